@@ -1,3 +1,35 @@
-"""scratchlstm: an LSTM written out by hand, every gate and every derivative."""
+"""scratchlstm: an LSTM written out by hand, every gate and every derivative, with Keras' names."""
+
+from scratchlstm import (
+    activations,
+    callbacks,
+    config,
+    datasets,
+    gates,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    optimizers,
+    preprocessing,
+)
+from scratchlstm.layers import Input
+from scratchlstm.model import Sequential
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Input",
+    "Sequential",
+    "activations",
+    "callbacks",
+    "config",
+    "datasets",
+    "gates",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "optimizers",
+    "preprocessing",
+]

@@ -44,9 +44,7 @@ def require_writable_folder(folder: str | os.PathLike[str]) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise OSError(
-            f"cannot write to the output folder {str(folder)!r}: {error}. Choose another folder."
-        ) from error
+        raise OSError(f"cannot write to the output folder {str(folder)!r}: {error}. Choose another folder.") from error
     return folder
 
 
@@ -72,4 +70,3 @@ def read_arrays(path: str | os.PathLike[str], what: str) -> dict[str, np.ndarray
             return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"the {what} at {str(path)!r} cannot be read (damaged, or not one): {error}") from error
-

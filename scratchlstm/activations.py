@@ -1,0 +1,95 @@
+"""Activations: each knows its value and, from that value, its derivative."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from scratchlstm import registry
+from scratchlstm.gates import Array, Function, sigmoid, sigmoid_prime, tanh, tanh_prime
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function of each number by itself: y = function(z), dy/dz = prime(y)."""
+
+    name: str
+    function: Function
+    prime: Function
+
+    def __call__(self, z: Array) -> Array:
+        """y, with the shape of z."""
+        return self.function(z)
+
+    def backward(self, y: Array, dy: Array) -> Array:
+        """dz from the value y and dy, all of one shape."""
+        return dy * self.prime(y)
+
+
+class Softmax(Activation):
+    """exp(z) / Σ exp(z) over the last axis: every output hangs on every input."""
+
+    def backward(self, y: Array, dy: Array) -> Array:
+        """dz_j = y_j (dy_j - Σ_k dy_k y_k)."""
+        xp = y.__array_namespace__()
+        return y * (dy - xp.sum(dy * y, axis=-1, keepdims=True))
+
+
+def softmax(z: Array) -> Array:
+    """exp(z) / Σ exp(z) over the last axis, shifted by the largest z so that nothing overflows."""
+    xp = z.__array_namespace__()
+    e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
+    return e / xp.sum(e, axis=-1, keepdims=True)
+
+
+def hard_sigmoid(z: Array) -> Array:
+    """clip((z + 3) / 6, 0, 1): Keras 3's piecewise line (Keras 2 had 0.2 z + 0.5)."""
+    return z.__array_namespace__().clip(z / 6 + 0.5, 0, 1)
+
+
+def _hard_sigmoid_prime(y: Array) -> Array:
+    xp = y.__array_namespace__()
+    return xp.astype((y > 0) & (y < 1), y.dtype) / 6
+
+
+def relu(z: Array) -> Array:
+    """max(z, 0)."""
+    return z.__array_namespace__().clip(z, 0, None)
+
+
+def _relu_prime(y: Array) -> Array:
+    return y.__array_namespace__().astype(y > 0, y.dtype)
+
+
+def linear(z: Array) -> Array:
+    """z itself."""
+    return z
+
+
+def _linear_prime(y: Array) -> Array:
+    return y.__array_namespace__().ones_like(y)
+
+
+SIGMOID = Activation("sigmoid", sigmoid, sigmoid_prime)
+TANH = Activation("tanh", tanh, tanh_prime)
+LINEAR = Activation("linear", linear, _linear_prime)
+
+_KNOWN = {
+    activation.name: activation
+    for activation in (
+        SIGMOID,
+        TANH,
+        LINEAR,
+        Activation("hard_sigmoid", hard_sigmoid, _hard_sigmoid_prime),
+        Activation("relu", relu, _relu_prime),
+        Softmax("softmax", softmax, _linear_prime),
+    )
+}
+
+
+def get(identifier: Any) -> Activation:
+    """The activation of that name; None is linear, as in Keras.
+
+    Raises:
+        ValueError: unknown name; the known ones are listed.
+        TypeError: neither a name nor an `Activation`.
+    """
+    return LINEAR if identifier is None else registry.resolve("activation", identifier, _KNOWN, Activation)

@@ -1,0 +1,74 @@
+"""Hooks into training, with Keras' names."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scratchlstm.model import Sequential
+
+Logs = Mapping[str, float]
+
+
+class Callback:
+    """What to do at certain moments of `fit`; override the methods you need.
+
+    Setting `self.model.stop_training = True` ends training after the running epoch. `logs` holds the running loss and
+    metrics. Epochs and batches count from 0.
+    """
+
+    model: "Sequential"
+
+    def set_model(self, model: "Sequential") -> None:
+        """Called once, before training."""
+        self.model = model
+
+    def on_train_begin(self) -> None:
+        """Before the first epoch."""
+
+    def on_train_end(self) -> None:
+        """After the last epoch; not after an error."""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Before an epoch's first batch."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """After an epoch and its validation."""
+
+    def on_train_batch_begin(self, batch: int) -> None:
+        """Before a batch."""
+
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        """After a batch's update."""
+
+
+class History(Callback):
+    """What `fit` returns.
+
+    Attributes:
+        epoch: numbers of the completed epochs, from 0.
+        history: "accuracy", "loss", ..., then "val_accuracy", "val_loss", ...: a list with one float per epoch.
+    """
+
+    def __init__(self) -> None:
+        self.epoch: list[int] = []
+        self.history: dict[str, list[float]] = {}
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        self.epoch.append(epoch)
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(value)
+
+
+def check(callbacks: Any) -> list[Callback]:
+    """A list of callbacks from a list, one callback or None.
+
+    Raises:
+        TypeError: naming what is no `Callback`.
+    """
+    if callbacks is None:
+        return []
+    callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks must be Callback objects, not {callback!r}")
+    return callbacks

@@ -1,0 +1,218 @@
+"""The LSTM cell by hand: six equations forward, and their derivatives backward.
+
+One step takes the input x_t, the previous hidden state h_prev and the previous cell c_prev:
+
+    z = x_t W + h_prev U + b      four blocks of H columns each, in the order i f g o
+
+    (1)  i = σ(z_i)               input gate:   how much of the candidate is written
+    (2)  f = σ(z_f)               forget gate:  how much of the old cell is kept
+    (3)  g = tanh(z_g)            candidate:    what could be written
+    (4)  o = σ(z_o)               output gate:  how much of the cell is shown
+    (5)  c = f c_prev + i g       the cell, the memory itself
+    (6)  h = o tanh(c)            the hidden state, what the next layer sees
+
+Products without a sign are elementwise. `d` before a name is the derivative of the loss L by that name, dL/d(name),
+with the shape of the name. Sizes: B batch, T time steps, E input features, H units.
+
+Source: Hochreiter & Schmidhuber (1997), with the forget gate of Gers, Schmidhuber & Cummins (2000); gate order
+and single bias as in Keras. Every function is pure and runs on any array module of the Python array API standard
+(NumPy, CuPy, ...).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+Array = Any  # an array of any module that follows the array API standard
+Function = Callable[[Array], Array]
+
+
+def sigmoid(x: Array) -> Array:
+    """σ(x) = 1 / (1 + exp(-x)), any shape, without overflow for any finite x.
+
+    For x < 0 it is computed as exp(x) / (1 + exp(x)), so that exp never sees a positive number.
+    """
+    xp = x.__array_namespace__()
+    e = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, xp.ones_like(e), e) / (1 + e)
+
+
+def sigmoid_prime(s: Array) -> Array:
+    """σ'(x), written in s = σ(x): s (1 - s)."""
+    return s * (1 - s)
+
+
+def tanh(x: Array) -> Array:
+    """tanh(x), any shape."""
+    return x.__array_namespace__().tanh(x)
+
+
+def tanh_prime(t: Array) -> Array:
+    """tanh'(x), written in t = tanh(x): 1 - t²."""
+    return 1 - t * t
+
+
+class StepCache(NamedTuple):
+    """What the backward step needs from the forward step."""
+
+    x: Array  #       (B, E)  for dW
+    h_prev: Array  #  (B, H)  for dU
+    c_prev: Array  #  (B, H)  for df
+    i: Array  #       (B, H)
+    f: Array  #       (B, H)
+    g: Array  #       (B, H)
+    o: Array  #       (B, H)
+    tanh_c: Array  #  (B, H)
+
+
+class StepGradients(NamedTuple):
+    """What one backward step gives: to the input, to the step before, and to the parameters."""
+
+    dx: Array  #       (B, E)
+    dh_prev: Array  #  (B, H)
+    dc_prev: Array  #  (B, H)
+    dW: Array  #       (E, 4H)
+    dU: Array  #       (H, 4H)
+    db: Array  #       (4H,)
+
+
+def lstm_step_forward(
+    x: Array,
+    h_prev: Array,
+    c_prev: Array,
+    W: Array,
+    U: Array,
+    b: Array,
+    sigma: Function = sigmoid,
+    phi: Function = tanh,
+) -> tuple[Array, Array, StepCache]:
+    """One time step, equations (1) to (6).
+
+    Args:
+        x: input, (B, E).
+        h_prev, c_prev: hidden state and cell of the step before, (B, H).
+        W: kernel, (E, 4H).
+        U: recurrent kernel, (H, 4H).
+        b: bias, (4H,).
+        sigma: the gates' activation (Keras' `recurrent_activation`).
+        phi: the candidate's and the cell's activation (Keras' `activation`).
+
+    Returns:
+        h (B, H), c (B, H), and what `lstm_step_backward` needs.
+    """
+    H = h_prev.shape[1]
+    z = x @ W + h_prev @ U + b  #  (B, 4H)
+    i = sigma(z[:, 0 * H : 1 * H])  # (B, H)  (1)
+    f = sigma(z[:, 1 * H : 2 * H])  # (B, H)  (2)
+    g = phi(z[:, 2 * H : 3 * H])  #   (B, H)  (3)
+    o = sigma(z[:, 3 * H : 4 * H])  # (B, H)  (4)
+    c = f * c_prev + i * g  #         (B, H)  (5)
+    tanh_c = phi(c)  #                (B, H)
+    h = o * tanh_c  #                 (B, H)  (6)
+    return h, c, StepCache(x, h_prev, c_prev, i, f, g, o, tanh_c)
+
+
+def lstm_step_backward(
+    dh: Array,
+    dc_next: Array,
+    cache: StepCache,
+    W: Array,
+    U: Array,
+    sigma_prime: Function = sigmoid_prime,
+    phi_prime: Function = tanh_prime,
+) -> StepGradients:
+    """The derivatives of one time step, (7) to (21).
+
+    Args:
+        dh: dL/dh of this step, (B, H): from the layer above plus from step t+1.
+        dc_next: dL/dc of this step as far as it comes from step t+1, (B, H).
+        cache: from `lstm_step_forward`.
+        W, U: kernel (E, 4H) and recurrent kernel (H, 4H).
+        sigma_prime, phi_prime: the activations' derivatives, written in the activations' values.
+
+    Returns:
+        The gradients, see `StepGradients`.
+    """
+    x, h_prev, c_prev, i, f, g, o, tanh_c = cache
+    xp = dh.__array_namespace__()
+    # h = o tanh(c): c is reached twice, through this h and through the next step's cell, so the two add up
+    do = dh * tanh_c  #                             (B, H)   (7)
+    dc = dc_next + dh * o * phi_prime(tanh_c)  #    (B, H)   (8)
+    # c = f c_prev + i g
+    di = dc * g  #                                  (B, H)   (9)
+    df = dc * c_prev  #                             (B, H)  (10)
+    dg = dc * i  #                                  (B, H)  (11)
+    dc_prev = dc * f  #                             (B, H)  (12)
+    # back through each gate's own activation
+    dz_i = di * sigma_prime(i)  #                   (B, H)  (13)
+    dz_f = df * sigma_prime(f)  #                   (B, H)  (14)
+    dz_g = dg * phi_prime(g)  #                     (B, H)  (15)
+    dz_o = do * sigma_prime(o)  #                   (B, H)  (16)
+    # z = x W + h_prev U + b
+    dz = xp.concat([dz_i, dz_f, dz_g, dz_o], axis=1)  # (B, 4H)
+    dx = dz @ W.T  #                                (B, E)  (17)
+    dh_prev = dz @ U.T  #                           (B, H)  (18)
+    dW = x.T @ dz  #                               (E, 4H)  (19)
+    dU = h_prev.T @ dz  #                          (H, 4H)  (20)
+    db = xp.sum(dz, axis=0)  #                       (4H,)  (21)
+    return StepGradients(dx, dh_prev, dc_prev, dW, dU, db)
+
+
+def lstm_forward(
+    x: Array,
+    h0: Array,
+    c0: Array,
+    W: Array,
+    U: Array,
+    b: Array,
+    sigma: Function = sigmoid,
+    phi: Function = tanh,
+) -> tuple[Array, Array, list[StepCache]]:
+    """The cell over a whole sequence: the same W, U and b at every step.
+
+    Args:
+        x: inputs, (B, T, E).
+        h0, c0: initial states, (B, H).
+        W, U, b, sigma, phi: as in `lstm_step_forward`.
+
+    Returns:
+        every h_t (B, T, H), the last c (B, H), and one cache per step.
+    """
+    h, c, hs, caches = h0, c0, [], []
+    for t in range(x.shape[1]):
+        h, c, cache = lstm_step_forward(x[:, t, :], h, c, W, U, b, sigma, phi)
+        hs.append(h)
+        caches.append(cache)
+    return x.__array_namespace__().stack(hs, axis=1), c, caches
+
+
+def lstm_backward(
+    dhs: Array,
+    dc_last: Array,
+    caches: Sequence[StepCache],
+    W: Array,
+    U: Array,
+    sigma_prime: Function = sigmoid_prime,
+    phi_prime: Function = tanh_prime,
+) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """Backpropagation through time: the steps in reverse, the parameters' gradients summed over them.
+
+    Args:
+        dhs: dL/dh_t from the layer above for every step, (B, T, H).
+        dc_last: dL/dc of the last step from outside, (B, H).
+        caches: from `lstm_forward`.
+        W, U, sigma_prime, phi_prime: as in `lstm_step_backward`.
+
+    Returns:
+        dx (B, T, E), dW (E, 4H), dU (H, 4H), db (4H,), dh0 (B, H), dc0 (B, H).
+    """
+    xp = dhs.__array_namespace__()
+    dW, dU, db = xp.zeros_like(W), xp.zeros_like(U), xp.zeros_like(U[0, :])
+    dh_next, dc_next = xp.zeros_like(dc_last), dc_last
+    dxs = []
+    for t in reversed(range(len(caches))):
+        dh = dhs[:, t, :] + dh_next  # h_t goes two ways: up to the next layer and on to step t+1
+        step = lstm_step_backward(dh, dc_next, caches[t], W, U, sigma_prime, phi_prime)
+        dh_next, dc_next = step.dh_prev, step.dc_prev
+        dW, dU, db = dW + step.dW, dU + step.dU, db + step.db
+        dxs.append(step.dx)
+    return xp.stack(dxs[::-1], axis=1), dW, dU, db, dh_next, dc_next

@@ -1,0 +1,160 @@
+"""How parameters start, with Keras' names, formulas and defaults."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from scratchlstm import config, registry
+
+
+class Initializer:
+    """Draws a parameter's first values from a NumPy `Generator`, never from a global random state.
+
+    Args:
+        seed: None draws from the generator that the model hands in; an integer draws from a generator of
+            its own, the same numbers at every call (as in Keras).
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.seed = seed
+
+    def __call__(
+        self, shape: tuple[int, ...], dtype: str | None = None, rng: np.random.Generator | None = None
+    ) -> np.ndarray:
+        """An array of this shape and dtype (default: `config.floatx()`)."""
+        if self.seed is not None or rng is None:
+            rng = np.random.default_rng(self.seed)
+        return np.asarray(self.draw(tuple(shape), rng), dtype=config.float_dtype(dtype))
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        """The values, in float64."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal initializer."""
+        return dict(vars(self))
+
+
+class Zeros(Initializer):
+    """All 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        return np.zeros(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+
+class Ones(Zeros):
+    """All 1."""
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        return np.ones(shape)
+
+
+class Constant(Initializer):
+    """All the same value."""
+
+    def __init__(self, value: float = 0.0) -> None:
+        super().__init__()
+        self.value = value
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        return np.full(shape, self.value)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"value": self.value}
+
+
+class RandomUniform(Initializer):
+    """Uniform in [minval, maxval)."""
+
+    def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None) -> None:
+        super().__init__(seed)
+        self.minval, self.maxval = minval, maxval
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        return rng.uniform(self.minval, self.maxval, shape)
+
+
+class RandomNormal(Initializer):
+    """Normal with this mean and standard deviation."""
+
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
+        super().__init__(seed)
+        self.mean, self.stddev = mean, stddev
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        return rng.normal(self.mean, self.stddev, shape)
+
+
+class GlorotUniform(Initializer):
+    """Uniform in ±sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio, 2010).
+
+    As in Keras the fans are those of the whole matrix: an LSTM's kernel (E, 4H) has fan_out 4H.
+    """
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        limit = math.sqrt(6 / sum(_fans(shape)))
+        return rng.uniform(-limit, limit, shape)
+
+
+class GlorotNormal(Initializer):
+    """Normal with variance 2 / (fan_in + fan_out), cut off at two standard deviations as in Keras."""
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        # a standard normal cut at ±2 has this standard deviation; dividing by it restores the variance
+        return _truncated_normal(shape, rng) * math.sqrt(2 / sum(_fans(shape))) / 0.87962566103423978
+
+
+class Orthogonal(Initializer):
+    """A matrix with orthonormal rows (or columns, where there are more rows), times `gain`.
+
+    QR of a normal draw, with the signs of R's diagonal (Saxe et al., 2014; Keras).
+    """
+
+    def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
+        super().__init__(seed)
+        self.gain = gain
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        if len(shape) < 2:
+            raise ValueError(f"an orthogonal initializer needs at least 2 dimensions, not shape {shape}")
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        q, r = np.linalg.qr(rng.normal(size=(max(rows, columns), min(rows, columns))))
+        q *= np.sign(np.diag(r))
+        return self.gain * (q if rows >= columns else q.T).reshape(shape)
+
+
+def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    if len(shape) < 2:
+        return math.prod(shape), math.prod(shape)
+    receptive_field = math.prod(shape[:-2])
+    return shape[-2] * receptive_field, shape[-1] * receptive_field
+
+
+def _truncated_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    values = rng.normal(size=shape)
+    while (outside := np.abs(values) > 2).any():
+        values[outside] = rng.normal(size=np.count_nonzero(outside))
+    return values
+
+
+_KNOWN = registry.by_both_names(
+    Zeros, Ones, Constant, RandomUniform, RandomNormal, GlorotUniform, GlorotNormal, Orthogonal
+)
+_KNOWN |= {"uniform": RandomUniform, "normal": RandomNormal}
+
+
+def get(identifier: Any) -> Initializer:
+    """The initializer of that name.
+
+    Raises:
+        ValueError: unknown name; the known ones are listed.
+        TypeError: neither a name nor an `Initializer`.
+    """
+    return registry.resolve("initializer", identifier, _KNOWN, Initializer)

@@ -1,0 +1,1 @@
+"""The fast recurrences and what they share; `scratchlstm.gates` is the textbook they are tested against."""

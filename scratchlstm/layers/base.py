@@ -1,0 +1,229 @@
+"""What every layer has: parameters, their gradients, and an explicit forward and backward."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scratchlstm import config, registry
+from scratchlstm.initializers import Initializer
+from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient
+
+Shape = tuple[int | None, ...]  # without the batch dimension; None where any length will do
+Signal = np.ndarray | GatheredRows  # what travels forward between layers
+Specs = dict[str, tuple[tuple[int, ...], Initializer]]  # parameter name -> (shape, initializer)
+
+
+class Layer:
+    """A function with parameters.
+
+    `layer(x)` builds the parameters on first use, checks and casts x, and runs `forward`. `backward(dy)` takes
+    dL/dy of the last forward pass, overwrites `grads`, and returns dL/dx.
+
+    Args:
+        name: shown in the summary; unique in a model. Default: the class's name in snake case.
+        dtype: "float32" or "float64". Default: `config.floatx()`.
+        input_shape: of one sample, where the layer is a model's first; None for a length left open.
+
+    Attributes:
+        params: name -> array.
+        grads: name -> gradient of the last backward pass, with the same keys.
+    """
+
+    ranks: ClassVar[tuple[int, ...] | None] = None  # allowed numbers of input dimensions, batch included
+    takes_rows: ClassVar[bool] = False  # whether forward reads `GatheredRows`; others get an ordinary array
+
+    def __init__(self, name: str | None = None, dtype: str | None = None, input_shape: Shape | None = None) -> None:
+        self.name = name or registry.snake_case(type(self).__name__)
+        self.named_by_user = name is not None
+        self.dtype = config.float_dtype(dtype)
+        self.given_shape = None if input_shape is None else as_shape(input_shape)
+        self.input_shape: Shape | None = None
+        self.params: dict[str, np.ndarray] = {}
+        self.grads: dict[str, Gradient] = {}
+
+    # --- what a layer defines -------------------------------------------------------------------------------------
+
+    def param_specs(self, input_shape: Shape) -> Specs:
+        """Name -> (shape, initializer) of each parameter for inputs of this shape (batch left out)."""
+        return {}
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """The shape of the output (batch left out) for inputs of `input_shape`."""
+        return input_shape
+
+    def forward(self, x: Any, training: bool = False) -> Any:
+        """y for x, keeping what `backward` needs."""
+        raise NotImplementedError
+
+    def backward(self, dy: Any) -> Any:
+        """dL/dx from dL/dy of the last forward pass; overwrites `grads`."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments that make an equal layer (its parameters' values left out)."""
+        return {"name": self.name, "dtype": self.dtype}
+
+    # --- what a layer gets ----------------------------------------------------------------------------------------
+
+    @property
+    def built(self) -> bool:
+        """Whether the parameters exist."""
+        return self.input_shape is not None
+
+    def build(
+        self,
+        input_shape: Shape,
+        rng: np.random.Generator | None = None,
+        params: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Make the parameters, once, for inputs of this shape (batch left out).
+
+        Args:
+            input_shape: None where a size is left open.
+            rng: what the initializers draw from; default: a fresh one.
+            params: values to take instead of drawing.
+
+        Raises:
+            ValueError: a shape this layer cannot take, or `params` of other names, shapes or values.
+        """
+        if self.built:
+            return
+        input_shape = as_shape(input_shape)
+        self._check_rank(len(input_shape) + 1, input_shape)
+        rng = np.random.default_rng() if rng is None else rng
+        specs = self.param_specs(input_shape)
+        if params is None:
+            self.params = {name: draw(shape, self.dtype, rng) for name, (shape, draw) in specs.items()}
+        else:
+            check_weights(self.name, {name: shape for name, (shape, _) in specs.items()}, params)
+            self.params = {name: np.array(params[name], dtype=self.dtype) for name in specs}
+        self.input_shape = input_shape
+
+    def __call__(self, x: Any, training: bool = False, **states: Any) -> Any:
+        """Build on first use, check and cast x, and run forward."""
+        return self.forward(self.receive(x), training=training, **states)
+
+    def infer(self, x: Any) -> Any:
+        """Y for x where no backward pass will follow (a layer may keep nothing then)."""
+        return self(x)
+
+    def receive(self, x: Any) -> Any:
+        """X as this layer's forward wants it: an array of the right rank and dtype.
+
+        Raises:
+            TypeError: not numbers.
+            ValueError: the wrong shape.
+        """
+        if not isinstance(x, GatheredRows):
+            x = np.asarray(x)
+        elif not self.takes_rows:
+            x = np.asarray(x, dtype=self.dtype)
+        self.check_shape(x)
+        self.build(x.shape[1:])
+        return self.cast(x)
+
+    def cast(self, x: Any) -> Any:
+        """X in the layer's dtype.
+
+        Raises:
+            TypeError: not numbers.
+        """
+        if x.dtype.kind not in "fiub":
+            raise TypeError(f"{self.name} takes numbers, but the input has dtype {x.dtype}{_ragged_hint(x)}")
+        return x.astype(self.dtype, copy=False)
+
+    def check_shape(self, x: Any) -> None:
+        """Compare x's shape with what the layer takes.
+
+        Raises:
+            ValueError: the wrong number of dimensions, or another size than the layer was built for.
+        """
+        self._check_rank(x.ndim, x.shape[1:])
+        if x.size == 0 if isinstance(x, np.ndarray) else 0 in x.shape:
+            raise ValueError(f"{self.name} got an empty input, of shape {x.shape}")
+        for built, given in zip(self.input_shape or (), x.shape[1:], strict=False):
+            if built is not None and built != given:
+                raise ValueError(
+                    f"{self.name} was built for inputs of shape {_with_batch(self.input_shape)}, but got {x.shape}"
+                )
+
+    def _check_rank(self, rank: int, shape: Shape) -> None:
+        ranks = self.ranks if self.input_shape is None else (len(self.input_shape) + 1,)
+        if ranks is not None and rank not in ranks:
+            wanted = " or ".join(str(r) for r in ranks)
+            raise ValueError(
+                f"{self.name} takes an input of {wanted} dimensions (batch first), but got shape {_with_batch(shape)}"
+            )
+
+    def count_params(self) -> int:
+        """How many numbers the parameters hold."""
+        return sum(param.size for param in self.params.values())
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of the parameters, in Keras' order."""
+        return [param.copy() for param in self.params.values()]
+
+    def set_weights(self, weights: list[np.ndarray]) -> None:
+        """Overwrite the parameters; all or none.
+
+        Raises:
+            ValueError: another number of arrays, or another shape.
+        """
+        if len(weights) != len(self.params):
+            raise ValueError(f"{self.name} has {len(self.params)} weights, but {len(weights)} were given")
+        named = dict(zip(self.params, map(np.asarray, weights), strict=True))
+        check_weights(self.name, {name: param.shape for name, param in self.params.items()}, named)
+        for name, param in self.params.items():
+            param[...] = named[name]
+
+
+def check_weights(owner: str, shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, np.ndarray]) -> None:
+    """Compare `weights` with the parameters that `owner` has.
+
+    Raises:
+        ValueError: other names, another shape, or values that are no finite numbers.
+    """
+    if set(weights) != set(shapes):
+        raise ValueError(f"{owner} has the weights {', '.join(shapes) or 'none'}, but {', '.join(weights)} were given")
+    for name, shape in shapes.items():
+        weight = weights[name]
+        if weight.shape != shape:
+            raise ValueError(f"weight {name} of {owner} has shape {shape}, but {weight.shape} was given")
+        if weight.dtype.kind not in "fiu" or not np.isfinite(weight).all():
+            raise ValueError(f"weight {name} of {owner} was given values that are no finite numbers")
+
+
+def cast_gradient(dy: Any, dtype: str) -> Any:
+    """A gradient in the dtype of the layer that receives it."""
+    return dy.astype(dtype, copy=False) if isinstance(dy, RowGradient) else np.asarray(dy, dtype=dtype)
+
+
+def positive_int(argument: str, value: Any) -> int:
+    """`value`, if it is a whole number above 0.
+
+    Raises:
+        ValueError: naming the argument and what came.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{argument} must be a whole number above 0, not {value!r}")
+    return int(value)
+
+
+def as_shape(shape: Any) -> Shape:
+    """A shape as a tuple of positive whole numbers and None.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not isinstance(shape, tuple | list):
+        raise ValueError(f"a shape must be a tuple such as (100,), not {shape!r}")
+    return tuple(None if size is None else positive_int("each size of a shape", size) for size in shape)
+
+
+def _with_batch(shape: Shape | None) -> str:
+    return f"({', '.join(str(size) for size in (None, *(shape or ())))})"
+
+
+def _ragged_hint(x: np.ndarray) -> str:
+    return ": rows of different lengths? pad_sequences makes them equal" if x.dtype == object else ""

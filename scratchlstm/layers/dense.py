@@ -1,0 +1,92 @@
+"""A layer of weighted sums."""
+
+from typing import Any
+
+import numpy as np
+
+from scratchlstm import activations, initializers, registry
+from scratchlstm.layers.base import Layer, Shape, Specs, positive_int
+
+
+class Dense(Layer):
+    """y = activation(x · kernel + bias), over the last axis.
+
+    Args:
+        units: the size of the output.
+        activation: a name of `activations`; None is linear.
+        use_bias: whether to add a bias.
+        kernel_initializer, bias_initializer: names or `Initializer` objects.
+        name, dtype, input_shape: see `Layer`.
+
+    Input: (B, ..., E). Output: (B, ..., units).
+
+    Parameters: `kernel` (E, units), `bias` (units,).
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+        input_shape: Shape | None = None,
+    ) -> None:
+        super().__init__(name, dtype, input_shape)
+        self.units = positive_int("units", units)
+        self.activation = activations.get(activation)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+
+    def param_specs(self, input_shape: Shape) -> Specs:
+        features = known_features(self.name, input_shape)
+        specs: Specs = {"kernel": ((features, self.units), self.kernel_initializer)}
+        if self.use_bias:
+            specs["bias"] = ((self.units,), self.bias_initializer)
+        return specs
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape[:-1], self.units)
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self.x = x
+        self.logits = x @ self.params["kernel"]
+        if self.use_bias:
+            self.logits += self.params["bias"]
+        self.y = self.activation(self.logits)
+        return self.y
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return self.backward_from_logits(self.activation.backward(self.y, dy))
+
+    def backward_from_logits(self, dz: np.ndarray) -> np.ndarray:
+        """`backward` for a gradient that has the activation's derivative in it already (as a loss on logits gives)."""
+        x, flat_dz = self.x.reshape(-1, self.x.shape[-1]), dz.reshape(-1, self.units)
+        self.grads["kernel"] = x.T @ flat_dz
+        if self.use_bias:
+            self.grads["bias"] = flat_dz.sum(axis=0)
+        return dz @ self.params["kernel"].T
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "units": self.units,
+            "activation": self.activation.name,
+            "use_bias": self.use_bias,
+            "kernel_initializer": registry.serialize(self.kernel_initializer),
+            "bias_initializer": registry.serialize(self.bias_initializer),
+        }
+
+
+def known_features(name: str, input_shape: Shape) -> int:
+    """The last size of `input_shape`, which has to be known.
+
+    Raises:
+        ValueError: where it was left open.
+    """
+    if not input_shape or input_shape[-1] is None:
+        raise ValueError(f"{name} needs to know the last size of its input, but the shape is {input_shape}")
+    return input_shape[-1]

@@ -1,0 +1,102 @@
+"""Word ids to vectors."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scratchlstm import initializers, registry
+from scratchlstm.kernels.rows import GatheredRows, Groups, RowGradient
+from scratchlstm.layers.base import Layer, Shape, Specs, as_shape, positive_int
+
+
+class Embedding(Layer):
+    """A table with one row per word id: y[b, t] = embeddings[x[b, t]].
+
+    Looking up is a product with a one-hot matrix, so the gradient of a row is the sum of dy over the places where its
+    id stands. Both sides of that are kept to the distinct ids (see `kernels.rows`).
+
+    Args:
+        input_dim: V, the number of ids; ids run from 0 to V - 1.
+        output_dim: E, the size of a vector.
+        embeddings_initializer: default uniform in ±0.05, as in Keras.
+        input_length: T, where the layer is a model's first; the same as `input_shape=(T,)`.
+        input_shape: (T,), or (None,) for any length.
+        name, dtype: see `Layer`.
+
+    Input: integers (B, T). Output: (B, T, E).
+
+    Parameters: `embeddings` (V, E).
+
+    Unlike Keras, ids that are negative, too large or not integers are refused (Keras wraps or truncates them).
+    """
+
+    ranks: ClassVar = (1, 2, 3)
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        *,
+        input_length: int | None = None,
+        input_shape: Shape | None = None,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        if input_length is not None:
+            length_shape = (positive_int("input_length", input_length),)
+            if input_shape is not None and as_shape(input_shape) != length_shape:
+                raise ValueError(f"input_length={input_length} and input_shape={input_shape} contradict each other")
+            input_shape = length_shape
+        super().__init__(name, dtype, input_shape)
+        self.input_dim = positive_int("input_dim", input_dim)
+        self.output_dim = positive_int("output_dim", output_dim)
+        self.embeddings_initializer = initializers.get(embeddings_initializer)
+
+    def param_specs(self, input_shape: Shape) -> Specs:
+        return {"embeddings": ((self.input_dim, self.output_dim), self.embeddings_initializer)}
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape, self.output_dim)
+
+    def cast(self, x: Any) -> np.ndarray:
+        """Check that x holds ids of this table.
+
+        Raises:
+            TypeError: not integers.
+            ValueError: ids below 0 or not below `input_dim`.
+        """
+        if x.dtype.kind not in "iu":
+            hint = "rows of different lengths? see pad_sequences" if x.dtype == object else 'x.astype("int32")'
+            raise TypeError(f"{self.name} takes integer ids, but the input has dtype {x.dtype}; {hint}")
+        for bad, what in ((x.min(), "negative"), (x.max(), "too large")):
+            if not 0 <= bad < self.input_dim:
+                raise ValueError(
+                    f"{self.name} has rows for ids 0 to {self.input_dim - 1}, but the input holds the id {bad} ({what})"
+                )
+        return x
+
+    def forward(self, x: np.ndarray, training: bool = False) -> GatheredRows:
+        groups = Groups(x)
+        table = self.params["embeddings"]
+        self.rows = GatheredRows(np.take(table, groups.ids, axis=0), groups, table.shape)
+        return self.rows
+
+    def backward(self, dy: np.ndarray | RowGradient) -> None:
+        """Set `grads["embeddings"]`, a `RowGradient`. Ids have no gradient, so nothing is returned.
+
+        Args:
+            dy: (B, T, E), or already summed per distinct id.
+        """
+        if not isinstance(dy, RowGradient):
+            # column-major positions, as `Groups` counts them: (B, T, E) -> (T, B, E) -> (T·B, E)
+            flat = dy.transpose(*reversed(range(dy.ndim - 1)), dy.ndim - 1).reshape(-1, self.output_dim)
+            dy = self.rows.gradient(self.rows.groups.sum(flat))
+        self.grads["embeddings"] = dy
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "embeddings_initializer": registry.serialize(self.embeddings_initializer),
+        }

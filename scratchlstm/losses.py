@@ -1,0 +1,190 @@
+"""Losses, with Keras' names and formulas: each gives its values and, beside them, their derivative."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scratchlstm import registry
+from scratchlstm.activations import softmax
+from scratchlstm.gates import sigmoid
+
+_EPSILON = 1e-7  # Keras' clip of probabilities before a logarithm
+
+
+class Loss:
+    """A mean over everything of `values`.
+
+    Attributes:
+        logits_of: the activation that the loss can look through. Where a model's last layer ends in it, training and
+            evaluation compute the loss from that layer's logits: exact where a probability would round to 0 or 1, and
+            with the short derivative p - y. Keras does the same.
+    """
+
+    logits_of: ClassVar[str | None] = None
+
+    def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The loss of each sample (and step), (B, ...), and its derivative by y_pred, (B, ..., D)."""
+        raise NotImplementedError
+
+    def align(self, y_true: Any, y_pred: np.ndarray) -> np.ndarray:
+        """y_true in y_pred's shape and dtype: labels (B,) fit predictions (B, 1).
+
+        Raises:
+            ValueError: shapes that do not match.
+        """
+        y_true = np.asarray(y_true, dtype=y_pred.dtype)
+        if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
+            y_true = y_true[..., None]
+        if y_true.shape != y_pred.shape:
+            raise ValueError(
+                f"{registry.snake_case(type(self).__name__)} compares targets and predictions of one shape, but got "
+                f"targets {y_true.shape} and predictions {y_pred.shape}"
+            )
+        return y_true
+
+    def with_gradient(
+        self,
+        y_true: Any,
+        y_pred: np.ndarray,
+        sample_weight: np.ndarray | None = None,
+        from_logits: bool = False,
+    ) -> tuple[float, np.ndarray]:
+        """The mean loss, and dL/dy_pred.
+
+        Args:
+            y_true: targets.
+            y_pred: predictions (B, ..., D); logits where `from_logits`.
+            sample_weight: (B,) or the shape of `values`; multiplies each value, the divisor stays their number (Keras).
+            from_logits: whether y_pred holds logits.
+        """
+        values, gradient = self.values(self.align(y_true, y_pred), y_pred, from_logits)
+        weight = np.full(values.shape, 1 / values.size, dtype=y_pred.dtype)
+        if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight, dtype=y_pred.dtype)
+            weight *= sample_weight.reshape(sample_weight.shape + (1,) * (values.ndim - sample_weight.ndim))
+        return float(np.sum(values * weight)), gradient * weight[..., None]
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
+        """The mean loss of predictions."""
+        return self.with_gradient(y_true, _as_float(y_pred), sample_weight)[0]
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal loss."""
+        return {}
+
+
+class MeanSquaredError(Loss):
+    """(y - p)², mean over the last axis."""
+
+    def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
+        difference = y_pred - y_true
+        return np.mean(difference**2, axis=-1), 2 * difference / y_pred.shape[-1]
+
+
+class BinaryCrossentropy(Loss):
+    """-y log p - (1 - y) log(1 - p), mean over the last axis.
+
+    From logits x, p = σ(x): max(x, 0) - x y + log(1 + exp(-|x|)), with derivative p - y. From probabilities p is
+    clipped to [1e-7, 1 - 1e-7]; outside, the derivative is 0 (Keras).
+    """
+
+    logits_of = "sigmoid"
+
+    def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
+        if from_logits:
+            losses = np.maximum(y_pred, 0) - y_pred * y_true + np.log1p(np.exp(-np.abs(y_pred)))
+            gradient = sigmoid(y_pred) - y_true
+        else:
+            p, inside = _clip(y_pred)
+            losses = -y_true * np.log(p) - (1 - y_true) * np.log(1 - p)
+            gradient = inside * (p - y_true) / (p * (1 - p))
+        return np.mean(losses, axis=-1), gradient / y_pred.shape[-1]
+
+
+class CategoricalCrossentropy(Loss):
+    """-Σ y log p over the last axis, y one-hot (or a distribution).
+
+    From probabilities, they are divided by their sum and clipped to [1e-7, 1 - 1e-7] (Keras).
+    """
+
+    logits_of = "softmax"
+
+    def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
+        if from_logits:
+            losses = -np.sum(y_true * _log_softmax(y_pred), axis=-1)
+            return losses, softmax(y_pred) * np.sum(y_true, axis=-1, keepdims=True) - y_true
+        total = np.sum(y_pred, axis=-1, keepdims=True)
+        p, inside = _clip(y_pred / total)
+        dp = -inside * y_true / p
+        gradient = (dp - np.sum(dp * y_pred / total, axis=-1, keepdims=True)) / total
+        return -np.sum(y_true * np.log(p), axis=-1), gradient
+
+
+class SparseCategoricalCrossentropy(Loss):
+    """-log p[y] for class numbers y.
+
+    From probabilities: log p, clipped to [1e-7, 1 - 1e-7], is taken as logits (Keras).
+    """
+
+    logits_of = "softmax"
+
+    def align(self, y_true: Any, y_pred: np.ndarray) -> np.ndarray:
+        """y_true as whole numbers with y_pred's shape less the last axis.
+
+        Raises:
+            ValueError: shapes that do not match, or labels that are no class numbers.
+        """
+        y_true = np.asarray(y_true)
+        if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
+            y_true = y_true[..., 0]
+        if y_true.shape != y_pred.shape[:-1]:
+            raise ValueError(
+                f"sparse_categorical_crossentropy takes one class number for each prediction: for predictions "
+                f"{y_pred.shape} targets of shape {y_pred.shape[:-1]}, not {y_true.shape}"
+            )
+        classes = y_pred.shape[-1]
+        if np.any(y_true != np.floor(y_true)) or y_true.min() < 0 or y_true.max() >= classes:
+            raise ValueError(
+                f"targets must be whole numbers from 0 to {classes - 1}, but run from {y_true.min()} to {y_true.max()}"
+            )
+        return y_true.astype(np.intp)
+
+    def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
+        one_hot = np.eye(y_pred.shape[-1], dtype=y_pred.dtype)[y_true]
+        if from_logits:
+            return -np.sum(one_hot * _log_softmax(y_pred), axis=-1), softmax(y_pred) - one_hot
+        p, inside = _clip(y_pred)
+        logits = np.log(p)
+        return -np.sum(one_hot * _log_softmax(logits), axis=-1), (softmax(logits) - one_hot) * inside / p
+
+
+def _log_softmax(z: np.ndarray) -> np.ndarray:
+    shifted = z - np.max(z, axis=-1, keepdims=True)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
+
+
+def _clip(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """P in [1e-7, 1 - 1e-7], and where it was inside before."""
+    clipped = np.clip(p, p.dtype.type(_EPSILON), p.dtype.type(1 - _EPSILON))
+    return clipped, clipped == p
+
+
+def _as_float(array: Any) -> np.ndarray:
+    array = np.asarray(array)
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+
+
+_KNOWN = registry.by_both_names(
+    MeanSquaredError, BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
+)
+_KNOWN |= {"mse": MeanSquaredError}
+
+
+def get(identifier: Any) -> Loss:
+    """The loss of that name.
+
+    Raises:
+        ValueError: unknown name; the known ones are listed.
+        TypeError: neither a name nor a `Loss`.
+    """
+    return registry.resolve("loss", identifier, _KNOWN, Loss)

@@ -1,0 +1,229 @@
+"""Optimizers, with Keras' names, formulas, defaults and epsilon."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from scratchlstm import registry
+from scratchlstm.kernels.rows import Gradient, RowGradient
+
+# a block of parameter, gradient and moments stays in a core's level-2 cache while its equations run over it
+_BLOCK = 1 << 14
+
+
+class Optimizer:
+    """Changes parameters in place by their gradients.
+
+    A `RowGradient` gives exactly the result of the dense gradient it stands for: rows without a gradient still move by
+    their momentum. (Keras on TensorFlow squares the gradients of a repeated id before it sums them; here, as in PyTorch
+    and in the papers, they are summed first.)
+
+    Args:
+        learning_rate: the step size.
+        clipnorm: scale each parameter's gradient down to this norm.
+        clipvalue: limit each number of a gradient to ± this.
+        global_clipnorm: scale all gradients together down to this norm.
+
+    Raises:
+        ValueError: a setting that is not positive, or two kinds of clipping at once (as in Keras).
+    """
+
+    slots: tuple[str, ...] = ()  # names of the arrays kept for each parameter
+
+    def __init__(
+        self,
+        learning_rate: float,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
+        for argument, value in {"learning_rate": learning_rate, **clips}.items():
+            if value is not None and not _is_number_above(value, 0):
+                raise ValueError(f"{argument} must be a number above 0, not {value!r}")
+        if sum(value is not None for value in clips.values()) > 1:
+            raise ValueError("only one of clipnorm, clipvalue and global_clipnorm can be set")
+        self.learning_rate = learning_rate
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        self.iterations = 0
+        self.state: list[dict[str, np.ndarray]] = []  # one dict of slots for each parameter
+
+    def update(self, w: np.ndarray, g: np.ndarray, **slots: np.ndarray) -> None:
+        """The equations, in place, on a block of one parameter."""
+        raise NotImplementedError
+
+    def build(self, params: Sequence[np.ndarray]) -> None:
+        """Make the slots, all zero, for these parameters."""
+        self.state = [{slot: np.zeros_like(w) for slot in self.slots} for w in params]
+
+    def apply(self, params: Sequence[np.ndarray], grads: Sequence[Gradient]) -> None:
+        """One step: change every parameter by its gradient."""
+        if len(self.state) != len(params):
+            self.build(params)
+        self.iterations += 1
+        for w, g, slots in zip(params, self._clipped(grads), self.state, strict=True):
+            for rows in _blocks(w):
+                dense = g.rows(rows.start, rows.stop) if isinstance(g, RowGradient) else g[rows]
+                self.update(w[rows], dense, **{name: array[rows] for name, array in slots.items()})
+
+    def _clipped(self, grads: Sequence[Gradient]) -> list[Gradient]:
+        if self.clipnorm is not None:
+            return [_scale(g, min(1.0, self.clipnorm / max(_norm(g), 1e-30))) for g in grads]
+        if self.global_clipnorm is not None:
+            norm = math.sqrt(sum(_norm(g) ** 2 for g in grads))
+            return [_scale(g, min(1.0, self.global_clipnorm / max(norm, 1e-30))) for g in grads]
+        if self.clipvalue is not None:
+            limit = self.clipvalue
+            return [_with_values(g, np.clip(_values(g), -limit, limit)) for g in grads]
+        return list(grads)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal optimizer (its state left out)."""
+        return {name: value for name, value in vars(self).items() if name not in ("iterations", "state", "slots")}
+
+
+class SGD(Optimizer):
+    """Gradient descent: w -= lr g; with momentum m = μ m - lr g, w += m (Nesterov: w += μ m - lr g).
+
+    Args:
+        learning_rate: lr.
+        momentum: μ, in [0, 1].
+        nesterov: look ahead along the momentum.
+        clipnorm, clipvalue, global_clipnorm: see `Optimizer`.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        *,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, clipnorm, clipvalue, global_clipnorm)
+        if not _is_number_above(momentum, 0, 1, inclusive=True):
+            raise ValueError(f"momentum must be a number from 0 to 1, not {momentum!r}")
+        self.momentum, self.nesterov = momentum, bool(nesterov)
+        self.slots = ("momentum",) if momentum else ()
+
+    def update(self, w: np.ndarray, g: np.ndarray, momentum: np.ndarray | None = None) -> None:  # type: ignore[override]
+        step = self.learning_rate * g
+        if momentum is None:
+            w -= step
+            return
+        momentum *= self.momentum
+        momentum -= step
+        w += self.momentum * momentum - step if self.nesterov else momentum
+
+
+class RMSprop(Optimizer):
+    """v = ρ v + (1 - ρ) g²; w -= lr g / sqrt(v + ε) (Hinton's lecture 6e; epsilon inside the root, as in Keras).
+
+    Args:
+        learning_rate: lr.
+        rho: ρ.
+        epsilon: ε.
+        clipnorm, clipvalue, global_clipnorm: see `Optimizer`.
+    """
+
+    slots = ("velocity",)
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        rho: float = 0.9,
+        epsilon: float = 1e-7,
+        *,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, clipnorm, clipvalue, global_clipnorm)
+        self.rho, self.epsilon = rho, epsilon
+
+    def update(self, w: np.ndarray, g: np.ndarray, velocity: np.ndarray) -> None:  # type: ignore[override]
+        velocity *= self.rho
+        velocity += (1 - self.rho) * g * g
+        w -= self.learning_rate * g / np.sqrt(velocity + self.epsilon)
+
+
+class Adam(Optimizer):
+    """m += (1 - β1)(g - m); v += (1 - β2)(g² - v); w -= α m / (sqrt(v) + ε), α = lr sqrt(1 - β2^t) / (1 - β1^t).
+
+    Kingma & Ba (2015) in the form before their section 2.1, which Keras uses: epsilon is added to sqrt(v) before the
+    bias correction, not after it (as PyTorch does).
+
+    Args:
+        learning_rate: lr.
+        beta_1, beta_2: β1 and β2.
+        epsilon: ε.
+        clipnorm, clipvalue, global_clipnorm: see `Optimizer`.
+    """
+
+    slots = ("momentum", "velocity")
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        *,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, clipnorm, clipvalue, global_clipnorm)
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+
+    def update(self, w: np.ndarray, g: np.ndarray, momentum: np.ndarray, velocity: np.ndarray) -> None:  # type: ignore[override]
+        t = self.iterations
+        alpha = self.learning_rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
+        momentum += (1 - self.beta_1) * (g - momentum)
+        velocity += (1 - self.beta_2) * (g * g - velocity)
+        w -= alpha * momentum / (np.sqrt(velocity) + self.epsilon)
+
+
+def _blocks(w: np.ndarray) -> Iterator[slice]:
+    """Runs of whole rows of some `_BLOCK` numbers."""
+    rows = max(1, _BLOCK * len(w) // max(w.size, 1))
+    return (slice(start, min(start + rows, len(w))) for start in range(0, len(w), rows))
+
+
+def _values(g: Gradient) -> np.ndarray:
+    return g.values if isinstance(g, RowGradient) else g
+
+
+def _with_values(g: Gradient, values: np.ndarray) -> Gradient:
+    return RowGradient(g.ids, values, g.shape) if isinstance(g, RowGradient) else values
+
+
+def _norm(g: Gradient) -> float:
+    return float(np.linalg.norm(_values(g)))
+
+
+def _scale(g: Gradient, factor: float) -> Gradient:
+    return g if factor == 1 else _with_values(g, _values(g) * factor)
+
+
+def _is_number_above(value: Any, low: float, high: float = math.inf, inclusive: bool = False) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
+        return False
+    return bool(low <= value <= high if inclusive else low < value < high)
+
+
+_KNOWN = registry.by_both_names(SGD, RMSprop, Adam) | {"sgd": SGD, "rmsprop": RMSprop}
+
+
+def get(identifier: Any) -> Optimizer:
+    """The optimizer of that name, with its default settings.
+
+    Raises:
+        ValueError: unknown name; the known ones are listed.
+        TypeError: neither a name nor an `Optimizer`.
+    """
+    return registry.resolve("optimizer", identifier, _KNOWN, Optimizer)

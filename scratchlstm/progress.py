@@ -1,0 +1,101 @@
+"""The line that shows how far training is, as Keras shows it."""
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+_BAR = "━"
+_WIDTH = 20
+
+
+class Progress:
+    """One epoch's line: steps, bar, time left, running numbers; at the end time used, time a step, final numbers.
+
+    The moving bar appears in a terminal or notebook only; a file or pipe gets the finished lines.
+
+    Args:
+        total: number of steps.
+        verbose: 0 nothing, 1 the bar and the line, 2 the line without a bar.
+    """
+
+    def __init__(self, total: int, verbose: int) -> None:
+        self.total, self.verbose = total, verbose
+
+    def __enter__(self) -> "Progress":
+        self.start = time.perf_counter()
+        self.done = 0
+        self.bar: Any = None
+        if self.verbose == 1:
+            from tqdm.auto import tqdm
+
+            self.bar = tqdm(
+                total=self.total,
+                bar_format=f"{{n_fmt:>{len(str(self.total))}}}/{{total_fmt}} {{bar:{_WIDTH}}} {{desc}}",
+                ascii=" " + _BAR,
+                leave=False,
+                file=sys.stdout,
+                disable=None,  # not in a terminal: no bar
+            )
+        return self
+
+    def step(self, logs: Mapping[str, float]) -> None:
+        """One more step is done."""
+        self.done += 1
+        if self.bar is not None and not self.bar.disable:
+            per_step = (time.perf_counter() - self.start) / self.done
+            left = per_step * (self.total - self.done)
+            numbers = _numbers(logs)
+            self.bar.set_description_str(f"{_clock(left)} {_per_step(per_step)}{numbers}", refresh=False)
+            self.bar.update()
+
+    def finish(self, logs: Mapping[str, float]) -> None:
+        """All is done: the bar gives way to the final line."""
+        self._close()
+        if not self.verbose:
+            return
+        used = time.perf_counter() - self.start
+        steps, seconds, per_step = f"{self.total}/{self.total}", f"{used:.0f}s", _per_step(used / self.total)
+        if self.verbose == 1:
+            print(f"{steps} {_BAR * _WIDTH} {seconds} {per_step}{_numbers(logs)}", flush=True)
+        else:
+            print(f"{steps} - {seconds} - {per_step}{_numbers(logs)}", flush=True)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def verbosity(verbose: Any) -> int:
+    """0, 1 or 2; "auto" is 1.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if verbose == "auto":
+        return 1
+    if verbose not in (0, 1, 2):
+        raise ValueError(f'verbose must be 0, 1, 2 or "auto", not {verbose!r}')
+    return int(verbose)
+
+
+def _numbers(logs: Mapping[str, float]) -> str:
+    return "".join(f" - {name}: {value:{'.4f' if abs(value) > 1e-3 else '.4e'}}" for name, value in logs.items())
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}" if minutes else f"{rest}s"
+
+
+def _per_step(seconds: float) -> str:
+    if seconds >= 1:
+        return f"{seconds:.0f}s/step"
+    return f"{seconds * 1e3:.0f}ms/step" if seconds >= 1e-3 else f"{seconds * 1e6:.0f}us/step"

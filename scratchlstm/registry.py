@@ -1,0 +1,55 @@
+"""From a name to the thing: "adam", Adam, Adam(0.01) or a saved description all give an optimizer."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def resolve(kind: str, identifier: Any, known: Mapping[str, Any], base: type[T]) -> T:
+    """The object that `identifier` means.
+
+    Args:
+        kind: what is asked for, used in the error ("optimizer").
+        identifier: a name in `known`, an object of class `base`, such a class itself, or a saved
+            description `{"class_name": ..., "config": {...}}`.
+        known: names and what they stand for: classes (called without arguments) or ready objects.
+        base: the class of the result.
+
+    Raises:
+        ValueError: unknown name; the known ones are listed.
+        TypeError: anything else.
+    """
+    if isinstance(identifier, base):
+        return identifier
+    config = {}
+    if isinstance(identifier, Mapping) and set(identifier) == {"class_name", "config"}:
+        identifier, config = identifier["class_name"], identifier["config"]
+    if isinstance(identifier, str):
+        if identifier not in known:
+            names = ", ".join(sorted(name for name in known if name == name.lower()) or sorted(known))
+            raise ValueError(f"unknown {kind} {identifier!r}. Known: {names}")
+        identifier = known[identifier]
+        if isinstance(identifier, base):
+            return identifier
+    if isinstance(identifier, type) and issubclass(identifier, base):
+        return identifier(**config)
+    raise TypeError(f"{kind} must be a name or a {base.__name__}, not {identifier!r}")
+
+
+def serialize(thing: Any) -> dict[str, Any]:
+    """The description that `resolve` turns back into an equal object."""
+    return {"class_name": type(thing).__name__, "config": thing.get_config()}
+
+
+def snake_case(name: str) -> str:
+    """GlorotUniform -> glorot_uniform, LSTM -> lstm."""
+    parts = ""
+    for before, letter in zip(" " + name, name, strict=False):
+        parts += "_" + letter.lower() if letter.isupper() and before.islower() else letter.lower()
+    return parts
+
+
+def by_both_names(*classes: type) -> dict[str, Any]:
+    """Each class under its own name and, as Keras has it, in snake case."""
+    return {name: cls for cls in classes for name in (cls.__name__, snake_case(cls.__name__))}

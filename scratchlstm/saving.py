@@ -1,0 +1,99 @@
+"""A model in one `.npz` file: arrays, and a description in JSON. Nothing is pickled."""
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scratchlstm import layers, registry
+from scratchlstm.files import read_arrays, write_arrays
+from scratchlstm.layers.base import as_shape
+
+if TYPE_CHECKING:
+    from scratchlstm.model import Sequential
+
+VERSION = 1
+_KIND = "scratchlstm model"
+_LAYERS = {name: getattr(layers, name) for name in layers.__all__}
+
+
+def save(model: "Sequential", path: str | os.PathLike[str]) -> None:
+    """See `Sequential.save`."""
+    if not model.built or model.input_shape is None:
+        raise ValueError("a model can be saved once it has parameters: state an input_shape, or call build first")
+    description: dict[str, Any] = {
+        "kind": _KIND,
+        "version": VERSION,
+        "name": model.name,
+        "input_shape": model.input_shape,
+        "layers": [registry.serialize(layer) for layer in model.layers],
+        "compiled": None,
+    }
+    arrays = {
+        f"layer{number}/{name}": param
+        for number, layer in enumerate(model.layers)
+        for name, param in layer.params.items()
+    }
+    if model._compiled:
+        description["compiled"] = {
+            "optimizer": registry.serialize(model.optimizer),
+            "loss": registry.serialize(model.loss),
+            "metrics": [registry.serialize(metric) for metric in model.metrics],
+            "iterations": model.optimizer.iterations,
+        }
+        for number, slots in enumerate(model.optimizer.state):
+            arrays |= {f"optimizer{number}/{slot}": array for slot, array in slots.items()}
+    text = json.dumps(description).encode()
+    write_arrays(path, {"description": np.frombuffer(text, dtype=np.uint8), **arrays})
+
+
+def load(cls: type["Sequential"], path: str | os.PathLike[str]) -> "Sequential":
+    """See `Sequential.load`."""
+    arrays = read_arrays(path, "model file")
+    try:
+        return _restore(cls, arrays)
+    except (KeyError, TypeError, ValueError, AttributeError, UnicodeDecodeError) as error:
+        raise ValueError(f"the file {str(path)!r} is not a model that can be loaded: {error}") from error
+
+
+def _restore(cls: type["Sequential"], arrays: dict[str, np.ndarray]) -> "Sequential":
+    description = json.loads(arrays.pop("description").tobytes().decode())
+    if description["kind"] != _KIND:
+        raise ValueError(f"its kind is {description['kind']!r}")
+    if description["version"] > VERSION:
+        raise ValueError(
+            f"it was written in format {description['version']}; this version of scratchlstm reads up to {VERSION}. "
+            f"Upgrade scratchlstm"
+        )
+    model = cls(name=description["name"])
+    model.input_shape = shape = as_shape(description["input_shape"])
+    for number, saved in enumerate(description["layers"]):
+        layer = registry.resolve("layer", saved, _LAYERS, layers.Layer)
+        layer.build(shape, model.rng, params=_taken(arrays, f"layer{number}/"))
+        shape = layer.output_shape(shape)
+        model.layers.append(layer)
+    if (compiled := description["compiled"]) is not None:
+        model.compile(compiled["optimizer"], compiled["loss"], compiled["metrics"])
+        model.optimizer.iterations = int(compiled["iterations"])
+        _restore_state(model, arrays)
+    if arrays:
+        raise ValueError(f"it holds arrays that belong to nothing: {', '.join(arrays)}")
+    return model
+
+
+def _restore_state(model: "Sequential", arrays: dict[str, np.ndarray]) -> None:
+    if not any(name.startswith("optimizer") for name in arrays):
+        return  # compiled but never trained, or an optimizer without state
+    model.optimizer.build(model.params)
+    for number, slots in enumerate(model.optimizer.state):
+        saved = _taken(arrays, f"optimizer{number}/")
+        layers.base.check_weights(f"optimizer{number}", {name: array.shape for name, array in slots.items()}, saved)
+        for name, array in slots.items():
+            array[...] = saved[name]
+
+
+def _taken(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with `prefix`, without it; they are removed from `arrays`."""
+    names = [name for name in arrays if name.startswith(prefix)]
+    return {name.removeprefix(prefix): arrays.pop(name) for name in names}

@@ -1,0 +1,300 @@
+"""The fit loop: epochs of shuffled batches, each forward, loss, backward, update."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from scratchlstm import callbacks as callback_module
+from scratchlstm.callbacks import History
+from scratchlstm.layers.base import positive_int
+from scratchlstm.progress import Progress, verbosity
+
+if TYPE_CHECKING:
+    from scratchlstm.model import Sequential
+
+# batches of inference are larger than those of training: nothing is kept, and no result depends on their size
+INFERENCE_BATCH = 512
+
+
+class Data(NamedTuple):
+    """Checked arrays of the same length."""
+
+    x: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray | None = None  # of each sample
+
+    def take(self, which: Any) -> "Data":
+        """The samples at these places."""
+        return Data(*(None if array is None else array[which] for array in self))  # type: ignore[arg-type]
+
+    def batches(self, size: int) -> Iterator["Data"]:
+        """Runs of `size` samples; the last one may be shorter."""
+        return (self.take(slice(start, start + size)) for start in range(0, len(self.x), size))
+
+
+class Meter:
+    """The running loss (mean over samples) and metrics of one pass over data."""
+
+    def __init__(self, model: "Sequential") -> None:
+        self.metrics = model.metrics
+        self.loss_sum, self.count = 0.0, 0
+        for metric in self.metrics:
+            metric.reset()
+
+    def update(self, loss: float, y_true: np.ndarray, y_pred: np.ndarray) -> None:
+        """Add a batch."""
+        self.loss_sum += loss * len(y_pred)
+        self.count += len(y_pred)
+        for metric in self.metrics:
+            metric.update(y_true, y_pred)
+
+    def logs(self, prefix: str = "") -> dict[str, float]:
+        """Name -> value so far, in alphabetical order."""
+        values = {metric.name: metric.result() for metric in self.metrics} | {"loss": self.loss_sum / self.count}
+        return {prefix + name: values[name] for name in sorted(values)}
+
+
+def fit(
+    model: "Sequential",
+    x: Any,
+    y: Any,
+    batch_size: int,
+    epochs: int,
+    verbose: Any,
+    callbacks: Any,
+    validation_split: float,
+    validation_data: Any,
+    shuffle: bool,
+    class_weight: Mapping[int, float] | None,
+    sample_weight: Any,
+    initial_epoch: int,
+) -> History:
+    """See `Sequential.fit`. Everything is checked before the first update."""
+    batch_size, epochs = positive_int("batch_size", batch_size), positive_int("epochs", epochs)
+    if not 0 <= initial_epoch < epochs:
+        raise ValueError(f"initial_epoch must be from 0 to epochs - 1 = {epochs - 1}, not {initial_epoch!r}")
+    verbose = verbosity(verbose)
+    data = check_data(model, x, y, sample_weight)
+    data, validation = _split_validation(model, data, validation_split, validation_data)
+    if class_weight is not None:
+        data = _weigh_classes(data, class_weight)
+    history = model.history = History()
+    listeners = [history, *callback_module.check(callbacks)]
+    for listener in listeners:
+        listener.set_model(model)
+    model.stop_training = False
+
+    last_epoch = _Snapshot(model)
+    position = f"epoch {initial_epoch + 1}"
+    try:
+        _call(listeners, "on_train_begin")
+        for epoch in range(initial_epoch, epochs):
+            position = f"epoch {epoch + 1}"
+            if verbose:
+                print(f"Epoch {epoch + 1}/{epochs}")
+            _call(listeners, "on_epoch_begin", epoch)
+            logs = _run_epoch(model, data, validation, batch_size, shuffle, verbose, listeners, epoch)
+            last_epoch = _Snapshot(model)
+            _call(listeners, "on_epoch_end", epoch, logs)
+            if model.stop_training:
+                break
+        _call(listeners, "on_train_end")
+    except KeyboardInterrupt as interrupt:
+        last_epoch.restore()
+        raise KeyboardInterrupt(
+            f"training was interrupted in {position}; {len(history.epoch)} completed epochs are in model.history, and "
+            f"the model has the weights it had at the end of the last of them"
+        ) from interrupt
+    return history
+
+
+def _run_epoch(
+    model: "Sequential",
+    data: Data,
+    validation: Data | None,
+    batch_size: int,
+    shuffle: bool,
+    verbose: int,
+    listeners: Sequence[callback_module.Callback],
+    epoch: int,
+) -> dict[str, float]:
+    order = model.rng.permutation(len(data.x)) if shuffle else np.arange(len(data.x))
+    starts = range(0, len(order), batch_size)
+    meter = Meter(model)
+    with Progress(len(starts), verbose) as progress:
+        for number, start in enumerate(starts):
+            _call(listeners, "on_train_batch_begin", number)
+            batch = data.take(order[start : start + batch_size])
+            try:
+                loss, y_pred = train_step(model, batch)
+            except FloatingPointError as error:
+                raise FloatingPointError(f"{error} (epoch {epoch + 1}, batch {number + 1} of {len(starts)})") from None
+            meter.update(loss, batch.y, y_pred)
+            logs = meter.logs()
+            _call(listeners, "on_train_batch_end", number, logs)
+            progress.step(logs)
+        if validation is not None:
+            logs |= evaluate(model, validation, prefix="val_")
+        progress.finish(logs)
+    return logs
+
+
+def train_step(model: "Sequential", batch: Data) -> tuple[float, np.ndarray]:
+    """Forward, loss, backward, update: the loss before the update, and the predictions.
+
+    Raises:
+        FloatingPointError: the loss is NaN or infinite; nothing was updated.
+    """
+    y_pred = model.forward(batch.x, training=True)
+    loss, gradient, from_logits = model.loss_with_gradient(batch.y, y_pred, batch.weight)
+    if not np.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss became {loss}. The parameters are those before this batch; a smaller learning_rate or "
+            f"clipnorm=1.0 in the optimizer usually helps"
+        )
+    model.backward(gradient, from_logits)
+    model.optimizer.apply(model.params, model.grads)
+    return loss, y_pred
+
+
+def evaluate(
+    model: "Sequential", data: Data, batch_size: int = INFERENCE_BATCH, verbose: int = 0, prefix: str = ""
+) -> dict[str, float]:
+    """Loss and metrics over `data`, without dropout, without updates."""
+    meter = Meter(model)
+    with Progress(-(-len(data.x) // batch_size), verbose) as progress:
+        for batch in data.batches(batch_size):
+            y_pred = model.infer(batch.x)
+            loss, _, _ = model.loss_with_gradient(batch.y, y_pred, batch.weight)
+            meter.update(loss, batch.y, y_pred)
+            progress.step(meter.logs())
+        progress.finish(meter.logs())
+    return meter.logs(prefix)
+
+
+def predict(model: "Sequential", x: np.ndarray, batch_size: int = INFERENCE_BATCH, verbose: int = 0) -> np.ndarray:
+    """The model's output for checked x."""
+    outputs = []
+    with Progress(-(-len(x) // batch_size), verbose) as progress:
+        for start in range(0, len(x), batch_size):
+            outputs.append(np.asarray(model.infer(x[start : start + batch_size])))
+            progress.step({})
+        progress.finish({})
+    return np.concatenate(outputs)
+
+
+def check_x(model: "Sequential", x: Any, name: str = "x") -> np.ndarray:
+    """X as an array that the model takes; builds the model if need be.
+
+    Raises:
+        TypeError, ValueError: what is wrong with it, by name.
+    """
+    x = _as_array(name, x)
+    if x.ndim == 0 or len(x) == 0:
+        raise ValueError(f"{name} is empty: shape {x.shape}")
+    if x.dtype.kind == "f":
+        _require_finite(name, x)
+    model.build(x.shape[1:])
+    return model.layers[0].receive(x)
+
+
+def check_data(model: "Sequential", x: Any, y: Any, sample_weight: Any = None, prefix: str = "") -> Data:
+    """Arrays that fit the model and each other.
+
+    Raises:
+        TypeError, ValueError: what is wrong with which argument.
+    """
+    x, y = check_x(model, x, prefix + "x"), _as_array(prefix + "y", y)
+    if len(np.atleast_1d(y)) != len(x):
+        raise ValueError(f"{prefix}x has {len(x)} samples, but {prefix}y has {len(np.atleast_1d(y))}")
+    if y.dtype.kind not in "fiub":
+        raise TypeError(f"{prefix}y must hold numbers, but has dtype {y.dtype}")
+    _require_finite(prefix + "y", y)
+    # a stand-in without memory shows the loss the shape that predictions will have
+    shape: Any = (len(x), *model.output_shape_for(x.shape[1:]))
+    model.loss.align(y, np.broadcast_to(np.float32(0), shape))
+    if sample_weight is not None:
+        sample_weight = _as_array(prefix + "sample_weight", sample_weight)
+        if sample_weight.dtype.kind not in "fiub" or len(np.atleast_1d(sample_weight)) != len(x):
+            raise ValueError(
+                f"{prefix}sample_weight must hold one number for each of the {len(x)} samples, but has shape "
+                f"{sample_weight.shape} and dtype {sample_weight.dtype}"
+            )
+        _require_finite(prefix + "sample_weight", sample_weight)
+    return Data(x, y, sample_weight)
+
+
+def _as_array(name: str, value: Any) -> np.ndarray:
+    if value is None:
+        raise ValueError(f"{name} is missing")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} has rows of different lengths; preprocessing.sequence.pad_sequences makes them equal"
+        ) from error
+    if array.dtype == object:
+        raise ValueError(
+            f"{name} holds objects instead of numbers (rows of different lengths?); "
+            f"preprocessing.sequence.pad_sequences makes them equal"
+        )
+    return array
+
+
+def _require_finite(name: str, array: np.ndarray) -> None:
+    bad = ~np.isfinite(array)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"{name} holds {array[where]} at {where}; only finite numbers can be used")
+
+
+def _split_validation(
+    model: "Sequential", data: Data, validation_split: float, validation_data: Any
+) -> tuple[Data, Data | None]:
+    """Training and validation part; the split takes the unshuffled tail from floor(n (1 - v)) on, as Keras does."""
+    if validation_data is not None:
+        if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
+            raise ValueError("validation_data must be (x, y) or (x, y, sample_weight)")
+        x, y, weight = (*validation_data, None)[:3]
+        return data, check_data(model, x, y, weight, prefix="validation ")
+    if not validation_split:
+        return data, None
+    if not 0 < validation_split < 1:
+        raise ValueError(f"validation_split must be from 0 up to, not including, 1; not {validation_split!r}")
+    cut = int(len(data.x) * (1 - validation_split))
+    if cut == 0:
+        raise ValueError(f"validation_split={validation_split} leaves no training sample of {len(data.x)}")
+    return data.take(slice(None, cut)), data.take(slice(cut, None))
+
+
+def _weigh_classes(data: Data, class_weight: Mapping[int, float]) -> Data:
+    if data.weight is not None:
+        raise ValueError("class_weight and sample_weight cannot both be given")
+    one_hot = data.y.ndim > 1 and data.y.shape[-1] > 1
+    classes = np.argmax(data.y, axis=-1) if one_hot else data.y.reshape(len(data.y), -1)[:, 0]
+    weight = np.ones(len(classes))
+    for label, value in class_weight.items():
+        weight[classes == label] = value
+    return data._replace(weight=weight)
+
+
+class _Snapshot:
+    """Parameters, optimizer state and metrics as they are now."""
+
+    def __init__(self, model: "Sequential") -> None:
+        self.model = model
+        self.params = [param.copy() for param in model.params]
+        self.state = [{name: a.copy() for name, a in slots.items()} for slots in model.optimizer.state]
+        self.iterations = model.optimizer.iterations
+
+    def restore(self) -> None:
+        """Put them back."""
+        for param, saved in zip(self.model.params, self.params, strict=True):
+            param[...] = saved
+        self.model.optimizer.state, self.model.optimizer.iterations = self.state, self.iterations
+
+
+def _call(listeners: Sequence[callback_module.Callback], moment: str, *args: Any) -> None:
+    for listener in listeners:
+        getattr(listener, moment)(*args)
