@@ -1,0 +1,75 @@
+"""Plots. Each returns its matplotlib figure; none shows or saves it."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Curves = Mapping[str, Sequence[float]]  # `History.history`
+
+# blue and orange of Okabe & Ito's palette, which colour-blind readers can tell apart
+_TRAINING, _VALIDATION = "#0072B2", "#D55E00"
+
+
+def learning_curve(*histories: Any, title: str = "") -> "Figure":
+    """Accuracy and loss against the epoch, for training and validation.
+
+    The epoch with the lowest validation loss is marked: from there on the model overfits.
+
+    Args:
+        histories: `History` objects or their `history` dicts. Of several runs, the median is drawn and the range
+            shaded.
+        title: above the picture.
+
+    Raises:
+        ValueError: no history, or one without a completed epoch.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    runs: list[Curves] = [getattr(history, "history", history) for history in histories]
+    if not runs or not all(run.get("loss") for run in runs):
+        raise ValueError("learning_curve needs at least one history with a completed epoch")
+    quantities = [name for name in ("accuracy", "loss") if all(name in run for run in runs)]
+    figure = Figure(figsize=(5.5 * len(quantities), 4.2), layout="constrained")
+    best = best_epoch(runs)
+    for panel, name in zip(np.atleast_1d(figure.subplots(1, len(quantities))), quantities, strict=True):
+        for key, label, color, marker in (
+            (name, "training", _TRAINING, "o"),
+            (f"val_{name}", "validation", _VALIDATION, "s"),
+        ):
+            if all(key in run for run in runs):
+                _draw(panel, [run[key] for run in runs], label, color, marker)
+        if best is not None:
+            panel.axvline(best, color="0.35", linestyle=":", label=f"lowest validation loss (epoch {best})")
+        panel.set(xlabel="epoch", ylabel=name, title=name.capitalize())
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.grid(alpha=0.25)
+        panel.legend()
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def best_epoch(runs: Sequence[Curves]) -> int | None:
+    """The epoch, from 1, at which the median validation loss is lowest; None without validation."""
+    if not all(run.get("val_loss") for run in runs):
+        return None
+    return int(np.argmin(_median([run["val_loss"] for run in runs]))) + 1
+
+
+def _draw(panel: Any, curves: Sequence[Sequence[float]], label: str, color: str, marker: str) -> None:
+    median = _median(curves)
+    epochs = np.arange(1, len(median) + 1)
+    panel.plot(epochs, median, color=color, marker=marker, label=label)
+    if len(curves) > 1:
+        values = np.array([curve[: len(median)] for curve in curves])
+        panel.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=color, alpha=0.18, linewidth=0)
+
+
+def _median(curves: Sequence[Sequence[float]]) -> np.ndarray:
+    length = min(len(curve) for curve in curves)
+    return np.median([curve[:length] for curve in curves], axis=0)

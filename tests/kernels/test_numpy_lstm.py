@@ -1,0 +1,118 @@
+"""The fast recurrence against the textbook, whatever the sizes, activations, dtypes and kinds of input."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scratchlstm import activations, gates
+from scratchlstm.kernels.numpy_lstm import NumpyLSTM
+from scratchlstm.kernels.rows import GatheredRows, Groups
+
+NAMES = ["tanh", "sigmoid", "hard_sigmoid", "relu", "linear"]
+TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
+
+
+def close(result, expected, dtype):
+    result, expected = np.asarray(result), np.asarray(expected)
+    assert result.shape == expected.shape
+    assert result.dtype == dtype
+    scale = max(np.linalg.norm(expected), 1e-3)
+    assert np.linalg.norm(result.astype(float) - expected) <= TOLERANCE[dtype] * scale
+
+
+def draw(rng, *shape, dtype):
+    return rng.normal(scale=0.4, size=shape).astype(dtype)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    sizes=st.tuples(*(st.integers(1, 6) for _ in range(4))),
+    phi=st.sampled_from(NAMES),
+    sigma=st.sampled_from(NAMES),
+    dtype=st.sampled_from(["float64", "float32"]),
+    sequences=st.booleans(),
+    tokens=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+def test_same_as_the_textbook(sizes, phi, sigma, dtype, sequences, tokens, seed):
+    (B, T, E, H), rng = sizes, np.random.default_rng(seed)
+    phi, sigma = activations.get(phi), activations.get(sigma)
+    W, U, b = draw(rng, E, 4 * H, dtype=dtype), draw(rng, H, 4 * H, dtype=dtype), draw(rng, 4 * H, dtype=dtype)
+    h0, c0, dc_last, dh_last = (draw(rng, B, H, dtype=dtype) for _ in range(4))
+    if tokens:
+        groups = Groups(rng.integers(0, 4, size=(B, T)))
+        x = GatheredRows(draw(rng, len(groups.ids), E, dtype=dtype), groups, (4, E))
+    else:
+        x = draw(rng, B, T, E, dtype=dtype)
+    dy = draw(rng, B, T, H, dtype=dtype) if sequences else draw(rng, B, H, dtype=dtype)
+
+    kernel = NumpyLSTM(W, U, b, phi, sigma)
+    h, c = kernel.forward(x, h0, c0, return_sequences=sequences)
+    dx, *gradients = kernel.backward(dy, dh_last, dc_last)
+
+    # the textbook in float64 throughout, so that only the kernel's rounding shows
+    wide = [np.asarray(array, dtype=float) for array in (x, h0, c0, W, U, b)]
+    hs, last_c, caches = gates.lstm_forward(*wide, sigma, phi)
+    dhs = np.array(dy, dtype=float) if sequences else np.zeros((B, T, H))
+    dhs[:, -1] += dh_last if sequences else dy.astype(float) + dh_last
+    expected_dx, *expected = gates.lstm_backward(
+        dhs, dc_last.astype(float), caches, wide[3], wide[4], sigma.prime, phi.prime
+    )
+    if tokens:
+        summed = np.zeros((len(groups.ids), E))
+        np.add.at(summed, groups.index, expected_dx)
+        expected_dx = summed
+
+    if dtype == "float32" and {phi.name, sigma.name} & {"relu", "hard_sigmoid"}:
+        return close(h, hs if sequences else hs[:, -1], dtype)  # rounding may cross a kink, where the slope jumps
+    for result, value in zip(
+        [h, c, dx, *gradients], [hs if sequences else hs[:, -1], last_c, expected_dx, *expected], strict=True
+    ):
+        close(result, value, dtype)
+    return None
+
+
+@pytest.mark.parametrize("sequences", [True, False])
+def test_inference_keeps_nothing_and_gives_the_same(sequences):
+    rng = np.random.default_rng(0)
+    B, T, E, H = 3, 7, 4, 5
+    W, U, b = rng.normal(size=(E, 4 * H)), rng.normal(size=(H, 4 * H)), rng.normal(size=4 * H)
+    x, h0, c0 = rng.normal(size=(B, T, E)), rng.normal(size=(B, H)), rng.normal(size=(B, H))
+    kept, forgetful = NumpyLSTM(W, U, b), NumpyLSTM(W, U, b)
+    expected = kept.forward(x, h0, c0, return_sequences=sequences)
+    result = forgetful.forward(x, h0, c0, keep=False, return_sequences=sequences)
+    assert all(np.array_equal(a, b) for a, b in zip(result, expected, strict=True))
+    assert len(kept.workspace.gates) == T
+    assert len(forgetful.workspace.gates) == 1
+
+
+def test_workspace_is_used_again_for_the_same_shape_only():
+    rng = np.random.default_rng(0)
+    kernel = NumpyLSTM(rng.normal(size=(2, 12)), rng.normal(size=(3, 12)), rng.normal(size=12))
+
+    def run(B, T, workspace=None):
+        zeros = np.zeros((B, 3))
+        x = np.random.default_rng(1).normal(size=(4, 6, 2))[:B, :T]
+        return kernel.forward(x, zeros, zeros, workspace)[0], kernel.workspace
+
+    first, workspace = run(4, 5)
+    again, same = run(4, 5, workspace)
+    assert same is workspace
+    assert np.array_equal(first, again)
+    other, new = run(4, 6, workspace)
+    assert new is not workspace
+    assert np.array_equal(other[:, :5], first)
+
+
+def test_saturated_gates_and_long_sequences_stay_finite():
+    rng = np.random.default_rng(0)
+    B, T, E, H = 2, 5000, 3, 4
+    W, U = (100 * rng.normal(size=(rows, 4 * H)).astype("float32") for rows in (E, H))
+    kernel = NumpyLSTM(W, U, np.zeros(4 * H, dtype="float32"))
+    zeros = np.zeros((B, H), dtype="float32")
+    with np.errstate(over="raise", invalid="raise"):
+        h, c = kernel.forward(100 * rng.normal(size=(B, T, E)).astype("float32"), zeros, zeros)
+        gradients = kernel.backward(np.ones_like(h), None, None)
+    assert np.all(np.abs(h) <= 1)
+    assert all(np.isfinite(array).all() for array in (c, *gradients))

@@ -1,0 +1,35 @@
+"""Plant a mistake: a module's source with one line changed, put in the module's place for one test."""
+
+import inspect
+import types
+
+import pytest
+
+from scratchlstm import gates, optimizers
+from scratchlstm.kernels import numpy_lstm, rows
+from scratchlstm.layers import lstm
+
+
+def mutated(module: types.ModuleType, old: str, new: str) -> types.ModuleType:
+    """A copy of `module` in which `old`, which must occur exactly once, reads `new`."""
+    source = inspect.getsource(module)
+    assert source.count(old) == 1, f"{old!r} occurs {source.count(old)} times in {module.__name__}"
+    copy = types.ModuleType(module.__name__)
+    copy.__file__ = module.__file__
+    exec(compile(source.replace(old, new), f"mutant of {module.__name__}", "exec"), copy.__dict__)
+    return copy
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, module: types.ModuleType, old: str, new: str) -> None:
+    """Let the package use the mutated module until the test ends."""
+    copy = mutated(module, old, new)
+    if module is gates:
+        monkeypatch.setattr(lstm, "gates", copy)
+    elif module is numpy_lstm:
+        monkeypatch.setattr(lstm, "NumpyLSTM", copy.NumpyLSTM)
+    elif module is rows:
+        monkeypatch.setattr(rows.Groups, "sum", copy.Groups.sum)
+    elif module is optimizers:
+        monkeypatch.setattr(optimizers.Adam, "update", copy.Adam.update)
+    else:
+        raise ValueError(module)

@@ -1,0 +1,190 @@
+"""The checks can fail: each known mistake is planted, and the check has to see it.
+
+A mistake in the backward pass alone shows against numerical gradients. One that changes forward and backward together
+is a consistent other network: only numbers from outside show it.
+"""
+
+import numpy as np
+import planting
+import pytest
+
+from scratchlstm import gates, gradcheck, optimizers
+from scratchlstm.kernels import numpy_lstm, rows
+from scratchlstm.layers import LSTM, Dense, Embedding
+from scratchlstm.model import Sequential
+
+
+def lstm_gradients_are_right(implementation: str) -> bool:
+    layer = LSTM(3, return_sequences=True, return_state=True, implementation=implementation, dtype="float64")
+    layer.build((5, 4), np.random.default_rng(0))
+    layer.params["bias"][:] = np.random.default_rng(1).normal(size=12)
+    return gradcheck.check_layer(layer, np.random.default_rng(2).normal(size=(2, 5, 4))).ok
+
+
+def model_gradients_are_right() -> bool:
+    model = Sequential(seed=0)
+    model.add(Embedding(5, 4, input_shape=(6,), dtype="float64"))
+    model.add(LSTM(3, dtype="float64"))
+    model.add(Dense(1, activation="sigmoid", dtype="float64"))
+    model.compile("sgd", "binary_crossentropy")
+    x = np.random.default_rng(0).integers(0, 5, size=(4, 6))
+    return gradcheck.check_model(model, x, [0, 1, 1, 0]).ok
+
+
+def outputs_are_those_of_keras(implementation: str) -> bool:
+    """The final states that keras.layers.LSTM (3.15, float64) gives for weights sin(k n)."""
+
+    def wave(k: float, *shape: int) -> np.ndarray:
+        return np.sin(k * np.arange(1, np.prod(shape) + 1)).reshape(shape)
+
+    B, T, E, H = 2, 4, 2, 3
+    layer = LSTM(H, return_state=True, implementation=implementation, dtype="float64")
+    layer.build((T, E))
+    layer.set_weights([wave(1.3, E, 4 * H), wave(0.7, H, 4 * H), wave(2.1, 4 * H)])
+    _, h, c = layer(wave(0.9, B, T, E), initial_state=[wave(1.7, B, H), wave(0.4, B, H)])
+    expected_h = [[0.37768959, -0.06126588, 0.21354598], [0.47128016, -0.12964113, 0.07148904]]
+    expected_c = [[0.61547625, -0.28124663, 0.38261061], [0.79061178, -0.41472524, 0.11805601]]
+    return np.allclose(h, expected_h, rtol=0, atol=1e-8) and np.allclose(c, expected_c, rtol=0, atol=1e-8)
+
+
+def adam_steps_are_right() -> bool:
+    """Three steps of one weight, computed from Keras' formula in plain floats."""
+    w, m, v = 0.3, 0.0, 0.0
+    param, adam = np.array([[w]]), optimizers.Adam(0.01, epsilon=1e-2)
+    for t, g in enumerate([0.5, -0.02, 0.003], start=1):
+        adam.apply([param], [np.array([[g]])])
+        m += (g - m) * (1 - 0.9)
+        v += (g * g - v) * (1 - 0.999)
+        w -= 0.01 * (1 - 0.999**t) ** 0.5 / (1 - 0.9**t) * m / (v**0.5 + 1e-2)
+    return abs(param[0, 0] - w) < 1e-14
+
+
+def test_nothing_planted_nothing_seen():
+    for implementation in ("textbook", "fused"):
+        assert lstm_gradients_are_right(implementation)
+        assert outputs_are_those_of_keras(implementation)
+    assert model_gradients_are_right()
+    assert adam_steps_are_right()
+
+
+BACKWARD = {
+    "drop dc between steps": (
+        ("dh_next, dc_next = step.dh_prev, step.dc_prev", "dh_next, dc_next = step.dh_prev, 0 * dc_next"),
+        ("dc *= f  # (12)", "dc *= 0"),
+    ),
+    "forget the factor f in dc_prev": (
+        ("dc_prev = dc * f", "dc_prev = dc"),
+        ("dc *= f  # (12)", "pass"),
+    ),
+    "drop dh between steps": (
+        ("dh = dhs[:, t, :] + dh_next", "dh = dhs[:, t, :]"),
+        ("np.matmul(self.U, dz_t, out=dh_t)  # (18)", "dh_t[...] = 0"),
+    ),
+    "overwrite dh instead of adding the upstream gradient": (
+        ("dh = dhs[:, t, :] + dh_next", "dh = dhs[:, t, :] if t == len(caches) - 1 else dh_next"),
+        ("dh_t += dh[:, t].T", "dh_t += dh[:, t].T if t == T - 1 else 0"),
+    ),
+    "swap the i and f gradient blocks": (
+        ("xp.concat([dz_i, dz_f, dz_g, dz_o], axis=1)", "xp.concat([dz_f, dz_i, dz_g, dz_o], axis=1)"),
+        ("di, df, do, dg = (dz_t[k", "df, di, do, dg = (dz_t[k"),
+    ),
+    "sigma instead of its derivative": (
+        ("dz_i = di * sigma_prime(i)", "dz_i = di * i"),
+        ("np.subtract(gates[: 3 * H], out[: 3 * H], out=out[: 3 * H])", "out[: 3 * H] = gates[: 3 * H]"),
+    ),
+    "no derivative of the cell's tanh": (
+        ("dh * o * phi_prime(tanh_c)", "dh * o"),
+        ("np.subtract(1, out, out=out)", "out[...] = 1"),
+    ),
+    "no tanh on the cell where o is reached": (
+        ("do = dh * tanh_c", "do = dh"),
+        ("np.multiply(dh_t, tanh_c[t], out=do)  # (7)", "do[...] = dh_t"),
+    ),
+    "one bias for all gates": (
+        ("db = xp.sum(dz, axis=0)", "db = xp.concat([xp.sum(dz_o, axis=0)] * 4)"),
+        ("dz_rows.sum(axis=0)  # (19), (21)", "np.tile(dz_rows.sum(axis=0)[2 * H : 3 * H], 4)"),
+    ),
+    "gradient of the last step only for U": (
+        ("dU + step.dU", "dU if t < len(caches) - 1 else step.dU"),
+        ("dU = h_prev.reshape(T * B, H).T @ flat", "dU = h_prev[-1].T @ dz[-1]"),
+    ),
+}
+# the first change of each pair is planted in the textbook, the second in the fast recurrence
+PLANTED = [
+    pytest.param(implementation, module, *changes[which], id=f"{name} [{implementation}]")
+    for name, changes in BACKWARD.items()
+    for which, (implementation, module) in enumerate((("textbook", gates), ("fused", numpy_lstm)))
+]
+
+
+@pytest.mark.parametrize(("implementation", "module", "old", "new"), PLANTED)
+def test_numerical_gradients_see(monkeypatch, implementation, module, old, new):
+    planting.plant(monkeypatch, module, old, new)
+    assert not lstm_gradients_are_right(implementation)
+
+
+CONSISTENT = [
+    pytest.param(
+        gates,
+        [
+            ("f = sigma(z[:, 1 * H : 2 * H])  # (B, H)  (2)", "f = sigma(z[:, 0 * H : 1 * H])"),
+            ("i = sigma(z[:, 0 * H : 1 * H])  # (B, H)  (1)", "i = sigma(z[:, 1 * H : 2 * H])"),
+        ],
+        "textbook",
+        id="gate order f i g o [textbook]",
+    ),
+    pytest.param(gates, [("tanh_c = phi(c)", "tanh_c = c")], "textbook", id="no tanh on the cell [textbook]"),
+    pytest.param(
+        numpy_lstm,
+        [("self._activate_cell(c[then], out=tanh_c[now])", "tanh_c[now] = c[then]")],
+        "fused",
+        id="no tanh on the cell [fused]",
+    ),
+    pytest.param(
+        numpy_lstm, [("i, f, g, o = np.split(W", "f, i, g, o = np.split(W")], "fused", id="gate order f i g o [fused]"
+    ),
+    pytest.param(numpy_lstm, [("halves[: 3 * self.H] = 0.5", "pass")], "fused", id="sigmoid of 2z [fused]"),
+]
+
+
+@pytest.mark.parametrize(("module", "changes", "implementation"), CONSISTENT)
+def test_numbers_from_keras_see(monkeypatch, module, changes, implementation):
+    for old, new in changes:
+        planting.plant(monkeypatch, module, old, new)
+        assert not outputs_are_those_of_keras(implementation)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("for j in range(1, count):", "for j in range(1, 1):"),
+        ("sums[which] = total", "sums[which] = total / count"),
+        ("self.order[starts + j]", "self.order[starts]"),
+    ],
+    ids=["lost repeated ids", "mean instead of sum over repeated ids", "first occurrence counted again"],
+)
+def test_the_model_check_sees_lost_ids(monkeypatch, old, new):
+    planting.plant(monkeypatch, rows, old, new)
+    assert not model_gradients_are_right()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            "w -= alpha * momentum / (np.sqrt(velocity) + self.epsilon)",
+            "w -= alpha * momentum / (np.sqrt(velocity) + self.epsilon * math.sqrt(1 - self.beta_2**t))",
+        ),
+        ("math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)", "math.sqrt(1 - self.beta_2**t)"),
+        ("(g * g - velocity)", "(g - velocity)"),
+    ],
+    ids=["Adam's two forms confused (epsilon after the correction)", "no correction of m", "g instead of its square"],
+)
+def test_the_optimizer_check_sees(monkeypatch, old, new):
+    planting.plant(monkeypatch, optimizers, old, new)
+    assert not adam_steps_are_right()
+
+
+def test_a_change_that_matches_nothing_is_refused():
+    with pytest.raises(AssertionError, match="occurs 0 times"):
+        planting.mutated(gates, "no such line", "")
