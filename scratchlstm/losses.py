@@ -90,6 +90,14 @@ class BinaryCrossentropy(Loss):
 
     logits_of = "sigmoid"
 
+    def align(self, y_true: Any, y_pred: np.ndarray) -> np.ndarray:
+        y_true = super().align(y_true, y_pred)
+        if y_true.size and not 0 <= y_true.min() <= y_true.max() <= 1:
+            raise ValueError(
+                f"binary_crossentropy takes targets from 0 to 1, but they run from {y_true.min()} to {y_true.max()}"
+            )
+        return y_true
+
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
         if from_logits:
             losses = np.maximum(y_pred, 0) - y_pred * y_true + np.log1p(np.exp(-np.abs(y_pred)))
@@ -115,7 +123,7 @@ class CategoricalCrossentropy(Loss):
             return losses, softmax(y_pred) * np.sum(y_true, axis=-1, keepdims=True) - y_true
         total = np.sum(y_pred, axis=-1, keepdims=True)
         p, inside = _clip(y_pred / total)
-        dp = -inside * y_true / p
+        dp = -(inside * y_true) / p
         gradient = (dp - np.sum(dp * y_pred / total, axis=-1, keepdims=True)) / total
         return -np.sum(y_true * np.log(p), axis=-1), gradient
 

@@ -188,7 +188,7 @@ class Sequential:
 
     # --- training and use -----------------------------------------------------------------------------------------
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None) -> None:
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, *, metrics: Any = None) -> None:
         """Choose how to train.
 
         Args:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -28,7 +29,9 @@ class Progress:
         self.done = 0
         self.bar: Any = None
         if self.verbose == 1:
-            from tqdm.auto import tqdm
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a notebook without ipywidgets: the finished lines are enough
+                from tqdm.auto import tqdm
 
             self.bar = tqdm(
                 total=self.total,

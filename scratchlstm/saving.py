@@ -74,7 +74,7 @@ def _restore(cls: type["Sequential"], arrays: dict[str, np.ndarray]) -> "Sequent
         shape = layer.output_shape(shape)
         model.layers.append(layer)
     if (compiled := description["compiled"]) is not None:
-        model.compile(compiled["optimizer"], compiled["loss"], compiled["metrics"])
+        model.compile(compiled["optimizer"], compiled["loss"], metrics=compiled["metrics"])
         model.optimizer.iterations = int(compiled["iterations"])
         _restore_state(model, arrays)
     if arrays:

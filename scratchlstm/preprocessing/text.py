@@ -1,0 +1,170 @@
+"""Words and their ranks: the Tokenizer with Keras' behaviour.
+
+Keras 3 keeps this class only as an undocumented legacy module; the same texts give the same ids here.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from numbers import Integral
+
+FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
+
+Text = str | Sequence[str]
+
+
+def text_to_word_sequence(input_text: str, filters: str = FILTERS, lower: bool = True, split: str = " ") -> list[str]:
+    """Split a text into words: lower case, each character of `filters` becomes `split`, empty words go.
+
+    Raises:
+        TypeError: where `input_text` is not a string.
+        ValueError: where `split` is empty.
+    """
+    if not isinstance(input_text, str):
+        raise TypeError(f"input_text must be a string, got {_came(input_text)}.")
+    if not split:
+        raise ValueError("split is the empty string, which separates nothing: use ' ', or char_level=True.")
+    if lower:
+        input_text = input_text.lower()
+    words = input_text.translate(_to_split(filters, split)).split(split)
+    return [word for word in words if word]
+
+
+class Tokenizer:
+    """Give each word of the texts a number: 1 for the most frequent, ties by first appearance, 0 for none.
+
+    Args:
+        num_words: keep only indices below this number when texts become sequences (so `num_words - 1`
+            words); `word_index` itself is never cut. None keeps all.
+        filters: characters replaced by `split` before splitting.
+        lower: lower-case the texts first.
+        split: the separator between words.
+        char_level: every character is a token (and `filters` is not applied).
+        oov_token: a mark for words never fitted, or cut by `num_words`; it takes index 1. None drops
+            such words. Where a text contains the mark itself, that word counts as the mark (Keras gives
+            it a second index instead, which `num_words` may not even allow).
+
+    Attributes:
+        word_counts: word -> how often it occurred, in order of first appearance.
+        word_index: word -> index.
+        index_word: index -> word.
+        document_count: how many texts were fitted.
+
+    A text may also be a list of words, which is only lower-cased.
+    Source: the legacy Tokenizer of Keras 3, without its `analyzer` and matrix modes.
+    """
+
+    def __init__(
+        self,
+        num_words: int | None = None,
+        filters: str = FILTERS,
+        lower: bool = True,
+        split: str = " ",
+        char_level: bool = False,
+        oov_token: str | None = None,
+    ) -> None:
+        if num_words is not None:
+            _require_positive("num_words", num_words)
+        if oov_token is not None and not isinstance(oov_token, str):
+            raise TypeError(f"oov_token must be a string or None, got {_came(oov_token)}.")
+        self.num_words = num_words
+        self.filters = filters
+        self.lower = lower
+        self.split = split
+        self.char_level = char_level
+        self.oov_token = oov_token
+        self.word_counts: Counter[str] = Counter()
+        self.word_index: dict[str, int] = {}
+        self.index_word: dict[int, str] = {}
+        self.document_count = 0
+
+    def fit_on_texts(self, texts: Iterable[Text]) -> None:
+        """Count the words of `texts` and rank them anew; a second call adds to the first.
+
+        Raises:
+            TypeError: where `texts` is one string, or a text is neither a string nor a list of them.
+                The texts before the bad one are not counted either.
+        """
+        counts, documents = self.word_counts.copy(), self.document_count
+        for tokens in self._tokens_of_each(texts):
+            counts.update(tokens)
+            documents += 1
+        self.word_counts, self.document_count = counts, documents
+
+        # sorted() is stable and a Counter remembers the order of insertion: ties go by first appearance.
+        ranked = sorted(counts, key=lambda word: -counts[word])
+        if self.oov_token is not None:
+            ranked = [self.oov_token, *(word for word in ranked if word != self.oov_token)]
+        self.word_index = {word: index for index, word in enumerate(ranked, start=1)}
+        self.index_word = dict(enumerate(ranked, start=1))
+
+    def texts_to_sequences(self, texts: Iterable[Text]) -> list[list[int]]:
+        """One list of indices for each text; unknown and cut words become the oov index, or are dropped.
+
+        Raises:
+            TypeError: as `fit_on_texts`.
+            ValueError: where nothing was fitted yet.
+        """
+        self._require_fitted()
+        indices = {word: self._kept(index) for word, index in self.word_index.items()}
+        oov = self._oov_index()
+        return [
+            [index for token in tokens if (index := indices.get(token, oov)) is not None]
+            for tokens in self._tokens_of_each(texts)
+        ]
+
+    def sequences_to_texts(self, sequences: Iterable[Iterable[int]]) -> list[str]:
+        """The words of each sequence, joined by blanks; unknown and cut indices become the oov mark, or go.
+
+        Raises:
+            ValueError: where nothing was fitted yet.
+        """
+        self._require_fitted()
+        texts = []
+        for sequence in sequences:
+            known = (self._kept(int(i)) if int(i) in self.index_word else self._oov_index() for i in sequence)
+            texts.append(" ".join(self.index_word[index] for index in known if index is not None))
+        return texts
+
+    def _kept(self, index: int) -> int | None:
+        return index if self.num_words is None or index < self.num_words else self._oov_index()
+
+    def _oov_index(self) -> int | None:
+        return None if self.oov_token is None else self.word_index.get(self.oov_token)
+
+    def _tokens_of_each(self, texts: Iterable[Text]) -> Iterator[Sequence[str]]:
+        if isinstance(texts, str):
+            raise TypeError("texts is one string, whose letters would count as texts: pass a list, [text].")
+        for position, text in enumerate(texts):
+            if isinstance(text, str):
+                yield self._tokens(text)
+            elif isinstance(text, list | tuple) and all(isinstance(word, str) for word in text):
+                yield [word.lower() for word in text] if self.lower else text
+            else:
+                raise TypeError(f"texts[{position}] must be a string or a list of words, got {_came(text)}.")
+
+    def _tokens(self, text: str) -> Sequence[str]:
+        if self.char_level:
+            return text.lower() if self.lower else text
+        return text_to_word_sequence(text, self.filters, self.lower, self.split)
+
+    def _require_fitted(self) -> None:
+        if not self.word_index and not self.document_count:
+            raise ValueError("this Tokenizer knows no words yet: call fit_on_texts(texts) first.")
+
+
+def _require_positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer or None, got {_came(value)}.")
+    if int(value) < 1:
+        raise ValueError(f"{name} must be at least 1, or None to keep all words; got {value}.")
+
+
+@lru_cache(maxsize=16)
+def _to_split(filters: str, split: str) -> dict[int, str]:
+    return str.maketrans(dict.fromkeys(filters, split))
+
+
+def _came(value: object) -> str:
+    shown = repr(value)
+    return f"{type(value).__name__} {shown if len(shown) <= 60 else shown[:57] + '...'}"

@@ -1,0 +1,82 @@
+"""`python -m scratchlstm gradcheck`: 0 where all is right, 1 and WRONG where a gradient is not."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from scratchlstm import gates
+from scratchlstm.__main__ import main
+from scratchlstm.kernels.numpy_lstm import NumpyLSTM
+from scratchlstm.layers import Dense
+
+_ALONE = ["kernel", "recurrent_kernel", "bias", "x", "h0", "c0"]
+_MODEL = ["embedding/embeddings", "lstm/kernel", "lstm/recurrent_kernel", "lstm/bias", "dense/kernel", "dense/bias"]
+
+
+def _verdicts(output):
+    """[(tensor, verdict)] in the order of the table."""
+    return re.findall(r"^  (\S+) +\([\d, ]+\) .* (ok|WRONG.*)$", output, flags=re.MULTILINE)
+
+
+def test_on_the_command_line_every_tensor_is_right():
+    command = [sys.executable, "-m", "scratchlstm", "gradcheck", "--no-tensorflow"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    assert _verdicts(run.stdout) == [(tensor, "ok") for tensor in (_ALONE + _MODEL) * 2]
+    assert run.stdout.count("[fused]") == run.stdout.count("[textbook]") == 2
+    assert "every gradient is right" in run.stdout
+
+
+@pytest.mark.parametrize("implementation", ["fused", "textbook"])
+def test_one_implementation_alone(capsys, implementation):
+    assert main(["gradcheck", "--no-tensorflow", "--implementation", implementation, "--seed", "3"]) == 0
+    output = capsys.readouterr().out
+    assert _verdicts(output) == [(tensor, "ok") for tensor in _ALONE + _MODEL]
+    assert set(re.findall(r"^\[(\w+)\]", output, flags=re.MULTILINE)) == {implementation}
+
+
+def _wrong_textbook(monkeypatch):
+    right = gates.lstm_step_backward
+    monkeypatch.setattr(gates, "lstm_step_backward", lambda *args: right(*args)._replace(dU=right(*args).dU * 1.001))
+
+
+def _wrong_fused(monkeypatch):
+    def backward(self, *args):
+        dx, dW, dU, *rest = right(self, *args)
+        return dx, dW, dU * 1.001, *rest
+
+    right = NumpyLSTM.backward
+    monkeypatch.setattr(NumpyLSTM, "backward", backward)
+
+
+@pytest.mark.parametrize(("implementation", "plant"), [("textbook", _wrong_textbook), ("fused", _wrong_fused)])
+def test_a_planted_bug_is_shown_where_it_is(monkeypatch, capsys, implementation, plant):
+    plant(monkeypatch)
+    assert main(["gradcheck", "--no-tensorflow", "--implementation", implementation]) == 1
+    output = capsys.readouterr().out
+    wrong = [tensor for tensor, verdict in _verdicts(output) if verdict.startswith("WRONG")]
+    assert wrong == ["recurrent_kernel", "lstm/recurrent_kernel"]
+    assert "A GRADIENT IS WRONG" in output
+
+
+def test_a_missing_gradient_is_shown(monkeypatch, capsys):
+    def without_bias(self, dz):
+        dx = right(self, dz)
+        del self.grads["bias"]
+        return dx
+
+    right = Dense.backward_from_logits
+    monkeypatch.setattr(Dense, "backward_from_logits", without_bias)
+    assert main(["gradcheck", "--no-tensorflow", "--implementation", "fused"]) == 1
+    assert ("dense/bias", "WRONG no gradient") in _verdicts(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("arguments", [[], ["train"], ["gradcheck", "--implementation", "fast"]])
+def test_unknown_commands_end_with_the_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "usage: python -m scratchlstm" in capsys.readouterr().err

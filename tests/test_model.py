@@ -1,0 +1,508 @@
+"""`Sequential`: building, parameters, seeds, dtypes, and what it leaves alone."""
+
+import numpy as np
+import pytest
+
+from scratchlstm import Input, Sequential, config
+from scratchlstm.kernels.rows import RowGradient
+from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
+from scratchlstm.optimizers import SGD, Adam
+
+V, T, N = 11, 6, 20
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(5)
+    return rng.integers(0, V, size=(N, T)), rng.integers(0, 2, size=N)
+
+
+def _classifier(seed=0, dropout=0.3, dtype=None, implementation="fused", metrics=("accuracy",)):
+    model = Sequential(
+        [
+            Embedding(V, 5, input_shape=(T,), dtype=dtype),
+            LSTM(4, return_sequences=True, implementation=implementation, dtype=dtype),
+            Dropout(dropout, dtype=dtype),
+            LSTM(3, implementation=implementation, dtype=dtype),
+            Dense(1, activation="sigmoid", dtype=dtype),
+        ],
+        seed=seed,
+    )
+    model.compile("adam", "binary_crossentropy", list(metrics))
+    return model
+
+
+def _same(ours, theirs):
+    return len(ours) == len(theirs) and all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+# --- building ---------------------------------------------------------------------------------------------------------
+
+_FIRST = {
+    "input_shape": lambda: [Embedding(20000, 128, input_shape=(100,))],
+    "input_shape, a list": lambda: [Embedding(20000, 128, input_shape=[100])],
+    "input_length": lambda: [Embedding(20000, 128, input_length=100)],
+    "Input": lambda: [Input((100,)), Embedding(20000, 128)],
+    "Input of ids": lambda: [Input(shape=(100,), dtype="int32"), Embedding(20000, 128)],
+    "Input(shape=)": lambda: [Input(shape=(100,)), Embedding(20000, 128)],
+    "built later": lambda: [Embedding(20000, 128)],
+}
+
+_TUTORIAL = """\
+Model: "sequential"
+┏━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━┓
+┃ Layer (type)                    ┃ Output Shape           ┃       Param # ┃
+┡━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━┩
+│ embedding (Embedding)           │ (None, 100, 128)       │     2,560,000 │
+├─────────────────────────────────┼────────────────────────┼───────────────┤
+│ lstm (LSTM)                     │ (None, 60)             │        45,360 │
+├─────────────────────────────────┼────────────────────────┼───────────────┤
+│ dense (Dense)                   │ (None, 1)              │            61 │
+└─────────────────────────────────┴────────────────────────┴───────────────┘
+ Total params: 2,605,421 (9.94 MB)
+ Trainable params: 2,605,421 (9.94 MB)
+ Non-trainable params: 0 (0.00 B)
+"""
+
+
+@pytest.mark.parametrize("first", _FIRST.values(), ids=_FIRST)
+def test_the_tutorials_model_in_every_form(capsys, first):
+    model = Sequential()
+    for layer in [*first(), LSTM(60, activation="tanh"), Dense(1, activation="sigmoid")]:
+        model.add(layer)
+    model.build((100,))
+    model.summary()
+    assert capsys.readouterr().out == _TUTORIAL
+    assert model.count_params() == 2_605_421
+    assert [type(layer) for layer in model.layers] == [Embedding, LSTM, Dense]
+    assert [w.shape for w in model.get_weights()] == [(20000, 128), (128, 240), (60, 240), (240,), (60, 1), (1,)]
+
+
+def test_summary_before_building_and_with_open_sizes(capsys):
+    model = Sequential([LSTM(2), Dense(1)], name="later")
+    model.summary()
+    before = capsys.readouterr().out
+    assert 'Model: "later"' in before
+    assert before.count("│ ?") == before.count("0 (unbuilt)") == 2
+    assert " Total params: 0 (0.00 B)" in before
+    model.build((None, 3))
+    model.summary()
+    assert "│ (None, 2)" in capsys.readouterr().out
+    Sequential([Input((None, 3)), LSTM(2, return_sequences=True)]).summary()
+    assert "│ (None, None, 2)" in capsys.readouterr().out
+
+
+def test_summary_shortens_long_names_and_counts_bytes(capsys):
+    Sequential([Dense(1, name="n" * 50, input_shape=(2,), dtype="float64")]).summary()
+    output = capsys.readouterr().out
+    assert len({len(line) for line in output.splitlines()[1:6]}) == 1
+    assert "n… (Dense)" in output
+    assert "Total params: 3 (24.00 B)" in output
+
+
+@pytest.mark.parametrize("method", ["fit", "predict", "forward"])
+def test_the_first_data_builds_a_model_that_knows_no_shape(data, method):
+    model = Sequential([Embedding(V, 5), LSTM(4), Dense(1, activation="sigmoid")], seed=0)
+    model.compile("adam", "binary_crossentropy")
+    assert not model.built
+    assert model.get_weights() == []
+    x, y = data
+    {"fit": lambda: model.fit(x, y, verbose=0), "predict": lambda: model.predict(x, verbose=0)}.get(
+        method, lambda: model.forward(x)
+    )()
+    assert model.built
+    assert model.count_params() == V * 5 + 4 * 4 * (5 + 4 + 1) + 5
+
+
+def test_building_early_or_late_gives_the_same_parameters(data):
+    def layers():
+        return [Embedding(V, 5), LSTM(4), Dropout(0.5), Dense(1)]
+
+    early = Sequential([Input((T,)), *layers()], seed=3)
+    late = Sequential(layers(), seed=3)
+    assert np.array_equal(early.predict(data[0], verbose=0), late.predict(data[0], verbose=0))
+    assert _same(early.get_weights(), late.get_weights())
+
+
+def test_building_twice_keeps_the_parameters():
+    model = _classifier()
+    before = model.get_weights()
+    model.build((T,))
+    assert _same(model.get_weights(), before)
+
+
+def test_layers_added_to_a_built_model_are_built():
+    model = Sequential([Dense(3, input_shape=(2,))])
+    assert model.built
+    model.add(Dense(4))
+    assert model.layers[1].params["kernel"].shape == (3, 4)
+    assert model.predict(np.ones((5, 2)), verbose=0).shape == (5, 4)
+
+
+def test_an_open_length_takes_sequences_of_any_length():
+    model = Sequential([Embedding(V, 3, input_shape=(None,)), LSTM(2)], seed=0)
+    assert [model.predict(np.ones((4, t), int), verbose=0).shape for t in (1, 7)] == [(4, 2), (4, 2)]
+
+
+def test_layers_are_named_apart():
+    model = Sequential([Dense(2), Dense(2), LSTM(2), Dense(2, name="mine"), Dense(2)])
+    assert [layer.name for layer in model.layers] == ["dense", "dense_1", "lstm", "mine", "dense_2"]
+    with pytest.raises(ValueError, match="named 'mine' already"):
+        model.add(LSTM(1, name="mine"))
+    assert len(model.layers) == 5
+
+
+# --- parameters -------------------------------------------------------------------------------------------------------
+
+
+def test_weights_are_copied_both_ways(data):
+    model, other = _classifier(seed=0), _classifier(seed=1)
+    weights = model.get_weights()
+    other.set_weights(weights)
+    assert np.array_equal(model.predict(data[0], verbose=0), other.predict(data[0], verbose=0))
+    for weight in weights:
+        weight += 1
+    assert _same(model.get_weights(), other.get_weights())
+    assert not _same(model.get_weights(), weights)
+
+
+def test_a_layers_weights(data):
+    model = _classifier()
+    lstm = model.layers[1]
+    zeros = [np.zeros_like(w) for w in lstm.get_weights()]
+    lstm.set_weights(zeros)
+    assert _same(lstm.get_weights(), zeros)
+    assert _same(model.get_weights()[1:4], zeros)
+
+
+def test_set_weights_takes_lists_and_integers():
+    model = Sequential([Dense(2, input_shape=(1,))])
+    model.set_weights([[[1, 2]], np.array([3, 4])])
+    assert np.array_equal(model.predict(np.array([[10]]), verbose=0), [[13, 24]])
+    assert [w.dtype for w in model.get_weights()] == [np.float32, np.float32]
+
+
+def test_set_weights_keeps_the_arrays_that_others_hold():
+    model = Sequential([Dense(2, input_shape=(1,))])
+    held = model.params
+    model.set_weights([np.ones((1, 2)), np.zeros(2)])
+    assert all(ours is theirs for ours, theirs in zip(held, model.params, strict=True))
+
+
+# --- compile, evaluate, predict ---------------------------------------------------------------------------------------
+
+
+def test_predict_is_forward_without_dropout_whatever_the_batch(data):
+    model = _classifier(dropout=0.9)
+    whole = model.predict(data[0], verbose=0)
+    assert whole.shape == (N, 1)
+    assert np.array_equal(whole, model.predict(data[0], verbose=0))
+    np.testing.assert_allclose(whole, model.predict(data[0], batch_size=3, verbose=0), rtol=1e-5)
+    np.testing.assert_allclose(whole, model.forward(data[0]), rtol=1e-5)
+    np.testing.assert_array_equal(model(data[0]), model.forward(data[0]))
+    assert not np.allclose(model.forward(data[0], training=True), whole)
+
+
+def test_predict_gives_what_the_caller_may_change(data):
+    model = Sequential([Dense(1, input_shape=(1,))], seed=0)
+    x = np.ones((2, 1), np.float32)
+    first = model.predict(x, verbose=0)
+    kept = first.copy()
+    second = model.predict(2 * x, verbose=0)
+    assert np.array_equal(first, kept)
+    first[...] = 7
+    assert not np.any(second == 7)
+
+
+def test_evaluate_gives_loss_then_metrics(data):
+    x, y = data
+    model = _classifier()
+    p = model.predict(x, verbose=0)[:, 0].astype(float)
+    loss = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+    accuracy = np.mean((p > 0.5) == y)
+    assert model.evaluate(x, y, verbose=0) == pytest.approx([loss, accuracy], rel=1e-5)
+    assert model.evaluate(x, y, batch_size=3, verbose=0) == pytest.approx([loss, accuracy], rel=1e-5)
+    as_dict = model.evaluate(x, y, verbose=0, return_dict=True)
+    assert list(as_dict) == ["accuracy", "loss"]
+    assert {type(value) for value in as_dict.values()} == {float}
+    assert as_dict["loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_evaluate_without_metrics_gives_the_loss_alone(data):
+    assert type(_classifier(metrics=[]).evaluate(*data, verbose=0)) is float
+
+
+def test_evaluate_weighs_samples_in_the_loss_only(data):
+    x, y = data
+    model = _classifier()
+    weight = np.linspace(0, 2, N)
+    each = [model.evaluate(x[k : k + 1], y[k : k + 1], verbose=0)[0] for k in range(N)]
+    loss, accuracy = model.evaluate(x, y, sample_weight=weight, verbose=0)
+    assert loss == pytest.approx(np.mean(each * weight), rel=1e-5)
+    assert accuracy == model.evaluate(x, y, verbose=0)[1]
+
+
+def test_evaluate_and_predict_change_nothing(data):
+    model = _classifier()
+    model.fit(*data, verbose=0)
+    before, history, generator = model.get_weights(), model.history, model.rng.bit_generator.state
+    iterations = model.optimizer.iterations
+    model.evaluate(*data, verbose=0)
+    model.predict(data[0], verbose=0)
+    assert _same(model.get_weights(), before)
+    assert (model.history, model.optimizer.iterations, model.rng.bit_generator.state) == (
+        history,
+        iterations,
+        generator,
+    )
+
+
+def test_evaluate_between_forward_and_backward_of_training_is_no_part_of_it(data):
+    """Validation must not leak into gradients: the same run with and without it."""
+    runs = [_classifier() for _ in range(2)]
+    runs[0].fit(*data, epochs=3, batch_size=8, verbose=0)
+    runs[1].fit(*data, epochs=3, batch_size=8, verbose=0, validation_data=data)
+    assert _same(runs[0].get_weights(), runs[1].get_weights())
+
+
+def test_compile_takes_names_and_objects(data):
+    model = _classifier()
+    model.compile(optimizer=SGD(0.5), loss="mse", metrics="accuracy")
+    assert (model.optimizer.learning_rate, type(model.loss).__name__) == (0.5, "MeanSquaredError")
+    assert list(model.evaluate(*data, verbose=0, return_dict=True)) == ["accuracy", "loss"]
+    model.compile(loss="mean_squared_error")
+    assert type(model.optimizer).__name__ == "RMSprop"
+    assert model.metrics == []
+
+
+def test_acc_is_accuracy_under_its_own_name(data):
+    names = list(_classifier(metrics=["acc"]).fit(*data, verbose=0).history)
+    assert names == ["acc", "loss"]
+
+
+def test_a_loss_sees_the_logits_behind_the_last_activation():
+    """Keras computes sigmoid and cross-entropy together: logit 40, label 0 gives loss 40, not log(1e-7)."""
+    for last in ([Dense(1, activation="sigmoid")], [Dense(1), Activation("sigmoid")]):
+        model = Sequential([Input((1,)), *last])
+        model.compile("sgd", "binary_crossentropy")
+        model.set_weights([[[1.0]], [0.0]])
+        assert model.evaluate([[40.0]], [0], verbose=0) == pytest.approx(40)
+        model.fit([[40.0]], [0], verbose=0)
+        assert model.get_weights()[1] == pytest.approx(-0.01)
+
+
+# --- seeds ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("implementation", ["fused", "textbook"])
+def test_the_same_seed_gives_the_same_run_bit_for_bit(data, implementation):
+    runs = [_classifier(seed, implementation=implementation) for seed in (7, 7, 8)]
+    histories = [run.fit(*data, epochs=2, batch_size=6, verbose=0).history for run in runs]
+    assert histories[0] == histories[1] != histories[2]
+    assert _same(runs[0].get_weights(), runs[1].get_weights())
+    assert not any(np.array_equal(a, b) for a, b in zip(runs[0].get_weights(), runs[2].get_weights(), strict=True))
+
+
+def test_without_a_seed_runs_differ():
+    first, second = (_classifier(seed=None).get_weights() for _ in range(2))
+    assert not np.array_equal(first[0], second[0])
+
+
+def test_the_global_random_state_is_neither_read_nor_changed(data):
+    def run():
+        model = _classifier(seed=1)
+        model.fit(*data, verbose=0, validation_split=0.2)
+        return model.get_weights()
+
+    np.random.seed(1)  # noqa: NPY002
+    before = np.random.get_state()  # noqa: NPY002
+    first = run()
+    after = np.random.get_state()  # noqa: NPY002
+    assert before[0] == after[0]
+    assert before[2:] == after[2:]
+    assert np.array_equal(before[1], after[1])
+    np.random.seed(2)  # noqa: NPY002
+    assert _same(run(), first)
+
+
+# --- the caller's arrays ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("implementation", ["fused", "textbook"])
+@pytest.mark.parametrize("writeable", [True, False])
+def test_arrays_passed_in_are_not_changed(data, writeable, implementation):
+    x, y, weight = *data, np.linspace(0, 2, N)
+    passed = {"x": x, "y": y, "weight": weight}
+    before = {name: array.copy() for name, array in passed.items()}
+    for array in passed.values():
+        array.setflags(write=writeable)
+    model = _classifier(implementation=implementation)
+    model.fit(x, y, sample_weight=weight, validation_data=(x, y, weight), batch_size=7, epochs=2, verbose=0)
+    model.evaluate(x, y, sample_weight=weight, verbose=0)
+    model.predict(x, verbose=0)
+    for name, array in passed.items():
+        assert np.array_equal(array, before[name]), name
+
+
+_LAYERS = {
+    "fused": lambda: LSTM(4),
+    "textbook": lambda: LSTM(4, implementation="textbook"),
+    "fused sequences": lambda: LSTM(4, return_sequences=True),
+    "textbook sequences": lambda: LSTM(4, return_sequences=True, implementation="textbook"),
+    "Dense": lambda: Dense(2, activation="relu"),
+    "linear Dense": lambda: Dense(2),
+    "Dropout": lambda: Dropout(0.5),
+    "Activation": lambda: Activation("linear"),
+}
+
+
+@pytest.mark.parametrize("make", _LAYERS.values(), ids=_LAYERS)
+def test_layers_leave_input_state_and_gradient_alone(make):
+    rng = np.random.default_rng(0)
+    layer = make()
+    x = rng.normal(size=(3, 5, 4)).astype("float32")
+    states = {"initial_state": [rng.normal(size=(3, 4)).astype("float32") for _ in range(2)]}
+    states = states if isinstance(layer, LSTM) else {}
+    arrays = [x, *states.get("initial_state", [])]
+    for array in arrays:
+        array.setflags(write=False)
+    before = [array.copy() for array in arrays]
+    y = np.asarray(layer(x, training=True, **states))
+    dy = rng.normal(size=y.shape).astype("float32")
+    dy.setflags(write=False)
+    arrays, before = [*arrays, dy], [*before, dy.copy()]
+    first = np.array(layer.backward(dy))
+    second = np.array(layer.backward(dy))
+    assert _same(arrays, before)
+    assert np.array_equal(first, second), "a second backward of the same pass gives the same"
+
+
+def test_set_weights_does_not_keep_the_callers_arrays():
+    model = Sequential([Dense(1, input_shape=(1,))])
+    given = [np.ones((1, 1), "float32"), np.ones(1, "float32")]
+    model.set_weights(given)
+    model.compile("sgd", "mse")
+    model.fit([[1.0]], [5.0], verbose=0)
+    assert given[0] == given[1] == 1
+
+
+# --- dtypes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def floatx():
+    before = config.floatx()
+    yield config.set_floatx
+    config.set_floatx(before)
+
+
+def _dtypes(model, x):
+    """The dtype of everything that is computed: name -> dtype."""
+    found = {}
+    for layer in model.layers:
+        x = layer(x, training=True)
+        found[f"{layer.name} output"] = x.dtype
+        found |= {f"{layer.name}/{name}": array.dtype for name, array in layer.params.items()}
+        for name, gradient in layer.grads.items():
+            values = gradient.values if isinstance(gradient, RowGradient) else gradient
+            found[f"{layer.name} d{name}"] = values.dtype
+    for number, slots in enumerate(model.optimizer.state):
+        found |= {f"{number}/{name}": array.dtype for name, array in slots.items()}
+    return found
+
+
+@pytest.mark.parametrize("how", ["default", "set_floatx", "dtype="])
+@pytest.mark.parametrize("implementation", ["fused", "textbook"])
+@pytest.mark.parametrize("optimizer", [lambda: Adam(clipnorm=0.1), lambda: SGD(momentum=0.9), lambda: "rmsprop"])
+def test_one_dtype_runs_through_everything(data, floatx, how, implementation, optimizer):
+    if how == "set_floatx":
+        floatx("float64")
+    model = _classifier(dtype="float64" if how == "dtype=" else None, implementation=implementation)
+    model.compile(optimizer(), "binary_crossentropy", ["accuracy"])
+    model.fit(data[0], data[1].astype("float64"), sample_weight=np.ones(N), batch_size=8, verbose=0)
+    expected = np.dtype("float32" if how == "default" else "float64")
+    found = _dtypes(model, data[0])
+    assert {name: dtype for name, dtype in found.items() if dtype != expected} == {}
+    assert len(found) > 20
+    assert model.predict(data[0], verbose=0).dtype == expected
+
+
+def test_set_floatx_leaves_existing_layers_alone(floatx):
+    old = Dense(1)
+    floatx("float64")
+    assert (old.dtype, Dense(1).dtype, Dense(1, dtype="float32").dtype) == ("float32", "float64", "float32")
+    assert config.floatx() == "float64"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int32", 64])
+def test_set_floatx_refuses_other_dtypes(floatx, dtype):
+    with pytest.raises(ValueError, match=f"float32, float64, not {dtype!r}"):
+        floatx(dtype)
+    assert config.floatx() == "float32"
+
+
+@pytest.mark.parametrize("dtypes", [("float32", "float64", "float32"), ("float64", "float32", "float64")])
+def test_layers_of_different_dtypes_work_together(data, dtypes):
+    first, second, third = dtypes
+    model = Sequential(
+        [
+            Embedding(V, 5, input_shape=(T,), dtype=first),
+            LSTM(4, return_sequences=True, dtype=second),
+            LSTM(4, dtype=first),
+            Dense(1, activation="sigmoid", dtype=third),
+        ],
+        seed=0,
+    )
+    model.compile("adam", "binary_crossentropy")
+    model.fit(*data, epochs=2, verbose=0)
+    for layer in model.layers:
+        assert {array.dtype for array in layer.params.values()} == {np.dtype(layer.dtype)}, layer.name
+        assert {np.asarray(g).dtype for g in layer.grads.values()} == {np.dtype(layer.dtype)}, layer.name
+    assert model.predict(data[0], verbose=0).dtype == third
+
+
+def test_float64_and_float32_agree(data):
+    single, double = _classifier(dropout=0), _classifier(dropout=0, dtype="float64")
+    double.set_weights(single.get_weights())
+    losses = [
+        model.fit(*data, epochs=3, batch_size=8, verbose=0, shuffle=False).history["loss"] for model in (single, double)
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+    assert losses[0] != losses[1]
+
+
+def test_a_learning_rate_in_float64_does_not_change_the_numbers(data):
+    runs = []
+    for rate in (0.01, np.float64(0.01)):
+        model = _classifier()
+        model.compile(Adam(rate), "binary_crossentropy")
+        model.fit(*data, epochs=2, verbose=0)
+        runs.append(model.get_weights())
+    assert _same(*runs)
+
+
+# --- backward ---------------------------------------------------------------------------------------------------------
+
+
+def test_params_and_grads_go_together(data):
+    model = _classifier()
+    x, y = data
+    loss, dy, from_logits = model.loss_with_gradient(y, model.forward(x, training=True))
+    assert from_logits
+    assert np.isfinite(loss)
+    assert model.backward(dy, from_logits) is None  # ids have no gradient
+    assert [np.asarray(g).shape for g in model.grads] == [w.shape for w in model.params]
+    first = [np.array(g) for g in model.grads]
+    model.backward(dy, from_logits)
+    assert _same([np.asarray(g) for g in model.grads], first), "backward overwrites, it does not add"
+
+
+def test_backward_gives_the_inputs_gradient():
+    model = Sequential(
+        [Dense(3, activation="tanh", input_shape=(2,), dtype="float64"), Dense(1, dtype="float64")], seed=0
+    )
+    x, step = np.array([[0.3, -0.4]]), 1e-6
+    model.forward(x)
+    dx = model.backward(np.ones((1, 1)))
+    slopes = [(model.forward(x + step * e).item() - model.forward(x - step * e).item()) / (2 * step) for e in np.eye(2)]
+    np.testing.assert_allclose(dx[0], slopes, rtol=1e-6)

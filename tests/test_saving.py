@@ -1,0 +1,490 @@
+"""A saved model is the model: bit for bit, whole or not at all, and never a program."""
+
+import io
+import json
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scratchlstm import Sequential, layers, losses, metrics, optimizers
+from scratchlstm.initializers import Constant, RandomUniform
+from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
+from scratchlstm.optimizers import SGD, Adam, RMSprop
+
+V, T, N = 7, 4, 10
+
+
+def _same_model(ours, theirs):
+    """Everything that a file keeps."""
+
+    def content(model):
+        compiled = None
+        if model._compiled:
+            optimizer = model.optimizer
+            compiled = [
+                *((type(part).__name__, part.get_config()) for part in (optimizer, model.loss, *model.metrics)),
+                optimizer.iterations,
+                [(slot, a.dtype, a.shape, a.tobytes()) for slots in optimizer.state for slot, a in slots.items()],
+            ]
+        return (
+            model.name,
+            model.input_shape,
+            [(type(layer).__name__, layer.get_config(), list(layer.params)) for layer in model.layers],
+            [(w.dtype, w.shape, w.tobytes()) for w in model.get_weights()],
+            compiled,
+        )
+
+    return content(ours) == content(theirs)
+
+
+def _batch(model, targets):
+    rng = np.random.default_rng(2)
+    ids = isinstance(model.layers[0], Embedding)
+    shape = (N, *(T if size is None else size for size in model.input_shape))
+    x = rng.integers(0, V, size=shape) if ids else rng.normal(size=shape)
+    output = model.output_shape_for(shape[1:])
+    y = rng.integers(0, 2, size=(N, *output))
+    if targets == "one-hot":
+        y = np.eye(output[-1], dtype=int)[y.argmax(axis=-1)]
+    return x, y.argmax(axis=-1) if targets == "class" else y
+
+
+# --- round trips ------------------------------------------------------------------------------------------------------
+
+_OPTIMIZERS = {
+    "adam": lambda: Adam(0.05, beta_1=0.8, clipnorm=1.0),
+    "sgd": lambda: SGD(0.1),
+    "momentum": lambda: SGD(0.1, momentum=0.5, nesterov=True, clipvalue=0.5),
+    "rmsprop": lambda: RMSprop(0.01, rho=0.5, global_clipnorm=2.0),
+}
+_LOSSES = {  # loss -> (kind of targets, activation of the last layer, metrics)
+    "mean_squared_error": ("any", "tanh", ["accuracy"]),
+    "binary_crossentropy": ("any", "sigmoid", ["acc", metrics.BinaryAccuracy("half", threshold=0.25)]),
+    "categorical_crossentropy": ("one-hot", "softmax", ["categorical_accuracy"]),
+    "sparse_categorical_crossentropy": ("class", "softmax", ["sparse_categorical_accuracy"]),
+}
+
+
+@st.composite
+def _models(draw):
+    """A compiled model of one to four layers, and the kind of targets its loss takes."""
+    dtype = st.sampled_from(["float32", "float64"])
+    flag = st.booleans()
+    initializer = st.sampled_from(
+        ["glorot_normal", "random_normal", "ones", Constant(0.25), RandomUniform(-1, 1, seed=3)]
+    )
+    shape = draw(st.sampled_from([(T,), (T, 3), (None, 3), (None,)]))
+    model = Sequential(name=draw(st.text(max_size=8)), seed=0)
+    if len(shape) == 1:
+        model.add(Embedding(V, 3, draw(initializer), input_shape=shape, dtype=draw(dtype)))
+    for number in range(draw(st.integers(0, 2))):
+        kind = draw(st.sampled_from(["LSTM", "Dense", "Dropout", "Activation"]))
+        common = {"dtype": draw(dtype), "input_shape": shape if not model.layers else None}
+        common["name"] = draw(st.sampled_from([None, f"my layer/{number}"]))
+        layer = {
+            "LSTM": lambda options: LSTM(
+                2,
+                activation=draw(st.sampled_from(["tanh", "relu", "linear"])),
+                recurrent_activation=draw(st.sampled_from(["sigmoid", "hard_sigmoid"])),
+                use_bias=draw(flag),
+                kernel_initializer=draw(initializer),
+                unit_forget_bias=draw(flag),
+                return_sequences=True,
+                implementation=draw(st.sampled_from(["fused", "textbook"])),
+                **options,
+            ),
+            "Dense": lambda options: Dense(2, draw(st.sampled_from([None, "relu"])), draw(flag), **options),
+            "Dropout": lambda options: Dropout(
+                draw(st.sampled_from([0.0, 0.5])), seed=draw(st.none() | st.just(4)), **options
+            ),
+            "Activation": lambda options: Activation("tanh", **options),
+        }[kind](common)
+        model.add(layer)
+    loss = draw(st.sampled_from(sorted(_LOSSES)))
+    targets, activation, names = _LOSSES[loss]
+    model.add(LSTM(2, return_sequences=draw(flag), input_shape=None if model.layers else shape))
+    model.add(Dense(3, activation))
+    model.compile(_OPTIMIZERS[draw(st.sampled_from(sorted(_OPTIMIZERS)))](), loss, names)
+    return model, targets
+
+
+def test_every_kind_is_drawn_above():
+    """A new layer, loss, metric or optimizer has to join the round trips."""
+    assert {*layers.__all__} - {"Input", "Layer"} == {"LSTM", "Activation", "Dense", "Dropout", "Embedding"}
+    assert {type(losses.get(name)) for name in _LOSSES} == {*losses._KNOWN.values()}
+    assert {type(make()) for make in _OPTIMIZERS.values()} == {*optimizers._KNOWN.values()}
+    drawn = [metrics.get(name) for _, _, names in _LOSSES.values() for name in names]
+    assert {type(metric) for metric in drawn} == {*metrics._KNOWN.values()}
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(drawn=_models(), epochs=st.integers(0, 2))
+def test_a_model_comes_back_bit_for_bit_and_trains_on_identically(tmp_path_factory, drawn, epochs):
+    (model, targets), path = drawn, tmp_path_factory.mktemp("saved") / "model.npz"
+    x, y = _batch(model, targets)
+    for _ in range(epochs):
+        model.fit(x, y, batch_size=4, verbose=0)
+    model.save(path)
+    loaded = Sequential.load(path)
+    assert _same_model(loaded, model)
+    assert np.array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    assert loaded.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
+    if not any(isinstance(layer, Dropout) for layer in model.layers):
+        histories = [m.fit(x, y, epochs=2, batch_size=4, shuffle=False, verbose=0).history for m in (model, loaded)]
+        assert histories[0] == histories[1]
+        assert _same_model(loaded, model)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_an_untrained_model_comes_back(tmp_path, compiled):
+    model = Sequential([Dense(2, input_shape=(3,))], name="mine")
+    if compiled:
+        model.compile("adam", "mse")
+    model.save(tmp_path / "m")
+    loaded = Sequential.load(str(tmp_path / "m"))
+    assert _same_model(loaded, model)
+    if not compiled:
+        with pytest.raises(RuntimeError, match="compile"):
+            loaded.fit(np.ones((1, 3)), np.ones((1, 2)))
+
+
+def test_an_open_length_and_layers_added_later_come_back(tmp_path):
+    model = Sequential([Embedding(V, 2, input_shape=(None,)), LSTM(2)])
+    model.save(tmp_path / "m")
+    loaded = Sequential.load(tmp_path / "m")
+    loaded.add(Dense(1))
+    assert [loaded.predict(np.ones((3, t), int), verbose=0).shape for t in (2, 5)] == [(3, 1), (3, 1)]
+    loaded.save(tmp_path / "m")
+    assert _same_model(Sequential.load(tmp_path / "m"), loaded)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: (Dense(1, input_shape=(1,)), Adam(np.float32(0.25))),
+        lambda: (Dense(1, input_shape=(1,)), SGD(0.5, momentum=np.float64(0.5), clipnorm=np.int64(1))),
+        lambda: (Dropout(np.float32(0.5), seed=np.int64(3), input_shape=(1,)), "adam"),
+        lambda: (Dense(np.int64(1), kernel_initializer=Constant(np.float32(0.5)), input_shape=(1,)), "adam"),
+        lambda: (Dense(1, bias_initializer=RandomUniform(seed=np.int64(1)), input_shape=(1,)), "adam"),
+        lambda: (Dense(1, input_shape=(1,), dtype=np.float64), "adam"),
+    ],
+)
+def test_settings_given_as_numpy_numbers_can_be_saved(tmp_path, make):
+    """They are accepted at the start, so the end of an hour of training is no time to find that they cannot be saved."""
+    layer, optimizer = make()
+    model = Sequential([layer])
+    model.compile(optimizer, "mse")
+    model.save(tmp_path / "m")
+    assert _same_model(Sequential.load(tmp_path / "m"), model)
+
+
+def test_what_cannot_be_loaded_again_is_not_saved(tmp_path):
+    """A class of the user's own has no name that load knows: better said at save than after the training is gone."""
+
+    class Mine(layers.Layer):
+        def forward(self, x, training=False):
+            return x
+
+    with pytest.raises(ValueError, match="Mine"):
+        Sequential([Mine(input_shape=(2,))]).save(tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_model_without_parameters_is_not_saved(tmp_path):
+    for model in (Sequential(), Sequential([Dense(1)])):
+        with pytest.raises(ValueError, match="can be saved once it has parameters"):
+            model.save(tmp_path / "m")
+    assert not list(tmp_path.iterdir())
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small model with every kind of array: parameters and two slots of optimizer state."""
+    model = Sequential([Embedding(3, 2, input_shape=(2,)), LSTM(1), Dense(1, activation="sigmoid")], seed=0)
+    model.compile("adam", "binary_crossentropy", ["accuracy"])
+    model.fit([[0, 1], [2, 1]], [0, 1], epochs=2, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def content(trained, tmp_path_factory):
+    """The bytes of its file."""
+    path = tmp_path_factory.mktemp("content") / "model.npz"
+    trained.save(path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def saved(content, tmp_path):
+    path = tmp_path / "model.npz"
+    path.write_bytes(content)
+    return path
+
+
+def test_the_file_holds_no_pickle(saved):
+    with np.load(saved, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    assert {array.dtype.kind for array in arrays.values()} == {"f", "u"}
+    description = json.loads(arrays["description"].tobytes())
+    assert description["kind"] == "scratchlstm model"
+    assert [layer["class_name"] for layer in description["layers"]] == ["Embedding", "LSTM", "Dense"]
+    assert "layer1/recurrent_kernel" in arrays
+    assert os.listdir(saved.parent) == ["model.npz"], "nothing temporary is left"
+
+
+def test_the_name_of_the_file_is_kept(trained, tmp_path):
+    trained.save(tmp_path / "no ending")
+    assert os.listdir(tmp_path) == ["no ending"]
+
+
+def test_an_exception_in_the_middle_leaves_the_old_file(saved, trained, monkeypatch):
+    def fail(file, *args, **kwargs):
+        file.write(b"PK half a file")
+        raise MemoryError("in the middle")
+
+    before = saved.read_bytes()
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(MemoryError, match="in the middle"):
+        trained.save(saved)
+    assert saved.read_bytes() == before
+    assert os.listdir(saved.parent) == ["model.npz"]
+
+
+@pytest.mark.parametrize("name", ["missing/model.npz", "model.npz/below"])
+def test_a_folder_that_cannot_be_written_is_an_error_of_the_system(saved, trained, name):
+    before = saved.read_bytes()
+    with pytest.raises(OSError, match=name.split("/")[0]):
+        trained.save(saved.parent / name)
+    assert saved.read_bytes() == before
+    assert os.listdir(saved.parent) == ["model.npz"]
+
+
+@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir], ids=["missing", "a folder"])
+def test_loading_what_is_no_file(tmp_path, make):
+    make(tmp_path / "m.npz")
+    with pytest.raises(FileNotFoundError, match=r"there is no model file at .*m\.npz"):
+        Sequential.load(tmp_path / "m.npz")
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+_REFUSED = r"the (model )?file .*model\.npz.*(cannot be read|is not a model that can be loaded)"
+
+
+def _damage(saved, trained, content):
+    """What is wrong with how a damaged file is met; None where it is refused in words or harmless."""
+    saved.write_bytes(content)
+    try:
+        loaded = Sequential.load(saved)
+    except ValueError as error:
+        return None if "cannot be" in str(error) or "can be loaded" in str(error) else repr(error)
+    except Exception as error:  # any other reaches the user as a surprise
+        return repr(error)
+    return None if _same_model(loaded, trained) else "other numbers"
+
+
+def _report(wrong, tried):
+    found = {place: problem for place, problem in wrong.items() if problem}
+    assert not found, f"{len(found)} of {tried}, among them {dict(list(found.items())[:4])}"
+
+
+def test_a_truncated_file_is_refused(saved, trained, content):
+    wrong = {length: _damage(saved, trained, content[:length]) for length in range(0, len(content), 7)}
+    _report(wrong, len(wrong))
+    saved.write_bytes(content[:-1])
+    with pytest.raises(ValueError, match=_REFUSED):
+        Sequential.load(saved)
+
+
+def test_one_flipped_bit_is_refused_or_harmless(saved, trained, content):
+    draw, wrong = random.Random(0), {}
+    for place in range(0, len(content), 3):
+        damaged, bit = bytearray(content), draw.randrange(8)
+        damaged[place] ^= 1 << bit
+        wrong[place, bit] = _damage(saved, trained, damaged)
+    _report(wrong, len(wrong))
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.randoms(use_true_random=False), count=st.integers(1, 40))
+def test_overwritten_stretches_are_refused_or_harmless(saved, trained, content, seed, count):
+    damaged = bytearray(content)
+    start = seed.randrange(len(content) - count)
+    damaged[start : start + count] = seed.randbytes(count)
+    assert _damage(saved, trained, damaged) is None
+
+
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(other=st.binary(max_size=200), magic=st.sampled_from([b"", b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY\x01\x00"]))
+def test_any_other_content_is_refused(saved, trained, other, magic):
+    assert _damage(saved, trained, magic + other) is None
+
+
+# --- files that were made to mislead ----------------------------------------------------------------------------------
+
+
+def _edit(path, change_arrays=None, change_description=None):
+    """Write the file anew with other contents (and right checksums)."""
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    description = json.loads(arrays["description"].tobytes())
+    if change_description:
+        change_description(description)
+        arrays["description"] = _text(json.dumps(description))
+    if change_arrays:
+        change_arrays(arrays)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    path.write_bytes(buffer.getvalue())
+
+
+def _text(text):
+    return np.frombuffer(text.encode(), dtype=np.uint8)
+
+
+def _each_of(arrays, prefix):
+    return [name for name in arrays if name.startswith(prefix)]
+
+
+_ARRAYS = {
+    "no description": lambda a: a.pop("description"),
+    "a parameter missing": lambda a: a.pop("layer1/bias"),
+    "a slot missing": lambda a: a.pop("optimizer0/velocity"),
+    "a parameter's slots missing": lambda a: [a.pop(name) for name in _each_of(a, "optimizer2/")],
+    "all optimizer state missing": lambda a: [a.pop(name) for name in _each_of(a, "optimizer")],
+    "an array too many": lambda a: a.update({"extra": np.ones(1)}),
+    "a parameter too many": lambda a: a.update({"layer2/gamma": np.ones(1)}),
+    "a layer too many": lambda a: a.update({"layer3/kernel": np.ones((1, 1))}),
+    "optimizer state too many": lambda a: a.update({"optimizer6/momentum": np.ones(1)}),
+    "transposed": lambda a: a.update({"layer0/embeddings": a["layer0/embeddings"].T}),
+    "flat": lambda a: a.update({"layer0/embeddings": a["layer0/embeddings"].ravel()}),
+    "one row": lambda a: a.update({"layer0/embeddings": a["layer0/embeddings"][:1]}),
+    "a number": lambda a: a.update({"layer2/bias": np.float32(0)}),
+    "a slot of another shape": lambda a: a.update({"optimizer5/velocity": np.zeros((1, 1))}),
+    "text": lambda a: a.update({"layer2/bias": np.array(["1"])}),
+    "complex": lambda a: a.update({"layer2/bias": np.array([1j])}),
+    "truth values": lambda a: a.update({"layer2/bias": np.array([True])}),
+    "dates": lambda a: a.update({"layer2/bias": np.array(["2020-01-01"], "M8[D]")}),
+    "NaN": lambda a: a.update({"layer2/bias": np.array([np.nan], "f4")}),
+    "infinity": lambda a: a.update({"layer2/bias": np.array([np.inf], "f4")}),
+    "NaN in the optimizer": lambda a: a.update({"optimizer5/velocity": np.array([np.nan], "f4")}),
+    "too large for float32": lambda a: a.update({"layer2/bias": np.array([1e300])}),
+    "more digits than float32 has": lambda a: a.update({"layer2/bias": np.array([1 / 3])}),
+    "a description of floats": lambda a: a.update({"description": np.ones(3)}),
+    "a description that is no text": lambda a: a.update({"description": np.full(9, 255, np.uint8)}),
+    "a description that is no JSON": lambda a: a.update({"description": _text("{]")}),
+    "a description that is a list": lambda a: a.update({"description": _text("[1]")}),
+    "a description that is a number": lambda a: a.update({"description": _text("1")}),
+    "a description nested too deeply": lambda a: a.update({"description": _text(10**5 * "[")}),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("change", _ARRAYS.values(), ids=_ARRAYS)
+def test_other_arrays_are_refused(saved, change):
+    _edit(saved, change_arrays=change)
+    with pytest.raises(ValueError, match=_REFUSED):
+        Sequential.load(saved)
+
+
+def _config(layer, **config):
+    return lambda d: d["layers"][layer]["config"].update(config)
+
+
+def _optimizer(**config):
+    return lambda d: d["compiled"]["optimizer"]["config"].update(config)
+
+
+def _set(**values):
+    return lambda d: d.update(values)
+
+
+_DESCRIPTIONS = {
+    "another kind": (_set(kind="a cake"), "kind is 'a cake'"),
+    "no kind": (lambda d: d.pop("kind"), "kind"),
+    "a version in words": (_set(version="one"), ""),
+    "version none": (_set(version=None), ""),
+    "unknown layer": (lambda d: d["layers"][1].update(class_name="GRU"), "unknown layer 'GRU'. Known: .*LSTM"),
+    "a path to a class": (lambda d: d["layers"][1].update(class_name="os.system"), "unknown layer 'os.system'"),
+    "the base class": (lambda d: d["layers"].append({"class_name": "Layer", "config": {}}), "Layer"),
+    "an Input": (lambda d: d["layers"].append({"class_name": "Input", "config": {"shape": [1]}}), "Input"),
+    "unknown option": (_config(1, colour="red"), "colour"),
+    "no units": (lambda d: d["layers"][2]["config"].pop("units"), "units"),
+    "no layers": (_set(layers=[]), ""),
+    "layers of numbers": (_set(layers=[1, 2]), "layer"),
+    "a layer less": (lambda d: d["layers"].pop(), "layer2/kernel"),
+    "layers swapped": (lambda d: d["layers"].reverse(), ""),
+    "an input of another shape": (_set(input_shape=[2, 3]), ""),
+    "no input": (_set(input_shape=None), "shape"),
+    "more units": (_config(1, units=2), "shape"),
+    "units in words": (_config(1, units="two"), "units must be"),
+    "a huge vocabulary": (_config(0, input_dim=10**12), "weight embeddings"),
+    "a huge layer": (_config(2, units=10**15), "weight kernel"),
+    "unknown activation": (_config(2, activation="os.system"), "unknown activation 'os.system'"),
+    "unknown implementation": (_config(1, implementation="exec"), "implementation must be"),
+    "unknown initializer": (
+        lambda d: d["layers"][2]["config"]["kernel_initializer"].update(class_name="Magic"),
+        "unknown initializer 'Magic'",
+    ),
+    "no bias any more": (_config(1, use_bias=False), "bias"),
+    "unknown optimizer": (lambda d: d["compiled"]["optimizer"].update(class_name="Lion"), "unknown optimizer 'Lion'"),
+    "unknown loss": (lambda d: d["compiled"]["loss"].update(class_name="Pain"), "unknown loss 'Pain'"),
+    "unknown metric": (lambda d: d["compiled"]["metrics"][0].update(class_name="Luck"), "unknown metric 'Luck'"),
+    "another optimizer": (
+        lambda d: d["compiled"]["optimizer"].update(class_name="SGD", config={"learning_rate": 0.1, "momentum": 0.9}),
+        "optimizer0",
+    ),
+    "an optimizer without state": (
+        lambda d: d["compiled"]["optimizer"].update(class_name="SGD", config={}),
+        "optimizer0",
+    ),
+    "a learning rate below 0": (_optimizer(learning_rate=-1), "learning_rate must be"),
+    "a learning rate of NaN": (_optimizer(learning_rate=float("nan")), "learning_rate must be"),
+    "iterations in words": (lambda d: d["compiled"].update(iterations="many"), ""),
+    "iterations below 0": (lambda d: d["compiled"].update(iterations=-1), "iterations"),
+    "infinite iterations": (lambda d: d["compiled"].update(iterations=float("inf")), ""),
+    "half an iteration": (lambda d: d["compiled"].update(iterations=1.5), "iterations"),
+    "not compiled, with state": (_set(compiled=None), "optimizer0"),
+    "no loss": (lambda d: d["compiled"].pop("loss"), "loss"),
+}
+
+
+@pytest.mark.parametrize(("change", "match"), _DESCRIPTIONS.values(), ids=_DESCRIPTIONS)
+def test_other_descriptions_are_refused(saved, change, match):
+    _edit(saved, change_description=change)
+    with pytest.raises(ValueError, match=_REFUSED + f"(?s:.*){match}"):
+        Sequential.load(saved)
+
+
+def test_a_newer_format_is_refused_in_words(saved):
+    _edit(saved, change_description=_set(version=2))
+    with pytest.raises(ValueError, match=r"written in format 2; this version .* reads up to 1.*Upgrade scratchlstm"):
+        Sequential.load(saved)
+
+
+class _Payload:
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+@pytest.mark.parametrize("name", ["description", "layer2/bias", "optimizer0/velocity", "extra"])
+def test_a_pickle_in_the_file_is_not_executed(saved, tmp_path, name):
+    trace = tmp_path / "trace"
+    _edit(saved, change_arrays=lambda a: a.update({name: np.array([_Payload(trace)], dtype=object)}))
+    with pytest.raises(ValueError, match=_REFUSED):
+        Sequential.load(saved)
+    assert not trace.exists()
+    with np.load(saved, allow_pickle=True) as archive:
+        archive[name]
+    assert trace.exists(), "the payload would have worked"
