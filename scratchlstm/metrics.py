@@ -24,9 +24,17 @@ class Metric:
 
     def update(self, y_true: Any, y_pred: np.ndarray) -> None:
         """Add a batch."""
-        matches = self.matches(np.asarray(y_true), np.asarray(y_pred))
-        self.total += float(np.sum(matches))
-        self.count += matches.size
+        self.add(*self.measure(np.asarray(y_true), np.asarray(y_pred)))
+
+    def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> tuple[int, int]:
+        """How many predictions of a batch are right, and how many there are."""
+        matches = self.matches(y_true, y_pred)
+        return int(np.count_nonzero(matches)), matches.size
+
+    def add(self, total: float, count: int) -> None:
+        """Add what `measure` found."""
+        self.total += total
+        self.count += count
 
     def result(self) -> float:
         """The mean so far; 0.0 before any batch."""

@@ -220,6 +220,7 @@ class Sequential:
         class_weight: Mapping[int, float] | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
+        workers: int | str = 1,
     ) -> History:
         """Train, with Keras' arguments and defaults.
 
@@ -235,6 +236,7 @@ class Sequential:
             class_weight: label -> weight of its samples in training.
             sample_weight: weight of each sample's loss, (N,).
             initial_epoch: number of epochs done before.
+            workers: how many processes share each batch; "auto" is one for each physical core.
 
         Returns:
             the `History`: the mean loss of an epoch's batches, each before its update, and the metrics.
@@ -249,7 +251,7 @@ class Sequential:
         batch_size = 32 if batch_size is None else batch_size
         return training.fit(
             self, x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle,
-            class_weight, sample_weight, initial_epoch,
+            class_weight, sample_weight, initial_epoch, _count_workers(workers),
         )  # fmt: skip
 
     def evaluate(
@@ -260,24 +262,29 @@ class Sequential:
         verbose: Any = "auto",
         sample_weight: Any = None,
         return_dict: bool = False,
+        workers: int | str = 1,
     ) -> Any:
-        """Loss and metrics over x and y, without dropout.
+        """Loss and metrics over x and y, without dropout, by as many processes as `workers` (see `fit`).
 
         Returns:
             [loss, metric, ...], the loss alone where there are no metrics, or a dict.
         """
         self._require_compiled("evaluate")
         data = training.check_data(self, x, y, sample_weight)
-        logs = training.evaluate(self, data, _inference_batch(batch_size), verbosity(verbose))
+        batch_size, workers = _inference_batch(batch_size), _count_workers(workers)
+        logs = training.evaluate(self, data, batch_size, verbosity(verbose), workers)
         if return_dict:
             return logs
         values = [logs["loss"]] + [logs[metric.name] for metric in self.metrics]
         return values if self.metrics else values[0]
 
-    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto") -> np.ndarray:
-        """The model's output for x, (N, ...), without dropout."""
+    def predict(
+        self, x: Any, batch_size: int | None = None, verbose: Any = "auto", workers: int | str = 1
+    ) -> np.ndarray:
+        """The model's output for x, (N, ...), without dropout, by as many processes as `workers` (see `fit`)."""
         x = training.check_x(self, x)
-        return training.predict(self, x, _inference_batch(batch_size), verbosity(verbose))
+        batch_size, workers = _inference_batch(batch_size), _count_workers(workers)
+        return training.predict(self, x, batch_size, verbosity(verbose), workers)
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """The same as `forward`."""
@@ -327,3 +334,11 @@ def _metrics(identifiers: Any) -> list[metrics.Metric]:
 
 def _inference_batch(batch_size: int | None) -> int:
     return training.INFERENCE_BATCH if batch_size is None else positive_int("batch_size", batch_size)
+
+
+def _count_workers(workers: int | str) -> int:
+    if workers == 1 and workers is not True:
+        return 1
+    from scratchlstm.parallel import count_workers
+
+    return count_workers(workers)

@@ -1,7 +1,7 @@
 """Optimizers, with Keras' names, formulas, defaults and epsilon."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,21 +63,40 @@ class Optimizer:
         if len(self.state) != len(params):
             self.build(params)
         self.iterations += 1
-        for w, g, slots in zip(params, self._clipped(grads), self.state, strict=True):
-            for rows in _blocks(w):
-                dense = g.rows(rows.start, rows.stop) if isinstance(g, RowGradient) else g[rows]
-                self.update(w[rows], dense, **{name: array[rows] for name, array in slots.items()})
+        factors = self.clip_factors([square_norm(g) for g in grads]) if self.clips_norms else [1.0] * len(params)
+        for w, g, slots, factor in zip(params, grads, self.state, factors, strict=True):
+            self.step(w, g, slots, factor)
 
-    def _clipped(self, grads: Sequence[Gradient]) -> list[Gradient]:
+    def step(self, w: np.ndarray, g: Gradient, slots: Mapping[str, np.ndarray], factor: float = 1.0) -> None:
+        """Change one parameter, or some rows of it, in blocks that stay in the cache.
+
+        Args:
+            w: the parameter, changed in place.
+            g: its gradient.
+            slots: its arrays of `state`, changed in place.
+            factor: to scale the gradient by.
+        """
+        rows = max(1, _BLOCK * len(w) // max(w.size, 1))
+        for start in range(0, len(w), rows):
+            block = slice(start, start + rows)
+            dense = g.rows(start, min(start + rows, len(w))) if isinstance(g, RowGradient) else g[block]
+            if factor != 1:
+                dense = dense * factor
+            if self.clipvalue is not None:
+                dense = np.clip(dense, -self.clipvalue, self.clipvalue)
+            self.update(w[block], dense, **{name: array[block] for name, array in slots.items()})
+
+    @property
+    def clips_norms(self) -> bool:
+        """Whether a step needs `clip_factors`."""
+        return self.clipnorm is not None or self.global_clipnorm is not None
+
+    def clip_factors(self, square_norms: Sequence[float]) -> list[float]:
+        """What to scale each parameter's gradient by, from the gradients' squared norms."""
         if self.clipnorm is not None:
-            return [_scale(g, min(1.0, self.clipnorm / max(_norm(g), 1e-30))) for g in grads]
-        if self.global_clipnorm is not None:
-            norm = math.sqrt(sum(_norm(g) ** 2 for g in grads))
-            return [_scale(g, min(1.0, self.global_clipnorm / max(norm, 1e-30))) for g in grads]
-        if self.clipvalue is not None:
-            limit = self.clipvalue
-            return [_with_values(g, np.clip(_values(g), -limit, limit)) for g in grads]
-        return list(grads)
+            return [min(1.0, self.clipnorm / max(math.sqrt(square), 1e-30)) for square in square_norms]
+        assert self.global_clipnorm is not None
+        return [min(1.0, self.global_clipnorm / max(math.sqrt(sum(square_norms)), 1e-30))] * len(square_norms)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal optimizer (its state left out)."""
@@ -188,26 +207,10 @@ class Adam(Optimizer):
         w -= alpha * momentum / (np.sqrt(velocity) + self.epsilon)
 
 
-def _blocks(w: np.ndarray) -> Iterator[slice]:
-    """Runs of whole rows of some `_BLOCK` numbers."""
-    rows = max(1, _BLOCK * len(w) // max(w.size, 1))
-    return (slice(start, min(start + rows, len(w))) for start in range(0, len(w), rows))
-
-
-def _values(g: Gradient) -> np.ndarray:
-    return g.values if isinstance(g, RowGradient) else g
-
-
-def _with_values(g: Gradient, values: np.ndarray) -> Gradient:
-    return RowGradient(g.ids, values, g.shape) if isinstance(g, RowGradient) else values
-
-
-def _norm(g: Gradient) -> float:
-    return float(np.linalg.norm(_values(g)))
-
-
-def _scale(g: Gradient, factor: float) -> Gradient:
-    return g if factor == 1 else _with_values(g, _values(g) * factor)
+def square_norm(g: Gradient) -> float:
+    """Σ g²."""
+    values = g.values if isinstance(g, RowGradient) else g
+    return float(np.vdot(values, values))
 
 
 def _is_number_above(value: Any, low: float, high: float = math.inf, inclusive: bool = False) -> bool:

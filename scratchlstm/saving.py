@@ -22,18 +22,17 @@ def save(model: "Sequential", path: str | os.PathLike[str]) -> None:
     """See `Sequential.save`."""
     if not model.built or model.input_shape is None:
         raise ValueError("a model can be saved once it has parameters: state an input_shape, or call build first")
+    text = json.dumps({"kind": _KIND, "version": VERSION} | describe(model)).encode()
+    write_arrays(path, {"description": np.frombuffer(text, dtype=np.uint8), **arrays_of(model)})
+
+
+def describe(model: "Sequential") -> dict[str, Any]:
+    """What JSON can hold of a model: its layers' settings, and how it was compiled."""
     description: dict[str, Any] = {
-        "kind": _KIND,
-        "version": VERSION,
         "name": model.name,
         "input_shape": model.input_shape,
         "layers": [registry.serialize(layer) for layer in model.layers],
         "compiled": None,
-    }
-    arrays = {
-        f"layer{number}/{name}": param
-        for number, layer in enumerate(model.layers)
-        for name, param in layer.params.items()
     }
     if model._compiled:
         description["compiled"] = {
@@ -42,23 +41,34 @@ def save(model: "Sequential", path: str | os.PathLike[str]) -> None:
             "metrics": [registry.serialize(metric) for metric in model.metrics],
             "iterations": model.optimizer.iterations,
         }
+    return description
+
+
+def arrays_of(model: "Sequential") -> dict[str, np.ndarray]:
+    """The arrays themselves under the names they have in a file: parameters, then the optimizer's state."""
+    arrays = {
+        f"layer{number}/{name}": param
+        for number, layer in enumerate(model.layers)
+        for name, param in layer.params.items()
+    }
+    if model._compiled:
         for number, slots in enumerate(model.optimizer.state):
             arrays |= {f"optimizer{number}/{slot}": array for slot, array in slots.items()}
-    text = json.dumps(description).encode()
-    write_arrays(path, {"description": np.frombuffer(text, dtype=np.uint8), **arrays})
+    return arrays
 
 
 def load(cls: type["Sequential"], path: str | os.PathLike[str]) -> "Sequential":
     """See `Sequential.load`."""
     arrays = read_arrays(path, "model file")
     try:
-        return _restore(cls, arrays)
+        description = json.loads(arrays.pop("description").tobytes().decode())
+        _check_format(description)
+        return rebuild(cls, description, arrays)
     except (KeyError, TypeError, ValueError, AttributeError, UnicodeDecodeError) as error:
         raise ValueError(f"the file {str(path)!r} is not a model that can be loaded: {error}") from error
 
 
-def _restore(cls: type["Sequential"], arrays: dict[str, np.ndarray]) -> "Sequential":
-    description = json.loads(arrays.pop("description").tobytes().decode())
+def _check_format(description: dict[str, Any]) -> None:
     if description["kind"] != _KIND:
         raise ValueError(f"its kind is {description['kind']!r}")
     if description["version"] > VERSION:
@@ -66,6 +76,14 @@ def _restore(cls: type["Sequential"], arrays: dict[str, np.ndarray]) -> "Sequent
             f"it was written in format {description['version']}; this version of scratchlstm reads up to {VERSION}. "
             f"Upgrade scratchlstm"
         )
+
+
+def rebuild(cls: type["Sequential"], description: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Sequential":
+    """The model of `describe` with copies of the arrays of `arrays_of`, which `arrays` is emptied of.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: they do not describe a model.
+    """
     model = cls(name=description["name"])
     model.input_shape = shape = as_shape(description["input_shape"])
     for number, saved in enumerate(description["layers"]):

@@ -1,6 +1,7 @@
 """The fit loop: epochs of shuffled batches, each forward, loss, backward, update."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,9 +13,14 @@ from scratchlstm.progress import Progress, verbosity
 
 if TYPE_CHECKING:
     from scratchlstm.model import Sequential
+    from scratchlstm.parallel import Team
 
 # batches of inference are larger than those of training: nothing is kept, and no result depends on their size
 INFERENCE_BATCH = 512
+
+
+class WorkerError(RuntimeError):
+    """A worker process died. (One that raises an error passes that error on instead.)"""
 
 
 class Data(NamedTuple):
@@ -28,9 +34,16 @@ class Data(NamedTuple):
         """The samples at these places."""
         return Data(*(None if array is None else array[which] for array in self))  # type: ignore[arg-type]
 
+    def named(self, prefix: str = "") -> dict[str, np.ndarray]:
+        """The arrays that there are, by name."""
+        return {prefix + name: array for name, array in self._asdict().items() if array is not None}
+
     def batches(self, size: int) -> Iterator["Data"]:
         """Runs of `size` samples; the last one may be shorter."""
         return (self.take(slice(start, start + size)) for start in range(0, len(self.x), size))
+
+
+Totals = list[tuple[int, int]]  # of each metric: right ones and all
 
 
 class Meter:
@@ -42,17 +55,53 @@ class Meter:
         for metric in self.metrics:
             metric.reset()
 
-    def update(self, loss: float, y_true: np.ndarray, y_pred: np.ndarray) -> None:
-        """Add a batch."""
-        self.loss_sum += loss * len(y_pred)
-        self.count += len(y_pred)
-        for metric in self.metrics:
-            metric.update(y_true, y_pred)
+    def add(self, loss_sum: float, count: int, totals: Totals) -> None:
+        """Add the losses and metrics of `count` samples."""
+        self.loss_sum += loss_sum
+        self.count += count
+        for metric, total in zip(self.metrics, totals, strict=True):
+            metric.add(*total)
 
     def logs(self, prefix: str = "") -> dict[str, float]:
         """Name -> value so far, in alphabetical order."""
         values = {metric.name: metric.result() for metric in self.metrics} | {"loss": self.loss_sum / self.count}
         return {prefix + name: values[name] for name in sorted(values)}
+
+
+class OneProcess:
+    """Does the steps of `fit` in this process; `parallel.Team` does them in several.
+
+    Args:
+        model: compiled and built.
+        data: to train on.
+        validation: to validate on.
+    """
+
+    def __init__(self, model: "Sequential", data: Data, validation: Data | None) -> None:
+        self.model, self.data, self.validation = model, data, validation
+
+    def begin_epoch(self, order: np.ndarray) -> None:
+        """State the order of samples."""
+        self.order = order
+
+    def step(self, start: int, stop: int) -> tuple[float, Totals]:
+        """Forward, loss, backward, update on `order[start:stop]`: the loss before the update, and the metrics.
+
+        Raises:
+            FloatingPointError: the loss is NaN or infinite; nothing was updated.
+        """
+        model, batch = self.model, self.data.take(self.order[start:stop])
+        y_pred = model.forward(batch.x, training=True)
+        loss, gradient, from_logits = model.loss_with_gradient(batch.y, y_pred, batch.weight)
+        require_finite(loss)
+        model.backward(gradient, from_logits)
+        model.optimizer.apply(model.params, model.grads)
+        return loss, [metric.measure(batch.y, y_pred) for metric in model.metrics]
+
+    def validate(self) -> tuple[float, Totals]:
+        """The loss summed over the validation samples, and the metrics."""
+        assert self.validation is not None
+        return evaluate_sums(self.model, self.validation)
 
 
 def fit(
@@ -69,6 +118,7 @@ def fit(
     class_weight: Mapping[int, float] | None,
     sample_weight: Any,
     initial_epoch: int,
+    workers: int,
 ) -> History:
     """See `Sequential.fit`. Everything is checked before the first update."""
     batch_size, epochs = positive_int("batch_size", batch_size), positive_int("epochs", epochs)
@@ -88,100 +138,150 @@ def fit(
     last_epoch = _Snapshot(model)
     position = f"epoch {initial_epoch + 1}"
     try:
-        _call(listeners, "on_train_begin")
-        for epoch in range(initial_epoch, epochs):
-            position = f"epoch {epoch + 1}"
-            if verbose:
-                print(f"Epoch {epoch + 1}/{epochs}")
-            _call(listeners, "on_epoch_begin", epoch)
-            logs = _run_epoch(model, data, validation, batch_size, shuffle, verbose, listeners, epoch)
-            last_epoch = _Snapshot(model)
-            _call(listeners, "on_epoch_end", epoch, logs)
-            if model.stop_training:
-                break
-        _call(listeners, "on_train_end")
+        with _runner(model, data, validation, batch_size, workers) as runner:
+            _call(listeners, "on_train_begin")
+            for epoch in range(initial_epoch, epochs):
+                position = f"epoch {epoch + 1}"
+                if verbose:
+                    print(f"Epoch {epoch + 1}/{epochs}")
+                _call(listeners, "on_epoch_begin", epoch)
+                order = model.rng.permutation(len(data.x)) if shuffle else np.arange(len(data.x))
+                runner.begin_epoch(order)
+                logs = _run_epoch(runner, model, len(order), validation, batch_size, verbose, listeners, epoch)
+                last_epoch = _Snapshot(model)
+                _call(listeners, "on_epoch_end", epoch, logs)
+                if model.stop_training:
+                    break
+            _call(listeners, "on_train_end")
     except KeyboardInterrupt as interrupt:
         last_epoch.restore()
         raise KeyboardInterrupt(
             f"training was interrupted in {position}; {len(history.epoch)} completed epochs are in model.history, and "
             f"the model has the weights it had at the end of the last of them"
         ) from interrupt
+    except WorkerError:
+        last_epoch.restore()  # the workers may have stopped in the middle of an update
+        raise
     return history
 
 
+@contextmanager
+def _runner(
+    model: "Sequential", data: Data, validation: Data | None, batch_size: int, workers: int
+) -> Iterator["OneProcess | Team"]:
+    workers = min(workers, batch_size, len(data.x))
+    if workers == 1:
+        yield OneProcess(model, data, validation)
+        return
+    from scratchlstm.parallel import Team
+
+    arrays = data.named() | ({} if validation is None else validation.named("validation_"))
+    with Team(model, workers, arrays, batch_size) as team:
+        yield team
+
+
 def _run_epoch(
+    runner: "OneProcess | Team",
     model: "Sequential",
-    data: Data,
+    samples: int,
     validation: Data | None,
     batch_size: int,
-    shuffle: bool,
     verbose: int,
     listeners: Sequence[callback_module.Callback],
     epoch: int,
 ) -> dict[str, float]:
-    order = model.rng.permutation(len(data.x)) if shuffle else np.arange(len(data.x))
-    starts = range(0, len(order), batch_size)
+    starts = range(0, samples, batch_size)
     meter = Meter(model)
     with Progress(len(starts), verbose) as progress:
         for number, start in enumerate(starts):
             _call(listeners, "on_train_batch_begin", number)
-            batch = data.take(order[start : start + batch_size])
+            stop = min(start + batch_size, samples)
             try:
-                loss, y_pred = train_step(model, batch)
+                loss, totals = runner.step(start, stop)
             except FloatingPointError as error:
                 raise FloatingPointError(f"{error} (epoch {epoch + 1}, batch {number + 1} of {len(starts)})") from None
-            meter.update(loss, batch.y, y_pred)
+            meter.add(loss * (stop - start), stop - start, totals)
             logs = meter.logs()
             _call(listeners, "on_train_batch_end", number, logs)
             progress.step(logs)
         if validation is not None:
-            logs |= evaluate(model, validation, prefix="val_")
+            meter = Meter(model)
+            meter.add(*_counted(runner.validate(), validation))
+            logs |= meter.logs("val_")
         progress.finish(logs)
     return logs
 
 
-def train_step(model: "Sequential", batch: Data) -> tuple[float, np.ndarray]:
-    """Forward, loss, backward, update: the loss before the update, and the predictions.
+def require_finite(loss: float) -> None:
+    """Stop where the loss is NaN or infinite.
 
     Raises:
-        FloatingPointError: the loss is NaN or infinite; nothing was updated.
+        FloatingPointError: it is.
     """
-    y_pred = model.forward(batch.x, training=True)
-    loss, gradient, from_logits = model.loss_with_gradient(batch.y, y_pred, batch.weight)
     if not np.isfinite(loss):
         raise FloatingPointError(
             f"the loss became {loss}. The parameters are those before this batch; a smaller learning_rate or "
             f"clipnorm=1.0 in the optimizer usually helps"
         )
-    model.backward(gradient, from_logits)
-    model.optimizer.apply(model.params, model.grads)
-    return loss, y_pred
+
+
+def evaluate_sums(
+    model: "Sequential", data: Data, batch_size: int = INFERENCE_BATCH, progress: Progress | None = None
+) -> tuple[float, Totals]:
+    """The loss summed over the samples, and the metrics, without dropout, without updates."""
+    loss_sum, totals = 0.0, [(0, 0)] * len(model.metrics)
+    for batch in data.batches(batch_size):
+        y_pred = model.infer(batch.x)
+        loss, _, _ = model.loss_with_gradient(batch.y, y_pred, batch.weight)
+        loss_sum += loss * len(batch.x)
+        found = [metric.measure(batch.y, y_pred) for metric in model.metrics]
+        totals = [(a + c, b + d) for (a, b), (c, d) in zip(totals, found, strict=True)]
+        if progress is not None:
+            progress.step({})
+    return loss_sum, totals
 
 
 def evaluate(
-    model: "Sequential", data: Data, batch_size: int = INFERENCE_BATCH, verbose: int = 0, prefix: str = ""
+    model: "Sequential", data: Data, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1
 ) -> dict[str, float]:
-    """Loss and metrics over `data`, without dropout, without updates."""
+    """Loss and metrics over `data`, by name."""
     meter = Meter(model)
     with Progress(-(-len(data.x) // batch_size), verbose) as progress:
-        for batch in data.batches(batch_size):
-            y_pred = model.infer(batch.x)
-            loss, _, _ = model.loss_with_gradient(batch.y, y_pred, batch.weight)
-            meter.update(loss, batch.y, y_pred)
-            progress.step(meter.logs())
+        if workers > 1:
+            from scratchlstm.parallel import Team
+
+            with Team(model, workers, data.named("validation_")) as team:
+                meter.add(*_counted(team.validate(), data))
+        else:
+            meter.add(*_counted(evaluate_sums(model, data, batch_size, progress), data))
         progress.finish(meter.logs())
-    return meter.logs(prefix)
+    return meter.logs()
 
 
-def predict(model: "Sequential", x: np.ndarray, batch_size: int = INFERENCE_BATCH, verbose: int = 0) -> np.ndarray:
+def predict(
+    model: "Sequential", x: np.ndarray, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1
+) -> np.ndarray:
     """The model's output for checked x."""
-    outputs = []
     with Progress(-(-len(x) // batch_size), verbose) as progress:
-        for start in range(0, len(x), batch_size):
-            outputs.append(np.asarray(model.infer(x[start : start + batch_size])))
-            progress.step({})
+        if workers > 1:
+            from scratchlstm.parallel import Team
+
+            shape: Any = (len(x), *model.output_shape_for(x.shape[1:]))
+            with Team(model, workers, {"x": x}, outputs=shape) as team:
+                result = team.predict()
+        else:
+            outputs = []
+            for start in range(0, len(x), batch_size):
+                outputs.append(np.asarray(model.infer(x[start : start + batch_size])))
+                progress.step({})
+            result = np.concatenate(outputs)
         progress.finish({})
-    return np.concatenate(outputs)
+    return result
+
+
+def _counted(result: tuple[float, Totals], data: Data) -> tuple[float, int, Totals]:
+    loss_sum, totals = result
+    return loss_sum, len(data.x), totals
 
 
 def check_x(model: "Sequential", x: Any, name: str = "x") -> np.ndarray:

@@ -1,0 +1,443 @@
+"""Several processes, one model.
+
+Python's threads would fight over the interpreter, so the work is split between processes. Parameters, optimizer state,
+gradients and data lie in memory that all of them share; a batch is split by rows, and so is each parameter:
+
+    each worker    forward and backward on its rows of the batch; the gradients go into buffers of its own
+    --- all wait for all ---
+    each worker    for its rows of every parameter: add up the workers' gradients, in their order, and update
+    --- all wait for all ---
+
+The calling process is worker 0. It sends each command through a pipe and reads an answer from it. A pipe whose other
+end has died says so at once, so no side outlives the other; and the shared memory has no name, so nothing is left when
+the last process ends, however it ends.
+"""
+
+import ctypes
+import math
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import traceback
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scratchlstm import saving, training
+from scratchlstm.kernels.rows import Gradient, RowGradient
+from scratchlstm.layers import Dropout, Embedding
+from scratchlstm.optimizers import square_norm
+
+if TYPE_CHECKING:
+    from scratchlstm.model import Sequential
+
+Layout = dict[str, tuple[int, tuple[int, ...], np.dtype]]  # name -> (offset in bytes, shape, dtype)
+Totals = training.Totals
+
+_CACHE_LINE = 64
+
+
+def count_workers(workers: Any) -> int:
+    """How many processes `workers` means; "auto" is one for each physical core that this process may use.
+
+    Raises:
+        ValueError: neither "auto" nor a whole number above 0.
+    """
+    if workers == "auto":
+        import psutil
+
+        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, min(psutil.cpu_count(logical=False) or 1, usable))
+    if isinstance(workers, bool) or not isinstance(workers, int | np.integer) or workers < 1:
+        raise ValueError(f'workers must be a whole number above 0 or "auto", not {workers!r}')
+    return int(workers)
+
+
+class SharedArrays:
+    """Named arrays in one piece of memory that can be handed to a process being started."""
+
+    def __init__(self, context: Any, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
+        self.layout: Layout = {}
+        size = 0
+        for name, (shape, dtype) in shapes.items():
+            self.layout[name] = size, shape, np.dtype(dtype)
+            size += -(-math.prod(shape) * np.dtype(dtype).itemsize // _CACHE_LINE) * _CACHE_LINE
+        self.memory = context.RawArray(ctypes.c_byte, max(size, 1))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.layout
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        offset, shape, dtype = self.layout[name]
+        return np.frombuffer(self.memory, dtype, math.prod(shape), offset).reshape(shape)
+
+
+class Worker:
+    """One process's part of the work.
+
+    Args:
+        rank: which worker, from 0.
+        workers: how many there are.
+        model: this process's own, whose parameters and optimizer state become the shared ones.
+        shared: parameters, state, gradients and data.
+    """
+
+    def __init__(self, rank: int, workers: int, model: "Sequential", shared: SharedArrays) -> None:
+        self.rank, self.workers, self.model, self.shared = rank, workers, model, shared
+        for number, layer in enumerate(model.layers):
+            for name in layer.params:
+                layer.params[name] = shared[f"layer{number}/{name}"]
+        if model._compiled:
+            if "order" in shared and not model.optimizer.state:
+                model.optimizer.build(model.params)  # of slots that are nothing: plain SGD
+            for number, slots in enumerate(model.optimizer.state):
+                for name in slots:
+                    slots[name] = shared[f"optimizer{number}/{name}"]
+        self.params = model.params
+
+    def share(self, count: int) -> tuple[int, int]:
+        """This worker's part of `count` things: from, to."""
+        return count * self.rank // self.workers, count * (self.rank + 1) // self.workers
+
+    def compute(self, start: int, stop: int) -> tuple[float, Totals]:
+        """Forward and backward on this worker's rows of the batch `order[start:stop]`.
+
+        Returns:
+            its part of the batch's loss, and of each metric's sum and count.
+        """
+        first, last = self.share(stop - start)
+        drawing = [layer for layer in self.model.layers if isinstance(layer, Dropout)]
+        if first == last:  # fewer rows than workers
+            for layer in drawing:
+                layer.skip(stop - start)
+            self._publish([None] * len(self.params))
+            return 0.0, [(0, 0)] * len(self.model.metrics)
+        for layer in drawing:
+            layer.rows = first, stop - start
+        batch = self._data("").take(self.shared["order"][start + first : start + last])
+        weight = (last - first) / (stop - start)
+        y_pred = self.model.forward(batch.x, training=True)
+        loss, gradient, from_logits = self.model.loss_with_gradient(batch.y, y_pred, batch.weight)
+        self.model.backward(gradient * gradient.dtype.type(weight), from_logits)
+        self._publish(self.model.grads)
+        return loss * weight, [metric.measure(batch.y, y_pred) for metric in self.model.metrics]
+
+    def merge(self) -> list[float]:
+        """Add up all workers' gradients for this worker's rows of every parameter; their squared norms."""
+        self.merged = [self._merge(number, param) for number, param in enumerate(self.params)]
+        return [square_norm(g) for g in self.merged]
+
+    def update(self, learning_rate: float, factors: list[float] | None) -> None:
+        """Update this worker's rows of every parameter; `factors` are those of clipping, after `merge`."""
+        optimizer = self.model.optimizer
+        optimizer.learning_rate = learning_rate
+        optimizer.iterations += 1
+        if factors is None:
+            self.merge()
+        for number, (w, g, slots) in enumerate(zip(self.params, self.merged, optimizer.state, strict=True)):
+            first, last = self.share(len(w))
+            part = {name: array[first:last] for name, array in slots.items()}
+            optimizer.step(w[first:last], g, part, 1.0 if factors is None else factors[number])
+
+    def validate(self) -> tuple[float, Totals]:
+        """The loss summed over this worker's part of the validation samples, and the metrics."""
+        data = self._data("validation_")
+        first, last = self.share(len(data.x))
+        return training.evaluate_sums(self.model, data.take(slice(first, last)))
+
+    def predict(self) -> None:
+        """Write the outputs for this worker's part of x."""
+        first, last = self.share(len(self.shared["x"]))
+        if first < last:
+            self.shared["outputs"][first:last] = training.predict(self.model, self.shared["x"][first:last])
+
+    def _data(self, prefix: str) -> training.Data:
+        weighted = f"{prefix}weight" in self.shared
+        weight = self.shared[f"{prefix}weight"] if weighted else None
+        return training.Data(self.shared[f"{prefix}x"], self.shared[f"{prefix}y"], weight)
+
+    def _publish(self, grads: Sequence[Gradient | None]) -> None:
+        """Copy gradients to where the other workers read them; None is zero."""
+        for number, g in enumerate(grads):
+            where = f"gradient{self.rank}/{number}"
+            if f"{where}/ids" not in self.shared:
+                self.shared[where][...] = 0 if g is None else g
+                continue
+            count = len(g.ids) if isinstance(g, RowGradient) else 0
+            self.shared[f"{where}/count"][0] = count
+            if isinstance(g, RowGradient):
+                self.shared[f"{where}/ids"][:count] = g.ids
+                self.shared[f"{where}/values"][:count] = g.values
+
+    def _merge(self, number: int, param: np.ndarray) -> Gradient:
+        first, last = self.share(len(param))
+        places = [f"gradient{rank}/{number}" for rank in range(self.workers)]
+        if f"{places[0]}/ids" not in self.shared:
+            total = self.shared[places[0]][first:last].copy()
+            for place in places[1:]:
+                total += self.shared[place][first:last]
+            return total
+        parts = []
+        for place in places:
+            ids = self.shared[f"{place}/ids"][: self.shared[f"{place}/count"][0]]
+            low, high = np.searchsorted(ids, (first, last))
+            parts.append((ids[low:high] - first, self.shared[f"{place}/values"][low:high]))
+        ids = np.unique(np.concatenate([ids for ids, _ in parts]))
+        values = np.zeros((len(ids), param.shape[1]), dtype=param.dtype)
+        for own, rows in parts:
+            values[np.searchsorted(ids, own)] += rows  # a worker's ids are distinct: nothing is lost
+        return RowGradient(ids, values, (last - first, param.shape[1]))
+
+
+class Team:
+    """Worker 0, in this process, and the others, each in its own; to be used in a `with` block.
+
+    Args:
+        model: built. Inside the block its parameters are the shared ones; afterwards they are its own again, with the
+            values they have then.
+        workers: how many processes, this one included.
+        data: arrays by name: "x", "y", "weight", and the same with "validation_" before it.
+        batch_size: of training; None where nothing will be trained.
+        outputs: shape of what `predict` gives; None where nothing will be predicted.
+
+    Raises:
+        training.WorkerError: a worker did not start, or died.
+    """
+
+    def __init__(
+        self,
+        model: "Sequential",
+        workers: int,
+        data: Mapping[str, np.ndarray],
+        batch_size: int | None = None,
+        outputs: tuple[int, ...] | None = None,
+    ) -> None:
+        self.model, self.workers = model, workers
+        method = multiprocessing.get_start_method(allow_none=True) or "spawn"
+        self.context: Any = multiprocessing.get_context(method)
+        if batch_size is not None and not model.optimizer.state:
+            model.optimizer.build(model.params)
+        arrays = {**saving.arrays_of(model), **data}
+        shapes: dict[str, tuple[tuple[int, ...], Any]] = {name: (a.shape, a.dtype) for name, a in arrays.items()}
+        if batch_size is not None:
+            shapes["order"] = (len(data["x"]),), np.int64
+            for rank in range(workers):
+                shapes |= _gradient_shapes(model, rank, -(-batch_size // workers) * math.prod(data["x"].shape[1:]))
+        if outputs is not None:
+            shapes["outputs"] = outputs, model.layers[-1].dtype
+        self.shared = SharedArrays(self.context, shapes)
+        for name, array in arrays.items():
+            self.shared[name][...] = array
+        self.own = saving.arrays_of(model)
+
+    def __enter__(self) -> "Team":
+        with ExitStack() as stack:
+            stack.callback(self._stop)
+            self.pipes: list[Any] = []
+            self.processes: list[Any] = []
+            stack.enter_context(_one_blas_thread())
+            description = saving.describe(self.model)
+            states = [getattr(layer, "rng", None) and layer.rng.bit_generator.state for layer in self.model.layers]  # type: ignore[attr-defined]
+            with _main_left_alone():
+                for rank in range(1, self.workers):
+                    ours, theirs = self.context.Pipe()
+                    self.pipes.append(ours)
+                    # a forked child holds copies of our ends, too, and has to close them to see us die
+                    inherited = list(self.pipes) if self.context.get_start_method() == "fork" else []
+                    process = self.context.Process(
+                        target=_serve,
+                        args=(rank, self.workers, theirs, inherited, description, states, self.shared),
+                        name=f"scratchlstm worker {rank}",
+                        daemon=True,
+                    )
+                    process.start()
+                    self.processes.append(process)
+                    theirs.close()
+            self.worker = Worker(0, self.workers, self.model, self.shared)
+            self._answers()  # each says that it is ready
+            self.stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.stack.close()
+
+    def _stop(self) -> None:
+        for pipe in self.pipes:
+            pipe.close()  # which ends a worker that waits for a command
+        for process in self.processes:
+            process.join(timeout=1)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        for name, array in self.own.items():
+            array[...] = self.shared[name]
+        for number, layer in enumerate(self.model.layers):
+            layer.params.update({name: self.own[f"layer{number}/{name}"] for name in layer.params})
+            if isinstance(layer, Dropout):
+                layer.rows = None
+        if self.model._compiled:
+            for number, slots in enumerate(self.model.optimizer.state):
+                slots.update({name: self.own[f"optimizer{number}/{name}"] for name in slots})
+
+    # --- what fit, evaluate and predict ask for -------------------------------------------------------------------
+
+    def begin_epoch(self, order: np.ndarray) -> None:
+        """State the order of samples."""
+        self.shared["order"][...] = order
+
+    def step(self, start: int, stop: int) -> tuple[float, Totals]:
+        """Train on the batch `order[start:stop]`; as `OneProcess.step`."""
+        loss, totals = _sum(self._all("compute", start, stop))
+        training.require_finite(loss)
+        optimizer = self.model.optimizer
+        factors = None
+        if optimizer.clips_norms:
+            factors = optimizer.clip_factors([sum(parts) for parts in zip(*self._all("merge"), strict=True)])
+        self._all("update", optimizer.learning_rate, factors)
+        return loss, totals
+
+    def validate(self) -> tuple[float, Totals]:
+        """The loss summed over the validation samples, and the metrics."""
+        return _sum(self._all("validate"))
+
+    def predict(self) -> np.ndarray:
+        """The outputs for x."""
+        self._all("predict")
+        return self.shared["outputs"].copy()
+
+    def _all(self, command: str, *arguments: Any) -> list[Any]:
+        """Let every worker do this; their results, in order."""
+        for rank, pipe in enumerate(self.pipes, start=1):
+            try:
+                pipe.send((command, arguments))
+            except OSError:
+                raise self._death(rank) from None
+        return [getattr(self.worker, command)(*arguments), *self._answers()]
+
+    def _answers(self) -> list[Any]:
+        results = []
+        for rank, pipe in enumerate(self.pipes, start=1):
+            try:
+                error, result = pipe.recv()
+            except (EOFError, OSError):
+                raise self._death(rank) from None
+            if error is not None:
+                raise error from training.WorkerError(f"in worker {rank} of {self.workers}:\n{result}")
+            results.append(result)
+        return results
+
+    def _death(self, rank: int) -> training.WorkerError:
+        process = self.processes[rank - 1]
+        process.join(timeout=1)
+        code = process.exitcode
+        how = f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        return training.WorkerError(f"worker {rank} of {self.workers} died ({how}); training has stopped")
+
+
+def _serve(
+    rank: int,
+    workers: int,
+    pipe: Any,
+    inherited: list[Any],
+    description: dict[str, Any],
+    states: list[Any],
+    shared: SharedArrays,
+) -> None:
+    """The life of a worker process: build the model, then answer commands until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; worker 0 ends the others
+    for other in inherited:
+        other.close()
+    with _one_blas_thread():
+        worker: Worker | None = None
+        command, arguments = "", ()
+        while True:
+            try:
+                if worker is None:
+                    result: Any = None
+                    worker = Worker(rank, workers, _twin(description, states, shared), shared)
+                else:
+                    result = getattr(worker, command)(*arguments)
+                answer: tuple[Any, Any] = None, result
+            except Exception as error:
+                answer = _portable(error), traceback.format_exc()
+            try:
+                pipe.send(answer)
+                command, arguments = pipe.recv()
+            except (EOFError, OSError):
+                return  # worker 0 is done, or dead
+
+
+def _twin(description: dict[str, Any], states: list[Any], shared: SharedArrays) -> "Sequential":
+    """A copy of worker 0's model."""
+    from scratchlstm.model import Sequential
+
+    names = [name for name in shared.layout if name.startswith(("layer", "optimizer"))]
+    model = saving.rebuild(Sequential, description, {name: shared[name] for name in names})
+    for layer, state in zip(model.layers, states, strict=True):
+        if state is not None:
+            layer.rng.bit_generator.state = state  # type: ignore[attr-defined]
+    return model
+
+
+def _portable(error: Exception) -> Exception:
+    """The error itself, or its text where it cannot be sent to another process."""
+    try:
+        pickle.dumps(error)
+        return error
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def _sum(results: list[tuple[float, Totals]]) -> tuple[float, Totals]:
+    """Losses and metrics of all workers together."""
+    totals = [
+        (sum(right), sum(count))
+        for right, count in (zip(*of_one, strict=True) for of_one in zip(*(t for _, t in results), strict=True))
+    ]
+    return sum(loss for loss, _ in results), totals
+
+
+def _gradient_shapes(model: "Sequential", rank: int, positions: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Room for one worker's gradients; an embedding's has no more rows than there are ids in its part of a batch."""
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {}
+    number = 0
+    for layer in model.layers:
+        for param in layer.params.values():
+            where = f"gradient{rank}/{number}"
+            if isinstance(layer, Embedding):
+                rows = min(len(param), positions)
+                shapes[f"{where}/count"] = (1,), np.int64
+                shapes[f"{where}/ids"] = (rows,), np.int64
+                shapes[f"{where}/values"] = (rows, param.shape[1]), param.dtype
+            else:
+                shapes[where] = param.shape, param.dtype
+            number += 1
+    return shapes
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Within, each process computes its products in one thread; the setting that was there returns afterwards."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
+@contextmanager
+def _main_left_alone() -> Iterator[None]:
+    """Processes started within do not run the user's script again, as they otherwise would without a __main__ guard.
+
+    A worker needs nothing from there: it is told all that it does.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
