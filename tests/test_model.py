@@ -28,7 +28,7 @@ def _classifier(seed=0, dropout=0.3, dtype=None, implementation="fused", metrics
         ],
         seed=seed,
     )
-    model.compile("adam", "binary_crossentropy", list(metrics))
+    model.compile("adam", "binary_crossentropy", metrics=list(metrics))
     return model
 
 
@@ -418,7 +418,7 @@ def test_one_dtype_runs_through_everything(data, floatx, how, implementation, op
     if how == "set_floatx":
         floatx("float64")
     model = _classifier(dtype="float64" if how == "dtype=" else None, implementation=implementation)
-    model.compile(optimizer(), "binary_crossentropy", ["accuracy"])
+    model.compile(optimizer(), "binary_crossentropy", metrics=["accuracy"])
     model.fit(data[0], data[1].astype("float64"), sample_weight=np.ones(N), batch_size=8, verbose=0)
     expected = np.dtype("float32" if how == "default" else "float64")
     found = _dtypes(model, data[0])

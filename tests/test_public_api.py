@@ -205,7 +205,7 @@ def _input():
 
 def _sequential():
     model = scratchlstm.Sequential([Embedding(4, 3, input_shape=(4,)), LSTM(2), Dense(1, activation="sigmoid")], seed=0)
-    model.compile("adam", "binary_crossentropy", ["accuracy"])
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
     history = model.fit(_IDS, [0, 1], epochs=2, verbose=0)
     assert history.history["loss"][1] < history.history["loss"][0]
 

@@ -97,7 +97,7 @@ def _numbered(n=10):
 def _linear(optimizer="adam", metrics=("accuracy",), seed=0, recorder=False):
     first = [Recorder(input_shape=(2,))] if recorder else []
     model = Sequential([*first, Dense(1, activation="sigmoid", input_shape=(2,))], seed=seed)
-    model.compile(optimizer, "binary_crossentropy", list(metrics))
+    model.compile(optimizer, "binary_crossentropy", metrics=list(metrics))
     return model
 
 
@@ -127,7 +127,7 @@ def test_an_lstm_learns_what_only_memory_can_tell(implementation, optimizer):
         ],
         seed=1,
     )
-    model.compile(optimizer(), "binary_crossentropy", ["accuracy"])
+    model.compile(optimizer(), "binary_crossentropy", metrics=["accuracy"])
     history = model.fit(x, y, epochs=20, batch_size=16, verbose=0).history
     assert 0.6 < history["loss"][0] < 0.75
     assert history["loss"][-1] < 0.02
@@ -297,7 +297,7 @@ def test_an_epochs_loss_is_the_mean_over_samples_not_over_batches():
     """The last, shorter batch has the large error; a mean over batches would count it too much."""
     x = np.array([[1.0]] * 4 + [[100.0]])
     model = Sequential([Dense(1, input_shape=(1,), use_bias=False)])
-    model.compile(SGD(1e-30), "mse", ["accuracy"])
+    model.compile(SGD(1e-30), "mse", metrics=["accuracy"])
     model.set_weights([[[1.0]]])
     history = model.fit(x, np.zeros(5), batch_size=4, shuffle=False, verbose=0).history
     assert history["loss"] == [pytest.approx((4 * 1 + 100**2) / 5)]
@@ -481,7 +481,7 @@ def _script(body):
         from scratchlstm.layers import Dense
 
         model = Sequential([Dense(1, activation="sigmoid", input_shape=(2,))], seed=0)
-        model.compile("adam", "binary_crossentropy", ["accuracy"])
+        model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
         x = np.random.default_rng(0).normal(size=(2000, 2))
         y = x[:, 0] > 0
 

@@ -1,0 +1,325 @@
+"""Several processes give one process's result, the same each time, and leave nothing behind when they end."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from scratchlstm import Sequential, optimizers
+from scratchlstm.callbacks import Callback
+from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
+from scratchlstm.parallel import count_workers
+from scratchlstm.training import WorkerError
+
+METHODS = [method for method in ("fork", "forkserver", "spawn") if method in multiprocessing.get_all_start_methods()]
+RNG = np.random.default_rng(0)
+X, Y = RNG.integers(0, 30, (61, 9)), RNG.integers(0, 2, 61)
+
+
+def tutorial(optimizer="adam", dtype=None, dropout=0.3):
+    model = Sequential(seed=1)
+    model.add(Embedding(30, 6, input_shape=(9,), dtype=dtype))
+    if dropout:
+        model.add(Dropout(dropout, dtype=dtype))
+    model.add(LSTM(5, dtype=dtype))
+    model.add(Dense(1, activation="sigmoid", dtype=dtype))
+    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def trained(workers, optimizer="adam", **options):
+    model = tutorial(optimizer() if callable(optimizer) else optimizer, dtype="float64")
+    start = model.get_weights()
+    # the last batch has one row: fewer than there are workers
+    settings = {"epochs": 2, "batch_size": 20, "validation_data": (X[:15], Y[:15]), "verbose": 0} | options
+    history = model.fit(X, Y, workers=workers, **settings).history
+    return model, history, [after - before for after, before in zip(model.get_weights(), start, strict=True)]
+
+
+def assert_same(one, several, tolerance=1e-11):
+    (_, history, moves), (_, other_history, other_moves) = one, several
+    for name, values in history.items():
+        np.testing.assert_allclose(other_history[name], values, rtol=tolerance, err_msg=name)
+    for move, other in zip(moves, other_moves, strict=True):
+        assert np.linalg.norm(move - other) <= tolerance * np.linalg.norm(move)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        "adam",
+        "sgd",
+        "rmsprop",
+        lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+        lambda: optimizers.Adam(clipnorm=1e-3),
+        lambda: optimizers.Adam(global_clipnorm=1e-3),
+        lambda: optimizers.RMSprop(clipvalue=1e-4),
+    ],
+    ids=["adam", "sgd", "rmsprop", "nesterov", "clipnorm", "global_clipnorm", "clipvalue"],
+)
+@pytest.mark.parametrize("workers", [2, 3])
+def test_equals_one_process(optimizer, workers):
+    assert_same(trained(1, optimizer), trained(workers, optimizer))
+
+
+@pytest.mark.parametrize("options", [{"sample_weight": RNG.random(61)}, {"class_weight": {1: 3.0}}, {"shuffle": False}])
+def test_equals_one_process_with_options(options):
+    assert_same(trained(1, **options), trained(2, **options))
+
+
+def test_equals_one_process_on_dense_sequences():
+    def run(workers):
+        model = Sequential(seed=2)
+        model.add(LSTM(4, return_sequences=True, input_shape=(7, 3), dtype="float64"))
+        model.add(LSTM(4, return_sequences=True, implementation="textbook", dtype="float64"))
+        model.add(Dense(3, dtype="float64"))
+        model.add(Activation("softmax", dtype="float64"))
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        start = model.get_weights()
+        x = np.random.default_rng(0).normal(size=(30, 7, 3))
+        y = np.random.default_rng(1).integers(0, 3, (30, 7))
+        history = model.fit(x, y, epochs=2, batch_size=8, workers=workers, verbose=0).history
+        return model, history, [a - b for a, b in zip(model.get_weights(), start, strict=True)]
+
+    assert_same(run(1), run(2))
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_same_run_bit_for_bit(workers):
+    (_, history, moves), (_, again, other_moves) = trained(workers), trained(workers)
+    assert history == again
+    assert all(np.array_equal(a, b) for a, b in zip(moves, other_moves, strict=True))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_start_method(method, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import multiprocessing, sys
+            import numpy as np
+            if __name__ == "__main__":
+                multiprocessing.set_start_method(sys.argv[1])
+                from scratchlstm import Sequential
+                from scratchlstm.layers import LSTM, Dense, Embedding
+                rng = np.random.default_rng(0)
+                x, y = rng.integers(0, 30, (61, 9)), rng.integers(0, 2, 61)
+                losses = []
+                for workers in (1, 2):
+                    model = Sequential([Embedding(30, 6), LSTM(5), Dense(1, activation="sigmoid")], seed=1)
+                    model.compile("adam", "binary_crossentropy")
+                    losses.append(model.fit(x, y, epochs=2, workers=workers, verbose=0).history["loss"][-1])
+                print(*losses)
+            """
+        )
+    )
+    done = subprocess.run([sys.executable, script, method], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    one, two = map(float, done.stdout.split())
+    assert two == pytest.approx(one, rel=1e-5)
+
+
+def test_a_script_without_a_main_guard_runs_once(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import numpy as np
+            from scratchlstm import Sequential
+            from scratchlstm.layers import LSTM, Dense, Embedding
+            print("the script runs")
+            model = Sequential([Embedding(9, 4), LSTM(3), Dense(1, activation="sigmoid")])
+            model.compile("adam", "binary_crossentropy")
+            model.fit(np.arange(80).reshape(16, 5) % 9, np.arange(16) % 2, workers=2, verbose=0)
+            print(model.predict(np.arange(80).reshape(16, 5) % 9, workers=2, verbose=0).shape)
+            """
+        )
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["the script runs", "(16, 1)"]
+    assert done.stderr == ""
+
+
+def test_evaluate_and_predict_equal_one_process():
+    model, _, _ = trained(1)
+    np.testing.assert_array_equal(model.predict(X, verbose=0, workers=2), model.predict(X, verbose=0))
+    expected = model.evaluate(X, Y, verbose=0)
+    np.testing.assert_allclose(model.evaluate(X, Y, verbose=0, workers=3), expected, rtol=1e-12)
+
+
+def test_the_model_is_its_own_again_afterwards(tmp_path):
+    model = tutorial()
+    arrays = model.params
+    model.fit(X, Y, workers=2, verbose=0)
+    assert all(after is before for after, before in zip(model.params, arrays, strict=True))
+    model.save(tmp_path / "model.npz")
+    model.fit(X, Y, epochs=2, initial_epoch=1, workers=1, verbose=0)
+    loaded = Sequential.load(tmp_path / "model.npz")
+    assert loaded.optimizer.iterations == 2
+    assert not multiprocessing.active_children()
+
+
+def test_learning_rates_that_a_callback_sets_reach_all_workers():
+    class Slower(Callback):
+        def on_epoch_begin(self, epoch):
+            self.model.optimizer.learning_rate = 0.1 / (epoch + 1)
+
+    assert_same(trained(1, "sgd", callbacks=[Slower()]), trained(2, "sgd", callbacks=[Slower()]))
+
+
+class Snapshots(Callback):
+    """Weights after each epoch, and something to do in the middle of the second."""
+
+    def __init__(self, action):
+        self.action, self.weights = action, []
+
+    def on_epoch_end(self, epoch, logs):
+        self.weights.append(self.model.get_weights())
+
+    def on_train_batch_end(self, batch, logs):
+        if len(self.weights) == 1 and batch == 1:
+            self.action()
+
+
+def kill_a_worker():
+    os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("action", "error", "words"),
+    [(kill_a_worker, WorkerError, "died .killed by SIGKILL"), (interrupt, KeyboardInterrupt, "1 completed epochs")],
+)
+def test_a_dead_worker_or_ctrl_c_ends_training_with_the_last_epoch(action, error, words):
+    model, watch = tutorial(), Snapshots(action)
+    with pytest.raises(error, match=words):
+        model.fit(X, Y, epochs=3, batch_size=10, workers=2, callbacks=watch, verbose=0)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), watch.weights[-1], strict=True))
+    assert model.history.epoch == [0]
+    assert not multiprocessing.active_children()
+
+
+def test_an_error_in_a_worker_is_raised_here():
+    model = tutorial()
+    # the last rows of each batch are the second worker's; its embedding finds the bad id after fit's own check
+    x = X.copy()
+
+    class Spoil(Callback):
+        def on_train_begin(self):
+            model.layers[0].input_dim = 10**6  # here, not in the other process
+
+    x[-1, 0] = 0
+    with pytest.raises(ValueError, match="ids 0 to 29"):
+        _fit_with_bad_row(model, x, Spoil())
+    assert not multiprocessing.active_children()
+
+
+def _fit_with_bad_row(model, x, spoil):
+    from scratchlstm import parallel
+
+    data = {"x": np.where(np.arange(61)[:, None] == 60, 99, x), "y": Y}
+    with parallel.Team(model, 2, data, batch_size=61) as team:
+        spoil.set_model(model)
+        spoil.on_train_begin()
+        team.begin_epoch(np.arange(61))
+        team.step(0, 61)
+
+
+def test_a_loss_that_is_not_finite_updates_nothing():
+    model = tutorial()
+    model.layers[-1].params["kernel"][...] = 1e38
+    model.layers[2].params["bias"][...] = 1e3
+    before = model.get_weights()
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="epoch 1, batch 1"):
+        model.fit(X, Y, workers=2, verbose=0)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
+
+
+LONG_RUN = """
+import sys
+import numpy as np
+from scratchlstm import Sequential
+from scratchlstm.callbacks import Callback
+from scratchlstm.layers import LSTM, Dense, Embedding
+
+class Tell(Callback):
+    def on_epoch_end(self, epoch, logs):
+        print("epoch", epoch, flush=True)
+
+model = Sequential([Embedding(30, 6), LSTM(5), Dense(1, activation="sigmoid")])
+model.compile("adam", "binary_crossentropy")
+x = np.random.default_rng(0).integers(0, 30, (200, 9))
+model.fit(x, np.arange(200) % 2, epochs=10**6, workers=3, callbacks=Tell(), verbose=0)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and /dev/shm")
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda sent: sent.name)
+def test_nothing_is_left_after_the_parent_ends(sent):
+    memory = Path("/dev/shm")
+    before = set(memory.iterdir()) if memory.is_dir() else set()
+    with subprocess.Popen(
+        [sys.executable, "-c", LONG_RUN],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as parent:
+        assert parent.stdout.readline() == "epoch 0\n"
+        family = psutil.Process(parent.pid).children(recursive=True)
+        assert len(family) >= 2
+        if sent == signal.SIGINT:
+            os.killpg(parent.pid, sent)  # as a terminal does: to all processes of the group
+        else:
+            os.kill(parent.pid, sent)
+        parent.stdout.read()
+        errors = parent.stderr.read()
+        parent.wait(timeout=10)
+    deadline = time.monotonic() + 10
+    while any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family):
+        assert time.monotonic() < deadline, family
+        time.sleep(0.05)
+    assert set(memory.iterdir()) <= before if memory.is_dir() else True
+    if sent == signal.SIGINT:
+        assert "completed epochs are in model.history" in errors
+        assert "worker" not in errors.lower()
+
+
+def test_workers_are_counted():
+    assert count_workers(3) == 3
+    assert 1 <= count_workers("auto") <= os.cpu_count()
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, True, "many", None])
+def test_a_wrong_number_of_workers_is_refused(workers):
+    with pytest.raises(ValueError, match="workers must be a whole number above 0"):
+        tutorial().fit(X, Y, workers=workers)
+
+
+def test_blas_threads_are_restored():
+    from threadpoolctl import threadpool_info
+
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    class Look(Callback):
+        def on_epoch_end(self, epoch, logs):
+            seen.append(threads())
+
+    seen, before = [], threads()
+    tutorial().fit(X, Y, workers=2, callbacks=Look(), verbose=0)
+    assert all(count == 1 for count in seen[0])
+    assert threads() == before
