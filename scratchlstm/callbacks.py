@@ -1,19 +1,19 @@
 """Hooks into training, with Keras' names."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scratchlstm.model import Sequential
 
-Logs = Mapping[str, float]
+Logs = dict[str, float]
 
 
 class Callback:
     """What to do at certain moments of `fit`; override the methods you need.
 
-    Setting `self.model.stop_training = True` ends training after the running epoch. `logs` holds the running loss and
-    metrics. Epochs and batches count from 0.
+    Setting `self.model.stop_training = True` ends training after the running batch and its epoch's validation. At the
+    end of a batch or epoch `logs` holds the loss and metrics so far; what is added to it at the end of an epoch goes
+    into the history. Epochs and batches count from 0.
     """
 
     model: "Sequential"
@@ -22,22 +22,22 @@ class Callback:
         """Called once, before training."""
         self.model = model
 
-    def on_train_begin(self) -> None:
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         """Before the first epoch."""
 
-    def on_train_end(self) -> None:
+    def on_train_end(self, logs: Logs | None = None) -> None:
         """After the last epoch; not after an error."""
 
-    def on_epoch_begin(self, epoch: int) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Before an epoch's first batch."""
 
-    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """After an epoch and its validation."""
 
-    def on_train_batch_begin(self, batch: int) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Before a batch."""
 
-    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """After a batch's update."""
 
 
@@ -53,9 +53,9 @@ class History(Callback):
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}
 
-    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
-        for name, value in logs.items():
+        for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
 
 
@@ -67,8 +67,11 @@ def check(callbacks: Any) -> list[Callback]:
     """
     if callbacks is None:
         return []
-    callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    if isinstance(callbacks, Callback):
+        return [callbacks]
+    if not isinstance(callbacks, list | tuple):
+        raise TypeError(f"callbacks must be a list of Callback objects, not {callbacks!r}")
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks must be Callback objects, not {callback!r}")
-    return callbacks
+    return list(callbacks)

@@ -210,7 +210,7 @@ def check_model(
     _, dy, from_logits = run()
     model.backward(dy, from_logits)
     tensors = {
-        f"{layer.name}/{name}": (array, layer.grads[name])
+        f"{layer.name}/{name}": (array, layer.grads.get(name))
         for layer in model.layers
         for name, array in layer.params.items()
     }

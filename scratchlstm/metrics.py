@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchlstm import registry
+from scratchlstm import checks, registry
 
 
 class Metric:
@@ -28,7 +28,7 @@ class Metric:
 
     def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> tuple[int, int]:
         """How many predictions of a batch are right, and how many there are."""
-        matches = self.matches(y_true, y_pred)
+        matches = self.matches(self.align(y_true, y_pred), y_pred)
         return int(np.count_nonzero(matches)), matches.size
 
     def add(self, total: float, count: int) -> None:
@@ -40,9 +40,22 @@ class Metric:
         """The mean so far; 0.0 before any batch."""
         return self.total / self.count if self.count else 0.0
 
+    def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        """y_true in the shape that `matches` compares.
+
+        Raises:
+            ValueError: targets that do not fit the predictions.
+        """
+        raise NotImplementedError
+
     def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         """For each prediction whether it is right."""
         raise NotImplementedError
+
+    def _require(self, y_true: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        if y_true.shape != shape:
+            raise ValueError(f"the metric {self.name} takes targets of shape {shape} here, not {y_true.shape}")
+        return y_true
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal metric."""
@@ -59,11 +72,14 @@ class BinaryAccuracy(Metric):
 
     def __init__(self, name: str | None = None, threshold: float = 0.5) -> None:
         super().__init__(name)
-        self.threshold = threshold
+        self.threshold = checks.number("threshold", threshold)
+
+    def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
+            y_true = y_true[..., None]
+        return self._require(y_true, y_pred.shape)
 
     def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        if y_true.ndim == y_pred.ndim - 1:
-            y_true = y_true[..., None]
         return (y_pred > self.threshold) == y_true
 
     def get_config(self) -> dict[str, Any]:
@@ -73,6 +89,9 @@ class BinaryAccuracy(Metric):
 class CategoricalAccuracy(Metric):
     """How often the largest prediction is at the largest entry of a one-hot target."""
 
+    def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        return self._require(y_true, y_pred.shape)
+
     def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         return np.argmax(y_pred, axis=-1) == np.argmax(y_true, axis=-1)
 
@@ -80,23 +99,29 @@ class CategoricalAccuracy(Metric):
 class SparseCategoricalAccuracy(Metric):
     """How often the largest prediction is at the class number."""
 
-    def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+    def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
             y_true = y_true[..., 0]
+        return self._require(y_true, y_pred.shape[:-1])
+
+    def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         return np.argmax(y_pred, axis=-1) == y_true
 
 
 class Accuracy(Metric):
     """Binary, categorical or sparse accuracy, whichever the shapes ask for (Keras' rule for "accuracy")."""
 
-    def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+    def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         if y_pred.shape[-1] == 1:
-            form: type[Metric] = BinaryAccuracy
+            self.form: Metric = BinaryAccuracy(self.name)
         elif y_true.ndim < y_pred.ndim or y_true.shape[-1] == 1:
-            form = SparseCategoricalAccuracy
+            self.form = SparseCategoricalAccuracy(self.name)
         else:
-            form = CategoricalAccuracy
-        return form().matches(y_true, y_pred)
+            self.form = CategoricalAccuracy(self.name)
+        return self.form.align(y_true, y_pred)
+
+    def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        return self.form.matches(y_true, y_pred)
 
 
 _KNOWN = registry.by_both_names(BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy, Accuracy)

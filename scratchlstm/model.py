@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from scratchlstm import losses, metrics, optimizers, saving, summary, training
+from scratchlstm import checks, losses, metrics, optimizers, saving, summary, training
 from scratchlstm.callbacks import History
+from scratchlstm.checks import positive_int
+from scratchlstm.console import say
 from scratchlstm.kernels.rows import Gradient
 from scratchlstm.layers import Input, Layer
-from scratchlstm.layers.base import Shape, as_shape, cast_gradient, check_weights, positive_int
+from scratchlstm.layers.base import Shape, as_shape, cast_gradient, check_weights, name_weights
 from scratchlstm.progress import verbosity
 
 
@@ -31,7 +33,8 @@ class Sequential:
 
     def __init__(self, layers: Sequence[Layer] = (), name: str = "sequential", seed: int | None = None) -> None:
         self.name = name
-        self.rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(checks.seed(seed))
+        self.token = object()  # by which an optimizer knows its model
         self.layers: list[Layer] = []
         self.input_shape: Shape | None = None
         self.history: History | None = None
@@ -58,11 +61,13 @@ class Sequential:
             return
         if layer in self.layers:
             raise ValueError(f"the layer {layer.name} is in the model already")
-        if not self.layers and self.input_shape is None:
-            self.input_shape = layer.given_shape
+        if getattr(layer, "return_state", False):
+            raise ValueError(f"{layer.name} has return_state=True, three outputs; a Sequential passes on a single one")
+        input_shape = self.input_shape if self.layers or self.input_shape is not None else layer.given_shape
         self._name_apart(layer)
-        if self.input_shape is not None:
-            layer.build(self.output_shape_for(self.input_shape), self.rng)
+        if input_shape is not None:
+            layer.build(self.output_shape_for(input_shape), self.rng)
+        self.input_shape = input_shape
         self.layers.append(layer)
 
     def _name_apart(self, layer: Layer) -> None:
@@ -80,10 +85,13 @@ class Sequential:
             raise ValueError("the model has no layers; add some first")
         if self.built:
             return
-        self.input_shape = shape = as_shape(input_shape)
+        shapes = [as_shape(input_shape)]
         for layer in self.layers:
+            layer.plan(shapes[-1])  # all are asked before any is built
+            shapes.append(layer.output_shape(shapes[-1]))
+        for layer, shape in zip(self.layers, shapes, strict=False):
             layer.build(shape, self.rng)
-            shape = layer.output_shape(shape)
+        self.input_shape = shapes[0]
 
     @property
     def built(self) -> bool:
@@ -102,8 +110,7 @@ class Sequential:
         for layer in self.layers:
             shape = layer.output_shape(shape) if shape is not None and layer.built else None
             shapes.append("?" if shape is None else f"({', '.join(str(size) for size in (None, *shape))})")
-        itemsize = np.dtype(self.layers[0].dtype).itemsize if self.layers else 4
-        print(summary.table(self.name, self.layers, shapes, itemsize))
+        say(summary.table(self.name, self.layers, shapes))
 
     # --- parameters -----------------------------------------------------------------------------------------------
 
@@ -136,12 +143,10 @@ class Sequential:
         """
         if not self.built:
             raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
-        params = self.params
-        if len(weights) != len(params):
-            raise ValueError(f"the model has {len(params)} weights, but {len(weights)} were given")
-        named = {f"{number}": np.asarray(weight) for number, weight in enumerate(weights)}
-        check_weights("the model", {f"{number}": param.shape for number, param in enumerate(params)}, named)
-        for param, weight in zip(params, named.values(), strict=True):
+        named = name_weights("the model", [f"{number}" for number in range(len(self.params))], weights)
+        for number, param in enumerate(self.params):
+            check_weights("the model", {f"{number}": param.shape}, {f"{number}": named[f"{number}"]}, str(param.dtype))
+        for param, weight in zip(self.params, weights, strict=True):
             param[...] = weight
 
     # --- forward and backward -------------------------------------------------------------------------------------
@@ -254,6 +259,22 @@ class Sequential:
             class_weight, sample_weight, initial_epoch, _count_workers(workers),
         )  # fmt: skip
 
+    def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
+        """One step on one batch; the layers' `grads` are those of this step afterwards.
+
+        Returns:
+            The loss before the update, or [loss, metric, ...] of this batch where there are metrics.
+
+        Raises:
+            As `fit`.
+        """
+        self._require_compiled("train_on_batch")
+        data = training.check_data(self, x, y, sample_weight)
+        self.optimizer.claim(self.token)
+        loss, totals = training.OneProcess(self, data, None).step_on(data)
+        values = [right / count for right, count in totals]
+        return [loss, *values] if values else loss
+
     def evaluate(
         self,
         x: Any = None,
@@ -325,6 +346,8 @@ def _metrics(identifiers: Any) -> list[metrics.Metric]:
         return []
     if isinstance(identifiers, str):
         identifiers = [identifiers]
+    if not isinstance(identifiers, list | tuple):
+        raise TypeError(f"metrics must be a list of names or Metric objects, not {identifiers!r}")
     chosen = [metrics.get(identifier) for identifier in identifiers]
     names = [metric.name for metric in chosen]
     if len(set(names)) < len(names) or "loss" in names:

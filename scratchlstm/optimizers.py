@@ -1,12 +1,13 @@
 """Optimizers, with Keras' names, formulas, defaults and epsilon."""
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from scratchlstm import registry
+from scratchlstm import checks, registry
 from scratchlstm.kernels.rows import Gradient, RowGradient
 
 # a block of parameter, gradient and moments stays in a core's level-2 cache while its equations run over it
@@ -40,15 +41,34 @@ class Optimizer:
         global_clipnorm: float | None = None,
     ) -> None:
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
-        for argument, value in {"learning_rate": learning_rate, **clips}.items():
-            if value is not None and not _is_number_above(value, 0):
-                raise ValueError(f"{argument} must be a number above 0, not {value!r}")
-        if sum(value is not None for value in clips.values()) > 1:
+        chosen = {name: checks.number(name, limit, above=0) for name, limit in clips.items() if limit is not None}
+        if len(chosen) > 1:
             raise ValueError("only one of clipnorm, clipvalue and global_clipnorm can be set")
+        self.clipnorm, self.clipvalue, self.global_clipnorm = (chosen.get(name) for name in clips)
         self.learning_rate = learning_rate
-        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
         self.iterations = 0
         self.state: list[dict[str, np.ndarray]] = []  # one dict of slots for each parameter
+        self.owner: object = None  # the model whose parameters the state belongs to
+
+    @property
+    def learning_rate(self) -> float:
+        """The step size; may be set during training."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        """Refuses what is no step size."""
+        self._learning_rate = checks.number("learning_rate", value, above=0)
+
+    def claim(self, owner: object) -> None:
+        """Let `owner` use this optimizer.
+
+        Raises:
+            ValueError: it has trained another one.
+        """
+        if self.owner is not None and self.owner is not owner:
+            raise ValueError("this optimizer has trained another model, and its state fits that one: make a new one")
+        self.owner = owner
 
     def update(self, w: np.ndarray, g: np.ndarray, **slots: np.ndarray) -> None:
         """The equations, in place, on a block of one parameter."""
@@ -100,7 +120,7 @@ class Optimizer:
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal optimizer (its state left out)."""
-        return {name: value for name, value in vars(self).items() if name not in ("iterations", "state", "slots")}
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
 
 class SGD(Optimizer):
@@ -124,9 +144,7 @@ class SGD(Optimizer):
         global_clipnorm: float | None = None,
     ) -> None:
         super().__init__(learning_rate, clipnorm, clipvalue, global_clipnorm)
-        if not _is_number_above(momentum, 0, 1, inclusive=True):
-            raise ValueError(f"momentum must be a number from 0 to 1, not {momentum!r}")
-        self.momentum, self.nesterov = momentum, bool(nesterov)
+        self.momentum, self.nesterov = checks.number("momentum", momentum, at_least=0, at_most=1), bool(nesterov)
         self.slots = ("momentum",) if momentum else ()
 
     def update(self, w: np.ndarray, g: np.ndarray, momentum: np.ndarray | None = None) -> None:  # type: ignore[override]
@@ -162,7 +180,8 @@ class RMSprop(Optimizer):
         global_clipnorm: float | None = None,
     ) -> None:
         super().__init__(learning_rate, clipnorm, clipvalue, global_clipnorm)
-        self.rho, self.epsilon = rho, epsilon
+        self.rho = checks.number("rho", rho, at_least=0, at_most=1)
+        self.epsilon = checks.number("epsilon", epsilon, at_least=0)
 
     def update(self, w: np.ndarray, g: np.ndarray, velocity: np.ndarray) -> None:  # type: ignore[override]
         velocity *= self.rho
@@ -197,7 +216,9 @@ class Adam(Optimizer):
         global_clipnorm: float | None = None,
     ) -> None:
         super().__init__(learning_rate, clipnorm, clipvalue, global_clipnorm)
-        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.beta_1 = checks.number("beta_1", beta_1, at_least=0, below=1)
+        self.beta_2 = checks.number("beta_2", beta_2, at_least=0, below=1)
+        self.epsilon = checks.number("epsilon", epsilon, at_least=0)
 
     def update(self, w: np.ndarray, g: np.ndarray, momentum: np.ndarray, velocity: np.ndarray) -> None:  # type: ignore[override]
         t = self.iterations
@@ -210,13 +231,14 @@ class Adam(Optimizer):
 def square_norm(g: Gradient) -> float:
     """Σ g²."""
     values = g.values if isinstance(g, RowGradient) else g
-    return float(np.vdot(values, values))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.vdot(values, values))
 
 
-def _is_number_above(value: Any, low: float, high: float = math.inf, inclusive: bool = False) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
-        return False
-    return bool(low <= value <= high if inclusive else low < value < high)
+def is_finite(g: Gradient) -> bool:
+    """Whether a gradient has no NaN or infinity."""
+    values = g.values if isinstance(g, RowGradient) else g
+    return math.isfinite(square_norm(g)) or bool(np.isfinite(values).all())
 
 
 _KNOWN = registry.by_both_names(SGD, RMSprop, Adam) | {"sgd": SGD, "rmsprop": RMSprop}

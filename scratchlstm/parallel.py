@@ -124,6 +124,7 @@ class Worker:
         y_pred = self.model.forward(batch.x, training=True)
         loss, gradient, from_logits = self.model.loss_with_gradient(batch.y, y_pred, batch.weight)
         self.model.backward(gradient * gradient.dtype.type(weight), from_logits)
+        training.require_finite_gradients(self.model)
         self._publish(self.model.grads)
         return loss * weight, [metric.measure(batch.y, y_pred) for metric in self.model.metrics]
 

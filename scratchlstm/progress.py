@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from scratchlstm.console import printable, say
+
 _BAR = "━"
 _WIDTH = 20
 
@@ -36,7 +38,7 @@ class Progress:
             self.bar = tqdm(
                 total=self.total,
                 bar_format=f"{{n_fmt:>{len(str(self.total))}}}/{{total_fmt}} {{bar:{_WIDTH}}} {{desc}}",
-                ascii=" " + _BAR,
+                ascii=" " + printable(_BAR),
                 leave=False,
                 file=sys.stdout,
                 disable=None,  # not in a terminal: no bar
@@ -59,11 +61,12 @@ class Progress:
         if not self.verbose:
             return
         used = time.perf_counter() - self.start
-        steps, seconds, per_step = f"{self.total}/{self.total}", f"{used:.0f}s", _per_step(used / self.total)
+        steps, seconds = f"{self.done or self.total}/{self.total}", f"{used:.0f}s"
+        per_step = _per_step(used / (self.done or self.total))
         if self.verbose == 1:
-            print(f"{steps} {_BAR * _WIDTH} {seconds} {per_step}{_numbers(logs)}", flush=True)
+            say(f"{steps} {_BAR * _WIDTH} {seconds} {per_step}{_numbers(logs)}")
         else:
-            print(f"{steps} - {seconds} - {per_step}{_numbers(logs)}", flush=True)
+            say(f"{steps} - {seconds} - {per_step}{_numbers(logs)}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

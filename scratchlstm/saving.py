@@ -7,23 +7,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchlstm import layers, registry
+from scratchlstm.checks import whole_number
 from scratchlstm.files import read_arrays, write_arrays
-from scratchlstm.layers.base import as_shape
+from scratchlstm.layers.base import as_shape, check_weights
 
 if TYPE_CHECKING:
     from scratchlstm.model import Sequential
 
 VERSION = 1
 _KIND = "scratchlstm model"
-_LAYERS = {name: getattr(layers, name) for name in layers.__all__}
+_LAYERS = {name: getattr(layers, name) for name in layers.__all__ if name not in ("Input", "Layer")}
 
 
 def save(model: "Sequential", path: str | os.PathLike[str]) -> None:
     """See `Sequential.save`."""
     if not model.built or model.input_shape is None:
         raise ValueError("a model can be saved once it has parameters: state an input_shape, or call build first")
+    for thing in parts_of(model):
+        if not is_ours(thing):
+            raise ValueError(
+                f"{type(thing).__name__} is not a part of scratchlstm, so a file with it could not be loaded again; "
+                f"keep the numbers of get_weights instead"
+            )
     text = json.dumps({"kind": _KIND, "version": VERSION} | describe(model)).encode()
     write_arrays(path, {"description": np.frombuffer(text, dtype=np.uint8), **arrays_of(model)})
+
+
+def parts_of(model: "Sequential") -> list[Any]:
+    """Layers and, if compiled, optimizer, loss and metrics."""
+    return [*model.layers, *([model.optimizer, model.loss, *model.metrics] if model._compiled else [])]
+
+
+def is_ours(thing: Any) -> bool:
+    """Whether its class comes from this package."""
+    return type(thing).__module__.split(".")[0] == __name__.split(".")[0]
 
 
 def describe(model: "Sequential") -> dict[str, Any]:
@@ -64,7 +81,7 @@ def load(cls: type["Sequential"], path: str | os.PathLike[str]) -> "Sequential":
         description = json.loads(arrays.pop("description").tobytes().decode())
         _check_format(description)
         return rebuild(cls, description, arrays)
-    except (KeyError, TypeError, ValueError, AttributeError, UnicodeDecodeError) as error:
+    except Exception as error:  # whatever a crafted description leads to
         raise ValueError(f"the file {str(path)!r} is not a model that can be loaded: {error}") from error
 
 
@@ -93,7 +110,8 @@ def rebuild(cls: type["Sequential"], description: dict[str, Any], arrays: dict[s
         model.layers.append(layer)
     if (compiled := description["compiled"]) is not None:
         model.compile(compiled["optimizer"], compiled["loss"], metrics=compiled["metrics"])
-        model.optimizer.iterations = int(compiled["iterations"])
+        model.optimizer.iterations = whole_number("iterations", compiled["iterations"])
+        model.optimizer.claim(model.token)
         _restore_state(model, arrays)
     if arrays:
         raise ValueError(f"it holds arrays that belong to nothing: {', '.join(arrays)}")
@@ -101,14 +119,15 @@ def rebuild(cls: type["Sequential"], description: dict[str, Any], arrays: dict[s
 
 
 def _restore_state(model: "Sequential", arrays: dict[str, np.ndarray]) -> None:
-    if not any(name.startswith("optimizer") for name in arrays):
-        return  # compiled but never trained, or an optimizer without state
+    if not model.optimizer.iterations and not any(name.startswith("optimizer") for name in arrays):
+        return  # compiled, but never trained
     model.optimizer.build(model.params)
     for number, slots in enumerate(model.optimizer.state):
         saved = _taken(arrays, f"optimizer{number}/")
-        layers.base.check_weights(f"optimizer{number}", {name: array.shape for name, array in slots.items()}, saved)
-        for name, array in slots.items():
-            array[...] = saved[name]
+        shapes = {name: array.shape for name, array in slots.items()}
+        dtype = str(model.params[number].dtype)
+        for name, array in check_weights(f"optimizer{number}", shapes, saved, dtype).items():
+            slots[name][...] = array
 
 
 def _taken(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -8,21 +8,20 @@ _WIDTHS = (33, 24, 15)  # of the three columns, as Keras draws them by default
 _COLUMNS = ("Layer (type)", "Output Shape", "Param #")
 
 
-def table(name: str, layers: Sequence[Layer], shapes: Sequence[str], itemsize: int) -> str:
+def table(name: str, layers: Sequence[Layer], shapes: Sequence[str]) -> str:
     """The whole table.
 
     Args:
         name: of the model.
         layers: its layers.
         shapes: each one's output shape, as text; "?" where not built.
-        itemsize: bytes of one parameter.
     """
     rows = []
     for layer, shape in zip(layers, shapes, strict=True):
         count = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
         rows.append(_row((_fit(layer), shape, count), "│"))
     total = sum(layer.count_params() for layer in layers)
-    size = _size(total * itemsize)
+    size = _size(sum(param.nbytes for layer in layers for param in layer.params.values()))
     return "\n".join(
         [
             f'Model: "{name}"',

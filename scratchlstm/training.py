@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from scratchlstm import callbacks as callback_module
+from scratchlstm import optimizers
 from scratchlstm.callbacks import History
-from scratchlstm.layers.base import positive_int
+from scratchlstm.checks import number, positive_int, whole_number
+from scratchlstm.console import say
 from scratchlstm.progress import Progress, verbosity
 
 if TYPE_CHECKING:
@@ -85,16 +87,21 @@ class OneProcess:
         self.order = order
 
     def step(self, start: int, stop: int) -> tuple[float, Totals]:
-        """Forward, loss, backward, update on `order[start:stop]`: the loss before the update, and the metrics.
+        """`step_on` the samples `order[start:stop]`."""
+        return self.step_on(self.data.take(self.order[start:stop]))
+
+    def step_on(self, batch: Data) -> tuple[float, Totals]:
+        """Forward, loss, backward, update: the loss before the update, and the metrics.
 
         Raises:
-            FloatingPointError: the loss is NaN or infinite; nothing was updated.
+            FloatingPointError: the loss or a gradient is NaN or infinite; nothing was updated.
         """
-        model, batch = self.model, self.data.take(self.order[start:stop])
+        model = self.model
         y_pred = model.forward(batch.x, training=True)
         loss, gradient, from_logits = model.loss_with_gradient(batch.y, y_pred, batch.weight)
         require_finite(loss)
         model.backward(gradient, from_logits)
+        require_finite_gradients(model)
         model.optimizer.apply(model.params, model.grads)
         return loss, [metric.measure(batch.y, y_pred) for metric in model.metrics]
 
@@ -122,15 +129,15 @@ def fit(
 ) -> History:
     """See `Sequential.fit`. Everything is checked before the first update."""
     batch_size, epochs = positive_int("batch_size", batch_size), positive_int("epochs", epochs)
-    if not 0 <= initial_epoch < epochs:
+    if whole_number("initial_epoch", initial_epoch) >= epochs:
         raise ValueError(f"initial_epoch must be from 0 to epochs - 1 = {epochs - 1}, not {initial_epoch!r}")
-    verbose = verbosity(verbose)
+    verbose, listeners = verbosity(verbose), callback_module.check(callbacks)
     data = check_data(model, x, y, sample_weight)
     data, validation = _split_validation(model, data, validation_split, validation_data)
     if class_weight is not None:
         data = _weigh_classes(data, class_weight)
+    model.optimizer.claim(model.token)
     history = model.history = History()
-    listeners = [history, *callback_module.check(callbacks)]
     for listener in listeners:
         listener.set_model(model)
     model.stop_training = False
@@ -143,21 +150,27 @@ def fit(
             for epoch in range(initial_epoch, epochs):
                 position = f"epoch {epoch + 1}"
                 if verbose:
-                    print(f"Epoch {epoch + 1}/{epochs}")
+                    say(f"Epoch {epoch + 1}/{epochs}")
                 _call(listeners, "on_epoch_begin", epoch)
                 order = model.rng.permutation(len(data.x)) if shuffle else np.arange(len(data.x))
                 runner.begin_epoch(order)
                 logs = _run_epoch(runner, model, len(order), validation, batch_size, verbose, listeners, epoch)
-                last_epoch = _Snapshot(model)
-                _call(listeners, "on_epoch_end", epoch, logs)
+                try:
+                    _call(listeners, "on_epoch_end", epoch, logs)
+                finally:  # the epoch is complete, and what a callback adds to its logs belongs to it
+                    history.on_epoch_end(epoch, logs)
+                    last_epoch = _Snapshot(model)
                 if model.stop_training:
                     break
             _call(listeners, "on_train_end")
     except KeyboardInterrupt as interrupt:
         last_epoch.restore()
+        done = len(history.epoch)
+        epochs_are = "epoch is" if done == 1 else "epochs are"
+        kept = f"{done} completed {epochs_are} in model.history, and the model has the weights of the last one"
         raise KeyboardInterrupt(
-            f"training was interrupted in {position}; {len(history.epoch)} completed epochs are in model.history, and "
-            f"the model has the weights it had at the end of the last of them"
+            f"training was interrupted in {position}; "
+            + (kept if done else "no epoch was completed, and the model has the weights it had before")
         ) from interrupt
     except WorkerError:
         last_epoch.restore()  # the workers may have stopped in the middle of an update
@@ -204,6 +217,8 @@ def _run_epoch(
             logs = meter.logs()
             _call(listeners, "on_train_batch_end", number, logs)
             progress.step(logs)
+            if model.stop_training:
+                break
         if validation is not None:
             meter = Meter(model)
             meter.add(*_counted(runner.validate(), validation))
@@ -223,6 +238,21 @@ def require_finite(loss: float) -> None:
             f"the loss became {loss}. The parameters are those before this batch; a smaller learning_rate or "
             f"clipnorm=1.0 in the optimizer usually helps"
         )
+
+
+def require_finite_gradients(model: "Sequential") -> None:
+    """Stop where a gradient has NaN or infinity, which a finite loss can have.
+
+    Raises:
+        FloatingPointError: it has.
+    """
+    for layer in model.layers:
+        for name, gradient in layer.grads.items():
+            if not optimizers.is_finite(gradient):
+                raise FloatingPointError(
+                    f"the gradient of {layer.name}/{name} became infinite or NaN. The parameters are those before this "
+                    f"batch; smaller inputs or a smaller learning_rate usually help"
+                )
 
 
 def evaluate_sums(
@@ -293,8 +323,8 @@ def check_x(model: "Sequential", x: Any, name: str = "x") -> np.ndarray:
     x = _as_array(name, x)
     if x.ndim == 0 or len(x) == 0:
         raise ValueError(f"{name} is empty: shape {x.shape}")
-    if x.dtype.kind == "f":
-        _require_finite(name, x)
+    if x.dtype.kind in "fc" and model.layers:
+        _require_finite(name, x, model.layers[0].dtype)
     model.build(x.shape[1:])
     return model.layers[0].receive(x)
 
@@ -306,22 +336,28 @@ def check_data(model: "Sequential", x: Any, y: Any, sample_weight: Any = None, p
         TypeError, ValueError: what is wrong with which argument.
     """
     x, y = check_x(model, x, prefix + "x"), _as_array(prefix + "y", y)
+    dtype = model.layers[-1].dtype
     if len(np.atleast_1d(y)) != len(x):
         raise ValueError(f"{prefix}x has {len(x)} samples, but {prefix}y has {len(np.atleast_1d(y))}")
     if y.dtype.kind not in "fiub":
         raise TypeError(f"{prefix}y must hold numbers, but has dtype {y.dtype}")
-    _require_finite(prefix + "y", y)
-    # a stand-in without memory shows the loss the shape that predictions will have
+    _require_finite(prefix + "y", y, dtype)
+    # a stand-in without memory shows loss and metrics the shape that predictions will have
     shape: Any = (len(x), *model.output_shape_for(x.shape[1:]))
-    model.loss.align(y, np.broadcast_to(np.float32(0), shape))
+    stand_in = np.broadcast_to(np.zeros((), dtype), shape)
+    model.loss.align(y, stand_in)
+    for metric in model.metrics:
+        metric.align(y, stand_in)
     if sample_weight is not None:
         sample_weight = _as_array(prefix + "sample_weight", sample_weight)
-        if sample_weight.dtype.kind not in "fiub" or len(np.atleast_1d(sample_weight)) != len(x):
+        if sample_weight.dtype.kind not in "fiub" or sample_weight.shape not in ((len(x),), (len(x), 1), shape[:-1]):
             raise ValueError(
                 f"{prefix}sample_weight must hold one number for each of the {len(x)} samples, but has shape "
                 f"{sample_weight.shape} and dtype {sample_weight.dtype}"
             )
-        _require_finite(prefix + "sample_weight", sample_weight)
+        _require_finite(prefix + "sample_weight", sample_weight, dtype)
+        if len(shape) == 2:
+            sample_weight = sample_weight.reshape(len(x))
     return Data(x, y, sample_weight)
 
 
@@ -342,11 +378,19 @@ def _as_array(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def _require_finite(name: str, array: np.ndarray) -> None:
-    bad = ~np.isfinite(array)
+def _require_finite(name: str, array: np.ndarray, dtype: str) -> None:
+    """Stop where `array` would not be finite in `dtype`.
+
+    Raises:
+        ValueError: it would not; with the first place.
+    """
+    if array.dtype.kind not in "fc":
+        return
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(array if array.dtype.kind == "c" else array.astype(dtype, copy=False))
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(f"{name} holds {array[where]} at {where}; only finite numbers can be used")
+        raise ValueError(f"{name} holds {array[where]} at {where}; only finite numbers (in {dtype}) can be used")
 
 
 def _split_validation(
@@ -358,10 +402,8 @@ def _split_validation(
             raise ValueError("validation_data must be (x, y) or (x, y, sample_weight)")
         x, y, weight = (*validation_data, None)[:3]
         return data, check_data(model, x, y, weight, prefix="validation ")
-    if not validation_split:
+    if number("validation_split", validation_split, at_least=0, below=1) == 0:
         return data, None
-    if not 0 < validation_split < 1:
-        raise ValueError(f"validation_split must be from 0 up to, not including, 1; not {validation_split!r}")
     cut = int(len(data.x) * (1 - validation_split))
     if cut == 0:
         raise ValueError(f"validation_split={validation_split} leaves no training sample of {len(data.x)}")
@@ -371,11 +413,18 @@ def _split_validation(
 def _weigh_classes(data: Data, class_weight: Mapping[int, float]) -> Data:
     if data.weight is not None:
         raise ValueError("class_weight and sample_weight cannot both be given")
-    one_hot = data.y.ndim > 1 and data.y.shape[-1] > 1
-    classes = np.argmax(data.y, axis=-1) if one_hot else data.y.reshape(len(data.y), -1)[:, 0]
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(
+            f"class_weight must be a dict of labels and weights such as {{0: 1.0, 1: 2.0}}, not {class_weight!r}"
+        )
+    if data.y.ndim > 2:
+        raise ValueError(f"class_weight needs one label for each sample, but y has shape {data.y.shape}")
+    one_hot = data.y.ndim == 2 and data.y.shape[1] > 1
+    classes = np.argmax(data.y, axis=1) if one_hot else data.y.reshape(len(data.y))
     weight = np.ones(len(classes))
     for label, value in class_weight.items():
-        weight[classes == label] = value
+        chosen = number(f"class_weight of {label!r}", value, at_least=0)
+        weight[classes == whole_number("a label in class_weight", label)] = chosen
     return data._replace(weight=weight)
 
 

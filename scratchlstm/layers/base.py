@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchlstm import config, registry
+from scratchlstm.checks import positive_int
 from scratchlstm.initializers import Initializer
 from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient
 
@@ -89,16 +90,26 @@ class Layer:
         """
         if self.built:
             return
-        input_shape = as_shape(input_shape)
-        self._check_rank(len(input_shape) + 1, input_shape)
+        specs = self.plan(input_shape)
         rng = np.random.default_rng() if rng is None else rng
-        specs = self.param_specs(input_shape)
         if params is None:
             self.params = {name: draw(shape, self.dtype, rng) for name, (shape, draw) in specs.items()}
         else:
-            check_weights(self.name, {name: shape for name, (shape, _) in specs.items()}, params)
-            self.params = {name: np.array(params[name], dtype=self.dtype) for name in specs}
-        self.input_shape = input_shape
+            arrays = check_weights(self.name, {name: shape for name, (shape, _) in specs.items()}, params, self.dtype)
+            if any(array.dtype != self.dtype for array in arrays.values()):
+                raise ValueError(f"the weights of {self.name} are not all {self.dtype}")
+            self.params = {name: arrays[name].copy() for name in specs}
+        self.input_shape = as_shape(input_shape)
+
+    def plan(self, input_shape: Shape) -> Specs:
+        """`param_specs` for a shape that was checked.
+
+        Raises:
+            ValueError: a shape this layer cannot take.
+        """
+        input_shape = as_shape(input_shape)
+        self._check_rank(len(input_shape) + 1, input_shape)
+        return self.param_specs(input_shape)
 
     def __call__(self, x: Any, training: bool = False, **states: Any) -> Any:
         """Build on first use, check and cast x, and run forward."""
@@ -120,8 +131,9 @@ class Layer:
         elif not self.takes_rows:
             x = np.asarray(x, dtype=self.dtype)
         self.check_shape(x)
+        x = self.cast(x)
         self.build(x.shape[1:])
-        return self.cast(x)
+        return x
 
     def cast(self, x: Any) -> Any:
         """X in the layer's dtype.
@@ -170,44 +182,53 @@ class Layer:
         Raises:
             ValueError: another number of arrays, or another shape.
         """
-        if len(weights) != len(self.params):
-            raise ValueError(f"{self.name} has {len(self.params)} weights, but {len(weights)} were given")
-        named = dict(zip(self.params, map(np.asarray, weights), strict=True))
-        check_weights(self.name, {name: param.shape for name, param in self.params.items()}, named)
-        for name, param in self.params.items():
-            param[...] = named[name]
+        named = name_weights(self.name, list(self.params), weights)
+        shapes = {name: param.shape for name, param in self.params.items()}
+        for name, array in check_weights(self.name, shapes, named, self.dtype).items():
+            self.params[name][...] = array
 
 
-def check_weights(owner: str, shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, np.ndarray]) -> None:
-    """Compare `weights` with the parameters that `owner` has.
+def name_weights(owner: str, names: list[str], weights: Any) -> dict[str, Any]:
+    """A list of weights, by name.
 
     Raises:
-        ValueError: other names, another shape, or values that are no finite numbers.
+        TypeError: no list.
+        ValueError: another number of weights.
+    """
+    if not isinstance(weights, list | tuple):
+        raise TypeError(f"set_weights takes a list of weights, as get_weights gives it, not {type(weights).__name__}")
+    if len(weights) != len(names):
+        raise ValueError(f"{owner} has {len(names)} weights, but {len(weights)} were given")
+    return dict(zip(names, weights, strict=True))
+
+
+def check_weights(
+    owner: str, shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Any], dtype: str
+) -> dict[str, np.ndarray]:
+    """`weights` as arrays, compared with the parameters that `owner` has.
+
+    Raises:
+        ValueError: other names, another shape, or values that are no finite numbers (in `dtype`).
     """
     if set(weights) != set(shapes):
         raise ValueError(f"{owner} has the weights {', '.join(shapes) or 'none'}, but {', '.join(weights)} were given")
+    arrays = {}
     for name, shape in shapes.items():
-        weight = weights[name]
+        try:
+            arrays[name] = weight = np.asarray(weights[name])
+        except ValueError as error:
+            raise ValueError(f"weight {name} of {owner} is no array: {error}") from error
         if weight.shape != shape:
             raise ValueError(f"weight {name} of {owner} has shape {shape}, but {weight.shape} was given")
-        if weight.dtype.kind not in "fiu" or not np.isfinite(weight).all():
-            raise ValueError(f"weight {name} of {owner} was given values that are no finite numbers")
+        with np.errstate(over="ignore"):
+            if weight.dtype.kind not in "fiu" or not np.isfinite(weight.astype(dtype)).all():
+                raise ValueError(f"weight {name} of {owner} was given values that are no finite numbers in {dtype}")
+    return arrays
 
 
 def cast_gradient(dy: Any, dtype: str) -> Any:
     """A gradient in the dtype of the layer that receives it."""
     return dy.astype(dtype, copy=False) if isinstance(dy, RowGradient) else np.asarray(dy, dtype=dtype)
-
-
-def positive_int(argument: str, value: Any) -> int:
-    """`value`, if it is a whole number above 0.
-
-    Raises:
-        ValueError: naming the argument and what came.
-    """
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{argument} must be a whole number above 0, not {value!r}")
-    return int(value)
 
 
 def as_shape(shape: Any) -> Shape:

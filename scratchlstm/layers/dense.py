@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from scratchlstm import activations, initializers, registry
-from scratchlstm.layers.base import Layer, Shape, Specs, positive_int
+from scratchlstm.checks import positive_int
+from scratchlstm.layers.base import Layer, Shape, Specs
 
 
 class Dense(Layer):

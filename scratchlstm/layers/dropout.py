@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from scratchlstm import checks
 from scratchlstm.layers.base import Layer, Shape
 
 
@@ -33,9 +34,7 @@ class Dropout(Layer):
         input_shape: Shape | None = None,
     ) -> None:
         super().__init__(name, dtype, input_shape)
-        if not 0 <= rate < 1:
-            raise ValueError(f"rate must be at least 0 and below 1, not {rate!r}")
-        self.rate, self.seed = float(rate), seed
+        self.rate, self.seed = checks.number("rate", rate, at_least=0, below=1), checks.seed(seed)
         self.rows: tuple[int, int] | None = None  # where a batch is split between processes: our first row, all rows
 
     def build(self, input_shape: Shape, rng: np.random.Generator | None = None, params: Any = None) -> None:

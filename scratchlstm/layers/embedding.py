@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchlstm import initializers, registry
+from scratchlstm.checks import positive_int
 from scratchlstm.kernels.rows import GatheredRows, Groups, RowGradient
-from scratchlstm.layers.base import Layer, Shape, Specs, as_shape, positive_int
+from scratchlstm.layers.base import Layer, Shape, Specs, as_shape
 
 
 class Embedding(Layer):

@@ -1,5 +1,7 @@
 """The shape of a model's input, said first."""
 
+import numpy as np
+
 from scratchlstm.layers.base import Layer, Shape
 
 
@@ -8,7 +10,17 @@ class Input(Layer):
 
     In a `Sequential` it takes the place of the first layer's `input_shape`, and the summary does not list it (as in
     Keras 3).
+
+    Args:
+        shape: of one sample; None for a length left open.
+        name: see `Layer`.
+        dtype: of the data, as a note to the reader ("int32" for ids); each layer checks and casts what it gets.
+
+    Raises:
+        TypeError: no dtype of numbers.
     """
 
     def __init__(self, shape: Shape, *, name: str | None = None, dtype: str | None = None) -> None:
-        super().__init__(name, dtype, shape)
+        super().__init__(name, None, shape)
+        if dtype is not None and np.dtype(dtype).kind not in "iuf":
+            raise TypeError(f"dtype of an Input must be one of numbers, not {dtype!r}")

@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchlstm import activations, gates, initializers, registry
+from scratchlstm.checks import positive_int
 from scratchlstm.kernels.numpy_lstm import NumpyLSTM, Workspace
 from scratchlstm.kernels.rows import GatheredRows, RowGradient
-from scratchlstm.layers.base import Layer, Shape, Signal, Specs, positive_int
+from scratchlstm.layers.base import Layer, Shape, Signal, Specs
 from scratchlstm.layers.dense import known_features
 
 IMPLEMENTATIONS = ("fused", "textbook")
@@ -164,8 +165,9 @@ class LSTM(Layer):
         shape = batch, self.units
         if states is None:
             return [np.zeros(shape, dtype=self.dtype), np.zeros(shape, dtype=self.dtype)]
-        if len(states) != 2:
-            raise ValueError(f"initial_state of {self.name} must be [h0, c0], not {len(states)} arrays")
+        if not isinstance(states, list | tuple) or len(states) != 2:
+            came = f"{len(states)} arrays" if isinstance(states, list | tuple) else type(states).__name__
+            raise ValueError(f"initial_state of {self.name} must be [h0, c0], not {came}")
         states = [np.asarray(state, dtype=self.dtype) for state in states]
         for name, state in zip(("h0", "c0"), states, strict=True):
             if state.shape != shape:

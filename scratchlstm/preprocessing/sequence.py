@@ -10,7 +10,7 @@ _SIDES = ("pre", "post")
 
 
 def pad_sequences(
-    sequences: Sequence[Any],
+    sequences: Sequence[Any] | np.ndarray,
     maxlen: int | None = None,
     dtype: DTypeLike = "int32",
     padding: str = "pre",
