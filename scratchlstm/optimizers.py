@@ -10,8 +10,11 @@ import numpy as np
 from scratchlstm import checks, registry
 from scratchlstm.kernels.rows import Gradient, RowGradient
 
-# a block of parameter, gradient and moments stays in a core's level-2 cache while its equations run over it
-_BLOCK = 1 << 14
+# a block of a parameter and its moments, some 1 MB, stays in a core's level-2 cache while the equations run over it
+_BLOCK = 1 << 16
+
+
+Rows = np.ndarray | slice  # which rows of a block: their numbers, or all
 
 
 class Optimizer:
@@ -70,8 +73,15 @@ class Optimizer:
             raise ValueError("this optimizer has trained another model, and its state fits that one: make a new one")
         self.owner = owner
 
-    def update(self, w: np.ndarray, g: np.ndarray, **slots: np.ndarray) -> None:
-        """The equations, in place, on a block of one parameter."""
+    def update(self, w: np.ndarray, rows: Rows, g: np.ndarray, **slots: np.ndarray) -> None:
+        """The equations, in place, on a block of one parameter.
+
+        Args:
+            w: the block.
+            rows: which of its rows have a gradient; that of the others is zero.
+            g: the gradient of these rows.
+            slots: the block's part of the state.
+        """
         raise NotImplementedError
 
     def build(self, params: Sequence[np.ndarray]) -> None:
@@ -96,15 +106,15 @@ class Optimizer:
             slots: its arrays of `state`, changed in place.
             factor: to scale the gradient by.
         """
-        rows = max(1, _BLOCK * len(w) // max(w.size, 1))
-        for start in range(0, len(w), rows):
-            block = slice(start, start + rows)
-            dense = g.rows(start, min(start + rows, len(w))) if isinstance(g, RowGradient) else g[block]
-            if factor != 1:
-                dense = dense * factor
-            if self.clipvalue is not None:
-                dense = np.clip(dense, -self.clipvalue, self.clipvalue)
-            self.update(w[block], dense, **{name: array[block] for name, array in slots.items()})
+        if factor != 1:
+            g = with_values(g, values_of(g) * factor)
+        if self.clipvalue is not None:
+            g = with_values(g, np.clip(values_of(g), -self.clipvalue, self.clipvalue))
+        length = max(1, _BLOCK * len(w) // max(w.size, 1))
+        for start in range(0, len(w), length):
+            block = slice(start, start + length)
+            rows, values = g.block(start, start + length) if isinstance(g, RowGradient) else (slice(None), g[block])
+            self.update(w[block], rows, values, **{name: array[block] for name, array in slots.items()})
 
     @property
     def clips_norms(self) -> bool:
@@ -147,14 +157,20 @@ class SGD(Optimizer):
         self.momentum, self.nesterov = checks.number("momentum", momentum, at_least=0, at_most=1), bool(nesterov)
         self.slots = ("momentum",) if momentum else ()
 
-    def update(self, w: np.ndarray, g: np.ndarray, momentum: np.ndarray | None = None) -> None:  # type: ignore[override]
+    def update(  # type: ignore[override]
+        self, w: np.ndarray, rows: Rows, g: np.ndarray, momentum: np.ndarray | None = None
+    ) -> None:
         step = self.learning_rate * g
         if momentum is None:
-            w -= step
+            w[rows] -= step
             return
         momentum *= self.momentum
-        momentum -= step
-        w += self.momentum * momentum - step if self.nesterov else momentum
+        momentum[rows] -= step
+        if self.nesterov:
+            w += self.momentum * momentum
+            w[rows] -= step
+        else:
+            w += momentum
 
 
 class RMSprop(Optimizer):
@@ -183,14 +199,14 @@ class RMSprop(Optimizer):
         self.rho = checks.number("rho", rho, at_least=0, at_most=1)
         self.epsilon = checks.number("epsilon", epsilon, at_least=0)
 
-    def update(self, w: np.ndarray, g: np.ndarray, velocity: np.ndarray) -> None:  # type: ignore[override]
+    def update(self, w: np.ndarray, rows: Rows, g: np.ndarray, velocity: np.ndarray) -> None:  # type: ignore[override]
         velocity *= self.rho
-        velocity += (1 - self.rho) * g * g
-        w -= self.learning_rate * g / np.sqrt(velocity + self.epsilon)
+        velocity[rows] += (1 - self.rho) * g * g
+        w[rows] -= self.learning_rate * g / np.sqrt(velocity[rows] + self.epsilon)
 
 
 class Adam(Optimizer):
-    """m += (1 - β1)(g - m); v += (1 - β2)(g² - v); w -= α m / (sqrt(v) + ε), α = lr sqrt(1 - β2^t) / (1 - β1^t).
+    """m = β1 m + (1 - β1) g; v = β2 v + (1 - β2) g²; w -= α m / (sqrt(v) + ε), α = lr sqrt(1 - β2^t) / (1 - β1^t).
 
     Kingma & Ba (2015) in the form before their section 2.1, which Keras uses: epsilon is added to sqrt(v) before the
     bias correction, not after it (as PyTorch does).
@@ -220,25 +236,42 @@ class Adam(Optimizer):
         self.beta_2 = checks.number("beta_2", beta_2, at_least=0, below=1)
         self.epsilon = checks.number("epsilon", epsilon, at_least=0)
 
-    def update(self, w: np.ndarray, g: np.ndarray, momentum: np.ndarray, velocity: np.ndarray) -> None:  # type: ignore[override]
+    def update(  # type: ignore[override]
+        self, w: np.ndarray, rows: Rows, g: np.ndarray, momentum: np.ndarray, velocity: np.ndarray
+    ) -> None:
         t = self.iterations
         alpha = self.learning_rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
-        momentum += (1 - self.beta_1) * (g - momentum)
-        velocity += (1 - self.beta_2) * (g * g - velocity)
-        w -= alpha * momentum / (np.sqrt(velocity) + self.epsilon)
+        momentum *= self.beta_1
+        momentum[rows] += (1 - self.beta_1) * g
+        velocity *= self.beta_2
+        velocity[rows] += (1 - self.beta_2) * g * g
+        step = np.sqrt(velocity)
+        step += self.epsilon
+        np.divide(momentum, step, out=step)
+        step *= alpha
+        w -= step
+
+
+def values_of(g: Gradient) -> np.ndarray:
+    """The numbers of a gradient that may be other than zero."""
+    return g.values if isinstance(g, RowGradient) else g
+
+
+def with_values(g: Gradient, values: np.ndarray) -> Gradient:
+    """The same kind of gradient with other numbers."""
+    return RowGradient(g.ids, values, g.shape) if isinstance(g, RowGradient) else values
 
 
 def square_norm(g: Gradient) -> float:
     """Σ g²."""
-    values = g.values if isinstance(g, RowGradient) else g
+    values = values_of(g)
     with np.errstate(over="ignore", invalid="ignore"):
         return float(np.vdot(values, values))
 
 
 def is_finite(g: Gradient) -> bool:
     """Whether a gradient has no NaN or infinity."""
-    values = g.values if isinstance(g, RowGradient) else g
-    return math.isfinite(square_norm(g)) or bool(np.isfinite(values).all())
+    return math.isfinite(square_norm(g)) or bool(np.isfinite(values_of(g)).all())
 
 
 _KNOWN = registry.by_both_names(SGD, RMSprop, Adam) | {"sgd": SGD, "rmsprop": RMSprop}

@@ -179,20 +179,17 @@ class Worker:
         first, last = self.share(len(param))
         places = [f"gradient{rank}/{number}" for rank in range(self.workers)]
         if f"{places[0]}/ids" not in self.shared:
-            total = self.shared[places[0]][first:last].copy()
-            for place in places[1:]:
-                total += self.shared[place][first:last]
-            return total
+            return sum((self.shared[place][first:last] for place in places[1:]), self.shared[places[0]][first:last])
         parts = []
         for place in places:
-            ids = self.shared[f"{place}/ids"][: self.shared[f"{place}/count"][0]]
-            low, high = np.searchsorted(ids, (first, last))
-            parts.append((ids[low:high] - first, self.shared[f"{place}/values"][low:high]))
+            count = self.shared[f"{place}/count"][0]
+            ids, values = self.shared[f"{place}/ids"][:count], self.shared[f"{place}/values"][:count]
+            parts.append(RowGradient(ids, values, param.shape).block(first, last))
         ids = np.unique(np.concatenate([ids for ids, _ in parts]))
-        values = np.zeros((len(ids), param.shape[1]), dtype=param.dtype)
-        for own, rows in parts:
-            values[np.searchsorted(ids, own)] += rows  # a worker's ids are distinct: nothing is lost
-        return RowGradient(ids, values, (last - first, param.shape[1]))
+        total = np.zeros((len(ids), param.shape[1]), dtype=param.dtype)
+        for own, values in parts:
+            total[np.searchsorted(ids, own)] += values  # a worker's ids are distinct: nothing is lost
+        return RowGradient(ids, total, (last - first, param.shape[1]))
 
 
 class Team:

@@ -1,15 +1,19 @@
 """The LSTM recurrence, fast in NumPy: what `gates.lstm_forward` and `gates.lstm_backward` compute, to rounding.
 
-Three ideas:
+Four ideas (docs/fast.md explains and measures each):
 
-- *Feature-major.* Inside, a step is (4H, B): each gate is one contiguous block, every elementwise call one flat loop.
+- *Gate-major.* Inside, a step is (4, B, H): each gate is one contiguous block, every elementwise call one flat loop,
+  and nothing is ever transposed.
 - *One tanh.* σ(z) = (1 + tanh(z/2)) / 2. With the halving folded into the weights, one tanh call serves all four gates;
   the σ gates i f o lie together, g last.
 - *Distinct rows.* Where the input is `GatheredRows`, only its K rows are projected, and dz is summed per distinct row
   before it meets W (`rows.py`).
+- *A workspace.* All that a step writes was allocated by the step before.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 
@@ -21,31 +25,21 @@ from scratchlstm.kernels.rows import GatheredRows
 class Workspace:
     """The arrays of one forward pass, kept for the backward pass and used again by the next step of the same shape."""
 
-    gates: np.ndarray  #   (T, 4H, B)    values of i f o g
-    c: np.ndarray  #       (T+1, H, B)   c[0] is the initial cell, c[t+1] the cell after step t
-    tanh_c: np.ndarray  #  (T, H, B)
-    h: np.ndarray  #       (T+1, H, B)
+    gates: np.ndarray  #   (T, 4, B, H)  values of i f o g
+    c: np.ndarray  #       (T+1, B, H)   c[0] is the initial cell, c[t+1] the cell after step t
+    tanh_c: np.ndarray  #  (T, B, H)
+    h: np.ndarray  #       (T+1, B, H)
+    dz: np.ndarray  #      (T, B, 4H)    backward: dL/dz, columns i f o g; empty where nothing is kept
 
     @classmethod
-    def empty(cls, T: int, H: int, B: int, dtype: np.dtype) -> "Workspace":
+    def empty(cls, T: int, B: int, H: int, dtype: np.dtype, keep: bool) -> "Workspace":
         """Room for T steps."""
-        shapes = (T, 4 * H, B), (T + 1, H, B), (T, H, B), (T + 1, H, B)
+        shapes = (T, 4, B, H), (T + 1, B, H), (T, B, H), (T + 1, B, H), (T if keep else 0, B, 4 * H)
         return cls(*(np.empty(shape, dtype=dtype) for shape in shapes))
 
-    def fits(self, T: int, H: int, B: int, dtype: np.dtype) -> bool:
+    def fits(self, T: int, B: int, H: int, dtype: np.dtype, keep: bool) -> bool:
         """Whether a pass of these sizes can run in it."""
-        return self.gates.shape == (T, 4 * H, B) and self.gates.dtype == dtype
-
-
-def _kernel_order(W: np.ndarray) -> np.ndarray:
-    """Columns i f g o -> i f o g, a copy."""
-    i, f, g, o = np.split(W, 4, axis=-1)
-    return np.concatenate([i, f, o, g], axis=-1)
-
-
-def _keras_order(dW: np.ndarray) -> np.ndarray:
-    """Columns i f o g -> i f g o, a copy."""
-    return _kernel_order(dW)  # swapping the last two blocks undoes itself
+        return self.gates.shape == (T, 4, B, H) and self.gates.dtype == dtype and (len(self.dz) == T or not keep)
 
 
 class NumpyLSTM:
@@ -67,14 +61,15 @@ class NumpyLSTM:
         activation: Activation = TANH,
         recurrent_activation: Activation = SIGMOID,
     ) -> None:
-        self.W, self.U, b = (_kernel_order(array) for array in (W, U, b))
-        self.H = len(U)
         self.activation, self.recurrent_activation = activation, recurrent_activation
         self.one_tanh = activation is TANH and recurrent_activation is SIGMOID
-        halves = np.ones_like(b)
+        self.H = len(U)
+        W, U, b = (_swap_g_and_o(array) for array in (W, U, b))
+        self.W_back, self.U_back = W.T, np.ascontiguousarray(U.T)  # for dx and dh
+        self.W, self.U, self.b = _by_gate(W), _by_gate(U), _by_gate(b[None])  # (4, E, H), (4, H, H), (4, 1, H)
         if self.one_tanh:
-            halves[: 3 * self.H] = 0.5  # z/2 for the σ gates
-        self.W_in, self.U_in, self.b_in = self.W * halves, np.ascontiguousarray((self.U * halves).T), b * halves
+            for array in (self.W, self.U, self.b):
+                array[:3] *= 0.5  # z/2 for the σ gates
 
     def forward(
         self,
@@ -91,37 +86,42 @@ class NumpyLSTM:
             x: (B, T, E).
             h0, c0: initial states, (B, H).
             workspace: of an earlier pass, overwritten if the shape is the same.
-            keep: whether `backward` will follow; without it a step's gates overwrite those of the step before.
+            keep: whether `backward` will follow; without it a step's values overwrite those of the step before.
             return_sequences: whether every h_t is wanted or only the last.
 
         Returns:
             h: (B, T, H) or (B, H), and the last c, (B, H).
         """
         (B, T, _), H, dtype = x.shape, self.H, x.dtype
-        steps = T if keep else 1
-        if workspace is None or not workspace.fits(steps, H, B, dtype):
-            workspace = Workspace.empty(steps, H, B, dtype)
+        kept = T if keep else 1
+        if workspace is None or not workspace.fits(kept, B, H, dtype, keep):
+            workspace = Workspace.empty(kept, B, H, dtype, keep)
         self.x, self.workspace = x, workspace
         gates, c, tanh_c, h = workspace.gates, workspace.c, workspace.tanh_c, workspace.h
-        h[0], c[0] = h0.T, c0.T
+        h[0], c[0] = h0, c0
         hs = np.empty((B, T, H), dtype=dtype) if return_sequences else None
-        projected = self._project(x)
-        write = np.empty((H, B), dtype=dtype)
-        z_x = np.empty((B, 4 * H), dtype=dtype)
-        for t in range(T):
-            now, then = (t, t + 1) if keep else (0, 0)
-            z = gates[now]
-            np.matmul(self.U_in, h[now], out=z)
-            z += projected(t, z_x).T
-            i, f, o, g = self._activate(z)
-            np.multiply(f, c[now], out=c[then])  # (5)
-            np.multiply(i, g, out=write)
-            c[then] += write
-            self._activate_cell(c[then], out=tanh_c[now])
-            np.multiply(o, tanh_c[now], out=h[then])  # (6)
+        steps = zip(gates, c, c[1:], tanh_c, h, h[1:], strict=False)
+        written = np.empty((B, H), dtype=dtype)
+        for t, (z_x, (z, c_prev, c_t, tanh_c_t, h_prev, h_t)) in enumerate(
+            zip(
+                self._projected(x),
+                steps if keep else repeat((gates[0], c[0], c[0], tanh_c[0], h[0], h[0])),
+                strict=False,
+            )
+        ):
+            np.matmul(h_prev, self.U, out=z)
+            z += z_x
+            self._activate(z)  # (1) to (4)
+            i, f, o, g = z
+            np.multiply(f, c_prev, out=c_t)  # (5)
+            np.multiply(i, g, out=written)
+            c_t += written
+            self._activate_cell(c_t, out=tanh_c_t)
+            np.multiply(o, tanh_c_t, out=h_t)  # (6)
             if hs is not None:
-                hs[:, t] = h[then].T
-        return (h[then].T.copy() if hs is None else hs), c[then].T.copy()
+                hs[:, t] = h_t
+        last = T if keep else 0
+        return (h[last].copy() if hs is None else hs), c[last].copy()
 
     def backward(
         self, dh: np.ndarray, dh_last: np.ndarray | None, dc_last: np.ndarray | None
@@ -135,69 +135,70 @@ class NumpyLSTM:
         Returns:
             dx, dW, dU, db, dh0, dc0. dx is (B, T, E), or (K, E) per distinct row where the input was `GatheredRows`.
         """
-        x, H = self.x, self.H
-        gates, c, tanh_c, h = self.workspace.gates, self.workspace.c, self.workspace.tanh_c, self.workspace.h
-        T, _, B = gates.shape
-        dtype = gates.dtype
-        dh_t = np.zeros((H, B), dtype=dtype) if dh_last is None else dh_last.T.copy()
-        dc = np.zeros((H, B), dtype=dtype) if dc_last is None else dc_last.T.copy()
+        x, workspace, H = self.x, self.workspace, self.H
+        T, _, B, _ = workspace.gates.shape
+        dtype, dz = workspace.gates.dtype, workspace.gates.reshape(T, B, 4 * H)
+        dh_t = np.zeros((B, H), dtype=dtype) if dh_last is None else dh_last.copy()
+        dc = np.zeros((B, H), dtype=dtype) if dc_last is None else dc_last.copy()
         every_step = dh.ndim == 3
         if not every_step:
-            dh_t += dh.T
-        dz = np.empty((T, B, 4 * H), dtype=dtype)
-        h_prev = np.empty((T, B, H), dtype=dtype)
-        dz_t, prime = np.empty((4 * H, B), dtype=dtype), np.empty((4 * H, B), dtype=dtype)
-        scratch = np.empty((H, B), dtype=dtype)
-        di, df, do, dg = (dz_t[k * H : (k + 1) * H] for k in range(4))
+            dh_t += dh
+        d_gates, prime = np.empty((4, B, H), dtype=dtype), np.empty((4, B, H), dtype=dtype)
+        di, df, do, dg = d_gates
+        through_h = np.empty((B, H), dtype=dtype)
+        dz_by_gate = dz.reshape(T, B, 4, H).swapaxes(1, 2)
         for t in reversed(range(T)):
-            i, f, o, g = (gates[t, k * H : (k + 1) * H] for k in range(4))
+            gates, tanh_c, c_prev = workspace.gates[t], workspace.tanh_c[t], workspace.c[t]
+            i, f, o, g = gates
             if every_step:
-                dh_t += dh[:, t].T
-            self._cell_prime(tanh_c[t], out=scratch)
-            scratch *= o
-            scratch *= dh_t
-            dc += scratch  # (8)
-            np.multiply(dh_t, tanh_c[t], out=do)  # (7)
+                dh_t += dh[:, t]
+            self._cell_prime(tanh_c, out=through_h)
+            through_h *= o
+            through_h *= dh_t
+            dc += through_h  # (8)
+            np.multiply(dh_t, tanh_c, out=do)  # (7)
             np.multiply(dc, g, out=di)  # (9)
-            np.multiply(dc, c[t], out=df)  # (10)
+            np.multiply(dc, c_prev, out=df)  # (10)
             np.multiply(dc, i, out=dg)  # (11)
-            self._gates_prime(gates[t], out=prime)
-            dz_t *= prime  # (13) to (16)
-            np.matmul(self.U, dz_t, out=dh_t)  # (18)
+            self._gates_prime(gates, out=prime)
             dc *= f  # (12)
-            dz[t], h_prev[t] = dz_t.T, h[t].T
+            np.multiply(d_gates, prime, out=dz_by_gate[t])  # (13) to (16)
+            np.matmul(dz[t], self.U_back, out=dh_t)  # (18)
         flat = dz.reshape(T * B, 4 * H)
-        dU = h_prev.reshape(T * B, H).T @ flat  # (20)
+        dU = workspace.h[:T].reshape(T * B, H).T @ flat  # (20)
         if isinstance(x, GatheredRows):
             rows, dz_rows = x.values, x.groups.sum(flat)
         else:
             rows, dz_rows = _time_major(x), flat
         dW, db = rows.T @ dz_rows, dz_rows.sum(axis=0)  # (19), (21)
-        dx = dz_rows @ self.W.T  # (17)
+        dx = dz_rows @ self.W_back  # (17)
         if not isinstance(x, GatheredRows):
             dx = np.ascontiguousarray(dx.reshape(T, B, -1).swapaxes(0, 1))
-        return dx, _keras_order(dW), _keras_order(dU), _keras_order(db), dh_t.T.copy(), dc.T.copy()
+        return dx, _swap_g_and_o(dW), _swap_g_and_o(dU), _swap_g_and_o(db), dh_t, dc
 
-    def _project(self, x):  # type: ignore[no-untyped-def]
-        """A function of t and a buffer that gives x_t W + b, (B, 4H)."""
+    def _projected(self, x: np.ndarray | GatheredRows) -> Iterator[np.ndarray]:
+        """x_t W + b for each step, (4, B, H); the next one may overwrite it."""
+        B, T, _ = x.shape
         if isinstance(x, GatheredRows):
-            rows = x.values @ self.W_in + self.b_in  # (K, 4H)
-            index = np.ascontiguousarray(x.groups.index.T)  # (T, B)
-            return lambda t, out: np.take(rows, index[t], axis=0, out=out, mode="clip")
-        steps = (_time_major(x) @ self.W_in + self.b_in).reshape(x.shape[1], x.shape[0], 4 * self.H)
-        return lambda t, out: steps[t]
+            rows = np.matmul(x.values, self.W)  # (4, K, H)
+            rows += self.b
+            z_x = np.empty((4, B, self.H), dtype=x.dtype)
+            for index in np.ascontiguousarray(x.groups.index.T):  # (B,) at each step
+                yield np.take(rows, index, axis=1, out=z_x, mode="clip")
+        else:
+            steps = np.matmul(_time_major(x), self.W)  # (4, T·B, H)
+            steps += self.b
+            yield from steps.reshape(4, T, B, self.H).swapaxes(0, 1)
 
-    def _activate(self, z: np.ndarray) -> list[np.ndarray]:
-        """(1) to (4), in place: from z to the blocks i f o g."""
-        H = self.H
+    def _activate(self, z: np.ndarray) -> None:
+        """From z to the gates' values, in place."""
         if self.one_tanh:
             np.tanh(z, out=z)
-            z[: 3 * H] *= 0.5
-            z[: 3 * H] += 0.5
+            z[:3] *= 0.5
+            z[:3] += 0.5
         else:
-            z[: 3 * H] = self.recurrent_activation(z[: 3 * H])
-            z[3 * H :] = self.activation(z[3 * H :])
-        return [z[k * H : (k + 1) * H] for k in range(4)]
+            z[:3] = self.recurrent_activation(z[:3])
+            z[3] = self.activation(z[3])
 
     def _activate_cell(self, c: np.ndarray, out: np.ndarray) -> None:
         if self.one_tanh:
@@ -207,14 +208,13 @@ class NumpyLSTM:
 
     def _gates_prime(self, gates: np.ndarray, out: np.ndarray) -> None:
         """The four activations' derivatives: σ' = s - s², tanh' = 1 - t²."""
-        H = self.H
         if self.one_tanh:
             np.multiply(gates, gates, out=out)
-            np.subtract(gates[: 3 * H], out[: 3 * H], out=out[: 3 * H])
-            np.subtract(1, out[3 * H :], out=out[3 * H :])
+            np.subtract(gates[:3], out[:3], out=out[:3])
+            np.subtract(1, out[3], out=out[3])
         else:
-            out[: 3 * H] = self.recurrent_activation.prime(gates[: 3 * H])
-            out[3 * H :] = self.activation.prime(gates[3 * H :])
+            out[:3] = self.recurrent_activation.prime(gates[:3])
+            out[3] = self.activation.prime(gates[3])
 
     def _cell_prime(self, tanh_c: np.ndarray, out: np.ndarray) -> None:
         if self.one_tanh:
@@ -222,6 +222,17 @@ class NumpyLSTM:
             np.subtract(1, out, out=out)
         else:
             out[...] = self.activation.prime(tanh_c)
+
+
+def _swap_g_and_o(W: np.ndarray) -> np.ndarray:
+    """Columns from Keras' order i f g o to i f o g, and back; a copy."""
+    i, f, g, o = np.split(W, 4, axis=-1)
+    return np.concatenate([i, f, o, g], axis=-1)
+
+
+def _by_gate(W: np.ndarray) -> np.ndarray:
+    """(n, 4H) -> (4, n, H), a copy."""
+    return W.reshape(len(W), 4, -1).swapaxes(0, 1).copy()
 
 
 def _time_major(x: np.ndarray) -> np.ndarray:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-# up to so many repetitions the j-th occurrences of all ids are added at once; beyond, a product per id is faster
-_FEW = 8
+# of an id's occurrences, so many are added together with those of other ids; what is beyond, by a product per id
+_FEW = 16
 
 
 class Groups:
@@ -22,6 +22,11 @@ class Groups:
 
     Args:
         ids: integers of any shape, not negative.
+
+    Attributes:
+        ids: the distinct ids, (K,), the most frequent first.
+        counts: how often each occurs, (K,).
+        index: for each position the number k of its id among the distinct ones; the shape of the ids.
     """
 
     def __init__(self, ids: np.ndarray) -> None:
@@ -31,40 +36,33 @@ class Groups:
         sorted_ids = flat[self.order]
         first = np.ones(flat.size, dtype=bool)
         np.not_equal(sorted_ids[1:], sorted_ids[:-1], out=first[1:])
-        self.starts = np.flatnonzero(first)  # (K,) where each id's run begins in `order`
-        self.ids = sorted_ids[self.starts]  # (K,) the distinct ids, ascending
-
-    @cached_property
-    def counts(self) -> np.ndarray:
-        """How often each distinct id occurs, (K,)."""
-        return np.diff(self.starts, append=self.order.size)
+        starts = np.flatnonzero(first)  # where each id's run begins in `order`
+        counts = np.diff(starts, append=flat.size)
+        by_count = np.argsort(-counts, kind="stable")
+        self.starts, self.counts = starts[by_count], counts[by_count]
+        self.ids = sorted_ids[self.starts]
 
     @cached_property
     def index(self) -> np.ndarray:
-        """For each position the number k of its id among the distinct ones; the shape of the ids."""
         index = np.empty(self.order.size, dtype=np.intp)
-        index[self.order] = np.repeat(np.arange(self.ids.size), self.counts)
+        runs = np.argsort(self.starts)  # the distinct ids in the order of their runs
+        index[self.order] = np.repeat(runs, self.counts[runs])
         return index.reshape(self.shape, order="F")
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Sum of values (N, D) over the positions of each distinct id, (K, D); N in column-major order.
 
         Nothing is lost where an id repeats (`dW[ids] += values` would keep only the last one), and the order of
-        summation is fixed. Distinct ids are taken together by how often they occur.
+        summation is fixed: first every id's first occurrence, then the second of those that have one, and so on. As the
+        most frequent ids stand first, each of these additions is to a run of rows from the top.
         """
-        sums = np.empty((self.ids.size, values.shape[1]), dtype=values.dtype)
-        for count in np.unique(self.counts):
-            which = np.flatnonzero(self.counts == count)
-            starts = self.starts[which]
-            if count <= _FEW:
-                total = np.take(values, self.order[starts], axis=0)
-                for j in range(1, count):
-                    total += np.take(values, self.order[starts + j], axis=0)
-                sums[which] = total
-            else:
-                ones = np.ones(count, dtype=values.dtype)
-                for k, start in zip(which, starts, strict=True):
-                    np.dot(ones, np.take(values, self.order[start : start + count], axis=0), out=sums[k])
+        sums = np.take(values, self.order[self.starts], axis=0)
+        for j in range(1, _FEW):
+            repeated = np.searchsorted(-self.counts, -j)  # how many ids occur more than j times
+            sums[:repeated] += np.take(values, self.order[self.starts[:repeated] + j], axis=0)
+        for k in range(np.searchsorted(-self.counts, -_FEW)):
+            rest = self.order[self.starts[k] + _FEW : self.starts[k] + self.counts[k]]
+            sums[k] += np.ones(len(rest), dtype=values.dtype) @ np.take(values, rest, axis=0)
         return sums
 
 
@@ -88,15 +86,15 @@ class RowGradient:
         """The same gradient in another dtype."""
         return RowGradient(self.ids, self.values.astype(dtype, copy=copy), self.shape)
 
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """The dense gradient of rows start to stop, (stop - start, E)."""
-        dense = np.zeros((stop - start, self.shape[1]), dtype=self.dtype)
+    def block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the rows start to stop have a gradient, counted from `start`, and their gradients."""
         first, last = np.searchsorted(self.ids, (start, stop))
-        dense[self.ids[first:last] - start] = self.values[first:last]
-        return dense
+        return self.ids[first:last] - start, self.values[first:last]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self.rows(0, self.shape[0]).astype(self.dtype if dtype is None else dtype, copy=False)
+        dense = np.zeros(self.shape, dtype=self.dtype if dtype is None else dtype)
+        dense[self.ids] = self.values
+        return dense
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,8 @@ class GatheredRows:
 
     def gradient(self, values: np.ndarray) -> RowGradient:
         """The table's gradient, from that of each distinct row, (K, E)."""
-        return RowGradient(self.groups.ids, values, self.table_shape)
+        ascending = np.argsort(self.groups.ids)
+        return RowGradient(self.groups.ids[ascending], values[ascending], self.table_shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self.values[self.groups.index].astype(self.dtype if dtype is None else dtype, copy=False)

@@ -20,7 +20,9 @@ def column_major(values):
 @given(IDS)
 def test_groups_name_each_position_once(ids):
     groups = Groups(ids)
-    assert np.array_equal(groups.ids, np.unique(ids))
+    assert np.array_equal(np.sort(groups.ids), np.unique(ids))
+    assert np.array_equal(groups.counts, [(ids == k).sum() for k in groups.ids])
+    assert np.all(np.diff(groups.counts) <= 0)
     assert np.array_equal(groups.ids[groups.index], ids)
     assert groups.counts.sum() == ids.size
     assert np.array_equal(np.sort(groups.order), np.arange(ids.size))
@@ -66,5 +68,8 @@ def test_row_gradient_is_dense_with_zeros(ids, start, stop):
     dense[ids] = values
     gradient = RowGradient(ids, values, (V, D))
     assert np.array_equal(np.asarray(gradient), dense)
-    assert np.array_equal(gradient.rows(start, stop), dense[start:stop])
+    rows, part = gradient.block(start, stop)
+    restored = np.zeros((stop - start, D))
+    restored[rows] = part
+    assert np.array_equal(restored, dense[start:stop])
     assert gradient.astype("float32").dtype == np.float32
