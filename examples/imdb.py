@@ -57,6 +57,7 @@ def main() -> int:
             epochs=options.epochs,
             validation_data=(X_test, y_test),
             verbose=options.verbose,
+            workers=options.workers,
         )
     except KeyboardInterrupt as interrupt:
         print(f"\n{interrupt}")
@@ -125,6 +126,10 @@ def what_the_curve_shows(history: dict[str, list[float]]) -> str:
     return "\n".join(lines)
 
 
+def workers(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
 def write_json(path: Path, content: object) -> None:
     with atomic_write(path) as file:
         file.write(json.dumps(content, ensure_ascii=False).encode())
@@ -144,6 +149,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, help="use only so many training and so many test reviews")
     parser.add_argument("--output", default="runs/imdb", help="folder for what the run leaves behind")
     parser.add_argument("--implementation", choices=("fused", "textbook"), default="fused")
+    parser.add_argument("--workers", default="auto", type=workers, help="processes; auto is one for each core")
     parser.add_argument("--verbose", type=int, choices=(0, 1, 2), default=1)
     parser.add_argument("--predict", metavar="TEXT", help="score TEXT with the saved model instead of training")
     return parser.parse_args()

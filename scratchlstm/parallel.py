@@ -22,6 +22,7 @@ import signal
 import sys
 import traceback
 import types
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,26 @@ def count_workers(workers: Any) -> int:
     return int(workers)
 
 
+class CannotStart(RuntimeError):
+    """There can be no other processes; one has to do."""
+
+
+@contextmanager
+def team_or_alone(model: "Sequential", workers: int, *arguments: Any, **options: Any) -> Iterator["Team | None"]:
+    """A `Team`, or None where this process does alone: one worker, or, with a warning, where no other can be had."""
+    with ExitStack() as stack:
+        team = None
+        if workers > 1:
+            try:
+                own = [type(thing).__name__ for thing in saving.parts_of(model) if not saving.is_ours(thing)]
+                if own:
+                    raise CannotStart(f"other processes cannot know {', '.join(own)}, which is not from scratchlstm")
+                team = stack.enter_context(Team(model, workers, *arguments, **options))
+            except CannotStart as reason:
+                warnings.warn(f"workers={workers} is not possible: {reason}. One process does the work", stacklevel=5)
+        yield team
+
+
 class SharedArrays:
     """Named arrays in one piece of memory that can be handed to a process being started."""
 
@@ -92,8 +113,8 @@ class Worker:
         for number, layer in enumerate(model.layers):
             for name in layer.params:
                 layer.params[name] = shared[f"layer{number}/{name}"]
-        if model._compiled:
-            if "order" in shared and not model.optimizer.state:
+        if "order" in shared:  # there will be training
+            if not model.optimizer.state:
                 model.optimizer.build(model.params)  # of slots that are nothing: plain SGD
             for number, slots in enumerate(model.optimizer.state):
                 for name in slots:
@@ -123,6 +144,7 @@ class Worker:
         weight = (last - first) / (stop - start)
         y_pred = self.model.forward(batch.x, training=True)
         loss, gradient, from_logits = self.model.loss_with_gradient(batch.y, y_pred, batch.weight)
+        training.require_finite(loss)
         self.model.backward(gradient * gradient.dtype.type(weight), from_logits)
         training.require_finite_gradients(self.model)
         self._publish(self.model.grads)
@@ -204,7 +226,8 @@ class Team:
         outputs: shape of what `predict` gives; None where nothing will be predicted.
 
     Raises:
-        training.WorkerError: a worker did not start, or died.
+        CannotStart: there is no memory to share, or a process does not start.
+        training.WorkerError: a worker died later.
     """
 
     def __init__(
@@ -215,12 +238,13 @@ class Team:
         batch_size: int | None = None,
         outputs: tuple[int, ...] | None = None,
     ) -> None:
-        self.model, self.workers = model, workers
+        self.model, self.workers, self.trains = model, workers, batch_size is not None
         method = multiprocessing.get_start_method(allow_none=True) or "spawn"
         self.context: Any = multiprocessing.get_context(method)
         if batch_size is not None and not model.optimizer.state:
             model.optimizer.build(model.params)
-        arrays = {**saving.arrays_of(model), **data}
+        self.own = {name: a for name, a in saving.arrays_of(model).items() if self.trains or name.startswith("layer")}
+        arrays = {**self.own, **data}
         shapes: dict[str, tuple[tuple[int, ...], Any]] = {name: (a.shape, a.dtype) for name, a in arrays.items()}
         if batch_size is not None:
             shapes["order"] = (len(data["x"]),), np.int64
@@ -228,10 +252,12 @@ class Team:
                 shapes |= _gradient_shapes(model, rank, -(-batch_size // workers) * math.prod(data["x"].shape[1:]))
         if outputs is not None:
             shapes["outputs"] = outputs, model.layers[-1].dtype
-        self.shared = SharedArrays(self.context, shapes)
+        try:
+            self.shared = SharedArrays(self.context, shapes)
+        except (OSError, MemoryError) as error:
+            raise CannotStart(f"no memory to share between processes ({error})") from error
         for name, array in arrays.items():
             self.shared[name][...] = array
-        self.own = saving.arrays_of(model)
 
     def __enter__(self) -> "Team":
         with ExitStack() as stack:
@@ -239,27 +265,35 @@ class Team:
             self.pipes: list[Any] = []
             self.processes: list[Any] = []
             stack.enter_context(_one_blas_thread())
-            description = saving.describe(self.model)
-            states = [getattr(layer, "rng", None) and layer.rng.bit_generator.state for layer in self.model.layers]  # type: ignore[attr-defined]
-            with _main_left_alone():
-                for rank in range(1, self.workers):
-                    ours, theirs = self.context.Pipe()
-                    self.pipes.append(ours)
-                    # a forked child holds copies of our ends, too, and has to close them to see us die
-                    inherited = list(self.pipes) if self.context.get_start_method() == "fork" else []
-                    process = self.context.Process(
-                        target=_serve,
-                        args=(rank, self.workers, theirs, inherited, description, states, self.shared),
-                        name=f"scratchlstm worker {rank}",
-                        daemon=True,
-                    )
-                    process.start()
-                    self.processes.append(process)
-                    theirs.close()
+            try:
+                self._start()
+                self._answers()  # each says that it is ready
+            except (OSError, RuntimeError, AssertionError) as error:
+                raise CannotStart(f"no other process can be started ({error})") from error
             self.worker = Worker(0, self.workers, self.model, self.shared)
-            self._answers()  # each says that it is ready
             self.stack = stack.pop_all()
         return self
+
+    def _start(self) -> None:
+        description = saving.describe(self.model)
+        if description["compiled"] and not self.trains:
+            description["compiled"]["iterations"] = 0  # without the state that goes with them
+        states = [layer.rng.bit_generator.state if isinstance(layer, Dropout) else None for layer in self.model.layers]
+        with _main_left_alone():
+            for rank in range(1, self.workers):
+                ours, theirs = self.context.Pipe()
+                self.pipes.append(ours)
+                # a forked child holds copies of our ends, too, and has to close them to see us die
+                inherited = list(self.pipes) if self.context.get_start_method() == "fork" else []
+                process = self.context.Process(
+                    target=_serve,
+                    args=(rank, self.workers, theirs, inherited, description, states, self.shared),
+                    name=f"scratchlstm worker {rank}",
+                    daemon=True,
+                )
+                process.start()
+                self.processes.append(process)
+                theirs.close()
 
     def __exit__(self, *error: Any) -> None:
         self.stack.close()
@@ -278,7 +312,7 @@ class Team:
             layer.params.update({name: self.own[f"layer{number}/{name}"] for name in layer.params})
             if isinstance(layer, Dropout):
                 layer.rows = None
-        if self.model._compiled:
+        if self.trains:
             for number, slots in enumerate(self.model.optimizer.state):
                 slots.update({name: self.own[f"optimizer{number}/{name}"] for name in slots})
 

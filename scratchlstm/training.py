@@ -1,7 +1,7 @@
 """The fit loop: epochs of shuffled batches, each forward, loss, backward, update."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -182,15 +182,9 @@ def fit(
 def _runner(
     model: "Sequential", data: Data, validation: Data | None, batch_size: int, workers: int
 ) -> Iterator["OneProcess | Team"]:
-    workers = min(workers, batch_size, len(data.x))
-    if workers == 1:
-        yield OneProcess(model, data, validation)
-        return
-    from scratchlstm.parallel import Team
-
     arrays = data.named() | ({} if validation is None else validation.named("validation_"))
-    with Team(model, workers, arrays, batch_size) as team:
-        yield team
+    with _team(model, min(workers, batch_size, len(data.x)), arrays, batch_size=batch_size) as team:
+        yield team or OneProcess(model, data, validation)
 
 
 def _run_epoch(
@@ -277,13 +271,9 @@ def evaluate(
     """Loss and metrics over `data`, by name."""
     meter = Meter(model)
     with Progress(-(-len(data.x) // batch_size), verbose) as progress:
-        if workers > 1:
-            from scratchlstm.parallel import Team
-
-            with Team(model, workers, data.named("validation_")) as team:
-                meter.add(*_counted(team.validate(), data))
-        else:
-            meter.add(*_counted(evaluate_sums(model, data, batch_size, progress), data))
+        with _team(model, workers, data.named("validation_")) as team:
+            sums = team.validate() if team else evaluate_sums(model, data, batch_size, progress)
+        meter.add(*_counted(sums, data))
         progress.finish(meter.logs())
     return meter.logs()
 
@@ -293,20 +283,26 @@ def predict(
 ) -> np.ndarray:
     """The model's output for checked x."""
     with Progress(-(-len(x) // batch_size), verbose) as progress:
-        if workers > 1:
-            from scratchlstm.parallel import Team
-
-            shape: Any = (len(x), *model.output_shape_for(x.shape[1:]))
-            with Team(model, workers, {"x": x}, outputs=shape) as team:
+        shape = (len(x), *model.output_shape_for(x.shape[1:]))
+        with _team(model, workers, {"x": x}, outputs=shape) as team:
+            if team:
                 result = team.predict()
-        else:
-            outputs = []
-            for start in range(0, len(x), batch_size):
-                outputs.append(np.asarray(model.infer(x[start : start + batch_size])))
-                progress.step({})
-            result = np.concatenate(outputs)
+            else:
+                outputs = []
+                for start in range(0, len(x), batch_size):
+                    outputs.append(np.asarray(model.infer(x[start : start + batch_size])))
+                    progress.step({})
+                result = np.concatenate(outputs)
         progress.finish({})
     return result
+
+
+def _team(model: "Sequential", workers: int, data: Mapping[str, np.ndarray], **options: Any) -> Any:
+    if workers == 1:
+        return nullcontext()  # which spares the import of multiprocessing
+    from scratchlstm.parallel import team_or_alone
+
+    return team_or_alone(model, workers, data, **options)
 
 
 def _counted(result: tuple[float, Totals], data: Data) -> tuple[float, int, Totals]:

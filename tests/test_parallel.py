@@ -150,6 +150,33 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path):
     assert done.stderr == ""
 
 
+def test_what_other_processes_cannot_know_is_done_in_one():
+    class Twice(Dense):
+        pass
+
+    def run(workers):
+        model = Sequential([Twice(1, input_shape=(3,))], seed=0)
+        model.compile("adam", "mse")
+        history = model.fit(np.ones((8, 3)), np.ones(8), workers=workers, verbose=0).history
+        return history, model.predict(np.ones((8, 3)), workers=workers, verbose=0)
+
+    with pytest.warns(UserWarning, match="workers=2 is not possible: other processes cannot know Twice"):
+        history, outputs = run(2)
+    assert history == run(1)[0]
+    assert np.array_equal(outputs, run(1)[1])
+
+
+def test_processes_that_do_not_start_leave_one(monkeypatch):
+    def fail(self):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", fail)
+    model = tutorial()
+    with pytest.warns(UserWarning, match="no other process can be started .no more processes"):
+        history = model.fit(X, Y, workers=2, verbose=0).history
+    assert history == tutorial().fit(X, Y, verbose=0).history
+
+
 def test_evaluate_and_predict_equal_one_process():
     model, _, _ = trained(1)
     np.testing.assert_array_equal(model.predict(X, verbose=0, workers=2), model.predict(X, verbose=0))

@@ -616,8 +616,8 @@ def test_an_interruption_in_the_middle_of_an_update_leaves_no_mixture(monkeypatc
     whole.fit(*_numbered(10), epochs=1, verbose=0)
     update, calls = Adam.update, []
 
-    def interrupted(self, w, g, **slots):
-        update(self, w, g, **slots)
+    def interrupted(self, w, rows, g, **slots):
+        update(self, w, rows, g, **slots)
         calls.append(1)
         if len(calls) == 3:  # the second step's first parameter is moved, its second is not
             raise KeyboardInterrupt

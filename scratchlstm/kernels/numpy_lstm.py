@@ -25,21 +25,20 @@ from scratchlstm.kernels.rows import GatheredRows
 class Workspace:
     """The arrays of one forward pass, kept for the backward pass and used again by the next step of the same shape."""
 
-    gates: np.ndarray  #   (T, 4, B, H)  values of i f o g
+    gates: np.ndarray  #   (T, 4, B, H)  values of i f o g; the backward pass writes dz over them
     c: np.ndarray  #       (T+1, B, H)   c[0] is the initial cell, c[t+1] the cell after step t
     tanh_c: np.ndarray  #  (T, B, H)
     h: np.ndarray  #       (T+1, B, H)
-    dz: np.ndarray  #      (T, B, 4H)    backward: dL/dz, columns i f o g; empty where nothing is kept
 
     @classmethod
-    def empty(cls, T: int, B: int, H: int, dtype: np.dtype, keep: bool) -> "Workspace":
+    def empty(cls, T: int, B: int, H: int, dtype: np.dtype) -> "Workspace":
         """Room for T steps."""
-        shapes = (T, 4, B, H), (T + 1, B, H), (T, B, H), (T + 1, B, H), (T if keep else 0, B, 4 * H)
+        shapes = (T, 4, B, H), (T + 1, B, H), (T, B, H), (T + 1, B, H)
         return cls(*(np.empty(shape, dtype=dtype) for shape in shapes))
 
-    def fits(self, T: int, B: int, H: int, dtype: np.dtype, keep: bool) -> bool:
+    def fits(self, T: int, B: int, H: int, dtype: np.dtype) -> bool:
         """Whether a pass of these sizes can run in it."""
-        return self.gates.shape == (T, 4, B, H) and self.gates.dtype == dtype and (len(self.dz) == T or not keep)
+        return self.gates.shape == (T, 4, B, H) and self.gates.dtype == dtype
 
 
 class NumpyLSTM:
@@ -94,8 +93,8 @@ class NumpyLSTM:
         """
         (B, T, _), H, dtype = x.shape, self.H, x.dtype
         kept = T if keep else 1
-        if workspace is None or not workspace.fits(kept, B, H, dtype, keep):
-            workspace = Workspace.empty(kept, B, H, dtype, keep)
+        if workspace is None or not workspace.fits(kept, B, H, dtype):
+            workspace = Workspace.empty(kept, B, H, dtype)
         self.x, self.workspace = x, workspace
         gates, c, tanh_c, h = workspace.gates, workspace.c, workspace.tanh_c, workspace.h
         h[0], c[0] = h0, c0
@@ -126,7 +125,7 @@ class NumpyLSTM:
     def backward(
         self, dh: np.ndarray, dh_last: np.ndarray | None, dc_last: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Equations (7) to (21) at every step, last to first.
+        """Equations (7) to (21) at every step, last to first; once for each forward pass, whose gates it overwrites.
 
         Args:
             dh: dL/dh_t for every step, (B, T, H), or of the last step only, (B, H).
@@ -137,7 +136,8 @@ class NumpyLSTM:
         """
         x, workspace, H = self.x, self.workspace, self.H
         T, _, B, _ = workspace.gates.shape
-        dtype, dz = workspace.gates.dtype, workspace.gates.reshape(T, B, 4 * H)
+        dtype = workspace.gates.dtype
+        dz = workspace.gates.reshape(T, B, 4 * H)  # step by step in the place of the gates, which are then done with
         dh_t = np.zeros((B, H), dtype=dtype) if dh_last is None else dh_last.copy()
         dc = np.zeros((B, H), dtype=dtype) if dc_last is None else dc_last.copy()
         every_step = dh.ndim == 3

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 # of an id's occurrences, so many are added together with those of other ids; what is beyond, by a product per id
-_FEW = 16
+_FEW = 32
 
 
 class Groups:
@@ -32,6 +32,8 @@ class Groups:
     def __init__(self, ids: np.ndarray) -> None:
         self.shape = ids.shape
         flat = ids.ravel(order="F")
+        if flat.max(initial=0) <= np.iinfo(np.uint16).max:
+            flat = flat.astype(np.uint16)  # which NumPy sorts by radix, several times faster
         self.order = np.argsort(flat, kind="stable")  # (N,) positions, sorted by id
         sorted_ids = flat[self.order]
         first = np.ones(flat.size, dtype=bool)
@@ -40,7 +42,7 @@ class Groups:
         counts = np.diff(starts, append=flat.size)
         by_count = np.argsort(-counts, kind="stable")
         self.starts, self.counts = starts[by_count], counts[by_count]
-        self.ids = sorted_ids[self.starts]
+        self.ids = sorted_ids[self.starts].astype(np.intp)
 
     @cached_property
     def index(self) -> np.ndarray:

@@ -10,12 +10,13 @@ Needs TensorFlow beside the extras `imdb` and `test`.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 from statistics import median
+
+from cpu import PeakMemory
 
 DROPOUTS = (0.0, 0.5)
 NAMES = {"ours": "scratchlstm", "keras": "Keras on TensorFlow"}
@@ -31,7 +32,7 @@ def data(samples):
 
 
 def run(framework, seed, dropout, epochs, samples):
-    """Train once in this process; the history, the seconds of each epoch's training steps, the peak memory."""
+    """Train once in this process; the history, and the seconds of each epoch with its validation."""
     if framework == "ours":
         from scratchlstm import Sequential, layers
         from scratchlstm.callbacks import Callback
@@ -47,18 +48,15 @@ def run(framework, seed, dropout, epochs, samples):
         model.add(keras.Input((100,)))
 
     class Clock(Callback):
-        """Seconds from the start of an epoch to the end of its last training step."""
-
         def __init__(self):
             super().__init__()
             self.seconds = []
 
         def on_epoch_begin(self, epoch, logs=None):
             self.start = time.perf_counter()
-            self.seconds.append(0.0)
 
-        def on_train_batch_end(self, batch, logs=None):
-            self.seconds[-1] = time.perf_counter() - self.start
+        def on_epoch_end(self, epoch, logs=None):
+            self.seconds.append(time.perf_counter() - self.start)
 
     first = {"input_shape": (100,)} if framework == "ours" else {}
     model.add(layers.Embedding(20000, 128, **first))
@@ -71,18 +69,20 @@ def run(framework, seed, dropout, epochs, samples):
     model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
     (x, y), validation = data(samples)
     clock = Clock()
-    history = model.fit(
-        x, y, batch_size=128, epochs=epochs, validation_data=validation, verbose=0, callbacks=[clock]
-    ).history
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-    return {"history": history, "seconds": clock.seconds, "megabytes": kilobytes / 1024}
+    settings = {"batch_size": 128, "epochs": epochs, "validation_data": validation, "callbacks": [clock], "verbose": 0}
+    if framework == "ours":
+        settings["workers"] = "auto"
+    history = model.fit(x, y, **settings).history
+    return {"history": history, "seconds": clock.seconds}
 
 
 def in_a_process(**settings):
     command = [sys.executable, __file__, "--run", json.dumps(settings)]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+    with PeakMemory(process.pid) as memory:
+        output, _ = process.communicate()
+    return json.loads(output.splitlines()[-1]) | {"megabytes": memory.peak / 2**20}
 
 
 def spread(values, digits):
@@ -146,7 +146,7 @@ def main():
     seconds = {name: median(second for run in runs for second in run["seconds"]) for name, runs in flat.items()}
     memory = {framework: max(r["megabytes"] for r in runs) for framework, runs in flat.items()}
     print(
-        f"\nan epoch's training steps: {seconds['ours']:.2f} s here, {seconds['keras']:.2f} s in Keras, ratio "
+        f"\nan epoch with its validation: {seconds['ours']:.2f} s here, {seconds['keras']:.2f} s in Keras, ratio "
         f"{seconds['ours'] / seconds['keras']:.2f}; peak memory {memory['ours']:.0f} MB and {memory['keras']:.0f} MB"
     )
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scratchlstm import activations, gates
 from scratchlstm.kernels.numpy_lstm import NumpyLSTM
 from scratchlstm.kernels.rows import GatheredRows, Groups
+from scratchlstm.layers import LSTM
 
 NAMES = ["tanh", "sigmoid", "hard_sigmoid", "relu", "linear"]
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
@@ -116,3 +117,10 @@ def test_saturated_gates_and_long_sequences_stay_finite():
         gradients = kernel.backward(np.ones_like(h), None, None)
     assert np.all(np.abs(h) <= 1)
     assert all(np.isfinite(array).all() for array in (c, *gradients))
+
+
+def test_a_second_backward_pass_needs_a_forward_pass_of_its_own():
+    layer = LSTM(2)
+    layer.backward(layer(np.ones((1, 3, 2))))
+    with pytest.raises(RuntimeError, match="needs a forward pass"):
+        layer.backward(np.ones((1, 2)))

@@ -1,0 +1,151 @@
+"""The same model in this package, in Keras on TensorFlow and in PyTorch, behind one set of commands.
+
+Run as a process: the first argument describes the contender in JSON, then each line of standard input is a command and
+is answered by a line of JSON. Between commands a contender sleeps, so that the next one has the machine to itself.
+"""
+
+import json
+import os
+import sys
+import time
+
+import numpy as np
+
+START = time.perf_counter()
+
+
+class Ours:
+    """This package; `workers` processes."""
+
+    def __init__(self, shape, workers):
+        from scratchlstm import Sequential
+        from scratchlstm.layers import LSTM, Dense, Embedding
+
+        self.workers = workers
+        self.model = Sequential(seed=0)
+        if shape["tokens"]:
+            self.model.add(Embedding(shape["V"], shape["E"], input_shape=(shape["T"],)))
+            self.model.add(LSTM(shape["H"]))
+        else:
+            self.model.add(LSTM(shape["H"], input_shape=(shape["T"], shape["E"])))
+        self.model.add(Dense(1, activation="sigmoid"))
+        self.model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+
+    def epochs(self, x, y, batch, count):
+        """Seconds of each epoch."""
+        from scratchlstm.callbacks import Callback
+
+        return _timed_fit(self.model, Callback, x, y, batch, count, workers=self.workers)
+
+    def predict(self, x):
+        self.model.predict(x, verbose=0, workers=self.workers)
+
+
+class Keras:
+    """Keras on TensorFlow."""
+
+    def __init__(self, shape, jit):
+        import keras
+
+        model = [keras.Input((shape["T"],) if shape["tokens"] else (shape["T"], shape["E"]))]
+        model += [keras.layers.Embedding(shape["V"], shape["E"])] if shape["tokens"] else []
+        model += [keras.layers.LSTM(shape["H"]), keras.layers.Dense(1, activation="sigmoid")]
+        self.model = keras.Sequential(model)
+        self.model.compile("adam", "binary_crossentropy", metrics=["accuracy"], jit_compile=jit)
+
+    def epochs(self, x, y, batch, count):
+        """Seconds of each epoch."""
+        from keras.callbacks import Callback
+
+        return _timed_fit(self.model, Callback, x, y, batch, count)
+
+    def predict(self, x):
+        self.model.predict(x, verbose=0, batch_size=512)
+
+
+class Torch:
+    """PyTorch, with a training loop of its own."""
+
+    def __init__(self, shape):
+        import torch
+        from torch import nn
+
+        self.torch, self.tokens = torch, shape["tokens"]
+        self.embedding = nn.Embedding(shape["V"], shape["E"]) if self.tokens else nn.Identity()
+        self.lstm = nn.LSTM(shape["E"], shape["H"], batch_first=True)
+        self.dense = nn.Linear(shape["H"], 1)
+        parameters = [p for module in (self.embedding, self.lstm, self.dense) for p in module.parameters()]
+        self.optimizer = torch.optim.Adam(parameters, eps=1e-7)
+        self.loss = nn.BCEWithLogitsLoss()
+
+    def forward(self, x):
+        _, (h, _) = self.lstm(self.embedding(x))
+        return self.dense(h[0])[:, 0]
+
+    def epochs(self, x, y, batch, count):
+        """Seconds of each epoch."""
+        x = self.torch.from_numpy(x.astype(np.int64) if self.tokens else x)
+        y = self.torch.from_numpy(y.astype(np.float32))
+        seconds = []
+        for _ in range(count):
+            start, loss_sum, right = time.perf_counter(), 0.0, 0
+            order = self.torch.randperm(len(x))
+            for first in range(0, len(x), batch):
+                which = order[first : first + batch]
+                self.optimizer.zero_grad()
+                logits = self.forward(x[which])
+                loss = self.loss(logits, y[which])
+                loss.backward()
+                self.optimizer.step()
+                loss_sum += loss.item() * len(which)
+                right += int(((logits > 0) == (y[which] > 0)).sum())
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
+    def predict(self, x):
+        with self.torch.inference_mode():
+            x = self.torch.from_numpy(x.astype(np.int64) if self.tokens else x)
+            for first in range(0, len(x), 512):
+                self.torch.sigmoid(self.forward(x[first : first + 512])).numpy()
+
+
+def _timed_fit(model, base, x, y, batch, count, **options):
+    """Fit, without hooks on single batches, which would slow Keras down."""
+    seconds = []
+
+    class Clock(base):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.start = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            seconds.append(time.perf_counter() - self.start)
+
+    model.fit(x, y, batch_size=batch, epochs=count, callbacks=[Clock()], verbose=0, **options)
+    return seconds
+
+
+def main():
+    setup = json.loads(sys.argv[1])
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    kinds = {
+        "ours": lambda: Ours(setup["shape"], setup["workers"]),
+        "keras": lambda: Keras(setup["shape"], setup["jit"]),
+        "torch": lambda: Torch(setup["shape"]),
+    }
+    contender = kinds[setup["kind"]]()
+    data = np.load(setup["data"])
+    replies, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        command = json.loads(line)
+        x, y = data["x"][: command["samples"]], data["y"][: command["samples"]]
+        if command["do"] == "train":
+            answer = contender.epochs(x, y, command["batch"], command["epochs"])
+        else:
+            start = time.perf_counter()
+            contender.predict(x)
+            answer = [time.perf_counter() - start]
+        print(json.dumps(answer), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main()

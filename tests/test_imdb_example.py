@@ -1,0 +1,117 @@
+"""The example as a user runs it, on a few made-up reviews of Keras' format."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scratchlstm import Sequential
+
+ROOT = Path(__file__).parent.parent
+WORDS = ["good", "bad", "film", "the", "plot", "end"]
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    """An imdb.npz whose reviews say good or bad, and the words beside it."""
+    folder = tmp_path_factory.mktemp("reviews")
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", 64), ("test", 24)):
+        labels = np.arange(count) % 2
+        rows = [[*rng.integers(3, 7, size=rng.integers(3, 12)).tolist(), 1 if label else 2] for label in labels]
+        arrays |= {f"x_{part}": np.array(rows, dtype=object), f"y_{part}": labels}
+    np.savez(folder / "imdb.npz", **arrays)
+    (folder / "imdb_word_index.json").write_text(json.dumps({word: rank for rank, word in enumerate(WORDS, start=1)}))
+    return folder / "imdb.npz"
+
+
+def run(*arguments, **options):
+    command = [sys.executable, ROOT / "examples" / "imdb.py", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False, **options)
+
+
+SMALL = ("--maxlen", 8, "--words", 20, "--units", 8, "--batch-size", 8)
+
+
+@pytest.fixture(scope="module")
+def trained(reviews, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "made" / "here"
+    done = run("--path", reviews, "--output", folder, "--epochs", 12, "--workers", 1, *SMALL)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_it_leaves_picture_model_history_and_words(trained):
+    folder, output = trained
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "history.json",
+        "learning_curve.png",
+        "model.npz",
+        "vocabulary.json",
+    ]
+    assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    history = json.loads((folder / "history.json").read_text())
+    assert {name: len(values) for name, values in history.items()} == dict.fromkeys(
+        ["accuracy", "loss", "val_accuracy", "val_loss"], 12
+    )
+    assert history["loss"][-1] < history["loss"][0]
+    assert Sequential.load(folder / "model.npz").layers[0].input_dim == 20
+    for shown in ("Total params:", "Epoch 12/12", "probability of a positive review", "best validation accuracy"):
+        assert shown in output
+
+
+def test_it_scores_a_sentence(trained):
+    folder, _ = trained
+    done = run("--output", folder, "--predict", "a GOOD, good film!")
+    assert done.returncode == 0, done.stderr
+    assert 0 <= float(done.stdout.split()[0]) <= 1
+    assert "<start> <oov> good good film" in done.stdout
+
+
+def test_prediction_without_a_model_says_what_to_do(tmp_path):
+    done = run("--output", tmp_path, "--predict", "good")
+    assert done.returncode == 1
+    assert "train first" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_stops_it_before_training(reviews, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run("--path", reviews, "--output", tmp_path / "file" / "below", *SMALL)
+    assert done.returncode != 0
+    assert "cannot write to the output folder" in done.stderr
+    assert "Epoch" not in done.stdout
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_several_workers_and_dropout(reviews, tmp_path, workers):
+    done = run("--path", reviews, "--output", tmp_path, "--epochs", 1, "--workers", workers, "--dropout", 0.5, *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "dropout (Dropout)" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_keeps_the_completed_epochs(reviews, tmp_path):
+    command = [sys.executable, "-u", ROOT / "examples" / "imdb.py", "--path", reviews, "--output", tmp_path]
+    command += ["--epochs", "100000", "--workers", "1", *map(str, SMALL)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("Epoch 3/"):
+                process.send_signal(signal.SIGINT)
+                break
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "completed epochs are in model.history" in output
+    kept = json.loads((tmp_path / "history.json").read_text())
+    assert len(kept["loss"]) >= 2
+    assert (tmp_path / "model.npz").exists()

@@ -1,0 +1,40 @@
+"""What the README shows is what happens."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_ten_second_check_prints_what_the_readme_says():
+    code, printed = re.search(r"```python\n(.*?)```\s+prints\s+```text\n(.*?)```", README, re.DOTALL).groups()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == printed
+
+
+def test_the_gradient_table_has_the_rows_that_the_readme_shows():
+    shown = re.search(r"```text\n(\[fused\].*?)```", README, re.DOTALL).group(1)
+    command = [sys.executable, "-m", "scratchlstm", "gradcheck", "--no-tensorflow", "--implementation", "fused"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+
+    def rows(text):
+        return re.findall(r"^  (\S+) +(\(.*?\)) .* (\w+)$", text, re.MULTILINE)
+
+    assert len(rows(shown)) == 12
+    assert rows(done.stdout) == rows(shown)
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)", README))
+def test_links_lead_somewhere(target):
+    assert (ROOT / target).exists()
+
+
+def test_both_commands_are_there_once():
+    lines = re.findall(r"^python3 -m venv .*$", README, re.MULTILINE)
+    assert [line.split()[-1] for line in lines] == ["examples/imdb.py", "pytest"]
