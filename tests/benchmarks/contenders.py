@@ -37,8 +37,8 @@ class Ours:
 
         return _timed_fit(self.model, Callback, x, y, batch, count, workers=self.workers)
 
-    def predict(self, x):
-        self.model.predict(x, verbose=0, workers=self.workers)
+    def predict(self, x, batch):
+        self.model.predict(x, batch_size=batch, verbose=0, workers=self.workers)
 
 
 class Keras:
@@ -59,8 +59,8 @@ class Keras:
 
         return _timed_fit(self.model, Callback, x, y, batch, count)
 
-    def predict(self, x):
-        self.model.predict(x, verbose=0, batch_size=512)
+    def predict(self, x, batch):
+        self.model.predict(x, batch_size=batch, verbose=0)
 
 
 class Torch:
@@ -102,11 +102,12 @@ class Torch:
             seconds.append(time.perf_counter() - start)
         return seconds
 
-    def predict(self, x):
+    def predict(self, x, batch):
+        batch = batch or 512  # PyTorch has no default
         with self.torch.inference_mode():
             x = self.torch.from_numpy(x.astype(np.int64) if self.tokens else x)
-            for first in range(0, len(x), 512):
-                self.torch.sigmoid(self.forward(x[first : first + 512])).numpy()
+            for first in range(0, len(x), batch):
+                self.torch.sigmoid(self.forward(x[first : first + batch])).numpy()
 
 
 def _timed_fit(model, base, x, y, batch, count, **options):
@@ -142,7 +143,7 @@ def main():
             answer = contender.epochs(x, y, command["batch"], command["epochs"])
         else:
             start = time.perf_counter()
-            contender.predict(x)
+            contender.predict(x, command["batch"])
             answer = [time.perf_counter() - start]
         print(json.dumps(answer), file=replies, flush=True)
 
