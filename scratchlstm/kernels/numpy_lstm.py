@@ -11,7 +11,7 @@ Four ideas (docs/fast.md explains and measures each):
 - *A workspace.* All that a step writes was allocated by the step before.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -19,6 +19,8 @@ import numpy as np
 
 from scratchlstm.activations import SIGMOID, TANH, Activation
 from scratchlstm.kernels.rows import GatheredRows
+
+_STRIP = 128  # rows that inference takes through all steps together
 
 
 @dataclass
@@ -76,56 +78,87 @@ class NumpyLSTM:
         h0: np.ndarray,
         c0: np.ndarray,
         workspace: Workspace | None = None,
-        keep: bool = True,
         return_sequences: bool = True,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Equations (1) to (6) at every step.
+        """Equations (1) to (6) at every step; everything is kept for `backward`.
 
         Args:
             x: (B, T, E).
             h0, c0: initial states, (B, H).
             workspace: of an earlier pass, overwritten if the shape is the same.
-            keep: whether `backward` will follow; without it a step's values overwrite those of the step before.
             return_sequences: whether every h_t is wanted or only the last.
 
         Returns:
             h: (B, T, H) or (B, H), and the last c, (B, H).
         """
-        (B, T, _), H, dtype = x.shape, self.H, x.dtype
-        kept = T if keep else 1
-        if workspace is None or not workspace.fits(kept, B, H, dtype):
-            workspace = Workspace.empty(kept, B, H, dtype)
+        (B, T, _), H = x.shape, self.H
+        if workspace is None or not workspace.fits(T, B, H, x.dtype):
+            workspace = Workspace.empty(T, B, H, x.dtype)
         self.x, self.workspace = x, workspace
-        gates, c, tanh_c, h = workspace.gates, workspace.c, workspace.tanh_c, workspace.h
+        c, h = workspace.c, workspace.h
         h[0], c[0] = h0, c0
-        hs = np.empty((B, T, H), dtype=dtype) if return_sequences else None
-        steps = zip(gates, c, c[1:], tanh_c, h, h[1:], strict=False)
-        written = np.empty((B, H), dtype=dtype)
-        for t, (z_x, (z, c_prev, c_t, tanh_c_t, h_prev, h_t)) in enumerate(
-            zip(
-                self._projected(x),
-                steps if keep else repeat((gates[0], c[0], c[0], tanh_c[0], h[0], h[0])),
-                strict=False,
-            )
-        ):
+        self._fill()
+        return (h[1:].swapaxes(0, 1).copy() if return_sequences else h[T].copy()), c[T].copy()
+
+    def _fill(self) -> None:
+        """Run through all steps from the initial states in the workspace."""
+        gates, c, tanh_c, h = self.workspace.gates, self.workspace.c, self.workspace.tanh_c, self.workspace.h
+        self._run(self._input(self.x), zip(gates, c, c[1:], tanh_c, h, h[1:], strict=False))
+        self.gates_hold_dz = False
+
+    def infer(
+        self, x: np.ndarray | GatheredRows, h0: np.ndarray, c0: np.ndarray, return_sequences: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `forward`, but nothing is kept, and few rows at a time go through all steps, their state in the cache.
+
+        The distinct rows of x are projected once for all.
+        """
+        (B, T, _), H, dtype = x.shape, self.H, x.dtype
+        table = self._table(x) if isinstance(x, GatheredRows) else np.empty(0)
+        hs = np.empty((B, T, H) if return_sequences else (B, H), dtype=dtype)
+        cs = np.empty((B, H), dtype=dtype)
+        for first in range(0, B, _STRIP):
+            rows = slice(first, min(first + _STRIP, B))
+            gates = np.empty((4, rows.stop - first, H), dtype=dtype)
+            c, h, tanh_c = c0[rows].copy(), h0[rows].copy(), np.empty_like(c0[rows])
+            inputs = self._gather(table, x.groups.index[rows]) if isinstance(x, GatheredRows) else self._input(x[rows])
+            sequence = hs[rows].swapaxes(0, 1) if return_sequences else None
+            self._run(inputs, repeat((gates, c, c, tanh_c, h, h)), sequence)
+            cs[rows] = c
+            if sequence is None:
+                hs[rows] = h
+        return hs, cs
+
+    def _run(
+        self, inputs: Iterable[np.ndarray], steps: Iterable[tuple[np.ndarray, ...]], sequence: np.ndarray | None = None
+    ) -> None:
+        """The recurrence.
+
+        Args:
+            inputs: x_t W + b of each step, (4, B, H).
+            steps: where each step's values go and come from: gates, c_prev, c, tanh(c), h_prev, h.
+            sequence: where each h is to be copied, (T, B, H), if anywhere.
+        """
+        written: np.ndarray | None = None
+        for t, (z_x, (z, c_prev, c, tanh_c, h_prev, h)) in enumerate(zip(inputs, steps, strict=False)):
             np.matmul(h_prev, self.U, out=z)
             z += z_x
             self._activate(z)  # (1) to (4)
             i, f, o, g = z
-            np.multiply(f, c_prev, out=c_t)  # (5)
-            np.multiply(i, g, out=written)
-            c_t += written
-            self._activate_cell(c_t, out=tanh_c_t)
-            np.multiply(o, tanh_c_t, out=h_t)  # (6)
-            if hs is not None:
-                hs[:, t] = h_t
-        last = T if keep else 0
-        return (h[last].copy() if hs is None else hs), c[last].copy()
+            np.multiply(f, c_prev, out=c)  # (5)
+            written = np.multiply(i, g, out=written)
+            c += written
+            self._activate_cell(c, out=tanh_c)
+            np.multiply(o, tanh_c, out=h)  # (6)
+            if sequence is not None:
+                sequence[t] = h
 
     def backward(
         self, dh: np.ndarray, dh_last: np.ndarray | None, dc_last: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Equations (7) to (21) at every step, last to first; once for each forward pass, whose gates it overwrites.
+        """Equations (7) to (21) at every step, last to first.
+
+        dz is written over the gates; another backward pass over the same forward pass computes them again first.
 
         Args:
             dh: dL/dh_t for every step, (B, T, H), or of the last step only, (B, H).
@@ -134,6 +167,9 @@ class NumpyLSTM:
         Returns:
             dx, dW, dU, db, dh0, dc0. dx is (B, T, E), or (K, E) per distinct row where the input was `GatheredRows`.
         """
+        if self.gates_hold_dz:
+            self._fill()
+        self.gates_hold_dz = True
         x, workspace, H = self.x, self.workspace, self.H
         T, _, B, _ = workspace.gates.shape
         dtype = workspace.gates.dtype
@@ -176,19 +212,26 @@ class NumpyLSTM:
             dx = np.ascontiguousarray(dx.reshape(T, B, -1).swapaxes(0, 1))
         return dx, _swap_g_and_o(dW), _swap_g_and_o(dU), _swap_g_and_o(db), dh_t, dc
 
-    def _projected(self, x: np.ndarray | GatheredRows) -> Iterator[np.ndarray]:
-        """x_t W + b for each step, (4, B, H); the next one may overwrite it."""
-        B, T, _ = x.shape
+    def _input(self, x: np.ndarray | GatheredRows) -> Iterator[np.ndarray]:
+        """x_t W + b for each step, (4, B, H)."""
         if isinstance(x, GatheredRows):
-            rows = np.matmul(x.values, self.W)  # (4, K, H)
-            rows += self.b
-            z_x = np.empty((4, B, self.H), dtype=x.dtype)
-            for index in np.ascontiguousarray(x.groups.index.T):  # (B,) at each step
-                yield np.take(rows, index, axis=1, out=z_x, mode="clip")
-        else:
-            steps = np.matmul(_time_major(x), self.W)  # (4, T·B, H)
-            steps += self.b
-            yield from steps.reshape(4, T, B, self.H).swapaxes(0, 1)
+            return self._gather(self._table(x), x.groups.index)
+        B, T, _ = x.shape
+        steps = np.matmul(_time_major(x), self.W)  # (4, T·B, H)
+        steps += self.b
+        return iter(steps.reshape(4, T, B, self.H).swapaxes(0, 1))
+
+    def _table(self, x: GatheredRows) -> np.ndarray:
+        """W and b applied to each distinct row, (4, K, H)."""
+        table = np.matmul(x.values, self.W)
+        table += self.b
+        return table
+
+    def _gather(self, table: np.ndarray, index: np.ndarray) -> Iterator[np.ndarray]:
+        """The rows of `table` at each step, for an index (B, T); each overwrites the one before."""
+        z_x = np.empty((4, len(index), self.H), dtype=table.dtype)
+        for of_step in np.ascontiguousarray(index.T):
+            yield np.take(table, of_step, axis=1, out=z_x, mode="clip")
 
     def _activate(self, z: np.ndarray) -> None:
         """From z to the gates' values, in place."""

@@ -73,7 +73,6 @@ class LSTM(Layer):
         if implementation not in IMPLEMENTATIONS:
             raise ValueError(f"implementation must be one of {', '.join(IMPLEMENTATIONS)}, not {implementation!r}")
         self.implementation = implementation
-        self._kernel: NumpyLSTM | None = None
         self._workspace: Workspace | None = None
 
     def param_specs(self, input_shape: Shape) -> Specs:
@@ -101,7 +100,7 @@ class LSTM(Layer):
         x = self.receive(x)
         kernel = NumpyLSTM(*self._weights(), self.activation, self.recurrent_activation)
         h0, c0 = self._initial_state(x.shape[0], None)
-        return self._output(*kernel.forward(x, h0, c0, keep=False, return_sequences=self.return_sequences))
+        return self._output(*kernel.infer(x, h0, c0, self.return_sequences))
 
     def backward(
         self, dy: np.ndarray, dh: np.ndarray | None = None, dc: np.ndarray | None = None
@@ -146,16 +145,13 @@ class LSTM(Layer):
     # --- the fast one ---------------------------------------------------------------------------------------------
 
     def _forward_fused(self, x: Signal) -> tuple[np.ndarray, np.ndarray]:
-        self._kernel = kernel = NumpyLSTM(*self._weights(), self.activation, self.recurrent_activation)
-        output = kernel.forward(x, self.h0, self.c0, self._workspace, return_sequences=self.return_sequences)
-        self._workspace = kernel.workspace
+        self._kernel = NumpyLSTM(*self._weights(), self.activation, self.recurrent_activation)
+        output = self._kernel.forward(x, self.h0, self.c0, self._workspace, self.return_sequences)
+        self._workspace = self._kernel.workspace
         return output
 
     def _backward_fused(self, dy: np.ndarray, dh: np.ndarray | None, dc: np.ndarray | None) -> Any:
-        if self._kernel is None:
-            raise RuntimeError(f"{self.name}.backward needs a forward pass of its own before it")
-        kernel, self._kernel = self._kernel, None  # it writes over the gates: good for one backward pass
-        dx, *rest = kernel.backward(dy, dh, dc)
+        dx, *rest = self._kernel.backward(dy, dh, dc)
         return (self.x.gradient(dx) if isinstance(self.x, GatheredRows) else dx), *rest
 
     # --- both -----------------------------------------------------------------------------------------------------

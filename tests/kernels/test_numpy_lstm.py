@@ -75,17 +75,26 @@ def test_same_as_the_textbook(sizes, phi, sigma, dtype, sequences, tokens, seed)
 
 
 @pytest.mark.parametrize("sequences", [True, False])
-def test_inference_keeps_nothing_and_gives_the_same(sequences):
+@pytest.mark.parametrize("tokens", [True, False])
+@pytest.mark.parametrize("B", [1, 3, 128, 131, 260])
+def test_inference_gives_the_same_and_keeps_nothing(B, tokens, sequences):
     rng = np.random.default_rng(0)
-    B, T, E, H = 3, 7, 4, 5
+    T, E, H = 7, 4, 5
     W, U, b = rng.normal(size=(E, 4 * H)), rng.normal(size=(H, 4 * H)), rng.normal(size=4 * H)
-    x, h0, c0 = rng.normal(size=(B, T, E)), rng.normal(size=(B, H)), rng.normal(size=(B, H))
-    kept, forgetful = NumpyLSTM(W, U, b), NumpyLSTM(W, U, b)
-    expected = kept.forward(x, h0, c0, return_sequences=sequences)
-    result = forgetful.forward(x, h0, c0, keep=False, return_sequences=sequences)
-    assert all(np.array_equal(a, b) for a, b in zip(result, expected, strict=True))
-    assert len(kept.workspace.gates) == T
-    assert len(forgetful.workspace.gates) == 1
+    h0, c0 = rng.normal(size=(B, H)), rng.normal(size=(B, H))
+    if tokens:
+        groups = Groups(rng.integers(0, 9, size=(B, T)))
+        x = GatheredRows(rng.normal(size=(len(groups.ids), E)), groups, (9, E))
+    else:
+        x = rng.normal(size=(B, T, E))
+    expected = NumpyLSTM(W, U, b).forward(x, h0, c0, return_sequences=sequences)
+    before = h0.copy(), c0.copy()
+    kernel = NumpyLSTM(W, U, b)
+    for result, value in zip(kernel.infer(x, h0, c0, sequences), expected, strict=True):
+        np.testing.assert_allclose(result, value, rtol=1e-12, atol=1e-15)
+    assert not hasattr(kernel, "workspace")
+    assert np.array_equal(h0, before[0])
+    assert np.array_equal(c0, before[1])
 
 
 def test_workspace_is_used_again_for_the_same_shape_only():
@@ -119,8 +128,12 @@ def test_saturated_gates_and_long_sequences_stay_finite():
     assert all(np.isfinite(array).all() for array in (c, *gradients))
 
 
-def test_a_second_backward_pass_needs_a_forward_pass_of_its_own():
-    layer = LSTM(2)
-    layer.backward(layer(np.ones((1, 3, 2))))
-    with pytest.raises(RuntimeError, match="needs a forward pass"):
-        layer.backward(np.ones((1, 2)))
+@pytest.mark.parametrize("tokens", [True, False])
+def test_a_second_backward_pass_over_the_same_forward_pass(tokens):
+    x = GatheredRows(np.ones((1, 2)), Groups(np.zeros((2, 3), int)), (1, 2)) if tokens else np.ones((2, 3, 2))
+    layer = LSTM(2, dtype="float64")
+    dy = np.random.default_rng(0).normal(size=layer(x, initial_state=[np.ones((2, 2)), np.ones((2, 2))]).shape)
+    first = np.asarray(layer.backward(dy)), *(layer.grads[name] for name in layer.params)
+    layer.params["kernel"] += 1  # it is the forward pass as it was that counts
+    second = np.asarray(layer.backward(dy)), *(layer.grads[name] for name in layer.params)
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))

@@ -136,7 +136,7 @@ CONSISTENT = [
     pytest.param(gates, [("tanh_c = phi(c)", "tanh_c = c")], "textbook", id="no tanh on the cell [textbook]"),
     pytest.param(
         numpy_lstm,
-        [("self._activate_cell(c_t, out=tanh_c_t)", "tanh_c_t[...] = c_t")],
+        [("self._activate_cell(c, out=tanh_c)", "tanh_c[...] = c")],
         "fused",
         id="no tanh on the cell [fused]",
     ),
