@@ -26,7 +26,6 @@ class Groups:
     Attributes:
         ids: the distinct ids, (K,), the most frequent first.
         counts: how often each occurs, (K,).
-        index: for each position the number k of its id among the distinct ones; the shape of the ids.
     """
 
     def __init__(self, ids: np.ndarray) -> None:
@@ -46,6 +45,7 @@ class Groups:
 
     @cached_property
     def index(self) -> np.ndarray:
+        """For each position the number k of its id among the distinct ones; the shape of the ids."""
         index = np.empty(self.order.size, dtype=np.intp)
         runs = np.argsort(self.starts)  # the distinct ids in the order of their runs
         index[self.order] = np.repeat(runs, self.counts[runs])
