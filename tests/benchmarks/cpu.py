@@ -174,14 +174,19 @@ def machine():
 
 
 def report(results, reference):
-    """The table in Markdown: medians, and in brackets the ratio to the reference."""
+    """The table in Markdown: medians, in brackets the range, and the ratio to the reference."""
     names = list(next(iter(results.values())))
     lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for quantity, by_name in results.items():
         base = median(by_name[reference])
-        cells = [f"{median(v):,.{1 if median(v) < 100 else 0}f} ({median(v) / base:.2f})" for v in by_name.values()]
+        cells = [f"{_spread(values)}: {median(values) / base:.2f}" for values in by_name.values()]
         lines.append(f"| {quantity} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _spread(values):
+    digits = 1 if median(values) < 100 else 0
+    return f"{median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
 
 def bar_chart(results, path):
@@ -244,7 +249,9 @@ def main():
         np.savez(data, x=pad_sequences(x[:samples], TUTORIAL["T"]), y=y[:samples])
         makers = contenders(TUTORIAL, data, options.workers, options.jit)
         results = tutorial_table(makers, samples, options.rounds, options.steps)
-        text = f"{machine()}; medians of {options.rounds} rounds, ratio to Keras/TensorFlow in brackets\n\n"
+        text = (
+            f"{machine()}; medians of {options.rounds} rounds, range, and ratio to the median of Keras/TensorFlow\n\n"
+        )
         text += report(results, "Keras/TensorFlow")
         print(text)
         (folder / "cpu.md").write_text(text + "\n")
