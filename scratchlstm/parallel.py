@@ -239,8 +239,8 @@ class Team:
         outputs: tuple[int, ...] | None = None,
     ) -> None:
         self.model, self.workers, self.trains = model, workers, batch_size is not None
-        method = multiprocessing.get_start_method(allow_none=True) or "spawn"
-        self.context: Any = multiprocessing.get_context(method)
+        # whatever start method the program has chosen for itself: a fork would copy locks that other threads hold
+        self.context = multiprocessing.get_context("spawn")
         if batch_size is not None and not model.optimizer.state:
             model.optimizer.build(model.params)
         self.own = {name: a for name, a in saving.arrays_of(model).items() if self.trains or name.startswith("layer")}
@@ -283,11 +283,9 @@ class Team:
             for rank in range(1, self.workers):
                 ours, theirs = self.context.Pipe()
                 self.pipes.append(ours)
-                # a forked child holds copies of our ends, too, and has to close them to see us die
-                inherited = list(self.pipes) if self.context.get_start_method() == "fork" else []
                 process = self.context.Process(
                     target=_serve,
-                    args=(rank, self.workers, theirs, inherited, description, states, self.shared),
+                    args=(rank, self.workers, theirs, description, states, self.shared),
                     name=f"scratchlstm worker {rank}",
                     daemon=True,
                 )
@@ -375,15 +373,12 @@ def _serve(
     rank: int,
     workers: int,
     pipe: Any,
-    inherited: list[Any],
     description: dict[str, Any],
     states: list[Any],
     shared: SharedArrays,
 ) -> None:
     """The life of a worker process: build the model, then answer commands until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; worker 0 ends the others
-    for other in inherited:
-        other.close()
     with _one_blas_thread():
         worker: Worker | None = None
         command, arguments = "", ()

@@ -100,7 +100,7 @@ def test_same_run_bit_for_bit(workers):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_start_method(method, tmp_path):
+def test_whatever_start_method_the_program_has_chosen(method, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent(
