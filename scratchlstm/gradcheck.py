@@ -298,7 +298,7 @@ def _require_float64(params: Mapping[str, np.ndarray], x: np.ndarray) -> None:
 @contextmanager
 def _same_randomness(layers: Any) -> Iterator[None]:
     """Every pass inside draws the same numbers (dropout would compare two different functions)."""
-    generators = [layer.rng.bit_generator for layer in layers if hasattr(layer, "rng")]
+    generators = [noise.rng.bit_generator for layer in layers for noise in getattr(layer, "noises", ())]
     states = [generator.state for generator in generators]
     try:
         yield

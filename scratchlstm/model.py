@@ -13,6 +13,7 @@ from scratchlstm.console import say
 from scratchlstm.kernels.rows import Gradient
 from scratchlstm.layers import Input, Layer
 from scratchlstm.layers.base import Shape, as_shape, cast_gradient, check_weights, name_weights
+from scratchlstm.layers.noise import Noise
 from scratchlstm.progress import verbosity
 
 
@@ -123,6 +124,11 @@ class Sequential:
     def grads(self) -> list[Gradient]:
         """The gradients of the last backward pass, in the order of `params`."""
         return [layer.grads[name] for layer in self.layers for name in layer.params]
+
+    @property
+    def noises(self) -> list[Noise]:
+        """Every layer's sources of random masks."""
+        return [noise for layer in self.layers for noise in layer.noises]
 
     def count_params(self) -> int:
         """How many numbers the parameters hold."""

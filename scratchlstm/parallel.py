@@ -31,7 +31,7 @@ import numpy as np
 
 from scratchlstm import saving, training
 from scratchlstm.kernels.rows import Gradient, RowGradient
-from scratchlstm.layers import Dropout, Embedding
+from scratchlstm.layers import Embedding
 from scratchlstm.optimizers import square_norm
 
 if TYPE_CHECKING:
@@ -132,14 +132,13 @@ class Worker:
             its part of the batch's loss, and of each metric's sum and count.
         """
         first, last = self.share(stop - start)
-        drawing = [layer for layer in self.model.layers if isinstance(layer, Dropout)]
         if first == last:  # fewer rows than workers
-            for layer in drawing:
-                layer.skip(stop - start)
+            for noise in self.model.noises:
+                noise.skip(stop - start)
             self._publish([None] * len(self.params))
             return 0.0, [(0, 0)] * len(self.model.metrics)
-        for layer in drawing:
-            layer.rows = first, stop - start
+        for noise in self.model.noises:
+            noise.rows = first, stop - start
         batch = self._data("").take(self.shared["order"][start + first : start + last])
         weight = (last - first) / (stop - start)
         y_pred = self.model.forward(batch.x, training=True)
@@ -278,7 +277,7 @@ class Team:
         description = saving.describe(self.model)
         if description["compiled"] and not self.trains:
             description["compiled"]["iterations"] = 0  # without the state that goes with them
-        states = [layer.rng.bit_generator.state if isinstance(layer, Dropout) else None for layer in self.model.layers]
+        states = [noise.rng.bit_generator.state for noise in self.model.noises]
         with _main_left_alone():
             for rank in range(1, self.workers):
                 ours, theirs = self.context.Pipe()
@@ -308,8 +307,8 @@ class Team:
             array[...] = self.shared[name]
         for number, layer in enumerate(self.model.layers):
             layer.params.update({name: self.own[f"layer{number}/{name}"] for name in layer.params})
-            if isinstance(layer, Dropout):
-                layer.rows = None
+        for noise in self.model.noises:
+            noise.rows = None
         if self.trains:
             for number, slots in enumerate(self.model.optimizer.state):
                 slots.update({name: self.own[f"optimizer{number}/{name}"] for name in slots})
@@ -405,9 +404,8 @@ def _twin(description: dict[str, Any], states: list[Any], shared: SharedArrays) 
 
     names = [name for name in shared.layout if name.startswith(("layer", "optimizer"))]
     model = saving.rebuild(Sequential, description, {name: shared[name] for name in names})
-    for layer, state in zip(model.layers, states, strict=True):
-        if state is not None:
-            layer.rng.bit_generator.state = state  # type: ignore[attr-defined]
+    for noise, state in zip(model.noises, states, strict=True):
+        noise.rng.bit_generator.state = state
     return model
 
 

@@ -78,8 +78,8 @@ def test_dropout_is_checked_with_one_mask():
     layer = Dropout(0.5, seed=0, dtype="float64")
     report = gradcheck.check_layer(layer, X, training=True)
     assert report.ok, report
-    assert (layer.mask == 0).any()
-    assert (layer.mask == 2).any()
+    assert (layer.kept == 0).any()
+    assert (layer.kept == 2).any()
 
 
 def test_large_tensors_are_checked_along_random_directions(monkeypatch):

@@ -9,6 +9,7 @@ from scratchlstm import config, registry
 from scratchlstm.checks import positive_int
 from scratchlstm.initializers import Initializer
 from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient
+from scratchlstm.layers.noise import Noise
 
 Shape = tuple[int | None, ...]  # without the batch dimension; None where any length will do
 Signal = np.ndarray | GatheredRows  # what travels forward between layers
@@ -29,6 +30,7 @@ class Layer:
     Attributes:
         params: name -> array.
         grads: name -> gradient of the last backward pass, with the same keys.
+        noises: the sources of random masks that training draws from.
     """
 
     ranks: ClassVar[tuple[int, ...] | None] = None  # allowed numbers of input dimensions, batch included
@@ -42,6 +44,7 @@ class Layer:
         self.input_shape: Shape | None = None
         self.params: dict[str, np.ndarray] = {}
         self.grads: dict[str, Gradient] = {}
+        self.noises: list[Noise] = []
 
     # --- what a layer defines -------------------------------------------------------------------------------------
 
@@ -99,6 +102,8 @@ class Layer:
             if any(array.dtype != self.dtype for array in arrays.values()):
                 raise ValueError(f"the weights of {self.name} are not all {self.dtype}")
             self.params = {name: arrays[name].copy() for name in specs}
+        for noise in self.noises:
+            noise.build(rng)
         self.input_shape = as_shape(input_shape)
 
     def plan(self, input_shape: Shape) -> Specs:

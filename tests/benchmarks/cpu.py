@@ -5,7 +5,8 @@
     python tests/benchmarks/cpu.py --rounds 1 --steps 5 --samples 1000    a quick look
 
 Every contender is a process that sleeps while another one runs; they take turns for several rounds, and medians are
-compared. Needs the extra `bench`. Writes cpu.csv, cpu.png and cpu.md (with --sweep also sweep.csv and sweep.png).
+compared. Needs the extra `bench`. An OPENBLAS_CORETYPE in the environment slows this package alone: unset it first.
+Writes cpu.csv, cpu.png and cpu.md (with --sweep also sweep.csv and sweep.png).
 """
 
 import argparse
@@ -23,6 +24,7 @@ from statistics import median
 
 import numpy as np
 import psutil
+from threadpoolctl import threadpool_info
 
 TUTORIAL = {"V": 20000, "E": 128, "H": 60, "T": 100, "tokens": True}
 HERE = Path(__file__).parent
@@ -167,9 +169,10 @@ def machine():
     if Path("/proc/cpuinfo").exists():
         names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         model = names[0].split(":")[1].strip() if names else model
+    blas = ", ".join(f"{pool['internal_api']} ({pool.get('architecture', '?')})" for pool in threadpool_info())
     return (
         f"{model}, {psutil.cpu_count(logical=False)} cores, {platform.system()}, Python {platform.python_version()}, "
-        f"NumPy {np.__version__}"
+        f"NumPy {np.__version__} with {blas}"
     )
 
 

@@ -1,0 +1,64 @@
+"""The random masks of dropout."""
+
+import math
+from typing import cast
+
+import numpy as np
+
+from scratchlstm import checks
+
+
+class Noise:
+    """Draws dropout's masks: 0 with probability `rate`, else 1 / (1 - rate), so that the expected sum stays.
+
+    (Srivastava et al., 2014; "inverted" as in Keras.)
+
+    Args:
+        rate: in [0, 1).
+        seed: None draws from the model's generator, an integer from a generator of the layer's own.
+        argument: the name of `rate` in errors.
+
+    Attributes:
+        rng: where the masks come from, once built.
+        rows: where a batch is split between processes: our first row, and how many rows there are in all.
+
+    Raises:
+        ValueError: a rate outside [0, 1).
+    """
+
+    def __init__(self, rate: float, seed: int | None = None, argument: str = "rate") -> None:
+        self.rate, self.seed = checks.number(argument, rate, at_least=0, below=1), checks.seed(seed)
+        self.rows: tuple[int, int] | None = None
+
+    def build(self, rng: np.random.Generator | None) -> None:
+        """Make the generator; `rng` is its parent where there is no seed."""
+        parent = np.random.default_rng() if rng is None else rng
+        self.rng = parent.spawn(1)[0] if self.seed is None else np.random.default_rng(self.seed)
+
+    def draw(self, shape: tuple[int, ...], dtype: str | np.dtype) -> np.ndarray | None:
+        """A mask (B, ...); None, for all ones, where the rate is 0."""
+        if self.rate == 0:
+            return None
+        self.row_shape = shape[1:]
+        kept = _uniform(self.rng, shape, *(self.rows or (0, shape[0]))) >= self.rate
+        return kept * np.dtype(dtype).type(1 / (1 - self.rate))
+
+    def skip(self, rows: int) -> None:
+        """Draw what a batch of `rows` rows would, where none of them is ours."""
+        if self.rate > 0:
+            _uniform(self.rng, (0, *self.row_shape), 0, rows)
+
+
+def _uniform(rng: np.random.Generator, shape: tuple[int, ...], first_row: int, rows: int) -> np.ndarray:
+    """Numbers in [0, 1) for `shape`, which begins at `first_row` of an array of `rows` rows.
+
+    Whoever draws any part of that array gets the numbers that a draw of the whole would have there, and leaves the
+    generator where that draw would leave it.
+    """
+    row, bits = math.prod(shape[1:]), cast(np.random.PCG64, rng.bit_generator)
+    before, skipped = bits.state, first_row * row
+    bits.advance(skipped // 2)  # two float32 are made of each 64-bit number
+    numbers = rng.random(skipped % 2 + math.prod(shape), dtype=np.float32)[skipped % 2 :].reshape(shape)
+    bits.state = before
+    bits.advance((rows * row + 1) // 2)
+    return numbers
