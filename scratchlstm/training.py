@@ -103,6 +103,7 @@ class OneProcess:
         model.backward(gradient, from_logits)
         require_finite_gradients(model)
         model.optimizer.apply(model.params, model.grads)
+        model.constrain()
         return loss, [metric.measure(batch.y, y_pred) for metric in model.metrics]
 
     def validate(self) -> tuple[float, Totals]:
