@@ -73,20 +73,21 @@ def masked(last):
 
 
 def limited(side, options, regularizers, constraints):
+    small = regularizers.L2(2**-6)  # float32 holds these factors exactly: in float64, too, Keras rounds them to that
     return [
-        side.Embedding(V, E, embeddings_regularizer="l2", embeddings_constraint="unit_norm", **options),
+        side.Embedding(V, E, embeddings_regularizer=small, embeddings_constraint="unit_norm", **options),
         side.LSTM(
             H,
-            kernel_regularizer=regularizers.L1L2(0.02, 0.03),
-            recurrent_regularizer=regularizers.L1(2**-7),  # which float32 holds exactly: Keras keeps it in that
-            bias_regularizer=regularizers.L2(0.1),
+            kernel_regularizer=regularizers.L1L2(2**-6, 2**-5),
+            recurrent_regularizer=regularizers.L1(2**-7),
+            bias_regularizer=regularizers.L2(2**-3),
             kernel_constraint=constraints.MaxNorm(0.5),
             recurrent_constraint=constraints.UnitNorm(1),
             bias_constraint="non_neg",
             **options,
         ),
-        side.LayerNormalization(gamma_regularizer="l2", beta_constraint="non_neg", **options),
-        side.Dense(1, "sigmoid", kernel_regularizer="l2", bias_constraint="max_norm", **options),
+        side.LayerNormalization(gamma_regularizer=small, beta_constraint="non_neg", **options),
+        side.Dense(1, "sigmoid", kernel_regularizer=small, bias_constraint="max_norm", **options),
     ]
 
 
@@ -130,7 +131,7 @@ def test_penalties(penalty):
     theirs = keras.regularizers.get(penalty) if isinstance(penalty, str) else getattr(keras.regularizers, name)(
         **ours.get_config()
     )  # fmt: skip
-    assert ours(w) == pytest.approx(float(theirs(tf.constant(w))), rel=1e-7)  # Keras keeps l1 in float32
+    assert ours(w) == pytest.approx(float(theirs(tf.constant(w))), rel=1e-7)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
