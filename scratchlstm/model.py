@@ -179,14 +179,16 @@ class Sequential:
         self.output_mask = mask
         return x
 
-    def backward(self, dy: Any, from_logits: bool = False, share: float = 1.0) -> Any:
+    def backward(self, dy: Any, from_logits: bool = False, share: float = 1.0, input_gradient: bool = True) -> Any:
         """dL/dx from dL/dy of the last `forward`; every layer's `grads` are overwritten.
 
         Args:
             dy: dL/d(output), or dL/d(logits) of the last layer.
             from_logits: whether it is the latter.
             share: the part of the regularizers' gradients to add.
+            input_gradient: whether dL/dx is wanted. It is for nothing in training, where data is the input.
         """
+        self.layers[0].input_gradient = input_gradient
         for number, layer in enumerate(reversed(self.layers)):
             dy = cast_gradient(dy, layer.dtype)
             is_last = number == 0 and from_logits

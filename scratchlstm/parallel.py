@@ -158,7 +158,7 @@ class Worker:
         y_pred = self.model.forward(batch.x, training=True)
         loss, gradient, from_logits = self.model.loss_with_gradient(batch.y, y_pred, batch.weight)
         training.require_finite(loss)
-        self.model.backward(gradient * gradient.dtype.type(weight), from_logits, share=weight)
+        self.model.backward(gradient * gradient.dtype.type(weight), from_logits, weight, input_gradient=False)
         training.require_finite_gradients(self.model)
         self._publish(self.model.grads)
         return loss * weight, [metric.measure(batch.y, y_pred) for metric in self.model.metrics]

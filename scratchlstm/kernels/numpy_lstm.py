@@ -201,8 +201,12 @@ class NumpyLSTM:
                 sequence[t] = h
 
     def backward(
-        self, dh: np.ndarray, dh_last: np.ndarray | None, dc_last: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        self,
+        dh: np.ndarray,
+        dh_last: np.ndarray | None,
+        dc_last: np.ndarray | None,
+        input_gradient: bool = True,
+    ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Equations (7) to (21) at every step, last to first.
 
         dz is written over the gates; another backward pass over the same forward pass computes them again first.
@@ -210,9 +214,11 @@ class NumpyLSTM:
         Args:
             dh: dL/dh_t for every step, (B, T, H), or of the step computed last only, (B, H).
             dh_last, dc_last: what reaches the final states besides, (B, H), or None.
+            input_gradient: whether dx is wanted.
 
         Returns:
-            dx, dW, dU, db, dh0, dc0. dx is (B, T, E), or (K, E) per distinct row where the input was `GatheredRows`.
+            dx, dW, dU, db, dh0, dc0. dx is (B, T, E), or (K, E) per distinct row where the input was `GatheredRows`, or
+            None.
         """
         if self.gates_hold_dz:
             self._fill()
@@ -264,10 +270,10 @@ class NumpyLSTM:
                 dh_t[idle], dc[idle] = held
         h_before = self._before_and_after(workspace.h)[0]
         dU = _by_product(h_before.reshape(T * B, H), dz.reshape(T * B, 4 * H), self.recurrent_dropout)  # (20)
-        dx, dW, db = self._backward_input(dz)
+        dx, dW, db = self._backward_input(dz, input_gradient)
         return dx, _swap_g_and_o(dW), _swap_g_and_o(dU), _swap_g_and_o(db), dh_t, dc
 
-    def _backward_input(self, dz: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _backward_input(self, dz: np.ndarray, input_gradient: bool) -> tuple[Any, np.ndarray, np.ndarray]:
         """dx, dW and db from dz of all steps, (T, B, 4H)."""
         x, (T, B, _) = self.x, dz.shape
         flat = dz.reshape(T * B, -1)
@@ -276,6 +282,8 @@ class NumpyLSTM:
         else:
             rows, dz_rows = _time_major(x), flat
         dW, db = _by_product(rows, dz_rows, self.input_dropout), dz_rows.sum(axis=0)  # (19), (21)
+        if not input_gradient:
+            return None, dW, db
         if self.input_dropout is None:
             dx = dz_rows @ self.W_back  # (17)
         else:
@@ -284,7 +292,7 @@ class NumpyLSTM:
             by_gate *= self.input_dropout[:, None]
             dx = by_gate.sum(axis=0)
         if not isinstance(x, GatheredRows):
-            dx = np.ascontiguousarray(dx.reshape(T, B, -1).swapaxes(0, 1))
+            dx = dx.reshape(T, B, -1).swapaxes(0, 1)
         return dx, dW, db
 
     def _input(self, x: np.ndarray | GatheredRows) -> Iterator[np.ndarray]:

@@ -34,6 +34,7 @@ class Layer:
         grads: name -> gradient of the last backward pass, with the same keys.
         noises: the sources of random masks that training draws from.
         regularizers, constraints: name -> that of a parameter which has one.
+        input_gradient: whether `backward` has to give dL/dx; a model's first layer does not in training.
     """
 
     ranks: ClassVar[tuple[int, ...] | None] = None  # allowed numbers of input dimensions, batch included
@@ -54,6 +55,7 @@ class Layer:
         self.noises: list[Noise] = []
         self.regularizers: Mapping[str, Regularizer] = {}
         self.constraints: Mapping[str, Constraint] = {}
+        self.input_gradient = True
 
     # --- what a layer defines -------------------------------------------------------------------------------------
 

@@ -73,16 +73,16 @@ class Dense(Layer):
         self.y = self.activation(self.logits)
         return self.y
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
+    def backward(self, dy: np.ndarray) -> np.ndarray | None:
         return self.backward_from_logits(self.activation.backward(self.y, dy))
 
-    def backward_from_logits(self, dz: np.ndarray) -> np.ndarray:
+    def backward_from_logits(self, dz: np.ndarray) -> np.ndarray | None:
         """`backward` for a gradient that has the activation's derivative in it already (as a loss on logits gives)."""
         x, flat_dz = self.x.reshape(-1, self.x.shape[-1]), dz.reshape(-1, self.units)
         self.grads["kernel"] = x.T @ flat_dz
         if self.use_bias:
             self.grads["bias"] = flat_dz.sum(axis=0)
-        return dz @ self.params["kernel"].T
+        return dz @ self.params["kernel"].T if self.input_gradient else None
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {

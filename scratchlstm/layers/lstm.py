@@ -153,8 +153,8 @@ class LSTM(Recurrent):
         return h, [self._last(h), c]
 
     def _run_back_fused(self, dh: np.ndarray, dh_last: np.ndarray | None, dc: np.ndarray | None) -> Any:
-        dx, *rest = self._kernel.backward(dh, dh_last, dc)
-        return rows_gradient(self.x, dx), *rest
+        dx, *rest = self._kernel.backward(dh, dh_last, dc, self.input_gradient)
+        return (rows_gradient(self.x, dx) if self.input_gradient else None), *rest
 
     def _fused_kernel(self) -> NumpyLSTM:
         return NumpyLSTM(

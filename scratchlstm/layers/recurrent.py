@@ -111,7 +111,7 @@ class Recurrent(Layer):
         raise NotImplementedError
 
     def run_back(self, dh: np.ndarray, d_states: Sequence[np.ndarray | None]) -> tuple[Any, States, States]:
-        """dx, the parameters' gradients in their order, and the initial states' gradients.
+        """dx (or None where `input_gradient` is off), the parameters' gradients in their order, the initial states'.
 
         Args:
             dh: as `run` gave h.
@@ -154,7 +154,7 @@ class Recurrent(Layer):
         self._draw_dropout(x.shape, training=False)
         return self._output(*self.run_only(x, states, mask), mask)
 
-    def backward(self, dy: np.ndarray, *d_states: np.ndarray | None) -> np.ndarray | RowGradient:
+    def backward(self, dy: np.ndarray, *d_states: np.ndarray | None) -> np.ndarray | RowGradient | None:
         """Backpropagation through time.
 
         Args:
@@ -170,7 +170,7 @@ class Recurrent(Layer):
             dy = dy * self.shown
         dx, grads, self.initial_state_grads = self.run_back(dy, d_states or [None] * len(self.state_names))
         self.grads.update(zip(self.params, grads, strict=False))  # a bias that is not used has a gradient, too
-        if self.input_dropout is not None and self.input_dropout.ndim == 2:
+        if dx is not None and self.input_dropout is not None and self.input_dropout.ndim == 2:
             dx *= self.input_dropout[:, None]
         return dx
 

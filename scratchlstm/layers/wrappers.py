@@ -172,9 +172,12 @@ class Bidirectional(Layer):
         if self.return_sequences:
             dy_back = dy_back[:, ::-1]
         half = len(d_states) // 2
+        self.forward_layer.input_gradient = self.backward_layer.input_gradient = self.input_gradient
         dx = self.forward_layer.backward(dy_forward, *d_states[:half])
         dx_back: Any = self.backward_layer.backward(dy_back, *d_states[half:])
         self.initial_state_grads = [*self.forward_layer.initial_state_grads, *self.backward_layer.initial_state_grads]
+        if not self.input_gradient:
+            return None
         if isinstance(dx, RowGradient):
             return RowGradient(dx.ids, dx.values + dx_back.values, dx.shape)  # the same ids: those of the batch
         return dx + dx_back
