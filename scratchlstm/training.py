@@ -1,6 +1,6 @@
 """The fit loop: epochs of shuffled batches, each forward, loss, backward, update."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,10 +39,6 @@ class Data(NamedTuple):
     def named(self, prefix: str = "") -> dict[str, np.ndarray]:
         """The arrays that there are, by name."""
         return {prefix + name: array for name, array in self._asdict().items() if array is not None}
-
-    def batches(self, size: int) -> Iterator["Data"]:
-        """Runs of `size` samples; the last one may be shorter."""
-        return (self.take(slice(start, start + size)) for start in range(0, len(self.x), size))
 
 
 Totals = list[tuple[int, int]]  # of each metric: right ones and all
@@ -106,10 +102,19 @@ class OneProcess:
         model.constrain()
         return loss, [metric.measure(batch.y, y_pred) for metric in model.metrics]
 
-    def validate(self) -> tuple[float, Totals]:
-        """The loss summed over the validation samples, and the metrics."""
+    def evaluate(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[tuple[float, Totals]]:
+        """For each span of the validation samples the loss summed over it, and the metrics.
+
+        Args:
+            spans: from, to.
+            done: is called after each.
+        """
         assert self.validation is not None
-        return evaluate_sums(self.model, self.validation)
+        results = []
+        for start, stop in spans:
+            results.append(evaluate_batch(self.model, self.validation.take(slice(start, stop))))
+            done()
+        return results
 
 
 def fit(
@@ -215,9 +220,7 @@ def _run_epoch(
             if model.stop_training:
                 break
         if validation is not None:
-            meter = Meter(model)
-            meter.add(*_counted(runner.validate(), validation))
-            logs |= meter.logs("val_")
+            logs |= _evaluate(runner, model, len(validation.x), INFERENCE_BATCH).logs("val_")
         progress.finish(logs)
     return logs
 
@@ -250,31 +253,32 @@ def require_finite_gradients(model: "Sequential") -> None:
                 )
 
 
-def evaluate_sums(
-    model: "Sequential", data: Data, batch_size: int = INFERENCE_BATCH, progress: Progress | None = None
-) -> tuple[float, Totals]:
+def evaluate_batch(model: "Sequential", batch: Data) -> tuple[float, Totals]:
     """The loss summed over the samples, and the metrics, without dropout, without updates."""
-    loss_sum, totals = 0.0, [(0, 0)] * len(model.metrics)
-    for batch in data.batches(batch_size):
-        y_pred = model.infer(batch.x)
-        loss, _, _ = model.loss_with_gradient(batch.y, y_pred, batch.weight)
-        loss_sum += loss * len(batch.x)
-        found = [metric.measure(batch.y, y_pred) for metric in model.metrics]
-        totals = [(a + c, b + d) for (a, b), (c, d) in zip(totals, found, strict=True)]
-        if progress is not None:
-            progress.step({})
-    return loss_sum, totals
+    y_pred = model.infer(batch.x)
+    loss, _, _ = model.loss_with_gradient(batch.y, y_pred, batch.weight)
+    return loss * len(batch.x), [metric.measure(batch.y, y_pred) for metric in model.metrics]
+
+
+def _evaluate(
+    runner: "OneProcess | Team", model: "Sequential", samples: int, batch_size: int, progress: Progress | None = None
+) -> Meter:
+    """Loss and metrics over all validation samples."""
+    meter, spans = Meter(model), _spans(samples, batch_size)
+    done = (lambda: None) if progress is None else (lambda: progress.step({}))
+    for (start, stop), (loss_sum, totals) in zip(spans, runner.evaluate(spans, done), strict=True):
+        meter.add(loss_sum, stop - start, totals)
+    return meter
 
 
 def evaluate(
     model: "Sequential", data: Data, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1
 ) -> dict[str, float]:
     """Loss and metrics over `data`, by name."""
-    meter = Meter(model)
-    with Progress(-(-len(data.x) // batch_size), verbose) as progress:
-        with _team(model, workers, data.named("validation_")) as team:
-            sums = team.validate() if team else evaluate_sums(model, data, batch_size, progress)
-        meter.add(*_counted(sums, data))
+    batches = len(_spans(len(data.x), batch_size))
+    with Progress(batches, verbose) as progress:
+        with _team(model, min(workers, batches), data.named("validation_")) as team:
+            meter = _evaluate(team or OneProcess(model, data, data), model, len(data.x), batch_size, progress)
         progress.finish(meter.logs())
     return meter.logs()
 
@@ -283,19 +287,25 @@ def predict(
     model: "Sequential", x: np.ndarray, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1
 ) -> np.ndarray:
     """The model's output for checked x."""
-    with Progress(-(-len(x) // batch_size), verbose) as progress:
+    spans = _spans(len(x), batch_size)
+    with Progress(len(spans), verbose) as progress:
         shape = (len(x), *model.output_shape_for(x.shape[1:]))
-        with _team(model, workers, {"x": x}, outputs=shape) as team:
+        with _team(model, min(workers, len(spans)), {"x": x}, outputs=shape) as team:
             if team:
-                result = team.predict()
+                result = team.predict(spans, lambda: progress.step({}))
             else:
                 outputs = []
-                for start in range(0, len(x), batch_size):
-                    outputs.append(np.asarray(model.infer(x[start : start + batch_size])))
+                for start, stop in spans:
+                    outputs.append(np.asarray(model.infer(x[start:stop])))
                     progress.step({})
                 result = np.concatenate(outputs)
         progress.finish({})
     return result
+
+
+def _spans(samples: int, batch_size: int) -> list[tuple[int, int]]:
+    """Batches of `batch_size` samples, from and to; the last one may be shorter."""
+    return [(start, min(start + batch_size, samples)) for start in range(0, samples, batch_size)]
 
 
 def _team(model: "Sequential", workers: int, data: Mapping[str, np.ndarray], **options: Any) -> Any:
@@ -304,11 +314,6 @@ def _team(model: "Sequential", workers: int, data: Mapping[str, np.ndarray], **o
     from scratchlstm.parallel import team_or_alone
 
     return team_or_alone(model, workers, data, **options)
-
-
-def _counted(result: tuple[float, Totals], data: Data) -> tuple[float, int, Totals]:
-    loss_sum, totals = result
-    return loss_sum, len(data.x), totals
 
 
 def check_x(model: "Sequential", x: Any, name: str = "x") -> np.ndarray:
