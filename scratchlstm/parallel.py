@@ -129,14 +129,14 @@ class Worker:
         """Forward and backward on this worker's rows of the batch `order[start:stop]`.
 
         Returns:
-            its part of the batch's loss, and of each metric's sum and count.
+            its part of the batch's loss, and of each metric's sums.
         """
         first, last = self.share(stop - start)
         if first == last:  # fewer rows than workers
             for noise in self.model.noises:
                 noise.skip(stop - start)
             self._publish([None] * len(self.params))
-            return 0.0, [(0, 0)] * len(self.model.metrics)
+            return 0.0, training.no_totals(self.model)
         for noise in self.model.noises:
             noise.rows = first, stop - start
         batch = self._data("").take(self.shared["order"][start + first : start + last])
@@ -157,14 +157,13 @@ class Worker:
     def update(self, learning_rate: float, factors: list[float] | None) -> None:
         """Update this worker's rows of every parameter; `factors` are those of clipping, after `merge`."""
         optimizer = self.model.optimizer
-        optimizer.learning_rate = learning_rate
         optimizer.iterations += 1
         if factors is None:
             self.merge()
         for number, (w, g, slots) in enumerate(zip(self.params, self.merged, optimizer.state, strict=True)):
             first, last = self.share(len(w))
             part = {name: array[first:last] for name, array in slots.items()}
-            optimizer.step(w[first:last], g, part, 1.0 if factors is None else factors[number])
+            optimizer.step(w[first:last], g, part, learning_rate, 1.0 if factors is None else factors[number])
 
     def validate(self) -> tuple[float, Totals]:
         """The loss summed over this worker's part of the validation samples, and the metrics."""
@@ -346,19 +345,28 @@ class Team:
                 pipe.send((command, arguments))
             except OSError:
                 raise self._death(rank) from None
-        return [getattr(self.worker, command)(*arguments), *self._answers()]
+        try:
+            result = getattr(self.worker, command)(*arguments)
+        except Exception:
+            self._receive()  # or they would pass for the answers to the next command
+            raise
+        return [result, *self._answers()]
 
     def _answers(self) -> list[Any]:
-        results = []
-        for rank, pipe in enumerate(self.pipes, start=1):
-            try:
-                error, result = pipe.recv()
-            except (EOFError, OSError):
-                raise self._death(rank) from None
+        received = self._receive()
+        for rank, (error, result) in enumerate(received, start=1):
             if error is not None:
                 raise error from training.WorkerError(f"in worker {rank} of {self.workers}:\n{result}")
-            results.append(result)
-        return results
+        return [result for _, result in received]
+
+    def _receive(self) -> list[tuple[Exception | None, Any]]:
+        received = []
+        for rank, pipe in enumerate(self.pipes, start=1):
+            try:
+                received.append(pipe.recv())
+            except (EOFError, OSError):
+                raise self._death(rank) from None
+        return received
 
     def _death(self, rank: int) -> training.WorkerError:
         process = self.processes[rank - 1]
@@ -420,10 +428,7 @@ def _portable(error: Exception) -> Exception:
 
 def _sum(results: list[tuple[float, Totals]]) -> tuple[float, Totals]:
     """Losses and metrics of all workers together."""
-    totals = [
-        (sum(right), sum(count))
-        for right, count in (zip(*of_one, strict=True) for of_one in zip(*(t for _, t in results), strict=True))
-    ]
+    totals = [sum(of_one) for of_one in zip(*(totals for _, totals in results), strict=True)]
     return sum(loss for loss, _ in results), totals
 
 
