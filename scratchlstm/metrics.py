@@ -295,14 +295,11 @@ class AUC(Metric):
                 f'summation_method must be "interpolation", "minoring" or "majoring", not {summation_method!r}'
             )
         self.curve, self.summation_method, self.from_logits = curve, summation_method, bool(from_logits)
-        if thresholds is None:
-            inner = checks.whole_number("num_thresholds", num_thresholds, at_least=2) - 2
-            between = [(i + 1) / (inner + 1) for i in range(inner)]
-        else:
-            between = sorted(checks.number("each of thresholds", t, at_least=0, at_most=1) for t in thresholds)
-        self.thresholds = None if thresholds is None else between
-        self.num_thresholds = len(between) + 2
-        self._levels = [-1e-7, *between, 1 + 1e-7]
+        self.thresholds = thresholds
+        if thresholds is not None:
+            self.thresholds = sorted(checks.number("each of thresholds", t, at_least=0, at_most=1) for t in thresholds)
+            num_thresholds = len(self.thresholds) + 2
+        self.num_thresholds = checks.whole_number("num_thresholds", num_thresholds, at_least=2)
 
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         return self._require_labels(y_true, y_pred)
@@ -316,7 +313,9 @@ class AUC(Metric):
                 f"the metric {self.name} takes predictions from 0 to 1, but they run from {y_pred.min()} to "
                 f"{y_pred.max()}; from_logits=True takes logits"
             )
-        return np.stack(_above(self._levels, y_true, np.clip(y_pred, 0, 1)))
+        last = self.num_thresholds - 1
+        between = np.arange(1, last) / last if self.thresholds is None else self.thresholds
+        return np.stack(_above([-1e-7, *between, 1 + 1e-7], y_true, np.clip(y_pred, 0, 1)))
 
     def value(self, sums: np.ndarray) -> float:
         tp, fp, fn, tn = sums  # each falls or rises along the thresholds
@@ -489,15 +488,17 @@ _KNOWN = registry.by_both_names(
     F1Score,
     Perplexity,
 )
+_KNOWN |= {"acc": Accuracy}
 
 
 def get(identifier: Any) -> Metric:
-    """The metric of that name ("accuracy" or "acc" chooses its form by the shapes); a name becomes its key.
+    """The metric of that name, which becomes its key ("accuracy" or "acc" chooses its form by the shapes).
 
     Raises:
         ValueError: unknown name; the known ones are listed.
         TypeError: neither a name nor a `Metric`.
     """
-    if identifier == "acc":
-        return Accuracy(name="acc")
-    return registry.resolve("metric", identifier, _KNOWN, Metric)
+    metric = registry.resolve("metric", identifier, _KNOWN, Metric)
+    if isinstance(identifier, str):
+        metric.name = identifier
+    return metric

@@ -78,7 +78,9 @@ def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None, title: st
     parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     letter = 0.1  # inches, as is the cell
     cell = max(0.62, 2.6 / len(counts), letter * max(len(f"{count:.0f}") for count in counts.ravel()))
-    figure = Figure(figsize=(cell * len(counts) + 2.6, cell * len(counts) + 1.6), layout="constrained")
+    longest = max(map(len, names))
+    side = cell * len(counts)
+    figure = Figure(figsize=(side + letter * longest + 2.2, side + letter * longest + 1), layout="compressed")
     panel = figure.subplots()
     # one hue from light to dark: its order survives any colour blindness, and grey print
     picture = panel.imshow(parts, cmap="Blues", vmin=0, vmax=1)
@@ -86,7 +88,7 @@ def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None, title: st
         color = "white" if part > 0.5 else "black"
         panel.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=color)
     places = range(len(counts))
-    tilt = 45 if letter * max(map(len, names)) > cell else 0
+    tilt = 45 if letter * longest > cell else 0
     panel.set_xticks(places, names, rotation=tilt, ha="right" if tilt else "center", rotation_mode="anchor")
     panel.set_yticks(places, names)
     panel.set(xlabel="predicted class", ylabel="true class", title=title)
