@@ -491,7 +491,7 @@ def _through_a_file(state, folder):
 
 STATEFUL = {
     "early stopping": lambda folder: EarlyStopping("odd", mode="min", patience=3, restore_best_weights=True),
-    "plateau": lambda folder: ReduceLROnPlateau("odd", mode="min", patience=2, factor=0.5, cooldown=1),
+    "plateau": lambda folder: ReduceLROnPlateau("odd", mode="min", patience=2, factor=0.5, cooldown=2),
     "checkpoint": lambda folder: ModelCheckpoint(folder / "{epoch}.npz", "odd", mode="min", save_best_only=True),
     "batches": lambda folder: ModelCheckpoint(folder / "{epoch}-{batch}.npz", save_freq=4),
     "csv": lambda folder: CSVLogger(folder / "log.csv"),
