@@ -31,9 +31,10 @@ class Metric:
         """Start anew."""
         self.sums: Any = 0  # which adds to whatever `measure` gives
 
-    def update(self, y_true: Any, y_pred: np.ndarray) -> None:
+    def update(self, y_true: Any, y_pred: Any) -> None:
         """Add a batch."""
-        self.add(self.measure(np.asarray(y_true), np.asarray(y_pred)))
+        y_pred = np.asarray(y_pred)
+        self.add(self.measure(np.asarray(y_true), y_pred if y_pred.dtype.kind == "f" else y_pred.astype(np.float64)))
 
     def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         """The sums over a batch, float64; those of several batches (or parts of one) add up to those of all."""
@@ -156,6 +157,7 @@ def _above(
     levels = np.asarray(thresholds, dtype=scores.dtype)
     order = np.argsort(levels, kind="stable")
     passed = np.searchsorted(levels[order], scores.ravel(), side="left")  # how many thresholds each score is above
+    passed[np.isnan(scores.ravel())] = 0
     positive = labels.ravel().astype(bool)
     counts = []
     for of_label in (passed[positive], passed[~positive]):
@@ -185,12 +187,10 @@ class _Retrieval(Metric):
     ) -> None:
         super().__init__(name)
         several = isinstance(thresholds, list | tuple | np.ndarray)
-        if several and not len(thresholds):  # type: ignore[arg-type]
+        given = [] if thresholds is None else thresholds if several else [thresholds]
+        chosen = checks.numbers("thresholds", given, at_least=0, at_most=1)
+        if several and not chosen:
             raise ValueError("thresholds must hold at least one number")
-        chosen = [
-            checks.number("thresholds", t, at_least=0, at_most=1)
-            for t in (thresholds if several else [] if thresholds is None else [thresholds])  # type: ignore[union-attr]
-        ]
         self.thresholds = None if thresholds is None else chosen if several else chosen[0]
         self.top_k = None if top_k is None else checks.positive_int("top_k", top_k)
         self.class_id = None if class_id is None else checks.whole_number("class_id", class_id)
@@ -297,7 +297,7 @@ class AUC(Metric):
         self.curve, self.summation_method, self.from_logits = curve, summation_method, bool(from_logits)
         self.thresholds = thresholds
         if thresholds is not None:
-            self.thresholds = sorted(checks.number("each of thresholds", t, at_least=0, at_most=1) for t in thresholds)
+            self.thresholds = sorted(checks.numbers("thresholds", thresholds, at_least=0, at_most=1))
             num_thresholds = len(self.thresholds) + 2
         self.num_thresholds = checks.whole_number("num_thresholds", num_thresholds, at_least=2)
 

@@ -127,8 +127,9 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 
     def __init__(self, boundaries: Sequence[int], values: Sequence[float], name: str | None = None) -> None:
         super().__init__(name)
+        checks.numbers("boundaries", boundaries)
         self.boundaries = [checks.whole_number("each of boundaries", boundary) for boundary in boundaries]
-        self.values = [checks.number("each of values", value, at_least=0) for value in values]
+        self.values = checks.numbers("values", values, at_least=0)
         if len(self.values) != len(self.boundaries) + 1:
             raise ValueError(
                 f"values must have one more entry than boundaries, but has {len(self.values)} beside "

@@ -41,6 +41,17 @@ def test_a_threshold_is_compared_in_the_precision_of_the_scores():
         assert found(Recall(0.3), [1], np.array([[0.3]], dtype)) == 0
 
 
+def test_whole_numbers_and_lists_will_do():
+    assert found(Precision(), [1, 0], [1, 1]) == 0.5
+    assert found(Recall(top_k=1), [[1, 0], [1, 0]], [[1, 0], [0, 1]]) == 0.5
+    assert found(AUC(), [1, 0], [True, False]) == 1
+
+
+def test_nan_is_not_above_any_threshold():
+    assert found(Recall(0.0), [1, 1], np.array([0.5, np.nan])) == 0.5
+    assert found(F1Score(threshold=0.5), [[1]], np.array([[np.nan]])) == [0]
+
+
 def test_top_k_and_class_id_by_hand():
     assert found(Precision(top_k=1), ONE_HOT, ROWS) == 2 / 4
     assert found(Recall(top_k=2), ONE_HOT, ROWS) == 3 / 4
@@ -124,8 +135,8 @@ def test_arguments_are_left_alone(which):
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: Precision(1.5), "thresholds must be at least 0 and at most 1, not 1.5"),
-        (lambda: Precision([0.5, -1]), "thresholds must be"),
+        (lambda: Precision(1.5), "each of thresholds must be at least 0 and at most 1, not 1.5"),
+        (lambda: Precision([0.5, -1]), "each of thresholds must be"),
         (lambda: Precision([]), "at least one number"),
         (lambda: Precision("half"), "thresholds must be"),
         (lambda: Recall(top_k=0), "top_k must be"),
@@ -133,6 +144,7 @@ def test_arguments_are_left_alone(which):
         (lambda: AUC(1), "num_thresholds must be a whole number of at least 2"),
         (lambda: AUC(curve="PRGAIN"), 'curve must be "ROC" or "PR", not'),
         (lambda: AUC(summation_method="sum"), "summation_method must be"),
+        (lambda: AUC(thresholds=0.5), "thresholds must be a list of numbers, not 0.5"),
         (lambda: AUC(thresholds=[2]), "each of thresholds must be"),
         (lambda: F1Score("mean"), "average must be None"),
         (lambda: F1Score(threshold=0), "threshold must be above 0"),

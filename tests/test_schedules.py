@@ -55,6 +55,7 @@ def test_piecewise_keeps_a_value_up_to_and_including_its_boundary():
         lambda: PiecewiseConstantDecay([2, 1], [0.1, 0.2, 0.3]),
         lambda: PiecewiseConstantDecay([1.5], [0.1, 0.2]),
         lambda: PiecewiseConstantDecay([1], [0.1, -0.2]),
+        lambda: PiecewiseConstantDecay(1, [0.1, 0.2]),
     ],
 )
 def test_bad_arguments(make):

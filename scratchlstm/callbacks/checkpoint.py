@@ -86,9 +86,9 @@ class ModelCheckpoint(Monitor):
         names = {"epoch": self.epoch + 1} | batch | logs
         try:
             path = self.filepath.format(**names)
-        except (KeyError, IndexError) as error:
+        except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
             raise ValueError(
-                f"filepath {self.filepath!r} asks for {error}, but there is only {', '.join(names)}"
+                f"filepath {self.filepath!r} cannot be filled in from {', '.join(names)}: {error!r}"
             ) from None
         start = f"Epoch {self.epoch + 1}:"
         if self.save_best_only:
