@@ -145,14 +145,14 @@ class Worker:
         """Forward and backward on this worker's rows of the batch `order[start:stop]`.
 
         Returns:
-            its part of the batch's loss, and of each metric's sum and count.
+            its part of the batch's loss, and of each metric's sums.
         """
         first, last = self.share(stop - start)
         if first == last:  # fewer rows than workers
             for noise in self.model.noises:
                 noise.skip(stop - start)
             self._publish([None] * len(self.params))
-            return 0.0, [(0, 0)] * len(self.model.metrics)
+            return 0.0, training.no_totals(self.model)
         for noise in self.model.noises:
             noise.rows = first, stop - start
         batch = self._data("").take(self.shared["order"][start + first : start + last])
@@ -173,14 +173,13 @@ class Worker:
     def update(self, learning_rate: float, factors: list[float] | None) -> None:
         """Update this worker's rows of every parameter; `factors` are those of clipping, after `merge`."""
         optimizer = self.model.optimizer
-        optimizer.learning_rate = learning_rate
         optimizer.iterations += 1
         if factors is None:
             self.merge()
         for number, (w, g, slots) in enumerate(zip(self.params, self.merged, optimizer.state, strict=True)):
             first, last = self.share(len(w))
             part = {name: array[first:last] for name, array in slots.items()}
-            optimizer.step(w[first:last], g, part, 1.0 if factors is None else factors[number])
+            optimizer.step(w[first:last], g, part, learning_rate, 1.0 if factors is None else factors[number])
 
     def evaluate(self, start: int, stop: int) -> tuple[float, Totals]:
         """The loss summed over these validation samples, and the metrics."""
@@ -379,14 +378,14 @@ class Team:
         def take_in(pipe: Any) -> None:
             if pipe in self.starting:
                 try:
-                    self._receive(pipe)  # it says that it is ready
+                    self._opened(pipe, self._receive(pipe))  # it says that it is ready
                 except training.WorkerError as death:
                     warnings.warn(f"{death} while starting; the others do its work", stacklevel=8)
                     del given[pipe]
                     return
                 self.starting.discard(pipe)
             else:
-                results[given[pipe].popleft()] = self._receive(pipe)
+                results[given[pipe].popleft()] = self._opened(pipe, self._receive(pipe))
                 done()
             hand_out(pipe)
 
@@ -407,9 +406,17 @@ class Team:
         """Let every worker do this; their results, in order."""
         for pipe in self.pipes:
             self._send(pipe, command, arguments)
-        return [getattr(self.worker, command)(*arguments), *self._answers()]
+        try:
+            result = getattr(self.worker, command)(*arguments)
+        except Exception:
+            self._receive_all()  # or they would pass for the answers to the next command
+            raise
+        return [result, *self._answers()]
 
     def _answers(self) -> list[Any]:
+        return [self._opened(pipe, answer) for pipe, answer in zip(self.pipes, self._receive_all(), strict=True)]
+
+    def _receive_all(self) -> list[Any]:
         return [self._receive(pipe) for pipe in self.pipes]
 
     def _send(self, pipe: Any, command: str, arguments: tuple[Any, ...]) -> None:
@@ -420,9 +427,13 @@ class Team:
 
     def _receive(self, pipe: Any) -> Any:
         try:
-            error, result = pipe.recv()
+            return pipe.recv()
         except (EOFError, OSError):
             raise self._death(pipe) from None
+
+    def _opened(self, pipe: Any, answer: tuple[Exception | None, Any]) -> Any:
+        """The result in an answer; the error in it is raised."""
+        error, result = answer
         if error is not None:
             rank = self.pipes.index(pipe) + 1
             raise error from training.WorkerError(f"in worker {rank} of {self.workers}:\n{result}")
@@ -489,10 +500,7 @@ def _portable(error: Exception) -> Exception:
 
 def _sum(results: list[tuple[float, Totals]]) -> tuple[float, Totals]:
     """Losses and metrics of all workers together."""
-    totals = [
-        (sum(right), sum(count))
-        for right, count in (zip(*of_one, strict=True) for of_one in zip(*(t for _, t in results), strict=True))
-    ]
+    totals = [sum(of_one) for of_one in zip(*(totals for _, totals in results), strict=True)]
     return sum(loss for loss, _ in results), totals
 
 

@@ -1,14 +1,16 @@
 """The fit loop: epochs of shuffled batches, each forward, loss, backward, update."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from scratchlstm import callbacks as callback_module
 from scratchlstm import optimizers
-from scratchlstm.callbacks import History
+from scratchlstm.callbacks import Callback, History, TerminateOnNaN
+from scratchlstm.callbacks import base as callback_base
+from scratchlstm.callbacks.base import Logs
 from scratchlstm.checks import number, positive_int, whole_number
 from scratchlstm.console import say
 from scratchlstm.progress import Progress, verbosity
@@ -41,7 +43,12 @@ class Data(NamedTuple):
         return {prefix + name: array for name, array in self._asdict().items() if array is not None}
 
 
-Totals = list[tuple[int, int]]  # of each metric: right ones and all
+Totals = list[Any]  # each metric's sums over some samples (an array; 0, which adds to any, over none)
+
+
+def no_totals(model: "Sequential") -> Totals:
+    """The metrics' sums over no samples."""
+    return [0] * len(model.metrics)
 
 
 class Meter:
@@ -58,11 +65,12 @@ class Meter:
         self.loss_sum += loss_sum
         self.count += count
         for metric, total in zip(self.metrics, totals, strict=True):
-            metric.add(*total)
+            metric.add(total)
 
-    def logs(self, prefix: str = "") -> dict[str, float]:
+    def logs(self, prefix: str = "") -> Logs:
         """Name -> value so far, in alphabetical order."""
-        values = {metric.name: metric.result() for metric in self.metrics} | {"loss": self.loss_sum / self.count}
+        values: Logs = {metric.name: metric.result() for metric in self.metrics}
+        values["loss"] = self.loss_sum / self.count
         return {prefix + name: values[name] for name in sorted(values)}
 
 
@@ -137,14 +145,18 @@ def fit(
     batch_size, epochs = positive_int("batch_size", batch_size), positive_int("epochs", epochs)
     if whole_number("initial_epoch", initial_epoch) >= epochs:
         raise ValueError(f"initial_epoch must be from 0 to epochs - 1 = {epochs - 1}, not {initial_epoch!r}")
-    verbose, listeners = verbosity(verbose), callback_module.check(callbacks)
+    verbose, listeners = verbosity(verbose), callback_base.check(callbacks)
     data = check_data(model, x, y, sample_weight)
     data, validation = _split_validation(model, data, validation_split, validation_data)
     if class_weight is not None:
         data = _weigh_classes(data, class_weight)
     model.optimizer.claim(model.token)
     history = model.history = History()
+    params = {"epochs": epochs, "steps": -(-len(data.x) // batch_size), "verbose": verbose}
+    names = sorted(["loss", *(metric.name for metric in model.metrics)])
+    params["metrics"] = names + [f"val_{name}" for name in names if validation is not None]
     for listener in listeners:
+        listener.set_params(params)
         listener.set_model(model)
     model.stop_training = False
 
@@ -152,12 +164,12 @@ def fit(
     position = f"epoch {initial_epoch + 1}"
     try:
         with _runner(model, data, validation, batch_size, workers) as runner:
-            _call(listeners, "on_train_begin")
+            _call(listeners, "on_train_begin", {})
             for epoch in range(initial_epoch, epochs):
                 position = f"epoch {epoch + 1}"
                 if verbose:
                     say(f"Epoch {epoch + 1}/{epochs}")
-                _call(listeners, "on_epoch_begin", epoch)
+                _call(listeners, "on_epoch_begin", epoch, {})
                 order = model.rng.permutation(len(data.x)) if shuffle else np.arange(len(data.x))
                 runner.begin_epoch(order)
                 logs = _run_epoch(runner, model, len(order), validation, batch_size, verbose, listeners, epoch)
@@ -168,7 +180,7 @@ def fit(
                     last_epoch = _Snapshot(model)
                 if model.stop_training:
                     break
-            _call(listeners, "on_train_end")
+            _call(listeners, "on_train_end", logs)
     except KeyboardInterrupt as interrupt:
         last_epoch.restore()
         done = len(history.epoch)
@@ -200,19 +212,22 @@ def _run_epoch(
     validation: Data | None,
     batch_size: int,
     verbose: int,
-    listeners: Sequence[callback_module.Callback],
+    listeners: Sequence[Callback],
     epoch: int,
-) -> dict[str, float]:
+) -> Logs:
     starts = range(0, samples, batch_size)
     meter = Meter(model)
     with Progress(len(starts), verbose) as progress:
         for number, start in enumerate(starts):
-            _call(listeners, "on_train_batch_begin", number)
+            _call(listeners, "on_train_batch_begin", number, {})
             stop = min(start + batch_size, samples)
             try:
                 loss, totals = runner.step(start, stop)
             except FloatingPointError as error:
-                raise FloatingPointError(f"{error} (epoch {epoch + 1}, batch {number + 1} of {len(starts)})") from None
+                if not any(isinstance(listener, TerminateOnNaN) for listener in listeners):
+                    place = f"epoch {epoch + 1}, batch {number + 1} of {len(starts)}"
+                    raise FloatingPointError(f"{error} ({place})") from None
+                loss, totals = math.nan, no_totals(model)
             meter.add(loss * (stop - start), stop - start, totals)
             logs = meter.logs()
             _call(listeners, "on_train_batch_end", number, logs)
@@ -273,7 +288,7 @@ def _evaluate(
 
 def evaluate(
     model: "Sequential", data: Data, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1
-) -> dict[str, float]:
+) -> Logs:
     """Loss and metrics over `data`, by name."""
     batches = len(_spans(len(data.x), batch_size))
     with Progress(batches, verbose) as progress:
@@ -446,6 +461,6 @@ class _Snapshot:
         self.model.optimizer.state, self.model.optimizer.iterations = self.state, self.iterations
 
 
-def _call(listeners: Sequence[callback_module.Callback], moment: str, *args: Any) -> None:
+def _call(listeners: Sequence[Callback], moment: str, *args: Any) -> None:
     for listener in listeners:
         getattr(listener, moment)(*args)

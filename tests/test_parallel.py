@@ -255,7 +255,7 @@ def test_the_model_is_its_own_again_afterwards(tmp_path):
 
 def test_learning_rates_that_a_callback_sets_reach_all_workers():
     class Slower(Callback):
-        def on_epoch_begin(self, epoch):
+        def on_epoch_begin(self, epoch, logs):
             self.model.optimizer.learning_rate = 0.1 / (epoch + 1)
 
     assert_same(trained(1, "sgd", callbacks=[Slower()]), trained(2, "sgd", callbacks=[Slower()]))
@@ -305,7 +305,7 @@ def test_an_error_in_a_worker_is_raised_here():
     x = X.copy()
 
     class Spoil(Callback):
-        def on_train_begin(self):
+        def on_train_begin(self, logs=None):
             model.layers[0].input_dim = 10**6  # here, not in the other process
 
     x[-1, 0] = 0
