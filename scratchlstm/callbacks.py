@@ -1,6 +1,11 @@
 """Hooks into training, with Keras' names."""
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from scratchlstm.checks import positive_int
+from scratchlstm.files import require_writable_folder
 
 if TYPE_CHECKING:
     from scratchlstm.model import Sequential
@@ -40,6 +45,13 @@ class Callback:
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """After a batch's update."""
 
+    def get_state(self) -> dict[str, Any]:
+        """What a checkpoint has to keep of this callback: numbers, strings, lists, dicts, arrays."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` gave; called after `on_train_begin` where `fit` resumes a run."""
+
 
 class History(Callback):
     """What `fit` returns.
@@ -57,6 +69,30 @@ class History(Callback):
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+
+
+class Checkpoint(Callback):
+    """Keeps the run in a file, from which `fit(..., resume=path)` continues it bit for bit (docs/files.md).
+
+    The file is written when all callbacks are done, whole or not at all; each one takes the place of the one before.
+
+    Args:
+        path: the file, in a folder that is made if need be.
+        save_freq: "epoch" writes after each epoch, a number also after every so many batches of an epoch.
+
+    Raises:
+        TypeError, ValueError: other arguments.
+        OSError: the file cannot be written; the one before is still there.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], save_freq: str | int = "epoch") -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path must be that of a file, not {path!r}")
+        self.path = Path(path)
+        self.save_freq = save_freq if save_freq == "epoch" else positive_int("save_freq", save_freq)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        require_writable_folder(self.path.parent)
 
 
 def check(callbacks: Any) -> list[Callback]:

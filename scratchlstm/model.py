@@ -232,6 +232,7 @@ class Sequential:
         sample_weight: Any = None,
         initial_epoch: int = 0,
         workers: int | str = 1,
+        resume: str | os.PathLike[str] | None = None,
     ) -> History:
         """Train, with Keras' arguments and defaults.
 
@@ -248,13 +249,16 @@ class Sequential:
             sample_weight: weight of each sample's loss, (N,).
             initial_epoch: number of epochs done before.
             workers: how many processes share each batch; "auto" is one for each physical core.
+            resume: a file of `callbacks.Checkpoint`, from which the run goes on bit for bit, with all other arguments
+                the same (`epochs` may have grown); where there is none yet, the run begins.
 
         Returns:
             the `History`: the mean loss of an epoch's batches, each before its update, and the metrics.
 
         Raises:
             RuntimeError: before `compile`.
-            TypeError, ValueError: bad data or arguments, before anything is changed.
+            TypeError, ValueError: bad data or arguments, or a checkpoint that is damaged or of another run, before
+                anything is changed.
             FloatingPointError: NaN or infinite loss; names epoch and batch.
             KeyboardInterrupt: on Ctrl-C; weights and `model.history` are those of the last completed epoch.
         """
@@ -262,7 +266,7 @@ class Sequential:
         batch_size = 32 if batch_size is None else batch_size
         return training.fit(
             self, x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle,
-            class_weight, sample_weight, initial_epoch, _count_workers(workers),
+            class_weight, sample_weight, initial_epoch, _count_workers(workers), resume,
         )  # fmt: skip
 
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> Any:

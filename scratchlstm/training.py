@@ -1,14 +1,17 @@
 """The fit loop: epochs of shuffled batches, each forward, loss, backward, update."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from scratchlstm import callbacks as callback_module
-from scratchlstm import optimizers
+from scratchlstm import optimizers, saving
 from scratchlstm.callbacks import History
+from scratchlstm.checkpoint import Run, fingerprint
 from scratchlstm.checks import number, positive_int, whole_number
 from scratchlstm.console import say
 from scratchlstm.progress import Progress, verbosity
@@ -69,6 +72,16 @@ class Meter:
         values = {metric.name: metric.result() for metric in self.metrics} | {"loss": self.loss_sum / self.count}
         return {prefix + name: values[name] for name in sorted(values)}
 
+    def sums(self) -> list[Any]:
+        """What `restore` takes."""
+        return [self.loss_sum, self.count, [[metric.total, metric.count] for metric in self.metrics]]
+
+    def restore(self, sums: list[Any]) -> None:
+        """Go on from these sums."""
+        self.loss_sum, self.count, totals = sums
+        for metric, (total, count) in zip(self.metrics, totals, strict=True):
+            metric.total, metric.count = total, count
+
 
 class OneProcess:
     """Does the steps of `fit` in this process; `parallel.Team` does them in several.
@@ -126,6 +139,7 @@ def fit(
     sample_weight: Any,
     initial_epoch: int,
     workers: int,
+    resume: str | os.PathLike[str] | None,
 ) -> History:
     """See `Sequential.fit`. Everything is checked before the first update."""
     batch_size, epochs = positive_int("batch_size", batch_size), positive_int("epochs", epochs)
@@ -136,30 +150,40 @@ def fit(
     data, validation = _split_validation(model, data, validation_split, validation_data)
     if class_weight is not None:
         data = _weigh_classes(data, class_weight)
+    workers = min(workers, batch_size, len(data.x))
     model.optimizer.claim(model.token)
-    history = model.history = History()
+    history = History()
+    run = Run(model, listeners, history, initial_epoch)
+    if run.checkpoints or resume is not None:
+        run.settings = _settings(model, data, validation, batch_size, bool(shuffle), initial_epoch, workers)
+    model.stop_training = False
+    if resume is not None:
+        _resume(run, resume, epochs, -(-len(data.x) // batch_size), verbose)
+    model.history = history
     for listener in listeners:
         listener.set_model(model)
-    model.stop_training = False
 
-    last_epoch = _Snapshot(model)
-    position = f"epoch {initial_epoch + 1}"
+    last_epoch, position = _Snapshot(model), f"epoch {run.epoch + 1}"
+    kept = "of the checkpoint" if run.batch else "of the last one" if history.epoch else "it had before"
     try:
         with _runner(model, data, validation, batch_size, workers) as runner:
             _call(listeners, "on_train_begin")
-            for epoch in range(initial_epoch, epochs):
+            run.restore_callbacks()
+            for epoch in run.epochs(epochs):
                 position = f"epoch {epoch + 1}"
                 if verbose:
                     say(f"Epoch {epoch + 1}/{epochs}")
-                _call(listeners, "on_epoch_begin", epoch)
-                order = model.rng.permutation(len(data.x)) if shuffle else np.arange(len(data.x))
+                if not run.batch:  # an epoch that is resumed in its middle has begun before
+                    _call(listeners, "on_epoch_begin", epoch)
+                order = run.order(len(data.x), shuffle)
                 runner.begin_epoch(order)
-                logs = _run_epoch(runner, model, len(order), validation, batch_size, verbose, listeners, epoch)
+                logs = _run_epoch(runner, model, len(order), validation, batch_size, verbose, listeners, run)
                 try:
                     _call(listeners, "on_epoch_end", epoch, logs)
                 finally:  # the epoch is complete, and what a callback adds to its logs belongs to it
                     history.on_epoch_end(epoch, logs)
-                    last_epoch = _Snapshot(model)
+                    last_epoch, kept = _Snapshot(model), "of the last one"
+                run.end_epoch()
                 if model.stop_training:
                     break
             _call(listeners, "on_train_end")
@@ -167,10 +191,10 @@ def fit(
         last_epoch.restore()
         done = len(history.epoch)
         epochs_are = "epoch is" if done == 1 else "epochs are"
-        kept = f"{done} completed {epochs_are} in model.history, and the model has the weights of the last one"
         raise KeyboardInterrupt(
             f"training was interrupted in {position}; "
-            + (kept if done else "no epoch was completed, and the model has the weights it had before")
+            + (f"{done} completed {epochs_are} in model.history" if done else "no epoch was completed")
+            + f", and the model has the weights {kept}"
         ) from interrupt
     except WorkerError:
         last_epoch.restore()  # the workers may have stopped in the middle of an update
@@ -178,12 +202,49 @@ def fit(
     return history
 
 
+def _settings(
+    model: "Sequential",
+    data: Data,
+    validation: Data | None,
+    batch_size: int,
+    shuffle: bool,
+    initial_epoch: int,
+    workers: int,
+) -> dict[str, Any]:
+    """All that decides a run's numbers, for a checkpoint to compare."""
+    description = saving.describe(model)
+    description["compiled"].pop("iterations")
+    settings = {
+        "data": fingerprint(data._asdict()),
+        "validation data": None if validation is None else fingerprint(validation._asdict()),
+        "batch_size": batch_size,
+        "shuffle": shuffle,
+        "initial_epoch": initial_epoch,
+        "workers": workers,
+        "model": description,
+    }
+    return saving.plain(settings)
+
+
+def _resume(run: Run, path: Any, epochs: int, batches: int, verbose: int) -> None:
+    """Take `run` up from the checkpoint at `path`, or leave it at its beginning where there is none yet."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"resume must be the path of a checkpoint, not {path!r}")
+    if Path(path).exists():
+        run.resume(path, epochs, batches)
+        where = f"after epoch {run.epoch}" + (f" and {run.batch} of {batches} batches" if run.batch else "")
+    else:
+        where = "from the beginning: there is no such checkpoint yet"
+    if verbose:
+        say(f"Resuming {str(path)!r} {where}")
+
+
 @contextmanager
 def _runner(
     model: "Sequential", data: Data, validation: Data | None, batch_size: int, workers: int
 ) -> Iterator["OneProcess | Team"]:
     arrays = data.named() | ({} if validation is None else validation.named("validation_"))
-    with _team(model, min(workers, batch_size, len(data.x)), arrays, batch_size=batch_size) as team:
+    with _team(model, workers, arrays, batch_size=batch_size) as team:
         yield team or OneProcess(model, data, validation)
 
 
@@ -195,22 +256,28 @@ def _run_epoch(
     batch_size: int,
     verbose: int,
     listeners: Sequence[callback_module.Callback],
-    epoch: int,
+    run: Run,
 ) -> dict[str, float]:
     starts = range(0, samples, batch_size)
     meter = Meter(model)
-    with Progress(len(starts), verbose) as progress:
-        for number, start in enumerate(starts):
+    run.begin_epoch(meter)
+    logs = meter.logs() if run.batch else {}
+    with Progress(len(starts), verbose, run.batch) as progress:
+        for number in range(run.batch, len(starts)):
+            start = starts[number]
             _call(listeners, "on_train_batch_begin", number)
             stop = min(start + batch_size, samples)
             try:
                 loss, totals = runner.step(start, stop)
             except FloatingPointError as error:
-                raise FloatingPointError(f"{error} (epoch {epoch + 1}, batch {number + 1} of {len(starts)})") from None
+                raise FloatingPointError(
+                    f"{error} (epoch {run.epoch + 1}, batch {number + 1} of {len(starts)})"
+                ) from None
             meter.add(loss * (stop - start), stop - start, totals)
             logs = meter.logs()
             _call(listeners, "on_train_batch_end", number, logs)
             progress.step(logs)
+            run.end_batch()
             if model.stop_training:
                 break
         if validation is not None:

@@ -173,6 +173,13 @@ class Layer:
                 f"{self.name} takes an input of {wanted} dimensions (batch first), but got shape {_with_batch(shape)}"
             )
 
+    def extra_state(self) -> dict[str, np.ndarray]:
+        """What a checkpoint has to keep besides parameters, as arrays by name."""
+        return {}
+
+    def set_extra_state(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from what `extra_state` gave."""
+
     def count_params(self) -> int:
         """How many numbers the parameters hold."""
         return sum(param.size for param in self.params.values())
