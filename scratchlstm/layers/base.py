@@ -96,7 +96,9 @@ class Layer:
         specs = self.plan(input_shape)
         rng = np.random.default_rng() if rng is None else rng
         if params is None:
-            self.params = {name: draw(shape, self.dtype, rng) for name, (shape, draw) in specs.items()}
+            drawn = {name: draw(shape, self.dtype, rng) for name, (shape, draw) in specs.items()}
+            # laid out as they will be when they come from a file, so that products round the same
+            self.params = {name: np.ascontiguousarray(array) for name, array in drawn.items()}
         else:
             arrays = check_weights(self.name, {name: shape for name, (shape, _) in specs.items()}, params, self.dtype)
             if any(array.dtype != self.dtype for array in arrays.values()):
