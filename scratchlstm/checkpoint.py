@@ -94,9 +94,17 @@ class Run:
             self.save(checkpoint.path)
 
     def restore_callbacks(self) -> None:
-        """Hand the callbacks the states that the checkpoint has for them, if the run was resumed."""
+        """Hand the callbacks the states that the checkpoint has for them, if the run was resumed.
+
+        Raises:
+            ValueError: a callback cannot go on from its state.
+        """
         for callback, state in zip(self.callbacks, self._callback_states or [], strict=False):
-            callback.set_state(state)
+            try:
+                callback.set_state(state)
+            except Exception as error:
+                name = type(callback).__name__
+                raise ValueError(f"{name} cannot go on from its state in the checkpoint: {error!r}") from error
 
     # --- the file -------------------------------------------------------------------------------------------------
 
@@ -146,10 +154,9 @@ class Run:
             if difference := saving.difference(was, now) or saving.difference(now | {"model": {}}, was):
                 raise ValueError(f"it is the checkpoint of another run: {difference}")
             state = _unpack(description["run"], arrays)
-            take_up = self._checked(state, arrays, epochs, batches)
+            self._checked(state, arrays, epochs, batches)()
         except Exception as error:  # whatever a crafted description leads to
             raise ValueError(f"the run cannot be resumed from {str(path)!r}: {error}") from error
-        take_up()
 
     def _checked(self, state: dict[str, Any], arrays: dict[str, np.ndarray], epochs: int, batches: int) -> Any:
         """What takes the state up, once nothing in it can fail any more."""
@@ -179,10 +186,11 @@ class Run:
             raise ValueError("it has the states of other layers")
 
         def take_up() -> None:
-            for layer, saved, extra in zip(model.layers, params, layers, strict=True):
+            for layer, extra in zip(model.layers, layers, strict=True):
+                layer.set_extra_state(extra)  # the one that may refuse what it is given
+            for layer, saved in zip(model.layers, params, strict=True):
                 for name, array in saved.items():
                     layer.params[name][...] = array
-                layer.set_extra_state(extra)
             optimizer.state, optimizer.iterations = slots, iterations
             if learning_rate:
                 optimizer.learning_rate = state["learning_rate"]
@@ -249,8 +257,9 @@ def _require_sums(sums: Any, count_of_metrics: int) -> Any:
     number("the sum of the losses", loss_sum)
     whole_number("the number of samples", count, at_least=1)
     for total, samples in metrics:
-        if not isinstance(total, int | float | np.ndarray) or not isinstance(samples, int | float | np.ndarray):
-            raise ValueError("its metrics are no numbers")
+        for value in (total, samples):
+            if not isinstance(value, np.ndarray):
+                number("the sum of a metric", value)
     return sums
 
 

@@ -15,7 +15,7 @@ class Metric:
     """
 
     def __init__(self, name: str | None = None) -> None:
-        self.name = name or registry.snake_case(type(self).__name__)
+        self.name = checks.string("name", name) if name else registry.snake_case(type(self).__name__)
         self.reset()
 
     def reset(self) -> None:

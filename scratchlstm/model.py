@@ -33,7 +33,7 @@ class Sequential:
     """
 
     def __init__(self, layers: Sequence[Layer] = (), name: str = "sequential", seed: int | None = None) -> None:
-        self.name = name
+        self.name = checks.string("name", name)
         self.rng = np.random.default_rng(checks.seed(seed))
         self.token = object()  # by which an optimizer knows its model
         self.layers: list[Layer] = []

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchlstm import config, registry
-from scratchlstm.checks import positive_int
+from scratchlstm.checks import positive_int, string
 from scratchlstm.initializers import Initializer
 from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient
 from scratchlstm.layers.noise import Noise
@@ -37,7 +37,7 @@ class Layer:
     takes_rows: ClassVar[bool] = False  # whether forward reads `GatheredRows`; others get an ordinary array
 
     def __init__(self, name: str | None = None, dtype: str | None = None, input_shape: Shape | None = None) -> None:
-        self.name = name or registry.snake_case(type(self).__name__)
+        self.name = string("name", name) if name else registry.snake_case(type(self).__name__)
         self.named_by_user = name is not None
         self.dtype = config.float_dtype(dtype)
         self.given_shape = None if input_shape is None else as_shape(input_shape)
