@@ -149,7 +149,7 @@ def fit(
     data = check_data(model, x, y, sample_weight)
     data, validation = _split_validation(model, data, validation_split, validation_data)
     if class_weight is not None:
-        data = _weigh_classes(data, class_weight)
+        data = _weigh_classes(data, class_weight, model.layers[-1].dtype)
     workers = min(workers, batch_size, len(data.x))
     model.optimizer.claim(model.token)
     history = History()
@@ -421,6 +421,7 @@ def check_data(model: "Sequential", x: Any, y: Any, sample_weight: Any = None, p
         _require_finite(prefix + "sample_weight", sample_weight, dtype)
         if len(shape) == 2:
             sample_weight = sample_weight.reshape(len(x))
+        sample_weight = sample_weight.astype(dtype, copy=False)
     return Data(x, y, sample_weight)
 
 
@@ -473,7 +474,7 @@ def _split_validation(
     return data.take(slice(None, cut)), data.take(slice(cut, None))
 
 
-def _weigh_classes(data: Data, class_weight: Mapping[int, float]) -> Data:
+def _weigh_classes(data: Data, class_weight: Mapping[int, float], dtype: str) -> Data:
     if data.weight is not None:
         raise ValueError("class_weight and sample_weight cannot both be given")
     if not isinstance(class_weight, Mapping):
@@ -484,7 +485,7 @@ def _weigh_classes(data: Data, class_weight: Mapping[int, float]) -> Data:
         raise ValueError(f"class_weight needs one label for each sample, but y has shape {data.y.shape}")
     one_hot = data.y.ndim == 2 and data.y.shape[1] > 1
     classes = np.argmax(data.y, axis=1) if one_hot else data.y.reshape(len(data.y))
-    weight = np.ones(len(classes))
+    weight = np.ones(len(classes), dtype)
     for label, value in class_weight.items():
         chosen = number(f"class_weight of {label!r}", value, at_least=0)
         weight[classes == whole_number("a label in class_weight", label)] = chosen
