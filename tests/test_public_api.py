@@ -5,6 +5,7 @@ import importlib
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +234,13 @@ def _callbacks():
     model.compile("sgd", "mse")
     assert isinstance(model.fit([[1.0]], [1], callbacks=[Mine()], verbose=0), callbacks.History)
     assert seen == [(0, "loss")]
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = callbacks.Checkpoint(f"{folder}/run", save_freq=1)
+        for epochs in (1, 3):
+            model.fit([[1.0]], [1], epochs=epochs, callbacks=checkpoint, resume=checkpoint.path, verbose=0)
+            model.compile("sgd", "mse")
+    assert model.history.epoch == [0, 1, 2]
+    assert Mine().get_state() == {}
 
 
 def _learning_curve():
