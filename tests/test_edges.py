@@ -366,7 +366,6 @@ def digest(workers):
 
 def test_the_same_seed_gives_the_same_run_bit_for_bit_for_each_number_of_workers():
     here = [digest(workers) for workers in (1, 2, 3)]
-    assert here == [digest(workers) for workers in (1, 2, 3)]
     command = [sys.executable, "-c", _PROGRAM, str(ROOT / "tests")]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
     fresh = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True)
