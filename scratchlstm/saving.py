@@ -81,9 +81,9 @@ def difference(was: Any, now: Any, name: str = "") -> str:
     elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
         pairs = [(number, *pair) for number, pair in enumerate(zip(was, now, strict=True))]
     elif type(was) is bool or type(now) is bool:  # which are 0 and 1 to Python
-        return "" if was is now else f"{name} was {was!r}, and is {now!r} now"
+        return "" if was is now else f"{name} was {was!r:.80}, and is {now!r:.80} now"
     else:
-        return "" if was == now else f"{name} was {was!r}, and is {now!r} now"
+        return "" if was == now else f"{name} was {was!r:.80}, and is {now!r:.80} now"
     return next(filter(None, (difference(a, b, f"{name}/{key}".lstrip("/")) for key, a, b in pairs)), "")
 
 

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 from scratchlstm import Sequential
 from scratchlstm.callbacks import Callback, Checkpoint
@@ -398,6 +401,41 @@ def test_a_state_that_no_file_holds_is_named_and_nothing_is_written(tmp_path, st
     with pytest.raises(TypeError, match="a checkpoint (holds|cannot hold)"):
         fit(tutorial(), tmp_path / "run", more=[Odd()])
     assert not list(tmp_path.iterdir())
+
+
+_STATES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+    | npst.arrays(st.sampled_from(["f4", "f8", "i8", "bool", "<U2"]), npst.array_shapes(min_dims=0, max_side=3)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+def _plain(value):
+    """A state in a form that compares arrays by their bytes."""
+    if isinstance(value, np.ndarray):
+        return ("array", value.dtype.str, value.shape, value.tobytes())
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else (type(value), value)
+
+
+@settings(derandomize=True, database=None, deadline=None, max_examples=60)
+@given(state=st.dictionaries(st.text(max_size=5), _STATES, max_size=3))
+def test_any_state_of_values_and_arrays_comes_back(tmp_path_factory, state):
+    class Keeps(Callback):
+        def get_state(self):
+            return state
+
+        def set_state(self, state):
+            self.came_back = state
+
+    path = tmp_path_factory.mktemp("state") / "run"
+    for keeps in (Keeps(), Keeps()):
+        model = Sequential([Dense(1, input_shape=(1,))], seed=0)
+        model.compile("sgd", "mse")
+        model.fit([[1.0]], [1], callbacks=[keeps, Checkpoint(path)], resume=path, verbose=0)
+    assert _plain(keeps.came_back) == _plain(state)
 
 
 class Counting(Dense):
