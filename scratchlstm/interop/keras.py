@@ -6,12 +6,12 @@ from scratchlstm import registry
 from scratchlstm.layers import Layer
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Sequential
+    from scratchlstm.model import Model
 
 _OURS_ALONE = ("implementation",)  # settings that Keras' layers do not have
 
 
-def to_keras(model: "Sequential") -> Any:
+def to_keras(model: "Model") -> Any:
     """A `keras.Sequential` of the same layers, dtypes and weights, for comparison.
 
     Raises:
@@ -20,6 +20,8 @@ def to_keras(model: "Sequential") -> Any:
     """
     import keras
 
+    if not model.is_stack:
+        raise ValueError("a Model with branches has no Keras twin here; only a stack of layers has")
     if not model.built:
         raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
     twin = keras.Sequential([keras.Input(model.input_shape), *(layer_to_keras(layer) for layer in model.layers)])
