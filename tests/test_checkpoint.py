@@ -336,6 +336,23 @@ def test_a_run_that_a_callback_stopped_stays_stopped(tmp_path, at):
     assert again.stop_training
 
 
+def test_a_run_stopped_by_a_callback_in_an_epoch_that_did_not_end_trains_no_further(tmp_path):
+    class EndsAt(Callback):
+        def __init__(self, epoch):
+            self.epoch = epoch
+
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == self.epoch:
+                raise Stopped
+
+    straight, model = tutorial(), tutorial()
+    fit(straight, more=[Enough(1, 2)])
+    with pytest.raises(Stopped):
+        fit(tutorial(), tmp_path / "run", save_freq=1, more=[Enough(1, 2), EndsAt(1)])
+    fit(model, tmp_path / "run", save_freq=1, more=[Enough(1, 2), EndsAt(None)])
+    assert content(model) == content(straight)
+
+
 def test_the_first_epochs_number_is_kept(tmp_path):
     model = tutorial()
     fit(model, initial_epoch=1)
@@ -445,10 +462,10 @@ class Counting(Dense):
 
     def forward(self, x, training=False):
         self.passes += training
-        return super().forward(x, training) * self.dtype_of(1 + self.passes % 2)
+        return super().forward(x, training) * self.dtype_of(1 + self.passes % 3)
 
     def backward(self, dy):
-        return super().backward(dy * self.dtype_of(1 + self.passes % 2))
+        return super().backward(dy * self.dtype_of(1 + self.passes % 3))
 
     def dtype_of(self, number):
         return np.float32(number)
