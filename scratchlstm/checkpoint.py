@@ -257,7 +257,7 @@ def _require_sums(sums: Any, count_of_metrics: int) -> Any:
     number("the sum of the losses", loss_sum)
     whole_number("the number of samples", count, at_least=1)
     for of_metric in metrics:
-        if not isinstance(of_metric, np.ndarray) or of_metric.dtype != np.float64:
+        if not isinstance(of_metric, np.ndarray) or of_metric.dtype not in (np.int64, np.float64):
             number("the sums of a metric", of_metric)
     return sums
 

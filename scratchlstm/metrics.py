@@ -37,7 +37,7 @@ class Metric:
         self.add(self.measure(np.asarray(y_true), y_pred if y_pred.dtype.kind == "f" else y_pred.astype(np.float64)))
 
     def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        """The sums over a batch, float64; those of several batches (or parts of one) add up to those of all."""
+        """Sums over a batch, int64 or float64; those of several batches (or parts of one) add up to those of all."""
         raise NotImplementedError
 
     def add(self, sums: Any) -> None:
@@ -83,7 +83,7 @@ class _Matches(Metric):
 
     def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         matches = self.matches(self.align(y_true, y_pred), y_pred)
-        return np.array([np.count_nonzero(matches), matches.size], dtype=np.float64)
+        return np.array([np.count_nonzero(matches), matches.size])
 
     def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         """For each prediction whether it is right."""

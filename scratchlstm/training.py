@@ -181,6 +181,7 @@ def fit(
         listener.set_params(params)
         listener.set_model(model)
 
+    logs: Logs = {}
     last_epoch, position = _Snapshot(model), f"epoch {run.epoch + 1}"
     kept = "of the checkpoint" if run.batch else "of the last one" if history.epoch else "it had before"
     try:
