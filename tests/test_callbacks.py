@@ -553,6 +553,6 @@ def test_what_has_no_state_gives_none():
 def test_every_callback_is_tested_here():
     """Or, `Checkpoint`, in test_checkpoint.py."""
     assert {getattr(callbacks, name) for name in callbacks.__all__} == {
-        Callback, callbacks.Checkpoint, CSVLogger, EarlyStopping, History, LambdaCallback, LearningCurve, LearningRateScheduler,
-        ModelCheckpoint, ReduceLROnPlateau, TerminateOnNaN,
+        Callback, callbacks.Checkpoint, CSVLogger, EarlyStopping, History, LambdaCallback, LearningCurve,
+        LearningRateScheduler, ModelCheckpoint, ReduceLROnPlateau, TerminateOnNaN,
     }  # fmt: skip
