@@ -207,7 +207,7 @@ def check_model(
         ValueError: parameters in float32.
     """
     x = np.asarray(x)
-    model.build(x.shape[1:])
+    model.build(x.shape)
 
     def run() -> tuple[float, np.ndarray, bool]:
         with _same_randomness(model.layers):

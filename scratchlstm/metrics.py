@@ -22,6 +22,7 @@ class Metric:
     """
 
     direction: ClassVar[str | None] = None
+    uses_mask: ClassVar[bool] = False  # whether `measure` takes the mask of the predictions, as Keras' accuracies do
 
     def __init__(self, name: str | None = None) -> None:
         self.name = checks.string("name", name) if name else registry.snake_case(type(self).__name__)
@@ -80,9 +81,12 @@ class _Matches(Metric):
     """How often a prediction is right."""
 
     direction = "max"
+    uses_mask = True
 
-    def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+    def measure(self, y_true: np.ndarray, y_pred: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
         matches = self.matches(self.align(y_true, y_pred), y_pred)
+        if mask is not None:
+            matches = matches[mask]
         return np.array([np.count_nonzero(matches), matches.size])
 
     def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:

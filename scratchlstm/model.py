@@ -1,5 +1,6 @@
 """`Sequential`, layers in a row, and `Model`, where they part and meet again; under Keras' names."""
 
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -10,6 +11,7 @@ from scratchlstm import checks, losses, metrics, optimizers, saving, summary, tr
 from scratchlstm.callbacks import History
 from scratchlstm.checks import positive_int
 from scratchlstm.console import say
+from scratchlstm.data import check_data, check_x
 from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient
 from scratchlstm.layers import Input, Layer
 from scratchlstm.layers.base import Node, Shape, as_shape, cast_gradient, check_weights, name_weights
@@ -56,10 +58,10 @@ class Model:
         place = {id(node): number - 1 for number, node in enumerate(order)}
         for node in order[1:]:
             self._require_new(node.layer)
-            self._name_apart(node.layer)
+            node.layer.name = self._name_apart(node.layer)
             self.layers.append(node.layer)
             self.sources.append(tuple(place[id(source)] for source in node.sources))
-        self.build(inputs.shape)
+        self.build_for(inputs.shape)
 
     def begin(self, name: str, seed: int | None = None) -> None:
         """A model without layers."""
@@ -73,6 +75,7 @@ class Model:
         self.output_mask: np.ndarray | None = None  # of the last pass; False where the loss is not to look
         self.stop_training = False
         self._compiled = False
+        self._can_go_back = False
 
     def _require_new(self, layer: Layer) -> None:
         if layer in self.layers:
@@ -83,34 +86,52 @@ class Model:
                 f"single one"
             )
 
-    def _name_apart(self, layer: Layer) -> None:
+    def _name_apart(self, layer: Layer) -> str:
+        """The layer's name, with a number behind it where it is taken."""
         taken = {other.name for other in self.layers}
         if layer.name in taken and layer.named_by_user:
             raise ValueError(f"the model has a layer named {layer.name!r} already; give each its own name")
-        base, number = layer.name, 0
-        while layer.name in taken:
-            number += 1
-            layer.name = f"{base}_{number}"
+        numbered = (f"{layer.name}_{number}" for number in itertools.count(1))
+        return next(name for name in itertools.chain([layer.name], numbered) if name not in taken)
 
     def build(self, input_shape: Any) -> None:
-        """Make all parameters for inputs of this shape, batch left out, unless they exist already."""
-        if not self.layers:
-            raise ValueError("the model has no layers; add some first")
+        """Make all parameters for inputs of this shape, unless they exist already.
+
+        Args:
+            input_shape: (None, ...), batch first as in Keras; a number in the place of None means the same.
+
+        Raises:
+            ValueError: no shape, or one that a layer cannot take.
+        """
+        self.build_for(_without_batch(input_shape))
+
+    def build_for(self, input_shape: Shape) -> None:
+        """`build` for the shape of one sample."""
+        self.plan(input_shape)  # all layers are asked before any is built
         if self.built:
             return
-        input_shape = as_shape(input_shape)
-
-        def plan(layer: Layer, shape: Any) -> Shape:
-            layer.plan(shape)
-            return layer.output_shape(shape)
 
         def build(layer: Layer, shape: Any) -> Shape:
             layer.build(shape, self.rng)
             return layer.output_shape(shape)
 
-        self._along(input_shape, plan)  # all are asked before any is built
         self._along(input_shape, build)
-        self.input_shape = input_shape
+        self.input_shape = as_shape(input_shape)
+
+    def plan(self, input_shape: Any) -> None:
+        """Ask every layer whether it can take what it would get for a sample of this shape.
+
+        Raises:
+            ValueError: one cannot, or there is none.
+        """
+        if not self.layers:
+            raise ValueError("the model has no layers; add some first")
+
+        def plan(layer: Layer, shape: Any) -> Shape:
+            layer.plan(shape)
+            return layer.output_shape(shape)
+
+        self._along(as_shape(input_shape), plan)
 
     @property
     def is_stack(self) -> bool:
@@ -195,7 +216,9 @@ class Model:
             x: a batch, as the first layer takes it.
             training: whether dropout is on.
         """
-        return self._through(x, lambda layer, x, call: layer(x, training=training, **call))
+        y = self._through(x, lambda layer, x, call: layer(x, training=training, **call))
+        self._can_go_back = True
+        return y
 
     def _through(self, x: Any, run: Callable[[Layer, Any, dict[str, Any]], Any]) -> Any:
         """Run x through all layers, its mask beside it; the output's mask is kept for the loss."""
@@ -221,7 +244,12 @@ class Model:
             from_logits: whether it is the latter.
             share: the part of the regularizers' gradients to add.
             input_gradient: whether dL/dx is wanted. It is for nothing in training, where data is the input.
+
+        Raises:
+            RuntimeError: no forward pass came before.
         """
+        if not self._can_go_back:
+            raise RuntimeError("backward needs a forward pass before it, with no predict or evaluate in between")
         last = len(self.layers) - 1
         arrived: dict[int, Any] = {last: dy}  # dL/dy of each layer as far as it has come
         for number in range(last, -1, -1):
@@ -230,6 +258,7 @@ class Model:
             dy = cast_gradient(arrived.pop(number), layer.dtype)
             is_last = number == last and from_logits
             dx = layer.backward_from_logits(dy) if is_last else layer.backward(dy)  # type: ignore[attr-defined]
+            layer.input_gradient = True
             for source, d in zip(sources, dx if layer.merges else [dx], strict=True):
                 arrived[source] = self._added(source, arrived[source], d) if source in arrived else d
             for name, regularizer in layer.regularizers.items():
@@ -248,6 +277,7 @@ class Model:
 
     def infer(self, x: Any) -> Any:
         """The output for x where no backward pass will follow."""
+        self._can_go_back = False  # the layers hold parts of this pass now
         return self._through(x, lambda layer, x, call: layer.infer(x, **call))
 
     def loss_with_gradient(
@@ -267,6 +297,24 @@ class Model:
     def penalty(self) -> float:
         """What the regularizers add to the loss."""
         return sum(r(layer.params[name]) for layer in self.layers for name, r in layer.regularizers.items())
+
+    def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> list[np.ndarray]:
+        """Each metric's sums over the predictions of the last pass."""
+        mask = self.output_mask
+        return [
+            metric.measure(y_true, y_pred, mask) if metric.uses_mask else metric.measure(y_true, y_pred)  # type: ignore[call-arg]
+            for metric in self.metrics
+        ]
+
+    @property
+    def stateful(self) -> bool:
+        """Whether a layer keeps its states from batch to batch."""
+        return any(layer.stateful for layer in self.layers)
+
+    @property
+    def batch_matters(self) -> bool:
+        """Whether results without training depend on how samples are put together in batches."""
+        return self.stateful or self.masks_loss
 
     @property
     def masks_loss(self) -> bool:
@@ -370,8 +418,9 @@ class Model:
             As `fit`.
         """
         self._require_compiled("train_on_batch")
-        data = training.check_data(self, x, y, sample_weight)
-        self.optimizer.claim(self.token)
+        data = check_data(self, x, y, sample_weight)
+        self.build_for(data.x.shape[1:])
+        self.optimizer.claim(self.token, self.params)
         loss, totals = training.OneProcess(self, data, None).step_on(data)
         values = [metric.value(sums) for metric, sums in zip(self.metrics, totals, strict=True)]
         return [loss, *values] if values else loss
@@ -392,8 +441,8 @@ class Model:
             [loss, metric, ...], the loss alone where there are no metrics, or a dict.
         """
         self._require_compiled("evaluate")
-        data = training.check_data(self, x, y, sample_weight)
-        batch_size, workers = _inference_batch(batch_size), _count_workers(workers)
+        data = check_data(self, x, y, sample_weight)
+        batch_size, workers = self._inference_batch(batch_size), _count_workers(workers)
         logs = training.evaluate(self, data, batch_size, verbosity(verbose), workers)
         if return_dict:
             return logs
@@ -404,13 +453,20 @@ class Model:
         self, x: Any, batch_size: int | None = None, verbose: Any = "auto", workers: int | str = 1
     ) -> np.ndarray:
         """The model's output for x, (N, ...), without dropout, by as many processes as `workers` (see `fit`)."""
-        x = training.check_x(self, x)
-        batch_size, workers = _inference_batch(batch_size), _count_workers(workers)
+        x = check_x(self, x)
+        self.build_for(x.shape[1:])
+        batch_size, workers = self._inference_batch(batch_size), _count_workers(workers)
         return training.predict(self, x, batch_size, verbosity(verbose), workers)
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """The same as `forward`."""
         return self.forward(x, training)
+
+    def _inference_batch(self, batch_size: int | None) -> int:
+        """As given; else Keras' where the result depends on it, and a large one where it does not."""
+        if batch_size is None:
+            return 32 if self.batch_matters else training.INFERENCE_BATCH
+        return positive_int("batch_size", batch_size)
 
     def _require_compiled(self, method: str) -> None:
         if not self._compiled:
@@ -478,10 +534,10 @@ class Sequential(Model):
         if layer.merges:
             raise ValueError(f"{layer.name} takes several inputs, which a Sequential has not; see Model")
         input_shape = self.input_shape if self.layers or self.input_shape is not None else layer.given_shape
-        self._name_apart(layer)
+        name = self._name_apart(layer)
         if input_shape is not None:
             layer.build(self.output_shape_for(input_shape), self.rng)
-        self.input_shape = input_shape
+        layer.name, self.input_shape = name, input_shape
         self.layers.append(layer)
         self.sources.append((len(self.layers) - 2,))
 
@@ -509,8 +565,10 @@ def _metrics(identifiers: Any) -> list[metrics.Metric]:
     return chosen
 
 
-def _inference_batch(batch_size: int | None) -> int:
-    return training.INFERENCE_BATCH if batch_size is None else positive_int("batch_size", batch_size)
+def _without_batch(shape: Any) -> Shape:
+    if not isinstance(shape, tuple | list) or not shape or not (shape[0] is None or isinstance(shape[0], int)):
+        raise ValueError(f"input_shape must be a tuple with the batch first, such as (None, 100), not {shape!r}")
+    return as_shape(tuple(shape[1:]))
 
 
 def _count_workers(workers: int | str) -> int:

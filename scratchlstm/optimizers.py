@@ -55,6 +55,7 @@ class Optimizer:
         self.iterations = 0
         self.state: list[dict[str, np.ndarray]] = []  # one dict of slots for each parameter
         self.owner: object = None  # the model whose parameters the state belongs to
+        self.trained: list[tuple[int, ...]] = []  # the shapes of these parameters
 
     @property
     def learning_rate(self) -> float:
@@ -84,15 +85,17 @@ class Optimizer:
                 f"it needs an optimizer whose learning_rate is a number"
             )
 
-    def claim(self, owner: object) -> None:
-        """Let `owner` use this optimizer.
+    def claim(self, owner: object, params: Sequence[np.ndarray]) -> None:
+        """Let `owner` use this optimizer for its parameters.
 
         Raises:
-            ValueError: it has trained another one.
+            ValueError: it has trained another one, or other parameters.
         """
         if self.owner is not None and self.owner is not owner:
             raise ValueError("this optimizer has trained another model, and its state fits that one: make a new one")
-        self.owner = owner
+        if self.iterations and [w.shape for w in params] != self.trained:
+            raise ValueError("this optimizer has trained a model with other parameters: compile with a new one")
+        self.owner, self.trained = owner, [w.shape for w in params]
 
     def update(self, w: np.ndarray, rows: Rows, g: np.ndarray, learning_rate: float, **slots: np.ndarray) -> None:
         """The equations, in place, on a block of one parameter.

@@ -20,6 +20,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import traceback
 import types
 import warnings
@@ -88,7 +89,7 @@ def _require_splittable(model: "Model") -> None:
     own = [type(thing).__name__ for thing in saving.parts_of(model) if not saving.is_ours(thing)]
     if own:
         raise CannotStart(f"other processes cannot know {', '.join(own)}, which is not from scratchlstm")
-    stateful = [layer.name for layer in model.layers if getattr(layer, "stateful", False)]
+    stateful = [layer.name for layer in model.layers if layer.stateful]
     if stateful:
         raise CannotStart(f"{', '.join(stateful)} is stateful, its states belong to the rows of a whole batch")
     if model.masks_loss:
@@ -163,7 +164,7 @@ class Worker:
         self.model.backward(gradient * gradient.dtype.type(weight), from_logits, weight, input_gradient=False)
         training.require_finite_gradients(self.model)
         self._publish(self.model.grads)
-        return loss * weight, [metric.measure(batch.y, y_pred) for metric in self.model.metrics]
+        return loss * weight, self.model.measure(batch.y, y_pred)
 
     def merge(self) -> list[float]:
         """Add up all workers' gradients for this worker's rows of every parameter; their squared norms."""
@@ -293,7 +294,7 @@ class Team:
         if description["compiled"] and not self.trains:
             description["compiled"]["iterations"] = 0  # without the state that goes with them
         states = [noise.rng.bit_generator.state for noise in self.model.noises]
-        with _main_left_alone():
+        with _main_left_alone(), _interrupt_ignored():
             for rank in range(1, self.workers):
                 ours, theirs = self.context.Pipe()
                 self.pipes.append(ours)
@@ -527,6 +528,19 @@ def _one_blas_thread() -> Iterator[None]:
 
     with threadpool_limits(limits=1, user_api="blas"):
         yield
+
+
+@contextmanager
+def _interrupt_ignored() -> Iterator[None]:
+    """Processes started within do not notice Ctrl-C, from their first moment on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say so
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

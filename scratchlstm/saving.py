@@ -32,6 +32,8 @@ def save(model: "Model", path: str | os.PathLike[str]) -> None:
                 f"{type(thing).__name__} is not a part of scratchlstm, so a file with it could not be loaded again; "
                 f"keep the numbers of get_weights instead"
             )
+    if model._compiled and model.optimizer.iterations:
+        model.optimizer.claim(model.token, model.params)
     description = {"kind": _KIND, "version": VERSION} | describe(model)
     write_arrays(path, {"description": encode(description), **finite_arrays_of(model)})
 
@@ -188,8 +190,8 @@ def rebuild(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Mode
         raise ValueError("its layers hang together in no way that a model has")
     if (compiled := description["compiled"]) is not None:
         model.compile(compiled["optimizer"], compiled["loss"], metrics=compiled["metrics"])
+        model.optimizer.claim(model.token, model.params)
         model.optimizer.iterations = whole_number("iterations", compiled["iterations"])
-        model.optimizer.claim(model.token)
         model.optimizer.state = optimizer_state(model.optimizer, model.params, model.optimizer.iterations, arrays)
     if arrays:
         raise ValueError(f"it holds arrays that belong to nothing: {', '.join(arrays)}")

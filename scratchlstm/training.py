@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from scratchlstm.callbacks import Callback, History, TerminateOnNaN
 from scratchlstm.callbacks import base as callback_base
 from scratchlstm.callbacks.base import Logs
 from scratchlstm.checkpoint import Run, fingerprint
-from scratchlstm.checks import number, positive_int, whole_number
+from scratchlstm.checks import positive_int, whole_number
 from scratchlstm.console import say
+from scratchlstm.data import Data, check_data, split_validation, weigh_classes
 from scratchlstm.progress import Progress, verbosity
 
 if TYPE_CHECKING:
@@ -28,22 +29,6 @@ INFERENCE_BATCH = 512
 
 class WorkerError(RuntimeError):
     """A worker process died. (One that raises an error passes that error on instead.)"""
-
-
-class Data(NamedTuple):
-    """Checked arrays of the same length."""
-
-    x: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray | None = None  # of each sample
-
-    def take(self, which: Any) -> "Data":
-        """The samples at these places."""
-        return Data(*(None if array is None else array[which] for array in self))  # type: ignore[arg-type]
-
-    def named(self, prefix: str = "") -> dict[str, np.ndarray]:
-        """The arrays that there are, by name."""
-        return {prefix + name: array for name, array in self._asdict().items() if array is not None}
 
 
 Totals = list[Any]  # each metric's sums over some samples (an array; 0, which adds to any, over none)
@@ -121,7 +106,7 @@ class OneProcess:
         require_finite_gradients(model)
         model.optimizer.apply(model.params, model.grads)
         model.constrain()
-        return loss, [metric.measure(batch.y, y_pred) for metric in model.metrics]
+        return loss, model.measure(batch.y, y_pred)
 
     def evaluate(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[tuple[float, Totals]]:
         """For each span of the validation samples the loss summed over it, and the metrics.
@@ -161,11 +146,13 @@ def fit(
         raise ValueError(f"initial_epoch must be from 0 to epochs - 1 = {epochs - 1}, not {initial_epoch!r}")
     verbose, listeners = verbosity(verbose), callback_base.check(callbacks)
     data = check_data(model, x, y, sample_weight)
-    data, validation = _split_validation(model, data, validation_split, validation_data)
+    data, validation = split_validation(model, data, validation_split, validation_data)
     if class_weight is not None:
-        data = _weigh_classes(data, class_weight, model.layers[-1].dtype)
+        data = weigh_classes(data, class_weight, model.layers[-1].dtype)
+    _require_whole_batches(model, batch_size, {"x": data, "validation x": validation})
+    model.build_for(data.x.shape[1:])
     workers = min(workers, batch_size, len(data.x))
-    model.optimizer.claim(model.token)
+    model.optimizer.claim(model.token, model.params)
     history = History()
     run = Run(model, listeners, history, initial_epoch)
     if run.checkpoints or resume is not None:
@@ -219,6 +206,20 @@ def fit(
         last_epoch.restore()  # the workers may have stopped in the middle of an update
         raise
     return history
+
+
+def _require_whole_batches(model: "Model", batch_size: int, arrays: Mapping[str, Data | None]) -> None:
+    """Stop where a stateful model would meet a batch of another size.
+
+    Raises:
+        ValueError: it would, in this of the arrays.
+    """
+    for name, data in arrays.items():
+        if model.stateful and data is not None and len(data.x) % batch_size:
+            raise ValueError(
+                f"the model is stateful, so every batch needs the same number of rows, but {len(data.x)} samples of "
+                f"{name} leave a rest when they are divided by batch_size={batch_size}"
+            )
 
 
 def _settings(
@@ -301,7 +302,9 @@ def _run_epoch(
             if model.stop_training:
                 break
         if validation is not None:
-            logs |= _evaluate(runner, model, len(validation.x), INFERENCE_BATCH).logs("val_")
+            logs |= _evaluate(
+                runner, model, len(validation.x), batch_size if model.batch_matters else INFERENCE_BATCH
+            ).logs("val_")
         progress.finish(logs)
     return logs
 
@@ -338,7 +341,7 @@ def evaluate_batch(model: "Model", batch: Data) -> tuple[float, Totals]:
     """The loss summed over the samples, and the metrics, without dropout, without updates."""
     y_pred = model.infer(batch.x)
     loss, _, _ = model.loss_with_gradient(batch.y, y_pred, batch.weight)
-    return loss * len(batch.x), [metric.measure(batch.y, y_pred) for metric in model.metrics]
+    return loss * len(batch.x), model.measure(batch.y, y_pred)
 
 
 def _evaluate(
@@ -354,6 +357,8 @@ def _evaluate(
 
 def evaluate(model: "Model", data: Data, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1) -> Logs:
     """Loss and metrics over `data`, by name."""
+    _require_whole_batches(model, batch_size, {"x": data})
+    model.build_for(data.x.shape[1:])
     batches = len(_spans(len(data.x), batch_size))
     with Progress(batches, verbose) as progress:
         with _team(model, min(workers, batches), data.named("validation_")) as team:
@@ -393,121 +398,6 @@ def _team(model: "Model", workers: int, data: Mapping[str, np.ndarray], **option
     from scratchlstm.parallel import team_or_alone
 
     return team_or_alone(model, workers, data, **options)
-
-
-def check_x(model: "Model", x: Any, name: str = "x") -> np.ndarray:
-    """X as an array that the model takes; builds the model if need be.
-
-    Raises:
-        TypeError, ValueError: what is wrong with it, by name.
-    """
-    x = _as_array(name, x)
-    if x.ndim == 0 or len(x) == 0:
-        raise ValueError(f"{name} is empty: shape {x.shape}")
-    if x.dtype.kind in "fc" and model.layers:
-        _require_finite(name, x, model.layers[0].dtype)
-    model.build(x.shape[1:])
-    return model.layers[0].receive(x)
-
-
-def check_data(model: "Model", x: Any, y: Any, sample_weight: Any = None, prefix: str = "") -> Data:
-    """Arrays that fit the model and each other.
-
-    Raises:
-        TypeError, ValueError: what is wrong with which argument.
-    """
-    x, y = check_x(model, x, prefix + "x"), _as_array(prefix + "y", y)
-    dtype = model.layers[-1].dtype
-    if len(np.atleast_1d(y)) != len(x):
-        raise ValueError(f"{prefix}x has {len(x)} samples, but {prefix}y has {len(np.atleast_1d(y))}")
-    if y.dtype.kind not in "fiub":
-        raise TypeError(f"{prefix}y must hold numbers, but has dtype {y.dtype}")
-    _require_finite(prefix + "y", y, dtype)
-    # a stand-in without memory shows loss and metrics the shape that predictions will have
-    shape: Any = (len(x), *model.output_shape_for(x.shape[1:]))
-    stand_in = np.broadcast_to(np.zeros((), dtype), shape)
-    model.loss.align(y, stand_in)
-    for metric in model.metrics:
-        metric.align(y, stand_in)
-    if sample_weight is not None:
-        sample_weight = _as_array(prefix + "sample_weight", sample_weight)
-        if sample_weight.dtype.kind not in "fiub" or sample_weight.shape not in ((len(x),), (len(x), 1), shape[:-1]):
-            raise ValueError(
-                f"{prefix}sample_weight must hold one number for each of the {len(x)} samples, but has shape "
-                f"{sample_weight.shape} and dtype {sample_weight.dtype}"
-            )
-        _require_finite(prefix + "sample_weight", sample_weight, dtype)
-        if len(shape) == 2:
-            sample_weight = sample_weight.reshape(len(x))
-        sample_weight = sample_weight.astype(dtype, copy=False)
-    return Data(x, y, sample_weight)
-
-
-def _as_array(name: str, value: Any) -> np.ndarray:
-    if value is None:
-        raise ValueError(f"{name} is missing")
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(
-            f"{name} has rows of different lengths; preprocessing.sequence.pad_sequences makes them equal"
-        ) from error
-    if array.dtype == object:
-        raise ValueError(
-            f"{name} holds objects instead of numbers (rows of different lengths?); "
-            f"preprocessing.sequence.pad_sequences makes them equal"
-        )
-    return array
-
-
-def _require_finite(name: str, array: np.ndarray, dtype: str) -> None:
-    """Stop where `array` would not be finite in `dtype`.
-
-    Raises:
-        ValueError: it would not; with the first place.
-    """
-    if array.dtype.kind not in "fc":
-        return
-    with np.errstate(over="ignore"):
-        bad = ~np.isfinite(array if array.dtype.kind == "c" else array.astype(dtype, copy=False))
-    if bad.any():
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(f"{name} holds {array[where]} at {where}; only finite numbers (in {dtype}) can be used")
-
-
-def _split_validation(
-    model: "Model", data: Data, validation_split: float, validation_data: Any
-) -> tuple[Data, Data | None]:
-    """Training and validation part; the split takes the unshuffled tail from floor(n (1 - v)) on, as Keras does."""
-    if validation_data is not None:
-        if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
-            raise ValueError("validation_data must be (x, y) or (x, y, sample_weight)")
-        x, y, weight = (*validation_data, None)[:3]
-        return data, check_data(model, x, y, weight, prefix="validation ")
-    if number("validation_split", validation_split, at_least=0, below=1) == 0:
-        return data, None
-    cut = int(len(data.x) * (1 - validation_split))
-    if cut == 0:
-        raise ValueError(f"validation_split={validation_split} leaves no training sample of {len(data.x)}")
-    return data.take(slice(None, cut)), data.take(slice(cut, None))
-
-
-def _weigh_classes(data: Data, class_weight: Mapping[int, float], dtype: str) -> Data:
-    if data.weight is not None:
-        raise ValueError("class_weight and sample_weight cannot both be given")
-    if not isinstance(class_weight, Mapping):
-        raise TypeError(
-            f"class_weight must be a dict of labels and weights such as {{0: 1.0, 1: 2.0}}, not {class_weight!r}"
-        )
-    if data.y.ndim > 2:
-        raise ValueError(f"class_weight needs one label for each sample, but y has shape {data.y.shape}")
-    one_hot = data.y.ndim == 2 and data.y.shape[1] > 1
-    classes = np.argmax(data.y, axis=1) if one_hot else data.y.reshape(len(data.y))
-    weight = np.ones(len(classes), dtype)
-    for label, value in class_weight.items():
-        chosen = number(f"class_weight of {label!r}", value, at_least=0)
-        weight[classes == whole_number("a label in class_weight", label)] = chosen
-    return data._replace(weight=weight)
 
 
 class _Snapshot:

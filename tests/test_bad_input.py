@@ -612,10 +612,10 @@ def test_a_layer_with_several_outputs_has_no_place_in_a_stack(sequences, after):
 def test_building_for_a_shape_that_does_not_fit():
     model = Sequential([Embedding(V, 3), LSTM(2)], seed=0)
     with _refused(model, "lstm takes an input of 3 dimensions"):
-        model.build((T, 1))
-    model.build((T,))
+        model.build((None, T, 1))
+    model.build((None, T))
     with _refused(Sequential(), "the model has no layers"):
-        Sequential().build((T,))
+        Sequential().build((None, T))
 
 
 def test_a_layer_without_a_forward_is_no_layer():

@@ -525,7 +525,7 @@ def stopped(tmp_path_factory):
 @pytest.mark.parametrize(("make", "options", "message"), _OTHERS.values(), ids=_OTHERS)
 def test_the_checkpoint_of_another_run_is_refused_and_nothing_changed(stopped, make, options, message):
     model, before = make(), stopped.read_bytes()
-    model.build((7,))
+    model.build((None, 7))
     weights, generator = [w.tobytes() for w in model.params], model.rng.bit_generator.state
     with pytest.raises(ValueError, match=rf"the run cannot be resumed from .*run': .*{message}"):
         fit(model, stopped, **options)

@@ -99,7 +99,7 @@ _OPTIMIZERS = {
 @either_dtype
 def test_no_float_of_another_dtype_appears_in_training_or_prediction(optimizer, implementation, dtype):
     model = tutorial(implementation, dtype, optimizer=optimizer())
-    model.build((7,))  # parameters are drawn in float64, whatever they are to be
+    model.build((None, 7))  # parameters are drawn in float64, whatever they are to be
     x, y = np.arange(42).reshape(6, 7) % 11, np.arange(6) % 2
 
     def use():
@@ -132,7 +132,7 @@ def test_no_float_of_another_dtype_appears_with_any_loss_on_dense_sequences(loss
     x = np.random.default_rng(0).normal(size=(5, 6, 2)).astype(dtype)
     classes = np.arange(30).reshape(5, 6) % 3
     y = classes if "sparse" in loss else np.eye(3, dtype="i4")[classes]
-    model.build((6, 2))
+    model.build((None, 6, 2))
 
     def use():
         model.fit(x, y, batch_size=3, sample_weight=np.arange(5), verbose=0)
@@ -332,7 +332,7 @@ def test_inputs_at_the_end_of_float32(value, implementation):
 def test_a_model_that_is_certain_and_wrong(implementation):
     """The loss of a certain mistake is its logit, and its gradient does not vanish."""
     model = tutorial(implementation, rate=0.0)
-    model.build((3,))
+    model.build((None, 3))
     model.layers[-1].params["bias"][:] = 500
     x = np.zeros((4, 3), int)
     loss, accuracy = model.evaluate(x, np.zeros(4), verbose=0)

@@ -70,7 +70,7 @@ def test_the_tutorials_model_in_every_form(capsys, first):
     model = Sequential()
     for layer in [*first(), LSTM(60, activation="tanh"), Dense(1, activation="sigmoid")]:
         model.add(layer)
-    model.build((100,))
+    model.build((None, 100))
     model.summary()
     assert capsys.readouterr().out == _TUTORIAL
     assert model.count_params() == 2_605_421
@@ -85,7 +85,7 @@ def test_summary_before_building_and_with_open_sizes(capsys):
     assert 'Model: "later"' in before
     assert before.count("│ ?") == before.count("0 (unbuilt)") == 2
     assert " Total params: 0 (0.00 B)" in before
-    model.build((None, 3))
+    model.build((None, None, 3))
     model.summary()
     assert "│ (None, 2)" in capsys.readouterr().out
     Sequential([Input((None, 3)), LSTM(2, return_sequences=True)]).summary()
@@ -127,7 +127,7 @@ def test_building_early_or_late_gives_the_same_parameters(data):
 def test_building_twice_keeps_the_parameters():
     model = _classifier()
     before = model.get_weights()
-    model.build((T,))
+    model.build((32, T))
     assert _same(model.get_weights(), before)
 
 

@@ -56,6 +56,7 @@ class Layer:
     makes_mask: bool = False  # whether it finds out from x which steps are to be ignored
     passes_mask: bool = False  # whether the mask of the input is that of the output, too
     outputs: int = 1  # how many arrays forward gives
+    stateful: bool = False  # whether it keeps states from batch to batch
     merges: ClassVar[bool] = False  # whether it takes a list of inputs
 
     def __init__(self, name: str | None = None, dtype: str | None = None, input_shape: Shape | None = None) -> None:
@@ -100,6 +101,21 @@ class Layer:
     # --- what a layer gets ----------------------------------------------------------------------------------------
 
     @property
+    def trainable(self) -> bool:
+        """True: every layer is trained."""
+        return True
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        """Refuses what is not there.
+
+        Raises:
+            ValueError: other than True.
+        """
+        if value is not True:
+            raise ValueError(f"trainable of {self.name} must be True: a layer cannot be frozen here")
+
+    @property
     def built(self) -> bool:
         """Whether the parameters exist."""
         return self.input_shape is not None
@@ -120,9 +136,9 @@ class Layer:
         Raises:
             ValueError: a shape this layer cannot take, or `params` of other names, shapes or values.
         """
+        specs = self.plan(input_shape)
         if self.built:
             return
-        specs = self.plan(input_shape)
         rng = np.random.default_rng() if rng is None else rng
         if params is None:
             drawn = {name: draw(shape, self.dtype, rng) for name, (shape, draw) in specs.items()}
@@ -145,6 +161,7 @@ class Layer:
         """
         input_shape = as_shape(input_shape)
         self._check_rank(len(input_shape) + 1, input_shape)
+        self._check_sizes(input_shape, _with_batch(input_shape))
         return self.param_specs(input_shape)
 
     def __call__(self, x: Any, training: bool = False, **call: Any) -> Any:
@@ -201,10 +218,14 @@ class Layer:
             x = np.asarray(x)
         elif not self.takes_rows:
             x = np.asarray(x, dtype=self.dtype)
-        self.check_shape(x)
-        x = self.cast(x)
+        x = self.checked(x)
         self.build(x.shape[1:])
         return x
+
+    def checked(self, x: Any) -> Any:
+        """`receive`, for an array, without building."""
+        self.check_shape(x)
+        return self.cast(x)
 
     def cast(self, x: Any) -> Any:
         """X in the layer's dtype.
@@ -225,10 +246,14 @@ class Layer:
         self._check_rank(x.ndim, x.shape[1:])
         if x.size == 0 if isinstance(x, np.ndarray) else 0 in x.shape:
             raise ValueError(f"{self.name} got an empty input, of shape {x.shape}")
-        for built, given in zip(self.input_shape or (), x.shape[1:], strict=False):
-            if built is not None and built != given:
+        self._check_sizes(x.shape[1:], str(x.shape))
+
+    def _check_sizes(self, given: Shape, shown: str) -> None:
+        """Compare the sizes of a sample with those the layer was built for, as far as both are known."""
+        for built, size in zip(self.input_shape or (), given, strict=False):
+            if built is not None and size is not None and built != size:
                 raise ValueError(
-                    f"{self.name} was built for inputs of shape {_with_batch(self.input_shape)}, but got {x.shape}"
+                    f"{self.name} was built for inputs of shape {_with_batch(self.input_shape)}, but got {shown}"
                 )
 
     def _check_rank(self, rank: int, shape: Shape) -> None:

@@ -79,7 +79,7 @@ def test_two_in_a_stack(float64, implementation):
     options, shape = (lower.options, upper.options), lower.x.shape[1:]
     model = Sequential([LSTM(**each, implementation=implementation, dtype="float64") for each in options])
     twin = keras.Sequential([keras.Input(shape), *(keras.layers.LSTM(**each) for each in options)])
-    model.build(shape)
+    model.build((None, *shape))
     for either in (model, twin):
         either.set_weights([*lower.weights, *upper.weights])
 
