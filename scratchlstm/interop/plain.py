@@ -1,0 +1,33 @@
+"""What another format cannot express is refused, not left out."""
+
+import inspect
+from collections.abc import Collection
+from typing import Any
+
+from scratchlstm.layers import Layer
+
+# settings without influence on what a trained layer answers: how it starts and how it is trained; a mask has to come
+# from a layer that is refused itself
+_WITHOUT_EFFECT = ("name", "dtype", "implementation", "unit_forget_bias", "dropout", "recurrent_dropout", "seed")
+_WITHOUT_EFFECT += ("zero_output_for_mask",)
+_KINDS_WITHOUT_EFFECT = ("initializer", "regularizer", "constraint")
+
+
+def require_plain(layer: Layer, where: str, **allowed: Collection[Any]) -> None:
+    """Refuse a setting that changes a layer's output, unless it is at its default or among those allowed.
+
+    Args:
+        layer: any.
+        where: the format, for the error.
+        allowed: setting -> values that the format can express.
+
+    Raises:
+        ValueError: names layer, setting and value.
+    """
+    config = layer.get_config()
+    for option, parameter in inspect.signature(type(layer)).parameters.items():
+        if option not in config or option in _WITHOUT_EFFECT or option.split("_")[-1] in _KINDS_WITHOUT_EFFECT:
+            continue
+        value, default = config[option], parameter.default
+        if default is not inspect.Parameter.empty and value not in allowed.get(option, (default,)):
+            raise ValueError(f"{layer.name} has {option}={value!r}, which {where} cannot express")
