@@ -149,7 +149,7 @@ def save_keras(model: "Sequential", path: _PathLike) -> None:
     """
     _require_built(model)
     description = keras_config.describe_model(model)
-    members = {
+    members: dict[str, str | bytes] = {
         "metadata.json": json.dumps({"keras_version": _FORMAT, "date_saved": f"{datetime.now():%Y-%m-%d@%H:%M:%S}"}),
         "config.json": json.dumps(description),
         "model.weights.h5": hdf5.write_file(model, _optimizer_variables(model)),

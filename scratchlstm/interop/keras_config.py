@@ -1,8 +1,8 @@
 """How Keras describes a model in JSON (config.json in a `.keras` file), from and to our own layers.
 
-A thing is described as {"module": "keras.layers", "class_name": "LSTM", "config": {...}, "registered_name": None}. Names
-of classes and of settings are the same here, so most of it is carried over as it is; what has no place is refused.
-Only classes of this package are ever made of a description.
+A thing is described as {"module": "keras.layers", "class_name": "LSTM", "config": {...}, "registered_name": None}.
+Names of classes and of settings are the same here, so most of it is carried over as it is; what has no place is
+refused. Only classes of this package are ever made of a description.
 """
 
 import inspect

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _OPSET = 18
 _FLAGS = (True, False)
-# ours -> ONNX' operator and its attributes; the first four can also stand inside its LSTM
+# ours -> ONNX' operator and its attributes; all but the last can also stand inside its LSTM
 _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "sigmoid": ("Sigmoid", {}),
     "tanh": ("Tanh", {}),
@@ -36,7 +36,7 @@ def to_onnx(model: "Sequential", path: str | os.PathLike[str], *, ids_dtype: str
     checked there: one that is negative counts from the end of the table.
 
     Args:
-        model: built, of float32 layers.
+        model: built, all its layers of one dtype; with an LSTM float32, which is all that ONNX Runtime has.
         path: of the file.
         ids_dtype: "int64" or "int32", of the input where the first layer is an Embedding.
 
@@ -52,22 +52,25 @@ def to_onnx(model: "Sequential", path: str | os.PathLike[str], *, ids_dtype: str
         raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
     if ids_dtype not in ("int64", "int32"):
         raise ValueError(f'ids_dtype must be "int64" or "int32", not {ids_dtype!r}')
-    for layer in model.layers:
-        if layer.dtype != "float32":
-            raise ValueError(f"{layer.name} computes in {layer.dtype}; ONNX Runtime's LSTM takes float32 alone")
+    dtypes = {layer.dtype for layer in model.layers}
+    if len(dtypes) > 1:
+        raise ValueError(f"its layers compute in {' and '.join(sorted(dtypes))}; for ONNX they have to agree")
+    dtype = np.dtype(dtypes.pop())
     graph, x = _Graph(), "input"
     for layer in model.layers:
         x = graph.layer(layer, x)
     graph.nodes.append(helper.make_node("Identity", [x], ["output"]))
 
     takes_ids = type(model.layers[0]).__name__ == "Embedding"
-    ends = {"input": (model.input_shape, np.dtype(ids_dtype if takes_ids else "float32"))}
-    ends["output"] = (model.output_shape_for(model.input_shape), np.dtype("float32"))
+    ends = {"input": (model.input_shape, np.dtype(ids_dtype) if takes_ids else dtype)}
+    ends["output"] = (model.output_shape_for(model.input_shape), dtype)
     infos = [
         helper.make_tensor_value_info(
-            name, helper.np_dtype_to_tensor_dtype(dtype), ["batch", *("time" if n is None else n for n in shape)]
+            name,
+            helper.np_dtype_to_tensor_dtype(kind),
+            ["batch", *("time" if size is None else size for size in shape)],
         )
-        for name, (shape, dtype) in ends.items()
+        for name, (shape, kind) in ends.items()
     ]
     content = helper.make_model(
         helper.make_graph(graph.nodes, model.name or "model", infos[:1], infos[1:], graph.constants),
@@ -160,12 +163,20 @@ def _bidirectional(graph: _Graph, layer: Any, x: str) -> str:
 
 
 def _recurrence(
-    graph: _Graph, cells: Sequence[Any], weights: Sequence[list[np.ndarray]], x: str, direction: str, merge: str = "concat"
+    graph: _Graph,
+    cells: Sequence[Any],
+    weights: Sequence[list[np.ndarray]],
+    x: str,
+    direction: str,
+    merge: str = "concat",
 ) -> str:
     """The operator LSTM with one direction or two, batch first."""
     H, sequences = cells[0].units, cells[0].return_sequences
-    names, attributes = [], {"alpha": [], "beta": []}
+    names: list[str] = []
+    attributes: dict[str, list[float]] = {"alpha": [], "beta": []}
     for cell in cells:
+        if cell.dtype != "float32":
+            raise ValueError(f"{cell.name} computes in {cell.dtype}; ONNX Runtime's LSTM has float32 alone")
         inside = list(_ACTIVATIONS)[:5]
         require_plain(
             cell, "ONNX", use_bias=_FLAGS, return_sequences=_FLAGS, go_backwards=_FLAGS,
@@ -182,9 +193,9 @@ def _recurrence(
     R = np.stack([_rows_iofc(arrays[1]) for arrays in weights])  # (D, 4H, H)
     b = [_rows_iofc(arrays[2]) if len(arrays) > 2 else np.zeros(4 * H, W.dtype) for arrays in weights]
     B = np.stack([np.concatenate([bias, np.zeros_like(bias)]) for bias in b])  # (D, 8H)
-    settings = {f"activation_{key}": values for key, values in attributes.items() if values}
+    given = {f"activation_{key}": values for key, values in attributes.items() if values}
     x = graph.node("Transpose", x, perm=[1, 0, 2])  # (T, B, E)
-    hs, h = graph.node("LSTM", x, W, R, B, outputs=2, hidden_size=H, direction=direction, activations=names, **settings)
+    hs, h = graph.node("LSTM", x, W, R, B, outputs=2, hidden_size=H, direction=direction, activations=names, **given)
     if sequences and direction == "reverse":  # Keras gives the steps in the order of processing
         first, last, axis, step = ([-1], [np.iinfo(np.int64).min], [0], [-1])
         hs = graph.node("Slice", hs, *(np.array(value, np.int64) for value in (first, last, axis, step)))

@@ -8,8 +8,10 @@ from scratchlstm.layers import Layer
 
 # settings without influence on what a trained layer answers: how it starts and how it is trained; a mask has to come
 # from a layer that is refused itself
-_WITHOUT_EFFECT = ("name", "dtype", "implementation", "unit_forget_bias", "dropout", "recurrent_dropout", "seed")
-_WITHOUT_EFFECT += ("zero_output_for_mask",)
+_WITHOUT_EFFECT = {
+    *("name", "dtype", "implementation", "unit_forget_bias"),
+    *("dropout", "recurrent_dropout", "seed", "zero_output_for_mask"),
+}
 _KINDS_WITHOUT_EFFECT = ("initializer", "regularizer", "constraint")
 
 

@@ -67,8 +67,8 @@ def from_torch(
 ) -> "Sequential":
     """Our model with the layers and weights of a PyTorch one: Embedding, LSTM (stacked, bidirectional) and Linear.
 
-    A module's own `forward` is not looked at. The layers come in the order in which the module names them; each LSTM but
-    the last hands on its whole sequence, and the last one its h_n (of both directions, side by side).
+    A module's own `forward` is not looked at. The layers come in the order in which the module names them; each LSTM
+    but the last hands on its whole sequence, and the last one its h_n (of both directions, side by side).
 
     In a state dict or a file the names tell what is what: `weight_ih_l0` and the like are an LSTM's; a matrix `weight`
     without `bias` that stands before the first LSTM is an Embedding's, any other matrix a Linear's. A file keeps no
@@ -168,11 +168,12 @@ def _fitted(layer: Layer, other: Layer, weights: list[np.ndarray]) -> list[np.nd
 
 def _our_layers(modules: Sequence[_Module], return_sequences: bool) -> _Layers:
     last = max((n for n, module in enumerate(modules) if module.kind == "LSTM"), default=None)
+    common = next((_common_dtype(module.weights) for module in modules if module.weights), None)
     layers: _Layers = []
     for number, module in enumerate(modules):
         name, weights = module.name.replace(".", "_") or None, module.weights
         try:
-            dtype = _common_dtype(weights)
+            dtype = _common_dtype(weights) if weights else common
             if module.kind == "LSTM":
                 layers += _stack(module, name, dtype, return_sequences or number != last)
             elif module.kind == "Embedding":
@@ -182,15 +183,15 @@ def _our_layers(modules: Sequence[_Module], return_sequences: bool) -> _Layers:
                 dense = Dense(len(weights["weight"]), use_bias="bias" in weights, name=name, dtype=dtype)
                 layers.append((dense, [weights["weight"].T, *([weights["bias"]] if dense.use_bias else [])]))
             elif module.kind == "Dropout":
-                layers.append((Dropout(module.rate, name=name), []))
+                layers.append((Dropout(module.rate, name=name, dtype=dtype), []))
             else:
-                layers.append((Activation(_ACTIVATIONS[module.kind], name=name), []))
+                layers.append((Activation(_ACTIVATIONS[module.kind], name=name, dtype=dtype), []))
         except ValueError as error:
             raise ValueError(f"{module.kind} {module.name!r}: {error}") from error
     return layers
 
 
-def _stack(module: _Module, name: str | None, dtype: str, return_sequences: bool) -> _Layers:
+def _stack(module: _Module, name: str | None, dtype: str | None, return_sequences: bool) -> _Layers:
     """An nn.LSTM of one or several levels, each in one direction or two."""
     weights = dict(module.weights)
     directions = ("", "_reverse") if "weight_ih_l0_reverse" in weights else ("",)
@@ -214,7 +215,7 @@ def _stack(module: _Module, name: str | None, dtype: str, return_sequences: bool
             len(recurrent) // 4, use_bias=use_bias, return_sequences=return_sequences or bool(weights), dtype=dtype
         )
         if level and module.rate:
-            layers.append((Dropout(module.rate, name=f"{cell_name}_dropout"), []))
+            layers.append((Dropout(module.rate, name=f"{cell_name}_dropout", dtype=dtype), []))
         layer = cell if len(directions) == 1 else _bidirectional()(cell, dtype=dtype)
         layer.name = cell_name or layer.name  # still free to be changed where the model has it already
         layers.append((layer, arrays))
@@ -229,12 +230,11 @@ def _bidirectional() -> Any:
     return layer
 
 
-def _common_dtype(weights: Mapping[str, np.ndarray]) -> str | None:
-    """None where there are no weights."""
+def _common_dtype(weights: Mapping[str, np.ndarray]) -> str:
     dtypes = {str(weight.dtype) for weight in weights.values()}
     if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
         raise ValueError(f"its weights are {', '.join(sorted(dtypes))}; they have to be all float32 or all float64")
-    return dtypes.pop() if dtypes else None
+    return dtypes.pop()
 
 
 # --- the three sources ------------------------------------------------------------------------------------------------
@@ -375,7 +375,7 @@ def to_torch(model: "Sequential") -> Any:
     from torch import nn
 
     arrays = _state(model)
-    dtypes = {layer.dtype for layer in model.layers if layer.params}
+    dtypes = {layer.dtype for layer in model.layers}
     if len(dtypes) > 1:
         raise ValueError(f"its layers compute in {' and '.join(sorted(dtypes))}; for PyTorch they have to agree")
 
@@ -398,7 +398,7 @@ def to_torch(model: "Sequential") -> Any:
                     x = module(x)
             return x
 
-    twin = Twin().to(getattr(torch, dtypes.pop() if dtypes else "float32"))
+    twin = Twin().to(getattr(torch, dtypes.pop()))
     twin.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     return twin.eval()
 
@@ -433,7 +433,7 @@ def _state(model: "Sequential") -> dict[str, np.ndarray]:
     """Name -> array of its own, as PyTorch has it."""
     if not model.built:
         raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
-    state = {}
+    state: dict[str, np.ndarray] = {}
     for layer in model.layers:
         if "." in layer.name:
             raise ValueError(f"the layer {layer.name!r} cannot go to PyTorch, whose names have no dot: rename it")
