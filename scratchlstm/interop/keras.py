@@ -235,8 +235,10 @@ def _optimizer_variables(model: "Sequential") -> list[np.ndarray]:
         return []
     optimizer = model.optimizer
     state = optimizer.state or [{slot: np.zeros_like(w) for slot in optimizer.slots} for w in model.params]
-    head = [np.int64(optimizer.iterations), np.float32(optimizer.learning_rate)]
-    return [np.asarray(v) for v in head] + [slots[name] for slots in state for name in optimizer.slots]
+    head = [np.asarray(optimizer.iterations, "int64"), np.asarray(optimizer.learning_rate, "float32")]
+    return head[: 2 if getattr(optimizer, "schedule", None) is None else 1] + [
+        slots[name] for slots in state for name in optimizer.slots
+    ]
 
 
 def _restore_optimizer(model: "Sequential", variables: Sequence[Any]) -> None:

@@ -47,7 +47,8 @@ _WITHOUT_EFFECT: dict[str, Any] = {
     "use_ema": False,
     "ema_momentum": _ANY,  # of no effect where use_ema is False
     "ema_overwrite_frequency": _ANY,
-    # losses
+    # losses and metrics
+    "multi_label": False,
     "reduction": "sum_over_batch_size",
     "from_logits": False,
     "label_smoothing": 0,
@@ -218,7 +219,7 @@ def _known(module: Any) -> Mapping[str, Any]:
         return {name: getattr(layers, name) for name in layers.__all__ if name not in ("Input", "Layer")}
     if not isinstance(module, str) or not module.startswith("keras."):
         return {}
-    ours = getattr(scratchlstm, module.split(".")[1], None)
+    ours = getattr(scratchlstm, module.split(".")[-1], None)
     known = getattr(ours, "_KNOWN", {})
     return {name: cls for name, cls in known.items() if isinstance(cls, type) and name == cls.__name__}
 
