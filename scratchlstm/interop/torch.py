@@ -130,6 +130,8 @@ def load_torch_weights(model: "Sequential", source: Any) -> None:
         raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
     with _naming(source):
         free = [entry for entry in _our_layers(_modules(source), False) if entry[1]]
+        if _is_file(source):
+            free.sort(key=lambda entry: _numbers(entry[0].name))
         model.set_weights(_matched(model, free, ordered=not _is_file(source)))
 
 
@@ -168,7 +170,7 @@ def _fitted(layer: Layer, other: Layer, weights: list[np.ndarray]) -> list[np.nd
 
 def _our_layers(modules: Sequence[_Module], return_sequences: bool) -> _Layers:
     last = max((n for n, module in enumerate(modules) if module.kind == "LSTM"), default=None)
-    common = next((_common_dtype(module.weights) for module in modules if module.weights), None)
+    common = next((str(weight.dtype) for module in modules for weight in module.weights.values()), None)
     layers: _Layers = []
     for number, module in enumerate(modules):
         name, weights = module.name.replace(".", "_") or None, module.weights
@@ -332,28 +334,34 @@ def _in_order(modules: Sequence[_Module]) -> list[_Module]:
         of_kind = [m._replace(kind="Embedding") if m in matrices and has_lstm else m for m in modules]
         of_kind = [module for module in of_kind if module.kind == kind]
         _require_numbered([module.name for module in of_kind])
-        ordered += sorted(of_kind, key=lambda module: [int(digits) for digits in re.findall(r"\d+", module.name)])
+        ordered += sorted(of_kind, key=lambda module: _numbers(module.name))
     return ordered
 
 
 def _require_numbered(names: Sequence[str]) -> None:
-    """Refuse names that have no order: all have to be the same apart from numbers (lstm, lstm_1)."""
-    if len({re.sub(r"_?\d+", "", name) for name in names}) > 1:
+    """Refuse names that have no order: they have to be the same apart from their numbers (lstm, lstm_1)."""
+    numbers = {str(_numbers(name)) for name in names}
+    if len({re.sub(r"_?\d+", "", name) for name in names}) > 1 or len(numbers) < len(names):
         raise ValueError(f"a file does not tell the order of {', '.join(names)}; {_OWN_MODEL}")
 
 
+def _numbers(name: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", name)]
+
+
 def _array(name: str, value: Any) -> np.ndarray:
-    value = value.detach().cpu() if hasattr(value, "detach") else np.asarray(value)
+    value = value.detach().cpu() if (is_tensor := hasattr(value, "detach")) else np.asarray(value)
     if str(value.dtype).removeprefix("torch.") not in ("float32", "float64"):
         raise ValueError(f"{name} is {value.dtype}; it has to be float32 or float64 (in PyTorch: module.float())")
-    return np.array(value)
+    return np.array(value.numpy() if is_tensor else value)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     from safetensors.numpy import load
 
     data = path.read_bytes()
-    if data[:2] in (b"PK", b"\x80\x02") or path.suffix in (".pt", ".pth"):
+    looks_pickled = data[:1] in (b"P", b"\x80") and data[8:9] != b"{"  # where a .safetensors file has its JSON
+    if looks_pickled or path.suffix in (".pt", ".pth"):
         raise ValueError(
             "PyTorch's own files are pickles, which can run code when read, and are never loaded. Where you trust it, "
             'write it anew in PyTorch: safetensors.torch.save_file(model.state_dict(), "model.safetensors")'
