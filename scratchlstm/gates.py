@@ -99,7 +99,7 @@ def lstm_step_forward(
     Returns:
         h (B, H), c (B, H), and what `lstm_step_backward` needs.
     """
-    H = h_prev.shape[1]
+    H = c_prev.shape[1]
     z = x @ W + h_prev @ U + b  #  (B, 4H)
     i = sigma(z[:, 0 * H : 1 * H])  # (B, H)  (1)
     f = sigma(z[:, 1 * H : 2 * H])  # (B, H)  (2)
@@ -166,6 +166,8 @@ def lstm_forward(
     b: Array,
     sigma: Function = sigmoid,
     phi: Function = tanh,
+    mask: Array | None = None,
+    recurrent_dropout: Array | None = None,
 ) -> tuple[Array, Array, list[StepCache]]:
     """The cell over a whole sequence: the same W, U and b at every step.
 
@@ -173,16 +175,23 @@ def lstm_forward(
         x: inputs, (B, T, E).
         h0, c0: initial states, (B, H).
         W, U, b, sigma, phi: as in `lstm_step_forward`.
+        mask: (B, T); where False, a row's state goes on unchanged to the next step.
+        recurrent_dropout: (B, 4, H), what multiplies h_prev on its way to each gate; the same at every step.
 
     Returns:
         every h_t (B, T, H), the last c (B, H), and one cache per step.
     """
+    xp = x.__array_namespace__()
+    if recurrent_dropout is not None:
+        U = block_diagonal(U)
     h, c, hs, caches = h0, c0, [], []
     for t in range(x.shape[1]):
-        h, c, cache = lstm_step_forward(x[:, t, :], h, c, W, U, b, sigma, phi)
+        h_in = h if recurrent_dropout is None else four_copies(h, recurrent_dropout)
+        h_t, c_t, cache = lstm_step_forward(x[:, t, :], h_in, c, W, U, b, sigma, phi)
+        h, c = (h_t, c_t) if mask is None else (xp.where(mask[:, t, None], h_t, h), xp.where(mask[:, t, None], c_t, c))
         hs.append(h)
         caches.append(cache)
-    return x.__array_namespace__().stack(hs, axis=1), c, caches
+    return xp.stack(hs, axis=1), c, caches
 
 
 def lstm_backward(
@@ -193,6 +202,8 @@ def lstm_backward(
     U: Array,
     sigma_prime: Function = sigmoid_prime,
     phi_prime: Function = tanh_prime,
+    mask: Array | None = None,
+    recurrent_dropout: Array | None = None,
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
     """Backpropagation through time: the steps in reverse, the parameters' gradients summed over them.
 
@@ -201,18 +212,60 @@ def lstm_backward(
         dc_last: dL/dc of the last step from outside, (B, H).
         caches: from `lstm_forward`.
         W, U, sigma_prime, phi_prime: as in `lstm_step_backward`.
+        mask, recurrent_dropout: as in `lstm_forward`.
 
     Returns:
         dx (B, T, E), dW (E, 4H), dU (H, 4H), db (4H,), dh0 (B, H), dc0 (B, H).
     """
     xp = dhs.__array_namespace__()
+    if recurrent_dropout is not None:
+        U = block_diagonal(U)
     dW, dU, db = xp.zeros_like(W), xp.zeros_like(U), xp.zeros_like(U[0, :])
     dh_next, dc_next = xp.zeros_like(dc_last), dc_last
     dxs = []
     for t in reversed(range(len(caches))):
         dh = dhs[:, t, :] + dh_next  # h_t goes two ways: up to the next layer and on to step t+1
+        dh_past, dc_past = xp.zeros_like(dh), xp.zeros_like(dc_next)
+        if mask is not None:  # past a masked step the gradients go unchanged, and none of them into its gates
+            valid = mask[:, t, None]
+            dh_past, dc_past = xp.where(valid, dh_past, dh), xp.where(valid, dc_past, dc_next)
+            dh, dc_next = dh - dh_past, dc_next - dc_past
         step = lstm_step_backward(dh, dc_next, caches[t], W, U, sigma_prime, phi_prime)
-        dh_next, dc_next = step.dh_prev, step.dc_prev
+        dh_prev = step.dh_prev if recurrent_dropout is None else sum_copies(step.dh_prev, recurrent_dropout)
+        dh_next, dc_next = dh_prev + dh_past, step.dc_prev + dc_past
         dW, dU, db = dW + step.dW, dU + step.dU, db + step.db
         dxs.append(step.dx)
+    if recurrent_dropout is not None:
+        dU = diagonal_blocks(dU)
     return xp.stack(dxs[::-1], axis=1), dW, dU, db, dh_next, dc_next
+
+
+# --- dropout with a mask for each gate --------------------------------------------------------------------------------
+# Each gate then sees its own masked copy of x or h_prev. That is the same cell on four copies side by side, with the
+# four blocks of the kernel along a diagonal, so the equations above stay as they are.
+
+
+def four_copies(a: Array, masks: Array) -> Array:
+    """(..., n) and (..., 4, n) -> (..., 4n): a times each gate's mask."""
+    copies = a[..., None, :] * masks
+    return copies.__array_namespace__().reshape(copies, (*a.shape[:-1], 4 * a.shape[-1]))
+
+
+def sum_copies(d_copies: Array, masks: Array) -> Array:
+    """The way back: (..., 4n) -> (..., n)."""
+    xp = d_copies.__array_namespace__()
+    by_gate = xp.reshape(d_copies, (*d_copies.shape[:-1], 4, d_copies.shape[-1] // 4))
+    return xp.sum(by_gate * masks, axis=-2)
+
+
+def block_diagonal(kernel: Array) -> Array:
+    """(n, 4H) -> (4n, 4H): gate k's columns only in the rows of copy k."""
+    xp, H = kernel.__array_namespace__(), kernel.shape[1] // 4
+    gate = xp.arange(4 * H) // H  # of each column
+    return xp.concat([xp.where(gate == k, kernel, xp.zeros_like(kernel)) for k in range(4)], axis=0)
+
+
+def diagonal_blocks(d_kernel: Array) -> Array:
+    """The way back: (4n, 4H) -> (n, 4H)."""
+    xp, n, H = d_kernel.__array_namespace__(), d_kernel.shape[0] // 4, d_kernel.shape[1] // 4
+    return xp.concat([d_kernel[k * n : (k + 1) * n, k * H : (k + 1) * H] for k in range(4)], axis=1)

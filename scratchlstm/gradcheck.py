@@ -125,6 +125,7 @@ def check_layer(
     x: Any,
     *,
     initial_state: Any = None,
+    mask: Any = None,
     training: bool = False,
     tensorflow: bool = False,
     seed: int = 0,
@@ -136,7 +137,8 @@ def check_layer(
     Args:
         layer: ours, built or not, or your own with `params`, `grads`, `forward(x)` and `backward(dy)`.
         x: a float64 input, or integer ids.
-        initial_state: for an `LSTM`, [h0, c0]; drawn at random where None.
+        initial_state: of a recurrent layer, for an `LSTM` [h0, c0]; drawn at random where None.
+        mask: (B, T), for a layer that takes one.
         training: check the pass that training takes; dropout then draws the same numbers at every pass.
         tensorflow: also compare with TensorFlow (layers of this package only).
         seed: of r and of the states.
@@ -149,10 +151,13 @@ def check_layer(
     rng = np.random.default_rng(seed)
     x = np.array(x)
     call: dict[str, Any] = {"training": True} if training else {}
-    if isinstance(layer, LSTM):
+    state_sizes: dict[str, int] = getattr(layer, "state_sizes", {})
+    if state_sizes:
         if initial_state is None:
-            initial_state = [rng.normal(size=(len(x), layer.units)) for _ in range(2)]
+            initial_state = [rng.normal(size=(len(x), size)) for size in state_sizes.values()]
         call["initial_state"] = initial_state
+    if mask is not None:
+        call["mask"] = mask
     if isinstance(layer, Layer):
         layer.receive(x)  # builds it
     _require_float64(layer.params, x)
@@ -168,9 +173,10 @@ def check_layer(
     tensors = {name: (array, layer.grads.get(name)) for name, array in layer.params.items()}
     if x.dtype.kind == "f":
         tensors["x"] = x, dx
-    if isinstance(layer, LSTM):
-        tensors |= zip(("h0", "c0"), zip(initial_state, layer.initial_state_grads, strict=True), strict=True)
-    references = _tensorflow_layer(layer, x, initial_state, weights) if tensorflow else {}
+    if state_sizes:
+        gradients = layer.initial_state_grads  # type: ignore[attr-defined]
+        tensors |= zip(state_sizes, zip(initial_state, gradients, strict=True), strict=True)
+    references = _tensorflow_layer(layer, x, initial_state, mask, weights) if tensorflow else {}
 
     def loss() -> float:
         return sum(float(np.sum(r * y)) for r, y in zip(weights, outputs(), strict=True))
@@ -307,7 +313,9 @@ def _same_randomness(layers: Any) -> Iterator[None]:
             generator.state = state
 
 
-def _tensorflow_layer(layer: Any, x: np.ndarray, states: Any, weights: list[np.ndarray]) -> dict[str, np.ndarray]:
+def _tensorflow_layer(
+    layer: Any, x: np.ndarray, states: Any, mask: Any, weights: list[np.ndarray]
+) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
     from scratchlstm.interop.keras import layer_to_keras
@@ -317,14 +325,14 @@ def _tensorflow_layer(layer: Any, x: np.ndarray, states: Any, weights: list[np.n
     twin.set_weights(layer.get_weights())
     names, inputs = list(layer.params), []
     with tf.GradientTape() as tape:
-        call = {}
+        call: dict[str, Any] = {} if mask is None else {"mask": np.asarray(mask)}
         if x.dtype.kind == "f":
             names.append("x")
             inputs.append(x := tf.Variable(x))
         if states is not None:
-            names += ["h0", "c0"]
-            call["initial_state"] = [tf.Variable(state) for state in states]
-            inputs += call["initial_state"]
+            names += layer.state_sizes
+            inputs += (variables := [tf.Variable(state) for state in states])
+            call["initial_state"] = variables
         y = twin(x, **call)
         parts = y if isinstance(y, list | tuple) else [y]
         loss = sum(tf.reduce_sum(r * part) for r, part in zip(weights, parts, strict=True))

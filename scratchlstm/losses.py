@@ -48,6 +48,7 @@ class Loss:
         y_pred: np.ndarray,
         sample_weight: np.ndarray | None = None,
         from_logits: bool = False,
+        mask: np.ndarray | None = None,
     ) -> tuple[float, np.ndarray]:
         """The mean loss, and dL/dy_pred.
 
@@ -56,9 +57,12 @@ class Loss:
             y_pred: predictions (B, ..., D); logits where `from_logits`.
             sample_weight: (B,) or the shape of `values`; multiplies each value, the divisor stays their number (Keras).
             from_logits: whether y_pred holds logits.
+            mask: the shape of `values`; where False, a value does not count, nor in the divisor. All False gives 0.
         """
         values, gradient = self.values(self.align(y_true, y_pred), y_pred, from_logits)
         weight = np.full(values.shape, 1 / values.size, dtype=y_pred.dtype)
+        if mask is not None:
+            weight = (mask / max(np.count_nonzero(mask), 1)).astype(y_pred.dtype)
         if sample_weight is not None:
             sample_weight = np.asarray(sample_weight, dtype=y_pred.dtype)
             weight *= sample_weight.reshape(sample_weight.shape + (1,) * (values.ndim - sample_weight.ndim))

@@ -1,7 +1,7 @@
 """`Sequential`: layers in a row, under Keras' names."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class Sequential:
         self.layers: list[Layer] = []
         self.input_shape: Shape | None = None
         self.history: History | None = None
+        self.output_mask: np.ndarray | None = None  # of the last pass; False where the loss is not to look
         self.stop_training = False
         self._compiled = False
         for layer in layers:
@@ -62,8 +63,11 @@ class Sequential:
             return
         if layer in self.layers:
             raise ValueError(f"the layer {layer.name} is in the model already")
-        if getattr(layer, "return_state", False):
-            raise ValueError(f"{layer.name} has return_state=True, three outputs; a Sequential passes on a single one")
+        if layer.outputs > 1:
+            raise ValueError(
+                f"{layer.name} has {layer.outputs} outputs (return_state, or merge_mode=None), and a Sequential passes "
+                f"on a single one"
+            )
         input_shape = self.input_shape if self.layers or self.input_shape is not None else layer.given_shape
         self._name_apart(layer)
         if input_shape is not None:
@@ -164,38 +168,76 @@ class Sequential:
             x: a batch, as the first layer takes it.
             training: whether dropout is on.
         """
+        return self._through(x, lambda layer, x, call: layer(x, training=training, **call))
+
+    def _through(self, x: Any, run: Callable[[Layer, Any, dict[str, Any]], Any]) -> Any:
+        """Run x through all layers, its mask beside it; the output's mask is kept for the loss."""
+        mask = None
         for layer in self.layers:
-            x = layer(x, training=training)
+            call: dict[str, Any] = {"mask": mask} if layer.takes_mask and mask is not None else {}
+            mask, x = layer.output_mask(x, mask), run(layer, x, call)
+        self.output_mask = mask
         return x
 
-    def backward(self, dy: Any, from_logits: bool = False) -> Any:
+    def backward(self, dy: Any, from_logits: bool = False, share: float = 1.0, input_gradient: bool = True) -> Any:
         """dL/dx from dL/dy of the last `forward`; every layer's `grads` are overwritten.
 
         Args:
             dy: dL/d(output), or dL/d(logits) of the last layer.
             from_logits: whether it is the latter.
+            share: the part of the regularizers' gradients to add.
+            input_gradient: whether dL/dx is wanted. It is for nothing in training, where data is the input.
         """
+        self.layers[0].input_gradient = input_gradient
         for number, layer in enumerate(reversed(self.layers)):
             dy = cast_gradient(dy, layer.dtype)
             is_last = number == 0 and from_logits
             dy = layer.backward_from_logits(dy) if is_last else layer.backward(dy)  # type: ignore[attr-defined]
+            for name, regularizer in layer.regularizers.items():
+                penalty = regularizer.gradient(layer.params[name])
+                layer.grads[name] = np.asarray(layer.grads[name]) + penalty.dtype.type(share) * penalty
         return dy
 
     def infer(self, x: Any) -> Any:
         """The output for x where no backward pass will follow."""
-        for layer in self.layers:
-            x = layer.infer(x)
-        return x
+        return self._through(x, lambda layer, x, call: layer.infer(x, **call))
 
     def loss_with_gradient(
         self, y_true: np.ndarray, y_pred: np.ndarray, sample_weight: np.ndarray | None = None
     ) -> tuple[float, np.ndarray, bool]:
-        """The loss of the last pass, its derivative, and whether that is by the last layer's logits (see `Loss`)."""
+        """The loss of the last pass, its derivative, and whether that is by the last layer's logits (see `Loss`).
+
+        The regularizers' penalties are in the loss; their gradients are added by `backward`.
+        """
         last = self.layers[-1]
         activation = getattr(last, "activation", None) if hasattr(last, "backward_from_logits") else None
         from_logits = activation is not None and activation.name == self.loss.logits_of
         scores = last.logits if from_logits else y_pred  # type: ignore[attr-defined]
-        return *self.loss.with_gradient(y_true, scores, sample_weight, from_logits), from_logits
+        loss, gradient = self.loss.with_gradient(y_true, scores, sample_weight, from_logits, self.output_mask)
+        return loss + self.penalty(), gradient, from_logits
+
+    def penalty(self) -> float:
+        """What the regularizers add to the loss."""
+        return sum(r(layer.params[name]) for layer in self.layers for name, r in layer.regularizers.items())
+
+    @property
+    def masks_loss(self) -> bool:
+        """Whether a mask comes out of the last layer."""
+        masked = False
+        for layer in self.layers:
+            masked = layer.makes_mask or (masked and layer.passes_mask)
+        return masked
+
+    def constrain(self) -> None:
+        """Put every parameter that has a constraint back to an allowed one."""
+        for layer in self.layers:
+            for name, constraint in layer.constraints.items():
+                layer.params[name][...] = constraint(layer.params[name])
+
+    def reset_states(self) -> None:
+        """Let every stateful layer begin anew."""
+        for layer in self.layers:
+            layer.reset_state()
 
     # --- training and use -----------------------------------------------------------------------------------------
 

@@ -70,13 +70,27 @@ def team_or_alone(model: "Sequential", workers: int, *arguments: Any, **options:
         team = None
         if workers > 1:
             try:
-                own = [type(thing).__name__ for thing in saving.parts_of(model) if not saving.is_ours(thing)]
-                if own:
-                    raise CannotStart(f"other processes cannot know {', '.join(own)}, which is not from scratchlstm")
+                _require_splittable(model)
                 team = stack.enter_context(Team(model, workers, *arguments, **options))
             except CannotStart as reason:
                 warnings.warn(f"workers={workers} is not possible: {reason}. One process does the work", stacklevel=5)
         yield team
+
+
+def _require_splittable(model: "Sequential") -> None:
+    """Stop where a batch of this model cannot be split by rows.
+
+    Raises:
+        CannotStart: naming the reason.
+    """
+    own = [type(thing).__name__ for thing in saving.parts_of(model) if not saving.is_ours(thing)]
+    if own:
+        raise CannotStart(f"other processes cannot know {', '.join(own)}, which is not from scratchlstm")
+    stateful = [layer.name for layer in model.layers if getattr(layer, "stateful", False)]
+    if stateful:
+        raise CannotStart(f"{', '.join(stateful)} is stateful, its states belong to the rows of a whole batch")
+    if model.masks_loss:
+        raise CannotStart("a mask reaches the loss, which is then a mean over the steps of the whole batch that count")
 
 
 class SharedArrays:
@@ -144,7 +158,7 @@ class Worker:
         y_pred = self.model.forward(batch.x, training=True)
         loss, gradient, from_logits = self.model.loss_with_gradient(batch.y, y_pred, batch.weight)
         training.require_finite(loss)
-        self.model.backward(gradient * gradient.dtype.type(weight), from_logits)
+        self.model.backward(gradient * gradient.dtype.type(weight), from_logits, weight, input_gradient=False)
         training.require_finite_gradients(self.model)
         self._publish(self.model.grads)
         return loss * weight, [metric.measure(batch.y, y_pred) for metric in self.model.metrics]
@@ -328,6 +342,7 @@ class Team:
         if optimizer.clips_norms:
             factors = optimizer.clip_factors([sum(parts) for parts in zip(*self._all("merge"), strict=True)])
         self._all("update", optimizer.learning_rate, factors)
+        self.model.constrain()  # the others wait: a norm goes over rows of all of them
         return loss, totals
 
     def validate(self) -> tuple[float, Totals]:
@@ -434,7 +449,7 @@ def _gradient_shapes(model: "Sequential", rank: int, positions: int) -> dict[str
     for layer in model.layers:
         for param in layer.params.values():
             where = f"gradient{rank}/{number}"
-            if isinstance(layer, Embedding):
+            if isinstance(layer, Embedding) and not layer.regularizers:
                 rows = min(len(param), positions)
                 shapes[f"{where}/count"] = (1,), np.int64
                 shapes[f"{where}/ids"] = (rows,), np.int64

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _KIND = "scratchlstm model"
-_LAYERS = {name: getattr(layers, name) for name in layers.__all__ if name not in ("Input", "Layer")}
 
 
 def save(model: "Sequential", path: str | os.PathLike[str]) -> None:
@@ -104,7 +103,7 @@ def rebuild(cls: type["Sequential"], description: dict[str, Any], arrays: dict[s
     model = cls(name=description["name"])
     model.input_shape = shape = as_shape(description["input_shape"])
     for number, saved in enumerate(description["layers"]):
-        layer = registry.resolve("layer", saved, _LAYERS, layers.Layer)
+        layer = registry.resolve("layer", saved, layers.KNOWN, layers.Layer)
         layer.build(shape, model.rng, params=_taken(arrays, f"layer{number}/"))
         shape = layer.output_shape(shape)
         model.layers.append(layer)

@@ -100,9 +100,10 @@ class OneProcess:
         y_pred = model.forward(batch.x, training=True)
         loss, gradient, from_logits = model.loss_with_gradient(batch.y, y_pred, batch.weight)
         require_finite(loss)
-        model.backward(gradient, from_logits)
+        model.backward(gradient, from_logits, input_gradient=False)
         require_finite_gradients(model)
         model.optimizer.apply(model.params, model.grads)
+        model.constrain()
         return loss, [metric.measure(batch.y, y_pred) for metric in model.metrics]
 
     def validate(self) -> tuple[float, Totals]:

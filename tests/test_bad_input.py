@@ -426,7 +426,10 @@ _UNKNOWN = {
         lambda m: m.add(LSTM(1, implementation="fast")),
         "implementation must be one of fused, textbook, not 'fast'",
     ),
-    "softmax gates": (lambda m: m.add(LSTM(1, activation="softmax")), "activation of an LSTM .*softmax does not"),
+    "softmax gates": (
+        lambda m: m.add(LSTM(1, activation="softmax")),
+        "activation of a recurrent layer .*softmax does not",
+    ),
     "dtype": (lambda m: m.add(Dense(1, dtype="float16")), "dtype must be one of float32, float64, not 'float16'"),
     "no loss": (lambda m: m.compile("adam"), "loss is missing"),
     "optimizer a number": (lambda m: m.compile(0.1, "mse"), "optimizer must be a name or an? Optimizer, not 0.1"),

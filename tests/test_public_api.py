@@ -61,6 +61,16 @@ _LAYERS = {
     "Dropout": (lambda: layers.Dropout(0.5, seed=1, dtype="float64"), _X),
     "Embedding": (lambda: Embedding(4, 3, dtype="float64"), _IDS),
     "Layer": (lambda: _Half(dtype="float64"), _X),
+    "SimpleRNN": (lambda: layers.SimpleRNN(5, return_sequences=True, dtype="float64"), _X),
+    "Bidirectional": (lambda: layers.Bidirectional(LSTM(5, dtype="float64")), _X),
+    "TimeDistributed": (lambda: layers.TimeDistributed(Dense(5, activation="tanh", dtype="float64")), _X),
+    "Flatten": (lambda: layers.Flatten(dtype="float64"), _X),
+    "GlobalAveragePooling1D": (lambda: layers.GlobalAveragePooling1D(dtype="float64"), _X),
+    "GlobalMaxPooling1D": (lambda: layers.GlobalMaxPooling1D(dtype="float64"), _X),
+    "MaskedGlobalMaxPooling1D": (lambda: layers.MaskedGlobalMaxPooling1D(dtype="float64"), _X),
+    "LayerNormalization": (lambda: layers.LayerNormalization(dtype="float64"), _X),
+    "Masking": (lambda: layers.Masking(dtype="float64"), _X),
+    "SpatialDropout1D": (lambda: layers.SpatialDropout1D(0.5, seed=1, dtype="float64"), _X),
 }
 
 

@@ -11,9 +11,10 @@ Four ideas (docs/fast.md explains and measures each):
 - *A workspace.* All that a step writes was allocated by the step before.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +53,9 @@ class NumpyLSTM:
         b: bias, (4H,).
         activation: of the candidate and the cell.
         recurrent_activation: of the gates i f o.
+        reverse: from the last step to the first.
+        input_dropout: (B, 4, E), what multiplies x on its way to each gate i f g o; the same at every step.
+        recurrent_dropout: (B, 4, H), the same for h_prev.
     """
 
     def __init__(
@@ -61,16 +65,21 @@ class NumpyLSTM:
         b: np.ndarray,
         activation: Activation = TANH,
         recurrent_activation: Activation = SIGMOID,
+        reverse: bool = False,
+        input_dropout: np.ndarray | None = None,
+        recurrent_dropout: np.ndarray | None = None,
     ) -> None:
         self.activation, self.recurrent_activation = activation, recurrent_activation
         self.one_tanh = activation is TANH and recurrent_activation is SIGMOID
         self.H = len(U)
+        self.order = slice(None, None, -1 if reverse else 1)  # of the steps, from the time they stand at
         W, U, b = (_swap_g_and_o(array) for array in (W, U, b))
         self.W_back, self.U_back = W.T, np.ascontiguousarray(U.T)  # for dx and dh
         self.W, self.U, self.b = _by_gate(W), _by_gate(U), _by_gate(b[None])  # (4, E, H), (4, H, H), (4, 1, H)
         if self.one_tanh:
             for array in (self.W, self.U, self.b):
                 array[:3] *= 0.5  # z/2 for the σ gates
+        self.input_dropout, self.recurrent_dropout = _gate_first(input_dropout), _gate_first(recurrent_dropout)
 
     def forward(
         self,
@@ -79,6 +88,7 @@ class NumpyLSTM:
         c0: np.ndarray,
         workspace: Workspace | None = None,
         return_sequences: bool = True,
+        mask: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Equations (1) to (6) at every step; everything is kept for `backward`.
 
@@ -86,7 +96,8 @@ class NumpyLSTM:
             x: (B, T, E).
             h0, c0: initial states, (B, H).
             workspace: of an earlier pass, overwritten if the shape is the same.
-            return_sequences: whether every h_t is wanted or only the last.
+            return_sequences: whether every h_t is wanted or only that of the step computed last.
+            mask: (B, T); where False, a row's state stays as it is.
 
         Returns:
             h: (B, T, H) or (B, H), and the last c, (B, H).
@@ -94,20 +105,36 @@ class NumpyLSTM:
         (B, T, _), H = x.shape, self.H
         if workspace is None or not workspace.fits(T, B, H, x.dtype):
             workspace = Workspace.empty(T, B, H, x.dtype)
-        self.x, self.workspace = x, workspace
-        c, h = workspace.c, workspace.h
-        h[0], c[0] = h0, c0
+        self.x, self.workspace, self.idle = x, workspace, self._idle_rows(mask)
+        (_, h), (_, c) = self._before_and_after(workspace.h), self._before_and_after(workspace.c)
+        first = self._first()
+        workspace.h[first], workspace.c[first] = h0, c0
         self._fill()
-        return (h[1:].swapaxes(0, 1).copy() if return_sequences else h[T].copy()), c[T].copy()
+        return (h.swapaxes(0, 1).copy() if return_sequences else h[self.order][-1].copy()), c[self.order][-1].copy()
+
+    def _first(self) -> int:
+        """Where the initial states stand in the workspace."""
+        return 0 if self.order.step == 1 else -1
+
+    def _before_and_after(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of T+1 states, those before each step and those after it, by the time that the step stands at."""
+        return (states[:-1], states[1:]) if self.order.step == 1 else (states[1:], states[:-1])
 
     def _fill(self) -> None:
         """Run through all steps from the initial states in the workspace."""
-        gates, c, tanh_c, h = self.workspace.gates, self.workspace.c, self.workspace.tanh_c, self.workspace.h
-        self._run(self._input(self.x), zip(gates, c, c[1:], tanh_c, h, h[1:], strict=False))
+        workspace = self.workspace
+        c, h = self._before_and_after(workspace.c), self._before_and_after(workspace.h)
+        steps = zip(*(each[self.order] for each in (workspace.gates, *c, workspace.tanh_c, *h)), strict=True)
+        self._run(self._input(self.x), steps, self.idle)
         self.gates_hold_dz = False
 
     def infer(
-        self, x: np.ndarray | GatheredRows, h0: np.ndarray, c0: np.ndarray, return_sequences: bool = True
+        self,
+        x: np.ndarray | GatheredRows,
+        h0: np.ndarray,
+        c0: np.ndarray,
+        return_sequences: bool = True,
+        mask: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `forward`, but nothing is kept, and few rows at a time go through all steps, their state in the cache.
 
@@ -122,55 +149,81 @@ class NumpyLSTM:
             gates = np.empty((4, rows.stop - first, H), dtype=dtype)
             c, h, tanh_c = c0[rows].copy(), h0[rows].copy(), np.empty_like(c0[rows])
             inputs = self._gather(table, x.groups.index[rows]) if isinstance(x, GatheredRows) else self._input(x[rows])
-            sequence = hs[rows].swapaxes(0, 1) if return_sequences else None
-            self._run(inputs, repeat((gates, c, c, tanh_c, h, h)), sequence)
+            idle = self._idle_rows(None if mask is None else mask[rows])
+            sequence = hs[rows].swapaxes(0, 1)[self.order] if return_sequences else None
+            self._run(inputs, repeat((gates, c, c, tanh_c, h, h)), idle, sequence)
             cs[rows] = c
             if sequence is None:
                 hs[rows] = h
         return hs, cs
 
+    def _idle_rows(self, mask: np.ndarray | None) -> Sequence[np.ndarray] | None:
+        """At each time the rows that are masked."""
+        return None if mask is None else [np.flatnonzero(of_step) for of_step in ~mask.T]
+
     def _run(
-        self, inputs: Iterable[np.ndarray], steps: Iterable[tuple[np.ndarray, ...]], sequence: np.ndarray | None = None
+        self,
+        inputs: Iterable[np.ndarray],
+        steps: Iterable[tuple[np.ndarray, ...]],
+        idle: Sequence[np.ndarray] | None,
+        sequence: np.ndarray | None = None,
     ) -> None:
         """The recurrence.
 
         Args:
             inputs: x_t W + b of each step, (4, B, H).
             steps: where each step's values go and come from: gates, c_prev, c, tanh(c), h_prev, h.
+            idle: see `_idle_rows`.
             sequence: where each h is to be copied, (T, B, H), if anywhere.
         """
         written: np.ndarray | None = None
-        for t, (z_x, (z, c_prev, c, tanh_c, h_prev, h)) in enumerate(zip(inputs, steps, strict=False)):
-            np.matmul(h_prev, self.U, out=z)
-            z += z_x
-            self._activate(z)  # (1) to (4)
-            i, f, o, g = z
-            np.multiply(f, c_prev, out=c)  # (5)
-            written = np.multiply(i, g, out=written)
-            c += written
-            self._activate_cell(c, out=tanh_c)
-            np.multiply(o, tanh_c, out=h)  # (6)
+        dropped: np.ndarray | None = None
+        idle_rows: Iterable[Any] = repeat(()) if idle is None else idle[self.order]
+        for t, (z_x, rows, (z, c_prev, c, tanh_c, h_prev, h)) in enumerate(zip(inputs, idle_rows, steps, strict=False)):
+            held = (h_prev[rows], c_prev[rows]) if len(rows) else None
+            if len(rows) < len(h):
+                if self.recurrent_dropout is None:
+                    np.matmul(h_prev, self.U, out=z)
+                else:
+                    dropped = np.multiply(h_prev, self.recurrent_dropout, out=dropped)
+                    np.matmul(dropped, self.U, out=z)
+                z += z_x
+                self._activate(z)  # (1) to (4)
+                i, f, o, g = z
+                np.multiply(f, c_prev, out=c)  # (5)
+                written = np.multiply(i, g, out=written)
+                c += written
+                self._activate_cell(c, out=tanh_c)
+                np.multiply(o, tanh_c, out=h)  # (6)
+            if held is not None:
+                h[rows], c[rows] = held
             if sequence is not None:
                 sequence[t] = h
 
     def backward(
-        self, dh: np.ndarray, dh_last: np.ndarray | None, dc_last: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        self,
+        dh: np.ndarray,
+        dh_last: np.ndarray | None,
+        dc_last: np.ndarray | None,
+        input_gradient: bool = True,
+    ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Equations (7) to (21) at every step, last to first.
 
         dz is written over the gates; another backward pass over the same forward pass computes them again first.
 
         Args:
-            dh: dL/dh_t for every step, (B, T, H), or of the last step only, (B, H).
+            dh: dL/dh_t for every step, (B, T, H), or of the step computed last only, (B, H).
             dh_last, dc_last: what reaches the final states besides, (B, H), or None.
+            input_gradient: whether dx is wanted.
 
         Returns:
-            dx, dW, dU, db, dh0, dc0. dx is (B, T, E), or (K, E) per distinct row where the input was `GatheredRows`.
+            dx, dW, dU, db, dh0, dc0. dx is (B, T, E), or (K, E) per distinct row where the input was `GatheredRows`, or
+            None.
         """
         if self.gates_hold_dz:
             self._fill()
         self.gates_hold_dz = True
-        x, workspace, H = self.x, self.workspace, self.H
+        workspace, H = self.workspace, self.H
         T, _, B, _ = workspace.gates.shape
         dtype = workspace.gates.dtype
         dz = workspace.gates.reshape(T, B, 4 * H)  # step by step in the place of the gates, which are then done with
@@ -183,11 +236,17 @@ class NumpyLSTM:
         di, df, do, dg = d_gates
         through_h = np.empty((B, H), dtype=dtype)
         dz_by_gate = dz.reshape(T, B, 4, H).swapaxes(1, 2)
-        for t in reversed(range(T)):
-            gates, tanh_c, c_prev = workspace.gates[t], workspace.tanh_c[t], workspace.c[t]
-            i, f, o, g = gates
+        c_before = self._before_and_after(workspace.c)[0]
+        for t in range(T)[self.order][::-1]:
             if every_step:
                 dh_t += dh[:, t]
+            idle: Any = () if self.idle is None else self.idle[t]
+            if len(idle) == B:
+                dz[t] = 0
+                continue
+            held = (dh_t[idle], dc[idle]) if len(idle) else None
+            gates, tanh_c, c_prev = workspace.gates[t], workspace.tanh_c[t], c_before[t]
+            i, f, o, g = gates
             self._cell_prime(tanh_c, out=through_h)
             through_h *= o
             through_h *= dh_t
@@ -199,27 +258,54 @@ class NumpyLSTM:
             self._gates_prime(gates, out=prime)
             dc *= f  # (12)
             np.multiply(d_gates, prime, out=dz_by_gate[t])  # (13) to (16)
-            np.matmul(dz[t], self.U_back, out=dh_t)  # (18)
-        flat = dz.reshape(T * B, 4 * H)
-        dU = workspace.h[:T].reshape(T * B, H).T @ flat  # (20)
+            if held is not None:
+                dz[t, idle] = 0
+            if self.recurrent_dropout is None:
+                np.matmul(dz[t], self.U_back, out=dh_t)  # (18)
+            else:
+                dropped = np.matmul(dz_by_gate[t], self.U_back.reshape(4, H, H))
+                dropped *= self.recurrent_dropout
+                np.sum(dropped, axis=0, out=dh_t)
+            if held is not None:
+                dh_t[idle], dc[idle] = held
+        h_before = self._before_and_after(workspace.h)[0]
+        dU = _by_product(h_before.reshape(T * B, H), dz.reshape(T * B, 4 * H), self.recurrent_dropout)  # (20)
+        dx, dW, db = self._backward_input(dz, input_gradient)
+        return dx, _swap_g_and_o(dW), _swap_g_and_o(dU), _swap_g_and_o(db), dh_t, dc
+
+    def _backward_input(self, dz: np.ndarray, input_gradient: bool) -> tuple[Any, np.ndarray, np.ndarray]:
+        """dx, dW and db from dz of all steps, (T, B, 4H)."""
+        x, (T, B, _) = self.x, dz.shape
+        flat = dz.reshape(T * B, -1)
         if isinstance(x, GatheredRows):
             rows, dz_rows = x.values, x.groups.sum(flat)
         else:
             rows, dz_rows = _time_major(x), flat
-        dW, db = rows.T @ dz_rows, dz_rows.sum(axis=0)  # (19), (21)
-        dx = dz_rows @ self.W_back  # (17)
+        dW, db = _by_product(rows, dz_rows, self.input_dropout), dz_rows.sum(axis=0)  # (19), (21)
+        if not input_gradient:
+            return None, dW, db
+        if self.input_dropout is None:
+            dx = dz_rows @ self.W_back  # (17)
+        else:
+            by_gate = np.matmul(flat.reshape(T * B, 4, self.H).swapaxes(0, 1), self.W_back.reshape(4, self.H, -1))
+            by_gate = by_gate.reshape(4, T, B, -1)
+            by_gate *= self.input_dropout[:, None]
+            dx = by_gate.sum(axis=0)
         if not isinstance(x, GatheredRows):
-            dx = np.ascontiguousarray(dx.reshape(T, B, -1).swapaxes(0, 1))
-        return dx, _swap_g_and_o(dW), _swap_g_and_o(dU), _swap_g_and_o(db), dh_t, dc
+            dx = dx.reshape(T, B, -1).swapaxes(0, 1)
+        return dx, dW, db
 
     def _input(self, x: np.ndarray | GatheredRows) -> Iterator[np.ndarray]:
         """x_t W + b for each step, (4, B, H)."""
         if isinstance(x, GatheredRows):
             return self._gather(self._table(x), x.groups.index)
         B, T, _ = x.shape
-        steps = np.matmul(_time_major(x), self.W)  # (4, T·B, H)
+        rows = _time_major(x)
+        if self.input_dropout is not None:
+            rows = _dropped(rows, self.input_dropout)
+        steps = np.matmul(rows, self.W)  # (4, T·B, H)
         steps += self.b
-        return iter(steps.reshape(4, T, B, self.H).swapaxes(0, 1))
+        return iter(steps.reshape(4, T, B, self.H).swapaxes(0, 1)[self.order])
 
     def _table(self, x: GatheredRows) -> np.ndarray:
         """W and b applied to each distinct row, (4, K, H)."""
@@ -230,7 +316,7 @@ class NumpyLSTM:
     def _gather(self, table: np.ndarray, index: np.ndarray) -> Iterator[np.ndarray]:
         """The rows of `table` at each step, for an index (B, T); each overwrites the one before."""
         z_x = np.empty((4, len(index), self.H), dtype=table.dtype)
-        for of_step in np.ascontiguousarray(index.T):
+        for of_step in np.ascontiguousarray(index.T)[self.order]:
             yield np.take(table, of_step, axis=1, out=z_x, mode="clip")
 
     def _activate(self, z: np.ndarray) -> None:
@@ -271,6 +357,25 @@ def _swap_g_and_o(W: np.ndarray) -> np.ndarray:
     """Columns from Keras' order i f g o to i f o g, and back; a copy."""
     i, f, g, o = np.split(W, 4, axis=-1)
     return np.concatenate([i, f, o, g], axis=-1)
+
+
+def _gate_first(dropout: np.ndarray | None) -> np.ndarray | None:
+    """(B, 4, n) for i f g o -> (4, B, n) for i f o g."""
+    return None if dropout is None else np.ascontiguousarray(dropout.swapaxes(0, 1)[[0, 1, 3, 2]])
+
+
+def _dropped(rows: np.ndarray, dropout: np.ndarray) -> np.ndarray:
+    """(T·B, n) and (4, B, n) -> (4, T·B, n)."""
+    _, B, n = dropout.shape
+    return (rows.reshape(-1, B, n) * dropout[:, None]).reshape(4, -1, n)
+
+
+def _by_product(rows: np.ndarray, dz: np.ndarray, dropout: np.ndarray | None) -> np.ndarray:
+    """A kernel's gradient, (n, 4H): rows (N, n) turned, times dz (N, 4H); with dropout each gate's rows are its own."""
+    if dropout is None:
+        return rows.T @ dz
+    by_gate = dz.reshape(len(dz), 4, -1).swapaxes(0, 1)
+    return np.concatenate([own.T @ d for own, d in zip(_dropped(rows, dropout), by_gate, strict=True)], axis=1)
 
 
 def _by_gate(W: np.ndarray) -> np.ndarray:

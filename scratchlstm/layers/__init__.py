@@ -3,9 +3,36 @@
 from scratchlstm.layers.activation import Activation
 from scratchlstm.layers.base import Layer
 from scratchlstm.layers.dense import Dense
-from scratchlstm.layers.dropout import Dropout
+from scratchlstm.layers.dropout import Dropout, SpatialDropout1D
 from scratchlstm.layers.embedding import Embedding
+from scratchlstm.layers.flatten import Flatten
 from scratchlstm.layers.input import Input
 from scratchlstm.layers.lstm import LSTM
+from scratchlstm.layers.masking import Masking
+from scratchlstm.layers.normalization import LayerNormalization
+from scratchlstm.layers.pooling import GlobalAveragePooling1D, GlobalMaxPooling1D, MaskedGlobalMaxPooling1D
+from scratchlstm.layers.simple_rnn import SimpleRNN
+from scratchlstm.layers.wrappers import Bidirectional, TimeDistributed
 
-__all__ = ["LSTM", "Activation", "Dense", "Dropout", "Embedding", "Input", "Layer"]
+__all__ = [
+    "LSTM",
+    "Activation",
+    "Bidirectional",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GlobalAveragePooling1D",
+    "GlobalMaxPooling1D",
+    "Input",
+    "Layer",
+    "LayerNormalization",
+    "MaskedGlobalMaxPooling1D",
+    "Masking",
+    "SimpleRNN",
+    "SpatialDropout1D",
+    "TimeDistributed",
+]
+
+# the layers that a saved model may name
+KNOWN = {name: globals()[name] for name in __all__ if name not in ("Input", "Layer")}

@@ -16,6 +16,8 @@ class Activation(Layer):
         name, dtype, input_shape: see `Layer`.
     """
 
+    passes_mask = True
+
     def __init__(
         self,
         activation: Any,

@@ -5,11 +5,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import config, registry
+from scratchlstm import config, constraints, registry, regularizers
 from scratchlstm.checks import positive_int
+from scratchlstm.constraints import Constraint
 from scratchlstm.initializers import Initializer
 from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient
 from scratchlstm.layers.noise import Noise
+from scratchlstm.regularizers import Regularizer
 
 Shape = tuple[int | None, ...]  # without the batch dimension; None where any length will do
 Signal = np.ndarray | GatheredRows  # what travels forward between layers
@@ -31,10 +33,16 @@ class Layer:
         params: name -> array.
         grads: name -> gradient of the last backward pass, with the same keys.
         noises: the sources of random masks that training draws from.
+        regularizers, constraints: name -> that of a parameter which has one.
+        input_gradient: whether `backward` has to give dL/dx; a model's first layer does not in training.
     """
 
     ranks: ClassVar[tuple[int, ...] | None] = None  # allowed numbers of input dimensions, batch included
     takes_rows: ClassVar[bool] = False  # whether forward reads `GatheredRows`; others get an ordinary array
+    takes_mask: ClassVar[bool] = False  # whether forward has an argument `mask`, (B, T), False at steps to be ignored
+    makes_mask: bool = False  # whether it finds out from x which steps are to be ignored
+    passes_mask: bool = False  # whether the mask of the input is that of the output, too
+    outputs: int = 1  # how many arrays forward gives
 
     def __init__(self, name: str | None = None, dtype: str | None = None, input_shape: Shape | None = None) -> None:
         self.name = name or registry.snake_case(type(self).__name__)
@@ -45,6 +53,9 @@ class Layer:
         self.params: dict[str, np.ndarray] = {}
         self.grads: dict[str, Gradient] = {}
         self.noises: list[Noise] = []
+        self.regularizers: Mapping[str, Regularizer] = {}
+        self.constraints: Mapping[str, Constraint] = {}
+        self.input_gradient = True
 
     # --- what a layer defines -------------------------------------------------------------------------------------
 
@@ -63,6 +74,10 @@ class Layer:
     def backward(self, dy: Any) -> Any:
         """dL/dx from dL/dy of the last forward pass; overwrites `grads`."""
         raise NotImplementedError
+
+    def output_mask(self, x: Any, mask: np.ndarray | None) -> np.ndarray | None:
+        """The mask that goes on to the next layer, for an input x with this mask; None where all steps count."""
+        return mask if self.passes_mask else None
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments that make an equal layer (its parameters' values left out)."""
@@ -116,13 +131,36 @@ class Layer:
         self._check_rank(len(input_shape) + 1, input_shape)
         return self.param_specs(input_shape)
 
-    def __call__(self, x: Any, training: bool = False, **states: Any) -> Any:
+    def __call__(self, x: Any, training: bool = False, **call: Any) -> Any:
         """Build on first use, check and cast x, and run forward."""
-        return self.forward(self.receive(x), training=training, **states)
+        return self.forward(self.receive(x), training=training, **call)
 
-    def infer(self, x: Any) -> Any:
+    def infer(self, x: Any, **call: Any) -> Any:
         """Y for x where no backward pass will follow (a layer may keep nothing then)."""
-        return self(x)
+        return self(x, **call)
+
+    def reset_state(self) -> None:
+        """Forget what a stateful layer kept from the last batch."""
+
+    def limit(self, **limits: tuple[str, Any, Any]) -> None:
+        """Give parameters regularizers and constraints.
+
+        Args:
+            limits: beginning of the arguments' names -> (parameter, regularizer, constraint); the latter by name, as
+                objects, or None.
+        """
+        self.limited = {argument: param for argument, (param, _, _) in limits.items()}
+        found = [(param, regularizers.get(r), constraints.get(c)) for param, r, c in limits.values()]
+        self.regularizers = {param: r for param, r, _ in found if r is not None}
+        self.constraints = {param: c for param, _, c in found if c is not None}
+
+    def limits_config(self) -> dict[str, Any]:
+        """The arguments that `limit` was given, for `get_config`."""
+        return {
+            f"{argument}_{kind}": registry.serialize(of[param]) if param in of else None
+            for kind, of in (("regularizer", self.regularizers), ("constraint", self.constraints))
+            for argument, param in self.limited.items()
+        }
 
     def receive(self, x: Any) -> Any:
         """X as this layer's forward wants it: an array of the right rank and dtype.

@@ -17,12 +17,16 @@ class Dense(Layer):
         activation: a name of `activations`; None is linear.
         use_bias: whether to add a bias.
         kernel_initializer, bias_initializer: names or `Initializer` objects.
+        kernel_regularizer, bias_regularizer: penalties added to the loss, or None.
+        kernel_constraint, bias_constraint: applied after each update, or None.
         name, dtype, input_shape: see `Layer`.
 
     Input: (B, ..., E). Output: (B, ..., units).
 
     Parameters: `kernel` (E, units), `bias` (units,).
     """
+
+    passes_mask = True
 
     def __init__(
         self,
@@ -31,6 +35,10 @@ class Dense(Layer):
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
         *,
         name: str | None = None,
         dtype: str | None = None,
@@ -42,6 +50,10 @@ class Dense(Layer):
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.limit(
+            kernel=("kernel", kernel_regularizer, kernel_constraint),
+            bias=("bias", bias_regularizer if use_bias else None, bias_constraint if use_bias else None),
+        )
 
     def param_specs(self, input_shape: Shape) -> Specs:
         features = known_features(self.name, input_shape)
@@ -61,16 +73,16 @@ class Dense(Layer):
         self.y = self.activation(self.logits)
         return self.y
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
+    def backward(self, dy: np.ndarray) -> np.ndarray | None:
         return self.backward_from_logits(self.activation.backward(self.y, dy))
 
-    def backward_from_logits(self, dz: np.ndarray) -> np.ndarray:
+    def backward_from_logits(self, dz: np.ndarray) -> np.ndarray | None:
         """`backward` for a gradient that has the activation's derivative in it already (as a loss on logits gives)."""
         x, flat_dz = self.x.reshape(-1, self.x.shape[-1]), dz.reshape(-1, self.units)
         self.grads["kernel"] = x.T @ flat_dz
         if self.use_bias:
             self.grads["bias"] = flat_dz.sum(axis=0)
-        return dz @ self.params["kernel"].T
+        return dz @ self.params["kernel"].T if self.input_gradient else None
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
@@ -79,6 +91,7 @@ class Dense(Layer):
             "use_bias": self.use_bias,
             "kernel_initializer": registry.serialize(self.kernel_initializer),
             "bias_initializer": registry.serialize(self.bias_initializer),
+            **self.limits_config(),
         }
 
 

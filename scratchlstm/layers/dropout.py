@@ -1,6 +1,6 @@
 """Noise in training, against overfitting."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,8 @@ class Dropout(Layer):
         ValueError: a rate outside [0, 1).
     """
 
+    passes_mask = True
+
     def __init__(
         self,
         rate: float,
@@ -36,8 +38,12 @@ class Dropout(Layer):
         self.noise = Noise(rate, seed)
         self.noises = [self.noise]
 
+    def draw(self, x: np.ndarray) -> np.ndarray | None:
+        """What to multiply x by; None for nothing."""
+        return self.noise.draw(x.shape, x.dtype)
+
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        self.kept = self.noise.draw(x.shape, x.dtype) if training else None
+        self.kept = self.draw(x) if training else None
         return x if self.kept is None else x * self.kept
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
@@ -45,3 +51,24 @@ class Dropout(Layer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"rate": self.noise.rate, "seed": self.noise.seed}
+
+
+class SpatialDropout1D(Dropout):
+    """Dropout of whole features: one decision for all time steps of a row.
+
+    Neighbouring steps of an embedded text are alike; to drop a feature at some of them would take little away
+    (Tompson et al., 2015).
+
+    Args:
+        rate, seed: see `Dropout`.
+        name, dtype, input_shape: see `Layer`.
+
+    Input and output: (B, T, E).
+    """
+
+    ranks: ClassVar = (3,)
+
+    def draw(self, x: np.ndarray) -> np.ndarray | None:
+        """What to multiply x by, (B, 1, E); None for nothing."""
+        kept = self.noise.draw((len(x), x.shape[2]), x.dtype)
+        return None if kept is None else kept[:, None]

@@ -20,6 +20,9 @@ class Embedding(Layer):
         input_dim: V, the number of ids; ids run from 0 to V - 1.
         output_dim: E, the size of a vector.
         embeddings_initializer: default uniform in ±0.05, as in Keras.
+        embeddings_regularizer: a penalty added to the loss, or None. (The gradient then has all V rows.)
+        embeddings_constraint: applied after each update, or None.
+        mask_zero: whether id 0 is padding, which the layers above are to ignore; its row is never used then.
         input_length: T, where the layer is a model's first; the same as `input_shape=(T,)`.
         input_shape: (T,), or (None,) for any length.
         name, dtype: see `Layer`.
@@ -38,6 +41,9 @@ class Embedding(Layer):
         input_dim: int,
         output_dim: int,
         embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        mask_zero: bool = False,
         *,
         input_length: int | None = None,
         input_shape: Shape | None = None,
@@ -53,12 +59,18 @@ class Embedding(Layer):
         self.input_dim = positive_int("input_dim", input_dim)
         self.output_dim = positive_int("output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
+        self.limit(embeddings=("embeddings", embeddings_regularizer, embeddings_constraint))
+        self.makes_mask = bool(mask_zero)
 
     def param_specs(self, input_shape: Shape) -> Specs:
         return {"embeddings": ((self.input_dim, self.output_dim), self.embeddings_initializer)}
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape, self.output_dim)
+
+    def output_mask(self, x: Any, mask: np.ndarray | None) -> np.ndarray | None:
+        """False where the id is 0, if `mask_zero`."""
+        return np.asarray(x) != 0 if self.makes_mask else None
 
     def cast(self, x: Any) -> np.ndarray:
         """Check that x holds ids of this table.
@@ -100,4 +112,6 @@ class Embedding(Layer):
             "input_dim": self.input_dim,
             "output_dim": self.output_dim,
             "embeddings_initializer": registry.serialize(self.embeddings_initializer),
+            **self.limits_config(),
+            "mask_zero": self.makes_mask,
         }

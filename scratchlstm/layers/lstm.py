@@ -1,20 +1,19 @@
 """The LSTM as a layer: parameters, states, and the choice between the textbook and the fast recurrence."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import activations, gates, initializers, registry
-from scratchlstm.checks import positive_int
+from scratchlstm import gates, initializers
 from scratchlstm.kernels.numpy_lstm import NumpyLSTM, Workspace
-from scratchlstm.kernels.rows import GatheredRows, RowGradient
-from scratchlstm.layers.base import Layer, Shape, Signal, Specs
-from scratchlstm.layers.dense import known_features
+from scratchlstm.layers.base import Shape, Signal, Specs
+from scratchlstm.layers.recurrent import Recurrent, States, elementwise, reverse_steps, rows_gradient
 
 IMPLEMENTATIONS = ("fused", "textbook")
 
 
-class LSTM(Layer):
+class LSTM(Recurrent):
     """Long short-term memory over a sequence; the equations are in `scratchlstm.gates`.
 
     Args:
@@ -25,7 +24,12 @@ class LSTM(Layer):
         kernel_initializer, recurrent_initializer, bias_initializer: names or `Initializer` objects.
         unit_forget_bias: start the forget gate's bias at 1, so that a new cell remembers (Jozefowicz et al., 2015);
             the other three blocks keep `bias_initializer`.
-        return_sequences: give every h_t, (B, T, H), instead of the last, (B, H).
+        kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint,
+            bias_constraint: see `Recurrent`.
+        dropout: rate for x; one mask (B, E) for all steps and gates, drawn anew for each batch. With
+            `recurrent_dropout`, too, each gate has a mask of its own, as in Keras.
+        recurrent_dropout: rate for h_prev; one mask (B, H) for each gate, the same at all steps.
+        seed, return_sequences, go_backwards, stateful, zero_output_for_mask: see `Recurrent`.
         return_state: give [output, h_T, c_T].
         implementation: "fused" (fast) or "textbook" (`gates.lstm_forward`, to study); the same result to rounding.
         name, dtype, input_shape: see `Layer`.
@@ -34,12 +38,13 @@ class LSTM(Layer):
 
     Parameters, columns in four blocks i f g o as in Keras: `kernel` (E, 4H), `recurrent_kernel` (H, 4H), `bias` (4H,).
 
-    Call: `layer(x, initial_state=[h0, c0])` starts from these (B, H) states instead of zeros. After `backward`,
-    `initial_state_grads` is [dh0, dc0].
+    Call: `layer(x, mask=mask, initial_state=[h0, c0])`; see `Recurrent`. After `backward`, `initial_state_grads` is
+    [dh0, dc0].
     """
 
-    ranks: ClassVar = (3,)
     takes_rows: ClassVar = True
+    gate_count: ClassVar = 4
+    state_names: ClassVar = ("h", "c")
 
     def __init__(
         self,
@@ -51,145 +56,127 @@ class LSTM(Layer):
         recurrent_initializer: Any = "orthogonal",
         bias_initializer: Any = "zeros",
         unit_forget_bias: bool = True,
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
         *,
         return_sequences: bool = False,
         return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        zero_output_for_mask: bool = False,
         implementation: str = "fused",
         name: str | None = None,
         dtype: str | None = None,
         input_shape: Shape | None = None,
     ) -> None:
-        super().__init__(name, dtype, input_shape)
-        self.units = positive_int("units", units)
-        self.activation = _elementwise("activation", activation)
-        self.recurrent_activation = _elementwise("recurrent_activation", recurrent_activation)
-        self.use_bias = bool(use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.recurrent_initializer = initializers.get(recurrent_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
+        super().__init__(
+            units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
+            kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint,
+            bias_constraint, dropout, recurrent_dropout, seed, return_sequences, return_state, go_backwards, stateful,
+            zero_output_for_mask, name, dtype, input_shape,
+        )  # fmt: skip
+        self.recurrent_activation = elementwise("recurrent_activation", recurrent_activation)
         self.unit_forget_bias = bool(unit_forget_bias)
-        self.return_sequences = bool(return_sequences)
-        self.return_state = bool(return_state)
         if implementation not in IMPLEMENTATIONS:
             raise ValueError(f"implementation must be one of {', '.join(IMPLEMENTATIONS)}, not {implementation!r}")
         self.implementation = implementation
         self._workspace: Workspace | None = None
 
     def param_specs(self, input_shape: Shape) -> Specs:
-        E, H = known_features(self.name, input_shape), self.units
-        specs: Specs = {
-            "kernel": ((E, 4 * H), self.kernel_initializer),
-            "recurrent_kernel": ((H, 4 * H), self.recurrent_initializer),
-        }
-        if self.use_bias:
-            forget_one = _UnitForgetBias(self.bias_initializer)
-            specs["bias"] = ((4 * H,), forget_one if self.unit_forget_bias else self.bias_initializer)
+        specs = super().param_specs(input_shape)
+        if self.use_bias and self.unit_forget_bias:
+            shape, others = specs["bias"]
+            specs["bias"] = shape, _UnitForgetBias(others)
         return specs
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return (input_shape[0], self.units) if self.return_sequences else (self.units,)
+    def run(self, x: Signal, states: States, mask: np.ndarray | None) -> tuple[np.ndarray, States]:
+        self.x, self.mask = x, mask
+        return (self._run_fused if self.implementation == "fused" else self._run_textbook)(states)
 
-    def forward(self, x: Signal, training: bool = False, initial_state: Any = None) -> Any:
-        self.x, (self.h0, self.c0) = x, self._initial_state(x.shape[0], initial_state)
-        run = self._forward_fused if self.implementation == "fused" else self._forward_textbook
-        return self._output(*run(x))
+    def run_back(self, dh: np.ndarray, d_states: Sequence[np.ndarray | None]) -> tuple[Any, States, States]:
+        back = self._run_back_fused if self.implementation == "fused" else self._run_back_textbook
+        dx, dW, dU, db, dh0, dc0 = back(dh, *d_states)
+        return dx, [dW, dU, db], [dh0, dc0]
 
-    def infer(self, x: Any) -> Any:
+    def run_only(self, x: Signal, states: States, mask: np.ndarray | None) -> tuple[np.ndarray, States]:
         if self.implementation == "textbook":
-            return self(x)
-        x = self.receive(x)
-        kernel = NumpyLSTM(*self._weights(), self.activation, self.recurrent_activation)
-        h0, c0 = self._initial_state(x.shape[0], None)
-        return self._output(*kernel.infer(x, h0, c0, self.return_sequences))
-
-    def backward(
-        self, dy: np.ndarray, dh: np.ndarray | None = None, dc: np.ndarray | None = None
-    ) -> np.ndarray | RowGradient:
-        """Backpropagation through time.
-
-        Args:
-            dy: dL/d(output), (B, T, H) or (B, H).
-            dh, dc: dL/d of the returned states h_T and c_T besides, (B, H); None is zero.
-
-        Returns:
-            dx, (B, T, E); a `RowGradient` where the input came from an `Embedding` as gathered rows.
-        """
-        run = self._backward_fused if self.implementation == "fused" else self._backward_textbook
-        dx, dW, dU, db, dh0, dc0 = run(dy, dh, dc)
-        self.grads["kernel"], self.grads["recurrent_kernel"] = dW, dU
-        if self.use_bias:
-            self.grads["bias"] = db
-        self.initial_state_grads = [dh0, dc0]
-        return dx
+            return self.run(x, states, mask)
+        h, c = self._fused_kernel().infer(x, states[0], states[1], self.return_sequences, mask)
+        return h, [self._last(h), c]
 
     # --- the textbook ---------------------------------------------------------------------------------------------
 
-    def _forward_textbook(self, x: Signal) -> tuple[np.ndarray, np.ndarray]:
-        sigma, phi = self.recurrent_activation, self.activation
-        dense = np.asarray(x)
-        hs, c, self._caches = gates.lstm_forward(dense, self.h0, self.c0, *self._weights(), sigma, phi)
-        return (hs if self.return_sequences else hs[:, -1]), c
+    def _run_textbook(self, states: States) -> tuple[np.ndarray, States]:
+        W, U, b = self.weights()
+        x = reverse_steps(self.x, self.go_backwards)
+        if self._dropout_by_gate is not None:
+            x, W = gates.four_copies(x, self._dropout_by_gate[:, None]), gates.block_diagonal(W)
+        options = self.recurrent_activation, self.activation, self._mask_in_order(), self.recurrent_dropout
+        hs, c, self._caches = gates.lstm_forward(x, states[0], states[1], W, U, b, *options)
+        return reverse_steps(hs, self.go_backwards), [hs[:, -1].copy(), c]
 
-    def _backward_textbook(self, dy: np.ndarray, dh: np.ndarray | None, dc: np.ndarray | None) -> Any:
-        B, T = self.x.shape[:2]
-        dhs = dy.copy() if self.return_sequences else np.zeros((B, T, self.units), dtype=self.dtype)
-        if not self.return_sequences:
-            dhs[:, -1] += dy
-        if dh is not None:
-            dhs[:, -1] += dh
-        dc = np.zeros_like(self.c0) if dc is None else dc
-        W, U, _ = self._weights()
-        primes = self.recurrent_activation.prime, self.activation.prime
-        return gates.lstm_backward(dhs, dc, self._caches, W, U, *primes)
+    def _run_back_textbook(self, dh: np.ndarray, dh_last: np.ndarray | None, dc: np.ndarray | None) -> Any:
+        W, U, _ = self.weights()
+        if self._dropout_by_gate is not None:
+            W = gates.block_diagonal(W)
+        if self.return_sequences:
+            dhs = reverse_steps(dh, self.go_backwards).copy()
+        else:
+            dhs = np.zeros((*self.x.shape[:2], self.units), dtype=self.dtype)
+            dhs[:, -1] = dh
+        if dh_last is not None:
+            dhs[:, -1] += dh_last
+        dx, dW, dU, db, dh0, dc0 = gates.lstm_backward(
+            dhs, np.zeros_like(dhs[:, 0]) if dc is None else dc, self._caches, W, U, self.recurrent_activation.prime,
+            self.activation.prime, self._mask_in_order(), self.recurrent_dropout,
+        )  # fmt: skip
+        if self._dropout_by_gate is not None:
+            dx, dW = gates.sum_copies(dx, self._dropout_by_gate[:, None]), gates.diagonal_blocks(dW)
+        return reverse_steps(dx, self.go_backwards), dW, dU, db, dh0, dc0
+
+    def _mask_in_order(self) -> np.ndarray | None:
+        return None if self.mask is None else reverse_steps(self.mask, self.go_backwards)
 
     # --- the fast one ---------------------------------------------------------------------------------------------
 
-    def _forward_fused(self, x: Signal) -> tuple[np.ndarray, np.ndarray]:
-        self._kernel = NumpyLSTM(*self._weights(), self.activation, self.recurrent_activation)
-        output = self._kernel.forward(x, self.h0, self.c0, self._workspace, self.return_sequences)
+    def _run_fused(self, states: States) -> tuple[np.ndarray, States]:
+        self._kernel = self._fused_kernel()
+        h, c = self._kernel.forward(self.x, states[0], states[1], self._workspace, self.return_sequences, self.mask)
         self._workspace = self._kernel.workspace
-        return output
+        return h, [self._last(h), c]
 
-    def _backward_fused(self, dy: np.ndarray, dh: np.ndarray | None, dc: np.ndarray | None) -> Any:
-        dx, *rest = self._kernel.backward(dy, dh, dc)
-        return (self.x.gradient(dx) if isinstance(self.x, GatheredRows) else dx), *rest
+    def _run_back_fused(self, dh: np.ndarray, dh_last: np.ndarray | None, dc: np.ndarray | None) -> Any:
+        dx, *rest = self._kernel.backward(dh, dh_last, dc, self.input_gradient)
+        return (rows_gradient(self.x, dx) if self.input_gradient else None), *rest
+
+    def _fused_kernel(self) -> NumpyLSTM:
+        return NumpyLSTM(
+            *self.weights(), self.activation, self.recurrent_activation, self.go_backwards, self._dropout_by_gate,
+            self.recurrent_dropout,
+        )  # fmt: skip
+
+    def _last(self, h: np.ndarray) -> np.ndarray:
+        """A copy of the last h_t, from every one or just that."""
+        return (h[:, 0 if self.go_backwards else -1] if self.return_sequences else h).copy()
 
     # --- both -----------------------------------------------------------------------------------------------------
 
-    def _weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        kernel, recurrent_kernel = self.params["kernel"], self.params["recurrent_kernel"]
-        bias = self.params["bias"] if self.use_bias else np.zeros_like(kernel[0])
-        return kernel, recurrent_kernel, bias
-
-    def _initial_state(self, batch: int, states: Any) -> list[np.ndarray]:
-        shape = batch, self.units
-        if states is None:
-            return [np.zeros(shape, dtype=self.dtype), np.zeros(shape, dtype=self.dtype)]
-        if not isinstance(states, list | tuple) or len(states) != 2:
-            came = f"{len(states)} arrays" if isinstance(states, list | tuple) else type(states).__name__
-            raise ValueError(f"initial_state of {self.name} must be [h0, c0], not {came}")
-        states = [np.asarray(state, dtype=self.dtype) for state in states]
-        for name, state in zip(("h0", "c0"), states, strict=True):
-            if state.shape != shape:
-                raise ValueError(f"{name} in initial_state of {self.name} must have shape {shape}, not {state.shape}")
-        return states
-
-    def _output(self, h: np.ndarray, c: np.ndarray) -> Any:
-        last = h[:, -1] if self.return_sequences else h
-        return [h, last.copy(), c] if self.return_state else h
+    @property
+    def _dropout_by_gate(self) -> np.ndarray | None:
+        """The input's dropout where each gate has its own mask, (B, 4, E); a single mask was applied to x before."""
+        return None if self.input_dropout is None or self.input_dropout.ndim == 2 else self.input_dropout
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
-            "units": self.units,
-            "activation": self.activation.name,
             "recurrent_activation": self.recurrent_activation.name,
-            "use_bias": self.use_bias,
-            "kernel_initializer": registry.serialize(self.kernel_initializer),
-            "recurrent_initializer": registry.serialize(self.recurrent_initializer),
-            "bias_initializer": registry.serialize(self.bias_initializer),
             "unit_forget_bias": self.unit_forget_bias,
-            "return_sequences": self.return_sequences,
-            "return_state": self.return_state,
             "implementation": self.implementation,
         }
 
@@ -206,10 +193,3 @@ class _UnitForgetBias(initializers.Initializer):
         H = len(bias) // 4
         bias[H : 2 * H] = 1
         return bias
-
-
-def _elementwise(argument: str, identifier: Any) -> activations.Activation:
-    activation = activations.get(identifier)
-    if isinstance(activation, activations.Softmax):
-        raise ValueError(f"{argument} of an LSTM must act on each number by itself; softmax does not")
-    return activation

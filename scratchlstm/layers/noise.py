@@ -21,6 +21,7 @@ class Noise:
     Attributes:
         rng: where the masks come from, once built.
         rows: where a batch is split between processes: our first row, and how many rows there are in all.
+        repeats: how many rows of a mask belong to each row of the batch.
 
     Raises:
         ValueError: a rate outside [0, 1).
@@ -29,6 +30,7 @@ class Noise:
     def __init__(self, rate: float, seed: int | None = None, argument: str = "rate") -> None:
         self.rate, self.seed = checks.number(argument, rate, at_least=0, below=1), checks.seed(seed)
         self.rows: tuple[int, int] | None = None
+        self.repeats = 1
 
     def build(self, rng: np.random.Generator | None) -> None:
         """Make the generator; `rng` is its parent where there is no seed."""
@@ -40,13 +42,14 @@ class Noise:
         if self.rate == 0:
             return None
         self.row_shape = shape[1:]
-        kept = _uniform(self.rng, shape, *(self.rows or (0, shape[0]))) >= self.rate
+        first, rows = self.rows or (0, shape[0] // self.repeats)
+        kept = _uniform(self.rng, shape, first * self.repeats, rows * self.repeats) >= self.rate
         return kept * np.dtype(dtype).type(1 / (1 - self.rate))
 
     def skip(self, rows: int) -> None:
         """Draw what a batch of `rows` rows would, where none of them is ours."""
         if self.rate > 0:
-            _uniform(self.rng, (0, *self.row_shape), 0, rows)
+            _uniform(self.rng, (0, *self.row_shape), 0, rows * self.repeats)
 
 
 def _uniform(rng: np.random.Generator, shape: tuple[int, ...], first_row: int, rows: int) -> np.ndarray:

@@ -69,7 +69,7 @@ def test_nothing_planted_nothing_seen():
 
 BACKWARD = {
     "drop dc between steps": (
-        ("dh_next, dc_next = step.dh_prev, step.dc_prev", "dh_next, dc_next = step.dh_prev, 0 * dc_next"),
+        ("= dh_prev + dh_past, step.dc_prev + dc_past", "= dh_prev + dh_past, dc_past"),
         ("dc *= f  # (12)", "dc *= 0"),
     ),
     "forget the factor f in dc_prev": (
@@ -102,11 +102,11 @@ BACKWARD = {
     ),
     "one bias for all gates": (
         ("db = xp.sum(dz, axis=0)", "db = xp.concat([xp.sum(dz_o, axis=0)] * 4)"),
-        ("dz_rows.sum(axis=0)  # (19), (21)", "np.tile(dz_rows.sum(axis=0)[2 * H : 3 * H], 4)"),
+        ("dz_rows.sum(axis=0)  # (19), (21)", "np.tile(dz_rows.sum(axis=0)[2 * self.H : 3 * self.H], 4)"),
     ),
     "gradient of the last step only for U": (
         ("dU + step.dU", "dU if t < len(caches) - 1 else step.dU"),
-        ("dU = workspace.h[:T].reshape(T * B, H).T @ flat", "dU = workspace.h[T - 1].T @ dz[-1]"),
+        ("_by_product(h_before.reshape(T * B, H), dz.reshape(T * B, 4 * H), ", "_by_product(h_before[T - 1], dz[-1], "),
     ),
 }
 # the first change of each pair is planted in the textbook, the second in the fast recurrence
@@ -121,6 +121,53 @@ PLANTED = [
 def test_numerical_gradients_see(monkeypatch, implementation, module, old, new):
     planting.plant(monkeypatch, module, old, new)
     assert not lstm_gradients_are_right(implementation)
+
+
+MASKED = {
+    "state of a masked step not carried": (
+        ("xp.where(mask[:, t, None], c_t, c)", "c_t"),
+        ("h[rows], c[rows] = held", "h[rows] = held[0]"),
+    ),
+    "gradients not carried past a masked step": (
+        ("= dh_prev + dh_past, step.dc_prev + dc_past", "= dh_prev, step.dc_prev"),
+        ("dh_t[idle], dc[idle] = held", "pass"),
+    ),
+    "gradients into the gates of a masked step": (
+        ("dh, dc_next = dh - dh_past, dc_next - dc_past", "pass"),
+        ("dz[t, idle] = 0", "pass"),
+    ),
+}
+
+
+def masked_gradients_are_right(implementation: str) -> bool:
+    layer = LSTM(3, return_sequences=True, return_state=True, implementation=implementation, dtype="float64")
+    mask = np.array([[True, False, True, True, False], [False, False, False, False, False]])
+    x = np.random.default_rng(2).normal(size=(2, 5, 4))
+    return gradcheck.check_layer(layer, x, mask=mask).ok and _masked_steps_change_nothing(implementation)
+
+
+def _masked_steps_change_nothing(implementation: str) -> bool:
+    """A masked step changes nothing: without it the final states are the same."""
+    layer = LSTM(3, return_state=True, implementation=implementation, dtype="float64")
+    layer.build((None, 4), np.random.default_rng(0))
+    x, states = np.random.default_rng(3).normal(size=(2, 5, 4)), list(np.random.default_rng(4).normal(size=(2, 2, 3)))
+    with_mask = layer(x, mask=np.array([[True, False, True, True, False]] * 2), initial_state=states)
+    without = layer(x[:, [0, 2, 3]], initial_state=states)
+    return all(np.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(with_mask, without, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("implementation", "module", "old", "new"),
+    [
+        pytest.param(implementation, module, *changes[which], id=f"{name} [{implementation}]")
+        for name, changes in MASKED.items()
+        for which, (implementation, module) in enumerate((("textbook", gates), ("fused", numpy_lstm)))
+    ],
+)
+def test_the_check_with_a_mask_sees(monkeypatch, implementation, module, old, new):
+    assert masked_gradients_are_right(implementation)
+    planting.plant(monkeypatch, module, old, new)
+    assert not masked_gradients_are_right(implementation)
 
 
 CONSISTENT = [

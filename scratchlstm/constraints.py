@@ -1,0 +1,85 @@
+"""What parameters are put back to after each update, with Keras' names and formulas."""
+
+from typing import Any
+
+import numpy as np
+
+from scratchlstm import checks, registry
+
+_EPSILON = 1e-7  # Keras' epsilon under a norm
+
+
+class Constraint:
+    """A function of a parameter that gives an allowed one."""
+
+    def __call__(self, w: np.ndarray) -> np.ndarray:
+        """The allowed parameter for w, of the same shape and dtype."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal constraint."""
+        return {}
+
+
+class NonNeg(Constraint):
+    """max(w, 0)."""
+
+    def __call__(self, w: np.ndarray) -> np.ndarray:
+        return np.maximum(w, 0)
+
+
+class MaxNorm(Constraint):
+    """Shorten what is longer than `max_value`: w · min(‖w‖, max_value) / (‖w‖ + 1e-7).
+
+    Args:
+        max_value: the largest norm.
+        axis: along which the norm is taken; 0 for the weights that come into one unit.
+    """
+
+    def __init__(self, max_value: float = 2, axis: int = 0) -> None:
+        self.max_value, self.axis = checks.number("max_value", max_value, at_least=0), _axis(axis)
+
+    def __call__(self, w: np.ndarray) -> np.ndarray:
+        norms = _norms(w, self.axis)
+        return w * (np.minimum(norms, w.dtype.type(self.max_value)) / (w.dtype.type(_EPSILON) + norms))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"max_value": self.max_value, "axis": self.axis}
+
+
+class UnitNorm(Constraint):
+    """w / (‖w‖ + 1e-7).
+
+    Args:
+        axis: see `MaxNorm`.
+    """
+
+    def __init__(self, axis: int = 0) -> None:
+        self.axis = _axis(axis)
+
+    def __call__(self, w: np.ndarray) -> np.ndarray:
+        return w / (w.dtype.type(_EPSILON) + _norms(w, self.axis))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"axis": self.axis}
+
+
+def _norms(w: np.ndarray, axis: int) -> np.ndarray:
+    return np.sqrt(np.sum(np.square(w), axis=axis, keepdims=True))
+
+
+def _axis(value: Any) -> int:
+    return checks.whole_number("axis", value)
+
+
+_KNOWN = registry.by_both_names(NonNeg, MaxNorm, UnitNorm)
+
+
+def get(identifier: Any) -> Constraint | None:
+    """The constraint of that name, None for None.
+
+    Raises:
+        ValueError: unknown name; the known ones are listed.
+        TypeError: neither a name nor a `Constraint`.
+    """
+    return None if identifier is None else registry.resolve("constraint", identifier, _KNOWN, Constraint)

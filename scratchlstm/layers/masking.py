@@ -1,0 +1,47 @@
+"""Steps to be ignored, told from the data."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scratchlstm import checks
+from scratchlstm.layers.base import Layer, Shape
+
+
+class Masking(Layer):
+    """Mask the steps at which every feature equals `mask_value`; they are 0 in the output.
+
+    Args:
+        mask_value: what padded steps were filled with.
+        name, dtype, input_shape: see `Layer`.
+
+    Input and output: (B, T, E).
+    """
+
+    ranks: ClassVar = (3,)
+    makes_mask = True
+
+    def __init__(
+        self,
+        mask_value: float = 0.0,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+        input_shape: Shape | None = None,
+    ) -> None:
+        super().__init__(name, dtype, input_shape)
+        self.mask_value = checks.number("mask_value", mask_value)
+
+    def output_mask(self, x: Any, mask: np.ndarray | None) -> np.ndarray:
+        """False where all features have the value, (B, T)."""
+        return np.any(np.asarray(x, dtype=self.dtype) != np.dtype(self.dtype).type(self.mask_value), axis=-1)
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self.kept = self.output_mask(x, None)[..., None]
+        return x * self.kept
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return dy * self.kept
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"mask_value": self.mask_value}

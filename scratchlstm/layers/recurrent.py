@@ -1,0 +1,299 @@
+"""What the recurrent layers share: states, masks, direction, dropout, and which steps are given out."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scratchlstm import activations, initializers, registry
+from scratchlstm.checks import positive_int
+from scratchlstm.kernels.rows import GatheredRows, RowGradient
+from scratchlstm.layers.base import Layer, Shape, Signal, Specs
+from scratchlstm.layers.dense import known_features
+from scratchlstm.layers.noise import Noise
+
+States = list[np.ndarray]
+
+
+class Recurrent(Layer):
+    """A layer that takes its state from one time step to the next, with Keras' arguments.
+
+    Args:
+        units: H.
+        activation: of the layer's values.
+        use_bias: whether there is a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: names or `Initializer` objects.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: penalties added to the loss, or None.
+        kernel_constraint, recurrent_constraint, bias_constraint: applied after each update, or None.
+        dropout: rate for x; one mask for all steps, drawn anew for each batch.
+        recurrent_dropout: the same for h_prev.
+        seed: of the dropout; None draws from the model's generator.
+        return_sequences: give every h_t, (B, T, H), instead of the last, (B, H).
+        return_state: give [output, and each final state, (B, H)].
+        go_backwards: from the last step to the first. A sequence is given out in the order in which it was computed.
+        stateful: begin a batch with the states that the last batch ended with, row by row, until `reset_state`.
+        zero_output_for_mask: give zeros at masked steps instead of the output before.
+        name, dtype, input_shape: see `Layer`.
+
+    Input: (B, T, E). Output: (B, H) or (B, T, H).
+
+    Call: `layer(x, mask=mask, initial_state=[...])`. At a masked step (False) a row's states stay as they are, its
+    output repeats the one before (0 if there is none yet), and x has no gradient. After `backward`,
+    `initial_state_grads` holds the gradients of the initial states.
+
+    Attributes:
+        states: of a stateful layer, at the end of the last batch; None at the beginning.
+    """
+
+    ranks: ClassVar = (3,)
+    takes_mask: ClassVar = True
+    gate_count: ClassVar[int]  # how many blocks of H columns the kernels have
+    state_names: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any,
+        use_bias: bool,
+        kernel_initializer: Any,
+        recurrent_initializer: Any,
+        bias_initializer: Any,
+        kernel_regularizer: Any,
+        recurrent_regularizer: Any,
+        bias_regularizer: Any,
+        kernel_constraint: Any,
+        recurrent_constraint: Any,
+        bias_constraint: Any,
+        dropout: float,
+        recurrent_dropout: float,
+        seed: int | None,
+        return_sequences: bool,
+        return_state: bool,
+        go_backwards: bool,
+        stateful: bool,
+        zero_output_for_mask: bool,
+        name: str | None,
+        dtype: str | None,
+        input_shape: Shape | None,
+    ) -> None:
+        super().__init__(name, dtype, input_shape)
+        self.units = positive_int("units", units)
+        self.activation = elementwise("activation", activation)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.recurrent_initializer = initializers.get(recurrent_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.limit(
+            kernel=("kernel", kernel_regularizer, kernel_constraint),
+            recurrent=("recurrent_kernel", recurrent_regularizer, recurrent_constraint),
+            bias=("bias", bias_regularizer if use_bias else None, bias_constraint if use_bias else None),
+        )
+        self.input_noise = Noise(dropout, seed, "dropout")
+        self.recurrent_noise = Noise(recurrent_dropout, None if seed is None else seed + 1, "recurrent_dropout")
+        self.noises = [self.input_noise, self.recurrent_noise]
+        self.return_sequences = bool(return_sequences)
+        self.return_state = bool(return_state)
+        self.go_backwards = bool(go_backwards)
+        self.stateful = bool(stateful)
+        self.zero_output_for_mask = bool(zero_output_for_mask)
+        self.states: States | None = None
+        # the mask is handed on where every step is given out; not turned around by `go_backwards`, as in Keras
+        self.passes_mask = self.return_sequences
+        self.outputs = 1 + len(self.state_names) if self.return_state else 1
+
+    # --- what a recurrent layer defines ---------------------------------------------------------------------------
+
+    def run(self, x: Signal, states: States, mask: np.ndarray | None) -> tuple[np.ndarray, States]:
+        """Every h_t in the order of time, (B, T, H), or where `return_sequences` is off perhaps only the last, (B, H).
+
+        And the final states.
+        """
+        raise NotImplementedError
+
+    def run_back(self, dh: np.ndarray, d_states: Sequence[np.ndarray | None]) -> tuple[Any, States, States]:
+        """dx (or None where `input_gradient` is off), the parameters' gradients in their order, the initial states'.
+
+        Args:
+            dh: as `run` gave h.
+            d_states: what reaches the final states besides; None is zero.
+        """
+        raise NotImplementedError
+
+    def run_only(self, x: Signal, states: States, mask: np.ndarray | None) -> tuple[np.ndarray, States]:
+        """As `run`, where no way back will follow."""
+        return self.run(x, states, mask)
+
+    # --- what it gets ---------------------------------------------------------------------------------------------
+
+    def param_specs(self, input_shape: Shape) -> Specs:
+        E, width = known_features(self.name, input_shape), self.gate_count * self.units
+        specs: Specs = {
+            "kernel": ((E, width), self.kernel_initializer),
+            "recurrent_kernel": ((self.units, width), self.recurrent_initializer),
+        }
+        if self.use_bias:
+            specs["bias"] = ((width,), self.bias_initializer)
+        return specs
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], self.units) if self.return_sequences else (self.units,)
+
+    def forward(
+        self, x: Signal, training: bool = False, mask: Any = None, initial_state: Any = None
+    ) -> np.ndarray | list[np.ndarray]:
+        mask, states = self._check_mask(mask, x.shape[:2]), self._initial_states(x.shape[0], initial_state)
+        self._draw_dropout(x.shape, training)
+        if self.input_dropout is not None and self.input_dropout.ndim == 2:
+            x = np.asarray(x) * self.input_dropout[:, None]
+        h, final = self.run(x, states, mask)
+        return self._output(h, final, mask)
+
+    def infer(self, x: Any, mask: Any = None, initial_state: Any = None) -> Any:  # type: ignore[override]
+        x = self.receive(x)
+        mask, states = self._check_mask(mask, x.shape[:2]), self._initial_states(x.shape[0], initial_state)
+        self._draw_dropout(x.shape, training=False)
+        return self._output(*self.run_only(x, states, mask), mask)
+
+    def backward(self, dy: np.ndarray, *d_states: np.ndarray | None) -> np.ndarray | RowGradient | None:
+        """Backpropagation through time.
+
+        Args:
+            dy: dL/d(output), (B, T, H) or (B, H).
+            d_states: dL/d of each returned final state besides, (B, H); None is zero.
+
+        Returns:
+            dx, (B, T, E); a `RowGradient` where the input came from an `Embedding` as gathered rows.
+        """
+        if self.return_sequences and self.go_backwards:
+            dy = dy[:, ::-1]
+        if self.shown is not None:
+            dy = dy * self.shown
+        dx, grads, self.initial_state_grads = self.run_back(dy, d_states or [None] * len(self.state_names))
+        self.grads.update(zip(self.params, grads, strict=False))  # a bias that is not used has a gradient, too
+        if dx is not None and self.input_dropout is not None and self.input_dropout.ndim == 2:
+            dx *= self.input_dropout[:, None]
+        return dx
+
+    def reset_state(self) -> None:
+        """Let a stateful layer begin anew, from zeros."""
+        self.states = None
+
+    reset_states = reset_state
+
+    @property
+    def state_sizes(self) -> dict[str, int]:
+        """Name -> H of each initial state, in the order of `initial_state`."""
+        return {f"{name}0": self.units for name in self.state_names}
+
+    def weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """W, U and b; b is zero where there is none."""
+        kernel, recurrent_kernel = self.params["kernel"], self.params["recurrent_kernel"]
+        bias = self.params["bias"] if self.use_bias else np.zeros_like(kernel[0])
+        return kernel, recurrent_kernel, bias
+
+    def _draw_dropout(self, shape: tuple[int, ...], training: bool) -> None:
+        """For x one mask, or where h_prev is dropped, too, one for each gate (as in Keras); for h_prev one for each."""
+        B, _, E = shape
+        by_gate = (self.gate_count,) if self.gate_count > 1 else ()
+        of_input = by_gate if self.recurrent_noise.rate > 0 else ()
+        draw = training and (self.input_noise.draw, self.recurrent_noise.draw)
+        self.input_dropout = draw[0]((B, *of_input, E), self.dtype) if draw else None
+        self.recurrent_dropout = draw[1]((B, *by_gate, self.units), self.dtype) if draw else None
+
+    def _output(self, h: np.ndarray, final: States, mask: np.ndarray | None) -> Any:
+        if self.stateful:
+            self.states = [state.copy() for state in final]
+        last = 0 if self.go_backwards else -1
+        if h.ndim == 3 and not self.return_sequences:
+            h = h[:, last].copy()
+        self.shown = None
+        if mask is not None:
+            shown = mask if self.zero_output_for_mask else self._begun(mask)
+            shown = shown[:, :, None] if self.return_sequences else shown[:, last, None]
+            if not shown.all():
+                self.shown = shown
+                h = h * shown
+        if self.return_sequences and self.go_backwards:
+            h = h[:, ::-1]
+        return [h, *final] if self.return_state else h
+
+    def _begun(self, mask: np.ndarray) -> np.ndarray:
+        """Whether there has been a step that counts, (B, T): before that there is no output to repeat."""
+        order = slice(None, None, -1 if self.go_backwards else 1)
+        return np.logical_or.accumulate(mask[:, order], axis=1)[:, order]
+
+    def _check_mask(self, mask: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+        if mask is None:
+            return None
+        mask = np.asarray(mask)
+        if mask.shape != shape or mask.dtype.kind not in "bui":
+            raise ValueError(
+                f"mask of {self.name} must hold True or False for each step, with shape {shape}, but its shape is "
+                f"{mask.shape} and its dtype {mask.dtype}"
+            )
+        mask = mask.astype(bool)
+        return None if mask.all() else mask
+
+    def _initial_states(self, batch: int, given: Any) -> States:
+        shape = batch, self.units
+        names = list(self.state_sizes)
+        if given is None and self.stateful and self.states is not None:
+            if self.states[0].shape != shape:
+                raise ValueError(
+                    f"{self.name} is stateful, with states of {len(self.states[0])} rows, but this batch has {batch}: "
+                    f"use a batch_size that divides the number of samples, or call reset_state() before"
+                )
+            return self.states
+        if given is None:
+            return [np.zeros(shape, dtype=self.dtype) for _ in names]
+        if isinstance(given, np.ndarray) and len(names) == 1:
+            given = [given]
+        if not isinstance(given, list | tuple) or len(given) != len(names):
+            came = f"{len(given)} arrays" if isinstance(given, list | tuple) else type(given).__name__
+            raise ValueError(f"initial_state of {self.name} must be [{', '.join(names)}], not {came}")
+        states = [np.asarray(state, dtype=self.dtype) for state in given]
+        for name, state in zip(names, states, strict=True):
+            if state.shape != shape:
+                raise ValueError(f"{name} in initial_state of {self.name} must have shape {shape}, not {state.shape}")
+        return states
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "units": self.units,
+            "activation": self.activation.name,
+            "use_bias": self.use_bias,
+            "kernel_initializer": registry.serialize(self.kernel_initializer),
+            "recurrent_initializer": registry.serialize(self.recurrent_initializer),
+            "bias_initializer": registry.serialize(self.bias_initializer),
+            **self.limits_config(),
+            "dropout": self.input_noise.rate,
+            "recurrent_dropout": self.recurrent_noise.rate,
+            "seed": self.input_noise.seed,
+            "return_sequences": self.return_sequences,
+            "return_state": self.return_state,
+            "go_backwards": self.go_backwards,
+            "stateful": self.stateful,
+            "zero_output_for_mask": self.zero_output_for_mask,
+        }
+
+
+def reverse_steps(x: Signal, reverse: bool) -> np.ndarray:
+    """An array (B, T, ...) with its steps turned around where `reverse`."""
+    return np.asarray(x)[:, ::-1] if reverse else np.asarray(x)
+
+
+def rows_gradient(x: Signal, dx: np.ndarray) -> np.ndarray | RowGradient:
+    """The gradient of x that goes on: for gathered rows, from that of each distinct row, (K, E)."""
+    return x.gradient(dx) if isinstance(x, GatheredRows) else dx
+
+
+def elementwise(argument: str, identifier: Any) -> activations.Activation:
+    """The activation of that name.
+
+    Raises:
+        ValueError: unknown name, or one that mixes its inputs.
+    """
+    activation = activations.get(identifier)
+    if isinstance(activation, activations.Softmax):
+        raise ValueError(f"{argument} of a recurrent layer must act on each number by itself; softmax does not")
+    return activation

@@ -1,0 +1,87 @@
+"""The plain recurrent network as a layer, to compare with the LSTM."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scratchlstm import simple_rnn
+from scratchlstm.layers.base import Shape, Signal
+from scratchlstm.layers.recurrent import Recurrent, States, reverse_steps
+
+
+class SimpleRNN(Recurrent):
+    """h_t = activation(x_t W + h_prev U + b); the equations are in `scratchlstm.simple_rnn`, with no faster path.
+
+    Args:
+        units: H.
+        activation: φ.
+        use_bias, kernel_initializer, ..., zero_output_for_mask: see `Recurrent`.
+        name, dtype, input_shape: see `Layer`.
+
+    Input: (B, T, E). Output: (B, H) or (B, T, H).
+
+    Parameters: `kernel` (E, H), `recurrent_kernel` (H, H), `bias` (H,).
+
+    Call: `layer(x, mask=mask, initial_state=[h0])`; see `Recurrent`.
+    """
+
+    gate_count: ClassVar = 1
+    state_names: ClassVar = ("h",)
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        *,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        zero_output_for_mask: bool = False,
+        name: str | None = None,
+        dtype: str | None = None,
+        input_shape: Shape | None = None,
+    ) -> None:
+        super().__init__(
+            units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
+            kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint,
+            bias_constraint, dropout, recurrent_dropout, seed, return_sequences, return_state, go_backwards, stateful,
+            zero_output_for_mask, name, dtype, input_shape,
+        )  # fmt: skip
+
+    def run(self, x: Signal, states: States, mask: np.ndarray | None) -> tuple[np.ndarray, States]:
+        self.mask = None if mask is None else reverse_steps(mask, self.go_backwards)
+        W, U, b = self.weights()
+        x = reverse_steps(x, self.go_backwards)
+        hs, self._caches = simple_rnn.rnn_forward(
+            x, states[0], W, U, b, self.activation, self.mask, self.recurrent_dropout
+        )
+        return reverse_steps(hs, self.go_backwards), [hs[:, -1].copy()]
+
+    def run_back(self, dh: np.ndarray, d_states: Sequence[np.ndarray | None]) -> tuple[Any, States, States]:
+        if self.return_sequences:
+            dhs = reverse_steps(dh, self.go_backwards).copy()
+        else:
+            dhs = np.zeros((len(dh), len(self._caches), self.units), dtype=self.dtype)
+            dhs[:, -1] = dh
+        if d_states[0] is not None:
+            dhs[:, -1] += d_states[0]
+        W, U, _ = self.weights()
+        dx, dW, dU, db, dh0 = simple_rnn.rnn_backward(
+            dhs, self._caches, W, U, self.activation.prime, self.mask, self.recurrent_dropout
+        )
+        return reverse_steps(dx, self.go_backwards), [dW, dU, db], [dh0]

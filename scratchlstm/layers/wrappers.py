@@ -1,0 +1,316 @@
+"""Layers around layers."""
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from scratchlstm import registry
+from scratchlstm.kernels.rows import RowGradient
+from scratchlstm.layers.base import Layer, Shape, Signal, Specs, check_weights
+from scratchlstm.layers.recurrent import Recurrent
+
+MERGE_MODES = ("concat", "sum", "ave", "mul", None)
+V = TypeVar("V")
+
+
+class Bidirectional(Layer):
+    """A recurrent layer from both ends (Schuster & Paliwal, 1997), with Keras' semantics.
+
+    Args:
+        layer: an `LSTM` or `SimpleRNN`. The forward layer is one with equal settings, the backward layer, too, except
+            for `go_backwards`; both begin with parameters of their own. Where a sequence is given out, masked steps
+            are 0 in it.
+        merge_mode: "concat" (features side by side), "sum", "ave", "mul", or None for two outputs.
+        backward_layer: another layer for the way back, with `go_backwards=True`.
+        name, dtype, input_shape: see `Layer`; dtype is that of `layer`.
+
+    Input: (B, T, E). Output: as `layer`, the backward layer's sequence in the order of time. With `return_state`:
+    [output, h and c of the forward layer, h and c of the backward layer].
+
+    Parameters: those of the two, as `forward/kernel`, ..., `backward/kernel`, ...
+
+    Call: `layer(x, mask=mask, initial_state=[...])`, the states in the order of `return_state`.
+
+    Raises:
+        TypeError: not recurrent layers.
+        ValueError: an unknown merge mode, or two layers that do not fit together.
+    """
+
+    ranks: ClassVar = (3,)
+    takes_mask: ClassVar = True
+    takes_rows: ClassVar = True
+
+    def __init__(
+        self,
+        layer: Any,
+        merge_mode: str | None = "concat",
+        *,
+        backward_layer: Any = None,
+        name: str | None = None,
+        dtype: str | None = None,
+        input_shape: Shape | None = None,
+    ) -> None:
+        layer = _as_recurrent("layer", layer)
+        if dtype is not None and dtype != layer.dtype:
+            raise ValueError(f"dtype={dtype!r} contradicts that of the layer inside, {layer.dtype}")
+        super().__init__(name, layer.dtype, input_shape)
+        if merge_mode not in MERGE_MODES:
+            raise ValueError(f"merge_mode must be one of {', '.join(map(repr, MERGE_MODES))}, not {merge_mode!r}")
+        self.merge_mode = merge_mode
+        self.forward_layer = _like(layer, "forward")
+        self.has_own_backward = backward_layer is not None
+        if backward_layer is None:
+            self.backward_layer = _like(layer, "backward", go_backwards=True)
+        else:
+            self.backward_layer = _as_recurrent("backward_layer", backward_layer)
+        _require_a_pair(self.forward_layer, self.backward_layer)
+        self.both = {"forward": self.forward_layer, "backward": self.backward_layer}
+        for each in self.both.values():
+            each.zero_output_for_mask = each.return_sequences
+        self.return_sequences = self.passes_mask = layer.return_sequences
+        self.return_state, self.stateful = layer.return_state, layer.stateful
+        states = len(self.state_sizes) if self.return_state else 0
+        self.outputs = (2 if merge_mode is None else 1) + states
+        self.noises = [noise for each in self.both.values() for noise in each.noises]
+        self.params = _Joined({end: each.params for end, each in self.both.items()})  # type: ignore[assignment]
+        self.grads = _Joined({end: each.grads for end, each in self.both.items()})  # type: ignore[assignment]
+        self.regularizers = _Joined({end: each.regularizers for end, each in self.both.items()})
+        self.constraints = _Joined({end: each.constraints for end, each in self.both.items()})
+
+    def param_specs(self, input_shape: Shape) -> Specs:
+        return dict(_Joined({end: each.param_specs(input_shape) for end, each in self.both.items()}))
+
+    def build(
+        self,
+        input_shape: Shape,
+        rng: np.random.Generator | None = None,
+        params: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        if self.built:
+            return
+        specs = self.plan(input_shape)
+        if params is not None:
+            check_weights(self.name, {name: shape for name, (shape, _) in specs.items()}, params, self.dtype)
+        for end, each in self.both.items():
+            start = f"{end}/"
+            own = {name.removeprefix(start): a for name, a in (params or {}).items() if name.startswith(start)}
+            each.build(input_shape, rng, own if params is not None else None)
+        self.params = _Joined({end: each.params for end, each in self.both.items()})  # type: ignore[assignment]
+        self.input_shape = self.forward_layer.input_shape
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        *steps, features = self.forward_layer.output_shape(input_shape)
+        return (*steps, 2 * self.forward_layer.units if self.merge_mode == "concat" else features)
+
+    @property
+    def state_sizes(self) -> dict[str, int]:
+        """Name -> H of each initial state, in the order of `initial_state`."""
+        return {f"{end} {name}": size for end, each in self.both.items() for name, size in each.state_sizes.items()}
+
+    def reset_state(self) -> None:
+        """Let both stateful layers begin anew, from zeros."""
+        for each in self.both.values():
+            each.reset_state()
+
+    reset_states = reset_state
+
+    def forward(self, x: Signal, training: bool = False, **call: Any) -> Any:
+        return self._merge(x, call, lambda layer, x, own: layer.forward(x, training=training, **own))
+
+    def infer(self, x: Any, **call: Any) -> Any:
+        return self._merge(self.receive(x), call, lambda layer, x, own: layer.infer(x, **own))
+
+    def _merge(self, x: Signal, call: dict[str, Any], run: Any) -> Any:
+        """The two layers' outputs as one."""
+        states = call.pop("initial_state", None)
+        if states is not None and (not isinstance(states, list | tuple) or len(states) != len(self.state_sizes)):
+            raise ValueError(f"initial_state of {self.name} must be a list: {', '.join(self.state_sizes)}")
+        half = len(self.forward_layer.state_sizes)
+        parts = {"forward": None, "backward": None} if states is None else {
+            "forward": states[:half], "backward": states[half:]
+        }  # fmt: skip
+        if not all(_keeps_rows(each) for each in self.both.values()):
+            x = np.asarray(x)  # so that both give a gradient of the same kind
+        results = [run(each, x, {**call, "initial_state": parts[end]}) for end, each in self.both.items()]
+        if self.return_state:
+            (y, *forward_states), (y_back, *backward_states) = results
+        else:
+            (y, y_back), forward_states, backward_states = results, [], []
+        if self.return_sequences:
+            y_back = y_back[:, ::-1]
+        self.y, self.y_back = y, y_back
+        merged = {
+            "concat": lambda: np.concatenate([y, y_back], axis=-1),
+            "sum": lambda: y + y_back,
+            "ave": lambda: (y + y_back) / 2,
+            "mul": lambda: y * y_back,
+        }
+        outputs = [y, y_back] if self.merge_mode is None else [merged[self.merge_mode]()]
+        outputs += [*forward_states, *backward_states]
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    def backward(self, *dy: Any) -> Any:
+        """Backpropagation through both.
+
+        Args:
+            dy: dL/d of each output, in their order; None is zero for a final state.
+
+        Returns:
+            dx, see `Recurrent.backward`.
+        """
+        if self.merge_mode is None:
+            dy_forward, dy_back, *d_states = dy
+        else:
+            d, *d_states = dy
+            dy_forward, dy_back = {
+                "concat": lambda: np.split(d, [self.forward_layer.units], axis=-1),
+                "sum": lambda: (d, d),
+                "ave": lambda: (d / 2, d / 2),
+                "mul": lambda: (d * self.y_back, d * self.y),
+            }[self.merge_mode]()
+        if self.return_sequences:
+            dy_back = dy_back[:, ::-1]
+        half = len(d_states) // 2
+        self.forward_layer.input_gradient = self.backward_layer.input_gradient = self.input_gradient
+        dx = self.forward_layer.backward(dy_forward, *d_states[:half])
+        dx_back: Any = self.backward_layer.backward(dy_back, *d_states[half:])
+        self.initial_state_grads = [*self.forward_layer.initial_state_grads, *self.backward_layer.initial_state_grads]
+        if not self.input_gradient:
+            return None
+        if isinstance(dx, RowGradient):
+            return RowGradient(dx.ids, dx.values + dx_back.values, dx.shape)  # the same ids: those of the batch
+        return dx + dx_back
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "layer": registry.serialize(self.forward_layer),
+            "merge_mode": self.merge_mode,
+            "backward_layer": registry.serialize(self.backward_layer) if self.has_own_backward else None,
+        }
+
+
+class TimeDistributed(Layer):
+    """A layer applied to each time step by itself, with the same parameters.
+
+    Args:
+        layer: what to apply.
+        name, dtype, input_shape: see `Layer`; dtype is that of `layer`.
+
+    Input: (B, T, ...). Output: (B, T, ...), what the layer makes of each step.
+
+    Parameters: the layer's.
+    """
+
+    passes_mask = True
+
+    def __init__(
+        self, layer: Any, *, name: str | None = None, dtype: str | None = None, input_shape: Shape | None = None
+    ) -> None:
+        self.layer = layer = _as_layer("layer", layer)
+        if dtype is not None and dtype != layer.dtype:
+            raise ValueError(f"dtype={dtype!r} contradicts that of the layer inside, {layer.dtype}")
+        if layer.outputs > 1:
+            raise ValueError(f"TimeDistributed needs a layer with one output, but {layer.name} has {layer.outputs}")
+        super().__init__(name, layer.dtype, input_shape)
+        self.noises, self.grads = layer.noises, layer.grads
+        self.regularizers, self.constraints = layer.regularizers, layer.constraints
+
+    def param_specs(self, input_shape: Shape) -> Specs:
+        if len(input_shape) < 2:
+            raise ValueError(f"{self.name} takes an input (batch, steps, ...), but one sample has shape {input_shape}")
+        return self.layer.plan(input_shape[1:])
+
+    def build(
+        self,
+        input_shape: Shape,
+        rng: np.random.Generator | None = None,
+        params: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        if not self.built:
+            self.plan(input_shape)
+            self.layer.build(input_shape[1:], rng, params)
+            self.params, self.input_shape = self.layer.params, input_shape
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], *self.layer.output_shape(input_shape[1:]))
+
+    def cast(self, x: Any) -> Any:
+        """X as the layer takes it."""
+        return self.layer.cast(x)
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self.steps = x.shape[:2]
+        for noise in self.noises:
+            noise.repeats = x.shape[1]
+        y = np.asarray(self.layer.forward(x.reshape(-1, *x.shape[2:]), training=training))
+        return y.reshape(*self.steps, *y.shape[1:])
+
+    def backward(self, dy: np.ndarray) -> Any:
+        dx = self.layer.backward(dy.reshape(-1, *dy.shape[2:]))
+        return None if dx is None else dx.reshape(*self.steps, *dx.shape[1:])
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"layer": registry.serialize(self.layer)}
+
+
+class _Joined(MutableMapping[str, V]):
+    """Several dicts as one, each name behind the name of its dict: "forward/kernel"."""
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        self.parts = parts
+
+    def __getitem__(self, name: str) -> V:
+        part, _, own = name.partition("/")
+        return self.parts[part][own]
+
+    def __setitem__(self, name: str, value: V) -> None:
+        part, _, own = name.partition("/")
+        self.parts[part][own] = value
+
+    def __delitem__(self, name: str) -> None:
+        part, _, own = name.partition("/")
+        del self.parts[part][own]
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{part}/{own}" for part, of in self.parts.items() for own in of)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts.values()))
+
+
+def _as_layer(argument: str, given: Any) -> Layer:
+    """A layer, or the saved description of one."""
+    from scratchlstm import layers
+
+    try:
+        return registry.resolve("layer", given, layers.KNOWN, Layer)
+    except TypeError as error:
+        raise TypeError(f"{argument} must be a layer, not {given!r}") from error
+
+
+def _as_recurrent(argument: str, given: Any) -> Recurrent:
+    layer = _as_layer(argument, given)
+    if not isinstance(layer, Recurrent):
+        raise TypeError(f"{argument} must be an LSTM or a SimpleRNN, not {type(layer).__name__}")
+    return layer
+
+
+def _like(layer: Recurrent, end: str, **changes: Any) -> Recurrent:
+    """An unbuilt layer with the same settings."""
+    name = f"{end}_{layer.name.removeprefix(f'{end}_').removeprefix('forward_')}"
+    return type(layer)(**layer.get_config() | {"name": name} | changes)
+
+
+def _require_a_pair(forward: Recurrent, backward: Recurrent) -> None:
+    if forward.go_backwards or not backward.go_backwards:
+        raise ValueError("of the two layers the first must have go_backwards=False, backward_layer go_backwards=True")
+    for setting in ("units", "dtype", "return_sequences", "return_state", "stateful"):
+        first, second = getattr(forward, setting), getattr(backward, setting)
+        if first != second:
+            raise ValueError(f"{setting} must be the same for both layers, but is {first!r} and {second!r}")
+
+
+def _keeps_rows(layer: Recurrent) -> bool:
+    """Whether, given gathered rows, the layer's dx is a `RowGradient`."""
+    return layer.takes_rows and layer.input_noise.rate == 0 and getattr(layer, "implementation", "") == "fused"

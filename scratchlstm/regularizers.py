@@ -1,0 +1,78 @@
+"""Penalties on parameters that are added to the loss, with Keras' names and formulas."""
+
+from typing import Any
+
+import numpy as np
+
+from scratchlstm import checks, registry
+
+
+class Regularizer:
+    """l1 Σ|w| + l2 Σw²."""
+
+    l1: float = 0.0
+    l2: float = 0.0
+
+    def __call__(self, w: np.ndarray) -> float:
+        """The penalty."""
+        return float(self.l1 * np.sum(np.abs(w)) + self.l2 * np.vdot(w, w))
+
+    def gradient(self, w: np.ndarray) -> np.ndarray:
+        """Its derivative, l1 sign(w) + 2 l2 w, with the shape of w (0 where w is 0)."""
+        return w.dtype.type(self.l1) * np.sign(w) + w.dtype.type(2 * self.l2) * w
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal regularizer."""
+        return {"l1": self.l1, "l2": self.l2}
+
+
+class L1(Regularizer):
+    """l1 Σ|w|.
+
+    Args:
+        l1: the factor.
+    """
+
+    def __init__(self, l1: float = 0.01) -> None:
+        self.l1 = checks.number("l1", l1, at_least=0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"l1": self.l1}
+
+
+class L2(Regularizer):
+    """l2 Σw² (no half, as in Keras).
+
+    Args:
+        l2: the factor.
+    """
+
+    def __init__(self, l2: float = 0.01) -> None:
+        self.l2 = checks.number("l2", l2, at_least=0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"l2": self.l2}
+
+
+class L1L2(Regularizer):
+    """l1 Σ|w| + l2 Σw².
+
+    Args:
+        l1, l2: the factors.
+    """
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
+        self.l1, self.l2 = checks.number("l1", l1, at_least=0), checks.number("l2", l2, at_least=0)
+
+
+_KNOWN = registry.by_both_names(L1, L2) | {"L1L2": L1L2}
+
+
+def get(identifier: Any) -> Regularizer | None:
+    """The regularizer of that name, None for None.
+
+    Raises:
+        ValueError: unknown name; the known ones are listed.
+        TypeError: neither a name nor a `Regularizer`.
+    """
+    return None if identifier is None else registry.resolve("regularizer", identifier, _KNOWN, Regularizer)
