@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import scratchlstm
-from scratchlstm import registry
-from scratchlstm.layers import Input, Layer
+from scratchlstm import layers, registry
+from scratchlstm.layers import Bidirectional, Input, Layer
 from scratchlstm.layers.base import Shape, as_shape
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Description = dict[str, Any]
 
 _OURS_ALONE = ("implementation",)  # settings that Keras' layers do not have
+_CLASSES_OF_OURS_ALONE = ("MaskedGlobalMaxPooling1D", "Perplexity")
 _ANY = object()
 # what we do not take is passed over at the value where it has no effect; None is one for every setting
 _WITHOUT_EFFECT: dict[str, Any] = {
@@ -28,14 +29,7 @@ _WITHOUT_EFFECT: dict[str, Any] = {
     "dtype": _ANY,  # of a metric or loss; layers take theirs
     "trainable": True,
     "unroll": _ANY,
-    "mask_zero": False,
-    "zero_output_for_mask": False,
-    "go_backwards": False,
-    "stateful": False,
-    "dropout": 0,
-    "recurrent_dropout": 0,
     "rms_scaling": False,
-    "keepdims": False,
     "data_format": "channels_last",
     "sparse": False,
     "ragged": False,
@@ -52,7 +46,7 @@ _WITHOUT_EFFECT: dict[str, Any] = {
     "reduction": "sum_over_batch_size",
     "from_logits": False,
     "label_smoothing": 0,
-    "axis": -1,
+    "axis": -1,  # and of LayerNormalization
 }
 # last word of a setting -> where Keras keeps the classes that it names
 _MODULES = {
@@ -73,15 +67,19 @@ def describe_model(model: "Sequential") -> Description:
     ids = type(model.layers[0]).__name__ == "Embedding"
     batch_shape = [None, *model.input_shape]
     first = {"batch_shape": batch_shape, "dtype": "int32" if ids else model.layers[0].dtype, "name": "input_layer"}
-    layers = [_keras_thing("keras.layers", {"class_name": "InputLayer", "config": first})]
-    config = {"name": model.name, "layers": layers + [describe_layer(layer) for layer in model.layers]}
+    stated = _keras_thing("keras.layers", {"class_name": "InputLayer", "config": first})
+    config = {"name": model.name, "layers": [stated, *map(describe_layer, model.layers)]}
     description = _keras_thing("keras", {"class_name": "Sequential", "config": config})
     description["build_config"] = {"input_shape": batch_shape}
     if model._compiled:
         description["compile_config"] = {
             "optimizer": _keras_thing("keras.optimizers", registry.serialize(model.optimizer)),
             "loss": _keras_thing("keras.losses", registry.serialize(model.loss)),
-            "metrics": [_describe_metric(metric) for metric in model.metrics],
+            "metrics": [
+                _describe_metric(metric)
+                for metric in model.metrics
+                if type(metric).__name__ not in _CLASSES_OF_OURS_ALONE
+            ],
         }
     return description
 
@@ -90,8 +88,10 @@ def describe_layer(layer: Layer) -> Description:
     """A layer as config.json has it.
 
     Raises:
-        ValueError: a name that Keras does not take.
+        ValueError: a name that Keras does not take, or a layer that it does not have.
     """
+    if type(layer).__name__ not in _known("keras.layers"):
+        raise ValueError(f"{layer.name} is a {type(layer).__name__}, which Keras does not have")
     if "/" in layer.name:
         raise ValueError(f"the layer {layer.name!r} cannot go to Keras, whose names have no slash: rename it")
     return _keras_thing("keras.layers", registry.serialize(layer))
@@ -135,9 +135,9 @@ def model_from(description: Any, read: Callable[[Layer, int, Shape], dict[str, A
     config = description["config"]
     if not config.get("trainable", True):
         raise ValueError("the model has trainable=False, which scratchlstm does not take")
-    shape, layers = _input_shape(config, description.get("build_config"))
+    shape, described_layers = _input_shape(config, description.get("build_config"))
     model = Sequential([Input(shape)], name=config["name"])
-    for number, described in enumerate(layers):
+    for number, described in enumerate(described_layers):
         layer = layer_from(described)
         layer_input = model.output_shape_for(shape)
         layer.build(layer_input, model.rng, params=read(layer, number, layer_input))
@@ -147,18 +147,18 @@ def model_from(description: Any, read: Callable[[Layer, int, Shape], dict[str, A
 
 def _input_shape(config: Mapping[str, Any], build_config: Any) -> tuple[Shape, list[Description]]:
     """The shape of a sample, and the layers without the one that states it."""
-    layers = list(config["layers"])
-    if layers and layers[0]["class_name"] == "InputLayer":
-        stated = layers.pop(0)["config"]
+    described = list(config["layers"])
+    if described and described[0]["class_name"] == "InputLayer":
+        stated = described.pop(0)["config"]
         _refuse_unknown("the input", stated, {"batch_shape", "dtype", "name"})
         shape = stated["batch_shape"]
     else:
         shape = config.get("build_input_shape") or (build_config or {}).get("input_shape")
         if shape is None:
             raise ValueError("the model states no input shape: it was never built")
-    if not layers:
+    if not described:
         raise ValueError("the model has no layers")
-    return as_shape(tuple(shape)[1:]), layers
+    return as_shape(tuple(shape)[1:]), described
 
 
 def layer_from(described: Any) -> Layer:
@@ -169,7 +169,12 @@ def layer_from(described: Any) -> Layer:
     """
     ours = our_thing(described)
     try:
-        return registry.resolve("layer", ours, _known("keras.layers"), Layer)
+        layer = registry.resolve("layer", ours, _known("keras.layers"), Layer)
+        if isinstance(layer, Bidirectional):  # Keras describes its backward layer always, we one of its own
+            derived = Bidirectional(ours["config"]["layer"])
+            if derived.backward_layer.get_config() == layer.backward_layer.get_config():
+                return Bidirectional(**ours["config"] | {"backward_layer": None})
+        return layer
     except (TypeError, ValueError) as error:
         raise ValueError(f"the {ours['class_name']} {ours['config'].get('name')!r}: {error}") from error
 
@@ -209,19 +214,17 @@ def _refuse_unknown(owner: str, config: Mapping[str, Any], accepted: set[str]) -
 
 
 def _same(value: Any, neutral: Any) -> bool:
-    return type(value) in (bool, int, float, str) and neutral is not None and value == neutral
+    return neutral is not None and value in (neutral, [neutral])
 
 
 def _known(module: Any) -> Mapping[str, Any]:
     """Keras' names of the classes that we have for one of its modules."""
-    if module == "keras.layers":
-        layers = scratchlstm.layers
-        return {name: getattr(layers, name) for name in layers.__all__ if name not in ("Input", "Layer")}
     if not isinstance(module, str) or not module.startswith("keras."):
         return {}
     ours = getattr(scratchlstm, module.split(".")[-1], None)
-    known = getattr(ours, "_KNOWN", {})
-    return {name: cls for name, cls in known.items() if isinstance(cls, type) and name == cls.__name__}
+    known = layers.KNOWN if ours is layers else getattr(ours, "_KNOWN", {})
+    classes = {name: cls for name, cls in known.items() if isinstance(cls, type) and name == cls.__name__}
+    return {name: cls for name, cls in classes.items() if name not in _CLASSES_OF_OURS_ALONE}
 
 
 # --- how it was compiled ----------------------------------------------------------------------------------------------

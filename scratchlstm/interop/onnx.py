@@ -1,6 +1,6 @@
 """Export to ONNX (extra `onnx`), for inference elsewhere.
 
-ONNX' LSTM has its gates in the order i o f c, one row for each output, and two biases; time comes first.
+ONNX' LSTM has its gates in the order i o f c (our g), a row for each output, and two biases; time comes first.
 """
 
 import os
@@ -145,68 +145,82 @@ def _nothing(graph: _Graph, layer: Any, x: str) -> str:
     return x
 
 
-def _lstm(graph: _Graph, layer: Any, x: str) -> str:
-    direction = "reverse" if getattr(layer, "go_backwards", False) else "forward"
-    return _recurrence(graph, [layer], [list(layer.params.values())], x, direction)
+def _normalization(graph: _Graph, layer: Any, x: str) -> str:
+    require_plain(layer, "ONNX", center=_FLAGS, scale=_FLAGS, epsilon=(layer.epsilon,))
+    gamma = layer.params.get("gamma", np.ones(layer.input_shape[-1], layer.dtype))
+    beta = [layer.params["beta"]] if layer.center else []
+    return graph.node("LayerNormalization", x, gamma, *beta, epsilon=layer.epsilon)
+
+
+def _pooling(operator: str) -> Callable[[_Graph, Any, str], str]:
+    return lambda graph, layer, x: graph.node(operator, x, np.array([1]), keepdims=int(layer.keepdims))
+
+
+def _flatten(graph: _Graph, layer: Any, x: str) -> str:
+    return graph.node("Flatten", x, axis=1)
+
+
+def _time_distributed(graph: _Graph, layer: Any, x: str) -> str:
+    inner = type(layer.layer).__name__
+    if inner not in ("Dense", "Activation", "Dropout", "LayerNormalization"):
+        raise ValueError(f"{layer.name} holds a {inner}, which does not act on the last axis alone, as ONNX needs it")
+    return graph.layer(layer.layer, x)
+
+
+def _recurrent(graph: _Graph, layer: Any, x: str) -> str:
+    return _recurrence(graph, [layer], x, "reverse" if layer.go_backwards else "forward", "concat")
 
 
 def _bidirectional(graph: _Graph, layer: Any, x: str) -> str:
-    halves = [layer.forward_layer, layer.backward_layer]
-    for half in halves:
-        if type(half) is not LSTM:
-            raise ValueError(f"{layer.name} holds a {type(half).__name__}; to ONNX goes a Bidirectional LSTM")
-    if halves[0].units != halves[1].units:
-        raise ValueError(f"{layer.name} has {halves[0].units} units forward and {halves[1].units} backward")
-    weights = list(layer.params.values())
-    count = len(halves[0].params)
-    return _recurrence(graph, halves, [weights[:count], weights[count:]], x, "bidirectional", layer.merge_mode)
+    cells = [layer.forward_layer, layer.backward_layer]
+    if len({type(cell) for cell in cells}) > 1:
+        raise ValueError(f"{layer.name} holds two layers of different classes, which ONNX cannot express")
+    return _recurrence(graph, cells, x, "bidirectional", layer.merge_mode)
 
 
-def _recurrence(
-    graph: _Graph,
-    cells: Sequence[Any],
-    weights: Sequence[list[np.ndarray]],
-    x: str,
-    direction: str,
-    merge: str = "concat",
-) -> str:
-    """The operator LSTM with one direction or two, batch first."""
-    H, sequences = cells[0].units, cells[0].return_sequences
-    names: list[str] = []
-    attributes: dict[str, list[float]] = {"alpha": [], "beta": []}
+def _recurrence(graph: _Graph, cells: Sequence[Any], x: str, direction: str, merge_mode: str) -> str:
+    """The operator LSTM or RNN with one direction or two, batch first."""
+    is_lstm = isinstance(cells[0], LSTM)
+    activations: list[str] = []
+    settings: dict[str, list[float]] = {"alpha": [], "beta": []}
     for cell in cells:
         if cell.dtype != "float32":
-            raise ValueError(f"{cell.name} computes in {cell.dtype}; ONNX Runtime's LSTM has float32 alone")
-        inside = list(_ACTIVATIONS)[:5]
+            raise ValueError(f"{cell.name} computes in {cell.dtype}; ONNX Runtime's recurrences have float32 alone")
+        inside = [name for name in _ACTIVATIONS if name != "softmax"]
         require_plain(
             cell, "ONNX", use_bias=_FLAGS, return_sequences=_FLAGS, go_backwards=_FLAGS,
             activation=inside, recurrent_activation=inside,
         )  # fmt: skip
-        for activation in (cell.recurrent_activation, cell.activation, cell.activation):
-            name, settings = _ACTIVATIONS[activation.name]
-            if name == "Identity":
-                name, settings = "Affine", {"alpha": 1.0, "beta": 0.0}
-            names.append(name)
-            for key, value in settings.items():
-                attributes[key].append(value)
-    W = np.stack([_rows_iofc(arrays[0]) for arrays in weights])  # (D, 4H, E)
-    R = np.stack([_rows_iofc(arrays[1]) for arrays in weights])  # (D, 4H, H)
-    b = [_rows_iofc(arrays[2]) if len(arrays) > 2 else np.zeros(4 * H, W.dtype) for arrays in weights]
-    B = np.stack([np.concatenate([bias, np.zeros_like(bias)]) for bias in b])  # (D, 8H)
-    given = {f"activation_{key}": values for key, values in attributes.items() if values}
-    x = graph.node("Transpose", x, perm=[1, 0, 2])  # (T, B, E)
-    hs, h = graph.node("LSTM", x, W, R, B, outputs=2, hidden_size=H, direction=direction, activations=names, **given)
-    if sequences and direction == "reverse":  # Keras gives the steps in the order of processing
-        first, last, axis, step = ([-1], [np.iinfo(np.int64).min], [0], [-1])
-        hs = graph.node("Slice", hs, *(np.array(value, np.int64) for value in (first, last, axis, step)))
-    if sequences:
-        y, axis_of_directions = graph.node("Transpose", hs, perm=[2, 0, 1, 3]), 2  # (T, D, B, H) -> (B, T, D, H)
+        for activation in (
+            (cell.recurrent_activation, cell.activation, cell.activation) if is_lstm else (cell.activation,)
+        ):
+            name, attributes = _ACTIVATIONS[activation.name]
+            activations.append("Affine" if name == "Identity" else name)
+            for key, value in ({"alpha": 1.0, "beta": 0.0} if name == "Identity" else attributes).items():
+                settings[key].append(value)
+    W, R, B = (np.stack(weights) for weights in zip(*(_onnx_weights(cell, is_lstm) for cell in cells), strict=True))
+    hs, h = graph.node(
+        "LSTM" if is_lstm else "RNN", graph.node("Transpose", x, perm=[1, 0, 2]), W, R, B, outputs=2,
+        hidden_size=cells[0].units, direction=direction, activations=activations,
+        **{f"activation_{key}": values for key, values in settings.items() if values},
+    )  # fmt: skip
+    if not cells[0].return_sequences:
+        y, directions = graph.node("Transpose", h, perm=[1, 0, 2]), 1  # (D, B, H) -> (B, D, H)
     else:
-        y, axis_of_directions = graph.node("Transpose", h, perm=[1, 0, 2]), 1  # (D, B, H) -> (B, D, H)
-    if merge == "concat":
-        return graph.node("Reshape", y, np.array([0] * axis_of_directions + [-1]))
-    reduction = {"sum": "ReduceSum", "ave": "ReduceMean", "mul": "ReduceProd"}[merge]
-    return graph.node(reduction, y, np.array([axis_of_directions]), keepdims=0)
+        if direction == "reverse":  # Keras gives the steps in the order of processing
+            slice_ = ([-1], [np.iinfo(np.int64).min], [0], [-1])  # from the last to the first, on the axis of time
+            hs = graph.node("Slice", hs, *(np.array(number, np.int64) for number in slice_))
+        y, directions = graph.node("Transpose", hs, perm=[2, 0, 1, 3]), 2  # (T, D, B, H) -> (B, T, D, H)
+    if merge_mode == "concat":
+        return graph.node("Reshape", y, np.array([0] * directions + [-1]))
+    reduction = {"sum": "ReduceSum", "ave": "ReduceMean", "mul": "ReduceProd"}[merge_mode]
+    return graph.node(reduction, y, np.array([directions]), keepdims=0)
+
+
+def _onnx_weights(cell: Any, is_lstm: bool) -> list[np.ndarray]:
+    """W (4H, E), R (4H, H) and B (8H,), the second half of B zero; for a SimpleRNN with H in place of 4H."""
+    W, R, b = (_rows_iofc(array) if is_lstm else array.T for array in cell.weights())
+    return [W, R, np.concatenate([b, np.zeros_like(b)])]
 
 
 def _rows_iofc(columns: np.ndarray) -> np.ndarray:
@@ -217,9 +231,17 @@ def _rows_iofc(columns: np.ndarray) -> np.ndarray:
 
 _LAYERS: dict[str, Callable[[_Graph, Any, str], str]] = {
     "Embedding": _embedding,
-    "LSTM": _lstm,
+    "LSTM": _recurrent,
+    "SimpleRNN": _recurrent,
     "Bidirectional": _bidirectional,
+    "TimeDistributed": _time_distributed,
     "Dense": _dense,
-    "Dropout": _nothing,
     "Activation": _activation,
+    "LayerNormalization": _normalization,
+    "GlobalAveragePooling1D": _pooling("ReduceMean"),
+    "GlobalMaxPooling1D": _pooling("ReduceMax"),
+    "MaskedGlobalMaxPooling1D": _pooling("ReduceMax"),  # a mask would have to come from a layer that is refused
+    "Flatten": _flatten,
+    "Dropout": _nothing,
+    "SpatialDropout1D": _nothing,
 }

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from scratchlstm import layers as our_layers
 from scratchlstm.files import atomic_write
 from scratchlstm.interop.plain import require_plain
-from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding, Input, Layer
+from scratchlstm.layers import LSTM, Activation, Bidirectional, Dense, Dropout, Embedding, Input, Layer
 from scratchlstm.layers.base import Shape
 
 if TYPE_CHECKING:
@@ -218,18 +217,11 @@ def _stack(module: _Module, name: str | None, dtype: str | None, return_sequence
         )
         if level and module.rate:
             layers.append((Dropout(module.rate, name=f"{cell_name}_dropout", dtype=dtype), []))
-        layer = cell if len(directions) == 1 else _bidirectional()(cell, dtype=dtype)
+        layer = cell if len(directions) == 1 else Bidirectional(cell)
         layer.name = cell_name or layer.name  # still free to be changed where the model has it already
         layers.append((layer, arrays))
         level += 1
     return layers
-
-
-def _bidirectional() -> Any:
-    layer = getattr(our_layers, "Bidirectional", None)
-    if layer is None:
-        raise ValueError("it is bidirectional, which scratchlstm does not have")
-    return layer
 
 
 def _common_dtype(weights: Mapping[str, np.ndarray]) -> str:
@@ -465,17 +457,16 @@ def _torch_weights(layer: Layer) -> dict[str, np.ndarray]:
     if kind == "LSTM":
         require_plain(layer, "PyTorch", use_bias=flags, return_sequences=flags)
         return _direction(list(layer.params.values()), "")
-    if kind == "Bidirectional":
-        both: Any = layer
-        if both.merge_mode != "concat" or both.forward_layer.units != both.backward_layer.units:
-            raise ValueError(f"{layer.name} is no plain concatenation of two equal LSTMs, which PyTorch cannot express")
-        for half, backwards in ((both.forward_layer, False), (both.backward_layer, True)):
+    if isinstance(layer, Bidirectional):
+        if layer.merge_mode != "concat":
+            raise ValueError(f"{layer.name} has merge_mode={layer.merge_mode!r}, which PyTorch cannot express")
+        for half, backwards in ((layer.forward_layer, False), (layer.backward_layer, True)):
             if type(half) is not LSTM:
                 raise ValueError(f"{layer.name} holds a {type(half).__name__}; to PyTorch goes a Bidirectional LSTM")
-            require_plain(half, "PyTorch", use_bias=flags, return_sequences=flags, go_backwards=(backwards,))
-        weights = list(layer.params.values())
-        middle = len(weights) // 2
-        return _direction(weights[:middle], "") | _direction(weights[middle:], "_reverse")
+            bias = (layer.forward_layer.use_bias,)  # PyTorch's directions have one, or none, together
+            require_plain(half, "PyTorch", use_bias=bias, return_sequences=flags, go_backwards=(backwards,))
+        forward, backward = (list(half.params.values()) for half in (layer.forward_layer, layer.backward_layer))
+        return _direction(forward, "") | _direction(backward, "_reverse")
     if kind == "Dropout":
         return {}
     raise ValueError(
