@@ -94,7 +94,10 @@ def describe_layer(layer: Layer) -> Description:
         raise ValueError(f"{layer.name} is a {type(layer).__name__}, which Keras does not have")
     if "/" in layer.name:
         raise ValueError(f"the layer {layer.name!r} cannot go to Keras, whose names have no slash: rename it")
-    return _keras_thing("keras.layers", registry.serialize(layer))
+    described = registry.serialize(layer)
+    if isinstance(layer, Bidirectional):  # Keras always describes both
+        described["config"]["backward_layer"] = registry.serialize(layer.backward_layer)
+    return _keras_thing("keras.layers", described)
 
 
 def _describe_metric(metric: Any) -> Any:
@@ -170,7 +173,7 @@ def layer_from(described: Any) -> Layer:
     ours = our_thing(described)
     try:
         layer = registry.resolve("layer", ours, _known("keras.layers"), Layer)
-        if isinstance(layer, Bidirectional):  # Keras describes its backward layer always, we one of its own
+        if isinstance(layer, Bidirectional):  # we describe a backward layer only where it is one of its own
             derived = Bidirectional(ours["config"]["layer"])
             if derived.backward_layer.get_config() == layer.backward_layer.get_config():
                 return Bidirectional(**ours["config"] | {"backward_layer": None})

@@ -7,6 +7,7 @@ PyTorch's gates stand in the order i f g o, as ours; its matrices are transposed
 biases where one does: b = bias_ih + bias_hh on the way in, b and zeros on the way out.
 """
 
+import json
 import os
 import re
 import sys
@@ -39,6 +40,7 @@ _ACTIVATIONS = {
 _NAME = re.compile(
     r"(?:(?P<module>.*)\.)?(?P<weight>weight|bias|(?:weight|bias)_(?:ih|hh)_l\d+(?:_reverse)?)", re.DOTALL
 )
+_ORDER = "modules"  # the key in a file's metadata under which our own files keep the order
 _OWN_MODEL = "make the model yourself, its layers named as the modules, and use load_torch_weights"
 
 
@@ -70,9 +72,9 @@ def from_torch(
     but the last hands on its whole sequence, and the last one its h_n (of both directions, side by side).
 
     In a state dict or a file the names tell what is what: `weight_ih_l0` and the like are an LSTM's; a matrix `weight`
-    without `bias` that stands before the first LSTM is an Embedding's, any other matrix a Linear's. A file keeps no
-    order: it is taken as embeddings, LSTMs, linears, several of a kind by the number in their names. What that does not
-    fit goes into a model of your own by `load_torch_weights`.
+    without `bias` that stands before the first LSTM is an Embedding's, any other matrix a Linear's. A file of PyTorch
+    keeps no order: it is taken as embeddings, LSTMs, linears, several of a kind by the number in their names. What that
+    does not fit goes into a model of your own by `load_torch_weights`.
 
     Args:
         source: an `nn.Module`, a state dict (name -> tensor or array), or the path of a `.safetensors` file.
@@ -89,8 +91,8 @@ def from_torch(
     from scratchlstm.model import Sequential
 
     with _naming(source):
-        modules = _modules(source)
-        layers = _our_layers(_in_order(modules) if _is_file(source) else modules, return_sequences)
+        modules, ordered = _modules(source)
+        layers = _our_layers(modules if ordered else _in_order(modules), return_sequences)
         shape = _input_shape(layers) if input_shape is None else tuple(input_shape)
         model = Sequential([Input(shape)])
         for layer, weights in layers:
@@ -128,10 +130,11 @@ def load_torch_weights(model: "Sequential", source: Any) -> None:
     if not model.built:
         raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
     with _naming(source):
-        free = [entry for entry in _our_layers(_modules(source), False) if entry[1]]
-        if _is_file(source):
+        modules, ordered = _modules(source)
+        free = [entry for entry in _our_layers(modules, False) if entry[1]]
+        if not ordered:
             free.sort(key=lambda entry: _numbers(entry[0].name))
-        model.set_weights(_matched(model, free, ordered=not _is_file(source)))
+        model.set_weights(_matched(model, free, ordered))
 
 
 def _matched(model: "Sequential", free: _Layers, ordered: bool) -> list[np.ndarray]:
@@ -254,14 +257,17 @@ def _naming(source: Any) -> Iterator[None]:
         raise ValueError(f"{str(source)!r} cannot be taken over from PyTorch: {error}") from error
 
 
-def _modules(source: Any) -> list[_Module]:
+def _modules(source: Any) -> tuple[list[_Module], bool]:
+    """The modules, and whether they stand in the model's order."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(source, torch.nn.Module):
-        return _of_module(source, torch.nn)
+        return _of_module(source, torch.nn), True
     if isinstance(source, Mapping):
-        return _of_state({name: _array(name, value) for name, value in source.items()})
+        return _of_state({name: _array(name, value) for name, value in source.items()}), True
     if _is_file(source):
-        return _of_state(_read(Path(source)))
+        state, order = _read(Path(source))
+        modules = _of_state(state)
+        return modules, order == [module.name for module in modules]
     raise TypeError(f"from PyTorch come a module, a state dict or a .safetensors file, not {type(source).__name__}")
 
 
@@ -348,7 +354,8 @@ def _array(name: str, value: Any) -> np.ndarray:
     return np.array(value.numpy() if is_tensor else value)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path) -> tuple[dict[str, np.ndarray], Any]:
+    """A file's arrays, and the modules' order where `save_safetensors` has put it down; the arrays are in it then."""
     from safetensors.numpy import load
 
     data = path.read_bytes()
@@ -358,7 +365,11 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             "PyTorch's own files are pickles, which can run code when read, and are never loaded. Where you trust it, "
             'write it anew in PyTorch: safetensors.torch.save_file(model.state_dict(), "model.safetensors")'
         )
-    return {name: _array(name, value) for name, value in load(data).items()}
+    state = {name: _array(name, value) for name, value in load(data).items()}
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    order = json.loads(header.get("__metadata__", {}).get(_ORDER, "[]"))
+    names = sorted(state, key=lambda name: order.index(name.rpartition(".")[0]) if order else 0)
+    return {name: state[name] for name in names}, order
 
 
 # --- to PyTorch -------------------------------------------------------------------------------------------------------
@@ -424,7 +435,8 @@ def save_safetensors(model: "Sequential", path: _PathLike) -> None:
     """
     from safetensors.numpy import save
 
-    content = save(_state(model))
+    order = [layer.name for layer in model.layers if layer.params]
+    content = save(_state(model), metadata={_ORDER: json.dumps(order)})
     with atomic_write(path) as file:
         file.write(content)
 

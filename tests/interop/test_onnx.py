@@ -8,7 +8,7 @@ from exchange_models import IDS, E, H, T, V
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scratchlstm import Sequential
+from scratchlstm import Input, Sequential, layers
 from scratchlstm.interop.onnx import to_onnx
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
 
@@ -30,6 +30,24 @@ def assert_same_answers(model, path, x):
 ELEMENTWISE = ["sigmoid", "tanh", "relu", "hard_sigmoid", "linear"]
 
 
+_POOLINGS = ("GlobalAveragePooling1D", "GlobalMaxPooling1D", "MaskedGlobalMaxPooling1D")
+
+
+def _recurrent(draw, **options):
+    """An LSTM or SimpleRNN, in either direction or in both, with any activations."""
+    flag, elementwise = st.booleans(), st.sampled_from(ELEMENTWISE)
+    kind, units = draw(st.sampled_from([LSTM, layers.SimpleRNN])), draw(st.integers(1, 3))
+
+    def one(**more):
+        gates = {"recurrent_activation": draw(elementwise)} if kind is LSTM else {}
+        return kind(units, draw(elementwise), use_bias=draw(flag), **gates, **options, **more)
+
+    if draw(flag):
+        return one(go_backwards=draw(flag))
+    back = one(go_backwards=True, name="back") if draw(flag) else None
+    return layers.Bidirectional(one(), draw(st.sampled_from(["concat", "sum", "ave", "mul"])), backward_layer=back)
+
+
 @st.composite
 def _models(draw):
     flag, elementwise = st.booleans(), st.sampled_from(ELEMENTWISE)
@@ -37,15 +55,24 @@ def _models(draw):
     model = Sequential(seed=draw(st.integers(0, 9)))
     if first_is_ids:
         model.add(Embedding(V, E, input_shape=(T_or_open,)))
+    else:
+        model.add(Input((T_or_open, E)))
     for _ in range(draw(st.integers(0, 2))):
-        start = None if model.layers else (T_or_open, E)
-        options = {"use_bias": draw(flag), "return_sequences": True, "input_shape": start}
-        model.add(LSTM(draw(st.integers(1, 3)), draw(elementwise), draw(elementwise), **options))
-        model.add(Dropout(0.5))
-    model.add(LSTM(3, return_sequences=draw(flag), input_shape=None if model.layers else (T_or_open, E)))
+        model.add(_recurrent(draw, return_sequences=True))
+        model.add(draw(st.sampled_from([Dropout, layers.SpatialDropout1D]))(0.5))
+    last = draw(st.sampled_from(["recurrent", "sequence", *_POOLINGS]))
+    model.add(_recurrent(draw, return_sequences=last != "recurrent"))
+    if last in _POOLINGS:
+        model.add(getattr(layers, last)(keepdims=draw(flag)))
+    if draw(flag):
+        model.add(layers.LayerNormalization(center=draw(flag), scale=draw(flag), epsilon=0.25))
+    if len(model.output_shape_for(model.input_shape)) == 2:
+        model.add(layers.TimeDistributed(Dense(2, "tanh")))
+        if None not in model.output_shape_for(model.input_shape):
+            model.add(layers.Flatten())
     model.add(Dense(draw(st.integers(1, 3)), draw(elementwise | st.just("softmax")), draw(flag)))
     model.add(Activation(draw(elementwise | st.just("softmax"))))
-    model.set_weights([np.clip(3 * w, -1, 1) for w in model.get_weights()])
+    model.set_weights([np.clip(2 * w, -0.5, 0.5) for w in model.get_weights()])
     return model
 
 
@@ -67,6 +94,13 @@ def test_onnx_runtime_gives_the_same_answers(tmp_path_factory, model, batch, ste
 
 def tutorial():
     return Sequential([Embedding(V, E, input_shape=(T,)), LSTM(H), Dense(1, "sigmoid")], seed=0)
+
+
+def test_every_layer_goes_or_is_refused():
+    """A new layer has to be put on either side, and into `_models`."""
+    from scratchlstm.interop.onnx import _LAYERS
+
+    assert {*layers.KNOWN} - {*_LAYERS} == {"Masking"}
 
 
 def test_what_the_file_says(tmp_path):
@@ -98,9 +132,28 @@ class _Mine(Activation):
 
 
 _REFUSED = {
+    "a state kept": (
+        lambda: LSTM(2, stateful=True, input_shape=(T, E)),
+        "it has stateful=True, which ONNX cannot express",
+    ),
+    "masks": (lambda: layers.Masking(input_shape=(T, E)), "it is a Masking, which does not go to ONNX"),
+    "masks of ids": (
+        lambda: Embedding(V, E, mask_zero=True, input_shape=(T,)),
+        "it has mask_zero=True, which ONNX cannot express",
+    ),
+    "a recurrence in each step": (
+        lambda: layers.TimeDistributed(LSTM(2), input_shape=(T, 2, E)),
+        "it holds a LSTM, which does not act on the last axis alone",
+    ),
+    "two classes": (
+        lambda: layers.Bidirectional(
+            LSTM(2), backward_layer=layers.SimpleRNN(2, go_backwards=True), input_shape=(T, E)
+        ),
+        "it holds two layers of different classes",
+    ),
     "float64": (
         lambda: LSTM(2, dtype="float64", input_shape=(T, E)),
-        "it computes in float64; ONNX Runtime's LSTM has float32",
+        "it computes in float64; ONNX Runtime's recurrences have",
     ),
     "another class": (
         lambda: _Mine("tanh", input_shape=(T, E)),

@@ -8,13 +8,22 @@ import sys
 
 import numpy as np
 import pytest
-from exchange_models import IDS, E, H, T, V
+from exchange_models import IDS, TORCH_MODELS, E, H, T, V
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scratchlstm import Sequential
 from scratchlstm.interop.torch import from_torch, load_torch_weights, save_safetensors
-from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
+from scratchlstm.layers import (
+    LSTM,
+    Activation,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Embedding,
+    GlobalMaxPooling1D,
+    SimpleRNN,
+)
 
 safetensors = pytest.importorskip(
     "safetensors.numpy", reason="safetensors is not installed here: its files are NOT tested"
@@ -61,16 +70,17 @@ def write(tmp_path):
 # --- files that PyTorch wrote -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["torch", "torch_stacked"])
+@pytest.mark.parametrize("name", TORCH_MODELS)
 def test_a_file_of_pytorch_gives_the_same_answers(exchange, answers, name):
     model = from_torch(exchange / f"{name}.safetensors", activation="sigmoid")
     np.testing.assert_allclose(model.predict(IDS, verbose=0), answers[name], rtol=0, atol=1e-6)
-    levels = ["lstm", "lstm_1"][: 1 + (name == "torch_stacked")]
+    levels = ["lstm", "lstm_1"][: TORCH_MODELS[name]["layers"]]
     assert [layer.name for layer in model.layers] == ["embedding", *levels, "fc", "activation"]
     assert model.input_shape == (None,)
     ours = Sequential([Embedding(V, E, input_shape=(T,)), Dropout(0.5)])
     for level in levels:
-        ours.add(LSTM(H, return_sequences=level != levels[-1]))
+        cell = LSTM(H, return_sequences=level != levels[-1])
+        ours.add(Bidirectional(cell) if "bidirectional" in name else cell)
     ours.add(Dense(2, "sigmoid"))
     load_torch_weights(ours, exchange / f"{name}.safetensors")
     assert same_bits(ours.get_weights(), model.get_weights())
@@ -294,11 +304,12 @@ def _models(draw):
     dtype = draw(st.sampled_from(["float32", "float64"]))
     model = Sequential([Embedding(V, 3, input_shape=(T,), dtype=dtype)], seed=draw(st.integers(0, 9)))
     for _ in range(draw(st.integers(0, 2))):
-        model.add(LSTM(draw(st.integers(1, 3)), use_bias=draw(flag), return_sequences=True, dtype=dtype))
+        cell = LSTM(draw(st.integers(1, 3)), use_bias=draw(flag), return_sequences=True, dtype=dtype)
+        model.add(Bidirectional(cell) if draw(flag) else cell)
         model.add(Dropout(0.5, dtype=dtype))
     model.add(LSTM(2, dtype=dtype))
     for _ in range(draw(st.integers(0, 2))):
-        model.add(Dense(draw(st.integers(1, 3)), dtype=dtype))
+        model.add(Dense(draw(st.integers(1, 3)), use_bias=draw(flag), dtype=dtype))
     if draw(flag):
         model.set_weights([-0.0 * w for w in model.get_weights()])
     return model
@@ -345,6 +356,22 @@ _OURS = {
     ),
     "other gates": (lambda: LSTM(2, recurrent_activation="hard_sigmoid"), "it has recurrent_activation='hard_sigmoid'"),
     "a dot": (lambda: LSTM(2, name="a.b"), "whose names have no dot"),
+    "the way back": (lambda: LSTM(2, go_backwards=True), "it has go_backwards=True, which PyTorch cannot express"),
+    "a state kept": (lambda: LSTM(2, stateful=True), "it has stateful=True, which PyTorch cannot express"),
+    "a sum": (
+        lambda: Bidirectional(LSTM(2), merge_mode="sum"),
+        "it has merge_mode='sum', which PyTorch cannot express",
+    ),
+    "both ways of another kind": (lambda: Bidirectional(SimpleRNN(2)), "it holds a SimpleRNN; to PyTorch goes"),
+    "a backward layer of its own": (
+        lambda: Bidirectional(LSTM(2), backward_layer=LSTM(2, activation="relu", go_backwards=True, name="back")),
+        "back has activation='relu', which PyTorch cannot express",
+    ),
+    "one bias": (
+        lambda: Bidirectional(LSTM(2), backward_layer=LSTM(2, use_bias=False, go_backwards=True, name="back")),
+        "back has use_bias=False, which PyTorch cannot express",
+    ),
+    "pooling": (GlobalMaxPooling1D, "it is a GlobalMaxPooling1D, which does not go to PyTorch; only Embedding"),
 }
 
 
@@ -357,6 +384,19 @@ def test_layers_that_pytorch_does_not_have(tmp_path, make, match):
     with pytest.raises(ValueError, match=match):
         save_safetensors(Sequential([layer]), tmp_path / "m")
     assert not os.listdir(tmp_path)
+
+
+def test_padding_that_is_masked_does_not_go(tmp_path):
+    with pytest.raises(ValueError, match="embedding has mask_zero=True, which PyTorch cannot express"):
+        save_safetensors(Sequential([Embedding(V, E, mask_zero=True, input_shape=(T,))]), tmp_path / "m")
+
+
+def test_what_acts_in_training_alone_is_left_out(tmp_path):
+    """It has no part in what the model answers, and PyTorch has another place for it."""
+    cell = LSTM(2, dropout=0.5, recurrent_dropout=0.5, kernel_regularizer="l2", bias_constraint="non_neg", seed=1)
+    model = Sequential([Bidirectional(cell, input_shape=(T, 3))])
+    save_safetensors(model, tmp_path / "m")
+    assert same_bits(from_torch(tmp_path / "m").get_weights(), model.get_weights())
 
 
 def test_a_layer_of_ones_own_does_not_go(tmp_path):
@@ -380,6 +420,17 @@ def test_a_header_whose_length_looks_like_a_pickle(tmp_path):
         text = json.dumps(header).ljust(length).encode()
         path.write_bytes(length.to_bytes(8, "little") + text + weight.tobytes())
         assert np.array_equal(from_torch(path).get_weights()[0], weight.T)
+
+
+def test_an_order_that_is_none(tmp_path):
+    weight, path = matrix(2, 3), tmp_path / "m.safetensors"
+    for order in ("{]", "[]]", '["other"]', "3", '{"fc": 1}', "null"):
+        path.write_bytes(safetensors.save({"fc.weight": weight}, metadata={"modules": order}))
+        try:
+            assert np.array_equal(from_torch(path).get_weights()[0], weight.T)
+        except ValueError as error:
+            assert "m.safetensors' cannot be taken over" in str(error)  # noqa: PT017
+            assert order != "null"
 
 
 def test_hostile_headers(tmp_path):

@@ -8,7 +8,7 @@ from exchange_models import IDS, E, H, T, V, torch_answer, torch_model
 
 from scratchlstm import Sequential, optimizers
 from scratchlstm.interop.torch import from_torch, load_torch_weights, save_safetensors, to_torch, torch_state_dict
-from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
+from scratchlstm.layers import LSTM, Activation, Bidirectional, Dense, Dropout, Embedding
 
 torch = pytest.importorskip(
     "torch", reason="PyTorch is not installed here: live modules are NOT tested, only files that it wrote"
@@ -25,10 +25,11 @@ def answer(module, x):
         return module(torch.from_numpy(np.asarray(x))).numpy()
 
 
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
 @pytest.mark.parametrize("bias", [True, False], ids=["biases", "no bias"])
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_a_model_comes_over_live_and_as_a_state_dict(layers, bias):
-    module = torch_model(layers, bias=bias)
+def test_a_model_comes_over_live_and_as_a_state_dict(layers, bias, bidirectional):
+    module = torch_model(layers, bidirectional, bias)
     ours = from_torch(module, activation="sigmoid")
     assert [layer.name for layer in ours.layers if isinstance(layer, Dropout)] == [
         *(f"lstm_{level}_dropout" for level in range(1, layers)),
@@ -36,9 +37,10 @@ def test_a_model_comes_over_live_and_as_a_state_dict(layers, bias):
     ]
     for model in (ours, from_torch(module.state_dict(), activation="sigmoid")):
         np.testing.assert_allclose(model.predict(IDS, verbose=0), torch_answer(module), rtol=0, atol=1e-6)
-    again = Sequential(
-        [Embedding(V, E, input_shape=(T,)), *(LSTM(H, use_bias=bias, return_sequences=True) for _ in range(layers))]
-    )
+    again = Sequential([Embedding(V, E, input_shape=(T,))])
+    for _ in range(layers):
+        cell = LSTM(H, use_bias=bias, return_sequences=True)
+        again.add(Bidirectional(cell) if bidirectional else cell)
     again.add(Dense(2))
     load_torch_weights(again, module)
     assert same_bits(again.get_weights(), ours.get_weights())
@@ -101,6 +103,16 @@ def test_our_model_goes_over_and_comes_back_bit_for_bit(dtype, tmp_path):
         assert not any(np.shares_memory(state[name].numpy(), param) for param in ours.params), (
             "PyTorch must not write into our arrays"
         )
+
+
+@pytest.mark.parametrize("last", [LSTM(3), LSTM(3, return_sequences=True)], ids=["last", "sequence"])
+def test_both_directions_go_over(last):
+    first = Bidirectional(LSTM(H, return_sequences=True), input_shape=(None, E))
+    ours = Sequential([first, Bidirectional(last), Dense(2)], seed=0)
+    x = np.random.default_rng(0).normal(size=(2, 5, E)).astype("float32")
+    module = to_torch(ours)
+    np.testing.assert_allclose(answer(module, x), ours.predict(x, verbose=0), rtol=0, atol=1e-6)
+    assert same_bits(from_torch(module).get_weights(), ours.get_weights())
 
 
 def test_every_step_goes_over():
