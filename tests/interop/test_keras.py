@@ -15,7 +15,7 @@ from exchange_models import IDS, E, H, T, V
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scratchlstm import Sequential, losses, metrics
+from scratchlstm import Sequential, constraints, layers, losses, metrics, regularizers
 from scratchlstm.interop.keras import load_keras, load_keras_weights, save_keras, save_keras_weights
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
 from scratchlstm.optimizers import SGD, Adam, RMSprop
@@ -80,6 +80,27 @@ def test_its_weights_go_into_a_model_of_ones_own(exchange, answers, name):
     np.testing.assert_allclose(model.predict(IDS, verbose=0), answers["keras"], rtol=0, atol=1e-6)
 
 
+def test_every_layer_of_keras_answers_the_same(exchange, answers):
+    """Layers within layers, both directions, padding that is masked."""
+    assert (IDS == 0).any()
+    model = load_keras(exchange / "keras_layers.keras")
+    np.testing.assert_allclose(model.predict(IDS, verbose=0), answers["keras_layers"], rtol=0, atol=1e-6)
+    kinds = {type(layer).__name__ for layer in model.layers} | {
+        "LSTM",
+        "Dropout",
+        "Activation",
+        "Masking",
+        "GlobalMaxPooling1D",
+    }
+    assert kinds | {"MaskedGlobalMaxPooling1D"} == {*layers.KNOWN}, "a new layer belongs into exchange_models.py, too"
+    assert model.layers[2].get_config()["backward_layer"] is None
+    assert model.layers[3].get_config()["backward_layer"]["config"]["activation"] == "relu"
+    assert model.layers[5].get_config()["recurrent_constraint"] == {
+        "class_name": "MaxNorm",
+        "config": {"max_value": 2, "axis": 0},
+    }
+
+
 # --- round trips ------------------------------------------------------------------------------------------------------
 
 _OPTIMIZERS = {
@@ -87,6 +108,37 @@ _OPTIMIZERS = {
     "sgd": lambda: SGD(0.25),
     "momentum": lambda: SGD(0.25, momentum=0.5, nesterov=True, clipvalue=0.5),
     "rmsprop": lambda: RMSprop(0.0625, rho=0.5, global_clipnorm=2.0),
+}
+
+
+_KINDS = {  # from sequence to sequence
+    "LSTM": lambda draw, options: LSTM(
+        2,
+        draw(st.sampled_from(["tanh", "linear"])),
+        draw(st.sampled_from(["sigmoid", "hard_sigmoid"])),
+        use_bias=draw(st.booleans()),
+        unit_forget_bias=draw(st.booleans()),
+        kernel_regularizer=draw(st.sampled_from([None, "l1", regularizers.L1L2(0.25, 0.5)])),
+        recurrent_constraint=draw(st.sampled_from([None, "non_neg", constraints.MaxNorm(0.5, axis=1)])),
+        dropout=draw(st.sampled_from([0.0, 0.5])),
+        seed=draw(st.none() | st.just(3)),
+        go_backwards=draw(st.booleans()),
+        return_sequences=True,
+        **options,
+    ),
+    "Bidirectional": lambda draw, options: layers.Bidirectional(
+        LSTM(2, return_sequences=True, **options),
+        draw(st.sampled_from(["concat", "sum"])),
+        backward_layer=LSTM(2, "relu", return_sequences=True, go_backwards=True, name="back", **options)
+        if draw(st.booleans())
+        else None,
+    ),
+    "SimpleRNN": lambda draw, options: layers.SimpleRNN(2, return_sequences=True, **options),
+    "TimeDistributed": lambda draw, options: layers.TimeDistributed(Dense(2, **options)),
+    "LayerNormalization": lambda draw, options: layers.LayerNormalization(scale=draw(st.booleans()), **options),
+    "Dense": lambda draw, options: Dense(2, draw(st.sampled_from([None, "relu"])), draw(st.booleans()), **options),
+    "Dropout": lambda draw, options: Dropout(0.5, seed=draw(st.none() | st.just(4)), **options),
+    "Activation": lambda draw, options: Activation("tanh", **options),
 }
 
 
@@ -99,20 +151,7 @@ def _models(draw):
     model = Sequential(name=draw(st.sampled_from(["mine", "sequential"])), seed=draw(st.integers(0, 9)))
     model.add(Embedding(V, 3, draw(initializer), input_shape=(draw(st.sampled_from([T, None])),), dtype=dtype))
     for _ in range(draw(st.integers(0, 3))):
-        kind = draw(st.sampled_from(["LSTM", "Dense", "Dropout", "Activation"]))
-        if kind == "LSTM":
-            activation, inner = (
-                draw(st.sampled_from(["tanh", "linear"])),
-                draw(st.sampled_from(["sigmoid", "hard_sigmoid"])),
-            )
-            options = {"use_bias": draw(flag), "unit_forget_bias": draw(flag), "return_sequences": True, "dtype": dtype}
-            model.add(LSTM(2, activation, inner, kernel_initializer=draw(initializer), **options))
-        elif kind == "Dense":
-            model.add(Dense(2, draw(st.sampled_from([None, "relu"])), draw(flag), dtype=dtype))
-        elif kind == "Dropout":
-            model.add(Dropout(draw(st.sampled_from([0.0, 0.5])), seed=draw(st.none() | st.just(4)), dtype=dtype))
-        else:
-            model.add(Activation("tanh", dtype=dtype))
+        model.add(_KINDS[draw(st.sampled_from(sorted(_KINDS)))](draw, {"dtype": dtype}))
     model.add(LSTM(2, return_sequences=draw(flag), dtype=dtype))
     model.add(Dense(1, "sigmoid", dtype=dtype))
     if draw(flag):
@@ -172,6 +211,8 @@ def test_what_cannot_be_written(tmp_path):
         save_keras_weights(own_model(), tmp_path / "m.h5")
     with pytest.raises(ValueError, match="'a/b' cannot go to Keras"):
         save_keras(Sequential([Dense(1, name="a/b", input_shape=(1,))]), tmp_path / "m.keras")
+    with pytest.raises(ValueError, match="it is a MaskedGlobalMaxPooling1D, which Keras does not have"):
+        save_keras(Sequential([layers.MaskedGlobalMaxPooling1D(name="it", input_shape=(2, 1))]), tmp_path / "m.keras")
     assert not os.listdir(tmp_path)
 
 
