@@ -12,6 +12,7 @@ from scratchlstm import (
     metrics,
     optimizers,
     preprocessing,
+    schedules,
 )
 from scratchlstm.layers import Input
 from scratchlstm.model import Sequential
@@ -32,4 +33,5 @@ __all__ = [
     "metrics",
     "optimizers",
     "preprocessing",
+    "schedules",
 ]

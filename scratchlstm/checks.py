@@ -56,6 +56,17 @@ def number(
     return float(value)
 
 
+def numbers(argument: str, values: Any, **bounds: float) -> list[float]:
+    """`values` as a list of finite floats within the bounds of `number`.
+
+    Raises:
+        ValueError: no list of such numbers.
+    """
+    if not isinstance(values, list | tuple | np.ndarray):
+        raise ValueError(f"{argument} must be a list of numbers, not {values!r}")
+    return [number(f"each of {argument}", value, **bounds) for value in values]
+
+
 def seed(value: Any) -> int | None:
     """A seed as NumPy's generators take it.
 

@@ -1,18 +1,27 @@
-"""Metrics: running means over an epoch, with Keras' names."""
+"""Metrics: sums over the batches of an epoch, and a value from them, with Keras' names."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import checks, registry
+from scratchlstm import checks, losses, registry
+from scratchlstm.gates import sigmoid
+
+Value = float | list[float]
 
 
 class Metric:
-    """The mean of `matches` over all samples since `reset`. Sample weights do not enter (as in Keras).
+    """A number of merit: a function of sums over all samples since `reset`. Sample weights do not enter (as in Keras).
 
     Args:
         name: the key in `History`. Default: the class's name in snake case.
+
+    Attributes:
+        direction: "max" or "min", whichever is better; None where nobody can say.
     """
+
+    direction: ClassVar[str | None] = None
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name or registry.snake_case(type(self).__name__)
@@ -20,36 +29,35 @@ class Metric:
 
     def reset(self) -> None:
         """Start anew."""
-        self.total, self.count = 0.0, 0
+        self.sums: Any = 0  # which adds to whatever `measure` gives
 
-    def update(self, y_true: Any, y_pred: np.ndarray) -> None:
+    def update(self, y_true: Any, y_pred: Any) -> None:
         """Add a batch."""
-        self.add(*self.measure(np.asarray(y_true), np.asarray(y_pred)))
+        y_pred = np.asarray(y_pred)
+        self.add(self.measure(np.asarray(y_true), y_pred if y_pred.dtype.kind == "f" else y_pred.astype(np.float64)))
 
-    def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> tuple[int, int]:
-        """How many predictions of a batch are right, and how many there are."""
-        matches = self.matches(self.align(y_true, y_pred), y_pred)
-        return int(np.count_nonzero(matches)), matches.size
+    def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        """The sums over a batch, float64; those of several batches (or parts of one) add up to those of all."""
+        raise NotImplementedError
 
-    def add(self, total: float, count: int) -> None:
+    def add(self, sums: Any) -> None:
         """Add what `measure` found."""
-        self.total += total
-        self.count += count
+        self.sums = self.sums + sums
 
-    def result(self) -> float:
-        """The mean so far; 0.0 before any batch."""
-        return self.total / self.count if self.count else 0.0
+    def result(self) -> Value:
+        """The value so far, a list where the metric has several; 0.0 before any batch."""
+        return self.value(self.sums) if np.ndim(self.sums) else 0.0
+
+    def value(self, sums: np.ndarray) -> Value:
+        """What the sums come to. Where `measure` gives [total, count], their mean."""
+        return float(sums[0] / sums[1]) if sums[1] else 0.0
 
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        """y_true in the shape that `matches` compares.
+        """y_true in the shape that is compared with y_pred.
 
         Raises:
             ValueError: targets that do not fit the predictions.
         """
-        raise NotImplementedError
-
-    def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        """For each prediction whether it is right."""
         raise NotImplementedError
 
     def _require(self, y_true: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -57,12 +65,32 @@ class Metric:
             raise ValueError(f"the metric {self.name} takes targets of shape {shape} here, not {y_true.shape}")
         return y_true
 
+    def _require_labels(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        """Labels in the shape of the predictions; (B,) fits (B, 1)."""
+        if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
+            y_true = y_true[..., None]
+        return self._require(y_true, y_pred.shape)
+
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal metric."""
         return {"name": self.name}
 
 
-class BinaryAccuracy(Metric):
+class _Matches(Metric):
+    """How often a prediction is right."""
+
+    direction = "max"
+
+    def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        matches = self.matches(self.align(y_true, y_pred), y_pred)
+        return np.array([np.count_nonzero(matches), matches.size], dtype=np.float64)
+
+    def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        """For each prediction whether it is right."""
+        raise NotImplementedError
+
+
+class BinaryAccuracy(_Matches):
     """How often p > threshold equals the label.
 
     Args:
@@ -75,9 +103,7 @@ class BinaryAccuracy(Metric):
         self.threshold = checks.number("threshold", threshold)
 
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
-            y_true = y_true[..., None]
-        return self._require(y_true, y_pred.shape)
+        return self._require_labels(y_true, y_pred)
 
     def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         return (y_pred > self.threshold) == y_true
@@ -86,7 +112,7 @@ class BinaryAccuracy(Metric):
         return super().get_config() | {"threshold": self.threshold}
 
 
-class CategoricalAccuracy(Metric):
+class CategoricalAccuracy(_Matches):
     """How often the largest prediction is at the largest entry of a one-hot target."""
 
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
@@ -96,7 +122,7 @@ class CategoricalAccuracy(Metric):
         return np.argmax(y_pred, axis=-1) == np.argmax(y_true, axis=-1)
 
 
-class SparseCategoricalAccuracy(Metric):
+class SparseCategoricalAccuracy(_Matches):
     """How often the largest prediction is at the class number."""
 
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
@@ -108,12 +134,12 @@ class SparseCategoricalAccuracy(Metric):
         return np.argmax(y_pred, axis=-1) == y_true
 
 
-class Accuracy(Metric):
+class Accuracy(_Matches):
     """Binary, categorical or sparse accuracy, whichever the shapes ask for (Keras' rule for "accuracy")."""
 
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         if y_pred.shape[-1] == 1:
-            self.form: Metric = BinaryAccuracy(self.name)
+            self.form: _Matches = BinaryAccuracy(self.name)
         elif y_true.ndim < y_pred.ndim or y_true.shape[-1] == 1:
             self.form = SparseCategoricalAccuracy(self.name)
         else:
@@ -124,16 +150,355 @@ class Accuracy(Metric):
         return self.form.matches(y_true, y_pred)
 
 
-_KNOWN = registry.by_both_names(BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy, Accuracy)
+def _above(
+    thresholds: Sequence[float], labels: np.ndarray, scores: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """How often a score is above each threshold (not on it): true and false positives, false and true negatives."""
+    levels = np.asarray(thresholds, dtype=scores.dtype)
+    order = np.argsort(levels, kind="stable")
+    passed = np.searchsorted(levels[order], scores.ravel(), side="left")  # how many thresholds each score is above
+    passed[np.isnan(scores.ravel())] = 0
+    positive = labels.ravel().astype(bool)
+    counts = []
+    for of_label in (passed[positive], passed[~positive]):
+        above = np.empty(len(levels))
+        above[order] = len(of_label) - np.cumsum(np.bincount(of_label, minlength=len(levels) + 1)[:-1])
+        counts += [above, len(of_label) - above]
+    true_positives, false_negatives, false_positives, true_negatives = counts
+    return true_positives, false_positives, false_negatives, true_negatives
+
+
+def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """A / b; 0 where b is 0."""
+    return np.divide(a, b, out=np.zeros_like(a), where=b != 0)
+
+
+class _Retrieval(Metric):
+    """True positives among what is said or meant to be positive, for each threshold."""
+
+    direction = "max"
+
+    def __init__(
+        self,
+        thresholds: float | Sequence[float] | None = None,
+        top_k: int | None = None,
+        class_id: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        several = isinstance(thresholds, list | tuple | np.ndarray)
+        given = [] if thresholds is None else thresholds if several else [thresholds]
+        chosen = checks.numbers("thresholds", given, at_least=0, at_most=1)
+        if several and not chosen:
+            raise ValueError("thresholds must hold at least one number")
+        self.thresholds = None if thresholds is None else chosen if several else chosen[0]
+        self.top_k = None if top_k is None else checks.positive_int("top_k", top_k)
+        self.class_id = None if class_id is None else checks.whole_number("class_id", class_id)
+        # Keras' default: among the top k any score will do
+        self._levels = chosen or [0.5 if top_k is None else -np.inf]
+
+    def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        for argument, value, most in (("top_k", self.top_k, 0), ("class_id", self.class_id, 1)):
+            if value is not None and value > y_pred.shape[-1] - most:
+                raise ValueError(
+                    f"{argument}={value} of the metric {self.name} does not fit predictions {y_pred.shape}"
+                )
+        return self._require_labels(y_true, y_pred)
+
+    def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        y_true = self.align(y_true, y_pred)
+        if self.top_k is not None:
+            rest = np.argsort(-y_pred, axis=-1, kind="stable")[..., self.top_k :]
+            y_pred = y_pred.copy()
+            np.put_along_axis(y_pred, rest, -np.inf, axis=-1)
+        if self.class_id is not None:
+            y_true, y_pred = y_true[..., self.class_id], y_pred[..., self.class_id]
+        return self.counts(*_above(self._levels, y_true, y_pred))
+
+    def counts(self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> np.ndarray:
+        """The true positives, and the others that count, (2, thresholds)."""
+        raise NotImplementedError
+
+    def value(self, sums: np.ndarray) -> Value:
+        values = _divide(sums[0], sums[0] + sums[1]).tolist()
+        return values if len(values) > 1 else values[0]
+
+    def get_config(self) -> dict[str, Any]:
+        chosen = {"thresholds": self.thresholds, "top_k": self.top_k, "class_id": self.class_id}
+        return super().get_config() | chosen
+
+
+class Precision(_Retrieval):
+    """Of what is predicted to be positive, the part that is: TP / (TP + FP); 0 where nothing is.
+
+    Labels and predictions have one shape, (B, ..., D), and each entry counts by itself; a label other than 0 is
+    positive, a prediction above the threshold (not on it) is. Several thresholds give a list of values.
+
+    Args:
+        thresholds: a number from 0 to 1, or several. Default: 0.5; with top_k, none.
+        top_k: only the k largest predictions along the last axis can be positive.
+        class_id: only this place of the last axis counts.
+        name: see `Metric`.
+    """
+
+    def counts(self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> np.ndarray:
+        return np.stack([tp, fp])
+
+
+class Recall(_Retrieval):
+    """Of what is positive, the part that is predicted to be: TP / (TP + FN); 0 where nothing is.
+
+    Args:
+        thresholds, top_k, class_id, name: see `Precision`.
+    """
+
+    def counts(self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> np.ndarray:
+        return np.stack([tp, fn])
+
+
+class AUC(Metric):
+    """The area under a curve that a falling threshold draws: true against false positives, or precision against recall.
+
+    It is approximated between evenly spaced thresholds, as in Keras; the counts at each are exact. Labels and
+    predictions have one shape, and each entry counts by itself.
+
+    Args:
+        num_thresholds: how many, of at least 2, from just below 0 to just above 1.
+        curve: "ROC" (true positive rate over false positive rate) or "PR" (precision over recall).
+        summation_method: "interpolation" (trapezoids; for PR the true positives are taken as linear between two
+            thresholds, as in Davis & Goadrich 2006, section 4), "minoring" or "majoring" (the lower or the higher end).
+        name: see `Metric`.
+        thresholds: numbers from 0 to 1 to use between the first and the last threshold instead of even ones.
+        from_logits: whether predictions are logits.
+
+    Raises:
+        ValueError: a bad argument. From `measure`: predictions outside 0 to 1 (Keras clips them).
+    """
+
+    direction = "max"
+
+    def __init__(
+        self,
+        num_thresholds: int = 200,
+        curve: str = "ROC",
+        summation_method: str = "interpolation",
+        name: str | None = None,
+        *,
+        thresholds: Sequence[float] | None = None,
+        from_logits: bool = False,
+    ) -> None:
+        super().__init__(name)
+        if curve not in ("ROC", "PR"):
+            raise ValueError(f'curve must be "ROC" or "PR", not {curve!r}')
+        if summation_method not in ("interpolation", "minoring", "majoring"):
+            raise ValueError(
+                f'summation_method must be "interpolation", "minoring" or "majoring", not {summation_method!r}'
+            )
+        self.curve, self.summation_method, self.from_logits = curve, summation_method, bool(from_logits)
+        self.thresholds = thresholds
+        if thresholds is not None:
+            self.thresholds = sorted(checks.numbers("thresholds", thresholds, at_least=0, at_most=1))
+            num_thresholds = len(self.thresholds) + 2
+        self.num_thresholds = checks.whole_number("num_thresholds", num_thresholds, at_least=2)
+
+    def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        return self._require_labels(y_true, y_pred)
+
+    def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        y_true = self.align(y_true, y_pred)
+        if self.from_logits:
+            y_pred = sigmoid(y_pred)
+        elif y_pred.size and not -1e-6 <= y_pred.min() <= y_pred.max() <= 1 + 1e-6:
+            raise ValueError(
+                f"the metric {self.name} takes predictions from 0 to 1, but they run from {y_pred.min()} to "
+                f"{y_pred.max()}; from_logits=True takes logits"
+            )
+        last = self.num_thresholds - 1
+        between = np.arange(1, last) / last if self.thresholds is None else self.thresholds
+        return np.stack(_above([-1e-7, *between, 1 + 1e-7], y_true, np.clip(y_pred, 0, 1)))
+
+    def value(self, sums: np.ndarray) -> float:
+        tp, fp, fn, tn = sums  # each falls or rises along the thresholds
+        if self.curve == "PR" and self.summation_method == "interpolation":
+            return float(np.sum(self._interpolated(tp, fp, fn)))
+        recall = _divide(tp, tp + fn)
+        x, y = (_divide(fp, fp + tn), recall) if self.curve == "ROC" else (recall, _divide(tp, tp + fp))
+        low, high = np.minimum(y[:-1], y[1:]), np.maximum(y[:-1], y[1:])
+        heights = {"interpolation": (low + high) / 2, "minoring": low, "majoring": high}[self.summation_method]
+        return float(np.sum((x[:-1] - x[1:]) * heights))
+
+    def _interpolated(self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> np.ndarray:
+        """The area of each piece of the PR curve.
+
+        Between two thresholds, p = TP + FP predictions are above: TP = a + s p, so that ∫ (TP / p) dTP is
+        s (ΔTP + a log(p_low / p_high)), over all positives.
+        """
+        p = tp + fp
+        dtp, dp = tp[:-1] - tp[1:], p[:-1] - p[1:]
+        slope = _divide(dtp, dp)
+        intercept = tp[1:] - slope * p[1:]
+        both = (p[:-1] > 0) & (p[1:] > 0)
+        log_ratio = np.log(np.divide(p[:-1], p[1:], out=np.ones_like(p[1:]), where=both))
+        return _divide(slope * (dtp + intercept * log_ratio), tp[1:] + fn[1:])
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("num_thresholds", "curve", "summation_method", "thresholds", "from_logits")
+        return super().get_config() | {name: getattr(self, name) for name in names}
+
+
+class F1Score(Metric):
+    """The harmonic mean of precision and recall, 2 P R / (P + R), of each class.
+
+    Labels, one-hot or several at a time, and predictions are (B, C). With predictions of a single column and no
+    threshold everything is positive (as in Keras): give a threshold.
+
+    Args:
+        average: None gives a list, one value for each class; "micro" counts all classes together; "macro" is the mean
+            of the classes; "weighted" their mean by how often each is true.
+        threshold: a prediction above it is positive, in (0, 1]; None: the largest of its row is.
+        name: see `Metric`.
+
+    Raises:
+        ValueError: a bad argument.
+    """
+
+    direction = "max"
+
+    def __init__(self, average: str | None = None, threshold: float | None = None, name: str | None = None) -> None:
+        super().__init__(name)
+        if average not in (None, "micro", "macro", "weighted"):
+            raise ValueError(f'average must be None, "micro", "macro" or "weighted", not {average!r}')
+        self.average = average
+        self.threshold = None if threshold is None else checks.number("threshold", threshold, above=0, at_most=1)
+
+    def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        if y_pred.ndim != 2:
+            raise ValueError(f"the metric {self.name} takes predictions (B, C), not {y_pred.shape}")
+        return self._require_labels(y_true, y_pred)
+
+    def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        y_true = self.align(y_true, y_pred).astype(np.float64)
+        if self.threshold is None:  # a row of zeros has no largest
+            said = (y_pred >= np.max(y_pred, axis=-1, keepdims=True)) & (np.abs(y_pred) > 1e-9)
+        else:
+            said = y_pred > self.threshold
+        return np.stack([np.sum(part, axis=0) for part in (said * y_true, said * (1 - y_true), ~said * y_true, y_true)])
+
+    def value(self, sums: np.ndarray) -> Value:
+        if self.average == "micro":
+            sums = sums.sum(axis=1, keepdims=True)
+        tp, fp, fn, support = sums
+        epsilon = 1e-7  # Keras'
+        precision, recall = tp / (tp + fp + epsilon), tp / (tp + fn + epsilon)
+        scores = 2 * precision * recall / (precision + recall + epsilon)
+        if self.average is None:
+            return scores.tolist()
+        if self.average == "weighted":
+            return float(np.sum(scores * support / (np.sum(support) + epsilon)))
+        return float(np.mean(scores))
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"average": self.average, "threshold": self.threshold}
+
+
+class Perplexity(Metric):
+    """exp of the mean crossentropy of all predictions: among how many equally likely tokens the model hesitates.
+
+    Keras Hub's metric of this name, with two differences: one-hot targets will do, too, and each token weighs the same.
+    (Keras Hub takes the mean of each batch first, so that with mask_token_id the tokens of a batch with much padding
+    weigh more.)
+
+    Args:
+        from_logits: whether predictions are logits.
+        mask_token_id: class numbers that are left out, such as that of padding; not with one-hot targets.
+        name: see `Metric`.
+    """
+
+    direction = "min"
+
+    def __init__(self, from_logits: bool = False, mask_token_id: int | None = None, name: str | None = None) -> None:
+        super().__init__(name)
+        self.from_logits = bool(from_logits)
+        self.mask_token_id = None if mask_token_id is None else checks.whole_number("mask_token_id", mask_token_id)
+
+    def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        one_hot = y_true.shape == y_pred.shape and y_pred.shape[-1] > 1
+        if one_hot and self.mask_token_id is not None:
+            raise ValueError(f"the metric {self.name} with mask_token_id takes class numbers, not one-hot targets")
+        self.crossentropy = losses.CategoricalCrossentropy() if one_hot else losses.SparseCategoricalCrossentropy()
+        return self.crossentropy.align(y_true, y_pred)
+
+    def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        y_true = self.align(y_true, y_pred)
+        values, _ = self.crossentropy.values(y_true, y_pred, self.from_logits)
+        if self.mask_token_id is not None:
+            values = values[y_true != self.mask_token_id]
+        return np.array([np.sum(values, dtype=np.float64), values.size])
+
+    def value(self, sums: np.ndarray) -> Value:
+        with np.errstate(over="ignore"):
+            return float(np.exp(sums[0] / sums[1])) if sums[1] else 0.0
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"from_logits": self.from_logits, "mask_token_id": self.mask_token_id}
+
+
+def confusion_matrix(y_true: Any, y_pred: Any, num_classes: int | None = None) -> np.ndarray:
+    """How often each class is predicted where each is true; `inspection.confusion_matrix` draws it.
+
+    Args:
+        y_true: class numbers, or one-hot rows of floats.
+        y_pred: class numbers, or what `predict` gives: (..., C), the largest counts, or (..., 1), above 0.5 is class 1.
+        num_classes: C. Default: as many as occur, at least 2.
+
+    Returns:
+        counts (C, C), int64: row true class, column predicted class.
+
+    Raises:
+        ValueError: different numbers of samples, or class numbers that are not whole or not from 0 to num_classes - 1.
+    """
+    actual, predicted = _classes("y_true", y_true), _classes("y_pred", y_pred)
+    if len(actual) != len(predicted):
+        raise ValueError(f"y_true has {len(actual)} samples, but y_pred has {len(predicted)}")
+    highest = int(max(actual.max(initial=0), predicted.max(initial=0)))
+    classes = max(highest + 1, 2) if num_classes is None else checks.positive_int("num_classes", num_classes)
+    if highest >= classes:
+        raise ValueError(f"class numbers must be from 0 to {classes - 1}, but there is {highest}")
+    return np.bincount(actual * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def _classes(name: str, values: Any) -> np.ndarray:
+    """Class numbers, flat."""
+    values = np.asarray(values)
+    if values.dtype.kind == "f" and values.ndim > 1:
+        values = values[..., 0] > 0.5 if values.shape[-1] == 1 else np.argmax(values, axis=-1)
+    if values.dtype.kind not in "fiub" or np.any(values != np.floor(values)) or np.any(values < 0):
+        raise ValueError(f"{name} must hold class numbers 0, 1, ..., or rows of probabilities")
+    return values.astype(np.int64).ravel()
+
+
+_KNOWN = registry.by_both_names(
+    BinaryAccuracy,
+    CategoricalAccuracy,
+    SparseCategoricalAccuracy,
+    Accuracy,
+    Precision,
+    Recall,
+    AUC,
+    F1Score,
+    Perplexity,
+)
+_KNOWN |= {"acc": Accuracy}
 
 
 def get(identifier: Any) -> Metric:
-    """The metric of that name ("accuracy" or "acc" chooses its form by the shapes); a name becomes its key.
+    """The metric of that name, which becomes its key ("accuracy" or "acc" chooses its form by the shapes).
 
     Raises:
         ValueError: unknown name; the known ones are listed.
         TypeError: neither a name nor a `Metric`.
     """
-    if identifier == "acc":
-        return Accuracy(name="acc")
-    return registry.resolve("metric", identifier, _KNOWN, Metric)
+    metric = registry.resolve("metric", identifier, _KNOWN, Metric)
+    if isinstance(identifier, str):
+        metric.name = identifier
+    return metric

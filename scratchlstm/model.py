@@ -297,7 +297,7 @@ class Sequential:
         Raises:
             RuntimeError: before `compile`.
             TypeError, ValueError: bad data or arguments, before anything is changed.
-            FloatingPointError: NaN or infinite loss; names epoch and batch.
+            FloatingPointError: NaN or infinite loss, unless there is a `TerminateOnNaN`; names epoch and batch.
             KeyboardInterrupt: on Ctrl-C; weights and `model.history` are those of the last completed epoch.
         """
         self._require_compiled("fit")
@@ -320,7 +320,7 @@ class Sequential:
         data = training.check_data(self, x, y, sample_weight)
         self.optimizer.claim(self.token)
         loss, totals = training.OneProcess(self, data, None).step_on(data)
-        values = [right / count for right, count in totals]
+        values = [metric.value(sums) for metric, sums in zip(self.metrics, totals, strict=True)]
         return [loss, *values] if values else loss
 
     def evaluate(

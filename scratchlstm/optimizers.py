@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from scratchlstm import checks, registry
+from scratchlstm import checks, registry, schedules
 from scratchlstm.kernels.rows import Gradient, RowGradient
 
 # a block of a parameter and its moments, some 1 MB, stays in a core's level-2 cache while the equations run over it
 _BLOCK = 1 << 16
 
 
+# a number, a schedule, or a schedule's saved description
+LearningRate = float | schedules.LearningRateSchedule | Mapping[str, Any]
 Rows = np.ndarray | slice  # which rows of a block: their numbers, or all
 
 
@@ -25,7 +27,7 @@ class Optimizer:
     and in the papers, they are summed first.)
 
     Args:
-        learning_rate: the step size.
+        learning_rate: the step size, or a `schedules.LearningRateSchedule` that tells it for each step.
         clipnorm: scale each parameter's gradient down to this norm.
         clipvalue: limit each number of a gradient to ± this.
         global_clipnorm: scale all gradients together down to this norm.
@@ -38,7 +40,7 @@ class Optimizer:
 
     def __init__(
         self,
-        learning_rate: float,
+        learning_rate: LearningRate,
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
@@ -48,6 +50,7 @@ class Optimizer:
         if len(chosen) > 1:
             raise ValueError("only one of clipnorm, clipvalue and global_clipnorm can be set")
         self.clipnorm, self.clipvalue, self.global_clipnorm = (chosen.get(name) for name in clips)
+        self.schedule: schedules.LearningRateSchedule | None = None
         self.learning_rate = learning_rate
         self.iterations = 0
         self.state: list[dict[str, np.ndarray]] = []  # one dict of slots for each parameter
@@ -55,13 +58,31 @@ class Optimizer:
 
     @property
     def learning_rate(self) -> float:
-        """The step size; may be set during training."""
-        return self._learning_rate
+        """The size of the next step; may be set during training, unless a schedule tells it."""
+        if self.schedule is None:
+            return self._learning_rate
+        return checks.number(f"the learning rate of {self.schedule.name}", self.schedule(self.iterations), at_least=0)
 
     @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        """Refuses what is no step size."""
-        self._learning_rate = checks.number("learning_rate", value, above=0)
+    def learning_rate(self, value: LearningRate) -> None:
+        """Refuses what is no step size, and a number in place of a schedule (as Keras does)."""
+        if isinstance(value, schedules.LearningRateSchedule | Mapping):
+            self.schedule = schedules.get(value)
+        else:
+            self.require_settable()
+            self._learning_rate = checks.number("learning_rate", value, above=0)
+
+    def require_settable(self) -> None:
+        """Stop where the learning rate cannot be set to a number.
+
+        Raises:
+            TypeError: a schedule tells it (as in Keras).
+        """
+        if self.schedule is not None:
+            raise TypeError(
+                f"this optimizer's learning rate follows {self.schedule.name} and cannot be set: a callback that sets "
+                f"it needs an optimizer whose learning_rate is a number"
+            )
 
     def claim(self, owner: object) -> None:
         """Let `owner` use this optimizer.
@@ -73,13 +94,14 @@ class Optimizer:
             raise ValueError("this optimizer has trained another model, and its state fits that one: make a new one")
         self.owner = owner
 
-    def update(self, w: np.ndarray, rows: Rows, g: np.ndarray, **slots: np.ndarray) -> None:
+    def update(self, w: np.ndarray, rows: Rows, g: np.ndarray, learning_rate: float, **slots: np.ndarray) -> None:
         """The equations, in place, on a block of one parameter.
 
         Args:
             w: the block.
             rows: which of its rows have a gradient; that of the others is zero.
             g: the gradient of these rows.
+            learning_rate: of this step.
             slots: the block's part of the state.
         """
         raise NotImplementedError
@@ -92,18 +114,22 @@ class Optimizer:
         """One step: change every parameter by its gradient."""
         if len(self.state) != len(params):
             self.build(params)
+        learning_rate = self.learning_rate  # a schedule counts the steps before this one
         self.iterations += 1
         factors = self.clip_factors([square_norm(g) for g in grads]) if self.clips_norms else [1.0] * len(params)
         for w, g, slots, factor in zip(params, grads, self.state, factors, strict=True):
-            self.step(w, g, slots, factor)
+            self.step(w, g, slots, learning_rate, factor)
 
-    def step(self, w: np.ndarray, g: Gradient, slots: Mapping[str, np.ndarray], factor: float = 1.0) -> None:
+    def step(
+        self, w: np.ndarray, g: Gradient, slots: Mapping[str, np.ndarray], learning_rate: float, factor: float = 1.0
+    ) -> None:
         """Change one parameter, or some rows of it, in blocks that stay in the cache.
 
         Args:
             w: the parameter, changed in place.
             g: its gradient.
             slots: its arrays of `state`, changed in place.
+            learning_rate: the size of this step.
             factor: to scale the gradient by.
         """
         if factor != 1:
@@ -114,7 +140,8 @@ class Optimizer:
         for start in range(0, len(w), length):
             block = slice(start, start + length)
             rows, values = g.block(start, start + length) if isinstance(g, RowGradient) else (slice(None), g[block])
-            self.update(w[block], rows, values, **{name: array[block] for name, array in slots.items()})
+            part = {name: array[block] for name, array in slots.items()}
+            self.update(w[block], rows, values, learning_rate, **part)
 
     @property
     def clips_norms(self) -> bool:
@@ -130,7 +157,8 @@ class Optimizer:
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal optimizer (its state left out)."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        config = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return config if self.schedule is None else config | {"learning_rate": registry.serialize(self.schedule)}
 
 
 class SGD(Optimizer):
@@ -145,7 +173,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 0.01,
+        learning_rate: LearningRate = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
         *,
@@ -158,9 +186,9 @@ class SGD(Optimizer):
         self.slots = ("momentum",) if momentum else ()
 
     def update(  # type: ignore[override]
-        self, w: np.ndarray, rows: Rows, g: np.ndarray, momentum: np.ndarray | None = None
+        self, w: np.ndarray, rows: Rows, g: np.ndarray, learning_rate: float, momentum: np.ndarray | None = None
     ) -> None:
-        step = self.learning_rate * g
+        step = learning_rate * g
         if momentum is None:
             w[rows] -= step
             return
@@ -187,7 +215,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
+        learning_rate: LearningRate = 0.001,
         rho: float = 0.9,
         epsilon: float = 1e-7,
         *,
@@ -199,10 +227,12 @@ class RMSprop(Optimizer):
         self.rho = checks.number("rho", rho, at_least=0, at_most=1)
         self.epsilon = checks.number("epsilon", epsilon, at_least=0)
 
-    def update(self, w: np.ndarray, rows: Rows, g: np.ndarray, velocity: np.ndarray) -> None:  # type: ignore[override]
+    def update(  # type: ignore[override]
+        self, w: np.ndarray, rows: Rows, g: np.ndarray, learning_rate: float, velocity: np.ndarray
+    ) -> None:
         velocity *= self.rho
         velocity[rows] += (1 - self.rho) * g * g
-        w[rows] -= self.learning_rate * g / np.sqrt(velocity[rows] + self.epsilon)
+        w[rows] -= learning_rate * g / np.sqrt(velocity[rows] + self.epsilon)
 
 
 class Adam(Optimizer):
@@ -222,7 +252,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
+        learning_rate: LearningRate = 0.001,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
@@ -237,10 +267,16 @@ class Adam(Optimizer):
         self.epsilon = checks.number("epsilon", epsilon, at_least=0)
 
     def update(  # type: ignore[override]
-        self, w: np.ndarray, rows: Rows, g: np.ndarray, momentum: np.ndarray, velocity: np.ndarray
+        self,
+        w: np.ndarray,
+        rows: Rows,
+        g: np.ndarray,
+        learning_rate: float,
+        momentum: np.ndarray,
+        velocity: np.ndarray,
     ) -> None:
         t = self.iterations
-        alpha = self.learning_rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
+        alpha = learning_rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
         momentum *= self.beta_1
         momentum[rows] += (1 - self.beta_1) * g
         velocity *= self.beta_2

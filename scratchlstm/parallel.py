@@ -23,8 +23,10 @@ import sys
 import traceback
 import types
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,14 +145,14 @@ class Worker:
         """Forward and backward on this worker's rows of the batch `order[start:stop]`.
 
         Returns:
-            its part of the batch's loss, and of each metric's sum and count.
+            its part of the batch's loss, and of each metric's sums.
         """
         first, last = self.share(stop - start)
         if first == last:  # fewer rows than workers
             for noise in self.model.noises:
                 noise.skip(stop - start)
             self._publish([None] * len(self.params))
-            return 0.0, [(0, 0)] * len(self.model.metrics)
+            return 0.0, training.no_totals(self.model)
         for noise in self.model.noises:
             noise.rows = first, stop - start
         batch = self._data("").take(self.shared["order"][start + first : start + last])
@@ -171,26 +173,21 @@ class Worker:
     def update(self, learning_rate: float, factors: list[float] | None) -> None:
         """Update this worker's rows of every parameter; `factors` are those of clipping, after `merge`."""
         optimizer = self.model.optimizer
-        optimizer.learning_rate = learning_rate
         optimizer.iterations += 1
         if factors is None:
             self.merge()
         for number, (w, g, slots) in enumerate(zip(self.params, self.merged, optimizer.state, strict=True)):
             first, last = self.share(len(w))
             part = {name: array[first:last] for name, array in slots.items()}
-            optimizer.step(w[first:last], g, part, 1.0 if factors is None else factors[number])
+            optimizer.step(w[first:last], g, part, learning_rate, 1.0 if factors is None else factors[number])
 
-    def validate(self) -> tuple[float, Totals]:
-        """The loss summed over this worker's part of the validation samples, and the metrics."""
-        data = self._data("validation_")
-        first, last = self.share(len(data.x))
-        return training.evaluate_sums(self.model, data.take(slice(first, last)))
+    def evaluate(self, start: int, stop: int) -> tuple[float, Totals]:
+        """The loss summed over these validation samples, and the metrics."""
+        return training.evaluate_batch(self.model, self._data("validation_").take(slice(start, stop)))
 
-    def predict(self) -> None:
-        """Write the outputs for this worker's part of x."""
-        first, last = self.share(len(self.shared["x"]))
-        if first < last:
-            self.shared["outputs"][first:last] = training.predict(self.model, self.shared["x"][first:last])
+    def predict(self, start: int, stop: int) -> None:
+        """Write the outputs for these samples."""
+        self.shared["outputs"][start:stop] = self.model.infer(self.shared["x"][start:stop])
 
     def _data(self, prefix: str) -> training.Data:
         weighted = f"{prefix}weight" in self.shared
@@ -276,11 +273,15 @@ class Team:
         with ExitStack() as stack:
             stack.callback(self._stop)
             self.pipes: list[Any] = []
+            self.starting: set[Any] = set()  # those of workers that have not said yet that they are ready
             self.processes: list[Any] = []
             stack.enter_context(_one_blas_thread())
             try:
                 self._start()
-                self._answers()  # each says that it is ready
+                self.starting = set(self.pipes)
+                if self.trains:
+                    self._answers()  # each says that it is ready
+                    self.starting.clear()
             except (OSError, RuntimeError, AssertionError) as error:
                 raise CannotStart(f"no other process can be started ({error})") from error
             self.worker = Worker(0, self.workers, self.model, self.shared)
@@ -312,8 +313,8 @@ class Team:
     def _stop(self) -> None:
         for pipe in self.pipes:
             pipe.close()  # which ends a worker that waits for a command
-        for process in self.processes:
-            process.join(timeout=1)
+        for process, pipe in zip(self.processes, self.pipes, strict=False):
+            process.join(timeout=0 if pipe in self.starting else 1)
             if process.is_alive():
                 process.kill()
                 process.join()
@@ -345,42 +346,106 @@ class Team:
         self.model.constrain()  # the others wait: a norm goes over rows of all of them
         return loss, totals
 
-    def validate(self) -> tuple[float, Totals]:
-        """The loss summed over the validation samples, and the metrics."""
-        return _sum(self._all("validate"))
+    def evaluate(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[tuple[float, Totals]]:
+        """For each span of the validation samples the loss summed over it, and the metrics.
 
-    def predict(self) -> np.ndarray:
-        """The outputs for x."""
-        self._all("predict")
+        Args:
+            spans: from, to.
+            done: is called after each.
+        """
+        return self._share_out("evaluate", spans, done)
+
+    def predict(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> np.ndarray:
+        """The outputs for x, span by span; arguments as of `evaluate`."""
+        self._share_out("predict", spans, done)
         return self.shared["outputs"].copy()
+
+    def _share_out(self, command: str, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[Any]:
+        """Each span by whoever is free; the results in the order of the spans.
+
+        This process begins while others are still starting. Each of them has a second span waiting, so that it need not
+        wait for this process to finish one.
+        """
+        results: list[Any] = [None] * len(spans)
+        todo = iter(range(len(spans)))
+        given: dict[Any, deque[int]] = {pipe: deque() for pipe in self.pipes}
+
+        def hand_out(pipe: Any) -> None:
+            while len(given[pipe]) < 2 and (number := next(todo, None)) is not None:
+                given[pipe].append(number)
+                self._send(pipe, command, spans[number])
+
+        def take_in(pipe: Any) -> None:
+            if pipe in self.starting:
+                try:
+                    self._opened(pipe, self._receive(pipe))  # it says that it is ready
+                except training.WorkerError as death:
+                    warnings.warn(f"{death} while starting; the others do its work", stacklevel=8)
+                    del given[pipe]
+                    return
+                self.starting.discard(pipe)
+            else:
+                results[given[pipe].popleft()] = self._opened(pipe, self._receive(pipe))
+                done()
+            hand_out(pipe)
+
+        for pipe in self.pipes:
+            if pipe not in self.starting:
+                hand_out(pipe)
+        while (number := next(todo, None)) is not None:
+            results[number] = getattr(self.worker, command)(*spans[number])
+            done()
+            for pipe in wait(list(given), timeout=0):
+                take_in(pipe)
+        while busy := [pipe for pipe, numbers in given.items() if numbers]:
+            for pipe in wait(busy):
+                take_in(pipe)
+        return results
 
     def _all(self, command: str, *arguments: Any) -> list[Any]:
         """Let every worker do this; their results, in order."""
-        for rank, pipe in enumerate(self.pipes, start=1):
-            try:
-                pipe.send((command, arguments))
-            except OSError:
-                raise self._death(rank) from None
-        return [getattr(self.worker, command)(*arguments), *self._answers()]
+        for pipe in self.pipes:
+            self._send(pipe, command, arguments)
+        try:
+            result = getattr(self.worker, command)(*arguments)
+        except Exception:
+            self._receive_all()  # or they would pass for the answers to the next command
+            raise
+        return [result, *self._answers()]
 
     def _answers(self) -> list[Any]:
-        results = []
-        for rank, pipe in enumerate(self.pipes, start=1):
-            try:
-                error, result = pipe.recv()
-            except (EOFError, OSError):
-                raise self._death(rank) from None
-            if error is not None:
-                raise error from training.WorkerError(f"in worker {rank} of {self.workers}:\n{result}")
-            results.append(result)
-        return results
+        return [self._opened(pipe, answer) for pipe, answer in zip(self.pipes, self._receive_all(), strict=True)]
 
-    def _death(self, rank: int) -> training.WorkerError:
+    def _receive_all(self) -> list[Any]:
+        return [self._receive(pipe) for pipe in self.pipes]
+
+    def _send(self, pipe: Any, command: str, arguments: tuple[Any, ...]) -> None:
+        try:
+            pipe.send((command, arguments))
+        except OSError:
+            raise self._death(pipe) from None
+
+    def _receive(self, pipe: Any) -> Any:
+        try:
+            return pipe.recv()
+        except (EOFError, OSError):
+            raise self._death(pipe) from None
+
+    def _opened(self, pipe: Any, answer: tuple[Exception | None, Any]) -> Any:
+        """The result in an answer; the error in it is raised."""
+        error, result = answer
+        if error is not None:
+            rank = self.pipes.index(pipe) + 1
+            raise error from training.WorkerError(f"in worker {rank} of {self.workers}:\n{result}")
+        return result
+
+    def _death(self, pipe: Any) -> training.WorkerError:
+        rank = self.pipes.index(pipe) + 1
         process = self.processes[rank - 1]
         process.join(timeout=1)
         code = process.exitcode
         how = f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-        return training.WorkerError(f"worker {rank} of {self.workers} died ({how}); training has stopped")
+        return training.WorkerError(f"worker {rank} of {self.workers} died ({how})")
 
 
 def _serve(
@@ -435,10 +500,7 @@ def _portable(error: Exception) -> Exception:
 
 def _sum(results: list[tuple[float, Totals]]) -> tuple[float, Totals]:
     """Losses and metrics of all workers together."""
-    totals = [
-        (sum(right), sum(count))
-        for right, count in (zip(*of_one, strict=True) for of_one in zip(*(t for _, t in results), strict=True))
-    ]
+    totals = [sum(of_one) for of_one in zip(*(totals for _, totals in results), strict=True)]
     return sum(loss for loss, _ in results), totals
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from scratchlstm.console import printable, say
 
 _BAR = "━"
@@ -45,7 +47,7 @@ class Progress:
             )
         return self
 
-    def step(self, logs: Mapping[str, float]) -> None:
+    def step(self, logs: Mapping[str, Any]) -> None:
         """One more step is done."""
         self.done += 1
         if self.bar is not None and not self.bar.disable:
@@ -55,7 +57,7 @@ class Progress:
             self.bar.set_description_str(f"{_clock(left)} {_per_step(per_step)}{numbers}", refresh=False)
             self.bar.update()
 
-    def finish(self, logs: Mapping[str, float]) -> None:
+    def finish(self, logs: Mapping[str, Any]) -> None:
         """All is done: the bar gives way to the final line."""
         self._close()
         if not self.verbose:
@@ -91,8 +93,9 @@ def verbosity(verbose: Any) -> int:
     return int(verbose)
 
 
-def _numbers(logs: Mapping[str, float]) -> str:
-    return "".join(f" - {name}: {value:{'.4f' if abs(value) > 1e-3 else '.4e'}}" for name, value in logs.items())
+def _numbers(logs: Mapping[str, Any]) -> str:
+    means = {name: float(np.mean(value)) for name, value in logs.items()}  # of several values Keras shows the mean
+    return "".join(f" - {name}: {value:{'.4f' if abs(value) > 1e-3 else '.4e'}}" for name, value in means.items())
 
 
 def _clock(seconds: float) -> str:

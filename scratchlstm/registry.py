@@ -1,5 +1,6 @@
 """From a name to the thing: "adam", Adam, Adam(0.01) or a saved description all give an optimizer."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -43,11 +44,8 @@ def serialize(thing: Any) -> dict[str, Any]:
 
 
 def snake_case(name: str) -> str:
-    """GlorotUniform -> glorot_uniform, LSTM -> lstm."""
-    parts = ""
-    for before, letter in zip(" " + name, name, strict=False):
-        parts += "_" + letter.lower() if letter.isupper() and before.islower() else letter.lower()
-    return parts
+    """GlorotUniform -> glorot_uniform, F1Score -> f1_score, LSTM -> lstm, MaxPooling1D -> max_pooling1d."""
+    return re.sub("(?<=[a-z])(?=[A-Z])|(?<=[0-9])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def by_both_names(*classes: type) -> dict[str, Any]:

@@ -33,8 +33,11 @@ def save(model: "Sequential", path: str | os.PathLike[str]) -> None:
 
 
 def parts_of(model: "Sequential") -> list[Any]:
-    """Layers and, if compiled, optimizer, loss and metrics."""
-    return [*model.layers, *([model.optimizer, model.loss, *model.metrics] if model._compiled else [])]
+    """Layers and, if compiled, optimizer, its schedule, loss and metrics."""
+    if not model._compiled:
+        return list(model.layers)
+    schedule = [] if model.optimizer.schedule is None else [model.optimizer.schedule]
+    return [*model.layers, model.optimizer, *schedule, model.loss, *model.metrics]
 
 
 def is_ours(thing: Any) -> bool:

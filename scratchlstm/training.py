@@ -1,14 +1,16 @@
 """The fit loop: epochs of shuffled batches, each forward, loss, backward, update."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from scratchlstm import callbacks as callback_module
 from scratchlstm import optimizers
-from scratchlstm.callbacks import History
+from scratchlstm.callbacks import Callback, History, TerminateOnNaN
+from scratchlstm.callbacks import base as callback_base
+from scratchlstm.callbacks.base import Logs
 from scratchlstm.checks import number, positive_int, whole_number
 from scratchlstm.console import say
 from scratchlstm.progress import Progress, verbosity
@@ -40,12 +42,13 @@ class Data(NamedTuple):
         """The arrays that there are, by name."""
         return {prefix + name: array for name, array in self._asdict().items() if array is not None}
 
-    def batches(self, size: int) -> Iterator["Data"]:
-        """Runs of `size` samples; the last one may be shorter."""
-        return (self.take(slice(start, start + size)) for start in range(0, len(self.x), size))
+
+Totals = list[Any]  # each metric's sums over some samples (an array; 0, which adds to any, over none)
 
 
-Totals = list[tuple[int, int]]  # of each metric: right ones and all
+def no_totals(model: "Sequential") -> Totals:
+    """The metrics' sums over no samples."""
+    return [0] * len(model.metrics)
 
 
 class Meter:
@@ -62,11 +65,12 @@ class Meter:
         self.loss_sum += loss_sum
         self.count += count
         for metric, total in zip(self.metrics, totals, strict=True):
-            metric.add(*total)
+            metric.add(total)
 
-    def logs(self, prefix: str = "") -> dict[str, float]:
+    def logs(self, prefix: str = "") -> Logs:
         """Name -> value so far, in alphabetical order."""
-        values = {metric.name: metric.result() for metric in self.metrics} | {"loss": self.loss_sum / self.count}
+        values: Logs = {metric.name: metric.result() for metric in self.metrics}
+        values["loss"] = self.loss_sum / self.count
         return {prefix + name: values[name] for name in sorted(values)}
 
 
@@ -106,10 +110,19 @@ class OneProcess:
         model.constrain()
         return loss, [metric.measure(batch.y, y_pred) for metric in model.metrics]
 
-    def validate(self) -> tuple[float, Totals]:
-        """The loss summed over the validation samples, and the metrics."""
+    def evaluate(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[tuple[float, Totals]]:
+        """For each span of the validation samples the loss summed over it, and the metrics.
+
+        Args:
+            spans: from, to.
+            done: is called after each.
+        """
         assert self.validation is not None
-        return evaluate_sums(self.model, self.validation)
+        results = []
+        for start, stop in spans:
+            results.append(evaluate_batch(self.model, self.validation.take(slice(start, stop))))
+            done()
+        return results
 
 
 def fit(
@@ -132,14 +145,18 @@ def fit(
     batch_size, epochs = positive_int("batch_size", batch_size), positive_int("epochs", epochs)
     if whole_number("initial_epoch", initial_epoch) >= epochs:
         raise ValueError(f"initial_epoch must be from 0 to epochs - 1 = {epochs - 1}, not {initial_epoch!r}")
-    verbose, listeners = verbosity(verbose), callback_module.check(callbacks)
+    verbose, listeners = verbosity(verbose), callback_base.check(callbacks)
     data = check_data(model, x, y, sample_weight)
     data, validation = _split_validation(model, data, validation_split, validation_data)
     if class_weight is not None:
         data = _weigh_classes(data, class_weight)
     model.optimizer.claim(model.token)
     history = model.history = History()
+    params = {"epochs": epochs, "steps": -(-len(data.x) // batch_size), "verbose": verbose}
+    names = sorted(["loss", *(metric.name for metric in model.metrics)])
+    params["metrics"] = names + [f"val_{name}" for name in names if validation is not None]
     for listener in listeners:
+        listener.set_params(params)
         listener.set_model(model)
     model.stop_training = False
 
@@ -147,12 +164,12 @@ def fit(
     position = f"epoch {initial_epoch + 1}"
     try:
         with _runner(model, data, validation, batch_size, workers) as runner:
-            _call(listeners, "on_train_begin")
+            _call(listeners, "on_train_begin", {})
             for epoch in range(initial_epoch, epochs):
                 position = f"epoch {epoch + 1}"
                 if verbose:
                     say(f"Epoch {epoch + 1}/{epochs}")
-                _call(listeners, "on_epoch_begin", epoch)
+                _call(listeners, "on_epoch_begin", epoch, {})
                 order = model.rng.permutation(len(data.x)) if shuffle else np.arange(len(data.x))
                 runner.begin_epoch(order)
                 logs = _run_epoch(runner, model, len(order), validation, batch_size, verbose, listeners, epoch)
@@ -163,7 +180,7 @@ def fit(
                     last_epoch = _Snapshot(model)
                 if model.stop_training:
                     break
-            _call(listeners, "on_train_end")
+            _call(listeners, "on_train_end", logs)
     except KeyboardInterrupt as interrupt:
         last_epoch.restore()
         done = len(history.epoch)
@@ -195,19 +212,22 @@ def _run_epoch(
     validation: Data | None,
     batch_size: int,
     verbose: int,
-    listeners: Sequence[callback_module.Callback],
+    listeners: Sequence[Callback],
     epoch: int,
-) -> dict[str, float]:
+) -> Logs:
     starts = range(0, samples, batch_size)
     meter = Meter(model)
     with Progress(len(starts), verbose) as progress:
         for number, start in enumerate(starts):
-            _call(listeners, "on_train_batch_begin", number)
+            _call(listeners, "on_train_batch_begin", number, {})
             stop = min(start + batch_size, samples)
             try:
                 loss, totals = runner.step(start, stop)
             except FloatingPointError as error:
-                raise FloatingPointError(f"{error} (epoch {epoch + 1}, batch {number + 1} of {len(starts)})") from None
+                if not any(isinstance(listener, TerminateOnNaN) for listener in listeners):
+                    place = f"epoch {epoch + 1}, batch {number + 1} of {len(starts)}"
+                    raise FloatingPointError(f"{error} ({place})") from None
+                loss, totals = math.nan, no_totals(model)
             meter.add(loss * (stop - start), stop - start, totals)
             logs = meter.logs()
             _call(listeners, "on_train_batch_end", number, logs)
@@ -215,9 +235,7 @@ def _run_epoch(
             if model.stop_training:
                 break
         if validation is not None:
-            meter = Meter(model)
-            meter.add(*_counted(runner.validate(), validation))
-            logs |= meter.logs("val_")
+            logs |= _evaluate(runner, model, len(validation.x), INFERENCE_BATCH).logs("val_")
         progress.finish(logs)
     return logs
 
@@ -250,31 +268,32 @@ def require_finite_gradients(model: "Sequential") -> None:
                 )
 
 
-def evaluate_sums(
-    model: "Sequential", data: Data, batch_size: int = INFERENCE_BATCH, progress: Progress | None = None
-) -> tuple[float, Totals]:
+def evaluate_batch(model: "Sequential", batch: Data) -> tuple[float, Totals]:
     """The loss summed over the samples, and the metrics, without dropout, without updates."""
-    loss_sum, totals = 0.0, [(0, 0)] * len(model.metrics)
-    for batch in data.batches(batch_size):
-        y_pred = model.infer(batch.x)
-        loss, _, _ = model.loss_with_gradient(batch.y, y_pred, batch.weight)
-        loss_sum += loss * len(batch.x)
-        found = [metric.measure(batch.y, y_pred) for metric in model.metrics]
-        totals = [(a + c, b + d) for (a, b), (c, d) in zip(totals, found, strict=True)]
-        if progress is not None:
-            progress.step({})
-    return loss_sum, totals
+    y_pred = model.infer(batch.x)
+    loss, _, _ = model.loss_with_gradient(batch.y, y_pred, batch.weight)
+    return loss * len(batch.x), [metric.measure(batch.y, y_pred) for metric in model.metrics]
+
+
+def _evaluate(
+    runner: "OneProcess | Team", model: "Sequential", samples: int, batch_size: int, progress: Progress | None = None
+) -> Meter:
+    """Loss and metrics over all validation samples."""
+    meter, spans = Meter(model), _spans(samples, batch_size)
+    done = (lambda: None) if progress is None else (lambda: progress.step({}))
+    for (start, stop), (loss_sum, totals) in zip(spans, runner.evaluate(spans, done), strict=True):
+        meter.add(loss_sum, stop - start, totals)
+    return meter
 
 
 def evaluate(
     model: "Sequential", data: Data, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1
-) -> dict[str, float]:
+) -> Logs:
     """Loss and metrics over `data`, by name."""
-    meter = Meter(model)
-    with Progress(-(-len(data.x) // batch_size), verbose) as progress:
-        with _team(model, workers, data.named("validation_")) as team:
-            sums = team.validate() if team else evaluate_sums(model, data, batch_size, progress)
-        meter.add(*_counted(sums, data))
+    batches = len(_spans(len(data.x), batch_size))
+    with Progress(batches, verbose) as progress:
+        with _team(model, min(workers, batches), data.named("validation_")) as team:
+            meter = _evaluate(team or OneProcess(model, data, data), model, len(data.x), batch_size, progress)
         progress.finish(meter.logs())
     return meter.logs()
 
@@ -283,19 +302,25 @@ def predict(
     model: "Sequential", x: np.ndarray, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1
 ) -> np.ndarray:
     """The model's output for checked x."""
-    with Progress(-(-len(x) // batch_size), verbose) as progress:
+    spans = _spans(len(x), batch_size)
+    with Progress(len(spans), verbose) as progress:
         shape = (len(x), *model.output_shape_for(x.shape[1:]))
-        with _team(model, workers, {"x": x}, outputs=shape) as team:
+        with _team(model, min(workers, len(spans)), {"x": x}, outputs=shape) as team:
             if team:
-                result = team.predict()
+                result = team.predict(spans, lambda: progress.step({}))
             else:
                 outputs = []
-                for start in range(0, len(x), batch_size):
-                    outputs.append(np.asarray(model.infer(x[start : start + batch_size])))
+                for start, stop in spans:
+                    outputs.append(np.asarray(model.infer(x[start:stop])))
                     progress.step({})
                 result = np.concatenate(outputs)
         progress.finish({})
     return result
+
+
+def _spans(samples: int, batch_size: int) -> list[tuple[int, int]]:
+    """Batches of `batch_size` samples, from and to; the last one may be shorter."""
+    return [(start, min(start + batch_size, samples)) for start in range(0, samples, batch_size)]
 
 
 def _team(model: "Sequential", workers: int, data: Mapping[str, np.ndarray], **options: Any) -> Any:
@@ -304,11 +329,6 @@ def _team(model: "Sequential", workers: int, data: Mapping[str, np.ndarray], **o
     from scratchlstm.parallel import team_or_alone
 
     return team_or_alone(model, workers, data, **options)
-
-
-def _counted(result: tuple[float, Totals], data: Data) -> tuple[float, int, Totals]:
-    loss_sum, totals = result
-    return loss_sum, len(data.x), totals
 
 
 def check_x(model: "Sequential", x: Any, name: str = "x") -> np.ndarray:
@@ -441,6 +461,6 @@ class _Snapshot:
         self.model.optimizer.state, self.model.optimizer.iterations = self.state, self.iterations
 
 
-def _call(listeners: Sequence[callback_module.Callback], moment: str, *args: Any) -> None:
+def _call(listeners: Sequence[Callback], moment: str, *args: Any) -> None:
     for listener in listeners:
         getattr(listener, moment)(*args)

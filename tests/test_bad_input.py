@@ -410,7 +410,7 @@ _UNKNOWN = {
     "loss": (lambda m: m.compile("adam", "mss"), "unknown loss 'mss'. Known: binary_crossentropy, .*mse, sparse_"),
     "metric": (
         lambda m: m.compile("adam", "mse", metrics=["acu"]),
-        "unknown metric 'acu'. Known: accuracy, binary_accuracy",
+        "unknown metric 'acu'. Known: acc, accuracy, auc, binary_accuracy",
     ),
     "second metric": (lambda m: m.compile("sgd", "mse", metrics=["acc", "x"]), "unknown metric 'x'"),
     "activation": (lambda m: m.add(Dense(1, "rellu")), f"unknown activation 'rellu'. Known: {_ACTIVATIONS}"),

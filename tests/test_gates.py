@@ -68,17 +68,27 @@ def test_step_is_the_six_equations_number_by_number():
             assert h[n, j] == pytest.approx(sigma(z_o) * np.tanh(cell), rel=1e-12)
 
 
-def test_runs_unchanged_on_a_strict_array_module():
-    x, h0, c0, W, U, b, dhs, dc = sequence(np.random.default_rng(1))
-    hs, c, caches = gates.lstm_forward(x, h0, c0, W, U, b)
-    expected = [hs, c, *gates.lstm_backward(dhs, dc, caches, W, U)]
+def forward_and_back(x, h0, c0, W, U, b, dhs, dc, mask=None, of_x=None, of_h=None):
+    """Every result of both passes; with dropout for each gate where `of_x` and `of_h` are given."""
+    if of_x is not None:
+        x, W = gates.four_copies(x, of_x[:, None, ...]), gates.block_diagonal(W)
+    hs, c, caches = gates.lstm_forward(x, h0, c0, W, U, b, mask=mask, recurrent_dropout=of_h)
+    dx, dW, *rest = gates.lstm_backward(dhs, dc, caches, W, U, mask=mask, recurrent_dropout=of_h)
+    if of_x is not None:
+        dx, dW = gates.sum_copies(dx, of_x[:, None, ...]), gates.diagonal_blocks(dW)
+    return [hs, c, dx, dW, *rest]
 
-    sx, sh0, sc0, sW, sU, sb, sdhs, sdc = map(strict.asarray, (x, h0, c0, W, U, b, dhs, dc))
-    hs, c, caches = gates.lstm_forward(sx, sh0, sc0, sW, sU, sb)
-    results = [hs, c, *gates.lstm_backward(sdhs, sdc, caches, sW, sU)]
 
-    for result, value in zip(results, expected, strict=True):
-        assert type(result) is type(sx)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dropout", [False, True])
+def test_runs_unchanged_on_a_strict_array_module(masked, dropout):
+    rng = np.random.default_rng(1)
+    tensors = sequence(rng)
+    tensors.append(rng.random((B, T)) < 0.5 if masked else None)
+    tensors += [2.0 * rng.integers(0, 2, size=(B, 4, n)) if dropout else None for n in (E, H)]
+    results = forward_and_back(*(None if each is None else strict.asarray(each) for each in tensors))
+    for result, value in zip(results, forward_and_back(*tensors), strict=True):
+        assert type(result) is type(strict.asarray(0))
         np.testing.assert_allclose(np.asarray(result), value, rtol=1e-12, atol=1e-14)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from scratchlstm import Sequential, optimizers
+from scratchlstm import Sequential, layers, optimizers, parallel
 from scratchlstm.callbacks import Callback
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
 from scratchlstm.parallel import count_workers
@@ -90,6 +90,63 @@ def test_equals_one_process_on_dense_sequences():
         return model, history, [a - b for a, b in zip(model.get_weights(), start, strict=True)]
 
     assert_same(run(1), run(2))
+
+
+def test_equals_one_process_with_every_kind_of_noise_penalty_and_limit():
+    def run(workers):
+        options = {"dtype": "float64"}
+        limits = {"kernel_regularizer": "l2", "recurrent_constraint": "max_norm", "bias_regularizer": "l1"}
+        model = Sequential(seed=2)
+        model.add(Embedding(30, 6, embeddings_regularizer="l2", mask_zero=True, input_shape=(9,), **options))
+        model.add(layers.SpatialDropout1D(0.3, **options))
+        model.add(layers.TimeDistributed(Dropout(0.2, **options)))
+        model.add(LSTM(5, dropout=0.2, recurrent_dropout=0.2, return_sequences=True, **limits, **options))
+        model.add(layers.Bidirectional(LSTM(3, recurrent_dropout=0.4, return_sequences=True, **options)))
+        model.add(layers.SimpleRNN(4, dropout=0.3, recurrent_dropout=0.3, **options))
+        model.add(Dense(1, activation="sigmoid", kernel_constraint="unit_norm", **options))
+        model.compile(optimizers.Adam(clipnorm=0.01), "binary_crossentropy", metrics=["accuracy"])
+        start = model.get_weights()
+        history = model.fit(X, Y, epochs=2, batch_size=20, validation_split=0.2, workers=workers, verbose=0).history
+        return model, history, [a - b for a, b in zip(model.get_weights(), start, strict=True)]
+
+    assert_same(run(1), run(2))
+
+
+def a_stateful_model():
+    model = Sequential([LSTM(3, stateful=True, input_shape=(4, 2)), Dense(1)], seed=0)
+    return model, np.ones((8, 4, 2)), np.ones(8), "stateful"
+
+
+def a_model_with_a_masked_loss():
+    model = Sequential([Embedding(5, 2, mask_zero=True, input_shape=(4,)), LSTM(3, return_sequences=True), Dense(1)])
+    return model, np.ones((8, 4), dtype=int), np.ones((8, 4)), "mask reaches the loss"
+
+
+@pytest.mark.parametrize("make", [a_stateful_model, a_model_with_a_masked_loss])
+def test_what_cannot_be_split_is_left_to_one_process_which_says_why(make):
+    model, x, y, reason = make()
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match=reason):
+        model.fit(x, y, batch_size=4, workers=2, verbose=0)
+
+
+@pytest.mark.parametrize("n", [1, 511, 512, 1025, 3000])
+def test_inference_is_one_processs_to_the_last_bit(n):
+    model = tutorial()
+    x, y = np.random.default_rng(3).integers(0, 30, (n, 9)), np.random.default_rng(4).integers(0, 2, n)
+    assert np.array_equal(model.predict(x, workers=2, verbose=0), model.predict(x, verbose=0))
+    assert model.evaluate(x, y, workers=2, verbose=0) == model.evaluate(x, y, verbose=0)
+
+
+def test_a_worker_that_never_gets_ready_is_done_without(monkeypatch):
+    predict = parallel.Worker.predict
+    monkeypatch.setattr(parallel, "_serve", os._exit)  # a wrong call, which ends the process as soon as it has started
+    monkeypatch.setattr(parallel.Worker, "predict", lambda *span: time.sleep(0.2) or predict(*span))
+    model, x = tutorial(), np.random.default_rng(3).integers(0, 30, (10000, 9))
+    with pytest.warns(UserWarning, match="worker 1 of 2 died .* while starting; the others do its work"):
+        several = model.predict(x, workers=2, verbose=0)
+    monkeypatch.undo()
+    assert np.array_equal(several, model.predict(x, verbose=0))
 
 
 @pytest.mark.parametrize("workers", [2, 3])
@@ -198,7 +255,7 @@ def test_the_model_is_its_own_again_afterwards(tmp_path):
 
 def test_learning_rates_that_a_callback_sets_reach_all_workers():
     class Slower(Callback):
-        def on_epoch_begin(self, epoch):
+        def on_epoch_begin(self, epoch, logs):
             self.model.optimizer.learning_rate = 0.1 / (epoch + 1)
 
     assert_same(trained(1, "sgd", callbacks=[Slower()]), trained(2, "sgd", callbacks=[Slower()]))
@@ -248,7 +305,7 @@ def test_an_error_in_a_worker_is_raised_here():
     x = X.copy()
 
     class Spoil(Callback):
-        def on_train_begin(self):
+        def on_train_begin(self, logs=None):
             model.layers[0].input_dim = 10**6  # here, not in the other process
 
     x[-1, 0] = 0

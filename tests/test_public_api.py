@@ -5,6 +5,7 @@ import importlib
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -167,9 +168,18 @@ def test_losses_from_logits_agree_with_those_from_probabilities(name):
     np.testing.assert_allclose(gradient, activation.backward(p, dp), rtol=1e-5, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", sorted({*metrics._KNOWN, "acc"}))
+_ACCURACIES = {
+    metrics.Accuracy, metrics.BinaryAccuracy, metrics.CategoricalAccuracy, metrics.SparseCategoricalAccuracy
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(metrics._KNOWN))
 def test_metrics(name):
     metric = metrics.get(name)
+    assert metric.name == name
+    assert type(metric)(**metric.get_config()).get_config() == metric.get_config()
+    if type(metric) not in _ACCURACIES:
+        return
     p = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]])
     classes = np.array([0, 1, 0, 1])
     sparse = "categorical" not in name.lower() or "sparse" in name.lower()
@@ -182,7 +192,26 @@ def test_metrics(name):
     assert metric.result() == 0.6
     metric.reset()
     assert metric.result() == 0
-    assert type(metric)(**metric.get_config()).get_config() == metric.get_config()
+
+
+_VALUES = {  # of labels 0, 1 with scores 0.25, 0.75
+    metrics.Precision: 1,
+    metrics.Recall: 1,
+    metrics.AUC: 1,
+    metrics.F1Score: pytest.approx([2 / 3], abs=1e-6),
+    metrics.Perplexity: 1,  # of a single class
+}
+
+
+@pytest.mark.parametrize("metric", sorted({*metrics._KNOWN.values()} - _ACCURACIES, key=lambda cls: cls.__name__))
+def test_metrics_from_counts(metric):
+    ours = metric()
+    assert ours.result() == 0
+    ours.update([0, 0] if metric is metrics.Perplexity else [0, 1], np.array([[0.25], [0.75]]))
+    assert ours.result() == _VALUES[metric]
+    assert metric.direction in ("min", "max")
+    ours.reset()
+    assert ours.result() == 0
 
 
 @pytest.mark.parametrize("name", sorted(optimizers._KNOWN))
@@ -245,6 +274,39 @@ def _callbacks():
     assert seen == [(0, "loss")]
 
 
+def _one_of_each():
+    model = scratchlstm.Sequential([Dense(1, input_shape=(1,))])
+    model.compile("sgd", "mse")
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = [
+            callbacks.CSVLogger(f"{folder}/log.csv"),
+            callbacks.EarlyStopping("loss"),
+            callbacks.LambdaCallback(),
+            callbacks.LearningCurve(f"{folder}/curve.png"),
+            callbacks.LearningRateScheduler(lambda epoch: 0.1),
+            callbacks.ModelCheckpoint(f"{folder}/model.npz"),
+            callbacks.ReduceLROnPlateau("loss"),
+            callbacks.TerminateOnNaN(),
+        ]
+        model.fit([[1.0]], [1], epochs=2, callbacks=chosen, verbose=0)
+        assert len(list(Path(folder).iterdir())) == 3
+
+
+def _schedules():
+    decay = optimizers.schedules.ExponentialDecay(0.5, decay_steps=1, decay_rate=0.5)
+    sgd, w = optimizers.SGD(decay), np.zeros(1)
+    for _ in range(3):
+        sgd.apply([w], [np.ones(1)])
+    assert w == -0.875
+
+
+def _confusion_matrix():
+    from scratchlstm.inspection import confusion_matrix
+
+    (panel, _) = confusion_matrix(metrics.confusion_matrix([0, 1, 1], [0, 1, 0])).axes
+    assert [text.get_text() for text in panel.texts] == ["1", "0", "1", "1"]
+
+
 def _learning_curve():
     from scratchlstm.inspection import learning_curve
 
@@ -277,6 +339,13 @@ _USES = {
     "scratchlstm.Sequential": _sequential,
     "scratchlstm.activations": _ROOM,
     "scratchlstm.callbacks": _callbacks,
+    **{
+        f"scratchlstm.callbacks.{name}": _one_of_each
+        for name in callbacks.__all__
+        if name not in ("Callback", "History")
+    },
+    "scratchlstm.callbacks.Callback": _callbacks,
+    "scratchlstm.callbacks.History": _callbacks,
     "scratchlstm.config": _config,
     "scratchlstm.datasets": _ROOM,
     "scratchlstm.gates": _gates,
@@ -285,8 +354,10 @@ _USES = {
     "scratchlstm.losses": _ROOM,
     "scratchlstm.metrics": _ROOM,
     "scratchlstm.optimizers": _ROOM,
+    "scratchlstm.schedules": _schedules,
     "scratchlstm.preprocessing": _ROOM,
     "scratchlstm.datasets.imdb": _imdb,
+    "scratchlstm.inspection.confusion_matrix": _confusion_matrix,
     "scratchlstm.inspection.learning_curve": _learning_curve,
     "scratchlstm.preprocessing.sequence": _pad,
     "scratchlstm.preprocessing.text": _words,

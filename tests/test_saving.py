@@ -12,12 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scratchlstm import Sequential, layers, losses, metrics, optimizers
+from scratchlstm import Sequential, layers, losses, metrics, optimizers, schedules
 from scratchlstm.constraints import MaxNorm
 from scratchlstm.initializers import Constant, RandomUniform
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding, Flatten
 from scratchlstm.optimizers import SGD, Adam, RMSprop
 from scratchlstm.regularizers import L1L2
+from scratchlstm.schedules import CosineDecay, ExponentialDecay, PiecewiseConstantDecay
 
 V, T, N = 7, 4, 10
 
@@ -62,14 +63,21 @@ def _batch(model, targets):
 _OPTIMIZERS = {
     "adam": lambda: Adam(0.05, beta_1=0.8, clipnorm=1.0),
     "sgd": lambda: SGD(0.1),
+    "exponential": lambda: SGD(ExponentialDecay(0.1, 3, 0.5, staircase=True)),
+    "cosine": lambda: Adam(CosineDecay(0.0, 30, warmup_target=0.1, warmup_steps=2)),
+    "piecewise": lambda: RMSprop(PiecewiseConstantDecay([1, 3], [0.1, 0.01, 0.001])),
     "momentum": lambda: SGD(0.1, momentum=0.5, nesterov=True, clipvalue=0.5),
     "rmsprop": lambda: RMSprop(0.01, rho=0.5, global_clipnorm=2.0),
 }
 _LOSSES = {  # loss -> (kind of targets, activation of the last layer, metrics)
     "mean_squared_error": ("any", "tanh", ["accuracy"]),
-    "binary_crossentropy": ("any", "sigmoid", ["acc", metrics.BinaryAccuracy("half", threshold=0.25)]),
+    "binary_crossentropy": (
+        "any",
+        "sigmoid",
+        ["acc", metrics.BinaryAccuracy("half", threshold=0.25), "auc", metrics.Precision([0.25, 0.5]), "recall"],
+    ),
     "categorical_crossentropy": ("one-hot", "softmax", ["categorical_accuracy"]),
-    "sparse_categorical_crossentropy": ("class", "softmax", ["sparse_categorical_accuracy"]),
+    "sparse_categorical_crossentropy": ("class", "softmax", ["sparse_categorical_accuracy", "perplexity"]),
 }
 
 
@@ -122,6 +130,7 @@ _POOLINGS = {  # from sequence to sequence of one step, or none
     "GlobalMaxPooling1D": lambda: layers.GlobalMaxPooling1D(),
     "MaskedGlobalMaxPooling1D": lambda: layers.MaskedGlobalMaxPooling1D(),
 }
+_F1 = metrics.F1Score("macro")  # of single predictions only, not of sequences
 
 
 @st.composite
@@ -145,6 +154,8 @@ def _models(draw):
         model.add(_POOLINGS[last]())
         model.add(Flatten())
     model.add(Dense(3, activation))
+    if loss == "categorical_crossentropy" and len(model.output_shape_for(shape)) == 1:
+        names = [*names, _F1]
     model.compile(_OPTIMIZERS[draw(st.sampled_from(sorted(_OPTIMIZERS)))](), loss, metrics=names)
     return model, targets
 
@@ -154,7 +165,9 @@ def test_every_kind_is_drawn_above():
     assert {*layers.KNOWN} == {*_KINDS, "LSTM", "Dense", "Embedding", "Flatten", *_POOLINGS}
     assert {type(losses.get(name)) for name in _LOSSES} == {*losses._KNOWN.values()}
     assert {type(make()) for make in _OPTIMIZERS.values()} == {*optimizers._KNOWN.values()}
-    drawn = [metrics.get(name) for _, _, names in _LOSSES.values() for name in names]
+    followed = {type(make().schedule) for make in _OPTIMIZERS.values()}
+    assert followed == {type(None), *schedules._KNOWN.values()}
+    drawn = [metrics.get(name) for _, _, names in _LOSSES.values() for name in [*names, _F1]]
     assert {type(metric) for metric in drawn} == {*metrics._KNOWN.values()}
 
 

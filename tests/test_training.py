@@ -43,19 +43,19 @@ class Events(Callback):
         super().set_model(model)
         self.events.append("set_model")
 
-    def on_train_begin(self):
+    def on_train_begin(self, logs):
         self.events.append("train begin")
 
-    def on_train_end(self):
+    def on_train_end(self, logs):
         self.events.append("train end")
 
-    def on_epoch_begin(self, epoch):
+    def on_epoch_begin(self, epoch, logs):
         self.events.append(f"epoch {epoch} begin")
 
     def on_epoch_end(self, epoch, logs):
         self.events.append(f"epoch {epoch} end {' '.join(logs)}")
 
-    def on_train_batch_begin(self, batch):
+    def on_train_batch_begin(self, batch, logs):
         self.events.append(f"batch {batch} begin")
 
     def on_train_batch_end(self, batch, logs):
@@ -68,7 +68,7 @@ class At(Callback):
     def __init__(self, action, epoch, batch=None):
         self.action, self.moment = action, (epoch, batch)
 
-    def on_epoch_begin(self, epoch):
+    def on_epoch_begin(self, epoch, logs):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs):
@@ -616,8 +616,8 @@ def test_an_interruption_in_the_middle_of_an_update_leaves_no_mixture(monkeypatc
     whole.fit(*_numbered(10), epochs=1, verbose=0)
     update, calls = Adam.update, []
 
-    def interrupted(self, w, rows, g, **slots):
-        update(self, w, rows, g, **slots)
+    def interrupted(self, *arguments, **slots):
+        update(self, *arguments, **slots)
         calls.append(1)
         if len(calls) == 3:  # the second step's first parameter is moved, its second is not
             raise KeyboardInterrupt
@@ -635,7 +635,7 @@ def test_ctrl_c_in_a_running_program():
             def on_epoch_end(self, epoch, logs):
                 self.kept = self.model.get_weights(), dict(logs), self.model.optimizer.iterations
 
-            def on_epoch_begin(self, epoch):
+            def on_epoch_begin(self, epoch, logs):
                 self.epoch = epoch
 
             def on_train_batch_end(self, batch, logs):

@@ -1,5 +1,5 @@
 """Pictures of training."""
 
-from scratchlstm.inspection.plots import learning_curve
+from scratchlstm.inspection.plots import confusion_matrix, learning_curve
 
-__all__ = ["learning_curve"]
+__all__ = ["confusion_matrix", "learning_curve"]

@@ -54,6 +54,48 @@ def learning_curve(*histories: Any, title: str = "") -> "Figure":
     return figure
 
 
+def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None, title: str = "") -> "Figure":
+    """Counts of predicted classes for each true class, shaded by their part of the true class (of the row).
+
+    Args:
+        matrix: counts (C, C), row true class, column predicted class (`metrics.confusion_matrix`).
+        labels: names of the C classes. Default: their numbers.
+        title: above the picture.
+
+    Raises:
+        ValueError: a matrix that is not square or holds anything but counts, or another number of labels.
+    """
+    from matplotlib.figure import Figure
+
+    counts = np.asarray(matrix)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
+        raise ValueError(f"matrix must be square, (C, C), not {counts.shape}")
+    if counts.dtype.kind not in "iuf" or np.any(counts < 0) or np.any(counts != np.floor(counts)):
+        raise ValueError("matrix must hold counts: whole numbers of at least 0")
+    names = [str(label) for label in (range(len(counts)) if labels is None else labels)]
+    if len(names) != len(counts):
+        raise ValueError(f"labels must name the {len(counts)} classes, but there are {len(names)}")
+    parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    letter = 0.1  # inches, as is the cell
+    cell = max(0.62, 2.6 / len(counts), letter * max(len(f"{count:.0f}") for count in counts.ravel()))
+    longest = max(map(len, names))
+    side = cell * len(counts)
+    figure = Figure(figsize=(side + letter * longest + 2.2, side + letter * longest + 1), layout="compressed")
+    panel = figure.subplots()
+    # one hue from light to dark: its order survives any colour blindness, and grey print
+    picture = panel.imshow(parts, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), part in np.ndenumerate(parts):
+        color = "white" if part > 0.5 else "black"
+        panel.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=color)
+    places = range(len(counts))
+    tilt = 45 if letter * longest > cell else 0
+    panel.set_xticks(places, names, rotation=tilt, ha="right" if tilt else "center", rotation_mode="anchor")
+    panel.set_yticks(places, names)
+    panel.set(xlabel="predicted class", ylabel="true class", title=title)
+    figure.colorbar(picture, ax=panel, label="part of the true class", shrink=0.8)
+    return figure
+
+
 def best_epoch(runs: Sequence[Curves]) -> int | None:
     """The epoch, from 1, at which the median validation loss is lowest; None without validation."""
     if not all(run.get("val_loss") for run in runs):

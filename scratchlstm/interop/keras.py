@@ -71,7 +71,7 @@ def to_keras(model: "Sequential") -> Any:
     import keras
 
     _require_built(model)
-    twin = keras.saving.deserialize_keras_object(keras_config.describe_model(model) | {"compile_config": None})
+    twin = keras.saving.deserialize_keras_object(keras_config.describe_model(model))
     twin.set_weights(model.get_weights())
     return twin
 
@@ -140,7 +140,8 @@ def load_keras_weights(model: "Sequential", path: _PathLike) -> None:
 def save_keras(model: "Sequential", path: _PathLike) -> None:
     """Write a `.keras` file, which `keras.saving.load_model` reads; whole or not at all.
 
-    A compiled model is written with its optimizer, the optimizer's state, its loss and metrics.
+    A compiled model is written with its optimizer, the optimizer's state, its loss and metrics; a `UserWarning` names
+    a metric that Keras does not have.
 
     Raises:
         ImportError: h5py is not installed.
@@ -149,6 +150,8 @@ def save_keras(model: "Sequential", path: _PathLike) -> None:
     """
     _require_built(model)
     description = keras_config.describe_model(model)
+    if model._compiled:
+        description["compile_config"] = keras_config.describe_compiled(model)
     members: dict[str, str | bytes] = {
         "metadata.json": json.dumps({"keras_version": _FORMAT, "date_saved": f"{datetime.now():%Y-%m-%d@%H:%M:%S}"}),
         "config.json": json.dumps(description),
@@ -236,9 +239,7 @@ def _optimizer_variables(model: "Sequential") -> list[np.ndarray]:
     optimizer = model.optimizer
     state = optimizer.state or [{slot: np.zeros_like(w) for slot in optimizer.slots} for w in model.params]
     head = [np.asarray(optimizer.iterations, "int64"), np.asarray(optimizer.learning_rate, "float32")]
-    return head[: 2 if getattr(optimizer, "schedule", None) is None else 1] + [
-        slots[name] for slots in state for name in optimizer.slots
-    ]
+    return head[: 2 if optimizer.schedule is None else 1] + [slots[name] for slots in state for name in optimizer.slots]
 
 
 def _restore_optimizer(model: "Sequential", variables: Sequence[Any]) -> None:

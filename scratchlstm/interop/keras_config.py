@@ -71,17 +71,19 @@ def describe_model(model: "Sequential") -> Description:
     config = {"name": model.name, "layers": [stated, *map(describe_layer, model.layers)]}
     description = _keras_thing("keras", {"class_name": "Sequential", "config": config})
     description["build_config"] = {"input_shape": batch_shape}
-    if model._compiled:
-        description["compile_config"] = {
-            "optimizer": _keras_thing("keras.optimizers", registry.serialize(model.optimizer)),
-            "loss": _keras_thing("keras.losses", registry.serialize(model.loss)),
-            "metrics": [
-                _describe_metric(metric)
-                for metric in model.metrics
-                if type(metric).__name__ not in _CLASSES_OF_OURS_ALONE
-            ],
-        }
     return description
+
+
+def describe_compiled(model: "Sequential") -> dict[str, Any]:
+    """How it was compiled, as config.json has it; a `UserWarning` names the metrics that Keras does not have."""
+    ours_alone = [metric.name for metric in model.metrics if type(metric).__name__ in _CLASSES_OF_OURS_ALONE]
+    if ours_alone:
+        warnings.warn(f"Keras does not have the metrics {', '.join(ours_alone)}, which stay behind", stacklevel=3)
+    return {
+        "optimizer": _keras_thing("keras.optimizers", registry.serialize(model.optimizer)),
+        "loss": _keras_thing("keras.losses", registry.serialize(model.loss)),
+        "metrics": [_describe_metric(metric) for metric in model.metrics if metric.name not in ours_alone],
+    }
 
 
 def describe_layer(layer: Layer) -> Description:

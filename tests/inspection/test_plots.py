@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scratchlstm.callbacks import History
-from scratchlstm.inspection import learning_curve
+from scratchlstm.inspection import confusion_matrix, learning_curve
 from scratchlstm.inspection.plots import best_epoch
 
 RUN = {
@@ -65,3 +65,61 @@ def test_pyplot_is_not_touched():
     sys.modules.pop("matplotlib.pyplot", None)
     learning_curve(RUN)
     assert "matplotlib.pyplot" not in sys.modules
+
+
+# --- confusion matrix -------------------------------------------------------------------------------------------------
+
+
+def _cells(panel):
+    return [text.get_text() for text in panel.texts]
+
+
+def test_a_confusion_matrix_shows_counts_shaded_by_row():
+    panel, bar = confusion_matrix([[90, 10], [1, 1]], labels=["no", "yes"], title="a model").axes
+    assert _cells(panel) == ["90", "10", "1", "1"]
+    assert (panel.get_xlabel(), panel.get_ylabel(), panel.get_title()) == ("predicted class", "true class", "a model")
+    assert [text.get_text() for text in panel.get_xticklabels()] == ["no", "yes"]
+    assert [text.get_text() for text in panel.get_yticklabels()] == ["no", "yes"]
+    np.testing.assert_array_equal(panel.images[0].get_array(), [[0.9, 0.1], [0.5, 0.5]])
+    assert [text.get_color() for text in panel.texts] == ["white", "black", "black", "black"]
+    assert bar.get_ylabel() == "part of the true class"
+
+
+def test_a_class_that_never_occurs_is_an_empty_row():
+    panel = confusion_matrix([[2, 1], [0, 0]]).axes[0]
+    np.testing.assert_array_equal(panel.images[0].get_array()[1], [0, 0])
+
+
+@pytest.mark.parametrize("names", [["negative", "positive"], [f"a rather long class {n}" for n in range(12)]])
+def test_nothing_of_a_confusion_matrix_is_cut_off_or_overlaps(names):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = confusion_matrix(np.full((len(names), len(names)), 12345), labels=names)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    panel = figure.axes[0]
+    texts = [panel.xaxis.label, panel.yaxis.label, *panel.get_xticklabels(), *panel.get_yticklabels()]
+    for text in texts:
+        box = text.get_window_extent(canvas.get_renderer())
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.y1 <= figure.bbox.y1
+    cell = panel.bbox.width / len(names)
+    assert all(text.get_window_extent(canvas.get_renderer()).width < cell for text in panel.texts)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "labels", "match"),
+    [
+        ([[1, 2]], None, r"must be square, \(C, C\), not \(1, 2\)"),
+        ([], None, "must be square"),
+        ([[0.5, 1], [1, 1]], None, "must hold counts"),
+        ([[-1, 1], [1, 1]], None, "must hold counts"),
+        ([["a"]], None, "must hold counts"),
+        ([[1, 1], [1, 1]], ["no"], "labels must name the 2 classes, but there are 1"),
+    ],
+)
+def test_what_is_no_confusion_matrix_is_refused(matrix, labels, match):
+    with pytest.raises(ValueError, match=match):
+        confusion_matrix(matrix, labels)

@@ -34,9 +34,12 @@ def draw(rng, *shape, dtype):
     dtype=st.sampled_from(["float64", "float32"]),
     sequences=st.booleans(),
     tokens=st.booleans(),
+    masked=st.booleans(),
+    reverse=st.booleans(),
+    dropout=st.booleans(),
     seed=st.integers(0, 10**6),
 )
-def test_same_as_the_textbook(sizes, phi, sigma, dtype, sequences, tokens, seed):
+def test_same_as_the_textbook(sizes, phi, sigma, dtype, sequences, tokens, masked, reverse, dropout, seed):
     (B, T, E, H), rng = sizes, np.random.default_rng(seed)
     phi, sigma = activations.get(phi), activations.get(sigma)
     W, U, b = draw(rng, E, 4 * H, dtype=dtype), draw(rng, H, 4 * H, dtype=dtype), draw(rng, 4 * H, dtype=dtype)
@@ -48,27 +51,38 @@ def test_same_as_the_textbook(sizes, phi, sigma, dtype, sequences, tokens, seed)
         x = draw(rng, B, T, E, dtype=dtype)
     dy = draw(rng, B, T, H, dtype=dtype) if sequences else draw(rng, B, H, dtype=dtype)
 
-    kernel = NumpyLSTM(W, U, b, phi, sigma)
-    h, c = kernel.forward(x, h0, c0, return_sequences=sequences)
+    mask = rng.random((B, T)) < 0.6 if masked else None
+    of_x = rng.integers(0, 2, size=(B, 4, E)).astype(dtype) if dropout and not tokens else None
+    of_h = rng.integers(0, 2, size=(B, 4, H)).astype(dtype) if dropout else None
+
+    kernel = NumpyLSTM(W, U, b, phi, sigma, reverse, of_x, of_h)
+    h, c = kernel.forward(x, h0, c0, return_sequences=sequences, mask=mask)
     dx, *gradients = kernel.backward(dy, dh_last, dc_last)
 
     # the textbook in float64 throughout, so that only the kernel's rounding shows
     wide = [np.asarray(array, dtype=float) for array in (x, h0, c0, W, U, b)]
-    hs, last_c, caches = gates.lstm_forward(*wide, sigma, phi)
-    dhs = np.array(dy, dtype=float) if sequences else np.zeros((B, T, H))
+    order = slice(None, None, -1 if reverse else 1)
+    x_in_order, W_wide, mask_in_order = wide[0][:, order], wide[3], None if mask is None else mask[:, order]
+    if of_x is not None:
+        x_in_order, W_wide = gates.four_copies(x_in_order, of_x[:, None]), gates.block_diagonal(W_wide)
+    hs, last_c, caches = gates.lstm_forward(x_in_order, *wide[1:3], W_wide, *wide[4:], sigma, phi, mask_in_order, of_h)
+    dhs = np.array(dy, dtype=float)[:, order] if sequences else np.zeros((B, T, H))
     dhs[:, -1] += dh_last if sequences else dy.astype(float) + dh_last
     expected_dx, *expected = gates.lstm_backward(
-        dhs, dc_last.astype(float), caches, wide[3], wide[4], sigma.prime, phi.prime
+        dhs, dc_last.astype(float), caches, W_wide, wide[4], sigma.prime, phi.prime, mask_in_order, of_h
     )
+    if of_x is not None:
+        expected_dx, expected[0] = gates.sum_copies(expected_dx, of_x[:, None]), gates.diagonal_blocks(expected[0])
+    expected_dx, last_h, hs = expected_dx[:, order], hs[:, -1], hs[:, order]
     if tokens:
         summed = np.zeros((len(groups.ids), E))
         np.add.at(summed, groups.index, expected_dx)
         expected_dx = summed
 
     if dtype == "float32" and {phi.name, sigma.name} & {"relu", "hard_sigmoid"}:
-        return close(h, hs if sequences else hs[:, -1], dtype)  # rounding may cross a kink, where the slope jumps
+        return close(h, hs if sequences else last_h, dtype)  # rounding may cross a kink, where the slope jumps
     for result, value in zip(
-        [h, c, dx, *gradients], [hs if sequences else hs[:, -1], last_c, expected_dx, *expected], strict=True
+        [h, c, dx, *gradients], [hs if sequences else last_h, last_c, expected_dx, *expected], strict=True
     ):
         close(result, value, dtype)
     return None
@@ -76,8 +90,9 @@ def test_same_as_the_textbook(sizes, phi, sigma, dtype, sequences, tokens, seed)
 
 @pytest.mark.parametrize("sequences", [True, False])
 @pytest.mark.parametrize("tokens", [True, False])
+@pytest.mark.parametrize(("masked", "reverse"), [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("B", [1, 3, 128, 131, 260])
-def test_inference_gives_the_same_and_keeps_nothing(B, tokens, sequences):
+def test_inference_gives_the_same_and_keeps_nothing(B, masked, reverse, tokens, sequences):
     rng = np.random.default_rng(0)
     T, E, H = 7, 4, 5
     W, U, b = rng.normal(size=(E, 4 * H)), rng.normal(size=(H, 4 * H)), rng.normal(size=4 * H)
@@ -87,10 +102,11 @@ def test_inference_gives_the_same_and_keeps_nothing(B, tokens, sequences):
         x = GatheredRows(rng.normal(size=(len(groups.ids), E)), groups, (9, E))
     else:
         x = rng.normal(size=(B, T, E))
-    expected = NumpyLSTM(W, U, b).forward(x, h0, c0, return_sequences=sequences)
+    mask = rng.random((B, T)) < 0.5 if masked else None
+    expected = NumpyLSTM(W, U, b, reverse=reverse).forward(x, h0, c0, None, sequences, mask)
     before = h0.copy(), c0.copy()
-    kernel = NumpyLSTM(W, U, b)
-    for result, value in zip(kernel.infer(x, h0, c0, sequences), expected, strict=True):
+    kernel = NumpyLSTM(W, U, b, reverse=reverse)
+    for result, value in zip(kernel.infer(x, h0, c0, sequences, mask), expected, strict=True):
         np.testing.assert_allclose(result, value, rtol=1e-12, atol=1e-15)
     assert not hasattr(kernel, "workspace")
     assert np.array_equal(h0, before[0])

@@ -8,7 +8,7 @@ import pytest
 from cases import error
 from exchange_models import IDS, E, H, T, V, keras_model
 
-from scratchlstm import Sequential, optimizers
+from scratchlstm import Sequential, metrics, optimizers
 from scratchlstm.interop.keras import (
     from_keras,
     layer_to_keras,
@@ -244,6 +244,60 @@ def test_our_compiled_model_goes_to_keras(tmp_path):
     np.testing.assert_allclose(
         theirs.evaluate(IDS, classes, verbose=0), ours.evaluate(IDS, classes, verbose=0), rtol=1e-5, atol=1e-6
     )
+
+
+SCHEDULES = {
+    "ExponentialDecay": lambda k: k.ExponentialDecay(0.125, 2, 0.5, staircase=True),
+    "CosineDecay": lambda k: k.CosineDecay(0.125, 8, alpha=0.25, warmup_target=0.5, warmup_steps=2),
+    "PiecewiseConstantDecay": lambda k: k.PiecewiseConstantDecay([1, 3], [0.5, 0.25, 0.125]),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_learning_rate_schedule_goes_along(name, float64, tmp_path):
+    """With the number of steps done, on which it depends."""
+    x, y = np.random.default_rng(0).normal(size=(6, 3)), np.arange(6) % 2
+    theirs = keras.Sequential([keras.Input((3,)), L.Dense(1)])
+    theirs.compile(
+        keras.optimizers.SGD(SCHEDULES[name](keras.optimizers.schedules), momentum=0.5), "mse", run_eagerly=True
+    )
+
+    def train(model):
+        return model.fit(x, y, batch_size=2, shuffle=False, verbose=0)
+
+    train(theirs)
+    ours = from_keras(theirs)
+    save_keras(ours, tmp_path / "ours.keras")
+    back = keras.saving.load_model(tmp_path / "ours.keras")
+    back.run_eagerly = True
+    copies = [ours, from_file(theirs, tmp_path), load_keras(tmp_path / "ours.keras"), back]
+    before = theirs.get_weights()
+    train(theirs)
+    for model in copies:
+        train(model)
+        for w, wanted, w0 in zip(model.get_weights(), theirs.get_weights(), before, strict=True):
+            assert error(w - w0, wanted - w0) < 1e-6
+
+
+def test_metrics_go_along(tmp_path):
+    ours = Sequential([Embedding(V, E, input_shape=(T,)), LSTM(H), Dense(1, "sigmoid")], seed=0)
+    chosen = [
+        metrics.Precision([0.25, 0.5]),
+        metrics.Recall(name="found"),
+        metrics.AUC(50, "PR"),
+        "accuracy",
+        "perplexity",
+    ]
+    ours.compile("adam", "binary_crossentropy", metrics=chosen)
+    with pytest.warns(UserWarning, match="Keras does not have the metrics perplexity, which stay behind"):
+        save_keras(ours, tmp_path / "ours.keras")
+    theirs = keras.saving.load_model(tmp_path / "ours.keras")
+    theirs.evaluate(IDS, np.array([0, 1, 1]), verbose=0)
+    back = from_keras(theirs)
+    assert [(type(m).__name__, m.get_config()) for m in back.metrics] == [
+        (type(m).__name__, m.get_config()) for m in ours.metrics[:-1]
+    ]
+    assert [m.name for m in theirs.metrics[1].metrics] == ["precision", "found", "auc", "accuracy"]
 
 
 def test_a_model_never_trained_or_compiled(tmp_path):

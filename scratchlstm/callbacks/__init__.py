@@ -1,0 +1,20 @@
+"""Hooks into training, with Keras' names."""
+
+from scratchlstm.callbacks.base import Callback, History, LambdaCallback
+from scratchlstm.callbacks.checkpoint import ModelCheckpoint
+from scratchlstm.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
+from scratchlstm.callbacks.records import CSVLogger, LearningCurve
+from scratchlstm.callbacks.stopping import EarlyStopping, TerminateOnNaN
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningCurve",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ReduceLROnPlateau",
+    "TerminateOnNaN",
+]

@@ -1,0 +1,123 @@
+"""What a callback is, and the list of them that `fit` takes."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scratchlstm.model import Sequential
+
+Logs = dict[str, Any]  # name -> float, or a list of floats where a metric has several values
+
+
+class Callback:
+    """What to do at certain moments of `fit`; override the methods you need.
+
+    Setting `self.model.stop_training = True` ends training after the running batch and its epoch's validation. At the
+    end of a batch or epoch `logs` holds the loss and metrics so far; what is added to it at the end of an epoch goes
+    into the history. Epochs and batches count from 0.
+
+    Attributes:
+        model: which is trained.
+        params: "epochs", "steps" of an epoch, "verbose", and "metrics", the names that an epoch's logs will have.
+    """
+
+    model: "Sequential"
+    params: Mapping[str, Any] = {}
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """Called once, before training."""
+        self.params = params
+
+    def set_model(self, model: "Sequential") -> None:
+        """Called once, before training."""
+        self.model = model
+
+    def get_state(self) -> dict[str, Any]:
+        """What a resumed run needs to go on exactly: JSON values, arrays, lists of arrays."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over what `get_state` gave; called after `on_train_begin`."""
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Before the first epoch."""
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """After the last epoch; not after an error."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Before an epoch's first batch."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """After an epoch and its validation."""
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Before a batch."""
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """After a batch's update."""
+
+
+class History(Callback):
+    """What `fit` returns.
+
+    Attributes:
+        epoch: numbers of the completed epochs, from 0.
+        history: "accuracy", "loss", ..., then "val_accuracy", "val_loss", ...: a list with one float per epoch (with
+            one list of floats where a metric has several values).
+    """
+
+    def __init__(self) -> None:
+        self.epoch: list[int] = []
+        self.history: dict[str, list[Any]] = {}
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+
+
+class LambdaCallback(Callback):
+    """A callback of functions.
+
+    Args:
+        on_epoch_begin, on_epoch_end: called with (epoch, logs).
+        on_train_begin, on_train_end: called with (logs).
+        on_train_batch_begin, on_train_batch_end: called with (batch, logs).
+    """
+
+    def __init__(
+        self,
+        on_epoch_begin: Callable[[int, Logs], Any] | None = None,
+        on_epoch_end: Callable[[int, Logs], Any] | None = None,
+        on_train_begin: Callable[[Logs], Any] | None = None,
+        on_train_end: Callable[[Logs], Any] | None = None,
+        on_train_batch_begin: Callable[[int, Logs], Any] | None = None,
+        on_train_batch_end: Callable[[int, Logs], Any] | None = None,
+    ) -> None:
+        functions = {name: function for name, function in locals().items() if name.startswith("on_")}
+        for name, function in functions.items():
+            if function is not None:
+                setattr(self, name, function)
+
+
+def check(callbacks: Any) -> list[Callback]:
+    """A list of callbacks from a list, one callback or None.
+
+    Raises:
+        TypeError: naming what is no `Callback`, or a method that is never called, such as Keras' on_test_begin.
+    """
+    if callbacks is None:
+        return []
+    if isinstance(callbacks, Callback):
+        callbacks = [callbacks]
+    if not isinstance(callbacks, list | tuple):
+        raise TypeError(f"callbacks must be a list of Callback objects, not {callbacks!r}")
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks must be Callback objects, not {callback!r}")
+        unknown = [name for name in dir(callback) if name.startswith("on_") and not hasattr(Callback, name)]
+        if unknown:
+            called = ", ".join(name for name in dir(Callback) if name.startswith("on_"))
+            raise TypeError(f"{type(callback).__name__} has {', '.join(unknown)}, but fit calls only {called}")
+    return list(callbacks)

@@ -1,0 +1,111 @@
+"""The model, saved during training."""
+
+import os
+import string
+from pathlib import Path
+from typing import Any
+
+from scratchlstm import checks
+from scratchlstm.callbacks.base import Logs
+from scratchlstm.callbacks.monitor import Monitor
+from scratchlstm.console import say
+from scratchlstm.files import require_writable_folder
+
+
+class ModelCheckpoint(Monitor):
+    """Saves the model (`Sequential.save`) after each epoch, or only when the monitored quantity is the best so far.
+
+    A file is written whole or not at all: whatever happens, the last good one stays.
+
+    Args:
+        filepath: where; may hold names from the logs, "epoch" (from 1), and "batch" (from 1, where save_freq is a
+            number), as in "{epoch:02d}-{val_loss:.2f}.npz". Folders are made.
+        monitor: name in the logs; only for save_best_only.
+        verbose: 1 tells of what is done.
+        save_best_only: whether a model that is no better than the best so far is not saved.
+        save_weights_only: refused: a model file always holds the whole model.
+        mode: "min", "max", or "auto", which knows it for the loss and the model's metrics.
+        save_freq: "epoch", or after how many batches to save.
+        initial_value_threshold: the best value so far.
+
+    Raises:
+        ValueError: a bad argument. From `fit`: a monitor or name in filepath that is not in the logs.
+        OSError: from `fit`, before training: the folder cannot be written, or filepath is a folder.
+    """
+
+    def __init__(
+        self,
+        filepath: str | os.PathLike[str],
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: str = "auto",
+        save_freq: int | str = "epoch",
+        initial_value_threshold: float | None = None,
+    ) -> None:
+        super().__init__(monitor, mode)
+        if save_weights_only:
+            raise ValueError(
+                "save_weights_only=True is not supported: a model file always holds the whole model, and "
+                "Sequential.load(path).get_weights() gives its weights"
+            )
+        self.filepath, self.verbose, self.save_best_only = os.fspath(filepath), verbose, bool(save_best_only)
+        self.save_freq = save_freq if save_freq == "epoch" else checks.positive_int("save_freq", save_freq)
+        if initial_value_threshold is not None:
+            self.best = checks.number("initial_value_threshold", initial_value_threshold)
+        self.batches = 0  # since the last time it was asked whether to save
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        if self.save_best_only:
+            super().on_train_begin(logs)
+        for _, name, _, _ in string.Formatter().parse(self.filepath):
+            if name is not None:
+                self._expect(name)
+        path = Path(self.filepath)
+        if path.is_dir():
+            raise IsADirectoryError(f"filepath {self.filepath!r} is a folder; name a file in it")
+        known = [folder for folder in path.parents if "{" not in str(folder)]
+        require_writable_folder(known[0])
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self.batches += 1
+        if self.batches == self.save_freq:
+            self.batches = 0
+            self._save(logs or {}, batch=batch + 1)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch = epoch
+        if self.save_freq == "epoch":
+            self._save(logs or {})
+
+    def _save(self, logs: Logs, **batch: int) -> None:
+        names = {"epoch": self.epoch + 1} | batch | logs
+        try:
+            path = self.filepath.format(**names)
+        except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"filepath {self.filepath!r} cannot be filled in from {', '.join(names)}: {error!r}"
+            ) from None
+        start = f"Epoch {self.epoch + 1}:"
+        if self.save_best_only:
+            current = self._current(logs)
+            if not self._improves(current, self.best):
+                if self.verbose:
+                    say(f"{start} {self.monitor} did not improve from {self.best}")
+                return
+            self.best = current
+            start += f" {self.monitor} improved to {current:.5f},"
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self.model.save(path)
+        if self.verbose:
+            say(f"{start} model saved to {path}")
+
+    def get_state(self) -> dict[str, Any]:
+        return {"batches": self.batches, "best": self.best}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)

@@ -1,0 +1,70 @@
+"""What the callbacks that watch one quantity have in common."""
+
+import math
+
+import numpy as np
+
+from scratchlstm import checks
+from scratchlstm.callbacks.base import Callback, Logs
+
+
+class Monitor(Callback):
+    """Watches one quantity of the logs.
+
+    Args:
+        monitor: its name.
+        mode: "min" or "max", whichever is better; "auto" knows it for the loss and the model's metrics (Keras' rule).
+        min_delta: by how much a value has to be better to count as an improvement.
+
+    Raises:
+        ValueError: from `fit`, before training: "auto" for a name that it does not know, or a validation's number
+            where nothing is validated. After the first epoch: no such name in the logs, or several values. (Keras
+            warns after each epoch, and the callback does nothing.)
+    """
+
+    def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f'mode must be "auto", "min" or "max", not {mode!r}')
+        self.monitor, self.mode = monitor, mode
+        self.min_delta = abs(checks.number("min_delta", min_delta))
+        self.best: float | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.sign = {"min": -1, "max": 1}[self._direction()]
+        self._expect(self.monitor)
+
+    def _direction(self) -> str:
+        if self.mode != "auto":
+            return self.mode
+        name = self.monitor.removeprefix("val_")
+        directions = {"loss": "min"} | {metric.name: metric.direction for metric in self.model.metrics}
+        if (direction := directions.get(name)) is None:
+            raise ValueError(
+                f"{type(self).__name__} cannot tell whether {self.monitor!r} should become large or small: give "
+                f'mode="max" or mode="min", or monitor one of {", ".join(self.params.get("metrics", directions))}'
+            )
+        return direction
+
+    def _expect(self, name: str) -> None:
+        """Stop where `name` is a number of a validation that will not take place."""
+        names = self.params.get("metrics", [])
+        if name not in names and name.removeprefix("val_") in names:
+            raise ValueError(
+                f"{type(self).__name__} needs {name!r}, which takes validation_data or validation_split in fit"
+            )
+
+    def _current(self, logs: Logs | None) -> float:
+        if self.monitor not in (logs := logs or {}):
+            raise ValueError(f"{type(self).__name__} monitors {self.monitor!r}, but the logs hold {', '.join(logs)}")
+        if np.ndim(logs[self.monitor]):
+            raise ValueError(
+                f"{type(self).__name__} monitors {self.monitor!r}, which has several values: let the metric give one "
+                f"(by average, or by a single threshold)"
+            )
+        return float(logs[self.monitor])
+
+    def _improves(self, value: float, on: float | None) -> bool:
+        """Whether `value` is better by more than min_delta. (NaN never is; in Keras a first NaN stays the best.)"""
+        if on is None:
+            return not math.isnan(value)
+        return self.sign * (value - on) > self.min_delta

@@ -1,0 +1,131 @@
+"""What training writes down: a table and a picture."""
+
+import csv
+import io
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scratchlstm.callbacks.base import Callback, History, Logs
+from scratchlstm.files import atomic_write, require_writable_folder
+
+
+class CSVLogger(Callback):
+    """Writes a row for each epoch to a CSV file, in Keras' format: epoch (from 0), then the names of the logs.
+
+    The file is replaced as a whole after each epoch, so that it never ends in half a row.
+
+    Args:
+        filename: the file; its folder is made.
+        separator: between columns.
+        append: whether to go on in a file that is there (with its columns) instead of replacing it.
+
+    Raises:
+        OSError: from `fit`, before training: the file cannot be read or its folder not written.
+        ValueError: from `fit`, after the first epoch: the logs have names that the file has no column for.
+    """
+
+    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+        self.filename, self.separator, self.append = os.fspath(filename), separator, bool(append)
+        self.text = ""
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        path = Path(self.filename)
+        require_writable_folder(path.parent)
+        self.text = ""
+        if self.append and path.exists():
+            with open(path, encoding="utf-8", newline="") as file:
+                self.text = file.read()
+            if self.text and not self.text.endswith("\n"):
+                self.text += "\r\n"
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        logs = logs or {}
+        if not self.text:
+            names = sorted(logs)
+            if not any(name.startswith("val_") for name in names):
+                names += [f"val_{name}" for name in names]  # where a later run that appends may validate
+            self.text = self._line(["epoch", *names])
+        columns = next(csv.reader(io.StringIO(self.text, newline=""), delimiter=self.separator))
+        if unknown := sorted(set(logs) - set(columns)):
+            raise ValueError(
+                f"{self.filename!r} has no column for {', '.join(unknown)}: its columns are {', '.join(columns)}"
+            )
+        self.text += self._line([_cell(({"epoch": epoch} | logs).get(name, "NA")) for name in columns])
+        with atomic_write(self.filename) as file:
+            file.write(self.text.encode())
+
+    def _line(self, cells: Iterable[Any]) -> str:
+        line = io.StringIO(newline="")
+        csv.writer(line, delimiter=self.separator).writerow(cells)
+        return line.getvalue()
+
+    def get_state(self) -> dict[str, Any]:
+        return {"text": self.text}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.text = state["text"]
+
+
+def _cell(value: Any) -> Any:
+    """A value as Keras writes it: several values in quotes and brackets."""
+    return f'"[{", ".join(map(str, np.asarray(value).tolist()))}]"' if np.ndim(value) else value
+
+
+class LearningCurve(Callback):
+    """Draws `inspection.learning_curve` anew after each epoch: in a notebook in place, elsewhere to a file.
+
+    Args:
+        path: of a PNG file, replaced as a whole after each epoch; None where the notebook is enough.
+        title: above the picture.
+
+    Raises:
+        ValueError: from `fit`, before training: neither a notebook nor a path.
+        OSError: from `fit`, before training: the folder cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, title: str = "") -> None:
+        self.path, self.title = path, title
+        self.curves = History()
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.curves, self.display = History(), None
+        if self.path is not None:
+            require_writable_folder(Path(self.path).parent)
+        elif not _in_notebook():
+            raise ValueError("LearningCurve needs a path for its picture where there is no notebook to show it in")
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        from scratchlstm.inspection import learning_curve
+
+        self.curves.on_epoch_end(epoch, logs)
+        png = io.BytesIO()
+        learning_curve(self.curves, title=self.title).savefig(png, format="png")
+        if self.path is not None:
+            with atomic_write(self.path) as file:
+                file.write(png.getvalue())
+        if _in_notebook():
+            from IPython.display import Image, display
+
+            picture = Image(data=png.getvalue())
+            if self.display is None:
+                self.display = display(picture, display_id=True)
+            else:
+                self.display.update(picture)
+
+    def get_state(self) -> dict[str, Any]:
+        return {"epoch": self.curves.epoch, "history": self.curves.history}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.curves.epoch, self.curves.history = list(state["epoch"]), {k: list(v) for k, v in state["history"].items()}
+
+
+def _in_notebook() -> bool:
+    """Whether this is a Jupyter kernel, which can show pictures."""
+    if "IPython" not in sys.modules:
+        return False
+    return hasattr(sys.modules["IPython"].get_ipython(), "kernel")

@@ -1,0 +1,120 @@
+"""The end of training before its last epoch."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from scratchlstm import checks
+from scratchlstm.callbacks.base import Callback, Logs
+from scratchlstm.callbacks.monitor import Monitor
+from scratchlstm.console import say
+
+
+class EarlyStopping(Monitor):
+    """Ends training when the monitored quantity has not improved for some epochs.
+
+    Args:
+        monitor: name in the logs.
+        min_delta: by how much it has to be better to count.
+        patience: how many epochs without improvement are borne; 0 as 1 ends at the first one.
+        verbose: 1 tells of what is done.
+        mode: "min", "max", or "auto", which knows it for the loss and the model's metrics.
+        baseline: an improvement has to beat this value, too, to restart the counting.
+        restore_best_weights: whether the model gets the parameters of its best epoch at the end (of the best of those
+            from start_from_epoch on, baseline or not).
+        start_from_epoch: number of epochs that do not count.
+
+    Attributes:
+        best, best_epoch: the best value and its epoch, from 0.
+        stopped_epoch: the epoch, from 0, after which training was ended; 0 where it was not.
+        wait: epochs since the last improvement.
+
+    Raises:
+        ValueError: a bad argument. From `fit`: a monitor that is not in the logs.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0,
+        patience: int = 0,
+        verbose: int = 0,
+        mode: str = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.patience, self.verbose = checks.whole_number("patience", patience), verbose
+        self.baseline = None if baseline is None else checks.number("baseline", baseline)
+        self.restore_best_weights = bool(restore_best_weights)
+        self.start_from_epoch = checks.whole_number("start_from_epoch", start_from_epoch)
+        self._start()
+
+    def _start(self) -> None:
+        self.best = None
+        self.wait = self.stopped_epoch = self.best_epoch = 0
+        self.best_weights: list[np.ndarray] | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        super().on_train_begin(logs)
+        self._start()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        current = self._current(logs)
+        if epoch < self.start_from_epoch:
+            return
+        self.wait += 1
+        improved = self._improves(current, self.best)
+        if improved or (self.restore_best_weights and self.best_weights is None):
+            self.best_epoch = epoch
+            self.best_weights = self.model.get_weights() if self.restore_best_weights else None
+        if improved:
+            self.best = current
+            if self.baseline is None or self._improves(current, self.baseline):
+                self.wait = 0
+        elif self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self.stopped_epoch and self.verbose:
+            say(f"Epoch {self.stopped_epoch + 1}: early stopping")
+        if self.best_weights is not None:
+            if self.verbose:
+                say(f"The model has the weights of its best epoch again: {self.best_epoch + 1}.")
+            self.model.set_weights(self.best_weights)
+
+    def get_state(self) -> dict[str, Any]:
+        names = ("best", "best_epoch", "best_weights", "stopped_epoch", "wait")
+        return {name: getattr(self, name) for name in names}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+
+class TerminateOnNaN(Callback):
+    """Ends training where the loss becomes NaN or infinite, instead of the FloatingPointError that `fit` raises.
+
+    As in Keras the epoch counts, its loss is NaN, its validation runs and `on_train_end` is called. Unlike in Keras the
+    bad batch updates nothing: the model keeps the parameters from before it. A gradient with NaN or infinity, which a
+    finite loss can have, counts as such a loss.
+
+    Args:
+        raise_error: raise instead.
+
+    Raises:
+        RuntimeError: from `fit`, where raise_error.
+    """
+
+    def __init__(self, raise_error: bool = False) -> None:
+        self.raise_error = bool(raise_error)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        if math.isfinite((logs or {}).get("loss", 0.0)):
+            return
+        if self.raise_error:
+            raise RuntimeError(f"the loss of batch {batch} is NaN or infinite; its update was left out")
+        say(f"Batch {batch}: the loss is NaN or infinite, training ends")
+        self.model.stop_training = True

@@ -1,0 +1,155 @@
+"""Learning rates that follow the number of steps, with Keras' names and formulas; also `optimizers.schedules`."""
+
+import bisect
+import inspect
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from scratchlstm import checks, registry
+
+
+class LearningRateSchedule:
+    """An optimizer's learning rate as a function of the steps it has done; override `__call__`.
+
+    The optimizer asks before each step, so that the first step is made at the rate of step 0.
+
+    Args:
+        name: kept, and used for nothing else.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name or type(self).__name__
+
+    def __call__(self, step: int) -> float:
+        """The learning rate after `step` steps, 0 or more."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal schedule."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+
+class ExponentialDecay(LearningRateSchedule):
+    """lr · decay_rate^(step / decay_steps).
+
+    Args:
+        initial_learning_rate: lr, the rate of step 0.
+        decay_steps: after how many steps the rate is multiplied by decay_rate.
+        decay_rate: the factor, of at least 0.
+        staircase: whether step / decay_steps is rounded down, so that the rate falls in stairs.
+        name: see `LearningRateSchedule`.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: float,
+        decay_rate: float,
+        staircase: bool = False,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.initial_learning_rate = checks.number("initial_learning_rate", initial_learning_rate, at_least=0)
+        self.decay_steps = checks.number("decay_steps", decay_steps, above=0)
+        self.decay_rate = checks.number("decay_rate", decay_rate, at_least=0)
+        self.staircase = bool(staircase)
+
+    def __call__(self, step: int) -> float:
+        decays = step / self.decay_steps
+        return self.initial_learning_rate * self.decay_rate ** (math.floor(decays) if self.staircase else decays)
+
+
+class CosineDecay(LearningRateSchedule):
+    """Down half a cosine wave (Loshchilov & Hutter 2016, without restarts), after a warm-up where one is asked for.
+
+    Decay from lr: lr · ((1 - α) (1 + cos(π step / decay_steps)) / 2 + α), and from decay_steps on lr · α. With a
+    warmup_target the rate first rises in a straight line from initial_learning_rate to the target, in warmup_steps,
+    and decays from the target afterwards.
+
+    Args:
+        initial_learning_rate: the rate of step 0.
+        decay_steps: how many steps the decay takes.
+        alpha: α, the part of the rate that is left at the end.
+        name: see `LearningRateSchedule`.
+        warmup_target: the rate at the end of the warm-up; None is no warm-up, whatever warmup_steps (as in Keras).
+        warmup_steps: how many steps the warm-up takes.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: float,
+        alpha: float = 0.0,
+        name: str | None = None,
+        warmup_target: float | None = None,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__(name)
+        self.initial_learning_rate = checks.number("initial_learning_rate", initial_learning_rate, at_least=0)
+        self.decay_steps = checks.number("decay_steps", decay_steps, above=0)
+        self.alpha = checks.number("alpha", alpha, at_least=0)
+        self.warmup_target = (
+            None if warmup_target is None else checks.number("warmup_target", warmup_target, at_least=0)
+        )
+        self.warmup_steps = checks.whole_number("warmup_steps", warmup_steps)
+
+    def __call__(self, step: int) -> float:
+        if self.warmup_target is None:
+            return self._decayed(self.initial_learning_rate, step)
+        if step < self.warmup_steps:
+            rise = self.warmup_target - self.initial_learning_rate
+            return self.initial_learning_rate + rise * step / self.warmup_steps
+        return self._decayed(self.warmup_target, step - self.warmup_steps)
+
+    def _decayed(self, learning_rate: float, step: int) -> float:
+        wave = (1 + math.cos(math.pi * min(step / self.decay_steps, 1))) / 2
+        return learning_rate * ((1 - self.alpha) * wave + self.alpha)
+
+
+class PiecewiseConstantDecay(LearningRateSchedule):
+    """values[0] up to and including step boundaries[0], then values[1] up to boundaries[1], ..., then values[-1].
+
+    Args:
+        boundaries: numbers of steps, rising.
+        values: learning rates, one more than there are boundaries.
+        name: see `LearningRateSchedule`.
+
+    Raises:
+        ValueError: boundaries that do not rise or are no whole numbers, or another number of values.
+    """
+
+    def __init__(self, boundaries: Sequence[int], values: Sequence[float], name: str | None = None) -> None:
+        super().__init__(name)
+        checks.numbers("boundaries", boundaries)
+        self.boundaries = [checks.whole_number("each of boundaries", boundary) for boundary in boundaries]
+        self.values = checks.numbers("values", values, at_least=0)
+        if len(self.values) != len(self.boundaries) + 1:
+            raise ValueError(
+                f"values must have one more entry than boundaries, but has {len(self.values)} beside "
+                f"{len(self.boundaries)}"
+            )
+        if any(low >= high for low, high in zip(self.boundaries, self.boundaries[1:], strict=False)):
+            raise ValueError(f"boundaries must rise from each to the next, unlike {self.boundaries}")
+
+    def __call__(self, step: int) -> float:
+        return self.values[bisect.bisect_left(self.boundaries, step)]
+
+
+_KNOWN = registry.by_both_names(ExponentialDecay, CosineDecay, PiecewiseConstantDecay)
+
+
+def get(identifier: Any) -> LearningRateSchedule:
+    """The schedule that a saved description, or the object itself, means.
+
+    Raises:
+        ValueError: unknown name; the known ones are listed.
+        TypeError: no `LearningRateSchedule`.
+    """
+    return registry.resolve("learning-rate schedule", identifier, _KNOWN, LearningRateSchedule)

@@ -1,0 +1,132 @@
+"""What recurrent layers refuse, and what they promise beyond one call."""
+
+import numpy as np
+import pytest
+
+from scratchlstm import Sequential, gradcheck
+from scratchlstm.layers import LSTM, Bidirectional, Dense, Embedding, Input, SimpleRNN, TimeDistributed
+
+X = np.random.default_rng(0).normal(size=(2, 5, 3))
+
+
+@pytest.mark.parametrize("kind", [LSTM, SimpleRNN])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"mask": np.ones((2, 4), bool)}, r"mask of .* with shape \(2, 5\), but its shape is \(2, 4\)"),
+        ({"mask": np.ones((2, 5))}, "True or False .* dtype float64"),
+        ({"initial_state": np.zeros(3)}, "initial_state of"),
+        ({"initial_state": [np.zeros((2, 4))] * 3}, "initial_state of .* not 3 arrays"),
+        ({"initial_state": [np.zeros((3, 4))] * 2}, "initial_state of"),
+    ],
+)
+def test_calls_that_do_not_fit(kind, call, message):
+    with pytest.raises(ValueError, match=message):
+        kind(4)(X, **call)
+
+
+def test_a_mask_of_zeros_and_ones_is_one_of_booleans():
+    layer, mask = LSTM(4, dtype="float64"), np.array([[1, 0, 1, 1, 0], [1, 1, 1, 0, 0]])
+    assert np.array_equal(layer(X, mask=mask), layer(X, mask=mask.astype(bool)))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Bidirectional(Dense(3)), TypeError, "layer must be an LSTM or a SimpleRNN, not Dense"),
+        (lambda: Bidirectional("lstm"), ValueError, "unknown layer 'lstm'"),
+        (lambda: Bidirectional(3), TypeError, "layer must be a layer, not 3"),
+        (lambda: Bidirectional(LSTM(3), "add"), ValueError, "merge_mode must be one of 'concat', .* not 'add'"),
+        (lambda: Bidirectional(LSTM(3, go_backwards=True)), ValueError, "first must have go_backwards=False"),
+        (lambda: Bidirectional(LSTM(3), backward_layer=LSTM(3)), ValueError, "backward_layer go_backwards=True"),
+        (
+            lambda: Bidirectional(LSTM(3), backward_layer=LSTM(2, go_backwards=True)),
+            ValueError,
+            "units must be the same for both layers, but is 3 and 2",
+        ),
+        (lambda: Bidirectional(LSTM(3), dtype="float64"), ValueError, "contradicts that of the layer inside, float32"),
+        (lambda: TimeDistributed(LSTM(3, return_state=True)), ValueError, "one output, but lstm has 3"),
+        (lambda: TimeDistributed(Dense(2))(np.ones((2, 3))), ValueError, "steps"),
+        (lambda: LSTM(3, dropout=1.0), ValueError, "dropout must be at least 0 and below 1, not 1.0"),
+        (lambda: LSTM(3, recurrent_dropout=-0.1), ValueError, "recurrent_dropout must be"),
+        (lambda: LSTM(3, kernel_regularizer="l3"), ValueError, "unknown regularizer 'l3'. Known: l1, l2"),
+        (lambda: LSTM(3, kernel_constraint=2), TypeError, "constraint must be a name or a Constraint, not 2"),
+    ],
+)
+def test_settings_that_do_not_fit(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize("option", ["unroll", "use_cudnn", "activity_regularizer", "trainable", "time_major"])
+def test_what_keras_has_and_we_have_not_is_refused(option):
+    with pytest.raises(TypeError, match=option):
+        LSTM(3, **{option: True})
+
+
+def test_states_belong_to_rows():
+    layer = LSTM(4, stateful=True)
+    layer(X)
+    with pytest.raises(ValueError, match="stateful, with states of 2 rows, but this batch has 1"):
+        layer(X[:1])
+    layer.reset_state()
+    layer(X[:1])
+
+
+def test_a_stateful_model_reads_a_text_in_pieces():
+    """Two halves one after the other end where the whole does; shuffle is off, as it has to be."""
+    text = np.random.default_rng(1).integers(0, 6, size=(3, 8))
+    model = Sequential([Embedding(6, 4, input_shape=(None,)), LSTM(5, stateful=True), Dense(2)], seed=0)
+    whole = model.predict(text, verbose=0)
+    model.reset_states()
+    model.predict(text[:, :4], verbose=0)
+    assert np.allclose(model.predict(text[:, 4:], verbose=0), whole, atol=1e-6)
+
+
+def test_the_gradient_of_truncated_backpropagation_stops_at_the_piece():
+    layer = LSTM(3, stateful=True, return_sequences=True, dtype="float64")
+    layer(X)
+    states = [state.copy() for state in layer.states]
+    report = gradcheck.check_layer(layer, X, initial_state=states)  # states are inputs like others
+    assert report.ok
+
+
+@pytest.mark.parametrize("kind", ["fused", "textbook"])
+@pytest.mark.parametrize("rates", [(0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
+def test_gradients_with_dropout_and_a_mask(kind, rates):
+    layer = Bidirectional(
+        LSTM(
+            3, dropout=rates[0], recurrent_dropout=rates[1], return_sequences=True, return_state=True, seed=1,
+            implementation=kind, dtype="float64",
+        )
+    )  # fmt: skip
+    mask = np.array([[True, False, True, True, False], [False, True, True, True, True]])
+    assert gradcheck.check_layer(layer, X, mask=mask, training=True).ok
+
+
+def test_dropout_is_drawn_anew_for_each_batch_and_only_in_training():
+    layer = LSTM(4, dropout=0.5, recurrent_dropout=0.5, seed=0)
+    first, second = layer(X, training=True), layer(X, training=True)
+    assert not np.array_equal(first, second)
+    assert np.array_equal(layer(X), layer(X))
+    again = LSTM(4, dropout=0.5, recurrent_dropout=0.5, seed=0)
+    again.receive(X)
+    again.set_weights(layer.get_weights())
+    assert np.array_equal(again(X, training=True), first)
+
+
+def test_weights_of_a_bidirectional_layer_are_one_list():
+    model = Sequential([Input((5, 3)), Bidirectional(LSTM(2)), Dense(1)], seed=0)
+    names = list(model.layers[0].params)
+    assert names == [
+        f"{end}/{name}" for end in ("forward", "backward") for name in ("kernel", "recurrent_kernel", "bias")
+    ]
+    before = model.predict(X, verbose=0)
+    weights = model.get_weights()
+    model.set_weights([2 * w for w in weights])
+    assert not np.allclose(model.predict(X, verbose=0), before)
+    model.set_weights(weights)
+    assert np.array_equal(model.predict(X, verbose=0), before)
+    with pytest.raises(ValueError, match="shape"):
+        model.layers[0].set_weights([*weights[:5], weights[0]])
+    assert np.array_equal(model.predict(X, verbose=0), before)
