@@ -462,7 +462,7 @@ def test_a_damaged_file_is_refused_or_gives_finite_weights(tmp_path, exchange):
     """Its numbers have no checksum, so that a changed one is a number; all else is noticed."""
     content, draw, refused = (exchange / "torch.safetensors").read_bytes(), random.Random(0), 0
     path, header = tmp_path / "m.safetensors", int.from_bytes(content[:8], "little") + 8
-    for number in range(500):
+    for number in range(1500):
         data, place = bytearray(content), draw.randrange(header if number % 2 else len(content))
         if number % 5 == 0:
             del data[place:]
@@ -478,7 +478,7 @@ def test_a_damaged_file_is_refused_or_gives_finite_weights(tmp_path, exchange):
             refused += 1
         else:
             assert all(np.isfinite(w).all() for w in model.get_weights())
-    assert refused > 200
+    assert refused > 600
 
 
 @settings(deadline=None, max_examples=100, derandomize=True, database=None)
