@@ -73,8 +73,9 @@ def from_torch(
 
     In a state dict or a file the names tell what is what: `weight_ih_l0` and the like are an LSTM's; a matrix `weight`
     without `bias` that stands before the first LSTM is an Embedding's, any other matrix a Linear's. A file of PyTorch
-    keeps no order: it is taken as embeddings, LSTMs, linears, several of a kind by the number in their names. What that
-    does not fit goes into a model of your own by `load_torch_weights`.
+    keeps no order: it is taken as embeddings, LSTMs, linears, several of a kind by the number in their names, and a
+    matrix without `bias` is an Embedding's if it has the width of the LSTM's input. What that does not fit goes into a
+    model of your own by `load_torch_weights`.
 
     Args:
         source: an `nn.Module`, a state dict (name -> tensor or array), or the path of a `.safetensors` file.
@@ -326,11 +327,11 @@ def _in_order(modules: Sequence[_Module]) -> list[_Module]:
     if len(matrices) > 1:
         names = ", ".join(module.name for module in matrices)
         raise ValueError(f"each of {names} may be an Embedding or a Linear without bias; {_OWN_MODEL}")
-    has_lstm = any(module.kind == "LSTM" for module in modules)
+    widths = {m.weights["weight_ih_l0"].shape[-1] for m in modules if "weight_ih_l0" in m.weights}
+    kinds = {m.name: "Embedding" if m.weights["weight"].shape[1] in widths else "Linear" for m in matrices}
     ordered = []
     for kind in ("Embedding", "LSTM", "Linear"):
-        of_kind = [m._replace(kind="Embedding") if m in matrices and has_lstm else m for m in modules]
-        of_kind = [module for module in of_kind if module.kind == kind]
+        of_kind = [module._replace(kind=kind) for module in modules if kinds.get(module.name, module.kind) == kind]
         _require_numbered([module.name for module in of_kind])
         ordered += sorted(of_kind, key=lambda module: _numbers(module.name))
     return ordered
@@ -368,7 +369,8 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], Any]:
     state = {name: _array(name, value) for name, value in load(data).items()}
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     order = json.loads(header.get("__metadata__", {}).get(_ORDER, "[]"))
-    names = sorted(state, key=lambda name: order.index(name.rpartition(".")[0]) if order else 0)
+    place = {name: number for number, name in enumerate(order)}
+    names = sorted(state, key=lambda name: place[name.rpartition(".")[0]]) if order else list(state)
     return {name: state[name] for name in names}, order
 
 
