@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,7 +53,13 @@ class _Module(NamedTuple):
     rate: float = 0.0
 
 
-_Layers = list[tuple[Layer, list[np.ndarray]]]  # our layers, not built, and their weights
+class _Part(NamedTuple):
+    """A layer of ours, not built, its weights, and where in PyTorch they are: in a module, at a level of its stack."""
+
+    layer: Layer
+    weights: list[np.ndarray]
+    module: str
+    level: int = 0
 
 
 # --- from PyTorch -----------------------------------------------------------------------------------------------------
@@ -93,10 +99,10 @@ def from_torch(
 
     with _naming(source):
         modules, ordered = _modules(source)
-        layers = _our_layers(modules if ordered else _in_order(modules), return_sequences)
-        shape = _input_shape(layers) if input_shape is None else tuple(input_shape)
+        parts = _our_parts(modules if ordered else _in_order(modules), return_sequences)
+        shape = _input_shape(parts) if input_shape is None else tuple(input_shape)
         model = Sequential([Input(shape)])
-        for layer, weights in layers:
+        for layer, weights, *_ in parts:
             shape = model.output_shape_for(model.input_shape or ())
             layer.build(shape, model.rng, params=dict(zip(layer.plan(shape), weights, strict=True)))
             model.add(layer)
@@ -105,8 +111,8 @@ def from_torch(
     return model
 
 
-def _input_shape(layers: _Layers) -> Shape:
-    for layer, weights in layers:
+def _input_shape(parts: Sequence[_Part]) -> Shape:
+    for layer, weights, *_ in parts:
         if isinstance(layer, Embedding):
             return (None,)
         if weights:
@@ -131,38 +137,44 @@ def load_torch_weights(model: "Sequential", source: Any) -> None:
     if not model.built:
         raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
     with _naming(source):
-        modules, ordered = _modules(source)
-        free = [entry for entry in _our_layers(modules, False) if entry[1]]
-        if not ordered:
-            free.sort(key=lambda entry: _numbers(entry[0].name))
-        model.set_weights(_matched(model, free, ordered))
+        pairs = _pairs(model, source)
+        model.set_weights([weight for layer, part in pairs for weight in _fitted(layer, part) or []])
 
 
-def _matched(model: "Sequential", free: _Layers, ordered: bool) -> list[np.ndarray]:
-    """The weights for each of the model's layers, which `free` is emptied of."""
-    chosen: dict[int, list[np.ndarray]] = {}
+def _pairs(model: "Sequential", source: Any) -> list[tuple[Layer, _Part]]:
+    """The model's layers that have weights, in its order, each with the part of the source that is for it.
+
+    Raises:
+        ValueError: they do not fit together, or in more than one way.
+    """
+    modules, ordered = _modules(source)
+    free = [part for part in _our_parts(modules, False) if part.weights]
+    if not ordered:
+        free.sort(key=lambda part: _numbers(part.layer.name))
+    chosen: dict[int, _Part] = {}
     with_weights = [layer for layer in model.layers if layer.params]
-    for layer in sorted(with_weights, key=lambda layer: all(layer.name != other.name for other, _ in free)):
-        fitting = [n for n, (other, weights) in enumerate(free) if _fitted(layer, other, weights) is not None]
-        named = [n for n in fitting if free[n][0].name == layer.name]
+    for layer in sorted(with_weights, key=lambda layer: all(layer.name != part.layer.name for part in free)):
+        fitting = [n for n, part in enumerate(free) if _fitted(layer, part) is not None]
+        named = [n for n in fitting if free[n].layer.name == layer.name]
         if not fitting:
-            shapes = ", ".join(str(param.shape) for param in layer.params.values())
-            left = "; ".join(f"{other.name}: {', '.join(str(w.shape) for w in weights)}" for other, weights in free)
-            raise ValueError(
-                f"nothing fits {layer.name}, whose weights have the shapes {shapes}; left are {left or 'none'}"
-            )
+            left = "; ".join(f"{part.layer.name}: {_shapes(part.weights)}" for part in free) or "none"
+            wanted = _shapes(layer.params.values())
+            raise ValueError(f"nothing fits {layer.name}, whose weights have the shapes {wanted}; left are {left}")
         if not named and not ordered:
-            _require_numbered([free[n][0].name for n in fitting])
-        other, weights = free.pop((named or fitting)[0])
-        chosen[id(layer)] = _fitted(layer, other, weights) or []
+            _require_numbered([free[n].layer.name for n in fitting])
+        chosen[id(layer)] = free.pop((named or fitting)[0])
     if free:
-        raise ValueError(f"the model has no place for {', '.join(other.name for other, _ in free)}")
-    return [weight for layer in with_weights for weight in chosen[id(layer)]]
+        raise ValueError(f"the model has no place for {', '.join(part.layer.name for part in free)}")
+    return [(layer, chosen[id(layer)]) for layer in with_weights]
 
 
-def _fitted(layer: Layer, other: Layer, weights: list[np.ndarray]) -> list[np.ndarray] | None:
-    """The weights as our layer has them; None where they are not for it."""
-    both = {type(layer), type(other)}
+def _shapes(arrays: Iterable[np.ndarray]) -> str:
+    return ", ".join(str(array.shape) for array in arrays)
+
+
+def _fitted(layer: Layer, part: _Part) -> list[np.ndarray] | None:
+    """A part's weights as our layer has them; None where they are not for it."""
+    weights, both = part.weights, {type(layer), type(part.layer)}
     if both == {Embedding, Dense}:
         weights = [weight.T for weight in weights]  # a matrix alone does not tell which one it is
     elif len(both) > 1:
@@ -171,37 +183,40 @@ def _fitted(layer: Layer, other: Layer, weights: list[np.ndarray]) -> list[np.nd
     return weights if [weight.shape for weight in weights] == shapes else None
 
 
-def _our_layers(modules: Sequence[_Module], return_sequences: bool) -> _Layers:
+def _our_parts(modules: Sequence[_Module], return_sequences: bool) -> list[_Part]:
     last = max((n for n, module in enumerate(modules) if module.kind == "LSTM"), default=None)
     common = next((str(weight.dtype) for module in modules for weight in module.weights.values()), None)
-    layers: _Layers = []
+    parts: list[_Part] = []
     for number, module in enumerate(modules):
         name, weights = module.name.replace(".", "_") or None, module.weights
         try:
             dtype = _common_dtype(weights) if weights else common
             if module.kind == "LSTM":
-                layers += _stack(module, name, dtype, return_sequences or number != last)
-            elif module.kind == "Embedding":
-                rows, size = weights["weight"].shape
-                layers.append((Embedding(rows, size, name=name, dtype=dtype), [weights["weight"]]))
+                parts += _stack(module, name, dtype, return_sequences or number != last)
+                continue
+            layer: Layer
+            arrays: list[np.ndarray] = []
+            if module.kind == "Embedding":
+                layer, arrays = Embedding(*weights["weight"].shape, name=name, dtype=dtype), [weights["weight"]]
             elif module.kind == "Linear":
-                dense = Dense(len(weights["weight"]), use_bias="bias" in weights, name=name, dtype=dtype)
-                layers.append((dense, [weights["weight"].T, *([weights["bias"]] if dense.use_bias else [])]))
+                layer = Dense(len(weights["weight"]), use_bias="bias" in weights, name=name, dtype=dtype)
+                arrays = [weights["weight"].T, *([weights["bias"]] if layer.use_bias else [])]
             elif module.kind == "Dropout":
-                layers.append((Dropout(module.rate, name=name, dtype=dtype), []))
+                layer = Dropout(module.rate, name=name, dtype=dtype)
             else:
-                layers.append((Activation(_ACTIVATIONS[module.kind], name=name, dtype=dtype), []))
+                layer = Activation(_ACTIVATIONS[module.kind], name=name, dtype=dtype)
+            parts.append(_Part(layer, arrays, module.name))
         except ValueError as error:
             raise ValueError(f"{module.kind} {module.name!r}: {error}") from error
-    return layers
+    return parts
 
 
-def _stack(module: _Module, name: str | None, dtype: str | None, return_sequences: bool) -> _Layers:
+def _stack(module: _Module, name: str | None, dtype: str | None, return_sequences: bool) -> list[_Part]:
     """An nn.LSTM of one or several levels, each in one direction or two."""
     weights = dict(module.weights)
     directions = ("", "_reverse") if "weight_ih_l0_reverse" in weights else ("",)
     use_bias = "bias_ih_l0" in weights
-    layers: _Layers = []
+    parts: list[_Part] = []
     level = 0
     while weights:
         arrays: list[np.ndarray] = []
@@ -220,12 +235,12 @@ def _stack(module: _Module, name: str | None, dtype: str | None, return_sequence
             len(recurrent) // 4, use_bias=use_bias, return_sequences=return_sequences or bool(weights), dtype=dtype
         )
         if level and module.rate:
-            layers.append((Dropout(module.rate, name=f"{cell_name}_dropout", dtype=dtype), []))
+            parts.append(_Part(Dropout(module.rate, name=f"{cell_name}_dropout", dtype=dtype), [], module.name))
         layer = cell if len(directions) == 1 else Bidirectional(cell)
         layer.name = cell_name or layer.name  # still free to be changed where the model has it already
-        layers.append((layer, arrays))
+        parts.append(_Part(layer, arrays, module.name, level))
         level += 1
-    return layers
+    return parts
 
 
 def _common_dtype(weights: Mapping[str, np.ndarray]) -> str:
@@ -416,15 +431,27 @@ def to_torch(model: "Sequential") -> Any:
     return twin.eval()
 
 
-def torch_state_dict(model: "Sequential") -> dict[str, Any]:
-    """Name -> tensor, named by our layers: `lstm.weight_ih_l0` and so on, for `load_state_dict`.
+def torch_state_dict(model: "Sequential", like: Any = None) -> dict[str, Any]:
+    """Name -> tensor, for `load_state_dict`.
+
+    Args:
+        model: built.
+        like: a module or state dict whose names to use, with the layers found as in `load_torch_weights`. Default: the
+            names of our layers, `lstm.weight_ih_l0` and so on, as `to_torch` has them.
 
     Raises:
-        As `to_torch`.
+        As `to_torch`, and ValueError where `like` does not fit the model.
     """
     import torch
 
-    return {name: torch.from_numpy(array) for name, array in _state(model).items()}
+    arrays = _state(model)
+    if like is not None:
+        arrays = {}
+        for layer, part in _pairs(model, like):
+            for name, array in _torch_weights(layer).items():
+                own = name.replace("_l0", f"_l{part.level}")
+                arrays[f"{part.module}.{own}" if part.module else own] = np.array(array, order="C")
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def save_safetensors(model: "Sequential", path: _PathLike) -> None:

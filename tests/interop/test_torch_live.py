@@ -115,6 +115,26 @@ def test_both_directions_go_over(last):
     assert same_bits(from_torch(module).get_weights(), ours.get_weights())
 
 
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
+def test_weights_go_back_into_the_module_that_they_came_from(bidirectional):
+    """Under its own names, in its own stack, after training here."""
+    module = torch_model(2, bidirectional)
+    ours = from_torch(module)
+    ours.compile("adam", "mse")
+    ours.fit(IDS, np.eye(3)[:, :2], epochs=2, verbose=0)
+    for like in (module, module.state_dict()):
+        state = torch_state_dict(ours, like)
+        assert list(state) == list(module.state_dict())
+        module.load_state_dict(state)
+        assert same_bits(from_torch(module).get_weights(), ours.get_weights())
+    ours.add(Activation("sigmoid"))
+    np.testing.assert_allclose(torch_answer(module), ours.predict(IDS, verbose=0), rtol=0, atol=1e-6)
+    alone = nn.LSTM(E, H)
+    assert list(torch_state_dict(from_torch(alone), alone)) == list(alone.state_dict())
+    with pytest.raises(ValueError, match="nothing fits fc"):
+        torch_state_dict(ours, nn.Sequential(module.embedding, module.lstm))
+
+
 def test_every_step_goes_over():
     ours = Sequential([LSTM(H, return_sequences=True, input_shape=(None, E)), Dense(2)])
     x = np.random.default_rng(0).normal(size=(2, 5, E)).astype("float32")
