@@ -15,12 +15,13 @@ from scratchlstm import (
     schedules,
 )
 from scratchlstm.layers import Input
-from scratchlstm.model import Sequential
+from scratchlstm.model import Model, Sequential
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Input",
+    "Model",
     "Sequential",
     "activations",
     "callbacks",

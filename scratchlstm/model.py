@@ -1,8 +1,8 @@
-"""`Sequential`: layers in a row, under Keras' names."""
+"""`Sequential`, layers in a row, and `Model`, where they part and meet again; under Keras' names."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -10,70 +10,79 @@ from scratchlstm import checks, losses, metrics, optimizers, saving, summary, tr
 from scratchlstm.callbacks import History
 from scratchlstm.checks import positive_int
 from scratchlstm.console import say
-from scratchlstm.kernels.rows import Gradient
+from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient
 from scratchlstm.layers import Input, Layer
-from scratchlstm.layers.base import Shape, as_shape, cast_gradient, check_weights, name_weights
+from scratchlstm.layers.base import Node, Shape, as_shape, cast_gradient, check_weights, name_weights
 from scratchlstm.layers.noise import Noise
 from scratchlstm.progress import verbosity
 
 
-class Sequential:
-    """A stack of layers, each one's output the next one's input.
+class Model:
+    """Layers that a batch runs through from one input to one output, on one way or on several that meet again.
+
+        words = Input((100,))
+        x = Embedding(20000, 128)(words)
+        y = Concatenate()([GlobalAveragePooling1D()(x), LSTM(60)(x)])
+        model = Model(words, Dense(1, activation="sigmoid")(y))
 
     Args:
-        layers: to add at once.
+        inputs: an `Input`.
+        outputs: what a layer gave for it. Every layer on the way is in the model once.
         name: shown in the summary.
         seed: for initial parameters, shuffling and dropout; the same seed gives the same run. None takes a fresh one
             from the operating system. (NumPy's global random state is neither read nor changed.)
 
     Attributes:
-        layers: the layers, `Input` left out.
+        layers: the layers, `Input` left out, each one after those that it takes its input from.
+        sources: for each layer the numbers of those that it takes its input from; -1 is the model's input.
         history: the `History` of the last `fit`, None before.
         optimizer, loss, metrics: as compiled.
+
+    Raises:
+        TypeError: not an `Input`, or not something that layers made of one.
+        ValueError: another input on the way, or a layer at two places.
     """
 
-    def __init__(self, layers: Sequence[Layer] = (), name: str = "sequential", seed: int | None = None) -> None:
+    def __init__(self, inputs: Any, outputs: Any, name: str = "functional", seed: int | None = None) -> None:
+        if not isinstance(inputs, Input):
+            raise TypeError(f"inputs must be one Input, not {inputs!r}")
+        if not isinstance(outputs, Node) or isinstance(outputs, Input):
+            raise TypeError(f"outputs must be what a layer gave for the input, not {outputs!r}")
+        self._begin(name, seed)
+        self.input_shape = inputs.given_shape
+        order: list[Node] = []
+        _visit(outputs, order)
+        if order[0] is not inputs or any(isinstance(node, Input) for node in order[1:]):
+            raise ValueError("outputs must hang on the given Input, and on no other")
+        place = {id(node): number - 1 for number, node in enumerate(order)}
+        for node in order[1:]:
+            self._require_new(node.layer)
+            self._name_apart(node.layer)
+            self.layers.append(node.layer)
+            self.sources.append(tuple(place[id(source)] for source in node.sources))
+        self.build(self.input_shape)
+
+    def _begin(self, name: str, seed: int | None = None) -> None:
+        """A model without layers."""
         self.name = name
         self.rng = np.random.default_rng(checks.seed(seed))
         self.token = object()  # by which an optimizer knows its model
         self.layers: list[Layer] = []
+        self.sources: list[tuple[int, ...]] = []
         self.input_shape: Shape | None = None
         self.history: History | None = None
         self.output_mask: np.ndarray | None = None  # of the last pass; False where the loss is not to look
         self.stop_training = False
         self._compiled = False
-        for layer in layers:
-            self.add(layer)
 
-    # --- the stack ------------------------------------------------------------------------------------------------
-
-    def add(self, layer: Layer) -> None:
-        """Put a layer on top; build it at once where the input shape is known.
-
-        Raises:
-            TypeError: not a layer.
-            ValueError: a layer or name that is in the model already, or a shape that does not fit.
-        """
-        if not isinstance(layer, Layer):
-            raise TypeError(f"add takes a layer, not {layer!r}")
-        if isinstance(layer, Input):
-            if self.layers or self.input_shape is not None:
-                raise ValueError("Input states the shape of the model's input and has to come first")
-            self.input_shape = layer.given_shape
-            return
+    def _require_new(self, layer: Layer) -> None:
         if layer in self.layers:
             raise ValueError(f"the layer {layer.name} is in the model already")
         if layer.outputs > 1:
             raise ValueError(
-                f"{layer.name} has {layer.outputs} outputs (return_state, or merge_mode=None), and a Sequential passes "
-                f"on a single one"
+                f"{layer.name} has {layer.outputs} outputs (return_state, or merge_mode=None), and a model passes on a "
+                f"single one"
             )
-        input_shape = self.input_shape if self.layers or self.input_shape is not None else layer.given_shape
-        self._name_apart(layer)
-        if input_shape is not None:
-            layer.build(self.output_shape_for(input_shape), self.rng)
-        self.input_shape = input_shape
-        self.layers.append(layer)
 
     def _name_apart(self, layer: Layer) -> None:
         taken = {other.name for other in self.layers}
@@ -90,32 +99,46 @@ class Sequential:
             raise ValueError("the model has no layers; add some first")
         if self.built:
             return
-        shapes = [as_shape(input_shape)]
-        for layer in self.layers:
-            layer.plan(shapes[-1])  # all are asked before any is built
-            shapes.append(layer.output_shape(shapes[-1]))
-        for layer, shape in zip(self.layers, shapes, strict=False):
+        input_shape = as_shape(input_shape)
+
+        def plan(layer: Layer, shape: Any) -> Shape:
+            layer.plan(shape)
+            return layer.output_shape(shape)
+
+        def build(layer: Layer, shape: Any) -> Shape:
             layer.build(shape, self.rng)
-        self.input_shape = shapes[0]
+            return layer.output_shape(shape)
+
+        self._along(input_shape, plan)  # all are asked before any is built
+        self._along(input_shape, build)
+        self.input_shape = input_shape
 
     @property
     def built(self) -> bool:
         """Whether all parameters exist."""
         return bool(self.layers) and all(layer.built for layer in self.layers)
 
+    def _along(self, start: Any, step: Callable[[Layer, Any], Any]) -> list[Any]:
+        """What `step` makes for each layer of what it made for those before it (a list, for a layer that merges)."""
+        found: list[Any] = []
+        for layer, sources in zip(self.layers, self.sources, strict=True):
+            values = [start if source < 0 else found[source] for source in sources]
+            found.append(step(layer, values if layer.merges else values[0]))
+        return found
+
     def output_shape_for(self, input_shape: Shape) -> Shape:
         """The output's shape (batch left out) for inputs of `input_shape`."""
-        for layer in self.layers:
-            input_shape = layer.output_shape(input_shape)
-        return input_shape
+        return [input_shape, *self._along(input_shape, lambda layer, shape: layer.output_shape(shape))][-1]
 
     def summary(self) -> None:
         """Print the layers with their output shapes and numbers of parameters, as Keras does."""
-        shapes, shape = [], self.input_shape
-        for layer in self.layers:
-            shape = layer.output_shape(shape) if shape is not None and layer.built else None
-            shapes.append("?" if shape is None else f"({', '.join(str(size) for size in (None, *shape))})")
-        say(summary.table(self.name, self.layers, shapes))
+
+        def shape_after(layer: Layer, shape: Any) -> Shape | None:
+            return layer.output_shape(shape) if shape is not None and layer.built else None
+
+        shapes = self._along(self.input_shape, shape_after)
+        texts = ["?" if s is None else f"({', '.join(str(size) for size in (None, *s))})" for s in shapes]
+        say(summary.table(self.name, self.layers, texts))
 
     # --- parameters -----------------------------------------------------------------------------------------------
 
@@ -172,12 +195,17 @@ class Sequential:
 
     def _through(self, x: Any, run: Callable[[Layer, Any, dict[str, Any]], Any]) -> Any:
         """Run x through all layers, its mask beside it; the output's mask is kept for the loss."""
-        mask = None
-        for layer in self.layers:
+
+        def step(layer: Layer, given: Any) -> tuple[Any, Any]:
+            x, mask = ([g[0] for g in given], [g[1] for g in given]) if layer.merges else given
             call: dict[str, Any] = {"mask": mask} if layer.takes_mask and mask is not None else {}
-            mask, x = layer.output_mask(x, mask), run(layer, x, call)
-        self.output_mask = mask
-        return x
+            return run(layer, x, call), layer.output_mask(x, mask)
+
+        found = [(x, None), *self._along((x, None), step)]
+        # what an embedding gave, by which a gradient of all places becomes one of its rows
+        self._rows = {n: y for n, (y, _) in enumerate(found[1:]) if isinstance(y, GatheredRows)}
+        y, self.output_mask = found[-1]
+        return y
 
     def backward(self, dy: Any, from_logits: bool = False, share: float = 1.0, input_gradient: bool = True) -> Any:
         """dL/dx from dL/dy of the last `forward`; every layer's `grads` are overwritten.
@@ -188,15 +216,29 @@ class Sequential:
             share: the part of the regularizers' gradients to add.
             input_gradient: whether dL/dx is wanted. It is for nothing in training, where data is the input.
         """
-        self.layers[0].input_gradient = input_gradient
-        for number, layer in enumerate(reversed(self.layers)):
-            dy = cast_gradient(dy, layer.dtype)
-            is_last = number == 0 and from_logits
-            dy = layer.backward_from_logits(dy) if is_last else layer.backward(dy)  # type: ignore[attr-defined]
+        last = len(self.layers) - 1
+        arrived: dict[int, Any] = {last: dy}  # dL/dy of each layer as far as it has come
+        for number in range(last, -1, -1):
+            layer, sources = self.layers[number], self.sources[number]
+            layer.input_gradient = input_gradient or -1 not in sources
+            dy = cast_gradient(arrived.pop(number), layer.dtype)
+            is_last = number == last and from_logits
+            dx = layer.backward_from_logits(dy) if is_last else layer.backward(dy)  # type: ignore[attr-defined]
+            for source, d in zip(sources, dx if layer.merges else [dx], strict=True):
+                arrived[source] = self._added(source, arrived[source], d) if source in arrived else d
             for name, regularizer in layer.regularizers.items():
                 penalty = regularizer.gradient(layer.params[name])
                 layer.grads[name] = np.asarray(layer.grads[name]) + penalty.dtype.type(share) * penalty
-        return dy
+        return arrived.get(-1)
+
+    def _added(self, source: int, one: Any, other: Any) -> Any:
+        """The sum of two gradients of what this layer gave; None, of ids, is nothing."""
+        if one is None or other is None:
+            return other if one is None else one
+        if isinstance(one, RowGradient) or isinstance(other, RowGradient):
+            one, other = (self._rows[source].row_gradient(d) for d in (one, other))
+            return RowGradient(one.ids, one.values + other.values, one.shape)
+        return one + other
 
     def infer(self, x: Any) -> Any:
         """The output for x where no backward pass will follow."""
@@ -223,10 +265,11 @@ class Sequential:
     @property
     def masks_loss(self) -> bool:
         """Whether a mask comes out of the last layer."""
-        masked = False
-        for layer in self.layers:
-            masked = layer.makes_mask or (masked and layer.passes_mask)
-        return masked
+
+        def masked_after(layer: Layer, masked: Any) -> bool:
+            return layer.makes_mask or (bool(np.any(masked)) and layer.passes_mask)
+
+        return [False, *self._along(False, masked_after)][-1]
 
     def constrain(self) -> None:
         """Put every parameter that has a constraint back to an allowed one."""
@@ -377,7 +420,7 @@ class Sequential:
         saving.save(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Sequential":
+    def load(cls, path: str | os.PathLike[str]) -> Self:
         """The model that `save` wrote, ready to predict, and to train on if it was compiled.
 
         Nothing in the file is executed or unpickled.
@@ -387,6 +430,59 @@ class Sequential:
             ValueError: not a model file, damaged, or from a newer version.
         """
         return saving.load(cls, path)
+
+
+class Sequential(Model):
+    """A stack of layers, each one's output the next one's input.
+
+    Args:
+        layers: to add at once.
+        name, seed: see `Model`.
+
+    Attributes:
+        layers: the layers, `Input` left out.
+        history: the `History` of the last `fit`, None before.
+        optimizer, loss, metrics: as compiled.
+    """
+
+    def __init__(self, layers: Sequence[Layer] = (), name: str = "sequential", seed: int | None = None) -> None:
+        self._begin(name, seed)
+        for layer in layers:
+            self.add(layer)
+
+    def add(self, layer: Layer) -> None:
+        """Put a layer on top; build it at once where the input shape is known.
+
+        Raises:
+            TypeError: not a layer.
+            ValueError: a layer or name that is in the model already, or a shape that does not fit.
+        """
+        if not isinstance(layer, Layer):
+            raise TypeError(f"add takes a layer, not {layer!r}")
+        if isinstance(layer, Input):
+            if self.layers or self.input_shape is not None:
+                raise ValueError("Input states the shape of the model's input and has to come first")
+            self.input_shape = layer.given_shape
+            return
+        self._require_new(layer)
+        if layer.merges:
+            raise ValueError(f"{layer.name} takes several inputs, which a Sequential has not; see Model")
+        input_shape = self.input_shape if self.layers or self.input_shape is not None else layer.given_shape
+        self._name_apart(layer)
+        if input_shape is not None:
+            layer.build(self.output_shape_for(input_shape), self.rng)
+        self.input_shape = input_shape
+        self.layers.append(layer)
+        self.sources.append((len(self.layers) - 2,))
+
+
+def _visit(node: Node, order: list[Node]) -> None:
+    """Put a node behind all that it hangs on."""
+    if any(node is seen for seen in order):
+        return
+    for source in node.sources:
+        _visit(source, order)
+    order.append(node)
 
 
 def _metrics(identifiers: Any) -> list[metrics.Metric]:

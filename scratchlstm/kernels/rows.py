@@ -130,6 +130,14 @@ class GatheredRows:
         """The same rows in another dtype."""
         return GatheredRows(self.values.astype(dtype, copy=copy), self.groups, self.table_shape)
 
+    def row_gradient(self, dy: np.ndarray | RowGradient) -> RowGradient:
+        """The table's gradient, from that of each place, (B, T, E), or as it is if it is one already."""
+        if isinstance(dy, RowGradient):
+            return dy
+        # column-major positions, as `Groups` counts them: (B, T, E) -> (T, B, E) -> (T·B, E)
+        flat = dy.transpose(*reversed(range(dy.ndim - 1)), dy.ndim - 1).reshape(-1, dy.shape[-1])
+        return self.gradient(self.groups.sum(flat))
+
     def gradient(self, values: np.ndarray) -> RowGradient:
         """The table's gradient, from that of each distinct row, (K, E)."""
         ascending = np.argsort(self.groups.ids)

@@ -9,6 +9,7 @@ from scratchlstm.layers.flatten import Flatten
 from scratchlstm.layers.input import Input
 from scratchlstm.layers.lstm import LSTM
 from scratchlstm.layers.masking import Masking
+from scratchlstm.layers.merging import Concatenate
 from scratchlstm.layers.normalization import LayerNormalization
 from scratchlstm.layers.pooling import GlobalAveragePooling1D, GlobalMaxPooling1D, MaskedGlobalMaxPooling1D
 from scratchlstm.layers.simple_rnn import SimpleRNN
@@ -18,6 +19,7 @@ __all__ = [
     "LSTM",
     "Activation",
     "Bidirectional",
+    "Concatenate",
     "Dense",
     "Dropout",
     "Embedding",

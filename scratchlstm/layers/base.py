@@ -1,6 +1,6 @@
 """What every layer has: parameters, their gradients, and an explicit forward and backward."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,19 @@ from scratchlstm.regularizers import Regularizer
 Shape = tuple[int | None, ...]  # without the batch dimension; None where any length will do
 Signal = np.ndarray | GatheredRows  # what travels forward between layers
 Specs = dict[str, tuple[tuple[int, ...], Initializer]]  # parameter name -> (shape, initializer)
+
+
+class Node:
+    """A value in a model that is not computed yet: what a layer will give.
+
+    Args:
+        layer: the layer.
+        sources: what it takes its input from.
+        shape: of one sample.
+    """
+
+    def __init__(self, layer: "Layer", sources: Sequence["Node"], shape: Shape) -> None:
+        self.layer, self.sources, self.shape = layer, tuple(sources), shape
 
 
 class Layer:
@@ -43,6 +56,7 @@ class Layer:
     makes_mask: bool = False  # whether it finds out from x which steps are to be ignored
     passes_mask: bool = False  # whether the mask of the input is that of the output, too
     outputs: int = 1  # how many arrays forward gives
+    merges: ClassVar[bool] = False  # whether it takes a list of inputs
 
     def __init__(self, name: str | None = None, dtype: str | None = None, input_shape: Shape | None = None) -> None:
         self.name = name or registry.snake_case(type(self).__name__)
@@ -132,8 +146,20 @@ class Layer:
         return self.param_specs(input_shape)
 
     def __call__(self, x: Any, training: bool = False, **call: Any) -> Any:
-        """Build on first use, check and cast x, and run forward."""
+        """Build on first use, check and cast x, and run forward; for a `Node` instead of x, give one for a `Model`."""
+        nodes = list(x) if isinstance(x, list | tuple) else [x]
+        if nodes and all(isinstance(node, Node) for node in nodes):
+            return self._node(nodes, call)
         return self.forward(self.receive(x), training=training, **call)
+
+    def _node(self, nodes: list[Node], call: Mapping[str, Any]) -> Node:
+        if call:
+            raise TypeError(f"{self.name} in a Model takes its input alone, without {', '.join(call)}")
+        if not self.merges and len(nodes) > 1:
+            raise TypeError(f"{self.name} takes one input, not {len(nodes)}; Concatenate makes one of several")
+        shape: Any = [node.shape for node in nodes] if self.merges else nodes[0].shape
+        self.plan(shape)
+        return Node(self, nodes, self.output_shape(shape))
 
     def infer(self, x: Any, **call: Any) -> Any:
         """Y for x where no backward pass will follow (a layer may keep nothing then)."""

@@ -101,11 +101,7 @@ class Embedding(Layer):
         Args:
             dy: (B, T, E), or already summed per distinct id.
         """
-        if not isinstance(dy, RowGradient):
-            # column-major positions, as `Groups` counts them: (B, T, E) -> (T, B, E) -> (T·B, E)
-            flat = dy.transpose(*reversed(range(dy.ndim - 1)), dy.ndim - 1).reshape(-1, self.output_dim)
-            dy = self.rows.gradient(self.rows.groups.sum(flat))
-        self.grads["embeddings"] = dy
+        self.grads["embeddings"] = self.rows.row_gradient(dy)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {

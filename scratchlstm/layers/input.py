@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from scratchlstm.layers.base import Layer, Shape
+from scratchlstm.layers.base import Layer, Node, Shape, as_shape
 
 
-class Input(Layer):
+class Input(Layer, Node):
     """States the shape of one sample, `Input((100,))` or `Input((None, 128))`; has no parameters.
 
     In a `Sequential` it takes the place of the first layer's `input_shape`, and the summary does not list it (as in
-    Keras 3).
+    Keras 3). Of a `Model` it is where the layers begin.
 
     Args:
         shape: of one sample; None for a length left open.
@@ -21,6 +21,7 @@ class Input(Layer):
     """
 
     def __init__(self, shape: Shape, *, name: str | None = None, dtype: str | None = None) -> None:
-        super().__init__(name, None, shape)
+        Layer.__init__(self, name, None, shape)
+        Node.__init__(self, self, (), as_shape(shape))
         if dtype is not None and np.dtype(dtype).kind not in "iuf":
             raise TypeError(f"dtype of an Input must be one of numbers, not {dtype!r}")

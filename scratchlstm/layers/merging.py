@@ -1,0 +1,98 @@
+"""Several inputs made one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scratchlstm.layers.base import Layer, Shape, as_shape
+
+
+class Concatenate(Layer):
+    """Inputs side by side, in a `Model`: `Concatenate()([a, b])`.
+
+    Args:
+        axis: along which; -1 is the last, the features.
+        name, dtype: see `Layer`.
+
+    Input: a list of (B, ..., E_k), alike but for the axis. Output: (B, ..., ΣE_k).
+
+    Where the inputs have masks, a step of the output counts if it does in all of them; along the time axis the masks
+    are put side by side, too.
+    """
+
+    merges: ClassVar = True
+    passes_mask = True
+
+    def __init__(self, axis: int = -1, *, name: str | None = None, dtype: str | None = None) -> None:
+        super().__init__(name, dtype)
+        if isinstance(axis, bool) or not isinstance(axis, int | np.integer) or axis == 0:
+            raise ValueError(f"axis must be a whole number other than 0, the batch's, not {axis!r}")
+        self.axis = int(axis)
+
+    def plan(self, input_shape: Any) -> dict[str, Any]:
+        self._sizes(input_shape)
+        return {}
+
+    def build(
+        self, input_shape: Any, rng: np.random.Generator | None = None, params: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        self._sizes(input_shape)
+        if params:
+            raise ValueError(f"{self.name} has no weights, but {', '.join(params)} were given")
+        self.input_shape = tuple(input_shape)
+
+    def output_shape(self, input_shape: Any) -> Shape:
+        sizes, axis = self._sizes(input_shape)
+        shape = list(input_shape[0])
+        shape[axis - 1] = None if None in sizes else sum(sizes)  # type: ignore[arg-type]
+        return tuple(shape)
+
+    def receive(self, x: Any) -> list[np.ndarray]:
+        """The inputs as arrays in the layer's dtype.
+
+        Raises:
+            TypeError: no list.
+            ValueError: shapes that do not fit.
+        """
+        if not isinstance(x, list | tuple):
+            raise TypeError(f"{self.name} takes a list of inputs, not {type(x).__name__}")
+        inputs = [np.asarray(each, dtype=self.dtype) for each in x]
+        if len({len(each) for each in inputs}) > 1:
+            raise ValueError(f"{self.name} takes inputs of one batch size, not of {[len(each) for each in inputs]}")
+        self._sizes([each.shape[1:] for each in inputs])
+        return inputs
+
+    def output_mask(self, x: Any, mask: Any) -> np.ndarray | None:
+        """Of the output, from the list of the inputs' masks."""
+        given = [m for m in mask if m is not None]
+        if not given:
+            return None
+        if self.axis % np.ndim(x[0]) == 1:
+            return np.concatenate(
+                [np.ones(np.shape(each)[:2], bool) if m is None else m for each, m in zip(x, mask, strict=True)], axis=1
+            )
+        return np.logical_and.reduce(given)
+
+    def forward(self, x: Sequence[np.ndarray], training: bool = False) -> np.ndarray:
+        self.sizes = [each.shape[self.axis] for each in x]
+        return np.concatenate(x, axis=self.axis)
+
+    def backward(self, dy: np.ndarray) -> list[np.ndarray]:
+        return np.split(dy, np.cumsum(self.sizes)[:-1], axis=self.axis)
+
+    def _sizes(self, shapes: Any) -> tuple[list[int | None], int]:
+        """Each input's size along the axis, and the number of the axis, the batch's being 0."""
+        shapes = [as_shape(shape) for shape in shapes]
+        rank = len(shapes[0]) + 1 if shapes else 0
+        axis = self.axis % rank if -rank <= self.axis < rank else 0
+        others = {(*shape[: axis - 1], *shape[axis:]) for shape in shapes if axis and len(shape) == rank - 1}
+        if len(others) != 1 or any(len(shape) != rank - 1 for shape in shapes):
+            raise ValueError(
+                f"{self.name} takes a list of inputs of one shape but for axis {self.axis}, not of shapes "
+                f"{', '.join(str((None, *shape)) for shape in shapes) or '(none)'}"
+            )
+        return [shape[axis - 1] for shape in shapes], axis
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"axis": self.axis}

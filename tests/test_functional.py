@@ -1,0 +1,120 @@
+"""`Model`: layers that part and meet again."""
+
+import numpy as np
+import pytest
+
+from scratchlstm import Input, Model, Sequential, gradcheck
+from scratchlstm.layers import (
+    LSTM,
+    Bidirectional,
+    Concatenate,
+    Dense,
+    Dropout,
+    Embedding,
+    GlobalAveragePooling1D,
+    MaskedGlobalMaxPooling1D,
+    SpatialDropout1D,
+)
+
+T, V = 6, 11
+X, Y = np.random.default_rng(0).integers(0, V, (40, T)), np.random.default_rng(1).integers(0, 2, 40)
+
+
+def two_branches(dtype=None, seed=0, dropout=0.0):
+    options = {"dtype": dtype}
+    words = Input((T,))
+    x = SpatialDropout1D(dropout, **options)(Embedding(V, 5, mask_zero=True, **options)(words))
+    sequence = Bidirectional(LSTM(3, return_sequences=True, **options))(x)
+    branches = [GlobalAveragePooling1D(**options)(sequence), MaskedGlobalMaxPooling1D(**options)(sequence)]
+    branches.append(LSTM(4, **options)(x))
+    y = Dropout(dropout, **options)(Concatenate(**options)(branches))
+    model = Model(words, Dense(1, activation="sigmoid", **options)(y), seed=seed)
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def test_gradients_where_ways_part_and_meet():
+    assert gradcheck.check_model(two_branches("float64"), X[:4], Y[:4]).ok
+
+
+def test_a_stack_is_the_same_either_way():
+    words = Input((T,))
+    functional = Model(words, Dense(1)(LSTM(3)(Embedding(V, 4)(words))), seed=3)
+    stack = Sequential([Input((T,)), Embedding(V, 4), LSTM(3), Dense(1)], seed=3)
+    assert np.array_equal(functional.predict(X, verbose=0), stack.predict(X, verbose=0))
+    assert functional.sources == stack.sources == [(-1,), (0,), (1,)]
+
+
+def test_saved_and_loaded_it_trains_on_identically(tmp_path):
+    model = two_branches()
+    model.fit(X, Y, epochs=1, verbose=0)
+    model.save(tmp_path / "model.npz")
+    loaded = Model.load(tmp_path / "model.npz")
+    assert (type(loaded), loaded.sources) == (Model, model.sources)
+    histories = [m.fit(X, Y, epochs=2, shuffle=False, verbose=0).history for m in (model, loaded)]
+    assert histories[0] == histories[1]
+
+
+def test_each_class_loads_its_own(tmp_path):
+    two_branches().save(tmp_path / "model.npz")
+    with pytest.raises(ValueError, match="holds a Model with branches, not a Sequential: use Model.load"):
+        Sequential.load(tmp_path / "model.npz")
+    Sequential([Input((3,)), Dense(1)]).save(tmp_path / "stack.npz")
+    assert type(Model.load(tmp_path / "stack.npz")) is Sequential
+
+
+def test_several_processes_give_one_processs_result():
+    moves = []
+    for workers in (1, 2):
+        model = two_branches("float64", dropout=0.3)
+        start = model.get_weights()
+        model.fit(X, Y, batch_size=8, epochs=2, workers=workers, verbose=0)
+        moves.append([a - b for a, b in zip(model.get_weights(), start, strict=True)])
+    for one, other in zip(*moves, strict=True):
+        assert np.linalg.norm(one - other) <= 1e-11 * np.linalg.norm(one)
+
+
+def test_summary_lists_every_layer(capsys):
+    two_branches().summary()
+    shown = capsys.readouterr().out
+    assert "concatenate (Concatenate)" in shown
+    assert "(None, 16)" in shown
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda a, b: Model([a, b], Dense(1)(a)), TypeError, "inputs must be one Input"),
+        (lambda a, b: Model(a, a), TypeError, "outputs must be what a layer gave"),
+        (lambda a, b: Model(a, Dense(1)(b)), ValueError, "hang on the given Input, and on no other"),
+        (lambda a, b: Model(a, Concatenate()([a, b])), ValueError, "hang on the given Input, and on no other"),
+        (lambda a, b: Dense(1)([a, b]), TypeError, "dense takes one input, not 2; Concatenate"),
+        (lambda a, b: Concatenate()([a, Input((3, 4))]), ValueError, r"one shape but for axis -1, not of shapes"),
+        (lambda a, b: Concatenate()(np.ones((2, 3))), TypeError, "takes a list of inputs, not ndarray"),
+        (lambda a, b: Concatenate(axis=0), ValueError, "axis must be a whole number other than 0"),
+        (
+            lambda a, b: Sequential([a, Concatenate()]),
+            ValueError,
+            "several inputs, which a Sequential has not; see Model",
+        ),
+        (
+            lambda a, b: LSTM(3)(Input((4, 2)), initial_state=[a, b]),
+            TypeError,
+            "its input alone, without initial_state",
+        ),
+        (lambda a, b: LSTM(3)(a), ValueError, "lstm takes an input of 3 dimensions"),
+        (lambda a, b: Model(a, _twice(Dense(4), a)), ValueError, "the layer dense is in the model already"),
+        (
+            lambda a, b: Model(x := Input((4, 2)), LSTM(2, return_state=True)(x)),
+            ValueError,
+            "lstm has 3 outputs",
+        ),
+    ],
+)
+def test_what_makes_no_model_is_refused_in_words(make, error, message):
+    with pytest.raises(error, match=message):
+        make(Input((4,)), Input((4,)))
+
+
+def _twice(layer, x):
+    return layer(layer(x))
