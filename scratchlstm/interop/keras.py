@@ -19,6 +19,7 @@ import numpy as np
 from scratchlstm.checks import whole_number
 from scratchlstm.files import atomic_write
 from scratchlstm.interop import hdf5, keras_config
+from scratchlstm.interop.plain import require_stack
 from scratchlstm.layers import Layer
 from scratchlstm.layers.base import Shape, check_weights, name_weights
 
@@ -66,11 +67,12 @@ def to_keras(model: "Sequential") -> Any:
 
     Raises:
         ImportError: Keras is not installed.
+        TypeError: not a `Sequential`.
         ValueError: the model is not built.
     """
     import keras
 
-    _require_built(model)
+    require_stack(model)
     twin = keras.saving.deserialize_keras_object(keras_config.describe_model(model))
     twin.set_weights(model.get_weights())
     return twin
@@ -123,9 +125,10 @@ def load_keras_weights(model: "Sequential", path: _PathLike) -> None:
     Raises:
         ImportError: h5py is not installed.
         FileNotFoundError: no such file.
+        TypeError: not a `Sequential`.
         ValueError: the model is not built, or the file is damaged or not of this model.
     """
-    _require_built(model)
+    require_stack(model)
     with _reading(path) as data, _weights_in(data) as (file, _):
         groups = hdf5.layer_groups(model.layers)
         weights = [
@@ -145,10 +148,11 @@ def save_keras(model: "Sequential", path: _PathLike) -> None:
 
     Raises:
         ImportError: h5py is not installed.
+        TypeError: not a `Sequential`.
         ValueError: the model is not built, a name that Keras would not take, or a path without the ending.
         OSError: it cannot be written.
     """
-    _require_built(model)
+    require_stack(model)
     description = keras_config.describe_model(model)
     if model._compiled:
         description["compile_config"] = keras_config.describe_compiled(model)
@@ -168,15 +172,10 @@ def save_keras_weights(model: "Sequential", path: _PathLike) -> None:
     Raises:
         As `save_keras`.
     """
-    _require_built(model)
+    require_stack(model)
     content = hdf5.write_file(model, _optimizer_variables(model))
     with atomic_write(_ending_in(".weights.h5", path)) as file:
         file.write(content)
-
-
-def _require_built(model: "Sequential") -> None:
-    if not model.built or model.input_shape is None:
-        raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
 
 
 def _ending_in(ending: str, path: _PathLike) -> Path:

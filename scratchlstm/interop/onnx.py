@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchlstm.files import atomic_write
-from scratchlstm.interop.plain import require_plain
+from scratchlstm.interop.plain import require_plain, require_stack
 from scratchlstm.layers import LSTM, Layer
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ def to_onnx(model: "Sequential", path: str | os.PathLike[str], *, ids_dtype: str
 
     Raises:
         ImportError: onnx is not installed.
+        TypeError: not a `Sequential`.
         ValueError: the model is not built, or has a layer or a setting that ONNX cannot express; names it.
         OSError: it cannot be written.
     """
     import onnx
     from onnx import helper
 
-    if not model.built or model.input_shape is None:
-        raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
+    input_shape = require_stack(model)
     if ids_dtype not in ("int64", "int32"):
         raise ValueError(f'ids_dtype must be "int64" or "int32", not {ids_dtype!r}')
     dtypes = {layer.dtype for layer in model.layers}
@@ -62,8 +62,8 @@ def to_onnx(model: "Sequential", path: str | os.PathLike[str], *, ids_dtype: str
     graph.nodes.append(helper.make_node("Identity", [x], ["output"]))
 
     takes_ids = type(model.layers[0]).__name__ == "Embedding"
-    ends = {"input": (model.input_shape, np.dtype(ids_dtype) if takes_ids else dtype)}
-    ends["output"] = (model.output_shape_for(model.input_shape), dtype)
+    ends = {"input": (input_shape, np.dtype(ids_dtype) if takes_ids else dtype)}
+    ends["output"] = (model.output_shape_for(input_shape), dtype)
     infos = [
         helper.make_tensor_value_info(
             name,

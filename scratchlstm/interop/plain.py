@@ -1,10 +1,11 @@
-"""What another format cannot express is refused, not left out."""
+"""What cannot be exchanged is refused, not left out."""
 
 import inspect
 from collections.abc import Collection
 from typing import Any
 
 from scratchlstm.layers import Layer
+from scratchlstm.layers.base import Shape
 
 # settings without influence on what a trained layer answers: how it starts and how it is trained; a mask has to come
 # from a layer that is refused itself
@@ -13,6 +14,25 @@ _WITHOUT_EFFECT = {
     *("dropout", "recurrent_dropout", "seed", "zero_output_for_mask"),
 }
 _KINDS_WITHOUT_EFFECT = ("initializer", "regularizer", "constraint")
+
+
+def require_stack(model: Any) -> Shape:
+    """Refuse a model that is not a `Sequential`, or has no parameters.
+
+    Returns:
+        The shape of a sample.
+
+    Raises:
+        TypeError: another kind of model: its branches have no place in what is written and read here.
+        ValueError: not built.
+    """
+    from scratchlstm.model import Sequential
+
+    if not isinstance(model, Sequential):
+        raise TypeError(f"weights are exchanged for a Sequential alone, not for a {type(model).__name__}")
+    if not model.built or model.input_shape is None:
+        raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
+    return model.input_shape
 
 
 def require_plain(layer: Layer, where: str, **allowed: Collection[Any]) -> None:

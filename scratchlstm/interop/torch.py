@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from scratchlstm.files import atomic_write
-from scratchlstm.interop.plain import require_plain
+from scratchlstm.interop.plain import require_plain, require_stack
 from scratchlstm.layers import LSTM, Activation, Bidirectional, Dense, Dropout, Embedding, Input, Layer
 from scratchlstm.layers.base import Shape
 
@@ -134,8 +134,7 @@ def load_torch_weights(model: "Sequential", source: Any) -> None:
     Raises:
         As `from_torch`, and ValueError where the model is not built or the weights do not fit it.
     """
-    if not model.built:
-        raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
+    require_stack(model)
     with _naming(source):
         pairs = _pairs(model, source)
         model.set_weights([weight for layer, part in pairs for weight in _fitted(layer, part) or []])
@@ -397,6 +396,7 @@ def to_torch(model: "Sequential") -> Any:
 
     Raises:
         ImportError: PyTorch is not installed.
+        TypeError: not a `Sequential`.
         ValueError: the model is not built, or PyTorch cannot express one of its layers.
     """
     import torch
@@ -459,6 +459,7 @@ def save_safetensors(model: "Sequential", path: _PathLike) -> None:
 
     Raises:
         ImportError: safetensors is not installed.
+        TypeError: not a `Sequential`.
         ValueError: the model is not built, or PyTorch cannot express one of its layers.
         OSError: it cannot be written.
     """
@@ -472,8 +473,7 @@ def save_safetensors(model: "Sequential", path: _PathLike) -> None:
 
 def _state(model: "Sequential") -> dict[str, np.ndarray]:
     """Name -> array of its own, as PyTorch has it."""
-    if not model.built:
-        raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
+    require_stack(model)
     state: dict[str, np.ndarray] = {}
     for layer in model.layers:
         if "." in layer.name:

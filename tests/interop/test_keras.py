@@ -15,7 +15,7 @@ from exchange_models import IDS, E, H, T, V
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scratchlstm import Sequential, constraints, layers, losses, metrics, regularizers
+from scratchlstm import Input, Model, Sequential, constraints, layers, losses, metrics, regularizers
 from scratchlstm.interop.keras import load_keras, load_keras_weights, save_keras, save_keras_weights
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
 from scratchlstm.optimizers import SGD, Adam, RMSprop
@@ -92,7 +92,9 @@ def test_every_layer_of_keras_answers_the_same(exchange, answers):
         "Masking",
         "GlobalMaxPooling1D",
     }
-    assert kinds | {"MaskedGlobalMaxPooling1D"} == {*layers.KNOWN}, "a new layer belongs into exchange_models.py, too"
+    assert kinds | {"MaskedGlobalMaxPooling1D", "Concatenate"} == {*layers.KNOWN}, (
+        "a new layer belongs into exchange_models.py, too"
+    )
     assert model.layers[2].get_config()["backward_layer"] is None
     assert model.layers[3].get_config()["backward_layer"]["config"]["activation"] == "relu"
     assert model.layers[5].get_config()["recurrent_constraint"] == {
@@ -198,6 +200,19 @@ def test_weights_come_back_from_their_file(tmp_path_factory, model):
 
 
 # --- how files are written --------------------------------------------------------------------------------------------
+
+
+def test_a_model_with_branches_is_refused(tmp_path, exchange):
+    model = Model(x := Input((3,)), Dense(2)(x))
+    calls = [
+        (save_keras, "m.keras"),
+        (save_keras_weights, "m.weights.h5"),
+        (load_keras_weights, exchange / "keras.keras"),
+    ]
+    for call, path in calls:
+        with pytest.raises(TypeError, match="for a Sequential alone, not for a Model"):
+            call(model, tmp_path / path)
+    assert not os.listdir(tmp_path)
 
 
 def test_what_cannot_be_written(tmp_path):

@@ -8,7 +8,7 @@ from exchange_models import IDS, E, H, T, V
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scratchlstm import Input, Sequential, layers
+from scratchlstm import Input, Model, Sequential, layers
 from scratchlstm.interop.onnx import to_onnx
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
 
@@ -100,7 +100,7 @@ def test_every_layer_goes_or_is_refused():
     """A new layer has to be put on either side, and into `_models`."""
     from scratchlstm.interop.onnx import _LAYERS
 
-    assert {*layers.KNOWN} - {*_LAYERS} == {"Masking"}
+    assert {*layers.KNOWN} - {*_LAYERS} == {"Masking", "Concatenate"}
 
 
 def test_what_the_file_says(tmp_path):
@@ -172,6 +172,8 @@ def test_what_is_refused(tmp_path, make, match):
 
 
 def test_models_that_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="for a Sequential alone, not for a Model"):
+        to_onnx(Model(x := Input((3,)), Dense(2)(x)), tmp_path / "m.onnx")
     with pytest.raises(ValueError, match="no parameters yet"):
         to_onnx(Sequential([Dense(2)]), tmp_path / "m.onnx")
     with pytest.raises(ValueError, match='ids_dtype must be "int64" or "int32", not \'int8\''):

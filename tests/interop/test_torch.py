@@ -12,7 +12,7 @@ from exchange_models import IDS, TORCH_MODELS, E, H, T, V
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scratchlstm import Sequential
+from scratchlstm import Input, Model, Sequential
 from scratchlstm.interop.torch import from_torch, load_torch_weights, save_safetensors
 from scratchlstm.layers import (
     LSTM,
@@ -402,6 +402,14 @@ def test_what_acts_in_training_alone_is_left_out(tmp_path):
     model = Sequential([Bidirectional(cell, input_shape=(T, 3))])
     save_safetensors(model, tmp_path / "m")
     assert same_bits(from_torch(tmp_path / "m").get_weights(), model.get_weights())
+
+
+def test_a_model_with_branches_is_refused(tmp_path):
+    model = Model(x := Input((3,)), Dense(2)(x))
+    with pytest.raises(TypeError, match="for a Sequential alone, not for a Model"):
+        save_safetensors(model, tmp_path / "m")
+    with pytest.raises(TypeError, match="for a Sequential alone, not for a Model"):
+        load_torch_weights(model, linear_state())
 
 
 def test_a_layer_of_ones_own_does_not_go(tmp_path):
