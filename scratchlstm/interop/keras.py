@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scratchlstm import saving
 from scratchlstm.checks import whole_number
 from scratchlstm.files import atomic_write
 from scratchlstm.interop import hdf5, keras_config
@@ -154,6 +155,9 @@ def save_keras(model: "Sequential", path: _PathLike) -> None:
     """
     require_stack(model)
     description = keras_config.describe_model(model)
+    for part in saving.parts_of(model):
+        if not saving.is_ours(part):
+            raise ValueError(f"{type(part).__name__} is not a part of scratchlstm, and Keras would not know it either")
     if model._compiled:
         description["compile_config"] = keras_config.describe_compiled(model)
     members: dict[str, str | bytes] = {

@@ -92,10 +92,8 @@ def describe_layer(layer: Layer) -> Description:
     Raises:
         ValueError: a name that Keras does not take, or a layer that it does not have.
     """
-    if type(layer).__name__ not in _known("keras.layers"):
+    if _known("keras.layers").get(type(layer).__name__) is not type(layer):
         raise ValueError(f"{layer.name} is a {type(layer).__name__}, which Keras does not have")
-    if "/" in layer.name:
-        raise ValueError(f"the layer {layer.name!r} cannot go to Keras, whose names have no slash: rename it")
     described = registry.serialize(layer)
     if isinstance(layer, Bidirectional):  # Keras always describes both
         described["config"]["backward_layer"] = registry.serialize(layer.backward_layer)
@@ -104,11 +102,16 @@ def describe_layer(layer: Layer) -> Description:
 
 def _describe_metric(metric: Any) -> Any:
     """Keras' "accuracy" is a name that stands for one of several classes; `Accuracy` is something else there."""
-    is_any_accuracy = type(metric).__name__ == "Accuracy"
-    return metric.name if is_any_accuracy else _keras_thing("keras.metrics", registry.serialize(metric))
+    if type(metric).__name__ == "Accuracy":
+        return metric.name if metric.name == "acc" else "accuracy"
+    return _keras_thing("keras.metrics", registry.serialize(metric))
 
 
 def _keras_thing(module: str, described: Mapping[str, Any]) -> Description:
+    if "/" in (name := described["config"].get("name", "")):
+        raise ValueError(
+            f"the {described['class_name']} {name!r} cannot go to Keras, whose names have no slash: rename it"
+        )
     config = {name: _keras_value(name, v) for name, v in described["config"].items() if name not in _OURS_ALONE}
     return {"module": module, "class_name": described["class_name"], "config": config, "registered_name": None}
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from scratchlstm.files import atomic_write
 from scratchlstm.interop.plain import require_plain, require_stack
-from scratchlstm.layers import LSTM, Layer
+from scratchlstm.layers import KNOWN, LSTM, Layer
 
 if TYPE_CHECKING:
     from scratchlstm.model import Sequential
@@ -111,7 +111,7 @@ class _Graph:
             ValueError: ONNX cannot express it.
         """
         kind = type(layer).__name__
-        if kind not in _LAYERS:
+        if kind not in _LAYERS or type(layer) is not KNOWN[kind]:
             raise ValueError(f"{layer.name} is a {kind}, which does not go to ONNX; {', '.join(_LAYERS)} do")
         return _LAYERS[kind](self, layer, x)
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from scratchlstm.files import atomic_write
 from scratchlstm.interop.plain import require_plain, require_stack
-from scratchlstm.layers import LSTM, Activation, Bidirectional, Dense, Dropout, Embedding, Input, Layer
+from scratchlstm.layers import KNOWN, LSTM, Activation, Bidirectional, Dense, Dropout, Embedding, Input, Layer
 from scratchlstm.layers.base import Shape
 
 if TYPE_CHECKING:
@@ -489,6 +489,8 @@ def _torch_weights(layer: Layer) -> dict[str, np.ndarray]:
         ValueError: PyTorch cannot express the layer.
     """
     kind, flags = type(layer).__name__, (True, False)
+    if type(layer) is not KNOWN.get(kind):
+        kind = f"{kind} of your own"
     if kind == "Embedding":
         require_plain(layer, "PyTorch")
         return {"weight": layer.params["embeddings"]}
@@ -498,7 +500,7 @@ def _torch_weights(layer: Layer) -> dict[str, np.ndarray]:
     if kind == "LSTM":
         require_plain(layer, "PyTorch", use_bias=flags, return_sequences=flags)
         return _direction(list(layer.params.values()), "")
-    if isinstance(layer, Bidirectional):
+    if type(layer) is Bidirectional:
         if layer.merge_mode != "concat":
             raise ValueError(f"{layer.name} has merge_mode={layer.merge_mode!r}, which PyTorch cannot express")
         for half, backwards in ((layer.forward_layer, False), (layer.backward_layer, True)):

@@ -228,6 +228,19 @@ def test_what_cannot_be_written(tmp_path):
         save_keras(Sequential([Dense(1, name="a/b", input_shape=(1,))]), tmp_path / "m.keras")
     with pytest.raises(ValueError, match="it is a MaskedGlobalMaxPooling1D, which Keras does not have"):
         save_keras(Sequential([layers.MaskedGlobalMaxPooling1D(name="it", input_shape=(2, 1))]), tmp_path / "m.keras")
+    for name in ("a/b", "inner"):
+        model = Sequential([layers.Bidirectional(LSTM(1, name="a/b"), input_shape=(2, 1), name=name)], name="mine")
+        with pytest.raises(ValueError, match="a/b' cannot go to Keras"):
+            save_keras(model, tmp_path / "m.keras")
+    with pytest.raises(ValueError, match="the Sequential 'a/b' cannot go to Keras"):
+        save_keras(Sequential([Dense(1, input_shape=(1,))], name="a/b"), tmp_path / "m.keras")
+    model = own_model()
+    model.compile(type("Mine", (Adam,), {"__module__": "mine"})(), "mse")
+    with pytest.raises(ValueError, match="Mine is not a part of scratchlstm"):
+        save_keras(model, tmp_path / "m.keras")
+    model = Sequential([type("Dense", (Dense,), {"__module__": "mine"})(1, input_shape=(1,))])
+    with pytest.raises(ValueError, match="dense is a Dense, which Keras does not have"):
+        save_keras(model, tmp_path / "m.keras")
     assert not os.listdir(tmp_path)
 
 

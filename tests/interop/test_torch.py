@@ -416,7 +416,7 @@ def test_a_layer_of_ones_own_does_not_go(tmp_path):
     class Mine(Activation):
         pass
 
-    with pytest.raises(ValueError, match="mine is a Mine, which does not go to PyTorch"):
+    with pytest.raises(ValueError, match="mine is a Mine of your own, which does not go to PyTorch"):
         save_safetensors(Sequential([Mine("tanh", input_shape=(3,))]), tmp_path / "m")
     with pytest.raises(ValueError, match="no parameters yet"):
         save_safetensors(Sequential([Dense(1)]), tmp_path / "m")
