@@ -388,6 +388,10 @@ _COMPILED = {
     "weight decay": (optimizer(weight_decay=0.1), "'adam' has weight_decay=0.1.*not compiled"),
     "a moving average": (optimizer(use_ema=True), "'adam' has use_ema=True.*not compiled"),
     "weights of losses": (compiled(loss_weights=[2.0]), r"loss_weights=\[2.0\]"),
+    "a metric as large as memory": (
+        compiled(metrics=[{"module": "keras.metrics", "class_name": "AUC", "config": {"num_thresholds": 10**10}}]),
+        "AUC has num_thresholds=10000000000, above",
+    ),
     "another metric": (compiled(metrics=["accuracy", "luck"]), "unknown metric 'luck'"),
 }
 
