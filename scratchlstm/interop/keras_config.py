@@ -203,8 +203,11 @@ def our_thing(described: Any) -> dict[str, Any]:
     if config.get("num_thresholds", 0) > _MOST_THRESHOLDS:
         raise ValueError(f"the {name} has num_thresholds={config['num_thresholds']}, above {_MOST_THRESHOLDS}")
     owner = f"the {name} {config['name']!r}" if "name" in config else str(name)
-    accepted = set(inspect.signature(cls).parameters)
-    _refuse_unknown(owner, config, accepted)
+    accepted = inspect.signature(cls).parameters
+    _refuse_unknown(owner, config, set(accepted))
+    for option in accepted.keys() & config.keys():
+        if isinstance(accepted[option].default, bool) and not isinstance(config[option], bool):
+            raise ValueError(f"{owner} has {option}={config[option]!r}, which has to be true or false")
     try:
         return {"class_name": name, "config": {o: _our_value(v) for o, v in config.items() if o in accepted}}
     except ValueError as error:  # of a thing within

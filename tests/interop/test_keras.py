@@ -352,6 +352,7 @@ _DESCRIPTIONS = {
     "a layer less": (lambda d: d["config"]["layers"].pop(5), "dense_1 has weights of shapes"),
     "a layer less of its class": (lambda d: d["config"]["layers"].pop(4), "the file holds weights of lstm_1|shapes"),
     "more units": (layer(2, units=5), r"lower has weights of shapes \(5, 20\)"),
+    "a flag in words": (layer(2, return_sequences="no"), "'lower' has return_sequences='no', which has to be true"),
     "units in words": (layer(2, units="two"), "LSTM 'lower': units must be"),
     "no units": (lambda d: d["config"]["layers"][2]["config"].pop("units"), "LSTM 'lower'.*units"),
     "a huge layer": (layer(2, units=10**15), "lower has weights of shapes"),
@@ -650,6 +651,62 @@ def test_a_damaged_weights_file_is_refused_or_gives_finite_weights(tmp_path, exc
         else:
             assert all(np.isfinite(w).all() for w in model.get_weights())
     assert refused > 200
+
+
+_VALUES = [
+    None,
+    True,
+    0,
+    -1,
+    2**31,
+    10**18,
+    1e308,
+    float("nan"),
+    "",
+    "lstm",
+    999 * "x",
+    "\ud800",
+    [],
+    [None],
+    50 * [1],
+    {},
+]
+_VALUES += [{"module": "keras.layers", "class_name": "LSTM", "config": {"units": 10**9, "name": "x"}}]
+
+
+def _places(node, place=()):
+    """Where something stands in nested dicts and lists."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield (*place, key)
+        yield from _places(value, (*place, key))
+
+
+@pytest.mark.filterwarnings("ignore:not all that Keras compiled")
+@pytest.mark.parametrize("name", ["keras.keras", "keras_layers.keras"])
+def test_a_description_with_anything_anywhere_is_refused_or_read(exchange, tmp_path, name):
+    """Nothing else happens: no other error, no hanging, no memory for what is merely said to be large."""
+    with zipfile.ZipFile(exchange / name) as archive:
+        members = {part: archive.read(part) for part in ("config.json", "model.weights.h5")}
+    places, draw, refused = list(_places(json.loads(members["config.json"]))), random.Random(0), 0
+    for _ in range(300):
+        description = parent = json.loads(members["config.json"])
+        *above, last = draw.choice(places)
+        for key in above:
+            parent = parent[key]
+        if draw.random() < 0.2:
+            del parent[last]
+        else:
+            parent[last] = draw.choice(_VALUES)
+        with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+            archive.writestr("config.json", json.dumps(description))
+            archive.writestr("model.weights.h5", members["model.weights.h5"])
+        try:
+            load_keras(tmp_path / "m.keras")
+        except ValueError as error:
+            assert "m.keras' cannot be read as a file of Keras 3: " in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > 150
 
 
 @settings(deadline=None, max_examples=100, derandomize=True, database=None)
