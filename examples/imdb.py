@@ -2,6 +2,7 @@
 
 python examples/imdb.py                        train, plot, save, show some predictions
 python examples/imdb.py --dropout 0.5          the cure against overfitting
+python examples/imdb.py --resume               go on with a run that was stopped (the other options as before)
 python examples/imdb.py --predict "I loved it" score a sentence with the saved model
 """
 
@@ -9,10 +10,12 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from scratchlstm import Sequential
+from scratchlstm.callbacks import Checkpoint
 from scratchlstm.datasets import imdb
 from scratchlstm.files import atomic_write, require_writable_folder
 from scratchlstm.inspection import learning_curve
@@ -58,6 +61,8 @@ def main() -> int:
             validation_data=(X_test, y_test),
             verbose=options.verbose,
             workers=options.workers,
+            callbacks=[Checkpoint(folder / "checkpoint.npz")],
+            resume=folder / "checkpoint.npz" if options.resume else None,
         )
     except KeyboardInterrupt as interrupt:
         print(f"\n{interrupt}")
@@ -88,7 +93,7 @@ def main() -> int:
     for review, label, probability in list(zip(texts, y_test, probabilities[:, 0], strict=True))[:8]:
         print(f"{probability:33.3f}|{'positive' if label else 'negative':>9}| ...{imdb.decode_review(review[-14:])}")
     print("\n" + what_the_curve_shows(history))
-    print(f"\nwritten to {folder}/: learning_curve.png, history.json, model.npz, vocabulary.json")
+    print(f"\nwritten to {folder}/: checkpoint.npz, history.json, learning_curve.png, model.npz, vocabulary.json")
     print(f'try: python examples/imdb.py --output {folder} --predict "a film I will not forget"')
     return 0
 
@@ -97,8 +102,8 @@ def predict(folder: Path, text: str) -> int:
     """Score one sentence with the model that an earlier run saved."""
     try:
         model = Sequential.load(folder / "model.npz")
-        saved = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        saved = read_vocabulary(folder / "vocabulary.json")
+    except (FileNotFoundError, ValueError) as error:
         print(f"{error}; train first, without --predict", file=sys.stderr)
         return 1
     ids = imdb.encode_review(text, num_words=saved["num_words"], word_index=saved["words"])
@@ -106,6 +111,18 @@ def predict(folder: Path, text: str) -> int:
     print(f"{probability:.3f} probability of a positive review")
     print(f"read as: {imdb.decode_review(ids, word_index=saved['words'])}")
     return 0
+
+
+def read_vocabulary(path: Path) -> dict[str, Any]:
+    """The words that a run saved, with the length and number of words of its reviews."""
+    try:
+        saved = json.loads(path.read_bytes())
+        numbers = [saved["maxlen"], saved["num_words"], *saved["words"].values()]
+        if not saved["words"] or not all(type(number) is int and number > 0 for number in numbers):
+            raise ValueError("its lengths and ranks are not all whole numbers above 0")
+        return saved
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"{str(path)!r} is not the vocabulary of a run: {error}") from error
 
 
 def what_the_curve_shows(history: dict[str, list[float]]) -> str:
@@ -148,6 +165,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--path", help="an imdb.npz or an unpacked aclImdb folder to read instead")
     parser.add_argument("--samples", type=int, help="use only so many training and so many test reviews")
     parser.add_argument("--output", default="runs/imdb", help="folder for what the run leaves behind")
+    parser.add_argument("--resume", action="store_true", help="continue the run that was stopped in the output folder")
     parser.add_argument("--implementation", choices=("fused", "textbook"), default="fused")
     parser.add_argument("--workers", default="auto", type=workers, help="processes; auto is one for each core")
     parser.add_argument("--verbose", type=int, choices=(0, 1, 2), default=1)

@@ -67,6 +67,17 @@ def numbers(argument: str, values: Any, **bounds: float) -> list[float]:
     return [number(f"each of {argument}", value, **bounds) for value in values]
 
 
+def string(argument: str, value: Any) -> str:
+    """`value`, which has to be a string.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{argument} must be a string, not {value!r}")
+    return value
+
+
 def seed(value: Any) -> int | None:
     """A seed as NumPy's generators take it.
 

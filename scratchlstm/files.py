@@ -3,15 +3,20 @@
 import io
 import math
 import os
+import re
 import secrets
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+
+# nobody writes to a temporary file for so long (seconds): whoever did was killed
+_ABANDONED = 3600
 
 
 @contextmanager
@@ -19,18 +24,50 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a binary file that appears at `path` only when the block ends without an error.
 
     The bytes go to a temporary file in the same folder, are flushed to disk, and are then renamed over
-    `path`: a crash, a full disk or an exception leaves what was there before.
+    `path`: a crash, a full disk, an exception or a second writer leaves one whole file, the old or the new.
+    A file that is replaced passes on its permissions; a link stays, and what it points to is replaced.
+    What killed writers of the same file left behind is removed once it is an hour old.
+
+    Raises:
+        OSError: it cannot be written, or `path` is something other than a file.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise OSError(f"{str(path)!r} is no file, so no file can take its place")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
+            _remove_leftovers(path, temporary)
+            if path.exists():
+                shutil.copymode(path, temporary)
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path, newest: Path) -> None:
+    """Delete abandoned temporary files for `path`; `newest` was made now, by the clock of whichever machine's disk."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp")
+    now = newest.stat().st_mtime
+    for other in path.parent.iterdir():
+        with suppress(OSError):  # another writer may be first
+            if name.fullmatch(other.name) and now - other.stat().st_mtime > _ABANDONED:
+                other.unlink()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Let a rename in it outlast a power cut, where the system can do that (Windows and some network disks cannot)."""
+    if os.name != "nt":
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def require_writable_folder(folder: str | os.PathLike[str]) -> Path:
@@ -69,23 +106,40 @@ def read_arrays(path: str | os.PathLike[str], what: str) -> dict[str, np.ndarray
             members = archive.infolist()
             if len({member.filename for member in members}) < len(members):
                 raise ValueError("two of its members have one name")
+            if sum(member.file_size for member in members) > os.path.getsize(path):
+                raise ValueError("its members are said to be larger than the file")
             return {member.filename.removesuffix(".npy"): _read_member(archive, member) for member in members}
     except Exception as error:  # damaged bytes can raise nearly anything in zipfile, zlib and NumPy's header reader
         raise ValueError(f"the {what} at {str(path)!r} cannot be read (damaged, or not one): {error}") from error
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """One array, whose size is compared with the bytes that are there before anything is made of it."""
-    if not member.filename.endswith(".npy") or member.comment or member.compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"its member {member.filename!r} is no plainly stored array")
-    data = archive.read(member)  # whole, so that the checksum is compared
+    name = member.filename
+    plain = member.compress_type == zipfile.ZIP_STORED and member.compress_size == member.file_size
+    if not name.endswith(".npy") or member.comment or not plain:
+        raise ValueError(f"its member {name!r} is no plainly stored array")
+    return parse_array(archive.read(member), name)  # whole, so that the checksum is compared
+
+
+def parse_array(data: bytes, name: str) -> np.ndarray:
+    """The array of an `.npy` file, whose size is compared with the bytes that are there before anything is made of it.
+
+    Raises:
+        ValueError: it is larger or smaller than its header says, or holds pickled objects.
+        KeyError, TypeError, SyntaxError: damaged.
+    """
     file = io.BytesIO(data)
-    version = np.lib.format.read_magic(file)
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
     shape, fortran_order, dtype = read_header(file)
     if dtype.hasobject:
-        raise ValueError(f"{member.filename} holds pickled objects, which are never loaded")
-    if math.prod(shape) * dtype.itemsize != len(data) - file.tell():
-        raise ValueError(f"{member.filename} holds {len(data) - file.tell()} bytes, not an array {shape} of {dtype}")
+        raise ValueError(f"{name} holds pickled objects, which are never loaded")
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data) - file.tell():
+        raise ValueError(f"{name} holds {len(data) - file.tell()} bytes, not an array {shape} of {dtype}")
     array = np.frombuffer(data, dtype, math.prod(shape), file.tell())
     return array.reshape(shape, order="F" if fortran_order else "C").copy()
+
+
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether in Fortran's order, and dtype, from the beginning of an `.npy` file."""
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    return readers[version](file)

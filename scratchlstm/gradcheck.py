@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from scratchlstm.layers import LSTM, Layer
-from scratchlstm.model import Sequential
+from scratchlstm.model import Model, Sequential
 
 EPSILON = 1e-5
 TOLERANCE = 1e-7
@@ -186,7 +186,7 @@ def check_layer(
 
 
 def check_model(
-    model: Sequential,
+    model: Model,
     x: Any,
     y: Any,
     *,
@@ -340,7 +340,7 @@ def _tensorflow_layer(
     return dict(zip(names, map(_dense, gradients), strict=True))
 
 
-def _tensorflow_model(model: Sequential, x: np.ndarray, y: Any) -> list[np.ndarray]:
+def _tensorflow_model(model: Model, x: np.ndarray, y: Any) -> list[np.ndarray]:
     import keras
     import tensorflow as tf
 

@@ -24,7 +24,7 @@ class Metric:
     direction: ClassVar[str | None] = None
 
     def __init__(self, name: str | None = None) -> None:
-        self.name = name or registry.snake_case(type(self).__name__)
+        self.name = checks.string("name", name) if name else registry.snake_case(type(self).__name__)
         self.reset()
 
     def reset(self) -> None:

@@ -48,8 +48,7 @@ class Model:
             raise TypeError(f"inputs must be one Input, not {inputs!r}")
         if not isinstance(outputs, Node) or isinstance(outputs, Input):
             raise TypeError(f"outputs must be what a layer gave for the input, not {outputs!r}")
-        self._begin(name, seed)
-        self.input_shape = inputs.given_shape
+        self.begin(name, seed)
         order: list[Node] = []
         _visit(outputs, order)
         if order[0] is not inputs or any(isinstance(node, Input) for node in order[1:]):
@@ -60,11 +59,11 @@ class Model:
             self._name_apart(node.layer)
             self.layers.append(node.layer)
             self.sources.append(tuple(place[id(source)] for source in node.sources))
-        self.build(self.input_shape)
+        self.build(inputs.shape)
 
-    def _begin(self, name: str, seed: int | None = None) -> None:
+    def begin(self, name: str, seed: int | None = None) -> None:
         """A model without layers."""
-        self.name = name
+        self.name = checks.string("name", name)
         self.rng = np.random.default_rng(checks.seed(seed))
         self.token = object()  # by which an optimizer knows its model
         self.layers: list[Layer] = []
@@ -112,6 +111,11 @@ class Model:
         self._along(input_shape, plan)  # all are asked before any is built
         self._along(input_shape, build)
         self.input_shape = input_shape
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether each layer takes its input from the one before."""
+        return all(own == (number - 1,) for number, own in enumerate(self.sources))
 
     @property
     def built(self) -> bool:
@@ -197,6 +201,8 @@ class Model:
         """Run x through all layers, its mask beside it; the output's mask is kept for the loss."""
 
         def step(layer: Layer, given: Any) -> tuple[Any, Any]:
+            x: Any
+            mask: Any
             x, mask = ([g[0] for g in given], [g[1] for g in given]) if layer.merges else given
             call: dict[str, Any] = {"mask": mask} if layer.takes_mask and mask is not None else {}
             return run(layer, x, call), layer.output_mask(x, mask)
@@ -317,6 +323,7 @@ class Model:
         sample_weight: Any = None,
         initial_epoch: int = 0,
         workers: int | str = 1,
+        resume: str | os.PathLike[str] | None = None,
     ) -> History:
         """Train, with Keras' arguments and defaults.
 
@@ -333,13 +340,16 @@ class Model:
             sample_weight: weight of each sample's loss, (N,).
             initial_epoch: number of epochs done before.
             workers: how many processes share each batch; "auto" is one for each physical core.
+            resume: a file of `callbacks.Checkpoint`, from which the run goes on bit for bit, with all other arguments
+                the same (`epochs` may have grown); where there is none yet, the run begins.
 
         Returns:
             the `History`: the mean loss of an epoch's batches, each before its update, and the metrics.
 
         Raises:
             RuntimeError: before `compile`.
-            TypeError, ValueError: bad data or arguments, before anything is changed.
+            TypeError, ValueError: bad data or arguments, or a checkpoint that is damaged or of another run, before
+                anything is changed.
             FloatingPointError: NaN or infinite loss, unless there is a `TerminateOnNaN`; names epoch and batch.
             KeyboardInterrupt: on Ctrl-C; weights and `model.history` are those of the last completed epoch.
         """
@@ -347,7 +357,7 @@ class Model:
         batch_size = 32 if batch_size is None else batch_size
         return training.fit(
             self, x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle,
-            class_weight, sample_weight, initial_epoch, _count_workers(workers),
+            class_weight, sample_weight, initial_epoch, _count_workers(workers), resume,
         )  # fmt: skip
 
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
@@ -446,7 +456,7 @@ class Sequential(Model):
     """
 
     def __init__(self, layers: Sequence[Layer] = (), name: str = "sequential", seed: int | None = None) -> None:
-        self._begin(name, seed)
+        self.begin(name, seed)
         for layer in layers:
             self.add(layer)
 

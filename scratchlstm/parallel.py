@@ -37,7 +37,7 @@ from scratchlstm.layers import Embedding
 from scratchlstm.optimizers import square_norm
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Sequential
+    from scratchlstm.model import Model
 
 Layout = dict[str, tuple[int, tuple[int, ...], np.dtype]]  # name -> (offset in bytes, shape, dtype)
 Totals = training.Totals
@@ -66,7 +66,7 @@ class CannotStart(RuntimeError):
 
 
 @contextmanager
-def team_or_alone(model: "Sequential", workers: int, *arguments: Any, **options: Any) -> Iterator["Team | None"]:
+def team_or_alone(model: "Model", workers: int, *arguments: Any, **options: Any) -> Iterator["Team | None"]:
     """A `Team`, or None where this process does alone: one worker, or, with a warning, where no other can be had."""
     with ExitStack() as stack:
         team = None
@@ -79,7 +79,7 @@ def team_or_alone(model: "Sequential", workers: int, *arguments: Any, **options:
         yield team
 
 
-def _require_splittable(model: "Sequential") -> None:
+def _require_splittable(model: "Model") -> None:
     """Stop where a batch of this model cannot be split by rows.
 
     Raises:
@@ -124,7 +124,7 @@ class Worker:
         shared: parameters, state, gradients and data.
     """
 
-    def __init__(self, rank: int, workers: int, model: "Sequential", shared: SharedArrays) -> None:
+    def __init__(self, rank: int, workers: int, model: "Model", shared: SharedArrays) -> None:
         self.rank, self.workers, self.model, self.shared = rank, workers, model, shared
         for number, layer in enumerate(model.layers):
             for name in layer.params:
@@ -242,7 +242,7 @@ class Team:
 
     def __init__(
         self,
-        model: "Sequential",
+        model: "Model",
         workers: int,
         data: Mapping[str, np.ndarray],
         batch_size: int | None = None,
@@ -478,12 +478,10 @@ def _serve(
                 return  # worker 0 is done, or dead
 
 
-def _twin(description: dict[str, Any], states: list[Any], shared: SharedArrays) -> "Sequential":
+def _twin(description: dict[str, Any], states: list[Any], shared: SharedArrays) -> "Model":
     """A copy of worker 0's model."""
-    from scratchlstm.model import Sequential
-
     names = [name for name in shared.layout if name.startswith(("layer", "optimizer"))]
-    model = saving.rebuild(Sequential, description, {name: shared[name] for name in names})
+    model = saving.rebuild(description, {name: shared[name] for name in names})
     for noise, state in zip(model.noises, states, strict=True):
         noise.rng.bit_generator.state = state
     return model
@@ -504,7 +502,7 @@ def _sum(results: list[tuple[float, Totals]]) -> tuple[float, Totals]:
     return sum(loss for loss, _ in results), totals
 
 
-def _gradient_shapes(model: "Sequential", rank: int, positions: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+def _gradient_shapes(model: "Model", rank: int, positions: int) -> dict[str, tuple[tuple[int, ...], Any]]:
     """Room for one worker's gradients; an embedding's has no more rows than there are ids in its part of a batch."""
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {}
     number = 0

@@ -23,14 +23,15 @@ class Progress:
     Args:
         total: number of steps.
         verbose: 0 nothing, 1 the bar and the line, 2 the line without a bar.
+        done: number of steps done before.
     """
 
-    def __init__(self, total: int, verbose: int) -> None:
-        self.total, self.verbose = total, verbose
+    def __init__(self, total: int, verbose: int, done: int = 0) -> None:
+        self.total, self.verbose, self.before = total, verbose, done
 
     def __enter__(self) -> "Progress":
         self.start = time.perf_counter()
-        self.done = 0
+        self.done = self.before
         self.bar: Any = None
         if self.verbose == 1:
             with warnings.catch_warnings():
@@ -39,6 +40,7 @@ class Progress:
 
             self.bar = tqdm(
                 total=self.total,
+                initial=self.before,
                 bar_format=f"{{n_fmt:>{len(str(self.total))}}}/{{total_fmt}} {{bar:{_WIDTH}}} {{desc}}",
                 ascii=" " + printable(_BAR),
                 leave=False,
@@ -51,7 +53,7 @@ class Progress:
         """One more step is done."""
         self.done += 1
         if self.bar is not None and not self.bar.disable:
-            per_step = (time.perf_counter() - self.start) / self.done
+            per_step = (time.perf_counter() - self.start) / (self.done - self.before)
             left = per_step * (self.total - self.done)
             numbers = _numbers(logs)
             self.bar.set_description_str(f"{_clock(left)} {_per_step(per_step)}{numbers}", refresh=False)
@@ -64,7 +66,7 @@ class Progress:
             return
         used = time.perf_counter() - self.start
         steps, seconds = f"{self.done or self.total}/{self.total}", f"{used:.0f}s"
-        per_step = _per_step(used / (self.done or self.total))
+        per_step = _per_step(used / ((self.done or self.total) - self.before or 1))
         if self.verbose == 1:
             say(f"{steps} {_BAR * _WIDTH} {seconds} {per_step}{_numbers(logs)}")
         else:

@@ -2,7 +2,8 @@
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -10,16 +11,19 @@ from scratchlstm import layers, registry
 from scratchlstm.checks import whole_number
 from scratchlstm.files import read_arrays, write_arrays
 from scratchlstm.layers.base import as_shape, check_weights
+from scratchlstm.optimizers import Optimizer, is_finite
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Sequential
+    from scratchlstm.model import Model
+
+M = TypeVar("M", bound="Model")
 
 VERSION = 1
 _KIND = "scratchlstm model"
 
 
-def save(model: "Sequential", path: str | os.PathLike[str]) -> None:
-    """See `Sequential.save`."""
+def save(model: "Model", path: str | os.PathLike[str]) -> None:
+    """See `Model.save`."""
     if not model.built or model.input_shape is None:
         raise ValueError("a model can be saved once it has parameters: state an input_shape, or call build first")
     for thing in parts_of(model):
@@ -28,11 +32,63 @@ def save(model: "Sequential", path: str | os.PathLike[str]) -> None:
                 f"{type(thing).__name__} is not a part of scratchlstm, so a file with it could not be loaded again; "
                 f"keep the numbers of get_weights instead"
             )
-    text = json.dumps({"kind": _KIND, "version": VERSION} | describe(model)).encode()
-    write_arrays(path, {"description": np.frombuffer(text, dtype=np.uint8), **arrays_of(model)})
+    description = {"kind": _KIND, "version": VERSION} | describe(model)
+    write_arrays(path, {"description": encode(description), **finite_arrays_of(model)})
 
 
-def parts_of(model: "Sequential") -> list[Any]:
+def encode(description: dict[str, Any]) -> np.ndarray:
+    """A description as the array of bytes that stands for it in a file.
+
+    Raises:
+        TypeError: JSON cannot hold it.
+    """
+    return np.frombuffer(json.dumps(description).encode(), dtype=np.uint8)
+
+
+def decode(text: np.ndarray, kind: str, version: int) -> dict[str, Any]:
+    """The description that `encode` wrote, of that kind and of no newer version.
+
+    Raises:
+        ValueError: another kind, or a newer version.
+        KeyError, TypeError, RecursionError: no description at all.
+    """
+    description = json.loads(text.tobytes().decode())
+    if description["kind"] != kind:
+        raise ValueError(f"its kind is {description['kind']!r}, not {kind!r}")
+    if whole_number("its version", description["version"], at_least=1) > version:
+        raise ValueError(
+            f"it was written in format {description['version']}; this version of scratchlstm reads up to {version}. "
+            f"Upgrade scratchlstm"
+        )
+    return description
+
+
+def plain(description: Any) -> Any:
+    """A description as it comes back from a file: its tuples are lists.
+
+    Raises:
+        TypeError: JSON cannot hold it.
+    """
+    return json.loads(json.dumps(description))
+
+
+def difference(was: Any, now: Any, name: str = "") -> str:
+    """In words, where `now` is other than `was`, a description from a file; "" where it is not.
+
+    What only `now` has is no difference: an option that is newer than the file, at its default.
+    """
+    if isinstance(was, dict) and isinstance(now, dict):
+        pairs = [(key, item, now.get(key, "missing")) for key, item in was.items()]
+    elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        pairs = [(number, *pair) for number, pair in enumerate(zip(was, now, strict=True))]
+    elif type(was) is bool or type(now) is bool:  # which are 0 and 1 to Python
+        return "" if was is now else f"{name} was {was!r:.80}, and is {now!r:.80} now"
+    else:
+        return "" if was == now else f"{name} was {was!r:.80}, and is {now!r:.80} now"
+    return next(filter(None, (difference(a, b, f"{name}/{key}".lstrip("/")) for key, a, b in pairs)), "")
+
+
+def parts_of(model: "Model") -> list[Any]:
     """Layers and, if compiled, optimizer, its schedule, loss and metrics."""
     if not model._compiled:
         return list(model.layers)
@@ -45,7 +101,7 @@ def is_ours(thing: Any) -> bool:
     return type(thing).__module__.split(".")[0] == __name__.split(".")[0]
 
 
-def describe(model: "Sequential") -> dict[str, Any]:
+def describe(model: "Model") -> dict[str, Any]:
     """What JSON can hold of a model: its layers' settings, and how it was compiled."""
     description: dict[str, Any] = {
         "name": model.name,
@@ -53,6 +109,8 @@ def describe(model: "Sequential") -> dict[str, Any]:
         "layers": [registry.serialize(layer) for layer in model.layers],
         "compiled": None,
     }
+    if not model.is_stack:
+        description["sources"] = model.sources
     if model._compiled:
         description["compiled"] = {
             "optimizer": registry.serialize(model.optimizer),
@@ -63,7 +121,7 @@ def describe(model: "Sequential") -> dict[str, Any]:
     return description
 
 
-def arrays_of(model: "Sequential") -> dict[str, np.ndarray]:
+def arrays_of(model: "Model") -> dict[str, np.ndarray]:
     """The arrays themselves under the names they have in a file: parameters, then the optimizer's state."""
     arrays = {
         f"layer{number}/{name}": param
@@ -76,60 +134,106 @@ def arrays_of(model: "Sequential") -> dict[str, np.ndarray]:
     return arrays
 
 
-def load(cls: type["Sequential"], path: str | os.PathLike[str]) -> "Sequential":
-    """See `Sequential.load`."""
+def finite_arrays_of(model: "Model") -> dict[str, np.ndarray]:
+    """`arrays_of`, for a file.
+
+    Raises:
+        ValueError: one holds NaN or infinity, which no file may hold.
+    """
+    arrays = arrays_of(model)
+    for name, array in arrays.items():
+        if not is_finite(array):
+            raise ValueError(f"{name} of the model holds NaN or infinity, so a file with it could not be loaded again")
+    return arrays
+
+
+def load(cls: type[M], path: str | os.PathLike[str]) -> M:
+    """See `Model.load`."""
     arrays = read_arrays(path, "model file")
     try:
-        description = json.loads(arrays.pop("description").tobytes().decode())
-        _check_format(description)
-        return rebuild(cls, description, arrays)
+        description = decode(arrays.pop("description"), _KIND, VERSION)
+        model = rebuild(description, arrays)
+        if not isinstance(model, cls):
+            raise ValueError(f"it holds a Model with branches, not a {cls.__name__}: use Model.load")
+        again = plain(describe(model))  # where an option was taken for another value ("no" for True), it shows here
+        if changed := difference({key: description[key] for key in again}, again):
+            raise ValueError(f"its description is none that was saved: {changed}")
+        return model
     except Exception as error:  # whatever a crafted description leads to
         raise ValueError(f"the file {str(path)!r} is not a model that can be loaded: {error}") from error
 
 
-def _check_format(description: dict[str, Any]) -> None:
-    if description["kind"] != _KIND:
-        raise ValueError(f"its kind is {description['kind']!r}")
-    if description["version"] > VERSION:
-        raise ValueError(
-            f"it was written in format {description['version']}; this version of scratchlstm reads up to {VERSION}. "
-            f"Upgrade scratchlstm"
-        )
-
-
-def rebuild(cls: type["Sequential"], description: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Sequential":
+def rebuild(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Model":
     """The model of `describe` with copies of the arrays of `arrays_of`, which `arrays` is emptied of.
 
     Raises:
         KeyError, TypeError, ValueError, AttributeError: they do not describe a model.
     """
-    model = cls(name=description["name"])
-    model.input_shape = shape = as_shape(description["input_shape"])
+    from scratchlstm.model import Model, Sequential
+
+    sources = description.get("sources")
+    model = Sequential.__new__(Sequential) if sources is None else Model.__new__(Model)
+    model.begin(description["name"])
+    model.input_shape = as_shape(description["input_shape"])
+    shapes: list[Any] = [model.input_shape]
     for number, saved in enumerate(description["layers"]):
         layer = registry.resolve("layer", saved, layers.KNOWN, layers.Layer)
+        own = [number - 1] if sources is None else _sources(sources[number], number, layer.merges)
+        shape: Any = [shapes[source + 1] for source in own] if layer.merges else shapes[own[0] + 1]
         layer.build(shape, model.rng, params=_taken(arrays, f"layer{number}/"))
-        shape = layer.output_shape(shape)
+        shapes.append(layer.output_shape(shape))
         model.layers.append(layer)
+        model.sources.append(tuple(own))
+    if sources is not None and {n for own in model.sources for n in own} != set(range(-1, len(shapes) - 2)):
+        raise ValueError("its layers hang together in no way that a model has")
     if (compiled := description["compiled"]) is not None:
         model.compile(compiled["optimizer"], compiled["loss"], metrics=compiled["metrics"])
         model.optimizer.iterations = whole_number("iterations", compiled["iterations"])
         model.optimizer.claim(model.token)
-        _restore_state(model, arrays)
+        model.optimizer.state = optimizer_state(model.optimizer, model.params, model.optimizer.iterations, arrays)
     if arrays:
         raise ValueError(f"it holds arrays that belong to nothing: {', '.join(arrays)}")
     return model
 
 
-def _restore_state(model: "Sequential", arrays: dict[str, np.ndarray]) -> None:
-    if not model.optimizer.iterations and not any(name.startswith("optimizer") for name in arrays):
-        return  # compiled, but never trained
-    model.optimizer.build(model.params)
-    for number, slots in enumerate(model.optimizer.state):
-        saved = _taken(arrays, f"optimizer{number}/")
-        shapes = {name: array.shape for name, array in slots.items()}
-        dtype = str(model.params[number].dtype)
-        for name, array in check_weights(f"optimizer{number}", shapes, saved, dtype).items():
-            slots[name][...] = array
+def _sources(saved: Any, number: int, merges: bool) -> list[int]:
+    """Where layer `number` takes its input from.
+
+    Raises:
+        ValueError, TypeError: not from layers before it, or not from as many as it takes.
+    """
+    own = [whole_number("a source", source, at_least=-1) for source in saved]
+    if not own or max(own) >= number or (len(own) > 1 and not merges):
+        raise ValueError(f"layer {number} cannot take its input from {saved}")
+    return own
+
+
+def optimizer_state(
+    optimizer: Optimizer, params: Sequence[np.ndarray], iterations: int, arrays: dict[str, np.ndarray]
+) -> list[dict[str, np.ndarray]]:
+    """The state of an optimizer of these parameters, which `arrays` is emptied of.
+
+    Raises:
+        ValueError: it fits another optimizer or other parameters.
+    """
+    if not iterations and not any(name.startswith("optimizer") for name in arrays):
+        return []  # compiled, but never trained
+    return [like(f"optimizer{n}", dict.fromkeys(optimizer.slots, w), arrays) for n, w in enumerate(params)]
+
+
+def like(owner: str, own: Mapping[str, np.ndarray], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of `owner`, which `arrays` is emptied of: of the names, shapes and dtypes in `own`.
+
+    Raises:
+        ValueError: they are others.
+    """
+    saved = _taken(arrays, f"{owner}/")
+    dtype = next((array.dtype for array in own.values()), np.dtype("float32"))
+    check_weights(owner, {name: array.shape for name, array in own.items()}, saved, str(dtype))
+    for name, array in saved.items():
+        if array.dtype != dtype:
+            raise ValueError(f"{owner}/{name} is {array.dtype}, not {dtype}")
+    return {name: saved[name] for name in own}
 
 
 def _taken(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The table that `Sequential.summary` prints, laid out as Keras 3 does."""
+"""The table that `Model.summary` prints, laid out as Keras 3 does."""
 
 from collections.abc import Sequence
 

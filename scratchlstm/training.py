@@ -1,22 +1,25 @@
 """The fit loop: epochs of shuffled batches, each forward, loss, backward, update."""
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from scratchlstm import optimizers
+from scratchlstm import optimizers, saving
 from scratchlstm.callbacks import Callback, History, TerminateOnNaN
 from scratchlstm.callbacks import base as callback_base
 from scratchlstm.callbacks.base import Logs
+from scratchlstm.checkpoint import Run, fingerprint
 from scratchlstm.checks import number, positive_int, whole_number
 from scratchlstm.console import say
 from scratchlstm.progress import Progress, verbosity
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Sequential
+    from scratchlstm.model import Model
     from scratchlstm.parallel import Team
 
 # batches of inference are larger than those of training: nothing is kept, and no result depends on their size
@@ -46,7 +49,7 @@ class Data(NamedTuple):
 Totals = list[Any]  # each metric's sums over some samples (an array; 0, which adds to any, over none)
 
 
-def no_totals(model: "Sequential") -> Totals:
+def no_totals(model: "Model") -> Totals:
     """The metrics' sums over no samples."""
     return [0] * len(model.metrics)
 
@@ -54,7 +57,7 @@ def no_totals(model: "Sequential") -> Totals:
 class Meter:
     """The running loss (mean over samples) and metrics of one pass over data."""
 
-    def __init__(self, model: "Sequential") -> None:
+    def __init__(self, model: "Model") -> None:
         self.metrics = model.metrics
         self.loss_sum, self.count = 0.0, 0
         for metric in self.metrics:
@@ -73,6 +76,16 @@ class Meter:
         values["loss"] = self.loss_sum / self.count
         return {prefix + name: values[name] for name in sorted(values)}
 
+    def sums(self) -> list[Any]:
+        """What `restore` takes."""
+        return [self.loss_sum, self.count, [metric.sums for metric in self.metrics]]
+
+    def restore(self, sums: list[Any]) -> None:
+        """Go on from these sums."""
+        self.loss_sum, self.count, totals = sums
+        for metric, total in zip(self.metrics, totals, strict=True):
+            metric.sums = total
+
 
 class OneProcess:
     """Does the steps of `fit` in this process; `parallel.Team` does them in several.
@@ -83,7 +96,7 @@ class OneProcess:
         validation: to validate on.
     """
 
-    def __init__(self, model: "Sequential", data: Data, validation: Data | None) -> None:
+    def __init__(self, model: "Model", data: Data, validation: Data | None) -> None:
         self.model, self.data, self.validation = model, data, validation
 
     def begin_epoch(self, order: np.ndarray) -> None:
@@ -126,7 +139,7 @@ class OneProcess:
 
 
 def fit(
-    model: "Sequential",
+    model: "Model",
     x: Any,
     y: Any,
     batch_size: int,
@@ -140,8 +153,9 @@ def fit(
     sample_weight: Any,
     initial_epoch: int,
     workers: int,
+    resume: str | os.PathLike[str] | None,
 ) -> History:
-    """See `Sequential.fit`. Everything is checked before the first update."""
+    """See `Model.fit`. Everything is checked before the first update."""
     batch_size, epochs = positive_int("batch_size", batch_size), positive_int("epochs", epochs)
     if whole_number("initial_epoch", initial_epoch) >= epochs:
         raise ValueError(f"initial_epoch must be from 0 to epochs - 1 = {epochs - 1}, not {initial_epoch!r}")
@@ -149,35 +163,45 @@ def fit(
     data = check_data(model, x, y, sample_weight)
     data, validation = _split_validation(model, data, validation_split, validation_data)
     if class_weight is not None:
-        data = _weigh_classes(data, class_weight)
+        data = _weigh_classes(data, class_weight, model.layers[-1].dtype)
+    workers = min(workers, batch_size, len(data.x))
     model.optimizer.claim(model.token)
-    history = model.history = History()
+    history = History()
+    run = Run(model, listeners, history, initial_epoch)
+    if run.checkpoints or resume is not None:
+        run.settings = _settings(model, data, validation, batch_size, bool(shuffle), initial_epoch, workers)
+    model.stop_training = False
+    if resume is not None:
+        _resume(run, resume, epochs, -(-len(data.x) // batch_size), verbose)
+    model.history = history
     params = {"epochs": epochs, "steps": -(-len(data.x) // batch_size), "verbose": verbose}
     names = sorted(["loss", *(metric.name for metric in model.metrics)])
     params["metrics"] = names + [f"val_{name}" for name in names if validation is not None]
     for listener in listeners:
         listener.set_params(params)
         listener.set_model(model)
-    model.stop_training = False
 
-    last_epoch = _Snapshot(model)
-    position = f"epoch {initial_epoch + 1}"
+    last_epoch, position = _Snapshot(model), f"epoch {run.epoch + 1}"
+    kept = "of the checkpoint" if run.batch else "of the last one" if history.epoch else "it had before"
     try:
         with _runner(model, data, validation, batch_size, workers) as runner:
             _call(listeners, "on_train_begin", {})
-            for epoch in range(initial_epoch, epochs):
+            run.restore_callbacks()
+            for epoch in run.epochs(epochs):
                 position = f"epoch {epoch + 1}"
                 if verbose:
                     say(f"Epoch {epoch + 1}/{epochs}")
-                _call(listeners, "on_epoch_begin", epoch, {})
-                order = model.rng.permutation(len(data.x)) if shuffle else np.arange(len(data.x))
+                if not run.batch:  # an epoch that is resumed in its middle has begun before
+                    _call(listeners, "on_epoch_begin", epoch, {})
+                order = run.order(len(data.x), shuffle)
                 runner.begin_epoch(order)
-                logs = _run_epoch(runner, model, len(order), validation, batch_size, verbose, listeners, epoch)
+                logs = _run_epoch(runner, model, len(order), validation, batch_size, verbose, listeners, run)
                 try:
                     _call(listeners, "on_epoch_end", epoch, logs)
                 finally:  # the epoch is complete, and what a callback adds to its logs belongs to it
                     history.on_epoch_end(epoch, logs)
-                    last_epoch = _Snapshot(model)
+                    last_epoch, kept = _Snapshot(model), "of the last one"
+                run.end_epoch()
                 if model.stop_training:
                     break
             _call(listeners, "on_train_end", logs)
@@ -185,10 +209,10 @@ def fit(
         last_epoch.restore()
         done = len(history.epoch)
         epochs_are = "epoch is" if done == 1 else "epochs are"
-        kept = f"{done} completed {epochs_are} in model.history, and the model has the weights of the last one"
         raise KeyboardInterrupt(
             f"training was interrupted in {position}; "
-            + (kept if done else "no epoch was completed, and the model has the weights it had before")
+            + (f"{done} completed {epochs_are} in model.history" if done else "no epoch was completed")
+            + f", and the model has the weights {kept}"
         ) from interrupt
     except WorkerError:
         last_epoch.restore()  # the workers may have stopped in the middle of an update
@@ -196,42 +220,83 @@ def fit(
     return history
 
 
+def _settings(
+    model: "Model",
+    data: Data,
+    validation: Data | None,
+    batch_size: int,
+    shuffle: bool,
+    initial_epoch: int,
+    workers: int,
+) -> dict[str, Any]:
+    """All that decides a run's numbers, for a checkpoint to compare."""
+    description = saving.describe(model)
+    description["compiled"].pop("iterations")
+    settings = {
+        "data": fingerprint(data._asdict()),
+        "validation data": None if validation is None else fingerprint(validation._asdict()),
+        "batch_size": batch_size,
+        "shuffle": shuffle,
+        "initial_epoch": initial_epoch,
+        "workers": workers,
+        "model": description,
+    }
+    return saving.plain(settings)
+
+
+def _resume(run: Run, path: Any, epochs: int, batches: int, verbose: int) -> None:
+    """Take `run` up from the checkpoint at `path`, or leave it at its beginning where there is none yet."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"resume must be the path of a checkpoint, not {path!r}")
+    if Path(path).exists():
+        run.resume(path, epochs, batches)
+        where = f"after epoch {run.epoch}" + (f" and {run.batch} of {batches} batches" if run.batch else "")
+    else:
+        where = "from the beginning: there is no such checkpoint yet"
+    if verbose:
+        say(f"Resuming {str(path)!r} {where}")
+
+
 @contextmanager
 def _runner(
-    model: "Sequential", data: Data, validation: Data | None, batch_size: int, workers: int
+    model: "Model", data: Data, validation: Data | None, batch_size: int, workers: int
 ) -> Iterator["OneProcess | Team"]:
     arrays = data.named() | ({} if validation is None else validation.named("validation_"))
-    with _team(model, min(workers, batch_size, len(data.x)), arrays, batch_size=batch_size) as team:
+    with _team(model, workers, arrays, batch_size=batch_size) as team:
         yield team or OneProcess(model, data, validation)
 
 
 def _run_epoch(
     runner: "OneProcess | Team",
-    model: "Sequential",
+    model: "Model",
     samples: int,
     validation: Data | None,
     batch_size: int,
     verbose: int,
     listeners: Sequence[Callback],
-    epoch: int,
+    run: Run,
 ) -> Logs:
     starts = range(0, samples, batch_size)
     meter = Meter(model)
-    with Progress(len(starts), verbose) as progress:
-        for number, start in enumerate(starts):
+    run.begin_epoch(meter)
+    logs = meter.logs() if run.batch else {}
+    with Progress(len(starts), verbose, run.batch) as progress:
+        for number in range(run.batch, len(starts)):
+            start = starts[number]
             _call(listeners, "on_train_batch_begin", number, {})
             stop = min(start + batch_size, samples)
             try:
                 loss, totals = runner.step(start, stop)
             except FloatingPointError as error:
                 if not any(isinstance(listener, TerminateOnNaN) for listener in listeners):
-                    place = f"epoch {epoch + 1}, batch {number + 1} of {len(starts)}"
+                    place = f"epoch {run.epoch + 1}, batch {number + 1} of {len(starts)}"
                     raise FloatingPointError(f"{error} ({place})") from None
                 loss, totals = math.nan, no_totals(model)
             meter.add(loss * (stop - start), stop - start, totals)
             logs = meter.logs()
             _call(listeners, "on_train_batch_end", number, logs)
             progress.step(logs)
+            run.end_batch()
             if model.stop_training:
                 break
         if validation is not None:
@@ -253,7 +318,7 @@ def require_finite(loss: float) -> None:
         )
 
 
-def require_finite_gradients(model: "Sequential") -> None:
+def require_finite_gradients(model: "Model") -> None:
     """Stop where a gradient has NaN or infinity, which a finite loss can have.
 
     Raises:
@@ -268,7 +333,7 @@ def require_finite_gradients(model: "Sequential") -> None:
                 )
 
 
-def evaluate_batch(model: "Sequential", batch: Data) -> tuple[float, Totals]:
+def evaluate_batch(model: "Model", batch: Data) -> tuple[float, Totals]:
     """The loss summed over the samples, and the metrics, without dropout, without updates."""
     y_pred = model.infer(batch.x)
     loss, _, _ = model.loss_with_gradient(batch.y, y_pred, batch.weight)
@@ -276,7 +341,7 @@ def evaluate_batch(model: "Sequential", batch: Data) -> tuple[float, Totals]:
 
 
 def _evaluate(
-    runner: "OneProcess | Team", model: "Sequential", samples: int, batch_size: int, progress: Progress | None = None
+    runner: "OneProcess | Team", model: "Model", samples: int, batch_size: int, progress: Progress | None = None
 ) -> Meter:
     """Loss and metrics over all validation samples."""
     meter, spans = Meter(model), _spans(samples, batch_size)
@@ -286,9 +351,7 @@ def _evaluate(
     return meter
 
 
-def evaluate(
-    model: "Sequential", data: Data, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1
-) -> Logs:
+def evaluate(model: "Model", data: Data, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1) -> Logs:
     """Loss and metrics over `data`, by name."""
     batches = len(_spans(len(data.x), batch_size))
     with Progress(batches, verbose) as progress:
@@ -299,7 +362,7 @@ def evaluate(
 
 
 def predict(
-    model: "Sequential", x: np.ndarray, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1
+    model: "Model", x: np.ndarray, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1
 ) -> np.ndarray:
     """The model's output for checked x."""
     spans = _spans(len(x), batch_size)
@@ -323,7 +386,7 @@ def _spans(samples: int, batch_size: int) -> list[tuple[int, int]]:
     return [(start, min(start + batch_size, samples)) for start in range(0, samples, batch_size)]
 
 
-def _team(model: "Sequential", workers: int, data: Mapping[str, np.ndarray], **options: Any) -> Any:
+def _team(model: "Model", workers: int, data: Mapping[str, np.ndarray], **options: Any) -> Any:
     if workers == 1:
         return nullcontext()  # which spares the import of multiprocessing
     from scratchlstm.parallel import team_or_alone
@@ -331,7 +394,7 @@ def _team(model: "Sequential", workers: int, data: Mapping[str, np.ndarray], **o
     return team_or_alone(model, workers, data, **options)
 
 
-def check_x(model: "Sequential", x: Any, name: str = "x") -> np.ndarray:
+def check_x(model: "Model", x: Any, name: str = "x") -> np.ndarray:
     """X as an array that the model takes; builds the model if need be.
 
     Raises:
@@ -346,7 +409,7 @@ def check_x(model: "Sequential", x: Any, name: str = "x") -> np.ndarray:
     return model.layers[0].receive(x)
 
 
-def check_data(model: "Sequential", x: Any, y: Any, sample_weight: Any = None, prefix: str = "") -> Data:
+def check_data(model: "Model", x: Any, y: Any, sample_weight: Any = None, prefix: str = "") -> Data:
     """Arrays that fit the model and each other.
 
     Raises:
@@ -375,6 +438,7 @@ def check_data(model: "Sequential", x: Any, y: Any, sample_weight: Any = None, p
         _require_finite(prefix + "sample_weight", sample_weight, dtype)
         if len(shape) == 2:
             sample_weight = sample_weight.reshape(len(x))
+        sample_weight = sample_weight.astype(dtype, copy=False)
     return Data(x, y, sample_weight)
 
 
@@ -411,7 +475,7 @@ def _require_finite(name: str, array: np.ndarray, dtype: str) -> None:
 
 
 def _split_validation(
-    model: "Sequential", data: Data, validation_split: float, validation_data: Any
+    model: "Model", data: Data, validation_split: float, validation_data: Any
 ) -> tuple[Data, Data | None]:
     """Training and validation part; the split takes the unshuffled tail from floor(n (1 - v)) on, as Keras does."""
     if validation_data is not None:
@@ -427,7 +491,7 @@ def _split_validation(
     return data.take(slice(None, cut)), data.take(slice(cut, None))
 
 
-def _weigh_classes(data: Data, class_weight: Mapping[int, float]) -> Data:
+def _weigh_classes(data: Data, class_weight: Mapping[int, float], dtype: str) -> Data:
     if data.weight is not None:
         raise ValueError("class_weight and sample_weight cannot both be given")
     if not isinstance(class_weight, Mapping):
@@ -438,7 +502,7 @@ def _weigh_classes(data: Data, class_weight: Mapping[int, float]) -> Data:
         raise ValueError(f"class_weight needs one label for each sample, but y has shape {data.y.shape}")
     one_hot = data.y.ndim == 2 and data.y.shape[1] > 1
     classes = np.argmax(data.y, axis=1) if one_hot else data.y.reshape(len(data.y))
-    weight = np.ones(len(classes))
+    weight = np.ones(len(classes), dtype)
     for label, value in class_weight.items():
         chosen = number(f"class_weight of {label!r}", value, at_least=0)
         weight[classes == whole_number("a label in class_weight", label)] = chosen
@@ -448,7 +512,7 @@ def _weigh_classes(data: Data, class_weight: Mapping[int, float]) -> Data:
 class _Snapshot:
     """Parameters, optimizer state and metrics as they are now."""
 
-    def __init__(self, model: "Sequential") -> None:
+    def __init__(self, model: "Model") -> None:
         self.model = model
         self.params = [param.copy() for param in model.params]
         self.state = [{name: a.copy() for name, a in slots.items()} for slots in model.optimizer.state]

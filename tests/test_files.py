@@ -4,7 +4,15 @@ import io
 import itertools
 import os
 import pickle
+import stat
+import struct
+import subprocess
+import sys
 import tempfile
+import time
+import tracemalloc
+import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +23,8 @@ from hypothesis.extra import numpy as npst
 
 from scratchlstm.files import atomic_write, read_arrays, require_writable_folder, write_arrays
 
+posix = pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+
 
 class Payload:
     """Unpickling it writes a file: the trace that a test looks for."""
@@ -24,6 +34,17 @@ class Payload:
 
     def __reduce__(self):
         return Path.touch, (self.trace,)
+
+
+@contextmanager
+def peak_below(limit):
+    """Within, no more than `limit` bytes are asked for at once."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] <= limit
+    finally:
+        tracemalloc.stop()
 
 
 def _npz(**arrays):
@@ -68,6 +89,119 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, call):
         file.write(b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_the_folder_is_flushed_after_the_rename(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, os.replace
+    kind = {True: "folder", False: "file"}
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append(kind[stat.S_ISDIR(os.fstat(fd).st_mode)]), fsync(fd)))
+    monkeypatch.setattr(os, "replace", lambda *names: (done.append("rename"), replace(*names)))
+    with atomic_write(tmp_path / "file") as file:
+        file.write(b"new")
+    assert done == ["file", "rename", "folder"][: 2 if os.name == "nt" else 3]
+
+
+@posix
+def test_a_folder_that_cannot_be_flushed_is_no_error(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def refuse(fd):
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError("Invalid argument")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with atomic_write(tmp_path / "file") as file:
+        file.write(b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o444])
+def test_a_file_that_is_replaced_passes_on_its_permissions(tmp_path, mode):
+    path = tmp_path / "file"
+    path.touch()
+    path.chmod(mode)
+    with atomic_write(path) as file:
+        (temporary,) = set(tmp_path.iterdir()) - {path}
+        assert stat.S_IMODE(temporary.stat().st_mode) == mode, "readable by others before it is in place"
+        file.write(b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@posix
+def test_a_new_file_has_the_permissions_that_the_umask_leaves(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with atomic_write(tmp_path / "file"):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+@posix
+@pytest.mark.parametrize("existed", [True, False])
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path, existed):
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "target", tmp_path / "link"
+    if existed:
+        target.write_bytes(b"old")
+    link.symlink_to(Path("elsewhere") / "target")
+    with atomic_write(link) as file:
+        file.write(b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert [*os.listdir(target.parent), *sorted(os.listdir(tmp_path))] == ["target", "elsewhere", "link"]
+
+
+@posix
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="pipe' is no file"), atomic_write(tmp_path / "pipe"):
+        pass
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_what_a_killed_writer_left_is_removed_once_it_is_old(tmp_path):
+    old, young = (f".file.{number:08x}.tmp" for number in (0xABC, 1))
+    others = [".file.tmp", ".file2.00000abc.tmp", ".fil.00000abc.tmp", "file.00000abc.tmp", ".file.00000abc.tmp.npz"]
+    now = time.time()
+    for name in (old, young, *others):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (now - 4000,) * 2)
+    os.utime(tmp_path / young, (now - 3000,) * 2)
+    with atomic_write(tmp_path / "file"):
+        pass
+    assert sorted(os.listdir(tmp_path)) == sorted(["file", young, *others])
+
+
+def test_two_writers_at_once_leave_one_whole_file(tmp_path):
+    """And whoever reads meanwhile finds one, too."""
+    path = tmp_path / "m.npz"
+    write_arrays(path, {"a": np.zeros(1)})
+    program = (
+        "import sys, numpy as np\n"
+        "from scratchlstm.files import write_arrays\n"
+        "for n in range(150):\n"
+        "    write_arrays(sys.argv[1], {'a': np.full(5000, n), 'b': np.full(9, n), 'c': np.array(int(sys.argv[2]))})"
+    )
+    command = [sys.executable, "-c", program, path]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    writers = [subprocess.Popen([*command, number], env=environment) for number in "12"]
+    seen = set()
+    try:
+        while any(writer.poll() is None for writer in writers):
+            arrays = read_arrays(path, "file")
+            numbers = np.concatenate([arrays[name] for name in "ab" if name in arrays])
+            assert (numbers == numbers[0]).all()
+            seen.add(int(arrays.get("c", 0)))
+    finally:
+        codes = [writer.wait(60) for writer in writers]
+    assert codes == [0, 0]
+    assert seen == {0, 1, 2}
+    assert os.listdir(tmp_path) == ["m.npz"]
 
 
 def test_a_missing_folder_is_an_error_and_is_not_made(tmp_path):
@@ -201,3 +335,60 @@ def test_every_bit_flip_is_refused_or_harmless(tmp_path, size):
 
 def _content(arrays):
     return {name: (array.dtype, array.shape, array.tobytes()) for name, array in arrays.items()}
+
+
+def _zip(**members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+    return bytearray(buffer.getvalue())
+
+
+def _header(**changes):
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (2,)} | changes)
+    return file.getvalue()
+
+
+def _claiming(size):
+    """An archive whose directory says that its member is so large."""
+    content = _zip(a=_npy(np.ones(2)))
+    entry = content.index(b"PK\x01\x02")
+    for place in (entry + 20, entry + 24, 18, 22):
+        content[place : place + 4] = struct.pack("<I", size)
+    return content
+
+
+def _overlapping():
+    """Two thousand members that are all the same 4 MB."""
+    content = _zip(a=_npy(np.ones(500_000)))
+    entry, end = content.index(b"PK\x01\x02"), content.index(b"PK\x05\x06")
+    names = [f"{number:05}.npy".encode() for number in range(2000)]
+    directory = b"".join(
+        content[entry : entry + 28] + struct.pack("<H", len(name)) + content[entry + 30 : entry + 46] + name
+        for name in names
+    )
+    tail = content[end : end + 8] + struct.pack("<HHII", 2000, 2000, len(directory), entry) + b"\0\0"
+    return content[:entry] + directory + tail
+
+
+_BOMBS = {
+    "a huge shape": _zip(a=_header(shape=(10**15,)) + bytes(16)),
+    "a shape of 2**64 numbers": _zip(a=_header(shape=(2**32, 2**32)) + bytes(16)),
+    "a shape below zero": _zip(a=_header(shape=(-1, -2)) + bytes(16)),
+    "all sizes but one open": _zip(a=_header(shape=(-1,)) + bytes(16)),
+    "huge strings": _zip(a=_header(descr="<U1000000000", shape=(1,)) + bytes(16)),
+    "strings of nothing": _zip(a=_header(descr="<U0", shape=(10**18,))),
+    "a member that claims 4 GB": _claiming(2**32 - 2),
+    "a member that claims 1 GB": _claiming(2**30),
+    "members over each other": _overlapping(),
+}
+
+
+@posix
+@pytest.mark.parametrize("content", _BOMBS.values(), ids=_BOMBS)
+def test_no_more_memory_is_taken_than_the_file_explains(tmp_path, content):
+    (tmp_path / "m.npz").write_bytes(content)
+    with peak_below(8 * len(content) + 2**20), pytest.raises(ValueError, match="cannot be read"):
+        read_arrays(tmp_path / "m.npz", "file")

@@ -51,6 +51,7 @@ def trained(reviews, tmp_path_factory):
 def test_it_leaves_picture_model_history_and_words(trained):
     folder, output = trained
     assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoint.npz",
         "history.json",
         "learning_curve.png",
         "model.npz",
@@ -95,6 +96,38 @@ def test_several_workers_and_dropout(reviews, tmp_path, workers):
     done = run("--path", reviews, "--output", tmp_path, "--epochs", 1, "--workers", workers, "--dropout", 0.5, *SMALL)
     assert done.returncode == 0, done.stderr
     assert "dropout (Dropout)" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"maxlen": 8, "num_words": 20, "words": {"a": -1}}'])
+def test_a_damaged_vocabulary_is_named(trained, tmp_path, text):
+    (tmp_path / "model.npz").write_bytes((trained[0] / "model.npz").read_bytes())
+    (tmp_path / "vocabulary.json").write_text(text)
+    done = run("--output", tmp_path, "--predict", "good")
+    assert done.returncode == 1
+    assert "vocabulary.json' is not the vocabulary of a run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_killed_run_is_resumed_and_ends_as_one_that_was_not(reviews, tmp_path):
+    def arguments(folder, epochs=60):
+        options = ["--path", reviews, "--epochs", epochs, "--workers", 2, "--dropout", 0.5, *SMALL]
+        return [*options, "--output", tmp_path / folder]
+
+    command = [sys.executable, "-u", ROOT / "examples" / "imdb.py", *map(str, arguments("killed", epochs=10**6))]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        for line in process.stdout:
+            if line.startswith("Epoch 3/"):
+                process.kill()
+                break
+    assert not (tmp_path / "killed" / "model.npz").exists()
+    resumed, straight = run(*arguments("killed"), "--resume"), run(*arguments("straight"), "--resume")
+    assert resumed.returncode == straight.returncode == 0, resumed.stderr
+    assert "checkpoint.npz' after epoch " in resumed.stdout
+    assert "from the beginning: there is no such checkpoint yet" in straight.stdout
+    for name in ("model.npz", "history.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

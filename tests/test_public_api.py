@@ -55,6 +55,29 @@ class _Half(Layer):
         return dy * self.params["factor"]
 
 
+class _Twice(layers.Concatenate):
+    """The input beside itself, as a layer of one input."""
+
+    def __init__(self, axis=-1, name=None, dtype="float64"):
+        super().__init__(axis, name=name, dtype=dtype)
+
+    def receive(self, x):
+        self.build([x.shape[1:]] * 2)
+        return x
+
+    def build(self, shape, rng=None, params=None):
+        super().build(shape if isinstance(shape, list) else [shape] * 2, rng, params)
+
+    def output_shape(self, shape):
+        return super().output_shape([shape] * 2)
+
+    def forward(self, x, training=False):
+        return super().forward([x, x])
+
+    def backward(self, dy):
+        return sum(super().backward(dy))
+
+
 _LAYERS = {
     "LSTM": (lambda: LSTM(5, return_sequences=True, dtype="float64"), _X),
     "Activation": (lambda: layers.Activation("tanh", dtype="float64"), _X),
@@ -65,6 +88,7 @@ _LAYERS = {
     "SimpleRNN": (lambda: layers.SimpleRNN(5, return_sequences=True, dtype="float64"), _X),
     "Bidirectional": (lambda: layers.Bidirectional(LSTM(5, dtype="float64")), _X),
     "TimeDistributed": (lambda: layers.TimeDistributed(Dense(5, activation="tanh", dtype="float64")), _X),
+    "Concatenate": (_Twice, _X),
     "Flatten": (lambda: layers.Flatten(dtype="float64"), _X),
     "GlobalAveragePooling1D": (lambda: layers.GlobalAveragePooling1D(dtype="float64"), _X),
     "GlobalMaxPooling1D": (lambda: layers.GlobalMaxPooling1D(dtype="float64"), _X),
@@ -249,6 +273,13 @@ def _sequential():
     assert history.history["loss"][1] < history.history["loss"][0]
 
 
+def _model():
+    words = Input((4,))
+    x = Embedding(4, 3)(words)
+    model = scratchlstm.Model(words, layers.Concatenate()([LSTM(2)(x), layers.GlobalMaxPooling1D()(x)]), seed=0)
+    assert model.predict(_IDS, verbose=0).shape == (2, 5)
+
+
 def _config():
     assert config.floatx() == "float32"
     config.set_floatx("float32")
@@ -272,6 +303,13 @@ def _callbacks():
     model.compile("sgd", "mse")
     assert isinstance(model.fit([[1.0]], [1], callbacks=[Mine()], verbose=0), callbacks.History)
     assert seen == [(0, "loss")]
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = callbacks.Checkpoint(f"{folder}/run", save_freq=1)
+        for epochs in (1, 3):
+            model.fit([[1.0]], [1], epochs=epochs, callbacks=checkpoint, resume=checkpoint.path, verbose=0)
+            model.compile("sgd", "mse")
+    assert model.history.epoch == [0, 1, 2]
+    assert Mine().get_state() == {}
 
 
 def _one_of_each():
@@ -336,6 +374,7 @@ _ROOM = None  # a module whose own names are tested one by one above or below
 
 _USES = {
     "scratchlstm.Input": _input,
+    "scratchlstm.Model": _model,
     "scratchlstm.Sequential": _sequential,
     "scratchlstm.activations": _ROOM,
     "scratchlstm.callbacks": _callbacks,

@@ -1,7 +1,7 @@
 """Hooks into training, with Keras' names."""
 
 from scratchlstm.callbacks.base import Callback, History, LambdaCallback
-from scratchlstm.callbacks.checkpoint import ModelCheckpoint
+from scratchlstm.callbacks.checkpoint import Checkpoint, ModelCheckpoint
 from scratchlstm.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from scratchlstm.callbacks.records import CSVLogger, LearningCurve
 from scratchlstm.callbacks.stopping import EarlyStopping, TerminateOnNaN
@@ -9,6 +9,7 @@ from scratchlstm.callbacks.stopping import EarlyStopping, TerminateOnNaN
 __all__ = [
     "CSVLogger",
     "Callback",
+    "Checkpoint",
     "EarlyStopping",
     "History",
     "LambdaCallback",

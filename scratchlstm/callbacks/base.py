@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Sequential
+    from scratchlstm.model import Model
 
 Logs = dict[str, Any]  # name -> float, or a list of floats where a metric has several values
 
@@ -21,14 +21,14 @@ class Callback:
         params: "epochs", "steps" of an epoch, "verbose", and "metrics", the names that an epoch's logs will have.
     """
 
-    model: "Sequential"
+    model: "Model"
     params: Mapping[str, Any] = {}
 
     def set_params(self, params: Mapping[str, Any]) -> None:
         """Called once, before training."""
         self.params = params
 
-    def set_model(self, model: "Sequential") -> None:
+    def set_model(self, model: "Model") -> None:
         """Called once, before training."""
         self.model = model
 

@@ -1,4 +1,4 @@
-"""The model, saved during training."""
+"""The model, or the whole run, saved during training."""
 
 import os
 import string
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from scratchlstm import checks
-from scratchlstm.callbacks.base import Logs
+from scratchlstm.callbacks.base import Callback, Logs
 from scratchlstm.callbacks.monitor import Monitor
 from scratchlstm.console import say
 from scratchlstm.files import require_writable_folder
 
 
 class ModelCheckpoint(Monitor):
-    """Saves the model (`Sequential.save`) after each epoch, or only when the monitored quantity is the best so far.
+    """Saves the model (`Model.save`) after each epoch, or only when the monitored quantity is the best so far.
 
     A file is written whole or not at all: whatever happens, the last good one stays.
 
@@ -109,3 +109,27 @@ class ModelCheckpoint(Monitor):
 
     def set_state(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+
+
+class Checkpoint(Callback):
+    """Keeps the run in a file, from which `fit(..., resume=path)` continues it bit for bit (docs/files.md).
+
+    The file is written when all callbacks are done, whole or not at all; each one takes the place of the one before.
+
+    Args:
+        path: the file, in a folder that is made if need be.
+        save_freq: "epoch" writes after each epoch, a number also after every so many batches of an epoch.
+
+    Raises:
+        TypeError, ValueError: other arguments.
+        OSError: the file cannot be written; the one before is still there.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], save_freq: str | int = "epoch") -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path must be that of a file, not {path!r}")
+        self.path = Path(path)
+        self.save_freq = save_freq if save_freq == "epoch" else checks.positive_int("save_freq", save_freq)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        require_writable_folder(self.path.parent)

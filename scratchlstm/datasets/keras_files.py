@@ -16,7 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from scratchlstm.datasets.pickle_scan import require_modest
 from scratchlstm.datasets.reviews import Corpus, Reviews
+from scratchlstm.files import parse_array, read_header
+
+# Text compresses to a third or a quarter; a member that claims more than this many times its file is a bomb.
+_MOST_SQUEEZED = 20
 
 
 def read_npz(path: str | os.PathLike[str]) -> Corpus:
@@ -82,10 +87,13 @@ def _labels(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 def _rows(archive: zipfile.ZipFile, name: str) -> list[list[int]]:
     array = _member(archive, name)
     if isinstance(array, np.ndarray):
-        if array.dtype.kind not in "iu" or array.ndim != 2:
+        if array.dtype.kind not in "iu" or array.ndim != 2 or not array.size:
             raise ValueError(f"{name} is an array of {array.dtype} {array.shape}, not of lists of integers")
         return array.tolist()
     rows = array.nested()
+    # A pickle may name one long list a million times; what it spells out itself takes a byte for each number.
+    if sum(len(row) for row in rows if isinstance(row, list | _Array)) > array.length:
+        raise ValueError(f"{name} says more than its bytes can")
     for n, row in enumerate(rows):
         if isinstance(row, _Array):
             rows[n] = row = row.nested()
@@ -97,17 +105,27 @@ def _rows(archive: zipfile.ZipFile, name: str) -> list[list[int]]:
 def _member(archive: zipfile.ZipFile, name: str) -> "np.ndarray | _Array":
     if f"{name}.npy" not in archive.namelist():
         raise ValueError(f"it has no array {name}; it has {', '.join(archive.namelist()) or 'none at all'}")
-    file = io.BytesIO(archive.read(f"{name}.npy"))
-    version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    data = _content(archive, archive.getinfo(f"{name}.npy"))
+    file = io.BytesIO(data)
     _, _, dtype = read_header(file)
     if not dtype.hasobject:
-        file.seek(0)
-        return np.lib.format.read_array(file, allow_pickle=False)
-    array = _ArrayUnpickler(file).load()
+        return parse_array(data, name)
+    pickled = file.read()
+    require_modest(pickled)
+    array = _ArrayUnpickler(io.BytesIO(pickled)).load()
     if not isinstance(array, _Array):
         raise ValueError(f"{name} holds a pickled {type(array).__name__}, not an array")
+    array.length = len(pickled)
     return array
+
+
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """A member's bytes, their checksum compared; never more of them than a file of this size may hold."""
+    assert archive.filename is not None
+    if member.file_size > max(_MOST_SQUEEZED * os.path.getsize(archive.filename), 1 << 20):
+        raise ValueError(f"{member.filename} claims {member.file_size:,} bytes, far more than the file's size explains")
+    with archive.open(member) as file:
+        return file.read(member.file_size)  # asked for so many, zipfile unpacks no more
 
 
 class _Dtype:
@@ -125,30 +143,39 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for an array in a pickle, and keeps its items."""
+    """Stands for an array in a pickle, and keeps what it is made of.
+
+    Attributes:
+        length: of the pickle it came from, in bytes.
+    """
+
+    length = 0
 
     def __init__(self) -> None:
-        self.shape: tuple[int, ...] = (0,)
-        self.items: list[Any] = []
+        self.shape: tuple[int, ...] | None = None
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, dtype, fortran, data = state
-        if dtype.name.startswith("O"):
-            items = list(data)
-        else:
-            items = np.frombuffer(data, dtype=dtype.order + dtype.name).tolist()
-        if prod(shape) != len(items) or (fortran and len(shape) > 1):
-            raise pickle.UnpicklingError(f"an array of shape {shape} has {len(items)} items")
-        self.shape, self.items = tuple(shape), items
+        if self.shape is not None:
+            raise pickle.UnpicklingError("it fills an array twice")
+        _, shape, dtype, fortran, self.data = state
+        if type(shape) is not tuple or len(shape) not in (1, 2) or {type(size) for size in shape} != {int}:
+            raise pickle.UnpicklingError(f"it holds an array of shape {shape!r:.80}")
+        self.dtype = None if dtype.name.startswith("O") else np.dtype(dtype.order + dtype.name)
+        count = len(self.data) // (1 if self.dtype is None else self.dtype.itemsize)
+        if prod(shape) != count or (len(shape) > 1 and (fortran or not count)):
+            raise pickle.UnpicklingError(f"an array of shape {shape} has {count} items")
+        self.shape = shape
+
+    def __len__(self) -> int:
+        return prod(self.shape or (0,))
 
     def nested(self) -> list[Any]:
         """The items, in lists of a row each where the array has two dimensions."""
-        if len(self.shape) == 1:
-            return self.items
-        if len(self.shape) != 2:
-            raise ValueError(f"an array of lists has the shape {self.shape}")
+        items = list(self.data) if self.dtype is None else np.frombuffer(self.data, self.dtype).tolist()
+        if self.shape is None or len(self.shape) == 1:
+            return items
         width = self.shape[1]
-        return [self.items[n * width : (n + 1) * width] for n in range(self.shape[0])]
+        return [items[n * width : (n + 1) * width] for n in range(self.shape[0])]
 
 
 class _NdarrayName:

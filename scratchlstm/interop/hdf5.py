@@ -16,7 +16,7 @@ from scratchlstm import registry
 from scratchlstm.layers import Layer
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Sequential
+    from scratchlstm.model import Model
 
 _CELLS = ("LSTM", "SimpleRNN")
 _WRAPPED = {"Bidirectional": ("forward_layer", "backward_layer"), "TimeDistributed": ("layer",)}
@@ -123,7 +123,7 @@ def read(dataset: Any) -> np.ndarray:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def write_file(model: "Sequential", optimizer: Sequence[Any] = ()) -> bytes:
+def write_file(model: "Model", optimizer: Sequence[Any] = ()) -> bytes:
     """The file's content: the layers' weights, and the optimizer's variables if any are given."""
     import h5py
 

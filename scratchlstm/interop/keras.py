@@ -25,7 +25,7 @@ from scratchlstm.layers import Layer
 from scratchlstm.layers.base import Shape, check_weights, name_weights
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Sequential
+    from scratchlstm.model import Model, Sequential
 
 _FORMAT = "3.15.1"  # the version of Keras that wrote the files which ours are modelled on
 _PathLike = str | os.PathLike[str]
@@ -63,13 +63,12 @@ def from_keras(model: Any) -> "Sequential":
     return ours
 
 
-def to_keras(model: "Sequential") -> Any:
+def to_keras(model: "Model") -> Any:
     """A `keras.Sequential` of the same layers, dtypes and weights, not compiled.
 
     Raises:
         ImportError: Keras is not installed.
-        TypeError: not a `Sequential`.
-        ValueError: the model is not built.
+        ValueError: the model has branches, or is not built.
     """
     import keras
 
@@ -118,7 +117,7 @@ def load_keras(path: _PathLike) -> "Sequential":
         return model
 
 
-def load_keras_weights(model: "Sequential", path: _PathLike) -> None:
+def load_keras_weights(model: "Model", path: _PathLike) -> None:
     """Overwrite the parameters of a model with those of a `.weights.h5` or `.keras` file; all or none.
 
     As in Keras the n-th layer of a class takes the weights of the file's n-th layer of that class; names play no part.
@@ -126,8 +125,7 @@ def load_keras_weights(model: "Sequential", path: _PathLike) -> None:
     Raises:
         ImportError: h5py is not installed.
         FileNotFoundError: no such file.
-        TypeError: not a `Sequential`.
-        ValueError: the model is not built, or the file is damaged or not of this model.
+        ValueError: the model has branches or is not built, or the file is damaged or not of this model.
     """
     require_stack(model)
     with _reading(path) as data, _weights_in(data) as (file, _):
@@ -141,7 +139,7 @@ def load_keras_weights(model: "Sequential", path: _PathLike) -> None:
         model.set_weights(weights)
 
 
-def save_keras(model: "Sequential", path: _PathLike) -> None:
+def save_keras(model: "Model", path: _PathLike) -> None:
     """Write a `.keras` file, which `keras.saving.load_model` reads; whole or not at all.
 
     A compiled model is written with its optimizer, the optimizer's state, its loss and metrics; a `UserWarning` names
@@ -149,8 +147,8 @@ def save_keras(model: "Sequential", path: _PathLike) -> None:
 
     Raises:
         ImportError: h5py is not installed.
-        TypeError: not a `Sequential`.
-        ValueError: the model is not built, a name that Keras would not take, or a path without the ending.
+        ValueError: the model has branches or is not built, a name that Keras would not take, or a path
+            without the ending.
         OSError: it cannot be written.
     """
     require_stack(model)
@@ -170,7 +168,7 @@ def save_keras(model: "Sequential", path: _PathLike) -> None:
             archive.writestr(name, content)
 
 
-def save_keras_weights(model: "Sequential", path: _PathLike) -> None:
+def save_keras_weights(model: "Model", path: _PathLike) -> None:
     """Write a `.weights.h5` file, which `load_weights` of a Keras model reads; whole or not at all.
 
     Raises:
@@ -235,7 +233,7 @@ def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
 # --- the optimizer's state --------------------------------------------------------------------------------------------
 
 
-def _optimizer_variables(model: "Sequential") -> list[np.ndarray]:
+def _optimizer_variables(model: "Model") -> list[np.ndarray]:
     """Keras' variables of an optimizer: iterations, learning rate, then each parameter's slots."""
     if not model._compiled:
         return []
@@ -245,7 +243,7 @@ def _optimizer_variables(model: "Sequential") -> list[np.ndarray]:
     return head[: 2 if optimizer.schedule is None else 1] + [slots[name] for slots in state for name in optimizer.slots]
 
 
-def _restore_optimizer(model: "Sequential", variables: Sequence[Any]) -> None:
+def _restore_optimizer(model: "Model", variables: Sequence[Any]) -> None:
     """Take over Keras' variables (arrays, or datasets not read yet), where they are there already."""
     optimizer, params = model.optimizer, model.params
     names = [(number, slot) for number in range(len(params)) for slot in optimizer.slots]

@@ -16,7 +16,7 @@ from scratchlstm.layers import Bidirectional, Input, Layer
 from scratchlstm.layers.base import Shape, as_shape
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Sequential
+    from scratchlstm.model import Model, Sequential
 
 Description = dict[str, Any]
 
@@ -62,7 +62,7 @@ _MODULES = {
 # --- to Keras ---------------------------------------------------------------------------------------------------------
 
 
-def describe_model(model: "Sequential") -> Description:
+def describe_model(model: "Model") -> Description:
     """The model as config.json has it."""
     assert model.input_shape is not None
     ids = type(model.layers[0]).__name__ == "Embedding"
@@ -75,7 +75,7 @@ def describe_model(model: "Sequential") -> Description:
     return description
 
 
-def describe_compiled(model: "Sequential") -> dict[str, Any]:
+def describe_compiled(model: "Model") -> dict[str, Any]:
     """How it was compiled, as config.json has it; a `UserWarning` names the metrics that Keras does not have."""
     ours_alone = [metric.name for metric in model.metrics if type(metric).__name__ in _CLASSES_OF_OURS_ALONE]
     if ours_alone:
@@ -244,7 +244,7 @@ def _known(module: Any) -> Mapping[str, Any]:
 # --- how it was compiled ----------------------------------------------------------------------------------------------
 
 
-def compile_like(model: "Sequential", config: Mapping[str, Any] | None) -> None:
+def compile_like(model: "Model", config: Mapping[str, Any] | None) -> None:
     """Compile as Keras' `compile_config` says; a `UserWarning` names what we do not have.
 
     Without a counterpart of the optimizer or the loss the model stays as it was, not compiled.

@@ -14,7 +14,7 @@ from scratchlstm.interop.plain import require_plain, require_stack
 from scratchlstm.layers import KNOWN, LSTM, Layer
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Sequential
+    from scratchlstm.model import Model
 
 _OPSET = 18
 _FLAGS = (True, False)
@@ -29,7 +29,7 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def to_onnx(model: "Sequential", path: str | os.PathLike[str], *, ids_dtype: str = "int64") -> None:
+def to_onnx(model: "Model", path: str | os.PathLike[str], *, ids_dtype: str = "int64") -> None:
     """Write the model as an ONNX file; whole or not at all.
 
     The input is named "input", the output "output"; the batch, and a time left open, are of any size. Ids are not
@@ -42,8 +42,8 @@ def to_onnx(model: "Sequential", path: str | os.PathLike[str], *, ids_dtype: str
 
     Raises:
         ImportError: onnx is not installed.
-        TypeError: not a `Sequential`.
-        ValueError: the model is not built, or has a layer or a setting that ONNX cannot express; names it.
+        ValueError: the model has branches or is not built, or has a layer or a setting that ONNX cannot express;
+            names it.
         OSError: it cannot be written.
     """
     import onnx

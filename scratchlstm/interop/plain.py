@@ -2,10 +2,13 @@
 
 import inspect
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scratchlstm.layers import Layer
 from scratchlstm.layers.base import Shape
+
+if TYPE_CHECKING:
+    from scratchlstm.model import Model
 
 # settings without influence on what a trained layer answers: how it starts and how it is trained; a mask has to come
 # from a layer that is refused itself
@@ -16,20 +19,17 @@ _WITHOUT_EFFECT = {
 _KINDS_WITHOUT_EFFECT = ("initializer", "regularizer", "constraint")
 
 
-def require_stack(model: Any) -> Shape:
-    """Refuse a model that is not a `Sequential`, or has no parameters.
+def require_stack(model: "Model") -> Shape:
+    """Refuse a model whose layers do not stand in a row, or that has no parameters.
 
     Returns:
         The shape of a sample.
 
     Raises:
-        TypeError: another kind of model: its branches have no place in what is written and read here.
-        ValueError: not built.
+        ValueError: a model with branches, or not built.
     """
-    from scratchlstm.model import Sequential
-
-    if not isinstance(model, Sequential):
-        raise TypeError(f"weights are exchanged for a Sequential alone, not for a {type(model).__name__}")
+    if not model.is_stack:
+        raise ValueError(f"{model.name} is a model with branches; weights are exchanged for layers in a row alone")
     if not model.built or model.input_shape is None:
         raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
     return model.input_shape

@@ -25,7 +25,7 @@ from scratchlstm.layers import KNOWN, LSTM, Activation, Bidirectional, Dense, Dr
 from scratchlstm.layers.base import Shape
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Sequential
+    from scratchlstm.model import Model, Sequential
 
 _PathLike = str | os.PathLike[str]
 
@@ -121,7 +121,7 @@ def _input_shape(parts: Sequence[_Part]) -> Shape:
     raise ValueError("it has no Embedding, LSTM or Linear")
 
 
-def load_torch_weights(model: "Sequential", source: Any) -> None:
+def load_torch_weights(model: "Model", source: Any) -> None:
     """Overwrite a model's parameters with those of a PyTorch model; all or none.
 
     Each layer takes the weights of the module with its name, else of the first free one that fits. (Of a file, which
@@ -132,7 +132,7 @@ def load_torch_weights(model: "Sequential", source: Any) -> None:
         source: as in `from_torch`.
 
     Raises:
-        As `from_torch`, and ValueError where the model is not built or the weights do not fit it.
+        As `from_torch`, and ValueError where the model has branches, is not built, or the weights do not fit it.
     """
     require_stack(model)
     with _naming(source):
@@ -140,7 +140,7 @@ def load_torch_weights(model: "Sequential", source: Any) -> None:
         model.set_weights([weight for layer, part in pairs for weight in _fitted(layer, part) or []])
 
 
-def _pairs(model: "Sequential", source: Any) -> list[tuple[Layer, _Part]]:
+def _pairs(model: "Model", source: Any) -> list[tuple[Layer, _Part]]:
     """The model's layers that have weights, in its order, each with the part of the source that is for it.
 
     Raises:
@@ -391,13 +391,12 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], Any]:
 # --- to PyTorch -------------------------------------------------------------------------------------------------------
 
 
-def to_torch(model: "Sequential") -> Any:
+def to_torch(model: "Model") -> Any:
     """An `nn.Module` of the same layers, names, dtype and weights, batch first, in evaluation mode.
 
     Raises:
         ImportError: PyTorch is not installed.
-        TypeError: not a `Sequential`.
-        ValueError: the model is not built, or PyTorch cannot express one of its layers.
+        ValueError: the model has branches or is not built, or PyTorch cannot express one of its layers.
     """
     import torch
     from torch import nn
@@ -431,7 +430,7 @@ def to_torch(model: "Sequential") -> Any:
     return twin.eval()
 
 
-def torch_state_dict(model: "Sequential", like: Any = None) -> dict[str, Any]:
+def torch_state_dict(model: "Model", like: Any = None) -> dict[str, Any]:
     """Name -> tensor, for `load_state_dict`.
 
     Args:
@@ -454,13 +453,12 @@ def torch_state_dict(model: "Sequential", like: Any = None) -> dict[str, Any]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def save_safetensors(model: "Sequential", path: _PathLike) -> None:
+def save_safetensors(model: "Model", path: _PathLike) -> None:
     """Write the state dict to a `.safetensors` file, without PyTorch; whole or not at all.
 
     Raises:
         ImportError: safetensors is not installed.
-        TypeError: not a `Sequential`.
-        ValueError: the model is not built, or PyTorch cannot express one of its layers.
+        ValueError: the model has branches or is not built, or PyTorch cannot express one of its layers.
         OSError: it cannot be written.
     """
     from safetensors.numpy import save
@@ -471,7 +469,7 @@ def save_safetensors(model: "Sequential", path: _PathLike) -> None:
         file.write(content)
 
 
-def _state(model: "Sequential") -> dict[str, np.ndarray]:
+def _state(model: "Model") -> dict[str, np.ndarray]:
     """Name -> array of its own, as PyTorch has it."""
     require_stack(model)
     state: dict[str, np.ndarray] = {}

@@ -141,7 +141,7 @@ class NumpyLSTM:
         The distinct rows of x are projected once for all.
         """
         (B, T, _), H, dtype = x.shape, self.H, x.dtype
-        table = self._table(x) if isinstance(x, GatheredRows) else np.empty(0)
+        table = self._table(x) if isinstance(x, GatheredRows) else np.empty(0, dtype)
         hs = np.empty((B, T, H) if return_sequences else (B, H), dtype=dtype)
         cs = np.empty((B, H), dtype=dtype)
         for first in range(0, B, _STRIP):

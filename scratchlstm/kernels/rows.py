@@ -12,6 +12,8 @@ import numpy as np
 
 # of an id's occurrences, so many are added together with those of other ids; what is beyond, by a product per id
 _FEW = 32
+# a product adds so many at most: in float32 a longer sum would forget the small numbers it began with
+_RUN = 1024
 
 
 class Groups:
@@ -64,7 +66,9 @@ class Groups:
             sums[:repeated] += np.take(values, self.order[self.starts[:repeated] + j], axis=0)
         for k in range(np.searchsorted(-self.counts, -_FEW)):
             rest = self.order[self.starts[k] + _FEW : self.starts[k] + self.counts[k]]
-            sums[k] += np.ones(len(rest), dtype=values.dtype) @ np.take(values, rest, axis=0)
+            for start in range(0, len(rest), _RUN):
+                run = rest[start : start + _RUN]
+                sums[k] += np.ones(len(run), dtype=values.dtype) @ np.take(values, run, axis=0)
         return sums
 
 

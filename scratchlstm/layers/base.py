@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchlstm import config, constraints, registry, regularizers
-from scratchlstm.checks import positive_int
+from scratchlstm.checks import positive_int, string
 from scratchlstm.constraints import Constraint
 from scratchlstm.initializers import Initializer
 from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient
@@ -59,7 +59,7 @@ class Layer:
     merges: ClassVar[bool] = False  # whether it takes a list of inputs
 
     def __init__(self, name: str | None = None, dtype: str | None = None, input_shape: Shape | None = None) -> None:
-        self.name = name or registry.snake_case(type(self).__name__)
+        self.name = string("name", name) if name else registry.snake_case(type(self).__name__)
         self.named_by_user = name is not None
         self.dtype = config.float_dtype(dtype)
         self.given_shape = None if input_shape is None else as_shape(input_shape)
@@ -125,7 +125,9 @@ class Layer:
         specs = self.plan(input_shape)
         rng = np.random.default_rng() if rng is None else rng
         if params is None:
-            self.params = {name: draw(shape, self.dtype, rng) for name, (shape, draw) in specs.items()}
+            drawn = {name: draw(shape, self.dtype, rng) for name, (shape, draw) in specs.items()}
+            # laid out as they will be when they come from a file, so that products round the same
+            self.params = {name: np.ascontiguousarray(array) for name, array in drawn.items()}
         else:
             arrays = check_weights(self.name, {name: shape for name, (shape, _) in specs.items()}, params, self.dtype)
             if any(array.dtype != self.dtype for array in arrays.values()):
@@ -236,6 +238,13 @@ class Layer:
             raise ValueError(
                 f"{self.name} takes an input of {wanted} dimensions (batch first), but got shape {_with_batch(shape)}"
             )
+
+    def extra_state(self) -> dict[str, np.ndarray]:
+        """What a checkpoint has to keep besides parameters, as arrays by name."""
+        return {}
+
+    def set_extra_state(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from what `extra_state` gave."""
 
     def count_params(self) -> int:
         """How many numbers the parameters hold."""

@@ -1,0 +1,271 @@
+"""A training run in one file, from which `fit(resume=path)` continues bit for bit.
+
+    layers' parameters and states, optimizer's state       what has been learned
+    epoch, batch, sums of loss and metrics, history        how far it is
+    generators of shuffling and dropout                    what will be drawn
+    callbacks' states                                      what they have seen
+    model, data's checksums, batch size, workers, ...      what has to be the same again
+
+The file is an `.npz` of arrays and JSON, as that of a model (`saving`), and written as safely.
+"""
+
+import copy
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scratchlstm import saving
+from scratchlstm.callbacks import Callback, Checkpoint, History
+from scratchlstm.checks import number, whole_number
+from scratchlstm.files import read_arrays, write_arrays
+
+if TYPE_CHECKING:
+    from scratchlstm.model import Model
+
+VERSION = 1
+_KIND = "scratchlstm checkpoint"
+
+
+class Run:
+    """One call of `fit`, and how far it is.
+
+    Args:
+        model: compiled and built.
+        callbacks: all that were given.
+        history: of this run.
+        first_epoch: number of epochs done before it.
+
+    Attributes:
+        epoch: the one that is trained, from 0.
+        batch: how many of its batches are done.
+        meter: the loss and metrics of these batches.
+        settings: what `fit` was called with, where that will be written or compared.
+    """
+
+    def __init__(self, model: "Model", callbacks: Sequence[Callback], history: History, first_epoch: int) -> None:
+        self.model, self.history = model, history
+        self.checkpoints = [callback for callback in callbacks if isinstance(callback, Checkpoint)]
+        self.callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+        self.epoch, self.batch = first_epoch, 0
+        self.meter: Any = None
+        self.settings: dict[str, Any] = {}
+        self.before_order: Any = model.rng.bit_generator.state
+        self._sums: Any = None
+        self._callback_states: list[Any] | None = None
+        self._finished = False
+
+    # --- what the fit loop tells it -------------------------------------------------------------------------------
+
+    def epochs(self, count: int) -> range:
+        """The epochs that are still to be trained or completed, of `count` in all."""
+        return range(self.epoch, self.epoch if self._finished else count)
+
+    def order(self, samples: int, shuffle: bool) -> np.ndarray:
+        """The order of samples in this epoch: drawn, or drawn again where the run was resumed in the middle of it."""
+        if not shuffle:
+            return np.arange(samples)
+        rng = self.model.rng
+        if self.batch:
+            rng = copy.deepcopy(rng)
+            rng.bit_generator.state = self.before_order
+        self.before_order = rng.bit_generator.state
+        return rng.permutation(samples)
+
+    def begin_epoch(self, meter: Any) -> None:
+        """`meter` will take the loss and metrics; it gets those of the batches that were done before."""
+        self.meter = meter
+        if self.batch:
+            meter.restore(self._sums)
+
+    def end_batch(self) -> None:
+        """A batch and its callbacks are done."""
+        self.batch += 1
+        for checkpoint in self.checkpoints:
+            if isinstance(checkpoint.save_freq, int) and self.batch % checkpoint.save_freq == 0:
+                self.save(checkpoint.path)
+
+    def end_epoch(self) -> None:
+        """An epoch, its callbacks and its line in the history are done."""
+        self.epoch, self.batch = self.epoch + 1, 0
+        for checkpoint in self.checkpoints:
+            self.save(checkpoint.path)
+
+    def restore_callbacks(self) -> None:
+        """Hand the callbacks the states that the checkpoint has for them, if the run was resumed.
+
+        Raises:
+            ValueError: a callback cannot go on from its state.
+        """
+        for callback, state in zip(self.callbacks, self._callback_states or [], strict=False):
+            try:
+                callback.set_state(state)
+            except Exception as error:
+                name = type(callback).__name__
+                raise ValueError(f"{name} cannot go on from its state in the checkpoint: {error!r}") from error
+
+    # --- the file -------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the run to `path`, whole or not at all.
+
+        Raises:
+            TypeError: a callback's state is more than values and arrays.
+            ValueError: the model holds NaN or infinity, and nothing could go on from there.
+            OSError: the file cannot be written; what was there is still there.
+        """
+        model = self.model
+        state = {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "stopped": bool(model.stop_training),
+            "sums": self.meter.sums() if self.batch else None,
+            "history": {"epoch": self.history.epoch, "history": self.history.history},
+            "iterations": model.optimizer.iterations,
+            "learning_rate": model.optimizer.get_config().get("learning_rate"),
+            "rng": model.rng.bit_generator.state,
+            "before_order": self.before_order,
+            "noises": [noise.rng.bit_generator.state for noise in model.noises],
+            "layers": [layer.extra_state() for layer in model.layers],
+            "callbacks": [[type(callback).__name__, callback.get_state()] for callback in self.callbacks],
+        }
+        arrays = saving.finite_arrays_of(model)
+        description = {"kind": _KIND, "version": VERSION, "settings": self.settings, "run": _pack(state, arrays)}
+        write_arrays(path, {"description": saving.encode(description), **arrays})
+
+    def resume(self, path: str | os.PathLike[str], epochs: int, batches: int) -> None:
+        """Take the run up where the checkpoint left it; all or nothing.
+
+        Args:
+            path: of the checkpoint.
+            epochs: how many there are to be.
+            batches: how many an epoch has.
+
+        Raises:
+            FileNotFoundError: `path` is no file.
+            ValueError: it is damaged, or the checkpoint of another run; with what differs.
+        """
+        arrays = read_arrays(path, "checkpoint")
+        try:
+            description = saving.decode(arrays.pop("description"), _KIND, VERSION)
+            was, now = description["settings"], self.settings
+            if difference := saving.difference(was, now) or saving.difference(now | {"model": {}}, was):
+                raise ValueError(f"it is the checkpoint of another run: {difference}")
+            state = _unpack(description["run"], arrays)
+            self._checked(state, arrays, epochs, batches)()
+        except Exception as error:  # whatever a crafted description leads to
+            raise ValueError(f"the run cannot be resumed from {str(path)!r}: {error}") from error
+
+    def _checked(self, state: dict[str, Any], arrays: dict[str, np.ndarray], epochs: int, batches: int) -> Any:
+        """What takes the state up, once nothing in it can fail any more."""
+        model, optimizer = self.model, self.model.optimizer
+        epoch, batch = whole_number("epoch", state["epoch"]), whole_number("batch", state["batch"])
+        if epoch > epochs or (epoch == epochs and batch) or batch > batches:
+            raise ValueError(f"it is in epoch {epoch + 1} after batch {batch}, beyond {epochs} epochs of {batches}")
+        iterations = whole_number("iterations", state["iterations"])
+        params = [saving.like(f"layer{n}", layer.params, arrays) for n, layer in enumerate(model.layers)]
+        slots = saving.optimizer_state(optimizer, model.params, iterations, arrays)
+        if arrays:
+            raise ValueError(f"it holds arrays that belong to nothing: {', '.join(arrays)}")
+        rngs = [model.rng, *(noise.rng for noise in model.noises)]
+        generators = [_generator(rng, saved) for rng, saved in zip(rngs, [state["rng"], *state["noises"]], strict=True)]
+        _generator(model.rng, state["before_order"])
+        sums = _require_sums(state["sums"], len(model.metrics)) if batch else None
+        history = _require_history(state["history"])
+        if not isinstance(stopped := state["stopped"], bool):
+            raise ValueError(f"stopped is {stopped!r}")
+        own = [type(callback).__name__ for callback in self.callbacks]
+        if own != (theirs := [name for name, _ in state["callbacks"]]):
+            raise ValueError(f"its callbacks were {theirs or 'none'}, and are {own or 'none'} now")
+        if learning_rate := (state["learning_rate"] != optimizer.get_config().get("learning_rate")):
+            number("learning_rate", state["learning_rate"], above=0)
+        layers = [dict(of_layer) for of_layer in state["layers"]]
+        if len(layers) != len(model.layers):
+            raise ValueError("it has the states of other layers")
+
+        def take_up() -> None:
+            for layer, extra in zip(model.layers, layers, strict=True):
+                layer.set_extra_state(extra)  # the one that may refuse what it is given
+            for layer, saved in zip(model.layers, params, strict=True):
+                for name, array in saved.items():
+                    layer.params[name][...] = array
+            optimizer.state, optimizer.iterations = slots, iterations
+            if learning_rate:
+                optimizer.learning_rate = state["learning_rate"]
+            for rng, generator in zip(rngs, generators, strict=True):
+                rng.bit_generator.state = generator
+            self.history.epoch, self.history.history = history
+            model.stop_training, self._finished = stopped, stopped and not batch
+            self.epoch, self.batch = epoch, batches if stopped and batch else batch
+            self.before_order, self._sums = state["before_order"], sums
+            self._callback_states = [saved for _, saved in state["callbacks"]]
+
+        return take_up
+
+
+def fingerprint(arrays: Mapping[str, np.ndarray | None]) -> dict[str, Any]:
+    """Shape, dtype and CRC-32 of each array, by which other data is told apart."""
+    return {
+        name: None
+        if array is None
+        else {"shape": array.shape, "dtype": array.dtype.str, "checksum": zlib.crc32(np.ascontiguousarray(array).data)}
+        for name, array in arrays.items()
+    }
+
+
+def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """`value` as JSON; the arrays in it go into `arrays`, and their names in their places."""
+    if isinstance(value, np.ndarray):
+        name = f"state{len(arrays)}"
+        arrays[name] = value
+        return {"array": name}
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"a checkpoint cannot hold a dict with the key {key!r}: keys must be strings")
+        return {"dict": {key: _pack(item, arrays) for key, item in value.items()}}
+    if isinstance(value, list | tuple):
+        return [_pack(item, arrays) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a checkpoint holds numbers, strings, lists, dicts and arrays; {value!r} is none")
+
+
+def _unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """What `_pack` packed; its arrays are taken out of `arrays`."""
+    if isinstance(value, dict):
+        ((kind, content),) = value.items()
+        return arrays.pop(content) if kind == "array" else {k: _unpack(v, arrays) for k, v in content.items()}
+    return [_unpack(item, arrays) for item in value] if isinstance(value, list) else value
+
+
+def _generator(rng: np.random.Generator, state: Any) -> Any:
+    """A generator's state, once a generator of the kind of `rng` has taken it."""
+    twin = copy.deepcopy(rng.bit_generator)
+    twin.state = state
+    return twin.state
+
+
+def _require_sums(sums: Any, count_of_metrics: int) -> Any:
+    loss_sum, count, metrics = sums
+    if len(metrics) != count_of_metrics:
+        raise ValueError("it has the sums of other metrics")
+    number("the sum of the losses", loss_sum)
+    whole_number("the number of samples", count, at_least=1)
+    for of_metric in metrics:
+        if not isinstance(of_metric, np.ndarray) or of_metric.dtype != np.float64:
+            number("the sums of a metric", of_metric)
+    return sums
+
+
+def _require_history(history: Any) -> tuple[list[int], dict[str, list[Any]]]:
+    epochs, values = history["epoch"], history["history"]
+    if not isinstance(epochs, list) or not all(type(epoch) is int for epoch in epochs):
+        raise ValueError("its history has no list of epochs")
+    if not isinstance(values, dict) or not all(isinstance(of_epochs, list) for of_epochs in values.values()):
+        raise ValueError("its history is not made of lists")
+    return epochs, values

@@ -1,0 +1,643 @@
+"""A run that was stopped, however it was stopped, ends as if it had not been: byte for byte."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from scratchlstm import Sequential
+from scratchlstm.callbacks import Callback, Checkpoint
+from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
+from scratchlstm.optimizers import SGD, Adam
+
+ROOT = Path(__file__).parent.parent
+RNG = np.random.default_rng(0)
+X, Y = RNG.integers(0, 30, (43, 7)), RNG.integers(0, 2, 43)
+EPOCHS, BATCHES = 3, 5  # of 43 - 8 samples
+
+
+def tutorial(optimizer="adam", units=3, rate=0.3, loss="binary_crossentropy"):
+    model = Sequential([Embedding(30, 4), Dropout(rate), LSTM(units), Dense(1, activation="sigmoid")], seed=1)
+    model.compile(optimizer, loss, metrics=["accuracy"])
+    return model
+
+
+def fit(model, path=None, stop=None, save_freq="epoch", more=(), **options):
+    """Train, with a checkpoint at `path`; resume from it where it is there."""
+    settings = {"epochs": EPOCHS, "batch_size": 7, "validation_data": (X[:8], Y[:8]), "verbose": 0, **options}
+    callbacks = [*more] if path is None else [Checkpoint(path, save_freq), *more, Stop(stop)]
+    x, y = settings.pop("data", (X[8:], Y[8:]))
+    return model.fit(x, y, callbacks=callbacks, resume=path, **settings)
+
+
+class Stopped(Exception):
+    """What ends a run in these tests."""
+
+
+class Stop(Callback):
+    """Raises `Stopped` after so many batches."""
+
+    def __init__(self, batches):
+        self.left = batches
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.left is not None:
+            self.left -= 1
+            if self.left == 0:
+                raise Stopped
+
+
+def content(model):
+    """All that training changes."""
+    return (
+        [w.tobytes() for w in model.params],
+        [{name: array.tobytes() for name, array in slots.items()} for slots in model.optimizer.state],
+        (model.optimizer.iterations, model.optimizer.learning_rate),
+        (model.history.epoch, model.history.history),
+        model.rng.bit_generator.state,
+        [noise.rng.bit_generator.state for noise in model.noises],
+    )
+
+
+def until_through(make, path, batches, **options):
+    """Begin again and again, each time for so many batches; the last model, and how often it was stopped."""
+    for stops in range(100):
+        model = make()
+        try:
+            fit(model, path, stop=batches, **options)
+        except Stopped:
+            continue
+        return model, stops
+    raise AssertionError("it never got through")
+
+
+@pytest.fixture(scope="module")
+def straight():
+    model = tutorial()
+    fit(model)
+    return content(model)
+
+
+@pytest.mark.parametrize(
+    ("batches", "save_freq", "stops"), [(6, "epoch", 2), (2, 1, 14), (4, 2, 5), (4, 3, 5), (7, 5, 2)]
+)
+def test_a_run_stopped_again_and_again_ends_as_one_that_was_not(tmp_path, straight, batches, save_freq, stops):
+    model, stopped = until_through(tutorial, tmp_path / "run", batches, save_freq=save_freq)
+    assert content(model) == straight
+    assert stopped == stops
+    assert os.listdir(tmp_path) == ["run"]
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: Adam(0.01, global_clipnorm=0.1),
+        lambda: SGD(0.1),
+        lambda: SGD(0.1, momentum=0.9, nesterov=True),
+        lambda: "rmsprop",
+    ],
+    ids=["clipped adam", "sgd", "nesterov", "rmsprop"],
+)
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_whatever_the_optimizer_and_the_order(tmp_path, optimizer, shuffle):
+    model = tutorial(optimizer())
+    fit(model, shuffle=shuffle)
+    resumed, _ = until_through(lambda: tutorial(optimizer()), tmp_path / "run", 4, save_freq=3, shuffle=shuffle)
+    assert content(resumed) == content(model)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_several_workers(tmp_path, workers):
+    model = tutorial()
+    fit(model, workers=workers)
+    resumed, stopped = until_through(tutorial, tmp_path / "run", 9, save_freq=3, workers=workers)
+    assert content(resumed) == content(model)
+    assert stopped == 1
+
+
+def test_class_weights_dense_input_float64_and_a_seed_of_its_own(tmp_path):
+    def make():
+        layers = [LSTM(3, input_shape=(7, 2), dtype="float64"), Dropout(0.5, seed=4, dtype="float64")]
+        model = Sequential([*layers, Dense(2, dtype="float64"), Activation("softmax", dtype="float64")])  # no seed
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    x, weights = np.random.default_rng(1).normal(size=(35, 7, 2)), make().get_weights()
+    options = {"data": (x, Y[8:]), "validation_data": None, "class_weight": {1: 3.0}, "shuffle": False}
+
+    def start():
+        model = make()
+        model.set_weights(weights)
+        return model
+
+    model = start()
+    fit(model, **options)
+    resumed, _ = until_through(start, tmp_path / "run", 4, save_freq=2, **options)
+    assert content(resumed)[:4] == content(model)[:4]
+
+
+# --- killed -----------------------------------------------------------------------------------------------------------
+
+_PROGRAM = f"""
+import io, json, os, signal, sys, time
+sys.path.insert(0, {str(ROOT / "tests")!r})
+import numpy as np
+import scratchlstm.checkpoint, scratchlstm.files
+from scratchlstm.callbacks import Callback
+from test_checkpoint import fit, tutorial
+
+folder, workers, how = sys.argv[1], int(sys.argv[2]), sys.argv[3].split()
+
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Die(Callback):
+    done = 0
+    def on_train_batch_end(self, batch, logs=None):
+        if how[0] == "batch" and self.done == int(how[1]):
+            die()
+        if how[0] == "delay":
+            if not self.done:
+                print("ready", flush=True)
+            time.sleep(0.1)
+        self.done += 1
+
+def in_the_middle(file, **arrays):
+    whole = io.BytesIO()
+    savez(whole, **arrays)
+    file.write(whole.getvalue()[: int(how[1]) * len(whole.getvalue()) // 100])
+    file.flush()
+    die()
+
+savez = np.savez
+if how[0] == "write":
+    np.savez = in_the_middle
+if how[0] == "call":
+    setattr(os, how[1], die)
+
+model = tutorial()
+path = folder + "/run" if how[0] != "straight" else None
+history = fit(model, path, save_freq=2, workers=workers, more=[Die()])
+model.save(folder + "/model.npz")
+open(folder + "/history.json", "w").write(json.dumps([history.epoch, history.history]))
+"""
+
+
+def _program(folder, workers, how):
+    """The exit code of a run that is to be killed in this way; negative where it was."""
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", _PROGRAM, str(folder), str(workers), how]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        if how.startswith("delay") and process.stdout.readline():
+            try:
+                process.wait(float(how.split()[1]))
+            except subprocess.TimeoutExpired:
+                process.kill()
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode in (0, -signal.SIGKILL), errors.decode()
+    return process.returncode
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_path, workers):
+    draw = np.random.default_rng(workers)
+    kills = [
+        f"batch {draw.integers(2, 5)}",
+        f"write {draw.integers(0, 101)}",
+        f"delay {draw.uniform(0, 0.15):.3f}",
+        "call fsync",
+        f"batch {draw.integers(2, 5)}",
+        "call replace",
+    ]
+    for how in kills:
+        assert _program(tmp_path / "killed", workers, how) == -signal.SIGKILL, how
+        assert not (tmp_path / "killed" / "model.npz").exists()
+    left = {path.suffix for path in (tmp_path / "killed").iterdir()} - {""}
+    assert left == {".tmp"}, "what is left has a name of its own"
+    assert _program(tmp_path / "killed", workers, "not") == 0
+    assert _program(tmp_path / "straight", workers, "straight") == 0
+    for name in ("model.npz", "history.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes(), name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, straight):
+    program = f"""
+        import resource, sys
+        sys.path.insert(0, {str(ROOT / "tests")!r})
+        from scratchlstm.callbacks import Callback
+        from test_checkpoint import fit, tutorial
+
+        class Fill(Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                if epoch == 1:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+
+        try:
+            fit(tutorial(), sys.argv[1], more=[Fill()])
+        except OSError as error:
+            print(error)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), tmp_path / "run"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True)
+    assert "too large" in done.stdout
+    assert os.listdir(tmp_path) == ["run"], "nothing half-written is left"
+    model = tutorial()
+    fit(model, tmp_path / "run", more=[Fill()])
+    assert content(model) == straight
+
+
+class Fill(Callback):
+    """Stands here for the program's own."""
+
+
+# --- when it is over, or has not begun --------------------------------------------------------------------------------
+
+
+def test_where_there_is_no_checkpoint_yet_the_run_begins(tmp_path, straight, capsys):
+    model = tutorial()
+    fit(model, tmp_path / "made" / "here" / "run", verbose=2)
+    assert content(model) == straight
+    assert "from the beginning: there is no such checkpoint yet" in capsys.readouterr().out
+    assert (tmp_path / "made" / "here" / "run").is_file()
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path, straight):
+    fit(tutorial(), tmp_path / "run")
+    model, again = tutorial(), Stop(1)
+    history = fit(model, tmp_path / "run", stop=1)
+    assert content(model) == straight
+    assert again.left == 1
+    assert history is model.history
+
+
+def test_a_finished_run_goes_on_to_more_epochs(tmp_path):
+    longer = tutorial()
+    fit(longer, epochs=5)
+    fit(tutorial(), tmp_path / "run", epochs=3)
+    model = tutorial()
+    fit(model, tmp_path / "run", epochs=5)
+    assert content(model) == content(longer)
+
+
+def test_fewer_epochs_than_are_done_are_refused(tmp_path):
+    fit(tutorial(), tmp_path / "run", epochs=3)
+    with pytest.raises(ValueError, match="beyond 2 epochs"):
+        fit(tutorial(), tmp_path / "run", epochs=2)
+
+
+class Enough(Callback):
+    """Stops training in the way EarlyStopping does, after a batch or an epoch."""
+
+    def __init__(self, epoch, batch=None):
+        self.at, self.epoch = (epoch, batch), 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = self.model.stop_training or (self.epoch, batch) == self.at
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = self.model.stop_training or (epoch, None) == self.at
+
+    def get_state(self):
+        return {"epoch": self.epoch}
+
+    def set_state(self, state):
+        self.epoch = state["epoch"]
+
+
+@pytest.mark.parametrize("at", [(1, None), (1, 2), (1, 4)])
+def test_a_run_that_a_callback_stopped_stays_stopped(tmp_path, at):
+    model = tutorial()
+    fit(model, more=[Enough(*at)])
+    assert model.history.epoch == [0, 1]
+    for stop in (BATCHES + 3, 2, None):  # the first one ends just after the batch (1, 2)
+        again = tutorial()
+        try:
+            fit(again, tmp_path / "run", stop=stop, save_freq=1, more=[Enough(*at)])
+        except Stopped:
+            continue
+    assert content(again) == content(model)
+    assert again.stop_training
+
+
+def test_a_run_stopped_by_a_callback_in_an_epoch_that_did_not_end_trains_no_further(tmp_path):
+    class EndsAt(Callback):
+        def __init__(self, epoch):
+            self.epoch = epoch
+
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == self.epoch:
+                raise Stopped
+
+    straight, model = tutorial(), tutorial()
+    fit(straight, more=[Enough(1, 2)])
+    with pytest.raises(Stopped):
+        fit(tutorial(), tmp_path / "run", save_freq=1, more=[Enough(1, 2), EndsAt(1)])
+    fit(model, tmp_path / "run", save_freq=1, more=[Enough(1, 2), EndsAt(None)])
+    assert content(model) == content(straight)
+
+
+def test_the_first_epochs_number_is_kept(tmp_path):
+    model = tutorial()
+    fit(model, initial_epoch=1)
+    resumed, _ = until_through(tutorial, tmp_path / "run", 3, save_freq=2, initial_epoch=1)
+    assert content(resumed) == content(model)
+    assert resumed.history.epoch == [1, 2]
+
+
+# --- callbacks, layers, learning rates --------------------------------------------------------------------------------
+
+
+class Remembers(Callback):
+    """Has a state of every kind that a checkpoint takes, and a learning rate that depends on it."""
+
+    def on_train_begin(self, logs=None):
+        self.seen, self.arrays, self.best = [], [np.zeros((2, 3), "f4"), np.arange(3)], float("inf")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.optimizer.learning_rate *= 0.9
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append([batch, logs["loss"]])
+        self.arrays[0] += np.float32(logs["loss"])
+        self.best = min(self.best, np.float64(logs["loss"]))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.optimizer.learning_rate *= self.best
+        logs["rate"] = self.model.optimizer.learning_rate
+
+    def get_state(self):
+        return {"seen": self.seen, "arrays": self.arrays, "nested": {"best": self.best, "no": None, "yes": True}}
+
+    def set_state(self, state):
+        assert self.seen == [], "on_train_begin comes first"
+        self.seen, self.arrays, self.best = state["seen"], state["arrays"], state["nested"]["best"]
+        assert state["nested"]["no"] is None
+        assert state["nested"]["yes"] is True
+
+
+@pytest.mark.parametrize("save_freq", ["epoch", 2])
+def test_what_callbacks_know_and_have_set_is_kept(tmp_path, save_freq):
+    model, remembers = tutorial(), Remembers()
+    fit(model, more=[remembers])
+    for _ in range(20):
+        again, resumed = tutorial(), Remembers()
+        try:
+            fit(again, tmp_path / "run", stop=6, save_freq=save_freq, more=[resumed])
+            break
+        except Stopped:
+            pass
+    assert content(again) == content(model)
+    assert (resumed.seen, resumed.best) == (remembers.seen, remembers.best)
+    for array, other in zip(resumed.arrays, remembers.arrays, strict=True):
+        assert (array.dtype, array.tobytes()) == (other.dtype, other.tobytes())
+
+
+@pytest.mark.parametrize("state", [{"a": {1, 2}}, {"a": {1: 2}}, {"a": object()}, {"a": b"bytes"}])
+def test_a_state_that_no_file_holds_is_named_and_nothing_is_written(tmp_path, state):
+    class Odd(Callback):
+        def get_state(self):
+            return state
+
+    with pytest.raises(TypeError, match="a checkpoint (holds|cannot hold)"):
+        fit(tutorial(), tmp_path / "run", more=[Odd()])
+    assert not list(tmp_path.iterdir())
+
+
+_STATES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+    | npst.arrays(st.sampled_from(["f4", "f8", "i8", "bool", "<U2"]), npst.array_shapes(min_dims=0, max_side=3)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+def _plain(value):
+    """A state in a form that compares arrays by their bytes."""
+    if isinstance(value, np.ndarray):
+        return ("array", value.dtype.str, value.shape, value.tobytes())
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else (type(value), value)
+
+
+@settings(derandomize=True, database=None, deadline=None, max_examples=60)
+@given(state=st.dictionaries(st.text(max_size=5), _STATES, max_size=3))
+def test_any_state_of_values_and_arrays_comes_back(tmp_path_factory, state):
+    class Keeps(Callback):
+        def get_state(self):
+            return state
+
+        def set_state(self, state):
+            self.came_back = state
+
+    path = tmp_path_factory.mktemp("state") / "run"
+    for keeps in (Keeps(), Keeps()):
+        model = Sequential([Dense(1, input_shape=(1,))], seed=0)
+        model.compile("sgd", "mse")
+        model.fit([[1.0]], [1], callbacks=[keeps, Checkpoint(path)], resume=path, verbose=0)
+    assert _plain(keeps.came_back) == _plain(state)
+
+
+class Counting(Dense):
+    """A layer with something to keep that is no parameter."""
+
+    passes = 0
+
+    def forward(self, x, training=False):
+        self.passes += training
+        return super().forward(x, training) * self.dtype_of(1 + self.passes % 3)
+
+    def backward(self, dy):
+        return super().backward(dy * self.dtype_of(1 + self.passes % 3))
+
+    def dtype_of(self, number):
+        return np.float32(number)
+
+    def extra_state(self):
+        return {"passes": np.array(self.passes)}
+
+    def set_extra_state(self, state):
+        self.passes = int(state["passes"])
+
+
+def test_layers_of_ones_own_and_what_they_keep(tmp_path):
+    def make():
+        model = Sequential([Counting(2, input_shape=(7,)), Dense(1)], seed=0)
+        model.compile("sgd", "mse")
+        return model
+
+    data = {"data": (X[8:] / 30, Y[8:])}
+    model = make()
+    fit(model, **data, validation_data=None)
+    resumed, _ = until_through(make, tmp_path / "run", 3, save_freq=1, **data, validation_data=None)
+    assert content(resumed) == content(model)
+
+
+# --- another run ------------------------------------------------------------------------------------------------------
+
+_OTHERS = {
+    "units": (lambda: tutorial(units=4), {}, "model/layers/2/config/units was 3, and is 4 now"),
+    "dropout": (lambda: tutorial(rate=0.2), {}, "rate was 0.3, and is 0.2 now"),
+    "optimizer": (lambda: tutorial("sgd"), {}, "class_name was 'Adam', and is 'SGD' now"),
+    "learning rate": (lambda: tutorial(Adam(0.1)), {}, "learning_rate was 0.001, and is 0.1 now"),
+    "loss": (lambda: tutorial(loss="mse"), {}, "loss/class_name was 'BinaryCrossentropy'"),
+    "batch size": (tutorial, {"batch_size": 8}, "batch_size was 7, and is 8 now"),
+    "no shuffling": (tutorial, {"shuffle": False}, "shuffle was True, and is False now"),
+    "first epoch": (tutorial, {"initial_epoch": 1}, "initial_epoch was 0, and is 1 now"),
+    "workers": (tutorial, {"workers": 2}, "workers was 1, and is 2 now"),
+    "more samples": (tutorial, {"data": (X, Y)}, "data/x/shape/0 was 35, and is 43 now"),
+    "other samples": (tutorial, {"data": (X[8:][::-1], Y[8:])}, "data/x/checksum was"),
+    "other labels": (tutorial, {"data": (X[8:], 1 - Y[8:])}, "data/y/checksum was"),
+    "another dtype": (tutorial, {"data": (X[8:].astype("i2"), Y[8:])}, "data/x/dtype was '<i8', and is '<i2' now"),
+    "weights": (tutorial, {"sample_weight": np.ones(35)}, "data/weight was None"),
+    "other validation": (tutorial, {"validation_data": (X[:7], Y[:7])}, "validation data/x/shape"),
+    "no validation": (tutorial, {"validation_data": None}, "validation data was .* and is None now"),
+    "other callbacks": (tutorial, {"more": [Enough(9)]}, r"callbacks were \['Stop'\], and are \['Enough', 'Stop'\]"),
+}
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """The checkpoint of a run that ended in its second epoch."""
+    path = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.raises(Stopped):
+        fit(tutorial(), path, stop=8, save_freq=2)
+    return path
+
+
+@pytest.mark.parametrize(("make", "options", "message"), _OTHERS.values(), ids=_OTHERS)
+def test_the_checkpoint_of_another_run_is_refused_and_nothing_changed(stopped, make, options, message):
+    model, before = make(), stopped.read_bytes()
+    model.build((7,))
+    weights, generator = [w.tobytes() for w in model.params], model.rng.bit_generator.state
+    with pytest.raises(ValueError, match=rf"the run cannot be resumed from .*run': .*{message}"):
+        fit(model, stopped, **options)
+    assert [w.tobytes() for w in model.params] == weights
+    assert model.rng.bit_generator.state == generator
+    assert (model.optimizer.iterations, model.optimizer.state) == (0, [])
+    assert model.history is None
+    assert stopped.read_bytes() == before
+
+
+def test_other_options_of_writing_and_printing_do_not_matter(stopped, straight, tmp_path, capsys):
+    (tmp_path / "run").write_bytes(stopped.read_bytes())
+    model = tutorial()
+    fit(model, tmp_path / "run", save_freq="epoch", verbose=2)
+    assert content(model) == straight
+    output = capsys.readouterr().out
+    assert "after epoch 1 and 2 of 5 batches\nEpoch 2/3\n5/5 - " in output
+
+
+def test_a_run_can_be_resumed_in_the_model_that_was_stopped(stopped, straight):
+    model = tutorial()
+    with pytest.raises(Stopped):
+        fit(model, stop=9, more=[Stop(9)])
+    model.fit(X[8:], Y[8:], 7, EPOCHS, 0, callbacks=[Stop(None)], validation_data=(X[:8], Y[:8]), resume=stopped)
+    assert content(model) == straight
+
+
+@pytest.mark.parametrize(
+    ("stop", "batches", "words"),
+    [
+        (2, 1, "epoch 1; no epoch was completed, and the model has the weights of the checkpoint"),
+        (7, 1, "epoch 2; 1 completed epoch is in model.history, and the model has the weights of the checkpoint"),
+        (5, 1, "epoch 1; no epoch was completed, and the model has the weights of the checkpoint"),
+        (6, 1, "epoch 2; 1 completed epoch is in model.history, and the model has the weights of the last one"),
+        (4, 5, "epoch 2; 1 completed epoch is in model.history, and the model has the weights of the last one"),
+    ],
+)
+def test_ctrl_c_in_a_resumed_run_says_what_is_kept(tmp_path, stop, batches, words):
+    class Interrupt(Stop):
+        def on_train_batch_end(self, batch, logs=None):
+            try:
+                super().on_train_batch_end(batch, logs)
+            except Stopped:
+                raise KeyboardInterrupt from None
+
+    with pytest.raises(Stopped):
+        fit(tutorial(), tmp_path / "run", stop=stop, save_freq=1 if stop != 6 else "epoch", more=[Interrupt(None)])
+    with pytest.raises(KeyboardInterrupt, match=words):
+        fit(tutorial(), tmp_path / "run", more=[Interrupt(batches)])
+
+
+# --- arguments, and files that are none -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [3, b"run", ["run"], None])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(TypeError, match="path must be"):
+        Checkpoint(path)
+    if path is not None:
+        with pytest.raises(TypeError, match="resume must be the path of a checkpoint"):
+            tutorial().fit(X, Y, resume=path, verbose=0)
+
+
+@pytest.mark.parametrize("save_freq", [0, -1, 1.5, "batch", None, True])
+def test_a_wrong_save_freq_is_refused(save_freq):
+    with pytest.raises(ValueError, match="save_freq must be"):
+        Checkpoint("run", save_freq)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_training(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="cannot write to the output folder"):
+        tutorial().fit(X, Y, verbose=0, callbacks=[Stop(1), Checkpoint(tmp_path / "file" / "run")])
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint at"):
+        tutorial().fit(X, Y, verbose=0, resume=tmp_path)
+
+
+def test_a_model_that_is_no_longer_finite_does_not_replace_the_last_good_checkpoint(tmp_path):
+    class Spoil(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                self.model.params[0][0, 0] = np.nan
+
+    with pytest.raises(ValueError, match="layer0/embeddings of the model holds NaN or infinity"):
+        fit(tutorial(), tmp_path / "run", more=[Spoil()])
+    model = tutorial()
+    with pytest.raises(Stopped):
+        fit(model, tmp_path / "run", stop=1, more=[Spoil()])
+    assert model.history.epoch == [0]
+
+
+def test_a_model_file_is_no_checkpoint_and_the_other_way_round(tmp_path, stopped):
+    model = tutorial()
+    model.fit(X, Y, verbose=0)
+    model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="its kind is 'scratchlstm model', not 'scratchlstm checkpoint'"):
+        fit(tutorial(), tmp_path / "model")
+    with pytest.raises(ValueError, match="its kind is 'scratchlstm checkpoint', not 'scratchlstm model'"):
+        Sequential.load(stopped)
+
+
+def test_a_newer_format_is_refused_in_words(tmp_path, stopped):
+    with np.load(stopped) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    description = json.loads(arrays["description"].tobytes())
+    description["version"] += 1
+    arrays["description"] = np.frombuffer(json.dumps(description).encode(), np.uint8)
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    (tmp_path / "run").write_bytes(file.getvalue())
+    with pytest.raises(ValueError, match=r"written in format 2; this version .* reads up to 1.*Upgrade scratchlstm"):
+        fit(tutorial(), tmp_path / "run")
