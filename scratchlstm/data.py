@@ -143,6 +143,11 @@ def split_validation(
 
 
 def weigh_classes(data: Data, class_weight: Mapping[int, float], dtype: str) -> Data:
+    """The data with each sample's weight that of its label.
+
+    Raises:
+        TypeError, ValueError: no dict of labels and weights, targets without one label a sample, or weights twice.
+    """
     if data.weight is not None:
         raise ValueError("class_weight and sample_weight cannot both be given")
     if not isinstance(class_weight, Mapping):

@@ -256,8 +256,8 @@ def _restore_optimizer(model: "Model", variables: Sequence[Any]) -> None:
             raise ValueError(f"the optimizer's state {name} has shape {variable.shape}, not {shape}")
     iterations, *_ = arrays = [hdf5.read(variable) for variable in variables]
     checked = check_weights("the optimizer", shapes, dict(zip(shapes, arrays[head:], strict=True)), "float64")
+    optimizer.claim(model.token, params)
     optimizer.iterations = whole_number("iterations", iterations[()])
-    optimizer.claim(model.token)
     optimizer.build(params)
     for number, slot in names:
         optimizer.state[number][slot][...] = checked[f"{number}/{slot}"]
