@@ -86,10 +86,15 @@ _KNOWN = {
 
 
 def get(identifier: Any) -> Activation:
-    """The activation of that name; None is linear, as in Keras.
+    """The activation of that name, or with that function of this module; None is linear, as in Keras.
 
     Raises:
         ValueError: unknown name; the known ones are listed.
         TypeError: neither a name nor an `Activation`.
     """
-    return LINEAR if identifier is None else registry.resolve("activation", identifier, _KNOWN, Activation)
+    if identifier is None:
+        return LINEAR
+    for activation in _KNOWN.values():
+        if identifier is activation.function:  # activations.relu, as in Keras
+            return activation
+    return registry.resolve("activation", identifier, _KNOWN, Activation)

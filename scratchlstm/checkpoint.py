@@ -172,7 +172,8 @@ class Run:
         rngs = [model.rng, *(noise.rng for noise in model.noises)]
         generators = [_generator(rng, saved) for rng, saved in zip(rngs, [state["rng"], *state["noises"]], strict=True)]
         _generator(model.rng, state["before_order"])
-        sums = _require_sums(state["sums"], len(model.metrics)) if batch else None
+        samples = min(batch * self.settings["batch_size"], self.settings["data"]["x"]["shape"][0])
+        sums = _require_sums(state["sums"], samples, len(model.metrics)) if batch else None
         history = _require_history(state["history"])
         if not isinstance(stopped := state["stopped"], bool):
             raise ValueError(f"stopped is {stopped!r}")
@@ -250,12 +251,13 @@ def _generator(rng: np.random.Generator, state: Any) -> Any:
     return twin.state
 
 
-def _require_sums(sums: Any, count_of_metrics: int) -> Any:
+def _require_sums(sums: Any, samples: int, count_of_metrics: int) -> Any:
     loss_sum, count, metrics = sums
     if len(metrics) != count_of_metrics:
         raise ValueError("it has the sums of other metrics")
     number("the sum of the losses", loss_sum)
-    whole_number("the number of samples", count, at_least=1)
+    if count != samples:
+        raise ValueError(f"its sums are of {count!r} samples, not of {samples}")
     for of_metric in metrics:
         if not isinstance(of_metric, np.ndarray) or of_metric.dtype not in (np.int64, np.float64):
             number("the sums of a metric", of_metric)

@@ -67,6 +67,17 @@ def numbers(argument: str, values: Any, **bounds: float) -> list[float]:
     return [number(f"each of {argument}", value, **bounds) for value in values]
 
 
+def flag(argument: str, value: Any) -> bool:
+    """`value`, which has to be True or False.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{argument} must be True or False, not {value!r}")
+    return bool(value)
+
+
 def string(argument: str, value: Any) -> str:
     """`value`, which has to be a string.
 

@@ -72,6 +72,9 @@ def _axis(value: Any) -> int:
     return checks.whole_number("axis", value)
 
 
+# under which Keras has them, too
+non_neg, max_norm, unit_norm = NonNeg, MaxNorm, UnitNorm
+
 _KNOWN = registry.by_both_names(NonNeg, MaxNorm, UnitNorm)
 
 

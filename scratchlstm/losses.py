@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import registry
+from scratchlstm import checks, registry
 from scratchlstm.activations import softmax
 from scratchlstm.gates import sigmoid
 
@@ -21,6 +21,7 @@ class Loss:
     """
 
     logits_of: ClassVar[str | None] = None
+    from_logits: bool = False
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
         """The loss of each sample (and step), (B, ...), and its derivative by y_pred, (B, ..., D)."""
@@ -59,7 +60,7 @@ class Loss:
             from_logits: whether y_pred holds logits.
             mask: the shape of `values`; where False, a value does not count, nor in the divisor. All False gives 0.
         """
-        values, gradient = self.values(self.align(y_true, y_pred), y_pred, from_logits)
+        values, gradient = self.values(self.align(y_true, y_pred), y_pred, from_logits or self.from_logits)
         weight = np.full(values.shape, 1 / values.size, dtype=y_pred.dtype)
         if mask is not None:
             weight = (mask / max(np.count_nonzero(mask), 1)).astype(y_pred.dtype)
@@ -85,11 +86,36 @@ class MeanSquaredError(Loss):
         return np.mean(difference**2, axis=-1), 2 * difference / y_pred.shape[-1]
 
 
-class BinaryCrossentropy(Loss):
+class MeanAbsoluteError(Loss):
+    """|y - p|, mean over the last axis; the derivative where they are equal is 0."""
+
+    def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
+        difference = y_pred - y_true
+        return np.mean(np.abs(difference), axis=-1), np.sign(difference) / y_pred.shape[-1]
+
+
+class _Crossentropy(Loss):
+    """A loss of probabilities or of logits.
+
+    Args:
+        from_logits: whether predictions are logits, of a last layer without activation.
+    """
+
+    def __init__(self, from_logits: bool = False) -> None:
+        self.from_logits = checks.flag("from_logits", from_logits)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"from_logits": self.from_logits}
+
+
+class BinaryCrossentropy(_Crossentropy):
     """-y log p - (1 - y) log(1 - p), mean over the last axis.
 
     From logits x, p = σ(x): max(x, 0) - x y + log(1 + exp(-|x|)), with derivative p - y. From probabilities p is
     clipped to [1e-7, 1 - 1e-7]; outside, the derivative is 0 (Keras).
+
+    Args:
+        from_logits: whether predictions are logits, of a last layer without activation.
     """
 
     logits_of = "sigmoid"
@@ -113,13 +139,23 @@ class BinaryCrossentropy(Loss):
         return np.mean(losses, axis=-1), gradient / y_pred.shape[-1]
 
 
-class CategoricalCrossentropy(Loss):
+class CategoricalCrossentropy(_Crossentropy):
     """-Σ y log p over the last axis, y one-hot (or a distribution).
 
     From probabilities, they are divided by their sum and clipped to [1e-7, 1 - 1e-7] (Keras).
+
+    Args:
+        from_logits: whether predictions are logits, of a last layer without activation.
     """
 
     logits_of = "softmax"
+
+    def align(self, y_true: Any, y_pred: np.ndarray) -> np.ndarray:
+        if y_pred.shape[-1] == 1:
+            raise ValueError(
+                "categorical_crossentropy of a single class is always 0; for yes or no use binary_crossentropy"
+            )
+        return super().align(y_true, y_pred)
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
         if from_logits:
@@ -132,10 +168,13 @@ class CategoricalCrossentropy(Loss):
         return -np.sum(y_true * np.log(p), axis=-1), gradient
 
 
-class SparseCategoricalCrossentropy(Loss):
+class SparseCategoricalCrossentropy(_Crossentropy):
     """-log p[y] for class numbers y.
 
     From probabilities: log p, clipped to [1e-7, 1 - 1e-7], is taken as logits (Keras).
+
+    Args:
+        from_logits: whether predictions are logits, of a last layer without activation.
     """
 
     logits_of = "softmax"
@@ -162,12 +201,15 @@ class SparseCategoricalCrossentropy(Loss):
         return y_true.astype(np.intp)
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
-        one_hot = np.eye(y_pred.shape[-1], dtype=y_pred.dtype)[y_true]
-        if from_logits:
-            return -np.sum(one_hot * _log_softmax(y_pred), axis=-1), softmax(y_pred) - one_hot
-        p, inside = _clip(y_pred)
-        logits = np.log(p)
-        return -np.sum(one_hot * _log_softmax(logits), axis=-1), (softmax(logits) - one_hot) * inside / p
+        p, inside = (None, None) if from_logits else _clip(y_pred)
+        logits = y_pred if p is None else np.log(p)
+        place = y_true[..., None]
+        losses = -np.take_along_axis(_log_softmax(logits), place, axis=-1)[..., 0]
+        gradient = softmax(logits)
+        np.put_along_axis(
+            gradient, place, np.take_along_axis(gradient, place, axis=-1) - 1, axis=-1
+        )  # softmax - one-hot
+        return losses, gradient if p is None else gradient * inside / p
 
 
 def _log_softmax(z: np.ndarray) -> np.ndarray:
@@ -187,9 +229,9 @@ def _as_float(array: Any) -> np.ndarray:
 
 
 _KNOWN = registry.by_both_names(
-    MeanSquaredError, BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
+    MeanSquaredError, MeanAbsoluteError, BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
 )
-_KNOWN |= {"mse": MeanSquaredError}
+_KNOWN |= {"mse": MeanSquaredError, "mae": MeanAbsoluteError}
 
 
 def get(identifier: Any) -> Loss:

@@ -298,7 +298,11 @@ class AUC(Metric):
             raise ValueError(
                 f'summation_method must be "interpolation", "minoring" or "majoring", not {summation_method!r}'
             )
-        self.curve, self.summation_method, self.from_logits = curve, summation_method, bool(from_logits)
+        self.curve, self.summation_method, self.from_logits = (
+            curve,
+            summation_method,
+            checks.flag("from_logits", from_logits),
+        )
         self.thresholds = thresholds
         if thresholds is not None:
             self.thresholds = sorted(checks.numbers("thresholds", thresholds, at_least=0, at_most=1))
@@ -422,7 +426,7 @@ class Perplexity(Metric):
 
     def __init__(self, from_logits: bool = False, mask_token_id: int | None = None, name: str | None = None) -> None:
         super().__init__(name)
-        self.from_logits = bool(from_logits)
+        self.from_logits = checks.flag("from_logits", from_logits)
         self.mask_token_id = None if mask_token_id is None else checks.whole_number("mask_token_id", mask_token_id)
 
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:

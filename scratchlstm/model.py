@@ -289,7 +289,7 @@ class Model:
         """
         last = self.layers[-1]
         activation = getattr(last, "activation", None) if hasattr(last, "backward_from_logits") else None
-        from_logits = activation is not None and activation.name == self.loss.logits_of
+        from_logits = activation is not None and activation.name == self.loss.logits_of and not self.loss.from_logits
         scores = last.logits if from_logits else y_pred  # type: ignore[attr-defined]
         loss, gradient = self.loss.with_gradient(y_true, scores, sample_weight, from_logits, self.output_mask)
         return loss + self.penalty(), gradient, from_logits

@@ -185,7 +185,10 @@ class SGD(Optimizer):
         global_clipnorm: float | None = None,
     ) -> None:
         super().__init__(learning_rate, clipnorm, clipvalue, global_clipnorm)
-        self.momentum, self.nesterov = checks.number("momentum", momentum, at_least=0, at_most=1), bool(nesterov)
+        self.momentum, self.nesterov = (
+            checks.number("momentum", momentum, at_least=0, at_most=1),
+            checks.flag("nesterov", nesterov),
+        )
         self.slots = ("momentum",) if momentum else ()
 
     def update(  # type: ignore[override]

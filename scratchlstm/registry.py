@@ -35,7 +35,8 @@ def resolve(kind: str, identifier: Any, known: Mapping[str, Any], base: type[T])
             return identifier
     if isinstance(identifier, type) and issubclass(identifier, base):
         return identifier(**config)
-    raise TypeError(f"{kind} must be a name or a {base.__name__}, not {identifier!r}")
+    article = "an" if base.__name__[0] in "AEIOU" else "a"
+    raise TypeError(f"{kind} must be a name or {article} {base.__name__}, not {identifier!r}")
 
 
 def serialize(thing: Any) -> dict[str, Any]:

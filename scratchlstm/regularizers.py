@@ -65,6 +65,9 @@ class L1L2(Regularizer):
         self.l1, self.l2 = checks.number("l1", l1, at_least=0), checks.number("l2", l2, at_least=0)
 
 
+# under which Keras has them, too
+l1, l2, l1_l2 = L1, L2, L1L2
+
 _KNOWN = registry.by_both_names(L1, L2) | {"L1L2": L1L2}
 
 

@@ -71,6 +71,7 @@ _OPTIMIZERS = {
 }
 _LOSSES = {  # loss -> (kind of targets, activation of the last layer, metrics)
     "mean_squared_error": ("any", "tanh", ["accuracy"]),
+    "mean_absolute_error": ("any", "tanh", ["accuracy"]),
     "binary_crossentropy": (
         "any",
         "sigmoid",
@@ -518,7 +519,7 @@ _DESCRIPTIONS = {
         lambda d: d["layers"][2]["config"]["kernel_initializer"].update(class_name="Magic"),
         "unknown initializer 'Magic'",
     ),
-    "a bias in words": (_config(1, use_bias="yes"), "layers/1/config/use_bias was 'yes', and is True now"),
+    "a bias in words": (_config(1, use_bias="yes"), "use_bias must be True or False, not 'yes'"),
     "a truth value for a number": (_optimizer(clipnorm=True), "clipnorm must be"),
     "a name that is a number": (_set(name=5), "name must be a string, not 5"),
     "a layer's name that is a list": (_config(1, name=["lstm"]), "name must be a string"),

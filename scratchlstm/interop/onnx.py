@@ -219,7 +219,7 @@ def _recurrence(graph: _Graph, cells: Sequence[Any], x: str, direction: str, mer
 
 def _onnx_weights(cell: Any, is_lstm: bool) -> list[np.ndarray]:
     """W (4H, E), R (4H, H) and B (8H,), the second half of B zero; for a SimpleRNN with H in place of 4H."""
-    W, R, b = (_rows_iofc(array) if is_lstm else array.T for array in cell.weights())
+    W, R, b = (_rows_iofc(array) if is_lstm else array.T for array in cell.kernels())
     return [W, R, np.concatenate([b, np.zeros_like(b)])]
 
 

@@ -264,6 +264,22 @@ class Layer:
                 f"{self.name} takes an input of {wanted} dimensions (batch first), but got shape {_with_batch(shape)}"
             )
 
+    def require_gradient(self, dy: Any, shape: tuple[int, ...] | None) -> None:
+        """Compare the gradient that arrives with the output it belongs to.
+
+        Args:
+            dy: the gradient.
+            shape: of the last output; None where there has been none.
+
+        Raises:
+            RuntimeError: there has been none.
+            ValueError: another shape.
+        """
+        if shape is None:
+            raise RuntimeError(f"backward of {self.name} needs a forward pass before it")
+        if np.shape(dy) != shape:
+            raise ValueError(f"{self.name} gave an output of shape {shape}, but dL/dy has shape {np.shape(dy)}")
+
     def extra_state(self) -> dict[str, np.ndarray]:
         """What a checkpoint has to keep besides parameters, as arrays by name."""
         return {}

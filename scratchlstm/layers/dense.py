@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchlstm import activations, initializers, registry
+from scratchlstm import activations, checks, initializers, registry
 from scratchlstm.checks import positive_int
 from scratchlstm.layers.base import Layer, Shape, Specs
 
@@ -35,19 +35,20 @@ class Dense(Layer):
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        *,
         kernel_regularizer: Any = None,
         bias_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
-        *,
         name: str | None = None,
         dtype: str | None = None,
         input_shape: Shape | None = None,
     ) -> None:
         super().__init__(name, dtype, input_shape)
         self.units = positive_int("units", units)
+        self.y: np.ndarray | None = None  # of the last forward pass
         self.activation = activations.get(activation)
-        self.use_bias = bool(use_bias)
+        self.use_bias = checks.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.limit(
@@ -74,6 +75,7 @@ class Dense(Layer):
         return self.y
 
     def backward(self, dy: np.ndarray) -> np.ndarray | None:
+        self.require_gradient(dy, None if self.y is None else self.y.shape)
         return self.backward_from_logits(self.activation.backward(self.y, dy))
 
     def backward_from_logits(self, dz: np.ndarray) -> np.ndarray | None:

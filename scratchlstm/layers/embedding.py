@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import initializers, registry
+from scratchlstm import checks, initializers, registry
 from scratchlstm.checks import positive_int
 from scratchlstm.kernels.rows import GatheredRows, Groups, RowGradient
 from scratchlstm.layers.base import Layer, Shape, Specs, as_shape
@@ -60,7 +60,7 @@ class Embedding(Layer):
         self.output_dim = positive_int("output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.limit(embeddings=("embeddings", embeddings_regularizer, embeddings_constraint))
-        self.makes_mask = bool(mask_zero)
+        self.makes_mask = checks.flag("mask_zero", mask_zero)
 
     def param_specs(self, input_shape: Shape) -> Specs:
         return {"embeddings": ((self.input_dim, self.output_dim), self.embeddings_initializer)}

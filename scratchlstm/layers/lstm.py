@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import gates, initializers
+from scratchlstm import checks, gates, initializers
 from scratchlstm.kernels.numpy_lstm import NumpyLSTM, Workspace
 from scratchlstm.layers.base import Shape, Signal, Specs
 from scratchlstm.layers.recurrent import Recurrent, States, elementwise, reverse_steps, rows_gradient
@@ -56,6 +56,7 @@ class LSTM(Recurrent):
         recurrent_initializer: Any = "orthogonal",
         bias_initializer: Any = "zeros",
         unit_forget_bias: bool = True,
+        *,
         kernel_regularizer: Any = None,
         recurrent_regularizer: Any = None,
         bias_regularizer: Any = None,
@@ -65,7 +66,6 @@ class LSTM(Recurrent):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         seed: int | None = None,
-        *,
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
@@ -83,7 +83,7 @@ class LSTM(Recurrent):
             zero_output_for_mask, name, dtype, input_shape,
         )  # fmt: skip
         self.recurrent_activation = elementwise("recurrent_activation", recurrent_activation)
-        self.unit_forget_bias = bool(unit_forget_bias)
+        self.unit_forget_bias = checks.flag("unit_forget_bias", unit_forget_bias)
         if implementation not in IMPLEMENTATIONS:
             raise ValueError(f"implementation must be one of {', '.join(IMPLEMENTATIONS)}, not {implementation!r}")
         self.implementation = implementation
@@ -114,7 +114,7 @@ class LSTM(Recurrent):
     # --- the textbook ---------------------------------------------------------------------------------------------
 
     def _run_textbook(self, states: States) -> tuple[np.ndarray, States]:
-        W, U, b = self.weights()
+        W, U, b = self.kernels()
         x = reverse_steps(self.x, self.go_backwards)
         if self._dropout_by_gate is not None:
             x, W = gates.four_copies(x, self._dropout_by_gate[:, None]), gates.block_diagonal(W)
@@ -123,7 +123,7 @@ class LSTM(Recurrent):
         return reverse_steps(hs, self.go_backwards), [hs[:, -1].copy(), c]
 
     def _run_back_textbook(self, dh: np.ndarray, dh_last: np.ndarray | None, dc: np.ndarray | None) -> Any:
-        W, U, _ = self.weights()
+        W, U, _ = self.kernels()
         if self._dropout_by_gate is not None:
             W = gates.block_diagonal(W)
         if self.return_sequences:
@@ -158,7 +158,7 @@ class LSTM(Recurrent):
 
     def _fused_kernel(self) -> NumpyLSTM:
         return NumpyLSTM(
-            *self.weights(), self.activation, self.recurrent_activation, self.go_backwards, self._dropout_by_gate,
+            *self.kernels(), self.activation, self.recurrent_activation, self.go_backwards, self._dropout_by_gate,
             self.recurrent_dropout,
         )  # fmt: skip
 

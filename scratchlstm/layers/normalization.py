@@ -45,7 +45,7 @@ class LayerNormalization(Layer):
     ) -> None:
         super().__init__(name, dtype, input_shape)
         self.epsilon = checks.number("epsilon", epsilon, above=0)
-        self.center, self.scale = bool(center), bool(scale)
+        self.center, self.scale = checks.flag("center", center), checks.flag("scale", scale)
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_initializer = initializers.get(gamma_initializer)
         self.limit(

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from scratchlstm import checks
 from scratchlstm.layers.base import Layer, Shape
 
 
@@ -26,7 +27,7 @@ class _GlobalPooling1D(Layer):
         input_shape: Shape | None = None,
     ) -> None:
         super().__init__(name, dtype, input_shape)
-        self.keepdims = bool(keepdims)
+        self.keepdims = checks.flag("keepdims", keepdims)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return (1, input_shape[1]) if self.keepdims else (input_shape[1],)

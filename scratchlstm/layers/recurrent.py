@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import activations, initializers, registry
+from scratchlstm import activations, checks, initializers, registry
 from scratchlstm.checks import positive_int
 from scratchlstm.kernels.rows import GatheredRows, RowGradient
 from scratchlstm.layers.base import Layer, Shape, Signal, Specs
@@ -79,7 +79,7 @@ class Recurrent(Layer):
         super().__init__(name, dtype, input_shape)
         self.units = positive_int("units", units)
         self.activation = elementwise("activation", activation)
-        self.use_bias = bool(use_bias)
+        self.use_bias = checks.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
@@ -91,12 +91,15 @@ class Recurrent(Layer):
         self.input_noise = Noise(dropout, seed, "dropout")
         self.recurrent_noise = Noise(recurrent_dropout, None if seed is None else seed + 1, "recurrent_dropout")
         self.noises = [self.input_noise, self.recurrent_noise]
-        self.return_sequences = bool(return_sequences)
-        self.return_state = bool(return_state)
-        self.go_backwards = bool(go_backwards)
-        self.stateful = bool(stateful)
-        self.zero_output_for_mask = bool(zero_output_for_mask)
+        self.return_sequences = checks.flag("return_sequences", return_sequences)
+        self.return_state = checks.flag("return_state", return_state)
+        self.go_backwards = checks.flag("go_backwards", go_backwards)
+        self.stateful = checks.flag("stateful", stateful)
+        self.zero_output_for_mask = checks.flag("zero_output_for_mask", zero_output_for_mask)
         self.states: States | None = None
+        self.input_dropout: np.ndarray | None = None  # (B, E) or, for each gate, (B, gate_count, E)
+        self.recurrent_dropout: np.ndarray | None = None  # (B, H) or (B, gate_count, H)
+        self.given_out: tuple[int, ...] | None = None  # the shape of the last forward pass's output
         # the mask is handed on where every step is given out; not turned around by `go_backwards`, as in Keras
         self.passes_mask = self.return_sequences
         self.outputs = 1 + len(self.state_names) if self.return_state else 1
@@ -146,13 +149,21 @@ class Recurrent(Layer):
         if self.input_dropout is not None and self.input_dropout.ndim == 2:
             x = np.asarray(x) * self.input_dropout[:, None]
         h, final = self.run(x, states, mask)
-        return self._output(h, final, mask)
+        self.shown = self._shown(mask)
+        y = self._output(h, final, self.shown)
+        self.given_out = h.shape if self.return_sequences else (len(h), self.units)
+        return y
 
     def infer(self, x: Any, mask: Any = None, initial_state: Any = None) -> Any:  # type: ignore[override]
         x = self.receive(x)
         mask, states = self._check_mask(mask, x.shape[:2]), self._initial_states(x.shape[0], initial_state)
-        self._draw_dropout(x.shape, training=False)
-        return self._output(*self.run_only(x, states, mask), mask)
+        kept = vars(self).copy()  # of the last forward pass, whose way back may still come
+        self.input_dropout = self.recurrent_dropout = None
+        try:
+            h, final = self.run_only(x, states, mask)
+        finally:
+            vars(self).update(kept)
+        return self._output(h, final, self._shown(mask))
 
     def backward(self, dy: np.ndarray, *d_states: np.ndarray | None) -> np.ndarray | RowGradient | None:
         """Backpropagation through time.
@@ -163,7 +174,19 @@ class Recurrent(Layer):
 
         Returns:
             dx, (B, T, E); a `RowGradient` where the input came from an `Embedding` as gathered rows.
+
+        Raises:
+            RuntimeError: no forward pass came before.
+            ValueError: gradients of other shapes.
         """
+        self.require_gradient(dy, self.given_out)
+        for d_state in d_states:
+            if d_state is not None:
+                self.require_gradient(d_state, (len(dy), self.units))
+        if len(d_states) not in (0, len(self.state_names)):
+            raise ValueError(
+                f"{self.name} has {len(self.state_names)} final states, but {len(d_states)} gradients came"
+            )
         if self.return_sequences and self.go_backwards:
             dy = dy[:, ::-1]
         if self.shown is not None:
@@ -185,7 +208,18 @@ class Recurrent(Layer):
         """Name -> H of each initial state, in the order of `initial_state`."""
         return {f"{name}0": self.units for name in self.state_names}
 
-    def weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def extra_state(self) -> dict[str, np.ndarray]:
+        return {} if self.states is None else dict(zip(self.state_names, self.states, strict=True))
+
+    def set_extra_state(self, state: dict[str, np.ndarray]) -> None:
+        if not state:
+            self.states = None
+            return
+        if not self.stateful or set(state) != set(self.state_names):
+            raise ValueError(f"{self.name} has no such states: {', '.join(state)}")
+        self.states = self._initial_states(len(state["h"]), [state[name] for name in self.state_names])
+
+    def kernels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """W, U and b; b is zero where there is none."""
         kernel, recurrent_kernel = self.params["kernel"], self.params["recurrent_kernel"]
         bias = self.params["bias"] if self.use_bias else np.zeros_like(kernel[0])
@@ -196,31 +230,34 @@ class Recurrent(Layer):
         B, _, E = shape
         by_gate = (self.gate_count,) if self.gate_count > 1 else ()
         of_input = by_gate if self.recurrent_noise.rate > 0 else ()
-        draw = training and (self.input_noise.draw, self.recurrent_noise.draw)
-        self.input_dropout = draw[0]((B, *of_input, E), self.dtype) if draw else None
-        self.recurrent_dropout = draw[1]((B, *by_gate, self.units), self.dtype) if draw else None
+        self.input_dropout = self.input_noise.draw((B, *of_input, E), self.dtype) if training else None
+        self.recurrent_dropout = self.recurrent_noise.draw((B, *by_gate, self.units), self.dtype) if training else None
 
-    def _output(self, h: np.ndarray, final: States, mask: np.ndarray | None) -> Any:
+    def _output(self, h: np.ndarray, final: States, shown: np.ndarray | None) -> Any:
         if self.stateful:
             self.states = [state.copy() for state in final]
-        last = 0 if self.go_backwards else -1
         if h.ndim == 3 and not self.return_sequences:
-            h = h[:, last].copy()
-        self.shown = None
-        if mask is not None:
-            shown = mask if self.zero_output_for_mask else self._begun(mask)
-            shown = shown[:, :, None] if self.return_sequences else shown[:, last, None]
-            if not shown.all():
-                self.shown = shown
-                h = h * shown
+            h = h[:, self._last_step].copy()
+        if shown is not None:
+            h = h * shown
         if self.return_sequences and self.go_backwards:
             h = h[:, ::-1]
         return [h, *final] if self.return_state else h
 
-    def _begun(self, mask: np.ndarray) -> np.ndarray:
-        """Whether there has been a step that counts, (B, T): before that there is no output to repeat."""
-        order = slice(None, None, -1 if self.go_backwards else 1)
-        return np.logical_or.accumulate(mask[:, order], axis=1)[:, order]
+    @property
+    def _last_step(self) -> int:
+        """The time of the step that is computed last."""
+        return 0 if self.go_backwards else -1
+
+    def _shown(self, mask: np.ndarray | None) -> np.ndarray | None:
+        """False where the output is 0, (B, T, 1) or (B, 1); None where it is nowhere."""
+        if mask is None:
+            return None
+        if not self.zero_output_for_mask:  # then it is only before the first step that counts: nothing to repeat yet
+            order = slice(None, None, -1 if self.go_backwards else 1)
+            mask = np.logical_or.accumulate(mask[:, order], axis=1)[:, order]
+        shown = mask[:, :, None] if self.return_sequences else mask[:, self._last_step, None]
+        return None if shown.all() else shown
 
     def _check_mask(self, mask: Any, shape: tuple[int, ...]) -> np.ndarray | None:
         if mask is None:

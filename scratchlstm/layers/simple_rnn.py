@@ -37,6 +37,7 @@ class SimpleRNN(Recurrent):
         kernel_initializer: Any = "glorot_uniform",
         recurrent_initializer: Any = "orthogonal",
         bias_initializer: Any = "zeros",
+        *,
         kernel_regularizer: Any = None,
         recurrent_regularizer: Any = None,
         bias_regularizer: Any = None,
@@ -46,7 +47,6 @@ class SimpleRNN(Recurrent):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         seed: int | None = None,
-        *,
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
@@ -65,7 +65,7 @@ class SimpleRNN(Recurrent):
 
     def run(self, x: Signal, states: States, mask: np.ndarray | None) -> tuple[np.ndarray, States]:
         self.mask = None if mask is None else reverse_steps(mask, self.go_backwards)
-        W, U, b = self.weights()
+        W, U, b = self.kernels()
         x = reverse_steps(x, self.go_backwards)
         hs, self._caches = simple_rnn.rnn_forward(
             x, states[0], W, U, b, self.activation, self.mask, self.recurrent_dropout
@@ -80,7 +80,7 @@ class SimpleRNN(Recurrent):
             dhs[:, -1] = dh
         if d_states[0] is not None:
             dhs[:, -1] += d_states[0]
-        W, U, _ = self.weights()
+        W, U, _ = self.kernels()
         dx, dW, dU, db, dh0 = simple_rnn.rnn_backward(
             dhs, self._caches, W, U, self.activation.prime, self.mask, self.recurrent_dropout
         )

@@ -115,6 +115,14 @@ class Bidirectional(Layer):
 
     reset_states = reset_state
 
+    def extra_state(self) -> dict[str, np.ndarray]:
+        return dict(_Joined({end: each.extra_state() for end, each in self.both.items()}))
+
+    def set_extra_state(self, state: dict[str, np.ndarray]) -> None:
+        for end, each in self.both.items():
+            start = f"{end}/"
+            each.set_extra_state({n.removeprefix(start): a for n, a in state.items() if n.startswith(start)})
+
     def forward(self, x: Signal, training: bool = False, **call: Any) -> Any:
         return self._merge(x, call, lambda layer, x, own: layer.forward(x, training=training, **own))
 
