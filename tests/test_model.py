@@ -506,3 +506,120 @@ def test_backward_gives_the_inputs_gradient():
     dx = model.backward(np.ones((1, 1)))
     slopes = [(model.forward(x + step * e).item() - model.forward(x - step * e).item()) / (2 * step) for e in np.eye(2)]
     np.testing.assert_allclose(dx[0], slopes, rtol=1e-6)
+
+
+# --- one thing after another ------------------------------------------------------------------------------------------
+
+
+def _small(**options):
+    model = Sequential([Input((3,)), Dense(2, **options)], seed=0)
+    model.compile("adam", "mse", metrics=["accuracy"])
+    return model
+
+
+def test_a_model_that_has_grown_needs_a_new_optimizer(tmp_path):
+    """Its moments fit what it has trained; the same for one process, several, and a file."""
+    model, x = _small(), np.ones((4, 3))
+    model.fit(x, np.ones((4, 2)), verbose=0)
+    model.add(Dense(1))
+    model.compile(model.optimizer, "mse")
+    for workers in (1, 2):
+        with pytest.raises(ValueError, match="trained a model with other parameters"):
+            model.fit(x, np.ones(4), workers=workers, verbose=0)
+    with pytest.raises(ValueError, match="trained a model with other parameters"):
+        model.save(tmp_path / "model.npz")
+    model.compile("adam", "mse")
+    model.fit(x, np.ones(4), verbose=0)
+
+
+def test_after_training_a_layer_gives_the_gradient_of_its_input_again():
+    model = _small()
+    model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+    layer = model.layers[0]
+    layer(np.ones((4, 3)))
+    assert layer.backward(np.ones((4, 2))).shape == (4, 3)
+
+
+def test_backward_belongs_to_a_forward_pass():
+    model, x = _small(), np.ones((4, 3))
+    with pytest.raises(RuntimeError, match="backward needs a forward pass"):
+        model.backward(np.ones((4, 2)))
+    model.forward(x)
+    model.predict(x, verbose=0)
+    with pytest.raises(RuntimeError, match="no predict or evaluate in between"):
+        model.backward(np.ones((4, 2)))
+
+
+@pytest.mark.parametrize("implementation", ["fused", "textbook"])
+def test_a_recurrent_layers_inference_leaves_its_way_back_alone(implementation):
+    x, mask = np.random.default_rng(0).normal(size=(3, 5, 2)), np.array([[True, False, True, True, False]] * 3)
+    layer = LSTM(4, dropout=0.5, recurrent_dropout=0.5, seed=1, implementation=implementation, dtype="float64")
+    dy = layer(x, training=True, mask=mask)
+    expected = layer.backward(dy)
+    layer.infer(x[:1])
+    assert np.array_equal(layer.backward(dy), expected)
+
+
+def test_gradients_of_another_shape_are_refused():
+    with pytest.raises(RuntimeError, match="backward of dense needs a forward pass"):
+        Dense(2).backward(np.ones((1, 2)))
+    for layer, x, dy in [
+        (Dense(2), np.ones((5, 3)), np.ones((1, 2))),
+        (LSTM(3), np.ones((2, 4, 3)), np.ones((2, 4, 3))),
+        (LSTM(3, return_sequences=True), np.ones((2, 4, 3)), np.ones((2, 3))),
+        (LSTM(3, return_sequences=True), np.ones((2, 4, 3)), np.ones((2, 4, 1))),
+    ]:
+        layer(x)
+        with pytest.raises(ValueError, match=r"gave an output of shape .*, but dL/dy has shape"):
+            layer.backward(dy)
+    layer = LSTM(3, return_state=True)
+    layer(np.ones((2, 4, 3)))
+    with pytest.raises(ValueError, match="has 2 final states, but 1 gradients came"):
+        layer.backward(np.ones((2, 3)), np.ones((2, 3)))
+
+
+def test_a_call_that_fails_builds_nothing():
+    model = Sequential([LSTM(2), Dense(1)], seed=0)
+    model.compile("adam", "mse")
+    x = np.ones((4, 5, 3))
+    with pytest.raises(ValueError, match="x has 4 samples, but y has 3"):
+        model.fit(x[:, :, :2], np.ones(3), verbose=0)
+    assert not model.built
+    model.fit(x, np.ones(4), verbose=0)
+
+
+def test_a_layer_built_for_another_shape_has_no_place():
+    layer = Dense(1, input_shape=(3,))
+    first = Sequential([layer])
+    name = layer.name
+    with pytest.raises(ValueError, match=r"built for inputs of shape \(None, 3\), but got \(None, 7\)"):
+        Sequential([Input((9,)), Dense(7), layer])
+    assert (layer.name, first.predict(np.ones((1, 3)), verbose=0).shape) == (name, (1, 1))
+
+
+def test_a_stateful_model_is_asked_for_whole_batches_before_it_trains():
+    model = Sequential([Input((4, 2)), LSTM(3, stateful=True), Dense(1)], seed=0)
+    model.compile("adam", "mse")
+    before, x, y = model.get_weights(), np.ones((20, 4, 2)), np.ones(20)
+    for options in ({"batch_size": 8}, {"batch_size": 10, "validation_data": (x[:5], y[:5])}):
+        with pytest.raises(ValueError, match="stateful, so every batch needs the same number of rows"):
+            model.fit(x, y, verbose=0, **options)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
+    model.fit(x, y, batch_size=5, validation_data=(x[:10], y[:10]), shuffle=False, verbose=0)
+    model.reset_states()
+    assert model.predict(np.ones((32, 4, 2)), verbose=0).shape == (32, 1)
+
+
+@pytest.mark.parametrize("split", [1e-17, 1 - 1e-12])
+def test_a_split_that_leaves_nothing_on_one_side(split):
+    model = _small()
+    with pytest.raises(ValueError, match=r"validation_split=.* leaves no (training|validation) sample of 4"):
+        model.fit(np.ones((4, 3)), np.ones((4, 2)), validation_split=split, verbose=0)
+
+
+def test_layers_cannot_be_frozen():
+    layer = Dense(1)
+    layer.trainable = True
+    with pytest.raises(ValueError, match="cannot be frozen"):
+        layer.trainable = False
+    assert layer.trainable

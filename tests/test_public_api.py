@@ -358,6 +358,22 @@ def _pad():
     assert sequence.pad_sequences([[1, 2], [3]]).tolist() == [[1, 2], [0, 3]]
 
 
+def _load_model():
+    with tempfile.TemporaryDirectory() as folder:
+        model = scratchlstm.Sequential([Input((3,)), Dense(1)])
+        model.save(f"{folder}/model.npz")
+        loaded = scratchlstm.models.load_model(f"{folder}/model.npz")
+        assert np.array_equal(loaded.predict(np.ones((1, 3)), verbose=0), model.predict(np.ones((1, 3)), verbose=0))
+
+
+def _pad_again():
+    assert scratchlstm.utils.pad_sequences([[1, 2], [3]]).tolist() == [[1, 2], [0, 3]]
+
+
+def _to_categorical():
+    assert scratchlstm.utils.to_categorical([2, 0]).tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
 def _words():
     from scratchlstm.preprocessing import text
 
@@ -395,6 +411,15 @@ _USES = {
     "scratchlstm.optimizers": _ROOM,
     "scratchlstm.schedules": _schedules,
     "scratchlstm.preprocessing": _ROOM,
+    "scratchlstm.constraints": _ROOM,
+    "scratchlstm.models": _ROOM,
+    "scratchlstm.regularizers": _ROOM,
+    "scratchlstm.utils": _ROOM,
+    "scratchlstm.models.Model": _model,
+    "scratchlstm.models.Sequential": _sequential,
+    "scratchlstm.models.load_model": _load_model,
+    "scratchlstm.utils.pad_sequences": _pad_again,
+    "scratchlstm.utils.to_categorical": _to_categorical,
     "scratchlstm.datasets.imdb": _imdb,
     "scratchlstm.inspection.confusion_matrix": _confusion_matrix,
     "scratchlstm.inspection.learning_curve": _learning_curve,

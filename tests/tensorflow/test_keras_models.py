@@ -5,7 +5,7 @@ import pytest
 from cases import EXACT, error, word_ids
 from keras_side import dense, floats, keras, tf
 
-from scratchlstm import Sequential, constraints, layers, optimizers, regularizers
+from scratchlstm import Sequential, constraints, layers, losses, optimizers, regularizers
 
 B, T, V, E, H = 6, 7, 13, 5, 4
 
@@ -141,3 +141,44 @@ def test_limits(kind, axis):
     settings = {} if kind == "NonNeg" else {"axis": axis}
     answer = getattr(keras.constraints, kind)(**settings)(tf.constant(w))
     assert error(getattr(constraints, kind)(**settings)(w), answer) < 1e-15
+
+
+def test_masked_sequences_are_evaluated_and_fitted_alike():
+    """Loss and accuracy, over batches as Keras makes them: a masked mean depends on them."""
+    with floats("float64"):
+        ours, theirs, _ = both(masked("every step"))
+        ours.compile(optimizers.SGD(0.5), "binary_crossentropy", metrics=["accuracy"])
+        theirs.compile(keras.optimizers.SGD(0.5), "binary_crossentropy", metrics=["accuracy"], run_eagerly=True)
+        x, y, _ = batches((T, 1), steps=8)
+        x, y = x.reshape(-1, T), y.reshape(-1, T, 1)
+        x_val, y_val = x[:13], y[:13]
+        for options in ({}, {"batch_size": 7}):
+            expected = theirs.evaluate(x, y, verbose=0, **options)
+            assert ours.evaluate(x, y, verbose=0, **options) == pytest.approx(expected, rel=1e-6)
+        options = {"batch_size": 5, "epochs": 2, "shuffle": False, "validation_data": (x_val, y_val), "verbose": 0}
+        expected = theirs.fit(x, y, **options).history
+        for name, values in ours.fit(x, y, **options).history.items():
+            assert values == pytest.approx(expected[name], rel=1e-6), name
+
+
+@pytest.mark.parametrize("loss", ["BinaryCrossentropy", "CategoricalCrossentropy", "SparseCategoricalCrossentropy"])
+def test_losses_from_logits(loss):
+    """With a last layer that has no activation, as in many texts about Keras."""
+    with floats("float64"):
+        ours, theirs, _ = both(lambda side, options, *_: [side.Embedding(V, E, **options), side.LSTM(3, **options)])
+        ours.compile("sgd", getattr(losses, loss)(from_logits=True))
+        theirs.compile("sgd", getattr(keras.losses, loss)(from_logits=True))
+        x, classes = batches(())[0][0], np.arange(B) % 3
+        y = {"S": classes, "C": np.eye(3)[classes], "B": np.eye(3)[classes]}[loss[0]]
+        assert ours.evaluate(x, y, verbose=0) == pytest.approx(theirs.evaluate(x, y, verbose=0), rel=1e-9)
+
+
+def test_mean_absolute_error():
+    rng = np.random.default_rng(0)
+    y, p = rng.normal(size=(2, 5, 3))
+    variable = tf.Variable(p)
+    with tf.GradientTape() as tape:
+        expected = keras.losses.MeanAbsoluteError()(y, variable)
+    value, gradient = losses.get("mae").with_gradient(y, p)
+    assert value == pytest.approx(float(expected), rel=1e-6)
+    assert error(gradient, tape.gradient(expected, variable)) < 1e-6

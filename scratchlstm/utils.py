@@ -1,0 +1,35 @@
+"""What is often needed beside a model, with Keras' names."""
+
+from typing import Any
+
+import numpy as np
+
+from scratchlstm import checks
+from scratchlstm.preprocessing.sequence import pad_sequences
+
+__all__ = ["pad_sequences", "to_categorical"]
+
+
+def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
+    """One-hot rows for class numbers.
+
+    Args:
+        x: whole numbers, (...); a last axis of size 1 falls away, as in Keras.
+        num_classes: how many classes there are; the largest number plus one where None.
+
+    Returns:
+        (..., num_classes), float64 as in Keras.
+
+    Raises:
+        ValueError: not whole numbers, or one that is no class.
+    """
+    x = np.asarray(x)
+    if x.dtype.kind not in "iub" or x.size == 0:
+        raise ValueError(f"to_categorical takes class numbers, not {x.size} values of dtype {x.dtype}")
+    x = x.astype(np.intp)
+    if x.ndim > 1 and x.shape[-1] == 1:
+        x = x[..., 0]
+    classes = int(x.max()) + 1 if num_classes is None else checks.positive_int("num_classes", num_classes)
+    if x.min() < 0 or x.max() >= classes:
+        raise ValueError(f"class numbers must be from 0 to {classes - 1}, but run from {x.min()} to {x.max()}")
+    return np.eye(classes)[x]
