@@ -14,21 +14,26 @@ import numpy as np
 START = time.perf_counter()
 
 
+def layers_of(shape, layers):
+    """The model's layers, from this package's or Keras' `layers`; `shape` may name options of the LSTM."""
+    options = shape.get("options", {})
+    found = [layers.Input((shape["T"],) if shape["tokens"] else (shape["T"], shape["E"]))]
+    if shape["tokens"]:
+        found.append(layers.Embedding(shape["V"], shape["E"], mask_zero=shape.get("mask_zero", False)))
+    for number in range(depth := shape.get("depth", 1)):
+        lstm = layers.LSTM(shape["H"], return_sequences=number < depth - 1, **options)
+        found.append(layers.Bidirectional(lstm) if shape.get("bidirectional") else lstm)
+    return [*found, layers.Dense(1, activation="sigmoid")]
+
+
 class Ours:
     """This package; `workers` processes."""
 
     def __init__(self, shape, workers):
-        from scratchlstm import Sequential
-        from scratchlstm.layers import LSTM, Dense, Embedding
+        from scratchlstm import Sequential, layers
 
         self.workers = workers
-        self.model = Sequential(seed=0)
-        if shape["tokens"]:
-            self.model.add(Embedding(shape["V"], shape["E"], input_shape=(shape["T"],)))
-            self.model.add(LSTM(shape["H"]))
-        else:
-            self.model.add(LSTM(shape["H"], input_shape=(shape["T"], shape["E"])))
-        self.model.add(Dense(1, activation="sigmoid"))
+        self.model = Sequential(layers_of(shape, layers), seed=0)
         self.model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
 
     def epochs(self, x, y, batch, count):
@@ -47,10 +52,7 @@ class Keras:
     def __init__(self, shape, jit):
         import keras
 
-        model = [keras.Input((shape["T"],) if shape["tokens"] else (shape["T"], shape["E"]))]
-        model += [keras.layers.Embedding(shape["V"], shape["E"])] if shape["tokens"] else []
-        model += [keras.layers.LSTM(shape["H"]), keras.layers.Dense(1, activation="sigmoid")]
-        self.model = keras.Sequential(model)
+        self.model = keras.Sequential(layers_of(shape, keras.layers))
         self.model.compile("adam", "binary_crossentropy", metrics=["accuracy"], jit_compile=jit)
 
     def epochs(self, x, y, batch, count):

@@ -2,11 +2,12 @@
 
     python tests/benchmarks/cpu.py                 the table at the tutorial's shape: a few minutes
     python tests/benchmarks/cpu.py --sweep         also units, length and batch size, ids and dense input
+    python tests/benchmarks/cpu.py --options       also each option of the LSTM, against Keras with the same one
     python tests/benchmarks/cpu.py --rounds 1 --steps 5 --samples 1000    a quick look
 
 Every contender is a process that sleeps while another one runs; they take turns for several rounds, and medians are
 compared. Needs the extra `bench`. An OPENBLAS_CORETYPE in the environment slows this package alone: unset it first.
-Writes cpu.csv, cpu.png and cpu.md (with --sweep also sweep.csv and sweep.png).
+Writes cpu.csv, cpu.png and cpu.md (with --sweep also sweep.csv and sweep.png, with --options options.md).
 """
 
 import argparse
@@ -113,9 +114,9 @@ def tutorial_table(makers, samples, rounds, steps):
             if turn:  # the first one warms up
                 results["training step (ms)"][name].append(1e3 * seconds / -(-few // 128))
             for quantity, batch in PREDICTIONS.items():
-                (seconds,) = contender.ask(do="predict", samples=min(samples, 10000), batch=batch)
+                (seconds,) = contender.ask(do="predict", samples=samples, batch=batch)
                 if turn:
-                    results[quantity][name].append(min(samples, 10000) / seconds)
+                    results[quantity][name].append(samples / seconds)
     for contender in running.values():
         contender.close()
     return results
@@ -161,6 +162,48 @@ def sweep(folder, workers, rounds):
                 rows += [(what, value, kind, name, median(values_)) for name, values_ in times.items()]
                 print(what, value, kind, {name: round(median(v), 1) for name, v in times.items()}, flush=True)
     return rows
+
+
+OPTIONS = {
+    "none": {},
+    "mask_zero": {"mask_zero": True},
+    "go_backwards": {"options": {"go_backwards": True}},
+    "dropout": {"options": {"dropout": 0.3}},
+    "recurrent_dropout": {"options": {"recurrent_dropout": 0.3}},
+    "both dropouts": {"options": {"dropout": 0.3, "recurrent_dropout": 0.3}},
+    "use_bias=False": {"options": {"use_bias": False}},
+    "relu and hard_sigmoid": {"options": {"activation": "relu", "recurrent_activation": "hard_sigmoid"}},
+    "regularizers": {"options": {"kernel_regularizer": "l2", "recurrent_regularizer": "l1"}},
+    "constraints": {"options": {"kernel_constraint": "max_norm", "recurrent_constraint": "unit_norm"}},
+    "two layers": {"depth": 2},
+    "Bidirectional": {"bidirectional": True},
+    "Bidirectional, mask_zero": {"bidirectional": True, "mask_zero": True},
+}
+
+
+def options_table(data, workers, rounds, samples):
+    """A training step with each option, here and in Keras, in Markdown."""
+    lines = [
+        "| option | scratchlstm (ms) | Keras (ms) | ratio | against no option: here | in Keras |",
+        "|---" * 6 + "|",
+    ]
+    plain: dict[str, float] = {}
+    for name, setting in OPTIONS.items():
+        makers = contenders(TUTORIAL | setting, data, workers, jit=False)
+        running = [make() for kind, make in makers.items() if "1 p" not in kind and kind != "PyTorch"]
+        times = {contender.name: [] for contender in running}
+        for _ in range(rounds):
+            for contender in running:
+                *_, seconds = contender.ask(do="train", samples=samples, batch=128, epochs=2)
+                times[contender.name].append(1e3 * seconds / -(-samples // 128))
+        for contender in running:
+            contender.close()
+        ours, theirs = (median(values) for values in times.values())
+        plain = plain or {"ours": ours, "theirs": theirs}
+        against = f"{ours / plain['ours']:.2f} | {theirs / plain['theirs']:.2f}"
+        lines.append(f"| {name} | {ours:.1f} | {theirs:.1f} | {ours / theirs:.2f} | {against} |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
 
 
 def machine():
@@ -237,6 +280,7 @@ def main():
     parser.add_argument("--workers", type=int, default=psutil.cpu_count(logical=False))
     parser.add_argument("--jit", action="store_true", help="Keras with XLA, too (slower here)")
     parser.add_argument("--sweep", action="store_true")
+    parser.add_argument("--options", action="store_true")
     parser.add_argument("--output", default="runs/benchmark")
     options = parser.parse_args()
     folder = Path(options.output)
@@ -262,6 +306,9 @@ def main():
             rows = [(q, name, value) for q, by_name in results.items() for name, vs in by_name.items() for value in vs]
             csv.writer(file).writerows([("quantity", "contender", "value"), *rows])
         bar_chart(results, folder / "cpu.png")
+        if options.options:
+            text = options_table(data, options.workers, 3, min(samples, 128 * 40))
+            (folder / "options.md").write_text(text + "\n")
         if options.sweep:
             rows = sweep(Path(scratch), options.workers, rounds=3)
             with open(folder / "sweep.csv", "w", newline="") as file:

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scratchlstm import Sequential, gradcheck
 from scratchlstm.layers import LSTM, Bidirectional, Dense, Embedding, Input, SimpleRNN, TimeDistributed
@@ -130,3 +132,34 @@ def test_weights_of_a_bidirectional_layer_are_one_list():
     with pytest.raises(ValueError, match="shape"):
         model.layers[0].set_weights([*weights[:5], weights[0]])
     assert np.array_equal(model.predict(X, verbose=0), before)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(
+    dropout=st.sampled_from([0.0, 0.4]),
+    recurrent_dropout=st.sampled_from([0.0, 0.4]),
+    mask_zero=st.booleans(),
+    flags=st.fixed_dictionaries(
+        {name: st.booleans() for name in ("return_sequences", "go_backwards", "zero_output_for_mask", "use_bias")}
+    ),
+    both=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+def test_words_fast_and_by_the_textbook(dropout, recurrent_dropout, mask_zero, flags, both, seed):
+    """From ids on, where the fast path shares what equal words have in common."""
+    ids, y = np.random.default_rng(seed).integers(0, 6, size=(3, 5)), np.random.default_rng(seed).normal(size=(3, 5, 2))
+    found = []
+    for implementation in ("fused", "textbook"):
+        lstm = LSTM(
+            3, dropout=dropout, recurrent_dropout=recurrent_dropout, implementation=implementation, dtype="float64",
+            **flags | ({"go_backwards": False} if both else {}),
+        )  # fmt: skip
+        recurrent = Bidirectional(lstm) if both else lstm
+        model = Sequential(
+            [Embedding(6, 4, mask_zero=mask_zero, dtype="float64"), recurrent, Dense(2, dtype="float64")], seed=seed
+        )
+        model.compile("sgd", "mse")
+        loss = model.train_on_batch(ids, y if flags["return_sequences"] else y[:, 0])
+        found.append([loss, *map(np.asarray, model.grads), *model.get_weights(), model.predict(ids, verbose=0)])
+    for fast, slow in zip(*found, strict=True):
+        np.testing.assert_allclose(fast, slow, rtol=1e-9, atol=1e-12)
