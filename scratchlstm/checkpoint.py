@@ -149,14 +149,14 @@ class Run:
         """
         arrays = read_arrays(path, "checkpoint")
         try:
-            description = saving.decode(arrays.pop("description"), _KIND, VERSION)
+            description = saving.decode(arrays, _KIND, VERSION)
             was, now = description["settings"], self.settings
             if difference := saving.difference(was, now) or saving.difference(now | {"model": {}}, was):
                 raise ValueError(f"it is the checkpoint of another run: {difference}")
             state = _unpack(description["run"], arrays)
             self._checked(state, arrays, epochs, batches)()
         except Exception as error:  # whatever a crafted description leads to
-            raise ValueError(f"the run cannot be resumed from {str(path)!r}: {error}") from error
+            raise ValueError(f"the run cannot be resumed from {str(path)!r}: {saving.reason(error)}") from error
 
     def _checked(self, state: dict[str, Any], arrays: dict[str, np.ndarray], epochs: int, batches: int) -> Any:
         """What takes the state up, once nothing in it can fail any more."""

@@ -30,13 +30,19 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
     Raises:
         OSError: it cannot be written, or `path` is something other than a file.
+        TypeError, ValueError: `path` is no name of a file.
     """
-    path = Path(os.path.realpath(path))
+    path = Path(os.path.realpath(file_path(path)))
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder; add the name of a file in it")
     if path.exists() and not path.is_file():
         raise OSError(f"{str(path)!r} is no file, so no file can take its place")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(path.parent)!r} to write {path.name!r} into; make it first")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    new = _new_file(temporary, path)
     try:
-        with open(temporary, "xb") as file:
+        with new as file:
             _remove_leftovers(path, temporary)
             if path.exists():
                 shutil.copymode(path, temporary)
@@ -47,6 +53,28 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def file_path(path: str | os.PathLike[str]) -> Path:
+    """`path`, which has to be the name of a file.
+
+    Raises:
+        TypeError: neither a string nor a path.
+        ValueError: an empty string.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be the name of a file, a string or a Path, not {path!r}")
+    if not os.fspath(path):
+        raise ValueError("path must be the name of a file, not an empty string")
+    return Path(path)
+
+
+def _new_file(temporary: Path, path: Path) -> IO[bytes]:
+    """Open `temporary`, which stands for `path`; an error names the latter."""
+    try:
+        return open(temporary, "xb")
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write the file: {error.strerror}", str(path)) from error
 
 
 def _remove_leftovers(path: Path, newest: Path) -> None:
@@ -97,9 +125,10 @@ def read_arrays(path: str | os.PathLike[str], what: str) -> dict[str, np.ndarray
 
     Raises:
         FileNotFoundError: where there is no such file.
+        TypeError: `path` is no name of a file.
         ValueError: where it is damaged, not an `.npz`, or holds pickled objects (never loaded).
     """
-    if not Path(path).is_file():
+    if not file_path(path).is_file():
         raise FileNotFoundError(f"there is no {what} at {str(path)!r}")
     try:
         with zipfile.ZipFile(path) as archive:

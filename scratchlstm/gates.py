@@ -22,6 +22,8 @@ and single bias as in Keras. Every function is pure and runs on any array module
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from scratchlstm.gate_dropout import block_diagonal, diagonal_blocks, four_copies, sum_copies
+
 Array = Any  # an array of any module that follows the array API standard
 Function = Callable[[Array], Array]
 
@@ -57,11 +59,11 @@ class StepCache(NamedTuple):
     x: Array  #       (B, E)  for dW
     h_prev: Array  #  (B, H)  for dU
     c_prev: Array  #  (B, H)  for df
-    i: Array  #       (B, H)
-    f: Array  #       (B, H)
-    g: Array  #       (B, H)
-    o: Array  #       (B, H)
-    tanh_c: Array  #  (B, H)
+    i: Array  #       (B, H)  for dg, and for its own σ'
+    f: Array  #       (B, H)  for dc_prev, and for its own σ'
+    g: Array  #       (B, H)  for di, and for its own tanh'
+    o: Array  #       (B, H)  for dc, and for its own σ'
+    tanh_c: Array  #  (B, H)  for do, and for the cell's tanh'
 
 
 class StepGradients(NamedTuple):
@@ -183,12 +185,18 @@ def lstm_forward(
     """
     xp = x.__array_namespace__()
     if recurrent_dropout is not None:
-        U = block_diagonal(U)
+        U = block_diagonal(U)  #  (4H, 4H)
     h, c, hs, caches = h0, c0, [], []
     for t in range(x.shape[1]):
-        h_in = h if recurrent_dropout is None else four_copies(h, recurrent_dropout)
+        h_in = h  #                                             (B, H)
+        if recurrent_dropout is not None:
+            h_in = four_copies(h, recurrent_dropout)  #         (B, 4H)
         h_t, c_t, cache = lstm_step_forward(x[:, t, :], h_in, c, W, U, b, sigma, phi)
-        h, c = (h_t, c_t) if mask is None else (xp.where(mask[:, t, None], h_t, h), xp.where(mask[:, t, None], c_t, c))
+        if mask is not None:
+            valid = mask[:, t, None]  #                         (B, 1)
+            h_t = xp.where(valid, h_t, h)  #                    (B, H)
+            c_t = xp.where(valid, c_t, c)  #                    (B, H)
+        h, c = h_t, c_t  #                                      (B, H) each
         hs.append(h)
         caches.append(cache)
     return xp.stack(hs, axis=1), c, caches
@@ -219,53 +227,32 @@ def lstm_backward(
     """
     xp = dhs.__array_namespace__()
     if recurrent_dropout is not None:
-        U = block_diagonal(U)
+        U = block_diagonal(U)  #  (4H, 4H)
     dW, dU, db = xp.zeros_like(W), xp.zeros_like(U), xp.zeros_like(U[0, :])
-    dh_next, dc_next = xp.zeros_like(dc_last), dc_last
+    none = xp.zeros_like(dc_last)  #                            (B, H)
+    dh_next, dc_next = none, dc_last  #                         (B, H) each
     dxs = []
     for t in reversed(range(len(caches))):
-        dh = dhs[:, t, :] + dh_next  # h_t goes two ways: up to the next layer and on to step t+1
-        dh_past, dc_past = xp.zeros_like(dh), xp.zeros_like(dc_next)
-        if mask is not None:  # past a masked step the gradients go unchanged, and none of them into its gates
-            valid = mask[:, t, None]
-            dh_past, dc_past = xp.where(valid, dh_past, dh), xp.where(valid, dc_past, dc_next)
-            dh, dc_next = dh - dh_past, dc_next - dc_past
+        # h_t goes two ways: up to the next layer and on to step t+1
+        dh = dhs[:, t, :] + dh_next  #                          (B, H)
+        dh_past, dc_past = none, none  #                        (B, H) each
+        if mask is not None:
+            # a masked row's state went past the cell: so do its gradients, and none of them goes into the gates
+            valid = mask[:, t, None]  #                         (B, 1)
+            dh_past = xp.where(valid, none, dh)  #              (B, H)
+            dc_past = xp.where(valid, none, dc_next)  #         (B, H)
+            dh = xp.where(valid, dh, none)  #                   (B, H)
+            dc_next = xp.where(valid, dc_next, none)  #         (B, H)
         step = lstm_step_backward(dh, dc_next, caches[t], W, U, sigma_prime, phi_prime)
-        dh_prev = step.dh_prev if recurrent_dropout is None else sum_copies(step.dh_prev, recurrent_dropout)
-        dh_next, dc_next = dh_prev + dh_past, step.dc_prev + dc_past
-        dW, dU, db = dW + step.dW, dU + step.dU, db + step.db
-        dxs.append(step.dx)
+        dh_prev = step.dh_prev  #                               (B, H), or (B, 4H) where h_prev was copied
+        if recurrent_dropout is not None:
+            dh_prev = sum_copies(dh_prev, recurrent_dropout)  # (B, H)
+        dh_next = dh_prev + dh_past  #                          (B, H)
+        dc_next = step.dc_prev + dc_past  #                     (B, H)
+        dW = dW + step.dW  #                                    (E, 4H)
+        dU = dU + step.dU  #                                    (H, 4H), or (4H, 4H)
+        db = db + step.db  #                                    (4H,)
+        dxs.append(step.dx)  #                                  (B, E)
     if recurrent_dropout is not None:
-        dU = diagonal_blocks(dU)
+        dU = diagonal_blocks(dU)  #  (H, 4H)
     return xp.stack(dxs[::-1], axis=1), dW, dU, db, dh_next, dc_next
-
-
-# --- dropout with a mask for each gate --------------------------------------------------------------------------------
-# Each gate then sees its own masked copy of x or h_prev. That is the same cell on four copies side by side, with the
-# four blocks of the kernel along a diagonal, so the equations above stay as they are.
-
-
-def four_copies(a: Array, masks: Array) -> Array:
-    """(..., n) and (..., 4, n) -> (..., 4n): a times each gate's mask."""
-    copies = a[..., None, :] * masks
-    return copies.__array_namespace__().reshape(copies, (*a.shape[:-1], 4 * a.shape[-1]))
-
-
-def sum_copies(d_copies: Array, masks: Array) -> Array:
-    """The way back: (..., 4n) -> (..., n)."""
-    xp = d_copies.__array_namespace__()
-    by_gate = xp.reshape(d_copies, (*d_copies.shape[:-1], 4, d_copies.shape[-1] // 4))
-    return xp.sum(by_gate * masks, axis=-2)
-
-
-def block_diagonal(kernel: Array) -> Array:
-    """(n, 4H) -> (4n, 4H): gate k's columns only in the rows of copy k."""
-    xp, H = kernel.__array_namespace__(), kernel.shape[1] // 4
-    gate = xp.arange(4 * H) // H  # of each column
-    return xp.concat([xp.where(gate == k, kernel, xp.zeros_like(kernel)) for k in range(4)], axis=0)
-
-
-def diagonal_blocks(d_kernel: Array) -> Array:
-    """The way back: (4n, 4H) -> (n, 4H)."""
-    xp, n, H = d_kernel.__array_namespace__(), d_kernel.shape[0] // 4, d_kernel.shape[1] // 4
-    return xp.concat([d_kernel[k * n : (k + 1) * n, k * H : (k + 1) * H] for k in range(4)], axis=1)

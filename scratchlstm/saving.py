@@ -47,14 +47,16 @@ def encode(description: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(json.dumps(description).encode(), dtype=np.uint8)
 
 
-def decode(text: np.ndarray, kind: str, version: int) -> dict[str, Any]:
-    """The description that `encode` wrote, of that kind and of no newer version.
+def decode(arrays: dict[str, np.ndarray], kind: str, version: int) -> dict[str, Any]:
+    """The description that `encode` wrote among a file's arrays, which is taken out of them.
 
     Raises:
-        ValueError: another kind, or a newer version.
-        KeyError, TypeError, RecursionError: no description at all.
+        ValueError: none there, one of another kind, or of a newer version.
+        KeyError, TypeError, RecursionError: it is no description at all.
     """
-    description = json.loads(text.tobytes().decode())
+    if "description" not in arrays:
+        raise ValueError(f"it has no description, so it is no {kind}")
+    description = json.loads(arrays.pop("description").tobytes().decode())
     if description["kind"] != kind:
         raise ValueError(f"its kind is {description['kind']!r}, not {kind!r}")
     if whole_number("its version", description["version"], at_least=1) > version:
@@ -63,6 +65,11 @@ def decode(text: np.ndarray, kind: str, version: int) -> dict[str, Any]:
             f"Upgrade scratchlstm"
         )
     return description
+
+
+def reason(error: Exception) -> str:
+    """What was wrong, for the end of a sentence; a `KeyError` by itself says the key alone."""
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def plain(description: Any) -> Any:
@@ -153,7 +160,7 @@ def load(cls: type[M], path: str | os.PathLike[str]) -> M:
     """See `Model.load`."""
     arrays = read_arrays(path, "model file")
     try:
-        description = decode(arrays.pop("description"), _KIND, VERSION)
+        description = decode(arrays, _KIND, VERSION)
         model = rebuild(description, arrays)
         if not isinstance(model, cls):
             raise ValueError(f"it holds a Model with branches, not a {cls.__name__}: use Model.load")
@@ -162,7 +169,7 @@ def load(cls: type[M], path: str | os.PathLike[str]) -> M:
             raise ValueError(f"its description is none that was saved: {changed}")
         return model
     except Exception as error:  # whatever a crafted description leads to
-        raise ValueError(f"the file {str(path)!r} is not a model that can be loaded: {error}") from error
+        raise ValueError(f"the file {str(path)!r} is not a model that can be loaded: {reason(error)}") from error
 
 
 def rebuild(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Model":

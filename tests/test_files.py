@@ -1,9 +1,11 @@
 """Files appear whole or not at all, and are read without ever unpickling."""
 
+import errno
 import io
 import itertools
 import os
 import pickle
+import re
 import stat
 import struct
 import subprocess
@@ -205,16 +207,40 @@ def test_two_writers_at_once_leave_one_whole_file(tmp_path):
 
 
 def test_a_missing_folder_is_an_error_and_is_not_made(tmp_path):
-    with pytest.raises(OSError, match="missing"), atomic_write(tmp_path / "missing" / "file"):
-        pass
+    folder = re.escape(repr(str(tmp_path / "missing")))
+    with pytest.raises(FileNotFoundError, match=f"^there is no folder {folder} to write 'file' into; make it first$"):
+        write_arrays(tmp_path / "missing" / "file", {})
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_is_not_overwritten(tmp_path):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError, match="folder"), atomic_write(tmp_path / "folder"):
-        pass
+    folder = re.escape(repr(str(tmp_path / "folder")))
+    with pytest.raises(OSError, match=f"^{folder} is a folder; add the name of a file in it$"):
+        write_arrays(tmp_path / "folder", {})
     assert os.listdir(tmp_path) == ["folder"]
+
+
+@posix
+def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path):
+    name = "m" * 250  # with more around it, it is too long
+    with pytest.raises(OSError, match="cannot write the file: File name too long") as raised:
+        write_arrays(tmp_path / name, {})
+    assert raised.value.filename == str(tmp_path / name)
+    assert raised.value.errno == errno.ENAMETOOLONG
+
+
+@pytest.mark.parametrize("path", [None, 3, b"model.npz"])
+def test_what_is_no_name_of_a_file_is_a_type_error(path):
+    for use in (lambda: write_arrays(path, {}), lambda: read_arrays(path, "model file")):
+        with pytest.raises(TypeError, match=f"^path must be the name of a file, a string or a Path, not {path!r}$"):
+            use()
+
+
+def test_an_empty_name_is_refused():
+    for use in (lambda: write_arrays("", {}), lambda: read_arrays("", "model file")):
+        with pytest.raises(ValueError, match="^path must be the name of a file, not an empty string$"):
+            use()
 
 
 # --- require_writable_folder ------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -66,6 +68,9 @@ def test_it_leaves_picture_model_history_and_words(trained):
     assert Sequential.load(folder / "model.npz").layers[0].input_dim == 20
     for shown in ("Total params:", "Epoch 12/12", "probability of a positive review", "best validation accuracy"):
         assert shown in output
+    assert re.search(
+        r"\| (positive|negative)\| \.\.\.(<start> )?((good|bad|film|the|plot|end) ?)+$", output, re.MULTILINE
+    )
 
 
 def test_it_scores_a_sentence(trained):
@@ -76,19 +81,84 @@ def test_it_scores_a_sentence(trained):
     assert "<start> <oov> good good film" in done.stdout
 
 
+def refusal(*arguments):
+    """The one line that says what is wrong, where nothing was done."""
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("imdb.py: error: ")
+    return last.removeprefix("imdb.py: error: ")
+
+
 def test_prediction_without_a_model_says_what_to_do(tmp_path):
-    done = run("--output", tmp_path, "--predict", "good")
-    assert done.returncode == 1
-    assert "train first" in done.stderr
+    assert re.match(r"there is no model file at .*; train first", refusal("--output", tmp_path, "--predict", "good"))
+
+
+def test_a_folder_that_cannot_be_written_stops_it_before_the_data_is_loaded(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "cannot write to the output folder" in refusal(
+        "--source", "aclImdb", "--output", tmp_path / "file" / "below"
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--epochs", "0", "must be a whole number of at least 1, not '0'"),
+        ("--samples", "-5", "must be a whole number of at least 1, not '-5'"),
+        ("--units", "1.5", "must be a whole number of at least 1, not '1.5'"),
+        ("--words", "4", "must be a whole number of at least 5, not '4'"),
+        ("--seed", "-1", "must be a whole number of at least 0, not '-1'"),
+        ("--workers", "0", "must be a whole number of at least 1, not '0', or auto"),
+        ("--dropout", "1", "must be a number of at least 0 and below 1, not '1'"),
+        ("--dropout", "nan", "must be a number of at least 0 and below 1, not 'nan'"),
+        ("--path", "/no/such", "'/no/such' does not exist: name an imdb.npz or an unpacked aclImdb folder"),
+        ("--source", "web", "invalid choice: 'web'"),
+        ("--predict", " ?!", "there is no word in ' ?!'"),
+    ],
+)
+def test_an_option_that_cannot_be_is_named(option, value, expected):
+    assert refusal(f"{option}={value}").startswith(f"argument {option}: {expected}")
+
+
+def test_data_that_cannot_be_read_is_named(reviews, tmp_path):
+    damaged = tmp_path / "imdb.npz"
+    damaged.write_bytes(reviews.read_bytes()[:100])
+    assert str(damaged) in refusal("--path", damaged, "--output", tmp_path)
+    alone = tmp_path / "alone" / "imdb.npz"
+    alone.parent.mkdir()
+    alone.write_bytes(reviews.read_bytes())
+    assert "imdb_word_index.json" in refusal("--path", alone, "--output", tmp_path)
+
+
+def test_a_checkpoint_of_another_run_is_named(reviews, trained):
+    done = run("--path", reviews, "--output", trained[0], "--resume", "--workers", 1, *SMALL, "--units", 9)
+    assert done.returncode == 2
+    assert re.search(r"^imdb.py: error: the run cannot be resumed from .*checkpoint.npz", done.stderr, re.MULTILINE)
     assert "Traceback" not in done.stderr
 
 
-def test_a_folder_that_cannot_be_written_stops_it_before_training(reviews, tmp_path):
-    (tmp_path / "file").write_text("")
-    done = run("--path", reviews, "--output", tmp_path / "file" / "below", *SMALL)
-    assert done.returncode != 0
-    assert "cannot write to the output folder" in done.stderr
-    assert "Epoch" not in done.stdout
+def test_a_mistake_of_ours_is_not_hidden(monkeypatch, reviews, tmp_path):
+    example = runpy.run_path(str(ROOT / "examples" / "imdb.py"))
+    monkeypatch.setattr(sys, "argv", ["imdb.py", "--path", str(reviews), "--output", str(tmp_path), "--verbose", "0"])
+    monkeypatch.setattr(Sequential, "fit", lambda *_, **__: np.zeros(2) + np.zeros(3))
+    with pytest.raises(ValueError, match="could not be broadcast"):
+        example["main"]()
+
+
+OVERFITS = {"loss": [0.5, 0.3], "val_loss": [0.4, 0.6], "accuracy": [0.7, 0.9], "val_accuracy": [0.8, 0.8]}
+
+
+def test_what_the_curve_shows():
+    shows = runpy.run_path(str(ROOT / "examples" / "imdb.py"))["what_the_curve_shows"]
+    text = shows(OVERFITS)
+    assert "lowest validation loss 0.4000 in epoch 1, best validation accuracy 0.8000 in epoch 1" in text
+    assert "training accuracy 0.9000 is 0.1000 above validation accuracy 0.8000" in text
+    assert "validation loss rises, 0.4000 to 0.6000, while the training loss falls, 0.5000 to 0.3000: the mod" in text
+    for other in ({"loss": [0.5, 0.6]}, {"val_loss": [0.4, 0.4]}, {"val_loss": [0.4, 0.3]}):
+        assert "overfits" not in shows(OVERFITS | other)
+    assert "0.8000 is the same as validation accuracy 0.8000" in shows(OVERFITS | {"accuracy": [0.7, 0.80001]})
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -103,9 +173,17 @@ def test_a_damaged_vocabulary_is_named(trained, tmp_path, text):
     (tmp_path / "model.npz").write_bytes((trained[0] / "model.npz").read_bytes())
     (tmp_path / "vocabulary.json").write_text(text)
     done = run("--output", tmp_path, "--predict", "good")
-    assert done.returncode == 1
+    assert done.returncode == 2
+    assert "imdb.py: error:" in done.stderr
     assert "vocabulary.json' is not the vocabulary of a run" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_words_of_another_run_are_refused(trained, tmp_path):
+    (tmp_path / "model.npz").write_bytes((trained[0] / "model.npz").read_bytes())
+    words = json.loads((trained[0] / "vocabulary.json").read_bytes()) | {"num_words": 30}
+    (tmp_path / "vocabulary.json").write_text(json.dumps(words))
+    assert "are not of one run; train first" in refusal("--output", tmp_path, "--predict", "good")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")

@@ -347,6 +347,20 @@ def test_loading_what_is_no_file(tmp_path, make):
         Sequential.load(tmp_path / "m.npz")
 
 
+def test_arrays_of_something_else_are_no_model(tmp_path):
+    np.savez(tmp_path / "m.npz", weights=np.ones(3))
+    with pytest.raises(
+        ValueError, match="is not a model that can be loaded: it has no description, so it is no scratch"
+    ):
+        Sequential.load(tmp_path / "m.npz")
+
+
+def test_what_a_description_lacks_is_named(saved):
+    _edit(saved, change_description=lambda description: description.pop("name"))
+    with pytest.raises(ValueError, match="is not a model that can be loaded: 'name' is missing"):
+        Sequential.load(saved)
+
+
 # --- damage -----------------------------------------------------------------------------------------------------------
 
 _REFUSED = r"the (model )?file .*model\.npz.*(cannot be read|is not a model that can be loaded)"

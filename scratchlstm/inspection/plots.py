@@ -35,7 +35,7 @@ def learning_curve(*histories: Any, title: str = "") -> "Figure":
         raise ValueError("learning_curve needs at least one history with a completed epoch")
     quantities = [name for name in ("accuracy", "loss") if all(name in run for run in runs)]
     figure = Figure(figsize=(5.5 * len(quantities), 4.2), layout="constrained")
-    best = best_epoch(runs)
+    best, last = best_epoch(runs), min(len(run["loss"]) for run in runs)
     for panel, name in zip(np.atleast_1d(figure.subplots(1, len(quantities))), quantities, strict=True):
         for key, label, color, marker in (
             (name, "training", _TRAINING, "o"),
@@ -46,7 +46,8 @@ def learning_curve(*histories: Any, title: str = "") -> "Figure":
         if best is not None:
             panel.axvline(best, color="0.35", linestyle=":", label=f"lowest validation loss (epoch {best})")
         panel.set(xlabel="epoch", ylabel=name, title=name.capitalize())
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.set_xlim(0.5, last + 0.5)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         panel.grid(alpha=0.25)
         panel.legend()
     if title:

@@ -50,6 +50,15 @@ def test_runs_of_different_lengths_are_compared_as_far_as_all_go():
     assert len(panel.lines[0].get_xdata()) == 2
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 5, 40])
+def test_ticks_stand_at_whole_epochs(epochs):
+    for panel in learning_curve({"loss": [0.5] * epochs, "val_loss": [0.6] * epochs}).axes:
+        left, right = panel.get_xlim()
+        ticks = [tick for tick in panel.get_xticks() if left <= tick <= right]
+        assert left < 1 <= min(ticks) <= max(ticks) <= epochs < right
+        assert all(tick == round(tick) for tick in ticks)
+
+
 @pytest.mark.parametrize("histories", [(), ({},), ({"loss": []},)])
 def test_nothing_to_draw_is_refused(histories):
     with pytest.raises(ValueError, match="at least one history with a completed epoch"):
