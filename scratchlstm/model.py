@@ -432,6 +432,7 @@ class Model:
         batch_size: int | None = None,
         verbose: Any = "auto",
         sample_weight: Any = None,
+        *,
         return_dict: bool = False,
         workers: int | str = 1,
     ) -> Any:
@@ -450,7 +451,7 @@ class Model:
         return values if self.metrics else values[0]
 
     def predict(
-        self, x: Any, batch_size: int | None = None, verbose: Any = "auto", workers: int | str = 1
+        self, x: Any, batch_size: int | None = None, verbose: Any = "auto", *, workers: int | str = 1
     ) -> np.ndarray:
         """The model's output for x, (N, ...), without dropout, by as many processes as `workers` (see `fit`)."""
         x = check_x(self, x)
@@ -474,7 +475,7 @@ class Model:
 
     # --- files ----------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, filepath: str | os.PathLike[str]) -> None:
         """Write layers, parameters, and if compiled the optimizer with its state, to one `.npz` file.
 
         The file appears whole or not at all, and holds arrays and JSON only.
@@ -483,7 +484,7 @@ class Model:
             ValueError: not built yet.
             OSError: it cannot be written.
         """
-        saving.save(self, path)
+        saving.save(self, filepath)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

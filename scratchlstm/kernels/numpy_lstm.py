@@ -287,10 +287,11 @@ class NumpyLSTM:
         if self.input_dropout is None:
             dx = dz_rows @ self.W_back  # (17)
         else:
-            by_gate = np.matmul(flat.reshape(T * B, 4, self.H).swapaxes(0, 1), self.W_back.reshape(4, self.H, -1))
-            by_gate = by_gate.reshape(4, T, B, -1)
-            by_gate *= self.input_dropout[:, None]
-            dx = by_gate.sum(axis=0)
+            dx, of_gate = np.zeros_like(rows), np.empty_like(rows)
+            W_by_gate = self.W_back.reshape(4, self.H, -1)
+            for dz_k, W_k, kept in zip(_columns_by_gate(flat), W_by_gate, self.input_dropout, strict=True):
+                np.matmul(dz_k, W_k, out=of_gate)
+                dx += _dropped(of_gate, kept, out=of_gate)
         if not isinstance(x, GatheredRows):
             dx = dx.reshape(T, B, -1).swapaxes(0, 1)
         return dx, dW, db
@@ -301,9 +302,12 @@ class NumpyLSTM:
             return self._gather(self._table(x), x.groups.index)
         B, T, _ = x.shape
         rows = _time_major(x)
-        if self.input_dropout is not None:
-            rows = _dropped(rows, self.input_dropout)
-        steps = np.matmul(rows, self.W)  # (4, T·B, H)
+        if self.input_dropout is None:
+            steps = np.matmul(rows, self.W)  # (4, T·B, H)
+        else:
+            steps, own = np.empty((4, T * B, self.H), dtype=rows.dtype), np.empty_like(rows)
+            for z_k, W_k, kept in zip(steps, self.W, self.input_dropout, strict=True):
+                np.matmul(_dropped(rows, kept, out=own), W_k, out=z_k)
         steps += self.b
         return iter(steps.reshape(4, T, B, self.H).swapaxes(0, 1)[self.order])
 
@@ -364,18 +368,25 @@ def _gate_first(dropout: np.ndarray | None) -> np.ndarray | None:
     return None if dropout is None else np.ascontiguousarray(dropout.swapaxes(0, 1)[[0, 1, 3, 2]])
 
 
-def _dropped(rows: np.ndarray, dropout: np.ndarray) -> np.ndarray:
-    """(T·B, n) and (4, B, n) -> (4, T·B, n)."""
-    _, B, n = dropout.shape
-    return (rows.reshape(-1, B, n) * dropout[:, None]).reshape(4, -1, n)
+def _dropped(rows: np.ndarray, kept: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Rows (T·B, n) times one gate's dropout, (B, n), at every step."""
+    by_step = -1, *kept.shape
+    np.multiply(rows.reshape(by_step), kept, out=out.reshape(by_step))
+    return out
+
+
+def _columns_by_gate(dz: np.ndarray) -> np.ndarray:
+    """(N, 4H) -> (4, N, H), a view."""
+    return dz.reshape(len(dz), 4, -1).swapaxes(0, 1)
 
 
 def _by_product(rows: np.ndarray, dz: np.ndarray, dropout: np.ndarray | None) -> np.ndarray:
     """A kernel's gradient, (n, 4H): rows (N, n) turned, times dz (N, 4H); with dropout each gate's rows are its own."""
     if dropout is None:
         return rows.T @ dz
-    by_gate = dz.reshape(len(dz), 4, -1).swapaxes(0, 1)
-    return np.concatenate([own.T @ d for own, d in zip(_dropped(rows, dropout), by_gate, strict=True)], axis=1)
+    own = np.empty_like(rows)
+    by_gate = zip(dropout, _columns_by_gate(dz), strict=True)
+    return np.concatenate([_dropped(rows, kept, out=own).T @ dz_k for kept, dz_k in by_gate], axis=1)
 
 
 def _by_gate(W: np.ndarray) -> np.ndarray:

@@ -17,8 +17,8 @@ class Concatenate(Layer):
 
     Input: a list of (B, ..., E_k), alike but for the axis. Output: (B, ..., ΣE_k).
 
-    Where the inputs have masks, a step of the output counts if it does in all of them; along the time axis the masks
-    are put side by side, too.
+    Where an input has a mask, a step of the output counts if it does in any of them (an input without a mask counts
+    throughout), as in Keras; along the time axis the masks are put side by side, too.
     """
 
     merges: ClassVar = True
@@ -65,14 +65,10 @@ class Concatenate(Layer):
 
     def output_mask(self, x: Any, mask: Any) -> np.ndarray | None:
         """Of the output, from the list of the inputs' masks."""
-        given = [m for m in mask if m is not None]
-        if not given:
+        if all(m is None for m in mask):
             return None
-        if self.axis % np.ndim(x[0]) == 1:
-            return np.concatenate(
-                [np.ones(np.shape(each)[:2], bool) if m is None else m for each, m in zip(x, mask, strict=True)], axis=1
-            )
-        return np.logical_and.reduce(given)
+        masks = [np.ones(np.shape(each)[:2], bool) if m is None else m for each, m in zip(x, mask, strict=True)]
+        return np.concatenate(masks, axis=1) if self.axis % np.ndim(x[0]) == 1 else np.logical_or.reduce(masks)
 
     def forward(self, x: Sequence[np.ndarray], training: bool = False) -> np.ndarray:
         self.sizes = [each.shape[self.axis] for each in x]

@@ -20,8 +20,8 @@ class _GlobalPooling1D(Layer):
 
     def __init__(
         self,
-        keepdims: bool = False,
         *,
+        keepdims: bool = False,
         name: str | None = None,
         dtype: str | None = None,
         input_shape: Shape | None = None,

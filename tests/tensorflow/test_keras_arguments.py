@@ -163,7 +163,7 @@ def needed(subject, folder):
     if subject == "Model":
         words = Input((3,))
         return {"inputs": words, "outputs": layers.Dense(1)(words)}
-    return {"path": folder / "model.npz"} if subject == "save" else NEEDED.get(subject, {})
+    return {"filepath": folder / "model.npz"} if subject == "save" else NEEDED.get(subject, {})
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
