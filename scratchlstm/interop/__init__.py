@@ -1,1 +1,1 @@
-"""To other frameworks."""
+"""From and to other frameworks: `interop.keras`, `interop.torch`, `interop.onnx`."""

@@ -1,30 +1,79 @@
-"""The same model in Keras, with the same weights."""
+"""Models and weights from and to Keras 3: live models, `.keras` files and `.weights.h5` files.
 
+The files are read and written by h5py alone (extra `keras`); Keras itself is needed for live models only. Nothing in a
+file is executed: a layer of Keras becomes one of ours by its name and settings, or is refused.
+"""
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scratchlstm import registry
+import numpy as np
+
+from scratchlstm import saving
+from scratchlstm.checks import whole_number
+from scratchlstm.files import atomic_write
+from scratchlstm.interop import hdf5, keras_config
+from scratchlstm.interop.plain import require_stack
 from scratchlstm.layers import Layer
+from scratchlstm.layers.base import Shape, check_weights, name_weights
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Model
+    from scratchlstm.model import Model, Sequential
 
-_OURS_ALONE = ("implementation",)  # settings that Keras' layers do not have
+_FORMAT = "3.15.1"  # the version of Keras that wrote the files which ours are modelled on
+_PathLike = str | os.PathLike[str]
 
 
-def to_keras(model: "Model") -> Any:
-    """A `keras.Sequential` of the same layers, dtypes and weights, for comparison.
+# --- live models ------------------------------------------------------------------------------------------------------
+
+
+def from_keras(model: Any) -> "Sequential":
+    """Our model with the layers, dtypes and weights of a `keras.Sequential`.
+
+    A compiled model comes compiled, with the optimizer's state, as far as we have its optimizer, loss and metrics; a
+    `UserWarning` names the rest.
 
     Raises:
         ImportError: Keras is not installed.
-        ValueError: the model is not built.
+        TypeError: not a `keras.Sequential`.
+        ValueError: not built, or with a layer or setting that we do not have; names it.
     """
     import keras
 
-    if not model.is_stack:
-        raise ValueError("a Model with branches has no Keras twin here; only a stack of layers has")
+    if not isinstance(model, keras.Sequential):
+        raise TypeError(f"from_keras takes a keras.Sequential, not {type(model).__name__}")
     if not model.built:
-        raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
-    twin = keras.Sequential([keras.Input(model.input_shape), *(layer_to_keras(layer) for layer in model.layers)])
+        raise ValueError("the Keras model has no weights yet: give it a keras.Input, or call build first")
+    description = keras.saving.serialize_keras_object(model)
+
+    def read(layer: Layer, number: int, input_shape: Shape) -> dict[str, Any]:
+        return name_weights(layer.name, list(layer.plan(input_shape)), model.layers[number].get_weights())
+
+    ours = keras_config.model_from(description, read)
+    keras_config.compile_like(ours, description.get("compile_config"))
+    if ours._compiled:
+        _restore_optimizer(ours, [keras.ops.convert_to_numpy(variable) for variable in model.optimizer.variables])
+    return ours
+
+
+def to_keras(model: "Model") -> Any:
+    """A `keras.Sequential` of the same layers, dtypes and weights, not compiled.
+
+    Raises:
+        ImportError: Keras is not installed.
+        ValueError: the model has branches, or is not built.
+    """
+    import keras
+
+    require_stack(model)
+    twin = keras.saving.deserialize_keras_object(keras_config.describe_model(model))
     twin.set_weights(model.get_weights())
     return twin
 
@@ -33,11 +82,182 @@ def layer_to_keras(layer: Layer) -> Any:
     """The Keras layer with the same settings, without the weights."""
     import keras
 
-    config = {name: value for name, value in layer.get_config().items() if name not in _OURS_ALONE}
-    return getattr(keras.layers, type(layer).__name__).from_config(
-        {name: _initializer(value) if name.endswith("_initializer") else value for name, value in config.items()}
-    )
+    return keras.saving.deserialize_keras_object(keras_config.describe_layer(layer))
 
 
-def _initializer(saved: dict[str, Any]) -> str:
-    return registry.snake_case(saved["class_name"])  # the weights are copied, so the settings do not matter
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def load_keras(path: _PathLike) -> "Sequential":
+    """Our model from a `.keras` file, without Keras; compiled as far as `from_keras` would.
+
+    Raises:
+        ImportError: h5py is not installed.
+        FileNotFoundError: no such file.
+        ValueError: damaged, or with a layer or setting that we do not have; names it.
+    """
+    with _reading(path) as data, _weights_in(data) as (file, description):
+        if description is None:
+            raise ValueError("it holds weights but no model: build that, and use load_keras_weights")
+        groups: list[str] = []
+        layers: list[Layer] = []
+
+        def read(layer: Layer, number: int, input_shape: Shape) -> dict[str, Any]:
+            layers.append(layer)
+            groups[:] = hdf5.layer_groups(layers)
+            specs = layer.plan(input_shape)
+            arrays = hdf5.read_weights(file, layer, groups[-1], [shape for shape, _ in specs.values()])
+            return dict(zip(specs, arrays, strict=True))
+
+        model = keras_config.model_from(description, read)
+        hdf5.require_no_more(file, groups)
+        keras_config.compile_like(model, description.get("compile_config"))
+        if model._compiled and "optimizer" in file:
+            _restore_optimizer(model, hdf5.read_group(file, "optimizer"))
+        return model
+
+
+def load_keras_weights(model: "Model", path: _PathLike) -> None:
+    """Overwrite the parameters of a model with those of a `.weights.h5` or `.keras` file; all or none.
+
+    As in Keras the n-th layer of a class takes the weights of the file's n-th layer of that class; names play no part.
+
+    Raises:
+        ImportError: h5py is not installed.
+        FileNotFoundError: no such file.
+        ValueError: the model has branches or is not built, or the file is damaged or not of this model.
+    """
+    require_stack(model)
+    with _reading(path) as data, _weights_in(data) as (file, _):
+        groups = hdf5.layer_groups(model.layers)
+        weights = [
+            array
+            for layer, group in zip(model.layers, groups, strict=True)
+            for array in hdf5.read_weights(file, layer, group, [param.shape for param in layer.params.values()])
+        ]
+        hdf5.require_no_more(file, groups)
+        model.set_weights(weights)
+
+
+def save_keras(model: "Model", path: _PathLike) -> None:
+    """Write a `.keras` file, which `keras.saving.load_model` reads; whole or not at all.
+
+    A compiled model is written with its optimizer, the optimizer's state, its loss and metrics; a `UserWarning` names
+    a metric that Keras does not have.
+
+    Raises:
+        ImportError: h5py is not installed.
+        ValueError: the model has branches or is not built, a name that Keras would not take, or a path
+            without the ending.
+        OSError: it cannot be written.
+    """
+    require_stack(model)
+    description = keras_config.describe_model(model)
+    for part in saving.parts_of(model):
+        if not saving.is_ours(part):
+            raise ValueError(f"{type(part).__name__} is not a part of scratchlstm, and Keras would not know it either")
+    if model._compiled:
+        description["compile_config"] = keras_config.describe_compiled(model)
+    members: dict[str, str | bytes] = {
+        "metadata.json": json.dumps({"keras_version": _FORMAT, "date_saved": f"{datetime.now():%Y-%m-%d@%H:%M:%S}"}),
+        "config.json": json.dumps(description),
+        "model.weights.h5": hdf5.write_file(model, _optimizer_variables(model)),
+    }
+    with atomic_write(_ending_in(".keras", path)) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def save_keras_weights(model: "Model", path: _PathLike) -> None:
+    """Write a `.weights.h5` file, which `load_weights` of a Keras model reads; whole or not at all.
+
+    Raises:
+        As `save_keras`.
+    """
+    require_stack(model)
+    content = hdf5.write_file(model, _optimizer_variables(model))
+    with atomic_write(_ending_in(".weights.h5", path)) as file:
+        file.write(content)
+
+
+def _ending_in(ending: str, path: _PathLike) -> Path:
+    if not str(path).endswith(ending):
+        raise ValueError(f"Keras reads such a file only if its name ends in {ending}, unlike {str(path)!r}")
+    return Path(path)
+
+
+@contextmanager
+def _reading(path: _PathLike) -> Iterator[bytes]:
+    """The file's bytes; whatever goes wrong with them becomes one error that names the file."""
+    import h5py  # noqa: F401  its absence is no fault of the file
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file at {str(path)!r}")
+    data = Path(path).read_bytes()
+    try:
+        yield data
+    except Exception as error:  # damaged bytes can raise nearly anything in zipfile, HDF5 and json
+        raise ValueError(
+            f"{str(path)!r} cannot be read as a file of Keras 3: {error or type(error).__name__}"
+        ) from error
+
+
+@contextmanager
+def _weights_in(data: bytes) -> Iterator[tuple[Any, Any]]:
+    """The open HDF5 file, and the description of the model where there is one."""
+    import h5py
+
+    description = None
+    if data[:2] == b"PK":
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            description = json.loads(_stored(archive, "config.json"))
+            data = _stored(archive, "model.weights.h5")
+    with h5py.File(io.BytesIO(data), "r") as file:
+        if file.attrs.keys() & {"layer_names", "model_config"}:
+            raise ValueError(
+                "it is in the format of Keras 2; load it in Keras and save it anew, as .keras or .weights.h5"
+            )
+        yield file, description
+
+
+def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A member of the archive; stored as it is, it cannot be larger than the file."""
+    members = [member for member in archive.infolist() if member.filename == name]
+    if len(members) != 1:
+        raise ValueError(f"it has {len(members)} members named {name}, not one")
+    if members[0].compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} is compressed, which Keras does not do (zip -0 packs without)")
+    return archive.read(members[0])
+
+
+# --- the optimizer's state --------------------------------------------------------------------------------------------
+
+
+def _optimizer_variables(model: "Model") -> list[np.ndarray]:
+    """Keras' variables of an optimizer: iterations, learning rate, then each parameter's slots."""
+    if not model._compiled:
+        return []
+    optimizer = model.optimizer
+    state = optimizer.state or [{slot: np.zeros_like(w) for slot in optimizer.slots} for w in model.params]
+    head = [np.asarray(optimizer.iterations, "int64"), np.asarray(optimizer.learning_rate, "float32")]
+    return head[: 2 if optimizer.schedule is None else 1] + [slots[name] for slots in state for name in optimizer.slots]
+
+
+def _restore_optimizer(model: "Model", variables: Sequence[Any]) -> None:
+    """Take over Keras' variables (arrays, or datasets not read yet), where they are there already."""
+    optimizer, params = model.optimizer, model.params
+    names = [(number, slot) for number in range(len(params)) for slot in optimizer.slots]
+    head = len(variables) - len(names)  # iterations and, unless it follows a schedule, the learning rate
+    if head not in (1, 2):
+        return  # not trained yet
+    shapes = {f"{number}/{slot}": params[number].shape for number, slot in names}
+    for (name, shape), variable in zip(shapes.items(), variables[head:], strict=True):
+        if variable.shape != shape:
+            raise ValueError(f"the optimizer's state {name} has shape {variable.shape}, not {shape}")
+    iterations, *_ = arrays = [hdf5.read(variable) for variable in variables]
+    checked = check_weights("the optimizer", shapes, dict(zip(shapes, arrays[head:], strict=True)), "float64")
+    optimizer.iterations = whole_number("iterations", iterations[()])
+    optimizer.claim(model.token)
+    optimizer.build(params)
+    for number, slot in names:
+        optimizer.state[number][slot][...] = checked[f"{number}/{slot}"]

@@ -1,0 +1,271 @@
+"""How Keras describes a model in JSON (config.json in a `.keras` file), from and to our own layers.
+
+A thing is described as {"module": "keras.layers", "class_name": "LSTM", "config": {...}, "registered_name": None}.
+Names of classes and of settings are the same here, so most of it is carried over as it is; what has no place is
+refused. Only classes of this package are ever made of a description.
+"""
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import scratchlstm
+from scratchlstm import layers, registry
+from scratchlstm.layers import Bidirectional, Input, Layer
+from scratchlstm.layers.base import Shape, as_shape
+
+if TYPE_CHECKING:
+    from scratchlstm.model import Model, Sequential
+
+Description = dict[str, Any]
+
+_OURS_ALONE = ("implementation",)  # settings that Keras' layers do not have
+_CLASSES_OF_OURS_ALONE = ("MaskedGlobalMaxPooling1D", "Perplexity")
+_ANY = object()
+# what we do not take is passed over at the value where it has no effect; None is one for every setting
+_WITHOUT_EFFECT: dict[str, Any] = {
+    "name": _ANY,  # of an optimizer, an initializer, ...
+    "dtype": _ANY,  # of a metric or loss; layers take theirs
+    "trainable": True,
+    "unroll": _ANY,
+    "rms_scaling": False,
+    "data_format": "channels_last",
+    "sparse": False,
+    "ragged": False,
+    "optional": False,
+    # optimizers
+    "amsgrad": False,
+    "centered": False,
+    "momentum": 0,
+    "use_ema": False,
+    "ema_momentum": _ANY,  # of no effect where use_ema is False
+    "ema_overwrite_frequency": _ANY,
+    # losses and metrics
+    "multi_label": False,
+    "reduction": "sum_over_batch_size",
+    "from_logits": False,
+    "label_smoothing": 0,
+    "axis": -1,  # and of LayerNormalization
+}
+_MOST_THRESHOLDS = 100_000  # of a metric: a file may not ask for more memory than it has bytes for
+# last word of a setting -> where Keras keeps the classes that it names
+_MODULES = {
+    "initializer": "keras.initializers",
+    "regularizer": "keras.regularizers",
+    "constraint": "keras.constraints",
+    "layer": "keras.layers",
+    "rate": "keras.optimizers.schedules",
+}
+
+
+# --- to Keras ---------------------------------------------------------------------------------------------------------
+
+
+def describe_model(model: "Model") -> Description:
+    """The model as config.json has it."""
+    assert model.input_shape is not None
+    ids = type(model.layers[0]).__name__ == "Embedding"
+    batch_shape = [None, *model.input_shape]
+    first = {"batch_shape": batch_shape, "dtype": "int32" if ids else model.layers[0].dtype, "name": "input_layer"}
+    stated = _keras_thing("keras.layers", {"class_name": "InputLayer", "config": first})
+    config = {"name": model.name, "layers": [stated, *map(describe_layer, model.layers)]}
+    description = _keras_thing("keras", {"class_name": "Sequential", "config": config})
+    description["build_config"] = {"input_shape": batch_shape}
+    return description
+
+
+def describe_compiled(model: "Model") -> dict[str, Any]:
+    """How it was compiled, as config.json has it; a `UserWarning` names the metrics that Keras does not have."""
+    ours_alone = [metric.name for metric in model.metrics if type(metric).__name__ in _CLASSES_OF_OURS_ALONE]
+    if ours_alone:
+        warnings.warn(f"Keras does not have the metrics {', '.join(ours_alone)}, which stay behind", stacklevel=3)
+    return {
+        "optimizer": _keras_thing("keras.optimizers", registry.serialize(model.optimizer)),
+        "loss": _keras_thing("keras.losses", registry.serialize(model.loss)),
+        "metrics": [_describe_metric(metric) for metric in model.metrics if metric.name not in ours_alone],
+    }
+
+
+def describe_layer(layer: Layer) -> Description:
+    """A layer as config.json has it.
+
+    Raises:
+        ValueError: a name that Keras does not take, or a layer that it does not have.
+    """
+    if _known("keras.layers").get(type(layer).__name__) is not type(layer):
+        raise ValueError(f"{layer.name} is a {type(layer).__name__}, which Keras does not have")
+    described = registry.serialize(layer)
+    if isinstance(layer, Bidirectional):  # Keras always describes both
+        described["config"]["backward_layer"] = registry.serialize(layer.backward_layer)
+    return _keras_thing("keras.layers", described)
+
+
+def _describe_metric(metric: Any) -> Any:
+    """Keras' "accuracy" is a name that stands for one of several classes; `Accuracy` is something else there."""
+    if type(metric).__name__ == "Accuracy":
+        return metric.name if metric.name == "acc" else "accuracy"
+    return _keras_thing("keras.metrics", registry.serialize(metric))
+
+
+def _keras_thing(module: str, described: Mapping[str, Any]) -> Description:
+    if "/" in (name := described["config"].get("name", "")):
+        raise ValueError(
+            f"the {described['class_name']} {name!r} cannot go to Keras, whose names have no slash: rename it"
+        )
+    config = {name: _keras_value(name, v) for name, v in described["config"].items() if name not in _OURS_ALONE}
+    return {"module": module, "class_name": described["class_name"], "config": config, "registered_name": None}
+
+
+def _keras_value(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping) and set(value) == {"class_name", "config"}:
+        return _keras_thing(_MODULES[name.split("_")[-1]], value)
+    return value
+
+
+# --- from Keras -------------------------------------------------------------------------------------------------------
+
+
+def model_from(description: Any, read: Callable[[Layer, int, Shape], dict[str, Any]]) -> "Sequential":
+    """The model that Keras describes.
+
+    Args:
+        description: of a `Sequential`.
+        read: (layer, its number, its input's shape) -> its parameters by name; asked before anything is allocated.
+
+    Raises:
+        ValueError: a layer or a setting that we do not have.
+    """
+    from scratchlstm.model import Sequential
+
+    kind = description["class_name"]
+    if (description["module"], kind) != ("keras", "Sequential"):
+        raise ValueError(f"it is a {kind} model; only a Sequential one can be taken over")
+    config = description["config"]
+    if not config.get("trainable", True):
+        raise ValueError("the model has trainable=False, which scratchlstm does not take")
+    shape, described_layers = _input_shape(config, description.get("build_config"))
+    model = Sequential([Input(shape)], name=config["name"])
+    for number, described in enumerate(described_layers):
+        layer = layer_from(described)
+        layer_input = model.output_shape_for(shape)
+        layer.build(layer_input, model.rng, params=read(layer, number, layer_input))
+        model.add(layer)
+    return model
+
+
+def _input_shape(config: Mapping[str, Any], build_config: Any) -> tuple[Shape, list[Description]]:
+    """The shape of a sample, and the layers without the one that states it."""
+    described = list(config["layers"])
+    if described and described[0]["class_name"] == "InputLayer":
+        stated = described.pop(0)["config"]
+        _refuse_unknown("the input", stated, {"batch_shape", "dtype", "name"})
+        shape = stated["batch_shape"]
+    else:
+        shape = config.get("build_input_shape") or (build_config or {}).get("input_shape")
+        if shape is None:
+            raise ValueError("the model states no input shape: it was never built")
+    if not described:
+        raise ValueError("the model has no layers")
+    return as_shape(tuple(shape)[1:]), described
+
+
+def layer_from(described: Any) -> Layer:
+    """The layer that Keras describes, not built.
+
+    Raises:
+        ValueError: a layer or a setting that we do not have.
+    """
+    ours = our_thing(described)
+    try:
+        layer = registry.resolve("layer", ours, _known("keras.layers"), Layer)
+        if isinstance(layer, Bidirectional):  # we describe a backward layer only where it is one of its own
+            derived = Bidirectional(ours["config"]["layer"])
+            if derived.backward_layer.get_config() == layer.backward_layer.get_config():
+                return Bidirectional(**ours["config"] | {"backward_layer": None})
+        return layer
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the {ours['class_name']} {ours['config'].get('name')!r}: {error}") from error
+
+
+def our_thing(described: Any) -> dict[str, Any]:
+    """A description in Keras' form as `registry.resolve` takes it.
+
+    Raises:
+        ValueError: a class or a setting that we do not have.
+    """
+    module, name, config = (described.get(key) for key in ("module", "class_name", "config"))
+    cls = _known(module).get(name) if isinstance(name, str) and described.get("registered_name") is None else None
+    if cls is None or not isinstance(config, Mapping):
+        ours = ", ".join(sorted({known.__name__ for known in _known(module).values()}))
+        what = f"{described.get('registered_name') or module}.{name}"
+        raise ValueError(f"scratchlstm has no counterpart of {what}" + (f"; it has {ours}" if ours else ""))
+    if config.get("num_thresholds", 0) > _MOST_THRESHOLDS:
+        raise ValueError(f"the {name} has num_thresholds={config['num_thresholds']}, above {_MOST_THRESHOLDS}")
+    owner = f"the {name} {config['name']!r}" if "name" in config else str(name)
+    accepted = inspect.signature(cls).parameters
+    _refuse_unknown(owner, config, set(accepted))
+    for option in accepted.keys() & config.keys():
+        if isinstance(accepted[option].default, bool) and not isinstance(config[option], bool):
+            raise ValueError(f"{owner} has {option}={config[option]!r}, which has to be true or false")
+    try:
+        return {"class_name": name, "config": {o: _our_value(v) for o, v in config.items() if o in accepted}}
+    except ValueError as error:  # of a thing within
+        raise ValueError(f"{owner}: {error}") from error
+
+
+def _our_value(value: Any) -> Any:
+    if not isinstance(value, Mapping) or "class_name" not in value:
+        return value
+    return value["config"]["name"] if value["class_name"] == "DTypePolicy" else our_thing(value)
+
+
+def _refuse_unknown(owner: str, config: Mapping[str, Any], accepted: set[str]) -> None:
+    for option, value in config.items():
+        neutral = _WITHOUT_EFFECT.get(option)
+        if option not in accepted and value is not None and neutral is not _ANY and not _same(value, neutral):
+            raise ValueError(f"{owner} has {option}={value!r}, which scratchlstm does not take")
+
+
+def _same(value: Any, neutral: Any) -> bool:
+    return neutral is not None and value in (neutral, [neutral])
+
+
+def _known(module: Any) -> Mapping[str, Any]:
+    """Keras' names of the classes that we have for one of its modules."""
+    if not isinstance(module, str) or not module.startswith("keras."):
+        return {}
+    ours = getattr(scratchlstm, module.split(".")[-1], None)
+    known = layers.KNOWN if ours is layers else getattr(ours, "_KNOWN", {})
+    classes = {name: cls for name, cls in known.items() if isinstance(cls, type) and name == cls.__name__}
+    return {name: cls for name, cls in classes.items() if name not in _CLASSES_OF_OURS_ALONE}
+
+
+# --- how it was compiled ----------------------------------------------------------------------------------------------
+
+
+def compile_like(model: "Model", config: Mapping[str, Any] | None) -> None:
+    """Compile as Keras' `compile_config` says; a `UserWarning` names what we do not have.
+
+    Without a counterpart of the optimizer or the loss the model stays as it was, not compiled.
+    """
+    if not config:
+        return
+    lost = [f"{name}={config[name]!r}" for name in ("loss_weights", "weighted_metrics") if config.get(name)]
+
+    def found(module: Any, described: Any) -> Any:
+        try:
+            return module.get(our_thing(described) if isinstance(described, Mapping) else described)
+        except (ValueError, TypeError) as error:
+            lost.append(str(error))
+            return None
+
+    optimizer = found(scratchlstm.optimizers, config.get("optimizer"))
+    loss = found(scratchlstm.losses, config.get("loss"))
+    metrics = [found(scratchlstm.metrics, metric) for metric in config.get("metrics") or []]
+    if optimizer is not None and loss is not None:
+        model.compile(optimizer, loss, metrics=[metric for metric in metrics if metric is not None])
+    else:
+        lost.append("so the model is not compiled: call compile")
+    if lost:
+        warnings.warn(f"not all that Keras compiled is taken over: {'; '.join(lost)}", stacklevel=3)

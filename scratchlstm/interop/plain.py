@@ -1,0 +1,55 @@
+"""What cannot be exchanged is refused, not left out."""
+
+import inspect
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from scratchlstm.layers import Layer
+from scratchlstm.layers.base import Shape
+
+if TYPE_CHECKING:
+    from scratchlstm.model import Model
+
+# settings without influence on what a trained layer answers: how it starts and how it is trained; a mask has to come
+# from a layer that is refused itself
+_WITHOUT_EFFECT = {
+    *("name", "dtype", "implementation", "unit_forget_bias"),
+    *("dropout", "recurrent_dropout", "seed", "zero_output_for_mask"),
+}
+_KINDS_WITHOUT_EFFECT = ("initializer", "regularizer", "constraint")
+
+
+def require_stack(model: "Model") -> Shape:
+    """Refuse a model whose layers do not stand in a row, or that has no parameters.
+
+    Returns:
+        The shape of a sample.
+
+    Raises:
+        ValueError: a model with branches, or not built.
+    """
+    if not model.is_stack:
+        raise ValueError(f"{model.name} is a model with branches; weights are exchanged for layers in a row alone")
+    if not model.built or model.input_shape is None:
+        raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
+    return model.input_shape
+
+
+def require_plain(layer: Layer, where: str, **allowed: Collection[Any]) -> None:
+    """Refuse a setting that changes a layer's output, unless it is at its default or among those allowed.
+
+    Args:
+        layer: any.
+        where: the format, for the error.
+        allowed: setting -> values that the format can express.
+
+    Raises:
+        ValueError: names layer, setting and value.
+    """
+    config = layer.get_config()
+    for option, parameter in inspect.signature(type(layer)).parameters.items():
+        if option not in config or option in _WITHOUT_EFFECT or option.split("_")[-1] in _KINDS_WITHOUT_EFFECT:
+            continue
+        value, default = config[option], parameter.default
+        if default is not inspect.Parameter.empty and value not in allowed.get(option, (default,)):
+            raise ValueError(f"{layer.name} has {option}={value!r}, which {where} cannot express")

@@ -1,0 +1,548 @@
+"""Models and weights from and to PyTorch: live modules, state dicts and `.safetensors` files.
+
+Files are read and written by the package safetensors (extra `safetensors`); PyTorch itself is needed for live modules
+only. Its own `.pt` files are pickles, which can run code when read: they are refused.
+
+PyTorch's gates stand in the order i f g o, as ours; its matrices are transposed, a row for each output. It adds two
+biases where one does: b = bias_ih + bias_hh on the way in, b and zeros on the way out.
+"""
+
+import json
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from scratchlstm.files import atomic_write
+from scratchlstm.interop.plain import require_plain, require_stack
+from scratchlstm.layers import KNOWN, LSTM, Activation, Bidirectional, Dense, Dropout, Embedding, Input, Layer
+from scratchlstm.layers.base import Shape
+
+if TYPE_CHECKING:
+    from scratchlstm.model import Model, Sequential
+
+_PathLike = str | os.PathLike[str]
+
+_ACTIVATIONS = {
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "ReLU": "relu",
+    "Hardsigmoid": "hard_sigmoid",
+    "Softmax": "softmax",
+    "Identity": "linear",
+}
+_NAME = re.compile(
+    r"(?:(?P<module>.*)\.)?(?P<weight>weight|bias|(?:weight|bias)_(?:ih|hh)_l\d+(?:_reverse)?)", re.DOTALL
+)
+_ORDER = "modules"  # the key in a file's metadata under which our own files keep the order
+_OWN_MODEL = "make the model yourself, its layers named as the modules, and use load_torch_weights"
+
+
+class _Module(NamedTuple):
+    """A PyTorch module: its class, its place in the model, its weights by their own names, and its dropout."""
+
+    kind: str
+    name: str
+    weights: Mapping[str, np.ndarray]
+    rate: float = 0.0
+
+
+class _Part(NamedTuple):
+    """A layer of ours, not built, its weights, and where in PyTorch they are: in a module, at a level of its stack."""
+
+    layer: Layer
+    weights: list[np.ndarray]
+    module: str
+    level: int = 0
+
+
+# --- from PyTorch -----------------------------------------------------------------------------------------------------
+
+
+def from_torch(
+    source: Any,
+    *,
+    activation: Any = None,
+    return_sequences: bool = False,
+    input_shape: Sequence[int | None] | None = None,
+) -> "Sequential":
+    """Our model with the layers and weights of a PyTorch one: Embedding, LSTM (stacked, bidirectional) and Linear.
+
+    A module's own `forward` is not looked at. The layers come in the order in which the module names them; each LSTM
+    but the last hands on its whole sequence, and the last one its h_n (of both directions, side by side).
+
+    In a state dict or a file the names tell what is what: `weight_ih_l0` and the like are an LSTM's; a matrix `weight`
+    without `bias` that stands before the first LSTM is an Embedding's, any other matrix a Linear's. A file of PyTorch
+    keeps no order: it is taken as embeddings, LSTMs, linears, several of a kind by the number in their names, and a
+    matrix without `bias` is an Embedding's if it has the width of the LSTM's input. What that does not fit goes into a
+    model of your own by `load_torch_weights`.
+
+    Args:
+        source: an `nn.Module`, a state dict (name -> tensor or array), or the path of a `.safetensors` file.
+        activation: after the last layer; a state dict does not tell.
+        return_sequences: whether the last LSTM gives every step, (B, T, H).
+        input_shape: of one sample. Default: (None,) for ids, else (None, E) before an LSTM and (E,) before a Linear.
+
+    Raises:
+        ImportError: safetensors is not installed, for a file.
+        FileNotFoundError: no such file.
+        TypeError: none of these sources.
+        ValueError: damaged, or with a module, an option or a weight that has no place here; names it.
+    """
+    from scratchlstm.model import Sequential
+
+    with _naming(source):
+        modules, ordered = _modules(source)
+        parts = _our_parts(modules if ordered else _in_order(modules), return_sequences)
+        shape = _input_shape(parts) if input_shape is None else tuple(input_shape)
+        model = Sequential([Input(shape)])
+        for layer, weights, *_ in parts:
+            shape = model.output_shape_for(model.input_shape or ())
+            layer.build(shape, model.rng, params=dict(zip(layer.plan(shape), weights, strict=True)))
+            model.add(layer)
+    if activation is not None:
+        model.add(Activation(activation, dtype=model.layers[-1].dtype))
+    return model
+
+
+def _input_shape(parts: Sequence[_Part]) -> Shape:
+    for layer, weights, *_ in parts:
+        if isinstance(layer, Embedding):
+            return (None,)
+        if weights:
+            features = weights[0].shape[0]
+            return (features,) if isinstance(layer, Dense) else (None, features)
+    raise ValueError("it has no Embedding, LSTM or Linear")
+
+
+def load_torch_weights(model: "Model", source: Any) -> None:
+    """Overwrite a model's parameters with those of a PyTorch model; all or none.
+
+    Each layer takes the weights of the module with its name, else of the first free one that fits. (Of a file, which
+    keeps no order, several that fit have to differ in a number only.) Every weight has to find its place.
+
+    Args:
+        model: built, of any layers; those with weights are Embedding, LSTM, Bidirectional (LSTM) and Dense.
+        source: as in `from_torch`.
+
+    Raises:
+        As `from_torch`, and ValueError where the model has branches, is not built, or the weights do not fit it.
+    """
+    require_stack(model)
+    with _naming(source):
+        pairs = _pairs(model, source)
+        model.set_weights([weight for layer, part in pairs for weight in _fitted(layer, part) or []])
+
+
+def _pairs(model: "Model", source: Any) -> list[tuple[Layer, _Part]]:
+    """The model's layers that have weights, in its order, each with the part of the source that is for it.
+
+    Raises:
+        ValueError: they do not fit together, or in more than one way.
+    """
+    modules, ordered = _modules(source)
+    free = [part for part in _our_parts(modules, False) if part.weights]
+    if not ordered:
+        free.sort(key=lambda part: _numbers(part.layer.name))
+    chosen: dict[int, _Part] = {}
+    with_weights = [layer for layer in model.layers if layer.params]
+    for layer in sorted(with_weights, key=lambda layer: all(layer.name != part.layer.name for part in free)):
+        fitting = [n for n, part in enumerate(free) if _fitted(layer, part) is not None]
+        named = [n for n in fitting if free[n].layer.name == layer.name]
+        if not fitting:
+            left = "; ".join(f"{part.layer.name}: {_shapes(part.weights)}" for part in free) or "none"
+            wanted = _shapes(layer.params.values())
+            raise ValueError(f"nothing fits {layer.name}, whose weights have the shapes {wanted}; left are {left}")
+        if not named and not ordered:
+            _require_numbered([free[n].layer.name for n in fitting])
+        chosen[id(layer)] = free.pop((named or fitting)[0])
+    if free:
+        raise ValueError(f"the model has no place for {', '.join(part.layer.name for part in free)}")
+    return [(layer, chosen[id(layer)]) for layer in with_weights]
+
+
+def _shapes(arrays: Iterable[np.ndarray]) -> str:
+    return ", ".join(str(array.shape) for array in arrays)
+
+
+def _fitted(layer: Layer, part: _Part) -> list[np.ndarray] | None:
+    """A part's weights as our layer has them; None where they are not for it."""
+    weights, both = part.weights, {type(layer), type(part.layer)}
+    if both == {Embedding, Dense}:
+        weights = [weight.T for weight in weights]  # a matrix alone does not tell which one it is
+    elif len(both) > 1:
+        return None
+    shapes = [param.shape for param in layer.params.values()]
+    return weights if [weight.shape for weight in weights] == shapes else None
+
+
+def _our_parts(modules: Sequence[_Module], return_sequences: bool) -> list[_Part]:
+    last = max((n for n, module in enumerate(modules) if module.kind == "LSTM"), default=None)
+    common = next((str(weight.dtype) for module in modules for weight in module.weights.values()), None)
+    parts: list[_Part] = []
+    for number, module in enumerate(modules):
+        name, weights = module.name.replace(".", "_") or None, module.weights
+        try:
+            dtype = _common_dtype(weights) if weights else common
+            if module.kind == "LSTM":
+                parts += _stack(module, name, dtype, return_sequences or number != last)
+                continue
+            layer: Layer
+            arrays: list[np.ndarray] = []
+            if module.kind == "Embedding":
+                layer, arrays = Embedding(*weights["weight"].shape, name=name, dtype=dtype), [weights["weight"]]
+            elif module.kind == "Linear":
+                layer = Dense(len(weights["weight"]), use_bias="bias" in weights, name=name, dtype=dtype)
+                arrays = [weights["weight"].T, *([weights["bias"]] if layer.use_bias else [])]
+            elif module.kind == "Dropout":
+                layer = Dropout(module.rate, name=name, dtype=dtype)
+            else:
+                layer = Activation(_ACTIVATIONS[module.kind], name=name, dtype=dtype)
+            parts.append(_Part(layer, arrays, module.name))
+        except ValueError as error:
+            raise ValueError(f"{module.kind} {module.name!r}: {error}") from error
+    return parts
+
+
+def _stack(module: _Module, name: str | None, dtype: str | None, return_sequences: bool) -> list[_Part]:
+    """An nn.LSTM of one or several levels, each in one direction or two."""
+    weights = dict(module.weights)
+    directions = ("", "_reverse") if "weight_ih_l0_reverse" in weights else ("",)
+    use_bias = "bias_ih_l0" in weights
+    parts: list[_Part] = []
+    level = 0
+    while weights:
+        arrays: list[np.ndarray] = []
+        for suffix in (f"_l{level}{direction}" for direction in directions):
+            wanted = [
+                f"{kind}{suffix}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if use_bias else 2]
+            ]
+            if missing := [key for key in wanted if key not in weights]:
+                raise ValueError(f"it has no {', '.join(missing)}, but has {', '.join(weights)}")
+            kernel, recurrent, *biases = (weights.pop(key) for key in wanted)
+            if recurrent.ndim != 2 or recurrent.shape[0] != 4 * recurrent.shape[1]:
+                raise ValueError(f"weight_hh{suffix} has shape {recurrent.shape}, which is no LSTM's (4H, H)")
+            arrays += [kernel.T, recurrent.T, *([biases[0] + biases[1]] if use_bias else [])]
+        cell_name = name if level == 0 else f"{name or 'lstm'}_{level}"
+        cell = LSTM(
+            len(recurrent) // 4, use_bias=use_bias, return_sequences=return_sequences or bool(weights), dtype=dtype
+        )
+        if level and module.rate:
+            parts.append(_Part(Dropout(module.rate, name=f"{cell_name}_dropout", dtype=dtype), [], module.name))
+        layer = cell if len(directions) == 1 else Bidirectional(cell)
+        layer.name = cell_name or layer.name  # still free to be changed where the model has it already
+        parts.append(_Part(layer, arrays, module.name, level))
+        level += 1
+    return parts
+
+
+def _common_dtype(weights: Mapping[str, np.ndarray]) -> str:
+    dtypes = {str(weight.dtype) for weight in weights.values()}
+    if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
+        raise ValueError(f"its weights are {', '.join(sorted(dtypes))}; they have to be all float32 or all float64")
+    return dtypes.pop()
+
+
+# --- the three sources ------------------------------------------------------------------------------------------------
+
+
+def _is_file(source: Any) -> bool:
+    return isinstance(source, str | os.PathLike)
+
+
+@contextmanager
+def _naming(source: Any) -> Iterator[None]:
+    """Whatever goes wrong with a file's content becomes one error that names the file."""
+    if _is_file(source):
+        import safetensors  # noqa: F401  its absence is no fault of the file
+
+        if not Path(source).is_file():
+            raise FileNotFoundError(f"there is no file at {str(source)!r}")
+    try:
+        yield
+    except Exception as error:
+        if not _is_file(source):
+            raise
+        raise ValueError(f"{str(source)!r} cannot be taken over from PyTorch: {error}") from error
+
+
+def _modules(source: Any) -> tuple[list[_Module], bool]:
+    """The modules, and whether they stand in the model's order."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(source, torch.nn.Module):
+        return _of_module(source, torch.nn), True
+    if isinstance(source, Mapping):
+        return _of_state({name: _array(name, value) for name, value in source.items()}), True
+    if _is_file(source):
+        state, order = _read(Path(source))
+        modules = _of_state(state)
+        return modules, order == [module.name for module in modules]
+    raise TypeError(f"from PyTorch come a module, a state dict or a .safetensors file, not {type(source).__name__}")
+
+
+def _of_module(model: Any, nn: Any) -> list[_Module]:
+    modules = []
+    for name, module in model.named_modules():
+        kind = type(module).__name__
+        weights = {key: _array(f"{name}.{key}", value) for key, value in module.named_parameters(recurse=False)}
+        where = f"{kind} {name!r}"
+        if next(module.children(), None) is not None and not weights:
+            continue  # only holds others
+        if type(module) is not getattr(nn, kind, None) or kind not in (
+            "Embedding",
+            "LSTM",
+            "Linear",
+            "Dropout",
+            *_ACTIVATIONS,
+        ):
+            if kind.endswith("Loss"):
+                continue
+            raise ValueError(f"{where} has no counterpart in scratchlstm; {_OWN_MODEL}")
+        for option in ("proj_size", "max_norm", "scale_grad_by_freq"):
+            if value := getattr(module, option, None):
+                raise ValueError(f"{where} has {option}={value!r}, which scratchlstm does not take")
+        if getattr(module, "padding_idx", None) is not None:
+            warnings.warn(f"{where} has padding_idx={module.padding_idx}; training changes that row here", stacklevel=4)
+        if kind == "Softmax" and module.dim != -1:
+            raise ValueError(f"{where} has dim={module.dim!r}; scratchlstm's is over the last axis, dim=-1")
+        modules.append(_Module(kind, name, weights, getattr(module, "dropout" if kind == "LSTM" else "p", 0.0)))
+    return modules
+
+
+def _of_state(state: Mapping[str, np.ndarray]) -> list[_Module]:
+    grouped: dict[str, dict[str, np.ndarray]] = {}
+    for key, array in state.items():
+        match = _NAME.fullmatch(key) if isinstance(key, str) else None
+        if match is None:
+            raise ValueError(f"{key!r} is no weight of an Embedding, LSTM or Linear; {_OWN_MODEL}")
+        grouped.setdefault(match["module"] or "", {})[match["weight"]] = array
+    modules: list[_Module] = []
+    is_lstm = [any("_l" in weight for weight in weights) for weights in grouped.values()]
+    for number, (name, weights) in enumerate(grouped.items()):
+        kind = "LSTM" if is_lstm[number] else "Linear"
+        if kind == "Linear" and set(weights) == {"weight"} and any(is_lstm) and not any(is_lstm[:number]):
+            kind = "Embedding"
+        if kind != "LSTM" and ("weight" not in weights or weights["weight"].ndim != 2):
+            shapes = ", ".join(f"{weight} {array.shape}" for weight, array in weights.items())
+            raise ValueError(f"{name!r} holds {shapes}, which is no Embedding, LSTM or Linear")
+        modules.append(_Module(kind, name, weights))
+    return modules
+
+
+def _in_order(modules: Sequence[_Module]) -> list[_Module]:
+    """The modules of a file as a model would have them."""
+    matrices = [module for module in modules if set(module.weights) == {"weight"}]
+    if len(matrices) > 1:
+        names = ", ".join(module.name for module in matrices)
+        raise ValueError(f"each of {names} may be an Embedding or a Linear without bias; {_OWN_MODEL}")
+    widths = {m.weights["weight_ih_l0"].shape[-1] for m in modules if "weight_ih_l0" in m.weights}
+    kinds = {m.name: "Embedding" if m.weights["weight"].shape[1] in widths else "Linear" for m in matrices}
+    ordered = []
+    for kind in ("Embedding", "LSTM", "Linear"):
+        of_kind = [module._replace(kind=kind) for module in modules if kinds.get(module.name, module.kind) == kind]
+        _require_numbered([module.name for module in of_kind])
+        ordered += sorted(of_kind, key=lambda module: _numbers(module.name))
+    return ordered
+
+
+def _require_numbered(names: Sequence[str]) -> None:
+    """Refuse names that have no order: they have to be the same apart from their numbers (lstm, lstm_1)."""
+    numbers = {str(_numbers(name)) for name in names}
+    if len({re.sub(r"_?\d+", "", name) for name in names}) > 1 or len(numbers) < len(names):
+        raise ValueError(f"a file does not tell the order of {', '.join(names)}; {_OWN_MODEL}")
+
+
+def _numbers(name: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", name)]
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    value = value.detach().cpu() if (is_tensor := hasattr(value, "detach")) else np.asarray(value)
+    if str(value.dtype).removeprefix("torch.") not in ("float32", "float64"):
+        raise ValueError(f"{name} is {value.dtype}; it has to be float32 or float64 (in PyTorch: module.float())")
+    return np.array(value.numpy() if is_tensor else value)
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], Any]:
+    """A file's arrays, and the modules' order where `save_safetensors` has put it down; the arrays are in it then."""
+    from safetensors.numpy import load
+
+    data = path.read_bytes()
+    looks_pickled = data[:1] in (b"P", b"\x80") and data[8:9] != b"{"  # where a .safetensors file has its JSON
+    if looks_pickled or path.suffix in (".pt", ".pth"):
+        raise ValueError(
+            "PyTorch's own files are pickles, which can run code when read, and are never loaded. Where you trust it, "
+            'write it anew in PyTorch: safetensors.torch.save_file(model.state_dict(), "model.safetensors")'
+        )
+    state = {name: _array(name, value) for name, value in load(data).items()}
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    order = json.loads(header.get("__metadata__", {}).get(_ORDER, "[]"))
+    place = {name: number for number, name in enumerate(order)}
+    names = sorted(state, key=lambda name: place[name.rpartition(".")[0]]) if order else list(state)
+    return {name: state[name] for name in names}, order
+
+
+# --- to PyTorch -------------------------------------------------------------------------------------------------------
+
+
+def to_torch(model: "Model") -> Any:
+    """An `nn.Module` of the same layers, names, dtype and weights, batch first, in evaluation mode.
+
+    Raises:
+        ImportError: PyTorch is not installed.
+        ValueError: the model has branches or is not built, or PyTorch cannot express one of its layers.
+    """
+    import torch
+    from torch import nn
+
+    arrays = _state(model)
+    dtypes = {layer.dtype for layer in model.layers}
+    if len(dtypes) > 1:
+        raise ValueError(f"its layers compute in {' and '.join(sorted(dtypes))}; for PyTorch they have to agree")
+
+    class Twin(nn.Module):
+        """The layers in a row."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            for layer in model.layers:
+                for name, module in _torch_modules(layer, nn):
+                    self.add_module(name, module)
+
+        def forward(self, x: Any) -> Any:
+            """The output for x: ids (B, T) or numbers (B, T, E)."""
+            for module in self.children():
+                if isinstance(module, nn.LSTM):
+                    steps, (h, _) = module(x)
+                    x = steps if module.return_sequences else h.transpose(0, 1).flatten(1)  # (D, B, H) -> (B, D·H)
+                else:
+                    x = module(x)
+            return x
+
+    twin = Twin().to(getattr(torch, dtypes.pop()))
+    twin.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    return twin.eval()
+
+
+def torch_state_dict(model: "Model", like: Any = None) -> dict[str, Any]:
+    """Name -> tensor, for `load_state_dict`.
+
+    Args:
+        model: built.
+        like: a module or state dict whose names to use, with the layers found as in `load_torch_weights`. Default: the
+            names of our layers, `lstm.weight_ih_l0` and so on, as `to_torch` has them.
+
+    Raises:
+        As `to_torch`, and ValueError where `like` does not fit the model.
+    """
+    import torch
+
+    arrays = _state(model)
+    if like is not None:
+        arrays = {}
+        for layer, part in _pairs(model, like):
+            for name, array in _torch_weights(layer).items():
+                own = name.replace("_l0", f"_l{part.level}")
+                arrays[f"{part.module}.{own}" if part.module else own] = np.array(array, order="C")
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def save_safetensors(model: "Model", path: _PathLike) -> None:
+    """Write the state dict to a `.safetensors` file, without PyTorch; whole or not at all.
+
+    Raises:
+        ImportError: safetensors is not installed.
+        ValueError: the model has branches or is not built, or PyTorch cannot express one of its layers.
+        OSError: it cannot be written.
+    """
+    from safetensors.numpy import save
+
+    order = [layer.name for layer in model.layers if layer.params]
+    content = save(_state(model), metadata={_ORDER: json.dumps(order)})
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def _state(model: "Model") -> dict[str, np.ndarray]:
+    """Name -> array of its own, as PyTorch has it."""
+    require_stack(model)
+    state: dict[str, np.ndarray] = {}
+    for layer in model.layers:
+        if "." in layer.name:
+            raise ValueError(f"the layer {layer.name!r} cannot go to PyTorch, whose names have no dot: rename it")
+        state |= {f"{layer.name}.{name}": np.array(array, order="C") for name, array in _torch_weights(layer).items()}
+    return state
+
+
+def _torch_weights(layer: Layer) -> dict[str, np.ndarray]:
+    """A layer's weights by PyTorch's names.
+
+    Raises:
+        ValueError: PyTorch cannot express the layer.
+    """
+    kind, flags = type(layer).__name__, (True, False)
+    if type(layer) is not KNOWN.get(kind):
+        kind = f"{kind} of your own"
+    if kind == "Embedding":
+        require_plain(layer, "PyTorch")
+        return {"weight": layer.params["embeddings"]}
+    if kind in ("Dense", "Activation"):
+        require_plain(layer, "PyTorch", use_bias=flags, activation=_ACTIVATIONS.values())
+        return {{"kernel": "weight"}.get(name, name): param.T for name, param in layer.params.items()}
+    if kind == "LSTM":
+        require_plain(layer, "PyTorch", use_bias=flags, return_sequences=flags)
+        return _direction(list(layer.params.values()), "")
+    if type(layer) is Bidirectional:
+        if layer.merge_mode != "concat":
+            raise ValueError(f"{layer.name} has merge_mode={layer.merge_mode!r}, which PyTorch cannot express")
+        for half, backwards in ((layer.forward_layer, False), (layer.backward_layer, True)):
+            if type(half) is not LSTM:
+                raise ValueError(f"{layer.name} holds a {type(half).__name__}; to PyTorch goes a Bidirectional LSTM")
+            bias = (layer.forward_layer.use_bias,)  # PyTorch's directions have one, or none, together
+            require_plain(half, "PyTorch", use_bias=bias, return_sequences=flags, go_backwards=(backwards,))
+        forward, backward = (list(half.params.values()) for half in (layer.forward_layer, layer.backward_layer))
+        return _direction(forward, "") | _direction(backward, "_reverse")
+    if kind == "Dropout":
+        return {}
+    raise ValueError(
+        f"{layer.name} is a {kind}, which does not go to PyTorch; only Embedding, LSTM, Bidirectional, Dense, "
+        "Dropout and Activation do"
+    )
+
+
+def _direction(weights: Sequence[np.ndarray], suffix: str) -> dict[str, np.ndarray]:
+    kernel, recurrent, *bias = weights
+    named = {f"weight_ih_l0{suffix}": kernel.T, f"weight_hh_l0{suffix}": recurrent.T}
+    for b in bias:
+        # -0.0 and not 0.0: b + -0.0 is b bit for bit, for a b of -0.0, too
+        named |= {f"bias_ih_l0{suffix}": b, f"bias_hh_l0{suffix}": np.full_like(b, -0.0)}
+    return named
+
+
+def _torch_modules(layer: Layer, nn: Any) -> list[tuple[str, Any]]:
+    """The module for a layer, and one for the activation that it ends in."""
+    kind = type(layer).__name__
+    any_layer: Any = layer
+    if kind == "Embedding":
+        return [(layer.name, nn.Embedding(any_layer.input_dim, any_layer.output_dim))]
+    if kind == "Dropout":
+        return [(layer.name, nn.Dropout(layer.noises[0].rate))]
+    if kind in ("LSTM", "Bidirectional"):
+        cell = any_layer if kind == "LSTM" else any_layer.forward_layer
+        features, units = next(iter(layer.params.values())).shape[0], cell.units
+        module = nn.LSTM(features, units, bias=cell.use_bias, batch_first=True, bidirectional=kind == "Bidirectional")
+        module.return_sequences = cell.return_sequences
+        return [(layer.name, module)]
+    names = {ours: name for name, ours in _ACTIVATIONS.items()}
+    activation = getattr(nn, names[any_layer.activation.name])
+    ending = activation(dim=-1) if activation is nn.Softmax else activation()
+    if kind == "Activation":
+        return [(layer.name, ending)]
+    linear = nn.Linear(*any_layer.params["kernel"].shape, bias=any_layer.use_bias)
+    return [(layer.name, linear), *([] if activation is nn.Identity else [(f"{layer.name}_activation", ending)])]

@@ -1,0 +1,384 @@
+"""Models and weights to live Keras and back, through memory and through files."""
+
+import warnings
+
+import keras_side
+import numpy as np
+import pytest
+from cases import error
+from exchange_models import IDS, E, H, T, V, keras_model
+
+from scratchlstm import Sequential, metrics, optimizers
+from scratchlstm.interop.keras import (
+    from_keras,
+    layer_to_keras,
+    load_keras,
+    load_keras_weights,
+    save_keras,
+    save_keras_weights,
+    to_keras,
+)
+from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
+
+keras = keras_side.keras
+L = keras.layers
+pytest.importorskip("h5py", reason="h5py is not installed here: Keras' files are NOT tested")
+
+
+def same_bits(ours, theirs):
+    return [(w.dtype, w.shape, w.tobytes()) for w in ours] == [(w.dtype, w.shape, w.tobytes()) for w in theirs]
+
+
+def answer(theirs, x=IDS):
+    """What `predict` gives, without its compilation."""
+    return keras.ops.convert_to_numpy(theirs(x, training=False))
+
+
+def assert_same_answers(ours, theirs, x=IDS):
+    np.testing.assert_allclose(ours.predict(x, verbose=0), answer(theirs, x), rtol=1e-6, atol=1e-6)
+
+
+def optimizer_values(model):
+    return [keras.ops.convert_to_numpy(variable) for variable in model.optimizer.variables]
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    return keras_model()
+
+
+def from_file(model, folder):
+    model.save(folder / "m.keras")
+    return load_keras(folder / "m.keras")
+
+
+WAYS_IN = {"live": lambda model, folder: from_keras(model), "file": from_file}
+
+
+@pytest.mark.parametrize("way", WAYS_IN)
+def test_a_compiled_and_trained_model_comes_over(theirs, way, tmp_path):
+    ours = WAYS_IN[way](theirs, tmp_path)
+    assert same_bits(ours.get_weights(), theirs.get_weights())
+    assert_same_answers(ours, theirs)
+    assert [layer.name for layer in ours.layers] == [layer.name for layer in theirs.layers]
+    iterations, learning_rate, *slots = optimizer_values(theirs)
+    assert ours.optimizer.iterations == iterations == 2
+    assert ours.optimizer.learning_rate == learning_rate
+    assert same_bits([array for state in ours.optimizer.state for array in state.values()], slots)
+
+
+LAYERS = {
+    "LSTM": lambda: [L.LSTM(3)],
+    "LSTM, sequences": lambda: [L.LSTM(3, return_sequences=True), L.Dense(2, activation="softmax")],
+    "LSTM, no bias": lambda: [L.LSTM(3, use_bias=False, unit_forget_bias=False)],
+    "LSTM, hard sigmoid": lambda: [L.LSTM(3, activation="relu", recurrent_activation="hard_sigmoid")],
+    "LSTM, linear": lambda: [L.LSTM(3, activation=None, recurrent_activation="sigmoid", unroll=True)],
+    "stack": lambda: [L.LSTM(3, return_sequences=True), L.Dropout(0.5), L.LSTM(2, return_sequences=True), L.LSTM(1)],
+    "initializers": lambda: [
+        L.LSTM(2, kernel_initializer="glorot_normal", recurrent_initializer=keras.initializers.Orthogonal(0.5, seed=1)),
+        L.Dense(2, kernel_initializer=keras.initializers.Constant(0.5), bias_initializer="ones", use_bias=True),
+        L.Dense(1, kernel_initializer=keras.initializers.RandomUniform(-1, 1, seed=3), use_bias=False),
+    ],
+    "activations": lambda: [
+        L.LSTM(2),
+        L.Dense(2, activation="tanh"),
+        L.Activation("hard_sigmoid"),
+        L.Activation("relu"),
+    ],
+    "SimpleRNN": lambda: [
+        L.SimpleRNN(3, return_sequences=True, recurrent_dropout=0.25),
+        L.SimpleRNN(2, use_bias=False),
+    ],
+    "LSTM, every option": lambda: [
+        L.LSTM(
+            3,
+            kernel_regularizer=keras.regularizers.L1L2(0.25, 0.5),
+            recurrent_regularizer="l2",
+            bias_regularizer=keras.regularizers.L1(0.125),
+            kernel_constraint=keras.constraints.MaxNorm(1.5, axis=1),
+            recurrent_constraint="unit_norm",
+            bias_constraint="non_neg",
+            dropout=0.25,
+            recurrent_dropout=0.5,
+            seed=7,
+            go_backwards=True,
+            zero_output_for_mask=True,
+            return_sequences=True,
+        )
+    ],
+    "Bidirectional": lambda: [
+        L.Bidirectional(L.LSTM(3, return_sequences=True, name="inner")),
+        L.Bidirectional(L.LSTM(2)),
+    ],
+    "Bidirectional, sum": lambda: [L.Bidirectional(L.SimpleRNN(3, dropout=0.25), merge_mode="sum", name="both")],
+    "Bidirectional, ave": lambda: [L.Bidirectional(L.LSTM(3, use_bias=False, return_sequences=True), merge_mode="ave")],
+    "Bidirectional, a layer of its own": lambda: [
+        L.Bidirectional(
+            L.LSTM(2), merge_mode="mul", backward_layer=L.LSTM(2, activation="relu", go_backwards=True, name="back")
+        )
+    ],
+    "pooling": lambda: [L.SpatialDropout1D(0.5), L.LSTM(3, return_sequences=True), L.GlobalMaxPooling1D(keepdims=True)],
+    "average": lambda: [
+        L.LSTM(3, return_sequences=True),
+        L.GlobalAveragePooling1D(),
+        L.LayerNormalization(epsilon=0.125),
+    ],
+    "normalization": lambda: [
+        L.LayerNormalization(center=False, gamma_regularizer="l1"),
+        L.TimeDistributed(L.Dense(2, activation="relu", kernel_constraint="max_norm")),
+        L.Flatten(),
+        L.Dense(1),
+    ],
+}
+MASKED = ("LSTM", "LSTM, every option", "Bidirectional", "Bidirectional, ave", "SimpleRNN", "average")
+
+
+@pytest.mark.parametrize(("name", "dtype"), [*((name, "float32") for name in LAYERS), ("stack", "float64")])
+def test_every_layer_there_and_back(name, dtype, tmp_path):
+    """Keras -> ours -> Keras -> ours, live and through files: the same settings, weights and answers."""
+    first = {"mask_zero": name in MASKED, "embeddings_regularizer": "l2", "embeddings_constraint": "unit_norm"}
+    with keras_side.floats(dtype):
+        model = keras.Sequential([keras.Input((T,), dtype="int32"), L.Embedding(V, E, **first), *LAYERS[name]()])
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    ours = from_keras(model)
+    assert {layer.dtype for layer in ours.layers} == {dtype}
+    assert_same_answers(ours, model)
+    back = to_keras(ours)
+    save_keras(ours, tmp_path / "ours.keras")
+    reloaded = keras.saving.load_model(tmp_path / "ours.keras")
+    for twin in (back, reloaded):
+        assert same_bits(twin.get_weights(), model.get_weights())
+        configs = [[layer.get_config() for layer in m.layers] for m in (twin, model)]
+        for config in configs[0] + configs[1]:
+            config.pop("unroll", None)  # how it is computed, which is ours to choose
+        assert configs[0] == configs[1]
+        assert same_bits([answer(twin)], [answer(model)])
+    reloaded.save(tmp_path / "theirs.keras")
+    again = load_keras(tmp_path / "theirs.keras")
+    assert [layer.get_config() for layer in again.layers] == [layer.get_config() for layer in ours.layers]
+    assert same_bits(again.get_weights(), ours.get_weights())
+
+
+def test_masking(tmp_path):
+    model = keras.Sequential([keras.Input((T, E)), L.Masking(-1.0), L.LSTM(3), L.Dense(1)])
+    x = np.random.default_rng(0).normal(size=(4, T, E)).astype("float32")
+    x[0, 3:] = x[1, :2] = x[2] = -1
+    for ours in (from_keras(model), from_file(model, tmp_path)):
+        assert_same_answers(ours, model, x)
+        np.testing.assert_allclose(answer(to_keras(ours), x), answer(model, x), rtol=0, atol=0)
+
+
+def test_a_stateful_model():
+    """Keras fixes its batch size; ours comes from the data."""
+    model = keras.Sequential([keras.Input(batch_shape=(3, T, E)), L.LSTM(2, stateful=True)])
+    ours = from_keras(model)
+    x = np.random.default_rng(0).normal(size=(3, T, E)).astype("float32")
+    for _ in range(2):
+        assert_same_answers(ours, model, x)
+
+
+def test_weights_files_in_both_directions(theirs, tmp_path):
+    ours = from_keras(theirs)
+    theirs.save_weights(tmp_path / "theirs.weights.h5")
+    ours.set_weights([0 * w for w in ours.get_weights()])
+    load_keras_weights(ours, tmp_path / "theirs.weights.h5")
+    assert same_bits(ours.get_weights(), theirs.get_weights())
+    save_keras_weights(ours, tmp_path / "ours.weights.h5")
+    twin = keras_model()
+    twin.set_weights([0 * w for w in twin.get_weights()])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # Keras' own on what it skips
+        twin.load_weights(tmp_path / "ours.weights.h5")
+    assert same_bits(twin.get_weights(), theirs.get_weights())
+    assert same_bits(optimizer_values(twin), optimizer_values(theirs))
+
+
+OPTIMIZERS = {
+    "SGD": lambda o: o.SGD(0.125),
+    "momentum": lambda o: o.SGD(0.125, momentum=0.5, nesterov=True),
+    "RMSprop": lambda o: o.RMSprop(0.0625, rho=0.75),
+    "Adam": lambda o: o.Adam(0.0625, beta_1=0.5, beta_2=0.75, clipnorm=0.5),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_goes_on_in_the_other_package(name, float64, tmp_path):
+    """Two epochs in one package are one there and one here, in both directions, live and through files."""
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(8, T, E)), rng.integers(0, 2, size=8)
+    theirs = keras.Sequential([keras.Input((T, E)), L.LSTM(H), L.Dense(1, activation="sigmoid")])
+    theirs.compile(OPTIMIZERS[name](keras.optimizers), "binary_crossentropy", run_eagerly=True)
+
+    def train(model):
+        return model.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+
+    train(theirs)
+    start = theirs.get_weights()
+    continued = [from_keras(theirs), from_file(theirs, tmp_path)]
+    save_keras(continued[0], tmp_path / "ours.keras")
+    continued.append(keras.saving.load_model(tmp_path / "ours.keras"))
+    continued[-1].run_eagerly = True
+    train(theirs)
+    for model in continued:
+        train(model)
+        for w, w0, wanted in zip(model.get_weights(), start, theirs.get_weights(), strict=True):
+            assert error(w - w0, wanted - w0) < 1e-6
+
+
+def test_our_compiled_model_goes_to_keras(tmp_path):
+    """Optimizer, loss and metrics are Keras' own afterwards; "accuracy" still finds its form."""
+    ours = Sequential([Embedding(V, E, input_shape=(T,)), LSTM(H), Dense(3, "softmax")], name="mine", seed=0)
+    ours.compile(
+        optimizers.Adam(0.125), "sparse_categorical_crossentropy", metrics=["acc", "sparse_categorical_accuracy"]
+    )
+    classes = np.array([0, 2, 1])
+    ours.fit(IDS, classes, epochs=3, verbose=0)
+    save_keras(ours, tmp_path / "ours.keras")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        theirs = keras.saving.load_model(tmp_path / "ours.keras")
+    assert theirs.name == "mine"
+    assert isinstance(theirs.optimizer, keras.optimizers.Adam)
+    assert same_bits(theirs.get_weights(), ours.get_weights())
+    np.testing.assert_allclose(
+        theirs.evaluate(IDS, classes, verbose=0), ours.evaluate(IDS, classes, verbose=0), rtol=1e-5, atol=1e-6
+    )
+
+
+SCHEDULES = {
+    "ExponentialDecay": lambda k: k.ExponentialDecay(0.125, 2, 0.5, staircase=True),
+    "CosineDecay": lambda k: k.CosineDecay(0.125, 8, alpha=0.25, warmup_target=0.5, warmup_steps=2),
+    "PiecewiseConstantDecay": lambda k: k.PiecewiseConstantDecay([1, 3], [0.5, 0.25, 0.125]),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_learning_rate_schedule_goes_along(name, float64, tmp_path):
+    """With the number of steps done, on which it depends."""
+    x, y = np.random.default_rng(0).normal(size=(6, 3)), np.arange(6) % 2
+    theirs = keras.Sequential([keras.Input((3,)), L.Dense(1)])
+    theirs.compile(
+        keras.optimizers.SGD(SCHEDULES[name](keras.optimizers.schedules), momentum=0.5), "mse", run_eagerly=True
+    )
+
+    def train(model):
+        return model.fit(x, y, batch_size=2, shuffle=False, verbose=0)
+
+    train(theirs)
+    ours = from_keras(theirs)
+    save_keras(ours, tmp_path / "ours.keras")
+    back = keras.saving.load_model(tmp_path / "ours.keras")
+    back.run_eagerly = True
+    copies = [ours, from_file(theirs, tmp_path), load_keras(tmp_path / "ours.keras"), back]
+    before = theirs.get_weights()
+    train(theirs)
+    for model in copies:
+        train(model)
+        for w, wanted, w0 in zip(model.get_weights(), theirs.get_weights(), before, strict=True):
+            assert error(w - w0, wanted - w0) < 1e-6
+
+
+def test_metrics_go_along(tmp_path):
+    ours = Sequential([Embedding(V, E, input_shape=(T,)), LSTM(H), Dense(1, "sigmoid")], seed=0)
+    chosen = [
+        metrics.Precision([0.25, 0.5]),
+        metrics.Recall(name="found"),
+        metrics.AUC(50, "PR"),
+        "accuracy",
+        "perplexity",
+    ]
+    ours.compile("adam", "binary_crossentropy", metrics=chosen)
+    with pytest.warns(UserWarning, match="Keras does not have the metrics perplexity, which stay behind"):
+        save_keras(ours, tmp_path / "ours.keras")
+    theirs = keras.saving.load_model(tmp_path / "ours.keras")
+    theirs.evaluate(IDS, np.array([0, 1, 1]), verbose=0)
+    back = from_keras(theirs)
+    assert [(type(m).__name__, m.get_config()) for m in back.metrics[:-1]] == [
+        (type(m).__name__, m.get_config()) for m in ours.metrics[:-2]
+    ]
+    assert isinstance(back.metrics[-1], metrics.Accuracy)
+    assert [m.name for m in theirs.metrics[1].metrics] == ["precision", "found", "auc", "accuracy"]
+
+
+def test_a_model_never_trained_or_compiled(tmp_path):
+    ours = Sequential([Dropout(0.5, input_shape=(None, E)), LSTM(H), Dense(1), Activation("sigmoid")])
+    x = np.random.default_rng(0).normal(size=(2, 3, E))
+    for compiled in (False, True):
+        if compiled:
+            ours.compile("adam", "mse")
+        save_keras(ours, tmp_path / "ours.keras")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            theirs = keras.saving.load_model(tmp_path / "ours.keras")
+        assert theirs.compiled == compiled
+        assert_same_answers(ours, theirs, x)
+        twin = from_keras(theirs)
+        assert twin._compiled == compiled
+        assert twin.input_shape == (None, E)
+
+
+def test_a_model_built_by_its_first_batch(tmp_path):
+    model = keras.Sequential([L.LSTM(2), L.Dense(1)])
+    with pytest.raises(ValueError, match="no weights yet"):
+        from_keras(model)
+    model(np.ones((2, 3, 4)))
+    for ours in (from_keras(model), from_file(model, tmp_path)):
+        assert ours.input_shape == (3, 4)
+        assert same_bits(ours.get_weights(), model.get_weights())
+
+
+REFUSED = {
+    "GRU": (lambda: L.GRU(2), "no counterpart of keras.layers.GRU"),
+    "Lambda": (lambda: L.Lambda(lambda x: x), "no counterpart of keras.layers.Lambda"),
+    "trainable": (lambda: L.LSTM(2, trainable=False), "LSTM 'it' has trainable=False"),
+    "activity": (lambda: L.LSTM(2, activity_regularizer="l2"), "LSTM 'it' has activity_regularizer="),
+    "dtype": (lambda: L.LSTM(2, dtype="mixed_float16"), "LSTM 'it': dtype must be one of float32, float64"),
+    "activation": (lambda: L.LSTM(2, activation="gelu"), "LSTM 'it': unknown activation 'gelu'"),
+    "a function": (lambda: L.LSTM(2, activation=lambda x: x), "LSTM 'it': activation must be a name"),
+    "noise": (lambda: L.Dropout(0.5, noise_shape=(None, 1, E)), "Dropout 'it' has noise_shape="),
+    "initializer": (lambda: L.Dense(2, kernel_initializer="he_normal"), "Dense 'it'.*keras.initializers.HeNormal"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_we_do_not_have_is_refused_by_name(name):
+    make, match = REFUSED[name]
+    layer = make()
+    layer.name = "it"
+    model = keras.Sequential([keras.Input((T, E)), layer])
+    with pytest.raises(ValueError, match=match):
+        from_keras(model)
+
+
+def test_what_is_no_sequential_is_refused(tmp_path):
+    x = keras.Input((T, E))
+    model = keras.Model(x, L.LSTM(2)(x))
+    with pytest.raises(TypeError, match="takes a keras.Sequential, not Functional"):
+        from_keras(model)
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match="a Functional model; only a Sequential"):
+        load_keras(tmp_path / "m.keras")
+    keras.Sequential([x, L.LSTM(2)]).save(tmp_path / "m.h5")
+    with pytest.raises(ValueError, match="format of Keras 2"):
+        load_keras(tmp_path / "m.h5")
+
+
+def test_what_of_compiling_we_do_not_have_is_said():
+    model = keras.Sequential([keras.Input((T, E)), L.LSTM(2)])
+    model.compile("lion", keras.losses.Huber(), metrics=["accuracy", "kl_divergence"])
+    with pytest.warns(UserWarning, match="keras.optimizers.Lion.*keras.losses.Huber.*'kl_divergence'.*not compiled"):
+        assert not from_keras(model)._compiled
+    model.compile("adam", "mse", metrics=["accuracy", "kl_divergence"])
+    with pytest.warns(UserWarning, match="unknown metric 'kl_divergence'"):
+        assert [metric.name for metric in from_keras(model).metrics] == ["accuracy"]
+
+
+def test_one_layer():
+    layer = LSTM(
+        3, recurrent_activation="hard_sigmoid", kernel_initializer="ones", implementation="textbook", name="it"
+    )
+    twin = layer_to_keras(layer)
+    assert (twin.name, twin.units, twin.recurrent_activation.__name__) == ("it", 3, "hard_sigmoid")
+    assert type(twin.cell.kernel_initializer).__name__ == "Ones"
