@@ -86,6 +86,8 @@ def to_keras(model: "Model", batch_size: int | None = None) -> Any:
     if model.is_stack:
         twin = keras.Sequential([start, *layers], name=model.name)
     else:
+        for _ in layers:
+            keras.layers.Concatenate()  # Keras counts on from its name for what joins masks, which has to miss ours
         twins = dict(zip(model.layers, layers, strict=True))
         twin = keras.Model(start, model._along(start, lambda layer, given: twins[layer](given))[-1], name=model.name)
     for layer, other in zip(model.layers, layers, strict=True):

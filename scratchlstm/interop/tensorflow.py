@@ -47,6 +47,8 @@ def layer_answers(
     shapes = [x.shape for x in inputs.values()]
     twin.build(shapes if layer.merges else shapes[0])
     twin.set_weights(layer.get_weights())
+    # nobody asks for the mask that it hands on, and of a stateful Bidirectional with states Keras cannot tell it
+    twin.compute_mask = lambda *_: None
     _hand_over(layer, twin, training)
     read = {name: tf.Variable(x) if x.dtype.kind == "f" else tf.constant(x) for name, x in inputs.items()}
     begun = {name: tf.Variable(state) for name, state in states.items()}
@@ -80,6 +82,13 @@ def model_answers(model: Model, x: np.ndarray, y: Any, training: bool) -> Answer
     tf = _tensorflow()
     import keras
 
+    loss_name = type(model.loss).__name__
+    activation = getattr(getattr(model.layers[-1], "activation", None), "name", None)
+    if model.loss.logits_of is not None and activation in {"sigmoid", "softmax"} - {model.loss.logits_of}:
+        raise ValueError(
+            f"Keras computes {loss_name} after {activation} from the logits, as if they were those of "
+            f"{model.loss.logits_of}, which is another function: the two cannot be compared"
+        )
     twin = to_keras(model, batch_size=len(x))
     variables: dict[str, Any] = {}
     for layer in model.layers:
@@ -88,7 +97,7 @@ def model_answers(model: Model, x: np.ndarray, y: Any, training: bool) -> Answer
         names = [f"{layer.name}/{name}" for name in layer.params]
         variables |= zip(names, other.trainable_variables, strict=True)
     # in another dtype than the output's, Keras' loss would not look through to the logits
-    compiled = getattr(keras.losses, type(model.loss).__name__)(**model.loss.get_config(), dtype=model.layers[-1].dtype)
+    compiled = getattr(keras.losses, loss_name)(**model.loss.get_config(), dtype=model.layers[-1].dtype)
     with tf.GradientTape() as tape:
         y_pred = twin(x, training=training)
         y_true = model.loss.align(y, np.zeros(y_pred.shape, model.layers[-1].dtype))

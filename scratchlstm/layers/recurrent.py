@@ -143,8 +143,10 @@ class Recurrent(Layer):
     ) -> np.ndarray | list[np.ndarray]:
         mask, states = self._check_mask(mask, x.shape[:2]), self._initial_states(x.shape[0], initial_state)
         self._draw_dropout(x.shape, training)
-        if self.input_dropout is not None and self.input_dropout.ndim == 2:
-            x = np.asarray(x) * self.input_dropout[:, None]
+        if self.input_dropout is not None:
+            x = np.asarray(x)  # every row drops other features, so that equal words are alike no longer
+            if self.input_dropout.ndim == 2:
+                x = x * self.input_dropout[:, None]
         h, final = self.run(x, states, mask)
         return self._output(h, final, mask)
 
