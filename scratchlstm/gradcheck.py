@@ -163,14 +163,8 @@ def check_layer(
             its bounds, or nothing that TensorFlow could be compared with.
         ImportError: no TensorFlow.
     """
-    own = not isinstance(layer, Layer)
     _require_arguments(epsilon, tolerance)
-    _require_layer(layer, mask, initial_state)
-    if own and tensorflow:
-        raise ValueError(
-            f"{type(layer).__name__} is not of scratchlstm, and TensorFlow does not know it: check it with "
-            f"tensorflow=False, against numerical gradients"
-        )
+    _require_layer(layer, mask, initial_state, tensorflow)
     rng = np.random.default_rng(checks.seed(seed))
     several = getattr(layer, "merges", False) and isinstance(x, list | tuple)
     given = [np.array(each) for each in (x if several else [x])]
@@ -397,7 +391,7 @@ def _require_arguments(epsilon: float, tolerance: float) -> None:
     checks.number("tolerance", tolerance, above=0)
 
 
-def _require_layer(layer: Any, mask: Any, initial_state: Any) -> None:
+def _require_layer(layer: Any, mask: Any, initial_state: Any, tensorflow: bool) -> None:
     if missing := [name for name in ("params", "forward", "backward") if not hasattr(layer, name)]:
         raise TypeError(f"layer must have params, grads, forward and backward, but {layer!r} has no {missing[0]}")
     kind = type(layer).__name__
@@ -408,6 +402,11 @@ def _require_layer(layer: Any, mask: Any, initial_state: Any) -> None:
             raise TypeError(f"layer must compute something, which {kind} does not")
         if mask is not None and not layer.takes_mask:
             raise ValueError(f"mask was given, but {kind} takes none")
+    elif tensorflow:
+        raise ValueError(
+            f"{kind} is not of scratchlstm, and TensorFlow does not know it: check it with tensorflow=False, against "
+            f"numerical gradients"
+        )
     if initial_state is not None and not getattr(layer, "state_sizes", None):
         raise ValueError(f"initial_state was given, but {kind} has no states")
 

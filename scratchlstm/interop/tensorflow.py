@@ -3,7 +3,6 @@
 The twin gets our weights, states and mask, and in training the masks that our dropout drew in its last pass.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -82,8 +81,8 @@ def model_answers(model: Model, x: np.ndarray, y: Any, training: bool) -> Answer
     tf = _tensorflow()
     import keras
 
-    loss_name = type(model.loss).__name__
-    activation = getattr(getattr(model.layers[-1], "activation", None), "name", None)
+    last, loss_name = model.layers[-1], type(model.loss).__name__
+    activation = last.activation.name if hasattr(last, "backward_from_logits") else None  # type: ignore[attr-defined]
     if model.loss.logits_of is not None and activation in {"sigmoid", "softmax"} - {model.loss.logits_of}:
         raise ValueError(
             f"Keras computes {loss_name} after {activation} from the logits, as if they were those of "
@@ -97,10 +96,10 @@ def model_answers(model: Model, x: np.ndarray, y: Any, training: bool) -> Answer
         names = [f"{layer.name}/{name}" for name in layer.params]
         variables |= zip(names, other.trainable_variables, strict=True)
     # in another dtype than the output's, Keras' loss would not look through to the logits
-    compiled = getattr(keras.losses, loss_name)(**model.loss.get_config(), dtype=model.layers[-1].dtype)
+    compiled = getattr(keras.losses, loss_name)(**model.loss.get_config(), dtype=last.dtype)
     with tf.GradientTape() as tape:
         y_pred = twin(x, training=training)
-        y_true = model.loss.align(y, np.zeros(y_pred.shape, model.layers[-1].dtype))
+        y_true = model.loss.align(y, np.zeros(y_pred.shape, last.dtype))
         loss = compiled(y_true, y_pred) + sum(twin.losses)  # the mask came along with y_pred
     return _outputs([y_pred]) | {"loss": loss.numpy()} | _gradients(tape, loss, variables)
 
@@ -113,7 +112,6 @@ def parts(layer: Any) -> list[Any]:
 
 
 def _tensorflow() -> Any:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
     import tensorflow as tf
 
