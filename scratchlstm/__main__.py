@@ -14,7 +14,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m scratchlstm", description="scratchlstm on the command line")
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser(
-        "gradcheck", help="compare every gradient of the tutorial's architecture with numerical and TensorFlow's"
+        "gradcheck",
+        help="compare every gradient of some small models, the tutorial's first, with numerical and TensorFlow's",
     )
     check.add_argument("--seed", type=int, default=0, help="of weights and data (default 0)")
     check.add_argument("--implementation", choices=IMPLEMENTATIONS, help="one recurrence only (default: both)")
@@ -30,7 +31,7 @@ def _gradcheck(options: argparse.Namespace) -> int:
         print("without TensorFlow: analytic against numerical only")
     ok = True
     for implementation in [options.implementation] if options.implementation else IMPLEMENTATIONS:
-        for report in gradcheck.tutorial_in_small(has_tensorflow, options.seed, implementation):
+        for report in gradcheck.reports_in_small(has_tensorflow, options.seed, implementation):
             print(f"\n[{implementation}] {report}")
             ok = ok and report.ok
     print("\nevery gradient is right" if ok else "\nA GRADIENT IS WRONG")

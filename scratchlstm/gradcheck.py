@@ -8,14 +8,17 @@ Checks run in float64: in float32 central differences are good to some 1e-5 at b
 from rounding.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
+from scratchlstm import checks, layers, regularizers
+from scratchlstm.interop.tensorflow import layer_answers, model_answers, parts
 from scratchlstm.layers import LSTM, Layer
+from scratchlstm.layers.recurrent import Recurrent
 from scratchlstm.model import Model, Sequential
 
 EPSILON = 1e-5
@@ -23,7 +26,7 @@ TOLERANCE = 1e-7
 # up to this many numbers a tensor is checked number by number, beyond along random directions
 EVERY_NUMBER = 2000
 DIRECTIONS = 20
-_NEGLIGIBLE = 1e-3  # differences are measured against a norm of at least this, so that rounding is not compared to zero
+_NEGLIGIBLE = 1e-2  # differences are measured against a norm of at least this, so that rounding is not compared to zero
 
 
 class LayerLike(Protocol):
@@ -83,14 +86,15 @@ class Report:
         return bool(self.rows) and all(row.ok for row in self.rows)
 
     def __str__(self) -> str:
+        width = max([28, *(len(row.tensor) + 2 for row in self.rows)])
         lines = [
             self.title,
-            f"  {'tensor':<28}{'shape':<14}{'vs numerical':>13}{'vs TensorFlow':>15}  verdict",
+            f"  {'tensor':<{width}}{'shape':<14}{'vs numerical':>13}{'vs TensorFlow':>15}  verdict",
         ]
         for row in self.rows:
             numbers = (f"{error:.1e}" if error is not None else "-" for error in (row.numerical, row.tensorflow))
             verdict = "ok" if row.ok else f"WRONG {row.problem}".rstrip()
-            lines.append("  {:<28}{:<14}{:>13}{:>15}  {}".format(row.tensor, str(row.shape), *numbers, verdict))
+            lines.append("  {:<{}}{:<14}{:>13}{:>15}  {}".format(row.tensor, width, str(row.shape), *numbers, verdict))
         return "\n".join(lines)
 
 
@@ -104,7 +108,15 @@ def numerical_gradient(loss: Callable[[], float], array: np.ndarray, epsilon: fl
 
     Returns:
         An array of the same shape.
+
+    Raises:
+        TypeError: no array.
+        ValueError: in another dtype, or an epsilon that is not above 0.
     """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"array must be a NumPy array, which can be changed in place, not {type(array).__name__}")
+    _require_float64({"array": array})
+    checks.number("epsilon", epsilon, above=0)
     gradient = np.empty_like(array)
     for place in np.ndindex(array.shape):
         direction = np.zeros_like(array)
@@ -136,53 +148,76 @@ def check_layer(
 
     Args:
         layer: ours, built or not, or your own with `params`, `grads`, `forward(x)` and `backward(dy)`.
-        x: a float64 input, or integer ids.
-        initial_state: of a recurrent layer, for an `LSTM` [h0, c0]; drawn at random where None.
+        x: a float64 input, or integers; for a layer that takes several inputs, their list.
+        initial_state: of a recurrent layer, arrays (B, H), for an `LSTM` [h0, c0]; drawn at random where None.
         mask: (B, T), for a layer that takes one.
         training: check the pass that training takes; dropout then draws the same numbers at every pass.
-        tensorflow: also compare with TensorFlow (layers of this package only).
+        tensorflow: also compare outputs and gradients with TensorFlow's (layers of this package only).
         seed: of r and of the states.
         epsilon: see `numerical_gradient`.
         tolerance: largest relative error that is right.
 
     Raises:
-        ValueError: parameters or x in float32.
+        TypeError: not a layer, or no numbers.
+        ValueError: parameters or x in float32, a mask or states that the layer does not take, another argument out of
+            its bounds, or nothing that TensorFlow could be compared with.
+        ImportError: no TensorFlow.
     """
-    rng = np.random.default_rng(seed)
-    x = np.array(x)
-    call: dict[str, Any] = {"training": True} if training else {}
-    state_sizes: dict[str, int] = getattr(layer, "state_sizes", {})
-    if state_sizes:
-        if initial_state is None:
-            initial_state = [rng.normal(size=(len(x), size)) for size in state_sizes.values()]
-        call["initial_state"] = initial_state
-    if mask is not None:
-        call["mask"] = mask
+    _require_arguments(epsilon, tolerance)
+    _require_layer(layer, mask, initial_state, tensorflow)
+    rng = np.random.default_rng(checks.seed(seed))
+    several = getattr(layer, "merges", False) and isinstance(x, list | tuple)
+    given = [np.array(each) for each in (x if several else [x])]
+    inputs = {f"x[{number}]": each for number, each in enumerate(given)} if several else {"x": given[0]}
+    _require_float64({name: each for name, each in inputs.items() if each.dtype.kind == "f"})
     if isinstance(layer, Layer):
-        layer.receive(x)  # builds it
-    _require_float64(layer.params, x)
+        received = layer.receive(given if several else given[0])  # builds it
+        inputs = dict(zip(inputs, received if several else [received], strict=True))
+    _require_float64(layer.params)
+    if isinstance(layer, layers.Masking) and not layer.output_mask(inputs["x"], None).all():
+        raise ValueError(
+            f"x has steps of {layer.mask_value} alone, which Masking hides until they move at all: they have no "
+            f"numerical gradient; check it on other steps"
+        )
+
+    call: dict[str, Any] = {"training": True} if training else {}
+    if mask is not None:
+        call["mask"] = mask = np.array(mask)
+    sizes: dict[str, int] = getattr(layer, "state_sizes", {})
+    states: dict[str, np.ndarray] = {}
+    if sizes:
+        if initial_state is None:
+            initial_state = [rng.normal(size=(len(given[0]), size)) for size in sizes.values()]
+        states = _copied_states(type(layer).__name__, initial_state, sizes)
+        call["initial_state"] = list(states.values())
 
     def outputs() -> list[np.ndarray]:
-        with _same_randomness([layer]):
-            y = layer.forward(x, **call)
+        with _same_start([layer]):
+            y = layer.forward(list(inputs.values()) if several else inputs["x"], **call)
         return [np.asarray(part) for part in (y if isinstance(y, list) else [y])]
 
-    weights = [rng.normal(size=part.shape) for part in outputs()]
+    found = outputs()
+    weights = [rng.normal(size=part.shape) for part in found]
     dx = layer.backward(*weights)
 
     tensors = {name: (array, layer.grads.get(name)) for name, array in layer.params.items()}
-    if x.dtype.kind == "f":
-        tensors["x"] = x, dx
-    if state_sizes:
+    arrived = zip(inputs.items(), dx if several else [dx], strict=True)
+    tensors |= {name: (array, d) for (name, array), d in arrived if array.dtype.kind == "f"}
+    if sizes:
         gradients = layer.initial_state_grads  # type: ignore[attr-defined]
-        tensors |= zip(state_sizes, zip(initial_state, gradients, strict=True), strict=True)
-    references = _tensorflow_layer(layer, x, initial_state, mask, weights) if tensorflow else {}
+        tensors |= zip(states, zip(states.values(), gradients, strict=True), strict=True)
+    answers = {}
+    if tensorflow and isinstance(layer, Layer):
+        kept = None if mask is None else mask.astype(bool)
+        answers = layer_answers(layer, inputs, states, kept, weights, training)
 
     def loss() -> float:
         return sum(float(np.sum(r * y)) for r, y in zip(weights, outputs(), strict=True))
 
-    title = f"{type(layer).__name__}, input {x.shape}, a gradient on every output"
-    return Report(title, list(_rows(tensors, loss, references, rng, epsilon, tolerance)))
+    values = {f"output {number}": y.copy() for number, y in enumerate(found)}
+    shapes = ", ".join(str(each.shape) for each in inputs.values())
+    title = f"{type(layer).__name__}, input {shapes}, a gradient on every output"
+    return Report(title, list(_rows(values, tensors, loss, answers, rng, epsilon, tolerance)))
 
 
 def check_model(
@@ -204,58 +239,107 @@ def check_model(
         training, tensorflow, seed, epsilon, tolerance: see `check_layer`.
 
     Raises:
-        ValueError: parameters in float32.
+        TypeError: not a model.
+        RuntimeError: not compiled.
+        ValueError, ImportError: see `check_layer`.
     """
+    _require_arguments(epsilon, tolerance)
+    if not isinstance(model, Model):
+        raise TypeError(f"check_model takes a Sequential or a Model, not {model!r}; check_layer takes a layer")
+    model._require_compiled("check_model")
+    rng = np.random.default_rng(checks.seed(seed))
     x = np.asarray(x)
     model.build(x.shape)
+    params = {f"{layer.name}/{name}": array for layer in model.layers for name, array in layer.params.items()}
+    _require_float64(params)
 
-    def run() -> tuple[float, np.ndarray, bool]:
-        with _same_randomness(model.layers):
-            return model.loss_with_gradient(y, model.forward(x, training))
+    def run() -> tuple[np.ndarray, float, np.ndarray, bool]:
+        with _same_start(model.layers):
+            y_pred = model.forward(x, training)
+        return np.asarray(y_pred), *model.loss_with_gradient(y, y_pred)
 
-    _, dy, from_logits = run()
+    y_pred, loss, dy, from_logits = run()
     model.backward(dy, from_logits)
-    tensors = {
-        f"{layer.name}/{name}": (array, layer.grads.get(name))
-        for layer in model.layers
-        for name, array in layer.params.items()
-    }
-    _require_float64({name: array for name, (array, _) in tensors.items()}, x)
-    references = dict(zip(tensors, _tensorflow_model(model, x, y), strict=True)) if tensorflow else {}
-    rows = _rows(tensors, lambda: run()[0], references, np.random.default_rng(seed), epsilon, tolerance)
-    return Report(f"{' -> '.join(type(layer).__name__ for layer in model.layers)}, input {x.shape}", list(rows))
+    grads = {f"{layer.name}/{name}": layer.grads.get(name) for layer in model.layers for name in layer.params}
+    tensors = {name: (array, grads[name]) for name, array in params.items()}
+    answers = model_answers(model, x, y, training) if tensorflow else {}
+    values = {"output 0": y_pred.copy(), "loss": np.array(loss)}
+    rows = _rows(values, tensors, lambda: run()[1], answers, rng, epsilon, tolerance)
+    order = " -> " if model.is_stack else ", "
+    return Report(f"{order.join(type(layer).__name__ for layer in model.layers)}, input {x.shape}", list(rows))
 
 
-def tutorial_in_small(tensorflow: bool, seed: int = 0, implementation: str = "fused") -> list[Report]:
-    """The checks of `python -m scratchlstm gradcheck`: the tutorial's architecture with small sizes.
+def reports_in_small(tensorflow: bool, seed: int = 0, implementation: str = "fused") -> Iterator[Report]:
+    """The checks of `python -m scratchlstm gradcheck`, with small sizes.
 
-    First its LSTM alone, from random states and with a gradient on every output, where bugs cannot hide; then the
-    whole model with its loss.
+    First the tutorial's LSTM alone, from random states and with a gradient on every output, where bugs cannot hide, and
+    the tutorial's model with its loss. Then what may stand around an LSTM: masks, both directions, a label at every
+    step, regularizers, dropout as in training; and ways that part and meet again.
     """
-    from scratchlstm.layers import Dense, Embedding
-
     rng = np.random.default_rng(seed)
-    lstm = LSTM(4, return_sequences=True, return_state=True, implementation=implementation, dtype="float64")
-    alone = check_layer(lstm, rng.normal(size=(3, 6, 5)), tensorflow=tensorflow, seed=seed)
-    model = Sequential(seed=seed)
-    model.add(Embedding(11, 5, input_shape=(6,), dtype="float64"))
-    model.add(LSTM(4, implementation=implementation, dtype="float64"))
-    model.add(Dense(1, activation="sigmoid", dtype="float64"))
-    model.compile("adam", "binary_crossentropy")
-    x, y = rng.integers(0, 11, size=(3, 6)), rng.integers(0, 2, size=3)
-    return [alone, check_model(model, x, y, tensorflow=tensorflow, seed=seed)]
+    options: dict[str, Any] = {"dtype": "float64"}
+
+    def lstm(units: int, **more: Any) -> LSTM:
+        return LSTM(units, implementation=implementation, **options, **more)
+
+    alone = lstm(4, return_sequences=True, return_state=True)
+    yield check_layer(alone, rng.normal(size=(3, 6, 5)), tensorflow=tensorflow, seed=seed)
+
+    ids, labels = rng.integers(0, 11, size=(3, 6)), rng.integers(0, 2, size=3)
+    tutorial = Sequential(
+        [layers.Embedding(11, 5, input_shape=(6,), **options), lstm(4), layers.Dense(1, "sigmoid", **options)],
+        seed=seed,
+    )
+    tutorial.compile("adam", "binary_crossentropy")
+    yield check_model(tutorial, ids, labels, tensorflow=tensorflow, seed=seed)
+
+    padded = (1 + ids % 10) * (np.arange(6) >= np.arange(3)[:, None])  # 0, 1 and 2 steps of padding
+    penalty = regularizers.L2(1 / 64)  # Keras rounds it to float32, where this is exact
+    stack = Sequential(
+        [
+            layers.Embedding(11, 5, mask_zero=True, input_shape=(6,), **options),
+            layers.SpatialDropout1D(0.2, **options),
+            layers.Bidirectional(lstm(3, return_sequences=True, dropout=0.2, recurrent_dropout=0.2)),
+            layers.Bidirectional(lstm(2, return_sequences=True, kernel_regularizer=penalty)),
+            layers.Dense(3, "softmax", **options),
+        ],
+        seed=seed,
+    )
+    _scatter(stack, rng)
+    stack.compile("adam", "sparse_categorical_crossentropy")
+    tags = rng.integers(0, 3, size=(3, 6))
+    yield check_model(stack, padded, tags, training=True, tensorflow=tensorflow, seed=seed)
+
+    words = layers.Input((6,))
+    vectors = layers.Embedding(11, 5, mask_zero=True, **options)(words)
+    ways = [layers.GlobalAveragePooling1D(**options)(vectors), lstm(4, go_backwards=True)(vectors)]
+    both = layers.LayerNormalization(**options)(layers.Concatenate(**options)(ways))
+    branches = Model(words, layers.Dense(1, "sigmoid", **options)(both), seed=seed)
+    _scatter(branches, rng)
+    branches.compile("adam", "binary_crossentropy")
+    yield check_model(branches, padded, labels, tensorflow=tensorflow, seed=seed)
+
+
+def _scatter(model: Model, rng: np.random.Generator) -> None:
+    """Random parameters, biases too, of a size at which no gradient is next to nothing."""
+    model.set_weights([rng.normal(size=w.shape) * 0.7 for w in model.params])
 
 
 def _rows(
+    values: Mapping[str, np.ndarray],
     tensors: Mapping[str, tuple[np.ndarray, Any]],
     loss: Callable[[], float],
-    references: Mapping[str, np.ndarray],
+    answers: Mapping[str, np.ndarray],
     rng: np.random.Generator,
     epsilon: float,
     tolerance: float,
 ) -> Iterator[Row]:
+    """First what the forward pass gave, where TensorFlow has answers to compare it with, then the gradients."""
     # all analytic gradients are copied first: computing the loss runs the layers again
     copies = {name: None if grad is None else np.array(grad) for name, (_, grad) in tensors.items()}
+    if answers:
+        for name, value in values.items():
+            yield _compared(Row(name, value.shape, tolerance=tolerance), value, answers[name])
     for name, (array, _) in tensors.items():
         row, analytic = Row(name, array.shape, tolerance=tolerance), copies[name]
         if analytic is None:
@@ -264,9 +348,19 @@ def _rows(
             row.problem = f"gradient of shape {analytic.shape}"
         else:
             row.numerical = _numerical_error(loss, array, analytic, rng, epsilon)
-            if name in references:
-                row.tensorflow = relative_error(analytic, references[name])
+            if answers:
+                _compared(row, analytic, answers[name])
         yield row
+
+
+def _compared(row: Row, ours: np.ndarray, answer: np.ndarray) -> Row:
+    """The row with the difference from TensorFlow's answer."""
+    if answer.shape != ours.shape:
+        row.problem = f"TensorFlow's has shape {answer.shape}"
+    else:
+        row.tensorflow = relative_error(ours, answer)
+        row.problem = "" if np.all(np.isfinite(answer)) else "TensorFlow's is not finite"
+    return row
 
 
 def _numerical_error(
@@ -292,72 +386,66 @@ def _slope(loss: Callable[[], float], array: np.ndarray, direction: np.ndarray, 
         array[...] = before
 
 
-def _require_float64(params: Mapping[str, np.ndarray], x: np.ndarray) -> None:
-    for name, array in [*params.items(), ("x", x)]:
-        if array.dtype.kind == "f" and array.dtype != np.float64:
+def _require_arguments(epsilon: float, tolerance: float) -> None:
+    checks.number("epsilon", epsilon, above=0)
+    checks.number("tolerance", tolerance, above=0)
+
+
+def _require_layer(layer: Any, mask: Any, initial_state: Any, tensorflow: bool) -> None:
+    if missing := [name for name in ("params", "forward", "backward") if not hasattr(layer, name)]:
+        raise TypeError(f"layer must have params, grads, forward and backward, but {layer!r} has no {missing[0]}")
+    kind = type(layer).__name__
+    if not isinstance(layer.params, Mapping):
+        raise TypeError(f"layer must have params by name, which {kind} has not (check_model takes a model)")
+    if isinstance(layer, Layer):
+        if type(layer).forward is Layer.forward:
+            raise TypeError(f"layer must compute something, which {kind} does not")
+        if mask is not None and not layer.takes_mask:
+            raise ValueError(f"mask was given, but {kind} takes none")
+    elif tensorflow:
+        raise ValueError(
+            f"{kind} is not of scratchlstm, and TensorFlow does not know it: check it with tensorflow=False, against "
+            f"numerical gradients"
+        )
+    if initial_state is not None and not getattr(layer, "state_sizes", None):
+        raise ValueError(f"initial_state was given, but {kind} has no states")
+
+
+def _copied_states(owner: str, given: Any, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """The states, each an array of its own, which may be changed; the layer itself looks at their shapes."""
+    if len(sizes) == 1 and isinstance(given, np.ndarray):
+        given = [given]
+    if not isinstance(given, list | tuple | np.ndarray) or len(given) != len(sizes):
+        came = f"{len(given)} arrays" if isinstance(given, list | tuple | np.ndarray) else type(given).__name__
+        raise ValueError(f"initial_state of {owner} must be [{', '.join(sizes)}], not {came}")
+    try:
+        return {name: np.array(state, dtype="float64") for name, state in zip(sizes, given, strict=True)}
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"initial_state of {owner} must hold numbers: {error}") from error
+
+
+def _require_float64(arrays: Mapping[str, np.ndarray]) -> None:
+    for name, array in arrays.items():
+        if np.asarray(array).dtype != np.float64:
             raise ValueError(
-                f"{name} is {array.dtype}, in which a gradient cannot be checked closely; make it float64 "
+                f"{name} is {np.asarray(array).dtype}, in which a gradient cannot be checked closely; make it float64 "
                 f'(for layers of this package: dtype="float64", or config.set_floatx("float64"))'
             )
 
 
 @contextmanager
-def _same_randomness(layers: Any) -> Iterator[None]:
-    """Every pass inside draws the same numbers (dropout would compare two different functions)."""
-    generators = [noise.rng.bit_generator for layer in layers for noise in getattr(layer, "noises", ())]
-    states = [generator.state for generator in generators]
+def _same_start(found: Sequence[Any]) -> Iterator[None]:
+    """Every pass inside begins alike: dropout draws the same numbers, a stateful layer has the states it had before.
+
+    (Else two different functions would be compared.)
+    """
+    generators = [noise.rng.bit_generator for layer in found for noise in getattr(layer, "noises", ())]
+    stateful = [part for layer in found for part in parts(layer) if isinstance(part, Recurrent)]
+    before = [generator.state for generator in generators], [layer.states for layer in stateful]
     try:
         yield
     finally:
-        for generator, state in zip(generators, states, strict=True):
+        for generator, state in zip(generators, before[0], strict=True):
             generator.state = state
-
-
-def _tensorflow_layer(
-    layer: Any, x: np.ndarray, states: Any, mask: Any, weights: list[np.ndarray]
-) -> dict[str, np.ndarray]:
-    import tensorflow as tf
-
-    from scratchlstm.interop.keras import layer_to_keras
-
-    twin = layer_to_keras(layer)
-    twin.build(x.shape)
-    twin.set_weights(layer.get_weights())
-    names, inputs = list(layer.params), []
-    with tf.GradientTape() as tape:
-        call: dict[str, Any] = {} if mask is None else {"mask": np.asarray(mask)}
-        if x.dtype.kind == "f":
-            names.append("x")
-            inputs.append(x := tf.Variable(x))
-        if states is not None:
-            names += layer.state_sizes
-            inputs += (variables := [tf.Variable(state) for state in states])
-            call["initial_state"] = variables
-        y = twin(x, **call)
-        parts = y if isinstance(y, list | tuple) else [y]
-        loss = sum(tf.reduce_sum(r * part) for r, part in zip(weights, parts, strict=True))
-    gradients = tape.gradient(loss, [*twin.trainable_variables, *inputs])
-    return dict(zip(names, map(_dense, gradients), strict=True))
-
-
-def _tensorflow_model(model: Model, x: np.ndarray, y: Any) -> list[np.ndarray]:
-    import keras
-    import tensorflow as tf
-
-    from scratchlstm import registry
-    from scratchlstm.interop.keras import to_keras
-
-    twin = to_keras(model)
-    loss_function = getattr(keras.losses, registry.snake_case(type(model.loss).__name__))
-    with tf.GradientTape() as tape:
-        y_pred = twin(x)
-        y_true = model.loss.align(y, np.empty(y_pred.shape, model.layers[-1].dtype))
-        loss = tf.reduce_mean(loss_function(y_true, y_pred))
-    return [_dense(gradient) for gradient in tape.gradient(loss, twin.trainable_variables)]
-
-
-def _dense(gradient: Any) -> np.ndarray:
-    """TensorFlow's gradient as an array; the slices of repeated ids are summed."""
-    import tensorflow as tf
-
-    return tf.convert_to_tensor(gradient).numpy()
+        for layer, states in zip(stateful, before[1], strict=True):
+            layer.states = states

@@ -3,9 +3,27 @@
 import numpy as np
 import pytest
 
-from scratchlstm import gradcheck
-from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
-from scratchlstm.model import Sequential
+from scratchlstm import gradcheck, layers
+from scratchlstm.layers import (
+    LSTM,
+    Activation,
+    Bidirectional,
+    Concatenate,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    Input,
+    LayerNormalization,
+    MaskedGlobalMaxPooling1D,
+    Masking,
+    SimpleRNN,
+    SpatialDropout1D,
+    TimeDistributed,
+)
+from scratchlstm.model import Model, Sequential
 
 
 class Scale:
@@ -33,6 +51,8 @@ class Scale:
 
 
 X = np.random.default_rng(0).normal(size=(4, 3))
+SEQUENCES = np.random.default_rng(1).normal(size=(2, 4, 3))
+MASK = np.array([[False, True, True, True], [True, True, False, False]])
 
 
 def test_a_layer_of_ones_own_passes():
@@ -54,24 +74,59 @@ def test_a_report_without_rows_is_not_right():
     assert not gradcheck.Report("empty").ok
 
 
-@pytest.mark.parametrize(
-    ("layer", "x"),
-    [
-        (Dense(3, dtype="float64"), X),
-        (Dense(3, activation="softmax", dtype="float64"), X),
-        (Dense(2, activation="tanh", use_bias=False, dtype="float64"), X.reshape(2, 2, 3)),
-        (Activation("sigmoid", dtype="float64"), X),
-        (Embedding(5, 2, dtype="float64"), np.array([[0, 1, 1], [4, 1, 0]])),
-        (LSTM(2, dtype="float64"), X.reshape(2, 2, 3)),
-        (LSTM(2, return_state=True, use_bias=False, dtype="float64"), X.reshape(2, 2, 3)),
-        (LSTM(2, "relu", "hard_sigmoid", return_sequences=True, dtype="float64"), X.reshape(1, 4, 3)),
-        (LSTM(2, return_sequences=True, implementation="textbook", dtype="float64"), X.reshape(2, 2, 3)),
-    ],
-)
-def test_every_layer_passes(layer, x):
-    report = gradcheck.check_layer(layer, x)
+F64 = {"dtype": "float64"}
+EVERY_LAYER = {  # name of the layer -> (layer, x, call)
+    "LSTM": (LSTM(2, "relu", "hard_sigmoid", return_sequences=True, **F64), SEQUENCES, {"mask": MASK}),
+    "LSTM textbook": (LSTM(2, return_state=True, implementation="textbook", **F64), SEQUENCES, {"mask": MASK}),
+    "LSTM stateful": (LSTM(2, stateful=True, use_bias=False, **F64), SEQUENCES, {}),
+    "SimpleRNN": (SimpleRNN(2, recurrent_dropout=0.3, stateful=True, **F64), SEQUENCES, {"training": True}),
+    "Bidirectional": (Bidirectional(LSTM(2, return_state=True, **F64), "mul"), SEQUENCES, {"mask": MASK}),
+    "Bidirectional None": (Bidirectional(LSTM(2, return_sequences=True, **F64), None), SEQUENCES, {}),
+    "TimeDistributed": (TimeDistributed(Dense(2, dtype="float64")), SEQUENCES, {}),
+    "Dense": (Dense(2, "softmax", **F64), X, {}),
+    "Dense ints": (Dense(2, "tanh", use_bias=False, **F64), [[1, 2], [3, 5]], {}),
+    "Activation": (Activation("sigmoid", **F64), X, {}),
+    "Concatenate": (Concatenate(axis=1, **F64), [SEQUENCES, SEQUENCES[:, :2]], {}),
+    "Dropout": (Dropout(0.4, **F64), X, {"training": True}),
+    "SpatialDropout1D": (SpatialDropout1D(0.4, **F64), SEQUENCES, {"training": True}),
+    "Embedding": (Embedding(5, 2, **F64), [[0, 1, 1], [4, 1, 0]], {}),
+    "Flatten": (Flatten(**F64), SEQUENCES, {}),
+    "GlobalAveragePooling1D": (GlobalAveragePooling1D(**F64), SEQUENCES, {"mask": MASK}),
+    "GlobalMaxPooling1D": (GlobalMaxPooling1D(**F64), SEQUENCES, {}),
+    "MaskedGlobalMaxPooling1D": (MaskedGlobalMaxPooling1D(**F64), SEQUENCES, {"mask": MASK}),
+    "LayerNormalization": (LayerNormalization(**F64), X, {}),
+    "Masking": (Masking(**F64), SEQUENCES, {}),
+}
+
+
+@pytest.mark.parametrize("name", EVERY_LAYER)
+def test_every_layer_passes(name):
+    layer, x, call = EVERY_LAYER[name]
+    report = gradcheck.check_layer(layer, x, **call)
     assert report.ok, report
-    assert {row.tensor for row in report.rows} >= set(layer.params)
+    rows = [row.tensor for row in report.rows]
+    inputs = {"Concatenate": ["x[0]", "x[1]"], "Embedding": []}.get(name, ["x"])
+    assert rows == [*layer.params, *inputs, *getattr(layer, "state_sizes", ())]
+
+
+def test_every_layer_is_there():
+    computing = set(layers.__all__) - {"Input", "Layer"}
+    assert {name.split()[0] for name in EVERY_LAYER} == computing
+
+
+@pytest.mark.parametrize("merge_mode", ["concat", "sum", "ave", "mul", None])
+def test_a_mistake_in_one_direction_is_seen(monkeypatch, merge_mode):
+    layer = Bidirectional(LSTM(2, **F64), merge_mode)
+    right = layer.backward_layer.run_back
+
+    def wrong(dh, d_states):
+        dx, (dW, dU, db), states = right(dh, d_states)
+        return dx, [dW, dU * 1.001, db], states
+
+    assert gradcheck.check_layer(layer, SEQUENCES, mask=MASK).ok
+    monkeypatch.setattr(layer.backward_layer, "run_back", wrong)
+    report = gradcheck.check_layer(layer, SEQUENCES, mask=MASK)
+    assert [row.tensor for row in report.rows if not row.ok] == ["backward/recurrent_kernel"]
 
 
 def test_dropout_is_checked_with_one_mask():
@@ -102,14 +157,103 @@ def test_a_model_with_dropout_passes_as_it_is_trained():
     assert len(report.rows) == 1 + 3 + 3 + 2
 
 
-def test_checking_changes_no_parameter():
-    layer = LSTM(2, dtype="float64")
-    layer.build((3, 3))
-    before, x = layer.get_weights(), X.reshape(1, 4, 3)[:, :3].copy()
-    x_before = x.copy()
-    gradcheck.check_layer(layer, x)
-    assert all(np.array_equal(a, b) for a, b in zip(before, layer.get_weights(), strict=True))
-    assert np.array_equal(x, x_before)
+def small_model(loss="binary_crossentropy", **last):
+    """Masked, with a penalty, a state that is kept, and a label for each step."""
+    model = Sequential(seed=3)
+    model.add(Embedding(6, 3, mask_zero=True, input_shape=(5,), embeddings_regularizer="l2", **F64))
+    model.add(LSTM(4, return_sequences=True, stateful=True, **F64))
+    model.add(Dense(1, "sigmoid", **last, **F64))
+    if loss is not None:
+        model.compile("adam", loss)
+    return model
+
+
+IDS = np.array([[0, 0, 1, 5, 2], [3, 3, 4, 0, 0]])
+
+
+def test_masks_penalties_and_kept_states_are_in_the_loss():
+    model = small_model(kernel_regularizer="l1")
+    model.forward(IDS)
+    kept = [state.copy() for state in model.layers[1].states]
+    report = gradcheck.check_model(model, IDS, IDS % 2)
+    assert report.ok, report
+    assert all(np.array_equal(a, b) for a, b in zip(kept, model.layers[1].states, strict=True))
+
+
+def test_a_forgotten_penalty_is_seen(monkeypatch):
+    model = small_model()
+    monkeypatch.setattr(model, "penalty", lambda: 0.0)
+    report = gradcheck.check_model(model, IDS, IDS % 2)
+    assert [row.tensor for row in report.rows if not row.ok] == ["embedding/embeddings"]
+
+
+def test_a_way_back_without_the_mask_is_seen(monkeypatch):
+    model = small_model()
+    right = model.loss.with_gradient
+    monkeypatch.setattr(model.loss, "with_gradient", lambda *args: (right(*args)[0], right(*args[:4])[1]))
+    report = gradcheck.check_model(model, IDS, IDS % 2)
+    assert not any(row.ok for row in report.rows)
+
+
+def test_branches_pass_and_a_lost_one_is_seen(monkeypatch):
+    words = Input((5,))
+    x = Embedding(6, 3, **F64)(words)
+    joined = Concatenate(**F64)([GlobalAveragePooling1D(**F64)(x), LSTM(2, **F64)(x)])
+    model = Model(words, Dense(1, **F64)(joined), seed=0)
+    model.compile("sgd", "mse")
+    report = gradcheck.check_model(model, IDS, [1, 2])
+    assert report.ok, report
+    assert report.title.startswith("Embedding, ")
+    monkeypatch.setattr(model, "_added", lambda source, one, other: one)
+    rows = gradcheck.check_model(model, IDS, [1, 2]).rows
+    assert [row.tensor for row in rows if not row.ok] == ["embedding/embeddings"]
+
+
+def test_checking_changes_nothing():
+    layer = LSTM(2, stateful=True, **F64)
+    layer(SEQUENCES)
+    x, states = SEQUENCES.copy(), [np.ones((2, 2)), np.zeros((2, 2))]
+    kept = [array.copy() for array in (*layer.get_weights(), *layer.states, x, *states)]
+    assert gradcheck.check_layer(layer, x, initial_state=states).ok
+    for before, after in zip(kept, (*layer.get_weights(), *layer.states, x, *states), strict=True):
+        assert np.array_equal(before, after)
+
+
+def read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+STATE = np.random.default_rng(4).normal(size=(2, 2))
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        [STATE.astype("float32"), STATE],
+        [np.ones((2, 2), int), STATE],
+        [STATE, STATE],
+        (STATE.tolist(), [[0, 0], [0, 0]]),
+        [read_only(STATE.copy()), STATE],
+        np.stack([STATE, -STATE]),
+    ],
+    ids=["float32", "whole numbers", "one twice", "lists", "read-only", "one array"],
+)
+def test_any_arrays_will_do_as_states(states):
+    report = gradcheck.check_layer(LSTM(2, **F64), SEQUENCES, initial_state=states)
+    assert report.ok, report
+
+
+def test_states_are_not_even_moved_meanwhile():
+    class Watched(LSTM):
+        def forward(self, x, **call):
+            assert np.array_equal(given, before)
+            return super().forward(x, **call)
+
+    given = STATE.copy()
+    before = given.copy()
+    assert gradcheck.check_layer(Watched(2, **F64), SEQUENCES, initial_state=[given, given]).ok
+    assert gradcheck.check_layer(SimpleRNN(2, **F64), SEQUENCES, initial_state=given).ok
 
 
 def test_float32_is_refused_in_words():
@@ -117,6 +261,60 @@ def test_float32_is_refused_in_words():
         gradcheck.check_layer(Dense(2), X)
     with pytest.raises(ValueError, match="x is float32"):
         gradcheck.check_layer(Scale(), X.astype("float32"))
+
+    whole = Scale()
+    whole.params["a"] = np.array([1, 2, 3])
+    with pytest.raises(ValueError, match="a is int64.*make it float64"):
+        gradcheck.check_layer(whole, X)
+
+
+DENSE = Dense(2, **F64)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: gradcheck.check_layer(3, X), TypeError, "layer must have params, .* but 3 has no params"),
+        (lambda: gradcheck.check_layer(LSTM, X), TypeError, "has no params"),
+        (lambda: gradcheck.check_layer(Input((3,)), X), TypeError, "which Input does not"),
+        (lambda: gradcheck.check_layer(small_model(), IDS), TypeError, "check_model takes a model"),
+        (lambda: gradcheck.check_layer(DENSE, X, epsilon=0), ValueError, "epsilon must be above 0, not 0"),
+        (lambda: gradcheck.check_layer(DENSE, X, tolerance=-1), ValueError, "tolerance must be above 0, not -1"),
+        (lambda: gradcheck.check_layer(DENSE, X, seed="a"), ValueError, "seed must be a whole number"),
+        (lambda: gradcheck.check_layer(DENSE, X, mask=MASK), ValueError, "mask was given, but Dense takes none"),
+        (lambda: gradcheck.check_layer(DENSE, X, initial_state=[X]), ValueError, "Dense has no states"),
+        (lambda: gradcheck.check_layer(Scale(), X, tensorflow=True), ValueError, "Scale is not of scratchlstm"),
+        (
+            lambda: gradcheck.check_layer(LSTM(2, **F64), SEQUENCES, initial_state=[STATE]),
+            ValueError,
+            r"must be \[h0, c0\], not 1 arrays",
+        ),
+        (
+            lambda: gradcheck.check_layer(LSTM(2, **F64), SEQUENCES, initial_state=3),
+            ValueError,
+            r"must be \[h0, c0\], not int",
+        ),
+        (
+            lambda: gradcheck.check_layer(LSTM(2, **F64), SEQUENCES, initial_state=["a", "b"]),
+            TypeError,
+            "must hold numbers",
+        ),
+        (
+            lambda: gradcheck.check_layer(Masking(**F64), SEQUENCES * 0),
+            ValueError,
+            "steps of 0.0 alone, which Masking hides",
+        ),
+        (lambda: gradcheck.check_model(DENSE, X, [1]), TypeError, "check_model takes a Sequential or a Model"),
+        (lambda: gradcheck.check_model(small_model(None), IDS, IDS), RuntimeError, "call compile.* before check_model"),
+        (lambda: gradcheck.check_model(small_model(), IDS, IDS % 2, epsilon=-1), ValueError, "epsilon must be above"),
+        (lambda: gradcheck.numerical_gradient(float, [1.0]), TypeError, "array must be a NumPy array.*not list"),
+        (lambda: gradcheck.numerical_gradient(float, np.ones(2, int)), ValueError, "array is int64"),
+        (lambda: gradcheck.numerical_gradient(float, X, epsilon=0), ValueError, "epsilon must be above 0"),
+    ],
+)
+def test_bad_arguments_are_refused_in_words(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
 
 
 def test_numerical_gradient_of_a_known_function():

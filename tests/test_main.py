@@ -13,6 +13,14 @@ from scratchlstm.layers import Dense
 
 _ALONE = ["kernel", "recurrent_kernel", "bias", "x", "h0", "c0"]
 _MODEL = ["embedding/embeddings", "lstm/kernel", "lstm/recurrent_kernel", "lstm/bias", "dense/kernel", "dense/bias"]
+_BOTH = [f"{end}/{name}" for end in ("forward", "backward") for name in ("kernel", "recurrent_kernel", "bias")]
+_MASKED = [
+    "embedding/embeddings",
+    *(f"{layer}/{name}" for layer in ("bidirectional", "bidirectional_1") for name in _BOTH),
+    *("dense/kernel", "dense/bias"),
+]
+_BRANCHES = [*_MODEL[:4], "layer_normalization/gamma", "layer_normalization/beta", *_MODEL[4:]]
+_ALL = _ALONE + _MODEL + _MASKED + _BRANCHES
 
 
 def _verdicts(output):
@@ -25,8 +33,8 @@ def test_on_the_command_line_every_tensor_is_right():
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
-    assert _verdicts(run.stdout) == [(tensor, "ok") for tensor in (_ALONE + _MODEL) * 2]
-    assert run.stdout.count("[fused]") == run.stdout.count("[textbook]") == 2
+    assert _verdicts(run.stdout) == [(tensor, "ok") for tensor in _ALL * 2]
+    assert run.stdout.count("[fused]") == run.stdout.count("[textbook]") == 4
     assert "every gradient is right" in run.stdout
 
 
@@ -34,7 +42,7 @@ def test_on_the_command_line_every_tensor_is_right():
 def test_one_implementation_alone(capsys, implementation):
     assert main(["gradcheck", "--no-tensorflow", "--implementation", implementation, "--seed", "3"]) == 0
     output = capsys.readouterr().out
-    assert _verdicts(output) == [(tensor, "ok") for tensor in _ALONE + _MODEL]
+    assert _verdicts(output) == [(tensor, "ok") for tensor in _ALL]
     assert set(re.findall(r"^\[(\w+)\]", output, flags=re.MULTILINE)) == {implementation}
 
 
@@ -58,7 +66,7 @@ def test_a_planted_bug_is_shown_where_it_is(monkeypatch, capsys, implementation,
     assert main(["gradcheck", "--no-tensorflow", "--implementation", implementation]) == 1
     output = capsys.readouterr().out
     wrong = [tensor for tensor, verdict in _verdicts(output) if verdict.startswith("WRONG")]
-    assert wrong == ["recurrent_kernel", "lstm/recurrent_kernel"]
+    assert wrong == [tensor for tensor in _ALL if tensor.endswith("recurrent_kernel")]
     assert "A GRADIENT IS WRONG" in output
 
 

@@ -449,7 +449,7 @@ _HEAVY += ["h5py", "onnx", "safetensors"]
 
 
 def test_import_brings_in_nothing_heavy():
-    own = "scratchlstm.interop.keras, scratchlstm.interop.onnx, scratchlstm.interop.torch"
+    own = "scratchlstm.gradcheck, scratchlstm.interop.keras, scratchlstm.interop.onnx, scratchlstm.interop.torch"
     program = f"import sys, scratchlstm, {own}; print([name for name in {_HEAVY} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert run.stdout == "[]\n"

@@ -24,10 +24,10 @@ def test_the_gradient_table_has_the_rows_that_the_readme_shows():
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
 
     def rows(text):
-        return re.findall(r"^  (\S+) +(\(.*?\)) .* (\w+)$", text, re.MULTILINE)
+        return re.findall(r"^  (\S+) +(\(\d.*?\)) .* (\w+)$", text, re.MULTILINE)
 
     assert len(rows(shown)) == 12
-    assert rows(done.stdout) == rows(shown)
+    assert rows(done.stdout)[:12] == rows(shown)
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)", README))

@@ -20,7 +20,7 @@ from scratchlstm import saving
 from scratchlstm.checks import whole_number
 from scratchlstm.files import atomic_write
 from scratchlstm.interop import hdf5, keras_config
-from scratchlstm.interop.plain import require_stack
+from scratchlstm.interop.plain import require_built, require_stack
 from scratchlstm.layers import Layer
 from scratchlstm.layers.base import Shape, check_weights, name_weights
 
@@ -63,18 +63,35 @@ def from_keras(model: Any) -> "Sequential":
     return ours
 
 
-def to_keras(model: "Model") -> Any:
-    """A `keras.Sequential` of the same layers, dtypes and weights, not compiled.
+def to_keras(model: "Model", batch_size: int | None = None) -> Any:
+    """A `keras.Sequential`, or for a model with branches a `keras.Model`, of the same layers, dtypes and weights.
+
+    It is not compiled.
+
+    Args:
+        model: built.
+        batch_size: to fix, which Keras needs for stateful layers.
 
     Raises:
         ImportError: Keras is not installed.
-        ValueError: the model has branches, or is not built.
+        ValueError: the model is not built, has a layer that Keras does not have, or a stateful one and no `batch_size`.
     """
     import keras
 
-    require_stack(model)
-    twin = keras.saving.deserialize_keras_object(keras_config.describe_model(model))
-    twin.set_weights(model.get_weights())
+    sample_shape = require_built(model)
+    layers = [layer_to_keras(layer) for layer in model.layers]
+    if batch_size is None and any(getattr(layer, "stateful", False) for layer in model.layers):
+        raise ValueError(f"{model.name} has a stateful layer, for which Keras needs a batch_size")
+    start = keras.Input(sample_shape, batch_size, keras_config.input_dtype(model), name="input_layer")
+    if model.is_stack:
+        twin = keras.Sequential([start, *layers], name=model.name)
+    else:
+        for _ in layers:
+            keras.layers.Concatenate()  # Keras counts on from its name for what joins masks, which has to miss ours
+        twins = dict(zip(model.layers, layers, strict=True))
+        twin = keras.Model(start, model._along(start, lambda layer, given: twins[layer](given))[-1], name=model.name)
+    for layer, other in zip(model.layers, layers, strict=True):
+        other.set_weights(layer.get_weights())
     return twin
 
 

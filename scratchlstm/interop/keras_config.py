@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import scratchlstm
 from scratchlstm import layers, registry
-from scratchlstm.layers import Bidirectional, Input, Layer
+from scratchlstm.layers import Bidirectional, Embedding, Input, Layer
 from scratchlstm.layers.base import Shape, as_shape
 
 if TYPE_CHECKING:
@@ -65,14 +65,19 @@ _MODULES = {
 def describe_model(model: "Model") -> Description:
     """The model as config.json has it."""
     assert model.input_shape is not None
-    ids = type(model.layers[0]).__name__ == "Embedding"
     batch_shape = [None, *model.input_shape]
-    first = {"batch_shape": batch_shape, "dtype": "int32" if ids else model.layers[0].dtype, "name": "input_layer"}
+    first = {"batch_shape": batch_shape, "dtype": input_dtype(model), "name": "input_layer"}
     stated = _keras_thing("keras.layers", {"class_name": "InputLayer", "config": first})
     config = {"name": model.name, "layers": [stated, *map(describe_layer, model.layers)]}
     description = _keras_thing("keras", {"class_name": "Sequential", "config": config})
     description["build_config"] = {"input_shape": batch_shape}
     return description
+
+
+def input_dtype(model: "Model") -> str:
+    """Of the model's data: whole numbers where only embeddings read them."""
+    readers = [layer for layer, sources in zip(model.layers, model.sources, strict=True) if -1 in sources]
+    return "int32" if all(isinstance(layer, Embedding) for layer in readers) else model.layers[0].dtype
 
 
 def describe_compiled(model: "Model") -> dict[str, Any]:

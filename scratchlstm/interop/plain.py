@@ -30,6 +30,18 @@ def require_stack(model: "Model") -> Shape:
     """
     if not model.is_stack:
         raise ValueError(f"{model.name} is a model with branches; weights are exchanged for layers in a row alone")
+    return require_built(model)
+
+
+def require_built(model: "Model") -> Shape:
+    """Refuse a model that has no parameters.
+
+    Returns:
+        The shape of a sample.
+
+    Raises:
+        ValueError: not built.
+    """
     if not model.built or model.input_shape is None:
         raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
     return model.input_shape

@@ -6,6 +6,7 @@ from cases import error, word_ids
 from keras_side import dense, floats, keras, tf
 
 from scratchlstm import Input, Model, layers
+from scratchlstm.interop.keras import to_keras
 
 T, V, E, H = 7, 13, 5, 4
 
@@ -72,3 +73,20 @@ def test_outputs_and_gradients(build, mask_zero):
     for layer, twin in pairs(ours, theirs):
         for gradient, variable in zip(found[layer.name], twin.trainable_variables, strict=True):
             assert error(gradient, places[id(variable)]) < 1e-9
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("build", [two_directions, in_time], ids=lambda build: build.__name__)
+def test_the_twin_answers_alike(build, dtype):
+    words = Input((T,))
+    x = layers.Embedding(V, E, mask_zero=True, dtype=dtype)(words)
+    ours = Model(words, layers.Dense(2, dtype=dtype)(build(layers, x, {"dtype": dtype})), name="ways", seed=0)
+    twin = to_keras(ours)
+    ids = word_ids(np.random.default_rng(1), V, (4, T))
+    ids[0, :3] = 0
+    assert error(ours.predict(ids, verbose=0), twin(ids)) < (1e-6 if dtype == "float32" else 1e-12)
+    assert twin.name == "ways"
+    assert isinstance(twin, keras.Model)
+    for layer in ours.layers:
+        weights = twin.get_layer(layer.name).get_weights()
+        assert all(np.array_equal(w, own) for w, own in zip(weights, layer.get_weights(), strict=True))

@@ -1,0 +1,157 @@
+"""What Keras on TensorFlow answers for the same layer or model: outputs and gradients, by name.
+
+The twin gets our weights, states and mask, and in training the masks that our dropout drew in its last pass.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from scratchlstm.interop.keras import layer_to_keras, to_keras
+from scratchlstm.layers import Dropout, Layer, TimeDistributed
+from scratchlstm.layers.recurrent import Recurrent
+from scratchlstm.model import Model
+
+Answers = dict[str, np.ndarray]
+
+
+def layer_answers(
+    layer: Layer,
+    inputs: Mapping[str, np.ndarray],
+    states: Mapping[str, np.ndarray],
+    mask: np.ndarray | None,
+    upstream: Sequence[np.ndarray],
+    training: bool,
+) -> Answers:
+    """For L = Σ r y.
+
+    Args:
+        layer: of this package, after a forward pass.
+        inputs: name -> input; several where the layer merges. Integer ones have no gradient.
+        states: name -> initial state, in the layer's order.
+        mask: (B, T).
+        upstream: r, one array for each output.
+        training: whether dropout drops what ours did.
+
+    Returns:
+        "output 0", ..., and dL/d of each parameter, input and state.
+
+    Raises:
+        ImportError: no TensorFlow, or Keras runs on something else.
+        ValueError: Keras does not have the layer, or cannot take our dropout.
+    """
+    tf = _tensorflow()
+    twin = layer_to_keras(layer)
+    shapes = [x.shape for x in inputs.values()]
+    twin.build(shapes if layer.merges else shapes[0])
+    twin.set_weights(layer.get_weights())
+    # nobody asks for the mask that it hands on, and of a stateful Bidirectional with states Keras cannot tell it
+    twin.compute_mask = lambda *_: None
+    _hand_over(layer, twin, training)
+    read = {name: tf.Variable(x) if x.dtype.kind == "f" else tf.constant(x) for name, x in inputs.items()}
+    begun = {name: tf.Variable(state) for name, state in states.items()}
+    call: dict[str, Any] = {} if mask is None else {"mask": tf.constant(mask)}
+    if begun:
+        call["initial_state"] = list(begun.values())
+    with tf.GradientTape() as tape:
+        given = list(read.values())
+        y = twin(given if layer.merges else given[0], training=training, **call)
+        outputs = y if isinstance(y, list | tuple) else [y]
+        loss = sum(tf.reduce_sum(r * part) for r, part in zip(upstream, outputs, strict=True))
+    variables = dict(zip(layer.params, twin.trainable_variables, strict=True)) | begun
+    variables |= {name: x for name, x in read.items() if isinstance(x, tf.Variable)}
+    return _outputs(outputs) | _gradients(tape, loss, variables)
+
+
+def model_answers(model: Model, x: np.ndarray, y: Any, training: bool) -> Answers:
+    """For the loss that the model was compiled with, the regularizers' penalties included.
+
+    Args:
+        model: compiled, after a forward pass.
+        x, y: the batch.
+        training: whether dropout drops what ours did.
+
+    Returns:
+        "output 0", "loss", and dL/d of each parameter, as "layer/parameter".
+
+    Raises:
+        As `layer_answers`.
+    """
+    tf = _tensorflow()
+    import keras
+
+    last, loss_name = model.layers[-1], type(model.loss).__name__
+    activation = last.activation.name if hasattr(last, "backward_from_logits") else None  # type: ignore[attr-defined]
+    if model.loss.logits_of is not None and activation in {"sigmoid", "softmax"} - {model.loss.logits_of}:
+        raise ValueError(
+            f"Keras computes {loss_name} after {activation} from the logits, as if they were those of "
+            f"{model.loss.logits_of}, which is another function: the two cannot be compared"
+        )
+    twin = to_keras(model, batch_size=len(x))
+    variables: dict[str, Any] = {}
+    for layer in model.layers:
+        other = twin.get_layer(layer.name)
+        _hand_over(layer, other, training)
+        names = [f"{layer.name}/{name}" for name in layer.params]
+        variables |= zip(names, other.trainable_variables, strict=True)
+    # in another dtype than the output's, Keras' loss would not look through to the logits
+    compiled = getattr(keras.losses, loss_name)(**model.loss.get_config(), dtype=last.dtype)
+    with tf.GradientTape() as tape:
+        y_pred = twin(x, training=training)
+        y_true = model.loss.align(y, np.zeros(y_pred.shape, last.dtype))
+        loss = compiled(y_true, y_pred) + sum(twin.losses)  # the mask came along with y_pred
+    return _outputs([y_pred]) | {"loss": loss.numpy()} | _gradients(tape, loss, variables)
+
+
+def parts(layer: Any) -> list[Any]:
+    """A layer of either side and those inside it."""
+    if hasattr(layer, "forward_layer"):
+        return [layer, layer.forward_layer, layer.backward_layer]
+    return [layer, layer.layer] if hasattr(layer, "layer") else [layer]
+
+
+def _tensorflow() -> Any:
+    import keras
+    import tensorflow as tf
+
+    if keras.backend.backend() != "tensorflow":
+        raise ImportError(f"Keras runs on {keras.backend.backend()} here; start with KERAS_BACKEND=tensorflow")
+    return tf
+
+
+def _hand_over(ours: Layer, theirs: Any, training: bool) -> None:
+    """Our states and, in training, our dropout's masks to the twin."""
+    if training and isinstance(ours, TimeDistributed) and any(noise.rate for noise in ours.noises):
+        raise ValueError(
+            f"the dropout in {ours.name} cannot be handed to Keras, whose TimeDistributed calls its layer step by "
+            f"step: compare without training, or without TensorFlow"
+        )
+    for own, other in zip(parts(ours), parts(theirs), strict=True):
+        if isinstance(own, Recurrent):
+            if own.stateful and own.states is not None:
+                for variable, state in zip(other.states, own.states, strict=True):
+                    variable.assign(state)
+            if training:
+                _hand_dropout(own, other.cell)
+        elif training and isinstance(own, Dropout) and own.kept is not None:
+            other.call = lambda x, training=None, kept=own.kept: x * kept
+
+
+def _hand_dropout(own: Recurrent, cell: Any) -> None:
+    """Our masks to a Keras cell, which would draw its own where it has none yet; by gate, they are a list there."""
+    for name, mask in (("_dropout_mask", own.input_dropout), ("_recurrent_dropout_mask", own.recurrent_dropout)):
+        if mask is not None:
+            setattr(cell, name, list(mask.swapaxes(0, 1)) if mask.ndim == 3 else mask)
+
+
+def _outputs(outputs: Sequence[Any]) -> Answers:
+    return {f"output {number}": np.asarray(y) for number, y in enumerate(outputs)}
+
+
+def _gradients(tape: Any, loss: Any, variables: Mapping[str, Any]) -> Answers:
+    import tensorflow as tf
+
+    found = tape.gradient(loss, dict(variables), unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    # the slices of repeated ids are summed
+    return {name: tf.convert_to_tensor(gradient).numpy() for name, gradient in found.items()}
