@@ -208,8 +208,16 @@ class TimeDistributed(Layer):
     Input: (B, T, ...). Output: (B, T, ...), what the layer makes of each step.
 
     Parameters: the layer's.
+
+    A mask (B, T, S) of sequences of sequences goes to a layer that takes one, step by step; behind it a step counts if
+    any place in it does. (Keras hands the mask on as it came.)
+
+    Raises:
+        TypeError: no layer.
+        ValueError: a layer with several outputs, or a stateful one (which Keras runs from step to step).
     """
 
+    takes_mask: ClassVar = True
     passes_mask = True
 
     def __init__(
@@ -220,6 +228,8 @@ class TimeDistributed(Layer):
             raise ValueError(f"dtype={dtype!r} contradicts that of the layer inside, {layer.dtype}")
         if layer.outputs > 1:
             raise ValueError(f"TimeDistributed needs a layer with one output, but {layer.name} has {layer.outputs}")
+        if layer.stateful:
+            raise ValueError(f"TimeDistributed takes each step by itself, but {layer.name} is stateful")
         super().__init__(name, layer.dtype, input_shape)
         self.noises, self.grads = layer.noises, layer.grads
         self.regularizers, self.constraints = layer.regularizers, layer.constraints
@@ -247,11 +257,18 @@ class TimeDistributed(Layer):
         """X as the layer takes it."""
         return self.layer.cast(x)
 
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+    def output_mask(self, x: Any, mask: np.ndarray | None) -> np.ndarray | None:
+        """The input's, (B, T)."""
+        return mask if mask is None else np.any(mask, axis=tuple(range(2, np.ndim(mask))))
+
+    def forward(self, x: np.ndarray, training: bool = False, mask: np.ndarray | None = None) -> np.ndarray:
         self.steps = x.shape[:2]
         for noise in self.noises:
             noise.repeats = x.shape[1]
-        y = np.asarray(self.layer.forward(x.reshape(-1, *x.shape[2:]), training=training))
+        call: dict[str, Any] = {}
+        if mask is not None and mask.ndim > 2 and self.layer.takes_mask:
+            call["mask"] = mask.reshape(-1, *mask.shape[2:])
+        y = np.asarray(self.layer.forward(x.reshape(-1, *x.shape[2:]), training=training, **call))
         return y.reshape(*self.steps, *y.shape[1:])
 
     def backward(self, dy: np.ndarray) -> Any:

@@ -48,6 +48,7 @@ def test_a_mask_of_zeros_and_ones_is_one_of_booleans():
         ),
         (lambda: Bidirectional(LSTM(3), dtype="float64"), ValueError, "contradicts that of the layer inside, float32"),
         (lambda: TimeDistributed(LSTM(3, return_state=True)), ValueError, "one output, but lstm has 3"),
+        (lambda: TimeDistributed(LSTM(3, stateful=True)), ValueError, "each step by itself, but lstm is stateful"),
         (lambda: TimeDistributed(Dense(2))(np.ones((2, 3))), ValueError, "steps"),
         (lambda: LSTM(3, dropout=1.0), ValueError, "dropout must be at least 0 and below 1, not 1.0"),
         (lambda: LSTM(3, recurrent_dropout=-0.1), ValueError, "recurrent_dropout must be"),
@@ -163,3 +164,27 @@ def test_words_fast_and_by_the_textbook(dropout, recurrent_dropout, mask_zero, f
         found.append([loss, *map(np.asarray, model.grads), *model.get_weights(), model.predict(ids, verbose=0)])
     for fast, slow in zip(*found, strict=True):
         np.testing.assert_allclose(fast, slow, rtol=1e-9, atol=1e-12)
+
+
+def test_words_in_sentences_in_texts():
+    """Padding in a sentence is left out of it, and a sentence of nothing else out of the text."""
+    ids = np.random.default_rng(0).integers(1, 6, size=(2, 3, 4))
+    ids[0, 0, 2:], ids[1, 2] = 0, 0
+    options = {"dtype": "float64"}
+    model = Sequential(
+        [
+            Embedding(6, 4, mask_zero=True, **options),
+            TimeDistributed(LSTM(3, **options)),
+            LSTM(2, **options),
+            Dense(1, **options),
+        ],
+        seed=0,
+    )
+    model.compile("sgd", "mse")
+    model.build((None, None, None))
+    whole = model.predict(ids, verbose=0)
+    assert np.allclose(whole[1:], model.predict(ids[1:, :2], verbose=0))
+    embedding, sentences, *_ = model.layers
+    vectors = sentences.infer(embedding(ids), mask=ids != 0)
+    assert np.allclose(vectors[0, 0], sentences.layer.infer(np.asarray(embedding(ids[:1, :1, :2]))[:, 0])[0])
+    assert gradcheck.check_model(model, ids, [0.0, 1.0]).ok
