@@ -1,6 +1,9 @@
-"""Printing to whatever the standard output is."""
+"""What is said to the user: lines on whatever the standard output is, and warnings."""
 
+import contextlib
 import sys
+import warnings
+from pathlib import Path
 
 _PLAIN = str.maketrans("━─┃│┏┳┓┡╇┩├┼┤└┴┘…", "=-||++++++++++++.")
 
@@ -8,6 +11,15 @@ _PLAIN = str.maketrans("━─┃│┏┳┓┡╇┩├┼┤└┴┘…", "=
 def say(text: str) -> None:
     """Print a line; where the output cannot show its bars and boxes, plain ones."""
     print(printable(text), flush=True)
+
+
+def warn(message: str) -> None:
+    """A warning that points at the line outside this package from which it came."""
+    inside = str(Path(__file__).parent), contextlib.__file__
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 def printable(text: str) -> str:

@@ -514,6 +514,8 @@ class Sequential(Model):
 
     def __init__(self, layers: Sequence[Layer] = (), name: str = "sequential", seed: int | None = None) -> None:
         self.begin(name, seed)
+        if not isinstance(layers, list | tuple):
+            raise TypeError(f"layers must be a list of layers, not {layers!r}")
         for layer in layers:
             self.add(layer)
 

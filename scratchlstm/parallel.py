@@ -23,7 +23,6 @@ import sys
 import threading
 import traceback
 import types
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchlstm import saving, training
+from scratchlstm.console import warn
 from scratchlstm.kernels.rows import Gradient, RowGradient
 from scratchlstm.layers import Embedding
 from scratchlstm.optimizers import square_norm
@@ -76,7 +76,7 @@ def team_or_alone(model: "Model", workers: int, *arguments: Any, **options: Any)
                 _require_splittable(model)
                 team = stack.enter_context(Team(model, workers, *arguments, **options))
             except CannotStart as reason:
-                warnings.warn(f"workers={workers} is not possible: {reason}. One process does the work", stacklevel=5)
+                warn(f"workers={workers} is not possible: {reason}. One process does the work")
         yield team
 
 
@@ -381,7 +381,7 @@ class Team:
                 try:
                     self._opened(pipe, self._receive(pipe))  # it says that it is ready
                 except training.WorkerError as death:
-                    warnings.warn(f"{death} while starting; the others do its work", stacklevel=8)
+                    warn(f"{death} while starting; the others do its work")
                     del given[pipe]
                     return
                 self.starting.discard(pipe)

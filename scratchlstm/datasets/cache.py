@@ -3,11 +3,11 @@
 import hashlib
 import os
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
 
+from scratchlstm.console import warn
 from scratchlstm.datasets.reviews import Corpus, Reviews
 from scratchlstm.files import read_arrays, require_writable_folder, write_arrays
 
@@ -89,4 +89,4 @@ _warned: set[str] = set()
 def _warn_once(message: str) -> None:
     if message not in _warned:
         _warned.add(message)
-        warnings.warn(message, stacklevel=2)
+        warn(message)

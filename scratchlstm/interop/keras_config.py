@@ -6,12 +6,12 @@ refused. Only classes of this package are ever made of a description.
 """
 
 import inspect
-import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import scratchlstm
 from scratchlstm import layers, registry
+from scratchlstm.console import warn
 from scratchlstm.layers import Bidirectional, Embedding, Input, Layer
 from scratchlstm.layers.base import Shape, as_shape
 
@@ -84,7 +84,7 @@ def describe_compiled(model: "Model") -> dict[str, Any]:
     """How it was compiled, as config.json has it; a `UserWarning` names the metrics that Keras does not have."""
     ours_alone = [metric.name for metric in model.metrics if type(metric).__name__ in _CLASSES_OF_OURS_ALONE]
     if ours_alone:
-        warnings.warn(f"Keras does not have the metrics {', '.join(ours_alone)}, which stay behind", stacklevel=3)
+        warn(f"Keras does not have the metrics {', '.join(ours_alone)}, which stay behind")
     return {
         "optimizer": _keras_thing("keras.optimizers", registry.serialize(model.optimizer)),
         "loss": _keras_thing("keras.losses", registry.serialize(model.loss)),
@@ -273,4 +273,4 @@ def compile_like(model: "Model", config: Mapping[str, Any] | None) -> None:
     else:
         lost.append("so the model is not compiled: call compile")
     if lost:
-        warnings.warn(f"not all that Keras compiled is taken over: {'; '.join(lost)}", stacklevel=3)
+        warn(f"not all that Keras compiled is taken over: {'; '.join(lost)}")

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from scratchlstm.console import warn
 from scratchlstm.files import atomic_write
 from scratchlstm.interop.plain import require_plain, require_stack
 from scratchlstm.layers import KNOWN, LSTM, Activation, Bidirectional, Dense, Dropout, Embedding, Input, Layer
@@ -308,7 +308,7 @@ def _of_module(model: Any, nn: Any) -> list[_Module]:
             if value := getattr(module, option, None):
                 raise ValueError(f"{where} has {option}={value!r}, which scratchlstm does not take")
         if getattr(module, "padding_idx", None) is not None:
-            warnings.warn(f"{where} has padding_idx={module.padding_idx}; training changes that row here", stacklevel=4)
+            warn(f"{where} has padding_idx={module.padding_idx}; training changes that row here")
         if kind == "Softmax" and module.dim != -1:
             raise ValueError(f"{where} has dim={module.dim!r}; scratchlstm's is over the last axis, dim=-1")
         modules.append(_Module(kind, name, weights, getattr(module, "dropout" if kind == "LSTM" else "p", 0.0)))

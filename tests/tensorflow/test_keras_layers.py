@@ -10,7 +10,7 @@ import pytest
 from cases import error
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keras_side import dense, floats, keras, tf
+from keras_side import dense, floats, give_dropout, keras, tf
 
 from scratchlstm import layers
 from scratchlstm.kernels.rows import RowGradient
@@ -38,21 +38,6 @@ def twins(kind, options, implementation="fused", *, merge_mode="concat", backwar
 
     own = {"implementation": implementation} if kind != "SimpleRNN" else {}
     return make(layers, **options, **own, dtype=dtype), make(keras.layers, **options, dtype=dtype)
-
-
-def halves(layer):
-    """The recurrent layers in a layer of either side."""
-    return [layer.forward_layer, layer.backward_layer] if hasattr(layer, "forward_layer") else [layer]
-
-
-def give_dropout(ours, theirs):
-    """Let Keras' cells drop what ours have dropped."""
-    for own, other in zip(halves(ours), halves(theirs), strict=True):
-        cell = other.cell
-        for name, mask in (("_dropout_mask", own.input_dropout), ("_recurrent_dropout_mask", own.recurrent_dropout)):
-            if mask is not None:
-                by_gate = mask.ndim == 3
-                setattr(cell, name, [tf.constant(mask[:, k]) for k in range(4)] if by_gate else tf.constant(mask))
 
 
 def compare(ours, theirs, x, *, mask=None, states=None, training=False, seed=0, tolerance=TOLERANCE):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from cases import EXACT, error, word_ids
-from keras_side import dense, floats, keras, tf
+from keras_side import dense, floats, give_dropout, keras, tf
 
 from scratchlstm import Sequential, constraints, layers, losses, optimizers, regularizers
 
@@ -41,12 +41,16 @@ def assert_ten_steps_agree(build, optimizer="SGD", weighted=False):
         loss_function = keras.losses.BinaryCrossentropy()
         for x, y, weight in zip(*batches(ours.output_shape_for((T,))), strict=True):
             weight = weight if weighted else None
+            our_loss = ours.train_on_batch(x, y, weight)
+            for layer, twin in zip(ours.layers, theirs.layers, strict=True):
+                if isinstance(layer, layers.LSTM | layers.SimpleRNN | layers.Bidirectional):
+                    give_dropout(layer, twin)
             with tf.GradientTape() as tape:
                 loss = loss_function(y, theirs(x, training=True), sample_weight=_as_keras(weight, y))
                 loss += sum(theirs.losses)
             gradients = [dense(g) for g in tape.gradient(loss, theirs.trainable_variables)]
             theirs_optimizer.apply(gradients, theirs.trainable_variables)
-            assert ours.train_on_batch(x, y, weight) == pytest.approx(float(loss), rel=1e-9)
+            assert our_loss == pytest.approx(float(loss), rel=1e-9)
             for gradient, answer in zip(ours.grads, gradients, strict=True):
                 assert error(gradient, answer) < 1e-9 * 10
         for w, answer, w0 in zip(ours.get_weights(), theirs.get_weights(), start, strict=True):
@@ -116,6 +120,54 @@ def test_masked_average():
 @pytest.mark.parametrize("last", ["last step", "every step"])
 def test_masks_with_weights_of_samples(last):
     assert_ten_steps_agree(masked(last), weighted=True)
+
+
+OPTIONS = {
+    "go_backwards": {"go_backwards": True},
+    "sequences, backwards": {"go_backwards": True, "return_sequences": True},
+    "dropout": {"dropout": 0.4},
+    "recurrent_dropout": {"recurrent_dropout": 0.4},
+    "both dropouts": {"dropout": 0.4, "recurrent_dropout": 0.4},
+    "no bias": {"use_bias": False},
+    "zero_output_for_mask": {"zero_output_for_mask": True, "return_sequences": True},
+    "other activations": {"activation": "sigmoid", "recurrent_activation": "hard_sigmoid"},
+}
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "SimpleRNN", "Bidirectional"])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_each_option(name, kind):
+    """Of a recurrent layer above a masked embedding, the same at each of ten steps."""
+    settings = dict(OPTIONS[name])
+    if kind == "SimpleRNN":
+        settings.pop("recurrent_activation", None)
+    if kind == "Bidirectional":
+        settings.pop("go_backwards", None)
+
+    def build(side, options, *_):
+        both_ways = kind == "Bidirectional"
+        recurrent = getattr(side, "LSTM" if both_ways else kind)(H, **settings, **options)
+        return [
+            side.Embedding(V, E, mask_zero=True, **options),
+            side.Bidirectional(recurrent, **options) if both_ways else recurrent,
+            side.Dense(1, activation="sigmoid", **options),
+        ]
+
+    assert_ten_steps_agree(build, "Adam")
+
+
+@pytest.mark.parametrize("merge_mode", ["concat", "sum", "ave", "mul"])
+def test_each_merge_mode(merge_mode):
+    def build(side, options, *_):
+        both_ways = side.Bidirectional(side.LSTM(H, return_sequences=True, **options), merge_mode, **options)
+        return [
+            side.Embedding(V, E, mask_zero=True, **options),
+            both_ways,
+            side.LSTM(3, **options),
+            side.Dense(1, activation="sigmoid", **options),
+        ]
+
+    assert_ten_steps_agree(build, "RMSprop")
 
 
 @pytest.mark.parametrize("optimizer", EXACT)
