@@ -10,6 +10,7 @@ The file is an `.npz` of arrays and JSON, as that of a model (`saving`), and wri
 """
 
 import copy
+import math
 import os
 import zlib
 from collections.abc import Mapping, Sequence
@@ -117,6 +118,8 @@ class Run:
             OSError: the file cannot be written; what was there is still there.
         """
         model = self.model
+        if self.batch and not math.isfinite(self.meter.loss_sum):
+            return  # a loss that is no number, with TerminateOnNaN: nothing could go on from there
         state = {
             "epoch": self.epoch,
             "batch": self.batch,
@@ -164,7 +167,7 @@ class Run:
         epoch, batch = whole_number("epoch", state["epoch"]), whole_number("batch", state["batch"])
         if epoch > epochs or (epoch == epochs and batch) or batch > batches:
             raise ValueError(f"it is in epoch {epoch + 1} after batch {batch}, beyond {epochs} epochs of {batches}")
-        iterations = whole_number("iterations", state["iterations"])
+        iterations = saving.iterations_of(state["iterations"])
         params = [saving.like(f"layer{n}", layer.params, arrays) for n, layer in enumerate(model.layers)]
         slots = saving.optimizer_state(optimizer, model.params, iterations, arrays)
         if arrays:
@@ -268,6 +271,16 @@ def _require_history(history: Any) -> tuple[list[int], dict[str, list[Any]]]:
     epochs, values = history["epoch"], history["history"]
     if not isinstance(epochs, list) or not all(type(epoch) is int for epoch in epochs):
         raise ValueError("its history has no list of epochs")
-    if not isinstance(values, dict) or not all(isinstance(of_epochs, list) for of_epochs in values.values()):
-        raise ValueError("its history is not made of lists")
+    if epochs != list(range(epochs[0], epochs[0] + len(epochs)) if epochs else []):
+        raise ValueError(f"its history has the epochs {epochs}")
+    lists = isinstance(values, dict) and all(isinstance(v, list) and len(v) <= len(epochs) for v in values.values())
+    if not lists or not all(_is_value(value) for of_epochs in values.values() for value in of_epochs):
+        raise ValueError("its history is not made of lists of numbers, one for each epoch")
     return epochs, values
+
+
+def _is_value(value: Any) -> bool:
+    """Whether this is a number, or the numbers of a metric that has several."""
+    if isinstance(value, list):
+        return all(_is_value(item) for item in value)
+    return isinstance(value, int | float) and not isinstance(value, bool)

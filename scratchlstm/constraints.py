@@ -16,6 +16,16 @@ class Constraint:
         """The allowed parameter for w, of the same shape and dtype."""
         raise NotImplementedError
 
+    def require_axis(self, param: str, shape: tuple[int, ...]) -> None:
+        """Compare the axis, if there is one, with a parameter's shape.
+
+        Raises:
+            ValueError: the parameter has no such axis.
+        """
+        axis = getattr(self, "axis", 0)
+        if axis >= len(shape):
+            raise ValueError(f"{type(self).__name__} has axis={axis}, but {param} has the shape {shape}")
+
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal constraint."""
         return {}

@@ -42,9 +42,11 @@ def check_x(model: "Model", x: Any, name: str = "x") -> np.ndarray:
     if x.dtype.kind in "fc" and model.layers:
         _require_finite(name, x, model.layers[0].dtype)
     with _about(name):
-        if model.layers:
-            x = model.layers[0].checked(x)
+        takers = [layer for layer, sources in zip(model.layers, model.sources, strict=True) if -1 in sources]
+        taken = [layer.checked(x) for layer in takers if not layer.merges]
         model.plan(x.shape[1:])
+        if len(takers) == 1 and taken:
+            return taken[0]  # cast once for all; where several layers take x, each casts it for itself
     return x
 
 

@@ -260,6 +260,9 @@ class Recall(_Retrieval):
         return np.stack([tp, fn])
 
 
+_MOST_THRESHOLDS = 100_000  # a number in a file is not to fill the memory
+
+
 class AUC(Metric):
     """The area under a curve that a falling threshold draws: true against false positives, or precision against recall.
 
@@ -308,6 +311,8 @@ class AUC(Metric):
             self.thresholds = sorted(checks.numbers("thresholds", thresholds, at_least=0, at_most=1))
             num_thresholds = len(self.thresholds) + 2
         self.num_thresholds = checks.whole_number("num_thresholds", num_thresholds, at_least=2)
+        if self.num_thresholds > _MOST_THRESHOLDS:
+            raise ValueError(f"num_thresholds must be at most {_MOST_THRESHOLDS:,}, not {num_thresholds}")
 
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         return self._require_labels(y_true, y_pred)

@@ -57,7 +57,7 @@ class Model:
             raise ValueError("outputs must hang on the given Input, and on no other")
         place = {id(node): number - 1 for number, node in enumerate(order)}
         for node in order[1:]:
-            self._require_new(node.layer)
+            self.require_new(node.layer)
             node.layer.name = self._name_apart(node.layer)
             self.layers.append(node.layer)
             self.sources.append(tuple(place[id(source)] for source in node.sources))
@@ -77,9 +77,16 @@ class Model:
         self._compiled = False
         self._can_go_back = False
 
-    def _require_new(self, layer: Layer) -> None:
-        if layer in self.layers:
-            raise ValueError(f"the layer {layer.name} is in the model already")
+    def require_new(self, layer: Layer) -> None:
+        """Stop where a layer cannot join those that are there.
+
+        Raises:
+            ValueError: it is there already, or gives more than one output.
+        """
+        here = [inner for other in self.layers for inner in other.with_inner()]
+        for inner in layer.with_inner():
+            if any(inner is other for other in here):
+                raise ValueError(f"the layer {inner.name} is in the model already")
         if layer.outputs > 1:
             raise ValueError(
                 f"{layer.name} has {layer.outputs} outputs (return_state, or merge_mode=None), and a model passes on a "
@@ -181,6 +188,11 @@ class Model:
     def noises(self) -> list[Noise]:
         """Every layer's sources of random masks."""
         return [noise for layer in self.layers for noise in layer.noises]
+
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        """All that random numbers are drawn from in training."""
+        return [self.rng, *(noise.rng for noise in self.noises)]
 
     def count_params(self) -> int:
         """How many numbers the parameters hold."""
@@ -354,6 +366,7 @@ class Model:
         chosen = _metrics(metrics)
         self.optimizer, self.loss = optimizers.get(optimizer), losses.get(loss)
         self.metrics = chosen
+        self.compiled_learning_rate = self.optimizer.get_config()["learning_rate"]  # which a callback may change
         self._compiled = True
 
     def fit(
@@ -533,7 +546,7 @@ class Sequential(Model):
                 raise ValueError("Input states the shape of the model's input and has to come first")
             self.input_shape = layer.given_shape
             return
-        self._require_new(layer)
+        self.require_new(layer)
         if layer.merges:
             raise ValueError(f"{layer.name} takes several inputs, which a Sequential has not; see Model")
         input_shape = self.input_shape if self.layers or self.input_shape is not None else layer.given_shape

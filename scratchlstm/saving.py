@@ -191,6 +191,9 @@ def rebuild(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Mode
         shape: Any = [shapes[source + 1] for source in own] if layer.merges else shapes[own[0] + 1]
         layer.build(shape, model.rng, params=_taken(arrays, f"layer{number}/"))
         shapes.append(layer.output_shape(shape))
+        model.require_new(layer)
+        if layer.name in {other.name for other in model.layers}:
+            raise ValueError(f"two of its layers are named {layer.name!r}")
         model.layers.append(layer)
         model.sources.append(tuple(own))
     if sources is not None and {n for own in model.sources for n in own} != set(range(-1, len(shapes) - 2)):
@@ -198,11 +201,22 @@ def rebuild(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Mode
     if (compiled := description["compiled"]) is not None:
         model.compile(compiled["optimizer"], compiled["loss"], metrics=compiled["metrics"])
         model.optimizer.claim(model.token, model.params)
-        model.optimizer.iterations = whole_number("iterations", compiled["iterations"])
+        model.optimizer.iterations = iterations_of(compiled["iterations"])
         model.optimizer.state = optimizer_state(model.optimizer, model.params, model.optimizer.iterations, arrays)
     if arrays:
         raise ValueError(f"it holds arrays that belong to nothing: {', '.join(arrays)}")
     return model
+
+
+def iterations_of(saved: Any) -> int:
+    """A number of steps that an optimizer can have made.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if whole_number("iterations", saved) >= 2**63:
+        raise ValueError(f"iterations must be below 2**63, not {saved}")
+    return int(saved)
 
 
 def _sources(saved: Any, number: int, merges: bool) -> list[int]:
@@ -227,7 +241,11 @@ def optimizer_state(
     """
     if not iterations and not any(name.startswith("optimizer") for name in arrays):
         return []  # compiled, but never trained
-    return [like(f"optimizer{n}", dict.fromkeys(optimizer.slots, w), arrays) for n, w in enumerate(params)]
+    state = [like(f"optimizer{n}", dict.fromkeys(optimizer.slots, w), arrays) for n, w in enumerate(params)]
+    for number, slots in enumerate(state):
+        if "velocity" in slots and np.any(slots["velocity"] < 0):
+            raise ValueError(f"optimizer{number}/velocity, a mean of squares, is below 0 somewhere")
+    return state
 
 
 def like(owner: str, own: Mapping[str, np.ndarray], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ def table(name: str, layers: Sequence[Layer], shapes: Sequence[str]) -> str:
         layers: its layers.
         shapes: each one's output shape, as text; "?" where not built.
     """
-    rows = []
+    name, rows = _plain(name), []
     for layer, shape in zip(layers, shapes, strict=True):
         count = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
         rows.append(_row((_fit(layer), shape, count), "│"))
@@ -50,7 +50,13 @@ def _row(cells: Sequence[str], edge: str) -> str:
 def _fit(layer: Layer) -> str:
     kind = f" ({type(layer).__name__})"
     room = _WIDTHS[0] - 2 - len(kind)
-    return (layer.name if len(layer.name) <= room else layer.name[: room - 1] + "…") + kind
+    name = _plain(layer.name)
+    return (name if len(name) <= room else name[: room - 1] + "…") + kind
+
+
+def _plain(name: str) -> str:
+    """A name, which may come from a file, without what steers a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def _size(count: float) -> str:

@@ -158,6 +158,7 @@ def fit(
     if run.checkpoints or resume is not None:
         run.settings = _settings(model, data, validation, batch_size, bool(shuffle), initial_epoch, workers)
     model.stop_training = False
+    before, before_history = _Snapshot(model), model.history
     if resume is not None:
         _resume(run, resume, epochs, -(-len(data.x) // batch_size), verbose)
     model.history = history
@@ -169,12 +170,17 @@ def fit(
         listener.set_model(model)
 
     logs: Logs = {}
+    refused = False
     last_epoch, position = _Snapshot(model), f"epoch {run.epoch + 1}"
     kept = "of the checkpoint" if run.batch else "of the last one" if history.epoch else "it had before"
     try:
         with _runner(model, data, validation, batch_size, workers) as runner:
             _call(listeners, "on_train_begin", {})
-            run.restore_callbacks()
+            try:
+                run.restore_callbacks()
+            except ValueError:
+                refused = True
+                raise
             for epoch in run.epochs(epochs):
                 position = f"epoch {epoch + 1}"
                 if verbose:
@@ -202,6 +208,11 @@ def fit(
             + (f"{done} completed {epochs_are} in model.history" if done else "no epoch was completed")
             + f", and the model has the weights {kept}"
         ) from interrupt
+    except ValueError:
+        if refused:  # a callback has refused its part of the checkpoint, of which the model has taken up its own
+            before.restore()
+            model.history = before_history
+        raise
     except WorkerError:
         last_epoch.restore()  # the workers may have stopped in the middle of an update
         raise
@@ -234,6 +245,7 @@ def _settings(
     """All that decides a run's numbers, for a checkpoint to compare."""
     description = saving.describe(model)
     description["compiled"].pop("iterations")
+    description["compiled"]["optimizer"]["config"]["learning_rate"] = model.compiled_learning_rate
     settings = {
         "data": fingerprint(data._asdict()),
         "validation data": None if validation is None else fingerprint(validation._asdict()),
@@ -401,10 +413,13 @@ def _team(model: "Model", workers: int, data: Mapping[str, np.ndarray], **option
 
 
 class _Snapshot:
-    """Parameters, optimizer state and metrics as they are now."""
+    """Parameters, layers' states, generators and the optimizer as they are now."""
 
     def __init__(self, model: "Model") -> None:
         self.model = model
+        self.layers = [{n: a.copy() for n, a in layer.extra_state().items()} for layer in model.layers]
+        self.rngs = [rng.bit_generator.state for rng in model.generators]
+        self.learning_rate = None if model.optimizer.schedule else model.optimizer.learning_rate
         self.params = [param.copy() for param in model.params]
         self.state = [{name: a.copy() for name, a in slots.items()} for slots in model.optimizer.state]
         self.iterations = model.optimizer.iterations
@@ -413,7 +428,13 @@ class _Snapshot:
         """Put them back."""
         for param, saved in zip(self.model.params, self.params, strict=True):
             param[...] = saved
+        for layer, extra in zip(self.model.layers, self.layers, strict=True):
+            layer.set_extra_state(extra)
+        for rng, state in zip(self.model.generators, self.rngs, strict=True):
+            rng.bit_generator.state = state
         self.model.optimizer.state, self.model.optimizer.iterations = self.state, self.iterations
+        if self.learning_rate is not None:
+            self.model.optimizer.learning_rate = self.learning_rate
 
 
 def _call(listeners: Sequence[Callback], moment: str, *args: Any) -> None:

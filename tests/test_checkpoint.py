@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from scratchlstm import Sequential
+from scratchlstm import Input, Sequential, callbacks
 from scratchlstm.callbacks import Callback, Checkpoint
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
 from scratchlstm.optimizers import SGD, Adam
@@ -641,3 +641,94 @@ def test_a_newer_format_is_refused_in_words(tmp_path, stopped):
     (tmp_path / "run").write_bytes(file.getvalue())
     with pytest.raises(ValueError, match=r"written in format 2; this version .* reads up to 1.*Upgrade scratchlstm"):
         fit(tutorial(), tmp_path / "run")
+
+
+# --- what a checkpoint may not do -------------------------------------------------------------------------------------
+
+
+def _tampered(path, change):
+    """The checkpoint with another description."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    description = json.loads(arrays["description"].tobytes())
+    change(description["run"]["dict"])
+    arrays["description"] = np.frombuffer(json.dumps(description).encode(), np.uint8)
+    np.savez(path, **arrays)
+
+
+def _dense():
+    model = Sequential([Input((3,)), Dense(1)], seed=0)
+    model.compile("adam", "mse")
+    return model
+
+
+def _callback_state(run):
+    return run["callbacks"][0][1]["dict"]
+
+
+@pytest.mark.parametrize(
+    ("callback", "change"),
+    [
+        (callbacks.ModelCheckpoint, lambda run, folder: _callback_state(run).update(filepath=f"{folder}/elsewhere")),
+        (callbacks.ModelCheckpoint, lambda run, folder: _callback_state(run).update(batches="abc")),
+        (callbacks.EarlyStopping, lambda run, folder: _callback_state(run).update(wait=[1])),
+        (callbacks.EarlyStopping, lambda run, folder: _callback_state(run).update(on_epoch_end=1)),
+        (callbacks.EarlyStopping, lambda run, folder: _callback_state(run).update(best_weights=[1.0])),
+        (callbacks.ReduceLROnPlateau, lambda run, folder: _callback_state(run).pop("best")),
+        (callbacks.CSVLogger, lambda run, folder: _callback_state(run).update(text=5)),
+    ],
+)
+def test_a_callbacks_state_sets_nothing_else_and_is_taken_up_with_all_or_nothing(tmp_path, callback, change):
+    def listeners():
+        arguments = {
+            callbacks.ModelCheckpoint: [tmp_path / "model.npz", "loss"],
+            callbacks.CSVLogger: [tmp_path / "log.csv"],
+        }.get(callback, ["loss"])
+        return [callback(*arguments), callbacks.Checkpoint(tmp_path / "run.npz")]
+
+    x, y = np.ones((4, 3)), np.ones(4)
+    _dense().fit(x, y, epochs=2, callbacks=listeners(), verbose=0)
+    path = tmp_path / "run.npz"
+    _tampered(path, lambda run: change(run, tmp_path))
+    model = _dense()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="cannot go on from its state"):
+        model.fit(x, y, epochs=4, callbacks=listeners(), resume=path, verbose=0)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
+    assert model.history is None
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_run_goes_on_in_the_same_process_after_its_rate_was_lowered(tmp_path):
+    model, x, y = _dense(), np.ones((4, 3)), np.ones(4)
+    kept = callbacks.Checkpoint(tmp_path / "run")
+
+    def listeners():
+        return [callbacks.ReduceLROnPlateau("loss", 0.5, 1, min_delta=10.0), kept]
+
+    model.fit(x, y, epochs=4, callbacks=listeners(), verbose=0)
+    assert model.optimizer.learning_rate < 0.001
+    history = model.fit(x, y, epochs=6, callbacks=listeners(), resume=kept.path, verbose=0)
+    assert history.epoch == [0, 1, 2, 3, 4, 5]
+
+
+def test_an_interrupt_puts_back_the_states_too():
+    class Interrupt(callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations == 5:
+                raise KeyboardInterrupt
+
+    def make():
+        model = Sequential([Input((4, 2)), LSTM(3, stateful=True), Dense(1)], seed=0)
+        model.compile("adam", "mse")
+        return model
+
+    x, y = np.random.default_rng(0).normal(size=(12, 4, 2)), np.ones(12)
+    options = {"batch_size": 4, "shuffle": False, "verbose": 0}
+    interrupted, straight = make(), make()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.fit(x, y, epochs=2, callbacks=[Interrupt()], **options)
+    interrupted.fit(x, y, **options)
+    straight.fit(x, y, epochs=2, **options)
+    for a, b in zip(interrupted.get_weights(), straight.get_weights(), strict=True):
+        assert np.array_equal(a, b)

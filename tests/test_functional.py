@@ -14,6 +14,7 @@ from scratchlstm.layers import (
     GlobalAveragePooling1D,
     MaskedGlobalMaxPooling1D,
     SpatialDropout1D,
+    TimeDistributed,
 )
 
 T, V = 6, 11
@@ -118,3 +119,39 @@ def test_what_makes_no_model_is_refused_in_words(make, error, message):
 
 def _twice(layer, x):
     return layer(layer(x))
+
+
+# --- one input for several layers, and layers that are shared ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["embedding", "dense"])
+def test_ids_that_words_and_numbers_are_made_of(first):
+    """Whichever layer comes first: each casts what it gets for itself."""
+    ids = Input((T,))
+    branches = [GlobalAveragePooling1D()(Embedding(V, 2)(ids)), Dense(2)(ids)]
+    model = Model(ids, Dense(1)(Concatenate()(branches if first == "embedding" else branches[::-1])), seed=0)
+    model.compile("sgd", "mse")
+    model.fit(X, Y, batch_size=8, verbose=0)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="x: embedding has rows for ids 0 to 10"):
+        model.fit(np.where(np.arange(40)[:, None] == 39, V, X), Y, batch_size=8, verbose=0)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
+
+
+def test_an_input_beside_itself():
+    x = Input((3,))
+    model = Model(x, Dense(1)(Concatenate()([x, x])), seed=0)
+    model.compile("sgd", "mse")
+    model.fit(np.ones((4, 3)), np.ones(4), verbose=0)
+
+
+@pytest.mark.parametrize("around", [TimeDistributed, None])
+def test_a_layer_inside_two_others_is_refused(around):
+    if around is None:
+        back = LSTM(2, return_sequences=True, go_backwards=True)
+        layers = [Bidirectional(LSTM(2, return_sequences=True), backward_layer=back) for _ in range(2)]
+    else:
+        shared = Dense(3)
+        layers = [around(shared), around(shared)]
+    with pytest.raises(ValueError, match="is in the model already"):
+        Sequential([Input((4, 3)), *layers])

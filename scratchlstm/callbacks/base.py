@@ -101,6 +101,25 @@ class LambdaCallback(Callback):
                 setattr(self, name, function)
 
 
+def take(callback: Callback, state: Any, **kinds: type | tuple[type, ...]) -> None:
+    """Set exactly these attributes from a state that comes from a file.
+
+    Args:
+        callback: whose attributes.
+        state: by name.
+        kinds: name -> what it may be; None always.
+
+    Raises:
+        ValueError: other names, or a value of another kind.
+    """
+    if not isinstance(state, dict) or set(state) != set(kinds):
+        raise ValueError(f"a state of {type(callback).__name__} has {', '.join(kinds)}, not {state!r}")
+    for name, value in state.items():
+        if value is not None and (not isinstance(value, kinds[name]) or isinstance(value, bool)):
+            raise ValueError(f"{name} in the state of {type(callback).__name__} cannot be {value!r}")
+    vars(callback).update(state)
+
+
 def check(callbacks: Any) -> list[Callback]:
     """A list of callbacks from a list, one callback or None.
 

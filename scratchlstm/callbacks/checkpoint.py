@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scratchlstm import checks
-from scratchlstm.callbacks.base import Callback, Logs
+from scratchlstm.callbacks.base import Callback, Logs, take
 from scratchlstm.callbacks.monitor import Monitor
 from scratchlstm.console import say
 from scratchlstm.files import require_writable_folder
@@ -108,7 +108,7 @@ class ModelCheckpoint(Monitor):
         return {"batches": self.batches, "best": self.best}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        take(self, state, batches=int, best=(int, float))
 
 
 class Checkpoint(Callback):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from scratchlstm import checks
-from scratchlstm.callbacks.base import Callback, Logs
+from scratchlstm.callbacks.base import Callback, Logs, take
 from scratchlstm.callbacks.monitor import Monitor
 from scratchlstm.console import say
 
@@ -109,4 +109,4 @@ class ReduceLROnPlateau(Monitor):
         return {name: getattr(self, name) for name in ("best", "cooldown_counter", "wait")}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        take(self, state, best=(int, float), cooldown_counter=int, wait=int)

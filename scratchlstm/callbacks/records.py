@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchlstm.callbacks.base import Callback, History, Logs
+from scratchlstm.callbacks.base import Callback, History, Logs, take
 from scratchlstm.files import atomic_write, require_writable_folder
 
 
@@ -68,7 +68,7 @@ class CSVLogger(Callback):
         return {"text": self.text}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        self.text = state["text"]
+        take(self, state, text=str)
 
 
 def _cell(value: Any) -> Any:

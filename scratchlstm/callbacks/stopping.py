@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from scratchlstm import checks
-from scratchlstm.callbacks.base import Callback, Logs
+from scratchlstm.callbacks.base import Callback, Logs, take
 from scratchlstm.callbacks.monitor import Monitor
 from scratchlstm.console import say
 
@@ -91,7 +91,10 @@ class EarlyStopping(Monitor):
         return {name: getattr(self, name) for name in names}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        weights = state.get("best_weights") if isinstance(state, dict) else None
+        if weights is not None and [np.shape(w) for w in weights] != [w.shape for w in self.model.params]:
+            raise ValueError("best_weights in the state of EarlyStopping are none of this model")
+        take(self, state, best=(int, float), best_epoch=int, best_weights=list, stopped_epoch=int, wait=int)
 
 
 class TerminateOnNaN(Callback):

@@ -48,7 +48,6 @@ _WITHOUT_EFFECT: dict[str, Any] = {
     "label_smoothing": 0,
     "axis": -1,  # and of LayerNormalization
 }
-_MOST_THRESHOLDS = 100_000  # of a metric: a file may not ask for more memory than it has bytes for
 # last word of a setting -> where Keras keeps the classes that it names
 _MODULES = {
     "initializer": "keras.initializers",
@@ -205,8 +204,6 @@ def our_thing(described: Any) -> dict[str, Any]:
         ours = ", ".join(sorted({known.__name__ for known in _known(module).values()}))
         what = f"{described.get('registered_name') or module}.{name}"
         raise ValueError(f"scratchlstm has no counterpart of {what}" + (f"; it has {ours}" if ours else ""))
-    if config.get("num_thresholds", 0) > _MOST_THRESHOLDS:
-        raise ValueError(f"the {name} has num_thresholds={config['num_thresholds']}, above {_MOST_THRESHOLDS}")
     owner = f"the {name} {config['name']!r}" if "name" in config else str(name)
     accepted = inspect.signature(cls).parameters
     _refuse_unknown(owner, config, set(accepted))

@@ -228,6 +228,10 @@ def _stack(module: _Module, name: str | None, dtype: str | None, return_sequence
             kernel, recurrent, *biases = (weights.pop(key) for key in wanted)
             if recurrent.ndim != 2 or recurrent.shape[0] != 4 * recurrent.shape[1]:
                 raise ValueError(f"weight_hh{suffix} has shape {recurrent.shape}, which is no LSTM's (4H, H)")
+            if use_bias and biases[0].shape != biases[1].shape:
+                raise ValueError(
+                    f"bias_ih{suffix} and bias_hh{suffix} have shapes {biases[0].shape} and {biases[1].shape}"
+                )
             arrays += [kernel.T, recurrent.T, *([biases[0] + biases[1]] if use_bias else [])]
         cell_name = name if level == 0 else f"{name or 'lstm'}_{level}"
         cell = LSTM(
@@ -287,9 +291,13 @@ def _modules(source: Any) -> tuple[list[_Module], bool]:
 
 
 def _of_module(model: Any, nn: Any) -> list[_Module]:
-    modules = []
-    for name, module in model.named_modules():
+    modules: list[_Module] = []
+    seen: dict[int, str] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
         kind = type(module).__name__
+        if id(module) in seen:
+            raise ValueError(f"{kind} {name!r} is {seen[id(module)]!r} again, and no layer stands at two places here")
+        seen[id(module)] = name
         weights = {key: _array(f"{name}.{key}", value) for key, value in module.named_parameters(recurse=False)}
         where = f"{kind} {name!r}"
         if next(module.children(), None) is not None and not weights:

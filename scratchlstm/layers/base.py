@@ -162,7 +162,11 @@ class Layer:
         input_shape = as_shape(input_shape)
         self._check_rank(len(input_shape) + 1, input_shape)
         self._check_sizes(input_shape, _with_batch(input_shape))
-        return self.param_specs(input_shape)
+        specs = self.param_specs(input_shape)
+        for name, constraint in self.constraints.items():
+            if name in specs:
+                constraint.require_axis(f"{self.name}/{name}", specs[name][0])
+        return specs
 
     def __call__(self, x: Any, training: bool = False, **call: Any) -> Any:
         """Build on first use, check and cast x, and run forward; for a `Node` instead of x, give one for a `Model`."""
@@ -183,6 +187,10 @@ class Layer:
     def infer(self, x: Any, **call: Any) -> Any:
         """Y for x where no backward pass will follow (a layer may keep nothing then)."""
         return self(x, **call)
+
+    def with_inner(self) -> list["Layer"]:
+        """This layer, and those that it is around."""
+        return [self]
 
     def reset_state(self) -> None:
         """Forget what a stateful layer kept from the last batch."""

@@ -29,6 +29,7 @@ class Concatenate(Layer):
         if isinstance(axis, bool) or not isinstance(axis, int | np.integer) or axis == 0:
             raise ValueError(f"axis must be a whole number other than 0, the batch's, not {axis!r}")
         self.axis = int(axis)
+        self.given_out: tuple[int, ...] | None = None  # the shape of the last output
 
     def plan(self, input_shape: Any) -> dict[str, Any]:
         self._sizes(input_shape)
@@ -72,9 +73,12 @@ class Concatenate(Layer):
 
     def forward(self, x: Sequence[np.ndarray], training: bool = False) -> np.ndarray:
         self.sizes = [each.shape[self.axis] for each in x]
-        return np.concatenate(x, axis=self.axis)
+        y = np.concatenate(x, axis=self.axis)
+        self.given_out = y.shape
+        return y
 
     def backward(self, dy: np.ndarray) -> list[np.ndarray]:
+        self.require_gradient(dy, self.given_out)
         return np.split(dy, np.cumsum(self.sizes)[:-1], axis=self.axis)
 
     def _sizes(self, shapes: Any) -> tuple[list[int | None], int]:

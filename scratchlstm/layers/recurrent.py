@@ -219,7 +219,13 @@ class Recurrent(Layer):
             return
         if not self.stateful or set(state) != set(self.state_names):
             raise ValueError(f"{self.name} has no such states: {', '.join(state)}")
-        self.states = self._initial_states(len(state["h"]), [state[name] for name in self.state_names])
+        states = [np.asarray(state[name]) for name in self.state_names]
+        for name, array in zip(self.state_names, states, strict=True):
+            if array.dtype != self.dtype or array.ndim != 2 or not np.isfinite(array).all():
+                raise ValueError(
+                    f"state {name} of {self.name} must hold finite numbers in {self.dtype}, (B, {self.units})"
+                )
+        self.states = self._initial_states(len(states[0]), states)
 
     def kernels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """W, U and b; b is zero where there is none."""

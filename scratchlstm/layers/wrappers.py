@@ -87,9 +87,9 @@ class Bidirectional(Layer):
         rng: np.random.Generator | None = None,
         params: Mapping[str, np.ndarray] | None = None,
     ) -> None:
+        specs = self.plan(input_shape)
         if self.built:
             return
-        specs = self.plan(input_shape)
         if params is not None:
             check_weights(self.name, {name: shape for name, (shape, _) in specs.items()}, params, self.dtype)
         for end, each in self.both.items():
@@ -108,6 +108,10 @@ class Bidirectional(Layer):
         """Name -> H of each initial state, in the order of `initial_state`."""
         return {f"{end} {name}": size for end, each in self.both.items() for name, size in each.state_sizes.items()}
 
+    def with_inner(self) -> list[Layer]:
+        """This layer and the two inside."""
+        return [self, *self.both.values()]
+
     def reset_state(self) -> None:
         """Let both stateful layers begin anew, from zeros."""
         for each in self.both.values():
@@ -124,13 +128,14 @@ class Bidirectional(Layer):
             each.set_extra_state({n.removeprefix(start): a for n, a in state.items() if n.startswith(start)})
 
     def forward(self, x: Signal, training: bool = False, **call: Any) -> Any:
-        return self._merge(x, call, lambda layer, x, own: layer.forward(x, training=training, **own))
+        result, self.halves = self._merge(x, call, lambda layer, x, own: layer.forward(x, training=training, **own))
+        return result
 
     def infer(self, x: Any, **call: Any) -> Any:
-        return self._merge(self.receive(x), call, lambda layer, x, own: layer.infer(x, **own))
+        return self._merge(self.receive(x), call, lambda layer, x, own: layer.infer(x, **own))[0]
 
-    def _merge(self, x: Signal, call: dict[str, Any], run: Any) -> Any:
-        """The two layers' outputs as one."""
+    def _merge(self, x: Signal, call: dict[str, Any], run: Any) -> tuple[Any, tuple[np.ndarray, np.ndarray]]:
+        """The two layers' outputs as one, and each by itself, in the order of time."""
         states = call.pop("initial_state", None)
         if states is not None and (not isinstance(states, list | tuple) or len(states) != len(self.state_sizes)):
             raise ValueError(f"initial_state of {self.name} must be a list: {', '.join(self.state_sizes)}")
@@ -147,7 +152,6 @@ class Bidirectional(Layer):
             (y, y_back), forward_states, backward_states = results, [], []
         if self.return_sequences:
             y_back = y_back[:, ::-1]
-        self.y, self.y_back = y, y_back
         merged = {
             "concat": lambda: np.concatenate([y, y_back], axis=-1),
             "sum": lambda: y + y_back,
@@ -156,7 +160,7 @@ class Bidirectional(Layer):
         }
         outputs = [y, y_back] if self.merge_mode is None else [merged[self.merge_mode]()]
         outputs += [*forward_states, *backward_states]
-        return outputs if len(outputs) > 1 else outputs[0]
+        return (outputs if len(outputs) > 1 else outputs[0]), (y, y_back)
 
     def backward(self, *dy: Any) -> Any:
         """Backpropagation through both.
@@ -175,7 +179,7 @@ class Bidirectional(Layer):
                 "concat": lambda: np.split(d, [self.forward_layer.units], axis=-1),
                 "sum": lambda: (d, d),
                 "ave": lambda: (d / 2, d / 2),
-                "mul": lambda: (d * self.y_back, d * self.y),
+                "mul": lambda: (d * self.halves[1], d * self.halves[0]),
             }[self.merge_mode]()
         if self.return_sequences:
             dy_back = dy_back[:, ::-1]
@@ -245,8 +249,8 @@ class TimeDistributed(Layer):
         rng: np.random.Generator | None = None,
         params: Mapping[str, np.ndarray] | None = None,
     ) -> None:
+        self.plan(input_shape)
         if not self.built:
-            self.plan(input_shape)
             self.layer.build(input_shape[1:], rng, params)
             self.params, self.input_shape = self.layer.params, input_shape
 
@@ -256,6 +260,10 @@ class TimeDistributed(Layer):
     def cast(self, x: Any) -> Any:
         """X as the layer takes it."""
         return self.layer.cast(x)
+
+    def with_inner(self) -> list[Layer]:
+        """This layer, the one inside, and what that is around."""
+        return [self, *self.layer.with_inner()]
 
     def output_mask(self, x: Any, mask: np.ndarray | None) -> np.ndarray | None:
         """The input's, (B, T)."""

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scratchlstm import Sequential, gradcheck
+from scratchlstm.constraints import MaxNorm
 from scratchlstm.layers import LSTM, Bidirectional, Dense, Embedding, Input, SimpleRNN, TimeDistributed
 
 X = np.random.default_rng(0).normal(size=(2, 5, 3))
@@ -188,3 +189,20 @@ def test_words_in_sentences_in_texts():
     vectors = sentences.infer(embedding(ids), mask=ids != 0)
     assert np.allclose(vectors[0, 0], sentences.layer.infer(np.asarray(embedding(ids[:1, :1, :2]))[:, 0])[0])
     assert gradcheck.check_model(model, ids, [0.0, 1.0]).ok
+
+
+def test_a_constraint_along_an_axis_that_is_not_there():
+    for make in (
+        lambda: LSTM(2, kernel_constraint=MaxNorm(1, axis=5)),
+        lambda: Dense(2, bias_constraint=MaxNorm(1, 1)),
+    ):
+        with pytest.raises(ValueError, match=r"MaxNorm has axis=[15], but .* has the shape"):
+            make()(X)
+
+
+def test_inference_of_both_directions_leaves_the_way_back_alone():
+    layer = Bidirectional(LSTM(3, dtype="float64"), "mul")
+    dy = layer(X)
+    expected = layer.backward(dy)
+    layer.infer(X[:1])
+    assert np.array_equal(layer.backward(dy), expected)
