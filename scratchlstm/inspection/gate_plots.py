@@ -61,13 +61,9 @@ def gates_over_words(
     for unit, (above, below) in zip(chosen, grid[:, 0].reshape(-1, 2), strict=True):
         for panel, names in ((above, "ifog"), (below, "ch")):
             for number, name in enumerate(names):
-                style: dict[str, Any] = {
-                    "color": PALETTE[number + 4 * (panel is below)],
-                    "linestyle": DASHES[number],
-                    "linewidth": 1.8,
-                }
+                style: dict[str, Any] = {"color": PALETTE[number + 4 * (panel is below)], "linestyle": DASHES[number]}
                 style |= {"marker": "o", "markersize": 3} if len(steps) <= 40 else {}
-                panel.plot(places, getattr(of, name)[sample, steps, unit], label=_NAMES[name], **style)
+                panel.plot(places, getattr(of, name)[sample, steps, unit], label=_NAMES[name], linewidth=1.8, **style)
             panel.axhline(0, color="0.5", linewidth=0.8, zorder=0)
             panel.grid(alpha=0.25)
             panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

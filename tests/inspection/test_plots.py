@@ -96,6 +96,12 @@ def test_nothing_to_draw_is_refused(histories):
         learning_curve(*histories)
 
 
+@pytest.mark.parametrize("histories", [(5,), ([RUN],), ({"a": [RUN], "b": RUN},), ({"a": [RUN, 5]},), ("loss",)])
+def test_what_are_no_histories_is_refused(histories):
+    with pytest.raises(TypeError, match="learning_curve takes History objects or their history dicts, or one dict of"):
+        learning_curve(*histories)
+
+
 def test_best_epoch():
     assert best_epoch([RUN, OTHER]) == 2
     assert best_epoch([{"loss": [1.0]}]) is None
