@@ -4,6 +4,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const layers = data.layers.map(unpacked);
 const last = data.steps.length - 1;
 const PLAY_MILLISECONDS = 900;
+const PICTURE_DIGITS = 3; // there is little room
 
 // what is looked at: units are numbered by their place in the picker, steps by the words that are read
 const state = { layer: 0, unit: 0, step: 0, view: "forward", timer: null };
@@ -77,11 +78,11 @@ function gradients(v) {
   };
 }
 
-/** A number as it is printed: four digits. */
-function shown(number) {
-  if (number === 0) return "0";
+/** A number as it is printed. */
+function shown(number, digits = 4) {
   const size = Math.abs(number);
-  const text = size < 1e-3 || size >= 1e4 ? size.toExponential(3) : size.toPrecision(4);
+  if (Number.isInteger(number) && size < 1e4) return `${number}`.replace("-", "−");
+  const text = size < 1e-3 || size >= 1e4 ? size.toExponential(digits - 1) : size.toPrecision(digits);
   return (number < 0 ? "−" : "") + text.replace("-", "−");
 }
 
@@ -118,7 +119,7 @@ function buildNotes() {
   if (data.padding) notes.push(`Before the first word stand ${data.padding} steps of padding, ${padded()}.`);
   if (data.loss !== null) {
     const whose = data.own_label ? "the model's own answer" : "given";
-    notes.push(`Label ${JSON.stringify(data.label)} (${whose}), loss ${shown(data.loss)}.`);
+    notes.push(`Label ${[data.label].flat().join(", ")} (${whose}), loss ${shown(data.loss)}.`);
   }
   byId("notes").textContent = notes.join(" ");
 }
@@ -176,9 +177,8 @@ function curve(numbers, low, high, className) {
 function drawChart(svg, low, high, curves) {
   const width = Math.max(last, 1);
   svg.setAttribute("viewBox", `${-0.02 * width} -0.08 ${1.04 * width} 1.16`);
-  const middle = (high - Math.min(Math.max(0, low), high)) / (high - low);
   const lines = [
-    svgElement("line", { class: "middle-line", x1: 0, x2: width, y1: middle, y2: middle }),
+    svgElement("line", { class: "middle-line", x1: 0, x2: width, y1: 0.5, y2: 0.5 }),
     svgElement("line", { class: "cursor", x1: state.step, x2: state.step, y1: -0.08, y2: 1.08 }),
   ];
   svg.replaceChildren(...lines, ...curves.map(([numbers, className]) => curve(numbers, low, high, className)));
@@ -212,7 +212,7 @@ function showWords() {
 function showNumbers() {
   const v = values();
   for (const place of document.querySelectorAll("[data-value]")) {
-    const text = shown(v[place.dataset.value]);
+    const text = shown(v[place.dataset.value], place.closest("svg") ? PICTURE_DIGITS : undefined);
     place.textContent = "term" in place.dataset && text.startsWith("−") ? `(${text})` : text;
   }
   for (const bar of document.querySelectorAll("[data-level]")) showLevel(bar, v[bar.dataset.level]);

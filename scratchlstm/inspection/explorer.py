@@ -112,9 +112,9 @@ def _read(text: str | Sequence[str], word_index: Mapping[str, int], encoding: En
     """Every word as the model would read it, behind the start mark."""
     if not isinstance(word_index, Mapping):
         raise TypeError(f"word_index must be a dict of words and ranks, not {type(word_index).__name__}")
-    words = text_to_word_sequence(text) if isinstance(text, str) else list(text)
-    if not all(isinstance(word, str) for word in words):
-        raise TypeError("text must be a sentence or a list of words")
+    if not isinstance(text, str) and not (isinstance(text, list | tuple) and all(isinstance(w, str) for w in text)):
+        raise TypeError(f"text must be a sentence or a list of words, not {text!r}")
+    words = text_to_word_sequence(text) if isinstance(text, str) else text
     if not words:
         raise ValueError(f"there is no word in {text!r}")
     found: list[Step] = []
