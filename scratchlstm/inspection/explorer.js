@@ -33,7 +33,8 @@ const BACKWARD = [
   ["(14)", "dz_f = df · f · (1 − f)", "{df} · {f} · (1 − {f}) = {dz_f}"],
   ["(15)", "dz_g = dg · (1 − g²)", "{dg} · (1 − {g}²) = {dz_g}"],
   ["(16)", "dz_o = do · o · (1 − o)", "{do} · {o} · (1 − {o}) = {dz_o}"],
-  ["(18)", "dh_prev = Σ dz · U, over the gates of all units", "{dh_prev}"],
+  ["(17)", "dx = Σ dz · W over the gates of all units; its length:", "{d_words}"],
+  ["(18)", "dh_prev = Σ dz · U over the gates of all units:", "{dh_prev}"],
 ];
 
 // --- numbers ---------------------------------------------------------------------------------------------------------
@@ -75,6 +76,7 @@ function gradients(v) {
     df: v.dc * v.c_prev,
     dg: v.dc * v.i,
     dc_prev: v.dc * v.f,
+    d_words: layers[state.layer].d_words[state.step],
   };
 }
 

@@ -67,6 +67,7 @@ def test_every_number_is_that_of_trace(page, make, label):
     for layer, own in zip(data["layers"], traced.layers.values(), strict=True):
         assert (layer["of"], layer["backwards"]) == (own.units, own.go_backwards)
         assert layer["counts"] == own.mask[0, -steps:].tolist()
+        assert layer["d_words"] == own.d_words[0, -steps:].tolist()
         for name, array in arrays_of(layer).items():
             if hasattr(own, name):
                 np.testing.assert_array_equal(array, getattr(own, name)[0, -steps:, layer["units"]], err_msg=name)
