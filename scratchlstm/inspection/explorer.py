@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchlstm import losses
-from scratchlstm.datasets.encoding import Encoding
+from scratchlstm.datasets.encoding import Encoding, require_words
 from scratchlstm.files import atomic_write
 from scratchlstm.gates import sigmoid
 from scratchlstm.inspection.trace import GATES, LayerTrace, trace
@@ -73,7 +73,7 @@ def explore(
 
     Raises:
         OSError: the file cannot be written; found out before any work.
-        TypeError: not a model, not a text, or no dict of words.
+        TypeError: not a model, not a text, or no dict of words and ranks.
         ValueError: a model that cannot be shown, or a text without a known word.
     """
     with atomic_write(path) as file:
@@ -116,8 +116,7 @@ def _embedding(model: Any) -> Embedding:
 
 def _read(text: str | Sequence[str], word_index: Mapping[str, int], encoding: Encoding) -> list[Step]:
     """Every word as the model would read it, behind the start mark."""
-    if not isinstance(word_index, Mapping):
-        raise TypeError(f"word_index must be a dict of words and ranks, not {type(word_index).__name__}")
+    require_words(word_index)
     if not isinstance(text, str) and not (isinstance(text, list | tuple) and all(isinstance(w, str) for w in text)):
         raise TypeError(f"text must be a sentence or a list of words, not {text!r:.80}")
     words = text_to_word_sequence(text) if isinstance(text, str) else text
