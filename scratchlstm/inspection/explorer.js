@@ -206,9 +206,18 @@ function showWords() {
   document.querySelectorAll("#words button").forEach((button, step) => {
     button.style.setProperty("--tint", `${(45 * Math.abs(cells[step])) / most}%`);
     button.classList.toggle("negative", cells[step] < 0);
-    if (step === state.step) button.setAttribute("aria-current", "step");
-    else button.removeAttribute("aria-current");
+    if (step !== state.step) return button.removeAttribute("aria-current");
+    button.setAttribute("aria-current", "step");
+    bringIntoView(button.parentElement);
   });
+}
+
+/** Scroll the list of a long text, but not the page, to a word. */
+function bringIntoView(item) {
+  const list = byId("words");
+  const [top, bottom] = [item.offsetTop, item.offsetTop + item.offsetHeight];
+  const isSeen = top >= list.scrollTop && bottom <= list.scrollTop + list.clientHeight;
+  if (!isSeen) list.scrollTop = top - list.clientHeight / 2;
 }
 
 function showNumbers() {

@@ -249,7 +249,7 @@ def test_a_phones_width_needs_no_scrolling_to_the_side(opened, name, view):
     for key in ("Home", "ArrowRight", "End"):
         page.keyboard.press(key)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
-        for box in page.locator("main *:visible:not(ol *)").evaluate_all(
+        for box in page.locator("main *:visible").evaluate_all(
             "all => all.filter(e => !e.closest('svg')).map(e => e.getBoundingClientRect().right)"
         ):
             assert box <= 360
@@ -311,6 +311,17 @@ def test_text_stands_out_from_its_ground(opened, scheme):
         for ground in ("ground", "card", *(["gate"] if text == "ink" else [])):
             light, dark = sorted([luminance(text), luminance(ground)], reverse=True)
             assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
+
+
+def test_a_long_text_scrolls_to_its_word_and_the_page_stays(opened):
+    page = opened("long", viewport={"width": 360, "height": 740})
+    page.evaluate("scrollTo(0, 700)")
+    for key, word in [("End", -1), ("Home", 0)]:
+        page.keyboard.press(key)
+        word, words = (page.locator(f"#words{part}").bounding_box() for part in (f" li >> nth={word}", ""))
+        assert words["y"] <= word["y"]
+        assert word["y"] + word["height"] <= words["y"] + words["height"]
+        assert page.evaluate("scrollY") == 700
 
 
 # --- every text and model ---------------------------------------------------------------------------------------------
