@@ -1,5 +1,6 @@
 """Looking into a model: the gates of its LSTMs at every step, and pictures of them and of training."""
 
+from scratchlstm.inspection.explorer import explore
 from scratchlstm.inspection.gate_plots import gate_heatmap, gate_saturation, gates_over_words
 from scratchlstm.inspection.gradient_flow import gradient_norm_over_time, gradient_norms
 from scratchlstm.inspection.plots import confusion_matrix, learning_curve
@@ -11,6 +12,7 @@ __all__ = [
     "Trace",
     "colored_words",
     "confusion_matrix",
+    "explore",
     "gate_heatmap",
     "gate_saturation",
     "gates_over_words",
