@@ -1,4 +1,4 @@
-"""docs/derivation.md, equation by equation: each line of gates.py that carries a number, run alone, is the slope of its step.
+"""docs/derivation.md, equation by equation: each numbered line of gates.py, run alone, is the slope that it claims to be.
 
 L = Σ d(output) · output for a random d(output), so that dL/d(output) is that very array; then one input after the other
 is nudged. The lines are read from the source: a mistake in one of them is seen under its number.
@@ -26,8 +26,19 @@ SHAPES = {"x": (B, E), "W": (E, 4 * H), "U": (H, 4 * H), "b": (4 * H,), "dz": (B
 def some_values():
     """A random array for every name in the lines; activations' values lie where the activations put them."""
     rng = np.random.default_rng(0)
-    names = "x W U b dz h_prev c_prev i f g o c z_i z_f z_g z_o dh dc_next dc di df dg do".split()
-    values = {name: rng.normal(size=SHAPES.get(name, (B, H))) for name in names}
+    values = {name: rng.normal(size=shape) for name, shape in SHAPES.items()}
+    states = (
+        "h_prev",
+        "c_prev",
+        "c",
+        "dh",
+        "dc",
+        "dc_next",
+        *"ifgo",
+        *(f"z_{k}" for k in "ifgo"),
+        *(f"d{k}" for k in "ifgo"),
+    )
+    values |= {name: rng.normal(size=(B, H)) for name in states}
     for name in "ifo":
         values[name] = gates.sigmoid(values[name])
     return values | {"g": np.tanh(values["g"]), "tanh_c": np.tanh(values["c"])}

@@ -10,7 +10,10 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 PAGES = ("derivation", "guide", "faq")
 _BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?P<shown>\n```text\n.*?^```\n)?", re.MULTILINE | re.DOTALL)
@@ -41,3 +44,26 @@ def run(page: str, folder: str | os.PathLike[str]) -> str:
 def differences(page: str, now: str) -> str:
     """What a page shows and what its blocks print, where they differ."""
     return "\n".join(difflib.unified_diff(page.splitlines(), now.splitlines(), "shown", "printed", lineterm="", n=1))
+
+
+def rebuild(app: "Sphinx", docname: str, content: list[str]) -> None:
+    """Put what a page's blocks print and draw now in place of what it shows."""
+    if docname not in PAGES:
+        return
+    from sphinx.util import logging
+
+    folder = Path(app.srcdir, "_build", "executed", docname)
+    page = content[0]
+    content[0] = run(page, folder)
+    if content[0] != page:
+        changes = differences(page, content[0])
+        logging.getLogger(__name__).warning("%s.md shows what its code does not print:\n%s", docname, changes)
+    for picture in (folder / "figures").iterdir():
+        content[0] = content[0].replace(
+            f"](figures/{picture.name})", f"](_build/executed/{docname}/figures/{picture.name})"
+        )
+
+
+def setup(app: "Sphinx") -> dict[str, Any]:
+    app.connect("source-read", rebuild, priority=400)  # before links are changed
+    return {"parallel_read_safe": True}
