@@ -27,23 +27,19 @@ extensions = [
     "sources",
 ]
 exclude_patterns = ["_build", "extensions"]
-nitpicky = False
-show_warning_types = True
 
 # Markdown as on a code host: formulas in $ or in a block called math, anchors at headings
 myst_enable_extensions = ["dollarmath"]
 myst_fence_as_directive = ["math"]
 myst_heading_anchors = 3
-myst_links_external_new_tab = False
 html_math_renderer = "mathml"
 
 # docstrings
 default_role = "code"
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-napoleon_google_docstring = True
+toc_object_entries_show_parents = "hide"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
@@ -67,6 +63,11 @@ def literal_blocks(app: Sphinx, what: str, name: str, obj: Any, options: Any, li
     lines[:] = text
 
 
+def single_letters(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """`units: H.` is not a list that begins at H."""
+    lines[:] = [re.sub(r"^( +)(\w\.)$", r"\1\\\2", line) for line in lines]
+
+
 def field_comments(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """A named tuple's fields are said in the comment beside each (Python's own text is "Alias for field number 0")."""
     if lines and lines[0].startswith("Alias for field number"):
@@ -77,4 +78,5 @@ def field_comments(app: Sphinx, what: str, name: str, obj: Any, options: Any, li
 
 def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", literal_blocks)
+    app.connect("autodoc-process-docstring", single_letters)
     app.connect("autodoc-process-docstring", field_comments)

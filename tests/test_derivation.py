@@ -1,4 +1,4 @@
-"""docs/derivation.md, equation by equation: each numbered line of gates.py, run alone, is the slope that it claims to be.
+"""docs/derivation.md, equation by equation: each numbered line of gates.py, run alone, is the slope it claims to be.
 
 L = Σ d(output) · output for a random d(output), so that dL/d(output) is that very array; then one input after the other
 is nudged. The lines are read from the source: a mistake in one of them is seen under its number.
