@@ -87,7 +87,7 @@ class MeanSquaredError(Loss):
 
 
 class MeanAbsoluteError(Loss):
-    """|y - p|, mean over the last axis; the derivative where they are equal is 0."""
+    """`|y - p|`, mean over the last axis; the derivative where they are equal is 0."""
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
         difference = y_pred - y_true
@@ -111,7 +111,7 @@ class _Crossentropy(Loss):
 class BinaryCrossentropy(_Crossentropy):
     """-y log p - (1 - y) log(1 - p), mean over the last axis.
 
-    From logits x, p = σ(x): max(x, 0) - x y + log(1 + exp(-|x|)), with derivative p - y. From probabilities p is
+    From logits x, p = σ(x): `max(x, 0) - x y + log(1 + exp(-|x|))`, with derivative p - y. From probabilities p is
     clipped to [1e-7, 1 - 1e-7]; outside, the derivative is 0 (Keras).
 
     Args:

@@ -24,8 +24,8 @@ class LSTM(Recurrent):
         kernel_initializer, recurrent_initializer, bias_initializer: names or `Initializer` objects.
         unit_forget_bias: start the forget gate's bias at 1, so that a new cell remembers (Jozefowicz et al., 2015);
             the other three blocks keep `bias_initializer`.
-        kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint,
-            bias_constraint: see `Recurrent`.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: see `Recurrent`.
+        kernel_constraint, recurrent_constraint, bias_constraint: see `Recurrent`.
         dropout: rate for x; one mask (B, E) for all steps and gates, drawn anew for each batch. With
             `recurrent_dropout`, too, each gate has a mask of its own, as in Keras.
         recurrent_dropout: rate for h_prev; one mask (B, H) for each gate, the same at all steps.

@@ -1,0 +1,52 @@
+"""Links to files of the repository lead to their text, with line numbers, as they do where the repository lies."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_for_filename
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+ROOT = Path(__file__).resolve().parents[2]
+# pages that stand for a file at the repository's top
+FRONT = {"readme": "README.md", "changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md"}
+_LINK = re.compile(r"\[([^\]\[]*)\]\(((?:\.\./)+)([\w./-]+\.(?:py|toml|yml))(?:#L(\d+))?\)")
+logger = logging.getLogger(__name__)
+
+
+def link(app: Sphinx, docname: str, content: list[str]) -> None:
+    """[text](../scratchlstm/gates.py#L12) becomes a link to the page `source/scratchlstm/gates.py`."""
+    if docname in FRONT:
+        text = (ROOT / FRONT[docname]).read_text(encoding="utf-8")
+        content[0] = re.sub(r"\]\((?!https?:|#)", "](../", text).replace("](../docs/", "](")
+    for page, file in FRONT.items():
+        content[0] = content[0].replace(f"](../{file}", f"]({page}.md")
+    up = "../" * docname.count("/")
+
+    def to_page(found: re.Match[str]) -> str:
+        text, _, path, line = found.groups()
+        if not (ROOT / path).is_file():
+            logger.warning("%s: no file %s in the repository", docname, path)
+        app.env.source_pages = getattr(app.env, "source_pages", set()) | {path}  # kept from build to build
+        text = re.sub(r"`([^`]*)`", r"<code>\1</code>", text)
+        return f'<a href="{up}source/{path}.html{f"#line-{line}" if line else ""}">{text}</a>'
+
+    content[0] = _LINK.sub(to_page, content[0])
+
+
+def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """A page for each file that a page links."""
+    formatter = HtmlFormatter(linenos="inline", lineanchors="line", anchorlinenos=True)
+    for path in sorted(getattr(app.env, "source_pages", set())):
+        text = highlight((ROOT / path).read_text(encoding="utf-8"), get_lexer_for_filename(path), formatter)
+        yield f"source/{path}", {"title": path, "body": f"<h1>{path}</h1>{text}"}, "page.html"
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("source-read", link)
+    app.connect("html-collect-pages", pages)
+    return {"parallel_read_safe": False}

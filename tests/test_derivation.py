@@ -1,0 +1,243 @@
+"""docs/derivation.md, equation by equation: each numbered line of gates.py, run alone, is the slope it claims to be.
+
+L = Σ d(output) · output for a random d(output), so that dL/d(output) is that very array; then one input after the other
+is nudged. The lines are read from the source: a mistake in one of them is seen under its number.
+"""
+
+import inspect
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scratchlstm import gates, losses
+from scratchlstm.layers import Embedding
+
+PAGE = (Path(__file__).parent.parent / "docs" / "derivation.md").read_text(encoding="utf-8")
+LINES = {
+    int(number): code.strip()
+    for code, number in re.findall(r"^( +\w+ = .*?) +# .*\((\d+)\)$", inspect.getsource(gates), re.MULTILINE)
+}
+B, E, H = 3, 4, 2
+SHAPES = {"x": (B, E), "W": (E, 4 * H), "U": (H, 4 * H), "b": (4 * H,), "dz": (B, 4 * H)}
+
+
+def some_values():
+    """A random array for every name in the lines; activations' values lie where the activations put them."""
+    rng = np.random.default_rng(0)
+    values = {name: rng.normal(size=shape) for name, shape in SHAPES.items()}
+    states = (
+        "h_prev",
+        "c_prev",
+        "c",
+        "dh",
+        "dc",
+        "dc_next",
+        *"ifgo",
+        *(f"z_{k}" for k in "ifgo"),
+        *(f"d{k}" for k in "ifgo"),
+    )
+    values |= {name: rng.normal(size=(B, H)) for name in states}
+    for name in "ifo":
+        values[name] = gates.sigmoid(values[name])
+    return values | {"g": np.tanh(values["g"]), "tanh_c": np.tanh(values["c"])}
+
+
+def slope(loss, array):
+    """dL/d(array) by central differences; `loss` looks at the array itself."""
+    numerical = np.empty_like(array)
+    for place in np.ndindex(array.shape):
+        value = array[place]
+        array[place] = value + 1e-5
+        above = loss()
+        array[place] = value - 1e-5
+        numerical[place] = (above - loss()) / 2e-5
+        array[place] = value
+    return numerical
+
+
+def check(number, name, loss, values):
+    """Equation `number` gives d(name) as the slope of `loss`, and nothing else."""
+    target, expression = LINES[number].split(" = ", 1)
+    assert target == f"d{name}"
+    functions = {"sigma_prime": gates.sigmoid_prime, "phi_prime": gates.tanh_prime, "xp": np}
+    analytic = eval(expression, functions, values)
+    np.testing.assert_allclose(analytic, slope(lambda: loss(**values), values[name]), rtol=1e-7, atol=1e-9)
+
+
+def hidden(dh, dc_next, o, c, **_):  # (6), and what c gives to the step after
+    return np.sum(dh * o * np.tanh(c)) + np.sum(dc_next * c)
+
+
+def cell(dc, f, c_prev, i, g, **_):  # (5)
+    return np.sum(dc * (f * c_prev + i * g))
+
+
+def activations(di, df, dg, do, z_i, z_f, z_g, z_o, **_):  # (1) to (4)
+    sigma = gates.sigmoid
+    return np.sum(di * sigma(z_i)) + np.sum(df * sigma(z_f)) + np.sum(dg * np.tanh(z_g)) + np.sum(do * sigma(z_o))
+
+
+def products(dz, x, W, h_prev, U, b, **_):  # z
+    return np.sum(dz * (x @ W + h_prev @ U + b))
+
+
+def at_its_gate(gate):
+    """Random values in which a gate is what its z makes it."""
+    values = some_values()
+    activation = np.tanh if gate == "g" else gates.sigmoid
+    return values | {gate: activation(values[f"z_{gate}"])}
+
+
+def test_equation_7():
+    check(7, "o", hidden, some_values())
+
+
+def test_equation_8():
+    check(8, "c", hidden, some_values())
+
+
+def test_equation_9():
+    check(9, "i", cell, some_values())
+
+
+def test_equation_10():
+    check(10, "f", cell, some_values())
+
+
+def test_equation_11():
+    check(11, "g", cell, some_values())
+
+
+def test_equation_12():
+    check(12, "c_prev", cell, some_values())
+
+
+def test_equation_13():
+    check(13, "z_i", activations, at_its_gate("i"))
+
+
+def test_equation_14():
+    check(14, "z_f", activations, at_its_gate("f"))
+
+
+def test_equation_15():
+    check(15, "z_g", activations, at_its_gate("g"))
+
+
+def test_equation_16():
+    check(16, "z_o", activations, at_its_gate("o"))
+
+
+def test_equation_17():
+    check(17, "x", products, some_values())
+
+
+def test_equation_18():
+    check(18, "h_prev", products, some_values())
+
+
+def test_equation_19():
+    check(19, "W", products, some_values())
+
+
+def test_equation_20():
+    check(20, "U", products, some_values())
+
+
+def test_equation_21():
+    check(21, "b", products, some_values())
+
+
+# one mistake for each line, as it is often made
+MISTAKES = {
+    7: ("* tanh_c", "* c"),
+    8: ("dc_next + ", ""),
+    9: ("* g", "* i"),
+    10: ("* c_prev", "* c"),
+    11: ("* i", "* f"),
+    12: ("* f", ""),
+    13: ("sigma_prime(i)", "i"),
+    14: ("sigma_prime(f)", "sigma_prime(i)"),
+    15: ("phi_prime(g)", "sigma_prime(g)"),
+    16: ("sigma_prime", "phi_prime"),
+    17: ("W.T", "W.T / len(x)"),
+    18: ("U.T", "U[:, ::-1].T"),
+    19: ("x.T @ dz", "x.T @ dz / len(x)"),
+    20: ("h_prev.T", "h_prev[::-1].T"),
+    21: ("xp.sum(dz, axis=0)", "xp.mean(dz, axis=0)"),
+}
+
+
+@pytest.mark.parametrize("number", MISTAKES)
+def test_a_mistake_is_seen_under_its_number(number, monkeypatch):
+    old, new = MISTAKES[number]
+    assert LINES[number].count(old) == 1
+    monkeypatch.setitem(LINES, number, LINES[number].replace(old, new))
+    with pytest.raises(AssertionError):
+        globals()[f"test_equation_{number}"]()
+
+
+def test_the_page_has_every_equation_in_order_and_links_its_test():
+    assert [int(number) for number in re.findall(r"\\tag\{(\d+)\}", PAGE)] == list(range(1, 22)) == sorted(LINES)
+    source = Path(__file__).read_text(encoding="utf-8").splitlines()
+    links = dict(re.findall(r"\[`(test_\w+)`\]\(\.\./tests/test_derivation\.py#L(\d+)\)", PAGE))
+    assert {f"test_equation_{number}" for number in range(7, 22)} < set(links)
+    for name, line in links.items():
+        assert source[int(line) - 1] == f"def {name}():"
+
+
+def test_steps_add_up():
+    """Over a sequence: every W, U and b is the same array at each step, so its gradient is the sum of the steps'."""
+    rng = np.random.default_rng(1)
+    x, dhs = rng.normal(size=(B, 5, E)), rng.normal(size=(B, 5, H))
+    h0, c0, dc = rng.normal(size=(3, B, H))
+    W, U, b = (rng.normal(size=SHAPES[name]) for name in "WUb")
+
+    def loss():
+        hs, c, _ = gates.lstm_forward(x, h0, c0, W, U, b)
+        return np.sum(dhs * hs) + np.sum(dc * c)
+
+    _, dW, dU, db, *_ = gates.lstm_backward(dhs, dc, gates.lstm_forward(x, h0, c0, W, U, b)[2], W, U)
+    for array, gradient in ((W, dW), (U, dU), (b, db)):
+        np.testing.assert_allclose(gradient, slope(loss, array), rtol=1e-6, atol=1e-8)
+
+
+def test_a_masked_step_is_passed_by():
+    """Past a masked step h, c and both gradients go as they came, and nothing enters the gates."""
+    rng = np.random.default_rng(2)
+    x, dhs, mask = rng.normal(size=(B, 1, E)), rng.normal(size=(B, 1, H)), np.zeros((B, 1), dtype=bool)
+    h0, c0, dc = rng.normal(size=(3, B, H))
+    W, U, b = (rng.normal(size=SHAPES[name]) for name in "WUb")
+    hs, c, caches = gates.lstm_forward(x, h0, c0, W, U, b, mask=mask)
+    dx, dW, dU, db, dh0, dc0 = gates.lstm_backward(dhs, dc, caches, W, U, mask=mask)
+    for array, expected in ((hs[:, 0], h0), (c, c0), (dh0, dhs[:, 0]), (dc0, dc)):
+        np.testing.assert_array_equal(array, expected)
+    for gradient in (dx, dW, dU, db):
+        assert not gradient.any()
+
+
+def test_repeated_ids_add_up():
+    """A row's gradient is the sum over the places where its id stands."""
+    layer = Embedding(5, 3, dtype="float64")
+    layer.build((4,), np.random.default_rng(0))
+    x, dy = np.array([[1, 2, 1, 4], [1, 0, 0, 2]]), np.random.default_rng(3).normal(size=(2, 4, 3))
+    layer.forward(x)
+    layer.backward(dy)
+    table = layer.params["embeddings"]
+    numerical = slope(lambda: np.sum(dy * table[x]), table)
+    np.testing.assert_allclose(np.asarray(layer.grads["embeddings"]), numerical, rtol=1e-8, atol=1e-9)
+
+
+def test_the_loss_gives_p_minus_y_over_b():
+    """From the logits, by the package and by the slope of the mean log-likelihood."""
+    logits, y = np.random.default_rng(4).normal(size=(5, 1)), np.array([[0.0], [1.0], [1.0], [0.0], [1.0]])
+
+    def loss():
+        p = gates.sigmoid(logits)
+        return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+
+    _, gradient = losses.BinaryCrossentropy().with_gradient(y, logits, from_logits=True)
+    np.testing.assert_allclose(gradient, (gates.sigmoid(logits) - y) / 5, rtol=1e-14)
+    np.testing.assert_allclose(gradient, slope(loss, logits), rtol=1e-8)

@@ -1,0 +1,83 @@
+"""What the pages show is what happens: their code prints what stands under it, and their links lead somewhere."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
+LINKS = [
+    (page, *found) for page, text in PAGES.items() for found in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", text)
+]
+
+
+@pytest.fixture(scope="module")
+def executed():
+    """What runs the pages when the documentation is built."""
+    spec = importlib.util.spec_from_file_location("executed", DOCS / "extensions" / "executed.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["derivation", "guide", "faq"])
+def test_code_prints_what_the_page_shows(name, executed, tmp_path):
+    page = PAGES[f"{name}.md"]
+    now = executed.run(page, tmp_path)
+    assert now == page, executed.differences(page, now)
+    drawn = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert drawn <= {Path(target).name for page, target, _ in LINKS if page == f"{name}.md"}
+
+
+def test_every_page_with_code_and_its_output_is_run(executed):
+    assert {f"{name}.md" for name in executed.PAGES} == {p for p, text in PAGES.items() if "```\n\n```text\n" in text}
+
+
+def test_another_output_is_seen(executed, tmp_path):
+    page = "```python\nprint(1 + 1)\n```\n\n```text\n3\n```\n"
+    assert executed.run(page, tmp_path) == page.replace("3", "2")
+    assert "-3\n+2" in executed.differences(page, executed.run(page, tmp_path))
+    with pytest.raises(ValueError, match="no text block shows"):
+        executed.run("```python\nprint(1)\n```\n", tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        executed.run("```python\n1 / 0\n```\n", tmp_path)
+
+
+def test_the_example_by_hand_is_what_the_package_gives():
+    """The numbers of the plain Python program and those of `lstm_backward`, as the page shows them."""
+    by_hand, of_package = PAGES["derivation.md"].split("\nAnd the package, on the same numbers:\n")
+    for name in ("dW", "dU", "db"):
+        shown = re.search(rf"^{name} i +(\S+)  f +(\S+)  g +(\S+)  o +(\S+)$", by_hand, re.MULTILINE).groups()
+        given = re.search(rf"^{name} \[(.*)\]$", of_package, re.MULTILINE)[1].split()
+        np.testing.assert_array_equal(np.array(shown, float), np.array(given, float))
+
+
+def _anchors(text):
+    """Of the headings, as code hosts and the built pages name them."""
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize(("page", "target", "anchor"), LINKS)
+def test_links_lead_somewhere(page, target, anchor):
+    path = (DOCS / page).parent / target if target else DOCS / page
+    assert path.exists()
+    if anchor and path.suffix == ".md":
+        assert anchor in _anchors(path.read_text(encoding="utf-8"))
+
+
+def test_every_question_of_a_learner_has_its_answer():
+    questions = PAGES["faq.md"].split("\n## ")[1:]
+    assert len(questions) == 18
+    assert all(len(answer.split("\n", 1)[1]) > 200 for answer in questions)
+
+
+def test_every_public_module_is_in_the_reference():
+    package = DOCS.parent / "scratchlstm"
+    documented = set(re.findall(r"automodule:: (\S+)", "".join(PAGES.values())))
+    private = {"__init__", "__main__", "checks", "console", "data", "files", "parallel", "progress", "registry",
+               "saving", "summary", "training", "checkpoint"}  # fmt: skip
+    assert {f"scratchlstm.{path.stem}" for path in package.glob("*.py") if path.stem not in private} <= documented
