@@ -27,7 +27,7 @@ Flow = np.ndarray  # ||dL/dh_t|| for each t, (T,)
 def main() -> None:
     options = parse_options()
     folder = require_writable_folder(options.output)
-    T, units, sequences, epochs = (10, 8, 500, 3) if options.quick else (options.length, 32, 5000, 10)
+    T, units, sequences, epochs = (10, 8, 500, 3) if options.quick else (options.length, 32, 5000, 20)
     rng = np.random.default_rng(options.seed)
     x = rng.uniform(-1, 1, size=(sequences, T, 1)).astype("float32")  # (N, T, 1)
     y = x[:, 0]  #                                                     (N, 1)
@@ -96,7 +96,7 @@ def draw(flows: dict[str, tuple[Flow, Flow]]) -> Figure:
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--length", type=int, default=40, help="T, steps of a sequence")
+    parser.add_argument("--length", type=int, default=30, help="T, steps of a sequence")
     parser.add_argument("--output", default="runs/gradient_flow", help="folder for the picture")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="short sequences and few of them, to see that it runs")
