@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from scratchlstm import Sequential
 from scratchlstm.callbacks import Checkpoint
 from scratchlstm.datasets import imdb
 from scratchlstm.datasets.imdb_sources import SOURCES
+from scratchlstm.datasets.vocabulary import read_vocabulary
 from scratchlstm.files import atomic_write, require_writable_folder
 from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, Dropout, Embedding
@@ -107,6 +108,7 @@ def main() -> int:
     print("\n" + what_the_curve_shows(history))
     print(f"\nwritten to {folder}/: checkpoint.npz, history.json, learning_curve.png, model.npz, vocabulary.json")
     print(f'try: python examples/imdb.py --output {folder} --predict "{SENTENCE}"')
+    print(f'or watch the cell read it: python -m scratchlstm explore {folder}/model.npz "{SENTENCE}"')
     return 0
 
 
@@ -125,18 +127,6 @@ def predict(folder: Path, text: str) -> int:
     print(f"{probability:.3f} probability of a positive review")
     print(f"read as: {imdb.decode_review(ids, word_index=saved['words'])}")
     return 0
-
-
-def read_vocabulary(path: Path) -> dict[str, Any]:
-    """The words that a run saved, with the length and number of words of its reviews."""
-    try:
-        saved = json.loads(path.read_bytes())
-        numbers = [saved["maxlen"], saved["num_words"], *saved["words"].values()]
-        if not saved["words"] or not all(type(number) is int and number > 0 for number in numbers):
-            raise ValueError("its lengths and ranks are not all whole numbers above 0")
-        return saved
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"{str(path)!r} is not the vocabulary of a run: {error}") from error
 
 
 def what_the_curve_shows(history: dict[str, list[float]]) -> str:

@@ -1,12 +1,16 @@
-"""`python -m scratchlstm gradcheck`."""
+"""`python -m scratchlstm gradcheck`, `python -m scratchlstm explore`."""
 
 import argparse
 import importlib.util
 import os
 import sys
+from pathlib import Path
 
 from scratchlstm import gradcheck
+from scratchlstm.datasets.vocabulary import read_vocabulary
+from scratchlstm.inspection import explore
 from scratchlstm.layers.lstm import IMPLEMENTATIONS
+from scratchlstm.models import load_model
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,7 +24,15 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("--seed", type=int, default=0, help="of weights and data (default 0)")
     check.add_argument("--implementation", choices=IMPLEMENTATIONS, help="one recurrence only (default: both)")
     check.add_argument("--no-tensorflow", action="store_true", help="numerical gradients only")
-    return _gradcheck(parser.parse_args(arguments))
+    check.set_defaults(run=_gradcheck)
+    page = commands.add_parser("explore", help="write a page in which a trained model reads a sentence, gate by gate")
+    page.add_argument("model", type=Path, help="a saved model, with its vocabulary.json in the same folder")
+    page.add_argument("text", help="what it is to read")
+    page.add_argument("--output", type=Path, help="the page (default: explorer.html beside the model)")
+    page.add_argument("--label", type=float, help="what the loss compares the output with (default: its own answer)")
+    page.set_defaults(run=_explore)
+    options = parser.parse_args(arguments)
+    return options.run(options)
 
 
 def _gradcheck(options: argparse.Namespace) -> int:
@@ -36,6 +48,24 @@ def _gradcheck(options: argparse.Namespace) -> int:
             ok = ok and report.ok
     print("\nevery gradient is right" if ok else "\nA GRADIENT IS WRONG")
     return 0 if ok else 1
+
+
+def _explore(options: argparse.Namespace) -> int:
+    output = options.output or options.model.with_name("explorer.html")
+    try:
+        model = load_model(options.model)
+        vocabulary = read_vocabulary(options.model.with_name("vocabulary.json"))
+        sizes = model.input_shape, getattr(model.layers[0], "input_dim", None)
+        if sizes != ((vocabulary["maxlen"],), vocabulary["num_words"]):
+            raise ValueError(
+                f"{options.model.name} and vocabulary.json in {str(options.model.parent)!r} are not of one run"
+            )
+        explore(model, options.text, output, word_index=vocabulary["words"], label=options.label)
+    except (OSError, ValueError) as error:  # what the reader can mend
+        print(f"python -m scratchlstm explore: error: {error}", file=sys.stderr)
+        return 2
+    print(f"written to {output}: open it in a browser")
+    return 0
 
 
 if __name__ == "__main__":

@@ -27,6 +27,17 @@ def positive_int(argument: str, value: Any) -> int:
     return whole_number(argument, value, at_least=1)
 
 
+def index(argument: str, value: Any, size: int) -> int:
+    """`value` as the place of one of `size` things, counted from 0.
+
+    Raises:
+        ValueError: there is no such place.
+    """
+    if whole_number(argument, value) >= size:
+        raise ValueError(f"{argument} must be from 0 to {size - 1}, not {value}")
+    return int(value)
+
+
 def number(
     argument: str,
     value: Any,

@@ -67,7 +67,7 @@ class StepCache(NamedTuple):
 
 
 class StepGradients(NamedTuple):
-    """What one backward step gives: to the input, to the step before, and to the parameters."""
+    """What one backward step gives: to the input, to the step before, and to the parameters; and what it met inside."""
 
     dx: Array  #       (B, E)
     dh_prev: Array  #  (B, H)
@@ -75,6 +75,8 @@ class StepGradients(NamedTuple):
     dW: Array  #       (E, 4H)
     dU: Array  #       (H, 4H)
     db: Array  #       (4H,)
+    dc: Array  #       (B, H)   this step's cell, both ways to it added up
+    dz: Array  #       (B, 4H)
 
 
 def lstm_step_forward(
@@ -156,7 +158,7 @@ def lstm_step_backward(
     dW = x.T @ dz  #                               (E, 4H)  (19)
     dU = h_prev.T @ dz  #                          (H, 4H)  (20)
     db = xp.sum(dz, axis=0)  #                       (4H,)  (21)
-    return StepGradients(dx, dh_prev, dc_prev, dW, dU, db)
+    return StepGradients(dx, dh_prev, dc_prev, dW, dU, db, dc, dz)
 
 
 def lstm_forward(

@@ -126,13 +126,7 @@ class LSTM(Recurrent):
         W, U, _ = self.kernels()
         if self._dropout_by_gate is not None:
             W = gates.block_diagonal(W)
-        if self.return_sequences:
-            dhs = reverse_steps(dh, self.go_backwards).copy()
-        else:
-            dhs = np.zeros((*self.x.shape[:2], self.units), dtype=self.dtype)
-            dhs[:, -1] = dh
-        if dh_last is not None:
-            dhs[:, -1] += dh_last
+        dhs = self.dh_in_order(dh, dh_last, self.x.shape[1])
         dx, dW, dU, db, dh0, dc0 = gates.lstm_backward(
             dhs, np.zeros_like(dhs[:, 0]) if dc is None else dc, self._caches, W, U, self.recurrent_activation.prime,
             self.activation.prime, self._mask_in_order(), self.recurrent_dropout,

@@ -227,6 +227,17 @@ class Recurrent(Layer):
         bias = self.params["bias"] if self.use_bias else np.zeros_like(kernel[0])
         return kernel, recurrent_kernel, bias
 
+    def dh_in_order(self, dh: np.ndarray, dh_last: np.ndarray | None, T: int) -> np.ndarray:
+        """What `run_back` gets for h, at each of the T steps in the order of computation; new, (B, T, H)."""
+        if self.return_sequences:
+            dhs = reverse_steps(dh, self.go_backwards).copy()
+        else:
+            dhs = np.zeros((len(dh), T, self.units), dtype=self.dtype)
+            dhs[:, -1] = dh
+        if dh_last is not None:
+            dhs[:, -1] += dh_last
+        return dhs
+
     def _draw_dropout(self, shape: tuple[int, ...], training: bool) -> None:
         """For x one mask, or where h_prev is dropped, too, one for each gate (as in Keras); for h_prev one for each."""
         B, _, E = shape

@@ -73,13 +73,7 @@ class SimpleRNN(Recurrent):
         return reverse_steps(hs, self.go_backwards), [hs[:, -1].copy()]
 
     def run_back(self, dh: np.ndarray, d_states: Sequence[np.ndarray | None]) -> tuple[Any, States, States]:
-        if self.return_sequences:
-            dhs = reverse_steps(dh, self.go_backwards).copy()
-        else:
-            dhs = np.zeros((len(dh), len(self._caches), self.units), dtype=self.dtype)
-            dhs[:, -1] = dh
-        if d_states[0] is not None:
-            dhs[:, -1] += d_states[0]
+        dhs = self.dh_in_order(dh, d_states[0], len(self._caches))
         W, U, _ = self.kernels()
         dx, dW, dU, db, dh0 = simple_rnn.rnn_backward(
             dhs, self._caches, W, U, self.activation.prime, self.mask, self.recurrent_dropout

@@ -1,0 +1,243 @@
+"""The gates of a trained model, at every step of real input, and with a target the gradient of each.
+
+Equations and names are those of `scratchlstm.gates`; B samples, T steps, E input features, H units.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from scratchlstm import checks, gates
+from scratchlstm.inspection.recording import Recorder, choose, record
+from scratchlstm.layers import LSTM
+from scratchlstm.layers.recurrent import reverse_steps
+
+GATES = ("i", "f", "g", "o")
+
+
+@dataclass(frozen=True, repr=False)
+class LayerTrace:
+    """What one LSTM did at each step. Every array stands by the time of its step, also where the layer runs backwards.
+
+    `dx` stands for dL/dx, all ways from x to the loss taken together: `dh` is what comes from above and from the next
+    step, `dc` what comes through h and through the next step's cell. All of them are None where there was no target.
+
+    At a step that does not count (see `mask`) c and h are those of the step before. The gates there are what they would
+    be, but nothing uses them: their gradients are 0, and dh and dc pass on to the step before as they are.
+
+    Attributes:
+        name: in the model; "bidirectional/forward" and "bidirectional/backward" for the two directions.
+        activation, recurrent_activation: names of φ (for g, and for the cell in (6)) and σ (for i, f and o).
+        go_backwards: whether the last step was computed first, so that c_prev is the cell at the *next* time.
+    """
+
+    name: str
+    activation: str
+    recurrent_activation: str
+    go_backwards: bool
+    kernel: np.ndarray  #            (E, 4H)
+    recurrent_kernel: np.ndarray  #  (H, 4H)
+    bias: np.ndarray  #              (4H,)  zeros where the layer has none
+    mask: np.ndarray  #              (B, T)  True where the step counts
+    input: np.ndarray  #             (B, T, E)
+    h_prev: np.ndarray  #            (B, T, H)
+    c_prev: np.ndarray  #            (B, T, H)
+    z_i: np.ndarray  #               (B, T, H)
+    z_f: np.ndarray  #               (B, T, H)
+    z_g: np.ndarray  #               (B, T, H)
+    z_o: np.ndarray  #               (B, T, H)
+    i: np.ndarray  #                 (B, T, H)  (1)
+    f: np.ndarray  #                 (B, T, H)  (2)
+    g: np.ndarray  #                 (B, T, H)  (3)
+    o: np.ndarray  #                 (B, T, H)  (4)
+    c: np.ndarray  #                 (B, T, H)  (5)
+    h: np.ndarray  #                 (B, T, H)  (6)
+    dh: np.ndarray | None = None  #  (B, T, H)
+    dc: np.ndarray | None = None  #  (B, T, H)  (8)
+    dz_i: np.ndarray | None = None  # (B, T, H)  (13)
+    dz_f: np.ndarray | None = None  # (B, T, H)  (14)
+    dz_g: np.ndarray | None = None  # (B, T, H)  (15)
+    dz_o: np.ndarray | None = None  # (B, T, H)  (16)
+    d_input: np.ndarray | None = None  # (B, T, E)  (17)
+
+    @property
+    def units(self) -> int:
+        """H."""
+        return self.h.shape[2]
+
+    @property
+    def d_words(self) -> np.ndarray:
+        """How much each step's input moves the loss: the norm of `d_input`, (B, T).
+
+        Raises:
+            ValueError: the trace has no gradients.
+        """
+        return np.linalg.norm(self.gradient("d_input"), axis=-1)
+
+    def gradient(self, name: str) -> np.ndarray:
+        """The gradient of that name.
+
+        Raises:
+            ValueError: the trace has none.
+        """
+        found = getattr(self, name)
+        if found is None:
+            raise ValueError(f"{name} is a gradient, for which the trace needs a target: trace(model, x, y)")
+        return found
+
+    def as_dict(self) -> dict[str, np.ndarray]:
+        """All arrays by name; np.savez(path, **layer.as_dict()) keeps them."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+
+    def table(self, sample: int = 0, unit: int = 0) -> list[dict[str, Any]]:
+        """One sample and unit, step by step: "step" (from 0), "counts", and a number for each array (B, T, H).
+
+        Raises:
+            ValueError: no such sample or unit.
+        """
+        sample, unit = checks.index("sample", sample, len(self.h)), checks.index("unit", unit, self.units)
+        of_unit = ["z_i", "z_f", "z_g", "z_o", *GATES, "c_prev", "c", "h_prev", "h"]
+        of_unit += ["dh", "dc", "dz_i", "dz_f", "dz_g", "dz_o"] if self.dh is not None else []
+        columns = {name: getattr(self, name)[sample, :, unit].tolist() for name in of_unit}
+        rows = enumerate(self.mask[sample].tolist())
+        return [
+            {"step": t, "counts": counts} | {name: column[t] for name, column in columns.items()} for t, counts in rows
+        ]
+
+    def __repr__(self) -> str:
+        B, T, H = self.h.shape
+        lines = [
+            f"LayerTrace {self.name!r}: {B} samples, {T} steps, {self.input.shape[2]} features, {H} units"
+            + (", backwards" if self.go_backwards else "")
+            + f"; {np.mean(self.mask):.0%} of the steps count, and over these",
+            f"     {'mean':>10}{'min':>10}{'max':>10}",
+        ]
+        names = [*GATES, "c", "h", *(("dh", "dc") if self.dh is not None else ())]
+        for name in names:
+            values = getattr(self, name)[self.mask]
+            numbers = "".join(f"{of(values):10.3g}" for of in (np.mean, np.min, np.max)) if values.size else "  (none)"
+            lines.append(f"  {name:<3}{numbers}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, repr=False)
+class Trace:
+    """What every LSTM of a model did with a batch: `trace["lstm"]`, or `trace.lstm` where there is just one.
+
+    Attributes:
+        x: the input, (B, ...).
+        y: the target, or None.
+        prediction: the model's output, (B, ...).
+        loss: as `Model.evaluate` gives it; None without a target.
+        layers: name -> `LayerTrace`, in the model's order.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None
+    prediction: np.ndarray
+    loss: float | None
+    layers: dict[str, LayerTrace]
+
+    def __getitem__(self, name: str | None) -> LayerTrace:
+        """The LSTM of that name; None is the only one.
+
+        Raises:
+            ValueError: no such LSTM, or several to choose from; they are named.
+        """
+        return choose(self.layers, name)
+
+    @property
+    def lstm(self) -> LayerTrace:
+        """The only LSTM.
+
+        Raises:
+            ValueError: there are several; they are named.
+        """
+        return self[None]
+
+    def __repr__(self) -> str:
+        loss = "" if self.loss is None else f", loss {self.loss:.4g}"
+        head = f"Trace of {len(self.x)} samples, prediction {self.prediction.shape}{loss}"
+        return "\n".join([head, *map(repr, self.layers.values())])
+
+
+def trace(model: Any, x: Any, y: Any = None, *, sample_weight: Any = None) -> Trace:
+    """Every gate, cell and hidden state that a model computes for a batch; with a target also their gradients.
+
+    The model is left as it is: parameters, gradients, states of stateful layers (with which the pass begins), dropout's
+    generators, optimizer. Dropout is off. All values are computed by the textbook's functions (`scratchlstm.gates`)
+    from the input, states and mask that reached the layer, so they are the same for both implementations.
+
+    Args:
+        model: a built `Sequential` or `Model` with an `LSTM` in it, also within `Bidirectional`. (One within
+            `TimeDistributed` runs over a sequence of its own at each outer step s of S: row b·S + s of its arrays.)
+        x: a batch, as the model takes it.
+        y: targets; the model has to be compiled then.
+        sample_weight: of the loss, (B,).
+
+    Raises:
+        TypeError: not a model, or data that are no numbers.
+        ValueError: not built, without an LSTM, or data of the wrong shape.
+        RuntimeError: a target, but not compiled.
+    """
+    recording = record(model, x, y, sample_weight, "trace")
+    layers = {name: _trace(name, layer) for name, layer in recording.layers.items() if isinstance(layer, LSTM)}
+    if not layers:
+        hint = "; of a SimpleRNN, gradient_norm_over_time shows the gradients" if recording.layers else ""
+        has = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in model.layers)
+        raise ValueError(f"trace shows the gates of an LSTM, and the model has none: it has {has}{hint}")
+    return Trace(*recording[:4], layers)
+
+
+def _trace(name: str, layer: Any) -> LayerTrace:
+    """One LSTM's steps, from what its recorder saw; here all arrays are in the order of computation."""
+    x, (h0, c0), mask = layer.seen
+    in_order = [reverse_steps(a, layer.go_backwards) for a in (x, np.ones(x.shape[:2], bool) if mask is None else mask)]
+    W, U, b = (param.copy() for param in layer.kernels())
+    hs, c_last, caches = gates.lstm_forward(
+        in_order[0], h0, c0, W, U, b, layer.recurrent_activation, layer.activation, in_order[1]
+    )
+    steps = {key: np.stack([getattr(cache, key) for cache in caches], axis=1) for key in (*GATES, "h_prev", "c_prev")}
+    steps |= {"h": hs, "c": np.concatenate([steps["c_prev"][:, 1:], c_last[:, None]], axis=1)}
+    steps |= _by_gate("z", in_order[0] @ W + steps["h_prev"] @ U + b)
+    if layer.reached is not None:
+        steps |= _gradients(layer, caches, in_order[1], W, U)
+    steps |= {"input": in_order[0], "mask": in_order[1]}
+    in_time: dict[str, Any] = {
+        key: np.ascontiguousarray(reverse_steps(a, layer.go_backwards)) for key, a in steps.items()
+    }
+    names = layer.activation.name, layer.recurrent_activation.name
+    return LayerTrace(name, *names, layer.go_backwards, W, U, b, **in_time)
+
+
+def _gradients(
+    layer: Recorder, caches: list[gates.StepCache], mask: np.ndarray, W: np.ndarray, U: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Backpropagation through time, with each step's gradients kept."""
+    assert isinstance(layer, LSTM)
+    assert layer.reached is not None
+    reached, (dh_last, dc_last) = layer.reached
+    dh = layer.dh_in_order(reached, dh_last, len(caches))  #    (B, T, H)
+    dc, dz = np.empty_like(dh), np.empty((*dh.shape[:2], 4 * layer.units), dh.dtype)
+    d_input = np.empty((*dh.shape[:2], len(W)), dh.dtype)
+    dh_next = np.zeros_like(dh[:, 0])  #                        (B, H)
+    dc_next = dh_next if dc_last is None else dc_last  #        (B, H)
+    for t in reversed(range(len(caches))):
+        dh[:, t] += dh_next
+        counts = mask[:, t, None]  #                            (B, 1)
+        step = gates.lstm_step_backward(
+            np.where(counts, dh[:, t], 0), np.where(counts, dc_next, 0), caches[t], W, U,
+            layer.recurrent_activation.prime, layer.activation.prime,
+        )  # fmt: skip
+        dc[:, t] = np.where(counts, step.dc, dc_next)
+        dz[:, t], d_input[:, t] = step.dz, step.dx
+        dh_next = np.where(counts, step.dh_prev, dh[:, t])  #   (B, H)
+        dc_next = np.where(counts, step.dc_prev, dc_next)  #    (B, H)
+    return {"dh": dh, "dc": dc, "d_input": d_input} | _by_gate("dz", dz)
+
+
+def _by_gate(name: str, columns: np.ndarray) -> dict[str, np.ndarray]:
+    """The four blocks of an array (..., 4H) by name."""
+    return {f"{name}_{gate}": block for gate, block in zip(GATES, np.split(columns, 4, axis=-1), strict=True)}
