@@ -38,7 +38,9 @@ def main() -> None:
     cut = len(ids) * 9 // 10
     x, y = windows(ids[:cut], rows, steps)
     held_out = windows(ids[cut:], rows, steps)
-    print(f"{len(text):,} characters, {len(letters)} different; an epoch is {len(x) // rows} windows of {rows} x {steps}")
+    print(
+        f"{len(text):,} characters, {len(letters)} different; an epoch is {len(x) // rows} windows of {rows} x {steps}"
+    )
 
     # 2. The model takes any length (None): it reads whole windows, and writes one letter at a time
     model = Sequential(seed=options.seed)
@@ -161,7 +163,9 @@ def count(lines: list[str], read: set[str]) -> str:
     verdicts = Counter(map(judge, lines))
     new = sum(judge(line) == "true" and line not in read for line in lines)
     share = {verdict: f"{verdicts[verdict] / len(lines):.0%} {verdict}" for verdict in ("true", "false", "nonsense")}
-    return f"of {len(lines)} lines {share['true']}, {share['false']}, {share['nonsense']}; {new} true ones were never read"
+    return (
+        f"of {len(lines)} lines {share['true']}, {share['false']}, {share['nonsense']}; {new} true ones were never read"
+    )
 
 
 def parse_options() -> argparse.Namespace:

@@ -69,7 +69,10 @@ def gradient_flow(model: Sequential, x: np.ndarray, y: np.ndarray) -> Flow:
         dc = zeros
         for cache in lstm_caches[:0:-1]:
             step = gates.lstm_step_backward(dh, dc, cache, W, U)
-            dh, dc = step.dh_prev, step.dc_prev  # all that h_t and c_t of the step before get: they have no other reader
+            dh, dc = (
+                step.dh_prev,
+                step.dc_prev,
+            )  # all that h_t and c_t of the step before get: they have no other reader
             norms.append(np.linalg.norm(dh))
     else:
         _, rnn_caches = simple_rnn.rnn_forward(x, zeros, W, U, b)

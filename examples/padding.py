@@ -45,7 +45,9 @@ def main() -> None:
             model.add(Dense(1, activation="sigmoid"))
             model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
             print(f"padding {padding}, mask_zero={mask}")
-            run = model.fit(*train, batch_size=64, epochs=epochs, validation_data=test, workers=options.workers, verbose=2)
+            run = model.fit(
+                *train, batch_size=64, epochs=epochs, validation_data=test, workers=options.workers, verbose=2
+            )
             curves[padding, mask] = run.history["val_accuracy"]
 
     print("\nvalidation accuracy | " + " | ".join(f"epoch {epoch + 1}" for epoch in range(epochs)))
