@@ -1,6 +1,6 @@
 """A character model: an LSTM reads a text letter by letter, guesses each next letter, and then writes on its own.
 
-python examples/char_lm.py                        read sentences made here, which are all true; write some; count the true
+python examples/char_lm.py                        read sentences made here, all of them true, and write some
 python examples/char_lm.py --text book.txt        read a text of yours (UTF-8, best 100,000 characters or more)
 
 A text is one long sequence, too long to go back through as a whole. Truncated backpropagation through time cuts it
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def windows(ids: np.ndarray, rows: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs (N * rows, steps) and the same one letter later: row r of a batch goes on where row r of the last ended."""
+    """Inputs (N * rows, steps) and the same one letter later; row r of a batch goes on where that of the last ended."""
     count = (len(ids) - 1) // (rows * steps)
     if not count:
         raise SystemExit(f"the text is too short: its last tenth needs more than {rows * steps} characters")
@@ -119,10 +119,10 @@ def draw(losses: list[float], held_out: list[float], least: float | None) -> Fig
     return figure
 
 
-# --- a text that can be true or false -----------------------------------------------------------------------------------
+# --- a text that can be true or false ---------------------------------------------------------------------------------
 
-SMALL = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split()
-SMALL += ["sixteen", "seventeen", "eighteen", "nineteen"]
+SMALL = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+SMALL += ["thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
 TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 WORDS = SMALL + [f"{ten} {one}".removesuffix(" zero") for ten in TENS for one in SMALL[:10]]
 NUMBERS = {word: number for number, word in enumerate(WORDS)}  # "forty two": 42

@@ -15,19 +15,19 @@ import argparse
 import numpy as np
 from matplotlib.figure import Figure
 
-from scratchlstm import Sequential, gates, simple_rnn
+from scratchlstm import Sequential
 from scratchlstm.files import atomic_write, require_writable_folder
+from scratchlstm.inspection import gradient_norm_over_time
 from scratchlstm.layers import LSTM, Dense, SimpleRNN
 from scratchlstm.optimizers import Adam
 
 COLORS = {"SimpleRNN": "#D55E00", "LSTM, forget bias 0": "#009E73", "LSTM, forget bias 1": "#0072B2"}
-Flow = np.ndarray  # ||dL/dh_t|| for each t, (T,)
 
 
 def main() -> None:
     options = parse_options()
     folder = require_writable_folder(options.output)
-    T, units, sequences, epochs = (10, 8, 500, 3) if options.quick else (options.length, 32, 5000, 20)
+    T, units, sequences, epochs = (10, 8, 500, 3) if options.quick else (options.length, 32, 5000, 10)
     rng = np.random.default_rng(options.seed)
     x = rng.uniform(-1, 1, size=(sequences, T, 1)).astype("float32")  # (N, T, 1)
     y = x[:, 0]  #                                                     (N, 1)
@@ -39,15 +39,15 @@ def main() -> None:
         "LSTM, forget bias 0": LSTM(units, unit_forget_bias=False),
         "LSTM, forget bias 1": LSTM(units),
     }
-    flows: dict[str, tuple[Flow, Flow]] = {}
+    flows: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # ||dL/dh_t|| for each t, (T,), before and after training
     print(f"T = {T}           | ||dL/dh_1|| / ||dL/dh_T|| before | after training | mean squared error")
     for name, layer in layers.items():
         model = Sequential([layer, Dense(1)], seed=options.seed)
         model.build((None, T, 1))
         model.compile(Adam(0.005, clipnorm=1.0), "mean_squared_error")
-        before = gradient_flow(model, x_new, y_new)
+        before = gradient_norm_over_time(model, x_new, y_new)
         model.fit(x, y, batch_size=50, epochs=epochs, verbose=0)
-        after = gradient_flow(model, x_new, y_new)
+        after = gradient_norm_over_time(model, x_new, y_new)
         flows[name] = before, after
         error = model.evaluate(x_new, y_new, verbose=0)
         print(f"{name:19} | {before[0] / before[-1]:32.1e} | {after[0] / after[-1]:14.1e} | {error:.4f}")
@@ -56,33 +56,7 @@ def main() -> None:
     print(f"written to {folder}/: gradient_flow.png")
 
 
-def gradient_flow(model: Sequential, x: np.ndarray, y: np.ndarray) -> Flow:
-    """||dL/dh_t|| for t = 1 to T, by backpropagation through time with the package's equations, one step after another."""
-    layer, dense = model.layers
-    W, U, b = layer.params["kernel"], layer.params["recurrent_kernel"], layer.params["bias"]
-    dy = 2 * (model.predict(x, verbose=0) - y) / len(x)  #  (B, 1): L is the mean of (prediction - y)²
-    dh = dy @ dense.params["kernel"].T  #                   (B, H): only the last h is looked at from outside
-    zeros = np.zeros_like(dh)  #                            (B, H)
-    norms = [np.linalg.norm(dh)]
-    if isinstance(layer, LSTM):
-        _, _, lstm_caches = gates.lstm_forward(x, zeros, zeros, W, U, b)
-        dc = zeros
-        for cache in lstm_caches[:0:-1]:
-            step = gates.lstm_step_backward(dh, dc, cache, W, U)
-            dh, dc = (
-                step.dh_prev,
-                step.dc_prev,
-            )  # all that h_t and c_t of the step before get: they have no other reader
-            norms.append(np.linalg.norm(dh))
-    else:
-        _, rnn_caches = simple_rnn.rnn_forward(x, zeros, W, U, b)
-        for rnn_cache in rnn_caches[:0:-1]:
-            dh = simple_rnn.rnn_step_backward(dh, rnn_cache, W, U).dh_prev
-            norms.append(np.linalg.norm(dh))
-    return np.array(norms[::-1])
-
-
-def draw(flows: dict[str, tuple[Flow, Flow]]) -> Figure:
+def draw(flows: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for panel, moment, title in zip(panels, (0, 1), ("before training", "after training"), strict=True):
@@ -99,7 +73,7 @@ def draw(flows: dict[str, tuple[Flow, Flow]]) -> Figure:
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--length", type=int, default=30, help="T, steps of a sequence")
+    parser.add_argument("--length", type=int, default=20, help="T, steps of a sequence")
     parser.add_argument("--output", default="runs/gradient_flow", help="folder for the picture")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="short sequences and few of them, to see that it runs")

@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scratchlstm.inspection.colors import PALETTE
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Curves = Mapping[str, Sequence[float]]  # `History.history`
-
-# blue and orange of Okabe & Ito's palette, which colour-blind readers can tell apart
-_TRAINING, _VALIDATION = "#0072B2", "#D55E00"
 
 
 def learning_curve(*histories: Any, title: str = "") -> "Figure":
@@ -21,7 +20,8 @@ def learning_curve(*histories: Any, title: str = "") -> "Figure":
 
     Args:
         histories: `History` objects or their `history` dicts. Of several runs, the median is drawn and the range
-            shaded.
+            shaded. To compare kinds of runs, one dict instead: label -> list of histories, `{"LSTM": [...], ...}`;
+            each kind has its colour then, and no epoch is marked.
         title: above the picture.
 
     Raises:
@@ -30,19 +30,21 @@ def learning_curve(*histories: Any, title: str = "") -> "Figure":
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    runs: list[Curves] = [getattr(history, "history", history) for history in histories]
-    if not runs or not all(run.get("loss") for run in runs):
+    kinds = _kinds(histories)
+    runs = [run for of_kind in kinds.values() for run in of_kind]
+    if not all(kinds.values()) or not all(run.get("loss") for run in runs):
         raise ValueError("learning_curve needs at least one history with a completed epoch")
     quantities = [name for name in ("accuracy", "loss") if all(name in run for run in runs)]
     figure = Figure(figsize=(5.5 * len(quantities), 4.2), layout="constrained")
-    best, last = best_epoch(runs), min(len(run["loss"]) for run in runs)
+    best = best_epoch(runs) if len(kinds) == 1 else None
+    last = max(min(len(run["loss"]) for run in of_kind) for of_kind in kinds.values())
     for panel, name in zip(np.atleast_1d(figure.subplots(1, len(quantities))), quantities, strict=True):
-        for key, label, color, marker in (
-            (name, "training", _TRAINING, "o"),
-            (f"val_{name}", "validation", _VALIDATION, "s"),
-        ):
-            if all(key in run for run in runs):
-                _draw(panel, [run[key] for run in runs], label, color, marker)
+        for number, (kind, of_kind) in enumerate(kinds.items()):
+            for half, (key, label, marker) in enumerate(((name, "training", "o"), (f"val_{name}", "validation", "s"))):
+                if all(key in run for run in of_kind):
+                    color = PALETTE[(number if len(kinds) > 1 else half) % len(PALETTE)]
+                    style = {"color": color, "marker": marker, "linestyle": "--" if len(kinds) > 1 > half else "-"}
+                    _draw(panel, [run[key] for run in of_kind], f"{kind}, {label}" if kind else label, style)
         if best is not None:
             panel.axvline(best, color="0.35", linestyle=":", label=f"lowest validation loss (epoch {best})")
         panel.set(xlabel="epoch", ylabel=name, title=name.capitalize())
@@ -104,13 +106,25 @@ def best_epoch(runs: Sequence[Curves]) -> int | None:
     return int(np.argmin(_median([run["val_loss"] for run in runs]))) + 1
 
 
-def _draw(panel: Any, curves: Sequence[Sequence[float]], label: str, color: str, marker: str) -> None:
+def _kinds(histories: Sequence[Any]) -> dict[str, list[Curves]]:
+    """Label -> runs; "" where there are no labels."""
+    kinds: Mapping[Any, Any] = {"": histories}
+    if len(histories) == 1 and isinstance(histories[0], Mapping):
+        lists = [of for of in histories[0].values() if isinstance(of, list | tuple)]
+        if any(hasattr(each, "history") or isinstance(each, Mapping) for of in lists for each in of):
+            kinds = histories[0]
+    return {str(label): [getattr(run, "history", run) for run in runs] for label, runs in kinds.items()}
+
+
+def _draw(panel: Any, curves: Sequence[Sequence[float]], label: str, style: Mapping[str, Any]) -> None:
     median = _median(curves)
     epochs = np.arange(1, len(median) + 1)
-    panel.plot(epochs, median, color=color, marker=marker, label=label)
+    panel.plot(epochs, median, label=label, **style)
     if len(curves) > 1:
         values = np.array([curve[: len(median)] for curve in curves])
-        panel.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=color, alpha=0.18, linewidth=0)
+        panel.fill_between(
+            epochs, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.18, linewidth=0
+        )
 
 
 def _median(curves: Sequence[Sequence[float]]) -> np.ndarray:

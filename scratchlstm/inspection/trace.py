@@ -111,7 +111,7 @@ class LayerTrace:
         lines = [
             f"LayerTrace {self.name!r}: {B} samples, {T} steps, {self.input.shape[2]} features, {H} units"
             + (", backwards" if self.go_backwards else "")
-            + f"; {np.mean(self.mask):.0%} of the steps count, and over these",
+            + ("" if self.mask.all() else f"; {np.mean(self.mask):.0%} of the steps count"),
             f"     {'mean':>10}{'min':>10}{'max':>10}",
         ]
         names = [*GATES, "c", "h", *(("dh", "dc") if self.dh is not None else ())]
@@ -183,7 +183,7 @@ def trace(model: Any, x: Any, y: Any = None, *, sample_weight: Any = None) -> Tr
         RuntimeError: a target, but not compiled.
     """
     recording = record(model, x, y, sample_weight, "trace")
-    layers = {name: _trace(name, layer) for name, layer in recording.layers.items() if isinstance(layer, LSTM)}
+    layers = {name: trace_layer(name, layer) for name, layer in recording.layers.items() if isinstance(layer, LSTM)}
     if not layers:
         hint = "; of a SimpleRNN, gradient_norm_over_time shows the gradients" if recording.layers else ""
         has = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in model.layers)
@@ -191,7 +191,7 @@ def trace(model: Any, x: Any, y: Any = None, *, sample_weight: Any = None) -> Tr
     return Trace(*recording[:4], layers)
 
 
-def _trace(name: str, layer: Any) -> LayerTrace:
+def trace_layer(name: str, layer: Any) -> LayerTrace:
     """One LSTM's steps, from what its recorder saw; here all arrays are in the order of computation."""
     x, (h0, c0), mask = layer.seen
     in_order = [reverse_steps(a, layer.go_backwards) for a in (x, np.ones(x.shape[:2], bool) if mask is None else mask)]

@@ -70,7 +70,7 @@ class NumpyLSTM:
         recurrent_dropout: np.ndarray | None = None,
     ) -> None:
         self.activation, self.recurrent_activation = activation, recurrent_activation
-        self.one_tanh = activation is TANH and recurrent_activation is SIGMOID
+        self.one_tanh = activation == TANH and recurrent_activation == SIGMOID
         self.H = len(U)
         self.order = slice(None, None, -1 if reverse else 1)  # of the steps, from the time they stand at
         W, U, b = (_swap_g_and_o(array) for array in (W, U, b))

@@ -1,5 +1,7 @@
 """The fast recurrence against the textbook, whatever the sizes, activations, dtypes and kinds of input."""
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -153,3 +155,11 @@ def test_a_second_backward_pass_over_the_same_forward_pass(tokens):
     layer.params["kernel"] += 1  # it is the forward pass as it was that counts
     second = np.asarray(layer.backward(dy)), *(layer.grads[name] for name in layer.params)
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_a_copy_of_a_layer_goes_the_same_way():
+    """The one tanh for all gates is taken by what the activations are, not by which object holds them."""
+    layer = LSTM(4)
+    layer.build((5, 3))
+    kernels = [each._fused_kernel() for each in (layer, copy.deepcopy(layer))]
+    assert [kernel.one_tanh for kernel in kernels] == [True, True]

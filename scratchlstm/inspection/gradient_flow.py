@@ -1,0 +1,103 @@
+"""How far back in time the gradient reaches: its norm at each step, of an LSTM and of a plain recurrent network."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scratchlstm import simple_rnn
+from scratchlstm.inspection.colors import DASHES, PALETTE
+from scratchlstm.inspection.recording import Recorder, choose, record
+from scratchlstm.inspection.trace import trace_layer
+from scratchlstm.layers import LSTM
+from scratchlstm.layers.recurrent import reverse_steps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def gradient_norm_over_time(
+    model: Any, x: Any, y: Any, *, layer: str | None = None, sample_weight: Any = None
+) -> np.ndarray:
+    """||dL/dh_t|| at each step t of an `LSTM` or a `SimpleRNN`, averaged over the batch.
+
+    dL/dh_t is the whole derivative: from the layer above and through all later steps. Where it falls towards the first
+    steps, the model cannot learn from them ("vanishing gradient": Hochreiter, 1991; Bengio, Simard & Frasconi, 1994).
+
+    Args:
+        model: built and compiled; it is left as it is, and dropout is off (see `trace`).
+        x, y, sample_weight: a batch.
+        layer: the recurrent layer's name, where there are several ("bidirectional/forward", ...).
+
+    Returns:
+        (T,), by time.
+
+    Raises:
+        TypeError: not a model, or data that are no numbers.
+        ValueError: not built, no such layer, or data of the wrong shape.
+        RuntimeError: not compiled.
+    """
+    if y is None:
+        raise ValueError("gradient_norm_over_time needs targets y: the gradient is that of the loss")
+    recording = record(model, x, y, sample_weight, "gradient_norm_over_time")
+    if not recording.layers:
+        raise ValueError("gradient_norm_over_time needs a recurrent layer, and the model has none")
+    chosen = choose(recording.layers, layer)
+    dh = trace_layer("", chosen).gradient("dh") if isinstance(chosen, LSTM) else _rnn_gradients(chosen)
+    return np.mean(np.linalg.norm(dh, axis=-1), axis=0)
+
+
+def gradient_norms(norms: Mapping[str, Any], title: str = "Gradient of the loss by the hidden state") -> "Figure":
+    """Gradient norms against time on a logarithmic axis, where exponential decay is a straight line.
+
+    Args:
+        norms: label -> (T,), for example from `gradient_norm_over_time`. A step without gradient leaves a gap.
+        title: above the picture.
+
+    Raises:
+        TypeError: no dict.
+        ValueError: nothing to draw, or values that are no norms.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    if not isinstance(norms, Mapping):
+        raise TypeError(f"norms must be a dict of labels and norms such as {{'LSTM': (T,)}}, not {norms!r:.80}")
+    lines = {str(label): _checked(label, values) for label, values in norms.items()}
+    if not any(np.any(line > 0) for line in lines.values()):
+        raise ValueError("norms must hold at least one that is above 0")
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    panel = figure.subplots()
+    for number, (label, line) in enumerate(lines.items()):
+        style: dict[str, Any] = {"color": PALETTE[number % len(PALETTE)], "linestyle": DASHES[number % len(DASHES)]}
+        zero = "" if np.any(line > 0) else " (0 throughout)"
+        marker = "o" if len(line) == 1 else None
+        panel.plot(np.where(line > 0, line, np.nan), label=f"{label}{zero}", marker=marker, linewidth=1.8, **style)
+    panel.set_yscale("log")
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.set(xlabel="step t", ylabel="‖dL/dh_t‖", title=title)
+    panel.grid(alpha=0.25)
+    panel.legend()
+    return figure
+
+
+def _rnn_gradients(layer: Recorder) -> np.ndarray:
+    """dL/dh_t of a `SimpleRNN` at every step, (B, T, H): backpropagation, one step after the other."""
+    assert layer.reached is not None
+    twin: Any = layer  # a SimpleRNN, with what its last forward pass kept, in the order of computation
+    W, U, _ = layer.kernels()
+    dh = layer.dh_in_order(layer.reached[0], layer.reached[1][0], len(twin._caches))
+    dh_next = np.zeros_like(dh[:, 0])
+    for t in reversed(range(dh.shape[1])):
+        dh[:, t] += dh_next
+        step = slice(t, t + 1)
+        mask = None if twin.mask is None else twin.mask[:, step]
+        *_, dh_next = simple_rnn.rnn_backward(dh[:, step], twin._caches[step], W, U, layer.activation.prime, mask)
+    return reverse_steps(dh, layer.go_backwards)
+
+
+def _checked(label: Any, values: Any) -> np.ndarray:
+    line = np.asarray(values)
+    if line.ndim != 1 or not line.size or line.dtype.kind not in "fiu" or not np.all(np.isfinite(line) & (line >= 0)):
+        raise ValueError(f"norms of {label!r} must be finite numbers of at least 0, one for each step, (T,)")
+    return line.astype("float64")

@@ -1,0 +1,112 @@
+"""The text itself as the picture: its words in lines, each on a coloured ground."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scratchlstm.inspection.gate_plots import chosen_units, scale
+from scratchlstm.inspection.trace import LayerTrace, Trace
+from scratchlstm.inspection.words import chosen_layer, steps_with_words
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# in points, 72 to the inch
+_WIDTH, _SIZE, _LINE, _GAP, _PAD, _MARGIN = 620.0, 11.0, 21.0, 3.0, 2.5, 14.0
+_EVEN = 0.18  # the luminance on which black and white can be read equally well
+_HEAD, _FOOT = 34.0, 58.0  # of the title, and of the colour bar
+
+
+def colored_words(
+    trace: Trace,
+    words: Sequence[str],
+    by: str = "cell",
+    unit: int | None = None,
+    layer: str | None = None,
+    sample: int = 0,
+    title: str = "",
+) -> "Figure":
+    """The words of a sample as a text, each coloured by one unit's cell after it, or by how much it moves the loss.
+
+    Args:
+        trace: from `trace`; for "saliency" with a target.
+        words: one for each step, or for each step that counts (see `LayerTrace.mask`); others are not drawn.
+        by: "cell" (c of `unit`), or "saliency" (the norm of dL/d(input), `LayerTrace.d_words`).
+        unit: for "cell". Default: the one whose cell moves the most over this sample.
+        layer: the LSTM's name, where there are several.
+        sample: number of the row in the batch.
+        title: above the picture.
+
+    Raises:
+        TypeError: not a trace, or words that are no strings.
+        ValueError: no such layer, sample, unit or `by`, not as many words as steps, or a trace without a target.
+    """
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+    from matplotlib.patches import FancyBboxPatch
+
+    of = chosen_layer(trace, layer)
+    steps, texts = steps_with_words(of, words, sample)
+    values, label, head = _values(of, by, unit, sample, steps)
+    look: dict[str, Any] = scale(values) if by == "cell" else {"cmap": "Blues", "vmin": 0, "vmax": values.max() or 1}
+    colors = ScalarMappable(Normalize(look["vmin"], look["vmax"]), colormaps[look["cmap"]])
+    places, lines = _set(texts)
+    height = _HEAD + lines * _LINE + _FOOT
+    figure = Figure(figsize=(_WIDTH / 72, height / 72))
+    panel = figure.add_axes((0, 0, 1, 1))
+    panel.set(xlim=(0, _WIDTH), ylim=(height, 0))  # in points, downwards
+    panel.axis("off")
+    panel.text(_MARGIN, _HEAD / 2, title or head, va="center", fontsize=13)
+    for text, (left, line, width), color in zip(texts, places, colors.to_rgba(values), strict=True):
+        middle = _HEAD + (line + 0.5) * _LINE
+        ground = FancyBboxPatch(
+            (left, middle - _LINE / 2 + 2), width, _LINE - 4, boxstyle="round,pad=0,rounding_size=3", linewidth=0,
+            facecolor=color,
+        )  # fmt: skip
+        panel.add_patch(ground)
+        ink = "black" if _luminance(color) > _EVEN else "white"
+        panel.text(
+            left + width / 2, middle, text, ha="center", va="center", fontsize=_SIZE, color=ink, parse_math=False
+        )
+    bar = figure.add_axes((0.25, 34 / height, 0.5, 9 / height))
+    figure.colorbar(colors, cax=bar, orientation="horizontal", label=label)
+    return figure
+
+
+def _values(of: LayerTrace, by: str, unit: int | None, sample: int, steps: np.ndarray) -> tuple[np.ndarray, str, str]:
+    """A number for each word, what it is, and the title."""
+    if by == "cell":
+        (chosen,) = chosen_units(of, unit, sample, steps, 1)
+        return of.c[sample, steps, chosen], f"cell c of unit {chosen}", f"What unit {chosen} of {of.name} remembers"
+    if by == "saliency":
+        if unit is not None:
+            raise ValueError(f"unit is for by='cell'; saliency is that of the whole layer, but unit={unit!r} was given")
+        return of.d_words[sample, steps], "saliency ‖dL/d(input)‖", f"Which words move the loss, through {of.name}"
+    raise ValueError(f"by must be 'cell' or 'saliency', not {by!r}")
+
+
+def _set(texts: Sequence[str]) -> tuple[list[tuple[float, int, float]], int]:
+    """Words set in lines: for each its left edge, line and width, in points; and how many lines there are."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font, widths = FontProperties(size=_SIZE), {}
+    places, left, line = [], _MARGIN, 0
+    for text in texts:
+        if text not in widths:
+            widths[text] = max(text_to_path.get_text_width_height_descent(text, font, False)[0], 4) + 2 * _PAD
+        if left + widths[text] > _WIDTH - _MARGIN and left > _MARGIN:
+            left, line = _MARGIN, line + 1
+        places.append((left, line, widths[text]))
+        left += widths[text] + _GAP
+    return places, line + 1
+
+
+def _luminance(color: Any) -> float:
+    """Relative luminance of an sRGB colour, from 0, black, to 1, white (WCAG 2.2)."""
+    light = np.asarray(color[:3])
+    linear = np.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4)
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))

@@ -1,0 +1,86 @@
+"""Words beside steps: which word stands at which step, and how it can be drawn."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from scratchlstm import checks
+from scratchlstm.inspection.trace import LayerTrace, Trace
+
+LONGEST = 24  # letters of a word that are drawn
+MISSING = "□"  # stands for what the font does not have
+
+
+def chosen_layer(trace: Any, layer: str | None) -> LayerTrace:
+    """The LSTM of that name; the only one where None.
+
+    Raises:
+        TypeError: not a trace.
+        ValueError: no such layer.
+    """
+    if not isinstance(trace, Trace):
+        raise TypeError(f"trace must be what trace(model, x) gives, not {type(trace).__name__}")
+    return trace[layer]
+
+
+def steps_with_words(layer: LayerTrace, words: Any, sample: int) -> tuple[np.ndarray, list[str]]:
+    """The steps of a sample that count, and the word at each, as it can be drawn.
+
+    Args:
+        words: one for each step, or one for each step that counts.
+
+    Raises:
+        TypeError: no list of strings.
+        ValueError: another number of words, no such sample, or no step that counts.
+    """
+    counts = layer.mask[checks.index("sample", sample, len(layer.mask))]
+    if isinstance(words, str) or not isinstance(words, Sequence | np.ndarray):
+        raise TypeError(f"words must be a list of strings, one for each step, not {words!r:.80}")
+    for word in words:
+        if not isinstance(word, str):
+            raise TypeError(f"words must be strings, but {word!r:.80} is {type(word).__name__}")
+    steps = np.flatnonzero(counts)
+    if not len(steps):
+        raise ValueError(f"sample {sample} is masked throughout: there is nothing to draw")
+    if len(words) == len(counts):
+        words = [words[step] for step in steps.tolist()]
+    if len(words) != len(steps):
+        of_which = "" if counts.all() else f", of which {len(steps)} count"
+        raise ValueError(
+            f"words must be one for each step, and there are {len(counts)} steps{of_which}, but {len(words)} words; "
+            f'padding is a step, too: its word may be ""'
+        )
+    return steps, [drawable(word) for word in words]
+
+
+def drawable(word: str) -> str:
+    """The word on one line, shortened where it is very long, with a box for each letter that no font at hand has."""
+    letters = _letters()
+    line = "".join(c if ord(c) in letters else MISSING for c in " ".join(word.split()) if c.isprintable())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+
+
+def _letters() -> frozenset[int]:
+    from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties
+
+    settings: dict[Any, Any] = rcParams
+    families = [name for family in FontProperties().get_family() for name in settings.get(f"font.{family}", [family])]
+    return _letters_of(tuple(families))
+
+
+@lru_cache(maxsize=4)
+def _letters_of(families: tuple[str, ...]) -> frozenset[int]:
+    """What matplotlib can draw with these fonts; as it does, a letter is looked for in one after the other."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    found: set[int] = set()
+    for family in families:
+        try:
+            path = findfont(FontProperties(family=[family]), fallback_to_default=False)
+        except ValueError:
+            continue
+        found |= set(get_font(path).get_charmap())
+    return frozenset(found)
