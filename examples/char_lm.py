@@ -28,10 +28,10 @@ def main() -> None:
     options = parse_options()
     folder = require_writable_folder(options.output)
     rng = np.random.default_rng(options.seed)
-    rows, steps, units, epochs = (8, 20, 32, 4) if options.quick else (32, 50, 128, 12)
+    rows, steps, units, epochs = (8, 20, 32, 4) if options.quick else (32, 50, 128, 14)
 
     # 1. Letters as numbers. The text becomes `rows` long strips that are read side by side; its last tenth validates
-    made = None if options.text else make_text(300 if options.quick else 6000, rng)
+    made = None if options.text else make_text(300 if options.quick else 12_000, rng)
     text = made or Path(options.text).read_text(encoding="utf-8")
     letters = sorted(set(text))
     ids = np.array([letters.index(letter) for letter in text])

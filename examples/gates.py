@@ -46,7 +46,6 @@ def main() -> None:
     pictures = {
         "gates.png": gates_over_words(traced, words, units=[unit], title=verdict),
         "cell.png": colored_words(traced, words, by="cell", unit=unit),
-        "saliency.png": colored_words(traced, words, by="saliency"),
     }
     for name, figure in pictures.items():
         with atomic_write(folder / name) as file:

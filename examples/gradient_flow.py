@@ -14,6 +14,7 @@ import argparse
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from scratchlstm import Sequential
 from scratchlstm.files import atomic_write, require_writable_folder
@@ -65,6 +66,7 @@ def draw(flows: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
             flow = both[moment] / both[moment][-1]
             panel.semilogy(range(1, len(flow) + 1), flow, color=COLORS[name], label=name)
         panel.set(xlabel="time step t", title=title)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(alpha=0.25)
     panels[0].set_ylabel("||dL/dh_t|| / ||dL/dh_T||")
     panels[0].legend()

@@ -45,9 +45,7 @@ def main() -> None:
             model.add(Dense(1, activation="sigmoid"))
             model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
             print(f"padding {padding}, mask_zero={mask}")
-            run = model.fit(
-                *train, batch_size=64, epochs=epochs, validation_data=test, workers=options.workers, verbose=2
-            )
+            run = model.fit(*train, batch_size=64, epochs=epochs, validation_data=test, verbose=2)
             curves[padding, mask] = run.history["val_accuracy"]
 
     print("\nvalidation accuracy | " + " | ".join(f"epoch {epoch + 1}" for epoch in range(epochs)))
@@ -81,7 +79,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--path", help="an imdb.npz or an unpacked aclImdb folder to read the reviews from")
     parser.add_argument("--output", default="runs/padding", help="folder for the picture")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", default="auto", help="processes that share each batch")
     parser.add_argument("--quick", action="store_true", help="few and short reviews, to see that it runs")
     return parser.parse_args()
 
