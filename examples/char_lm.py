@@ -32,7 +32,7 @@ def main() -> None:
 
     # 1. Letters as numbers. The text becomes `rows` long strips that are read side by side; its last tenth validates
     made = None if options.text else make_text(300 if options.quick else 12_000, rng)
-    text = made or Path(options.text).read_text(encoding="utf-8")
+    text = made or read_text(options.text)
     letters = sorted(set(text))
     ids = np.array([letters.index(letter) for letter in text])
     cut = len(ids) * 9 // 10
@@ -78,11 +78,20 @@ def main() -> None:
     print(f"written to {folder}/: loss.png, samples.txt")
 
 
+def read_text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SystemExit(f"char_lm.py: error: {path!r} cannot be read as a text in UTF-8: {error}") from None
+
+
 def windows(ids: np.ndarray, rows: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Inputs (N * rows, steps) and the same one letter later; row r of a batch goes on where that of the last ended."""
     count = (len(ids) - 1) // (rows * steps)
     if not count:
-        raise SystemExit(f"the text is too short: its last tenth needs more than {rows * steps} characters")
+        raise SystemExit(
+            f"char_lm.py: error: the text is too short, its last tenth needs over {rows * steps} characters"
+        )
 
     def cut(ids: np.ndarray) -> np.ndarray:
         return ids[: rows * count * steps].reshape(rows, count, steps).swapaxes(0, 1).reshape(-1, steps)

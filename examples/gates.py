@@ -75,11 +75,11 @@ def most_moved(lstm: LayerTrace) -> int:
 
 def print_unit(lstm: LayerTrace, words: list[str], unit: int) -> None:
     """Each word with the unit's equations: c = f · c_prev + i · g, h = o · tanh(c), and what the loss says about c."""
-    print(f"unit {unit:<12}    f *  c_prev +    i *      g =      c |    o      h |     dL/dc")
+    print(f"unit {unit:<12}    f *  c_prev +    i *      g =      c |    o      h |   dL/dc")
     for word, row in zip(words, lstm.table(unit=unit), strict=True):
         print(
             f"{word:17} {row['f']:.2f} * {row['c_prev']:+7.3f} + {row['i']:.2f} * {row['g']:+.3f} = {row['c']:+.3f} | "
-            f"{row['o']:.2f} {row['h']:+.3f} | {row['dc']:+.2e}"
+            f"{row['o']:.2f} {row['h']:+.3f} | {row['dc']:+.4f}"
         )
 
 

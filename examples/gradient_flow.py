@@ -79,7 +79,10 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--output", default="runs/gradient_flow", help="folder for the picture")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="short sequences and few of them, to see that it runs")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.length < 2:
+        parser.error(f"argument --length: must be at least 2, not {options.length}")
+    return options
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+"""The adding problem, in its quick mode, and its data."""
+
 import re
 
 import numpy as np
@@ -20,3 +22,11 @@ def test_the_sum_is_that_of_one_marked_number_in_each_half(functions):
     np.testing.assert_array_equal(x[:, 5:, 1].sum(axis=1), 1)
     np.testing.assert_allclose(y, (x[:, :, 0] * x[:, :, 1]).sum(axis=1), rtol=1e-6)
     assert np.mean((y - 1) ** 2) == pytest.approx(example["BASELINE"], rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["adding_problem.py", "gradient_flow.py"])
+def test_a_length_that_cannot_be_is_named(functions, name, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [name, "--length", "1"])
+    with pytest.raises(SystemExit):
+        functions(name)["main"]()
+    assert "argument --length: must be at least 2, not 1" in capsys.readouterr().err

@@ -1,3 +1,5 @@
+"""The character model, in its quick mode, and its parts."""
+
 import re
 
 import numpy as np
@@ -32,6 +34,13 @@ def test_windows_go_on_where_the_last_ones_ended(functions):
     np.testing.assert_array_equal(by_row, ids[:96].reshape(3, 32))
 
 
+def test_a_text_that_cannot_be_read_is_named(functions, tmp_path):
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    for name in ("latin.txt", "missing.txt"):
+        with pytest.raises(SystemExit, match=f"{name}' cannot be read as a text in UTF-8"):
+            functions("char_lm.py")["read_text"](str(tmp_path / name))
+
+
 def test_a_short_text_is_refused(functions):
     with pytest.raises(SystemExit, match="too short"):
         functions("char_lm.py")["windows"](np.arange(12), rows=3, steps=4)
@@ -54,6 +63,15 @@ def test_the_text_is_true_and_the_judge_knows(functions):
         ("", "nonsense"),
     ):
         assert example["judge"](line) == verdict
+
+
+def test_the_least_loss_is_what_the_drawn_numbers_say(functions):
+    example = functions("char_lm.py")
+    text = example["make_text"](20000, np.random.default_rng(0))
+    lines = text.strip().split("\n")
+    # what one has to know of a line: which relation, which pair of 4950, or which number of 99
+    known = np.mean([np.log(3 * (99 if "after" in line else 4950)) for line in lines])
+    assert example["least_loss"](text) == pytest.approx(known * len(lines) / len(text), rel=0.01)
 
 
 def test_the_temperature_sharpens(functions):

@@ -1,3 +1,5 @@
+"""Padding before and after, in its quick mode, on made-up reviews."""
+
 import re
 
 import numpy as np
