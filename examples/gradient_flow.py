@@ -22,7 +22,11 @@ from scratchlstm.inspection import gradient_norm_over_time
 from scratchlstm.layers import LSTM, Dense, SimpleRNN
 from scratchlstm.optimizers import Adam
 
-COLORS = {"SimpleRNN": "#D55E00", "LSTM, forget bias 0": "#009E73", "LSTM, forget bias 1": "#0072B2"}
+STYLES = {
+    "SimpleRNN": {"color": "#D55E00", "linestyle": "--"},
+    "LSTM, forget bias 0": {"color": "#009E73", "linestyle": "-."},
+    "LSTM, forget bias 1": {"color": "#0072B2"},
+}
 
 
 def main() -> None:
@@ -64,7 +68,7 @@ def draw(flows: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
         for name, both in flows.items():
             # relative to the last step: the loss itself shrinks in training, and every gradient with it
             flow = both[moment] / both[moment][-1]
-            panel.semilogy(range(1, len(flow) + 1), flow, color=COLORS[name], label=name)
+            panel.semilogy(range(1, len(flow) + 1), flow, **STYLES[name], label=name)
         panel.set(xlabel="time step t", title=title)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(alpha=0.25)
