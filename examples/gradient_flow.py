@@ -6,8 +6,8 @@ The task: at the end of a sequence of random numbers, say which number was the f
 the first step. Its norm is drawn against t, before and after training, for
 
     SimpleRNN              dL/dh_t = U^T (tanh' dL/dh_t+1): at each step times U, and times tanh', which is at most 1
-    LSTM, forget bias 0    the cell passes dL/dc_t+1 on times f; at first f = σ(0) = 1/2
-    LSTM, forget bias 1    the same, at first f = σ(1) = 0.73: still 0.73^t, but training can find its way
+    LSTM, forget bias 0    the cell passes dL/dc_t+1 on times f, at first σ(0) = 1/2 (and something goes through U)
+    LSTM, forget bias 1    the same, at first f = σ(1) = 0.73: it vanishes, too, but so slowly that training can begin
 """
 
 import argparse
