@@ -1,0 +1,190 @@
+"""A character model: an LSTM reads a text letter by letter, guesses each next letter, and then writes on its own.
+
+python examples/char_lm.py                        read sentences made here, all of them true, and write some
+python examples/char_lm.py --text book.txt        read a text of yours (UTF-8, best 100,000 characters or more)
+
+A text is one long sequence, too long to go back through as a whole. Truncated backpropagation through time cuts it
+into windows: the state goes on from window to window (stateful=True), only the gradient ends at the cuts.
+"""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from scratchlstm import Sequential
+from scratchlstm.files import atomic_write, require_writable_folder
+from scratchlstm.layers import LSTM, Dense, Embedding
+from scratchlstm.metrics import Perplexity
+from scratchlstm.optimizers import Adam
+from scratchlstm.schedules import CosineDecay
+
+TEMPERATURES = (0.2, 0.5, 1.0, 1.5)
+
+
+def main() -> None:
+    options = parse_options()
+    folder = require_writable_folder(options.output)
+    rng = np.random.default_rng(options.seed)
+    rows, steps, units, epochs = (8, 20, 32, 4) if options.quick else (32, 50, 128, 14)
+
+    # 1. Letters as numbers. The text becomes `rows` long strips that are read side by side; its last tenth validates
+    made = None if options.text else make_text(300 if options.quick else 12_000, rng)
+    text = made or read_text(options.text)
+    letters = sorted(set(text))
+    ids = np.array([letters.index(letter) for letter in text])
+    cut = len(ids) * 9 // 10
+    x, y = windows(ids[:cut], rows, steps)
+    held_out = windows(ids[cut:], rows, steps)
+    print(
+        f"{len(text):,} characters, {len(letters)} different; an epoch is {len(x) // rows} windows of {rows} x {steps}"
+    )
+
+    # 2. The model takes any length (None): it reads whole windows, and writes one letter at a time
+    model = Sequential(seed=options.seed)
+    model.add(Embedding(len(letters), 32, input_shape=(None,)))
+    model.add(LSTM(units, return_sequences=True, stateful=True))
+    model.add(Dense(len(letters), activation="softmax"))
+    optimizer = Adam(CosineDecay(0.005, epochs * len(x) // rows), clipnorm=1.0)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=[Perplexity()])
+
+    # 3. Training: the windows in their order (shuffle=False), and every reading of the text from empty states
+    losses, held_out_losses = [], []
+    for epoch in range(epochs):
+        model.reset_states()
+        run = model.fit(x, y, rows, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0)
+        model.reset_states()
+        loss, perplexity = model.evaluate(*held_out, batch_size=rows, verbose=0)
+        losses.append(run.history["loss"][0])
+        held_out_losses.append(loss)
+        print(f"epoch {epoch + 1:2}: loss {losses[-1]:.4f}; held out: loss {loss:.4f}, perplexity {perplexity:.3f}")
+
+    # 4. Writing: the lower the temperature, the more the likeliest letter is preferred
+    report = ""
+    for temperature in TEMPERATURES:
+        texts = write(model, letters, "\n" if made else text[0], 250, temperature, rng)
+        report += f"\n--- temperature {temperature} ---\n{texts[0].strip()}\n"
+        if made:
+            lines = [line for text in texts for line in text.split("\n")[1:-1]]  # without the unfinished last one
+            report += f"({count(lines, set(made.splitlines()))})\n"
+    print(report)
+
+    with atomic_write(folder / "samples.txt") as file:
+        file.write(report.encode())
+    with atomic_write(folder / "loss.png") as file:
+        draw(losses, held_out_losses, least_loss(made) if made else None).savefig(file, dpi=150)
+    print(f"written to {folder}/: loss.png, samples.txt")
+
+
+def read_text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SystemExit(f"char_lm.py: error: {path!r} cannot be read as a text in UTF-8: {error}") from None
+
+
+def windows(ids: np.ndarray, rows: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs (N * rows, steps) and the same one letter later; row r of a batch goes on where that of the last ended."""
+    count = (len(ids) - 1) // (rows * steps)
+    if not count:
+        raise SystemExit(
+            f"char_lm.py: error: the text is too short, its last tenth needs over {rows * steps} characters"
+        )
+
+    def cut(ids: np.ndarray) -> np.ndarray:
+        return ids[: rows * count * steps].reshape(rows, count, steps).swapaxes(0, 1).reshape(-1, steps)
+
+    return cut(ids[:-1]), cut(ids[1:])
+
+
+def write(
+    model: Sequential, letters: list[str], start: str, length: int, temperature: float, rng: np.random.Generator
+) -> list[str]:
+    """Texts by 20 writers at once: each letter is drawn from p^(1/temperature) and becomes the next input."""
+    model.reset_states()
+    ids = np.full((20, 1), letters.index(start))
+    for _ in range(length):
+        p = model.predict(ids[:, -1:], batch_size=20, verbose=0)[:, 0]  # (20, letters); the states go on by themselves
+        scores = np.log(p + 1e-30) / temperature
+        # the largest of log p + Gumbel noise is a draw from p
+        chosen = np.argmax(scores + rng.gumbel(size=scores.shape), axis=1)
+        ids = np.concatenate([ids, chosen[:, None]], axis=1)
+    return ["".join(letters[i] for i in row) for row in ids]
+
+
+def draw(losses: list[float], held_out: list[float], least: float | None) -> Figure:
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    panel = figure.subplots()
+    epochs = range(1, len(losses) + 1)
+    panel.plot(epochs, losses, "o-", color="#0072B2", label="training")
+    panel.plot(epochs, held_out, "s-", color="#D55E00", label="held out")
+    if least is not None:
+        panel.axhline(least, color="0.35", linestyle=":", label=f"the least there can be: {least:.3f}")
+    panel.set(xlabel="epoch", ylabel="crossentropy of a letter (nats)", title="Character model", ylim=(0, None))
+    panel.grid(alpha=0.25)
+    panel.legend()
+    return figure
+
+
+# --- a text that can be true or false ---------------------------------------------------------------------------------
+
+SMALL = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+SMALL += ["thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
+TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+WORDS = SMALL + [f"{ten} {one}".removesuffix(" zero") for ten in TENS for one in SMALL[:10]]
+NUMBERS = {word: number for number, word in enumerate(WORDS)}  # "forty two": 42
+RELATIONS = {
+    "is more than": lambda a, b: a > b,
+    "is less than": lambda a, b: a < b,
+    "comes after": lambda a, b: a == b + 1,
+}
+
+
+def make_text(sentences: int, rng: np.random.Generator) -> str:
+    """True sentences, one a line."""
+    lines = []
+    for _ in range(sentences):
+        low, high = sorted(rng.choice(100, size=2, replace=False).tolist())
+        a, relation, b = [(high, "is more than", low), (low, "is less than", high), (low + 1, "comes after", low)][
+            rng.integers(3)
+        ]
+        lines.append(f"{WORDS[a]} {relation} {WORDS[b]}")
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def least_loss(text: str) -> float:
+    """The text's own entropy for each letter: what was drawn by chance, nobody can foresee."""
+    relation, pair, number = np.log(3), np.log(100 * 99 / 2), np.log(99)
+    return (relation + (2 * pair + number) / 3) * text.count("\n") / len(text)
+
+
+def judge(line: str) -> str:
+    for relation, holds in RELATIONS.items():
+        a, found, b = line.partition(f" {relation} ")
+        if found and a in NUMBERS and b in NUMBERS:
+            return "true" if holds(NUMBERS[a], NUMBERS[b]) else "false"
+    return "nonsense"
+
+
+def count(lines: list[str], read: set[str]) -> str:
+    verdicts = Counter(map(judge, lines))
+    new = sum(judge(line) == "true" and line not in read for line in lines)
+    share = {verdict: f"{verdicts[verdict] / len(lines):.0%} {verdict}" for verdict in ("true", "false", "nonsense")}
+    return (
+        f"of {len(lines)} lines {share['true']}, {share['false']}, {share['nonsense']}; {new} true ones were never read"
+    )
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", help="a file to read in place of the sentences made here")
+    parser.add_argument("--output", default="runs/char_lm", help="folder for the picture and the samples")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="a small model and text, in seconds, to see that it runs")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Watch a trained LSTM read: train a small one on real reviews, and look at every gate while it reads your sentence.
+
+python examples/gates.py
+python examples/gates.py --text "not a bad film at all, I liked it"
+
+Leaves pictures of the gates over the words, and explorer.html: a page, for any browser, that walks through the sentence
+word by word, with the numbers of all equations, forward and back.
+"""
+
+import argparse
+
+import numpy as np
+
+from scratchlstm import Sequential
+from scratchlstm.datasets import imdb
+from scratchlstm.files import atomic_write, require_writable_folder
+from scratchlstm.inspection import LayerTrace, colored_words, explore, gates_over_words, trace
+from scratchlstm.layers import LSTM, Dense, Embedding
+from scratchlstm.preprocessing.sequence import pad_sequences
+
+SENTENCE = "the plot is dull and the actors are bad, but the music is wonderful and I loved the end"
+VOCABULARY = 5000
+
+
+def main() -> None:
+    options = parse_options()
+    folder = require_writable_folder(options.output)
+    model = train(options)
+
+    # The sentence as the model reads it: ids, and the words that they stand for
+    words_of = imdb.get_word_index(options.path)
+    ids = imdb.encode_review(options.text, num_words=VOCABULARY, word_index=words_of)
+    words = imdb.decode_review(ids, word_index=words_of).split()
+    x = np.array([ids])  # (1, T): without padding, which a model of any length does not need
+
+    # Forward: i, f, g, o, c and h of every unit at every word. Backward: a loss needs a target, here the answer that
+    # the model gives, so that the gradients say what would make it surer or less sure
+    answer = np.round(model.predict(x, verbose=0))  # (1, 1)
+    traced = trace(model, x, answer)
+    print(f"\n{traced}\n")
+    unit = most_moved(traced.lstm)
+    print_unit(traced.lstm, words, unit)
+    verdict = f"{traced.prediction[0, 0]:.2f} probability of a positive review"
+    print(f"\n{verdict}")
+
+    pictures = {
+        "gates.png": gates_over_words(traced, words, units=[unit], title=verdict),
+        "cell.png": colored_words(traced, words, by="cell", unit=unit),
+    }
+    for name, figure in pictures.items():
+        with atomic_write(folder / name) as file:
+            figure.savefig(file, dpi=150)
+    explore(model, options.text, folder / "explorer.html", word_index=words_of)
+    print(f"written to {folder}/: {', '.join([*pictures, 'explorer.html'])}")
+
+
+def train(options: argparse.Namespace) -> Sequential:
+    """A model small enough to look at: 16 units."""
+    samples, maxlen, epochs = (200, 20, 2) if options.quick else (8000, 100, 3)
+    (x, y), _ = imdb.load_data(options.path, num_words=VOCABULARY)
+    x = pad_sequences(x[:samples], maxlen)
+    model = Sequential(seed=options.seed)
+    model.add(Embedding(VOCABULARY, 32, mask_zero=True, input_shape=(None,)))  # None: sentences of any length
+    model.add(LSTM(16))
+    model.add(Dense(1, activation="sigmoid"))
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    model.fit(x, y[:samples], batch_size=64, epochs=epochs, validation_split=0.2, verbose=2)
+    return model
+
+
+def most_moved(lstm: LayerTrace) -> int:
+    """The unit whose cell, scaled a little, would change the loss the most: the largest sum of |dL/dc · c|."""
+    return int(np.argmax(np.abs(lstm.gradient("dc") * lstm.c).sum(axis=(0, 1))))
+
+
+def print_unit(lstm: LayerTrace, words: list[str], unit: int) -> None:
+    """Each word with the unit's equations: c = f · c_prev + i · g, h = o · tanh(c), and what the loss says about c."""
+    print(f"unit {unit:<12}    f *  c_prev +    i *      g =      c |    o      h |   dL/dc")
+    for word, row in zip(words, lstm.table(unit=unit), strict=True):
+        print(
+            f"{word:17} {row['f']:.2f} * {row['c_prev']:+7.3f} + {row['i']:.2f} * {row['g']:+.3f} = {row['c']:+.3f} | "
+            f"{row['o']:.2f} {row['h']:+.3f} | {row['dc']:+.4f}"
+        )
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", default=SENTENCE, help="the sentence to read")
+    parser.add_argument("--path", help="an imdb.npz or an unpacked aclImdb folder to read the reviews from")
+    parser.add_argument("--output", default="runs/gates", help="folder for the pictures and the page")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="few and short reviews, to see that it runs")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
