@@ -55,7 +55,7 @@ def explore(
 
     It shows, for each word and each unit of each `LSTM`, the six equations and their derivatives (numbered as in
     `scratchlstm.gates`) with the numbers of `trace` in them, and the model's output after each word. Units are sorted
-    by the sum over the words of |dL/dc · c|: how much the loss would change, to first order, if the cell were scaled.
+    by the sum over the words of `|dL/dc · c|`: how much the loss would change, to first order, if the cell were scaled.
 
     The text is cut to its last words and padded in front to the length that the model states (`pad_sequences`); where
     it states none, the last 200 are read. Of wide models the page holds the units that mattered most.

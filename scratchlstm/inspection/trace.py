@@ -87,7 +87,7 @@ class LayerTrace:
         return found
 
     def as_dict(self) -> dict[str, np.ndarray]:
-        """All arrays by name; np.savez(path, **layer.as_dict()) keeps them."""
+        """All arrays by name, as `np.savez` takes them."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
 
