@@ -26,7 +26,7 @@ from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.preprocessing.text import text_to_word_sequence
 
 LONGEST = 200  # steps that are read where the model sets no length itself
-_SHOWN = 6400  # steps × units of all layers together, of some 120 bytes each
+_SHOWN = 6400  # steps × units of all layers together, of some 130 bytes each
 
 _FORWARD = ["i", "f", "g", "o", "c", "h", "c_prev", "h_prev", "z_i", "z_f", "z_g", "z_o"]
 _BACKWARD = ["dh", "dc", "dz_i", "dz_f", "dz_g", "dz_o"]
@@ -83,7 +83,6 @@ def explore(
         length = model.input_shape[0] if model.input_shape else None
         steps = read[-(length or LONGEST) :]
         data = {
-            "model": model.name,
             "steps": [{"word": step.word, "kind": step.kind} for step in steps],
             "left_out": sum(step.kind != "start" for step in read[: -len(steps)]),
             "padding": 0 if length is None else length - len(steps),
