@@ -252,8 +252,9 @@ def bar_chart(results, path):
 
 
 def sweep_chart(rows, path):
-    """Log-log lines, and the fitted power of each size."""
+    """Log-log lines; how the time grows: for T and B a line a + b size, for H a power."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
 
     figure = Figure(figsize=(13, 7), layout="constrained")
     panels = figure.subplots(2, 3)
@@ -263,9 +264,18 @@ def sweep_chart(rows, path):
             panel = panels[row][column]
             for name in dict.fromkeys(name for *_, name, _ in rows):
                 points = [(v, ms) for w, v, k, n, ms in rows if (w, k, n) == (what, kind, name)]
-                power = np.polyfit(*np.log(points).T, 1)[0]
+                if what == "H":
+                    growth = f"H^{np.polyfit(*np.log(points).T, 1)[0]:.2f}"
+                else:  # relative errors count alike
+                    slope, start = np.polyfit(*np.transpose(points), 1, w=[1 / ms for _, ms in points])
+                    growth = f"{start:.1f} ms + {slope:.3f} ms {what}"
                 color = next(color for start, color in colors.items() if name.startswith(start))
-                panel.loglog(*zip(*points, strict=True), "o-", color=color, label=f"{name}: {what}^{power:.2f}")
+                panel.loglog(*zip(*points, strict=True), "o-", color=color, label=f"{name}: {growth}")
+            sizes = sorted({v for w, v, *_ in rows if w == what})
+            panel.set_xticks(sizes, [str(size) for size in sizes], minor=False)
+            panel.xaxis.set_minor_formatter(NullFormatter())
+            panel.yaxis.set_major_formatter(ScalarFormatter())
+            panel.yaxis.set_minor_formatter(NullFormatter())
             panel.set(xlabel=what, ylabel="ms a step", title=f"{kind}, {what} varies")
             panel.legend(fontsize=8)
             panel.grid(alpha=0.3, which="both")
