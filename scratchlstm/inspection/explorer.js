@@ -115,9 +115,12 @@ function buildWords() {
 }
 
 function buildNotes() {
-  const notes = [`Below each word: the model's ${data.output} after it. Its tint: the unit's cell, blue above and orange below 0.`];
+  const notes = [
+    `Below each word: the model's ${data.output} after it. Its tint: the unit's cell, blue above and orange below 0.`,
+  ];
   if (data.steps.some(({ kind }) => kind === "unknown")) notes.push("Dashed words are unknown to the model.");
-  if (data.left_out) notes.push(`${data.left_out} words before these are left out: the model reads ${data.steps.length} steps.`);
+  const { length } = data.steps;
+  if (data.left_out) notes.push(`${data.left_out} words before these are left out: the model reads ${length} steps.`);
   if (data.padding) notes.push(`Before the first word stand ${data.padding} steps of padding, ${padded()}.`);
   if (data.loss !== null) {
     const whose = data.own_label ? "the model's own answer" : "given";
@@ -252,9 +255,13 @@ function showStatus() {
 
 function showOrder() {
   const layer = layers[state.layer];
-  const score = data.loss === null ? "|c| summed over the words" : "|dL/dc · c| summed over the words, how much the loss hangs on the cell";
+  const score = data.loss === null
+    ? "|c| summed over the words"
+    : "|dL/dc · c| summed over the words, how much the loss hangs on the cell";
   const some = layer.units.length < layer.of ? `; ${layer.units.length} of ${layer.of} are here` : "";
-  const backwards = layer.backwards ? " This layer reads from the last word to the first: “prev” is the word to the right." : "";
+  const backwards = layer.backwards
+    ? " This layer reads from the last word to the first: “prev” is the word to the right."
+    : "";
   byId("order").textContent = `Units are sorted by ${score} (in parentheses)${some}.${backwards}`;
 }
 
