@@ -12,7 +12,18 @@ import numpy as np
 import pytest
 
 import scratchlstm
-from scratchlstm import activations, callbacks, config, gates, initializers, layers, losses, metrics, optimizers
+from scratchlstm import (
+    activations,
+    callbacks,
+    config,
+    gates,
+    initializers,
+    inspection,
+    layers,
+    losses,
+    metrics,
+    optimizers,
+)
 from scratchlstm.kernels.rows import RowGradient
 from scratchlstm.layers import LSTM, Dense, Embedding, Input, Layer
 
@@ -352,6 +363,24 @@ def _learning_curve():
     assert [axes.get_title() for axes in figure.axes] == ["Accuracy", "Loss"]
 
 
+def _trace():
+    model = scratchlstm.Sequential([Embedding(4, 3, input_shape=(4,)), LSTM(2), Dense(1, activation="sigmoid")], seed=0)
+    model.compile("adam", "binary_crossentropy")
+    found, words = inspection.trace(model, _IDS, [0, 1]), ["this", "film", "is", "good"]
+    assert isinstance(found, inspection.Trace)
+    assert isinstance(found.lstm, inspection.LayerTrace)
+    assert found.lstm.c.shape == found.lstm.dc.shape == (2, 4, 2)
+    assert inspection.gradient_norm_over_time(model, _IDS, [0, 1]).shape == (4,)
+    figures = [
+        inspection.gates_over_words(found, words),
+        inspection.gate_heatmap(found, words),
+        inspection.colored_words(found, words),
+        inspection.gate_saturation(found),
+        inspection.gradient_norms({"LSTM": [0.1, 1.0]}),
+    ]
+    assert all(figure.axes for figure in figures)
+
+
 def _pad():
     from scratchlstm.preprocessing import sequence
 
@@ -421,6 +450,7 @@ _USES = {
     "scratchlstm.utils.pad_sequences": _pad_again,
     "scratchlstm.utils.to_categorical": _to_categorical,
     "scratchlstm.datasets.imdb": _imdb,
+    **{f"scratchlstm.inspection.{name}": _trace for name in inspection.__all__},
     "scratchlstm.inspection.confusion_matrix": _confusion_matrix,
     "scratchlstm.inspection.learning_curve": _learning_curve,
     "scratchlstm.preprocessing.sequence": _pad,
@@ -449,7 +479,8 @@ _HEAVY += ["h5py", "onnx", "safetensors"]
 
 
 def test_import_brings_in_nothing_heavy():
-    own = "scratchlstm.gradcheck, scratchlstm.interop.keras, scratchlstm.interop.onnx, scratchlstm.interop.torch"
+    own = "scratchlstm.gradcheck, scratchlstm.inspection, scratchlstm.interop.keras, scratchlstm.interop.onnx"
+    own += ", scratchlstm.interop.torch"
     program = f"import sys, scratchlstm, {own}; print([name for name in {_HEAVY} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert run.stdout == "[]\n"

@@ -63,7 +63,7 @@ def gates_over_words(
             for number, name in enumerate(names):
                 style: dict[str, Any] = {"color": PALETTE[number + 4 * (panel is below)], "linestyle": DASHES[number]}
                 style |= {"marker": "o", "markersize": 3} if len(steps) <= 40 else {}
-                panel.plot(places, getattr(of, name)[sample, steps, unit], label=_NAMES[name], **style)
+                panel.plot(places, getattr(of, name)[sample, steps, unit], label=_NAMES[name], linewidth=1.8, **style)
             panel.axhline(0, color="0.5", linewidth=0.8, zorder=0)
             panel.grid(alpha=0.25)
             panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -183,8 +183,8 @@ def _size(texts: Sequence[str], height: float) -> tuple[float, float]:
 
 
 def _name_words(panel: Any, texts: Sequence[str]) -> None:
-    """The words below the panel, from bottom to top; only every so many where there are very many."""
+    """The words below the panel, from bottom to top; where there are very many, not all of them."""
     every = -(-len(texts) // _MOST_LABELS)
     panel.set_xticks(range(0, len(texts), every), texts[::every], rotation=90, fontsize=8, parse_math=False)
-    panel.set_xlabel("word" if every == 1 else f"word (every {every}th is named)")
+    panel.set_xlabel("word" if every == 1 else f"word (one in {every} is named)")
     panel.set_xlim(-0.5, len(texts) - 0.5)

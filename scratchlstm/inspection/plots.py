@@ -25,6 +25,7 @@ def learning_curve(*histories: Any, title: str = "") -> "Figure":
         title: above the picture.
 
     Raises:
+        TypeError: something else than histories.
         ValueError: no history, or one without a completed epoch.
     """
     from matplotlib.figure import Figure
@@ -40,10 +41,12 @@ def learning_curve(*histories: Any, title: str = "") -> "Figure":
     last = max(min(len(run["loss"]) for run in of_kind) for of_kind in kinds.values())
     for panel, name in zip(np.atleast_1d(figure.subplots(1, len(quantities))), quantities, strict=True):
         for number, (kind, of_kind) in enumerate(kinds.items()):
-            for half, (key, label, marker) in enumerate(((name, "training", "o"), (f"val_{name}", "validation", "s"))):
+            color = PALETTE[number % len(PALETTE)]
+            looks = [(color, "--"), (color, "-")] if len(kinds) > 1 else [(PALETTE[0], "-"), (PALETTE[1], "-")]
+            halves = (name, "training", "o"), (f"val_{name}", "validation", "s")
+            for (key, label, marker), (color, line) in zip(halves, looks, strict=True):
                 if all(key in run for run in of_kind):
-                    color = PALETTE[(number if len(kinds) > 1 else half) % len(PALETTE)]
-                    style = {"color": color, "marker": marker, "linestyle": "--" if len(kinds) > 1 > half else "-"}
+                    style = {"color": color, "marker": marker, "linestyle": line}
                     _draw(panel, [run[key] for run in of_kind], f"{kind}, {label}" if kind else label, style)
         if best is not None:
             panel.axvline(best, color="0.35", linestyle=":", label=f"lowest validation loss (epoch {best})")
@@ -111,9 +114,19 @@ def _kinds(histories: Sequence[Any]) -> dict[str, list[Curves]]:
     kinds: Mapping[Any, Any] = {"": histories}
     if len(histories) == 1 and isinstance(histories[0], Mapping):
         lists = [of for of in histories[0].values() if isinstance(of, list | tuple)]
-        if any(hasattr(each, "history") or isinstance(each, Mapping) for of in lists for each in of):
+        if any(isinstance(_curves(each), Mapping) for of in lists for each in of):
             kinds = histories[0]
-    return {str(label): [getattr(run, "history", run) for run in runs] for label, runs in kinds.items()}
+    for runs in kinds.values():
+        if not isinstance(runs, list | tuple) or not all(isinstance(_curves(run), Mapping) for run in runs):
+            raise TypeError(
+                f"learning_curve takes History objects or their history dicts, or one dict of labels and lists of "
+                f"them, not {runs!r:.80}"
+            )
+    return {str(label): [_curves(run) for run in runs] for label, runs in kinds.items()}
+
+
+def _curves(run: Any) -> Any:
+    return getattr(run, "history", run)
 
 
 def _draw(panel: Any, curves: Sequence[Sequence[float]], label: str, style: Mapping[str, Any]) -> None:

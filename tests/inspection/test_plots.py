@@ -37,6 +37,37 @@ def test_several_runs_show_median_and_range():
     assert len(panel.collections) == 2
 
 
+def test_kinds_of_runs_have_their_colours_and_ranges():
+    figure = learning_curve({"LSTM": [RUN, OTHER], "RNN": [OTHER]}, title="two kinds")
+    assert figure.get_suptitle() == "two kinds"
+    for panel in figure.axes:
+        labels = [f"{kind}, {half}" for kind in ("LSTM", "RNN") for half in ("training", "validation")]
+        assert [line.get_label() for line in panel.lines] == labels
+        lstm, lstm_validation, rnn, rnn_validation = panel.lines
+        assert lstm.get_color() == lstm_validation.get_color() != rnn.get_color() == rnn_validation.get_color()
+        assert lstm.get_linestyle() != lstm_validation.get_linestyle()
+        assert len(panel.collections) == 2  # of the kind with two runs
+    accuracy = figure.axes[0].lines
+    np.testing.assert_allclose(accuracy[0].get_ydata(), [0.61, 0.81, 0.91])
+    np.testing.assert_allclose(accuracy[2].get_ydata(), OTHER["accuracy"])
+
+
+def test_kinds_may_be_of_different_lengths_and_hold_history_objects():
+    history = History()
+    for epoch in range(5):
+        history.on_epoch_end(epoch, {"loss": 0.5})
+    (panel,) = learning_curve({"long": (history,), "short": [{"loss": [1.0, 0.5]}]}).axes
+    assert [len(line.get_xdata()) for line in panel.lines] == [5, 2]
+    assert panel.get_xlim()[1] > 5
+
+
+def test_one_kind_alone_shows_its_best_epoch():
+    panel = learning_curve({"LSTM": [RUN, OTHER]}).axes[0]
+    assert [line.get_label() for line in panel.lines] == [
+        "LSTM, training", "LSTM, validation", "lowest validation loss (epoch 2)",
+    ]  # fmt: skip
+
+
 def test_a_history_object_without_validation_or_accuracy():
     history = History()
     history.on_epoch_end(0, {"loss": 0.5})
@@ -59,9 +90,15 @@ def test_ticks_stand_at_whole_epochs(epochs):
         assert all(tick == round(tick) for tick in ticks)
 
 
-@pytest.mark.parametrize("histories", [(), ({},), ({"loss": []},)])
+@pytest.mark.parametrize("histories", [(), ({},), ({"loss": []},), ({"a": [RUN], "b": []},), ({"a": [{}]},)])
 def test_nothing_to_draw_is_refused(histories):
     with pytest.raises(ValueError, match="at least one history with a completed epoch"):
+        learning_curve(*histories)
+
+
+@pytest.mark.parametrize("histories", [(5,), ([RUN],), ({"a": [RUN], "b": RUN},), ({"a": [RUN, 5]},), ("loss",)])
+def test_what_are_no_histories_is_refused(histories):
+    with pytest.raises(TypeError, match="learning_curve takes History objects or their history dicts, or one dict of"):
         learning_curve(*histories)
 
 

@@ -1,0 +1,273 @@
+"""Pictures of traces: that what is drawn is what was traced, that all can be read, and what is refused."""
+
+import io
+import itertools
+import os
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from small_models import IDS, LABELS, lstm, stack
+
+from scratchlstm.inspection import colored_words, gate_heatmap, gate_saturation, gates_over_words, trace
+from scratchlstm.inspection.words import drawable
+
+TRACE = trace(stack(lstm()), IDS, LABELS)
+LAYER = TRACE.lstm
+WORDS = ["one", "two", "three", "four", "five"]
+ODD = [
+    *("😀", "👩‍👩‍👧", "שלום", "مرحبا", "$5", "$10", r"$\alpha$", r"\frac", "_^{}", "%s", "漢字", "e\u0301", "\ud800"),
+    *("<script>alert(1)</script>", "&amp;", "a\nb\tc", "\x00", "\u200b", "", "  ", "x" * 300),
+]
+
+
+def long_trace(T, units=4):
+    return trace(stack(lstm(units)), np.random.default_rng(0).integers(1, 6, size=(1, T)), [1])
+
+
+WITH_WORDS = gates_over_words, gate_heatmap, colored_words
+
+
+def draw(figure):
+    """Draw as for a file; every warning is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure.savefig(io.BytesIO(), format="png", dpi=40)
+    return figure
+
+
+# --- gates over words -------------------------------------------------------------------------------------------------
+
+
+def test_each_unit_has_its_gates_and_its_memory():
+    figure = draw(gates_over_words(TRACE, WORDS, sample=2, units=(3, 1), title="a review"))
+    assert figure.get_suptitle() == "a review"
+    assert [panel.get_title() for panel in figure.axes[::2]] == ["unit 3", "unit 1"]
+    for unit, above, below in zip((3, 1), figure.axes[::2], figure.axes[1::2], strict=True):
+        for panel, names in ((above, "ifog"), (below, "ch")):
+            for name, line in zip(names, panel.lines, strict=False):
+                np.testing.assert_array_equal(line.get_ydata(), getattr(LAYER, name)[2, :, unit])
+            assert [text.get_text()[-1] for text in panel.get_legend().get_texts()] == list(names)
+            assert panel.get_ylabel()
+            for look in ("color", "linestyle"):
+                assert len({getattr(line, f"get_{look}")() for line in panel.lines[: len(names)]}) == len(names)
+    assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == WORDS
+    assert figure.axes[-1].get_xlabel() == "word"
+
+
+def test_the_units_whose_cell_moves_most_are_drawn_where_none_is_named():
+    moves = LAYER.c[2].max(axis=0) - LAYER.c[2].min(axis=0)
+    first, second = np.argsort(moves)[::-1][:2]
+    titles = [panel.get_title() for panel in gates_over_words(TRACE, WORDS, sample=2).axes[::2]]
+    assert titles == [f"unit {first}", f"unit {second}"]
+    assert f"unit {first} " in colored_words(TRACE, WORDS, sample=2).axes[0].texts[0].get_text()
+
+
+@pytest.mark.parametrize("words", [WORDS, WORDS[2:], np.array(WORDS), tuple(WORDS)])
+def test_steps_that_do_not_count_are_left_out(words):
+    panel = gates_over_words(TRACE, words, sample=0, units=0).axes[1]
+    np.testing.assert_array_equal(panel.lines[0].get_ydata(), LAYER.c[0, 2:, 0])
+    assert [text.get_text() for text in panel.get_xticklabels()] == WORDS[2:]
+
+
+def test_an_activation_without_bounds_is_not_cut_off():
+    found = trace(stack(lstm(activation="relu")), IDS)
+    below, above = gates_over_words(found, WORDS, sample=2, units=range(4)).axes[0].get_ylim()
+    assert below <= 0 <= found.lstm.g[2, :, 0].max() <= above
+
+
+# --- heat map ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", ["i", "f", "g", "o", "c", "h", "dh", "dc", "dz_i", "dz_f", "dz_g", "dz_o"])
+def test_a_heat_map_has_a_row_for_each_unit_and_a_column_for_each_word(gate):
+    panel, bar = gate_heatmap(TRACE, WORDS, gate, sample=0).axes
+    (picture,) = panel.images
+    np.testing.assert_array_equal(picture.get_array(), getattr(LAYER, gate)[0, 2:].T)
+    assert [text.get_text() for text in panel.get_xticklabels()] == WORDS[2:]
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("word", "unit")
+    low, high = picture.get_clim()
+    assert (low, high) == (0, 1) if gate in "ifo" else low == -high < 0
+    assert gate.removeprefix("d") in bar.get_ylabel()
+    assert panel.get_title().endswith(" of lstm")
+
+
+# --- words in colours -------------------------------------------------------------------------------------------------
+
+
+def test_words_have_the_colour_of_their_cell():
+    from matplotlib import colormaps
+
+    panel, bar = draw(colored_words(TRACE, WORDS, unit=1, sample=2)).axes
+    title, *texts = panel.texts
+    assert title.get_text() == "What unit 1 of lstm remembers"
+    assert [text.get_text() for text in texts] == WORDS
+    assert bar.get_xlabel() == "cell c of unit 1"
+    c = LAYER.c[2, :, 1]
+    for value, ground in zip(c, panel.patches, strict=True):
+        expected = colormaps["PuOr"]((value / np.abs(c).max() + 1) / 2)
+        np.testing.assert_allclose(ground.get_facecolor(), expected)
+
+
+def test_words_have_the_colour_of_their_saliency():
+    from matplotlib import colormaps
+
+    panel, bar = draw(colored_words(TRACE, WORDS[2:], "saliency", sample=0, title="why")).axes
+    assert panel.texts[0].get_text() == "why"
+    assert bar.get_xlabel().startswith("saliency")
+    norms = np.sqrt(np.sum(LAYER.d_input[0, 2:] ** 2, axis=-1))
+    np.testing.assert_allclose([p.get_facecolor() for p in panel.patches], colormaps["Blues"](norms / norms.max()))
+
+
+@pytest.mark.parametrize("by", ["cell", "saliency"])
+def test_a_text_is_set_in_lines_that_can_be_read(by):
+    """Every word lies on its ground, no two grounds touch, none leaves the picture, and ink stands off from ground."""
+    T = 100
+    words = [("word", "i", "extraordinarily", "cinema")[n % 4] for n in range(T)]
+    figure = colored_words(long_trace(T), words, by)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    panel = figure.axes[0]
+    grounds = [patch.get_window_extent() for patch in panel.patches]
+    for text, ground in zip(panel.texts[1:], grounds, strict=True):
+        box = text.get_window_extent(canvas.get_renderer())
+        assert ground.x0 <= box.x0
+        assert box.x1 <= ground.x1
+        assert 0 <= ground.x0 < ground.x1 <= figure.bbox.x1
+        assert 0 <= ground.y0 < ground.y1 <= figure.bbox.y1
+    for first, second in itertools.pairwise(grounds):
+        assert second.x0 > first.x1 or second.y1 < first.y0
+    assert len({round(ground.y0) for ground in grounds}) > 5
+    for text, patch in zip(panel.texts[1:], panel.patches, strict=True):
+        light = np.array(patch.get_facecolor()[:3])
+        linear = np.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4)
+        luminance, ink = linear @ [0.2126, 0.7152, 0.0722], float(text.get_color() == "white")
+        assert (max(luminance, ink) + 0.05) / (min(luminance, ink) + 0.05) >= 4.5  # WCAG's bound for text
+
+
+# --- saturation -------------------------------------------------------------------------------------------------------
+
+
+def test_histograms_count_what_is_shut_and_open():
+    values = np.full(LAYER.f.shape, 0.5)
+    values[~LAYER.mask] = 0  # do not count
+    values[2, :4, 0] = 0.95, 0.96, 0.97, 0.05
+    found = replace(TRACE, layers={"lstm": replace(LAYER, f=values)})
+    panels = draw(gate_saturation(found)).axes
+    assert [panel.get_title() for panel in panels] == ["Input gate i", "Forget gate f", "Output gate o"]
+    n = 4 * np.count_nonzero(LAYER.mask)
+    assert [text.get_text() for text in panels[1].texts] == [f"{1 / n:.1%}\nbelow 0.1", f"{3 / n:.1%}\nabove 0.9"]
+    for panel in panels:
+        heights = [patch.get_height() for patch in panel.patches[:40]]
+        assert sum(heights) == pytest.approx(1)
+        assert panel.get_xlabel() == "value"
+
+
+# --- anything goes in a word ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plot", WITH_WORDS)
+def test_any_word_is_drawn_without_a_warning(plot):
+    draw(plot(long_trace(len(ODD)), ODD))
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("film", "film"),
+        ("שלום", "שלום"),
+        ("$5", "$5"),
+        ("a\nb\tc", "a b c"),
+        ("漢", "□"),
+        ("a\x00\u200b\ud800b", "ab"),
+        ("x" * 24, "x" * 24),
+        ("x" * 25, "x" * 23 + "…"),
+    ],
+)
+def test_a_word_as_it_is_drawn(word, expected):
+    assert drawable(word) == expected
+
+
+@pytest.mark.parametrize("plot", [gates_over_words, gate_heatmap])
+def test_a_hundred_words_do_not_overlap_and_very_many_are_thinned(plot):
+    figure = plot(long_trace(100), [f"word{n}" for n in range(100)])
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    panel = [each for each in figure.axes if each.get_xlabel()][-1]
+    boxes = [label.get_window_extent(canvas.get_renderer()) for label in panel.get_xticklabels()]
+    assert len(boxes) == 100
+    for first, second in itertools.pairwise(boxes):
+        assert first.x1 <= second.x0 + 1
+    assert min(box.y0 for box in boxes) > 0
+    panel = [each for each in plot(long_trace(400), ["word"] * 400).axes if each.get_xlabel()][-1]
+    assert len(panel.get_xticklabels()) == 134
+    assert panel.get_xlabel() == "word (one in 3 is named)"
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plot", WITH_WORDS)
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"trace": LAYER}, TypeError, r"trace must be what trace\(model, x\) gives, not LayerTrace"),
+        ({"layer": "gru"}, ValueError, "there is no layer 'gru' to look into; there is lstm"),
+        ({"words": "one two"}, TypeError, "words must be a list of strings, one for each step, not 'one two'"),
+        ({"words": 5}, TypeError, "words must be a list of strings"),
+        ({"words": [1, 2, 3, 4, 5]}, TypeError, "words must be strings, but 1 is int"),
+        ({"words": WORDS[:2]}, ValueError, "there are 5 steps, of which 3 count, but 2 words; padding is a step, too"),
+        ({"words": WORDS[:3], "sample": 2}, ValueError, "there are 5 steps, but 3 words"),
+        ({"words": []}, ValueError, "but 0 words"),
+        ({"sample": 3}, ValueError, "sample must be from 0 to 2, not 3"),
+        ({"sample": -1}, ValueError, "sample must be a whole number of at least 0"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(plot, change, error, match):
+    with pytest.raises(error, match=match):
+        plot(**({"trace": TRACE, "words": WORDS} | change))
+
+
+@pytest.mark.parametrize(
+    ("draw_it", "match"),
+    [
+        (lambda: gates_over_words(TRACE, WORDS, units=[0, 4]), "each of units must be from 0 to 3, not 4"),
+        (lambda: gates_over_words(TRACE, WORDS, units=()), "units must name at least one unit"),
+        (lambda: gates_over_words(TRACE, WORDS, units="f"), "each of units must be a whole number"),
+        (lambda: gate_heatmap(TRACE, WORDS, "forget"), "gate must be one of i, f, g, o, c, h, dh, .*, not 'forget'"),
+        (lambda: gate_heatmap(trace(stack(lstm()), IDS), WORDS, "dh"), "dh is a gradient, for which .* a target"),
+        (lambda: colored_words(TRACE, WORDS, "gate"), "by must be 'cell' or 'saliency', not 'gate'"),
+        (lambda: colored_words(TRACE, WORDS, "saliency", unit=1), "unit is for by='cell'"),
+        (lambda: colored_words(trace(stack(lstm()), IDS), WORDS, "saliency"), "d_input is a gradient"),
+        (lambda: colored_words(TRACE, WORDS, unit=4), "each of units must be from 0 to 3, not 4"),
+        (lambda: gates_over_words(trace(stack(lstm()), IDS * 0), WORDS), "sample 0 is masked throughout"),
+        (lambda: gate_saturation(trace(stack(lstm()), IDS * 0)), "every step is masked"),
+        (lambda: gate_saturation(trace(stack(lstm(recurrent_activation="tanh")), IDS)), "those of lstm are tanh"),
+    ],
+)
+def test_what_is_not_there_is_said(draw_it, match):
+    with pytest.raises(ValueError, match=match):
+        draw_it()
+
+
+def test_pyplot_and_a_display_play_no_part(tmp_path):
+    program = """
+import sys
+import numpy as np
+from scratchlstm import Sequential
+from scratchlstm.inspection import gate_saturation, trace
+from scratchlstm.layers import LSTM
+assert "matplotlib" not in sys.modules
+gate_saturation(trace(Sequential([LSTM(2, input_shape=(3, 2))]), np.ones((1, 3, 2)))).savefig(sys.argv[1])
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    path, command = tmp_path / "gates.png", [sys.executable, "-c", program]
+    without = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    without["MPLBACKEND"] = "tkagg"  # which needs a display
+    run = subprocess.run([*command, path], env=without, capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert path.stat().st_size > 5000
