@@ -4,7 +4,6 @@ None crashes, hangs, runs anything, takes more memory than its size explains, or
 """
 
 import copy
-import importlib.util
 import io
 import json
 import pickle
@@ -21,6 +20,7 @@ from scratchlstm.callbacks import Callback, Checkpoint
 from scratchlstm.datasets.cache import corpus_path, load_corpus, save_corpus
 from scratchlstm.datasets.keras_files import read_npz, read_word_index
 from scratchlstm.datasets.reviews import tokenize
+from scratchlstm.datasets.vocabulary import read_vocabulary
 from scratchlstm.layers import LSTM, Dense, Dropout, Embedding
 from scratchlstm.metrics import BinaryAccuracy
 from scratchlstm.optimizers import Adam
@@ -92,13 +92,6 @@ def reviews(corpus):
     return [(half.ranks.tolist(), half.offsets.tolist(), half.labels.tolist()) for half in (corpus.train, corpus.test)]
 
 
-def _example():
-    spec = importlib.util.spec_from_file_location("imdb_example", ROOT / "examples" / "imdb.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def _whole_numbers(words):
     return all(type(word) is str and type(number) is int and number > 0 for word, number in words.items())
 
@@ -143,7 +136,6 @@ def files(tmp_path_factory):
     def keras(path):
         return reviews(read_npz(path))
 
-    read_vocabulary = _example().read_vocabulary
     same = None  # has to come out as it went in: a checksum sees every change
     return {
         "model": ((folder / "model").read_bytes(), lambda path: content(Sequential.load(path)), same),

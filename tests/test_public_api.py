@@ -356,6 +356,15 @@ def _confusion_matrix():
     assert [text.get_text() for text in panel.texts] == ["1", "0", "1", "1"]
 
 
+def _explore():
+    from scratchlstm.inspection import explore
+
+    model = scratchlstm.Sequential([Embedding(6, 3, input_shape=(4,)), LSTM(2), Dense(1)])
+    with tempfile.TemporaryDirectory() as folder:
+        explore(model, "a film", f"{folder}/page.html", word_index={"a": 1, "film": 2})
+        assert "An LSTM reads a sentence" in Path(f"{folder}/page.html").read_text("utf-8")
+
+
 def _learning_curve():
     from scratchlstm.inspection import learning_curve
 
@@ -452,6 +461,7 @@ _USES = {
     "scratchlstm.datasets.imdb": _imdb,
     **{f"scratchlstm.inspection.{name}": _trace for name in inspection.__all__},
     "scratchlstm.inspection.confusion_matrix": _confusion_matrix,
+    "scratchlstm.inspection.explore": _explore,
     "scratchlstm.inspection.learning_curve": _learning_curve,
     "scratchlstm.preprocessing.sequence": _pad,
     "scratchlstm.preprocessing.text": _words,

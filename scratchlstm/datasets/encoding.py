@@ -1,5 +1,6 @@
 """From a word's rank to the id a model sees, by the rules of Keras' `imdb.load_data`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,3 +73,15 @@ def require_integer(name: str, value: object, smallest: int, otherwise: str) -> 
         raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r} ({otherwise}).")
     if value < smallest:
         raise ValueError(f"{name} must be at least {smallest}, got {value} ({otherwise}).")
+
+
+def require_words(word_index: Mapping[str, int]) -> Mapping[str, int]:
+    """`word_index` itself; raise TypeError or ValueError where it is no dict of words and ranks."""
+    if not isinstance(word_index, Mapping):
+        raise TypeError(f"word_index must be a dict of words and ranks, got {type(word_index).__name__}.")
+    if not word_index:
+        raise ValueError("word_index is empty: give what get_word_index() returns.")
+    word, rank = next(iter(word_index.items()))
+    if not isinstance(word, str) or not isinstance(rank, int | np.integer):
+        raise TypeError(f"word_index must map words to ranks, got {word!r}: {rank!r}: is it the wrong way round?")
+    return word_index

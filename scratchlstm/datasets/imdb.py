@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scratchlstm.datasets.encoding import Encoding, require_integer
+from scratchlstm.datasets.encoding import Encoding, require_integer, require_words
 from scratchlstm.datasets.imdb_sources import find_source
 from scratchlstm.datasets.keras_files import read_word_index
 from scratchlstm.datasets.reviews import Reviews
@@ -151,7 +151,7 @@ def encode_review(
     if not isinstance(text, str):
         raise TypeError(f"text must be a string, got {type(text).__name__}: encode one review at a time.")
     encoding = Encoding(num_words, skip_top, start_char, oov_char, index_from)
-    ranks = _word_index(path, source) if word_index is None else _require_words(word_index)
+    ranks = _word_index(path, source) if word_index is None else require_words(word_index)
     if num_words is None:
         encoding = encoding.limited_by(max(ranks.values()))
     ids = encoding.start()
@@ -194,7 +194,7 @@ def decode_review(
     """
     Encoding(None, 0, start_char, oov_char, index_from)
     values = _require_ids(ids)
-    ranks = _word_index(path, source) if word_index is None else _require_words(word_index)
+    ranks = _word_index(path, source) if word_index is None else require_words(word_index)
     words = {rank + index_from: word for word, rank in ranks.items()}
     marks = {0: "<pad>", start_char: "<start>", oov_char: "<oov>"}
     last = max(max(words), start_char or 0, oov_char or 0)
@@ -224,17 +224,6 @@ def _word_index(path: PathLike | None, source: str) -> Mapping[str, int]:
     if path is not None and str(path).endswith(".json") and Path(path).expanduser().is_file():
         return read_word_index(Path(path).expanduser())
     return find_source(path, source).word_index()
-
-
-def _require_words(word_index: Mapping[str, int]) -> Mapping[str, int]:
-    if not isinstance(word_index, Mapping):
-        raise TypeError(f"word_index must be a dict of words and ranks, got {type(word_index).__name__}.")
-    if not word_index:
-        raise ValueError("word_index is empty: give what get_word_index() returns.")
-    word, rank = next(iter(word_index.items()))
-    if not isinstance(word, str) or not isinstance(rank, int | np.integer):
-        raise TypeError(f"word_index must map words to ranks, got {word!r}: {rank!r}: is it the wrong way round?")
-    return word_index
 
 
 def _require_ids(ids: Iterable[int]) -> np.ndarray:

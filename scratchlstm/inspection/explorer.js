@@ -4,6 +4,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const layers = data.layers.map(unpacked);
 const last = data.steps.length - 1;
 const PLAY_MILLISECONDS = 900;
+const PICTURE_DIGITS = 3; // there is little room
 
 // what is looked at: units are numbered by their place in the picker, steps by the words that are read
 const state = { layer: 0, unit: 0, step: 0, view: "forward", timer: null };
@@ -32,7 +33,8 @@ const BACKWARD = [
   ["(14)", "dz_f = df · f · (1 − f)", "{df} · {f} · (1 − {f}) = {dz_f}"],
   ["(15)", "dz_g = dg · (1 − g²)", "{dg} · (1 − {g}²) = {dz_g}"],
   ["(16)", "dz_o = do · o · (1 − o)", "{do} · {o} · (1 − {o}) = {dz_o}"],
-  ["(18)", "dh_prev = Σ dz · U, over the gates of all units", "{dh_prev}"],
+  ["(17)", "dx = Σ dz · W over the gates of all units; its length:", "{d_words}"],
+  ["(18)", "dh_prev = Σ dz · U over the gates of all units:", "{dh_prev}"],
 ];
 
 // --- numbers ---------------------------------------------------------------------------------------------------------
@@ -74,14 +76,15 @@ function gradients(v) {
     df: v.dc * v.c_prev,
     dg: v.dc * v.i,
     dc_prev: v.dc * v.f,
+    d_words: layers[state.layer].d_words[state.step],
   };
 }
 
-/** A number as it is printed: four digits. */
-function shown(number) {
-  if (number === 0) return "0";
+/** A number as it is printed. */
+function shown(number, digits = 4) {
   const size = Math.abs(number);
-  const text = size < 1e-3 || size >= 1e4 ? size.toExponential(3) : size.toPrecision(4);
+  if (Number.isInteger(number) && size < 1e4) return `${number}`.replace("-", "−");
+  const text = size < 1e-3 || size >= 1e4 ? size.toExponential(digits - 1) : size.toPrecision(digits);
   return (number < 0 ? "−" : "") + text.replace("-", "−");
 }
 
@@ -112,13 +115,16 @@ function buildWords() {
 }
 
 function buildNotes() {
-  const notes = [`Below each word: the model's ${data.output} after it. Its tint: the unit's cell, blue above and orange below 0.`];
+  const notes = [
+    `Below each word: the model's ${data.output} after it. Its tint: the unit's cell, blue above and orange below 0.`,
+  ];
   if (data.steps.some(({ kind }) => kind === "unknown")) notes.push("Dashed words are unknown to the model.");
-  if (data.left_out) notes.push(`${data.left_out} words before these are left out: the model reads ${data.steps.length} steps.`);
+  const { length } = data.steps;
+  if (data.left_out) notes.push(`${data.left_out} words before these are left out: the model reads ${length} steps.`);
   if (data.padding) notes.push(`Before the first word stand ${data.padding} steps of padding, ${padded()}.`);
   if (data.loss !== null) {
     const whose = data.own_label ? "the model's own answer" : "given";
-    notes.push(`Label ${JSON.stringify(data.label)} (${whose}), loss ${shown(data.loss)}.`);
+    notes.push(`Label ${[data.label].flat().join(", ")} (${whose}), loss ${shown(data.loss)}.`);
   }
   byId("notes").textContent = notes.join(" ");
 }
@@ -176,9 +182,8 @@ function curve(numbers, low, high, className) {
 function drawChart(svg, low, high, curves) {
   const width = Math.max(last, 1);
   svg.setAttribute("viewBox", `${-0.02 * width} -0.08 ${1.04 * width} 1.16`);
-  const middle = (high - Math.min(Math.max(0, low), high)) / (high - low);
   const lines = [
-    svgElement("line", { class: "middle-line", x1: 0, x2: width, y1: middle, y2: middle }),
+    svgElement("line", { class: "middle-line", x1: 0, x2: width, y1: 0.5, y2: 0.5 }),
     svgElement("line", { class: "cursor", x1: state.step, x2: state.step, y1: -0.08, y2: 1.08 }),
   ];
   svg.replaceChildren(...lines, ...curves.map(([numbers, className]) => curve(numbers, low, high, className)));
@@ -204,15 +209,24 @@ function showWords() {
   document.querySelectorAll("#words button").forEach((button, step) => {
     button.style.setProperty("--tint", `${(45 * Math.abs(cells[step])) / most}%`);
     button.classList.toggle("negative", cells[step] < 0);
-    if (step === state.step) button.setAttribute("aria-current", "step");
-    else button.removeAttribute("aria-current");
+    if (step !== state.step) return button.removeAttribute("aria-current");
+    button.setAttribute("aria-current", "step");
+    bringIntoView(button.parentElement);
   });
+}
+
+/** Scroll the list of a long text, but not the page, to a word. */
+function bringIntoView(item) {
+  const list = byId("words");
+  const [top, bottom] = [item.offsetTop, item.offsetTop + item.offsetHeight];
+  const isSeen = top >= list.scrollTop && bottom <= list.scrollTop + list.clientHeight;
+  if (!isSeen) list.scrollTop = top - list.clientHeight / 2;
 }
 
 function showNumbers() {
   const v = values();
   for (const place of document.querySelectorAll("[data-value]")) {
-    const text = shown(v[place.dataset.value]);
+    const text = shown(v[place.dataset.value], place.closest("svg") ? PICTURE_DIGITS : undefined);
     place.textContent = "term" in place.dataset && text.startsWith("−") ? `(${text})` : text;
   }
   for (const bar of document.querySelectorAll("[data-level]")) showLevel(bar, v[bar.dataset.level]);
@@ -241,9 +255,13 @@ function showStatus() {
 
 function showOrder() {
   const layer = layers[state.layer];
-  const score = data.loss === null ? "|c| summed over the words" : "|dL/dc · c| summed over the words, how much the loss hangs on the cell";
+  const score = data.loss === null
+    ? "|c| summed over the words"
+    : "|dL/dc · c| summed over the words, how much the loss hangs on the cell";
   const some = layer.units.length < layer.of ? `; ${layer.units.length} of ${layer.of} are here` : "";
-  const backwards = layer.backwards ? " This layer reads from the last word to the first: “prev” is the word to the right." : "";
+  const backwards = layer.backwards
+    ? " This layer reads from the last word to the first: “prev” is the word to the right."
+    : "";
   byId("order").textContent = `Units are sorted by ${score} (in parentheses)${some}.${backwards}`;
 }
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchlstm import losses
-from scratchlstm.datasets.encoding import Encoding
+from scratchlstm.datasets.encoding import Encoding, require_words
 from scratchlstm.files import atomic_write
 from scratchlstm.gates import sigmoid
 from scratchlstm.inspection.trace import GATES, LayerTrace, trace
@@ -26,7 +26,7 @@ from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.preprocessing.text import text_to_word_sequence
 
 LONGEST = 200  # steps that are read where the model sets no length itself
-_SHOWN = 6400  # steps × units of all layers together, of some 120 bytes each
+_SHOWN = 6400  # steps × units of all layers together, of some 130 bytes each
 
 _FORWARD = ["i", "f", "g", "o", "c", "h", "c_prev", "h_prev", "z_i", "z_f", "z_g", "z_o"]
 _BACKWARD = ["dh", "dc", "dz_i", "dz_f", "dz_g", "dz_o"]
@@ -73,21 +73,20 @@ def explore(
 
     Raises:
         OSError: the file cannot be written; found out before any work.
-        TypeError: not a model, not a text, or no dict of words.
+        TypeError: not a model, not a text, or no dict of words and ranks.
         ValueError: a model that cannot be shown, or a text without a known word.
     """
     with atomic_write(path) as file:
-        _require_a_reader(model)
-        encoding = Encoding(model.layers[0].input_dim, 0, start_char, oov_char, index_from)
+        embedding = _embedding(model)
+        encoding = Encoding(embedding.input_dim, 0, start_char, oov_char, index_from)
         read = _read(text, word_index, encoding)
         length = model.input_shape[0] if model.input_shape else None
         steps = read[-(length or LONGEST) :]
         data = {
-            "model": model.name,
             "steps": [{"word": step.word, "kind": step.kind} for step in steps],
             "left_out": sum(step.kind != "start" for step in read[: -len(steps)]),
             "padding": 0 if length is None else length - len(steps),
-            "masked": model.layers[0].makes_mask,
+            "masked": embedding.makes_mask,
             **_numbers(model, [step.id for step in steps], length, label),
         }
         file.write(_page(data).encode())
@@ -96,34 +95,38 @@ def explore(
 # --- the text ---------------------------------------------------------------------------------------------------------
 
 
-def _require_a_reader(model: Any) -> None:
-    """Raise TypeError or ValueError where the model cannot be shown reading words."""
+def _embedding(model: Any) -> Embedding:
+    """The first layer of a model that can be shown reading words.
+
+    Raises:
+        TypeError, ValueError: of any other.
+    """
     if not isinstance(model, Model):
         raise TypeError(f"model must be a Model or Sequential, not {type(model).__name__}")
     if not model.built:
         raise ValueError("the model has no parameters yet: train it first, or load a trained one")
-    if not isinstance(model.layers[0], Embedding):
-        raise ValueError(f"explore shows words, so the model must begin with an Embedding, not {model.layers[0].name}")
+    first = model.layers[0]
+    if not isinstance(first, Embedding):
+        raise ValueError(f"explore shows words, so the model must begin with an Embedding, not {first.name}")
     if model.stateful:
         raise ValueError("explore reads a text from its beginning, but the model is stateful")
+    return first
 
 
 def _read(text: str | Sequence[str], word_index: Mapping[str, int], encoding: Encoding) -> list[Step]:
     """Every word as the model would read it, behind the start mark."""
-    if not isinstance(word_index, Mapping):
-        raise TypeError(f"word_index must be a dict of words and ranks, not {type(word_index).__name__}")
-    words = text_to_word_sequence(text) if isinstance(text, str) else list(text)
-    if not all(isinstance(word, str) for word in words):
-        raise TypeError("text must be a sentence or a list of words")
+    require_words(word_index)
+    if not isinstance(text, str) and not (isinstance(text, list | tuple) and all(isinstance(w, str) for w in text)):
+        raise TypeError(f"text must be a sentence or a list of words, not {text!r:.80}")
+    words = text_to_word_sequence(text) if isinstance(text, str) else text
     if not words:
-        raise ValueError(f"there is no word in {text!r}")
+        raise ValueError(f"there is no word in {text!r:.80}")
     found: list[Step] = []
     for word in words:
         rank = word_index.get(word)
-        word_id = None if rank is None else encoding.limited(rank + encoding.index_from)
-        known = word_id is not None and word_id != encoding.oov_char
-        if known or encoding.oov_char is not None:
-            found.append(Step(word, "word" if known else "unknown", word_id if known else encoding.oov_char))
+        word_id = encoding.oov_char if rank is None else encoding.limited(rank + encoding.index_from)
+        if word_id is not None:
+            found.append(Step(word, "unknown" if word_id == encoding.oov_char else "word", word_id))
     if not any(step.kind == "word" for step in found):
         raise ValueError(f"the model knows none of the words, which begin with {', '.join(map(repr, words[:5]))}")
     return [Step("<start>", "start", word_id) for word_id in encoding.start()] + found
@@ -184,6 +187,7 @@ def _layer(layer: LayerTrace, steps: int, most: int) -> dict[str, Any]:
     if layer.dh is not None:
         arrays |= {key: layer.gradient(key)[0] for key in _BACKWARD} | _passed_on(layer)
     arrays = {key: array[-steps:] for key, array in arrays.items()}
+    d_words = [] if layer.dh is None else layer.d_words[0, -steps:].tolist()
     scores = np.sum(np.abs(arrays["c"] * arrays.get("dc", 1)), axis=0)  # (H,)
     units = np.argsort(-scores, kind="stable")[:most]
     return {
@@ -193,6 +197,7 @@ def _layer(layer: LayerTrace, steps: int, most: int) -> dict[str, Any]:
         "counts": layer.mask[0, -steps:].tolist(),
         "units": units.tolist(),
         "scores": scores[units].tolist(),
+        "d_words": d_words,
         "bias": {gate: part[units].tolist() for gate, part in _by_gate(layer.bias)},
         "arrays": {key: _packed(array[:, units].T) for key, array in arrays.items()},
     }

@@ -1,0 +1,374 @@
+"""The explorer page as a reader uses it, in a real Chromium."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from explorer_models import SENTENCE, WORD_INDEX, sentiment, stacked
+
+from scratchlstm.datasets import imdb
+from scratchlstm.inspection import explore, trace
+from scratchlstm.layers import LSTM
+from scratchlstm.preprocessing.sequence import pad_sequences
+
+STEPS = 12  # of the sentence, as many as the model reads: its start mark is cut
+EQUATION_NUMBERS = ["(1)", "(2)", "(3)", "(4)", "(5)", "(6)"]
+WAY_BACK_NUMBERS = [f"({n})" for n in range(7, 19)]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """One page for each kind of model and text."""
+    folder = tmp_path_factory.mktemp("pages")
+    texts = {
+        "plain": (sentiment(), SENTENCE),
+        "stacked": (stacked(), SENTENCE),
+        "backwards": (sentiment(LSTM(4, go_backwards=True)), SENTENCE),
+        "no loss": (sentiment(compiled=False), SENTENCE),
+        "one step": (sentiment(length=1, epochs=0), ["film"]),
+        "padded": (sentiment(mask_zero=True), "a wonderful film"),
+        "long": (sentiment(LSTM(60), length=100, epochs=0), "good bad " * 5000),
+        "odd": (sentiment(epochs=0), ["film", "🎬", "שלום", *EVIL, "w" * 300]),
+    }
+    for name, (model, text) in texts.items():
+        explore(model, text, folder / f"{name}.html", word_index=WORD_INDEX)
+    return {name: (folder / f"{name}.html", model) for name, (model, _) in texts.items()}
+
+
+EVIL = ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "&lt;"]
+
+
+@pytest.fixture
+def opened(files, window):
+    return lambda name, **options: window(files[name][0], **options)
+
+
+@pytest.fixture
+def plain(opened):
+    return opened("plain")
+
+
+def traced(model):
+    ids = imdb.encode_review(SENTENCE, num_words=model.layers[0].input_dim, word_index=WORD_INDEX)
+    x = pad_sequences([ids], maxlen=model.input_shape[0])
+    return trace(model, x, np.round(model.predict(x, verbose=0)))
+
+
+def number(text):
+    return float(text.strip("()").replace("−", "-"))
+
+
+def as_printed(value, digits=4):
+    return float(f"{value:.{digits - 1}e}")
+
+
+def current(page):
+    """Number of the word that is marked, its text, and where the slider stands."""
+    marks = page.locator("#words button").evaluate_all("all => all.map(b => b.getAttribute('aria-current'))")
+    assert marks.count("step") == 1
+    step = marks.index("step")
+    assert page.locator("#slider").input_value() == str(step)
+    assert page.locator("#status").inner_text().startswith(f"Step {step + 1} of {len(marks)}: ")
+    return step
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+_ALL = ["i", "f", "g", "o", "c", "h", "c_prev", "h_prev", "z_i", "z_f", "z_g", "z_o"]
+_BACK = ["dh", "dc", "dz_i", "dz_f", "dz_g", "dz_o"]
+
+
+@pytest.mark.parametrize("name", ["plain", "stacked", "backwards"])
+def test_every_number_is_that_of_trace_to_the_printed_digits(opened, files, name):
+    page, layers = opened(name), traced(files[name][1]).layers
+    for number_of, layer in enumerate(layers.values()):
+        if len(layers) > 1:
+            page.locator("#layer").select_option(str(number_of))
+        for place in range(layer.units):
+            page.locator("#unit").select_option(str(place))
+            unit = int(page.locator("#unit option:checked").inner_text().split()[0])
+            for step in range(STEPS):
+                page.locator("#words button").nth(step).click()
+                places = page.locator("[data-value]").evaluate_all(
+                    "all => all.map(place => [place.dataset.value, place.textContent, Boolean(place.closest('svg'))])"
+                )
+                assert {key for key, *_ in places} >= {*_ALL, *_BACK}
+                for key, text, in_picture in places:
+                    if key in _ALL + _BACK:
+                        expected = as_printed(getattr(layer, key)[0, step - STEPS, unit], 3 if in_picture else 4)
+                        assert number(text) == expected, (key, step, unit)
+                length = number(page.locator("#backward-equations [data-value=d_words]").text_content())
+                assert length == as_printed(layer.d_words[0, step - STEPS])
+
+
+def test_each_line_of_arithmetic_adds_up(plain):
+    """What stands before the last = gives, computed from the printed digits, what stands behind it."""
+    for _ in range(STEPS):
+        for view in ("forward", "backward"):
+            for line in plain.locator(f"#{view}-equations .numbers").evaluate_all("all => all.map(e => e.textContent)"):
+                if "=" not in line:
+                    continue
+                left, *_, result = line.split(" = ")
+                left = left.replace("σ", "1/(1+exp").replace("−", "-").replace("·", "*").replace("²", "**2")
+                left = re.sub(r"1/\(1\+exp\((.*?)\)$", r"1/(1+exp(-(\1)))", left)
+                value = eval(left, {"exp": np.exp, "tanh": np.tanh})
+                terms = max(abs(number(part)) for part in re.findall(r"[-−]?\d[\d.]*(?:e[-−+]?\d+)?", line))
+                assert value == pytest.approx(number(result), abs=2e-3 * max(terms, abs(value)) + 1e-9), line
+        plain.keyboard.press("ArrowRight")
+
+
+def test_equations_are_numbered_as_in_gates(plain):
+    def numbers(view):
+        return [text for text in plain.locator(f"#{view}-equations .number").all_text_contents() if text]
+
+    assert numbers("forward") == EQUATION_NUMBERS
+    assert numbers("backward") == WAY_BACK_NUMBERS
+
+
+def test_outputs_stand_below_the_words(plain, files):
+    shown = plain.locator("#words small").all_text_contents()
+    assert number(shown[-1]) == as_printed(traced(files["plain"][1]).prediction[0, 0])
+    plain.keyboard.press("End")
+    assert plain.locator("#output").inner_text() == shown[-1]
+
+
+# --- every control ----------------------------------------------------------------------------------------------------
+
+
+def test_buttons_words_and_slider_step(plain):
+    assert current(plain) == 0
+    plain.get_by_role("button", name="Step forward").click()
+    assert current(plain) == 1
+    plain.get_by_role("button", name="Step back").click()
+    assert current(plain) == 0
+    assert plain.locator("#previous").is_disabled()
+    plain.locator("#words button").nth(7).click()
+    assert current(plain) == 7
+    plain.locator("#slider").fill("11")
+    assert current(plain) == 11
+    assert plain.locator("#next").is_disabled()
+
+
+def test_keys_step(plain):
+    keys = ["ArrowRight", "ArrowRight", "ArrowLeft", "End", "ArrowRight", "Home", "ArrowLeft"]
+    for key, step in zip(keys, [1, 2, 1, 11, 11, 0, 0], strict=True):
+        plain.keyboard.press(key)
+        assert current(plain) == step
+    plain.locator("#slider").focus()
+    plain.keyboard.press("ArrowRight")
+    assert current(plain) == 1
+
+
+def test_keys_of_a_picker_stay_its_own(plain):
+    plain.locator("#unit").focus()
+    plain.keyboard.press("ArrowRight")
+    plain.keyboard.press("End")
+    assert current(plain) == 0
+
+
+def test_play_goes_to_the_end_and_stops(plain):
+    plain.clock.install()
+    plain.reload()
+    play = plain.locator("#play")
+    play.click()
+    assert play.inner_text() == "Pause"
+    plain.clock.run_for(2000)
+    assert current(plain) == 2
+    play.click()
+    assert play.inner_text() == "Play"
+    plain.clock.run_for(5000)
+    assert current(plain) == 2
+    plain.locator("h1").click()
+    plain.keyboard.press("Space")
+    plain.clock.run_for(30_000)
+    assert current(plain) == 11
+    assert play.inner_text() == "Play"
+    play.click()  # from the beginning again
+    assert current(plain) == 0
+
+
+def test_the_unit_picker_is_sorted_and_changes_the_numbers(plain):
+    scores = [number(text.split()[1]) for text in plain.locator("#unit option").all_text_contents()]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == 5
+    before = plain.locator("#forward-equations").inner_text()
+    chart = plain.locator("#unit-chart").inner_html()
+    plain.locator("#unit").select_option("1")
+    assert plain.locator("#forward-equations").inner_text() != before
+    assert plain.locator("#unit-chart").inner_html() != chart
+
+
+def test_the_layer_picker_is_there_where_there_are_several(plain, opened):
+    assert plain.locator("#layer").is_hidden()
+    page = opened("stacked")
+    names = page.locator("#layer option").all_text_contents()
+    assert names == ["bidirectional/forward", "bidirectional/backward", "lstm"]
+    page.locator("#layer").select_option("1")
+    assert page.locator("#unit option").count() == 4
+    assert "from the last word to the first" in page.locator("#order").inner_text()
+    page.locator("#layer").select_option("2")
+    assert page.locator("#unit option").count() == 3
+    assert "from the last word" not in page.locator("#order").inner_text()
+
+
+def test_tabs_by_mouse_and_keyboard(plain):
+    assert (plain.locator("#forward").is_visible(), plain.locator("#backward").is_visible()) == (True, False)
+    plain.get_by_role("tab", name="Backward").click()
+    assert (plain.locator("#forward").is_visible(), plain.locator("#backward").is_visible()) == (False, True)
+    plain.keyboard.press("ArrowLeft")
+    assert plain.locator("#forward").is_visible()
+    assert plain.get_by_role("tab", name="Forward").get_attribute("aria-selected") == "true"
+    assert current(plain) == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_theme_follows_the_system_until_the_button_changes_it(opened, scheme):
+    page = opened("plain", color_scheme=scheme)
+
+    def is_dark():
+        return page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 29)"
+
+    assert is_dark() == (scheme == "dark")
+    page.locator("#theme").click()
+    assert is_dark() == (scheme == "light")
+    assert page.locator("#theme").get_attribute("aria-pressed") == str(is_dark()).lower()
+    page.locator("#theme").click()
+    assert is_dark() == (scheme == "dark")
+
+
+# --- every reader -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["plain", "stacked", "long", "odd"])
+@pytest.mark.parametrize("view", ["Forward", "Backward"])
+def test_a_phones_width_needs_no_scrolling_to_the_side(opened, name, view):
+    page = opened(name, viewport={"width": 360, "height": 740})
+    page.get_by_role("tab", name=view).click()
+    for key in ("Home", "ArrowRight", "End"):
+        page.keyboard.press(key)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        for box in page.locator("main *:visible").evaluate_all(
+            "all => all.filter(e => !e.closest('svg')).map(e => e.getBoundingClientRect().right)"
+        ):
+            assert box <= 360
+
+
+@pytest.mark.parametrize("view", ["Forward", "Backward"])
+def test_no_two_texts_of_the_picture_overlap(plain, view):
+    plain.get_by_role("tab", name=view).click()
+    for step in range(STEPS):
+        plain.locator("#words button").nth(step).click()
+        boxes = plain.locator(f"#{view.lower()} .picture text").evaluate_all(
+            """all => all.filter(text => text.textContent).map(text => {
+                const box = text.getBBox();
+                return [text.textContent, box.x, box.y, box.width, box.height];
+            })"""
+        )
+        for place, (text, x, y, width, height) in enumerate(boxes):
+            assert x >= 0, text
+            assert x + width <= 506, text
+            for other, x2, y2, width2, height2 in boxes[place + 1 :]:
+                apart_x = x + width <= x2 or x2 + width2 <= x
+                assert apart_x or y + 0.8 * height <= y2 or y2 + 0.8 * height2 <= y, (text, other)
+
+
+def test_everything_can_be_reached_and_is_named(plain):
+    seen = []
+    for _ in range(STEPS + 12):
+        plain.keyboard.press("Tab")
+        seen.append(plain.evaluate("document.activeElement.id || document.activeElement.textContent"))
+        outline = plain.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid" or plain.evaluate("document.activeElement === document.body")
+    assert {"theme", "play", "next", "slider", "unit", "forward-tab"} <= set(seen)
+    for control in plain.locator("button:visible, select:visible, input:visible").all():
+        named = control.evaluate("e => (e.ariaLabel || e.labels?.[0]?.textContent || e.textContent).trim()")
+        assert named
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(opened, scheme):
+    """WCAG AA: 4.5 to 1."""
+    page = opened("plain", color_scheme=scheme)
+    colors = page.evaluate(
+        """() => {
+            const made = document.body.appendChild(document.createElement('i')), read = {};
+            for (const name of ['ground', 'card', 'gate', 'ink', 'quiet', 'ahead', 'back', 'third']) {
+                made.style.color = `var(--${name})`;
+                read[name] = getComputedStyle(made).color.match(/\\d+/g).map(Number);
+            }
+            return read;
+        }"""
+    )
+
+    def luminance(color):
+        parts = [part / 255 for part in colors[color]]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return np.dot(linear, [0.2126, 0.7152, 0.0722])
+
+    for text in ("ink", "quiet", "ahead", "back", "third"):
+        for ground in ("ground", "card", *(["gate"] if text == "ink" else [])):
+            light, dark = sorted([luminance(text), luminance(ground)], reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
+
+
+def test_a_long_text_scrolls_to_its_word_and_the_page_stays(opened):
+    page = opened("long", viewport={"width": 360, "height": 740})
+    page.evaluate("scrollTo(0, 700)")
+    for key, word in [("End", -1), ("Home", 0)]:
+        page.keyboard.press(key)
+        word, words = (page.locator(f"#words{part}").bounding_box() for part in (f" li >> nth={word}", ""))
+        assert words["y"] <= word["y"]
+        assert word["y"] + word["height"] <= words["y"] + words["height"]
+        assert page.evaluate("scrollY") == 700
+
+
+# --- every text and model ---------------------------------------------------------------------------------------------
+
+
+def test_odd_words_are_shown_as_text(opened):
+    page = opened("odd")
+    words = page.locator("#words button").evaluate_all("all => all.map(b => b.firstChild.textContent)")
+    assert words == ["<start>", "film", "🎬", "שלום", *EVIL, "w" * 300]
+    assert page.locator("img").count() == 0
+    page.keyboard.press("End")
+    assert "Dashed words are unknown" in page.locator("#notes").inner_text()
+
+
+def test_what_was_left_out_and_what_is_padding_is_said(opened):
+    assert "9900 words before these are left out" in opened("long").locator("#notes").inner_text()
+    assert "8 steps of padding, which the mask skips" in opened("padded").locator("#notes").inner_text()
+
+
+def test_a_model_without_a_loss_has_no_way_back(opened):
+    page = opened("no loss")
+    page.get_by_role("tab", name="Backward").click()
+    assert page.locator("#no-loss").is_visible()
+    assert page.locator("#backward").is_hidden()
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#forward").is_visible()
+
+
+def test_a_single_step(opened):
+    page = opened("one step")
+    page.locator("#play").click()
+    assert current(page) == 0
+    assert page.locator("#play").inner_text() == "Play"
+
+
+def test_pictures(opened):
+    """Taken for the reader's eyes where EXPLORER_PICTURES names a folder; in any case the two schemes differ."""
+    folder = os.environ.get("EXPLORER_PICTURES")
+    taken = {}
+    for scheme in ("light", "dark"):
+        for width in (1280, 360):
+            for view in ("Forward", "Backward"):
+                page = opened("plain", color_scheme=scheme, viewport={"width": width, "height": 900})
+                page.get_by_role("tab", name=view).click()
+                page.locator("#words button").nth(9).click()
+                taken[scheme, width, view] = page.screenshot(full_page=True)
+                if folder:
+                    name = f"{scheme}_{width}_{view.lower()}.png"
+                    (Path(folder) / name).write_bytes(taken[scheme, width, view])
+    assert len(set(taken.values())) == len(taken)
