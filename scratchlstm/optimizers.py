@@ -160,8 +160,9 @@ class Optimizer:
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal optimizer (its state left out)."""
-        config = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        return config if self.schedule is None else config | {"learning_rate": registry.serialize(self.schedule)}
+        names = [name for name in inspect.signature(type(self)).parameters if name != "learning_rate"]
+        rate = self.learning_rate if self.schedule is None else registry.serialize(self.schedule)
+        return {"learning_rate": rate} | {name: getattr(self, name) for name in names}
 
 
 class SGD(Optimizer):

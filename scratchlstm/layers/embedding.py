@@ -82,8 +82,11 @@ class Embedding(Layer):
         if x.dtype.kind not in "iu":
             hint = "rows of different lengths? see pad_sequences" if x.dtype == object else 'x.astype("int32")'
             raise TypeError(f"{self.name} takes integer ids, but the input has dtype {x.dtype}; {hint}")
-        for bad, what in ((x.min(), "negative"), (x.max(), "too large")):
-            if not 0 <= bad < self.input_dim:
+        for bad, refused, what in (
+            (x.min(), x.min() < 0, "negative"),
+            (x.max(), x.max() >= self.input_dim, "too large"),
+        ):
+            if refused:
                 raise ValueError(
                     f"{self.name} has rows for ids 0 to {self.input_dim - 1}, but the input holds the id {bad} ({what})"
                 )
