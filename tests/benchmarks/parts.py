@@ -46,10 +46,10 @@ def separate_activations(modules):
     """A sigmoid and a tanh, each with its own formula."""
     plain = modules.numpy_lstm.NumpyLSTM.__init__
 
-    def init(self, W, U, b, *activations):
+    def init(self, W, U, b, activation, recurrent_activation, *rest):
         from dataclasses import replace
 
-        plain(self, W, U, b, *(replace(activation) for activation in activations))  # equal, but not the same object
+        plain(self, W, U, b, replace(activation, name="φ"), replace(recurrent_activation, name="σ"), *rest)
 
     modules.numpy_lstm.NumpyLSTM.__init__ = init
 
