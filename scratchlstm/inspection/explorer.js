@@ -58,7 +58,7 @@ function values() {
   for (const name of Object.keys(layer.arrays)) v[name] = series(layer, name, state.unit)[state.step];
   for (const gate of "ifgo") {
     v[`b_${gate}`] = layer.bias[gate][state.unit];
-    v[`u_${gate}`] = v[`z_${gate}`] - v[`w_${gate}`] - v[`b_${gate}`];
+    v[`w_${gate}`] = v[`z_${gate}`] - v[`u_${gate}`] - v[`b_${gate}`];
   }
   v.kept = v.f * v.c_prev;
   v.written = v.i * v.g;

@@ -183,7 +183,7 @@ def _layer(layer: LayerTrace, steps: int, most: int) -> dict[str, Any]:
             f"{layer.activation} and {layer.recurrent_activation}"
         )
     arrays = {key: getattr(layer, key)[0] for key in _FORWARD}  # (T, H) each
-    arrays |= {f"w_{gate}": part for gate, part in _by_gate(layer.input[0] @ layer.kernel)}  # x W
+    arrays |= {f"u_{gate}": part for gate, part in _by_gate(layer.h_prev[0] @ layer.recurrent_kernel)}  # h_prev U
     if layer.dh is not None:
         arrays |= {key: layer.gradient(key)[0] for key in _BACKWARD} | _passed_on(layer)
     arrays = {key: array[-steps:] for key, array in arrays.items()}

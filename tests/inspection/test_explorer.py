@@ -90,14 +90,14 @@ def test_what_a_step_gets_and_hands_on_is_that_of_the_cell(page, make):
         inputs = own.input[0, -steps:]
         h, c, cache = lstm_step_forward(inputs, page_has["h_prev"], page_has["c_prev"], W, U, b)
         back = lstm_step_backward(page_has["dh"], page_has["dc_next"], cache, W, U)
-        w = np.concatenate([page_has[f"w_{gate}"] for gate in "ifgo"], axis=1)
+        u = np.concatenate([page_has[f"u_{gate}"] for gate in "ifgo"], axis=1)
         dz = np.concatenate([page_has[f"dz_{gate}"] for gate in "ifgo"], axis=1)
         for found, expected in (
             (page_has["h"], h),
             (page_has["c"], c),
             (page_has["dh_prev"], back.dh_prev),
             (inputs.T @ dz, back.dW),
-            (w, inputs @ W),
+            (u, page_has["h_prev"] @ U),
         ):
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
         later = slice(None, -1) if own.go_backwards else slice(1, None)
