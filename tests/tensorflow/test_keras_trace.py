@@ -28,7 +28,7 @@ def lstm_loop(x, mask, weights, backwards):
         h = tf.where(counts, o * tf.tanh(c), h)
         named = {"z_i": z_i, "z_f": z_f, "z_g": z_g, "z_o": z_o, "i": i, "f": f, "g": g, "o": o, "c": c, "h": h}
         steps[t] = named | {"input": x_t}
-        begun |= mask[:, t, None]
+        begun = begun | mask[:, t, None]  # not in place: TensorFlow may hold the very memory
         outputs.append(tf.where(begun, h, 0))
     return [steps[t] for t in range(IDS.shape[1])], outputs
 
