@@ -284,7 +284,6 @@ class Model:
             return other if one is None else one
         if isinstance(one, RowGradient) or isinstance(other, RowGradient):
             one, other = (self._rows[source].row_gradient(d) for d in (one, other))
-            return RowGradient(one.ids, one.values + other.values, one.shape)
         return one + other
 
     def infer(self, x: Any) -> Any:

@@ -158,7 +158,7 @@ def fit(
     if run.checkpoints or resume is not None:
         run.settings = _settings(model, data, validation, batch_size, bool(shuffle), initial_epoch, workers)
     model.stop_training = False
-    before, before_history = _Snapshot(model), model.history
+    before, before_history = None if resume is None else _Snapshot(model), model.history
     if resume is not None:
         _resume(run, resume, epochs, -(-len(data.x) // batch_size), verbose)
     model.history = history
@@ -209,7 +209,9 @@ def fit(
             + f", and the model has the weights {kept}"
         ) from interrupt
     except ValueError:
-        if refused:  # a callback has refused its part of the checkpoint, of which the model has taken up its own
+        if (
+            refused and before is not None
+        ):  # a callback has refused its part of the checkpoint, of which the model has taken up its own
             before.restore()
             model.history = before_history
         raise

@@ -92,6 +92,10 @@ class RowGradient:
         """The same gradient in another dtype."""
         return RowGradient(self.ids, self.values.astype(dtype, copy=copy), self.shape)
 
+    def __add__(self, other: "RowGradient") -> "RowGradient":
+        """The sum with a gradient of the same rows, as two layers above one embedding give."""
+        return RowGradient(self.ids, self.values + other.values, self.shape)
+
     def block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Which of the rows start to stop have a gradient, counted from `start`, and their gradients."""
         first, last = np.searchsorted(self.ids, (start, stop))

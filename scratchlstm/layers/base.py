@@ -227,7 +227,8 @@ class Layer:
         elif not self.takes_rows:
             x = np.asarray(x, dtype=self.dtype)
         x = self.checked(x)
-        self.build(x.shape[1:])
+        if not self.built:
+            self.build(x.shape[1:])
         return x
 
     def checked(self, x: Any) -> Any:

@@ -158,7 +158,7 @@ class LSTM(Recurrent):
 
     def _last(self, h: np.ndarray) -> np.ndarray:
         """A copy of the last h_t, from every one or just that."""
-        return (h[:, 0 if self.go_backwards else -1] if self.return_sequences else h).copy()
+        return (h[:, self._last_step] if self.return_sequences else h).copy()
 
     # --- both -----------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ class _GlobalPooling1D(Layer):
     """
 
     ranks: ClassVar = (3,)
+    share: np.ndarray  # of each step in the output, as `forward` leaves it for the way back
 
     def __init__(
         self,
@@ -36,8 +37,8 @@ class _GlobalPooling1D(Layer):
         """(B, 1, E) as it is wanted."""
         return y if self.keepdims else y[:, 0]
 
-    def _back(self, dy: np.ndarray) -> np.ndarray:
-        return dy if self.keepdims else dy[:, None]
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return (dy if self.keepdims else dy[:, None]) * self.share
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"keepdims": self.keepdims}
@@ -63,9 +64,6 @@ class GlobalAveragePooling1D(_GlobalPooling1D):
         self.share = (valid / np.maximum(valid.sum(axis=1, keepdims=True), 1)).astype(self.dtype)[..., None]
         return self._out(np.sum(x * self.share, axis=1, keepdims=True))
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        return self._back(dy) * self.share
-
 
 class GlobalMaxPooling1D(_GlobalPooling1D):
     """The largest value over the time steps, of each feature. A mask is ignored, as in Keras.
@@ -84,9 +82,6 @@ class GlobalMaxPooling1D(_GlobalPooling1D):
         largest = x == y
         self.share = largest / largest.sum(axis=1, keepdims=True).astype(self.dtype)
         return self._out(y)
-
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        return self._back(dy) * self.share
 
 
 class MaskedGlobalMaxPooling1D(GlobalMaxPooling1D):

@@ -6,7 +6,6 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from scratchlstm import registry
-from scratchlstm.kernels.rows import RowGradient
 from scratchlstm.layers.base import Layer, Shape, Signal, Specs, check_weights
 from scratchlstm.layers.recurrent import Recurrent
 
@@ -185,14 +184,10 @@ class Bidirectional(Layer):
             dy_back = dy_back[:, ::-1]
         half = len(d_states) // 2
         self.forward_layer.input_gradient = self.backward_layer.input_gradient = self.input_gradient
-        dx = self.forward_layer.backward(dy_forward, *d_states[:half])
+        dx: Any = self.forward_layer.backward(dy_forward, *d_states[:half])
         dx_back: Any = self.backward_layer.backward(dy_back, *d_states[half:])
         self.initial_state_grads = [*self.forward_layer.initial_state_grads, *self.backward_layer.initial_state_grads]
-        if not self.input_gradient:
-            return None
-        if isinstance(dx, RowGradient):
-            return RowGradient(dx.ids, dx.values + dx_back.values, dx.shape)  # the same ids: those of the batch
-        return dx + dx_back
+        return dx + dx_back if self.input_gradient else None
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
