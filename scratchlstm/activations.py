@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scratchlstm import registry
+from scratchlstm.backend import namespace
 from scratchlstm.gates import Array, Function, sigmoid, sigmoid_prime, tanh, tanh_prime
 
 
@@ -29,34 +30,34 @@ class Softmax(Activation):
 
     def backward(self, y: Array, dy: Array) -> Array:
         """dz_j = y_j (dy_j - Σ_k dy_k y_k)."""
-        xp = y.__array_namespace__()
+        xp = namespace(y)
         return y * (dy - xp.sum(dy * y, axis=-1, keepdims=True))
 
 
 def softmax(z: Array) -> Array:
     """exp(z) / Σ exp(z) over the last axis, shifted by the largest z so that nothing overflows."""
-    xp = z.__array_namespace__()
+    xp = namespace(z)
     e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
     return e / xp.sum(e, axis=-1, keepdims=True)
 
 
 def hard_sigmoid(z: Array) -> Array:
     """clip((z + 3) / 6, 0, 1): Keras 3's piecewise line (Keras 2 had 0.2 z + 0.5)."""
-    return z.__array_namespace__().clip(z / 6 + 0.5, 0, 1)
+    return namespace(z).clip(z / 6 + 0.5, 0, 1)
 
 
 def _hard_sigmoid_prime(y: Array) -> Array:
-    xp = y.__array_namespace__()
+    xp = namespace(y)
     return xp.astype((y > 0) & (y < 1), y.dtype) / 6
 
 
 def relu(z: Array) -> Array:
     """max(z, 0)."""
-    return z.__array_namespace__().clip(z, 0, None)
+    return namespace(z).clip(z, 0, None)
 
 
 def _relu_prime(y: Array) -> Array:
-    return y.__array_namespace__().astype(y > 0, y.dtype)
+    return namespace(y).astype(y > 0, y.dtype)
 
 
 def linear(z: Array) -> Array:
@@ -65,7 +66,7 @@ def linear(z: Array) -> Array:
 
 
 def _linear_prime(y: Array) -> Array:
-    return y.__array_namespace__().ones_like(y)
+    return namespace(y).ones_like(y)
 
 
 SIGMOID = Activation("sigmoid", sigmoid, sigmoid_prime)

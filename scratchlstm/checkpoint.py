@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm import saving
+from scratchlstm import backend, saving
 from scratchlstm.callbacks import Callback, Checkpoint, History
 from scratchlstm.checks import number, whole_number
 from scratchlstm.files import read_arrays, write_arrays
@@ -118,20 +118,21 @@ class Run:
             OSError: the file cannot be written; what was there is still there.
         """
         model = self.model
-        if self.batch and not math.isfinite(self.meter.loss_sum):
+        sums = self.meter.sums() if self.batch else None
+        if sums is not None and not math.isfinite(sums[0]):
             return  # a loss that is no number, with TerminateOnNaN: nothing could go on from there
         state = {
             "epoch": self.epoch,
             "batch": self.batch,
             "stopped": bool(model.stop_training),
-            "sums": self.meter.sums() if self.batch else None,
+            "sums": sums,
             "history": {"epoch": self.history.epoch, "history": self.history.history},
             "iterations": model.optimizer.iterations,
             "learning_rate": model.optimizer.get_config().get("learning_rate"),
             "rng": model.rng.bit_generator.state,
             "before_order": self.before_order,
             "noises": [noise.rng.bit_generator.state for noise in model.noises],
-            "layers": [layer.extra_state() for layer in model.layers],
+            "layers": [{n: backend.host(a) for n, a in layer.extra_state().items()} for layer in model.layers],
             "callbacks": [[type(callback).__name__, callback.get_state()] for callback in self.callbacks],
         }
         arrays = saving.finite_arrays_of(model)
@@ -194,8 +195,9 @@ class Run:
                 layer.set_extra_state(extra)  # the one that may refuse what it is given
             for layer, saved in zip(model.layers, params, strict=True):
                 for name, array in saved.items():
-                    layer.params[name][...] = array
-            optimizer.state, optimizer.iterations = slots, iterations
+                    layer.params[name][...] = backend.to(model.backend, array)
+            optimizer.state = [{n: backend.to(model.backend, a) for n, a in of_param.items()} for of_param in slots]
+            optimizer.iterations = iterations
             if learning_rate:
                 optimizer.learning_rate = state["learning_rate"]
             for rng, generator in zip(rngs, generators, strict=True):

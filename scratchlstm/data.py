@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from scratchlstm import backend
 from scratchlstm.checks import number, whole_number
 
 if TYPE_CHECKING:
@@ -31,10 +32,12 @@ class Data(NamedTuple):
 def check_x(model: "Model", x: Any, name: str = "x") -> np.ndarray:
     """X as an array that the model takes. (A model that is not built yet is not built here.)
 
+    It stays where it is, with NumPy or CuPy, if the model is on the GPU; for one on the CPU it is brought there.
+
     Raises:
         TypeError, ValueError: what is wrong with it, by name.
     """
-    x = _as_array(name, x)
+    x = x if backend.is_cupy(x) and model.backend == "cupy" else _as_array(name, x)
     if x.ndim == 0:
         raise ValueError(f"{name} must be an array of samples, not the single number {x}")
     if len(x) == 0:
@@ -67,7 +70,7 @@ def check_data(model: "Model", x: Any, y: Any, sample_weight: Any = None, prefix
     shape: Any = (len(x), *model.output_shape_for(x.shape[1:]))
     stand_in = np.broadcast_to(np.zeros((), dtype), shape)
     with _about(prefix + "y"):
-        model.loss.align(y, stand_in)
+        model.loss.require_valid(model.loss.align(y, stand_in), stand_in)
         for metric in model.metrics:
             metric.align(y, stand_in)
     if sample_weight is not None:
@@ -97,7 +100,7 @@ def _as_array(name: str, value: Any) -> np.ndarray:
     if value is None:
         raise ValueError(f"{name} is missing")
     try:
-        array = np.asarray(value)
+        array = backend.host(value)
     except ValueError as error:
         raise ValueError(
             f"{name} has rows of different lengths; preprocessing.sequence.pad_sequences makes them equal"
@@ -121,7 +124,7 @@ def _require_finite(name: str, array: np.ndarray, dtype: str) -> None:
     with np.errstate(over="ignore"):
         bad = ~np.isfinite(array if array.dtype.kind == "c" else array.astype(dtype, copy=False))
     if bad.any():
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        where = tuple(int(i) for i in np.argwhere(backend.host(bad))[0])
         raise ValueError(f"{name} holds {array[where]} at {where}; only finite numbers (in {dtype}) can be used")
 
 

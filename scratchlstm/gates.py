@@ -15,13 +15,14 @@ Products without a sign are elementwise. `d` before a name is the derivative of 
 with the shape of the name. Sizes: B batch, T time steps, E input features, H units.
 
 Source: Hochreiter & Schmidhuber (1997), with the forget gate of Gers, Schmidhuber & Cummins (2000); gate order
-and single bias as in Keras. Every function is pure and runs on any array module of the Python array API standard
-(NumPy, CuPy, ...).
+and single bias as in Keras. Every function is pure and runs on NumPy, on CuPy, and on any array module
+of the Python array API standard.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from scratchlstm.backend import namespace
 from scratchlstm.gate_dropout import block_diagonal, diagonal_blocks, four_copies, sum_copies
 
 Array = Any  # an array of any module that follows the array API standard
@@ -33,7 +34,7 @@ def sigmoid(x: Array) -> Array:
 
     For x < 0 it is computed as exp(x) / (1 + exp(x)), so that exp never sees a positive number.
     """
-    xp = x.__array_namespace__()
+    xp = namespace(x)
     e = xp.exp(-xp.abs(x))
     return xp.where(x >= 0, xp.ones_like(e), e) / (1 + e)
 
@@ -45,7 +46,7 @@ def sigmoid_prime(s: Array) -> Array:
 
 def tanh(x: Array) -> Array:
     """tanh(x), any shape."""
-    return x.__array_namespace__().tanh(x)
+    return namespace(x).tanh(x)
 
 
 def tanh_prime(t: Array) -> Array:
@@ -137,7 +138,7 @@ def lstm_step_backward(
         The gradients, see `StepGradients`.
     """
     x, h_prev, c_prev, i, f, g, o, tanh_c = cache
-    xp = dh.__array_namespace__()
+    xp = namespace(dh)
     # h = o tanh(c): c is reached twice, through this h and through the next step's cell, so the two add up
     do = dh * tanh_c  #                             (B, H)   (7)
     dc = dc_next + dh * o * phi_prime(tanh_c)  #    (B, H)   (8)
@@ -185,7 +186,7 @@ def lstm_forward(
     Returns:
         every h_t (B, T, H), the last c (B, H), and one cache per step.
     """
-    xp = x.__array_namespace__()
+    xp = namespace(x)
     if recurrent_dropout is not None:
         U = block_diagonal(U)  #  (4H, 4H)
     h, c, hs, caches = h0, c0, [], []
@@ -227,7 +228,7 @@ def lstm_backward(
     Returns:
         dx (B, T, E), dW (E, 4H), dU (H, 4H), db (4H,), dh0 (B, H), dc0 (B, H).
     """
-    xp = dhs.__array_namespace__()
+    xp = namespace(dhs)
     if recurrent_dropout is not None:
         U = block_diagonal(U)  #  (4H, 4H)
     dW, dU, db = xp.zeros_like(W), xp.zeros_like(U), xp.zeros_like(U[0, :])

@@ -6,7 +6,9 @@ import numpy as np
 
 from scratchlstm import checks, registry
 from scratchlstm.activations import softmax
+from scratchlstm.backend import Array, beside, is_cupy
 from scratchlstm.gates import sigmoid
+from scratchlstm.kernels.rows import as_array
 
 _EPSILON = 1e-7  # Keras' clip of probabilities before a logarithm
 
@@ -33,7 +35,7 @@ class Loss:
         Raises:
             ValueError: shapes that do not match.
         """
-        y_true = np.asarray(y_true, dtype=y_pred.dtype)
+        y_true = beside(y_pred, y_true, y_pred.dtype)
         if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
             y_true = y_true[..., None]
         if y_true.shape != y_pred.shape:
@@ -43,6 +45,13 @@ class Loss:
             )
         return y_true
 
+    def require_valid(self, y_true: np.ndarray, y_pred: np.ndarray) -> None:
+        """Stop where targets, which `align` has taken, have values that the loss is not made for.
+
+        Raises:
+            ValueError: they have.
+        """
+
     def with_gradient(
         self,
         y_true: Any,
@@ -50,28 +59,31 @@ class Loss:
         sample_weight: np.ndarray | None = None,
         from_logits: bool = False,
         mask: np.ndarray | None = None,
-    ) -> tuple[float, np.ndarray]:
-        """The mean loss, and dL/dy_pred.
+    ) -> tuple[Any, Array]:
+        """The mean loss, and dL/dy_pred. (On a GPU the loss stays there, as an array of no dimensions.)
 
         Args:
-            y_true: targets.
+            y_true: targets; see `require_valid`.
             y_pred: predictions (B, ..., D); logits where `from_logits`.
             sample_weight: (B,) or the shape of `values`; multiplies each value, the divisor stays their number (Keras).
             from_logits: whether y_pred holds logits.
             mask: the shape of `values`; where False, a value does not count, nor in the divisor. All False gives 0.
         """
         values, gradient = self.values(self.align(y_true, y_pred), y_pred, from_logits or self.from_logits)
-        weight = np.full(values.shape, 1 / values.size, dtype=y_pred.dtype)
+        weight = np.full_like(values, 1 / values.size)
         if mask is not None:
-            weight = (mask / max(np.count_nonzero(mask), 1)).astype(y_pred.dtype)
+            weight = beside(values, mask / max(np.count_nonzero(mask), 1), y_pred.dtype)
         if sample_weight is not None:
-            sample_weight = np.asarray(sample_weight, dtype=y_pred.dtype)
+            sample_weight = beside(values, sample_weight, y_pred.dtype)
             weight *= sample_weight.reshape(sample_weight.shape + (1,) * (values.ndim - sample_weight.ndim))
-        return float(np.sum(values * weight)), gradient * weight[..., None]
+        loss = np.sum(values * weight)
+        return (loss if is_cupy(loss) else float(loss)), gradient * weight[..., None]
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         """The mean loss of predictions."""
-        return self.with_gradient(y_true, _as_float(y_pred), sample_weight)[0]
+        y_pred = _as_float(y_pred)
+        self.require_valid(self.align(y_true, y_pred), y_pred)
+        return float(self.with_gradient(y_true, y_pred, sample_weight)[0])
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal loss."""
@@ -120,13 +132,11 @@ class BinaryCrossentropy(_Crossentropy):
 
     logits_of = "sigmoid"
 
-    def align(self, y_true: Any, y_pred: np.ndarray) -> np.ndarray:
-        y_true = super().align(y_true, y_pred)
+    def require_valid(self, y_true: np.ndarray, y_pred: np.ndarray) -> None:
         if y_true.size and not 0 <= y_true.min() <= y_true.max() <= 1:
             raise ValueError(
                 f"binary_crossentropy takes targets from 0 to 1, but they run from {y_true.min()} to {y_true.max()}"
             )
-        return y_true
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
         if from_logits:
@@ -180,12 +190,12 @@ class SparseCategoricalCrossentropy(_Crossentropy):
     logits_of = "softmax"
 
     def align(self, y_true: Any, y_pred: np.ndarray) -> np.ndarray:
-        """y_true as whole numbers with y_pred's shape less the last axis.
+        """y_true with y_pred's shape less the last axis.
 
         Raises:
-            ValueError: shapes that do not match, or labels that are no class numbers.
+            ValueError: shapes that do not match.
         """
-        y_true = np.asarray(y_true)
+        y_true = beside(y_pred, y_true)
         if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
             y_true = y_true[..., 0]
         if y_true.shape != y_pred.shape[:-1]:
@@ -193,17 +203,19 @@ class SparseCategoricalCrossentropy(_Crossentropy):
                 f"sparse_categorical_crossentropy takes one class number for each prediction: for predictions "
                 f"{y_pred.shape} targets of shape {y_pred.shape[:-1]}, not {y_true.shape}"
             )
+        return y_true
+
+    def require_valid(self, y_true: np.ndarray, y_pred: np.ndarray) -> None:
         classes = y_pred.shape[-1]
         if np.any(y_true != np.floor(y_true)) or y_true.min() < 0 or y_true.max() >= classes:
             raise ValueError(
                 f"targets must be whole numbers from 0 to {classes - 1}, but run from {y_true.min()} to {y_true.max()}"
             )
-        return y_true.astype(np.intp)
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
         p, inside = (None, None) if from_logits else _clip(y_pred)
         logits = y_pred if p is None else np.log(p)
-        place = y_true[..., None]
+        place = y_true.astype(np.intp)[..., None]
         losses = -np.take_along_axis(_log_softmax(logits), place, axis=-1)[..., 0]
         gradient = softmax(logits)
         np.put_along_axis(
@@ -224,7 +236,7 @@ def _clip(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _as_float(array: Any) -> np.ndarray:
-    array = np.asarray(array)
+    array = as_array(array)
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
 
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchlstm import checks, losses, registry
+from scratchlstm.backend import Array, beside, host
 from scratchlstm.gates import sigmoid
 
 Value = float | list[float]
@@ -22,6 +23,7 @@ class Metric:
     """
 
     direction: ClassVar[str | None] = None
+    on_gpu: ClassVar[bool] = False  # whether `measure` computes where the predictions are, or only on the CPU
     uses_mask: ClassVar[bool] = False  # whether `measure` takes the mask of the predictions, as Keras' accuracies do
 
     def __init__(self, name: str | None = None) -> None:
@@ -34,8 +36,8 @@ class Metric:
 
     def update(self, y_true: Any, y_pred: Any) -> None:
         """Add a batch."""
-        y_pred = np.asarray(y_pred)
-        self.add(self.measure(np.asarray(y_true), y_pred if y_pred.dtype.kind == "f" else y_pred.astype(np.float64)))
+        y_pred = host(y_pred)
+        self.add(self.measure(host(y_true), y_pred if y_pred.dtype.kind == "f" else y_pred.astype(np.float64)))
 
     def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         """Sums over a batch, int64 or float64; those of several batches (or parts of one) add up to those of all."""
@@ -82,14 +84,18 @@ class _Matches(Metric):
 
     direction = "max"
     uses_mask = True
+    on_gpu = True
 
-    def measure(self, y_true: np.ndarray, y_pred: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    def measure(self, y_true: Array, y_pred: Array, mask: np.ndarray | None = None) -> Array:
         matches = self.matches(self.align(y_true, y_pred), y_pred)
+        count = matches.size
         if mask is not None:
-            matches = matches[mask]
-        return np.array([np.count_nonzero(matches), matches.size])
+            mask = np.broadcast_to(mask.reshape(mask.shape + (1,) * (matches.ndim - mask.ndim)), matches.shape)
+            matches, count = matches & beside(matches, mask), np.count_nonzero(mask)
+        right = np.sum(matches, dtype=np.int64)
+        return np.stack([right, np.full_like(right, count)])
 
-    def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+    def matches(self, y_true: Array, y_pred: Array) -> Array:
         """For each prediction whether it is right."""
         raise NotImplementedError
 

@@ -1,5 +1,6 @@
 """`Sequential`, layers in a row, and `Model`, where they part and meet again; under Keras' names."""
 
+import copy
 import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from scratchlstm import backend as backends
 from scratchlstm import checks, losses, metrics, optimizers, saving, summary, training
 from scratchlstm.callbacks import History
 from scratchlstm.checks import positive_int
@@ -33,24 +35,29 @@ class Model:
         name: shown in the summary.
         seed: for initial parameters, shuffling and dropout; the same seed gives the same run. None takes a fresh one
             from the operating system. (NumPy's global random state is neither read nor changed.)
+        backend: "numpy", "cupy" (a GPU), "auto", or None for what the environment variable SCRATCHLSTM_BACKEND says;
+            see `to`.
 
     Attributes:
         layers: the layers, `Input` left out, each one after those that it takes its input from.
         sources: for each layer the numbers of those that it takes its input from; -1 is the model's input.
         history: the `History` of the last `fit`, None before.
         optimizer, loss, metrics: as compiled.
+        backend: "numpy" or "cupy".
 
     Raises:
         TypeError: not an `Input`, or not something that layers made of one.
         ValueError: another input on the way, or a layer at two places.
     """
 
-    def __init__(self, inputs: Any, outputs: Any, name: str = "functional", seed: int | None = None) -> None:
+    def __init__(
+        self, inputs: Any, outputs: Any, name: str = "functional", seed: int | None = None, backend: str | None = None
+    ) -> None:
         if not isinstance(inputs, Input):
             raise TypeError(f"inputs must be one Input, not {inputs!r}")
         if not isinstance(outputs, Node) or isinstance(outputs, Input):
             raise TypeError(f"outputs must be what a layer gave for the input, not {outputs!r}")
-        self.begin(name, seed)
+        self.begin(name, seed, backend)
         order: list[Node] = []
         _visit(outputs, order)
         if order[0] is not inputs or any(isinstance(node, Input) for node in order[1:]):
@@ -59,12 +66,14 @@ class Model:
         for node in order[1:]:
             self.require_new(node.layer)
             node.layer.name = self._name_apart(node.layer)
+            node.layer.to(self.backend)
             self.layers.append(node.layer)
             self.sources.append(tuple(place[id(source)] for source in node.sources))
         self.build_for(inputs.shape)
 
-    def begin(self, name: str, seed: int | None = None) -> None:
+    def begin(self, name: str, seed: int | None = None, backend: str | None = None) -> None:
         """A model without layers."""
+        self.backend = backends.choose(backend)
         self.name = checks.string("name", name)
         self.rng = np.random.default_rng(checks.seed(seed))
         self.token = object()  # by which an optimizer knows its model
@@ -175,8 +184,8 @@ class Model:
     # --- parameters -----------------------------------------------------------------------------------------------
 
     @property
-    def params(self) -> list[np.ndarray]:
-        """Every layer's parameters, in Keras' order; the arrays themselves."""
+    def params(self) -> list[backends.Array]:
+        """Every layer's parameters, in Keras' order; the arrays themselves, CuPy's if the model is on the GPU."""
         return [param for layer in self.layers for param in layer.params.values()]
 
     @property
@@ -199,8 +208,8 @@ class Model:
         return sum(layer.count_params() for layer in self.layers)
 
     def get_weights(self) -> list[np.ndarray]:
-        """Copies of the parameters, in Keras' order."""
-        return [param.copy() for param in self.params]
+        """Copies of the parameters as NumPy arrays, in Keras' order."""
+        return [backends.host(param).copy() for param in self.params]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Overwrite the parameters; all or none.
@@ -217,7 +226,53 @@ class Model:
         for number, param in enumerate(self.params):
             check_weights("the model", {f"{number}": param.shape}, {f"{number}": named[f"{number}"]}, str(param.dtype))
         for param, weight in zip(self.params, weights, strict=True):
-            param[...] = weight
+            param[...] = backends.beside(param, weight, param.dtype)
+
+    # --- CPU and GPU ----------------------------------------------------------------------------------------------
+
+    def to(self, backend: str) -> Self:
+        """Take the model to a GPU or back: parameters, states, and the optimizer's state; gradients are forgotten.
+
+        From then on everything is computed there. `predict`, `get_weights` and files give NumPy arrays in any case.
+
+        Args:
+            backend: "numpy", "cupy", or "auto" (CuPy if it works).
+
+        Returns:
+            the model itself.
+
+        Raises:
+            ValueError: another name.
+            ImportError, RuntimeError: no CuPy, or no GPU that it can use; the model stays where it is.
+            MemoryError: the GPU's memory is too small; the model stays where it is.
+        """
+        before, name = self.backend, backends.choose(backend)
+        size = sum(param.nbytes for param in self.params) * (1 + (len(self.optimizer.slots) if self._compiled else 0))
+        try:
+            with backends.explain_memory(f"the model takes {size / 1e6:,.0f} MB with what its optimizer keeps"):
+                self._move(name)
+        except MemoryError:
+            self._move(before)
+            raise
+        return self
+
+    def _move(self, name: str) -> None:
+        for layer in self.layers:
+            layer.to(name)
+        if self._compiled:
+            for slots in self.optimizer.state:
+                slots |= {slot: backends.to(name, array) for slot, array in slots.items()}
+        self.backend, self._can_go_back = name, False
+
+    def on_cpu(self) -> Self:
+        """The model, or if it is on a GPU, a copy of it on the CPU."""
+        if self.backend == "numpy":
+            return self
+        twin = copy.copy(self)
+        twin.layers = copy.deepcopy(self.layers)
+        if self._compiled:
+            twin.optimizer = copy.deepcopy(self.optimizer, {id(self.token): self.token})
+        return twin.to("numpy")
 
     # --- forward and backward -------------------------------------------------------------------------------------
 
@@ -267,7 +322,7 @@ class Model:
         for number in range(last, -1, -1):
             layer, sources = self.layers[number], self.sources[number]
             layer.input_gradient = input_gradient or -1 not in sources
-            dy = cast_gradient(arrived.pop(number), layer.dtype)
+            dy = cast_gradient(arrived.pop(number), layer)
             is_last = number == last and from_logits
             dx = layer.backward_from_logits(dy) if is_last else layer.backward(dy)  # type: ignore[attr-defined]
             layer.input_gradient = True
@@ -275,7 +330,9 @@ class Model:
                 arrived[source] = self._added(source, arrived[source], d) if source in arrived else d
             for name, regularizer in layer.regularizers.items():
                 penalty = regularizer.gradient(layer.params[name])
-                layer.grads[name] = np.asarray(layer.grads[name]) + penalty.dtype.type(share) * penalty
+                gradient = layer.grads[name]
+                dense = gradient.dense() if isinstance(gradient, RowGradient) else gradient
+                layer.grads[name] = dense + penalty.dtype.type(share) * penalty
         return arrived.get(-1)
 
     def _added(self, source: int, one: Any, other: Any) -> Any:
@@ -293,7 +350,7 @@ class Model:
 
     def loss_with_gradient(
         self, y_true: np.ndarray, y_pred: np.ndarray, sample_weight: np.ndarray | None = None
-    ) -> tuple[float, np.ndarray, bool]:
+    ) -> tuple[Any, backends.Array, bool]:
         """The loss of the last pass, its derivative, and whether that is by the last layer's logits (see `Loss`).
 
         The regularizers' penalties are in the loss; their gradients are added by `backward`.
@@ -305,15 +362,17 @@ class Model:
         loss, gradient = self.loss.with_gradient(y_true, scores, sample_weight, from_logits, self.output_mask)
         return loss + self.penalty(), gradient, from_logits
 
-    def penalty(self) -> float:
-        """What the regularizers add to the loss."""
+    def penalty(self) -> Any:
+        """What the regularizers add to the loss, see `Regularizer`."""
         return sum(r(layer.params[name]) for layer in self.layers for name, r in layer.regularizers.items())
 
-    def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> list[np.ndarray]:
+    def measure(self, y_true: backends.Array, y_pred: backends.Array) -> list[backends.Array]:
         """Each metric's sums over the predictions of the last pass."""
-        mask = self.output_mask
+        mask = {"mask": self.output_mask}
+        there = backends.beside(y_pred, y_true), y_pred
+        here = there if all(m.on_gpu for m in self.metrics) else (backends.host(y_true), backends.host(y_pred))
         return [
-            metric.measure(y_true, y_pred, mask) if metric.uses_mask else metric.measure(y_true, y_pred)  # type: ignore[call-arg]
+            metric.measure(*(there if metric.on_gpu else here), **(mask if metric.uses_mask else {}))
             for metric in self.metrics
         ]
 
@@ -399,7 +458,7 @@ class Model:
             class_weight: label -> weight of its samples in training.
             sample_weight: weight of each sample's loss, (N,).
             initial_epoch: number of epochs done before.
-            workers: how many processes share each batch; "auto" is one for each physical core.
+            workers: how many processes share each batch; "auto" is one for each physical core. On a GPU, 1.
             resume: a file of `callbacks.Checkpoint`, from which the run goes on bit for bit, with all other arguments
                 the same (`epochs` may have grown); where there is none yet, the run begins.
 
@@ -410,15 +469,18 @@ class Model:
             RuntimeError: before `compile`.
             TypeError, ValueError: bad data or arguments, or a checkpoint that is damaged or of another run, before
                 anything is changed.
-            FloatingPointError: NaN or infinite loss, unless there is a `TerminateOnNaN`; names epoch and batch.
+            FloatingPointError: NaN or infinite loss, unless there is a `TerminateOnNaN`; names epoch and batch. (On a
+                GPU it comes at the end of that epoch; the batches in between have changed nothing.)
+            MemoryError: the GPU's memory is too small; says what to lower.
             KeyboardInterrupt: on Ctrl-C; weights and `model.history` are those of the last completed epoch.
         """
         self._require_compiled("fit")
         batch_size = 32 if batch_size is None else batch_size
-        return training.fit(
-            self, x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle,
-            class_weight, sample_weight, initial_epoch, _count_workers(workers), resume,
-        )  # fmt: skip
+        with backends.explain_memory(f"lower batch_size (now {batch_size}), the number of time steps, or the units"):
+            return training.fit(
+                self, x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle,
+                class_weight, sample_weight, initial_epoch, self._count_workers(workers), resume,
+            )  # fmt: skip
 
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
         """One step on one batch; the layers' `grads` are those of this step afterwards.
@@ -433,9 +495,12 @@ class Model:
         data = check_data(self, x, y, sample_weight)
         self.build_for(data.x.shape[1:])
         self.optimizer.claim(self.token, self.params)
-        loss, totals = training.OneProcess(self, data, None).step_on(data)
-        values = [metric.value(sums) for metric, sums in zip(self.metrics, totals, strict=True)]
-        return [loss, *values] if values else loss
+        with backends.explain_memory(f"use a batch smaller than {len(data.x)}"):
+            runner = training.OneProcess(self, data, None)
+            loss, totals = runner.step_on(runner.data)
+            runner.require_finite()
+        values = [metric.value(backends.host(sums)) for metric, sums in zip(self.metrics, totals, strict=True)]
+        return [float(loss), *values] if values else float(loss)
 
     def evaluate(
         self,
@@ -455,8 +520,9 @@ class Model:
         """
         self._require_compiled("evaluate")
         data = check_data(self, x, y, sample_weight)
-        batch_size, workers = self._inference_batch(batch_size), _count_workers(workers)
-        logs = training.evaluate(self, data, batch_size, verbosity(verbose), workers)
+        batch_size, workers = self._inference_batch(batch_size), self._count_workers(workers)
+        with backends.explain_memory(f"lower batch_size (now {batch_size})"):
+            logs = training.evaluate(self, data, batch_size, verbosity(verbose), workers)
         if return_dict:
             return logs
         values = [logs["loss"]] + [logs[metric.name] for metric in self.metrics]
@@ -465,11 +531,15 @@ class Model:
     def predict(
         self, x: Any, batch_size: int | None = None, verbose: Any = "auto", *, workers: int | str = 1
     ) -> np.ndarray:
-        """The model's output for x, (N, ...), without dropout, by as many processes as `workers` (see `fit`)."""
+        """The model's output for x, (N, ...), without dropout, by as many processes as `workers` (see `fit`).
+
+        A NumPy array, also where the model is on a GPU.
+        """
         x = check_x(self, x)
         self.build_for(x.shape[1:])
-        batch_size, workers = self._inference_batch(batch_size), _count_workers(workers)
-        return training.predict(self, x, batch_size, verbosity(verbose), workers)
+        batch_size, workers = self._inference_batch(batch_size), self._count_workers(workers)
+        with backends.explain_memory(f"lower batch_size (now {batch_size})"):
+            return training.predict(self, x, batch_size, verbosity(verbose), workers)
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """The same as `forward`."""
@@ -480,6 +550,15 @@ class Model:
         if batch_size is None:
             return 32 if self.batch_matters else training.INFERENCE_BATCH
         return positive_int("batch_size", batch_size)
+
+    def _count_workers(self, workers: int | str) -> int:
+        if workers == 1 and workers is not True:
+            return 1
+        if self.backend == "cupy" and workers != "auto":
+            raise ValueError(f"workers={workers!r} share a batch between processes on the CPU; on a GPU, workers=1")
+        from scratchlstm.parallel import count_workers
+
+        return 1 if self.backend == "cupy" else count_workers(workers)
 
     def _require_compiled(self, method: str) -> None:
         if not self._compiled:
@@ -516,16 +595,23 @@ class Sequential(Model):
 
     Args:
         layers: to add at once.
-        name, seed: see `Model`.
+        name, seed, backend: see `Model`.
 
     Attributes:
         layers: the layers, `Input` left out.
         history: the `History` of the last `fit`, None before.
         optimizer, loss, metrics: as compiled.
+        backend: "numpy" or "cupy".
     """
 
-    def __init__(self, layers: Sequence[Layer] = (), name: str = "sequential", seed: int | None = None) -> None:
-        self.begin(name, seed)
+    def __init__(
+        self,
+        layers: Sequence[Layer] = (),
+        name: str = "sequential",
+        seed: int | None = None,
+        backend: str | None = None,
+    ) -> None:
+        self.begin(name, seed, backend)
         if not isinstance(layers, list | tuple):
             raise TypeError(f"layers must be a list of layers, not {layers!r}")
         for layer in layers:
@@ -550,6 +636,7 @@ class Sequential(Model):
             raise ValueError(f"{layer.name} takes several inputs, which a Sequential has not; see Model")
         input_shape = self.input_shape if self.layers or self.input_shape is not None else layer.given_shape
         name = self._name_apart(layer)
+        layer.to(self.backend)
         if input_shape is not None:
             layer.build(self.output_shape_for(input_shape), self.rng)
         layer.name, self.input_shape = name, input_shape
@@ -585,10 +672,3 @@ def _without_batch(shape: Any) -> Shape:
         raise ValueError(f"input_shape must be a tuple with the batch first, such as (None, 100), not {shape!r}")
     return as_shape(tuple(shape[1:]))
 
-
-def _count_workers(workers: int | str) -> int:
-    if workers == 1 and workers is not True:
-        return 1
-    from scratchlstm.parallel import count_workers
-
-    return count_workers(workers)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from scratchlstm import checks, registry, schedules
+from scratchlstm.backend import Array, is_cupy
 from scratchlstm.kernels.rows import Gradient, RowGradient
 
 # a block of a parameter and its moments, some 1 MB, stays in a core's level-2 cache while the equations run over it
@@ -113,12 +114,26 @@ class Optimizer:
         """Make the slots, all zero, for these parameters."""
         self.state = [{slot: np.zeros_like(w) for slot in self.slots} for w in params]
 
-    def apply(self, params: Sequence[np.ndarray], grads: Sequence[Gradient]) -> None:
-        """One step: change every parameter by its gradient."""
+    def apply(
+        self, params: Sequence[Array], grads: Sequence[Gradient], broken: Array | None = None, loss: Any = None
+    ) -> None:
+        """One step: change every parameter by its gradient.
+
+        Args:
+            params, grads: of one length and one backend.
+            broken: on a GPU, (1,) of int32: where it is not 0 nothing is changed, and where it is 0 and the loss or a
+                gradient is NaN or infinite it becomes the number of this step.
+            loss: on a GPU, the loss, an array of no dimensions.
+        """
         if len(self.state) != len(params):
             self.build(params)
         learning_rate = self.learning_rate  # a schedule counts the steps before this one
         self.iterations += 1
+        if params and is_cupy(params[0]):
+            from scratchlstm.kernels import cupy_optimizers
+
+            cupy_optimizers.apply(self, params, grads, learning_rate, broken, loss)
+            return
         factors = self.clip_factors([square_norm(g) for g in grads]) if self.clips_norms else [1.0] * len(params)
         for w, g, slots, factor in zip(params, grads, self.state, factors, strict=True):
             self.step(w, g, slots, learning_rate, factor)

@@ -3,7 +3,7 @@
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -13,6 +13,7 @@ from scratchlstm.console import printable, say
 
 _BAR = "━"
 _WIDTH = 20
+_INTERVAL = 0.1  # seconds between two looks at the numbers
 
 
 class Progress:
@@ -31,7 +32,7 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         self.start = time.perf_counter()
-        self.done = self.before
+        self.done, self.shown = self.before, 0.0
         self.bar: Any = None
         if self.verbose == 1:
             with warnings.catch_warnings():
@@ -49,14 +50,20 @@ class Progress:
             )
         return self
 
-    def step(self, logs: Mapping[str, Any]) -> None:
-        """One more step is done."""
+    def step(self, logs: Callable[[], Mapping[str, Any]]) -> None:
+        """One more step is done.
+
+        Args:
+            logs: gives the running numbers. It is called some times a second, as on a GPU they have to be waited for.
+        """
         self.done += 1
         if self.bar is not None and not self.bar.disable:
-            per_step = (time.perf_counter() - self.start) / (self.done - self.before)
-            left = per_step * (self.total - self.done)
-            numbers = _numbers(logs)
-            self.bar.set_description_str(f"{_clock(left)} {_per_step(per_step)}{numbers}", refresh=False)
+            now = time.perf_counter()
+            if now - self.shown >= _INTERVAL or self.done == self.total:
+                self.shown = now
+                per_step = (now - self.start) / (self.done - self.before)
+                left = per_step * (self.total - self.done)
+                self.bar.set_description_str(f"{_clock(left)} {_per_step(per_step)}{_numbers(logs())}", refresh=False)
             self.bar.update()
 
     def finish(self, logs: Mapping[str, Any]) -> None:

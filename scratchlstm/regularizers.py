@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from scratchlstm import checks, registry
+from scratchlstm.backend import Array, is_cupy
 
 
 class Regularizer:
@@ -13,11 +14,12 @@ class Regularizer:
     l1: float = 0.0
     l2: float = 0.0
 
-    def __call__(self, w: np.ndarray) -> float:
-        """The penalty."""
-        return float(self.l1 * np.sum(np.abs(w)) + self.l2 * np.vdot(w, w))
+    def __call__(self, w: Array) -> Any:
+        """The penalty: a float, or where w is on a GPU, an array of no dimensions there."""
+        penalty = self.l1 * np.sum(np.abs(w)) + self.l2 * np.vdot(w, w)
+        return penalty if is_cupy(penalty) else float(penalty)
 
-    def gradient(self, w: np.ndarray) -> np.ndarray:
+    def gradient(self, w: Array) -> Array:
         """Its derivative, l1 sign(w) + 2 l2 w, with the shape of w (0 where w is 0)."""
         return w.dtype.type(self.l1) * np.sign(w) + w.dtype.type(2 * self.l2) * w
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from scratchlstm import layers, registry
+from scratchlstm import backend, layers, registry
 from scratchlstm.checks import whole_number
 from scratchlstm.files import read_arrays, write_arrays
 from scratchlstm.layers.base import as_shape, check_weights
@@ -131,15 +131,18 @@ def describe(model: "Model") -> dict[str, Any]:
 
 
 def arrays_of(model: "Model") -> dict[str, np.ndarray]:
-    """The arrays themselves under the names they have in a file: parameters, then the optimizer's state."""
+    """The arrays under the names they have in a file: parameters, then the optimizer's state.
+
+    They are the model's own; if that is on a GPU, copies.
+    """
     arrays = {
-        f"layer{number}/{name}": param
+        f"layer{number}/{name}": backend.host(param)
         for number, layer in enumerate(model.layers)
         for name, param in layer.params.items()
     }
     if model._compiled:
         for number, slots in enumerate(model.optimizer.state):
-            arrays |= {f"optimizer{number}/{slot}": array for slot, array in slots.items()}
+            arrays |= {f"optimizer{number}/{slot}": backend.host(array) for slot, array in slots.items()}
     return arrays
 
 
@@ -167,9 +170,9 @@ def load(cls: type[M], path: str | os.PathLike[str]) -> M:
         again = plain(describe(model))  # where an option was taken for another value ("no" for True), it shows here
         if changed := difference({key: description[key] for key in again}, again):
             raise ValueError(f"its description is none that was saved: {changed}")
-        return model
     except Exception as error:  # whatever a crafted description leads to
         raise ValueError(f"the file {str(path)!r} is not a model that can be loaded: {reason(error)}") from error
+    return model.to(backend.choose(None))
 
 
 def rebuild(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Model":
@@ -182,7 +185,7 @@ def rebuild(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Mode
 
     sources = description.get("sources")
     model = Sequential.__new__(Sequential) if sources is None else Model.__new__(Model)
-    model.begin(description["name"])
+    model.begin(description["name"], backend="numpy")
     model.input_shape = as_shape(description["input_shape"])
     shapes: list[Any] = [model.input_shape]
     for number, saved in enumerate(description["layers"]):

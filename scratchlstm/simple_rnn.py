@@ -10,6 +10,7 @@ which is what the LSTM's cell was made for. Names, sizes and conventions are tho
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from scratchlstm.backend import namespace
 from scratchlstm.gates import Array, Function, tanh, tanh_prime
 
 
@@ -62,7 +63,7 @@ def rnn_step_backward(
     """
     x, h_prev, h = cache
     dz = dh * phi_prime(h)  #                                    (B, H)
-    db = dz.__array_namespace__().sum(dz, axis=0)  #             (H,)
+    db = namespace(dz).sum(dz, axis=0)  #             (H,)
     return StepGradients(dx=dz @ W.T, dh_prev=dz @ U.T, dW=x.T @ dz, dU=h_prev.T @ dz, db=db)
 
 
@@ -88,7 +89,7 @@ def rnn_forward(
     Returns:
         every h_t (B, T, H), and one cache per step.
     """
-    xp = x.__array_namespace__()
+    xp = namespace(x)
     h, hs, caches = h0, [], []
     for t in range(x.shape[1]):
         h_in = h if recurrent_dropout is None else h * recurrent_dropout
@@ -118,7 +119,7 @@ def rnn_backward(
     Returns:
         dx (B, T, E), dW (E, H), dU (H, H), db (H,), dh0 (B, H).
     """
-    xp = dhs.__array_namespace__()
+    xp = namespace(dhs)
     dW, dU, db = xp.zeros_like(W), xp.zeros_like(U), xp.zeros_like(U[0, :])
     dh_next = xp.zeros_like(dhs[:, 0, :])
     dxs = []

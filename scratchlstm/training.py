@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm import optimizers, saving
+from scratchlstm import backend, optimizers, saving
 from scratchlstm.callbacks import Callback, History, TerminateOnNaN
 from scratchlstm.callbacks import base as callback_base
 from scratchlstm.callbacks.base import Logs
@@ -17,6 +17,7 @@ from scratchlstm.checkpoint import Run, fingerprint
 from scratchlstm.checks import positive_int, whole_number
 from scratchlstm.console import say
 from scratchlstm.data import Data, check_data, split_validation, weigh_classes
+from scratchlstm.kernels.rows import as_array
 from scratchlstm.progress import Progress, verbosity
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ class WorkerError(RuntimeError):
 Totals = list[Any]  # each metric's sums over some samples (an array; 0, which adds to any, over none)
 
 
+def _uploaded(data: Data) -> Data:
+    """Data on the GPU, whole numbers of x (ids) left out."""
+    kept = data.x if data.x.dtype.kind in "iu" else backend.to("cupy", data.x)
+    return Data(kept, *(None if a is None else backend.to("cupy", a) for a in data[1:]))
+
+
 def no_totals(model: "Model") -> Totals:
     """The metrics' sums over no samples."""
     return [0] * len(model.metrics)
@@ -45,24 +52,42 @@ class Meter:
     def __init__(self, model: "Model") -> None:
         self.metrics = model.metrics
         self.loss_sum, self.count = 0.0, 0
+        self.unread: list[tuple[Any, Totals]] = []  # sums that are still on the GPU
         for metric in self.metrics:
             metric.reset()
 
-    def add(self, loss_sum: float, count: int, totals: Totals) -> None:
-        """Add the losses and metrics of `count` samples."""
-        self.loss_sum += loss_sum
+    def add(self, loss_sum: Any, count: int, totals: Totals) -> None:
+        """Add the losses and metrics of `count` samples. What the GPU has still to compute is not waited for."""
         self.count += count
+        if backend.is_cupy(loss_sum):
+            self.unread.append((loss_sum, totals))
+        else:
+            self._add(loss_sum, totals)
+
+    def _add(self, loss_sum: float, totals: Totals) -> None:
+        self.loss_sum += loss_sum
         for metric, total in zip(self.metrics, totals, strict=True):
             metric.add(total)
 
+    def read(self) -> None:
+        """Take in what was left on the GPU, all at once."""
+        if self.unread:
+            losses, totals = zip(*self.unread, strict=True)
+            columns = [_read(of_metric) for of_metric in zip(*totals, strict=True)]
+            for loss_sum, *of_batch in zip(_read(losses), *columns, strict=True):
+                self._add(float(loss_sum), of_batch)
+            self.unread = []
+
     def logs(self, prefix: str = "") -> Logs:
         """Name -> value so far, in alphabetical order."""
+        self.read()
         values: Logs = {metric.name: metric.result() for metric in self.metrics}
         values["loss"] = self.loss_sum / self.count
         return {prefix + name: values[name] for name in sorted(values)}
 
     def sums(self) -> list[Any]:
         """What `restore` takes."""
+        self.read()
         return [self.loss_sum, self.count, [metric.sums for metric in self.metrics]]
 
     def restore(self, sums: list[Any]) -> None:
@@ -72,41 +97,78 @@ class Meter:
             metric.sums = total
 
 
+def _read(arrays: Sequence[Any]) -> Sequence[Any]:
+    """Arrays of one shape from the GPU at once, in a single NumPy array; what is here already is left."""
+    return backend.host(np.stack(arrays)) if backend.is_cupy(arrays[0]) else arrays
+
+
 class OneProcess:
-    """Does the steps of `fit` in this process; `parallel.Team` does them in several.
+    """Does the steps of `fit` in this process, on either backend; `parallel.Team` does them in several processes.
+
+    On a GPU nothing in a step waits for it: data is taken there once (ids stay, see `Embedding`), losses and metrics
+    are left there, and so is the finding that one of them is no number.
 
     Args:
         model: compiled and built.
         data: to train on.
         validation: to validate on.
+
+    Attributes:
+        data: as it is trained on.
+        broken: on a GPU, the number of the optimizer's first step with a loss or gradient that is no number; from it on
+            nothing was updated. 0 as long as there is none.
     """
 
     def __init__(self, model: "Model", data: Data, validation: Data | None) -> None:
         self.model, self.data, self.validation = model, data, validation
+        self.broken: Any = None
+        if model.backend == "cupy":
+            self.data = _uploaded(data)
+            self.validation = None if validation is None else _uploaded(validation)
+            self.broken = backend.cupy().zeros(1, dtype=np.int32)
 
     def begin_epoch(self, order: np.ndarray) -> None:
         """State the order of samples."""
         self.order = order
+        self.order_there = backend.to(self.model.backend, order)
 
-    def step(self, start: int, stop: int) -> tuple[float, Totals]:
+    def step(self, start: int, stop: int) -> tuple[Any, Totals]:
         """`step_on` the samples `order[start:stop]`."""
-        return self.step_on(self.data.take(self.order[start:stop]))
+        here, there = self.order[start:stop], self.order_there[start:stop]
+        taken = (None if a is None else a[there if backend.is_cupy(a) else here] for a in self.data)
+        return self.step_on(Data(*taken))  # type: ignore[arg-type]
 
-    def step_on(self, batch: Data) -> tuple[float, Totals]:
+    def step_on(self, batch: Data) -> tuple[Any, Totals]:
         """Forward, loss, backward, update: the loss before the update, and the metrics.
 
         Raises:
-            FloatingPointError: the loss or a gradient is NaN or infinite; nothing was updated.
+            FloatingPointError: the loss or a gradient is NaN or infinite; nothing was updated. (On a GPU
+                `require_finite` raises it.)
         """
-        model = self.model
+        model, on_cpu = self.model, self.broken is None
         y_pred = model.forward(batch.x, training=True)
         loss, gradient, from_logits = model.loss_with_gradient(batch.y, y_pred, batch.weight)
-        require_finite(loss)
+        if on_cpu:
+            require_finite(loss)
         model.backward(gradient, from_logits, input_gradient=False)
-        require_finite_gradients(model)
-        model.optimizer.apply(model.params, model.grads)
+        if on_cpu:
+            require_finite_gradients(model)
+        model.optimizer.apply(model.params, model.grads, self.broken, loss)
         model.constrain()
         return loss, model.measure(batch.y, y_pred)
+
+    def require_finite(self) -> None:
+        """Wait for the GPU, and stop where a loss or a gradient was NaN or infinite.
+
+        Raises:
+            FloatingPointError: one was; the parameters and the optimizer's count of steps are those before that batch.
+        """
+        if self.broken is not None and (first := int(self.broken[0])):
+            self.model.optimizer.iterations = first - 1
+            raise FloatingPointError(
+                "the loss or a gradient became NaN or infinite. The parameters are those before this batch; a smaller "
+                "learning_rate or clipnorm=1.0 in the optimizer usually helps"
+            )
 
     def evaluate(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[tuple[float, Totals]]:
         """For each span of the validation samples the loss summed over it, and the metrics.
@@ -296,6 +358,10 @@ def _run_epoch(
     meter = Meter(model)
     run.begin_epoch(meter)
     logs = meter.logs() if run.batch else {}
+    first, steps_before, on_gpu = run.batch, model.optimizer.iterations, model.backend == "cupy"
+    watched = not on_gpu or any(
+        type(listener).on_train_batch_end is not Callback.on_train_batch_end for listener in listeners
+    )  # whether each batch's numbers are asked for: on a GPU that means to wait for them
     with Progress(len(starts), verbose, run.batch) as progress:
         for number in range(run.batch, len(starts)):
             start = starts[number]
@@ -303,18 +369,22 @@ def _run_epoch(
             stop = min(start + batch_size, samples)
             try:
                 loss, totals = runner.step(start, stop)
+                if on_gpu and (watched or number == len(starts) - 1 or model.stop_training):
+                    runner.require_finite()  # type: ignore[union-attr]
             except FloatingPointError as error:
                 if not any(isinstance(listener, TerminateOnNaN) for listener in listeners):
-                    place = f"epoch {run.epoch + 1}, batch {number + 1} of {len(starts)}"
+                    place = f"epoch {run.epoch + 1}, batch {first + model.optimizer.iterations - steps_before + 1} of {len(starts)}"
                     raise FloatingPointError(f"{error} ({place})") from None
                 loss, totals = math.nan, no_totals(model)
             meter.add(loss * (stop - start), stop - start, totals)
-            logs = meter.logs()
-            _call(listeners, "on_train_batch_end", number, logs)
-            progress.step(logs)
+            if watched:
+                _call(listeners, "on_train_batch_end", number, meter.logs())
+            progress.step(meter.logs)
             run.end_batch()
             if model.stop_training:
                 break
+        if meter.count:
+            logs = meter.logs()
         if validation is not None:
             logs |= _evaluate(
                 runner, model, len(validation.x), batch_size if model.batch_matters else INFERENCE_BATCH
@@ -351,7 +421,7 @@ def require_finite_gradients(model: "Model") -> None:
                 )
 
 
-def evaluate_batch(model: "Model", batch: Data) -> tuple[float, Totals]:
+def evaluate_batch(model: "Model", batch: Data) -> tuple[Any, Totals]:
     """The loss summed over the samples, and the metrics, without dropout, without updates."""
     y_pred = model.infer(batch.x)
     loss, _, _ = model.loss_with_gradient(batch.y, y_pred, batch.weight)
@@ -363,7 +433,7 @@ def _evaluate(
 ) -> Meter:
     """Loss and metrics over all validation samples."""
     meter, spans = Meter(model), _spans(samples, batch_size)
-    done = (lambda: None) if progress is None else (lambda: progress.step({}))
+    done = (lambda: None) if progress is None else (lambda: progress.step(dict))
     for (start, stop), (loss_sum, totals) in zip(spans, runner.evaluate(spans, done), strict=True):
         meter.add(loss_sum, stop - start, totals)
     return meter
@@ -390,12 +460,12 @@ def predict(
         shape = (len(x), *model.output_shape_for(x.shape[1:]))
         with _team(model, min(workers, len(spans)), {"x": x}, outputs=shape) as team:
             if team:
-                result = team.predict(spans, lambda: progress.step({}))
+                result = team.predict(spans, lambda: progress.step(dict))
             else:
                 outputs = []
                 for start, stop in spans:
-                    outputs.append(np.asarray(model.infer(x[start:stop])))
-                    progress.step({})
+                    outputs.append(backend.host(as_array(model.infer(x[start:stop]))))
+                    progress.step(dict)
                 result = np.concatenate(outputs)
         progress.finish({})
     return result

@@ -69,6 +69,7 @@ def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recor
     else:
         model._require_compiled(f"{caller} with y")
         x, y, weight = check_data(model, x, y, sample_weight)
+    model = model.on_cpu()
     twin = copy.copy(model)
     twin.layers = copy.deepcopy(model.layers, {id(param): param for param in model.params})
     layers: dict[str, Recorder] = {}

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from scratchlstm.backend import Array, beside, is_cupy, namespace
+
 # of an id's occurrences, so many are added together with those of other ids; what is beyond, by a product per id
 _FEW = 32
 # a product adds so many at most: in float32 a longer sum would forget the small numbers it began with
@@ -53,13 +55,17 @@ class Groups:
         index[self.order] = np.repeat(runs, self.counts[runs])
         return index.reshape(self.shape, order="F")
 
-    def sum(self, values: np.ndarray) -> np.ndarray:
+    def sum(self, values: Array) -> Array:
         """Sum of values (N, D) over the positions of each distinct id, (K, D); N in column-major order.
 
         Nothing is lost where an id repeats (`dW[ids] += values` would keep only the last one), and the order of
         summation is fixed: first every id's first occurrence, then the second of those that have one, and so on. As the
         most frequent ids stand first, each of these additions is to a run of rows from the top.
         """
+        if is_cupy(values):
+            from scratchlstm.kernels.cupy_rows import sum_by_id
+
+            return sum_by_id(self, values)
         sums = np.take(values, self.order[self.starts], axis=0)
         for j in range(1, _FEW):
             repeated = np.searchsorted(-self.counts, -j)  # how many ids occur more than j times
@@ -76,11 +82,11 @@ class Groups:
 class RowGradient:
     """The gradient of a (V, E) matrix of which only the rows `ids` were used; all other rows are zero.
 
-    `ids` are distinct and ascending. `np.asarray` gives the dense gradient.
+    `ids` are distinct and ascending. `np.asarray` gives the dense gradient, where the values are NumPy's.
     """
 
-    ids: np.ndarray  #     (K,)
-    values: np.ndarray  #  (K, E)
+    ids: np.ndarray  #  (K,)
+    values: Array  #    (K, E)
     shape: tuple[int, int]
 
     @property
@@ -101,22 +107,26 @@ class RowGradient:
         first, last = np.searchsorted(self.ids, (start, stop))
         return self.ids[first:last] - start, self.values[first:last]
 
+    def dense(self) -> Array:
+        """The whole gradient, (V, E)."""
+        whole = namespace(self.values).zeros(self.shape, dtype=self.dtype)
+        whole[beside(whole, self.ids)] = self.values
+        return whole
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        dense = np.zeros(self.shape, dtype=self.dtype if dtype is None else dtype)
-        dense[self.ids] = self.values
-        return dense
+        return np.asarray(self.dense(), dtype=dtype)
 
 
 @dataclass(frozen=True)
 class GatheredRows:
     """A (B, T, E) array kept as its K distinct rows and the place of each.
 
-    To whoever asks for an array (`np.asarray`, `shape`, `dtype`) it is one; a layer that knows better reads `values`
-    and `groups`.
+    To whoever asks for an array (`as_array`, `shape`, `dtype`, and `np.asarray` where the values are NumPy's) it is
+    one; a layer that knows better reads `values` and `groups`.
     """
 
-    values: np.ndarray  # (K, E)
-    groups: Groups  #     of the ids, (B, T)
+    values: Array  #   (K, E)
+    groups: Groups  #  of the ids, (B, T)
     table_shape: tuple[int, int]  # (V, E), of the matrix that the rows come from
 
     @property
@@ -138,7 +148,7 @@ class GatheredRows:
         """The same rows in another dtype."""
         return GatheredRows(self.values.astype(dtype, copy=copy), self.groups, self.table_shape)
 
-    def row_gradient(self, dy: np.ndarray | RowGradient) -> RowGradient:
+    def row_gradient(self, dy: Array | RowGradient) -> RowGradient:
         """The table's gradient, from that of each place, (B, T, E), or as it is if it is one already."""
         if isinstance(dy, RowGradient):
             return dy
@@ -146,13 +156,24 @@ class GatheredRows:
         flat = dy.transpose(*reversed(range(dy.ndim - 1)), dy.ndim - 1).reshape(-1, dy.shape[-1])
         return self.gradient(self.groups.sum(flat))
 
-    def gradient(self, values: np.ndarray) -> RowGradient:
+    def gradient(self, values: Array) -> RowGradient:
         """The table's gradient, from that of each distinct row, (K, E)."""
         ascending = np.argsort(self.groups.ids)
-        return RowGradient(self.groups.ids[ascending], values[ascending], self.table_shape)
+        return RowGradient(self.groups.ids[ascending], values[beside(values, ascending)], self.table_shape)
+
+    def gathered(self) -> Array:
+        """The array it stands for, (B, T, E)."""
+        return self.values[beside(self.values, self.groups.index)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self.values[self.groups.index].astype(self.dtype if dtype is None else dtype, copy=False)
+        return np.asarray(self.gathered(), dtype=dtype)
 
 
-Gradient = np.ndarray | RowGradient
+Gradient = Array | RowGradient
+
+
+def as_array(x: Any) -> Array:
+    """X as an array: of CuPy where it is one, else of NumPy."""
+    if isinstance(x, GatheredRows):
+        return x.gathered()
+    return x if is_cupy(x) else np.asarray(x)

@@ -5,16 +5,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import config, constraints, registry, regularizers
+from scratchlstm import backend, config, constraints, registry, regularizers
 from scratchlstm.checks import positive_int, string
 from scratchlstm.constraints import Constraint
 from scratchlstm.initializers import Initializer
-from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient
+from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient, as_array
 from scratchlstm.layers.noise import Noise
 from scratchlstm.regularizers import Regularizer
 
 Shape = tuple[int | None, ...]  # without the batch dimension; None where any length will do
-Signal = np.ndarray | GatheredRows  # what travels forward between layers
+Signal = backend.Array | GatheredRows  # what travels forward between layers
 Specs = dict[str, tuple[tuple[int, ...], Initializer]]  # parameter name -> (shape, initializer)
 
 
@@ -48,6 +48,7 @@ class Layer:
         noises: the sources of random masks that training draws from.
         regularizers, constraints: name -> that of a parameter which has one.
         input_gradient: whether `backward` has to give dL/dx; a model's first layer does not in training.
+        backend: "numpy" or "cupy", where the parameters are and everything is computed; see `to`.
     """
 
     ranks: ClassVar[tuple[int, ...] | None] = None  # allowed numbers of input dimensions, batch included
@@ -65,7 +66,8 @@ class Layer:
         self.dtype = config.float_dtype(dtype)
         self.given_shape = None if input_shape is None else as_shape(input_shape)
         self.input_shape: Shape | None = None
-        self.params: dict[str, np.ndarray] = {}
+        self.backend = "numpy"
+        self.params: dict[str, backend.Array] = {}
         self.grads: dict[str, Gradient] = {}
         self.noises: list[Noise] = []
         self.regularizers: Mapping[str, Regularizer] = {}
@@ -143,12 +145,13 @@ class Layer:
         if params is None:
             drawn = {name: draw(shape, self.dtype, rng) for name, (shape, draw) in specs.items()}
             # laid out as they will be when they come from a file, so that products round the same
-            self.params = {name: np.ascontiguousarray(array) for name, array in drawn.items()}
+            made = {name: np.ascontiguousarray(array) for name, array in drawn.items()}
         else:
             arrays = check_weights(self.name, {name: shape for name, (shape, _) in specs.items()}, params, self.dtype)
             if any(array.dtype != self.dtype for array in arrays.values()):
                 raise ValueError(f"the weights of {self.name} are not all {self.dtype}")
-            self.params = {name: arrays[name].copy() for name in specs}
+            made = {name: arrays[name].copy() for name in specs}
+        self.params = {name: backend.to(self.backend, array) for name, array in made.items()}
         for noise in self.noises:
             noise.build(rng)
         self.input_shape = as_shape(input_shape)
@@ -192,6 +195,24 @@ class Layer:
         """This layer, and those that it is around."""
         return [self]
 
+    def to(self, name: str) -> None:
+        """Take the parameters and states to another backend; gradients are forgotten.
+
+        Args:
+            name: "numpy" or "cupy".
+        """
+        kept = {state: backend.host(array) for state, array in self.extra_state().items()}
+        self.backend = name
+        for inner in self.with_inner()[1:]:
+            inner.to(name)
+        for param, array in list(self.params.items()):
+            self.params[param] = backend.to(name, array)
+        for noise in self.noises:
+            noise.backend = name
+        self.grads.clear()
+        if kept:
+            self.set_extra_state(kept)
+
     def reset_state(self) -> None:
         """Forget what a stateful layer kept from the last batch."""
 
@@ -216,20 +237,20 @@ class Layer:
         }
 
     def receive(self, x: Any) -> Any:
-        """X as this layer's forward wants it: an array of the right rank and dtype.
+        """X as this layer's forward wants it: an array of the right rank and dtype, where the parameters are.
 
         Raises:
             TypeError: not numbers.
             ValueError: the wrong shape.
         """
-        if not isinstance(x, GatheredRows):
-            x = np.asarray(x)
-        elif not self.takes_rows:
-            x = np.asarray(x, dtype=self.dtype)
-        x = self.checked(x)
+        x = self.checked(x if isinstance(x, GatheredRows) and self.takes_rows else as_array(x))
         if not self.built:
             self.build(x.shape[1:])
-        return x
+        return x if isinstance(x, GatheredRows) else self.place(x)
+
+    def place(self, x: backend.Array) -> backend.Array:
+        """X where this layer computes with it."""
+        return backend.to(self.backend, x)
 
     def checked(self, x: Any) -> Any:
         """`receive`, for an array, without building."""
@@ -253,7 +274,7 @@ class Layer:
             ValueError: the wrong number of dimensions, or another size than the layer was built for.
         """
         self._check_rank(x.ndim, x.shape[1:])
-        if x.size == 0 if isinstance(x, np.ndarray) else 0 in x.shape:
+        if 0 in x.shape:
             raise ValueError(f"{self.name} got an empty input, of shape {x.shape}")
         self._check_sizes(x.shape[1:], str(x.shape))
 
@@ -283,11 +304,17 @@ class Layer:
         Raises:
             RuntimeError: there has been none.
             ValueError: another shape.
+            TypeError: an array of the other backend.
         """
         if shape is None:
             raise RuntimeError(f"backward of {self.name} needs a forward pass before it")
         if np.shape(dy) != shape:
             raise ValueError(f"{self.name} gave an output of shape {shape}, but dL/dy has shape {np.shape(dy)}")
+        if backend.of(dy) != self.backend:
+            raise TypeError(
+                f"{self.name} is on the backend {self.backend!r}, but dL/dy is an array of {backend.of(dy)!r}; "
+                f"cupy.asarray(dy) or dy.get() moves it"
+            )
 
     def extra_state(self) -> dict[str, np.ndarray]:
         """What a checkpoint has to keep besides parameters, as arrays by name."""
@@ -301,8 +328,8 @@ class Layer:
         return sum(param.size for param in self.params.values())
 
     def get_weights(self) -> list[np.ndarray]:
-        """Copies of the parameters, in Keras' order."""
-        return [param.copy() for param in self.params.values()]
+        """Copies of the parameters as NumPy arrays, in Keras' order."""
+        return [backend.host(param).copy() for param in self.params.values()]
 
     def set_weights(self, weights: list[np.ndarray]) -> None:
         """Overwrite the parameters; all or none.
@@ -313,7 +340,7 @@ class Layer:
         named = name_weights(self.name, list(self.params), weights)
         shapes = {name: param.shape for name, param in self.params.items()}
         for name, array in check_weights(self.name, shapes, named, self.dtype).items():
-            self.params[name][...] = array
+            self.params[name][...] = backend.to(self.backend, array)
 
 
 def name_weights(owner: str, names: list[str], weights: Any) -> dict[str, Any]:
@@ -343,7 +370,7 @@ def check_weights(
     arrays = {}
     for name, shape in shapes.items():
         try:
-            arrays[name] = weight = np.asarray(weights[name])
+            arrays[name] = weight = backend.host(weights[name])
         except ValueError as error:
             raise ValueError(f"weight {name} of {owner} is no array: {error}") from error
         if weight.shape != shape:
@@ -354,9 +381,11 @@ def check_weights(
     return arrays
 
 
-def cast_gradient(dy: Any, dtype: str) -> Any:
-    """A gradient in the dtype of the layer that receives it."""
-    return dy.astype(dtype, copy=False) if isinstance(dy, RowGradient) else np.asarray(dy, dtype=dtype)
+def cast_gradient(dy: Any, layer: Layer) -> Any:
+    """A gradient in the dtype, and on the backend, of the layer that receives it."""
+    if isinstance(dy, RowGradient):
+        return dy.astype(layer.dtype, copy=False)
+    return backend.to(layer.backend, dy, layer.dtype)
 
 
 def as_shape(shape: Any) -> Shape:

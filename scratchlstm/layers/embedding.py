@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import checks, initializers, registry
+from scratchlstm import backend, checks, initializers, registry
 from scratchlstm.checks import positive_int
 from scratchlstm.kernels.rows import GatheredRows, Groups, RowGradient
 from scratchlstm.layers.base import Layer, Shape, Specs, as_shape
@@ -70,15 +70,20 @@ class Embedding(Layer):
 
     def output_mask(self, x: Any, mask: np.ndarray | None) -> np.ndarray | None:
         """False where the id is 0, if `mask_zero`."""
-        return np.asarray(x) != 0 if self.makes_mask else None
+        return backend.host(x) != 0 if self.makes_mask else None
+
+    def place(self, x: Any) -> np.ndarray:
+        """Ids stay with the CPU, which sorts them."""
+        return backend.host(x)
 
     def cast(self, x: Any) -> np.ndarray:
         """Check that x holds ids of this table.
 
         Raises:
             TypeError: not integers.
-            ValueError: ids below 0 or not below `input_dim`.
+            ValueError: ids below 0 or not below `input_dim`. (CuPy would take other rows for them, silently.)
         """
+        x = backend.host(x)
         if x.dtype.kind not in "iu":
             hint = "rows of different lengths? see pad_sequences" if x.dtype == object else 'x.astype("int32")'
             raise TypeError(f"{self.name} takes integer ids, but the input has dtype {x.dtype}; {hint}")
@@ -95,7 +100,7 @@ class Embedding(Layer):
     def forward(self, x: np.ndarray, training: bool = False) -> GatheredRows:
         groups = Groups(x)
         table = self.params["embeddings"]
-        self.rows = GatheredRows(np.take(table, groups.ids, axis=0), groups, table.shape)
+        self.rows = GatheredRows(table.take(backend.beside(table, groups.ids), axis=0), groups, table.shape)
         return self.rows
 
     def backward(self, dy: np.ndarray | RowGradient) -> None:

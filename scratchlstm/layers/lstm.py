@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import checks, gates, initializers
-from scratchlstm.kernels.numpy_lstm import NumpyLSTM, Workspace
+from scratchlstm import backend, checks, gates, initializers
+from scratchlstm.activations import SIGMOID, TANH
+from scratchlstm.kernels.numpy_lstm import NumpyLSTM
 from scratchlstm.layers.base import Shape, Signal, Specs
 from scratchlstm.layers.recurrent import Recurrent, States, elementwise, reverse_steps, rows_gradient
 
@@ -87,7 +88,11 @@ class LSTM(Recurrent):
         if implementation not in IMPLEMENTATIONS:
             raise ValueError(f"implementation must be one of {', '.join(IMPLEMENTATIONS)}, not {implementation!r}")
         self.implementation = implementation
-        self._workspace: Workspace | None = None
+        self._workspace: Any = None  # of the last kernel, to be used again
+
+    def to(self, name: str) -> None:
+        super().to(name)
+        self._workspace = None
 
     def param_specs(self, input_shape: Shape) -> Specs:
         specs = super().param_specs(input_shape)
@@ -97,16 +102,16 @@ class LSTM(Recurrent):
         return specs
 
     def run(self, x: Signal, states: States, mask: np.ndarray | None) -> tuple[np.ndarray, States]:
-        self.x, self.mask = x, mask
-        return (self._run_fused if self.implementation == "fused" else self._run_textbook)(states)
+        self.x, self.mask, self._by_textbook = x, mask, self._needs_textbook
+        return (self._run_textbook if self._by_textbook else self._run_fused)(states)
 
     def run_back(self, dh: np.ndarray, d_states: Sequence[np.ndarray | None]) -> tuple[Any, States, States]:
-        back = self._run_back_fused if self.implementation == "fused" else self._run_back_textbook
+        back = self._run_back_textbook if self._by_textbook else self._run_back_fused
         dx, dW, dU, db, dh0, dc0 = back(dh, *d_states)
         return dx, [dW, dU, db], [dh0, dc0]
 
     def run_only(self, x: Signal, states: States, mask: np.ndarray | None) -> tuple[np.ndarray, States]:
-        if self.implementation == "textbook":
+        if self._needs_textbook:
             return self.run(x, states, mask)
         h, c = self._fused_kernel().infer(x, states[0], states[1], self.return_sequences, mask)
         return h, [self._last(h), c]
@@ -136,7 +141,7 @@ class LSTM(Recurrent):
         return reverse_steps(dx, self.go_backwards), dW, dU, db, dh0, dc0
 
     def _mask_in_order(self) -> np.ndarray | None:
-        return None if self.mask is None else reverse_steps(self.mask, self.go_backwards)
+        return None if self.mask is None else backend.to(self.backend, reverse_steps(self.mask, self.go_backwards))
 
     # --- the fast one ---------------------------------------------------------------------------------------------
 
@@ -150,11 +155,23 @@ class LSTM(Recurrent):
         dx, *rest = self._kernel.backward(dh, dh_last, dc, self.input_gradient)
         return (rows_gradient(self.x, dx) if self.input_gradient else None), *rest
 
-    def _fused_kernel(self) -> NumpyLSTM:
+    def _fused_kernel(self) -> Any:
+        if self.backend == "cupy":
+            from scratchlstm.kernels.cupy_lstm import CupyLSTM
+
+            return CupyLSTM(*self.kernels(), self.go_backwards)
         return NumpyLSTM(
             *self.kernels(), self.activation, self.recurrent_activation, self.go_backwards, self._dropout_by_gate,
             self.recurrent_dropout,
         )  # fmt: skip
+
+    @property
+    def _needs_textbook(self) -> bool:
+        """Whether that was chosen, or is the only one: the GPU's kernel has tanh and σ alone, and no dropout inside."""
+        if self.implementation == "textbook" or self.backend == "numpy":
+            return self.implementation == "textbook"
+        other = (self.activation, self.recurrent_activation) != (TANH, SIGMOID)
+        return other or self.recurrent_dropout is not None or self._dropout_by_gate is not None
 
     def _last(self, h: np.ndarray) -> np.ndarray:
         """A copy of the last h_t, from every one or just that."""

@@ -4,7 +4,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import checks
+from scratchlstm import backend, checks
+from scratchlstm.kernels.rows import as_array
 from scratchlstm.layers.base import Layer, Shape
 
 
@@ -34,10 +35,11 @@ class Masking(Layer):
 
     def output_mask(self, x: Any, mask: np.ndarray | None) -> np.ndarray:
         """False where all features have the value, (B, T)."""
-        return np.any(np.asarray(x, dtype=self.dtype) != np.dtype(self.dtype).type(self.mask_value), axis=-1)
+        x = as_array(x).astype(self.dtype, copy=False)
+        return backend.host(np.any(x != x.dtype.type(self.mask_value), axis=-1))
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        self.kept = self.output_mask(x, None)[..., None]
+        self.kept = backend.to(self.backend, self.output_mask(x, None))[..., None]
         return x * self.kept
 
     def backward(self, dy: np.ndarray) -> np.ndarray:

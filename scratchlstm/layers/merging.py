@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from scratchlstm import backend
+from scratchlstm.kernels.rows import as_array
 from scratchlstm.layers.base import Layer, Shape, as_shape
 
 
@@ -58,7 +60,7 @@ class Concatenate(Layer):
         """
         if not isinstance(x, list | tuple):
             raise TypeError(f"{self.name} takes a list of inputs, not {type(x).__name__}")
-        inputs = [np.asarray(each, dtype=self.dtype) for each in x]
+        inputs = [backend.to(self.backend, as_array(each), self.dtype) for each in x]
         if len({len(each) for each in inputs}) > 1:
             raise ValueError(f"{self.name} takes inputs of one batch size, not of {[len(each) for each in inputs]}")
         self._sizes([each.shape[1:] for each in inputs])
@@ -68,8 +70,8 @@ class Concatenate(Layer):
         """Of the output, from the list of the inputs' masks."""
         if all(m is None for m in mask):
             return None
-        masks = [np.ones(np.shape(each)[:2], bool) if m is None else m for each, m in zip(x, mask, strict=True)]
-        return np.concatenate(masks, axis=1) if self.axis % np.ndim(x[0]) == 1 else np.logical_or.reduce(masks)
+        masks = [np.ones(each.shape[:2], bool) if m is None else m for each, m in zip(x, mask, strict=True)]
+        return np.concatenate(masks, axis=1) if self.axis % x[0].ndim == 1 else np.logical_or.reduce(masks)
 
     def forward(self, x: Sequence[np.ndarray], training: bool = False) -> np.ndarray:
         self.sizes = [each.shape[self.axis] for each in x]
@@ -79,7 +81,7 @@ class Concatenate(Layer):
 
     def backward(self, dy: np.ndarray) -> list[np.ndarray]:
         self.require_gradient(dy, self.given_out)
-        return np.split(dy, np.cumsum(self.sizes)[:-1], axis=self.axis)
+        return np.split(dy, np.cumsum(self.sizes)[:-1].tolist(), axis=self.axis)
 
     def _sizes(self, shapes: Any) -> tuple[list[int | None], int]:
         """Each input's size along the axis, and the number of the axis, the batch's being 0."""

@@ -5,7 +5,7 @@ from typing import cast
 
 import numpy as np
 
-from scratchlstm import checks
+from scratchlstm import backend, checks
 
 
 class Noise:
@@ -22,6 +22,7 @@ class Noise:
         rng: where the masks come from, once built.
         rows: where a batch is split between processes: our first row, and how many rows there are in all.
         repeats: how many rows of a mask belong to each row of the batch.
+        backend: where the masks are wanted. They are drawn by NumPy in any case, so that all backends draw the same.
 
     Raises:
         ValueError: a rate outside [0, 1).
@@ -31,20 +32,21 @@ class Noise:
         self.rate, self.seed = checks.number(argument, rate, at_least=0, below=1), checks.seed(seed)
         self.rows: tuple[int, int] | None = None
         self.repeats = 1
+        self.backend = "numpy"
 
     def build(self, rng: np.random.Generator | None) -> None:
         """Make the generator; `rng` is its parent where there is no seed."""
         parent = np.random.default_rng() if rng is None else rng
         self.rng = parent.spawn(1)[0] if self.seed is None else np.random.default_rng(self.seed)
 
-    def draw(self, shape: tuple[int, ...], dtype: str | np.dtype) -> np.ndarray | None:
+    def draw(self, shape: tuple[int, ...], dtype: str | np.dtype) -> backend.Array | None:
         """A mask (B, ...); None, for all ones, where the rate is 0."""
         if self.rate == 0:
             return None
         self.row_shape = shape[1:]
         first, rows = self.rows or (0, shape[0] // self.repeats)
         kept = _uniform(self.rng, shape, first * self.repeats, rows * self.repeats) >= self.rate
-        return kept * np.dtype(dtype).type(1 / (1 - self.rate))
+        return backend.to(self.backend, kept * np.dtype(dtype).type(1 / (1 - self.rate)))
 
     def skip(self, rows: int) -> None:
         """Draw what a batch of `rows` rows would, where none of them is ours."""

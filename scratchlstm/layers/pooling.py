@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import checks
+from scratchlstm import backend, checks
 from scratchlstm.layers.base import Layer, Shape
 
 
@@ -60,8 +60,9 @@ class GlobalAveragePooling1D(_GlobalPooling1D):
 
     def forward(self, x: np.ndarray, training: bool = False, mask: np.ndarray | None = None) -> np.ndarray:
         B, T, _ = x.shape
-        valid = np.ones((B, T), dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
-        self.share = (valid / np.maximum(valid.sum(axis=1, keepdims=True), 1)).astype(self.dtype)[..., None]
+        valid = np.ones((B, T), dtype=bool) if mask is None else backend.host(mask, bool)
+        share = (valid / np.maximum(valid.sum(axis=1, keepdims=True), 1)).astype(self.dtype)[..., None]
+        self.share = backend.to(self.backend, share)
         return self._out(np.sum(x * self.share, axis=1, keepdims=True))
 
 
@@ -99,7 +100,7 @@ class MaskedGlobalMaxPooling1D(GlobalMaxPooling1D):
     def forward(self, x: np.ndarray, training: bool = False, mask: np.ndarray | None = None) -> np.ndarray:
         if mask is None:
             return super().forward(x)
-        valid = np.asarray(mask, dtype=bool)[..., None]
+        valid = backend.to(self.backend, mask, bool)[..., None]
         y = super().forward(np.where(valid, x, x.dtype.type(-np.inf)))
         self.share = self.share * valid  # of a row that is masked throughout every step is the largest
         return np.where(np.isneginf(y), y.dtype.type(0), y)

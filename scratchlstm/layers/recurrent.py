@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import activations, checks, initializers, registry
+from scratchlstm import activations, backend, checks, initializers, registry
+from scratchlstm.backend import Array
 from scratchlstm.checks import positive_int
-from scratchlstm.kernels.rows import GatheredRows, RowGradient
+from scratchlstm.kernels.rows import GatheredRows, RowGradient, as_array
 from scratchlstm.layers.base import Layer, Shape, Signal, Specs
 from scratchlstm.layers.dense import known_features
 from scratchlstm.layers.noise import Noise
@@ -147,7 +148,7 @@ class Recurrent(Layer):
         mask, states = self._check_mask(mask, x.shape[:2]), self._initial_states(x.shape[0], initial_state)
         self._draw_dropout(x.shape, training)
         if self.input_dropout is not None:
-            x = np.asarray(x)  # every row drops other features, so that equal words are alike no longer
+            x = as_array(x)  # every row drops other features, so that equal words are alike no longer
             if self.input_dropout.ndim == 2:
                 x = x * self.input_dropout[:, None]
         h, final = self.run(x, states, mask)
@@ -219,7 +220,7 @@ class Recurrent(Layer):
             return
         if not self.stateful or set(state) != set(self.state_names):
             raise ValueError(f"{self.name} has no such states: {', '.join(state)}")
-        states = [np.asarray(state[name]) for name in self.state_names]
+        states = [backend.host(state[name]) for name in self.state_names]
         for name, array in zip(self.state_names, states, strict=True):
             if array.dtype != self.dtype or array.ndim != 2 or not np.isfinite(array).all():
                 raise ValueError(
@@ -238,7 +239,7 @@ class Recurrent(Layer):
         if self.return_sequences:
             dhs = reverse_steps(dh, self.go_backwards).copy()
         else:
-            dhs = np.zeros((len(dh), T, self.units), dtype=self.dtype)
+            dhs = backend.module(self.backend).zeros((len(dh), T, self.units), dtype=self.dtype)
             dhs[:, -1] = dh
         if dh_last is not None:
             dhs[:, -1] += dh_last
@@ -276,12 +277,12 @@ class Recurrent(Layer):
             order = slice(None, None, -1 if self.go_backwards else 1)
             mask = np.logical_or.accumulate(mask[:, order], axis=1)[:, order]
         shown = mask[:, :, None] if self.return_sequences else mask[:, self._last_step, None]
-        return None if shown.all() else shown
+        return None if shown.all() else backend.to(self.backend, shown)
 
     def _check_mask(self, mask: Any, shape: tuple[int, ...]) -> np.ndarray | None:
         if mask is None:
             return None
-        mask = np.asarray(mask)
+        mask = backend.host(mask)
         if mask.shape != shape or mask.dtype.kind not in "bui":
             raise ValueError(
                 f"mask of {self.name} must hold True or False for each step, with shape {shape}, but its shape is "
@@ -301,13 +302,13 @@ class Recurrent(Layer):
                 )
             return self.states
         if given is None:
-            return [np.zeros(shape, dtype=self.dtype) for _ in names]
-        if isinstance(given, np.ndarray) and len(names) == 1:
+            return [backend.module(self.backend).zeros(shape, dtype=self.dtype) for _ in names]
+        if (isinstance(given, np.ndarray) or backend.is_cupy(given)) and len(names) == 1:
             given = [given]
         if not isinstance(given, list | tuple) or len(given) != len(names):
             came = f"{len(given)} arrays" if isinstance(given, list | tuple) else type(given).__name__
             raise ValueError(f"initial_state of {self.name} must be [{', '.join(names)}], not {came}")
-        states = [np.asarray(state, dtype=self.dtype) for state in given]
+        states = [backend.to(self.backend, state, self.dtype) for state in given]
         for name, state in zip(names, states, strict=True):
             if state.shape != shape:
                 raise ValueError(f"{name} in initial_state of {self.name} must have shape {shape}, not {state.shape}")
@@ -333,9 +334,9 @@ class Recurrent(Layer):
         }
 
 
-def reverse_steps(x: Signal, reverse: bool) -> np.ndarray:
+def reverse_steps(x: Signal, reverse: bool) -> Array:
     """An array (B, T, ...) with its steps turned around where `reverse`."""
-    return np.asarray(x)[:, ::-1] if reverse else np.asarray(x)
+    return as_array(x)[:, ::-1] if reverse else as_array(x)
 
 
 def rows_gradient(x: Signal, dx: np.ndarray) -> np.ndarray | RowGradient:

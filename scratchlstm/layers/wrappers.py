@@ -6,6 +6,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from scratchlstm import registry
+from scratchlstm.kernels.rows import as_array
 from scratchlstm.layers.base import Layer, Shape, Signal, Specs, check_weights
 from scratchlstm.layers.recurrent import Recurrent
 
@@ -143,7 +144,7 @@ class Bidirectional(Layer):
             "forward": states[:half], "backward": states[half:]
         }  # fmt: skip
         if not all(_keeps_rows(each) for each in self.both.values()):
-            x = np.asarray(x)  # so that both give a gradient of the same kind
+            x = as_array(x)  # so that both give a gradient of the same kind
         results = [run(each, x, {**call, "initial_state": parts[end]}) for end, each in self.both.items()]
         if self.return_state:
             (y, *forward_states), (y_back, *backward_states) = results
@@ -271,7 +272,7 @@ class TimeDistributed(Layer):
         call: dict[str, Any] = {}
         if mask is not None and mask.ndim > 2 and self.layer.takes_mask:
             call["mask"] = mask.reshape(-1, *mask.shape[2:])
-        y = np.asarray(self.layer.forward(x.reshape(-1, *x.shape[2:]), training=training, **call))
+        y = as_array(self.layer.forward(x.reshape(-1, *x.shape[2:]), training=training, **call))
         return y.reshape(*self.steps, *y.shape[1:])
 
     def backward(self, dy: np.ndarray) -> Any:

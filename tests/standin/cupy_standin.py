@@ -1,0 +1,311 @@
+"""A strict stand-in for CuPy, to run the package where there is no GPU: it refuses what CuPy refuses.
+
+Its arrays are NumPy memory behind a wall. As in CuPy
+
+- nothing turns into a NumPy array by itself, and no operation takes arrays of both kinds;
+- functions exist as far as CuPy has them, with the parameters that it takes (`cupy_signatures.json`, read from CuPy);
+- NumPy's functions and ufuncs are handed over to those (`__array_function__`, `__array_ufunc__`);
+- an index that is too large is wrapped around silently;
+- `empty` is not zero, and a reduction gives an array of no dimensions.
+
+`SYNCHRONISATIONS` counts what would have waited for the GPU. Kernels are run by the emulator (`raw_module`).
+"""
+
+import functools
+import inspect
+import json
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+_KNOWN = json.loads(Path(__file__).with_name("cupy_signatures.json").read_text())
+_SIGNATURES = {name: inspect.signature(eval(f"lambda {known}: None")) for name, known in _KNOWN["functions"].items()}
+_UFUNCS = set(_KNOWN["ufuncs"])
+
+
+class Counter:
+    """How often something happened."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> None:
+        self.count += 1
+
+
+SYNCHRONISATIONS = Counter()
+UPLOADS = Counter()
+LAUNCHES = Counter()
+
+
+class ndarray(NDArrayOperatorsMixin):  # noqa: N801 - CuPy's name
+    """An array "on the GPU"."""
+
+    __module__ = "cupy"
+
+    def __init__(self, memory: np.ndarray) -> None:
+        self.memory = memory
+
+    # what CuPy knows without asking the GPU
+    shape = property(lambda self: self.memory.shape)
+    ndim = property(lambda self: self.memory.ndim)
+    size = property(lambda self: self.memory.size)
+    nbytes = property(lambda self: self.memory.nbytes)
+    itemsize = property(lambda self: self.memory.itemsize)
+    strides = property(lambda self: self.memory.strides)
+    dtype = property(lambda self: self.memory.dtype)
+    flags = property(lambda self: self.memory.flags)
+    T = property(lambda self: ndarray(self.memory.T))
+
+    @property
+    def data(self) -> Any:
+        return types.SimpleNamespace(ptr=self.memory.ctypes.data)
+
+    def __len__(self) -> int:
+        return len(self.memory)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        name = ".".join([*func.__module__.split(".")[1:], func.__name__])
+        if name not in _SIGNATURES or not all(issubclass(t, ndarray) for t in types):
+            return NotImplemented
+        return _function(name)(*args, **kwargs)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method != "__call__" or ufunc.__name__ not in _UFUNCS:
+            return NotImplemented
+        (kwargs["out"],) = kwargs.pop("out", (None,))
+        return _ufunc(ufunc.__name__)(*inputs, **kwargs)
+
+    def __matmul__(self, other: Any) -> Any:
+        return matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return matmul(other, self)
+
+    # what waits for the GPU
+    def get(self) -> np.ndarray:
+        SYNCHRONISATIONS()
+        return self.memory.copy()
+
+    def item(self) -> Any:
+        SYNCHRONISATIONS()
+        return self.memory.item()
+
+    def tolist(self) -> Any:
+        SYNCHRONISATIONS()
+        return self.memory.tolist()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise TypeError("only integer arrays of one number can be an index")
+        return int(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item() if not self.ndim else self.get(), spec)
+
+    def __repr__(self) -> str:
+        return repr(self.get())
+
+    # indexing
+
+    def __getitem__(self, key: Any) -> "ndarray":
+        return ndarray(np.asarray(self.memory[_host_index(self.memory, key)]))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.memory[_host_index(self.memory, key)] = _unwrapped(value)
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def __deepcopy__(self, memo: Any) -> "ndarray":
+        return self.copy()
+
+    def __reduce__(self) -> Any:
+        SYNCHRONISATIONS()
+        return ndarray, (self.memory,)
+
+
+def _method(name: str, parameters: str) -> Any:
+    signature = inspect.signature(eval(f"lambda self, {parameters}: None"))
+
+    @functools.wraps(getattr(np.ndarray, name))
+    def method(self: ndarray, *args: Any, **kwargs: Any) -> Any:
+        signature.bind(self, *args, **kwargs)
+        LAUNCHES()
+        args, kwargs = _unwrapped(args), _unwrapped(kwargs)
+        return _wrapped(getattr(self.memory, name)(*args, **kwargs))
+
+    return method
+
+
+# as CuPy's documentation has them (its methods are compiled, and do not tell)
+_REDUCTION = "axis=None, dtype=None, out=None, keepdims=False"
+for _name, _parameters in {
+    "sum": _REDUCTION, "mean": _REDUCTION, "prod": _REDUCTION,
+    "max": "axis=None, out=None, keepdims=False", "min": "axis=None, out=None, keepdims=False",
+    "all": "axis=None, out=None, keepdims=False", "any": "axis=None, out=None, keepdims=False",
+    "argmax": "axis=None, out=None, dtype=None, keepdims=False", "cumsum": "axis=None, dtype=None, out=None",
+    "astype": "dtype, order='K', casting=None, subok=None, copy=True", "copy": "order='C'", "fill": "value",
+    "reshape": "*shape, order='C'", "transpose": "*axes", "swapaxes": "axis1, axis2", "ravel": "order='C'",
+    "squeeze": "axis=None", "take": "indices, axis=None, out=None", "dot": "b, out=None", "argsort": "axis=-1, kind=None",
+    "clip": "min=None, max=None, out=None", "view": "dtype=None",
+}.items():  # fmt: skip
+    setattr(ndarray, _name, _method(_name, _parameters))
+
+
+def _wrapped(result: Any) -> Any:
+    if isinstance(result, np.ndarray | np.generic):
+        return ndarray(np.asarray(result))
+    if isinstance(result, list | tuple):
+        return type(result)(map(_wrapped, result))
+    return result
+
+
+def _unwrapped(value: Any) -> Any:
+    """What the operation takes.
+
+    Raises:
+        TypeError: a NumPy array among them.
+    """
+    if isinstance(value, ndarray):
+        return value.memory
+    if isinstance(value, np.ndarray):
+        raise TypeError(f"Unsupported type {type(value)}")
+    if isinstance(value, list | tuple):
+        return type(value)(map(_unwrapped, value))
+    if isinstance(value, dict):
+        return {name: _unwrapped(each) for name, each in value.items()}
+    return value
+
+
+def _host_index(memory: np.ndarray, key: Any) -> Any:
+    """The index, with whole numbers in arrays wrapped around as on the GPU."""
+    keys = list(key) if isinstance(key, tuple) else [key]
+    taken = sum(k is not None and k is not Ellipsis for k in keys)
+    axis = 0
+    for number, k in enumerate(keys):
+        if k is None:
+            continue
+        if k is Ellipsis:
+            axis = memory.ndim - (taken - axis)
+            continue
+        if isinstance(k, ndarray):
+            if k.dtype == bool:
+                SYNCHRONISATIONS()  # how many there are is known on the GPU alone
+                keys[number] = k.memory
+                axis += k.ndim - 1
+            else:
+                keys[number] = k.memory % memory.shape[axis]
+        elif isinstance(k, np.ndarray | list):
+            raise TypeError(f"Unsupported type {type(k)}")
+        axis += 1
+    return tuple(keys) if isinstance(key, tuple) else keys[0]
+
+
+def _function(name: str) -> Any:
+    signature = _SIGNATURES[name]
+    of_numpy = functools.reduce(getattr, name.split("."), np)
+
+    @functools.wraps(of_numpy)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        signature.bind(*args, **kwargs)  # TypeError where CuPy does not take this
+        LAUNCHES()
+        return _wrapped(of_numpy(*_unwrapped(args), **_unwrapped(kwargs)))
+
+    return function
+
+
+def _ufunc(name: str) -> Any:
+    of_numpy = getattr(np, name)
+
+    def ufunc(*inputs: Any, out: Any = None, dtype: Any = None, casting: Any = "same_kind") -> Any:
+        LAUNCHES()
+        with np.errstate(all="ignore"):  # a GPU does not warn
+            result = of_numpy(*_unwrapped(inputs), out=_unwrapped(out), dtype=dtype, casting=casting)
+        return out if out is not None else _wrapped(result)
+
+    return ufunc
+
+
+def matmul(a: Any, b: Any) -> ndarray:
+    LAUNCHES()
+    with np.errstate(all="ignore"):
+        return _wrapped(np.matmul(_unwrapped(a), _unwrapped(b)))
+
+
+def take(a: ndarray, indices: Any, axis: int | None = None, out: Any = None) -> ndarray:
+    LAUNCHES()
+    return _wrapped(np.take(_unwrapped(a), _unwrapped(indices), axis, out=_unwrapped(out), mode="wrap"))
+
+
+def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, blocking: bool = False) -> ndarray:
+    """From either kind; from NumPy it is an upload."""
+    if isinstance(a, ndarray):
+        return a if dtype is None or a.dtype == dtype else a.astype(dtype)
+    UPLOADS()
+    return ndarray(np.array(a, dtype=dtype))
+
+
+def array(a: Any, dtype: Any = None, copy: bool = True) -> ndarray:
+    return asarray(a, dtype).copy()
+
+
+def asnumpy(a: Any) -> np.ndarray:
+    return a.get() if isinstance(a, ndarray) else np.asarray(a)
+
+
+def empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
+    memory = np.empty(shape, dtype)
+    memory.fill(-(2**30) if memory.dtype.kind in "iu" else np.nan)
+    return ndarray(memory)
+
+
+def empty_like(a: ndarray, dtype: Any = None, order: str = "K", subok: Any = None, shape: Any = None) -> ndarray:
+    return empty(a.shape if shape is None else shape, a.dtype if dtype is None else dtype)
+
+
+class OutOfMemoryError(MemoryError):
+    """As `cupy.cuda.memory.OutOfMemoryError`."""
+
+
+class CUDARuntimeError(RuntimeError):
+    """As `cupy.cuda.runtime.CUDARuntimeError`."""
+
+
+def _namespace() -> types.ModuleType:
+    """The stand-in as the module that `import cupy` is to give."""
+    cupy = types.ModuleType("cupy")
+    cupy.__version__ = _KNOWN["version"]  # type: ignore[attr-defined]
+    cupy.linalg = types.SimpleNamespace()  # type: ignore[attr-defined]
+    for name in _SIGNATURES:
+        if hasattr(np.linalg if name.startswith("linalg.") else np, name.split(".")[-1]):
+            setattr(cupy.linalg if name.startswith("linalg.") else cupy, name.split(".")[-1], _function(name))
+    for name in _UFUNCS & set(dir(np)):
+        setattr(cupy, name, _ufunc(name))
+    for own in (ndarray, matmul, take, asarray, array, asnumpy, empty, empty_like):
+        setattr(cupy, own.__name__, own)
+    for scalar in ("float32", "float64", "int32", "int64", "uint32", "bool_", "intp", "newaxis", "pi", "inf", "nan"):
+        setattr(cupy, scalar, getattr(np, scalar))
+    cupy.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
+        memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+        runtime=types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCount=lambda: 1),
+    )
+    return cupy
+
+
+CUPY = _namespace()
