@@ -94,9 +94,7 @@ def _advice(error: str) -> str:
         return "there is no NVIDIA GPU, or it is hidden (CUDA_VISIBLE_DEVICES)"
     if "InsufficientDriver" in error:
         return "install NVIDIA's driver, or a newer one: nvidia-smi shows whether there is one and for which CUDA"
-    return (
-        "nvidia-smi shows which CUDA the driver is for: CuPy has to be built for that ('scratchlstm[cuda12]' or [cuda13])"
-    )
+    return "nvidia-smi shows which CUDA the driver is for: CuPy has to be built for that ('scratchlstm[cuda12]' or [cuda13])"
 
 
 def _one_line(error: Exception) -> str:

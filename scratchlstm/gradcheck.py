@@ -15,8 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from scratchlstm import checks, layers, regularizers
+from scratchlstm import backend, checks, layers, regularizers
+from scratchlstm.backend import Array, host
 from scratchlstm.interop.tensorflow import layer_answers, model_answers, parts
+from scratchlstm.kernels.rows import RowGradient, as_array
 from scratchlstm.layers import LSTM, Layer
 from scratchlstm.layers.recurrent import Recurrent
 from scratchlstm.model import Model, Sequential
@@ -98,28 +100,28 @@ class Report:
         return "\n".join(lines)
 
 
-def numerical_gradient(loss: Callable[[], float], array: np.ndarray, epsilon: float = EPSILON) -> np.ndarray:
+def numerical_gradient(loss: Callable[[], float], array: Array, epsilon: float = EPSILON) -> np.ndarray:
     """Central differences, dL/da ≈ (L(a + ε) - L(a - ε)) / 2ε, for each number of `array`.
 
     Args:
         loss: computes L anew from `array`, which is changed in place and put back.
-        array: float64.
+        array: float64, of NumPy or CuPy.
         epsilon: ε; 1e-5 balances rounding and curvature in float64.
 
     Returns:
-        An array of the same shape.
+        A NumPy array of the same shape.
 
     Raises:
         TypeError: no array.
         ValueError: in another dtype, or an epsilon that is not above 0.
     """
-    if not isinstance(array, np.ndarray):
+    if not isinstance(array, np.ndarray) and not backend.is_cupy(array):
         raise TypeError(f"array must be a NumPy array, which can be changed in place, not {type(array).__name__}")
     _require_float64({"array": array})
     checks.number("epsilon", epsilon, above=0)
-    gradient = np.empty_like(array)
+    gradient = np.empty(array.shape)
     for place in np.ndindex(array.shape):
-        direction = np.zeros_like(array)
+        direction = np.zeros(array.shape)
         direction[place] = 1
         gradient[place] = _slope(loss, array, direction, epsilon)
     return gradient
@@ -127,7 +129,7 @@ def numerical_gradient(loss: Callable[[], float], array: np.ndarray, epsilon: fl
 
 def relative_error(analytic: Any, reference: Any) -> float:
     """||a - b|| / max(||a||, ||b||), with a floor under the divisor where both are next to nothing."""
-    analytic, reference = np.asarray(analytic), np.asarray(reference)
+    analytic, reference = host(analytic), host(reference)
     scale = max(float(np.linalg.norm(analytic)), float(np.linalg.norm(reference)), _NEGLIGIBLE)
     return float(np.linalg.norm(analytic - reference)) / scale
 
@@ -167,7 +169,7 @@ def check_layer(
     _require_layer(layer, mask, initial_state, tensorflow)
     rng = np.random.default_rng(checks.seed(seed))
     several = getattr(layer, "merges", False) and isinstance(x, list | tuple)
-    given = [np.array(each) for each in (x if several else [x])]
+    given = [host(each).copy() for each in (x if several else [x])]
     inputs = {f"x[{number}]": each for number, each in enumerate(given)} if several else {"x": given[0]}
     _require_float64({name: each for name, each in inputs.items() if each.dtype.kind == "f"})
     if isinstance(layer, Layer):
@@ -180,25 +182,27 @@ def check_layer(
             f"numerical gradient; check it on other steps"
         )
 
+    where = layer.backend if isinstance(layer, Layer) else "numpy"
     call: dict[str, Any] = {"training": True} if training else {}
     if mask is not None:
-        call["mask"] = mask = np.array(mask)
+        call["mask"] = mask = host(mask).copy()
     sizes: dict[str, int] = getattr(layer, "state_sizes", {})
     states: dict[str, np.ndarray] = {}
     if sizes:
         if initial_state is None:
             initial_state = [rng.normal(size=(len(given[0]), size)) for size in sizes.values()]
         states = _copied_states(type(layer).__name__, initial_state, sizes)
+        states = {name: backend.to(where, state) for name, state in states.items()}
         call["initial_state"] = list(states.values())
 
     def outputs() -> list[np.ndarray]:
         with _same_start([layer]):
             y = layer.forward(list(inputs.values()) if several else inputs["x"], **call)
-        return [np.asarray(part) for part in (y if isinstance(y, list) else [y])]
+        return [host(as_array(part)) for part in (y if isinstance(y, list) else [y])]
 
     found = outputs()
     weights = [rng.normal(size=part.shape) for part in found]
-    dx = layer.backward(*weights)
+    dx = layer.backward(*(backend.to(where, r) for r in weights))
 
     tensors = {name: (array, layer.grads.get(name)) for name, array in layer.params.items()}
     arrived = zip(inputs.items(), dx if several else [dx], strict=True)
@@ -209,7 +213,8 @@ def check_layer(
     answers = {}
     if tensorflow and isinstance(layer, Layer):
         kept = None if mask is None else mask.astype(bool)
-        answers = layer_answers(layer, inputs, states, kept, weights, training)
+        inputs_here, states_here = ({name: host(a) for name, a in of.items()} for of in (inputs, states))
+        answers = layer_answers(layer, inputs_here, states_here, kept, weights, training)
 
     def loss() -> float:
         return sum(float(np.sum(r * y)) for r, y in zip(weights, outputs(), strict=True))
@@ -248,17 +253,19 @@ def check_model(
         raise TypeError(f"check_model takes a Sequential or a Model, not {model!r}; check_layer takes a layer")
     model._require_compiled("check_model")
     rng = np.random.default_rng(checks.seed(seed))
-    x = np.asarray(x)
+    x, y = host(x), host(y)
     model.build(x.shape)
     params = {f"{layer.name}/{name}": array for layer in model.layers for name, array in layer.params.items()}
     _require_float64(params)
 
-    def run() -> tuple[np.ndarray, float, np.ndarray, bool]:
+    def run() -> tuple[np.ndarray, float, Array, bool]:
         with _same_start(model.layers):
-            y_pred = model.forward(x, training)
-        return np.asarray(y_pred), *model.loss_with_gradient(y, y_pred)
+            y_pred = as_array(model.forward(x, training))
+        loss, dy, from_logits = model.loss_with_gradient(y, y_pred)
+        return host(y_pred), float(loss), dy, from_logits
 
     y_pred, loss, dy, from_logits = run()
+    model.loss.require_valid(model.loss.align(y, y_pred), y_pred)
     model.backward(dy, from_logits)
     grads = {f"{layer.name}/{name}": layer.grads.get(name) for layer in model.layers for name in layer.params}
     tensors = {name: (array, grads[name]) for name, array in params.items()}
@@ -336,7 +343,7 @@ def _rows(
 ) -> Iterator[Row]:
     """First what the forward pass gave, where TensorFlow has answers to compare it with, then the gradients."""
     # all analytic gradients are copied first: computing the loss runs the layers again
-    copies = {name: None if grad is None else np.array(grad) for name, (_, grad) in tensors.items()}
+    copies = {name: None if grad is None else _copy(grad) for name, (_, grad) in tensors.items()}
     if answers:
         for name, value in values.items():
             yield _compared(Row(name, value.shape, tolerance=tolerance), value, answers[name])
@@ -351,6 +358,10 @@ def _rows(
             if answers:
                 _compared(row, analytic, answers[name])
         yield row
+
+
+def _copy(grad: Any) -> np.ndarray:
+    return np.array(host(grad.dense() if isinstance(grad, RowGradient) else grad))
 
 
 def _compared(row: Row, ours: np.ndarray, answer: np.ndarray) -> Row:
@@ -374,13 +385,14 @@ def _numerical_error(
     return relative_error([float(np.sum(analytic * direction)) for direction in directions], slopes)
 
 
-def _slope(loss: Callable[[], float], array: np.ndarray, direction: np.ndarray, epsilon: float) -> float:
+def _slope(loss: Callable[[], float], array: Array, direction: np.ndarray, epsilon: float) -> float:
     """How L changes along `direction`; `array` is put back exactly."""
     before = array.copy()
     try:
-        array[...] = before + epsilon * direction
+        step = epsilon * backend.beside(array, direction)
+        array[...] = before + step
         above = loss()
-        array[...] = before - epsilon * direction
+        array[...] = before - step
         return (above - loss()) / (2 * epsilon)
     finally:
         array[...] = before
@@ -413,22 +425,22 @@ def _require_layer(layer: Any, mask: Any, initial_state: Any, tensorflow: bool) 
 
 def _copied_states(owner: str, given: Any, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
     """The states, each an array of its own, which may be changed; the layer itself looks at their shapes."""
-    if len(sizes) == 1 and isinstance(given, np.ndarray):
+    if len(sizes) == 1 and (isinstance(given, np.ndarray) or backend.is_cupy(given)):
         given = [given]
-    if not isinstance(given, list | tuple | np.ndarray) or len(given) != len(sizes):
+    if not (isinstance(given, list | tuple | np.ndarray) or backend.is_cupy(given)) or len(given) != len(sizes):
         came = f"{len(given)} arrays" if isinstance(given, list | tuple | np.ndarray) else type(given).__name__
         raise ValueError(f"initial_state of {owner} must be [{', '.join(sizes)}], not {came}")
     try:
-        return {name: np.array(state, dtype="float64") for name, state in zip(sizes, given, strict=True)}
+        return {name: host(state, "float64").copy() for name, state in zip(sizes, given, strict=True)}
     except (TypeError, ValueError) as error:
         raise TypeError(f"initial_state of {owner} must hold numbers: {error}") from error
 
 
 def _require_float64(arrays: Mapping[str, np.ndarray]) -> None:
     for name, array in arrays.items():
-        if np.asarray(array).dtype != np.float64:
+        if (dtype := as_array(array).dtype) != np.float64:
             raise ValueError(
-                f"{name} is {np.asarray(array).dtype}, in which a gradient cannot be checked closely; make it float64 "
+                f"{name} is {dtype}, in which a gradient cannot be checked closely; make it float64 "
                 f'(for layers of this package: dtype="float64", or config.set_floatx("float64"))'
             )
 

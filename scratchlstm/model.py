@@ -368,7 +368,7 @@ class Model:
 
     def measure(self, y_true: backends.Array, y_pred: backends.Array) -> list[backends.Array]:
         """Each metric's sums over the predictions of the last pass."""
-        mask = {"mask": self.output_mask}
+        mask: Any = {"mask": self.output_mask}
         there = backends.beside(y_pred, y_true), y_pred
         here = there if all(m.on_gpu for m in self.metrics) else (backends.host(y_true), backends.host(y_pred))
         return [
@@ -671,4 +671,3 @@ def _without_batch(shape: Any) -> Shape:
     if not isinstance(shape, tuple | list) or not shape or not (shape[0] is None or isinstance(shape[0], int)):
         raise ValueError(f"input_shape must be a tuple with the batch first, such as (None, 100), not {shape!r}")
     return as_shape(tuple(shape[1:]))
-

@@ -38,7 +38,8 @@ Totals = list[Any]  # each metric's sums over some samples (an array; 0, which a
 def _uploaded(data: Data) -> Data:
     """Data on the GPU, whole numbers of x (ids) left out."""
     kept = data.x if data.x.dtype.kind in "iu" else backend.to("cupy", data.x)
-    return Data(kept, *(None if a is None else backend.to("cupy", a) for a in data[1:]))
+    weight = None if data.weight is None else backend.to("cupy", data.weight)
+    return Data(kept, backend.to("cupy", data.y), weight)
 
 
 def no_totals(model: "Model") -> Totals:
@@ -97,7 +98,7 @@ class Meter:
             metric.sums = total
 
 
-def _read(arrays: Sequence[Any]) -> Sequence[Any]:
+def _read(arrays: Sequence[Any]) -> Any:
     """Arrays of one shape from the GPU at once, in a single NumPy array; what is here already is left."""
     return backend.host(np.stack(arrays)) if backend.is_cupy(arrays[0]) else arrays
 

@@ -253,7 +253,9 @@ def take(a: ndarray, indices: Any, axis: int | None = None, out: Any = None) -> 
     return _wrapped(np.take(_unwrapped(a), _unwrapped(indices), axis, out=_unwrapped(out), mode="wrap"))
 
 
-def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, blocking: bool = False) -> ndarray:
+def asarray(
+    a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, blocking: bool = False
+) -> ndarray:
     """From either kind; from NumPy it is an upload."""
     if isinstance(a, ndarray):
         return a if dtype is None or a.dtype == dtype else a.astype(dtype)

@@ -1,6 +1,6 @@
 """Writes `cupy_signatures.json`: what CuPy's functions take. Run where CuPy is installed; no GPU is needed.
 
-    python tests/standin/write_signatures.py
+python tests/standin/write_signatures.py
 """
 
 import inspect
