@@ -1,0 +1,4 @@
+def cupy():
+    import cupy
+
+    return cupy
