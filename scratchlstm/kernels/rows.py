@@ -6,9 +6,12 @@ embedding (the input's projection, and its gradient) is done once per distinct w
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from scratchlstm.kernels.cupy_rows import DeviceGroups
 
 # of an id's occurrences, so many are added together with those of other ids; what is beyond, by a product per id
 _FEW = 32
@@ -52,6 +55,13 @@ class Groups:
         runs = np.argsort(self.starts)  # the distinct ids in the order of their runs
         index[self.order] = np.repeat(runs, self.counts[runs])
         return index.reshape(self.shape, order="F")
+
+    @cached_property
+    def on_device(self) -> "DeviceGroups":
+        """What a GPU's kernels need to know of these groups; uploaded when it is first asked for."""
+        from scratchlstm.kernels.cupy_rows import DeviceGroups
+
+        return DeviceGroups(self)
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Sum of values (N, D) over the positions of each distinct id, (K, D); N in column-major order.

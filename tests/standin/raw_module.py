@@ -92,6 +92,10 @@ class RawModule:
                 os.replace(made, library)
         return ctypes.CDLL(str(library)), kernels
 
+    def compile(self) -> None:
+        """Compile now what otherwise is compiled when a kernel is asked for."""
+        self.library  # noqa: B018 (computed once)
+
     def get_function(self, name: str) -> "Kernel":
         """The kernel of that name; compiles the source if that has not been done."""
         library, kernels = self.library
@@ -163,9 +167,9 @@ def _held(kernel: str, argument: Any) -> tuple[bytes, np.ndarray]:
     argument = getattr(argument, "memory", argument)  # of a stand-in array
     if argument is None:
         return b"n", np.empty(0)
-    if isinstance(argument, bool | int | float):  # as CuPy passes them
-        argument = {bool: np.bool_, int: np.int64, float: np.float64}[type(argument)](argument)
-    if isinstance(argument, np.generic):
+    if type(argument) in (int, float):  # as CuPy passes them
+        argument = {int: np.int64, float: np.float64}[type(argument)](argument)
+    if isinstance(argument, np.generic) or _is_struct(argument):
         return b"s", np.asarray(argument)
     if not isinstance(argument, np.ndarray):
         raise EmulationError(f"{kernel}: a kernel takes arrays and numbers, not {type(argument).__name__}")
@@ -175,6 +179,11 @@ def _held(kernel: str, argument: Any) -> tuple[bytes, np.ndarray]:
             f"kernel is told no more than its address"
         )
     return b"a", argument
+
+
+def _is_struct(argument: Any) -> bool:
+    """Whether it is a struct of the host's, which CuPy passes by value."""
+    return isinstance(argument, np.ndarray) and argument.dtype.names is not None and argument.size == 1
 
 
 def _argument(kind: bytes, held: np.ndarray) -> Argument:
