@@ -6,11 +6,14 @@ embedding (the input's projection, and its gradient) is done once per distinct w
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scratchlstm.backend import Array, beside, is_cupy, namespace
+
+if TYPE_CHECKING:
+    from scratchlstm.kernels.cupy_rows import DeviceGroups
 
 # of an id's occurrences, so many are added together with those of other ids; what is beyond, by a product per id
 _FEW = 32
@@ -55,6 +58,13 @@ class Groups:
         index[self.order] = np.repeat(runs, self.counts[runs])
         return index.reshape(self.shape, order="F")
 
+    @cached_property
+    def on_device(self) -> "DeviceGroups":
+        """What a GPU's kernels need to know of these groups; uploaded when it is first asked for."""
+        from scratchlstm.kernels.cupy_rows import DeviceGroups
+
+        return DeviceGroups(self)
+
     def sum(self, values: Array) -> Array:
         """Sum of values (N, D) over the positions of each distinct id, (K, D); N in column-major order.
 
@@ -63,9 +73,7 @@ class Groups:
         most frequent ids stand first, each of these additions is to a run of rows from the top.
         """
         if is_cupy(values):
-            from scratchlstm.kernels.cupy_rows import sum_by_id
-
-            return sum_by_id(self, values)
+            return self.on_device.sum(values)
         sums = np.take(values, self.order[self.starts], axis=0)
         for j in range(1, _FEW):
             repeated = np.searchsorted(-self.counts, -j)  # how many ids occur more than j times
@@ -163,7 +171,12 @@ class GatheredRows:
 
     def gathered(self) -> Array:
         """The array it stands for, (B, T, E)."""
-        return self.values[beside(self.values, self.groups.index)]
+        if not is_cupy(self.values):
+            return self.values[self.groups.index]
+        places, features = self.groups.shape, self.values.shape[1]
+        flat = self.values.take(self.groups.on_device.index, axis=0)  # (N, E), the first axis of the ids runs fastest
+        axes = *reversed(range(len(places))), len(places)
+        return flat.reshape(*reversed(places), features).transpose(*axes)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.gathered(), dtype=dtype)

@@ -100,7 +100,8 @@ class Embedding(Layer):
     def forward(self, x: np.ndarray, training: bool = False) -> GatheredRows:
         groups = Groups(x)
         table = self.params["embeddings"]
-        self.rows = GatheredRows(table.take(backend.beside(table, groups.ids), axis=0), groups, table.shape)
+        ids = groups.on_device.ids if backend.is_cupy(table) else groups.ids
+        self.rows = GatheredRows(table.take(ids, axis=0), groups, table.shape)
         return self.rows
 
     def backward(self, dy: np.ndarray | RowGradient) -> None:

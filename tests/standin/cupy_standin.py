@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import raw_module
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 _KNOWN = json.loads(Path(__file__).with_name("cupy_signatures.json").read_text())
@@ -41,7 +42,7 @@ UPLOADS = Counter()
 LAUNCHES = Counter()
 
 
-class ndarray(NDArrayOperatorsMixin):  # noqa: N801 - CuPy's name
+class ndarray(NDArrayOperatorsMixin):
     """An array "on the GPU"."""
 
     __module__ = "cupy"
@@ -146,13 +147,15 @@ def _method(name: str, parameters: str) -> Any:
     @functools.wraps(getattr(np.ndarray, name))
     def method(self: ndarray, *args: Any, **kwargs: Any) -> Any:
         signature.bind(self, *args, **kwargs)
-        LAUNCHES()
+        if name not in _VIEWS:
+            LAUNCHES()
         args, kwargs = _unwrapped(args), _unwrapped(kwargs)
         return _wrapped(getattr(self.memory, name)(*args, **kwargs))
 
     return method
 
 
+_VIEWS = {"reshape", "transpose", "swapaxes", "ravel", "squeeze", "view"}  # as a rule nothing is computed for these
 # as CuPy's documentation has them (its methods are compiled, and do not tell)
 _REDUCTION = "axis=None, dtype=None, out=None, keepdims=False"
 for _name, _parameters in {
@@ -162,8 +165,8 @@ for _name, _parameters in {
     "argmax": "axis=None, out=None, dtype=None, keepdims=False", "cumsum": "axis=None, dtype=None, out=None",
     "astype": "dtype, order='K', casting=None, subok=None, copy=True", "copy": "order='C'", "fill": "value",
     "reshape": "*shape, order='C'", "transpose": "*axes", "swapaxes": "axis1, axis2", "ravel": "order='C'",
-    "squeeze": "axis=None", "take": "indices, axis=None, out=None", "dot": "b, out=None", "argsort": "axis=-1, kind=None",
-    "clip": "min=None, max=None, out=None", "view": "dtype=None",
+    "squeeze": "axis=None", "take": "indices, axis=None, out=None", "dot": "b, out=None",
+    "argsort": "axis=-1, kind=None", "clip": "min=None, max=None, out=None", "view": "dtype=None",
 }.items():  # fmt: skip
     setattr(ndarray, _name, _method(_name, _parameters))
 
@@ -281,8 +284,26 @@ def empty_like(a: ndarray, dtype: Any = None, order: str = "K", subok: Any = Non
     return empty(a.shape if shape is None else shape, a.dtype if dtype is None else dtype)
 
 
+class RawModule(raw_module.RawModule):
+    """Kernels, run by the emulator and counted."""
+
+    def get_function(self, name: str) -> "Kernel":
+        kernel = super().get_function(name)
+        return Kernel(kernel.name, kernel.function)
+
+
+class Kernel(raw_module.Kernel):
+    """One of them."""
+
+    def __call__(self, *args: Any, **options: Any) -> None:
+        LAUNCHES()
+        super().__call__(*args, **options)
+
+
 class OutOfMemoryError(MemoryError):
     """As `cupy.cuda.memory.OutOfMemoryError`."""
+
+    __module__ = "cupy.cuda.memory"
 
 
 class CUDARuntimeError(RuntimeError):
@@ -299,11 +320,13 @@ def _namespace() -> types.ModuleType:
             setattr(cupy.linalg if name.startswith("linalg.") else cupy, name.split(".")[-1], _function(name))
     for name in _UFUNCS & set(dir(np)):
         setattr(cupy, name, _ufunc(name))
+    cupy.RawModule = RawModule  # type: ignore[attr-defined]
     for own in (ndarray, matmul, take, asarray, array, asnumpy, empty, empty_like):
         setattr(cupy, own.__name__, own)
     for scalar in ("float32", "float64", "int32", "int64", "uint32", "bool_", "intp", "newaxis", "pi", "inf", "nan"):
         setattr(cupy, scalar, getattr(np, scalar))
     cupy.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
+        compiler=types.SimpleNamespace(CompileException=raw_module.CompileException),
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         runtime=types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCount=lambda: 1),
     )

@@ -1,0 +1,91 @@
+"""Work on distinct rows only, on the device: see `rows.py`, whose `Groups` are made on the host, and `rows.cu`."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from scratchlstm import backend
+from scratchlstm.kernels import device
+from scratchlstm.kernels.rows import Groups
+
+_CHUNK = 32  # rows that one block adds; more only where the longest run would have more chunks than a chunk has rows
+_THREADS = 256  # of a block at most
+
+
+class DeviceGroups:
+    """What kernels need to know of `Groups`, uploaded once and in one piece.
+
+    Attributes:
+        ids: the distinct ids, (K,), int32, the most frequent first.
+        index: for each position the number k of its id, (N,), int32; positions in column-major order, as everywhere
+            in `Groups`.
+    """
+
+    def __init__(self, groups: Groups) -> None:
+        counts, starts = groups.counts, groups.starts
+        chunk = max(_CHUNK, math.isqrt(int(counts.max(initial=0))))
+        # the most frequent ids stand first, so the long runs do
+        self.long_runs = long_runs = int(np.searchsorted(-counts, -chunk))
+        parts = -(-counts[:long_runs] // chunk)  # how many chunks each is cut into
+        first_part = np.cumsum(parts) - parts
+        self.parts = int(parts.sum())
+        run = np.repeat(np.arange(long_runs), parts)  # whose part each chunk is
+        before = chunk * (np.arange(self.parts) - first_part[run])  # rows of the run that stand before it
+        self.K = len(groups.ids)
+        (
+            self.ids,
+            self.index,
+            self.order,
+            self.starts,
+            self.counts,
+            self.first_part,
+            self.part_counts,
+        ) = _upload(
+            groups.ids,
+            groups.index.ravel(order="F"),
+            groups.order,
+            np.concatenate([starts[run] + before, starts[long_runs:]]),
+            np.concatenate([np.minimum(counts[run] - before, chunk), counts[long_runs:]]),
+            first_part,
+            parts,
+        )
+
+    def sum(self, values: Any) -> Any:
+        """What `Groups.sum` gives: the same numbers at every run, bit for bit.
+
+        Args:
+            values: (N, D); N in column-major order.
+
+        Returns:
+            Σ of the values of each distinct id, (K, D).
+
+        Raises:
+            ValueError: values of another number of positions.
+        """
+        cupy = backend.cupy()
+        values = cupy.ascontiguousarray(values)
+        D = values.shape[1]
+        if values.shape[0] != self.order.size:
+            raise ValueError(f"{self.order.size} positions have ids, but {values.shape[0]} rows of values came")
+        sums = cupy.empty((self.K, D), dtype=values.dtype)
+        if not sums.size:
+            return sums
+        sum_rows = device.kernel("rows.cu", "sum_rows", values.dtype)
+        block = (min(_THREADS, -(-D // 32) * 32),)
+        part_sums = cupy.empty((self.parts, D), dtype=values.dtype) if self.parts else None
+        long_runs, parts, width = np.int32(self.long_runs), np.int32(self.parts), np.int32(D)
+        tables = self.order, self.starts, self.counts
+        sum_rows((self.starts.size,), block, (values, *tables, parts, long_runs, part_sums, sums, width))
+        if self.long_runs:
+            tables = None, self.first_part, self.part_counts
+            none = np.int32(0)
+            sum_rows((self.long_runs,), block, (part_sums, *tables, none, none, None, sums, width))
+        return sums
+
+
+def _upload(*pieces: np.ndarray) -> list[Any]:
+    """Integers of the host as int32 arrays on the device, copied there all at once."""
+    packed = backend.cupy().asarray(np.concatenate(pieces, dtype=np.int32, casting="same_kind"))
+    ends = np.cumsum([piece.size for piece in pieces])
+    return [packed[end - piece.size : end] for piece, end in zip(pieces, ends, strict=True)]

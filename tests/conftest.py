@@ -1,0 +1,63 @@
+"""Tests of what runs on a GPU run twice: on the strict stand-in for CuPy, everywhere, and on a GPU, where there is one."""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from scratchlstm import backend
+
+
+def _why_no_gpu() -> str:
+    try:
+        backend.cupy()
+    except (ImportError, RuntimeError) as error:
+        return str(error)
+    return ""
+
+
+NO_GPU = _why_no_gpu()
+
+
+@pytest.fixture(params=["standin", pytest.param("gpu", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """CuPy, for a test body that runs on both."""
+    if request.param == "standin":
+        yield from _standin(monkeypatch)
+    elif NO_GPU:
+        pytest.skip(NO_GPU)
+    else:
+        yield backend.cupy()
+
+
+@pytest.fixture
+def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The stand-in, for what can be counted or provoked on it alone."""
+    yield from _standin(monkeypatch)
+
+
+def _standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    import cupy_standin
+    import raw_module
+
+    if raw_module.compiler() is None:
+        pytest.skip("the kernels' emulator needs a C++ compiler, and neither g++ nor clang++ is here")
+    monkeypatch.setitem(sys.modules, "cupy", cupy_standin.CUPY)
+    forget_cupy()
+    yield cupy_standin.CUPY
+    forget_cupy()
+
+
+def forget_cupy() -> None:
+    """Look for CuPy, and compile its kernels, anew when they are next asked for."""
+    from scratchlstm.kernels import device
+
+    for remembered in (backend._probe, device.kernel, device._module):
+        remembered.cache_clear()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "gpu" in report.keywords]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests on a GPU were not run: {NO_GPU}")
