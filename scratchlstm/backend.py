@@ -1,9 +1,10 @@
 """NumPy or CuPy: the one place that tells them apart.
 
-A model's parameters live in the memory of the CPU, as NumPy arrays, or in that of a GPU, as CuPy arrays, and all that is
-computed with them happens there. NumPy's functions, called with CuPy arrays, run CuPy's functions of the same name, so
-that most of this package is written once. What stays with the CPU on either backend: word ids (which are range-checked
-and sorted there), masks (which decide what is computed), and random numbers (so that both backends draw the same).
+A model's parameters live in the memory of the CPU, as NumPy arrays, or in that of a GPU, as CuPy arrays, and all that
+is computed with them happens there. NumPy's functions, called with CuPy arrays, run CuPy's functions of the same name,
+so that most of this package is written once. What stays with the CPU on either backend: word ids (which are
+range-checked and sorted there), masks (which decide what is computed), and random numbers (so that both backends draw
+the same).
 """
 
 import functools
@@ -94,7 +95,7 @@ def _advice(error: str) -> str:
         return "there is no NVIDIA GPU, or it is hidden (CUDA_VISIBLE_DEVICES)"
     if "InsufficientDriver" in error:
         return "install NVIDIA's driver, or a newer one: nvidia-smi shows whether there is one and for which CUDA"
-    return "nvidia-smi shows which CUDA the driver is for: CuPy has to be built for that ('scratchlstm[cuda12]' or [cuda13])"
+    return "CuPy has to be built for the CUDA that nvidia-smi shows: 'scratchlstm[cuda12]' or [cuda13]"
 
 
 def _one_line(error: Exception) -> str:

@@ -374,7 +374,8 @@ def _run_epoch(
                     runner.require_finite()  # type: ignore[union-attr]
             except FloatingPointError as error:
                 if not any(isinstance(listener, TerminateOnNaN) for listener in listeners):
-                    place = f"epoch {run.epoch + 1}, batch {first + model.optimizer.iterations - steps_before + 1} of {len(starts)}"
+                    batch = first + model.optimizer.iterations - steps_before + 1  # which no update followed
+                    place = f"epoch {run.epoch + 1}, batch {batch} of {len(starts)}"
                     raise FloatingPointError(f"{error} ({place})") from None
                 loss, totals = math.nan, no_totals(model)
             meter.add(loss * (stop - start), stop - start, totals)

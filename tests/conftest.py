@@ -1,4 +1,4 @@
-"""Tests of what runs on a GPU run twice: on the strict stand-in for CuPy, everywhere, and on a GPU, where there is one."""
+"""What tests of the GPU need: their bodies run on a strict stand-in for CuPy everywhere, and on a GPU where one is."""
 
 import sys
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def _standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         pytest.skip("the kernels' emulator needs a C++ compiler, and neither g++ nor clang++ is here")
     monkeypatch.setitem(sys.modules, "cupy", cupy_standin.CUPY)
     forget_cupy()
-    yield cupy_standin.CUPY
+    yield backend.cupy()
     forget_cupy()
 
 

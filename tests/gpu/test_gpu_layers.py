@@ -1,0 +1,218 @@
+"""Each layer computes on a GPU what it computes on the CPU: outputs, and every gradient, with every option."""
+
+import numpy as np
+import pytest
+
+from scratchlstm import backend, layers
+from scratchlstm.backend import host
+from scratchlstm.kernels.rows import RowGradient, as_array
+from scratchlstm.layers import (
+    LSTM,
+    Activation,
+    Bidirectional,
+    Concatenate,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    LayerNormalization,
+    MaskedGlobalMaxPooling1D,
+    Masking,
+    SimpleRNN,
+    SpatialDropout1D,
+    TimeDistributed,
+)
+
+TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
+either_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
+B, T, E, H = 5, 6, 4, 3
+
+
+def error(found, expected):
+    """Relative to the norm."""
+    found, expected = np.asarray(found, "f8"), np.asarray(expected, "f8")
+    assert found.shape == expected.shape
+    return np.linalg.norm(found - expected) / max(np.linalg.norm(expected), 1e-6)
+
+
+def at_home(value):
+    return host(value.dense() if isinstance(value, RowGradient) else as_array(value))
+
+
+def run(layer, x, mask, states, training, seed):
+    """Outputs, dx, the states' gradients, and the parameters', as NumPy arrays."""
+    rng = np.random.default_rng(seed)
+    call = {} if mask is None else {"mask": mask}
+    if states is not None:
+        call["initial_state"] = list(states)
+    outputs = layer(x, training=training, **call)
+    outputs = outputs if isinstance(outputs, list) else [outputs]
+    for y in outputs:
+        assert backend.of(as_array(y)) == layer.backend
+    upstream = [backend.to(layer.backend, rng.normal(size=y.shape).astype(layer.dtype)) for y in outputs]
+    dx = layer.backward(*upstream)
+    dx = dx if isinstance(dx, list) else [] if dx is None else [dx]
+    of_states = layer.initial_state_grads if states is not None else []
+    grads = [layer.grads[name] for name in layer.params]
+    return [at_home(a) for a in (*outputs, *dx, *of_states, *grads)]
+
+
+def compare(make, x, dtype, *, mask=None, states=None, training=False, seed=0):
+    """A layer and its twin on the GPU, from the same parameters, none of them 0."""
+    rng = np.random.default_rng(seed)
+    ours, theirs = make(), make()
+    for layer in ours, theirs:
+        layer.build([each.shape[1:] for each in x] if layer.merges else x.shape[1:], np.random.default_rng(seed))
+    weights = [rng.normal(size=w.shape).astype(dtype) * 0.5 for w in ours.get_weights()]
+    for layer in ours, theirs:
+        layer.set_weights(weights)
+    theirs.to("cupy")
+    for name, param in theirs.params.items():
+        assert backend.is_cupy(param), name
+    expected = run(ours, x, mask, states, training, seed)
+    found = run(theirs, x, mask, states, training, seed)
+    for number, (a, b) in enumerate(zip(found, expected, strict=True)):
+        assert a.dtype == b.dtype == dtype
+        assert error(a, b) < TOLERANCE[dtype], number
+    again = run(theirs, x, mask, states, training, seed) if not training else found
+    for a, b in zip(again, found, strict=True):
+        np.testing.assert_array_equal(a, b)  # from run to run, bit for bit
+
+
+def numbers(*shape, dtype, seed=1):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+MASKS = {
+    "none": None,
+    "ends": np.arange(T) < np.array([6, 1, 4, 0, 3])[:, None],
+    "anywhere": np.random.default_rng(3).random((B, T)) < 0.5,
+}
+
+RECURRENT = {
+    "last": {},
+    "sequences": {"return_sequences": True},
+    "backwards": {"return_sequences": True, "go_backwards": True},
+    "last backwards": {"go_backwards": True},
+    "states": {"return_state": True},
+    "zeros": {"return_sequences": True, "zero_output_for_mask": True},
+    "no bias": {"use_bias": False, "return_sequences": True},
+    "relu": {"activation": "relu", "return_sequences": True},
+}
+
+
+@either_dtype
+@pytest.mark.parametrize("implementation", ["fused", "textbook"])
+@pytest.mark.parametrize("options", RECURRENT.values(), ids=RECURRENT)
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_lstm(device, dtype, implementation, options, mask):
+    states = numbers(B, H, dtype=dtype, seed=5), numbers(B, H, dtype=dtype, seed=6)
+    x = numbers(B, T, E, dtype=dtype)
+    compare(lambda: LSTM(H, dtype=dtype, implementation=implementation, **options), x, dtype, mask=mask, states=states)
+
+
+@either_dtype
+@pytest.mark.parametrize(
+    "dropout", [{"dropout": 0.4}, {"recurrent_dropout": 0.4}, {"dropout": 0.3, "recurrent_dropout": 0.3}]
+)
+@pytest.mark.parametrize("implementation", ["fused", "textbook"])
+def test_dropout_inside_an_lstm_draws_the_same(device, dtype, dropout, implementation):
+    x = numbers(B, T, E, dtype=dtype)
+    make = lambda: LSTM(H, dtype=dtype, return_sequences=True, seed=7, implementation=implementation, **dropout)  # noqa: E731
+    compare(make, x, dtype, training=True, mask=MASKS["anywhere"])
+
+
+@either_dtype
+@pytest.mark.parametrize("merge_mode", ["concat", "sum", "ave", "mul", None])
+def test_bidirectional(device, dtype, merge_mode):
+    make = lambda: Bidirectional(LSTM(H, dtype=dtype, return_sequences=True, return_state=True), merge_mode)  # noqa: E731
+    states = [numbers(B, H, dtype=dtype, seed=n) for n in range(4)]
+    compare(make, numbers(B, T, E, dtype=dtype), dtype, mask=MASKS["ends"], states=states)
+
+
+@either_dtype
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_simple_rnn(device, dtype, mask):
+    make = lambda: SimpleRNN(H, dtype=dtype, return_sequences=True)  # noqa: E731
+    compare(make, numbers(B, T, E, dtype=dtype), dtype, mask=mask, states=[numbers(B, H, dtype=dtype)])
+
+
+OTHERS = {
+    "Dense": lambda **o: Dense(3, "tanh", **o),
+    "softmax": lambda **o: Dense(3, "softmax", **o),
+    "Activation": lambda **o: Activation("hard_sigmoid", **o),
+    "relu": lambda **o: Activation("relu", **o),
+    "Dropout": lambda **o: Dropout(0.5, seed=1, **o),
+    "SpatialDropout1D": lambda **o: SpatialDropout1D(0.5, seed=1, **o),
+    "Flatten": lambda **o: Flatten(**o),
+    "LayerNormalization": lambda **o: LayerNormalization(**o),
+    "GlobalAveragePooling1D": lambda **o: GlobalAveragePooling1D(**o),
+    "GlobalMaxPooling1D": lambda **o: GlobalMaxPooling1D(keepdims=True, **o),
+    "MaskedGlobalMaxPooling1D": lambda **o: MaskedGlobalMaxPooling1D(**o),
+    "Masking": lambda **o: Masking(0.0, **o),
+    "TimeDistributed": lambda **o: TimeDistributed(Dense(2, **o)),
+    "Concatenate": lambda **o: Concatenate(**o),
+}
+
+
+def test_no_layer_is_left_out():
+    tested = {type(make(dtype="float64")).__name__ for make in OTHERS.values()}
+    assert tested | {"LSTM", "SimpleRNN", "Bidirectional", "Embedding"} == set(layers.KNOWN)
+
+
+@either_dtype
+@pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("training", [False, True])
+def test_other_layers(device, dtype, make, training):
+    x = numbers(B, T, E, dtype=dtype)
+    x[:, 1] = 0
+    layer = make(dtype=dtype)
+    if layer.merges:
+        x = [x, numbers(B, T, 2, dtype=dtype, seed=9)]
+    mask = MASKS["anywhere"] if layer.takes_mask and not isinstance(layer, TimeDistributed) else None
+    compare(lambda: make(dtype=dtype), x, dtype, training=training, mask=mask)
+
+
+@either_dtype
+def test_embedding(device, dtype):
+    ids = np.random.default_rng(0).integers(0, 7, size=(B, T))
+    compare(lambda: Embedding(9, E, dtype=dtype), ids, dtype)
+    for of_device in (ids, device.asarray(ids)):
+        layer = Embedding(9, E, dtype=dtype)
+        layer.to("cupy")
+        y = layer(of_device)
+        np.testing.assert_array_equal(at_home(y), host(layer.params["embeddings"])[ids])
+
+
+@either_dtype
+@pytest.mark.parametrize("implementation", ["fused", "textbook"])
+def test_an_lstm_above_an_embedding(device, dtype, implementation):
+    ids = np.random.default_rng(0).integers(0, 7, size=(B, T))
+    dh = numbers(B, T, H, dtype=dtype, seed=4)
+    found = []
+    for name in "numpy", "cupy":
+        embedding, lstm = Embedding(9, E, dtype=dtype), LSTM(H, dtype=dtype, return_sequences=True, seed=1)
+        lstm.implementation = implementation
+        for layer, shape in (embedding, (T,)), (lstm, (T, E)):
+            layer.build(shape, np.random.default_rng(2))
+            layer.to(name)
+        h = lstm(embedding(ids), mask=MASKS["ends"])
+        embedding.backward(lstm.backward(backend.to(name, dh)))
+        found.append([at_home(a) for a in (h, *lstm.grads.values(), embedding.grads["embeddings"])])
+    for ours, theirs in zip(*found, strict=True):
+        assert error(theirs, ours) < TOLERANCE[dtype]
+
+
+def test_a_stateful_layer_takes_its_states_along(device):
+    x = numbers(B, T, E, dtype="float64")
+    layer = LSTM(H, stateful=True, dtype="float64")
+    layer.build((T, E), np.random.default_rng(0))
+    twin = LSTM(H, stateful=True, dtype="float64")
+    twin.build((T, E), np.random.default_rng(0))
+    for name in "numpy", "cupy", "numpy", "cupy":
+        layer.to(name)
+        y = layer(x)
+        assert all(backend.of(state) == name for state in layer.states)
+        assert error(host(y), twin(x)) < 1e-11

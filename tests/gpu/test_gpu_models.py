@@ -1,0 +1,477 @@
+"""The same model on a GPU: training, files, checkpoints, traces and checks are those of the CPU."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import scratchlstm
+from scratchlstm import Model, Sequential, backend, callbacks, gradcheck, inspection, optimizers, regularizers
+from scratchlstm.backend import host
+from scratchlstm.layers import (
+    LSTM,
+    Bidirectional,
+    Concatenate,
+    Dense,
+    Dropout,
+    Embedding,
+    GlobalAveragePooling1D,
+    Input,
+    LayerNormalization,
+)
+
+V, T = 30, 8
+RNG = np.random.default_rng(0)
+X, Y = RNG.integers(0, V, size=(50, T)), RNG.integers(0, 2, size=50)
+TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
+DIFFERENT = {
+    "sgd": lambda: optimizers.SGD(0.1),
+    "momentum": lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True, clipvalue=0.001),
+    "rmsprop": lambda: optimizers.RMSprop(clipnorm=0.01),
+    "adam": lambda: optimizers.Adam(0.01, global_clipnorm=0.02),
+}
+
+
+def tutorial(name, optimizer="adam", dtype="float64", dropout=0.2, **more):
+    model = Sequential(seed=1, backend=name)
+    model.add(Embedding(V, 4, input_shape=(T,), dtype=dtype, **more))
+    model.add(LSTM(3, dtype=dtype))
+    model.add(Dropout(dropout, dtype=dtype))
+    model.add(Dense(1, "sigmoid", dtype=dtype))
+    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def branches(name, dtype="float64"):
+    words = Input((T,))
+    x = Embedding(V, 4, mask_zero=True, embeddings_regularizer=regularizers.L1L2(0.01, 0.01), dtype=dtype)(words)
+    both = Bidirectional(LSTM(3, return_sequences=True, recurrent_dropout=0.1, dtype=dtype))(x)
+    ways = [GlobalAveragePooling1D(dtype=dtype)(both), LSTM(2, go_backwards=True, kernel_constraint="unit_norm", dtype=dtype)(x)]  # fmt: skip
+    y = LayerNormalization(dtype=dtype)(Concatenate(dtype=dtype)(ways))
+    model = Model(words, Dense(3, "softmax", dtype=dtype)(y), seed=2, backend=name)
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def compare_models(ours, theirs, tolerance):
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        assert np.linalg.norm(a - b) <= tolerance * np.linalg.norm(a)
+
+
+def compare_histories(ours, theirs, tolerance):
+    assert list(ours.history) == list(theirs.history)
+    for name, values in ours.history.items():
+        assert all(type(value) is float for value in theirs.history[name])
+        np.testing.assert_allclose(theirs.history[name], values, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("optimizer", DIFFERENT.values(), ids=DIFFERENT)
+def test_the_tutorials_model_trains_alike(device, optimizer, dtype):
+    ours, theirs = (tutorial(name, optimizer(), dtype) for name in ("numpy", "cupy"))
+    options = {"epochs": 2, "batch_size": 12, "verbose": 0, "validation_split": 0.2, "class_weight": {0: 0.5, 1: 2.0}}
+    compare_histories(ours.fit(X, Y, **options), theirs.fit(X, Y, **options), TOLERANCE[dtype])
+    compare_models(ours, theirs, TOLERANCE[dtype])
+    assert all(backend.is_cupy(param) for param in theirs.params)
+    np.testing.assert_allclose(theirs.predict(X, verbose=0), ours.predict(X, verbose=0), atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(theirs.evaluate(X, Y, verbose=0), ours.evaluate(X, Y, verbose=0), rtol=TOLERANCE[dtype])
+
+
+def test_a_model_with_branches_trains_alike(device):
+    ours, theirs = branches("numpy"), branches("cupy")
+    labels = RNG.integers(0, 3, size=len(X))
+    options = {"epochs": 2, "batch_size": 12, "verbose": 0, "sample_weight": np.linspace(0.5, 1.5, len(X))}
+    compare_histories(ours.fit(X, labels, **options), theirs.fit(X, labels, **options), 1e-9)
+    compare_models(ours, theirs, 1e-9)
+
+
+def test_training_is_the_same_from_run_to_run(device):
+    first, second = (tutorial("cupy", dtype="float32") for _ in range(2))
+    for model in first, second:
+        model.fit(X, Y, epochs=2, batch_size=12, verbose=0)
+    for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_labels_at_every_step_behind_a_mask(device):
+    models = []
+    for name in "numpy", "cupy":
+        model = Sequential(seed=3, backend=name)
+        model.add(Embedding(V, 4, mask_zero=True, input_shape=(T,), dtype="float64"))
+        model.add(LSTM(3, return_sequences=True, dtype="float64"))
+        model.add(Dense(4, "softmax", dtype="float64"))
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        models.append(model)
+    tags, padded = RNG.integers(0, 4, size=X.shape), X * (np.arange(T) >= np.arange(50)[:, None] % 5)
+    histories = [model.fit(padded, tags, epochs=2, batch_size=10, verbose=0) for model in models]
+    compare_histories(*histories, 1e-9)
+    compare_models(*models, 1e-9)
+
+
+@pytest.mark.parametrize("metric", ["AUC", "Precision", "Recall", "binary_crossentropy", "mean_squared_error"])
+def test_every_metric(device, metric):
+    found = []
+    for name in "numpy", "cupy":
+        model = tutorial(name)
+        model.compile("adam", "binary_crossentropy", metrics=[metric])
+        found.append(model.evaluate(X, Y, verbose=0))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-9)
+
+
+def test_floats_as_input_of_either_kind(device):
+    x = RNG.normal(size=(20, T, 5)).astype("float32")
+    found = []
+    for name, data in ("numpy", x), ("cupy", x), ("cupy", device.asarray(x)), ("numpy", device.asarray(x)):
+        model = Sequential([LSTM(3, input_shape=(T, 5)), Dense(1)], seed=4, backend=name)
+        model.compile("adam", "mse")
+        history = model.fit(data, Y[:20], epochs=2, batch_size=8, verbose=0)
+        assert type(prediction := model.predict(data, verbose=0)) is np.ndarray
+        found.append((history.history["loss"], prediction))
+    for losses, prediction in found[1:]:
+        np.testing.assert_allclose(losses, found[0][0], rtol=1e-5)
+        np.testing.assert_allclose(prediction, found[0][1], atol=1e-5)
+
+
+# --- the switch -------------------------------------------------------------------------------------------------------
+
+
+def test_there_and_back_in_the_middle_of_a_training(device):
+    straight, moved = tutorial("numpy"), tutorial("numpy")
+    for name in "cupy", "numpy", "cupy":
+        straight.fit(X, Y, epochs=1, batch_size=12, verbose=0)
+        assert moved.to(name) is moved
+        assert moved.backend == name
+        moved.fit(X, Y, epochs=1, batch_size=12, verbose=0)
+        assert all(backend.of(array) == name for slots in moved.optimizer.state for array in slots.values())
+    compare_models(straight, moved, 1e-9)
+
+
+def test_the_environment_variable(device, monkeypatch):
+    monkeypatch.setenv(backend.VARIABLE, "cupy")
+    assert tutorial(None).backend == "cupy"
+    assert tutorial("numpy").backend == "numpy"
+    monkeypatch.setenv(backend.VARIABLE, "gpu")
+    with pytest.raises(ValueError, match=f"{backend.VARIABLE} must be one of 'numpy', 'cupy', 'auto', not 'gpu'"):
+        Sequential()
+
+
+def test_auto_takes_a_gpu_that_works(device):
+    assert Sequential(backend="auto").backend == "cupy"
+
+
+def test_layers_built_before_they_joined(device):
+    embedding, dense = Embedding(V, 4), Dense(1, "sigmoid")
+    embedding(X)
+    model = Sequential([embedding, LSTM(3), dense], seed=1, backend="cupy")
+    model.build((None, T))
+    assert all(backend.is_cupy(param) for param in model.params)
+
+
+def test_weights_of_either_kind(device):
+    model, other = tutorial("cupy"), tutorial("numpy")
+    weights = [w + 1 for w in model.get_weights()]
+    assert all(type(w) is np.ndarray for w in weights)
+    for given in weights, [device.asarray(w) for w in weights]:
+        for each in model, other:
+            each.set_weights(given)
+            for a, b in zip(each.get_weights(), weights, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_files_are_the_same_whichever_backend_wrote_them(device, tmp_path):
+    model = tutorial("numpy")
+    model.fit(X, Y, epochs=1, verbose=0)
+    model.save(tmp_path / "numpy.npz")
+    model.to("cupy").save(tmp_path / "cupy.npz")
+    assert (tmp_path / "numpy.npz").read_bytes() == (tmp_path / "cupy.npz").read_bytes()
+
+
+def test_a_loaded_model_is_where_the_environment_says(device, tmp_path, monkeypatch):
+    model = tutorial("cupy")
+    model.fit(X, Y, epochs=1, verbose=0)
+    model.save(tmp_path / "model.npz")
+    assert Sequential.load(tmp_path / "model.npz").backend == "numpy"
+    monkeypatch.setenv(backend.VARIABLE, "cupy")
+    loaded = Sequential.load(tmp_path / "model.npz")
+    assert loaded.backend == "cupy"
+    for each in model, loaded:
+        each.fit(X, Y, epochs=1, shuffle=False, batch_size=50, verbose=0) if not model.noises else None
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
+
+
+@pytest.mark.parametrize("save_freq", ["epoch", 2])
+def test_a_run_is_resumed_bit_for_bit(device, tmp_path, save_freq):
+    class Stop(callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise RuntimeError("stopped")
+
+    def checkpoint():
+        return callbacks.Checkpoint(tmp_path / "run.npz", save_freq=save_freq)
+
+    options = {"epochs": 3, "batch_size": 12, "verbose": 0}
+    straight = tutorial("cupy")
+    expected = straight.fit(X, Y, callbacks=[callbacks.Checkpoint(tmp_path / "other.npz")], **options)
+    with pytest.raises(RuntimeError, match="stopped"):
+        tutorial("cupy").fit(X, Y, callbacks=[checkpoint(), Stop()], **options)
+    for name in "cupy", "numpy":
+        resumed = tutorial(name)
+        history = resumed.fit(X, Y, callbacks=[checkpoint(), callbacks.Callback()][:1], resume=tmp_path / "run.npz", **options) if name == "cupy" else None  # fmt: skip
+        if history is not None:
+            assert history.history == expected.history
+            compare_models(straight, resumed, 0)
+
+
+def test_weights_go_to_keras_files_from_a_gpu(device, tmp_path):
+    from scratchlstm.interop import keras
+
+    model = tutorial("numpy")
+    keras.save_weights(model, tmp_path / "a.weights.h5")
+    keras.save_weights(model.to("cupy"), tmp_path / "b.weights.h5")
+    other = tutorial("cupy")
+    keras.load_weights(other, tmp_path / "b.weights.h5")
+    compare_models(model, other, 0)
+
+
+# --- looking in -------------------------------------------------------------------------------------------------------
+
+
+def test_a_trace_is_that_of_the_cpu(device):
+    model = branches("numpy")
+    expected = inspection.trace(model, X[:4], Y[:4])
+    before = model.to("cupy").get_weights()
+    found = inspection.trace(model, X[:4], Y[:4])
+    assert model.backend == "cupy"
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name, layer in expected.items():
+        for key, array in layer.to_dict().items():
+            np.testing.assert_allclose(
+                found[name].to_dict()[key], array, rtol=1e-9, atol=1e-12, err_msg=f"{name} {key}"
+            )
+
+
+def test_gradients_are_checked_on_the_gpu(device):
+    x = RNG.normal(size=(3, 5, 4))
+    layer = LSTM(3, return_sequences=True, return_state=True, dtype="float64")
+    layer.to("cupy")
+    assert gradcheck.check_layer(layer, x, mask=RNG.random((3, 5)) < 0.7).ok
+    model = branches("cupy")
+    report = gradcheck.check_model(model, X[:4], Y[:4], training=True)
+    assert report.ok, report
+
+
+def test_a_wrong_gradient_on_the_gpu_is_seen(device, monkeypatch):
+    layer = Dense(3, dtype="float64")
+    layer.to("cupy")
+    right = Dense.backward_from_logits
+    monkeypatch.setattr(Dense, "backward_from_logits", lambda self, dz: 1.01 * right(self, dz))
+    assert not gradcheck.check_layer(layer, RNG.normal(size=(3, 4))).ok
+
+
+def test_callbacks(device, tmp_path):
+    model = tutorial("cupy")
+    stopping = callbacks.EarlyStopping("val_loss", patience=0, restore_best_weights=True, min_delta=10)
+    seen = []
+    watch = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(logs["loss"]))
+    best = callbacks.ModelCheckpoint(str(tmp_path / "best.npz"), save_best_only=True)
+    history = model.fit(
+        X, Y, epochs=5, batch_size=12, verbose=0, validation_split=0.2, callbacks=[stopping, watch, best]
+    )
+    assert len(history.epoch) == 2
+    assert len(seen) == 2 * 4
+    assert all(type(loss) is float for loss in seen)
+    assert (tmp_path / "best.npz").exists()
+
+
+# --- what is waited for -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metrics", [["accuracy"], []])
+def test_nothing_in_a_step_waits_for_the_gpu(standin, metrics):
+    from cupy_standin import SYNCHRONISATIONS
+
+    counts = []
+    for batch_size in 25, 5:  # 2 steps and 10
+        model = tutorial("cupy", dtype="float32", dropout=0.0)
+        model.compile("adam", "binary_crossentropy", metrics=metrics)
+        model.build((None, T))
+        before = SYNCHRONISATIONS.count
+        model.fit(X, Y, epochs=3, batch_size=batch_size, verbose=2, shuffle=True)
+        counts.append(SYNCHRONISATIONS.count - before)
+    assert counts[0] == counts[1]
+    assert counts[0] <= 3 * 3  # of an epoch: the losses, the metric, and whether all were numbers
+
+
+def test_data_goes_there_once(standin):
+    from cupy_standin import UPLOADS
+
+    x = RNG.normal(size=(40, T, 5)).astype("float32")
+    counts = []
+    for epochs in 1, 4:
+        model = Sequential([LSTM(3, input_shape=(T, 5)), Dense(1)], seed=4, backend="cupy")
+        model.compile("adam", "mse", metrics=[])
+        before = UPLOADS.count
+        model.fit(x, Y[:40], epochs=epochs, batch_size=8, verbose=0)
+        counts.append(UPLOADS.count - before)
+    assert counts[1] - counts[0] == 3  # the order of the samples, in each further epoch
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number(device):
+    model = tutorial("cupy", optimizers.SGD(1e30), dtype="float32", dropout=0.0)
+    twin = tutorial("numpy", optimizers.SGD(1e30), dtype="float32", dropout=0.0)
+    messages = []
+    for each in twin, model:
+        with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="became") as caught:
+            each.fit(X, Y, epochs=4, batch_size=12, verbose=0, shuffle=False)
+        messages.append(str(caught.value).rpartition("(")[2])
+    assert messages[0] == messages[1]  # the epoch and the batch
+    assert model.optimizer.iterations == twin.optimizer.iterations
+    for a, b in zip(model.get_weights(), twin.get_weights(), strict=True):
+        assert np.isfinite(a).all()
+        np.testing.assert_allclose(a, b, rtol=1e-4)
+
+
+def test_terminate_on_nan(device):
+    model = tutorial("cupy", optimizers.SGD(1e30), dtype="float32")
+    with np.errstate(all="ignore"):
+        history = model.fit(X, Y, epochs=4, batch_size=12, verbose=0, callbacks=[callbacks.TerminateOnNaN()])
+    assert np.isnan(history.history["loss"][-1])
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+@pytest.mark.parametrize("bad", [-1, V])
+def test_ids_out_of_range_are_refused_and_not_wrapped(device, bad):
+    model, x = tutorial("cupy"), X.copy()
+    x[3, 2] = bad
+    for given in x, device.asarray(x):
+        for call in (lambda g=given: model.predict(g, verbose=0), lambda g=given: model.fit(g, Y, verbose=0), lambda g=given: model.forward(g)):  # fmt: skip
+            with pytest.raises(ValueError, match=f"rows for ids 0 to {V - 1}, but the input holds the id {bad}"):
+                call()
+
+
+def test_arrays_of_both_kinds(device):
+    layer = LSTM(3, dtype="float64")
+    layer.to("cupy")
+    x = RNG.normal(size=(2, 4, 5))
+    y = layer(x)
+    with pytest.raises(TypeError, match="on the backend 'cupy', but dL/dy is an array of 'numpy'; cupy.asarray"):
+        layer.backward(np.ones(y.shape))
+    assert backend.is_cupy(layer.backward(device.asarray(np.ones(y.shape))))
+    from scratchlstm import gates
+
+    W, U, b = layer.kernels()
+    with pytest.raises(TypeError, match="arrays of NumPy and of CuPy are mixed: x NumPy, h0 CuPy"):
+        gates.lstm_forward(x, *[device.asarray(np.zeros((2, 3)))] * 2, W, U, b)
+
+
+def test_processes_are_for_the_cpu(device):
+    model = tutorial("cupy")
+    with pytest.raises(ValueError, match="workers=2 share a batch between processes on the CPU"):
+        model.fit(X, Y, workers=2, verbose=0)
+    model.fit(X, Y, workers="auto", verbose=0)
+
+
+@pytest.mark.parametrize("call", ["fit", "predict", "evaluate", "train_on_batch", "to"])
+def test_too_little_memory_says_what_to_lower(standin, monkeypatch, call):
+    import cupy_standin
+
+    model = tutorial("numpy" if call == "to" else "cupy")
+    before = model.get_weights()
+
+    def full(*args, **kwargs):
+        raise cupy_standin.OutOfMemoryError("Out of memory allocating 2,048 bytes (allocated so far: 1,024 bytes).")
+
+    monkeypatch.setattr(standin, "asarray", full)
+    calls = {
+        "fit": lambda: model.fit(X, Y, batch_size=16, verbose=0),
+        "predict": lambda: model.predict(X, batch_size=16, verbose=0),
+        "evaluate": lambda: model.evaluate(X, Y, batch_size=16, verbose=0),
+        "train_on_batch": lambda: model.train_on_batch(X, Y),
+        "to": lambda: model.to("cupy"),
+    }
+    wanted = {"train_on_batch": "smaller than 50", "to": "the model takes"}.get(call, r"lower batch_size \(now 16\)")
+    with pytest.raises(MemoryError, match=f"the GPU's memory is too small: Out of memory allocating 2,048.*{wanted}"):
+        calls[call]()
+    monkeypatch.undo()
+    if call == "to":
+        assert model.backend == "numpy"
+        for a, b in zip(model.params, before, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+# --- without a GPU ----------------------------------------------------------------------------------------------------
+
+
+class Broken:
+    """A CuPy that imports, and fails at the first use, as it does without a driver."""
+
+    __version__ = "14.2.0"
+
+    def __init__(self, error):
+        self.error = error
+
+    def arange(self, *_):
+        raise RuntimeError(self.error)
+
+
+def use(monkeypatch, module):
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    backend._probe.cache_clear()
+
+
+@pytest.fixture
+def forgetful():
+    yield
+    backend._probe.cache_clear()
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_no_cupy(monkeypatch):
+    use(monkeypatch, None)
+    for wanted in "is not installed|cannot be imported", "pip install", 'use backend="numpy"':
+        with pytest.raises(ImportError, match=wanted):
+            Sequential(backend="cupy")
+    model = tutorial("numpy")
+    with pytest.raises(ImportError):
+        model.to("cupy")
+    assert model.backend == "numpy"
+
+
+@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (
+            "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version",
+            "install NVIDIA's",
+        ),
+        ("cudaErrorNoDevice: no CUDA-capable device is detected", "there is no NVIDIA GPU"),
+        ("nvrtc: error: invalid value for --gpu-architecture", "has to be built for the CUDA that nvidia-smi shows"),
+    ],
+)
+def test_a_cupy_that_finds_no_gpu(monkeypatch, error, advice):
+    use(monkeypatch, Broken(error))
+    with pytest.raises(RuntimeError, match=f"CuPy 14.2.0 is installed, but cannot use a GPU here .*{advice}"):
+        Sequential(backend="cupy")
+    with pytest.warns(UserWarning, match="takes NumPy: CuPy 14.2.0 is installed, but") as caught:
+        assert Sequential(backend="auto").backend == "numpy"
+    assert len(caught) == 1
+    assert "\n" not in str(caught[0].message)
+
+
+def test_nothing_of_this_imports_cupy():
+    code = "import sys, scratchlstm; scratchlstm.Sequential(); assert 'cupy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_host_of_anything():
+    assert host([1, 2]).tolist() == [1, 2]
+    assert scratchlstm.Sequential().backend == "numpy"
