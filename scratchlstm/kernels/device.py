@@ -56,8 +56,8 @@ def _module(file: str, dtype: np.dtype, **definitions: int) -> Any:
         module.compile()
     except cupy.cuda.compiler.CompileException as error:
         raise RuntimeError(
-            f"the kernels in {file} do not compile for {', '.join(options[1:])}; CuPy's CUDA may be too old "
-            f'or damaged (python -c "import cupy; cupy.show_config()" tells which it is), and backend="numpy" works '
-            f"without one. The compiler's log:\n{error}"
+            f"the kernels in {file} do not compile for {', '.join(options[1:])}; the CUDA that CuPy uses may be too "
+            f'old or damaged (python -c "import cupy; cupy.show_config()" tells which it is); backend="numpy" needs '
+            f"none. The compiler's log:\n{error}"
         ) from error
     return module

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm.backend import Array, beside, is_cupy, namespace
+from scratchlstm.backend import Array, is_cupy, namespace
 
 if TYPE_CHECKING:
     from scratchlstm.kernels.cupy_rows import DeviceGroups
@@ -90,10 +90,11 @@ class Groups:
 class RowGradient:
     """The gradient of a (V, E) matrix of which only the rows `ids` were used; all other rows are zero.
 
-    `ids` are distinct and ascending. `np.asarray` gives the dense gradient, where the values are NumPy's.
+    `ids` are distinct and ascending; on a GPU, where the ids are, too, in any order. `np.asarray` gives the dense
+    gradient, if it is on the CPU.
     """
 
-    ids: np.ndarray  #  (K,)
+    ids: Array  #       (K,)
     values: Array  #    (K, E)
     shape: tuple[int, int]
 
@@ -118,7 +119,7 @@ class RowGradient:
     def dense(self) -> Array:
         """The whole gradient, (V, E)."""
         whole = namespace(self.values).zeros(self.shape, dtype=self.dtype)
-        whole[beside(whole, self.ids)] = self.values
+        whole[self.ids] = self.values
         return whole
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -166,8 +167,10 @@ class GatheredRows:
 
     def gradient(self, values: Array) -> RowGradient:
         """The table's gradient, from that of each distinct row, (K, E)."""
+        if is_cupy(values):
+            return RowGradient(self.groups.on_device.ids, values, self.table_shape)
         ascending = np.argsort(self.groups.ids)
-        return RowGradient(self.groups.ids[ascending], values[beside(values, ascending)], self.table_shape)
+        return RowGradient(self.groups.ids[ascending], values[ascending], self.table_shape)
 
     def gathered(self) -> Array:
         """The array it stands for, (B, T, E)."""

@@ -8,13 +8,15 @@ Its arrays are NumPy memory behind a wall. As in CuPy
 - an index that is too large is wrapped around silently;
 - `empty` is not zero, and a reduction gives an array of no dimensions.
 
-`SYNCHRONISATIONS` counts what would have waited for the GPU. Kernels are run by the emulator (`raw_module`).
+`COUNTS` says how often something would have waited for the GPU, and how much it was asked to do. Kernels are run by the
+emulator (`raw_module`).
 """
 
 import functools
 import inspect
 import json
 import types
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +29,7 @@ _SIGNATURES = {name: inspect.signature(eval(f"lambda {known}: None")) for name, 
 _UFUNCS = set(_KNOWN["ufuncs"])
 
 
-class Counter:
-    """How often something happened."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self) -> None:
-        self.count += 1
-
-
-SYNCHRONISATIONS = Counter()
-UPLOADS = Counter()
-LAUNCHES = Counter()
+COUNTS: Counter[str] = Counter()  # "synchronisations", which wait for the GPU, "uploads", "launches"
 
 
 class ndarray(NDArrayOperatorsMixin):
@@ -91,15 +81,15 @@ class ndarray(NDArrayOperatorsMixin):
 
     # what waits for the GPU
     def get(self) -> np.ndarray:
-        SYNCHRONISATIONS()
+        COUNTS["synchronisations"] += 1
         return self.memory.copy()
 
     def item(self) -> Any:
-        SYNCHRONISATIONS()
+        COUNTS["synchronisations"] += 1
         return self.memory.item()
 
     def tolist(self) -> Any:
-        SYNCHRONISATIONS()
+        COUNTS["synchronisations"] += 1
         return self.memory.tolist()
 
     def __float__(self) -> float:
@@ -137,7 +127,7 @@ class ndarray(NDArrayOperatorsMixin):
         return self.copy()
 
     def __reduce__(self) -> Any:
-        SYNCHRONISATIONS()
+        COUNTS["synchronisations"] += 1
         return ndarray, (self.memory,)
 
 
@@ -148,7 +138,7 @@ def _method(name: str, parameters: str) -> Any:
     def method(self: ndarray, *args: Any, **kwargs: Any) -> Any:
         signature.bind(self, *args, **kwargs)
         if name not in _VIEWS:
-            LAUNCHES()
+            COUNTS["launches"] += 1
         args, kwargs = _unwrapped(args), _unwrapped(kwargs)
         return _wrapped(getattr(self.memory, name)(*args, **kwargs))
 
@@ -209,7 +199,7 @@ def _host_index(memory: np.ndarray, key: Any) -> Any:
             continue
         if isinstance(k, ndarray):
             if k.dtype == bool:
-                SYNCHRONISATIONS()  # how many there are is known on the GPU alone
+                COUNTS["synchronisations"] += 1  # how many there are is known on the GPU alone
                 keys[number] = k.memory
                 axis += k.ndim - 1
             else:
@@ -231,7 +221,7 @@ def _function(name: str) -> Any:
         result = of_numpy(*args, **_unwrapped(kwargs))
         first = result[0] if isinstance(result, list) else result
         if not (isinstance(first, np.ndarray) and isinstance(args[0], np.ndarray) and np.shares_memory(first, args[0])):
-            LAUNCHES()  # which a view does not need
+            COUNTS["launches"] += 1  # which a view does not need
         return _wrapped(result)
 
     return function
@@ -241,7 +231,7 @@ def _ufunc(name: str) -> Any:
     of_numpy = getattr(np, name)
 
     def ufunc(*inputs: Any, out: Any = None, dtype: Any = None, casting: Any = "same_kind") -> Any:
-        LAUNCHES()
+        COUNTS["launches"] += 1
         with np.errstate(all="ignore"):  # a GPU does not warn
             result = of_numpy(*_unwrapped(inputs), out=_unwrapped(out), dtype=dtype, casting=casting)
         return out if out is not None else _wrapped(result)
@@ -250,13 +240,13 @@ def _ufunc(name: str) -> Any:
 
 
 def matmul(a: Any, b: Any) -> ndarray:
-    LAUNCHES()
+    COUNTS["launches"] += 1
     with np.errstate(all="ignore"):
         return _wrapped(np.matmul(_unwrapped(a), _unwrapped(b)))
 
 
 def take(a: ndarray, indices: Any, axis: int | None = None, out: Any = None) -> ndarray:
-    LAUNCHES()
+    COUNTS["launches"] += 1
     return _wrapped(np.take(_unwrapped(a), _unwrapped(indices), axis, out=_unwrapped(out), mode="wrap"))
 
 
@@ -266,7 +256,7 @@ def asarray(
     """From either kind; from NumPy it is an upload."""
     if isinstance(a, ndarray):
         return a if dtype is None or a.dtype == dtype else a.astype(dtype)
-    UPLOADS()
+    COUNTS["uploads"] += 1
     return ndarray(np.array(a, dtype=dtype))
 
 
@@ -300,7 +290,7 @@ class Kernel(raw_module.Kernel):
     """One of them."""
 
     def __call__(self, *args: Any, **options: Any) -> None:
-        LAUNCHES()
+        COUNTS["launches"] += 1
         super().__call__(*args, **options)
 
 
@@ -324,6 +314,7 @@ def _namespace() -> types.ModuleType:
             setattr(cupy.linalg if name.startswith("linalg.") else cupy, name.split(".")[-1], _function(name))
     for name in _UFUNCS & set(dir(np)):
         setattr(cupy, name, _ufunc(name))
+    cupy.COUNTS = COUNTS  # type: ignore[attr-defined]
     cupy.RawModule = RawModule  # type: ignore[attr-defined]
     for own in (ndarray, matmul, take, asarray, array, asnumpy, empty, empty_like):
         setattr(cupy, own.__name__, own)
