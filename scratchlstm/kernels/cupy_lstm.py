@@ -65,9 +65,7 @@ def plan(H: int, B: int, itemsize: int, limits: Limits) -> Plan | None:
     Returns:
         The plan, or None where U does not fit.
     """
-    part = -(-H // 4)  # numbers of h, or of one gate's dz, that a thread multiplies with four weights each
-    stride = (-(-part // 4) | 1) * 4  # from part to part in shared memory
-    warps = -(-4 * H // 32)
+    part, warps = -(-H // 4), -(-4 * H // 32)
     if 32 * warps > _MOST_THREADS:
         return None
     # a multiprocessor's registers lie in four equal parts, each for every fourth warp, and are given out by eights
@@ -76,14 +74,24 @@ def plan(H: int, B: int, itemsize: int, limits: Limits) -> Plan | None:
     best = None
     for rows in (1, 2, 4, 8):
         held = min(part, (registers - to_begin_with - for_a_row * rows) // (itemsize // 4) // 4)
-        weights = (part - held) * 4 * 32 * warps
-        forward, backward = (itemsize * (2 * rows * parts * stride + weights) for parts in (4, 16))
-        if held < 0 or backward > limits.shared:
+        if held < 0:
             break
-        best = Plan(32 * warps, rows, held, forward, backward)
+        layout = _layout(H, rows, held, itemsize)
+        if layout.backward_bytes > limits.shared:
+            break
+        best = layout
         if rows * limits.multiprocessors >= B:
             break
     return best
+
+
+def _layout(H: int, rows: int, held: int, itemsize: int) -> Plan:
+    """Version 3 with so many batch rows a block and so many weights in registers: see the constants in lstm.cu."""
+    part, threads = -(-H // 4), -(-4 * H // 32) * 32
+    stride = (-(-part // 4) | 1) * 4
+    weights = (part - held) * 4 * threads
+    forward, backward = (itemsize * (2 * rows * parts * stride + weights) for parts in (4, 16))
+    return Plan(threads, rows, held, forward, backward)
 
 
 @dataclass
