@@ -273,6 +273,11 @@ class Adam(Optimizer):
         self.beta_2 = checks.number("beta_2", beta_2, at_least=0, below=1)
         self.epsilon = checks.number("epsilon", epsilon, at_least=0)
 
+    def alpha(self, learning_rate: float) -> float:
+        """The step size with the correction for moments that began at zero."""
+        t = self.iterations
+        return learning_rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
+
     def update(  # type: ignore[override]
         self,
         w: np.ndarray,
@@ -282,8 +287,7 @@ class Adam(Optimizer):
         momentum: np.ndarray,
         velocity: np.ndarray,
     ) -> None:
-        t = self.iterations
-        alpha = learning_rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
+        alpha = self.alpha(learning_rate)
         momentum *= self.beta_1
         momentum[rows] += (1 - self.beta_1) * g
         velocity *= self.beta_2

@@ -1,6 +1,6 @@
 """Kernels of this folder's .cu files, compiled where they run."""
 
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def source(file: str) -> str:
     return f'{before}#line 1 "gpu.cuh"\n{words}#line {line} "{file}"{after}'
 
 
-@lru_cache(maxsize=None)
+@cache
 def kernel(file: str, name: str, dtype: np.dtype, **definitions: int) -> Any:
     """A kernel, compiled on first use.
 
@@ -45,7 +45,7 @@ def kernel(file: str, name: str, dtype: np.dtype, **definitions: int) -> Any:
     return _module(file, dtype, **definitions).get_function(name)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _module(file: str, dtype: np.dtype, **definitions: int) -> Any:
     """All of a file's kernels."""
     cupy = backend.cupy()
@@ -56,8 +56,8 @@ def _module(file: str, dtype: np.dtype, **definitions: int) -> Any:
         module.compile()
     except cupy.cuda.compiler.CompileException as error:
         raise RuntimeError(
-            f"the kernels in {file} do not compile for {', '.join(options[1:])}; the CUDA that CuPy uses may be too old "
-            f'or damaged (python -c "import cupy; cupy.show_config()" tells which it is), and backend="numpy" works '
-            f"without one. The compiler's log:\n{error}"
+            f"the kernels in {file} do not compile for {', '.join(options[1:])}; the CUDA that CuPy uses may be too "
+            f'old or damaged (python -c "import cupy; cupy.show_config()" tells which it is); backend="numpy" needs '
+            f"none. The compiler's log:\n{error}"
         ) from error
     return module

@@ -51,17 +51,13 @@ def test_runs_of_every_length_around_a_chunk(cupy, run):
     np.testing.assert_allclose(sums, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_one_upload_and_at_most_two_launches(cupy, monkeypatch):
-    uploads = []
-    monkeypatch.setattr(cupy, "asarray", lambda a, of=cupy.asarray: uploads.append(a) or of(a))
-    for ids, launches in (np.arange(50)[None], 1), (np.zeros((10, 20), int), 2):
-        groups = Groups(ids)
-        values = cupy.ndarray(np.ones((ids.size, 4), "float32"))
-        before, uploads[:] = cupy.RawModule.launches, []
-        for _ in range(2):
-            cupy_rows.sum_by_id(groups, values)
-        assert cupy.RawModule.launches - before == 2 * launches
-        assert len(uploads) == 1
+@pytest.mark.parametrize(("ids", "launches"), [(np.arange(50)[None], 1), (np.zeros((10, 20), int), 2)])
+def test_one_upload_for_all_sums_and_at_most_two_launches_each(cupy, ids, launches):
+    groups, values = Groups(ids), cupy.asarray(np.ones((ids.size, 4)))
+    cupy.COUNTS.clear()
+    for _ in range(3):
+        cupy_rows.sum_by_id(groups, values)
+    assert {"uploads": 1, "launches": 3 * launches} == cupy.COUNTS
 
 
 def test_the_same_bits_at_every_run(cupy):

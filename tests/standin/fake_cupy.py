@@ -1,14 +1,16 @@
 """As little of CuPy as the kernels' Python side needs: memory that nothing computes with but kernels."""
 
-import functools
 import types
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import raw_module
 
+COUNTS: Counter[str] = Counter()  # of launches and uploads
 
-class ndarray:  # noqa: N801 - CuPy's name
+
+class ndarray:
     """An array that kernels read and write; `get` gives it as NumPy's."""
 
     def __init__(self, memory: np.ndarray) -> None:
@@ -27,7 +29,10 @@ class ndarray:  # noqa: N801 - CuPy's name
 
 
 def asarray(a: Any, dtype: Any = None) -> ndarray:
-    return a if isinstance(a, ndarray) else ndarray(np.array(a, dtype=dtype, order="C"))
+    if isinstance(a, ndarray):
+        return a
+    COUNTS["uploads"] += 1
+    return ndarray(np.array(a, dtype=dtype, order="C"))
 
 
 def ascontiguousarray(a: ndarray) -> ndarray:
@@ -46,17 +51,25 @@ def zeros(shape: Any, dtype: Any) -> ndarray:
 class RawModule(raw_module.RawModule):
     """One that counts launches."""
 
-    launches = 0
-
     def get_function(self, name: str) -> Any:
-        kernel = super().get_function(name)
+        return Kernel(super().get_function(name))
 
-        @functools.wraps(kernel.__call__)
-        def launch(*args: Any, **options: Any) -> None:
-            RawModule.launches += 1
-            kernel(*args, **options)
 
-        return launch
+class Kernel:
+    """A kernel whose launches are counted."""
+
+    def __init__(self, kernel: raw_module.Kernel) -> None:
+        object.__setattr__(self, "kernel", kernel)
+
+    def __call__(self, *args: Any, **options: Any) -> None:
+        COUNTS["launches"] += 1
+        self.kernel(*args, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.kernel, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.kernel, name, value)
 
 
 cuda = types.SimpleNamespace(compiler=types.SimpleNamespace(CompileException=raw_module.CompileException))

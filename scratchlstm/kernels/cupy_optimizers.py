@@ -1,0 +1,194 @@
+"""One step of an optimizer on the device, all parameters at once: see `optimizers.cu`.
+
+Two launches: the gradients are checked, the parameters updated. A third between them where norms are clipped. The host
+waits for none, and uploads nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from scratchlstm import backend, optimizers
+from scratchlstm.kernels import device
+from scratchlstm.kernels.rows import Gradient, RowGradient
+
+_SIZES = {"THREADS": 256, "EACH": 4, "EACH_CHECKED": 16, "MOST": 48}  # see optimizers.cu
+
+_LARGEST = 2**31 - 1  # numbers in a parameter; the kernels count in 32 bits
+
+# as in optimizers.cu
+_PARAMETER = np.dtype(
+    [(name, np.uint64) for name in ("w", "g")]
+    + [("slots", np.uint64, 2)]
+    + [(name, np.uint64) for name in ("ids", "place")]
+    + [(name, np.uint32) for name in ("size", "gradient_size", "columns", "K", "first_block", "first_check")],
+    align=True,
+)
+_CLIPPING = np.dtype([("factors", np.uint64), ("value", np.float64)], align=True)
+
+
+def has_kernel(optimizer: optimizers.Optimizer) -> bool:
+    """Whether `apply` knows this optimizer's equations (a subclass has its own)."""
+    return type(optimizer) in (optimizers.SGD, optimizers.RMSprop, optimizers.Adam)
+
+
+def apply(
+    optimizer: optimizers.Optimizer,
+    params: Sequence[Any],
+    grads: Sequence[Gradient],
+    learning_rate: float,
+    broken: Any,
+    loss: Any = None,
+) -> None:
+    """Change every parameter by its gradient, and the optimizer's state with them, if all gradients are finite.
+
+    Args:
+        optimizer: its `state` is built, and its `iterations` counts this step.
+        params: CuPy arrays, changed in place.
+        grads: of the same shapes. A `RowGradient` may have its ids on the device (as `Groups.on_device` has them), and
+            in any order.
+        learning_rate: of this step.
+        broken: int32, (1,): 0, or the first step whose gradients or loss were not finite; set to this one if they are
+            not. While it is not 0, nothing is changed.
+        loss: a number on the device that has to be finite too, or None.
+
+    Raises:
+        ValueError: a gradient that does not fit its parameter; a parameter that is no contiguous array, or has more
+            than 2^31 - 1 numbers.
+    """
+    cupy = backend.cupy()
+    tables = _tables(optimizer, params, loss)
+    held = [table.take(grads) for table in tables]  # what the tables point at, kept until the kernels are launched
+    starts = np.cumsum([0, *(table.checks for table in tables)])
+    square_norms = cupy.empty((max(1, starts[-1]),), dtype=np.float64)
+    of_tables = [square_norms[start : start + table.checks] for start, table in zip(starts[:-1], tables, strict=True)]
+    for number, (table, own) in enumerate(zip(tables, of_tables, strict=True)):
+        of_loss = table.loss(loss) if number == 0 else None
+        table.launch("check", table.checks + 1, of_loss, np.int32(optimizer.iterations), broken, own)
+    name, settings = _equations(optimizer, learning_rate)
+    for table, own in zip(tables, of_tables, strict=True):
+        clipping = np.zeros(1, _CLIPPING)
+        clipping["value"] = optimizer.clipvalue or 0
+        if optimizer.clips_norms and table.count:
+            each = optimizer.clipnorm is not None
+            parts, together = (own, 0) if each else (square_norms, starts[-1])
+            clip = np.float64(optimizer.clipnorm if each else optimizer.global_clipnorm)
+            factors = cupy.empty((table.count,), dtype=np.float64)
+            table.launch("clip_factors", table.count, parts, np.int32(together), clip, factors)
+            clipping["factors"] = factors.data.ptr
+        if table.blocks:
+            table.launch(name, table.blocks, broken, clipping, *settings)
+    del held
+
+
+def _equations(optimizer: optimizers.Optimizer, learning_rate: float) -> tuple[str, list[Any]]:
+    """The kernel of the optimizer's equations, and their numbers."""
+    match optimizer:
+        case optimizers.Adam():
+            rates = [optimizer.alpha(learning_rate), optimizer.beta_1, optimizer.beta_2, optimizer.epsilon]
+            return "adam", [np.float64(rate) for rate in rates]
+        case optimizers.RMSprop():
+            return "rmsprop", [np.float64(rate) for rate in (learning_rate, optimizer.rho, optimizer.epsilon)]
+        case optimizers.SGD() if optimizer.momentum:
+            momentum, nesterov = np.float64(optimizer.momentum), np.int32(optimizer.nesterov)
+            return "sgd_momentum", [np.float64(learning_rate), momentum, nesterov]
+        case optimizers.SGD():
+            return "sgd", [np.float64(learning_rate)]
+    raise TypeError(f"there is no kernel for {type(optimizer).__name__}")
+
+
+class _Table:
+    """Up to MOST parameters of one dtype, as the kernels are told of them.
+
+    Attributes:
+        count: how many.
+        blocks: that update them.
+        checks: blocks that check their gradients.
+    """
+
+    def __init__(self, dtype: np.dtype, members: Sequence[tuple[int, Any, dict[str, Any]]]) -> None:
+        layout = np.dtype([("count", np.uint32), ("checks", np.uint32), ("at", _PARAMETER, _SIZES["MOST"])], align=True)
+        self.dtype, self.count = dtype, len(members)
+        self.numbers = [number for number, _, _ in members]
+        self.params = [w for _, w, _ in members]
+        self.slots = [slots for _, _, slots in members]  # held, so that their addresses stay theirs
+        self.places: dict[int, Any] = {}
+        self.struct = np.zeros(1, layout)
+        self.struct["count"] = self.count
+        self.at = self.struct["at"][0][: self.count]
+        for at, (number, w, slots) in zip(self.at, members, strict=True):
+            for array in (w, *slots.values()):
+                if not array.flags.c_contiguous or array.size > _LARGEST:
+                    raise ValueError(
+                        f"parameter {number}, of shape {w.shape}: a GPU's optimizer takes contiguous arrays of at most "
+                        f"{_LARGEST} numbers"
+                    )
+            at["w"], at["size"] = w.data.ptr, w.size
+            at["slots"][: len(slots)] = [array.data.ptr for array in slots.values()]
+        blocks = -(-self.at["size"].astype(int) // (_SIZES["THREADS"] * _SIZES["EACH"]))
+        self.at["first_block"] = np.cumsum(blocks) - blocks
+        self.blocks, self.checks = int(blocks.sum()), 0
+
+    def take(self, grads: Sequence[Gradient]) -> list[Any]:
+        """Point at this step's gradients; the arrays that are pointed at.
+
+        Raises:
+            ValueError: one that does not fit its parameter.
+        """
+        cupy, held = backend.cupy(), []
+        for p, (number, w) in enumerate(zip(self.numbers, self.params, strict=True)):
+            g, at = grads[number], self.at[p]
+            if g.shape != w.shape or g.dtype != w.dtype:
+                raise ValueError(
+                    f"parameter {number} is {w.dtype} of shape {w.shape}, but its gradient {g.dtype} of shape {g.shape}"
+                )
+            if isinstance(g, RowGradient):
+                values, ids = cupy.ascontiguousarray(g.values), cupy.asarray(g.ids, dtype=np.int32)
+                if p not in self.places:
+                    self.places[p] = cupy.zeros((len(w),), dtype=np.int32)
+                at["columns"], at["K"] = max(1, w.shape[1]), len(ids)
+                at["ids"], at["place"] = ids.data.ptr, self.places[p].data.ptr
+                held.append(ids)
+            else:
+                values = cupy.ascontiguousarray(g)
+                at["columns"], at["K"], at["ids"], at["place"] = 1, 0, 0, 0
+            held.append(values)
+            at["g"], at["gradient_size"] = values.data.ptr, values.size
+        checks = -(-self.at["gradient_size"].astype(int) // (_SIZES["THREADS"] * _SIZES["EACH_CHECKED"]))
+        self.at["first_check"] = np.cumsum(checks) - checks
+        self.checks = int(checks.sum())
+        self.struct["checks"] = self.checks
+        return held
+
+    def loss(self, loss: Any) -> Any:
+        """The loss in this table's dtype."""
+        return loss if loss is None or loss.dtype == self.dtype else loss.astype(self.dtype)
+
+    def launch(self, name: str, blocks: int, *args: Any) -> None:
+        """Run a kernel of optimizers.cu."""
+        kernel = device.kernel("optimizers.cu", name, self.dtype, **_SIZES)
+        kernel((blocks,), (_SIZES["THREADS"],), (self.struct, *args))
+
+
+# of each optimizer: the arrays they are for, by address, and the tables
+_made: WeakKeyDictionary[optimizers.Optimizer, tuple[list[int], list[_Table]]] = WeakKeyDictionary()
+
+
+def _tables(optimizer: optimizers.Optimizer, params: Sequence[Any], loss: Any) -> list[_Table]:
+    """The tables of these parameters, which are made once; at least one, as the loss is checked with the first."""
+    addresses = [
+        array.data.ptr for w, slots in zip(params, optimizer.state, strict=True) for array in (w, *slots.values())
+    ]
+    if optimizer not in _made or _made[optimizer][0] != addresses:
+        members = list(zip(range(len(params)), params, optimizer.state, strict=True))
+        dtypes = list(dict.fromkeys(w.dtype for w in params)) or [np.dtype(np.float32) if loss is None else loss.dtype]
+        tables = []
+        for dtype in dtypes:
+            alike = [member for member in members if member[1].dtype == dtype]
+            tables += [
+                _Table(dtype, alike[k : k + _SIZES["MOST"]]) for k in range(0, max(1, len(alike)), _SIZES["MOST"])
+            ]
+        _made[optimizer] = addresses, tables
+    return _made[optimizer][1]
