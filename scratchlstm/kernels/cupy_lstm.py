@@ -1,0 +1,328 @@
+"""The LSTM recurrence on a GPU: what `gates.lstm_forward` and `gates.lstm_backward` compute, to rounding.
+
+All T steps are one launch, of a kernel in `lstm.cu`; docs/gpu.md explains it. What has no recurrence in it is done for
+all steps together by products of matrices, here. Everything is time-major, (T, B, ...): position t·B + b is row b at
+time t, as `Groups` counts. Nothing here waits for the device.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from scratchlstm import backend
+from scratchlstm.kernels import device
+from scratchlstm.kernels.cupy_rows import sum_by_id
+from scratchlstm.kernels.rows import GatheredRows, Groups
+
+Array = Any  # a CuPy array
+
+_MOST_THREADS = 1024  # of a block
+_STEP_THREADS = 256  # of a block, for the kernels of one step
+_DEFAULT_SHARED = 48 << 10  # bytes that a block gets without asking for more
+# Registers of 32 bits that a thread of version 3 needs besides its weights, in float32 and float64: some to begin with,
+# and some for each batch row. Counted by nvcc for sm_90; were they too few, the compiler would put numbers elsewhere.
+_WORKING_REGISTERS = {4: (24, 20), 8: (28, 32)}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a device has."""
+
+    multiprocessors: int
+    registers: int  # of 32 bits, of a multiprocessor
+    shared: int  # bytes of shared memory that a block can ask for
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a recurrence is laid out on a device, see lstm.cu."""
+
+    threads: int  # of a block
+    rows: int  # of the batch that a block owns
+    held: int  # of the numbers of U that a thread owns, a quarter of those that it keeps in registers
+    forward_bytes: int  # of shared memory
+    backward_bytes: int
+
+
+@cache
+def limits(number: int) -> Limits:
+    """Those of the device of that number."""
+    has = backend.cupy().cuda.Device(number).attributes
+    return Limits(has["MultiProcessorCount"], has["MaxRegistersPerMultiprocessor"], has["MaxSharedMemoryPerBlockOptin"])
+
+
+def plan(H: int, B: int, itemsize: int, limits: Limits) -> Plan | None:
+    """How version 3 keeps all of U in one multiprocessor, in registers and what is over in shared memory.
+
+    Args:
+        H: units.
+        B: batch rows. A block takes as few as let all blocks run together; more rows for each reading of U's rest.
+        itemsize: bytes of a number, 4 or 8.
+        limits: of the device.
+
+    Returns:
+        The plan, or None where U does not fit.
+    """
+    part, warps = -(-H // 4), -(-4 * H // 32)
+    if 32 * warps > _MOST_THREADS:
+        return None
+    # a multiprocessor's registers lie in four equal parts, each for every fourth warp, and are given out by eights
+    registers = min(255, limits.registers // 4 // (-(-warps // 4) * 32) // 8 * 8)
+    to_begin_with, for_a_row = _WORKING_REGISTERS[itemsize]
+    best = None
+    for rows in (1, 2, 4, 8):
+        held = min(part, (registers - to_begin_with - for_a_row * rows) // (itemsize // 4) // 4)
+        if held < 0:
+            break
+        layout = _layout(H, rows, held, itemsize)
+        if layout.backward_bytes > limits.shared:
+            break
+        best = layout
+        if rows * limits.multiprocessors >= B:
+            break
+    return best
+
+
+def _layout(H: int, rows: int, held: int, itemsize: int) -> Plan:
+    """Version 3 with so many batch rows a block and so many weights in registers: see the constants in lstm.cu."""
+    part, threads = -(-H // 4), -(-4 * H // 32) * 32
+    stride = (-(-part // 4) | 1) * 4
+    weights = (part - held) * 4 * threads
+    forward, backward = (itemsize * (2 * rows * parts * stride + weights) for parts in (4, 16))
+    return Plan(threads, rows, held, forward, backward)
+
+
+@dataclass
+class Workspace:
+    """What a forward pass keeps for the backward pass, step by step as `gates.StepCache`."""
+
+    gates: Array  #   (T, B, 4H)  i f g o
+    h_prev: Array  #  (T, B, H)
+    c_prev: Array  #  (T, B, H)
+    tanh_c: Array  #  (T, B, H)
+
+    @classmethod
+    def empty(cls, T: int, B: int, H: int, dtype: np.dtype) -> "Workspace":
+        """Room for T steps."""
+        cupy = backend.cupy()
+        return cls(*(cupy.empty((T, B, columns), dtype=dtype) for columns in (4 * H, H, H, H)))
+
+    def fits(self, T: int, B: int, H: int, dtype: np.dtype) -> bool:
+        """Whether a pass of these sizes can run in it."""
+        return self.gates.shape == (T, B, 4 * H) and self.gates.dtype == dtype
+
+
+class CupyLSTM:
+    """One pass over a batch of sequences, forward then backward; tanh for the candidate and the cell, σ for the gates.
+
+    Args:
+        W: kernel, (E, 4H), a CuPy array, as all arrays here.
+        U: recurrent kernel, (H, 4H).
+        b: bias, (4H,).
+        reverse: from the last step to the first.
+        version: of the recurrence in lstm.cu: 3, the fastest, or 1 and 2, to study.
+    """
+
+    def __init__(self, W: Array, U: Array, b: Array, reverse: bool = False, version: int = 3) -> None:
+        self.cupy = backend.cupy()
+        self.W, self.U, self.b = (self.cupy.ascontiguousarray(array) for array in (W, U, b))
+        self.H, self.reverse, self.version = len(U), reverse, version
+
+    def forward(
+        self,
+        x: Array | GatheredRows,
+        h0: Array,
+        c0: Array,
+        workspace: Workspace | None = None,
+        return_sequences: bool = True,
+        mask: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """Equations (1) to (6) at every step; everything is kept for `backward`.
+
+        Args:
+            x: (B, T, E), or `GatheredRows` whose values are on the device and whose groups are on the host.
+            h0, c0: initial states, (B, H).
+            workspace: of an earlier pass, overwritten if the shape is the same.
+            return_sequences: whether every h_t is wanted or only that of the step computed last.
+            mask: (B, T), bool; where False, a row's state stays as it is.
+
+        Returns:
+            h: (B, T, H) or (B, H), and the last c, (B, H).
+        """
+        (B, T, _), dtype = x.shape, np.dtype(x.dtype)
+        if workspace is None or not workspace.fits(T, B, self.H, dtype):
+            workspace = Workspace.empty(T, B, self.H, dtype)
+        # for the way back as they are now: an optimizer writes the new ones over the old
+        self.W, self.U = self.W.copy(), self.U.copy()
+        self.workspace, self.mask = workspace, self._contiguous(mask)
+        self.rows, self.groups = _rows(x)
+        return self._run((B, T), self.rows, self.groups, h0, c0, workspace, return_sequences, self.mask)
+
+    def infer(
+        self,
+        x: Array | GatheredRows,
+        h0: Array,
+        c0: Array,
+        return_sequences: bool = True,
+        mask: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """As `forward`, but nothing is kept."""
+        B, T, _ = x.shape
+        return self._run((B, T), *_rows(x), h0, c0, None, return_sequences, self._contiguous(mask))
+
+    def backward(
+        self, dh: Array, dh_last: Array | None, dc_last: Array | None, input_gradient: bool = True
+    ) -> tuple[Array | None, Array, Array, Array, Array, Array]:
+        """Equations (7) to (21) at every step, last to first.
+
+        Args:
+            dh: dL/dh_t for every step, (B, T, H), or of the step computed last only, (B, H).
+            dh_last, dc_last: what reaches the final states besides, (B, H), or None.
+            input_gradient: whether dx is wanted.
+
+        Returns:
+            dx, dW, dU, db, dh0, dc0. dx is (B, T, E), or (K, E) per distinct row where the input was `GatheredRows`, or
+            None.
+        """
+        T, B, H = self.workspace.h_prev.shape
+        if dh.ndim == 3:
+            dhs = self._contiguous(dh.swapaxes(0, 1))
+        else:
+            dhs, dh_last = None, dh if dh_last is None else dh + dh_last
+        dz, dh0, dc0 = self._run_back(dhs, self._contiguous(dh_last), self._contiguous(dc_last))
+        flat = dz.reshape(T * B, 4 * H)
+        dU = self.workspace.h_prev.reshape(T * B, H).T @ flat  # (20)
+        dz_rows = flat if self.groups is None else sum_by_id(self.groups, flat)
+        dW, db = self.rows.T @ dz_rows, dz_rows.sum(axis=0)  # (19), (21)
+        dx = None
+        if input_gradient:
+            dx = dz_rows @ self.W.T  # (17)
+            if self.groups is None:
+                dx = dx.reshape(T, B, -1).swapaxes(0, 1)
+        return dx, dW, dU, db, dh0, dc0
+
+    def _run(
+        self,
+        sizes: tuple[int, int],
+        rows: Array,
+        groups: Groups | None,
+        h0: Array,
+        c0: Array,
+        kept: Workspace | None,
+        return_sequences: bool,
+        mask: Array | None,
+    ) -> tuple[Array, Array]:
+        """The recurrence, for sizes (B, T) and the input's distinct rows, or all of them."""
+        (B, T), H, empty = sizes, self.H, self.cupy.empty
+        z_x = rows @ self.W  # the bias is added in the kernel
+        index = None if groups is None else groups.on_device.index
+        h0, c0, dtype = self._contiguous(h0), self._contiguous(c0), np.dtype(z_x.dtype)
+        hs = empty((T, B, H), dtype=dtype) if return_sequences else None
+        plan = self._plan(B, dtype)
+        if plan is None:
+            h_last, c_last = h0.copy(), c0.copy()
+            self._run_by_steps(z_x, index, h_last, c_last, kept, hs, T, mask)
+        else:
+            h_last, c_last = None if return_sequences else empty((B, H), dtype=dtype), empty((B, H), dtype=dtype)
+            arrays = z_x, index, self.U, self.b, h0, c0, mask, *_arrays(kept), hs, h_last, c_last
+            self._launch("lstm_forward", plan, plan.forward_bytes, T, B, arrays)
+        return (h_last if hs is None else hs.swapaxes(0, 1)), c_last
+
+    def _run_back(self, dhs: Array | None, dh_last: Array | None, dc_last: Array | None) -> tuple[Array, Array, Array]:
+        """dz of all steps (T, B, 4H), dh0 and dc0."""
+        kept, empty = self.workspace, self.cupy.empty
+        (T, B, H), dtype = kept.h_prev.shape, np.dtype(kept.h_prev.dtype)
+        dz = empty((T, B, 4 * H), dtype=dtype)
+        plan = self._plan(B, dtype)
+        if plan is None:
+            return dz, *self._run_back_by_steps(dhs, dh_last, dc_last, dz)
+        dh0, dc0 = empty((B, H), dtype=dtype), empty((B, H), dtype=dtype)
+        of_forward, from_above = (kept.gates, kept.c_prev, kept.tanh_c), (dhs, dh_last, dc_last)
+        arrays = self.U, self.mask, *of_forward, *from_above, dz, dh0, dc0
+        self._launch("lstm_backward", plan, plan.backward_bytes, T, B, arrays)
+        return dz, dh0, dc0
+
+    def _launch(self, name: str, plan: Plan, shared: int, T: int, B: int, arrays: tuple[Array | None, ...]) -> None:
+        """All steps at once."""
+        sizes = {"UNITS": self.H, "VERSION": self.version}
+        if self.version == 3:
+            sizes |= {"ROWS": plan.rows, "HELD": plan.held}
+        kernel = device.kernel("lstm.cu", name, np.dtype(self.U.dtype), **sizes)
+        if shared > _DEFAULT_SHARED:
+            kernel.max_dynamic_shared_size_bytes = shared
+        arguments = *arrays, np.int32(T), np.int32(B), np.bool_(self.reverse)
+        kernel((-(-B // plan.rows),), (plan.threads,), arguments, shared_mem=shared)
+
+    # --- where one multiprocessor does not hold U: a product and a kernel for each step ------------------------------
+
+    def _run_by_steps(
+        self,
+        z_x: Array,
+        index: Array | None,
+        h: Array,
+        c: Array,
+        kept: Workspace | None,
+        hs: Array | None,
+        T: int,
+        mask: Array | None,
+    ) -> None:
+        """From the initial states in h and c to the last ones, in place."""
+        B, H = h.shape
+        step = device.kernel("lstm.cu", "lstm_step_forward", np.dtype(h.dtype), UNITS=H, VERSION=0)
+        _, *states = _arrays(kept)
+        zs = [self.cupy.empty((B, 4 * H), dtype=h.dtype)] * T if kept is None else kept.gates
+        for t in self._times(T):
+            self.cupy.matmul(h, self.U, out=zs[t])
+            sizes = np.int32(t), np.int32(T), np.int32(B)
+            step(_step_grid(h), (_STEP_THREADS,), (zs[t], h, c, z_x, index, self.b, mask, *states, hs, *sizes))
+
+    def _run_back_by_steps(
+        self, dhs: Array | None, dh_last: Array | None, dc_last: Array | None, dz: Array
+    ) -> tuple[Array, Array]:
+        """dh0 and dc0; dz is filled."""
+        kept, zeros = self.workspace, self.cupy.zeros
+        T, B, H = kept.h_prev.shape
+        step = device.kernel("lstm.cu", "lstm_step_backward", np.dtype(dz.dtype), UNITS=H, VERSION=0)
+        dh, dh_past, dc = (
+            zeros((B, H), dtype=dz.dtype) if given is None else given.copy() for given in (dh_last, None, dc_last)
+        )
+        for t in reversed(self._times(T)):
+            sizes = np.int32(t), np.int32(T), np.int32(B)
+            of_forward = kept.gates, kept.c_prev, kept.tanh_c
+            step(_step_grid(dh), (_STEP_THREADS,), (dh, dh_past, dc, dhs, self.mask, *of_forward, dz, *sizes))
+            self.cupy.matmul(dz[t], self.U.T, out=dh)  # (18)
+        return dh + dh_past, dc
+
+    # --- both --------------------------------------------------------------------------------------------------------
+
+    def _plan(self, B: int, dtype: np.dtype) -> Plan | None:
+        if self.version == 3:
+            return plan(self.H, B, dtype.itemsize, limits(self.cupy.cuda.Device().id))
+        threads, bytes_of_h = 4 * self.H, self.H * dtype.itemsize  # a thread a column, a row a block
+        return Plan(threads, 1, 0, 5 * bytes_of_h, 8 * bytes_of_h) if threads <= _MOST_THREADS else None
+
+    def _times(self, T: int) -> range:
+        """Of the steps, in the order in which they are computed."""
+        return range(T - 1, -1, -1) if self.reverse else range(T)
+
+    def _contiguous(self, array: Array | None) -> Array | None:
+        """A kernel is told an array's address and no more."""
+        return None if array is None else self.cupy.ascontiguousarray(array)
+
+
+def _rows(x: Array | GatheredRows) -> tuple[Array, Groups | None]:
+    """The distinct rows (K, E) and where each stands; or all rows, (T·B, E)."""
+    if isinstance(x, GatheredRows):
+        return x.values, x.groups
+    return x.swapaxes(0, 1).reshape(-1, x.shape[2]), None
+
+
+def _arrays(kept: Workspace | None) -> tuple[Array | None, ...]:
+    return (None,) * 4 if kept is None else (kept.gates, kept.h_prev, kept.c_prev, kept.tanh_c)
+
+
+def _step_grid(h: Array) -> tuple[int]:
+    """Blocks for one thread a number of h."""
+    return (-(-h.size // _STEP_THREADS),)

@@ -1,0 +1,355 @@
+"""The GPU's recurrence against the textbook, on the emulator of tests/standin: every index, barrier and race watched."""
+
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+import raw_module
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scratchlstm import backend, gates
+from scratchlstm.kernels import cupy_lstm, device
+from scratchlstm.kernels.cupy_lstm import CupyLSTM, Limits
+from scratchlstm.kernels.rows import GatheredRows, Groups
+
+TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
+H100 = Limits(multiprocessors=132, registers=65536, shared=232448)
+
+pytestmark = pytest.mark.skipif(raw_module.compiler() is None, reason="the emulator of a GPU needs g++ or clang++")
+
+
+def numpy_as_cupy():
+    """What the module uses of CuPy; arrays are NumPy's, and memory that nobody wrote is NaN."""
+    names = ("asarray", "ascontiguousarray", "matmul", "zeros")
+    return types.SimpleNamespace(
+        **{name: getattr(np, name) for name in names},
+        empty=lambda shape, dtype: np.full(shape, np.nan, dtype=dtype),
+        RawModule=raw_module.RawModule,
+        cuda=types.SimpleNamespace(
+            compiler=types.SimpleNamespace(CompileException=raw_module.CompileException),
+            Device=lambda number=0: types.SimpleNamespace(id=number),
+        ),
+    )
+
+
+def forget():
+    device.kernel.cache_clear()
+    device._module.cache_clear()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cupy():
+    with pytest.MonkeyPatch.context() as patch:
+        cupy = numpy_as_cupy()
+        patch.setattr(backend, "cupy", lambda: cupy)
+        patch.setattr(cupy_lstm, "limits", lambda number: H100)
+        forget()
+        yield cupy
+    forget()
+
+
+@dataclasses.dataclass
+class Case:
+    """A pass both ways, every array random and not zero."""
+
+    B: int = 3
+    T: int = 4
+    E: int = 2
+    H: int = 5
+    dtype: str = "float64"
+    sequences: bool = True
+    tokens: bool = False
+    masked: bool = False
+    reverse: bool = False
+    last: bool = True  # gradients on the final states
+    seed: int = 0
+
+    def __post_init__(self):
+        rng = np.random.default_rng(self.seed)
+        B, T, E, H = self.B, self.T, self.E, self.H
+
+        def draw(*shape, scale=0.4):
+            return rng.normal(scale=scale, size=shape).astype(self.dtype)
+
+        self.W, self.U, self.b = draw(E, 4 * H), draw(H, 4 * H, scale=0.8 / np.sqrt(H)), draw(4 * H)
+        self.h0, self.c0, self.dh_last, self.dc_last = (draw(B, H) for _ in range(4))
+        if self.tokens:
+            groups = Groups(rng.integers(0, 5, size=(B, T)))
+            self.x = GatheredRows(draw(len(groups.ids), E), groups, (5, E))
+        else:
+            self.x = draw(B, T, E)
+        self.dh = draw(B, T, H) if self.sequences else draw(B, H)
+        self.mask = None
+        if self.masked:
+            self.mask = rng.random((B, T)) < 0.6
+            self.mask[B // 2] = False  # a whole row, and a whole step
+            self.mask[:, T // 2] = False
+
+    def lstm(self, **options):
+        return CupyLSTM(self.W, self.U, self.b, self.reverse, **options)
+
+    def results(self, **options):
+        """h, c, dx, dW, dU, db, dh0, dc0 by the kernels."""
+        lstm = self.lstm(**options)
+        h, c = lstm.forward(self.x, self.h0, self.c0, None, self.sequences, self.mask)
+        of_last = (self.dh_last, self.dc_last) if self.last else (None, None)
+        return h, c, *lstm.backward(self.dh, *of_last)
+
+    def textbook(self):
+        """The same by `gates`, in float64, so that only the kernels' rounding shows."""
+        order = slice(None, None, -1 if self.reverse else 1)
+        x, h0, c0, W, U, b, dh_last, dc_last = (
+            np.asarray(array, dtype=float)
+            for array in (self.x, self.h0, self.c0, self.W, self.U, self.b, self.dh_last, self.dc_last)
+        )
+        mask = None if self.mask is None else self.mask[:, order]
+        hs, c, caches = gates.lstm_forward(x[:, order], h0, c0, W, U, b, mask=mask)
+        dhs = self.dh.astype(float)[:, order].copy() if self.sequences else np.zeros(hs.shape)
+        if not self.sequences:
+            dhs[:, -1] += self.dh
+        if self.last:
+            dhs[:, -1] += dh_last
+        else:
+            dc_last = np.zeros_like(dc_last)
+        dx, *others = gates.lstm_backward(dhs, dc_last, caches, W, U, mask=mask)
+        dx = dx[:, order]
+        if self.tokens:
+            at_places, dx = dx, np.zeros((len(self.x.groups.ids), self.E))
+            np.add.at(dx, self.x.groups.index, at_places)
+        return (hs[:, order] if self.sequences else hs[:, -1]), c, dx, *others
+
+
+NAMES = ("h", "c", "dx", "dW", "dU", "db", "dh0", "dc0")
+
+
+def same(results, expected, dtype):
+    for name, result, value in zip(NAMES, results, expected, strict=True):
+        assert result.shape == value.shape, name
+        assert result.dtype == dtype, name
+        error = np.linalg.norm(result.astype(float) - value) / max(np.linalg.norm(value), 1e-3)
+        assert error <= TOLERANCE[dtype], (name, error)
+
+
+def check(case, **options):
+    results = case.results(**options)
+    same(results, case.textbook(), case.dtype)
+    return results
+
+
+@pytest.fixture
+def layout(monkeypatch):
+    """Lay version 3 out as asked for, whatever the device; None for step by step."""
+
+    def lay_out(rows_and_held):
+        def plan(H, B, itemsize, limits):
+            return rows_and_held and cupy_lstm._layout(H, *rows_and_held, itemsize)
+
+        monkeypatch.setattr(cupy_lstm, "plan", plan)
+
+    return lay_out
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """The names of the kernels that were launched."""
+    names, compiled = [], device.kernel
+
+    def kernel(file, name, dtype, **definitions):
+        function = compiled(file, name, dtype, **definitions)
+
+        def launch(*args, **options):
+            names.append(name)
+            function(*args, **options)
+
+        return launch
+
+    monkeypatch.setattr(device, "kernel", kernel)
+    return names
+
+
+# 13 units fill neither their quads' parts nor their warps
+SHAPES = [
+    {"masked": True},
+    {"tokens": True, "sequences": False, "reverse": True},
+    {"masked": True, "tokens": True, "reverse": True, "last": False},
+    {"B": 1, "T": 1, "sequences": False, "last": False},
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_each_version_gives_what_the_textbook_gives(version, dtype):
+    for shape in SHAPES:
+        check(Case(**{"B": 5, "H": 13, "dtype": dtype, **shape}), version=version)
+
+
+# Where the kernels go other ways: several rows a block, the last block not full; part or all of U in shared memory; and
+# step by step, where U is too large for all of that
+@pytest.mark.parametrize(
+    ("rows_and_held", "dtype"),
+    [((2, 1), "float64"), ((8, 4), "float64"), ((2, 0), "float32"), (None, "float64"), (None, "float32")],
+)
+def test_each_layout_gives_what_the_textbook_gives(rows_and_held, dtype, layout):
+    layout(rows_and_held)
+    for shape in SHAPES:
+        check(Case(**{"B": 5, "H": 13, "dtype": dtype, **shape}))
+
+
+@pytest.mark.parametrize(
+    ("H", "dtype", "held"),
+    [(1, "float64", 1), (60, "float32", 15), (128, "float32", 21), (150, "float32", None), (97, "float64", None)],
+)
+def test_sizes_as_an_h100_lays_them_out(H, dtype, held):
+    case = Case(B=2, T=3, H=H, E=3, dtype=dtype, tokens=True, masked=True)
+    plan = cupy_lstm.plan(H, case.B, np.dtype(dtype).itemsize, H100)
+    assert held == (plan and plan.held)
+    check(case)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    sizes=st.tuples(st.integers(1, 7), st.integers(1, 6), st.integers(1, 3), st.sampled_from([1, 13])),
+    sequences=st.booleans(),
+    tokens=st.booleans(),
+    masked=st.booleans(),
+    reverse=st.booleans(),
+    last=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+def test_same_as_the_textbook(sizes, sequences, tokens, masked, reverse, last, seed):
+    B, T, E, H = sizes
+    check(Case(B, T, E, H, "float64", sequences, tokens, masked, reverse, last, seed))
+
+
+@pytest.mark.parametrize("rows_and_held", [(1, 4), (2, 1), None])
+def test_where_all_is_masked_states_and_gradients_pass_by(rows_and_held, layout):
+    layout(rows_and_held)
+    case = Case(H=13, masked=True, reverse=True)
+    case.mask[:] = False
+    h, c, dx, dW, dU, db, dh0, dc0 = check(case)
+    assert np.array_equal(h, np.broadcast_to(case.h0[:, None], h.shape))
+    assert np.array_equal(c, case.c0)
+    assert not any(np.any(gradient) for gradient in (dx, dW, dU, db))
+    np.testing.assert_allclose(dh0, case.dh.sum(axis=1) + case.dh_last, rtol=1e-13)
+    assert np.array_equal(dc0, case.dc_last)
+
+
+@pytest.mark.parametrize("rows_and_held", [(1, 4), (2, 1), None])
+def test_nothing_of_a_masked_step_reaches_the_states(rows_and_held, layout):
+    layout(rows_and_held)
+    case = Case(H=13, masked=True)
+    expected = case.lstm().forward(case.x, case.h0, case.c0, None, True, case.mask)
+    case.x[~case.mask] = np.nan
+    h, c = case.lstm().forward(case.x, case.h0, case.c0, None, True, case.mask)
+    assert np.array_equal(h, expected[0])
+    assert np.array_equal(c, expected[1])
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_saturated_gates_stay_finite(version):
+    case = Case(H=13, T=20, dtype="float32")
+    case.W *= 1000
+    case.U *= 1000
+    results = case.results(version=version)
+    assert all(np.isfinite(array).all() for array in results)
+    assert np.all(np.abs(results[0]) <= 1)
+
+
+@pytest.mark.parametrize("rows_and_held", [(1, 4), (2, 1), None])
+@pytest.mark.parametrize("sequences", [True, False])
+def test_inference_gives_the_same_and_keeps_nothing(sequences, rows_and_held, layout):
+    layout(rows_and_held)
+    for tokens in (True, False):
+        case = Case(B=5, H=13, tokens=tokens, masked=True, reverse=True, sequences=sequences)
+        arguments = case.x, case.h0.copy(), case.c0.copy()
+        lstm = case.lstm()
+        results = lstm.infer(*arguments, sequences, case.mask)
+        for result, value in zip(results, case.textbook()[:2], strict=True):
+            np.testing.assert_allclose(result, value, rtol=1e-11, atol=1e-14)
+        assert not hasattr(lstm, "workspace")
+        assert np.array_equal(arguments[1], case.h0)
+        assert np.array_equal(arguments[2], case.c0)
+
+
+@pytest.mark.parametrize("rows_and_held", [(1, 4), None])
+def test_the_forward_pass_counts_as_it_was(rows_and_held, layout):
+    """A second backward pass gives the same, and an optimizer that moved the parameters since changes nothing."""
+    layout(rows_and_held)
+    case = Case(H=13, tokens=True, masked=True)
+    expected = case.results()
+    lstm = case.lstm()
+    h, _ = lstm.forward(case.x, case.h0, case.c0, None, True, case.mask)
+    h[...] = np.nan  # it is the caller's
+    for parameter in (case.W, case.U, case.b):
+        parameter += 1
+    for _ in range(2):
+        gradients = lstm.backward(case.dh, case.dh_last, case.dc_last)
+        assert all(np.array_equal(a, b) for a, b in zip(gradients, expected[2:], strict=True))
+    assert lstm.backward(case.dh, None, None, input_gradient=False)[0] is None
+
+
+def test_a_workspace_is_used_again_for_the_same_shape_only():
+    case, other = Case(H=13, dtype="float32"), Case(H=13, B=2, dtype="float32")
+    lstm = case.lstm()
+    first, _ = lstm.forward(case.x, case.h0, case.c0)
+    workspace = lstm.workspace
+    again, _ = lstm.forward(case.x, case.h0, case.c0, workspace)
+    assert lstm.workspace is workspace
+    assert np.array_equal(first, again)
+    lstm.forward(other.x, other.h0, other.c0, workspace)
+    assert lstm.workspace is not workspace
+
+
+def test_a_row_is_computed_alike_whatever_stands_beside_it(layout):
+    case = Case(B=5, H=13, masked=True)
+    layout((1, 4))
+    expected = case.results()
+    for rows_and_held in [(2, 1), (8, 4)]:
+        layout(rows_and_held)
+        results = case.results()
+        assert all(np.array_equal(a, b) for a, b in zip(results, expected, strict=True))
+
+
+def test_launches(launches, layout):
+    case = Case(T=7, H=13, tokens=True)
+    case.results()
+    assert launches == ["lstm_forward", "lstm_backward", "sum_rows"]
+    launches.clear()
+    layout(None)
+    case.results()
+    assert launches == ["lstm_step_forward"] * 7 + ["lstm_step_backward"] * 7 + ["sum_rows"]
+
+
+# --- the plan -------------------------------------------------------------------------------------------------------
+
+DEVICES = {
+    "T4": Limits(multiprocessors=40, registers=65536, shared=64 << 10),
+    "A100": Limits(multiprocessors=108, registers=65536, shared=163 << 10),
+    "RTX 4090": Limits(multiprocessors=128, registers=65536, shared=99 << 10),
+    "H100": H100,
+}
+# the most units that fit, in float32 and float64
+MOST_UNITS = {"T4": (112, 72), "A100": (128, 96), "RTX 4090": (128, 84), "H100": (144, 96)}
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_a_plan_keeps_to_what_the_device_has(name):
+    limits = DEVICES[name]
+    for itemsize, most in zip((4, 8), MOST_UNITS[name], strict=True):
+        for H in range(1, 300):
+            for B in (1, limits.multiprocessors, limits.multiprocessors + 1, 100_000):
+                plan = cupy_lstm.plan(H, B, itemsize, limits)
+                assert (plan is not None) == (most >= H)
+                if plan is None:
+                    continue
+                assert 4 * H <= plan.threads <= 1024
+                assert plan.threads % 32 == 0
+                assert 0 <= plan.held <= -(-H // 4)
+                assert plan.forward_bytes <= plan.backward_bytes <= limits.shared
+                registers = 4 * plan.held * itemsize // 4  # of weights
+                assert registers * plan.threads < limits.registers
+                assert plan.rows == 1 or B > limits.multiprocessors  # no row waits for another without need
+    assert cupy_lstm.plan(60, 128, 4, H100).rows == 1
+    assert cupy_lstm.plan(60, 1024, 4, H100).rows == 8
