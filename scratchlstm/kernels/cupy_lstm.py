@@ -13,7 +13,6 @@ import numpy as np
 
 from scratchlstm import backend
 from scratchlstm.kernels import device
-from scratchlstm.kernels.cupy_rows import sum_by_id
 from scratchlstm.kernels.rows import GatheredRows, Groups
 
 Array = Any  # a CuPy array
@@ -194,7 +193,7 @@ class CupyLSTM:
         dz, dh0, dc0 = self._run_back(dhs, self._contiguous(dh_last), self._contiguous(dc_last))
         flat = dz.reshape(T * B, 4 * H)
         dU = self.workspace.h_prev.reshape(T * B, H).T @ flat  # (20)
-        dz_rows = flat if self.groups is None else sum_by_id(self.groups, flat)
+        dz_rows = flat if self.groups is None else self.groups.sum(flat)
         dW, db = self.rows.T @ dz_rows, dz_rows.sum(axis=0)  # (19), (21)
         dx = None
         if input_gradient:

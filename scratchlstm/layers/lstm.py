@@ -113,6 +113,8 @@ class LSTM(Recurrent):
     def run_only(self, x: Signal, states: States, mask: np.ndarray | None) -> tuple[np.ndarray, States]:
         if self._needs_textbook:
             return self.run(x, states, mask)
+        if mask is not None:
+            mask = backend.to(self.backend, mask)
         h, c = self._fused_kernel().infer(x, states[0], states[1], self.return_sequences, mask)
         return h, [self._last(h), c]
 
@@ -147,7 +149,8 @@ class LSTM(Recurrent):
 
     def _run_fused(self, states: States) -> tuple[np.ndarray, States]:
         self._kernel = self._fused_kernel()
-        h, c = self._kernel.forward(self.x, states[0], states[1], self._workspace, self.return_sequences, self.mask)
+        mask = None if self.mask is None else backend.to(self.backend, self.mask)
+        h, c = self._kernel.forward(self.x, states[0], states[1], self._workspace, self.return_sequences, mask)
         self._workspace = self._kernel.workspace
         return h, [self._last(h), c]
 

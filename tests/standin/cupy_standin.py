@@ -239,10 +239,23 @@ def _ufunc(name: str) -> Any:
     return ufunc
 
 
-def matmul(a: Any, b: Any) -> ndarray:
+def matmul(a: Any, b: Any, out: ndarray | None = None) -> ndarray:
     COUNTS["launches"] += 1
     with np.errstate(all="ignore"):
-        return _wrapped(np.matmul(_unwrapped(a), _unwrapped(b)))
+        result = np.matmul(_unwrapped(a), _unwrapped(b), out=_unwrapped(out))
+    return _wrapped(result) if out is None else out
+
+
+class Device:
+    """One GPU, with the sizes of an H100."""
+
+    def __init__(self, number: int = 0) -> None:
+        self.id = number
+        self.attributes = {
+            "MultiProcessorCount": 132,
+            "MaxRegistersPerMultiprocessor": 65536,
+            "MaxSharedMemoryPerBlockOptin": 232448,
+        }
 
 
 def take(a: ndarray, indices: Any, axis: int | None = None, out: Any = None) -> ndarray:
@@ -321,6 +334,7 @@ def _namespace() -> types.ModuleType:
     for scalar in ("float32", "float64", "int32", "int64", "uint32", "bool_", "intp", "newaxis", "pi", "inf", "nan"):
         setattr(cupy, scalar, getattr(np, scalar))
     cupy.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
+        Device=Device,
         compiler=types.SimpleNamespace(CompileException=raw_module.CompileException),
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         runtime=types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCount=lambda: 1),
