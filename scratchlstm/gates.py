@@ -22,7 +22,7 @@ of the Python array API standard.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from scratchlstm.backend import namespace
+from scratchlstm.backend import namespace, require_one
 from scratchlstm.gate_dropout import block_diagonal, diagonal_blocks, four_copies, sum_copies
 
 Array = Any  # an array of any module that follows the array API standard
@@ -186,6 +186,7 @@ def lstm_forward(
     Returns:
         every h_t (B, T, H), the last c (B, H), and one cache per step.
     """
+    require_one(x=x, h0=h0, c0=c0, W=W, U=U, b=b, mask=mask)
     xp = namespace(x)
     if recurrent_dropout is not None:
         U = block_diagonal(U)  #  (4H, 4H)

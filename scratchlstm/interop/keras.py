@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchlstm import saving
+from scratchlstm.backend import beside
 from scratchlstm.checks import whole_number
 from scratchlstm.files import atomic_write
 from scratchlstm.interop import hdf5, keras_config
@@ -169,6 +170,7 @@ def save_keras(model: "Model", path: _PathLike) -> None:
         OSError: it cannot be written.
     """
     require_stack(model)
+    model = model.on_cpu()
     description = keras_config.describe_model(model)
     for part in saving.parts_of(model):
         if not saving.is_ours(part):
@@ -192,6 +194,7 @@ def save_keras_weights(model: "Model", path: _PathLike) -> None:
         As `save_keras`.
     """
     require_stack(model)
+    model = model.on_cpu()
     content = hdf5.write_file(model, _optimizer_variables(model))
     with atomic_write(_ending_in(".weights.h5", path)) as file:
         file.write(content)
@@ -277,4 +280,5 @@ def _restore_optimizer(model: "Model", variables: Sequence[Any]) -> None:
     optimizer.iterations = whole_number("iterations", iterations[()])
     optimizer.build(params)
     for number, slot in names:
-        optimizer.state[number][slot][...] = checked[f"{number}/{slot}"]
+        array = optimizer.state[number][slot]
+        array[...] = beside(array, checked[f"{number}/{slot}"], array.dtype)

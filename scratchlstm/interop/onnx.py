@@ -50,6 +50,7 @@ def to_onnx(model: "Model", path: str | os.PathLike[str], *, ids_dtype: str = "i
     from onnx import helper
 
     input_shape = require_stack(model)
+    model = model.on_cpu()
     if ids_dtype not in ("int64", "int32"):
         raise ValueError(f'ids_dtype must be "int64" or "int32", not {ids_dtype!r}')
     dtypes = {layer.dtype for layer in model.layers}

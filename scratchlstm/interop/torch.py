@@ -409,7 +409,7 @@ def to_torch(model: "Model") -> Any:
     import torch
     from torch import nn
 
-    arrays = _state(model)
+    arrays, model = _state(model), model.on_cpu()
     dtypes = {layer.dtype for layer in model.layers}
     if len(dtypes) > 1:
         raise ValueError(f"its layers compute in {' and '.join(sorted(dtypes))}; for PyTorch they have to agree")
@@ -454,7 +454,7 @@ def torch_state_dict(model: "Model", like: Any = None) -> dict[str, Any]:
     arrays = _state(model)
     if like is not None:
         arrays = {}
-        for layer, part in _pairs(model, like):
+        for layer, part in _pairs(model.on_cpu(), like):
             for name, array in _torch_weights(layer).items():
                 own = name.replace("_l0", f"_l{part.level}")
                 arrays[f"{part.module}.{own}" if part.module else own] = np.array(array, order="C")
@@ -480,6 +480,7 @@ def save_safetensors(model: "Model", path: _PathLike) -> None:
 def _state(model: "Model") -> dict[str, np.ndarray]:
     """Name -> array of its own, as PyTorch has it."""
     require_stack(model)
+    model = model.on_cpu()
     state: dict[str, np.ndarray] = {}
     for layer in model.layers:
         if "." in layer.name:
