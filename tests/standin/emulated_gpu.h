@@ -622,7 +622,7 @@ T atomicCAS(emulated::Watched<T, kind> p, T expected, T value) {
     return p.atomic([=](T old) { return old == expected ? value : old; });
 }
 
-using std::exp, std::fabs, std::fma, std::fmax, std::fmin, std::isfinite, std::log, std::max, std::min, std::sqrt,
-    std::tanh;
+using std::exp, std::fabs, std::fma, std::fmax, std::fmin, std::isfinite, std::log, std::log1p, std::max, std::min,
+    std::sqrt, std::tanh;
 inline float __expf(float x) { return std::exp(x); }
 inline float __fdividef(float x, float y) { return x / y; }
