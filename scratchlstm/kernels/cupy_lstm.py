@@ -199,7 +199,7 @@ class CupyLSTM:
         if input_gradient:
             dx = dz_rows @ self.W.T  # (17)
             if self.groups is None:
-                dx = dx.reshape(T, B, -1).swapaxes(0, 1)
+                dx = dx.reshape(T, B, self.rows.shape[1]).swapaxes(0, 1)
         return dx, dW, dU, db, dh0, dc0
 
     def _run(
@@ -317,7 +317,7 @@ def _rows(x: Array | GatheredRows) -> tuple[Array, Groups | None]:
     """The distinct rows (K, E) and where each stands; or all rows, (T·B, E)."""
     if isinstance(x, GatheredRows):
         return x.values, x.groups
-    return x.swapaxes(0, 1).reshape(-1, x.shape[2]), None
+    return x.swapaxes(0, 1).reshape(x.shape[0] * x.shape[1], x.shape[2]), None
 
 
 def _arrays(kept: Workspace | None) -> tuple[Array | None, ...]:

@@ -29,7 +29,9 @@
 #define ROWS 1
 #endif
 
+#if VERSION > 0
 constexpr int COLUMNS = 4 * UNITS;
+#endif
 
 // --- the cell: gates.py, number by number -------------------------------------------------------------------------
 
