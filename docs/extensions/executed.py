@@ -60,8 +60,9 @@ def rebuild(app: "Sphinx", docname: str, content: list[str]) -> None:
     if content[0] != page:
         changes = differences(page, content[0])
         logging.getLogger(__name__).warning("%s.md shows what its code does not print:\n%s", docname, changes)
-    for source in PACKAGE.rglob("*.py"):
-        app.env.note_dependency(str(source))  # another package prints and draws something else
+    for kind in ("py", "html", "css", "js"):
+        for source in PACKAGE.rglob(f"*.{kind}"):
+            app.env.note_dependency(str(source))  # another package prints and draws something else
 
 
 def put_into_site(app: "Sphinx", exception: Exception | None) -> None:
