@@ -91,7 +91,7 @@ def with_mistakes(code, mistakes):
     for number, (right, wrong) in enumerate(mistakes, start=1):
         assert right in code, right
         now = at.get(right, right)
-        if right.endswith(";"):
+        if right.endswith(";") or not wrong:
             at[right] = f"if (mistake == {number}) {{ {wrong} }} else {now}"
         elif right.startswith(": "):
             at[right] = f": (mistake == {number} ? {wrong[2:]} : {now[2:]})"
