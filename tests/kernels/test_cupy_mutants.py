@@ -30,7 +30,6 @@ MISTAKES = {
         ("order[n]", "n"),
         ("d < D", "d <= D"),
         ("d < D", "d < D - 1"),
-        ("total += ", "total = "),
     ],
     "optimizers.cu": [
         # who works on what
@@ -55,7 +54,10 @@ MISTAKES = {
         ("THREADS / 2", "THREADS / 4"),
         ("double(g) * double(g)", "double(g)"),
         ("parameters.at[p + 1].first_check", "parameters.at[p].first_check"),
-        (": parameters.checks", ": parameters.checks - 1"),
+        (
+            "p + 1 < parameters.count ? parameters.at[p + 1].first_check : parameters.checks",
+            "p + 1 < parameters.count ? parameters.at[p + 1].first_check : parameters.checks - 1",
+        ),
         ("n += THREADS", "n += THREADS + 1"),
         ("fmax(sqrt(square_norm), 1e-30)", "fmax(square_norm, 1e-30)"),
         ("fmin(1.0, clip / fmax(sqrt(square_norm), 1e-30))", "clip / fmax(sqrt(square_norm), 1e-30)"),
@@ -93,10 +95,6 @@ def with_mistakes(code, mistakes):
         now = at.get(right, right)
         if right.endswith(";") or not wrong:
             at[right] = f"if (mistake == {number}) {{ {wrong} }} else {now}"
-        elif right.startswith(": "):
-            at[right] = f": (mistake == {number} ? {wrong[2:]} : {now[2:]})"
-        elif right.endswith("= "):
-            at[right] = f"{right}(mistake == {number} ? -{right[:-3]} : REAL(0)) + "
         else:
             at[right] = f"(mistake == {number} ? {wrong} : {now})"
     for right in sorted(at, key=len, reverse=True):  # what contains another comes first
