@@ -129,7 +129,9 @@ def plant():
                 device,
                 "kernel",
                 lambda file, name, dtype, **sizes: (
-                    modules[version].get_function(name) if file == "lstm.cu" else compiled(file, name, dtype, **sizes)
+                    device.Kernel(modules[version].get_function(name))
+                    if file == "lstm.cu"
+                    else compiled(file, name, dtype, **sizes)
                 ),
             )
             layout = None if version == 0 else cupy_lstm._layout(18, *LAYOUT, 8)
