@@ -1,6 +1,5 @@
 """What tests of the GPU need: their bodies run on a strict stand-in for CuPy everywhere, and on a GPU where one is."""
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,10 +26,10 @@ def no_gpu() -> str:
 
 
 @pytest.fixture(params=["standin", pytest.param("gpu", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def device(request: pytest.FixtureRequest) -> Iterator[Any]:
     """CuPy, for a test body that runs on both."""
     if request.param == "standin":
-        yield from _standin(monkeypatch)
+        yield from _standin()
     elif NO_GPU:
         pytest.skip(NO_GPU)
     else:
@@ -38,29 +37,19 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 @pytest.fixture
-def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def standin() -> Iterator[Any]:
     """The stand-in, for what can be counted or provoked on it alone."""
-    yield from _standin(monkeypatch)
+    yield from _standin()
 
 
-def _standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def _standin() -> Iterator[Any]:
     import cupy_standin
     import raw_module
 
     if raw_module.compiler() is None:
         pytest.skip("the kernels' emulator needs a C++ compiler, and neither g++ nor clang++ is here")
-    monkeypatch.setitem(sys.modules, "cupy", cupy_standin.CUPY)
-    forget_cupy()
-    yield backend.cupy()
-    forget_cupy()
-
-
-def forget_cupy() -> None:
-    """Look for CuPy, and compile its kernels, anew when they are next asked for."""
-    from scratchlstm.kernels import device
-
-    for remembered in (backend._probe, device.kernel, device._module):
-        remembered.cache_clear()
+    with cupy_standin.in_place_of_cupy() as cupy:
+        yield cupy
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -14,7 +14,7 @@ from sphinx.util import logging
 ROOT = Path(__file__).resolve().parents[2]
 # pages that stand for a file at the repository's top
 FRONT = {"readme": "README.md", "changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md"}
-_LINK = re.compile(r"\[([^\]\[]*)\]\(((?:\.\./)+)([\w./-]+\.(?:py|toml|yml))(?:#L(\d+))?\)")
+_LINK = re.compile(r"\[([^\]\[]*)\]\(((?:\.\./)+)([\w./-]+\.(?:py|cu|toml|yml))(?:#L(\d+))?\)")
 logger = logging.getLogger(__name__)
 
 

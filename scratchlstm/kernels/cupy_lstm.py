@@ -19,7 +19,6 @@ Array = Any  # a CuPy array
 
 _MOST_THREADS = 1024  # of a block
 _STEP_THREADS = 256  # of a block, for the kernels of one step
-_DEFAULT_SHARED = 48 << 10  # bytes that a block gets without asking for more
 # Registers of 32 bits that a thread of version 3 needs besides its weights, in float32 and float64: some to begin with,
 # and some for each batch row. Counted by nvcc for sm_90; were they too few, the compiler would put numbers elsewhere.
 _WORKING_REGISTERS = {4: (24, 20), 8: (28, 32)}
@@ -251,8 +250,6 @@ class CupyLSTM:
         if self.version == 3:
             sizes |= {"ROWS": plan.rows, "HELD": plan.held}
         kernel = device.kernel("lstm.cu", name, np.dtype(self.U.dtype), **sizes)
-        if shared > _DEFAULT_SHARED:
-            kernel.max_dynamic_shared_size_bytes = shared
         arguments = *arrays, np.int32(T), np.int32(B), np.bool_(self.reverse)
         kernel((-(-B // plan.rows),), (plan.threads,), arguments, shared_mem=shared)
 

@@ -10,6 +10,8 @@ from scratchlstm import backend
 
 _FOLDER = Path(__file__).parent
 _WORDS = '#include "gpu.cuh"'
+_SHARED = 48 << 10  # bytes of shared memory that a block gets without asking
+_NULL = np.uintp(0)  # CuPy takes None, but makes an address of it that is not null (its issue 9046)
 _REAL = {"float32": "float", "float64": "double"}
 
 
@@ -26,6 +28,18 @@ def source(file: str) -> str:
     return f'{before}#line 1 "gpu.cuh"\n{words}#line {line} "{file}"{after}'
 
 
+class Kernel:
+    """A compiled kernel of CuPy's, which is launched in the same way."""
+
+    def __init__(self, compiled: Any) -> None:
+        self.compiled = compiled
+
+    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple, shared_mem: int = 0) -> None:
+        if shared_mem > _SHARED:
+            self.compiled.max_dynamic_shared_size_bytes = shared_mem
+        self.compiled(grid, block, tuple(_NULL if arg is None else arg for arg in args), shared_mem=shared_mem)
+
+
 @cache
 def kernel(file: str, name: str, dtype: np.dtype, **definitions: int) -> Any:
     """A kernel, compiled on first use.
@@ -37,12 +51,12 @@ def kernel(file: str, name: str, dtype: np.dtype, **definitions: int) -> Any:
         definitions: what else the source is compiled for, such as UNITS=60.
 
     Returns:
-        What is called with (grid, block, args, shared_mem=bytes).
+        What is called with (grid, block, args, shared_mem=bytes); None among the args is a null pointer.
 
     Raises:
         RuntimeError: it does not compile; the compiler's log is shown.
     """
-    return _module(file, dtype, **definitions).get_function(name)
+    return Kernel(_module(file, dtype, **definitions).get_function(name))
 
 
 @cache

@@ -14,7 +14,7 @@ from scratchlstm.kernels import device
 FILES = sorted(path.name for path in device._FOLDER.glob("*.cu"))
 CARDS = "sm_70", "sm_75", "sm_80", "sm_89", "sm_90", "sm_100"  # V100, T4, A100, RTX 4090, H100, B200
 # by file, other definitions than its own defaults that it has to compile for too
-VARIANTS = {"lstm.cu": [{"VERSION": 1}, {"VERSION": 2}]}
+VARIANTS = {"lstm.cu": [{"VERSION": 0}, {"VERSION": 1}, {"VERSION": 2}]}
 CASES = [(file, real, {}) for file in FILES for real in ("float", "double")]
 CASES += [(file, "float", more) for file in FILES for more in VARIANTS.get(file, [])]
 CASES = pytest.mark.parametrize(("file", "real", "more"), CASES, ids=lambda case: str(case))

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import raw_module
+from cupy_standin import in_place_of_cupy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lstm_case import H100, Case, check, on_emulator
+from lstm_case import H100, Case, check, here, there
 
 from scratchlstm.kernels import cupy_lstm, device
 from scratchlstm.kernels.cupy_lstm import Limits
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.skipif(raw_module.compiler() is None, reason="the emula
 
 @pytest.fixture(autouse=True, scope="module")
 def kernels():
-    with on_emulator():
+    with in_place_of_cupy():
         yield
 
 
@@ -121,9 +122,9 @@ def test_where_all_is_masked_states_and_gradients_pass_by(rows_and_held, layout)
 def test_nothing_of_a_masked_step_reaches_the_states(rows_and_held, layout):
     layout(rows_and_held)
     case = Case(H=13, masked=True)
-    expected = case.lstm().forward(case.x, case.h0, case.c0, None, True, case.mask)
+    expected = case.forward(case.lstm())
     case.x[~case.mask] = np.nan
-    h, c = case.lstm().forward(case.x, case.h0, case.c0, None, True, case.mask)
+    h, c = case.forward(case.lstm())
     assert np.array_equal(h, expected[0])
     assert np.array_equal(c, expected[1])
 
@@ -144,14 +145,13 @@ def test_inference_gives_the_same_and_keeps_nothing(sequences, rows_and_held, la
     layout(rows_and_held)
     for tokens in (True, False):
         case = Case(B=5, H=13, tokens=tokens, masked=True, reverse=True, sequences=sequences)
-        arguments = case.x, case.h0.copy(), case.c0.copy()
-        lstm = case.lstm()
-        results = lstm.infer(*arguments, sequences, case.mask)
+        lstm, states = case.lstm(), [there(case.h0), there(case.c0)]
+        results = here(lstm.infer(there(case.x), *states, sequences, there(case.mask)))
         for result, value in zip(results, case.textbook()[:2], strict=True):
             np.testing.assert_allclose(result, value, rtol=1e-11, atol=1e-14)
         assert not hasattr(lstm, "workspace")
-        assert np.array_equal(arguments[1], case.h0)
-        assert np.array_equal(arguments[2], case.c0)
+        assert np.array_equal(states[0].get(), case.h0)
+        assert np.array_equal(states[1].get(), case.c0)
 
 
 @pytest.mark.parametrize("rows_and_held", [(1, 4), None])
@@ -160,26 +160,27 @@ def test_the_forward_pass_counts_as_it_was(rows_and_held, layout):
     layout(rows_and_held)
     case = Case(H=13, tokens=True, masked=True)
     expected = case.results()
-    lstm = case.lstm()
-    h, _ = lstm.forward(case.x, case.h0, case.c0, None, True, case.mask)
+    parameters = W, U, b = there(case.W), there(case.U), there(case.b)
+    lstm = cupy_lstm.CupyLSTM(W, U, b, case.reverse)
+    h, _ = lstm.forward(there(case.x), there(case.h0), there(case.c0), None, True, there(case.mask))
     h[...] = np.nan  # it is the caller's
-    for parameter in (case.W, case.U, case.b):
+    for parameter in parameters:
         parameter += 1
     for _ in range(2):
-        gradients = lstm.backward(case.dh, case.dh_last, case.dc_last)
+        gradients = case.backward(lstm)
         assert all(np.array_equal(a, b) for a, b in zip(gradients, expected[2:], strict=True))
-    assert lstm.backward(case.dh, None, None, input_gradient=False)[0] is None
+    assert case.backward(lstm, input_gradient=False)[0] is None
 
 
 def test_a_workspace_is_used_again_for_the_same_shape_only():
     case, other = Case(H=13, dtype="float32"), Case(H=13, B=2, dtype="float32")
     lstm = case.lstm()
-    first, _ = lstm.forward(case.x, case.h0, case.c0)
+    first, _ = case.forward(lstm)
     workspace = lstm.workspace
-    again, _ = lstm.forward(case.x, case.h0, case.c0, workspace)
+    again, _ = case.forward(lstm, workspace)
     assert lstm.workspace is workspace
     assert np.array_equal(first, again)
-    lstm.forward(other.x, other.h0, other.c0, workspace)
+    other.forward(lstm, workspace)
     assert lstm.workspace is not workspace
 
 

@@ -7,7 +7,9 @@ import ctypes
 
 import pytest
 import raw_module
-from lstm_case import Case, on_emulator, same
+from cupy_standin import in_place_of_cupy
+from lstm_case import Case, same
+from test_cupy_mutants import with_mistakes
 
 from scratchlstm.kernels import cupy_lstm, device
 
@@ -104,40 +106,33 @@ CASES = [Case(B=5, H=18, tokens=True, masked=True, reverse=True), Case(B=5, T=3,
 EXPECTED = [case.textbook() for case in CASES]
 
 
-def with_mistakes(version):
+def mistaken(version):
     """A version with all its mistakes in it, none of them made unless `mistake` is its number, from 1."""
-    code = device.source("lstm.cu")
-    at = {}  # what stands there -> what to write there
-    for number, (right, wrong) in enumerate(MISTAKES[version], start=1):
-        assert right in code, right
-        now = at.get(right, right)
-        at[right] = f"if (mistake != {number}) {now}" if wrong == "" else f"(mistake == {number} ? {wrong} : {now})"
-    for right, text in at.items():
-        code = code.replace(right, text)
     definitions = {"REAL": "double", "VERSION": version, "UNITS": 18}
     if version == 3:
         definitions |= {"ROWS": LAYOUT[0], "HELD": LAYOUT[1]}
     options = tuple(f"-D{key}={value}" for key, value in definitions.items())
-    return raw_module.RawModule(code='extern "C" { int mistake = 0; }\n' + code, options=options)
+    return raw_module.RawModule(code=with_mistakes(device.source("lstm.cu"), MISTAKES[version]), options=options)
 
 
 @pytest.fixture(scope="module")
 def plant():
     """Let the kernels make a mistake: number 0 is none."""
     modules, compiled = {}, device.kernel
-    with on_emulator(), pytest.MonkeyPatch.context() as patch:
+    with in_place_of_cupy(), pytest.MonkeyPatch.context() as patch:
 
         def planted(version, number):
             if version not in modules:
-                modules[version] = with_mistakes(version)
+                modules[version] = mistaken(version)
             library, _ = modules[version].library
             ctypes.c_int.in_dll(library, "mistake").value = number
-            mistaken = modules[version].get_function
             patch.setattr(
                 device,
                 "kernel",
                 lambda file, name, dtype, **sizes: (
-                    mistaken(name) if file == "lstm.cu" else compiled(file, name, dtype, **sizes)
+                    device.Kernel(modules[version].get_function(name))
+                    if file == "lstm.cu"
+                    else compiled(file, name, dtype, **sizes)
                 ),
             )
             layout = None if version == 0 else cupy_lstm._layout(18, *LAYOUT, 8)

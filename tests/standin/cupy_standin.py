@@ -12,17 +12,24 @@ Its arrays are NumPy memory behind a wall. As in CuPy
 emulator (`raw_module`).
 """
 
+import contextlib
 import functools
 import inspect
 import json
+import sys
 import types
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import raw_module
 from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from scratchlstm import backend
+from scratchlstm.kernels import cupy_lstm, device
 
 _KNOWN = json.loads(Path(__file__).with_name("cupy_signatures.json").read_text())
 _SIGNATURES = {name: inspect.signature(eval(f"lambda {known}: None")) for name, known in _KNOWN["functions"].items()}
@@ -344,3 +351,19 @@ def _namespace() -> types.ModuleType:
 
 
 CUPY = _namespace()
+
+
+@contextlib.contextmanager
+def in_place_of_cupy() -> Iterator[types.ModuleType]:
+    """Let `import cupy` give the stand-in, and whatever was made of another CuPy be forgotten."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "cupy", CUPY)
+        forget_cupy()
+        yield backend.cupy()
+    forget_cupy()
+
+
+def forget_cupy() -> None:
+    """Look for CuPy, and compile its kernels, anew when they are next asked for."""
+    for remembered in (backend._probe, device.kernel, device._module, cupy_lstm.limits):
+        remembered.cache_clear()

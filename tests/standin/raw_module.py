@@ -166,6 +166,8 @@ def _held(kernel: str, argument: Any) -> tuple[bytes, np.ndarray]:
     """An argument's kind and its memory, an array that has to live as long as the launch."""
     argument = getattr(argument, "memory", argument)  # of a stand-in array
     if argument is None:
+        raise EmulationError(f"{kernel}: CuPy makes no null pointer of None (its issue 9046), but of np.uintp(0)")
+    if isinstance(argument, np.uintp) and argument == 0:
         return b"n", np.empty(0)
     if type(argument) in (int, float):  # as CuPy passes them
         argument = {int: np.int64, float: np.float64}[type(argument)](argument)

@@ -44,6 +44,7 @@ def zeros(n):
 
 
 NONE = np.int32(0)
+NULL = np.uintp(0)
 
 # the block's sum, by halves; several of the mistakes below are this kernel with something missing
 TREE = """
@@ -73,7 +74,7 @@ name_yourself = toy("""
 
 def test_threads_and_blocks_have_three_dimensions():
     y = zeros(2 * 3 * 4 * 5)
-    name_yourself((3, 4), (1, 5, 2), (None, y, NONE))
+    name_yourself((3, 4), (1, 5, 2), (NULL, y, NONE))
     assert np.array_equal(y, [100 * (k // 10) + k % 10 for k in range(120)])
 
 
@@ -156,10 +157,10 @@ given = toy("y[j] = n || x ? x[j] : 2.0f;")
 
 def test_no_array_is_null():
     y = zeros(8)
-    given((1,), (8,), (None, y, NONE))
+    given((1,), (8,), (NULL, y, NONE))
     assert np.array_equal(y, np.full(8, 2))
     with pytest.raises(EmulationError, match="x is read, but it is None"):
-        given((1,), (8,), (None, y, np.int32(1)))
+        given((1,), (8,), (NULL, y, np.int32(1)))
 
 
 STRUCT = "struct Table { Pointer<float> at[2]; unsigned size; double factor; };\n"
@@ -294,6 +295,7 @@ X, Y, N = numbers(8), zeros(8), np.int32(8)
         ((N, Y, N), "argument 0, x, is a number, but the kernel takes an array"),
         ((np.zeros((8, 2), "float32")[:, 0], Y, N), r"shape \(8,\) and strides \(8,\) is not contiguous"),
         (([1.0], Y, N), "a kernel takes arrays and numbers, not list"),
+        ((None, Y, N), "CuPy makes no null pointer of None"),
         ((X, Y, True), "a kernel takes arrays and numbers, not bool"),
     ],
 )
