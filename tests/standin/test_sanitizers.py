@@ -23,7 +23,7 @@ def python(*arguments):
     environment = {
         **os.environ,
         "CXX": GCC,
-        "EMULATED_GPU_FLAGS": "-g -fsanitize=address,undefined -fno-sanitize-recover=all",
+        "EMULATED_GPU_FLAGS": "-fsanitize=address,undefined -fno-sanitize-recover=all",
         "LD_PRELOAD": ASAN,
         "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)]),
