@@ -106,6 +106,7 @@ def test_steps_are_those_of_the_cpu(small, shapes, kind, clip, dtype, seed, ids_
     assert both.broken.get() == 0
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_tutorials_shapes_with_blocks_of_full_size(cupy, kind):
     rng = np.random.default_rng(0)
@@ -116,6 +117,7 @@ def test_the_tutorials_shapes_with_blocks_of_full_size(cupy, kind):
     both.require_equal(TOLERANCE["float32"])
 
 
+@pytest.mark.sanitized
 def test_parameters_of_both_dtypes_are_clipped_together(small):
     rng = np.random.default_rng(0)
     params = [rng.normal(size=70).astype(dtype) for dtype in ("float32", "float64", "float32", "float64")]
