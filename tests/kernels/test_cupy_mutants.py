@@ -9,10 +9,8 @@ import fake_cupy
 import numpy as np
 import pytest
 import raw_module
-from conftest import forget_kernels
 from test_cupy_optimizers import CLIPS, KINDS, SMALL, OnBoth, gradient_of
 
-from scratchlstm import backend
 from scratchlstm.kernels import cupy_optimizers, cupy_rows, device
 from scratchlstm.kernels.rows import Groups
 
@@ -106,11 +104,9 @@ def with_mistakes(code, mistakes):
 def plant():
     """Let the kernels of a file make a mistake: number 0 is none."""
     right = device.source
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backend, "cupy", lambda: fake_cupy)
+    with fake_cupy.played(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(device, "source", lambda file: with_mistakes(right(file), MISTAKES[file]))
         patch.setattr(cupy_optimizers, "_SIZES", SMALL)
-        forget_kernels()
 
         def planted(file, number):
             sizes = SMALL if file == "optimizers.cu" else {}
@@ -118,7 +114,6 @@ def plant():
             ctypes.c_int.in_dll(library, "mistake").value = number
 
         yield planted
-    forget_kernels()
 
 
 def sum_rows():
