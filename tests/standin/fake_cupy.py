@@ -1,18 +1,11 @@
 """As little of CuPy as the kernels' Python side needs: memory that nothing computes with but kernels."""
 
-import sys
 import types
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import pytest
 import raw_module
-
-from scratchlstm import backend
-from scratchlstm.kernels import device
 
 COUNTS: Counter[str] = Counter()  # of launches and uploads
 
@@ -80,18 +73,3 @@ class Kernel:
 
 
 cuda = types.SimpleNamespace(compiler=types.SimpleNamespace(CompileException=raw_module.CompileException))
-
-
-@contextmanager
-def played() -> Iterator[None]:
-    """Let the package take this module for CuPy, and compile its kernels anew."""
-
-    def forget() -> None:
-        device.kernel.cache_clear()
-        device._module.cache_clear()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backend, "cupy", lambda: sys.modules[__name__])
-        forget()
-        yield
-    forget()
