@@ -8,10 +8,8 @@ import ctypes
 import numpy as np
 import pytest
 import raw_module
-from cupy_standin import in_place_of_cupy
 from test_cupy_optimizers import CLIPS, KINDS, SMALL, OnBoth, gradient_of
 
-from scratchlstm import backend
 from scratchlstm.kernels import cupy_optimizers, device
 from scratchlstm.kernels.rows import Groups
 
@@ -101,38 +99,37 @@ def with_mistakes(code, mistakes):
     return 'extern "C" { int mistake = 0; }\n' + code
 
 
-@pytest.fixture(scope="module")
-def plant():
+@pytest.fixture
+def plant(cupy, monkeypatch):
     """Let the kernels of a file make a mistake: number 0 is none."""
     right = device.source
-    with in_place_of_cupy(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "source", lambda file: with_mistakes(right(file), MISTAKES[file]))
-        patch.setattr(cupy_optimizers, "_SIZES", SMALL)
+    monkeypatch.setattr(device, "source", lambda file: with_mistakes(right(file), MISTAKES[file]))
+    monkeypatch.setattr(cupy_optimizers, "_SIZES", SMALL)
 
-        def planted(file, number):
-            sizes = SMALL if file == "optimizers.cu" else {}
-            library, _ = device._module(file, np.dtype("float64"), **sizes).library
-            ctypes.c_int.in_dll(library, "mistake").value = number
+    def planted(file, number):
+        sizes = SMALL if file == "optimizers.cu" else {}
+        library, _ = device._module(file, np.dtype("float64"), **sizes).library
+        ctypes.c_int.in_dll(library, "mistake").value = number
 
-        yield planted
+    return planted
 
 
-def sum_rows():
+def sum_rows(cupy):
     rng = np.random.default_rng(0)
     ids = np.repeat(np.arange(20), [1] * 12 + [3, 5, 31, 32, 33, 70, 100, 200])
     groups = Groups(rng.permutation(ids)[None])
     for D in 3, 40:
         values = rng.normal(size=(ids.size, D))
-        sums = groups.sum(backend.to("cupy", values)).get()
+        sums = groups.sum(cupy.asarray(values)).get()
         np.testing.assert_allclose(sums, groups.sum(values), rtol=1e-12, atol=1e-12)
 
 
-def optimize():
+def optimize(cupy):
     shapes = [(30, 7), (5,), (70,), (40, 3), (3300,), (1, 1)]
     for kind, clip in [(kind, {}) for kind in KINDS] + [("sgd", clip) for clip in CLIPS]:
         rng = np.random.default_rng(1)
         params = [rng.normal(size=shape) for shape in shapes]
-        both = OnBoth(backend.cupy(), KINDS[kind](**clip), params)
+        both = OnBoth(cupy, KINDS[kind](**clip), params)
         for _ in range(3):
             both.step([gradient_of(w, rng, w.ndim == 2) for w in params], loss=1.0)
         both.require_equal(1e-12)
@@ -140,7 +137,7 @@ def optimize():
         bad = [gradient_of(w, rng, False) for w in params]
         bad[4][0] = np.inf
         for grads, loss in (None, np.nan), (bad, 1.0):
-            both.broken = backend.cupy().zeros((1,), np.int32)
+            both.broken = cupy.zeros((1,), np.int32)
             both.step_gpu(grads or params, loss=loss)
             assert both.broken.get() == both.gpu.iterations
             both.require_equal(1e-12)
@@ -150,15 +147,15 @@ RUNS = {"rows.cu": sum_rows, "optimizers.cu": optimize}
 
 
 @pytest.mark.parametrize("file", MISTAKES)
-def test_without_a_mistake_all_is_well(file, plant):
+def test_without_a_mistake_all_is_well(file, plant, cupy):
     plant(file, 0)
-    RUNS[file]()
+    RUNS[file](cupy)
 
 
 @pytest.mark.parametrize(
     ("file", "number"), [(file, number) for file in MISTAKES for number in range(1, len(MISTAKES[file]) + 1)]
 )
-def test_each_mistake_is_seen(file, number, plant):
+def test_each_mistake_is_seen(file, number, plant, cupy):
     plant(file, number)
     with pytest.raises((raw_module.EmulationError, AssertionError)):
-        RUNS[file]()
+        RUNS[file](cupy)

@@ -41,6 +41,7 @@ def test_sum_by_id_is_the_sum_of_groups(cupy, ids, D, dtype):
     assert np.array_equal(groups.on_device.index.get(), groups.index.ravel(order="F"))
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("run", [1, 31, 32, 33, 63, 64, 65, 1023, 1024, 1025, 1100, 5000])
 def test_runs_of_every_length_around_a_chunk(cupy, run):
     ids = np.repeat([3, 1, 2], [run, 32, 33])[None]

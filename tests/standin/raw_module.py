@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -76,20 +77,24 @@ class RawModule:
     @functools.cached_property
     def library(self) -> tuple[ctypes.CDLL, dict[str, list[str]]]:
         """The compiled source, and the parameters of each kernel in it."""
-        flags = [*FLAGS, *SANITIZERS, "-DEMULATED_GPU", f"-I{HEADER.parent}", *self.options]
-        source = self.code
-        expanded = _run([compiler(), *flags, "-E", "-x", "c++", "-"], source)
-        kernels = {name: _names(parameters) for name, parameters in KERNEL.findall(re.sub(r"(?m)^#.*$", "", expanded))}
-        for name, parameters in kernels.items():
-            source += _LAUNCHER.format(name=name, names="".join(f'"{each}", ' for each in parameters))
-        key = hashlib.sha256("\0".join([compiler() or "", *flags, HEADER.read_text(), source]).encode()).hexdigest()
+        command = [str(compiler()), *FLAGS, *SANITIZERS, "-DEMULATED_GPU", f"-I{HEADER.parent}", *self.options]
+        key = hashlib.sha256("\0".join([*command, _LAUNCHER, HEADER.read_text(), self.code]).encode()).hexdigest()
         CACHE.mkdir(mode=0o700, exist_ok=True)
-        library = CACHE / f"{key}.so"
-        if not library.exists():
+        library, names = CACHE / f"{key}.so", CACHE / f"{key}.json"
+        if not (library.exists() and names.exists()):
+            expanded = re.sub(r"(?m)^#.*$", "", _run([*command, "-E", "-x", "c++", "-"], self.code))
+            kernels = {name: _names(parameters) for name, parameters in KERNEL.findall(expanded)}
+            launchers = [
+                _LAUNCHER.format(name=name, names="".join(f'"{each}", ' for each in parameters))
+                for name, parameters in kernels.items()
+            ]
             with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-                made = Path(folder) / "kernels.so"
-                _run([compiler(), *flags, "-shared", "-o", str(made), "-x", "c++", "-"], source)
+                made = Path(folder) / "kernels"
+                _run([*command, "-shared", "-o", str(made), "-x", "c++", "-"], self.code + "".join(launchers))
                 os.replace(made, library)
+                made.write_text(json.dumps(kernels))
+                os.replace(made, names)
+        kernels = json.loads(names.read_text())
         return ctypes.CDLL(str(library)), kernels
 
     def compile(self) -> None:
@@ -142,9 +147,10 @@ extern "C" const char* emulated_launch_{name}(const emulated::Configuration* con
 """
 
 
-def _run(command: list[Any], source: str) -> str:
+def _run(command: list[str], source: str) -> str:
     """A compiler's output."""
-    done = subprocess.run(command, input=source, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # it needs no sanitizer
+    done = subprocess.run(command, input=source, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise CompileException(done.stderr)
     return done.stdout
