@@ -1,7 +1,7 @@
 """How fast, how exact and how sound on this GPU, against PyTorch with cuDNN: one command, one report.
 
-    python tests/benchmarks/gpu.py                      all of it: the better part of an hour
-    python tests/benchmarks/gpu.py --skip-tests         only the measurements
+    python tests/benchmarks/gpu.py                      all of it
+    python tests/benchmarks/gpu.py --skip-tests         only the measurements: some five minutes of timing
     python tests/benchmarks/gpu.py --quick              tiny sizes, to see that it runs; nothing is judged
 
 It runs the tests that need a GPU, then NVIDIA's compute-sanitizer over a small pass of every kernel (where it is on the

@@ -154,7 +154,7 @@ SWEEP = "Median (range), and the ratio of ours to PyTorch, both as one call afte
 
 
 def _table(header, rows):
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, *rows)]
+    lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in (header, *rows)]
     return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
 
 
