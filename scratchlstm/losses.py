@@ -8,6 +8,7 @@ from scratchlstm import checks, registry
 from scratchlstm.activations import softmax
 from scratchlstm.backend import Array, beside, is_cupy
 from scratchlstm.gates import sigmoid
+from scratchlstm.kernels import cupy_elementwise
 from scratchlstm.kernels.rows import as_array
 
 _EPSILON = 1e-7  # Keras' clip of probabilities before a logarithm
@@ -70,14 +71,14 @@ class Loss:
             mask: the shape of `values`; where False, a value does not count, nor in the divisor. All False gives 0.
         """
         values, gradient = self.values(self.align(y_true, y_pred), y_pred, from_logits or self.from_logits)
-        weight = np.full_like(values, 1 / values.size)
+        weight: Any = y_pred.dtype.type(1 / values.size)
         if mask is not None:
             weight = beside(values, mask / max(np.count_nonzero(mask), 1), y_pred.dtype)
         if sample_weight is not None:
             sample_weight = beside(values, sample_weight, y_pred.dtype)
-            weight *= sample_weight.reshape(sample_weight.shape + (1,) * (values.ndim - sample_weight.ndim))
+            weight = weight * sample_weight.reshape(sample_weight.shape + (1,) * (values.ndim - sample_weight.ndim))
         loss = np.sum(values * weight)
-        return (loss if is_cupy(loss) else float(loss)), gradient * weight[..., None]
+        return (loss if is_cupy(loss) else float(loss)), gradient * (weight[..., None] if np.ndim(weight) else weight)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         """The mean loss of predictions."""
@@ -139,13 +140,17 @@ class BinaryCrossentropy(_Crossentropy):
             )
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
-        if from_logits:
+        if from_logits and is_cupy(y_pred):
+            losses, gradient = cupy_elementwise.binary_crossentropy(y_pred, y_true)
+        elif from_logits:
             losses = np.maximum(y_pred, 0) - y_pred * y_true + np.log1p(np.exp(-np.abs(y_pred)))
             gradient = sigmoid(y_pred) - y_true
         else:
             p, inside = _clip(y_pred)
             losses = -y_true * np.log(p) - (1 - y_true) * np.log(1 - p)
             gradient = inside * (p - y_true) / (p * (1 - p))
+        if y_pred.shape[-1] == 1:
+            return losses[..., 0], gradient
         return np.mean(losses, axis=-1), gradient / y_pred.shape[-1]
 
 

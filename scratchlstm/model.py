@@ -360,7 +360,9 @@ class Model:
         from_logits = activation is not None and activation.name == self.loss.logits_of and not self.loss.from_logits
         scores = last.logits if from_logits else y_pred  # type: ignore[attr-defined]
         loss, gradient = self.loss.with_gradient(y_true, scores, sample_weight, from_logits, self.output_mask)
-        return loss + self.penalty(), gradient, from_logits
+        if any(layer.regularizers for layer in self.layers):
+            loss = loss + self.penalty()
+        return loss, gradient, from_logits
 
     def penalty(self) -> Any:
         """What the regularizers add to the loss, see `Regularizer`."""

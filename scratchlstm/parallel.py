@@ -183,7 +183,7 @@ class Worker:
             optimizer.step(w[first:last], g, part, learning_rate, 1.0 if factors is None else factors[number])
 
     def evaluate(self, start: int, stop: int) -> tuple[float, Totals]:
-        """The loss summed over these validation samples, and the metrics."""
+        """The mean loss of these validation samples, and the metrics."""
         return training.evaluate_batch(self.model, self._data("validation_").take(slice(start, stop)))
 
     def predict(self, start: int, stop: int) -> None:
@@ -348,7 +348,7 @@ class Team:
         return loss, totals
 
     def evaluate(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[tuple[float, Totals]]:
-        """For each span of the validation samples the loss summed over it, and the metrics.
+        """For each span of the validation samples the mean loss, and the metrics.
 
         Args:
             spans: from, to.

@@ -53,30 +53,30 @@ class Meter:
     def __init__(self, model: "Model") -> None:
         self.metrics = model.metrics
         self.loss_sum, self.count = 0.0, 0
-        self.unread: list[tuple[Any, Totals]] = []  # sums that are still on the GPU
+        self.unread: list[tuple[Any, int, Totals]] = []  # what is still on the GPU
         for metric in self.metrics:
             metric.reset()
 
-    def add(self, loss_sum: Any, count: int, totals: Totals) -> None:
-        """Add the losses and metrics of `count` samples. What the GPU has still to compute is not waited for."""
+    def add(self, loss: Any, count: int, totals: Totals) -> None:
+        """Add the mean loss and the metrics of `count` samples. What the GPU has still to compute is not waited for."""
         self.count += count
-        if backend.is_cupy(loss_sum):
-            self.unread.append((loss_sum, totals))
+        if backend.is_cupy(loss):
+            self.unread.append((loss, count, totals))
         else:
-            self._add(loss_sum, totals)
+            self._add(loss, count, totals)
 
-    def _add(self, loss_sum: float, totals: Totals) -> None:
-        self.loss_sum += loss_sum
+    def _add(self, loss: float, count: int, totals: Totals) -> None:
+        self.loss_sum += loss * count
         for metric, total in zip(self.metrics, totals, strict=True):
             metric.add(total)
 
     def read(self) -> None:
         """Take in what was left on the GPU, all at once."""
         if self.unread:
-            losses, totals = zip(*self.unread, strict=True)
+            losses, counts, totals = zip(*self.unread, strict=True)
             columns = [_read(of_metric) for of_metric in zip(*totals, strict=True)]
-            for loss_sum, *of_batch in zip(_read(losses), *columns, strict=True):
-                self._add(float(loss_sum), of_batch)
+            for loss, count, *of_batch in zip(_read(losses), counts, *columns, strict=True):
+                self._add(float(loss), count, of_batch)
             self.unread = []
 
     def logs(self, prefix: str = "") -> Logs:
@@ -172,7 +172,7 @@ class OneProcess:
             )
 
     def evaluate(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[tuple[float, Totals]]:
-        """For each span of the validation samples the loss summed over it, and the metrics.
+        """For each span of the validation samples the mean loss, and the metrics.
 
         Args:
             spans: from, to.
@@ -378,7 +378,7 @@ def _run_epoch(
                     place = f"epoch {run.epoch + 1}, batch {batch} of {len(starts)}"
                     raise FloatingPointError(f"{error} ({place})") from None
                 loss, totals = math.nan, no_totals(model)
-            meter.add(loss * (stop - start), stop - start, totals)
+            meter.add(loss, stop - start, totals)
             if watched:
                 _call(listeners, "on_train_batch_end", number, meter.logs())
             progress.step(meter.logs)
@@ -424,10 +424,10 @@ def require_finite_gradients(model: "Model") -> None:
 
 
 def evaluate_batch(model: "Model", batch: Data) -> tuple[Any, Totals]:
-    """The loss summed over the samples, and the metrics, without dropout, without updates."""
+    """The mean loss and the metrics, without dropout, without updates."""
     y_pred = model.infer(batch.x)
     loss, _, _ = model.loss_with_gradient(batch.y, y_pred, batch.weight)
-    return loss * len(batch.x), model.measure(batch.y, y_pred)
+    return loss, model.measure(batch.y, y_pred)
 
 
 def _evaluate(
@@ -436,8 +436,8 @@ def _evaluate(
     """Loss and metrics over all validation samples."""
     meter, spans = Meter(model), _spans(samples, batch_size)
     done = (lambda: None) if progress is None else (lambda: progress.step(dict))
-    for (start, stop), (loss_sum, totals) in zip(spans, runner.evaluate(spans, done), strict=True):
-        meter.add(loss_sum, stop - start, totals)
+    for (start, stop), (loss, totals) in zip(spans, runner.evaluate(spans, done), strict=True):
+        meter.add(loss, stop - start, totals)
     return meter
 
 

@@ -20,6 +20,12 @@ def _why_no_gpu() -> str:
 NO_GPU = _why_no_gpu()
 
 
+@pytest.fixture
+def no_gpu() -> str:
+    """Why no GPU can be used here; "" where one can."""
+    return NO_GPU
+
+
 @pytest.fixture(params=["standin", pytest.param("gpu", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """CuPy, for a test body that runs on both."""

@@ -199,7 +199,7 @@ class CupyLSTM:
         if input_gradient:
             dx = dz_rows @ self.W.T  # (17)
             if self.groups is None:
-                dx = dx.reshape(T, B, -1).swapaxes(0, 1)
+                dx = dx.reshape(T, B, self.rows.shape[1]).swapaxes(0, 1)
         return dx, dW, dU, db, dh0, dc0
 
     def _run(
@@ -245,6 +245,8 @@ class CupyLSTM:
 
     def _launch(self, name: str, plan: Plan, shared: int, T: int, B: int, arrays: tuple[Array | None, ...]) -> None:
         """All steps at once."""
+        if not B:
+            return  # CUDA launches no grid without blocks
         sizes = {"UNITS": self.H, "VERSION": self.version}
         if self.version == 3:
             sizes |= {"ROWS": plan.rows, "HELD": plan.held}
@@ -269,12 +271,12 @@ class CupyLSTM:
     ) -> None:
         """From the initial states in h and c to the last ones, in place."""
         B, H = h.shape
-        step = device.kernel("lstm.cu", "lstm_step_forward", np.dtype(h.dtype), UNITS=H, VERSION=0)
+        step = device.kernel("lstm.cu", "lstm_step_forward", np.dtype(h.dtype), VERSION=0)
         _, *states = _arrays(kept)
         zs = [self.cupy.empty((B, 4 * H), dtype=h.dtype)] * T if kept is None else kept.gates
-        for t in self._times(T):
+        for t in self._times(T if B else 0):
             self.cupy.matmul(h, self.U, out=zs[t])
-            sizes = np.int32(t), np.int32(T), np.int32(B)
+            sizes = np.int32(t), np.int32(T), np.int32(B), np.int32(H)
             step(_step_grid(h), (_STEP_THREADS,), (zs[t], h, c, z_x, index, self.b, mask, *states, hs, *sizes))
 
     def _run_back_by_steps(
@@ -283,12 +285,12 @@ class CupyLSTM:
         """dh0 and dc0; dz is filled."""
         kept, zeros = self.workspace, self.cupy.zeros
         T, B, H = kept.h_prev.shape
-        step = device.kernel("lstm.cu", "lstm_step_backward", np.dtype(dz.dtype), UNITS=H, VERSION=0)
+        step = device.kernel("lstm.cu", "lstm_step_backward", np.dtype(dz.dtype), VERSION=0)
         dh, dh_past, dc = (
             zeros((B, H), dtype=dz.dtype) if given is None else given.copy() for given in (dh_last, None, dc_last)
         )
-        for t in reversed(self._times(T)):
-            sizes = np.int32(t), np.int32(T), np.int32(B)
+        for t in reversed(self._times(T if B else 0)):
+            sizes = np.int32(t), np.int32(T), np.int32(B), np.int32(H)
             of_forward = kept.gates, kept.c_prev, kept.tanh_c
             step(_step_grid(dh), (_STEP_THREADS,), (dh, dh_past, dc, dhs, self.mask, *of_forward, dz, *sizes))
             self.cupy.matmul(dz[t], self.U.T, out=dh)  # (18)
@@ -315,7 +317,7 @@ def _rows(x: Array | GatheredRows) -> tuple[Array, Groups | None]:
     """The distinct rows (K, E) and where each stands; or all rows, (T·B, E)."""
     if isinstance(x, GatheredRows):
         return x.values, x.groups
-    return x.swapaxes(0, 1).reshape(-1, x.shape[2]), None
+    return x.swapaxes(0, 1).reshape(x.shape[0] * x.shape[1], x.shape[2]), None
 
 
 def _arrays(kept: Workspace | None) -> tuple[Array | None, ...]:

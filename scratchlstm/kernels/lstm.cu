@@ -29,7 +29,9 @@
 #define ROWS 1
 #endif
 
+#if VERSION > 0
 constexpr int COLUMNS = 4 * UNITS;
+#endif
 
 // --- the cell: gates.py, number by number -------------------------------------------------------------------------
 
@@ -165,7 +167,7 @@ __device__ void forward(const Forward& lstm) {
         h[unit] = lstm.h0[row * UNITS + unit];
         c = lstm.c0[row * UNITS + unit];
     }
-    __syncthreads();
+    __syncthreads();  // h0 is in its place
     for (int s = 0; s < lstm.T; ++s) {
         const int t = lstm.time(s);
         const long long n = lstm.place(t, row);
@@ -284,7 +286,7 @@ __device__ __forceinline__ REAL element(const Four<REAL>& four, int q) {
 // The PART times 4 numbers of U that this thread multiplies with: HELD times 4 of them in registers, the rest in shared
 // memory, each thread's where no other looks.
 struct Weights {
-    Four<REAL> held[HELD > 0 ? HELD : 1];
+    Four<REAL> held[HELD > 0 ? HELD : 1] = {};
     Shared<REAL> rest;  // (PART - HELD, THREADS, 4)
 
     __device__ explicit Weights(Shared<REAL> rest) : rest(rest) {}
@@ -391,7 +393,7 @@ __device__ void forward(const Forward& lstm) {
         ask_row(s + 1);
     };
     for (int at = threadIdx.x; at < 2 * ROWS * ROW; at += THREADS) h[at] = 0;
-    __syncthreads();
+    __syncthreads();  // h is zero, also where no unit stands
     const REAL b = unit < UNITS ? REAL(lstm.b[column]) : REAL(0);
 #pragma unroll
     for (int r = 0; r < ROWS; ++r) {
@@ -494,7 +496,7 @@ __device__ void backward(const Backward& lstm) {
         }
     };
     for (int at = threadIdx.x; at < 2 * ROWS * ROW; at += THREADS) dz[at] = 0;
-    __syncthreads();
+    __syncthreads();  // dz is zero, also where no unit stands
 #pragma unroll
     for (int r = 0; r < ROWS; ++r) {
         const long long own = (long long)(first_row + r) * UNITS + unit;
@@ -542,7 +544,8 @@ __device__ void backward(const Backward& lstm) {
 #if VERSION == 0
 // --- above the size that a multiprocessor holds: one product and one of these kernels a step --------------------------
 //
-// A thread owns a unit of a batch row. The products, h_prev U forward and (18) backward, are made between the launches.
+// A thread owns a unit of a batch row; H may be any. The products, h_prev U forward and (18) backward, are made between
+// the launches.
 
 constexpr int THREADS = 256;
 
@@ -551,17 +554,17 @@ extern "C" __global__ void lstm_step_forward(
     Global<REAL> __restrict__ z, Global<REAL> __restrict__ h, Global<REAL> __restrict__ c,
     Global<const REAL> __restrict__ z_x, Global<const int> __restrict__ index, Global<const REAL> __restrict__ b,
     Global<const bool> __restrict__ mask, Global<REAL> __restrict__ h_prevs, Global<REAL> __restrict__ c_prevs,
-    Global<REAL> __restrict__ tanh_cs, Global<REAL> __restrict__ hs, int t, int T, int B) {
+    Global<REAL> __restrict__ tanh_cs, Global<REAL> __restrict__ hs, int t, int T, int B, int H) {
     const long long own = (long long)blockIdx.x * THREADS + threadIdx.x;  // in (B, H)
-    if (own >= (long long)B * UNITS) return;
-    const int row = int(own / UNITS), unit = int(own % UNITS);
+    if (own >= (long long)B * H) return;
+    const int row = int(own / H), unit = int(own % H);
     const long long n = (long long)t * B + row, of_x = index ? index[n] : n;
     REAL a[4];
 #pragma unroll
     for (int gate = 0; gate < 4; ++gate) {
-        const int column = gate * UNITS + unit;
-        const long long own_z = (long long)row * COLUMNS + column;
-        a[gate] = activate(z[own_z] + z_x[of_x * COLUMNS + column] + b[column], gate);
+        const int column = gate * H + unit;
+        const long long own_z = (long long)row * 4 * H + column;
+        a[gate] = activate(z[own_z] + z_x[of_x * 4 * H + column] + b[column], gate);
         z[own_z] = a[gate];
     }
     const REAL h_prev = h[own], c_prev = c[own];
@@ -569,7 +572,7 @@ extern "C" __global__ void lstm_step_forward(
     const bool valid = mask ? bool(mask[(long long)row * T + t]) : true;
     h[own] = valid ? state.h : h_prev;
     c[own] = valid ? state.c : c_prev;
-    const long long kept = n * UNITS + unit;
+    const long long kept = n * H + unit;
     if (h_prevs) {
         h_prevs[kept] = h_prev;
         c_prevs[kept] = c_prev;
@@ -584,21 +587,21 @@ extern "C" __global__ void lstm_step_backward(
     Global<const REAL> __restrict__ dh_next, Global<REAL> __restrict__ dh_past, Global<REAL> __restrict__ dc_next,
     Global<const REAL> __restrict__ dhs, Global<const bool> __restrict__ mask, Global<const REAL> __restrict__ gates,
     Global<const REAL> __restrict__ c_prevs, Global<const REAL> __restrict__ tanh_cs, Global<REAL> __restrict__ dz,
-    int t, int T, int B) {
+    int t, int T, int B, int H) {
     const long long own = (long long)blockIdx.x * THREADS + threadIdx.x;  // in (B, H)
-    if (own >= (long long)B * UNITS) return;
-    const int row = int(own / UNITS), unit = int(own % UNITS);
-    const long long n = (long long)t * B + row, kept = n * UNITS + unit, first = n * COLUMNS + unit;
-    const Gates own_gates = {gates[first], gates[first + UNITS], gates[first + 2 * UNITS], gates[first + 3 * UNITS]};
+    if (own >= (long long)B * H) return;
+    const int row = int(own / H), unit = int(own % H);
+    const long long n = (long long)t * B + row, kept = n * H + unit, first = n * 4 * H + unit;
+    const Gates own_gates = {gates[first], gates[first + H], gates[first + 2 * H], gates[first + 3 * H]};
     const REAL above = dhs ? dhs[kept] : REAL(0);
     const REAL dh = dh_next[own] + dh_past[own] + above;
     const REAL dc = dc_next[own];
     const CellGradients d = cell_backward(dh, dc, own_gates, c_prevs[kept], tanh_cs[kept]);
     const bool valid = mask ? bool(mask[(long long)row * T + t]) : true;
     dz[first] = valid ? d.dz_i : REAL(0);
-    dz[first + UNITS] = valid ? d.dz_f : REAL(0);
-    dz[first + 2 * UNITS] = valid ? d.dz_g : REAL(0);
-    dz[first + 3 * UNITS] = valid ? d.dz_o : REAL(0);
+    dz[first + H] = valid ? d.dz_f : REAL(0);
+    dz[first + 2 * H] = valid ? d.dz_g : REAL(0);
+    dz[first + 3 * H] = valid ? d.dz_o : REAL(0);
     dh_past[own] = valid ? REAL(0) : dh;
     dc_next[own] = valid ? d.dc_prev : dc;
 }

@@ -30,6 +30,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, module: types.ModuleType, old: str, n
     elif module is rows:
         monkeypatch.setattr(rows.Groups, "sum", copy.Groups.sum)
     elif module is optimizers:
-        monkeypatch.setattr(optimizers.Adam, "update", copy.Adam.update)
+        for equations in "update", "alpha":
+            monkeypatch.setattr(optimizers.Adam, equations, getattr(copy.Adam, equations))
     else:
         raise ValueError(module)

@@ -220,7 +220,7 @@ def test_the_model_check_sees_lost_ids(monkeypatch, old, new):
     [
         (
             "step += self.epsilon",
-            "step += self.epsilon * math.sqrt(1 - self.beta_2**t)",
+            "step += self.epsilon * math.sqrt(1 - self.beta_2**self.iterations)",
         ),
         ("math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)", "math.sqrt(1 - self.beta_2**t)"),
         ("velocity[rows] += (1 - self.beta_2) * g * g", "velocity[rows] += (1 - self.beta_2) * g"),

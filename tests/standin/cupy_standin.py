@@ -137,15 +137,15 @@ def _method(name: str, parameters: str) -> Any:
     @functools.wraps(getattr(np.ndarray, name))
     def method(self: ndarray, *args: Any, **kwargs: Any) -> Any:
         signature.bind(self, *args, **kwargs)
-        if name not in _VIEWS:
-            COUNTS["launches"] += 1
         args, kwargs = _unwrapped(args), _unwrapped(kwargs)
-        return _wrapped(getattr(self.memory, name)(*args, **kwargs))
+        result = getattr(self.memory, name)(*args, **kwargs)
+        if result is None or not np.shares_memory(self.memory, result):
+            COUNTS["launches"] += 1  # which a view does not need
+        return _wrapped(result)
 
     return method
 
 
-_VIEWS = {"reshape", "transpose", "swapaxes", "ravel", "squeeze", "view"}  # as a rule nothing is computed for these
 # as CuPy's documentation has them (its methods are compiled, and do not tell)
 _REDUCTION = "axis=None, dtype=None, out=None, keepdims=False"
 for _name, _parameters in {
@@ -220,8 +220,9 @@ def _function(name: str) -> Any:
         args = _unwrapped(args)
         result = of_numpy(*args, **_unwrapped(kwargs))
         first = result[0] if isinstance(result, list) else result
-        if not (isinstance(first, np.ndarray) and isinstance(args[0], np.ndarray) and np.shares_memory(first, args[0])):
-            COUNTS["launches"] += 1  # which a view does not need
+        view = isinstance(first, np.ndarray) and isinstance(args[0], np.ndarray) and np.shares_memory(first, args[0])
+        if isinstance(first, np.ndarray | np.generic) and not view:
+            COUNTS["launches"] += 1
         return _wrapped(result)
 
     return function

@@ -375,7 +375,7 @@ inline void block_barrier(int line) {
 
 inline unsigned lane() { return launch->current->number % WARP; }
 
-inline void warp_barrier(int line, unsigned mask = ~0u) {
+inline void warp_barrier(int line, unsigned mask) {
     Thread& thread = *launch->current;
     if (!(mask >> lane() & 1)) fail(text("waits for its warp in line %d with a mask without itself", line));
     thread.state = State::AT_WARP_BARRIER;
@@ -383,6 +383,11 @@ inline void warp_barrier(int line, unsigned mask = ~0u) {
     thread.mask = mask;
     to_scheduler();
 }
+
+struct WarpBarrier {
+    int line;
+    void operator()(unsigned mask = ~0u) const { warp_barrier(line, mask); }
+};
 
 template <typename T>
 T shuffle(int line, unsigned mask, T value, unsigned from) {
@@ -602,7 +607,7 @@ using emulated::Four, emulated::global_memory, emulated::load_four, emulated::Po
 #define gridDim (emulated::launch->grid)
 
 #define __syncthreads() emulated::block_barrier(__LINE__)
-#define __syncwarp(...) emulated::warp_barrier(__LINE__, ##__VA_ARGS__)
+#define __syncwarp emulated::WarpBarrier{__LINE__}
 #define __shfl_sync(mask, value, from) emulated::shuffle(__LINE__, mask, value, from)
 #define __shfl_down_sync(mask, value, by) emulated::shuffle(__LINE__, mask, value, emulated::lane() + (by))
 #define __shfl_xor_sync(mask, value, by) emulated::shuffle(__LINE__, mask, value, emulated::lane() ^ (by))
@@ -617,7 +622,7 @@ T atomicCAS(emulated::Watched<T, kind> p, T expected, T value) {
     return p.atomic([=](T old) { return old == expected ? value : old; });
 }
 
-using std::exp, std::fabs, std::fma, std::fmax, std::fmin, std::isfinite, std::log, std::max, std::min, std::sqrt,
-    std::tanh;
+using std::exp, std::fabs, std::fma, std::fmax, std::fmin, std::isfinite, std::log, std::log1p, std::max, std::min,
+    std::sqrt, std::tanh;
 inline float __expf(float x) { return std::exp(x); }
 inline float __fdividef(float x, float y) { return x / y; }

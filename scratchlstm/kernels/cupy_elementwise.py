@@ -1,0 +1,32 @@
+"""What is computed number by number on a GPU, in one launch: see `elementwise.cu`."""
+
+from typing import Any
+
+import numpy as np
+
+from scratchlstm import backend
+from scratchlstm.kernels import device
+
+_THREADS = 256  # of a block
+
+
+def sigmoid(x: Any) -> Any:
+    """`gates.sigmoid` of a CuPy array of any shape."""
+    (y,) = _run("sigmoid", [x], 1)
+    return y
+
+
+def binary_crossentropy(logits: Any, targets: Any) -> tuple[Any, Any]:
+    """Losses and their derivatives by the logits; all CuPy arrays of one shape and dtype."""
+    losses, gradient = _run("binary_crossentropy", [logits, targets], 2)
+    return losses, gradient
+
+
+def _run(name: str, inputs: list[Any], outputs: int) -> list[Any]:
+    cupy = backend.cupy()
+    inputs = [cupy.ascontiguousarray(array) for array in inputs]
+    results = [cupy.empty(inputs[0].shape, dtype=inputs[0].dtype) for _ in range(outputs)]
+    if size := inputs[0].size:
+        kernel = device.kernel("elementwise.cu", name, np.dtype(inputs[0].dtype))
+        kernel((-(-size // _THREADS),), (_THREADS,), (*inputs, *results, np.int64(size)))
+    return results

@@ -1,0 +1,29 @@
+// σ, and the loss that looks through it: one launch each, where a CuPy expression is a launch for every operation in it.
+
+#include "gpu.cuh"
+
+// 1 / (1 + exp(-x)), written so that exp never sees a positive number: see `gates.sigmoid`.
+__device__ __forceinline__ REAL sigma(REAL x) {
+    const REAL e = exp(-fabs(x));
+    return (x >= REAL(0) ? REAL(1) : e) / (REAL(1) + e);
+}
+
+extern "C" __global__ void sigmoid(Global<const REAL> __restrict__ x, Global<REAL> __restrict__ y, long long size) {
+    const long long n = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (n < size) y[n] = sigma(x[n]);
+}
+
+// Of logits x and targets y the losses, -y log σ(x) - (1 - y) log(1 - σ(x)), and their derivatives by x.
+extern "C" __global__ void binary_crossentropy(
+    Global<const REAL> __restrict__ logits,
+    Global<const REAL> __restrict__ targets,
+    Global<REAL> __restrict__ losses,
+    Global<REAL> __restrict__ gradient,
+    long long size)
+{
+    const long long n = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (n >= size) return;
+    const REAL x = logits[n], y = targets[n];
+    losses[n] = fmax(x, REAL(0)) - x * y + log1p(exp(-fabs(x)));
+    gradient[n] = sigma(x) - y;
+}
