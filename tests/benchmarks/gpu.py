@@ -249,7 +249,7 @@ def measure(sizes, rounds):
         dtype: {f"units {H}, T {T}, B {B}": attempt(errors, H, T, B, shape["E"], dtype) for H, T, B in sizes.exact}
         for dtype in ("float32", "float64")
     }
-    found["from run to run"] = from_run_to_run(sizes, x, y)
+    found["from run to run"] = attempt(from_run_to_run, sizes, x, y)
     return found
 
 

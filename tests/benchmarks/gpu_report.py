@@ -20,15 +20,24 @@ class NotMeasured(Exception):
     """Why there is no number."""
 
 
+def number(measured, name):
+    """The number of that name.
+
+    Raises:
+        NotMeasured: there is none, but a reason.
+    """
+    if name not in measured:
+        raise NotMeasured(measured["reason"])
+    return measured[name]
+
+
 def milliseconds(timing):
     """The median of a timing.
 
     Raises:
         NotMeasured: it has none.
     """
-    if "ms" not in timing:
-        raise NotMeasured(timing["reason"])
-    return timing["ms"]
+    return number(timing, "ms")
 
 
 def ratio(times, *peers):
@@ -113,7 +122,7 @@ TARGETS = (
     ),
     Target(
         "from run to run, arrays that differ in a bit",
-        "0", 0, "{:.0f}", lambda found: found["from run to run"]["different"],
+        "0", 0, "{:.0f}", lambda found: number(found["from run to run"], "different"),
     ),
 )  # fmt: skip
 

@@ -133,11 +133,15 @@ def test_contenders_take_turns_and_one_that_cannot_leaves_a_gap(standin, gpu):
     assert found["a"]["ms"] == sorted(found["a"]["rounds"])[1]
 
 
-def test_a_turn_is_many_calls(standin, gpu):
-    calls = []
-    found = gpu.compare({"a": lambda: lambda: calls.append("a")}, rounds=1, turn=0.01)
-    assert len(calls) > 10
-    assert 0 < found["a"]["ms"] < 1
+def test_a_turn_is_many_calls_of_which_one_is_told(standin, gpu, monkeypatch):
+    clock = [0.0]  # seconds; a call takes a quarter of one
+    monkeypatch.setattr(gpu.time, "perf_counter", lambda: clock[0])
+
+    def run():
+        clock[0] += 0.25
+
+    assert gpu.compare({"a": lambda: run}, rounds=2, turn=2.0) == {"a": {"ms": 250.0, "rounds": [250.0, 250.0]}}
+    assert clock[0] == 0.25 * (2 + 1 + 2 * 8)
 
 
 # --- judging ----------------------------------------------------------------------------------------------------------
@@ -214,6 +218,7 @@ UNKNOWN = {
         "1 of 2 cases were not measured: PyTorch is not installed",
     ),
     "accuracy": (5, {"accuracy": found()["accuracy"] | {"float32": {"a": NONE}}}, "a: PyTorch is not installed"),
+    "bits": (7, {"from run to run": NONE}, NONE["reason"]),
 }
 
 
