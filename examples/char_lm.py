@@ -60,6 +60,9 @@ def main() -> None:
         losses.append(run.history["loss"][0])
         held_out_losses.append(loss)
         print(f"epoch {epoch + 1:2}: loss {losses[-1]:.4f}; held out: loss {loss:.4f}, perplexity {perplexity:.3f}")
+    least = least_loss(made) if made else None
+    if least is not None:
+        print(f"the least loss there can be is {least:.4f}: so much of the text was drawn by chance")
 
     # 4. Writing: the lower the temperature, the more the likeliest letter is preferred
     report = ""
@@ -74,7 +77,7 @@ def main() -> None:
     with atomic_write(folder / "samples.txt") as file:
         file.write(report.encode())
     with atomic_write(folder / "loss.png") as file:
-        draw(losses, held_out_losses, least_loss(made) if made else None).savefig(file, dpi=150)
+        draw(losses, held_out_losses, least).savefig(file, dpi=150)
     print(f"written to {folder}/: loss.png, samples.txt")
 
 

@@ -9,31 +9,62 @@ import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
-LINKS = [
-    (page, *found) for page, text in PAGES.items() for found in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", text)
+LINKS = [  # those to what the build makes have tests of their own
+    (page, *found)
+    for page, text in PAGES.items()
+    for found in re.findall(r"\]\((?!http|_build/)([^)#]*)#?([^)]*)\)", text)
 ]
 
 
-@pytest.fixture(scope="module")
-def executed():
-    """What runs the pages when the documentation is built."""
-    spec = importlib.util.spec_from_file_location("executed", DOCS / "extensions" / "executed.py")
+def _extension(name):
+    """A part of what builds the documentation."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / "extensions" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-@pytest.mark.parametrize("name", ["derivation", "guide", "faq"])
-def test_code_prints_what_the_page_shows(name, executed, tmp_path):
+@pytest.fixture(scope="module")
+def executed():
+    return _extension("executed")
+
+
+@pytest.mark.parametrize("name", ["derivation", "examples", "explorer", "faq", "guide"])
+def test_code_prints_what_the_page_shows_and_saves_what_it_links(name, executed, tmp_path):
     page = PAGES[f"{name}.md"]
     now = executed.run(page, tmp_path)
     assert now == page, executed.differences(page, now)
-    drawn = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert drawn <= {Path(target).name for page, target, _ in LINKS if page == f"{name}.md"}
+    linked = set(re.findall(rf"[(\"](?:_build/)?executed/{name}/([\w.]+)[)\"]", page))
+    assert linked <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_every_page_with_code_and_its_output_is_run(executed):
-    assert {f"{name}.md" for name in executed.PAGES} == {p for p, text in PAGES.items() if "```\n\n```text\n" in text}
+    run = {f"{name}.md" for name in executed.PAGES}
+    assert run >= {page for page, text in PAGES.items() if "```\n\n```text\n" in text}
+
+
+def test_examples_on_their_page_leave_what_it_shows():
+    shown = re.findall(r"_build/examples/runs/(\w+)/([\w.]+)", PAGES["examples.md"])
+    run = {name for _, name in _extension("examples").COMMAND.findall(PAGES["examples.md"])}
+    assert {name for name, _ in shown} == run
+    for name, file in shown:
+        assert file == "printed.txt" or f'"{file}"' in (DOCS.parent / "examples" / f"{name}.py").read_text()
+
+
+def test_an_example_is_run_until_something_changes(tmp_path):
+    run = _extension("examples").run
+    command = "examples/gradient_flow.py --quick", "gradient_flow", tmp_path
+    made = tmp_path / "runs" / "gradient_flow"
+    run(*command, b"a package")
+    assert "SimpleRNN  " in (made / "printed.txt").read_text()
+    assert (made / "gradient_flow.png").stat().st_size > 1000
+    (made / "printed.txt").write_text("as it was")
+    run(*command, b"a package")
+    assert (made / "printed.txt").read_text() == "as it was"
+    run(*command, b"another package")
+    assert "SimpleRNN  " in (made / "printed.txt").read_text()
+    with pytest.raises(RuntimeError, match="--length: must be at least 2"):
+        run("examples/gradient_flow.py --length 1", "gradient_flow", tmp_path, b"a package")
 
 
 def test_another_output_is_seen(executed, tmp_path):

@@ -22,6 +22,7 @@ def link(app: Sphinx, docname: str, content: list[str]) -> None:
     """[text](../scratchlstm/gates.py#L12) becomes a link to the page `source/scratchlstm/gates.py`."""
     if docname in FRONT:
         text = (ROOT / FRONT[docname]).read_text(encoding="utf-8")
+        app.env.note_dependency(str(ROOT / FRONT[docname]))
         content[0] = re.sub(r"\]\((?!https?:|#)", "](../", text).replace("](../docs/", "](")
     for page, file in FRONT.items():
         content[0] = content[0].replace(f"](../{file}", f"]({page}.md")

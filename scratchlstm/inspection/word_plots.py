@@ -11,6 +11,7 @@ from scratchlstm.inspection.words import chosen_layer, steps_with_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.path import Path
 
 # in points, 72 to the inch
 _WIDTH, _SIZE, _LINE, _GAP, _PAD, _MARGIN = 620.0, 11.0, 21.0, 3.0, 2.5, 14.0
@@ -44,33 +45,29 @@ def colored_words(
     """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
+    from matplotlib.collections import PathCollection
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
-    from matplotlib.patches import FancyBboxPatch
 
     of = chosen_layer(trace, layer)
     steps, texts = steps_with_words(of, words, sample)
     values, label, head = _values(of, by, unit, sample, steps)
     look: dict[str, Any] = scale(values) if by == "cell" else {"cmap": "Blues", "vmin": 0, "vmax": values.max() or 1}
     colors = ScalarMappable(Normalize(look["vmin"], look["vmax"]), colormaps[look["cmap"]])
-    places, lines = _set(texts)
+    shapes = {text: _outlines(text) for text in set(texts)}
+    places, lines = _set([shapes[text] for text in texts])
     height = _HEAD + lines * _LINE + _FOOT
     figure = Figure(figsize=(_WIDTH / 72, height / 72))
     panel = figure.add_axes((0, 0, 1, 1))
     panel.set(xlim=(0, _WIDTH), ylim=(height, 0))  # in points, downwards
     panel.axis("off")
     panel.text(_MARGIN, _HEAD / 2, title or head, va="center", fontsize=13)
-    for text, (left, line, width), color in zip(texts, places, colors.to_rgba(values), strict=True):
-        middle = _HEAD + (line + 0.5) * _LINE
-        ground = FancyBboxPatch(
-            (left, middle - _LINE / 2 + 2), width, _LINE - 4, boxstyle="round,pad=0,rounding_size=3", linewidth=0,
-            facecolor=color,
-        )  # fmt: skip
-        panel.add_patch(ground)
-        ink = "black" if _luminance(color) > _EVEN else "white"
-        panel.text(
-            left + width / 2, middle, text, ha="center", va="center", fontsize=_SIZE, color=ink, parse_math=False
-        )
+    # all grounds at once, and all words as the outlines of their letters: one artist for each takes ten times as long
+    faces = colors.to_rgba(values)
+    inks = ["black" if _luminance(face) > _EVEN else "white" for face in faces]
+    panel.add_collection(PathCollection([_ground(*place) for place in places], facecolors=faces), autolim=False)
+    letters = [_letters(shapes[text], *place) for text, place in zip(texts, places, strict=True)]
+    panel.add_collection(PathCollection(letters, facecolors=inks), autolim=False)
     bar = figure.add_axes((0.25, 34 / height, 0.5, 9 / height))
     figure.colorbar(colors, cax=bar, orientation="horizontal", label=label)
     return figure
@@ -88,21 +85,45 @@ def _values(of: LayerTrace, by: str, unit: int | None, sample: int, steps: np.nd
     raise ValueError(f"by must be 'cell' or 'saliency', not {by!r}")
 
 
-def _set(texts: Sequence[str]) -> tuple[list[tuple[float, int, float]], int]:
-    """Words set in lines: for each its left edge, line and width, in points; and how many lines there are."""
+def _outlines(text: str) -> "Path":
+    """The word's letters, from the baseline's left end, in points, downwards."""
     from matplotlib.font_manager import FontProperties
+    from matplotlib.path import Path
     from matplotlib.textpath import text_to_path
 
-    font, widths = FontProperties(size=_SIZE), {}
+    vertices, codes = text_to_path.get_text_path(FontProperties(), text)
+    scale = _SIZE / text_to_path.FONT_SCALE
+    # the first move, to where the next one starts, is there for a word without letters
+    return Path(np.array([(0, 0), *vertices]) * (scale, -scale), [Path.MOVETO, *codes])
+
+
+def _set(shapes: "Sequence[Path]") -> tuple[list[tuple[float, float, float]], int]:
+    """Words set in lines: the left edge, middle and width of each one's ground, in points; and how many lines."""
     places, left, line = [], _MARGIN, 0
-    for text in texts:
-        if text not in widths:
-            widths[text] = max(text_to_path.get_text_width_height_descent(text, font, False)[0], 4) + 2 * _PAD
-        if left + widths[text] > _WIDTH - _MARGIN and left > _MARGIN:
+    for shape in shapes:
+        width = max(np.ptp(np.asarray(shape.vertices)[:, 0]), 4) + 2 * _PAD
+        if left + width > _WIDTH - _MARGIN and left > _MARGIN:
             left, line = _MARGIN, line + 1
-        places.append((left, line, widths[text]))
-        left += widths[text] + _GAP
+        places.append((left, _HEAD + (line + 0.5) * _LINE, width))
+        left += width + _GAP
     return places, line + 1
+
+
+def _ground(left: float, middle: float, width: float) -> "Path":
+    """A rectangle with rounded corners."""
+    from matplotlib.patches import BoxStyle
+
+    return BoxStyle.Round(pad=0, rounding_size=3)(left, middle - _LINE / 2 + 2, width, _LINE - 4, 1)
+
+
+def _letters(shape: "Path", left: float, middle: float, width: float) -> "Path":
+    """A word's outlines in the middle of its ground."""
+    from matplotlib.path import Path
+
+    vertices = np.asarray(shape.vertices)  # (N, 2)
+    x = vertices[:, 0]
+    start = left + (width - np.ptp(x)) / 2 - x.min(), middle + 0.36 * _SIZE  # capitals are 0.73 high
+    return Path(vertices + start, shape.codes)
 
 
 def _luminance(color: Any) -> float:
