@@ -53,6 +53,7 @@ def _standin() -> Iterator[Any]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "gpu" in report.keywords]
+    reports = terminalreporter.stats.get("skipped", [])
+    skipped = [report for report in reports if "gpu" in getattr(report, "keywords", ())]  # a module has none
     if skipped:
         terminalreporter.write_line(f"{len(skipped)} tests on a GPU were not run: {NO_GPU}")

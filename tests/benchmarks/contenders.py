@@ -66,9 +66,9 @@ class Keras:
 
 
 class Torch:
-    """PyTorch, with a training loop of its own."""
+    """PyTorch, with a training loop of its own; `adam` are options of its optimizer."""
 
-    def __init__(self, shape):
+    def __init__(self, shape, device="cpu", **adam):
         import torch
         from torch import nn
 
@@ -76,8 +76,9 @@ class Torch:
         self.embedding = nn.Embedding(shape["V"], shape["E"]) if self.tokens else nn.Identity()
         self.lstm = nn.LSTM(shape["E"], shape["H"], batch_first=True)
         self.dense = nn.Linear(shape["H"], 1)
-        parameters = [p for module in (self.embedding, self.lstm, self.dense) for p in module.parameters()]
-        self.optimizer = torch.optim.Adam(parameters, eps=1e-7)
+        modules = self.embedding, self.lstm, self.dense
+        parameters = [p for module in modules for p in module.to(device).parameters()]
+        self.optimizer = torch.optim.Adam(parameters, eps=1e-7, **adam)
         self.loss = nn.BCEWithLogitsLoss()
 
     def forward(self, x):

@@ -25,6 +25,21 @@ def test_the_stand_in_has_no_method_that_cupy_has_not():
     assert {name for name in dir(cupy_standin.ndarray) if not name.startswith("_")} - own <= set(dir(cupy.ndarray))
 
 
+def test_the_stand_in_has_of_cuda_what_cupy_has():
+    import cupy_standin
+
+    own = cupy_standin.CUPY
+    for ours, theirs in (
+        (own.cuda, cupy.cuda),
+        (own.cuda.runtime, cupy.cuda.runtime),
+        (own.cuda.Device(), cupy.cuda.Device),
+        (own.get_default_memory_pool(), cupy.get_default_memory_pool()),
+    ):
+        names = {name for name in dir(ours) if not name.startswith("_")}
+        assert names
+        assert names <= set(dir(theirs))
+
+
 def test_without_a_gpu_it_says_what_to_do(no_gpu):
     if not no_gpu:
         pytest.skip("there is a GPU")

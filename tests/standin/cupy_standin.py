@@ -259,7 +259,9 @@ class Device:
 
     def __init__(self, number: int = 0) -> None:
         self.id = number
+        self.compute_capability = "90"
         self.attributes = {
+            "ClockRate": 1980000,
             "MultiProcessorCount": 132,
             "MaxRegistersPerMultiprocessor": 65536,
             "MaxSharedMemoryPerBlockOptin": 232448,
@@ -315,6 +317,20 @@ class Kernel(raw_module.Kernel):
         super().__call__(*args, **options)
 
 
+class MemoryPool:
+    """It holds nothing: an array's memory is NumPy's."""
+
+    def total_bytes(self) -> int:
+        return 0
+
+    def free_all_blocks(self, stream: Any = None) -> None:
+        pass
+
+
+def deviceSynchronize() -> None:
+    COUNTS["synchronisations"] += 1
+
+
 class OutOfMemoryError(MemoryError):
     """As `cupy.cuda.memory.OutOfMemoryError`."""
 
@@ -341,11 +357,21 @@ def _namespace() -> types.ModuleType:
         setattr(cupy, own.__name__, own)
     for scalar in ("float32", "float64", "int32", "int64", "uint32", "bool_", "intp", "newaxis", "pi", "inf", "nan"):
         setattr(cupy, scalar, getattr(np, scalar))
+    cupy.get_default_memory_pool = MemoryPool  # type: ignore[attr-defined]
     cupy.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
         Device=Device,
+        set_allocator=lambda allocator=None: None,
         compiler=types.SimpleNamespace(CompileException=raw_module.CompileException),
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
-        runtime=types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCount=lambda: 1),
+        runtime=types.SimpleNamespace(
+            CUDARuntimeError=CUDARuntimeError,
+            deviceSynchronize=deviceSynchronize,
+            driverGetVersion=lambda: 13000,
+            getDeviceCount=lambda: 1,
+            getDeviceProperties=lambda device: {"name": b"a stand-in for a GPU"},
+            memGetInfo=lambda: (80 << 30, 80 << 30),
+            runtimeGetVersion=lambda: 13000,
+        ),
     )
     return cupy
 
