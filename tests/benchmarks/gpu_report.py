@@ -156,6 +156,7 @@ def markdown(found):
     parts += [f"## The layer forward and backward\n\n{SWEEP}", _sweep(found["layers"])]
     parts += ["## Units 192 to 1024", _sweep(found["wide layers"])]
     parts += ["## Against the CPU", _table(("", "largest error", "of"), _errors(found["accuracy"]))]
+    parts.append(f"The same training twice, parameters compared bit for bit: {_counts(found['from run to run'])}.")
     return "\n\n".join(parts) + "\n"
 
 

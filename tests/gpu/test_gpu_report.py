@@ -70,6 +70,7 @@ def test_a_quick_report(device, gpu, tmp_path, capsys):
             assert set(errors) == {"y", "dx", "dh0", "dc0", "dkernel", "drecurrent_kernel", "dbias"}
             assert 0 < max(errors.values()) < {"float32": 1e-5, "float64": 1e-11}[dtype]
     assert found["from run to run"] == {"arrays": 6, "different": 0}
+    assert "bit for bit: 6 arrays, 0 different." in text
     assert np.isfinite(numbers(found)).all()
 
     assert [row["verdict"] for row in found["targets"]] == ["not measured"] * len(gpu.TARGETS)
