@@ -318,6 +318,20 @@ def test_nothing_in_a_step_waits_for_the_gpu(standin, metrics):
     assert counts[0] <= 3 * 3  # of an epoch: the losses, the metric, and whether all were numbers
 
 
+def test_launches_of_a_step(standin):
+    """As docs/gpu.md counts them."""
+    counts = []
+    for batch_size in 5, 10:
+        model = tutorial("cupy", dtype="float32", dropout=0.0)
+        model.build((None, T))
+        standin.COUNTS.clear()
+        model.fit(X, Y, batch_size=batch_size, verbose=0)
+        counts.append(standin.COUNTS.copy())
+    steps = 10 - 5
+    assert (counts[0]["launches"] - counts[1]["launches"]) / steps == 32
+    assert (counts[0]["uploads"] - counts[1]["uploads"]) / steps == 1
+
+
 def test_data_goes_there_once(standin):
     x = RNG.normal(size=(40, T, 5)).astype("float32")
     counts = []
