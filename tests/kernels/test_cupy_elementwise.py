@@ -33,6 +33,7 @@ def test_no_logit_is_too_large(device, dtype):
         np.testing.assert_allclose(host(found[1]), expected[1], rtol=1e-6)
 
 
+@pytest.mark.sanitized
 @either_dtype
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (300, 1), (7, 3)])
 def test_binary_crossentropy(device, rows, columns, dtype):

@@ -67,6 +67,15 @@ def test_each_version_gives_what_the_textbook_gives(version, dtype):
         check(Case(**{"B": 5, "H": 13, "dtype": dtype, **shape}), version=version)
 
 
+@pytest.mark.sanitized
+@pytest.mark.parametrize("version", [1, 2, 3, "step by step"])
+def test_a_small_case(version, layout):
+    options = {} if isinstance(version, str) else {"version": version}
+    layout(None if version == "step by step" else (2, 1))
+    for shape in {"masked": True}, {"tokens": True, "sequences": False, "reverse": True}:
+        check(Case(B=3, H=5, **shape), **options)
+
+
 # Where the kernels go other ways: several rows a block, the last block not full; part or all of U in shared memory; and
 # step by step, where U is too large for all of that
 @pytest.mark.parametrize(
