@@ -43,7 +43,7 @@ def gradient_norm_over_time(
     if not recording.layers:
         raise ValueError("gradient_norm_over_time needs a recurrent layer, and the model has none")
     chosen = choose(recording.layers, layer)
-    dh = trace_layer("", chosen).gradient("dh") if isinstance(chosen, LSTM) else _rnn_gradients(chosen)
+    dh = trace_layer(chosen.name, chosen).gradient("dh") if isinstance(chosen, LSTM) else _rnn_gradients(chosen)
     return np.mean(np.linalg.norm(dh, axis=-1), axis=0)
 
 
@@ -84,15 +84,17 @@ def gradient_norms(norms: Mapping[str, Any], title: str = "Gradient of the loss 
 def _rnn_gradients(layer: Recorder) -> np.ndarray:
     """dL/dh_t of a `SimpleRNN` at every step, (B, T, H): backpropagation, one step after the other."""
     assert layer.reached is not None
-    twin: Any = layer  # a SimpleRNN, with what its last forward pass kept, in the order of computation
-    W, U, _ = layer.kernels()
-    dh = layer.dh_in_order(layer.reached[0], layer.reached[1][0], len(twin._caches))
+    x, (h0,), mask = layer.seen
+    in_order = [None if a is None else reverse_steps(a, layer.go_backwards) for a in (x, mask)]
+    W, U, b = layer.kernels()
+    _, caches = simple_rnn.rnn_forward(in_order[0], h0, W, U, b, layer.activation, in_order[1])
+    dh = layer.dh_in_order(layer.reached[0], layer.reached[1][0], len(caches))
     dh_next = np.zeros_like(dh[:, 0])
-    for t in reversed(range(dh.shape[1])):
+    for t in reversed(range(len(caches))):
         dh[:, t] += dh_next
         step = slice(t, t + 1)
-        mask = None if twin.mask is None else twin.mask[:, step]
-        *_, dh_next = simple_rnn.rnn_backward(dh[:, step], twin._caches[step], W, U, layer.activation.prime, mask)
+        counts = None if in_order[1] is None else in_order[1][:, step]
+        *_, dh_next = simple_rnn.rnn_backward(dh[:, step], caches[step], W, U, layer.activation.prime, counts)
     return reverse_steps(dh, layer.go_backwards)
 
 
