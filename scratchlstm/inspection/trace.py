@@ -206,8 +206,9 @@ def trace(model: Any, x: Any, y: Any = None, *, sample_weight: Any = None) -> Tr
     """Every gate, cell and hidden state that a model computes for a batch; with a target also their gradients.
 
     The model is left as it is: parameters, gradients, states of stateful layers (with which the pass begins), dropout's
-    generators, optimizer. Dropout is off. What explodes is shown as it is, infinite or NaN, with NumPy's warning. All values are computed by the textbook's functions (`scratchlstm.gates`)
-    from the input, states and mask that reached the layer, so they are the same for both implementations.
+    generators, optimizer. Dropout is off. All values are computed by the textbook's functions (`scratchlstm.gates`)
+    from the input, states and mask that reached the layer, so they are the same for both implementations. A gradient
+    that explodes is shown as it is, infinite or NaN, with NumPy's warning.
 
     Args:
         model: a built `Sequential` or `Model` with an `LSTM` in it, also within `Bidirectional`. (One within
