@@ -436,6 +436,16 @@ def test_what_is_wrong_is_told_in_one_line(capsys, run):
     (run / "vocabulary.json").write_text(json.dumps({"maxlen": 9, "num_words": 18, "words": WORD_INDEX}))
     assert "are not of one run" in _refusal(capsys, run / "model.npz", "film")
     (run / "vocabulary.json").write_text("[]")
-    assert "is not the vocabulary of a run" in _refusal(capsys, run / "model.npz", "film")
+    refusal = _refusal(capsys, run / "model.npz", "film")
+    assert "is not the vocabulary of a run: it must hold maxlen, num_words and words, not a list" in refusal
     (run / "vocabulary.json").unlink()
-    assert "vocabulary.json" in _refusal(capsys, run / "model.npz", "film")
+    refusal = _refusal(capsys, run / "model.npz", "film")
+    assert "vocabulary.json', which says what number the model knows each word by; examples/imdb.py writes" in refusal
+    for folder in (run, "/", "."):
+        assert "there is no model file at" in _refusal(capsys, folder, "film")
+
+
+def test_a_model_without_a_name_is_told_as_an_option(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["explore", "", "a film"])
+    assert "argument model: must be the name of a saved model's file, not an empty string" in capsys.readouterr().err
