@@ -64,7 +64,7 @@ def main() -> None:
         "gates.png": gates_over_words(traced, words, units=[unit], title=verdict),
         "cell.png": colored_words(traced, words, by="cell", unit=unit),
         "saliency.png": colored_words(traced, words, by="saliency"),
-        "forget_gates.png": gate_heatmap(traced, words, "f"),
+        "heatmap.png": gate_heatmap(traced, words, "g"),
         "saturation.png": gate_saturation(trace(model, pad_sequences(reviews[:100], 100))),
     }
     for name, figure in pictures.items():

@@ -48,17 +48,16 @@ def main() -> None:
         for moment, of_runs in zip(flows, zip(*(flow for flow, _ in runs), strict=True), strict=True):
             # relative to the last step: the loss itself shrinks in training, and every gradient with it
             flows[moment][name] = np.median([flow / flow[-1] for flow in of_runs], axis=0)
-        histories[name] = [history for _, history in runs]
+        histories[name] = [{"val_loss": history["val_loss"]} for _, history in runs]
         before, after = (flow[name][0] for flow in flows.values())
         error = np.median([history["val_loss"][-1] for history in histories[name]])
         print(f"{name:19} | {before:32.1e} | {after:14.1e} | {error:.4f}")
 
+    norms = gradient_norms(flows, title="How much of the last step's gradient arrives at each step")
+    norms.axes[0].set_ylabel("‖dL/dh_t‖ / ‖dL/dh_T‖")
     curves = learning_curve(histories, title=f"Which number was the first of {T}? {RUNS} runs each")
     curves.axes[0].set(yscale="log", ylabel="mean squared error")
-    pictures = {
-        "gradient_flow.png": gradient_norms(flows, title="||dL/dh_t|| / ||dL/dh_T||"),
-        "learning_curves.png": curves,
-    }
+    pictures = {"gradient_flow.png": norms, "learning_curves.png": curves}
     for picture, figure in pictures.items():
         with atomic_write(folder / picture) as file:
             figure.savefig(file, dpi=150)

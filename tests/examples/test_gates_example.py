@@ -37,7 +37,7 @@ def test_numbers_pictures_and_page(run, reviews, colors_of, tmp_path):
     probability = float(re.search(r"^(\S+) probability of a positive review$", printed, re.MULTILINE).group(1))
     assert 0 < probability < 1
     pictures = [path.name for path in sorted(tmp_path.glob("*.png"))]
-    assert pictures == ["cell.png", "forget_gates.png", "gates.png", "saliency.png", "saturation.png"]
+    assert pictures == ["cell.png", "gates.png", "heatmap.png", "saliency.png", "saturation.png"]
     assert all(colors_of(tmp_path / name) > 100 for name in pictures)
     page = (tmp_path / "explorer.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>") or page.startswith("<!DOCTYPE html>")
