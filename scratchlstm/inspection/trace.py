@@ -44,8 +44,8 @@ class LayerTrace:
         dh_above: dL/dh as far as it comes from the layer above or the loss, (B, T, H).
         dh_next, dc_next: what the step computed after this one hands back, 0 at the last one, (B, T, H).
         dh, dc: dL/dh, and dL/dc (8), all ways, (B, T, H).
-        dh_prev, dc_prev: (18) and (12), what this step hands back to the one computed before it, (B, T, H).
-        dz_i, dz_f, dz_g, dz_o: (13) to (16), (B, T, H).
+        dh_prev, dc_prev: what this step hands back to the one computed before it, (18) and (12), (B, T, H).
+        dz_i, dz_f, dz_g, dz_o: dL/dz of each gate, (13) to (16), (B, T, H).
         d_input: dL/dx (17), (B, T, E).
     """
 
@@ -85,7 +85,7 @@ class LayerTrace:
 
     @property
     def units(self) -> int:
-        """H."""
+        """How many there are, H."""
         return self.h.shape[2]
 
     @property
@@ -98,9 +98,9 @@ class LayerTrace:
         return np.linalg.norm(self.gradient("d_input").astype("float64"), axis=-1)  # squares overflow float32 early
 
     def importance(self, sample: int = 0, steps: Any = slice(None)) -> np.ndarray:
-        """How much hangs on each unit's cell in a sample, (H,) in float64: the sum over the steps of |dL/dc · c|.
+        """How much hangs on each unit's cell in a sample, (H,) in float64: the sum over the steps of `|dL/dc · c|`.
 
-        To first order so much the loss would change if the cell were scaled. Without gradients the sum of |c|.
+        To first order so much the loss would change if the cell were scaled. Without gradients the sum of `|c|`.
 
         Args:
             sample: number of the row in the batch.
