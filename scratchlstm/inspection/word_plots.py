@@ -49,7 +49,6 @@ def colored_words(
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyBboxPatch
-    from matplotlib.ticker import MaxNLocator
 
     of = chosen_layer(trace, layer)
     steps, texts = steps_with_words(of, words, sample)
@@ -75,7 +74,8 @@ def colored_words(
             left + width / 2, middle, text, ha="center", va="center", fontsize=_SIZE, color=ink, parse_math=False
         )
     bar = figure.add_axes((0.25, 34 / height, 0.5, 9 / height))
-    figure.colorbar(colors, cax=bar, orientation="horizontal", label=label, ticks=MaxNLocator(5), format="%.3g")
+    figure.colorbar(colors, cax=bar, orientation="horizontal", label=label, format="%.3g")
+    bar.locator_params(axis="x", nbins=5)
     return as_written(figure)
 
 
