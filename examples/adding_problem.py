@@ -14,21 +14,25 @@ from matplotlib.figure import Figure
 
 from scratchlstm import Sequential
 from scratchlstm.callbacks import History
+from scratchlstm.command_line import example_parser, in_one_line, whole
 from scratchlstm.files import atomic_write, require_writable_folder
+from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, SimpleRNN
 from scratchlstm.layers.recurrent import Recurrent
 from scratchlstm.optimizers import Adam
 from scratchlstm.schedules import CosineDecay
+from scratchlstm.threads import one_blas_thread_unless_set
 
 BASELINE = 1 / 6  # the variance of the sum of two numbers drawn from 0 to 1
 GOAL = 0.01
-COLORS = {"LSTM": "#0072B2", "SimpleRNN": "#D55E00"}
 
 
+@one_blas_thread_unless_set()
 def main() -> None:
     options = parse_options()
     folder = require_writable_folder(options.output)
-    T, units, sequences, epochs = (10, 16, 2000, 8) if options.quick else (options.length, 32, 10_000, 15)
+    T = options.length or (30 if options.quick else 100)
+    units, sequences, epochs = (32, 4000, 12) if options.quick else (32, 10_000, 15)
     rng = np.random.default_rng(options.seed)
     training, validation = make_data(sequences, T, rng), make_data(1000, T, rng)
 
@@ -74,30 +78,23 @@ def train(
 
 
 def draw(histories: dict[str, dict[str, list[float]]], T: int) -> Figure:
-    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
-    panel = figure.subplots()
-    for name, history in histories.items():
-        epochs = range(1, len(history["val_loss"]) + 1)
-        panel.semilogy(epochs, history["val_loss"], "o-", color=COLORS[name], label=name)
+    figure = learning_curve(
+        {name: [history] for name, history in histories.items()}, title=f"The adding problem, T = {T}"
+    )
+    (panel,) = figure.axes
     panel.axhline(BASELINE, color="0.35", linestyle=":", label=f"always answering 1: {BASELINE:.3f}")
     panel.axhline(GOAL, color="0.35", linestyle="--", label=f"solved: {GOAL}")
-    panel.set(xlabel="epoch", ylabel="validation mean squared error", title=f"The adding problem, T = {T}")
-    panel.grid(alpha=0.25)
+    panel.set(yscale="log", ylabel="mean squared error")
     panel.legend()
     return figure
 
 
 def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--length", type=int, default=100, help="T, steps of a sequence")
-    parser.add_argument("--output", default="runs/adding_problem", help="folder for the picture")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="short sequences and few of them, to see that it runs")
-    options = parser.parse_args()
-    if options.length < 2:
-        parser.error(f"argument --length: must be at least 2, not {options.length}")
-    return options
+    parser = example_parser(__doc__, "runs/adding_problem")
+    parser.add_argument("--length", type=whole(2), help="T, steps of a sequence (default 100, or 30 with --quick)")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    with in_one_line(OSError):
+        main()

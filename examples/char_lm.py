@@ -15,15 +15,19 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from scratchlstm import Sequential
+from scratchlstm.command_line import example_parser, fail, in_one_line
 from scratchlstm.files import atomic_write, require_writable_folder
+from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, Embedding
 from scratchlstm.metrics import Perplexity
 from scratchlstm.optimizers import Adam
 from scratchlstm.schedules import CosineDecay
+from scratchlstm.threads import one_blas_thread_unless_set
 
 TEMPERATURES = (0.2, 0.5, 1.0, 1.5)
 
 
+@one_blas_thread_unless_set()
 def main() -> None:
     options = parse_options()
     folder = require_writable_folder(options.output)
@@ -85,16 +89,14 @@ def read_text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SystemExit(f"char_lm.py: error: {path!r} cannot be read as a text in UTF-8: {error}") from None
+        fail(f"{path!r} cannot be read as a text in UTF-8: {error}")
 
 
 def windows(ids: np.ndarray, rows: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Inputs (N * rows, steps) and the same one letter later; row r of a batch goes on where that of the last ended."""
     count = (len(ids) - 1) // (rows * steps)
-    if not count:
-        raise SystemExit(
-            f"char_lm.py: error: the text is too short, its last tenth needs over {rows * steps} characters"
-        )
+    if count < 1:
+        fail(f"the text is too short: its last tenth, which validates, needs over {rows * steps} characters")
 
     def cut(ids: np.ndarray) -> np.ndarray:
         return ids[: rows * count * steps].reshape(rows, count, steps).swapaxes(0, 1).reshape(-1, steps)
@@ -118,15 +120,11 @@ def write(
 
 
 def draw(losses: list[float], held_out: list[float], least: float | None) -> Figure:
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    panel = figure.subplots()
-    epochs = range(1, len(losses) + 1)
-    panel.plot(epochs, losses, "o-", color="#0072B2", label="training")
-    panel.plot(epochs, held_out, "s-", color="#D55E00", label="held out")
+    figure = learning_curve({"loss": losses, "val_loss": held_out}, title="Character model")
+    (panel,) = figure.axes
     if least is not None:
-        panel.axhline(least, color="0.35", linestyle=":", label=f"the least there can be: {least:.3f}")
-    panel.set(xlabel="epoch", ylabel="crossentropy of a letter (nats)", title="Character model", ylim=(0, None))
-    panel.grid(alpha=0.25)
+        panel.axhline(least, color="0.35", linestyle="--", label=f"the least there can be: {least:.3f}")
+    panel.set(ylabel="crossentropy of a letter (nats)", ylim=(0, None))
     panel.legend()
     return figure
 
@@ -172,6 +170,8 @@ def judge(line: str) -> str:
 
 
 def count(lines: list[str], read: set[str]) -> str:
+    if not lines:
+        return "no line was finished"
     verdicts = Counter(map(judge, lines))
     new = sum(judge(line) == "true" and line not in read for line in lines)
     share = {verdict: f"{verdicts[verdict] / len(lines):.0%} {verdict}" for verdict in ("true", "false", "nonsense")}
@@ -181,13 +181,11 @@ def count(lines: list[str], read: set[str]) -> str:
 
 
 def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = example_parser(__doc__, "runs/char_lm")
     parser.add_argument("--text", help="a file to read in place of the sentences made here")
-    parser.add_argument("--output", default="runs/char_lm", help="folder for the picture and the samples")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="a small model and text, in seconds, to see that it runs")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    with in_one_line(OSError):
+        main()

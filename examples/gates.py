@@ -12,33 +12,50 @@ import argparse
 import numpy as np
 
 from scratchlstm import Sequential
+from scratchlstm.command_line import example_parser, fail, in_one_line, reviews_path, sentence
 from scratchlstm.datasets import imdb
 from scratchlstm.files import atomic_write, require_writable_folder
-from scratchlstm.inspection import LayerTrace, colored_words, explore, gates_over_words, trace
+from scratchlstm.inspection import (
+    LayerTrace,
+    colored_words,
+    explore,
+    gate_heatmap,
+    gate_saturation,
+    gates_over_words,
+    trace,
+)
 from scratchlstm.layers import LSTM, Dense, Embedding
 from scratchlstm.preprocessing.sequence import pad_sequences
+from scratchlstm.threads import one_blas_thread_unless_set
 
 SENTENCE = "the plot is dull and the actors are bad, but the music is wonderful and I loved the end"
 VOCABULARY = 5000
+FIRST_WORD = 4  # ids below are marks: padding, start, unknown
 
 
+@one_blas_thread_unless_set()
 def main() -> None:
     options = parse_options()
     folder = require_writable_folder(options.output)
-    model = train(options)
 
     # The sentence as the model reads it: ids, and the words that they stand for
-    words_of = imdb.get_word_index(options.path)
+    with in_one_line(ValueError, ModuleNotFoundError):
+        (reviews, labels), _ = imdb.load_data(options.path, num_words=VOCABULARY)
+        words_of = imdb.get_word_index(options.path)
     ids = imdb.encode_review(options.text, num_words=VOCABULARY, word_index=words_of)
+    if max(ids) < FIRST_WORD:
+        fail(f"none of the {VOCABULARY} words that the model learns is in {options.text!r}")
     words = imdb.decode_review(ids, word_index=words_of).split()
     x = np.array([ids])  # (1, T): without padding, which a model of any length does not need
+
+    model = train(reviews, labels, options)
 
     # Forward: i, f, g, o, c and h of every unit at every word. Backward: a loss needs a target, here the answer that
     # the model gives, so that the gradients say what would make it surer or less sure
     answer = np.round(model.predict(x, verbose=0))  # (1, 1)
     traced = trace(model, x, answer)
     print(f"\n{traced}\n")
-    unit = most_moved(traced.lstm)
+    unit = int(np.argmax(traced.lstm.importance()))  # on its cell the loss hangs most
     print_unit(traced.lstm, words, unit)
     verdict = f"{traced.prediction[0, 0]:.2f} probability of a positive review"
     print(f"\n{verdict}")
@@ -46,6 +63,9 @@ def main() -> None:
     pictures = {
         "gates.png": gates_over_words(traced, words, units=[unit], title=verdict),
         "cell.png": colored_words(traced, words, by="cell", unit=unit),
+        "saliency.png": colored_words(traced, words, by="saliency"),
+        "heatmap.png": gate_heatmap(traced, words, "g"),
+        "saturation.png": gate_saturation(trace(model, pad_sequences(reviews[:100], 100))),
     }
     for name, figure in pictures.items():
         with atomic_write(folder / name) as file:
@@ -54,23 +74,17 @@ def main() -> None:
     print(f"written to {folder}/: {', '.join([*pictures, 'explorer.html'])}")
 
 
-def train(options: argparse.Namespace) -> Sequential:
+def train(reviews: np.ndarray, labels: np.ndarray, options: argparse.Namespace) -> Sequential:
     """A model small enough to look at: 16 units."""
     samples, maxlen, epochs = (200, 20, 2) if options.quick else (8000, 100, 3)
-    (x, y), _ = imdb.load_data(options.path, num_words=VOCABULARY)
-    x = pad_sequences(x[:samples], maxlen)
+    x, y = pad_sequences(reviews[:samples], maxlen), labels[:samples]
     model = Sequential(seed=options.seed)
     model.add(Embedding(VOCABULARY, 32, mask_zero=True, input_shape=(None,)))  # None: sentences of any length
     model.add(LSTM(16))
     model.add(Dense(1, activation="sigmoid"))
     model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
-    model.fit(x, y[:samples], batch_size=64, epochs=epochs, validation_split=0.2, verbose=2)
+    model.fit(x, y, batch_size=64, epochs=epochs, validation_split=0.2, verbose=2)
     return model
-
-
-def most_moved(lstm: LayerTrace) -> int:
-    """The unit whose cell, scaled a little, would change the loss the most: the largest sum of |dL/dc · c|."""
-    return int(np.argmax(np.abs(lstm.gradient("dc") * lstm.c).sum(axis=(0, 1))))
 
 
 def print_unit(lstm: LayerTrace, words: list[str], unit: int) -> None:
@@ -84,14 +98,12 @@ def print_unit(lstm: LayerTrace, words: list[str], unit: int) -> None:
 
 
 def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--text", default=SENTENCE, help="the sentence to read")
-    parser.add_argument("--path", help="an imdb.npz or an unpacked aclImdb folder to read the reviews from")
-    parser.add_argument("--output", default="runs/gates", help="folder for the pictures and the page")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="few and short reviews, to see that it runs")
+    parser = example_parser(__doc__, "runs/gates")
+    parser.add_argument("--text", type=sentence, default=SENTENCE, help="the sentence to read")
+    parser.add_argument("--path", type=reviews_path, help="an imdb.npz or an unpacked aclImdb folder with reviews")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    with in_one_line(OSError):
+        main()

@@ -9,15 +9,13 @@ python examples/imdb.py --predict TEXT         score a sentence with the saved m
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
 from scratchlstm import Sequential
 from scratchlstm.callbacks import Checkpoint
+from scratchlstm.command_line import fail, in_one_line, reviews_path, sentence, whole
 from scratchlstm.datasets import imdb
 from scratchlstm.datasets.imdb_sources import SOURCES
 from scratchlstm.datasets.vocabulary import read_vocabulary
@@ -25,7 +23,6 @@ from scratchlstm.files import atomic_write, require_writable_folder
 from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, Dropout, Embedding
 from scratchlstm.preprocessing.sequence import pad_sequences
-from scratchlstm.preprocessing.text import text_to_word_sequence
 
 SENTENCE = "a wonderful film, I loved every minute"
 
@@ -155,20 +152,6 @@ def write_json(path: Path, content: object) -> None:
         file.write(json.dumps(content, ensure_ascii=False).encode())
 
 
-@contextmanager
-def in_one_line(*expected: type[Exception]) -> Iterator[None]:
-    """Tell what the reader can mend in one line; any other error is a mistake of ours, and shows where it is."""
-    try:
-        yield
-    except expected as error:
-        fail(str(error))
-
-
-def fail(message: str) -> NoReturn:
-    print(f"imdb.py: error: {message}", file=sys.stderr)
-    raise SystemExit(2)
-
-
 # --- options ----------------------------------------------------------------------------------------------------------
 
 
@@ -183,7 +166,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--dropout", type=rate, default=0.0, help="rate after the embedding and after the LSTM")
     parser.add_argument("--seed", type=whole(0), default=0)
     parser.add_argument("--source", choices=SOURCES, default="auto", help="where the reviews come from")
-    parser.add_argument("--path", type=existing, help="an imdb.npz or an unpacked aclImdb folder to read instead")
+    parser.add_argument("--path", type=reviews_path, help="an imdb.npz or an unpacked aclImdb folder to read instead")
     parser.add_argument("--samples", type=positive, help="use only so many training and so many test reviews")
     parser.add_argument("--output", default="runs/imdb", help="folder for what the run leaves behind")
     parser.add_argument("--resume", action="store_true", help="continue the run that was stopped in the output folder")
@@ -194,17 +177,6 @@ def parse_options() -> argparse.Namespace:
         "--predict", metavar="TEXT", type=sentence, help="score TEXT with the saved model instead of training"
     )
     return parser.parse_args()
-
-
-def whole(smallest: int) -> Callable[[str], int]:
-    """The type of an option for whole numbers from `smallest` on."""
-
-    def number(text: str) -> int:
-        if not text.strip().isdecimal() or int(text) < smallest:
-            raise argparse.ArgumentTypeError(f"must be a whole number of at least {smallest}, not {text!r}")
-        return int(text)
-
-    return number
 
 
 def workers(text: str) -> int | str:
@@ -224,18 +196,6 @@ def rate(text: str) -> float:
     if not 0 <= number < 1:
         raise argparse.ArgumentTypeError(f"must be a number of at least 0 and below 1, not {text!r}")
     return number
-
-
-def existing(text: str) -> str:
-    if not text or not Path(text).exists():
-        raise argparse.ArgumentTypeError(f"{text!r} does not exist: name an imdb.npz or an unpacked aclImdb folder")
-    return text
-
-
-def sentence(text: str) -> str:
-    if not text_to_word_sequence(text):
-        raise argparse.ArgumentTypeError(f"there is no word in {text!r}")
-    return text
 
 
 if __name__ == "__main__":

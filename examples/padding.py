@@ -12,77 +12,71 @@ pass the padding as it is.
 import argparse
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from scratchlstm import Sequential
+from scratchlstm.command_line import example_parser, fail, in_one_line, reviews_path
 from scratchlstm.datasets import imdb
 from scratchlstm.files import atomic_write, require_writable_folder
+from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, Embedding
+from scratchlstm.optimizers import Adam
 from scratchlstm.preprocessing.sequence import pad_sequences
+from scratchlstm.threads import one_blas_thread_unless_set
 
-COLORS = {"pre": "#0072B2", "post": "#D55E00"}  # blue and orange, which colour-blind readers can tell apart
+CURVES = "val_accuracy", "val_loss"  # that are drawn
 
 
+@one_blas_thread_unless_set()
 def main() -> None:
     options = parse_options()
     folder = require_writable_folder(options.output)
-    samples, maxlen, epochs = (200, 40, 2) if options.quick else (6000, 300, 5)
+    samples, longest, maxlen, epochs = (200, 100, 150, 2) if options.quick else (4000, 150, 300, 4)
     words = 5000
-    (x, y), (x_test, y_test) = imdb.load_data(options.path, num_words=words)
-    x, y, x_test, y_test = x[:samples], y[:samples], x_test[: samples // 3], y_test[: samples // 3]
-    lengths = np.minimum([len(review) for review in x], maxlen)
-    print(f"{len(x)} reviews, cut to {maxlen} words: {np.mean(lengths < maxlen):.0%} are padded, ", end="")
-    print(f"with {maxlen - np.median(lengths):.0f} steps in the median")
+    with in_one_line(ValueError, ModuleNotFoundError):
+        (x, y), (x_test, y_test) = imdb.load_data(options.path, num_words=words)
+    x, y = short(x, y, longest, samples)
+    x_test, y_test = short(x_test, y_test, longest, samples // 3)
+    print(f"{len(x)} reviews of up to {longest} words, padded to {maxlen} steps: ", end="")
+    print(f"{maxlen - np.median([len(review) for review in x]):.0f} steps of padding in the median")
 
-    curves = {}
+    histories = {}
     for padding in ("pre", "post"):
         for mask in (False, True):
-            # what is cut off a long review is its beginning, both times: only the side of the padding differs
-            train = pad_sequences(x, maxlen, padding=padding, truncating="pre"), y
-            test = pad_sequences(x_test, maxlen, padding=padding, truncating="pre"), y_test
+            train = pad_sequences(x, maxlen, padding=padding), y
+            test = pad_sequences(x_test, maxlen, padding=padding), y_test
             model = Sequential(seed=options.seed)
             model.add(Embedding(words, 32, mask_zero=mask, input_shape=(maxlen,)))
             model.add(LSTM(32))
             model.add(Dense(1, activation="sigmoid"))
-            model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+            # clipped: over so many steps a gradient can explode as well, and one such step undoes many
+            model.compile(Adam(0.001, clipnorm=1.0), "binary_crossentropy", metrics=["accuracy"])
             print(f"padding {padding}, mask_zero={mask}")
             run = model.fit(*train, batch_size=64, epochs=epochs, validation_data=test, verbose=2)
-            curves[padding, mask] = run.history["val_accuracy"]
+            histories[f"{padding}, {'mask' if mask else 'no mask'}"] = run.history
 
     print("\nvalidation accuracy | " + " | ".join(f"epoch {epoch + 1}" for epoch in range(epochs)))
-    for (padding, mask), curve in curves.items():
-        print(f"{name(padding, mask):19} | " + " | ".join(f"{accuracy:7.3f}" for accuracy in curve))
+    for name, history in histories.items():
+        print(f"{name:19} | " + " | ".join(f"{accuracy:7.3f}" for accuracy in history["val_accuracy"]))
+    validation = {name: [{key: history[key] for key in CURVES}] for name, history in histories.items()}
     with atomic_write(folder / "padding.png") as file:
-        draw(curves).savefig(file, dpi=150)
+        learning_curve(validation, title="Padding before or after the text").savefig(file, dpi=150)
     print(f"written to {folder}/: padding.png")
 
 
-def name(padding: str, mask: bool) -> str:
-    return f"{padding}, {'mask' if mask else 'no mask'}"
-
-
-def draw(curves: dict[tuple[str, bool], list[float]]) -> Figure:
-    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
-    panel = figure.subplots()
-    for (padding, mask), curve in curves.items():
-        style = "o-" if mask else "s--"
-        panel.plot(range(1, len(curve) + 1), curve, style, color=COLORS[padding], label=name(padding, mask))
-    panel.axhline(0.5, color="0.35", linestyle=":", label="a coin")
-    panel.set(xlabel="epoch", ylabel="validation accuracy", title="Padding before or after the text")
-    panel.set_xticks(range(1, len(curve) + 1))
-    panel.grid(alpha=0.25)
-    panel.legend()
-    return figure
+def short(x: np.ndarray, y: np.ndarray, longest: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first reviews that are not longer."""
+    chosen = np.flatnonzero([len(review) <= longest for review in x])[:samples]
+    if not len(chosen):
+        fail(f"no review there has {longest} words or less")
+    return x[chosen], y[chosen]
 
 
 def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--path", help="an imdb.npz or an unpacked aclImdb folder to read the reviews from")
-    parser.add_argument("--output", default="runs/padding", help="folder for the picture")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="few and short reviews, to see that it runs")
+    parser = example_parser(__doc__, "runs/padding")
+    parser.add_argument("--path", type=reviews_path, help="an imdb.npz or an unpacked aclImdb folder with reviews")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    with in_one_line(OSError):
+        main()

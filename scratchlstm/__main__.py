@@ -26,13 +26,19 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("--no-tensorflow", action="store_true", help="numerical gradients only")
     check.set_defaults(run=_gradcheck)
     page = commands.add_parser("explore", help="write a page in which a trained model reads a sentence, gate by gate")
-    page.add_argument("model", type=Path, help="a saved model, with its vocabulary.json in the same folder")
+    page.add_argument("model", type=_model_path, help="a saved model, with its vocabulary.json in the same folder")
     page.add_argument("text", help="what it is to read")
     page.add_argument("--output", type=Path, help="the page (default: explorer.html beside the model)")
     page.add_argument("--label", type=float, help="what the loss compares the output with (default: its own answer)")
     page.set_defaults(run=_explore)
     options = parser.parse_args(arguments)
     return options.run(options)
+
+
+def _model_path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("must be the name of a saved model's file, not an empty string")
+    return Path(text)
 
 
 def _gradcheck(options: argparse.Namespace) -> int:
@@ -51,9 +57,9 @@ def _gradcheck(options: argparse.Namespace) -> int:
 
 
 def _explore(options: argparse.Namespace) -> int:
-    output = options.output or options.model.with_name("explorer.html")
     try:
         model = load_model(options.model)
+        output = options.output or options.model.with_name("explorer.html")
         vocabulary = read_vocabulary(options.model.with_name("vocabulary.json"))
         sizes = model.input_shape, getattr(model.layers[0], "input_dim", None)
         if sizes != ((vocabulary["maxlen"],), vocabulary["num_words"]):

@@ -1,7 +1,8 @@
 """docs/derivation.md, equation by equation: each numbered line of gates.py, run alone, is the slope it claims to be.
 
 L = Σ d(output) · output for a random d(output), so that dL/d(output) is that very array; then one input after the other
-is nudged. The lines are read from the source: a mistake in one of them is seen under its number.
+is nudged. The lines are read from the source: a mistake in one of them is seen under its number. (22) to (32) are about
+sequences and about the layers below and above: there it is the package's own functions and layers that are checked.
 """
 
 import inspect
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from scratchlstm import gates, losses
-from scratchlstm.layers import Embedding
+from scratchlstm.layers import LSTM, Dense, Embedding
 
 PAGE = (Path(__file__).parent.parent / "docs" / "derivation.md").read_text(encoding="utf-8")
 LINES = {
@@ -180,31 +181,108 @@ def test_a_mistake_is_seen_under_its_number(number, monkeypatch):
 
 
 def test_the_page_has_every_equation_in_order_and_links_its_test():
-    assert [int(number) for number in re.findall(r"\\tag\{(\d+)\}", PAGE)] == list(range(1, 22)) == sorted(LINES)
+    assert [int(number) for number in re.findall(r"\\tag\{(\d+)\}", PAGE)] == list(range(1, 33))
+    assert sorted(LINES) == list(range(1, 22))
     source = Path(__file__).read_text(encoding="utf-8").splitlines()
     links = dict(re.findall(r"\[`(test_\w+)`\]\(\.\./tests/test_derivation\.py#L(\d+)\)", PAGE))
-    assert {f"test_equation_{number}" for number in range(7, 22)} < set(links)
+    assert {f"test_equation_{number}" for number in range(7, 33)} == set(links)
     for name, line in links.items():
-        assert source[int(line) - 1] == f"def {name}():"
+        assert source[int(line) - 1].startswith(f"def {name}(")
 
 
-def test_steps_add_up():
-    """Over a sequence: every W, U and b is the same array at each step, so its gradient is the sum of the steps'."""
-    rng = np.random.default_rng(1)
-    x, dhs = rng.normal(size=(B, 5, E)), rng.normal(size=(B, 5, H))
-    h0, c0, dc = rng.normal(size=(3, B, H))
-    W, U, b = (rng.normal(size=SHAPES[name]) for name in "WUb")
+class Sequence:
+    """T = 5 steps with random states, a gradient from above at every step, and one for the last cell."""
 
-    def loss():
-        hs, c, _ = gates.lstm_forward(x, h0, c0, W, U, b)
-        return np.sum(dhs * hs) + np.sum(dc * c)
+    def __init__(self, mask=None):
+        rng = np.random.default_rng(1)
+        self.x, self.dhs = rng.normal(size=(B, 5, E)), rng.normal(size=(B, 5, H))
+        self.h0, self.c0, self.dc = rng.normal(size=(3, B, H))
+        self.W, self.U, self.b = (rng.normal(size=SHAPES[name]) for name in "WUb")
+        self.mask = mask
 
-    _, dW, dU, db, *_ = gates.lstm_backward(dhs, dc, gates.lstm_forward(x, h0, c0, W, U, b)[2], W, U)
-    for array, gradient in ((W, dW), (U, dU), (b, db)):
-        np.testing.assert_allclose(gradient, slope(loss, array), rtol=1e-6, atol=1e-8)
+    def forward(self):
+        return gates.lstm_forward(self.x, self.h0, self.c0, self.W, self.U, self.b, mask=self.mask)
+
+    def loss(self):
+        hs, c, _ = self.forward()
+        return np.sum(self.dhs * hs) + np.sum(self.dc * c)
+
+    def backward(self):
+        names = "dx", "dW", "dU", "db", "dh0", "dc0"
+        found = gates.lstm_backward(self.dhs, self.dc, self.forward()[2], self.W, self.U, mask=self.mask)
+        return dict(zip(names, found, strict=True))
+
+    def check(self, name):
+        np.testing.assert_allclose(
+            self.backward()[f"d{name}"], slope(self.loss, getattr(self, name)), rtol=1e-6, atol=1e-8
+        )
 
 
-def test_a_masked_step_is_passed_by():
+def test_equation_22(monkeypatch):
+    """At each step `lstm_backward` goes on with the slope by that step's h: through what is above, and what follows."""
+    run, seen, step_backward = Sequence(), [], gates.lstm_step_backward
+
+    def recorded(dh, *rest):
+        seen.insert(0, dh)
+        return step_backward(dh, *rest)
+
+    monkeypatch.setattr(gates, "lstm_step_backward", recorded)
+    run.backward()
+    hs, _, caches = run.forward()
+    for t in range(5):
+        h = hs[:, t].copy()
+        c = caches[t + 1].c_prev if t < 4 else None
+
+        def loss(t=t, h=h, c=c):
+            own = np.sum(run.dhs[:, t] * h)
+            if t == 4:
+                return own
+            rest, c_last, _ = gates.lstm_forward(run.x[:, t + 1 :], h, c, run.W, run.U, run.b)
+            return own + np.sum(run.dhs[:, t + 1 :] * rest) + np.sum(run.dc * c_last)
+
+        np.testing.assert_allclose(seen[t], slope(loss, h), rtol=1e-6, atol=1e-8)
+
+
+def test_equation_23():
+    Sequence().check("W")
+
+
+def test_equation_24():
+    Sequence().check("U")
+
+
+def test_equation_25():
+    Sequence().check("b")
+
+
+def test_equation_26():
+    """A stateful layer's second piece: the slope of its loss with the states at its beginning as they are, no more."""
+    rng = np.random.default_rng(2)
+    layer = LSTM(H, return_sequences=True, stateful=True, dtype="float64")
+    layer.build((None, E), rng)
+    pieces, dhs = rng.normal(size=(2, B, 3, E)), rng.normal(size=(B, 3, H))
+    W, U, b = layer.kernels()
+
+    def loss(h, c):
+        return np.sum(dhs * gates.lstm_forward(pieces[1], h, c, W, U, b)[0])
+
+    def loss_through_both():
+        start = np.zeros((B, H))
+        hs, c, _ = gates.lstm_forward(pieces[0], start, start, W, U, b)
+        return loss(hs[:, -1], c)
+
+    layer.forward(pieces[0])
+    states = [state.copy() for state in layer.states]
+    layer.forward(pieces[1])
+    layer.backward(dhs)
+    assert loss(*states) == pytest.approx(loss_through_both(), rel=1e-12)  # the numbers go on
+    for name, array in (("kernel", W), ("recurrent_kernel", U), ("bias", b)):
+        gradient = layer.grads[name]
+        np.testing.assert_allclose(gradient, slope(lambda: loss(*states), array), rtol=1e-6, atol=1e-8)
+        assert np.abs(gradient - slope(loss_through_both, array)).max() > 1e-3  # the gradient does not
+
+
+def test_equation_27():
     """Past a masked step h, c and both gradients go as they came, and nothing enters the gates."""
     rng = np.random.default_rng(2)
     x, dhs, mask = rng.normal(size=(B, 1, E)), rng.normal(size=(B, 1, H)), np.zeros((B, 1), dtype=bool)
@@ -216,9 +294,12 @@ def test_a_masked_step_is_passed_by():
         np.testing.assert_array_equal(array, expected)
     for gradient in (dx, dW, dU, db):
         assert not gradient.any()
+    within = Sequence(mask=np.array([[1, 1, 0, 0, 1], [0, 1, 0, 1, 1], [1, 1, 1, 1, 0]], bool))
+    for name in ("x", "W", "U", "b", "h0", "c0"):
+        within.check(name)
 
 
-def test_repeated_ids_add_up():
+def test_equation_28():
     """A row's gradient is the sum over the places where its id stands."""
     layer = Embedding(5, 3, dtype="float64")
     layer.build((4,), np.random.default_rng(0))
@@ -230,7 +311,7 @@ def test_repeated_ids_add_up():
     np.testing.assert_allclose(np.asarray(layer.grads["embeddings"]), numerical, rtol=1e-8, atol=1e-9)
 
 
-def test_the_loss_gives_p_minus_y_over_b():
+def test_equation_29():
     """From the logits, by the package and by the slope of the mean log-likelihood."""
     logits, y = np.random.default_rng(4).normal(size=(5, 1)), np.array([[0.0], [1.0], [1.0], [0.0], [1.0]])
 
@@ -241,3 +322,32 @@ def test_the_loss_gives_p_minus_y_over_b():
     _, gradient = losses.BinaryCrossentropy().with_gradient(y, logits, from_logits=True)
     np.testing.assert_allclose(gradient, (gates.sigmoid(logits) - y) / 5, rtol=1e-14)
     np.testing.assert_allclose(gradient, slope(loss, logits), rtol=1e-8)
+
+
+def check_dense(name):
+    """A gradient of the package's dense layer, by its slope."""
+    rng = np.random.default_rng(5)
+    h, dlogit = rng.normal(size=(B, H)), rng.normal(size=(B, 1))
+    layer = Dense(1, dtype="float64")
+    layer.build((H,), rng)
+    layer.forward(h)
+    dh = layer.backward(dlogit)
+    arrays = {"w": layer.params["kernel"], "w0": layer.params["bias"], "h": h}
+    gradients = {"w": layer.grads["kernel"], "w0": layer.grads["bias"], "h": dh}
+
+    def loss():
+        return np.sum(dlogit * (h @ arrays["w"] + arrays["w0"]))
+
+    np.testing.assert_allclose(gradients[name], slope(loss, arrays[name]), rtol=1e-8, atol=1e-10)
+
+
+def test_equation_30():
+    check_dense("w")
+
+
+def test_equation_31():
+    check_dense("w0")
+
+
+def test_equation_32():
+    check_dense("h")

@@ -13,8 +13,15 @@ def read_vocabulary(path: str | os.PathLike[str]) -> dict[str, Any]:
         OSError: there is no such file, or it cannot be read.
         ValueError: it is something else.
     """
+    if not Path(path).exists():
+        raise FileNotFoundError(
+            f"there is no {str(path)!r}, which says what number the model knows each word by; examples/imdb.py writes "
+            f"it beside its model (for a model of another program, call scratchlstm.inspection.explore with word_index)"
+        )
     try:
         saved = json.loads(Path(path).read_bytes())
+        if not isinstance(saved, dict):
+            raise ValueError(f"it must hold maxlen, num_words and words, not a {type(saved).__name__}")
         numbers = [saved["maxlen"], saved["num_words"], *saved["words"].values()]
         if not saved["words"] or not all(type(number) is int and number > 0 for number in numbers):
             raise ValueError("its lengths and ranks are not all whole numbers above 0")

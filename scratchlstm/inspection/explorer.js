@@ -39,11 +39,13 @@ const BACKWARD = [
 
 // --- numbers ---------------------------------------------------------------------------------------------------------
 
-/** A layer with its base64 turned into float32 numbers, unit after unit. */
+/** A layer with its base64 turned into numbers, unit after unit, and the rounding of its precision. */
 function unpacked(layer) {
-  const numbers = (text) => new Float32Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
-  const arrays = Object.fromEntries(Object.entries(layer.arrays).map(([name, text]) => [name, numbers(text)]));
-  return { ...layer, arrays };
+  const [Numbers, round] = layer.dtype === "float64" ? [Float64Array, (number) => number] : [Float32Array, Math.fround];
+  const numbers = (text) => new Numbers(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+  const each = (texts) => Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, numbers(text)]));
+  const { arrays, of_unit: ofUnit, above } = layer;
+  return { ...layer, arrays: each(arrays), ofUnit: each(ofUnit), above: numbers(above), round };
 }
 
 /** One array's numbers for a unit, step by step. */
@@ -51,32 +53,71 @@ function series(layer, name, unit) {
   return layer.arrays[name].subarray(unit * data.steps.length, (unit + 1) * data.steps.length);
 }
 
+/** What is stored of the unit at a step. */
+function stored(layer, step) {
+  const place = state.unit * data.steps.length + step;
+  return Object.fromEntries(Object.entries(layer.arrays).map(([name, numbers]) => [name, numbers[place]]));
+}
+
 /** Every number of the cell that is looked at, by its name in the equations. */
 function values() {
   const layer = layers[state.layer];
-  const v = {};
-  for (const name of Object.keys(layer.arrays)) v[name] = series(layer, name, state.unit)[state.step];
+  const ofUnit = (name) => layer.ofUnit[name][state.unit];
+  const [before, after] = [-1, 1].map((way) => neighbour(layer, way));
+  const v = stored(layer, state.step);
+  v.h_prev = before ? before.h : ofUnit("h_before");
+  v.c_prev = before ? before.c : ofUnit("c_before");
   for (const gate of "ifgo") {
-    v[`b_${gate}`] = layer.bias[gate][state.unit];
+    v[`b_${gate}`] = ofUnit(`b_${gate}`);
     v[`w_${gate}`] = v[`z_${gate}`] - v[`u_${gate}`] - v[`b_${gate}`];
   }
   v.kept = v.f * v.c_prev;
   v.written = v.i * v.g;
   v.tanh_c = Math.tanh(v.c);
-  return "dh" in v ? { ...v, ...gradients(v) } : v;
+  if (data.loss === null) return v;
+  v.above = above(layer);
+  v.dh_next = after ? after.dh_prev : ofUnit("dh_after");
+  v.dc_next = after ? after.dc_prev : ofUnit("dc_after");
+  return { ...v, ...gradients(layer, v), dc_prev: handedBack(layer, state.step, v) };
 }
 
-/** What (7) to (12) compute on the way from dh and dc_next to the gates. */
-function gradients(v) {
+/** What is stored of the step that is computed before (-1) or after (1) this one; null where the page ends. */
+function neighbour(layer, way) {
+  const step = state.step + (layer.backwards ? -way : way);
+  if (step < 0 || step > last) return null;
+  const found = stored(layer, step);
+  return { ...found, dc_prev: handedBack(layer, step, found) };
+}
+
+/** What the unit's h gets from above at this step: the layer keeps the steps at which that is not 0. */
+function above(layer) {
+  const place = layer.above_at.indexOf(state.step);
+  return place < 0 ? 0 : layer.above[state.unit * layer.above_at.length + place];
+}
+
+/** (12); past a step that does not count dc goes as it is. */
+function handedBack(layer, step, { dc, f }) {
+  return layer.counts[step] ? layer.round(dc * f) : dc;
+}
+
+/** dh and (7) to (15), each rounded as the layer rounds it, so that all digits are those of the model. */
+function gradients(layer, v) {
+  const { round } = layer;
+  const counts = layer.counts[state.step];
+  const sigmaPrime = (gate) => round(gate * round(1 - gate));
+  const dh = round(v.above + v.dh_next);
+  const [di, df, dg] = [v.g, v.c_prev, v.i].map((factor) => round(v.dc * factor));
   return {
-    dh_next: v.dh - v.above,
+    dh,
     tanh_prime: 1 - v.tanh_c * v.tanh_c,
-    do: v.dh * v.tanh_c,
-    di: v.dc * v.g,
-    df: v.dc * v.c_prev,
-    dg: v.dc * v.i,
-    dc_prev: v.dc * v.f,
-    d_words: layers[state.layer].d_words[state.step],
+    do: dh * v.tanh_c,
+    di,
+    df,
+    dg,
+    dz_i: counts ? round(di * sigmaPrime(v.i)) : 0,
+    dz_f: counts ? round(df * sigmaPrime(v.f)) : 0,
+    dz_g: counts ? round(dg * round(1 - round(v.g * v.g))) : 0,
+    d_words: layer.d_words[state.step],
   };
 }
 
@@ -209,8 +250,10 @@ function showWords() {
   document.querySelectorAll("#words button").forEach((button, step) => {
     button.style.setProperty("--tint", `${(45 * Math.abs(cells[step])) / most}%`);
     button.classList.toggle("negative", cells[step] < 0);
+    button.tabIndex = step === state.step ? 0 : -1; // one stop for the Tab key, not one for each word
     if (step !== state.step) return button.removeAttribute("aria-current");
     button.setAttribute("aria-current", "step");
+    if (byId("words").contains(document.activeElement)) button.focus({ preventScroll: true });
     bringIntoView(button.parentElement);
   });
 }
@@ -249,8 +292,8 @@ function showStatus() {
   byId("output").textContent = output;
   byId("x-word").textContent = Array.from(word).length > 24 ? `${Array.from(word).slice(0, 23).join("")}…` : word;
   byId("masked").hidden = layers[state.layer].counts[state.step];
-  byId("previous").disabled = state.step === 0;
-  byId("next").disabled = state.step === last;
+  byId("previous").setAttribute("aria-disabled", state.step === 0); // disabled would lose the focus
+  byId("next").setAttribute("aria-disabled", state.step === last);
 }
 
 function showOrder() {
@@ -379,6 +422,9 @@ function listen() {
 
 byId("slider").max = last;
 byId("output-name").textContent = data.output;
+byId("no-loss").textContent = data.compiled
+  ? "There is no way back to show: the loss compares the output with a number that only you know. Give it as label."
+  : "There is no way back to show: the model was not compiled, so it has no loss.";
 buildWords();
 buildNotes();
 buildLayers();

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -19,17 +19,19 @@ from scratchlstm import losses
 from scratchlstm.datasets.encoding import Encoding, require_words
 from scratchlstm.files import atomic_write
 from scratchlstm.gates import sigmoid
-from scratchlstm.inspection.trace import GATES, LayerTrace, trace
+from scratchlstm.inspection.trace import LayerTrace, Trace, by_gate, trace
 from scratchlstm.layers import Embedding
 from scratchlstm.model import Model
 from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.preprocessing.text import text_to_word_sequence
+from scratchlstm.threads import one_blas_thread_unless_set
 
-LONGEST = 200  # steps that are read where the model sets no length itself
-_SHOWN = 6400  # steps × units of all layers together, of some 130 bytes each
+MOST_STEPS = 200  # that are read where the model sets no length itself
+_SHOWN = 320_000  # bytes of numbers, which become four thirds of that in base64
 
-_FORWARD = ["i", "f", "g", "o", "c", "h", "c_prev", "h_prev", "z_i", "z_f", "z_g", "z_o"]
-_BACKWARD = ["dh", "dc", "dz_i", "dz_f", "dz_g", "dz_o"]
+# What the page cannot compute to the last bit: its script derives c_prev, h_prev, dh, dc_next, ... from these
+_FORWARD = ["i", "f", "g", "o", "c", "h", "z_i", "z_f", "z_g", "z_o"]
+_BACKWARD = ["dc", "dh_prev", "dz_o"]
 
 
 class Step(NamedTuple):
@@ -55,10 +57,11 @@ def explore(
 
     It shows, for each word and each unit of each `LSTM`, the six equations and their derivatives (numbered as in
     `scratchlstm.gates`) with the numbers of `trace` in them, and the model's output after each word. Units are sorted
-    by the sum over the words of `|dL/dc · c|`: how much the loss would change, to first order, if the cell were scaled.
+    by `LayerTrace.importance` over the words.
 
     The text is cut to its last words and padded in front to the length that the model states (`pad_sequences`); where
-    it states none, the last 200 are read. Of wide models the page holds the units that mattered most.
+    it states none, the last 200 are read. Of wide models and long texts the page holds the units that mattered most, so
+    that it stays below half a megabyte.
 
     Args:
         model: begins with an `Embedding` and gives one vector (D,) for a text. Where it is compiled, its loss is gone
@@ -68,26 +71,27 @@ def explore(
         word_index: word -> rank, as `imdb.get_word_index` gives it, or a `Tokenizer` (with `index_from=0`,
             `start_char=None` and its own `oov_char`).
         label: what the loss compares the output with, as `fit` takes it for one sample. None takes the model's own
-            answer: the output rounded, or its largest class.
+            answer where the loss is a crossentropy: the likelier class. Other losses compare with a number that only
+            the reader knows; without it the page has no way back.
         start_char, oov_char, index_from: as in `imdb.encode_review`. With `oov_char=None` unknown words are skipped.
 
     Raises:
         OSError: the file cannot be written; found out before any work.
         TypeError: not a model, not a text, or no dict of words and ranks.
-        ValueError: a model that cannot be shown, or a text without a known word.
+        ValueError: a model that cannot be shown, a text without a known word, or numbers that are not finite.
     """
-    with atomic_write(path) as file:
+    with one_blas_thread_unless_set(), atomic_write(path) as file:
         embedding = _embedding(model)
         encoding = Encoding(embedding.input_dim, 0, start_char, oov_char, index_from)
         read = _read(text, word_index, encoding)
         length = model.input_shape[0] if model.input_shape else None
-        steps = read[-(length or LONGEST) :]
+        steps = read[-(length or MOST_STEPS) :]
         data = {
             "steps": [{"word": step.word, "kind": step.kind} for step in steps],
             "left_out": sum(step.kind != "start" for step in read[: -len(steps)]),
             "padding": 0 if length is None else length - len(steps),
             "masked": embedding.makes_mask,
-            **_numbers(model, [step.id for step in steps], length, label),
+            **_numbers(model, steps, length, label),
         }
         file.write(_page(data).encode())
 
@@ -135,103 +139,131 @@ def _read(text: str | Sequence[str], word_index: Mapping[str, int], encoding: En
 # --- the numbers ------------------------------------------------------------------------------------------------------
 
 
-def _numbers(model: Model, ids: list[int], length: int | None, label: Any) -> dict[str, Any]:
+def _numbers(model: Model, steps: list[Step], length: int | None, label: Any) -> dict[str, Any]:
     """The output after each word, and every LSTM's numbers."""
-    outputs = _outputs_by_word(model, ids, length)
-    found: dict[str, Any] = {"own_label": label is None}
-    y = None
-    if model._compiled:
-        y = np.asarray(_own_answer(model.loss, outputs[-1]) if label is None else label)[None]
-        found["label"] = y[0].tolist()
-    elif label is not None:
+    ids = [step.id for step in steps]
+    if label is not None and not model._compiled:
         raise ValueError("a label needs a loss, which the model gets in compile")
-    traced = trace(model, pad_sequences([ids], maxlen=length), y)
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
+        outputs = _outputs_by_word(model, ids, length)
+        _require_finite_outputs(outputs, steps)
+        answer = _own_answer(model.loss, outputs[-1]) if model._compiled and label is None else label
+        y = None if answer is None else np.asarray(answer)[None]
+        traced = trace(model, pad_sequences([ids], maxlen=length), y)
+    _require_finite_gradients(traced, steps)
     outputs[-1] = traced.prediction[0]  # as predict gave it, but for the last bits
     chosen = int(np.argmax(outputs[-1]))
-    most = max(1, _SHOWN // (len(ids) * len(traced.layers)))
-    return found | {
+    return {
+        "label": None if y is None else y[0].tolist(),
+        "own_label": label is None,
+        "compiled": model._compiled,
         "loss": traced.loss,
         "output": f"output {chosen} of {outputs.shape[1]}" if outputs.shape[1] > 1 else "output",
         "outputs": outputs[:, chosen].tolist(),
-        "layers": [_layer(layer, len(ids), most) for layer in traced.layers.values()],
+        "layers": [_layer(layer, len(ids), _SHOWN // len(traced.layers)) for layer in traced.layers.values()],
     }
 
 
 def _outputs_by_word(model: Model, ids: list[int], length: int | None) -> np.ndarray:
     """The model's output for the text as far as each word, (steps, D)."""
-    prefixes = (pad_sequences([ids[:end]], maxlen=length) for end in range(1, len(ids) + 1))
-    outputs = [model.predict(x, verbose=0)[0] for x in prefixes]
-    if outputs[0].ndim != 1:
-        raise ValueError(f"explore shows models with one output (D,) for a text, but this one's is {outputs[0].shape}")
-    return np.stack(outputs)
+    prefixes = [ids[:end] for end in range(1, len(ids) + 1)]
+    if length is None:  # each at its own length: padding would be read, too
+        outputs = np.concatenate([model.predict(np.array([prefix]), verbose=0) for prefix in prefixes])
+    else:
+        outputs = model.predict(pad_sequences(prefixes, maxlen=length), verbose=0)
+    if outputs.ndim != 2:
+        raise ValueError(f"explore shows models with one output (D,) for a text, but this one's is {outputs.shape[1:]}")
+    return outputs
 
 
 def _own_answer(loss: losses.Loss, output: np.ndarray) -> Any:
-    """What the model itself would say, as a label for its loss."""
+    """What the model itself would say, as a label for its loss; None where an answer is no class."""
     if isinstance(loss, losses.SparseCategoricalCrossentropy):
         return np.argmax(output)
     if isinstance(loss, losses.CategoricalCrossentropy):
         return np.eye(len(output))[np.argmax(output)]
-    return np.round(sigmoid(output) if loss.from_logits else output)
+    if isinstance(loss, losses.BinaryCrossentropy):
+        return np.round(sigmoid(output) if loss.from_logits else output)
+    return None
 
 
-def _layer(layer: LayerTrace, steps: int, most: int) -> dict[str, Any]:
-    """One layer's numbers at the last `steps` steps for its `most` important units, as the page takes them."""
+def _require_finite_outputs(outputs: np.ndarray, steps: list[Step]) -> None:
+    """Raise ValueError where the model's numbers are infinite or NaN."""
+    wrong = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
+    if len(wrong):
+        raise ValueError(f"the model's output is not finite from {_place(wrong[0], steps)} on: is it trained?")
+
+
+def _require_finite_gradients(traced: Trace, steps: list[Step]) -> None:
+    """Raise ValueError where the way back ends in infinite numbers or NaN, and name where that begins."""
+    if traced.loss is None:
+        return
+    if not np.isfinite(traced.loss):
+        raise ValueError(f"the loss is {traced.loss}: from this label there is no way back to show")
+    for layer in traced.layers.values():
+        finite = np.all([np.isfinite(layer.gradient(name)[0]).all(axis=1) for name in ("dh", "dc", "d_input")], axis=0)
+        wrong = np.flatnonzero(~finite)
+        if len(wrong):
+            first = (wrong[0] if layer.go_backwards else wrong[-1]) - len(finite) + len(steps)
+            raise ValueError(
+                f"the gradient exploded: on its way back through {layer.name} it is not finite from "
+                f"{_place(first, steps)} on, so there is nothing to show there; give a shorter text, or train with "
+                f"clipnorm and smaller weights"
+            )
+
+
+def _place(step: int, steps: list[Step]) -> str:
+    return f"step {step + 1} ({steps[step].word!r:.80})" if step >= 0 else "the padding before the first word"
+
+
+def _layer(layer: LayerTrace, steps: int, most_bytes: int) -> dict[str, Any]:
+    """One layer's numbers at the last `steps` steps for its important units, as the page takes them."""
     if (layer.activation, layer.recurrent_activation) != ("tanh", "sigmoid"):
         raise ValueError(
             f"explore shows the cell of scratchlstm.gates, with tanh and sigmoid, but {layer.name} has "
             f"{layer.activation} and {layer.recurrent_activation}"
         )
-    arrays = {key: getattr(layer, key)[0] for key in _FORWARD}  # (T, H) each
-    arrays |= {f"u_{gate}": part for gate, part in _by_gate(layer.h_prev[0] @ layer.recurrent_kernel)}  # h_prev U
+    shown = slice(-steps, None)
+    first, last = (-1, -steps) if layer.go_backwards else (-steps, -1)  # in the order of computation
+    arrays = {key: getattr(layer, key)[0, shown] for key in _FORWARD}  # (T, H) each
+    arrays |= by_gate("u", layer.h_prev[0, shown] @ layer.recurrent_kernel)  # h_prev U
+    of_unit = by_gate("b", layer.bias) | {"h_before": layer.h_prev[0, first], "c_before": layer.c_prev[0, first]}
+    above: list[int] = []
     if layer.dh is not None:
-        arrays |= {key: layer.gradient(key)[0] for key in _BACKWARD} | _passed_on(layer)
-    arrays = {key: array[-steps:] for key, array in arrays.items()}
-    d_words = [] if layer.dh is None else layer.d_words[0, -steps:].tolist()
-    scores = np.sum(np.abs(arrays["c"] * arrays.get("dc", 1)), axis=0)  # (H,)
-    units = np.argsort(-scores, kind="stable")[:most]
+        arrays |= {key: layer.gradient(key)[0, shown] for key in _BACKWARD}
+        of_unit |= {f"{key}_after": layer.gradient(f"{key}_next")[0, last] for key in ("dh", "dc")}
+        dh_above = layer.gradient("dh_above")[0, shown]
+        above = np.flatnonzero(dh_above.any(axis=1)).tolist()  # mostly the last step alone
+    scores = layer.importance(0, shown)  # (H,)
+    most = most_bytes // (steps * len(arrays) * layer.h.itemsize)
+    units = np.argsort(-scores, kind="stable")[: max(1, most)]
     return {
         "name": layer.name,
         "of": layer.units,
         "backwards": layer.go_backwards,
-        "counts": layer.mask[0, -steps:].tolist(),
+        "dtype": layer.h.dtype.name,
+        "counts": layer.mask[0, shown].tolist(),
         "units": units.tolist(),
-        "scores": scores[units].tolist(),
-        "d_words": d_words,
-        "bias": {gate: part[units].tolist() for gate, part in _by_gate(layer.bias)},
+        "scores": _digits(scores[units]),
+        "d_words": [] if layer.dh is None else layer.d_words[0, shown].tolist(),
+        "of_unit": {key: _packed(array[units]) for key, array in of_unit.items()},
         "arrays": {key: _packed(array[:, units].T) for key, array in arrays.items()},
+        "above_at": above,
+        "above": _packed(dh_above[above][:, units].T) if above else "",
     }
 
 
-def _by_gate(columns: np.ndarray) -> Iterable[tuple[str, np.ndarray]]:
-    """The four blocks of an array (..., 4H), each behind its gate's name."""
-    return zip(GATES, np.split(columns, 4, axis=-1), strict=True)
-
-
-def _passed_on(layer: LayerTrace) -> dict[str, np.ndarray]:
-    """What goes from step to step on the way back, each (T, H): dh_prev (18), dc_next, and dh's part from above."""
-    dz = np.concatenate([layer.gradient(f"dz_{gate}")[0] for gate in GATES], axis=1)  # (T, 4H)
-    dh, dc, counts = layer.gradient("dh")[0], layer.gradient("dc")[0], layer.mask[0, :, None]
-    dh_prev = np.where(counts, dz @ layer.recurrent_kernel.T, dh)
-    dc_prev = np.where(counts, dc * layer.f[0], dc)
-    dh_next, dc_next = (_of_the_next(array, layer.go_backwards) for array in (dh_prev, dc_prev))
-    rounding = 1e-5 * np.max(np.abs(dh_next), axis=1, keepdims=True)  # (T, 1)
-    above = np.where(np.abs(dh - dh_next) <= rounding, 0, dh - dh_next)
-    return {"dh_prev": dh_prev, "dc_next": dc_next, "above": above}
-
-
-def _of_the_next(array: np.ndarray, backwards: bool) -> np.ndarray:
-    """At each step what stands at the one computed after it; 0 at the last."""
-    none = np.zeros_like(array[:1])
-    return np.concatenate([none, array[:-1]] if backwards else [array[1:], none])
+def _digits(values: np.ndarray) -> list[float]:
+    """Numbers that are only printed, with as many digits as that takes."""
+    return [float(f"{value:.6g}") for value in values]
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
 def _packed(array: np.ndarray) -> str:
-    """Numbers (units, steps) as base64 of float32, which is less than half the length of their digits."""
-    return base64.b64encode(np.ascontiguousarray(array, dtype="<f4").tobytes()).decode()
+    """Numbers in their own precision, as base64, which is less than half the length of their digits."""
+    return base64.b64encode(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()).decode()
 
 
 def _page(data: dict[str, Any]) -> str:
@@ -242,7 +274,7 @@ def _page(data: dict[str, Any]) -> str:
         "SCRIPT": script,
         "STYLE_HASH": _hash(style),
         "SCRIPT_HASH": _hash(script),
-        "DATA": _harmless(json.dumps(data)),
+        "DATA": _harmless(json.dumps(data, allow_nan=False)),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _part("explorer.html"))
 

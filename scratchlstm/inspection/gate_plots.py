@@ -10,6 +10,7 @@ import numpy as np
 
 from scratchlstm import checks
 from scratchlstm.inspection.colors import DASHES, PALETTE
+from scratchlstm.inspection.labels import add_legend, as_written
 from scratchlstm.inspection.trace import LayerTrace, Trace
 from scratchlstm.inspection.words import chosen_layer, steps_with_words
 
@@ -43,7 +44,7 @@ def gates_over_words(
         words: one for each step, or for each step that counts (see `LayerTrace.mask`); others are not drawn.
         layer: the LSTM's name, where there are several.
         sample: number of the row in the batch.
-        units: numbers of units. Default: the two whose cell moves the most over this sample.
+        units: numbers of units. Default: the two that matter most (`LayerTrace.importance`).
         title: above the picture.
 
     Raises:
@@ -64,14 +65,14 @@ def gates_over_words(
                 style: dict[str, Any] = {"color": PALETTE[number + 4 * (panel is below)], "linestyle": DASHES[number]}
                 style |= {"marker": "o", "markersize": 3} if len(steps) <= 40 else {}
                 panel.plot(places, getattr(of, name)[sample, steps, unit], label=_NAMES[name], linewidth=1.8, **style)
-            panel.axhline(0, color="0.5", linewidth=0.8, zorder=0)
             panel.grid(alpha=0.25)
-            panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+            add_legend(panel, panel.lines, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+            panel.axhline(0, color="0.5", linewidth=0.8, zorder=0)
         above.set(ylabel="gates, candidate", ylim=(-1.05, 1.05) if _bounded(of) else None, title=f"unit {unit}")
         below.set(ylabel="memory")
     _name_words(below, texts)
     figure.suptitle(title or f"What {of.name} does with each word")
-    return figure
+    return as_written(figure)
 
 
 def gate_heatmap(
@@ -101,6 +102,7 @@ def gate_heatmap(
     if gate not in names:
         raise ValueError(f"gate must be one of {', '.join(names)}, not {gate!r}")
     label = _NAMES.get(gate, f"dL/d{gate.removeprefix('d')}")
+    head = _capital(label) if gate in _NAMES else label
     values = (getattr(of, gate) if gate in _NAMES else of.gradient(gate))[sample, steps].T
     figure = Figure(figsize=_size(texts, min(0.8 + 0.14 * max(of.units, 8), 24)), layout="constrained")
     panel = figure.subplots()
@@ -108,11 +110,11 @@ def gate_heatmap(
         {"cmap": "cividis", "vmin": 0, "vmax": max(1, values.max())} if gate in "ifo" else scale(values)
     )
     picture = panel.imshow(values, aspect="auto", interpolation="nearest", **look)
-    panel.set(ylabel="unit", title=title or f"{label} of {of.name}".capitalize())
-    panel.yaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.set(ylabel="unit", title=title or f"{head} of {of.name}")
+    panel.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _name_words(panel, texts)
     figure.colorbar(picture, ax=panel, label=label, aspect=30, pad=0.01)
-    return figure
+    return as_written(figure)
 
 
 def gate_saturation(trace: Trace, layer: str | None = None, title: str = "") -> "Figure":
@@ -138,32 +140,34 @@ def gate_saturation(trace: Trace, layer: str | None = None, title: str = "") -> 
     for panel, gate, color in zip(figure.subplots(1, 3, sharey=True), "ifo", PALETTE, strict=False):
         values = getattr(of, gate)[of.mask].ravel()
         panel.hist(values, bins=np.linspace(0, 1, 41), weights=np.full(values.size, 1 / values.size), color=color)
-        for low, high, share, side in (
-            (0, SHUT, np.mean(values < SHUT), "left"),
-            (OPEN, 1, np.mean(values > OPEN), "right"),
-        ):
-            panel.axvspan(low, high, color="0.88", zorder=0)
-            edge = "below" if side == "left" else "above"
-            panel.text(
-                0.02 if side == "left" else 0.98, 0.97, f"{share:.1%}\n{edge} {high if side == 'left' else low}",
-                transform=panel.transAxes, ha=side, va="top",
-            )  # fmt: skip
-        panel.set(xlim=(0, 1), xlabel="value", title=_NAMES[gate].capitalize())
-        panel.margins(y=0.25)
+        panel.axvspan(0, SHUT, color="0.88", zorder=0)
+        panel.axvspan(OPEN, 1, color="0.88", zorder=0)
+        corner = {"transform": panel.transAxes, "va": "top"}
+        panel.text(0.02, 0.97, f"{np.mean(values < SHUT):.1%}\nbelow {SHUT}", ha="left", **corner)
+        panel.text(0.98, 0.97, f"{np.mean(values > OPEN):.1%}\nabove {OPEN}", ha="right", **corner)
+        panel.set(xlim=(0, 1), xlabel="value", title=_capital(_NAMES[gate]))
+        panel.margins(y=0.25)  # room for what stands in the corners
         panel.yaxis.set_major_formatter(PercentFormatter(1))
-    figure.axes[0].set_ylabel("share of values")
+    first = figure.axes[0]  # the others have its axis
+    ylim = first.get_ylim()
+    first.set_yticks([tick for tick in first.get_yticks() if 0 <= tick <= min(1, ylim[1])])
+    first.set(ylabel="share of values", ylim=ylim)
     figure.suptitle(title or f"How open the gates of {of.name} are")
-    return figure
+    return as_written(figure)
 
 
 def chosen_units(of: LayerTrace, units: Any, sample: int, steps: np.ndarray, default: int) -> list[int]:
-    """Numbers of units, checked; without any those whose cell moves the most."""
+    """Numbers of units, checked; without any those that matter most at these steps."""
     if units is None:
-        return np.argsort(-np.ptp(of.c[sample, steps], axis=0), kind="stable")[:default].tolist()
+        return np.argsort(-of.importance(sample, steps), kind="stable")[:default].tolist()
     given = list(units) if isinstance(units, Sequence | np.ndarray) and not isinstance(units, str) else [units]
     if not given:
         raise ValueError("units must name at least one unit")
     return [checks.index("each of units", unit, of.units) for unit in given]
+
+
+def _capital(label: str) -> str:
+    return label[0].upper() + label[1:]
 
 
 def _bounded(of: LayerTrace) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 
 from scratchlstm import simple_rnn
 from scratchlstm.inspection.colors import DASHES, PALETTE
+from scratchlstm.inspection.labels import add_legend, as_written
 from scratchlstm.inspection.recording import Recorder, choose, record
 from scratchlstm.inspection.trace import trace_layer
 from scratchlstm.layers import LSTM
@@ -43,7 +44,7 @@ def gradient_norm_over_time(
     if not recording.layers:
         raise ValueError("gradient_norm_over_time needs a recurrent layer, and the model has none")
     chosen = choose(recording.layers, layer)
-    dh = trace_layer("", chosen).gradient("dh") if isinstance(chosen, LSTM) else _rnn_gradients(chosen)
+    dh = trace_layer(chosen.name, chosen).gradient("dh") if isinstance(chosen, LSTM) else _rnn_gradients(chosen)
     return np.mean(np.linalg.norm(dh, axis=-1), axis=0)
 
 
@@ -51,7 +52,8 @@ def gradient_norms(norms: Mapping[str, Any], title: str = "Gradient of the loss 
     """Gradient norms against time on a logarithmic axis, where exponential decay is a straight line.
 
     Args:
-        norms: label -> (T,), for example from `gradient_norm_over_time`. A step without gradient leaves a gap.
+        norms: label -> (T,), for example from `gradient_norm_over_time`. A step without gradient leaves a gap. For
+            several panels with one axis, such a dict for each: `{"before training": {"LSTM": (T,)}, ...}`.
         title: above the picture.
 
     Raises:
@@ -63,36 +65,47 @@ def gradient_norms(norms: Mapping[str, Any], title: str = "Gradient of the loss 
 
     if not isinstance(norms, Mapping):
         raise TypeError(f"norms must be a dict of labels and norms such as {{'LSTM': (T,)}}, not {norms!r:.80}")
-    lines = {str(label): _checked(label, values) for label, values in norms.items()}
-    if not any(np.any(line > 0) for line in lines.values()):
+    several = norms and all(isinstance(of, Mapping) for of in norms.values())
+    panels = {
+        str(head): {str(label): _checked(label, values) for label, values in lines.items()}
+        for head, lines in (norms if several else {title: norms}).items()
+    }
+    if not panels or not all(any(np.any(line > 0) for line in lines.values()) for lines in panels.values()):
         raise ValueError("norms must hold at least one that is above 0")
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    panel = figure.subplots()
-    for number, (label, line) in enumerate(lines.items()):
-        style: dict[str, Any] = {"color": PALETTE[number % len(PALETTE)], "linestyle": DASHES[number % len(DASHES)]}
-        zero = "" if np.any(line > 0) else " (0 throughout)"
-        marker = "o" if len(line) == 1 else None
-        panel.plot(np.where(line > 0, line, np.nan), label=f"{label}{zero}", marker=marker, linewidth=1.8, **style)
-    panel.set_yscale("log")
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.set(xlabel="step t", ylabel="‖dL/dh_t‖", title=title)
-    panel.grid(alpha=0.25)
-    panel.legend()
-    return figure
+    figure = Figure(figsize=(7 if len(panels) == 1 else 5 * len(panels), 4.2), layout="constrained")
+    grid = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
+    for panel, (head, lines) in zip(grid, panels.items(), strict=True):
+        for number, (label, line) in enumerate(lines.items()):
+            style: dict[str, Any] = {"color": PALETTE[number % len(PALETTE)], "linestyle": DASHES[number % len(DASHES)]}
+            zero = "" if np.any(line > 0) else " (0 throughout)"
+            marker = "o" if len(line) == 1 else None
+            panel.plot(np.where(line > 0, line, np.nan), label=f"{label}{zero}", marker=marker, linewidth=1.8, **style)
+        panel.set_yscale("log")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        panel.set(xlabel="step t", title=head)
+        panel.grid(alpha=0.25)
+    grid[0].set_ylabel("‖dL/dh_t‖")
+    for panel in grid if len({tuple(lines) for lines in panels.values()}) > 1 else grid[:1]:
+        add_legend(panel, panel.lines)
+    if several:
+        figure.suptitle(title)
+    return as_written(figure)
 
 
 def _rnn_gradients(layer: Recorder) -> np.ndarray:
     """dL/dh_t of a `SimpleRNN` at every step, (B, T, H): backpropagation, one step after the other."""
     assert layer.reached is not None
-    twin: Any = layer  # a SimpleRNN, with what its last forward pass kept, in the order of computation
-    W, U, _ = layer.kernels()
-    dh = layer.dh_in_order(layer.reached[0], layer.reached[1][0], len(twin._caches))
+    x, (h0,), mask = layer.seen
+    in_order = [None if a is None else reverse_steps(a, layer.go_backwards) for a in (x, mask)]
+    W, U, b = layer.kernels()
+    _, caches = simple_rnn.rnn_forward(in_order[0], h0, W, U, b, layer.activation, in_order[1])
+    dh = layer.dh_in_order(layer.reached[0], layer.reached[1][0], len(caches))
     dh_next = np.zeros_like(dh[:, 0])
-    for t in reversed(range(dh.shape[1])):
+    for t in reversed(range(len(caches))):
         dh[:, t] += dh_next
         step = slice(t, t + 1)
-        mask = None if twin.mask is None else twin.mask[:, step]
-        *_, dh_next = simple_rnn.rnn_backward(dh[:, step], twin._caches[step], W, U, layer.activation.prime, mask)
+        counts = None if in_order[1] is None else in_order[1][:, step]
+        *_, dh_next = simple_rnn.rnn_backward(dh[:, step], caches[step], W, U, layer.activation.prime, counts)
     return reverse_steps(dh, layer.go_backwards)
 
 

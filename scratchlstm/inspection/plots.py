@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchlstm.inspection.colors import PALETTE
+from scratchlstm.inspection.labels import add_legend, as_written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Curves = Mapping[str, Sequence[float]]  # `History.history`
+_QUANTITIES = "accuracy", "loss"
 
 
 def learning_curve(*histories: Any, title: str = "") -> "Figure":
     """Accuracy and loss against the epoch, for training and validation.
 
-    The epoch with the lowest validation loss is marked: from there on the model overfits.
+    What the histories do not have is not drawn. The epoch with the lowest validation loss is marked: from there on the
+    model overfits.
 
     Args:
         histories: `History` objects or their `history` dicts. Of several runs, the median is drawn and the range
@@ -26,20 +29,24 @@ def learning_curve(*histories: Any, title: str = "") -> "Figure":
 
     Raises:
         TypeError: something else than histories.
-        ValueError: no history, or one without a completed epoch.
+        ValueError: no history, one without a completed epoch, or histories that have no curve in common.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     kinds = _kinds(histories)
     runs = [run for of_kind in kinds.values() for run in of_kind]
-    if not all(kinds.values()) or not all(run.get("loss") for run in runs):
+    if not all(kinds.values()) or not all(map(_epochs, runs)):
         raise ValueError("learning_curve needs at least one history with a completed epoch")
-    quantities = [name for name in ("accuracy", "loss") if all(name in run for run in runs)]
+    quantities = [name for name in _QUANTITIES if all(name in run or f"val_{name}" in run for run in runs)]
+    if not quantities:
+        names = " and ".join(", ".join(run) for run in runs)
+        raise ValueError(f"learning_curve draws accuracy or loss where all histories have it, but they have {names}")
     figure = Figure(figsize=(5.5 * len(quantities), 4.2), layout="constrained")
     best = best_epoch(runs) if len(kinds) == 1 else None
-    last = max(min(len(run["loss"]) for run in of_kind) for of_kind in kinds.values())
+    last = max(min(map(_epochs, of_kind)) for of_kind in kinds.values())
     for panel, name in zip(np.atleast_1d(figure.subplots(1, len(quantities))), quantities, strict=True):
+        lines = []
         for number, (kind, of_kind) in enumerate(kinds.items()):
             color = PALETTE[number % len(PALETTE)]
             looks = [(color, "--"), (color, "-")] if len(kinds) > 1 else [(PALETTE[0], "-"), (PALETTE[1], "-")]
@@ -47,17 +54,21 @@ def learning_curve(*histories: Any, title: str = "") -> "Figure":
             for (key, label, marker), (color, line) in zip(halves, looks, strict=True):
                 if all(key in run for run in of_kind):
                     style = {"color": color, "marker": marker, "linestyle": line}
-                    _draw(panel, [run[key] for run in of_kind], f"{kind}, {label}" if kind else label, style)
+                    lines.append(
+                        _draw(panel, [run[key] for run in of_kind], f"{kind}, {label}" if kind else label, style)
+                    )
         if best is not None:
-            panel.axvline(best, color="0.35", linestyle=":", label=f"lowest validation loss (epoch {best})")
+            lines.append(
+                panel.axvline(best, color="0.35", linestyle=":", label=f"lowest validation loss (epoch {best})")
+            )
         panel.set(xlabel="epoch", ylabel=name, title=name.capitalize())
         panel.set_xlim(0.5, last + 0.5)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         panel.grid(alpha=0.25)
-        panel.legend()
+        add_legend(panel, lines)
     if title:
         figure.suptitle(title)
-    return figure
+    return as_written(figure)
 
 
 def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None, title: str = "") -> "Figure":
@@ -95,18 +106,21 @@ def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None, title: st
         panel.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=color)
     places = range(len(counts))
     tilt = 45 if letter * longest > cell else 0
-    panel.set_xticks(places, names, rotation=tilt, ha="right" if tilt else "center", rotation_mode="anchor")
-    panel.set_yticks(places, names)
+    panel.set_xticks(
+        places, names, rotation=tilt, ha="right" if tilt else "center", rotation_mode="anchor", parse_math=False
+    )
+    panel.set_yticks(places, names, parse_math=False)
     panel.set(xlabel="predicted class", ylabel="true class", title=title)
     figure.colorbar(picture, ax=panel, label="part of the true class", shrink=0.8)
-    return figure
+    return as_written(figure)
 
 
 def best_epoch(runs: Sequence[Curves]) -> int | None:
-    """The epoch, from 1, at which the median validation loss is lowest; None without validation."""
+    """The epoch, from 1, at which the median validation loss is lowest; None without one that is a number."""
     if not all(run.get("val_loss") for run in runs):
         return None
-    return int(np.argmin(_median([run["val_loss"] for run in runs]))) + 1
+    median = _median([run["val_loss"] for run in runs])
+    return None if np.isnan(median).all() else int(np.nanargmin(median)) + 1
 
 
 def _kinds(histories: Sequence[Any]) -> dict[str, list[Curves]]:
@@ -125,19 +139,25 @@ def _kinds(histories: Sequence[Any]) -> dict[str, list[Curves]]:
     return {str(label): [_curves(run) for run in runs] for label, runs in kinds.items()}
 
 
+def _epochs(run: Curves) -> int:
+    """How many are completed."""
+    return max((len(run[key]) for name in _QUANTITIES for key in (name, f"val_{name}") if key in run), default=len(run))
+
+
 def _curves(run: Any) -> Any:
     return getattr(run, "history", run)
 
 
-def _draw(panel: Any, curves: Sequence[Sequence[float]], label: str, style: Mapping[str, Any]) -> None:
+def _draw(panel: Any, curves: Sequence[Sequence[float]], label: str, style: Mapping[str, Any]) -> Any:
     median = _median(curves)
     epochs = np.arange(1, len(median) + 1)
-    panel.plot(epochs, median, label=label, **style)
+    (line,) = panel.plot(epochs, median, label=label, **style)
     if len(curves) > 1:
         values = np.array([curve[: len(median)] for curve in curves])
         panel.fill_between(
             epochs, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.18, linewidth=0
         )
+    return line
 
 
 def _median(curves: Sequence[Sequence[float]]) -> np.ndarray:

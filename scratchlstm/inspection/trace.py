@@ -14,14 +14,16 @@ from scratchlstm.layers import LSTM
 from scratchlstm.layers.recurrent import reverse_steps
 
 GATES = ("i", "f", "g", "o")
+_BACK = ("dh_above", "dh_next", "dh", "dh_prev", "dc_next", "dc", "dc_prev")
 
 
 @dataclass(frozen=True, repr=False)
 class LayerTrace:
     """What one LSTM did at each step. Every array stands by the time of its step, also where the layer runs backwards.
 
-    `dx` stands for dL/dx, all ways from x to the loss taken together: `dh` is what comes from above and from the next
-    step, `dc` what comes through h and through the next step's cell. All of them are None where there was no target.
+    `dx` stands for dL/dx, all ways from x to the loss taken together: `dh` is `dh_above` + `dh_next`, and `dc` is
+    `dc_next` and what comes through this step's h. Gradients are None where there was no target. Numbers are what the
+    layer computes: where a gradient explodes they are infinite or NaN.
 
     At a step that does not count (see `mask`) c and h are those of the step before. The gates there are what they would
     be, but nothing uses them: their gradients are 0, and dh and dc pass on to the step before as they are.
@@ -30,50 +32,87 @@ class LayerTrace:
         name: in the model; "bidirectional/forward" and "bidirectional/backward" for the two directions.
         activation, recurrent_activation: names of φ (for g, and for the cell in (6)) and σ (for i, f and o).
         go_backwards: whether the last step was computed first, so that c_prev is the cell at the *next* time.
+        kernel: W, (E, 4H).
+        recurrent_kernel: U, (H, 4H).
+        bias: b, (4H,); zeros where the layer has none.
+        mask: (B, T), True where the step counts.
+        input: x, (B, T, E).
+        h_prev, c_prev: states that the step begins with, (B, T, H).
+        z_i, z_f, z_g, z_o: what the gates' activations get, (B, T, H).
+        i, f, g, o: the gates, (1) to (4), (B, T, H).
+        c, h: cell (5) and hidden state (6), (B, T, H).
+        dh_above: dL/dh as far as it comes from the layer above or the loss, (B, T, H).
+        dh_next, dc_next: what the step computed after this one hands back, 0 at the last one, (B, T, H).
+        dh, dc: dL/dh, and dL/dc (8), all ways, (B, T, H).
+        dh_prev, dc_prev: what this step hands back to the one computed before it, (18) and (12), (B, T, H).
+        dz_i, dz_f, dz_g, dz_o: dL/dz of each gate, (13) to (16), (B, T, H).
+        d_input: dL/dx (17), (B, T, E).
     """
 
     name: str
     activation: str
     recurrent_activation: str
     go_backwards: bool
-    kernel: np.ndarray  #            (E, 4H)
-    recurrent_kernel: np.ndarray  #  (H, 4H)
-    bias: np.ndarray  #              (4H,)  zeros where the layer has none
-    mask: np.ndarray  #              (B, T)  True where the step counts
-    input: np.ndarray  #             (B, T, E)
-    h_prev: np.ndarray  #            (B, T, H)
-    c_prev: np.ndarray  #            (B, T, H)
-    z_i: np.ndarray  #               (B, T, H)
-    z_f: np.ndarray  #               (B, T, H)
-    z_g: np.ndarray  #               (B, T, H)
-    z_o: np.ndarray  #               (B, T, H)
-    i: np.ndarray  #                 (B, T, H)  (1)
-    f: np.ndarray  #                 (B, T, H)  (2)
-    g: np.ndarray  #                 (B, T, H)  (3)
-    o: np.ndarray  #                 (B, T, H)  (4)
-    c: np.ndarray  #                 (B, T, H)  (5)
-    h: np.ndarray  #                 (B, T, H)  (6)
-    dh: np.ndarray | None = None  #  (B, T, H)
-    dc: np.ndarray | None = None  #  (B, T, H)  (8)
-    dz_i: np.ndarray | None = None  # (B, T, H)  (13)
-    dz_f: np.ndarray | None = None  # (B, T, H)  (14)
-    dz_g: np.ndarray | None = None  # (B, T, H)  (15)
-    dz_o: np.ndarray | None = None  # (B, T, H)  (16)
-    d_input: np.ndarray | None = None  # (B, T, E)  (17)
+    kernel: np.ndarray
+    recurrent_kernel: np.ndarray
+    bias: np.ndarray
+    mask: np.ndarray
+    input: np.ndarray
+    h_prev: np.ndarray
+    c_prev: np.ndarray
+    z_i: np.ndarray
+    z_f: np.ndarray
+    z_g: np.ndarray
+    z_o: np.ndarray
+    i: np.ndarray
+    f: np.ndarray
+    g: np.ndarray
+    o: np.ndarray
+    c: np.ndarray
+    h: np.ndarray
+    dh_above: np.ndarray | None = None
+    dh_next: np.ndarray | None = None
+    dh: np.ndarray | None = None
+    dh_prev: np.ndarray | None = None
+    dc_next: np.ndarray | None = None
+    dc: np.ndarray | None = None
+    dc_prev: np.ndarray | None = None
+    dz_i: np.ndarray | None = None
+    dz_f: np.ndarray | None = None
+    dz_g: np.ndarray | None = None
+    dz_o: np.ndarray | None = None
+    d_input: np.ndarray | None = None
 
     @property
     def units(self) -> int:
-        """H."""
+        """How many there are, H."""
         return self.h.shape[2]
 
     @property
     def d_words(self) -> np.ndarray:
-        """How much each step's input moves the loss: the norm of `d_input`, (B, T).
+        """The norm of `d_input` at each step, which says how much the word there moves the loss, (B, T) in float64.
 
         Raises:
             ValueError: the trace has no gradients.
         """
-        return np.linalg.norm(self.gradient("d_input"), axis=-1)
+        return np.linalg.norm(self.gradient("d_input").astype("float64"), axis=-1)  # squares overflow float32 early
+
+    def importance(self, sample: int = 0, steps: Any = slice(None)) -> np.ndarray:
+        """How much hangs on each unit's cell in a sample, (H,) in float64: the sum over the steps of `|dL/dc · c|`.
+
+        To first order so much the loss would change if the cell were scaled. Without gradients the sum of `|c|`.
+
+        Args:
+            sample: number of the row in the batch.
+            steps: only these steps, as an index; of them those that count.
+
+        Raises:
+            ValueError: no such sample.
+        """
+        sample = checks.index("sample", sample, len(self.h))
+        cells = self.c[sample, steps].astype("float64")  # (steps, H)
+        slopes = 1.0 if self.dc is None else self.dc[sample, steps]
+        return np.sum(np.abs(slopes * cells), axis=0, where=self.mask[sample, steps, None])
 
     def gradient(self, name: str) -> np.ndarray:
         """The gradient of that name.
@@ -99,7 +138,7 @@ class LayerTrace:
         """
         sample, unit = checks.index("sample", sample, len(self.h)), checks.index("unit", unit, self.units)
         of_unit = ["z_i", "z_f", "z_g", "z_o", *GATES, "c_prev", "c", "h_prev", "h"]
-        of_unit += ["dh", "dc", "dz_i", "dz_f", "dz_g", "dz_o"] if self.dh is not None else []
+        of_unit += [*_BACK, "dz_i", "dz_f", "dz_g", "dz_o"] if self.dh is not None else []
         columns = {name: getattr(self, name)[sample, :, unit].tolist() for name in of_unit}
         rows = enumerate(self.mask[sample].tolist())
         return [
@@ -168,7 +207,8 @@ def trace(model: Any, x: Any, y: Any = None, *, sample_weight: Any = None) -> Tr
 
     The model is left as it is: parameters, gradients, states of stateful layers (with which the pass begins), dropout's
     generators, optimizer. Dropout is off. All values are computed by the textbook's functions (`scratchlstm.gates`)
-    from the input, states and mask that reached the layer, so they are the same for both implementations.
+    from the input, states and mask that reached the layer, so they are the same for both implementations. A gradient
+    that explodes is shown as it is, infinite or NaN, with NumPy's warning.
 
     Args:
         model: a built `Sequential` or `Model` with an `LSTM` in it, also within `Bidirectional`. (One within
@@ -201,7 +241,7 @@ def trace_layer(name: str, layer: Any) -> LayerTrace:
     )
     steps = {key: np.stack([getattr(cache, key) for cache in caches], axis=1) for key in (*GATES, "h_prev", "c_prev")}
     steps |= {"h": hs, "c": np.concatenate([steps["c_prev"][:, 1:], c_last[:, None]], axis=1)}
-    steps |= _by_gate("z", in_order[0] @ W + steps["h_prev"] @ U + b)
+    steps |= by_gate("z", in_order[0] @ W + steps["h_prev"] @ U + b)
     if layer.reached is not None:
         steps |= _gradients(layer, caches, in_order[1], W, U)
     steps |= {"input": in_order[0], "mask": in_order[1]}
@@ -219,25 +259,25 @@ def _gradients(
     assert isinstance(layer, LSTM)
     assert layer.reached is not None
     reached, (dh_last, dc_last) = layer.reached
-    dh = layer.dh_in_order(reached, dh_last, len(caches))  #    (B, T, H)
-    dc, dz = np.empty_like(dh), np.empty((*dh.shape[:2], 4 * layer.units), dh.dtype)
-    d_input = np.empty((*dh.shape[:2], len(W)), dh.dtype)
-    dh_next = np.zeros_like(dh[:, 0])  #                        (B, H)
-    dc_next = dh_next if dc_last is None else dc_last  #        (B, H)
+    dh_above = layer.dh_in_order(reached, dh_last, len(caches))  # (B, T, H)
+    dh_next = np.zeros_like(dh_above[:, 0])  #                      (B, H)
+    dc_next = dh_next if dc_last is None else dc_last  #            (B, H)
+    steps = []
     for t in reversed(range(len(caches))):
-        dh[:, t] += dh_next
-        counts = mask[:, t, None]  #                            (B, 1)
+        dh = dh_above[:, t] + dh_next  #                            (B, H)
+        counts = mask[:, t, None]  #                                (B, 1)
         step = gates.lstm_step_backward(
-            np.where(counts, dh[:, t], 0), np.where(counts, dc_next, 0), caches[t], W, U,
+            np.where(counts, dh, 0), np.where(counts, dc_next, 0), caches[t], W, U,
             layer.recurrent_activation.prime, layer.activation.prime,
         )  # fmt: skip
-        dc[:, t] = np.where(counts, step.dc, dc_next)
-        dz[:, t], d_input[:, t] = step.dz, step.dx
-        dh_next = np.where(counts, step.dh_prev, dh[:, t])  #   (B, H)
-        dc_next = np.where(counts, step.dc_prev, dc_next)  #    (B, H)
-    return {"dh": dh, "dc": dc, "d_input": d_input} | _by_gate("dz", dz)
+        dc = np.where(counts, step.dc, dc_next)  #                  (B, H)
+        dh_prev, dc_prev = np.where(counts, step.dh_prev, dh), np.where(counts, step.dc_prev, dc_next)
+        found = {"dh_next": dh_next, "dh": dh, "dh_prev": dh_prev, "dc_next": dc_next, "dc": dc, "dc_prev": dc_prev}
+        steps.append(found | {"d_input": step.dx} | by_gate("dz", step.dz))
+        dh_next, dc_next = dh_prev, dc_prev
+    return {"dh_above": dh_above} | {key: np.stack([step[key] for step in reversed(steps)], 1) for key in steps[0]}
 
 
-def _by_gate(name: str, columns: np.ndarray) -> dict[str, np.ndarray]:
-    """The four blocks of an array (..., 4H) by name."""
+def by_gate(name: str, columns: np.ndarray) -> dict[str, np.ndarray]:
+    """The four blocks of an array (..., 4H), as "name_i", "name_f", "name_g" and "name_o"."""
     return {f"{name}_{gate}": block for gate, block in zip(GATES, np.split(columns, 4, axis=-1), strict=True)}

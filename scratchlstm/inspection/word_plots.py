@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scratchlstm import checks
 from scratchlstm.inspection.gate_plots import chosen_units, scale
+from scratchlstm.inspection.labels import as_written
 from scratchlstm.inspection.trace import LayerTrace, Trace
 from scratchlstm.inspection.words import chosen_layer, steps_with_words
 
@@ -34,7 +36,7 @@ def colored_words(
         trace: from `trace`; for "saliency" with a target.
         words: one for each step, or for each step that counts (see `LayerTrace.mask`); others are not drawn.
         by: "cell" (c of `unit`), or "saliency" (the norm of dL/d(input), `LayerTrace.d_words`).
-        unit: for "cell". Default: the one whose cell moves the most over this sample.
+        unit: for "cell". Default: the one that matters most (`LayerTrace.importance`).
         layer: the LSTM's name, where there are several.
         sample: number of the row in the batch.
         title: above the picture.
@@ -69,14 +71,16 @@ def colored_words(
     letters = [_letters(shapes[text], *place) for text, place in zip(texts, places, strict=True)]
     panel.add_collection(PathCollection(letters, facecolors=inks), autolim=False)
     bar = figure.add_axes((0.25, 34 / height, 0.5, 9 / height))
-    figure.colorbar(colors, cax=bar, orientation="horizontal", label=label)
-    return figure
+    figure.colorbar(colors, cax=bar, orientation="horizontal", label=label, format="%.3g")
+    bar.locator_params(axis="x", nbins=5)
+    return as_written(figure)
 
 
 def _values(of: LayerTrace, by: str, unit: int | None, sample: int, steps: np.ndarray) -> tuple[np.ndarray, str, str]:
     """A number for each word, what it is, and the title."""
     if by == "cell":
-        (chosen,) = chosen_units(of, unit, sample, steps, 1)
+        given = None if unit is None else checks.index("unit", unit, of.units)
+        (chosen,) = chosen_units(of, given, sample, steps, 1)
         return of.c[sample, steps, chosen], f"cell c of unit {chosen}", f"What unit {chosen} of {of.name} remembers"
     if by == "saliency":
         if unit is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from scratchlstm import checks
 from scratchlstm.inspection.trace import LayerTrace, Trace
 
-LONGEST = 24  # letters of a word that are drawn
+MOST_LETTERS = 24  # letters of a word that are drawn
 MISSING = "□"  # stands for what the font does not have
 
 
@@ -59,7 +59,7 @@ def drawable(word: str) -> str:
     """The word on one line, shortened where it is very long, with a box for each letter that no font at hand has."""
     letters = _letters()
     line = "".join(c if ord(c) in letters else MISSING for c in " ".join(word.split()) if c.isprintable())
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+    return line if len(line) <= MOST_LETTERS else f"{line[: MOST_LETTERS - 1]}…"
 
 
 def _letters() -> frozenset[int]:

@@ -140,17 +140,17 @@ class GatheredRows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As of the array it stands for: (B, T, E)."""
+        """That of the array it stands for, (B, T, E)."""
         return (*self.groups.shape, self.values.shape[1])
 
     @property
     def ndim(self) -> int:
-        """As of the array it stands for."""
+        """That of the array it stands for."""
         return len(self.shape)
 
     @property
     def dtype(self) -> np.dtype:
-        """As of the array it stands for."""
+        """That of the array it stands for."""
         return self.values.dtype
 
     def astype(self, dtype: Any, copy: bool = True) -> "GatheredRows":

@@ -10,12 +10,30 @@ from explorer_models import SENTENCE, WORD_INDEX, sentiment, stacked
 
 from scratchlstm.datasets import imdb
 from scratchlstm.inspection import explore, trace
-from scratchlstm.layers import LSTM
+from scratchlstm.layers import LSTM, Dense
 from scratchlstm.preprocessing.sequence import pad_sequences
 
 STEPS = 12  # of the sentence, as many as the model reads: its start mark is cut
 EQUATION_NUMBERS = ["(1)", "(2)", "(3)", "(4)", "(5)", "(6)"]
 WAY_BACK_NUMBERS = [f"({n})" for n in range(7, 19)]
+
+
+def _regression():
+    model = sentiment(last=[Dense(1)])
+    model.compile("adam", "mse")
+    return model
+
+
+def _float64():
+    return sentiment(LSTM(5, dtype="float64"), last=[Dense(1, activation="sigmoid", dtype="float64")])
+
+
+def _tiny():
+    """Large weights, shut gates: numbers that are printed with exponents, the longest there are."""
+    model = sentiment()
+    model.set_weights([6 * weight for weight in model.get_weights()])
+    model.layers[1].params["bias"] -= 6
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +46,12 @@ def files(tmp_path_factory):
         "backwards": (sentiment(LSTM(4, go_backwards=True)), SENTENCE),
         "no loss": (sentiment(compiled=False), SENTENCE),
         "one step": (sentiment(length=1, epochs=0), ["film"]),
+        "no label": (_regression(), SENTENCE),
         "padded": (sentiment(mask_zero=True), "a wonderful film"),
+        "unmasked": (sentiment(), "a wonderful film"),
+        "unmasked, backwards": (sentiment(LSTM(4, go_backwards=True)), "a wonderful film"),
+        "float64": (_float64(), SENTENCE),
+        "tiny": (_tiny(), SENTENCE),
         "long": (sentiment(LSTM(60), length=100, epochs=0), "good bad " * 5000),
         "odd": (sentiment(epochs=0), ["film", "🎬", "שלום", *EVIL, "w" * 300]),
     }
@@ -50,8 +73,8 @@ def plain(opened):
     return opened("plain")
 
 
-def traced(model):
-    ids = imdb.encode_review(SENTENCE, num_words=model.layers[0].input_dim, word_index=WORD_INDEX)
+def traced(model, text=SENTENCE):
+    ids = imdb.encode_review(text, num_words=model.layers[0].input_dim, word_index=WORD_INDEX)
     x = pad_sequences([ids], maxlen=model.input_shape[0])
     return trace(model, x, np.round(model.predict(x, verbose=0)))
 
@@ -77,19 +100,23 @@ def current(page):
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 _ALL = ["i", "f", "g", "o", "c", "h", "c_prev", "h_prev", "z_i", "z_f", "z_g", "z_o"]
-_BACK = ["dh", "dc", "dz_i", "dz_f", "dz_g", "dz_o"]
+_BACK = ["dh_next", "dh", "dh_prev", "dc_next", "dc", "dc_prev", "dz_i", "dz_f", "dz_g", "dz_o"]
 
 
-@pytest.mark.parametrize("name", ["plain", "stacked", "backwards"])
+@pytest.mark.parametrize(
+    "name", ["plain", "stacked", "backwards", "padded", "unmasked", "unmasked, backwards", "float64", "tiny"]
+)
 def test_every_number_is_that_of_trace_to_the_printed_digits(opened, files, name):
-    page, layers = opened(name), traced(files[name][1]).layers
+    text = "a wonderful film" if name.startswith(("padded", "unmasked")) else SENTENCE
+    page, layers = opened(name), traced(files[name][1], text).layers
+    steps = page.locator("#words button").count()
     for number_of, layer in enumerate(layers.values()):
         if len(layers) > 1:
             page.locator("#layer").select_option(str(number_of))
         for place in range(layer.units):
             page.locator("#unit").select_option(str(place))
             unit = int(page.locator("#unit option:checked").inner_text().split()[0])
-            for step in range(STEPS):
+            for step in range(steps):
                 page.locator("#words button").nth(step).click()
                 places = page.locator("[data-value]").evaluate_all(
                     "all => all.map(place => [place.dataset.value, place.textContent, Boolean(place.closest('svg'))])"
@@ -97,10 +124,12 @@ def test_every_number_is_that_of_trace_to_the_printed_digits(opened, files, name
                 assert {key for key, *_ in places} >= {*_ALL, *_BACK}
                 for key, text, in_picture in places:
                     if key in _ALL + _BACK:
-                        expected = as_printed(getattr(layer, key)[0, step - STEPS, unit], 3 if in_picture else 4)
+                        expected = as_printed(getattr(layer, key)[0, step - steps, unit], 3 if in_picture else 4)
                         assert number(text) == expected, (key, step, unit)
+                    if key == "above":
+                        assert number(text) == as_printed(layer.dh_above[0, step - steps, unit]), (step, unit)
                 length = number(page.locator("#backward-equations [data-value=d_words]").text_content())
-                assert length == as_printed(layer.d_words[0, step - STEPS])
+                assert length == as_printed(layer.d_words[0, step - steps])
 
 
 def test_each_line_of_arithmetic_adds_up(plain):
@@ -143,12 +172,13 @@ def test_buttons_words_and_slider_step(plain):
     assert current(plain) == 1
     plain.get_by_role("button", name="Step back").click()
     assert current(plain) == 0
-    assert plain.locator("#previous").is_disabled()
+    assert plain.locator("#previous").get_attribute("aria-disabled") == "true"
     plain.locator("#words button").nth(7).click()
     assert current(plain) == 7
     plain.locator("#slider").fill("11")
     assert current(plain) == 11
-    assert plain.locator("#next").is_disabled()
+    assert plain.locator("#next").get_attribute("aria-disabled") == "true"
+    assert plain.locator("#previous").get_attribute("aria-disabled") == "false"
 
 
 def test_keys_step(plain):
@@ -255,36 +285,85 @@ def test_a_phones_width_needs_no_scrolling_to_the_side(opened, name, view):
             assert box <= 360
 
 
+@pytest.mark.parametrize("name", ["plain", "tiny", "float64"])
 @pytest.mark.parametrize("view", ["Forward", "Backward"])
-def test_no_two_texts_of_the_picture_overlap(plain, view):
-    plain.get_by_role("tab", name=view).click()
+def test_every_text_of_the_picture_is_in_it_and_none_lies_on_another_or_on_a_box_edge(opened, name, view):
+    page = opened(name)
+    page.get_by_role("tab", name=view).click()
     for step in range(STEPS):
-        plain.locator("#words button").nth(step).click()
-        boxes = plain.locator(f"#{view.lower()} .picture text").evaluate_all(
-            """all => all.filter(text => text.textContent).map(text => {
-                const box = text.getBBox();
-                return [text.textContent, box.x, box.y, box.width, box.height];
-            })"""
+        page.locator("#words button").nth(step).click()
+        left, top, width, height, *boxes = page.locator(f"#{view.lower()} .picture").evaluate(
+            """picture => {
+                const { x, y, width, height } = picture.viewBox.baseVal;
+                const texts = [...picture.querySelectorAll('text')].filter(text => text.textContent);
+                return [x, y, width, height, ...texts.map(text => {
+                    const box = text.getBBox();
+                    return [text.textContent, box.x, box.y, box.width, box.height];
+                })];
+            }"""
         )
-        for place, (text, x, y, width, height) in enumerate(boxes):
-            assert x >= 0, text
-            assert x + width <= 506, text
-            for other, x2, y2, width2, height2 in boxes[place + 1 :]:
-                apart_x = x + width <= x2 or x2 + width2 <= x
-                assert apart_x or y + 0.8 * height <= y2 or y2 + 0.8 * height2 <= y, (text, other)
+        for place, (text, x, y, w, h) in enumerate(boxes):
+            assert left <= x < x + w <= left + width, text
+            assert top <= y < y + h <= top + height, text
+            for edge in (74, 424):  # the cell's body ends there
+                assert not x + 0.5 < edge < x + w - 0.5, text
+            for other, x2, y2, w2, h2 in boxes[place + 1 :]:
+                apart_x = x + w <= x2 or x2 + w2 <= x
+                assert apart_x or y + 0.8 * h <= y2 or y2 + 0.8 * h2 <= y, (text, other)
+    if (name, view) == ("tiny", "Backward"):
+        shown = page.locator("#backward .picture .value text").all_text_contents()
+        assert any(re.fullmatch(r"−\d\.\d\de−\d\d", text) for text in shown)
+
+
+def test_the_numbers_of_a_gate_stay_in_its_box(opened):
+    page = opened("tiny")
+    for view in ("Forward", "Backward"):
+        page.get_by_role("tab", name=view).click()
+        for step in range(STEPS):
+            page.locator("#words button").nth(step).click()
+            boxes = page.locator(f"#{view.lower()} .picture .value text[y='263']").evaluate_all(
+                "all => all.map(text => [text.getBBox().x, text.getBBox().width])"
+            )
+            assert len(boxes) == 4
+            for (x, width), left in zip(boxes, (80, 166, 252, 338), strict=True):
+                assert left <= x < x + width <= left + 80
 
 
 def test_everything_can_be_reached_and_is_named(plain):
     seen = []
-    for _ in range(STEPS + 12):
+    for _ in range(10):
         plain.keyboard.press("Tab")
-        seen.append(plain.evaluate("document.activeElement.id || document.activeElement.textContent"))
+        seen.append(plain.evaluate("document.activeElement.id || document.activeElement.firstChild?.textContent"))
         outline = plain.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid" or plain.evaluate("document.activeElement === document.body")
-    assert {"theme", "play", "next", "slider", "unit", "forward-tab"} <= set(seen)
+    assert seen[:8] == ["theme", "a", "previous", "play", "next", "slider", "unit", "forward-tab"]
     for control in plain.locator("button:visible, select:visible, input:visible").all():
         named = control.evaluate("e => (e.ariaLabel || e.labels?.[0]?.textContent || e.textContent).trim()")
         assert named
+
+
+def test_the_words_are_one_stop_in_which_the_arrow_keys_move(opened):
+    page = opened("long")
+    for key in ("Tab", "Tab", "ArrowRight", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+    focused = "[...document.querySelectorAll('#words button')].indexOf(document.activeElement)"
+    assert current(page) == page.evaluate(focused) == 1
+    page.keyboard.press("End")
+    assert current(page) == page.evaluate(focused) == 99
+    assert page.locator("#words button[tabindex='0']").count() == 1
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "previous"
+    page.keyboard.press("ArrowLeft")  # elsewhere the focus stays
+    assert current(page) == 98
+    assert page.evaluate("document.activeElement.id") == "previous"
+
+
+def test_the_focus_stays_at_the_last_step(plain):
+    plain.locator("#next").focus()
+    for step in range(1, STEPS + 2):
+        plain.keyboard.press("Enter")
+        assert current(plain) == min(step, STEPS - 1)
+        assert plain.evaluate("document.activeElement.id") == "next"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -341,10 +420,12 @@ def test_what_was_left_out_and_what_is_padding_is_said(opened):
     assert "8 steps of padding, which the mask skips" in opened("padded").locator("#notes").inner_text()
 
 
-def test_a_model_without_a_loss_has_no_way_back(opened):
-    page = opened("no loss")
+@pytest.mark.parametrize(("name", "why"), [("no loss", "was not compiled"), ("no label", "Give it as label")])
+def test_a_model_without_a_loss_or_label_has_no_way_back(opened, name, why):
+    page = opened(name)
     page.get_by_role("tab", name="Backward").click()
     assert page.locator("#no-loss").is_visible()
+    assert why in page.locator("#no-loss").inner_text()
     assert page.locator("#backward").is_hidden()
     page.keyboard.press("ArrowLeft")
     assert page.locator("#forward").is_visible()

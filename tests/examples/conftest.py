@@ -12,18 +12,40 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+def finished(name, *arguments):
+    """An example in its quick mode, when it has ended."""
+    command = [sys.executable, ROOT / "examples" / name, "--quick", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+
+
 @pytest.fixture(scope="session")
 def run():
     """Run an example in its quick mode: what it printed."""
 
     def run_example(name, *arguments):
-        command = [sys.executable, ROOT / "examples" / name, "--quick", *map(str, arguments)]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+        done = finished(name, *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     return run_example
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """Run an example that refuses what it is given, in one line and before any training: that line."""
+
+    def refusal(name, *arguments):
+        done = finished(name, "--output", tmp_path / "output", *arguments)
+        assert done.returncode == 2
+        assert "poch" not in done.stdout
+        *notes, line = done.stderr.splitlines()
+        assert line.startswith(f"{name}: error: ")
+        assert all(note.startswith(("usage: ", "  ", "imdb: ")) for note in notes)
+        assert not list(tmp_path.glob("output/*"))
+        return line
+
+    return refusal
 
 
 @pytest.fixture(scope="session")

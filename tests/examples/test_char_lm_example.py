@@ -34,16 +34,21 @@ def test_windows_go_on_where_the_last_ones_ended(functions):
     np.testing.assert_array_equal(by_row, ids[:96].reshape(3, 32))
 
 
-def test_a_text_that_cannot_be_read_is_named(functions, tmp_path):
+def test_a_text_that_cannot_be_read_is_named(refused, tmp_path):
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     for name in ("latin.txt", "missing.txt"):
-        with pytest.raises(SystemExit, match=f"{name}' cannot be read as a text in UTF-8"):
-            functions("char_lm.py")["read_text"](str(tmp_path / name))
+        assert f"{name}' cannot be read as a text in UTF-8" in refused("char_lm.py", "--text", tmp_path / name)
 
 
-def test_a_short_text_is_refused(functions):
-    with pytest.raises(SystemExit, match="too short"):
-        functions("char_lm.py")["windows"](np.arange(12), rows=3, steps=4)
+@pytest.mark.parametrize("letters", [0, 1, 1600])
+def test_a_short_text_is_refused(refused, tmp_path, letters):
+    (tmp_path / "text.txt").write_text("a" * letters)
+    refusal = refused("char_lm.py", "--text", tmp_path / "text.txt")
+    assert "the text is too short: its last tenth, which validates, needs over 160 characters" in refusal
+
+
+def test_lines_that_were_never_finished_are_not_counted(functions):
+    assert functions("char_lm.py")["count"]([], set()) == "no line was finished"
 
 
 def test_the_text_is_true_and_the_judge_knows(functions):

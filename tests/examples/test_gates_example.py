@@ -36,8 +36,20 @@ def test_numbers_pictures_and_page(run, reviews, colors_of, tmp_path):
     np.testing.assert_array_equal(c_prev[1:], c[:-1])
     probability = float(re.search(r"^(\S+) probability of a positive review$", printed, re.MULTILINE).group(1))
     assert 0 < probability < 1
-    assert colors_of(tmp_path / "gates.png") > 100
-    assert colors_of(tmp_path / "cell.png") > 100
+    pictures = [path.name for path in sorted(tmp_path.glob("*.png"))]
+    assert pictures == ["cell.png", "gates.png", "heatmap.png", "saliency.png", "saturation.png"]
+    assert all(colors_of(tmp_path / name) > 100 for name in pictures)
     page = (tmp_path / "explorer.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>") or page.startswith("<!DOCTYPE html>")
     assert '"plot"' in page
+
+
+def test_a_text_without_a_known_word_is_told_before_any_training(refused, reviews):
+    assert "none of the 5000 words that the model learns is in 'zzzz'" in refused(
+        "gates.py", "--text", "zzzz", "--path", reviews
+    )
+
+
+def test_words_of_reviews_that_are_missing_are_told(refused, reviews, tmp_path):
+    (tmp_path / "imdb.npz").write_bytes(reviews.read_bytes()[:100])
+    assert "imdb.npz" in refused("gates.py", "--path", tmp_path / "imdb.npz")

@@ -11,4 +11,5 @@ def test_it_prints_a_table_and_draws(run, colors_of, tmp_path):
     assert before["LSTM, forget bias 0"] < before["LSTM, forget bias 1"] < before["SimpleRNN"] < 1
     errors = {name: float(error) for name, *_, error in rows}
     assert errors["SimpleRNN"] < 1 / 3  # the error of who always answers 0
-    assert colors_of(tmp_path / "made" / "here" / "gradient_flow.png") > 100
+    for picture in ("gradient_flow.png", "learning_curves.png"):
+        assert colors_of(tmp_path / "made" / "here" / picture) > 100

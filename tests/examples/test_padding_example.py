@@ -22,7 +22,7 @@ def reviews(tmp_path_factory):
 
 def test_a_table_and_a_picture_of_four_curves(run, reviews, colors_of, tmp_path):
     printed = run("padding.py", "--path", reviews, "--output", tmp_path)
-    assert "% are padded" in printed
+    assert "200 reviews of up to 100 words, padded to 150 steps: " in printed
     table = printed[printed.index("validation accuracy |") :]
     curves = dict(re.findall(r"^((?:pre|post), (?:no )?mask) *\|(.*)$", table, re.MULTILINE))
     assert set(curves) == {"pre, no mask", "pre, mask", "post, no mask", "post, mask"}
@@ -33,3 +33,10 @@ def test_a_table_and_a_picture_of_four_curves(run, reviews, colors_of, tmp_path)
     assert accuracy["pre, no mask"] > 0.9
     assert accuracy["post, no mask"] < 0.75
     assert colors_of(tmp_path / "padding.png") > 100
+
+
+def test_reviews_that_are_all_too_long_are_told(refused, tmp_path):
+    rows = np.empty(4, dtype=object)
+    rows[:] = [np.random.default_rng(n).integers(1, 99, size=101).tolist() for n in range(4)]
+    np.savez(tmp_path / "imdb.npz", x_train=rows, x_test=rows, y_train=[0, 1, 0, 1], y_test=[0, 1, 0, 1])
+    assert "no review there has 100 words or less" in refused("padding.py", "--path", tmp_path / "imdb.npz")

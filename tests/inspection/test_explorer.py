@@ -12,7 +12,6 @@ from explorer_models import SENTENCE, WORD_INDEX, WORDS, sentiment, stacked
 
 from scratchlstm.__main__ import main
 from scratchlstm.datasets import imdb
-from scratchlstm.gates import lstm_step_backward, lstm_step_forward
 from scratchlstm.inspection import explore, explorer, trace
 from scratchlstm.layers import LSTM, Dense, Embedding, Flatten, SimpleRNN
 from scratchlstm.preprocessing.sequence import pad_sequences
@@ -40,10 +39,18 @@ def data_of(path):
     return json.loads(data)
 
 
+def numbers(layer, text):
+    return np.frombuffer(base64.b64decode(text), np.dtype(layer["dtype"]).newbyteorder("<"))
+
+
 def arrays_of(layer):
     """Name -> (units, steps)."""
-    flat = {name: np.frombuffer(base64.b64decode(text), "<f4") for name, text in layer["arrays"].items()}
-    return {name: array.reshape(len(layer["units"]), -1) for name, array in flat.items()}
+    return {name: numbers(layer, text).reshape(len(layer["units"]), -1) for name, text in layer["arrays"].items()}
+
+
+def of_unit(layer):
+    """Name -> (units,)."""
+    return {name: numbers(layer, text) for name, text in layer["of_unit"].items()}
 
 
 def padded(model, text):
@@ -54,7 +61,16 @@ def padded(model, text):
 # --- the numbers ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [sentiment, stacked, lambda: sentiment(mask_zero=True)])
+def _wide():
+    """In float64, whose numbers the page holds as they are."""
+    float64 = {"dtype": "float64"}
+    return sentiment(LSTM(5, **float64), last=[Dense(1, activation="sigmoid", **float64)])
+
+
+MODELS = [sentiment, stacked, lambda: sentiment(mask_zero=True), lambda: sentiment(LSTM(5, go_backwards=True)), _wide]
+
+
+@pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("label", [None, 0.0])
 def test_every_number_is_that_of_trace(page, make, label):
     model = make()
@@ -65,51 +81,58 @@ def test_every_number_is_that_of_trace(page, make, label):
     assert data["loss"] == traced.loss
     assert [layer["name"] for layer in data["layers"]] == list(traced.layers)
     for layer, own in zip(data["layers"], traced.layers.values(), strict=True):
-        assert (layer["of"], layer["backwards"]) == (own.units, own.go_backwards)
+        assert (layer["of"], layer["backwards"], layer["dtype"]) == (own.units, own.go_backwards, str(own.h.dtype))
         assert layer["counts"] == own.mask[0, -steps:].tolist()
         assert layer["d_words"] == own.d_words[0, -steps:].tolist()
-        for name, array in arrays_of(layer).items():
-            if hasattr(own, name):
-                np.testing.assert_array_equal(array, getattr(own, name)[0, -steps:, layer["units"]], err_msg=name)
+        arrays, u = arrays_of(layer), own.h_prev[0] @ own.recurrent_kernel
+        for name in ("i", "f", "g", "o", "c", "h", "z_i", "z_f", "z_g", "z_o", "dc", "dh_prev", "dz_o"):
+            np.testing.assert_array_equal(
+                arrays.pop(name), getattr(own, name)[0, -steps:, layer["units"]], err_msg=name
+            )
+        H = own.units
         for place, gate in enumerate("ifgo"):
-            H = own.units
-            np.testing.assert_array_equal(layer["bias"][gate], own.bias[place * H : (place + 1) * H][layer["units"]])
+            columns = place * H + np.array(layer["units"])
+            np.testing.assert_array_equal(arrays.pop(f"u_{gate}"), u[-steps:, columns].T)
+            np.testing.assert_array_equal(of_unit(layer)[f"b_{gate}"], own.bias[columns])
+        assert not arrays
 
 
-@pytest.mark.parametrize("make", [sentiment, stacked, lambda: sentiment(LSTM(5, go_backwards=True))])
-def test_what_a_step_gets_and_hands_on_is_that_of_the_cell(page, make):
-    """One step alone, from the page's dh and dc_next, gives the page's h, c, dh_prev and dz."""
+@pytest.mark.parametrize("make", MODELS)
+def test_what_comes_from_beyond_the_page_is_that_of_trace(page, make):
+    """States before the first step that is computed, gradients behind the last one, and what comes from above."""
     model = make()
-    data, x = page(model, SENTENCE), padded(model, SENTENCE)
-    traced = trace(model, x, np.round(model.predict(x, verbose=0)))
-    steps = len(data["steps"])
+    data, x = page(model, "a wonderful film"), padded(model, "a wonderful film")
+    assert 0 < len(data["steps"]) < x.shape[1]
+    traced, steps = trace(model, x, np.round(model.predict(x, verbose=0))), len(data["steps"])
     for layer, own in zip(data["layers"], traced.layers.values(), strict=True):
-        place = np.argsort(layer["units"])
-        page_has = {name: array[place].T for name, array in arrays_of(layer).items()}  # (steps, H), units in order
-        W, U, b = own.kernel, own.recurrent_kernel, own.bias
-        inputs = own.input[0, -steps:]
-        h, c, cache = lstm_step_forward(inputs, page_has["h_prev"], page_has["c_prev"], W, U, b)
-        back = lstm_step_backward(page_has["dh"], page_has["dc_next"], cache, W, U)
-        u = np.concatenate([page_has[f"u_{gate}"] for gate in "ifgo"], axis=1)
-        dz = np.concatenate([page_has[f"dz_{gate}"] for gate in "ifgo"], axis=1)
-        for found, expected in (
-            (page_has["h"], h),
-            (page_has["c"], c),
-            (page_has["dh_prev"], back.dh_prev),
-            (inputs.T @ dz, back.dW),
-            (u, page_has["h_prev"] @ U),
+        first, last = (-1, -steps) if own.go_backwards else (-steps, -1)
+        for name, array, step in (
+            ("h_before", own.h_prev, first),
+            ("c_before", own.c_prev, first),
+            ("dh_after", own.dh_next, last),
+            ("dc_after", own.dc_next, last),
         ):
-            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
-        later = slice(None, -1) if own.go_backwards else slice(1, None)
-        earlier = slice(1, None) if own.go_backwards else slice(None, -1)
-        dh_next = (page_has["dh"] - page_has["above"])[earlier]
-        np.testing.assert_allclose(dh_next, back.dh_prev[later], rtol=1e-4, atol=1e-5 * np.abs(dh_next).max())
+            np.testing.assert_array_equal(of_unit(layer)[name], array[0, step, layer["units"]], err_msg=name)
+        above = np.zeros((len(layer["units"]), steps), own.h.dtype)
+        above[:, layer["above_at"]] = numbers(layer, layer["above"]).reshape(len(above), -1)
+        np.testing.assert_array_equal(above, own.dh_above[0, -steps:, layer["units"]])
 
 
-def test_from_above_the_gradient_comes_at_the_last_word_alone(page, model):
-    above = arrays_of(page(model, SENTENCE)["layers"][0])["above"]
-    assert np.all(above[:, :-1] == 0)
-    assert np.all(above[:, -1] != 0)
+def test_from_above_the_gradient_comes_at_the_last_word_alone_or_at_every_one(page, model):
+    assert page(model, SENTENCE)["layers"][0]["above_at"] == [11]
+    below = page(stacked(), SENTENCE)["layers"]
+    assert [layer["above_at"] for layer in below] == [list(range(12)), list(range(12)), [11]]
+
+
+def test_a_small_gradient_from_above_is_not_taken_for_rounding(page):
+    """Of two layers' worth, one 1e-7 of the other."""
+    model = sentiment(LSTM(4, return_sequences=True), LSTM(3))
+    kernel = model.layers[2].params["kernel"]
+    kernel *= 1e-7
+    (below, _), x = page(model, SENTENCE)["layers"], padded(model, SENTENCE)
+    above = trace(model, x, np.round(model.predict(x, verbose=0)))["lstm"].dh_above[0]
+    assert np.abs(above).max() < 1e-6
+    assert len(below["above_at"]) == np.count_nonzero(above.any(axis=1)) > 1
 
 
 @pytest.mark.parametrize("length", [12, None])
@@ -126,6 +149,9 @@ def test_units_are_sorted_by_what_the_loss_hangs_on(page, model):
     layer = page(model, SENTENCE)["layers"][0]
     arrays = arrays_of(layer)
     np.testing.assert_allclose(layer["scores"], np.abs(arrays["dc"] * arrays["c"]).sum(axis=1), rtol=1e-5)
+    x = padded(model, SENTENCE)
+    importance = trace(model, x, np.round(model.predict(x, verbose=0))).lstm.importance()
+    np.testing.assert_allclose(layer["scores"], importance[layer["units"]], rtol=1e-5)
     assert layer["scores"] == sorted(layer["scores"], reverse=True)
     assert sorted(layer["units"]) == list(range(5))
 
@@ -140,7 +166,8 @@ def test_the_model_is_left_as_it_was(page, model):
 def test_without_a_loss_there_is_no_way_back(page):
     data = page(sentiment(compiled=False), SENTENCE)
     assert data["loss"] is None
-    assert "dh" not in data["layers"][0]["arrays"]
+    assert not data["compiled"]
+    assert "dc" not in data["layers"][0]["arrays"]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +175,7 @@ def test_without_a_loss_there_is_no_way_back(page):
     [
         ("sparse_categorical_crossentropy", "softmax", int),
         ("categorical_crossentropy", "softmax", list),
-        ("mse", None, list),
+        ("binary_crossentropy", "sigmoid", list),
     ],
 )
 def test_several_outputs_show_the_largest(page, loss, activation, of):
@@ -159,6 +186,32 @@ def test_several_outputs_show_the_largest(page, loss, activation, of):
     assert data["output"] == f"output {np.argmax(output)} of 3"
     assert data["outputs"][-1] == pytest.approx(output.max(), rel=1e-5)
     assert isinstance(data["label"], of)
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae"])
+def test_an_answer_that_is_no_class_is_no_label(page, loss):
+    model = sentiment(last=[Dense(1)])
+    model.compile("adam", loss)
+    data = page(model, SENTENCE)
+    assert (data["label"], data["loss"], data["compiled"]) == (None, None, True)
+    assert "dc" not in data["layers"][0]["arrays"]
+    data = page(model, SENTENCE, label=0.25)
+    assert data["label"] == 0.25
+    output = model.predict(padded(model, SENTENCE), verbose=0)[0, 0]
+    assert data["loss"] == pytest.approx((output - 0.25) ** 2 if loss == "mse" else abs(output - 0.25))
+    assert "dc" in data["layers"][0]["arrays"]
+
+
+def test_all_prefixes_are_one_batch_where_the_length_is_stated(page, model, monkeypatch):
+    batches, predict = [], type(model).predict
+
+    def counted(self, x, **options):
+        batches.append(x.shape)
+        return predict(self, x, **options)
+
+    monkeypatch.setattr(type(model), "predict", counted)
+    page(model, SENTENCE)
+    assert batches == [(12, 12)]
 
 
 # --- the text ---------------------------------------------------------------------------------------------------------
@@ -202,18 +255,28 @@ def test_a_long_text_is_cut_to_what_the_model_reads(page, model):
 
 def test_a_model_of_any_length_reads_the_last_words(page, tmp_path):
     data = page(sentiment(LSTM(64), length=None), "good bad " * 5000)
-    assert (len(data["steps"]), data["left_out"]) == (explorer.LONGEST, 10_000 - explorer.LONGEST)
-    assert len(data["layers"][0]["units"]) == 32  # those that mattered most
-    assert (tmp_path / "page.html").stat().st_size < 1_000_000
+    assert (len(data["steps"]), data["left_out"]) == (explorer.MOST_STEPS, 10_000 - explorer.MOST_STEPS)
+    assert len(data["layers"][0]["units"]) < 64  # those that mattered most
 
 
-def test_the_tutorials_size_is_some_hundred_kilobytes(page, tmp_path):
+@pytest.mark.parametrize(
+    ("units", "length", "words", "dtype"),
+    [(60, 100, 100, "float32"), (64, None, 200, "float32"), (512, 100, 20, "float32"), (60, 100, 100, "float64")],
+)
+def test_a_page_stays_below_half_a_megabyte(page, tmp_path, units, length, words, dtype):
+    dense = Dense(1, activation="sigmoid", dtype=dtype)
+    data = page(sentiment(LSTM(units, dtype=dtype), length=length, last=[dense]), ["good", "bad"] * (words // 2))
+    assert (tmp_path / "page.html").stat().st_size < 500_000
+    assert (tmp_path / "page.html").stat().st_size > 400_000
+    layer = data["layers"][0]
+    assert len(data["steps"]) == min(words + 1, length or explorer.MOST_STEPS)
+    assert layer["scores"] == sorted(layer["scores"], reverse=True)
+
+
+def test_the_tutorials_model_shows_all_units_of_a_sentence(page, tmp_path):
     wide = sentiment(LSTM(60), length=100, epochs=0)
     assert len(page(wide, SENTENCE)["layers"][0]["units"]) == 60
-    assert (tmp_path / "page.html").stat().st_size < 200_000
-    data = page(wide, "good bad " * 100)
-    assert (len(data["steps"]), len(data["layers"][0]["units"])) == (100, 60)
-    assert (tmp_path / "page.html").stat().st_size < 1_000_000
+    assert (tmp_path / "page.html").stat().st_size < 150_000
 
 
 def test_ids_of_a_tokenizer(page):
@@ -269,6 +332,42 @@ def _stateful():
 def test_models_that_cannot_be_shown(tmp_path, make, match):
     with pytest.raises((TypeError, ValueError), match=re.escape(match)):
         explore(make(), SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def exploding():
+    """A model whose forward pass is well, and whose gradient is not."""
+    rng = np.random.default_rng(0)
+    model = sentiment(LSTM(128), length=None, mask_zero=True)
+    model.set_weights([rng.normal(size=w.shape) * 1.2 for w in model.get_weights()])
+    return model
+
+
+def test_a_gradient_that_explodes_is_said_and_nothing_written(tmp_path, exploding):
+    match = r"the gradient exploded: on its way back through lstm it is not finite from step \d+ \('\w+'\) on"
+    with pytest.raises(ValueError, match=match) as refusal:
+        explore(exploding, ["film", "was", "bad"] * 66, tmp_path / "page.html", word_index=WORD_INDEX)
+    assert not list(tmp_path.iterdir())
+    step = int(re.search(r"step (\d+)", str(refusal.value))[1]) - 1
+    ids = [1, *(WORD_INDEX[word] + 3 for word in ["film", "was", "bad"] * 66)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        layer = trace(exploding, [ids], np.round(exploding.predict(np.array([ids]), verbose=0))).lstm
+    finite = [np.isfinite(layer.dh[0, t]).all() and np.isfinite(layer.d_input[0, t]).all() for t in (step, step + 1)]
+    assert finite == [False, True]
+
+
+def test_large_gradients_are_shown_as_long_as_they_are_finite(page, exploding):
+    data = page(exploding, ["film", "was", "bad"] * 50)
+    largest = max(data["layers"][0]["d_words"])
+    assert 1e19 < largest < np.inf  # beyond what float32 can square
+
+
+def test_an_output_that_is_not_finite_is_said(tmp_path):
+    model = sentiment(epochs=0, last=[Dense(1)])
+    model.layers[0].params["embeddings"][WORD_INDEX["loved"] + 3] = np.nan
+    with pytest.raises(ValueError, match=r"the model's output is not finite from step 5 \('loved'\) on"):
+        explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX)
     assert not list(tmp_path.iterdir())
 
 
@@ -337,6 +436,16 @@ def test_what_is_wrong_is_told_in_one_line(capsys, run):
     (run / "vocabulary.json").write_text(json.dumps({"maxlen": 9, "num_words": 18, "words": WORD_INDEX}))
     assert "are not of one run" in _refusal(capsys, run / "model.npz", "film")
     (run / "vocabulary.json").write_text("[]")
-    assert "is not the vocabulary of a run" in _refusal(capsys, run / "model.npz", "film")
+    refusal = _refusal(capsys, run / "model.npz", "film")
+    assert "is not the vocabulary of a run: it must hold maxlen, num_words and words, not a list" in refusal
     (run / "vocabulary.json").unlink()
-    assert "vocabulary.json" in _refusal(capsys, run / "model.npz", "film")
+    refusal = _refusal(capsys, run / "model.npz", "film")
+    assert "vocabulary.json', which says what number the model knows each word by; examples/imdb.py writes" in refusal
+    for folder in (run, "/", "."):
+        assert "there is no model file at" in _refusal(capsys, folder, "film")
+
+
+def test_a_model_without_a_name_is_told_as_an_option(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["explore", "", "a film"])
+    assert "argument model: must be the name of a saved model's file, not an empty string" in capsys.readouterr().err

@@ -61,9 +61,8 @@ def test_each_unit_has_its_gates_and_its_memory():
     assert figure.axes[-1].get_xlabel() == "word"
 
 
-def test_the_units_whose_cell_moves_most_are_drawn_where_none_is_named():
-    moves = LAYER.c[2].max(axis=0) - LAYER.c[2].min(axis=0)
-    first, second = np.argsort(moves)[::-1][:2]
+def test_the_units_that_matter_most_are_drawn_where_none_is_named():
+    first, second = np.argsort(np.abs(LAYER.dc[2] * LAYER.c[2]).sum(axis=0))[::-1][:2]
     titles = [panel.get_title() for panel in gates_over_words(TRACE, WORDS, sample=2).axes[::2]]
     assert titles == [f"unit {first}", f"unit {second}"]
     assert f"unit {first} " in colored_words(TRACE, WORDS, sample=2).axes[0].texts[0].get_text()
@@ -95,7 +94,19 @@ def test_a_heat_map_has_a_row_for_each_unit_and_a_column_for_each_word(gate):
     low, high = picture.get_clim()
     assert (low, high) == (0, 1) if gate in "ifo" else low == -high < 0
     assert gate.removeprefix("d") in bar.get_ylabel()
-    assert panel.get_title().endswith(" of lstm")
+    names = {"i": "Input gate i", "f": "Forget gate f", "g": "Candidate g", "o": "Output gate o", "c": "Cell c"}
+    assert panel.get_title() == f"{(names | {'h': 'Hidden state h'}).get(gate, f'dL/{gate}')} of lstm"
+
+
+def test_a_layer_is_called_as_it_is_called():
+    found = trace(stack(lstm(name="Encoder_A")), IDS, LABELS)
+    assert gate_heatmap(found, WORDS).axes[0].get_title() == "Forget gate f of Encoder_A"
+
+
+def test_one_unit_has_one_tick():
+    panel = draw(gate_heatmap(trace(stack(lstm(1)), IDS), WORDS)).axes[0]
+    low, high = sorted(panel.get_ylim())
+    assert [tick for tick in panel.get_yticks() if low <= tick <= high] == [0]
 
 
 # --- words in colours -------------------------------------------------------------------------------------------------
@@ -113,6 +124,21 @@ def test_words_have_the_colour_of_their_cell():
     assert bar.get_xlabel() == "cell c of unit 1"
     c = LAYER.c[2, :, 1]
     np.testing.assert_allclose(grounds.get_facecolors(), colormaps["PuOr"]((c / np.abs(c).max() + 1) / 2))
+
+
+@pytest.mark.parametrize("size", [1e-7, 1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("by", ["cell", "saliency"])
+def test_the_numbers_at_the_colour_bar_stand_apart(by, size):
+    layer = replace(LAYER, c=LAYER.c * size, d_input=LAYER.d_input * size)
+    figure = colored_words(replace(TRACE, layers={"lstm": layer}), WORDS, by, sample=2)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    bar = figure.axes[1]
+    left, right = bar.get_xlim()
+    labels = [label for label in bar.get_xticklabels() if left <= label.get_position()[0] <= right]
+    boxes = [label.get_window_extent(canvas.get_renderer()) for label in labels]
+    assert len({label.get_text() for label in labels}) == len(labels) >= 3
+    assert all(first.x1 + 3 < second.x0 for first, second in itertools.pairwise(boxes))
 
 
 def test_words_have_the_colour_of_their_saliency():
@@ -173,6 +199,29 @@ def test_histograms_count_what_is_shut_and_open():
         heights = [patch.get_height() for patch in panel.patches[:40]]
         assert sum(heights) == pytest.approx(1)
         assert panel.get_xlabel() == "value"
+
+
+def test_a_share_beyond_all_is_not_named():
+    values = np.full(LAYER.f.shape, 0.5)
+    panels = draw(gate_saturation(replace(TRACE, layers={"lstm": replace(LAYER, i=values)}))).axes
+    assert panels[0].get_ylim()[1] > 1.1  # room above the bar, in which the shares stand
+    for panel in panels:
+        assert max(panel.get_yticks()) == pytest.approx(1)
+
+
+# --- anything goes in a title -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["costs $5 and $6 for a_b", "$\\x$", "a$_$b", "_hidden"])
+@pytest.mark.parametrize("plot", [*WITH_WORDS, gate_saturation])
+def test_titles_and_names_are_shown_letter_by_letter(plot, text):
+    found = trace(stack(lstm(name=text)), IDS, LABELS)
+    words = [] if plot is gate_saturation else [WORDS]
+    for title in ("", text):
+        figure = draw(plot(found, *words, title=title))
+        texts = [*figure.texts, *(each for panel in figure.axes for each in (panel.title, *panel.texts))]
+        (shown,) = [each for each in texts if text in each.get_text()]
+        assert not shown.get_parse_math()
 
 
 # --- anything goes in a word ------------------------------------------------------------------------------------------
@@ -251,7 +300,8 @@ def test_what_cannot_be_drawn_is_refused(plot, change, error, match):
         (lambda: colored_words(TRACE, WORDS, "gate"), "by must be 'cell' or 'saliency', not 'gate'"),
         (lambda: colored_words(TRACE, WORDS, "saliency", unit=1), "unit is for by='cell'"),
         (lambda: colored_words(trace(stack(lstm()), IDS), WORDS, "saliency"), "d_input is a gradient"),
-        (lambda: colored_words(TRACE, WORDS, unit=4), "each of units must be from 0 to 3, not 4"),
+        (lambda: colored_words(TRACE, WORDS, unit=4), "unit must be from 0 to 3, not 4"),
+        (lambda: colored_words(TRACE, WORDS, unit=[0, 1]), r"unit must be a whole number of at least 0, not \[0, 1\]"),
         (lambda: gates_over_words(trace(stack(lstm()), IDS * 0), WORDS), "sample 0 is masked throughout"),
         (lambda: gate_saturation(trace(stack(lstm()), IDS * 0)), "every step is masked"),
         (lambda: gate_saturation(trace(stack(lstm(recurrent_activation="tanh")), IDS)), "those of lstm are tanh"),

@@ -1,5 +1,7 @@
 """Gradient norms against time: the numbers, what is drawn, and what is refused."""
 
+import io
+
 import numpy as np
 import pytest
 from small_models import IDS, LABELS, lstm, stack
@@ -95,11 +97,37 @@ def test_a_line_without_any_gradient_is_named_in_the_legend():
     assert [text.get_text() for text in panel.get_legend().get_texts()] == ["LSTM", "RNN (0 throughout)"]
 
 
+def test_several_panels_have_one_axis_and_one_legend():
+    norms = {"before": {"LSTM": [1e-3, 1.0], "RNN": [1e-2, 1.0]}, "after": {"LSTM": [2.0, 1.0], "RNN": [3.0, 1.0]}}
+    figure = gradient_norms(norms, title="both")
+    before, after = figure.axes
+    assert (figure.get_suptitle(), before.get_title(), after.get_title()) == ("both", "before", "after")
+    assert before.get_ylim() == after.get_ylim()
+    for panel in (before, after):
+        assert [line.get_label() for line in panel.lines] == ["LSTM", "RNN"]
+        np.testing.assert_array_equal([line.get_ydata() for line in panel.lines], [*norms[panel.get_title()].values()])
+    assert after.get_legend() is None
+    assert gradient_norms({"a": {"x": [1.0]}, "b": {"y": [1.0]}}).axes[1].get_legend() is not None
+
+
+@pytest.mark.parametrize("label", ["$\\x$", "costs $5 and $6", "_hidden"])
+def test_labels_and_titles_are_shown_letter_by_letter(label):
+    for norms in ({label: [1.0, 2.0], "b": [1.0, 1.0]}, {label: {label: [1.0, 2.0]}, "b": {"c": [1.0, 2.0]}}):
+        figure = gradient_norms(norms, title=label)
+        figure.savefig(io.BytesIO())
+        (first, *_) = figure.axes[0].get_legend().get_texts()
+        assert first.get_text() == label == figure.axes[0].get_title()
+        assert not first.get_parse_math()
+        assert not figure.axes[0].title.get_parse_math()
+
+
 @pytest.mark.parametrize(
     ("norms", "error", "match"),
     [
         ([1.0], TypeError, "norms must be a dict of labels and norms"),
         ({}, ValueError, "at least one that is above 0"),
+        ({"before": {}}, ValueError, "at least one that is above 0"),
+        ({"before": {"a": [1.0]}, "after": [1.0]}, ValueError, "norms of 'before' must be finite numbers"),
         ({"a": [0.0]}, ValueError, "at least one that is above 0"),
         ({"a": []}, ValueError, "norms of 'a' must be finite numbers of at least 0, one for each step"),
         ({"a": [[1.0]]}, ValueError, "norms of 'a' must be"),

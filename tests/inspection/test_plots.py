@@ -1,5 +1,6 @@
 """Learning curves: what is drawn, and that nothing is shown."""
 
+import io
 import sys
 
 import numpy as np
@@ -88,6 +89,45 @@ def test_ticks_stand_at_whole_epochs(epochs):
         ticks = [tick for tick in panel.get_xticks() if left <= tick <= right]
         assert left < 1 <= min(ticks) <= max(ticks) <= epochs < right
         assert all(tick == round(tick) for tick in ticks)
+
+
+def test_validation_alone_can_be_drawn():
+    validation = {name: values for name, values in RUN.items() if name.startswith("val_")}
+    figure = learning_curve({"LSTM": [validation], "RNN": [validation]})
+    for panel in figure.axes:
+        assert [line.get_label() for line in panel.lines] == ["LSTM, validation", "RNN, validation"]
+        np.testing.assert_array_equal(panel.lines[0].get_ydata(), RUN[f"val_{panel.get_ylabel()}"])
+
+
+def test_an_epoch_that_came_to_nothing_is_not_the_best():
+    run = {"loss": [1.0, np.nan, 0.5], "val_loss": [1.0, np.nan, 0.9]}
+    assert best_epoch([run]) == 3
+    assert best_epoch([run, {"val_loss": [1.0, 0.5, 0.6]}]) == 3
+    assert best_epoch([{"val_loss": [np.nan, np.nan]}]) is None
+    panel = learning_curve(run).axes[0]
+    assert [line.get_label() for line in panel.lines][2:] == ["lowest validation loss (epoch 3)"]
+
+
+def test_histories_without_a_curve_in_common_are_told_so():
+    match = "draws accuracy or loss where all histories have it, but they have loss and accuracy"
+    with pytest.raises(ValueError, match=match):
+        learning_curve({"loss": [1.0]}, {"accuracy": [1.0]})
+    with pytest.raises(ValueError, match="but they have lr"):
+        learning_curve({"lr": [1.0]})
+
+
+@pytest.mark.parametrize("label", ["$\\x$", "costs $5 and $6", "_hidden"])
+def test_labels_and_titles_are_shown_letter_by_letter(label):
+    figure = learning_curve({label: [RUN], "b": [OTHER]}, title=label)
+    figure.savefig(io.BytesIO())
+    texts = figure.axes[0].get_legend().get_texts()
+    assert [text.get_text() for text in texts[:2]] == [f"{label}, training", f"{label}, validation"]
+    assert not any(text.get_parse_math() for text in [*texts, *figure.texts])
+    matrix = confusion_matrix([[1, 0], [0, 1]], labels=[label, "b"], title=label)
+    matrix.savefig(io.BytesIO())
+    panel = matrix.axes[0]
+    assert [text.get_text() for text in panel.get_xticklabels()] == [label, "b"]
+    assert panel.get_title() == label
 
 
 @pytest.mark.parametrize("histories", [(), ({},), ({"loss": []},), ({"a": [RUN], "b": []},), ({"a": [{}]},)])

@@ -129,6 +129,54 @@ def test_the_six_equations_hold_at_every_step_and_states_go_past_masked_ones(bac
     np.testing.assert_allclose(layer.dz_i, layer.dc * layer.g * sigmoid_prime(layer.i) * counts, atol=1e-16)
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("sequences", [False, True])
+def test_a_step_gets_what_the_one_after_it_hands_back(backwards, sequences):
+    """And adds what comes from above: at every step, or at the last one alone; a step that does not count adds too."""
+    top = [GlobalAveragePooling1D(dtype="float64")] if sequences else []
+    layer = trace(stack(lstm(go_backwards=backwards, return_sequences=sequences), *top), IDS, LABELS).lstm
+    later, earlier = (slice(None, -1), slice(1, None)) if backwards else (slice(1, None), slice(None, -1))
+    last = 0 if backwards else -1
+    for name in "hc":
+        handed_back, got = getattr(layer, f"d{name}_prev"), getattr(layer, f"d{name}_next")
+        np.testing.assert_array_equal(got[:, earlier], handed_back[:, later])
+        assert not got[:, last].any()
+    np.testing.assert_array_equal(layer.dh, layer.dh_above + layer.dh_next)
+    counts = layer.mask[..., None]
+    through_h = layer.dh * layer.o * (1 - np.tanh(layer.c) ** 2) * counts
+    np.testing.assert_allclose(layer.dc, layer.dc_next + through_h, atol=1e-16)
+    np.testing.assert_allclose(layer.dc_prev, np.where(counts, layer.dc * layer.f, layer.dc), atol=1e-16)
+    dh_prev = np.where(counts, dz_of(layer) @ layer.recurrent_kernel.T, layer.dh)
+    np.testing.assert_allclose(layer.dh_prev, dh_prev, atol=1e-16)
+    assert layer.dh_above[:, last].all()
+    assert bool(layer.dh_above[:, earlier].any()) == sequences
+
+
+@pytest.mark.parametrize("y", [None, LABELS])
+def test_importance_is_what_hangs_on_the_cell(y):
+    layer = trace(stack(lstm()), IDS, y).lstm
+    slopes = np.ones_like(layer.c) if y is None else layer.dc
+    by_hand = [sum(abs(slopes[1, t, unit] * layer.c[1, t, unit]) for t in (0, 1, 3, 4)) for unit in range(4)]
+    np.testing.assert_allclose(layer.importance(1), by_hand)
+    np.testing.assert_allclose(layer.importance(1, slice(2, 4)), np.abs(slopes * layer.c)[1, 3])
+    assert layer.importance().shape == (4,)
+    with pytest.raises(ValueError, match="sample must be from 0 to 2, not 3"):
+        layer.importance(3)
+
+
+def test_what_explodes_is_shown_as_it_is():
+    model = stack(lstm(128, dtype="float32"), dtype="float32")
+    model.set_weights([1.3 * w for w in model.get_weights()])
+    with np.errstate(over="ignore", invalid="ignore"):
+        layer = trace(model, np.tile([[1, 2, 3]], 80), [0]).lstm
+    assert np.isfinite(layer.c).all()
+    assert not np.isfinite(layer.dh[0, 0]).any()
+    assert np.isfinite(layer.dh[0, -1]).all()
+    large = np.flatnonzero(np.isfinite(layer.d_input).all(axis=(0, 2)))[0]
+    assert np.abs(layer.d_input[0, large]).max() > 1e20  # whose square float32 cannot hold
+    assert np.isfinite(layer.d_words[0, large])
+
+
 @pytest.mark.parametrize("name", ["h", "c"])
 def test_the_gradient_of_a_state_is_the_slope_of_the_loss(name):
     """From the state after step t on, the rest of the sequence is run again, with that state moved a little."""

@@ -1,0 +1,64 @@
+"""What programs on the command line share: options that are checked before any work, and errors in one line."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from scratchlstm.preprocessing.text import text_to_word_sequence
+
+
+def example_parser(description: str | None, folder: str) -> argparse.ArgumentParser:
+    """A parser with what every small example has: --output, --seed and --quick.
+
+    Args:
+        description: the example's docstring.
+        folder: where its files go.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", default=folder, help=f"folder for what it leaves behind (default {folder})")
+    parser.add_argument("--seed", type=whole(0), default=0, help="draws everything anew (default 0)")
+    parser.add_argument("--quick", action="store_true", help="all in small, within seconds, to see that it runs")
+    return parser
+
+
+def whole(smallest: int) -> Callable[[str], int]:
+    """The type of an option for whole numbers from `smallest` on."""
+
+    def number(text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < smallest:
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {smallest}, not {text!r}")
+        return int(text)
+
+    return number
+
+
+def reviews_path(text: str) -> str:
+    """The type of an option for where reviews are read from."""
+    if not text or not Path(text).exists():
+        raise argparse.ArgumentTypeError(f"{text!r} does not exist: name an imdb.npz or an unpacked aclImdb folder")
+    return text
+
+
+def sentence(text: str) -> str:
+    """The type of an option for a text with at least one word in it."""
+    if not text_to_word_sequence(text):
+        raise argparse.ArgumentTypeError(f"there is no word in {text!r}")
+    return text
+
+
+@contextmanager
+def in_one_line(*expected: type[Exception]) -> Iterator[None]:
+    """Tell what the reader can mend in one line; any other error is a mistake of ours, and shows where it is."""
+    try:
+        yield
+    except expected as error:
+        fail(str(error))
+
+
+def fail(message: str) -> NoReturn:
+    """End the program with this error."""
+    print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
+    raise SystemExit(2)

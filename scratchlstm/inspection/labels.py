@@ -1,0 +1,25 @@
+"""Titles, names and labels as they were given: matplotlib takes `$` for mathematics and hides what begins with `_`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def as_written(figure: "Figure") -> "Figure":
+    """The figure, in which titles, labels and other texts are shown letter by letter (but for ticks, often 10^n)."""
+    texts = list(figure.texts)  # with the title of the whole
+    for panel in figure.axes:
+        texts += [panel.title, panel.xaxis.label, panel.yaxis.label, *panel.texts]
+    for text in texts:
+        text.set_parse_math(False)
+    return figure
+
+
+def add_legend(panel: Any, lines: Sequence[Any], **options: Any) -> None:
+    """A legend of these lines with their labels, whatever those are."""
+    legend = panel.legend(lines, [str(number) for number in range(len(lines))], **options)
+    for text, line in zip(legend.get_texts(), lines, strict=True):
+        text.set_text(line.get_label())
+        text.set_parse_math(False)
