@@ -40,7 +40,7 @@ def main() -> None:
     for layer in (LSTM(units), SimpleRNN(units)):
         name = type(layer).__name__
         print(f"{name}, {units} units, T = {T}")
-        histories[name] = train(layer, training, validation, epochs, options.seed).history
+        histories[name] = train(layer, training, validation, epochs, options).history
 
     for name, history in histories.items():
         below = [epoch for epoch, loss in enumerate(history["val_loss"], start=1) if loss < GOAL]
@@ -66,10 +66,10 @@ def train(
     training: tuple[np.ndarray, np.ndarray],
     validation: tuple[np.ndarray, np.ndarray],
     epochs: int,
-    seed: int,
+    options: argparse.Namespace,
 ) -> History:
     x, y = training
-    model = Sequential([layer, Dense(1)], seed=seed)
+    model = Sequential([layer, Dense(1)], seed=options.seed, backend=options.backend)
     # Clipping: a plain recurrent network's gradient can explode as well as vanish, and one such step undoes hundreds.
     # Decay: large steps to find the way, small ones to become exact.
     steps = epochs * -(-len(x) // 50)

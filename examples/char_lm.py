@@ -47,7 +47,7 @@ def main() -> None:
     )
 
     # 2. The model takes any length (None): it reads whole windows, and writes one letter at a time
-    model = Sequential(seed=options.seed)
+    model = Sequential(seed=options.seed, backend=options.backend)
     model.add(Embedding(len(letters), 32, input_shape=(None,)))
     model.add(LSTM(units, return_sequences=True, stateful=True))
     model.add(Dense(len(letters), activation="softmax"))

@@ -78,7 +78,7 @@ def train(reviews: np.ndarray, labels: np.ndarray, options: argparse.Namespace) 
     """A model small enough to look at: 16 units."""
     samples, maxlen, epochs = (200, 20, 2) if options.quick else (8000, 100, 3)
     x, y = pad_sequences(reviews[:samples], maxlen), labels[:samples]
-    model = Sequential(seed=options.seed)
+    model = Sequential(seed=options.seed, backend=options.backend)
     model.add(Embedding(VOCABULARY, 32, mask_zero=True, input_shape=(None,)))  # None: sentences of any length
     model.add(LSTM(16))
     model.add(Dense(1, activation="sigmoid"))

@@ -44,7 +44,7 @@ def main() -> None:
     histories = {}
     print(f"T = {T}           | ||dL/dh_1|| / ||dL/dh_T|| before | after training | mean squared error")
     for name, layer in LAYERS.items():
-        runs = [train(layer(units), T, sequences, epochs, options.seed + run) for run in range(RUNS)]
+        runs = [train(layer(units), T, sequences, epochs, options.seed + run, options.backend) for run in range(RUNS)]
         for moment, of_runs in zip(flows, zip(*(flow for flow, _ in runs), strict=True), strict=True):
             # relative to the last step: the loss itself shrinks in training, and every gradient with it
             flows[moment][name] = np.median([flow / flow[-1] for flow in of_runs], axis=0)
@@ -65,14 +65,14 @@ def main() -> None:
 
 
 def train(
-    layer: Recurrent, T: int, sequences: int, epochs: int, seed: int
+    layer: Recurrent, T: int, sequences: int, epochs: int, seed: int, backend: str | None
 ) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, list[float]]]:
     """||dL/dh_t|| for each t, (T,), before and after training; and the history."""
     rng = np.random.default_rng(seed)
     x = rng.uniform(-1, 1, size=(sequences, T, 1)).astype("float32")  # (N, T, 1)
     x_new = rng.uniform(-1, 1, size=(500, T, 1)).astype("float32")
     y, y_new = x[:, 0], x_new[:, 0]  #                                  (N, 1)
-    model = Sequential([layer, Dense(1)], seed=seed)
+    model = Sequential([layer, Dense(1)], seed=seed, backend=backend)
     model.build((None, T, 1))
     model.compile(Adam(0.005, clipnorm=1.0), "mean_squared_error")
     before = gradient_norm_over_time(model, x_new, y_new)

@@ -15,7 +15,7 @@ import numpy as np
 
 from scratchlstm import Sequential
 from scratchlstm.callbacks import Checkpoint
-from scratchlstm.command_line import fail, in_one_line, reviews_path, sentence, whole
+from scratchlstm.command_line import add_backend, fail, in_one_line, reviews_path, sentence, whole
 from scratchlstm.datasets import imdb
 from scratchlstm.datasets.imdb_sources import SOURCES
 from scratchlstm.datasets.vocabulary import read_vocabulary
@@ -48,7 +48,7 @@ def main() -> int:
     print(f"X_train {X_train.shape}, X_test {X_test.shape}")
 
     # 2. Model
-    model = Sequential(seed=options.seed)
+    model = Sequential(seed=options.seed, backend=options.backend)
     model.add(Embedding(options.words, 128, input_shape=(options.maxlen,)))
     if options.dropout:
         model.add(Dropout(options.dropout))
@@ -92,7 +92,7 @@ def main() -> int:
         learning_curve(history, title=title).savefig(file, dpi=150)
 
     # 5. The saved model is the same model
-    reloaded = Sequential.load(folder / "model.npz")
+    reloaded = Sequential.load(folder / "model.npz").to(model.backend)
     probabilities = model.predict(X_test, verbose=0)
     if not np.array_equal(reloaded.predict(X_test, verbose=0), probabilities):
         raise SystemExit(f"the model reloaded from {folder / 'model.npz'} predicts something else")
@@ -172,6 +172,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="continue the run that was stopped in the output folder")
     parser.add_argument("--implementation", choices=("fused", "textbook"), default="fused")
     parser.add_argument("--workers", default="auto", type=workers, help="processes; auto is one for each core")
+    add_backend(parser)
     parser.add_argument("--verbose", type=int, choices=(0, 1, 2), default=1)
     parser.add_argument(
         "--predict", metavar="TEXT", type=sentence, help="score TEXT with the saved model instead of training"

@@ -44,7 +44,7 @@ def main() -> None:
         for mask in (False, True):
             train = pad_sequences(x, maxlen, padding=padding), y
             test = pad_sequences(x_test, maxlen, padding=padding), y_test
-            model = Sequential(seed=options.seed)
+            model = Sequential(seed=options.seed, backend=options.backend)
             model.add(Embedding(words, 32, mask_zero=mask, input_shape=(maxlen,)))
             model.add(LSTM(32))
             model.add(Dense(1, activation="sigmoid"))

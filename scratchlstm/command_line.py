@@ -2,11 +2,13 @@
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from scratchlstm import backend
 from scratchlstm.preprocessing.text import text_to_word_sequence
 
 
@@ -21,7 +23,31 @@ def example_parser(description: str | None, folder: str) -> argparse.ArgumentPar
     parser.add_argument("--output", default=folder, help=f"folder for what it leaves behind (default {folder})")
     parser.add_argument("--seed", type=whole(0), default=0, help="draws everything anew (default 0)")
     parser.add_argument("--quick", action="store_true", help="all in small, within seconds, to see that it runs")
+    add_backend(parser)
     return parser
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the option --backend."""
+    parser.add_argument(
+        "--backend",
+        type=usable_backend,
+        metavar="{" + ",".join(backend.NAMES) + "}",
+        help="cupy computes on a GPU (docs/gpu.md); auto does where that works (default numpy)",
+    )
+
+
+def usable_backend(text: str) -> str:
+    """The type of an option for where to compute; why "auto" takes the CPU is told in a line."""
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            chosen = backend.choose(text)
+    except (ValueError, ImportError, RuntimeError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    for warning in said:
+        print(warning.message, file=sys.stderr)
+    return chosen
 
 
 def whole(smallest: int) -> Callable[[str], int]:
