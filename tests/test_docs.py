@@ -63,7 +63,7 @@ def test_an_example_is_run_until_something_changes(tmp_path):
     assert (made / "printed.txt").read_text() == "as it was"
     run(*command, b"another package")
     assert "SimpleRNN  " in (made / "printed.txt").read_text()
-    with pytest.raises(RuntimeError, match="--length: must be at least 2"):
+    with pytest.raises(RuntimeError, match="--length: must be a whole number of at least 2"):
         run("examples/gradient_flow.py --length 1", "gradient_flow", tmp_path, b"a package")
 
 
