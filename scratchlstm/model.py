@@ -247,6 +247,8 @@ class Model:
             MemoryError: the GPU's memory is too small; the model stays where it is.
         """
         before, name = self.backend, backends.choose(backend)
+        if name == before:
+            return self
         size = sum(param.nbytes for param in self.params) * (1 + (len(self.optimizer.slots) if self._compiled else 0))
         try:
             with backends.explain_memory(f"the model takes {size / 1e6:,.0f} MB with what its optimizer keeps"):

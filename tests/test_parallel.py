@@ -356,6 +356,8 @@ model.fit(x, np.arange(200) % 2, epochs=10**6, workers=3, callbacks=Tell(), verb
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and /dev/shm")
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda sent: sent.name)
 def test_nothing_is_left_after_the_parent_ends(sent):
+    if sent == signal.SIGINT and signal.getsignal(sent) == signal.SIG_IGN:
+        pytest.skip("SIGINT is ignored here, as in a job that a shell has put in the background")
     memory = Path("/dev/shm")
     before = set(memory.iterdir()) if memory.is_dir() else set()
     with subprocess.Popen(

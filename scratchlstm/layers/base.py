@@ -201,6 +201,8 @@ class Layer:
         Args:
             name: "numpy" or "cupy".
         """
+        if name == self.backend:
+            return
         kept = {state: backend.host(array) for state, array in self.extra_state().items()}
         self.backend = name
         for inner in self.with_inner()[1:]:

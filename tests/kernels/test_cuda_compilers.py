@@ -34,6 +34,7 @@ def definitions(real, more):
     return [f"-DREAL={real}", *(f"-D{name}={value}" for name, value in more.items())]
 
 
+@pytest.mark.slow
 @CASES
 def test_nvcc(file, real, more, tmp_path):
     if shutil.which("nvcc") is None:
@@ -53,6 +54,7 @@ def test_nvcc(file, real, more, tmp_path):
         assert (stack, stores, loads) == (0, 0, 0)
 
 
+@pytest.mark.slow
 @CASES
 def test_nvrtc_which_has_no_headers(file, real, more):
     """What CuPy compiles with: the text alone."""

@@ -9,7 +9,10 @@ from lstm_case import H100
 
 from scratchlstm.kernels import cupy_lstm, device
 
-pytestmark = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed"),
+]
 REAL = {4: "float", 8: "double"}
 
 

@@ -13,9 +13,12 @@ ROOT = Path(__file__).parents[2]
 GCC = shutil.which("g++")
 ASAN = GCC and subprocess.run([GCC, "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
 
-pytestmark = pytest.mark.skipif(
-    not (ASAN and Path(ASAN).is_absolute()), reason="the sanitizers are those of g++ on Linux, which are not here"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (ASAN and Path(ASAN).is_absolute()), reason="the sanitizers are those of g++ on Linux, which are not here"
+    ),
+]
 
 
 def python(*arguments):
