@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from scratchlstm import registry
 from scratchlstm.backend import is_cupy, namespace
 from scratchlstm.gates import Array, Function, sigmoid, sigmoid_prime, tanh, tanh_prime
@@ -20,7 +22,8 @@ class Activation:
 
     def __call__(self, z: Array) -> Array:
         """y, with the shape of z."""
-        return self.on_gpu(z) if self.on_gpu is not None and is_cupy(z) else self.function(z)
+        has_kernel = self.on_gpu is not None and is_cupy(z) and z.dtype in (np.float32, np.float64)
+        return (self.on_gpu if has_kernel else self.function)(z)  # type: ignore[misc]
 
     def backward(self, y: Array, dy: Array) -> Array:
         """dz from the value y and dy, all of one shape."""

@@ -78,8 +78,9 @@ def _probe() -> tuple[Any, Exception | None]:
             f'beside it, or use backend="numpy"'
         )
     try:
-        if int((cupy.arange(3) + 1).sum()) != 6:
-            raise RuntimeError("it computes 1 + 2 + 3 wrongly")
+        a = cupy.ones((2, 2), dtype=np.float32)
+        if float((a @ a + 1).sum()) != 12:  # which takes CUDA's compiler and its linear algebra, too
+            raise RuntimeError("it computes wrongly")
     except Exception as error:  # of CUDA's runtime, its compiler, or the driver, each with types of its own
         built = f"CuPy {cupy.__version__}"
         return None, RuntimeError(

@@ -84,9 +84,12 @@ class Run:
     def end_batch(self) -> None:
         """A batch and its callbacks are done."""
         self.batch += 1
-        for checkpoint in self.checkpoints:
-            if isinstance(checkpoint.save_freq, int) and self.batch % checkpoint.save_freq == 0:
-                self.save(checkpoint.path)
+        for checkpoint in self.saves_after(self.batch):
+            self.save(checkpoint.path)
+
+    def saves_after(self, batch: int) -> list[Checkpoint]:
+        """The checkpoints that are due once so many batches of an epoch are done."""
+        return [c for c in self.checkpoints if isinstance(c.save_freq, int) and batch % c.save_freq == 0]
 
     def end_epoch(self) -> None:
         """An epoch, its callbacks and its line in the history are done."""

@@ -84,6 +84,8 @@ class Model:
         self.output_mask: np.ndarray | None = None  # of the last pass; False where the loss is not to look
         self.stop_training = False
         self._compiled = False
+        # by layer what an embedding gave, by which a gradient of all places becomes one of its rows
+        self._rows: dict[int, GatheredRows] = {}
         self._can_go_back = False
 
     def require_new(self, layer: Layer) -> None:
@@ -131,7 +133,8 @@ class Model:
             layer.build(shape, self.rng)
             return layer.output_shape(shape)
 
-        self._along(input_shape, build)
+        with backends.explain_memory("the model's parameters do not fit: fewer units, or words in the vocabulary"):
+            self._along(input_shape, build)
         self.input_shape = as_shape(input_shape)
 
     def plan(self, input_shape: Any) -> None:
@@ -264,14 +267,20 @@ class Model:
         if self._compiled:
             for slots in self.optimizer.state:
                 slots |= {slot: backends.to(name, array) for slot, array in slots.items()}
-        self.backend, self._can_go_back = name, False
+            if self.backend == "cupy":
+                from scratchlstm.kernels import cupy_optimizers
+
+                cupy_optimizers.forget(self.optimizer)
+        self.backend, self._can_go_back, self._rows = name, False, {}
 
     def on_cpu(self) -> Self:
         """The model, or if it is on a GPU, a copy of it on the CPU."""
         if self.backend == "numpy":
             return self
         twin = copy.copy(self)
-        twin.layers = copy.deepcopy(self.layers)
+        inner = [each for layer in self.layers for each in layer.with_inner()]
+        left_out = {id(value): None for each in inner for value in each.of_last_pass().values()}
+        twin.layers = copy.deepcopy(self.layers, left_out)
         if self._compiled:
             twin.optimizer = copy.deepcopy(self.optimizer, {id(self.token): self.token})
         return twin.to("numpy")
@@ -300,7 +309,6 @@ class Model:
             return run(layer, x, call), layer.output_mask(x, mask)
 
         found = [(x, None), *self._along((x, None), step)]
-        # what an embedding gave, by which a gradient of all places becomes one of its rows
         self._rows = {n: y for n, (y, _) in enumerate(found[1:]) if isinstance(y, GatheredRows)}
         y, self.output_mask = found[-1]
         return y
@@ -399,11 +407,13 @@ class Model:
 
         return [False, *self._along(False, masked_after)][-1]
 
-    def constrain(self) -> None:
-        """Put every parameter that has a constraint back to an allowed one."""
+    def constrain(self, broken: Any = None) -> None:
+        """Put every parameter that has a constraint back to an allowed one; where `broken` is not 0, none."""
         for layer in self.layers:
             for name, constraint in layer.constraints.items():
-                layer.params[name][...] = constraint(layer.params[name])
+                param = layer.params[name]
+                allowed = constraint(param)
+                param[...] = allowed if broken is None else np.where(broken == 0, allowed, param)
 
     def reset_states(self) -> None:
         """Let every stateful layer begin anew."""

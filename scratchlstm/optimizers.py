@@ -132,11 +132,22 @@ class Optimizer:
         if params and is_cupy(params[0]):
             from scratchlstm.kernels import cupy_optimizers
 
-            cupy_optimizers.apply(self, params, grads, learning_rate, broken, loss)
-            return
+            if cupy_optimizers.has_kernel(self):
+                cupy_optimizers.apply(self, params, grads, learning_rate, broken, loss)
+                return
+            # equations of the user's own: as they are written, on dense gradients, which are waited for
+            grads = [g.dense() if isinstance(g, RowGradient) else g for g in grads]
+            if broken is not None and self._is_broken(grads, broken, loss):
+                return
         factors = self.clip_factors([square_norm(g) for g in grads]) if self.clips_norms else [1.0] * len(params)
         for w, g, slots, factor in zip(params, grads, self.state, factors, strict=True):
             self.step(w, g, slots, learning_rate, factor)
+
+    def _is_broken(self, grads: Sequence[Array], broken: Array, loss: Any) -> bool:
+        """Whether this step, or one before it, has a loss or gradient that is no number; see `apply`."""
+        if not int(broken[0]) and not all(map(is_finite, [*grads, *([] if loss is None else [loss])])):
+            broken[...] = self.iterations
+        return bool(int(broken[0]))
 
     def step(
         self, w: np.ndarray, g: Gradient, slots: Mapping[str, np.ndarray], learning_rate: float, factor: float = 1.0

@@ -155,7 +155,7 @@ class OneProcess:
         if on_cpu:
             require_finite_gradients(model)
         model.optimizer.apply(model.params, model.grads, self.broken, loss)
-        model.constrain()
+        model.constrain(self.broken)
         return loss, model.measure(batch.y, y_pred)
 
     def require_finite(self) -> None:
@@ -370,7 +370,8 @@ def _run_epoch(
             stop = min(start + batch_size, samples)
             try:
                 loss, totals = runner.step(start, stop)
-                if on_gpu and (watched or number == len(starts) - 1 or model.stop_training):
+                last = number == len(starts) - 1 or model.stop_training
+                if on_gpu and (watched or last or run.saves_after(number + 1)):
                     runner.require_finite()  # type: ignore[union-attr]
             except FloatingPointError as error:
                 if not any(isinstance(listener, TerminateOnNaN) for listener in listeners):

@@ -124,8 +124,8 @@ class CupyLSTM:
     """
 
     def __init__(self, W: Array, U: Array, b: Array, reverse: bool = False, version: int = 3) -> None:
-        self.cupy = backend.cupy()
-        self.W, self.U, self.b = (self.cupy.ascontiguousarray(array) for array in (W, U, b))
+        self.dtype = np.dtype(U.dtype)
+        self.W, self.U, self.b = (self._contiguous(array) for array in (W, U, b))
         self.H, self.reverse, self.version = len(U), reverse, version
 
     def forward(
@@ -149,7 +149,7 @@ class CupyLSTM:
         Returns:
             h: (B, T, H) or (B, H), and the last c, (B, H).
         """
-        (B, T, _), dtype = x.shape, np.dtype(x.dtype)
+        (B, T, _), dtype = x.shape, self.dtype
         if workspace is None or not workspace.fits(T, B, self.H, dtype):
             workspace = Workspace.empty(T, B, self.H, dtype)
         # for the way back as they are now: an optimizer writes the new ones over the old
@@ -213,10 +213,10 @@ class CupyLSTM:
         mask: Array | None,
     ) -> tuple[Array, Array]:
         """The recurrence, for sizes (B, T) and the input's distinct rows, or all of them."""
-        (B, T), H, empty = sizes, self.H, self.cupy.empty
-        z_x = rows @ self.W  # the bias is added in the kernel
+        (B, T), H, empty = sizes, self.H, backend.cupy().empty
+        z_x = self._contiguous(rows @ self.W)  # the bias is added in the kernel
         index = None if groups is None else groups.on_device.index
-        h0, c0, dtype = self._contiguous(h0), self._contiguous(c0), np.dtype(z_x.dtype)
+        h0, c0, dtype = self._contiguous(h0), self._contiguous(c0), self.dtype
         hs = empty((T, B, H), dtype=dtype) if return_sequences else None
         plan = self._plan(B, dtype)
         if plan is None:
@@ -230,7 +230,7 @@ class CupyLSTM:
 
     def _run_back(self, dhs: Array | None, dh_last: Array | None, dc_last: Array | None) -> tuple[Array, Array, Array]:
         """dz of all steps (T, B, 4H), dh0 and dc0."""
-        kept, empty = self.workspace, self.cupy.empty
+        kept, empty = self.workspace, backend.cupy().empty
         (T, B, H), dtype = kept.h_prev.shape, np.dtype(kept.h_prev.dtype)
         dz = empty((T, B, 4 * H), dtype=dtype)
         plan = self._plan(B, dtype)
@@ -270,9 +270,9 @@ class CupyLSTM:
         B, H = h.shape
         step = device.kernel("lstm.cu", "lstm_step_forward", np.dtype(h.dtype), VERSION=0)
         _, *states = _arrays(kept)
-        zs = [self.cupy.empty((B, 4 * H), dtype=h.dtype)] * T if kept is None else kept.gates
+        zs = [backend.cupy().empty((B, 4 * H), dtype=h.dtype)] * T if kept is None else kept.gates
         for t in self._times(T if B else 0):
-            self.cupy.matmul(h, self.U, out=zs[t])
+            backend.cupy().matmul(h, self.U, out=zs[t])
             sizes = np.int32(t), np.int32(T), np.int32(B), np.int32(H)
             step(_step_grid(h), (_STEP_THREADS,), (zs[t], h, c, z_x, index, self.b, mask, *states, hs, *sizes))
 
@@ -280,7 +280,7 @@ class CupyLSTM:
         self, dhs: Array | None, dh_last: Array | None, dc_last: Array | None, dz: Array
     ) -> tuple[Array, Array]:
         """dh0 and dc0; dz is filled."""
-        kept, zeros = self.workspace, self.cupy.zeros
+        kept, zeros = self.workspace, backend.cupy().zeros
         T, B, H = kept.h_prev.shape
         step = device.kernel("lstm.cu", "lstm_step_backward", np.dtype(dz.dtype), VERSION=0)
         dh, dh_past, dc = (
@@ -290,14 +290,14 @@ class CupyLSTM:
             sizes = np.int32(t), np.int32(T), np.int32(B), np.int32(H)
             of_forward = kept.gates, kept.c_prev, kept.tanh_c
             step(_step_grid(dh), (_STEP_THREADS,), (dh, dh_past, dc, dhs, self.mask, *of_forward, dz, *sizes))
-            self.cupy.matmul(dz[t], self.U.T, out=dh)  # (18)
+            backend.cupy().matmul(dz[t], self.U.T, out=dh)  # (18)
         return dh + dh_past, dc
 
     # --- both --------------------------------------------------------------------------------------------------------
 
     def _plan(self, B: int, dtype: np.dtype) -> Plan | None:
         if self.version == 3:
-            return plan(self.H, B, dtype.itemsize, limits(self.cupy.cuda.Device().id))
+            return plan(self.H, B, dtype.itemsize, limits(backend.cupy().cuda.Device().id))
         threads, bytes_of_h = 4 * self.H, self.H * dtype.itemsize  # a thread a column, a row a block
         return Plan(threads, 1, 0, 5 * bytes_of_h, 8 * bytes_of_h) if threads <= _MOST_THREADS else None
 
@@ -305,9 +305,11 @@ class CupyLSTM:
         """Of the steps, in the order in which they are computed."""
         return range(T - 1, -1, -1) if self.reverse else range(T)
 
-    def _contiguous(self, array: Array | None) -> Array | None:
-        """A kernel is told an array's address and no more."""
-        return None if array is None else self.cupy.ascontiguousarray(array)
+    def _contiguous(self, array: Array) -> Array:
+        """A kernel is told an array's address and no more: neither its strides nor its dtype."""
+        if array is None:
+            return None
+        return backend.cupy().ascontiguousarray(array, dtype=None if array.dtype == bool else self.dtype)
 
 
 def _rows(x: Array | GatheredRows) -> tuple[Array, Groups | None]:

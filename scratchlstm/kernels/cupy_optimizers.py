@@ -51,7 +51,7 @@ def apply(
             in any order.
         learning_rate: of this step.
         broken: int32, (1,): 0, or the first step whose gradients or loss were not finite; set to this one if they are
-            not. While it is not 0, nothing is changed.
+            not. While it is not 0, nothing is changed. None begins with 0.
         loss: a number on the device that has to be finite too, or None.
 
     Raises:
@@ -59,6 +59,8 @@ def apply(
             than 2^31 - 1 numbers.
     """
     cupy = backend.cupy()
+    if broken is None:
+        broken = cupy.zeros((1,), dtype=np.int32)
     tables = _tables(optimizer, params, loss)
     held = [table.take(grads) for table in tables]  # what the tables point at, kept until the kernels are launched
     starts = np.cumsum([0, *(table.checks for table in tables)])
@@ -174,6 +176,11 @@ class _Table:
 
 # of each optimizer: the arrays they are for, by address, and the tables
 _made: WeakKeyDictionary[optimizers.Optimizer, tuple[list[int], list[_Table]]] = WeakKeyDictionary()
+
+
+def forget(optimizer: optimizers.Optimizer) -> None:
+    """Let go of the arrays that this optimizer's tables are for."""
+    _made.pop(optimizer, None)
 
 
 def _tables(optimizer: optimizers.Optimizer, params: Sequence[Any], loss: Any) -> list[_Table]:

@@ -35,6 +35,7 @@ class Activation(Layer):
         return self.y
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
+        self.require_here(dy)
         return self.backward_from_logits(self.activation.backward(self.y, dy))
 
     def backward_from_logits(self, dz: np.ndarray) -> np.ndarray:

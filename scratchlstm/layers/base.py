@@ -16,6 +16,11 @@ from scratchlstm.regularizers import Regularizer
 Shape = tuple[int | None, ...]  # without the batch dimension; None where any length will do
 Signal = backend.Array | GatheredRows  # what travels forward between layers
 Specs = dict[str, tuple[tuple[int, ...], Initializer]]  # parameter name -> (shape, initializer)
+# attributes that a forward pass leaves for the way back
+_OF_A_PASS = (
+    "x", "logits", "y", "kept", "rows", "normal", "inverse_deviation", "share", "mask", "shown", "given_out", "halves",
+    "input_dropout", "recurrent_dropout", "initial_state_grads", "_caches", "_kernel", "_workspace",
+)  # fmt: skip
 
 
 class Node:
@@ -196,7 +201,7 @@ class Layer:
         return [self]
 
     def to(self, name: str) -> None:
-        """Take the parameters and states to another backend; gradients are forgotten.
+        """Take the parameters and states to another backend; gradients, and the last pass, are forgotten.
 
         Args:
             name: "numpy" or "cupy".
@@ -212,8 +217,14 @@ class Layer:
         for noise in self.noises:
             noise.backend = name
         self.grads.clear()
+        for attribute in self.of_last_pass():
+            setattr(self, attribute, None)
         if kept:
             self.set_extra_state(kept)
+
+    def of_last_pass(self) -> dict[str, Any]:
+        """Attribute -> value of all that the last forward pass has left for the way back."""
+        return {name: value for name in _OF_A_PASS if (value := vars(self).get(name)) is not None}
 
     def reset_state(self) -> None:
         """Forget what a stateful layer kept from the last batch."""
@@ -312,6 +323,14 @@ class Layer:
             raise RuntimeError(f"backward of {self.name} needs a forward pass before it")
         if np.shape(dy) != shape:
             raise ValueError(f"{self.name} gave an output of shape {shape}, but dL/dy has shape {np.shape(dy)}")
+        self.require_here(dy)
+
+    def require_here(self, dy: Any) -> None:
+        """Stop where the gradient that arrives is not on the layer's backend.
+
+        Raises:
+            TypeError: it is on the other one.
+        """
         if backend.of(dy) != self.backend:
             raise TypeError(
                 f"{self.name} is on the backend {self.backend!r}, but dL/dy is an array of {backend.of(dy)!r}; "

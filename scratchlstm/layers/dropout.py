@@ -47,6 +47,7 @@ class Dropout(Layer):
         return x if self.kept is None else x * self.kept
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
+        self.require_here(dy)
         return dy if self.kept is None else dy * self.kept
 
     def get_config(self) -> dict[str, Any]:

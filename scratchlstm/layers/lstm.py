@@ -90,10 +90,6 @@ class LSTM(Recurrent):
         self.implementation = implementation
         self._workspace: Any = None  # of the last kernel, to be used again
 
-    def to(self, name: str) -> None:
-        super().to(name)
-        self._workspace = None
-
     def param_specs(self, input_shape: Shape) -> Specs:
         specs = super().param_specs(input_shape)
         if self.use_bias and self.unit_forget_bias:

@@ -43,6 +43,7 @@ class Masking(Layer):
         return x * self.kept
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
+        self.require_here(dy)
         return dy * self.kept
 
     def get_config(self) -> dict[str, Any]:

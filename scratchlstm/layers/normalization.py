@@ -67,6 +67,7 @@ class LayerNormalization(Layer):
         return y + self.params["beta"] if self.center else y
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
+        self.require_here(dy)
         rows = tuple(range(dy.ndim - 1))
         if self.center:
             self.grads["beta"] = dy.sum(axis=rows)

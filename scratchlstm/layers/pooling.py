@@ -38,6 +38,7 @@ class _GlobalPooling1D(Layer):
         return y if self.keepdims else y[:, 0]
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
+        self.require_here(dy)
         return (dy if self.keepdims else dy[:, None]) * self.share
 
     def get_config(self) -> dict[str, Any]:

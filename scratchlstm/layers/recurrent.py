@@ -190,6 +190,9 @@ class Recurrent(Layer):
             raise ValueError(
                 f"{self.name} has {len(self.state_names)} final states, but {len(d_states)} gradients came"
             )
+        dy, *d_states = (  # type: ignore[assignment] # a kernel is told an address, and takes it for its own dtype
+            None if d is None else backend.to(self.backend, d, self.dtype) for d in (dy, *d_states)
+        )
         if self.return_sequences and self.go_backwards:
             dy = dy[:, ::-1]
         if self.shown is not None:

@@ -237,9 +237,9 @@ def test_a_run_goes_on_on_the_other_backend(device, tmp_path):
 def test_weights_go_to_keras_files_from_a_gpu(device, tmp_path):
     from scratchlstm.interop import keras
 
-    model = tutorial("numpy")
-    keras.save_keras_weights(model, tmp_path / "a.weights.h5")
-    keras.save_keras_weights(model.to("cupy"), tmp_path / "b.weights.h5")
+    model = tutorial("cupy")
+    model.fit(X, Y, verbose=0)
+    keras.save_keras_weights(model, tmp_path / "b.weights.h5")
     other = tutorial("cupy")
     keras.load_keras_weights(other, tmp_path / "b.weights.h5")
     compare_models(model, other, 0)
@@ -250,8 +250,11 @@ def test_weights_go_to_keras_files_from_a_gpu(device, tmp_path):
 
 def test_a_trace_is_that_of_the_cpu(device):
     model = branches("numpy")
+    model.to("cupy").fit(X, Y, verbose=0)
+    model.to("numpy")
     expected = inspection.trace(model, X[:4], Y[:4])
     before = model.to("cupy").get_weights()
+    model.forward(X[:8])  # what it leaves is not in the way
     found = inspection.trace(model, X[:4], Y[:4])
     assert model.backend == "cupy"
     for a, b in zip(model.get_weights(), before, strict=True):
@@ -284,6 +287,75 @@ def test_a_wrong_gradient_on_the_gpu_is_seen(device, monkeypatch):
     right = Dense.backward_from_logits
     monkeypatch.setattr(Dense, "backward_from_logits", lambda self, dz: 1.01 * right(self, dz))
     assert not gradcheck.check_layer(layer, RNG.normal(size=(3, 4))).ok
+
+
+def test_a_trained_model_is_copied_and_let_go(standin):
+    import copy
+    import gc
+
+    import cupy_standin
+
+    def on_gpu():
+        gc.collect()
+        return sum(isinstance(thing, cupy_standin.ndarray) for thing in gc.get_objects())
+
+    before = on_gpu()
+    model = branches("cupy")
+    model.fit(X, Y, verbose=0)
+    twin = copy.deepcopy(model)
+    compare_models(model, twin, 0)
+    del twin
+    assert on_gpu() > before
+    here = model.on_cpu()
+    compare_models(model, here, 0)
+    del here
+    model.to("numpy")
+    assert on_gpu() == before
+    with pytest.raises(RuntimeError, match="needs a forward pass before it"):
+        model.layers[-1].backward(np.ones((2, 3)))
+
+
+class Signs(optimizers.SGD):
+    """Equations of a user's own."""
+
+    def update(self, w, rows, g, learning_rate):
+        w[rows] -= learning_rate * np.sign(g)
+
+
+def test_an_optimizer_of_your_own(device):
+    models = [tutorial(name, Signs(0.01), dropout=0.0) for name in ("numpy", "cupy")]
+    histories = [model.fit(X, Y, epochs=2, batch_size=12, verbose=0) for model in models]
+    compare_histories(*histories, 1e-9)
+    compare_models(*models, 1e-9)
+    weights = models[1].get_weights()
+    models[1].layers[-1].params["bias"][...] = np.nan
+    with pytest.raises(FloatingPointError, match="epoch 1, batch 1"):
+        models[1].fit(X, Y, verbose=0)
+    np.testing.assert_array_equal(models[1].get_weights()[0], weights[0])
+
+
+def test_a_step_by_hand(device):
+    model = tutorial("cupy", optimizers.SGD(0.1), dropout=0.0)
+    before = model.get_weights()
+    _, gradient, from_logits = model.loss_with_gradient(Y, model.forward(X))
+    model.backward(gradient, from_logits)
+    model.optimizer.apply(model.params, model.grads)
+    assert not np.array_equal(model.get_weights()[0], before[0])
+
+
+def test_no_checkpoint_of_a_broken_step(device, tmp_path):
+    x, y = RNG.normal(size=(50, T, 2)), 1e15 * RNG.normal(size=50)
+    for name in "numpy", "cupy":
+        path = tmp_path / f"{name}.npz"
+        with np.errstate(all="ignore"), pytest.raises(FloatingPointError):
+            diverging(name).fit(
+                x, y, epochs=4, batch_size=12, verbose=0, callbacks=[callbacks.Checkpoint(path, save_freq=1)]
+            )
+    found = [np.load(tmp_path / f"{name}.npz") for name in ("numpy", "cupy")]
+    assert found[0].files == found[1].files
+    for name in found[0].files:
+        if found[0][name].dtype.kind == "f":
+            np.testing.assert_allclose(found[1][name], found[0][name], rtol=1e-3)
 
 
 def test_callbacks(device, tmp_path):
@@ -328,7 +400,7 @@ def test_launches_of_a_step(standin):
         model.fit(X, Y, batch_size=batch_size, verbose=0)
         counts.append(standin.COUNTS.copy())
     steps = 10 - 5
-    assert (counts[0]["launches"] - counts[1]["launches"]) / steps == 32
+    assert (counts[0]["launches"] - counts[1]["launches"]) / steps == 33
     assert (counts[0]["uploads"] - counts[1]["uploads"]) / steps == 1
 
 
@@ -392,7 +464,15 @@ def test_arrays_of_both_kinds(device):
     y = layer(x)
     with pytest.raises(TypeError, match="on the backend 'cupy', but dL/dy is an array of 'numpy'; cupy.asarray"):
         layer.backward(np.ones(y.shape))
-    assert backend.is_cupy(layer.backward(device.asarray(np.ones(y.shape))))
+    for dy in np.ones(y.shape), np.ones(y.shape, "float32"):
+        dx = layer.backward(device.asarray(dy))
+        assert backend.is_cupy(dx)
+        assert dx.dtype == "float64"
+    for other in Dropout(0.5), GlobalAveragePooling1D(), LayerNormalization():
+        other.to("cupy")
+        other(x, training=True)
+        with pytest.raises(TypeError, match="dL/dy is an array of 'numpy'"):
+            other.backward(np.ones((2, 4, 5), "float32"))
     from scratchlstm import gates
 
     W, U, b = layer.kernels()
@@ -446,7 +526,7 @@ class Broken:
     def __init__(self, error):
         self.error = error
 
-    def arange(self, *_):
+    def ones(self, *_, **__):
         raise RuntimeError(self.error)
 
 

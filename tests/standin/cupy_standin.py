@@ -122,9 +122,12 @@ class ndarray(NDArrayOperatorsMixin):
     # indexing
 
     def __getitem__(self, key: Any) -> "ndarray":
+        if any(isinstance(k, ndarray) for k in (key if isinstance(key, tuple) else (key,))):
+            COUNTS["launches"] += 1
         return ndarray(np.asarray(self.memory[_host_index(self.memory, key)]))
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        COUNTS["launches"] += 1
         self.memory[_host_index(self.memory, key)] = _unwrapped(value)
 
     def __iter__(self) -> Any:
