@@ -35,7 +35,7 @@ def main() -> None:
     rows, steps, units, epochs = (8, 20, 32, 4) if options.quick else (32, 50, 128, 14)
 
     # 1. Letters as numbers. The text becomes `rows` long strips that are read side by side; its last tenth validates
-    made = None if options.text else make_text(300 if options.quick else 12_000, rng)
+    made = None if options.text is not None else make_text(300 if options.quick else 12_000, rng)
     text = made or read_text(options.text)
     letters = sorted(set(text))
     ids = np.array([letters.index(letter) for letter in text])
@@ -148,9 +148,12 @@ def make_text(sentences: int, rng: np.random.Generator) -> str:
     lines = []
     for _ in range(sentences):
         low, high = sorted(rng.choice(100, size=2, replace=False).tolist())
-        a, relation, b = [(high, "is more than", low), (low, "is less than", high), (low + 1, "comes after", low)][
-            rng.integers(3)
-        ]
+        number = int(rng.integers(99))
+        a, relation, b = [
+            (high, "is more than", low),
+            (low, "is less than", high),
+            (number + 1, "comes after", number),
+        ][rng.integers(3)]
         lines.append(f"{WORDS[a]} {relation} {WORDS[b]}")
     return "\n" + "\n".join(lines) + "\n"
 

@@ -3,9 +3,9 @@
 python examples/padding.py
 
 An LSTM's answer is its last h. With padding before the text ("pre"), the last step is the last word. With padding after
-it ("post"), a hundred steps of nothing follow the last word. At each the cell is multiplied by the forget gate, in the
-beginning 0.73, and so is the gradient on its way back; with what goes through U some 0.83 of it is left, and after 122
-steps less than one part in a billion: nothing tells the words how to change. A mask (mask_zero=True) lets the state
+it ("post"), 150 steps or more of nothing follow the last word. At each the cell is multiplied by the forget gate, in
+the beginning 0.73, and so is the gradient on its way back; with what goes through U some 0.83 of it is left, and after
+150 steps less than one part in a billion: nothing tells the words how to change. A mask (mask_zero=True) lets the state
 pass the padding as it is.
 """
 

@@ -29,7 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     page.add_argument("model", type=_model_path, help="a saved model, with its vocabulary.json in the same folder")
     page.add_argument("text", help="what it is to read")
     page.add_argument("--output", type=Path, help="the page (default: explorer.html beside the model)")
-    page.add_argument("--label", type=float, help="what the loss compares the output with (default: its own answer)")
+    page.add_argument(
+        "--label", type=float, help="what the loss compares the output with (default: its own answer, for a classifier)"
+    )
     page.set_defaults(run=_explore)
     options = parser.parse_args(arguments)
     return options.run(options)
@@ -67,7 +69,7 @@ def _explore(options: argparse.Namespace) -> int:
                 f"{options.model.name} and vocabulary.json in {str(options.model.parent)!r} are not of one run"
             )
         explore(model, options.text, output, word_index=vocabulary["words"], label=options.label)
-    except (OSError, ValueError) as error:  # what the reader can mend
+    except (OSError, ValueError, ImportError, RuntimeError) as error:  # what the reader can mend
         print(f"python -m scratchlstm explore: error: {error}", file=sys.stderr)
         return 2
     print(f"written to {output}: open it in a browser")

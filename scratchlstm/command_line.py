@@ -1,6 +1,7 @@
 """What programs on the command line share: options that are checked before any work, and errors in one line."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -32,8 +33,9 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend",
         type=usable_backend,
+        default=os.environ.get(backend.VARIABLE) or None,
         metavar="{" + ",".join(backend.NAMES) + "}",
-        help="cupy computes on a GPU (docs/gpu.md); auto does where that works (default numpy)",
+        help=f"cupy computes on a GPU (docs/gpu.md), auto if that works (default: {backend.VARIABLE}, or numpy)",
     )
 
 

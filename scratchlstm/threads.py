@@ -16,6 +16,8 @@ def one_blas_thread_unless_set() -> Iterator[None]:
 
     Where layers are small a product takes microseconds, and threads that wait for each other cost more than they save:
     many times the work itself where other programs keep the cores busy. What was set before returns afterwards.
+
+    The limit is the whole process's: it is for a program's main thread, with no other in such a call.
     """
     if any(os.environ.get(name) for name in SETTINGS):
         yield

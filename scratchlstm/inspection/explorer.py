@@ -24,7 +24,6 @@ from scratchlstm.layers import Embedding
 from scratchlstm.model import Model
 from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.preprocessing.text import text_to_word_sequence
-from scratchlstm.threads import one_blas_thread_unless_set
 
 MOST_STEPS = 200  # that are read where the model sets no length itself
 _SHOWN = 320_000  # bytes of numbers, which become four thirds of that in base64
@@ -61,7 +60,7 @@ def explore(
 
     The text is cut to its last words and padded in front to the length that the model states (`pad_sequences`); where
     it states none, the last 200 are read. Of wide models and long texts the page holds the units that mattered most, so
-    that it stays below half a megabyte.
+    that it stays below half a megabyte for texts of some hundred words.
 
     Args:
         model: begins with an `Embedding` and gives one vector (D,) for a text. Where it is compiled, its loss is gone
@@ -80,7 +79,7 @@ def explore(
         TypeError: not a model, not a text, or no dict of words and ranks.
         ValueError: a model that cannot be shown, a text without a known word, or numbers that are not finite.
     """
-    with one_blas_thread_unless_set(), atomic_write(path) as file:
+    with atomic_write(path) as file:
         embedding = _embedding(model)
         encoding = Encoding(embedding.input_dim, 0, start_char, oov_char, index_from)
         read = _read(text, word_index, encoding)

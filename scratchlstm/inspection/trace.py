@@ -95,12 +95,16 @@ class LayerTrace:
         Raises:
             ValueError: the trace has no gradients.
         """
-        return np.linalg.norm(self.gradient("d_input").astype("float64"), axis=-1)  # squares overflow float32 early
+        d_input = self.gradient("d_input").astype("float64")
+        largest = np.max(np.abs(d_input), axis=-1, keepdims=True, initial=0)
+        scale = np.where(np.isfinite(largest) & (largest > 0), largest, 1)  # so that no square overflows
+        return np.linalg.norm(d_input / scale, axis=-1) * scale[..., 0]
 
     def importance(self, sample: int = 0, steps: Any = slice(None)) -> np.ndarray:
         """How much hangs on each unit's cell in a sample, (H,) in float64: the sum over the steps of `|dL/dc · c|`.
 
-        To first order so much the loss would change if the cell were scaled. Without gradients the sum of `|c|`.
+        To first order the loss changes by no more than that share of it by which the cell is scaled at every step.
+        Without gradients it is the sum of `|c|`.
 
         Args:
             sample: number of the row in the batch.

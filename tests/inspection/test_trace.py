@@ -1,5 +1,7 @@
 """Traces: the same numbers as the layers' own passes, every step's derivative, and a model that stays as it was."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -365,6 +367,8 @@ def test_a_table_has_a_row_for_each_step():
             assert row[name] == getattr(layer, name)[1, row["step"], 2]
             assert type(row[name]) is float
     np.testing.assert_allclose(layer.d_words[1, 3], np.sqrt(np.sum(layer.d_input[1, 3] ** 2)))
+    large = dataclasses.replace(layer, d_input=layer.d_input * 1e200)  # whose squares no float holds
+    np.testing.assert_allclose(large.d_words / 1e200, layer.d_words)
 
 
 def test_the_repr_says_what_is_there():
