@@ -13,6 +13,8 @@ import pytest
 
 from scratchlstm import backend, layers
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 KERNELS = Path(backend.__file__).parent / "kernels"
 
