@@ -113,6 +113,11 @@ def is_cupy(thing: Any) -> bool:
     return type(thing).__module__.split(".")[0] == "cupy"
 
 
+def is_array(thing: Any) -> bool:
+    """Whether it is an array of either kind."""
+    return isinstance(thing, np.ndarray) or is_cupy(thing)
+
+
 def of(array: Any) -> str:
     """The backend that an array belongs to."""
     return "cupy" if is_cupy(array) else "numpy"

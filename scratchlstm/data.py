@@ -20,9 +20,10 @@ class Data(NamedTuple):
     y: np.ndarray
     weight: np.ndarray | None = None  # of each sample
 
-    def take(self, which: Any) -> "Data":
-        """The samples at these places."""
-        return Data(*(None if array is None else array[which] for array in self))  # type: ignore[arg-type]
+    def take(self, which: Any, on_gpu: Any = None) -> "Data":
+        """The samples at these places, of which arrays on a GPU may need to be told there."""
+        places = (on_gpu if on_gpu is not None and backend.is_cupy(array) else which for array in self)
+        return Data(*(None if a is None else a[p] for a, p in zip(self, places, strict=True)))  # type: ignore[arg-type]
 
     def named(self, prefix: str = "") -> dict[str, np.ndarray]:
         """The arrays that there are, by name."""

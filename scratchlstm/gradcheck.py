@@ -115,7 +115,7 @@ def numerical_gradient(loss: Callable[[], float], array: Array, epsilon: float =
         TypeError: no array.
         ValueError: in another dtype, or an epsilon that is not above 0.
     """
-    if not isinstance(array, np.ndarray) and not backend.is_cupy(array):
+    if not backend.is_array(array):
         raise TypeError(f"array must be a NumPy array, which can be changed in place, not {type(array).__name__}")
     _require_float64({"array": array})
     checks.number("epsilon", epsilon, above=0)
@@ -425,9 +425,9 @@ def _require_layer(layer: Any, mask: Any, initial_state: Any, tensorflow: bool) 
 
 def _copied_states(owner: str, given: Any, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
     """The states, each an array of its own, which may be changed; the layer itself looks at their shapes."""
-    if len(sizes) == 1 and (isinstance(given, np.ndarray) or backend.is_cupy(given)):
+    if len(sizes) == 1 and backend.is_array(given):
         given = [given]
-    if not (isinstance(given, list | tuple | np.ndarray) or backend.is_cupy(given)) or len(given) != len(sizes):
+    if not (isinstance(given, list | tuple) or backend.is_array(given)) or len(given) != len(sizes):
         came = f"{len(given)} arrays" if isinstance(given, list | tuple | np.ndarray) else type(given).__name__
         raise ValueError(f"initial_state of {owner} must be [{', '.join(sizes)}], not {came}")
     try:

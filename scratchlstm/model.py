@@ -277,13 +277,19 @@ class Model:
         """The model, or if it is on a GPU, a copy of it on the CPU."""
         if self.backend == "numpy":
             return self
-        twin = copy.copy(self)
-        inner = [each for layer in self.layers for each in layer.with_inner()]
-        left_out = {id(value): None for each in inner for value in each.of_last_pass().values()}
-        twin.layers = copy.deepcopy(self.layers, left_out)
+        twin = self.twin()
         if self._compiled:
             twin.optimizer = copy.deepcopy(self.optimizer, {id(self.token): self.token})
         return twin.to("numpy")
+
+    def twin(self) -> Self:
+        """A model with layers of its own that read the same parameters, and have nothing of the last pass."""
+        inner = [each for layer in self.layers for each in layer.with_inner()]
+        shared: dict[int, Any] = {id(value): None for each in inner for value in each.of_last_pass().values()}
+        shared |= {id(param): param for param in self.params}
+        twin = copy.copy(self)
+        twin.layers = copy.deepcopy(self.layers, shared)
+        return twin
 
     # --- forward and backward -------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ from scratchlstm.console import warn
 from scratchlstm.kernels.rows import Gradient, RowGradient
 from scratchlstm.layers import Embedding
 from scratchlstm.optimizers import square_norm
+from scratchlstm.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from scratchlstm.model import Model
@@ -276,7 +277,7 @@ class Team:
             self.pipes: list[Any] = []
             self.starting: set[Any] = set()  # those of workers that have not said yet that they are ready
             self.processes: list[Any] = []
-            stack.enter_context(_one_blas_thread())
+            stack.enter_context(one_blas_thread())
             try:
                 self._start()
                 self.starting = set(self.pipes)
@@ -459,7 +460,7 @@ def _serve(
 ) -> None:
     """The life of a worker process: build the model, then answer commands until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; worker 0 ends the others
-    with _one_blas_thread():
+    with one_blas_thread():
         worker: Worker | None = None
         command, arguments = "", ()
         while True:
@@ -519,15 +520,6 @@ def _gradient_shapes(model: "Model", rank: int, positions: int) -> dict[str, tup
                 shapes[where] = param.shape, param.dtype
             number += 1
     return shapes
-
-
-@contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Within, each process computes its products in one thread; the setting that was there returns afterwards."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
 
 
 @contextmanager

@@ -135,9 +135,7 @@ class OneProcess:
 
     def step(self, start: int, stop: int) -> tuple[Any, Totals]:
         """`step_on` the samples `order[start:stop]`."""
-        here, there = self.order[start:stop], self.order_there[start:stop]
-        taken = (None if a is None else a[there if backend.is_cupy(a) else here] for a in self.data)
-        return self.step_on(Data(*taken))  # type: ignore[arg-type]
+        return self.step_on(self.data.take(self.order[start:stop], self.order_there[start:stop]))
 
     def step_on(self, batch: Data) -> tuple[Any, Totals]:
         """Forward, loss, backward, update: the loss before the update, and the metrics.

@@ -1,6 +1,5 @@
 """One pass over a batch, with what reached each recurrent layer written down; the model itself is left alone."""
 
-import copy
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -62,6 +61,7 @@ def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recor
         raise TypeError(f"{caller} takes a Sequential or a Model, not {model!r}")
     if not model.built:
         raise ValueError(f"{caller} needs a model with parameters: state an input_shape, call build, or train it first")
+    model = model.on_cpu()
     if y is None:
         if sample_weight is not None:
             raise ValueError("sample_weight weighs the loss, for which y is missing")
@@ -69,9 +69,7 @@ def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recor
     else:
         model._require_compiled(f"{caller} with y")
         x, y, weight = check_data(model, x, y, sample_weight)
-    model = model.on_cpu()
-    twin = copy.copy(model)
-    twin.layers = copy.deepcopy(model.layers, {id(param): param for param in model.params})
+    twin = model.twin()
     layers: dict[str, Recorder] = {}
     for own in twin.layers:
         for name, layer in _recurrent(own, own.name):

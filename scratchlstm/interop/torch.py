@@ -409,7 +409,7 @@ def to_torch(model: "Model") -> Any:
     import torch
     from torch import nn
 
-    arrays, model = _state(model), model.on_cpu()
+    arrays = _state(model)
     dtypes = {layer.dtype for layer in model.layers}
     if len(dtypes) > 1:
         raise ValueError(f"its layers compute in {' and '.join(sorted(dtypes))}; for PyTorch they have to agree")
@@ -451,10 +451,11 @@ def torch_state_dict(model: "Model", like: Any = None) -> dict[str, Any]:
     """
     import torch
 
+    model = model.on_cpu()
     arrays = _state(model)
     if like is not None:
         arrays = {}
-        for layer, part in _pairs(model.on_cpu(), like):
+        for layer, part in _pairs(model, like):
             for name, array in _torch_weights(layer).items():
                 own = name.replace("_l0", f"_l{part.level}")
                 arrays[f"{part.module}.{own}" if part.module else own] = np.array(array, order="C")

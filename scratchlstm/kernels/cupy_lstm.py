@@ -149,9 +149,9 @@ class CupyLSTM:
         Returns:
             h: (B, T, H) or (B, H), and the last c, (B, H).
         """
-        (B, T, _), dtype = x.shape, self.dtype
-        if workspace is None or not workspace.fits(T, B, self.H, dtype):
-            workspace = Workspace.empty(T, B, self.H, dtype)
+        B, T, _ = x.shape
+        if workspace is None or not workspace.fits(T, B, self.H, self.dtype):
+            workspace = Workspace.empty(T, B, self.H, self.dtype)
         # for the way back as they are now: an optimizer writes the new ones over the old
         self.W, self.U = self.W.copy(), self.U.copy()
         self.workspace, self.mask = workspace, self._contiguous(mask)
@@ -218,7 +218,7 @@ class CupyLSTM:
         index = None if groups is None else groups.on_device.index
         h0, c0, dtype = self._contiguous(h0), self._contiguous(c0), self.dtype
         hs = empty((T, B, H), dtype=dtype) if return_sequences else None
-        plan = self._plan(B, dtype)
+        plan = self._plan(B)
         if plan is None:
             h_last, c_last = h0.copy(), c0.copy()
             self._run_by_steps(z_x, index, h_last, c_last, kept, hs, T, mask)
@@ -231,9 +231,9 @@ class CupyLSTM:
     def _run_back(self, dhs: Array | None, dh_last: Array | None, dc_last: Array | None) -> tuple[Array, Array, Array]:
         """dz of all steps (T, B, 4H), dh0 and dc0."""
         kept, empty = self.workspace, backend.cupy().empty
-        (T, B, H), dtype = kept.h_prev.shape, np.dtype(kept.h_prev.dtype)
+        (T, B, H), dtype = kept.h_prev.shape, self.dtype
         dz = empty((T, B, 4 * H), dtype=dtype)
-        plan = self._plan(B, dtype)
+        plan = self._plan(B)
         if plan is None:
             return dz, *self._run_back_by_steps(dhs, dh_last, dc_last, dz)
         dh0, dc0 = empty((B, H), dtype=dtype), empty((B, H), dtype=dtype)
@@ -249,7 +249,7 @@ class CupyLSTM:
         sizes = {"UNITS": self.H, "VERSION": self.version}
         if self.version == 3:
             sizes |= {"ROWS": plan.rows, "HELD": plan.held}
-        kernel = device.kernel("lstm.cu", name, np.dtype(self.U.dtype), **sizes)
+        kernel = device.kernel("lstm.cu", name, self.dtype, **sizes)
         arguments = *arrays, np.int32(T), np.int32(B), np.bool_(self.reverse)
         kernel((-(-B // plan.rows),), (plan.threads,), arguments, shared_mem=shared)
 
@@ -268,9 +268,9 @@ class CupyLSTM:
     ) -> None:
         """From the initial states in h and c to the last ones, in place."""
         B, H = h.shape
-        step = device.kernel("lstm.cu", "lstm_step_forward", np.dtype(h.dtype), VERSION=0)
+        step = device.kernel("lstm.cu", "lstm_step_forward", self.dtype, VERSION=0)
         _, *states = _arrays(kept)
-        zs = [backend.cupy().empty((B, 4 * H), dtype=h.dtype)] * T if kept is None else kept.gates
+        zs = [backend.cupy().empty((B, 4 * H), dtype=self.dtype)] * T if kept is None else kept.gates
         for t in self._times(T if B else 0):
             backend.cupy().matmul(h, self.U, out=zs[t])
             sizes = np.int32(t), np.int32(T), np.int32(B), np.int32(H)
@@ -282,9 +282,9 @@ class CupyLSTM:
         """dh0 and dc0; dz is filled."""
         kept, zeros = self.workspace, backend.cupy().zeros
         T, B, H = kept.h_prev.shape
-        step = device.kernel("lstm.cu", "lstm_step_backward", np.dtype(dz.dtype), VERSION=0)
+        step = device.kernel("lstm.cu", "lstm_step_backward", self.dtype, VERSION=0)
         dh, dh_past, dc = (
-            zeros((B, H), dtype=dz.dtype) if given is None else given.copy() for given in (dh_last, None, dc_last)
+            zeros((B, H), dtype=self.dtype) if given is None else given.copy() for given in (dh_last, None, dc_last)
         )
         for t in reversed(self._times(T if B else 0)):
             sizes = np.int32(t), np.int32(T), np.int32(B), np.int32(H)
@@ -295,10 +295,10 @@ class CupyLSTM:
 
     # --- both --------------------------------------------------------------------------------------------------------
 
-    def _plan(self, B: int, dtype: np.dtype) -> Plan | None:
+    def _plan(self, B: int) -> Plan | None:
         if self.version == 3:
-            return plan(self.H, B, dtype.itemsize, limits(backend.cupy().cuda.Device().id))
-        threads, bytes_of_h = 4 * self.H, self.H * dtype.itemsize  # a thread a column, a row a block
+            return plan(self.H, B, self.dtype.itemsize, limits(backend.cupy().cuda.Device().id))
+        threads, bytes_of_h = 4 * self.H, self.H * self.dtype.itemsize  # a thread a column, a row a block
         return Plan(threads, 1, 0, 5 * bytes_of_h, 8 * bytes_of_h) if threads <= _MOST_THREADS else None
 
     def _times(self, T: int) -> range:

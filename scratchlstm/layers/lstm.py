@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import backend, checks, gates, initializers
+from scratchlstm import checks, gates, initializers
 from scratchlstm.activations import SIGMOID, TANH
 from scratchlstm.kernels.numpy_lstm import NumpyLSTM
 from scratchlstm.layers.base import Shape, Signal, Specs
@@ -109,8 +109,6 @@ class LSTM(Recurrent):
     def run_only(self, x: Signal, states: States, mask: np.ndarray | None) -> tuple[np.ndarray, States]:
         if self._needs_textbook:
             return self.run(x, states, mask)
-        if mask is not None:
-            mask = backend.to(self.backend, mask)
         h, c = self._fused_kernel().infer(x, states[0], states[1], self.return_sequences, mask)
         return h, [self._last(h), c]
 
@@ -139,14 +137,13 @@ class LSTM(Recurrent):
         return reverse_steps(dx, self.go_backwards), dW, dU, db, dh0, dc0
 
     def _mask_in_order(self) -> np.ndarray | None:
-        return None if self.mask is None else backend.to(self.backend, reverse_steps(self.mask, self.go_backwards))
+        return None if self.mask is None else reverse_steps(self.mask, self.go_backwards)
 
     # --- the fast one ---------------------------------------------------------------------------------------------
 
     def _run_fused(self, states: States) -> tuple[np.ndarray, States]:
         self._kernel = self._fused_kernel()
-        mask = None if self.mask is None else backend.to(self.backend, self.mask)
-        h, c = self._kernel.forward(self.x, states[0], states[1], self._workspace, self.return_sequences, mask)
+        h, c = self._kernel.forward(self.x, states[0], states[1], self._workspace, self.return_sequences, self.mask)
         self._workspace = self._kernel.workspace
         return h, [self._last(h), c]
 

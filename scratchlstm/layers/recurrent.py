@@ -151,7 +151,7 @@ class Recurrent(Layer):
             x = as_array(x)  # every row drops other features, so that equal words are alike no longer
             if self.input_dropout.ndim == 2:
                 x = x * self.input_dropout[:, None]
-        h, final = self.run(x, states, mask)
+        h, final = self.run(x, states, self._placed(mask))
         self.shown = self._shown(mask)
         y = self._output(h, final, self.shown)
         self.given_out = h.shape if self.return_sequences else (len(h), self.units)
@@ -163,7 +163,7 @@ class Recurrent(Layer):
         kept = vars(self).copy()  # of the last forward pass, whose way back may still come
         self.input_dropout = self.recurrent_dropout = None
         try:
-            h, final = self.run_only(x, states, mask)
+            h, final = self.run_only(x, states, self._placed(mask))
         finally:
             vars(self).update(kept)
         return self._output(h, final, self._shown(mask))
@@ -294,6 +294,10 @@ class Recurrent(Layer):
         mask = mask.astype(bool)
         return None if mask.all() else mask
 
+    def _placed(self, mask: np.ndarray | None) -> Array | None:
+        """The mask, which the CPU has looked at, where the layer computes."""
+        return None if mask is None else backend.to(self.backend, mask)
+
     def _initial_states(self, batch: int, given: Any) -> States:
         shape = batch, self.units
         names = list(self.state_sizes)
@@ -306,7 +310,7 @@ class Recurrent(Layer):
             return self.states
         if given is None:
             return [backend.module(self.backend).zeros(shape, dtype=self.dtype) for _ in names]
-        if (isinstance(given, np.ndarray) or backend.is_cupy(given)) and len(names) == 1:
+        if backend.is_array(given) and len(names) == 1:
             given = [given]
         if not isinstance(given, list | tuple) or len(given) != len(names):
             came = f"{len(given)} arrays" if isinstance(given, list | tuple) else type(given).__name__

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import backend, simple_rnn
+from scratchlstm import simple_rnn
 from scratchlstm.layers.base import Shape, Signal
 from scratchlstm.layers.recurrent import Recurrent, States, reverse_steps
 
@@ -64,7 +64,7 @@ class SimpleRNN(Recurrent):
         )  # fmt: skip
 
     def run(self, x: Signal, states: States, mask: np.ndarray | None) -> tuple[np.ndarray, States]:
-        self.mask = None if mask is None else backend.to(self.backend, reverse_steps(mask, self.go_backwards))
+        self.mask = None if mask is None else reverse_steps(mask, self.go_backwards)
         W, U, b = self.kernels()
         x = reverse_steps(x, self.go_backwards)
         hs, self._caches = simple_rnn.rnn_forward(

@@ -200,8 +200,6 @@ def test_a_loaded_model_is_where_the_environment_says(device, tmp_path, monkeypa
     monkeypatch.setenv(backend.VARIABLE, "cupy")
     loaded = Sequential.load(tmp_path / "model.npz")
     assert loaded.backend == "cupy"
-    for each in model, loaded:
-        each.fit(X, Y, epochs=1, shuffle=False, batch_size=50, verbose=0) if not model.noises else None
     np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
 
 
@@ -255,7 +253,7 @@ def test_a_trace_is_that_of_the_cpu(device):
     expected = inspection.trace(model, X[:4], Y[:4])
     before = model.to("cupy").get_weights()
     model.forward(X[:8])  # what it leaves is not in the way
-    found = inspection.trace(model, X[:4], Y[:4])
+    found = inspection.trace(model, device.asarray(X[:4]), Y[:4])
     assert model.backend == "cupy"
     for a, b in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -264,6 +262,14 @@ def test_a_trace_is_that_of_the_cpu(device):
         assert layer.as_dict().keys() == found[name].as_dict().keys()
         for key, array in layer.as_dict().items():
             np.testing.assert_allclose(found[name].as_dict()[key], array, rtol=1e-9, atol=1e-12, err_msg=key)
+
+
+def test_a_trace_of_numbers_that_are_on_the_gpu(device):
+    x = RNG.normal(size=(3, T, 2)).astype("float32")
+    model = Sequential([LSTM(3, input_shape=(T, 2))], seed=4, backend="cupy")
+    found = inspection.trace(model, device.asarray(x))
+    np.testing.assert_array_equal(found.x, x)
+    np.testing.assert_array_equal(found.lstm.c, inspection.trace(model.to("numpy"), x).lstm.c)
 
 
 def test_gradients_are_checked_on_the_gpu(device):
