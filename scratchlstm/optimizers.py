@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from scratchlstm import checks, registry, schedules
 from scratchlstm.backend import Array, is_cupy
 from scratchlstm.kernels.rows import Gradient, RowGradient
+from scratchlstm.threads import spread
 
 # a block of a parameter and its moments, some 1 MB, stays in a core's level-2 cache while the equations run over it
 _BLOCK = 1 << 16
@@ -166,11 +168,19 @@ class Optimizer:
         if self.clipvalue is not None:
             g = with_values(g, np.clip(values_of(g), -self.clipvalue, self.clipvalue))
         length = max(1, _BLOCK * len(w) // max(w.size, 1))
-        for start in range(0, len(w), length):
+
+        def update(start: int) -> None:
             block = slice(start, start + length)
             rows, values = g.block(start, start + length) if isinstance(g, RowGradient) else (slice(None), g[block])
             part = {name: array[block] for name, array in slots.items()}
             self.update(w[block], rows, values, learning_rate, **part)
+
+        blocks = [partial(update, start) for start in range(0, len(w), length)]
+        if type(self) in _KNOWN.values():
+            spread(blocks)
+        else:  # somebody's own, which may keep to itself what threads would share
+            for block in blocks:
+                block()
 
     @property
     def clips_norms(self) -> bool:

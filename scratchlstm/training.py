@@ -19,6 +19,7 @@ from scratchlstm.console import say
 from scratchlstm.data import Data, check_data, split_validation, weigh_classes
 from scratchlstm.kernels.rows import as_array
 from scratchlstm.progress import Progress, verbosity
+from scratchlstm.threads import one_blas_thread_unless_set
 
 if TYPE_CHECKING:
     from scratchlstm.model import Model
@@ -137,6 +138,7 @@ class OneProcess:
         """`step_on` the samples `order[start:stop]`."""
         return self.step_on(self.data.take(self.order[start:stop], self.order_there[start:stop]))
 
+    @one_blas_thread_unless_set()
     def step_on(self, batch: Data) -> tuple[Any, Totals]:
         """Forward, loss, backward, update: the loss before the update, and the metrics.
 
@@ -422,6 +424,7 @@ def require_finite_gradients(model: "Model") -> None:
                 )
 
 
+@one_blas_thread_unless_set()
 def evaluate_batch(model: "Model", batch: Data) -> tuple[Any, Totals]:
     """The mean loss and the metrics, without dropout, without updates."""
     y_pred = model.infer(batch.x)
@@ -465,7 +468,8 @@ def predict(
             else:
                 outputs = []
                 for start, stop in spans:
-                    outputs.append(backend.host(as_array(model.infer(x[start:stop]))))
+                    with one_blas_thread_unless_set():
+                        outputs.append(backend.host(as_array(model.infer(x[start:stop]))))
                     progress.step(dict)
                 result = np.concatenate(outputs)
         progress.finish({})

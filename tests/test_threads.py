@@ -1,15 +1,22 @@
-"""The number of BLAS threads: one where nobody asked for more, and afterwards what it was."""
+"""BLAS has one thread while a model computes, and then what it had; shared work gives the same results."""
 
 import os
+import threading
+from functools import partial
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from scratchlstm.threads import SETTINGS, one_blas_thread_unless_set
+from scratchlstm import Sequential, threads
+from scratchlstm.callbacks import LambdaCallback
+from scratchlstm.layers import LSTM, Bidirectional, Dense, Embedding
+from scratchlstm.threads import SETTINGS, one_blas_thread, one_blas_thread_unless_set, product, spread
 
 
-def threads():
+def blas_threads():
     assert np.zeros(1).size  # NumPy is loaded, and its library with it
     return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
 
@@ -21,28 +28,198 @@ def two_threads(monkeypatch):
     if (os.cpu_count() or 1) < 2:
         pytest.skip("one processor has one thread")
     with threadpool_limits(limits=2, user_api="blas"):
-        if threads() != {2}:
+        if blas_threads() != {2}:
             pytest.skip("this library's threads cannot be set")
         yield
 
 
+@pytest.fixture
+def three_share_all(monkeypatch):
+    """Three threads share whatever may be shared, however small."""
+    monkeypatch.setattr(threads, "LARGE", 0)
+    monkeypatch.setattr(threads, "threads", lambda: 3)
+
+
+# --- BLAS -------------------------------------------------------------------------------------------------------------
+
+
 def test_one_within_and_afterwards_as_before(two_threads):
     with one_blas_thread_unless_set():
-        assert threads() == {1}
-    assert threads() == {2}
+        assert blas_threads() == {1}
+    assert blas_threads() == {2}
     with pytest.raises(KeyError), one_blas_thread_unless_set():
         raise KeyError
-    assert threads() == {2}
+    assert blas_threads() == {2}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_what_the_user_set_stays(two_threads, monkeypatch, name):
     monkeypatch.setenv(name, "2")
     with one_blas_thread_unless_set():
-        assert threads() == {2}
+        assert blas_threads() == {2}
+        assert threads.threads() == 1  # BLAS has its own, and nothing is shared on top of that
 
 
 def test_an_empty_setting_is_none(two_threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "")
     with one_blas_thread_unless_set():
-        assert threads() == {1}
+        assert blas_threads() == {1}
+
+
+def test_the_last_to_leave_restores(two_threads):
+    """Two of the program's threads, of which the first to enter leaves first."""
+    entered, may_leave, seen = threading.Event(), threading.Event(), []
+
+    def other():
+        with one_blas_thread():
+            entered.set()
+            may_leave.wait(10)
+            seen.append(blas_threads())
+
+    with one_blas_thread():
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert entered.wait(10)
+    assert blas_threads() == {1}
+    may_leave.set()
+    thread.join()
+    assert seen == [{1}]
+    assert blas_threads() == {2}
+
+
+def test_training_and_inference_use_one_thread_and_callbacks_the_users(two_threads, monkeypatch):
+    seen = {}
+
+    class Watched(Dense):
+        def forward(self, x, training=False):
+            seen["training" if training else "inference"] = blas_threads(), threads.threads()
+            return super().forward(x, training)
+
+    model = Sequential([Watched(1, input_shape=(3,))], seed=0)
+    model.compile("sgd", "mse")
+    x, y = np.ones((4, 3)), np.ones(4)
+    model.fit(x, y, verbose=0, callbacks=[LambdaCallback(on_epoch_end=lambda *_: seen.update(callback=blas_threads()))])
+    assert seen.pop("training") == ({1}, 2)
+    assert seen.pop("callback") == {2}
+    for use in (model.train_on_batch, partial(model.evaluate, verbose=0)):
+        use(x, y)
+        assert seen.popitem()[1] == ({1}, 2)
+    model.predict(x, verbose=0)
+    assert seen.pop("inference") == ({1}, 2)
+    assert blas_threads() == {2}
+
+
+def test_a_recurrent_layer_by_itself_uses_one_thread(two_threads, monkeypatch):
+    seen = []
+    lstm = LSTM(2)
+    for method in ("run", "run_only", "run_back"):
+        original = getattr(lstm, method)
+        monkeypatch.setattr(lstm, method, lambda *args, run=original: (seen.append(blas_threads()), run(*args))[1])
+    x = np.ones((2, 3, 4))
+    lstm.backward(lstm(x))
+    lstm.infer(x)
+    assert seen == [{1}] * 3
+
+
+# --- sharing ----------------------------------------------------------------------------------------------------------
+
+
+def test_results_come_in_the_order_of_the_tasks(three_share_all):
+    everybody = threading.Barrier(3)  # three threads have to be there at once
+
+    def task(number):
+        if number < 3:
+            everybody.wait(10)
+        return number, threading.get_ident()
+
+    results = spread([partial(task, number) for number in range(20)], 0)
+    assert [number for number, _ in results] == list(range(20))
+    assert len({thread for _, thread in results}) == 3
+    assert spread([]) == []
+
+
+@pytest.mark.parametrize("bad", [0, 1, 5])
+def test_an_error_in_a_task_is_raised(three_share_all, bad):
+    def task(number):
+        if number == bad:
+            raise KeyError(number)
+
+    with pytest.raises(KeyError, match=str(bad)):
+        spread([partial(task, number) for number in range(6)], 0)
+    assert spread([lambda: 1, lambda: 2], 0) == [1, 2]
+
+
+def test_threads_that_are_busy_elsewhere_are_not_waited_for(three_share_all):
+    release = threading.Event()
+    blockers = [threads._pool().submit(release.wait, 10) for _ in range(threads._MOST)]
+    try:
+        assert spread([lambda: threading.get_ident()] * 5, 0) == [threading.get_ident()] * 5
+    finally:
+        release.set()
+    assert all(blocker.result(10) for blocker in blockers)
+
+
+def test_small_work_is_not_shared(monkeypatch):
+    monkeypatch.setattr(threads, "threads", lambda: 3)
+    assert set(spread([threading.get_ident] * 50, threads.LARGE - 1)) == {threading.get_ident()}
+
+
+@given(
+    rows=st.lists(st.integers(1, 5), min_size=1, max_size=3), n=st.integers(1, 5), p=st.integers(1, 9), data=st.data()
+)
+@settings(max_examples=60, deadline=None)
+def test_a_product_in_parts_is_the_product(rows, n, p, data):
+    stack = (data.draw(st.integers(1, 4)),) if len(rows) == 1 and data.draw(st.booleans()) else ()
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(*rows, n)), rng.normal(size=(*stack, n, p))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "LARGE", 0)
+        patch.setattr(threads, "threads", lambda: 3)
+        np.testing.assert_allclose(product(a, b), a @ b, rtol=1e-12, atol=1e-14)
+        if len(rows) == 1:
+            out = np.empty((*stack, rows[0], p))
+            assert product(a, b, out=out) is out
+            np.testing.assert_allclose(out, a @ b, rtol=1e-12, atol=1e-14)
+
+
+def _trained(options):
+    layers = [
+        Embedding(50, 3, input_shape=(6,)),
+        Bidirectional(LSTM(4, return_sequences=True, **options)),
+        LSTM(5, **options),
+        Dense(2),
+    ]
+    model = Sequential(layers, seed=0)
+    model.compile("adam", "mse")
+    rng = np.random.default_rng(0)
+    losses = model.fit(rng.integers(0, 50, (12, 6)), rng.normal(size=(12, 2)), batch_size=4, epochs=2, verbose=0)
+    return [*model.get_weights(), losses.history["loss"]]
+
+
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.3, "recurrent_dropout": 0.2}], ids=["plain", "dropout"])
+def test_a_shared_step_is_the_step(monkeypatch, options):
+    from scratchlstm import optimizers
+
+    alone = _trained(options)
+    monkeypatch.setattr(threads, "LARGE", 0)
+    monkeypatch.setattr(threads, "threads", lambda: 3)
+    monkeypatch.setattr(optimizers, "_BLOCK", 8)
+    for mine, shared in zip(alone, _trained(options), strict=True):
+        np.testing.assert_allclose(shared, mine, rtol=1e-4, atol=1e-6)
+
+
+def test_an_optimizer_of_ones_own_is_not_shared(three_share_all, monkeypatch):
+    from scratchlstm import optimizers
+
+    callers = set()
+
+    class Own(optimizers.SGD):
+        def update(self, *args, **slots):
+            callers.add(threading.get_ident())
+            super().update(*args, **slots)
+
+    monkeypatch.setattr(optimizers, "_BLOCK", 1)
+    w = np.ones((200, 1))
+    Own(0.5).apply([w], [np.ones((200, 1))])
+    assert callers == {threading.get_ident()}
+    np.testing.assert_array_equal(w, 0.5)

@@ -20,6 +20,7 @@ import numpy as np
 
 from scratchlstm.activations import SIGMOID, TANH, Activation
 from scratchlstm.kernels.rows import GatheredRows
+from scratchlstm.threads import product, spread
 
 _STRIP = 128  # rows that inference takes through all steps together
 
@@ -183,7 +184,7 @@ class NumpyLSTM:
             held = (h_prev[rows], c_prev[rows]) if len(rows) else None
             if len(rows) < len(h):
                 if self.recurrent_dropout is None:
-                    np.matmul(h_prev, self.U, out=z)
+                    product(h_prev, self.U, out=z)
                 else:
                     dropped = np.multiply(h_prev, self.recurrent_dropout, out=dropped)
                     np.matmul(dropped, self.U, out=z)
@@ -261,7 +262,7 @@ class NumpyLSTM:
             if held is not None:
                 dz[t, idle] = 0
             if self.recurrent_dropout is None:
-                np.matmul(dz[t], self.U_back, out=dh_t)  # (18)
+                product(dz[t], self.U_back, out=dh_t)  # (18)
             else:
                 dropped = np.matmul(dz_by_gate[t], self.U_back.reshape(4, H, H))
                 dropped *= self.recurrent_dropout
@@ -269,8 +270,14 @@ class NumpyLSTM:
             if held is not None:
                 dh_t[idle], dc[idle] = held
         h_before = self._before_and_after(workspace.h)[0]
-        dU = _by_product(h_before.reshape(T * B, H), dz.reshape(T * B, 4 * H), self.recurrent_dropout)  # (20)
-        dx, dW, db = self._backward_input(dz, input_gradient)
+        h_rows, dz_rows = h_before.reshape(T * B, H), dz.reshape(T * B, 4 * H)
+        dU, (dx, dW, db) = spread(
+            [
+                lambda: _by_product(h_rows, dz_rows, self.recurrent_dropout),  # (20)
+                lambda: self._backward_input(dz, input_gradient),
+            ],
+            multiplications=dz.size * H,
+        )
         return dx, _swap_g_and_o(dW), _swap_g_and_o(dU), _swap_g_and_o(db), dh_t, dc
 
     def _backward_input(self, dz: np.ndarray, input_gradient: bool) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -281,20 +288,27 @@ class NumpyLSTM:
             rows, dz_rows = x.values, x.groups.sum(flat)
         else:
             rows, dz_rows = _time_major(x), flat
-        dW, db = _by_product(rows, dz_rows, self.input_dropout), dz_rows.sum(axis=0)  # (19), (21)
-        if not input_gradient:
-            return None, dW, db
-        if self.input_dropout is None:
-            dx = dz_rows @ self.W_back  # (17)
-        else:
-            dx, of_gate = np.zeros_like(rows), np.empty_like(rows)
-            W_by_gate = self.W_back.reshape(4, self.H, -1)
-            for dz_k, W_k, kept in zip(_columns_by_gate(flat), W_by_gate, self.input_dropout, strict=True):
-                np.matmul(dz_k, W_k, out=of_gate)
-                dx += _dropped(of_gate, kept, out=of_gate)
-        if not isinstance(x, GatheredRows):
+        dx, dW = spread(
+            [
+                lambda: self._dx(rows, flat, dz_rows) if input_gradient else None,
+                lambda: _by_product(rows, dz_rows, self.input_dropout),  # (19)
+            ],
+            multiplications=dz_rows.size * rows.shape[1],
+        )
+        if dx is not None and not isinstance(x, GatheredRows):
             dx = dx.reshape(T, B, -1).swapaxes(0, 1)
-        return dx, dW, db
+        return dx, dW, dz_rows.sum(axis=0)  # (21)
+
+    def _dx(self, rows: np.ndarray, dz: np.ndarray, dz_rows: np.ndarray) -> np.ndarray:
+        """The gradient of `rows`, whose dz is `dz_rows`; with dropout, from dz of each step."""
+        if self.input_dropout is None:
+            return dz_rows @ self.W_back  # (17)
+        dx, of_gate = np.zeros_like(rows), np.empty_like(rows)
+        W_by_gate = self.W_back.reshape(4, self.H, -1)
+        for dz_k, W_k, kept in zip(_columns_by_gate(dz), W_by_gate, self.input_dropout, strict=True):
+            np.matmul(dz_k, W_k, out=of_gate)
+            dx += _dropped(of_gate, kept, out=of_gate)
+        return dx
 
     def _input(self, x: np.ndarray | GatheredRows) -> Iterator[np.ndarray]:
         """x_t W + b for each step, (4, B, H)."""
@@ -303,7 +317,7 @@ class NumpyLSTM:
         B, T, _ = x.shape
         rows = _time_major(x)
         if self.input_dropout is None:
-            steps = np.matmul(rows, self.W)  # (4, T·B, H)
+            steps = product(rows, self.W)  # (4, T·B, H)
         else:
             steps, own = np.empty((4, T * B, self.H), dtype=rows.dtype), np.empty_like(rows)
             for z_k, W_k, kept in zip(steps, self.W, self.input_dropout, strict=True):
@@ -313,7 +327,7 @@ class NumpyLSTM:
 
     def _table(self, x: GatheredRows) -> np.ndarray:
         """W and b applied to each distinct row, (4, K, H)."""
-        table = np.matmul(x.values, self.W)
+        table = product(x.values, self.W)
         table += self.b
         return table
 

@@ -7,6 +7,7 @@ import numpy as np
 from scratchlstm import activations, checks, initializers, registry
 from scratchlstm.checks import positive_int
 from scratchlstm.layers.base import Layer, Shape, Specs
+from scratchlstm.threads import product
 
 
 class Dense(Layer):
@@ -68,7 +69,7 @@ class Dense(Layer):
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         self.x = x
-        self.logits = x @ self.params["kernel"]
+        self.logits = product(x, self.params["kernel"])
         if self.use_bias:
             self.logits += self.params["bias"]
         self.y = self.activation(self.logits)
@@ -81,10 +82,10 @@ class Dense(Layer):
     def backward_from_logits(self, dz: np.ndarray) -> np.ndarray | None:
         """`backward` for a gradient that has the activation's derivative in it already (as a loss on logits gives)."""
         x, flat_dz = self.x.reshape(-1, self.x.shape[-1]), dz.reshape(-1, self.units)
-        self.grads["kernel"] = x.T @ flat_dz
+        self.grads["kernel"] = product(x.T, flat_dz)
         if self.use_bias:
             self.grads["bias"] = flat_dz.sum(axis=0)
-        return dz @ self.params["kernel"].T if self.input_gradient else None
+        return product(dz, self.params["kernel"].T) if self.input_gradient else None
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {

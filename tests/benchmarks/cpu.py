@@ -3,6 +3,7 @@
     python tests/benchmarks/cpu.py                 the table at the tutorial's shape: a few minutes
     python tests/benchmarks/cpu.py --sweep         also units, length and batch size, ids and dense input
     python tests/benchmarks/cpu.py --options       also each option of the LSTM, against Keras with the same one
+    python tests/benchmarks/cpu.py --load 0 2 8    only the training step, beside so many processes that never rest
     python tests/benchmarks/cpu.py --rounds 1 --steps 5 --samples 1000    a quick look
 
 Every contender is a process that sleeps while another one runs; they take turns for several rounds, and medians are
@@ -164,6 +165,35 @@ def sweep(folder, workers, rounds):
     return rows
 
 
+def beside_load(makers, counts, samples, rounds, steps):
+    """A training step beside busy processes: milliseconds, and the ratio to Keras in the same round; in Markdown."""
+    lines = [f"| busy processes | {' | '.join(makers)} |", "|---" * (len(makers) + 1) + "|"]
+    few = min(samples, 128 * steps)
+    running = {name: make() for name, make in makers.items()}
+    for contender in running.values():
+        contender.ask(do="train", samples=few, batch=128, epochs=1)  # warms up
+    for count in counts:
+        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+        times = {name: [] for name in running}
+        for _ in range(rounds):
+            for name, contender in running.items():
+                (seconds,) = contender.ask(do="train", samples=few, batch=128, epochs=1)
+                times[name].append(1e3 * seconds / -(-few // 128))
+        for process in busy:
+            process.kill()
+            process.wait()
+        ratios = {
+            name: median(own / keras for own, keras in zip(values, times["Keras/TensorFlow"], strict=True))
+            for name, values in times.items()
+        }
+        cells = [f"{_spread(values)}: {ratios[name]:.2f}" for name, values in times.items()]
+        lines.append(f"| {count} | {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+    for contender in running.values():
+        contender.close()
+    return "\n".join(lines)
+
+
 OPTIONS = {
     "none": {},
     "mask_zero": {"mask_zero": True},
@@ -291,6 +321,7 @@ def main():
     parser.add_argument("--jit", action="store_true", help="Keras with XLA, too (slower here)")
     parser.add_argument("--sweep", action="store_true")
     parser.add_argument("--options", action="store_true")
+    parser.add_argument("--load", type=int, nargs="+", metavar="PROCESSES", help="busy processes, nine rounds or more")
     parser.add_argument("--output", default="runs/benchmark")
     options = parser.parse_args()
     folder = Path(options.output)
@@ -305,6 +336,13 @@ def main():
         data = Path(scratch) / "reviews.npz"
         np.savez(data, x=pad_sequences(x[:samples], TUTORIAL["T"]), y=y[:samples])
         makers = contenders(TUTORIAL, data, options.workers, options.jit)
+        if options.load:
+            del makers["PyTorch"]  # whose waiting threads make it ten times slower, and this take an hour
+            text = f"{machine()}; training step in ms: median (range), and the median ratio to Keras/TensorFlow\n\n"
+            print(text)
+            text += beside_load(makers, options.load, samples, max(options.rounds, 9), min(options.steps, 30))
+            (folder / "load.md").write_text(text + "\n")
+            return
         results = tutorial_table(makers, samples, options.rounds, options.steps)
         text = (
             f"{machine()}; medians of {options.rounds} rounds, range, and ratio to the median of Keras/TensorFlow\n\n"

@@ -78,7 +78,7 @@ BACKWARD = {
     ),
     "drop dh between steps": (
         ("dh = dhs[:, t, :] + dh_next", "dh = dhs[:, t, :]"),
-        ("np.matmul(dz[t], self.U_back, out=dh_t)  # (18)", "dh_t[...] = 0"),
+        ("product(dz[t], self.U_back, out=dh_t)  # (18)", "dh_t[...] = 0"),
     ),
     "overwrite dh instead of adding the upstream gradient": (
         ("dh = dhs[:, t, :] + dh_next", "dh = dhs[:, t, :] if t == len(caches) - 1 else dh_next"),
