@@ -27,7 +27,7 @@ def reviews(tmp_path_factory):
     for part, count in (("train", 64), ("test", 24)):
         labels = np.arange(count) % 2
         rows = [[*rng.integers(3, 7, size=rng.integers(3, 12)).tolist(), 1 if label else 2] for label in labels]
-        arrays |= {f"x_{part}": np.array(rows, dtype=object), f"y_{part}": labels}
+        arrays |= {f"x_{part}": np.concatenate(rows), f"lengths_{part}": [*map(len, rows)], f"y_{part}": labels}
     np.savez(folder / "imdb.npz", **arrays)
     (folder / "imdb_word_index.json").write_text(json.dumps({word: rank for rank, word in enumerate(WORDS, start=1)}))
     return folder / "imdb.npz"

@@ -1,92 +1,107 @@
-"""The folder where tokenized reviews and downloads are kept between runs."""
+"""The folder where downloads and tokenized reviews are kept between runs, and how a file gets into it."""
 
 import hashlib
+import io
 import os
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from scratchlstm.files import atomic_write, require_writable_folder
 
-from scratchlstm.console import warn
-from scratchlstm.datasets.reviews import Corpus, Reviews
-from scratchlstm.files import read_arrays, require_writable_folder, write_arrays
-
-# Raise it when tokenizing or the file's layout changes: files of another version are not looked at.
-_VERSION = 1
-_FIELDS = ("ranks", "offsets", "labels")
+MOST_BYTES = 64 << 20  # of a file that is fetched; Keras' own have 17 and 2 MB
+_ANSWER_SECONDS = 6.0  # until the first bytes are there
+_PAUSE_SECONDS = 20.0  # between two pieces
+_TOTAL_SECONDS = 300.0
 
 
 def cache_folder() -> Path:
     """`$SCRATCHLSTM_CACHE`, or `scratchlstm` in the platform's folder for caches (~/.cache on Linux)."""
     if chosen := os.environ.get("SCRATCHLSTM_CACHE"):
         return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "scratchlstm"
+    home = Path.home()
+    own = {"win32": os.environ.get("LOCALAPPDATA") or home / "AppData/Local", "darwin": home / "Library/Caches"}
+    return Path(own.get(sys.platform) or os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "scratchlstm"
 
 
-def load_corpus(identity: str) -> Corpus | None:
-    """The tokenized reviews of the source `identity`, or None where there are none that can be trusted.
+def fetch(url: str, known_hash: str) -> Path:
+    """The file behind `url` in our cache folder, downloaded unless it is there already.
 
-    A file that is damaged, cut short or changed fails its checksum and counts as absent.
+    `known_hash` is "sha256:..." or "md5:...", hexadecimal. A file with another hash is never kept. What is there
+    already needs neither the package pooch nor a folder that can be written, which `pooch.retrieve` would ask for.
+
+    Raises:
+        ModuleNotFoundError: without the package pooch.
+        ConnectionError: the server cannot be reached, does not answer within seconds, takes longer than five minutes,
+            or sends an error or too much.
+        OSError: the cache folder cannot be written.
+        ValueError: what came has another hash.
     """
-    path = corpus_path(identity)
-    if not path.is_file():
-        return None
+    algorithm, expected = known_hash.split(":")
+    target = cache_folder() / url.rsplit("/", 1)[-1]
+    if target.is_file() and file_hash(target, algorithm) == expected:
+        return target
+    data = _download(url)
+    found = hashlib.new(algorithm, data, usedforsecurity=False).hexdigest()
+    if found != expected:
+        raise ValueError(f"what {url} sent has the {algorithm} {found}, expected {expected}")
+    require_writable_folder(target.parent)
+    with atomic_write(target) as file:
+        file.write(data)
+    return target
+
+
+def file_hash(path: Path, algorithm: str = "sha256") -> str:
+    """The file's hash, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+class _Received(io.BytesIO):
+    """What a server has sent so far: at most `MOST_BYTES`."""
+
+    def write(self, chunk: Any, /) -> int:
+        if self.tell() + len(chunk) > MOST_BYTES:
+            raise OSError(f"it is larger than {MOST_BYTES:,} bytes")
+        return super().write(chunk)
+
+
+def _download(url: str) -> bytes:
+    """The content behind `url`, within the limits of time and size above.
+
+    A timeout of requests applies to each of a host's addresses and to each read, and not to the look-up of the name;
+    a thread that we stop waiting for bounds them all.
+    """
     try:
-        arrays = read_arrays(path, "cache of tokenized reviews")
-        if arrays.pop("checksum").tobytes() != _checksum(arrays, identity):
-            return None
-        train, test = (Reviews(*(arrays[f"{part}_{field}"] for field in _FIELDS)) for part in ("train", "test"))
-        return Corpus(train, test, arrays["words"].tobytes().decode("utf-8").split("\n"))
-    except Exception:
-        # Whatever the bytes of a damaged file lead to, the remedy is the same: tokenize again.
-        return None
+        from pooch import HTTPDownloader
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("downloading needs the package pooch") from error
+    import requests  # pooch brings it
 
+    received = _Received()
+    failures: list[Exception] = []
 
-def save_corpus(identity: str, corpus: Corpus) -> None:
-    """Keep tokenized reviews; where the folder can't be written, warn once: only time is lost."""
-    assert corpus.words is not None
-    arrays = {
-        f"{part}_{field}": getattr(reviews, field)
-        for part, reviews in (("train", corpus.train), ("test", corpus.test))
-        for field in _FIELDS
-    }
-    # A newline is among the Tokenizer's filters, so that no word contains one.
-    arrays["words"] = np.frombuffer("\n".join(corpus.words).encode("utf-8"), dtype=np.uint8)
-    arrays["checksum"] = np.frombuffer(_checksum(arrays, identity), dtype=np.uint8)
-    try:
-        require_writable_folder(cache_folder())
-        write_arrays(corpus_path(identity), arrays)
-    except OSError as error:
-        _warn_once(
-            f"the tokenized reviews are not kept for the next run, which will take seconds more: {error} "
-            "(the environment variable SCRATCHLSTM_CACHE names the cache folder)"
-        )
+    def download() -> None:
+        try:
+            HTTPDownloader(timeout=(_ANSWER_SECONDS, _PAUSE_SECONDS), chunk_size=1 << 13)(url, received, None)
+        except Exception as error:
+            failures.append(error)
 
-
-def corpus_path(identity: str) -> Path:
-    """Where `save_corpus` keeps the reviews of that source."""
-    return cache_folder() / f"imdb-{identity[:32]}-v{_VERSION}.npz"
-
-
-def _checksum(arrays: dict[str, np.ndarray], identity: str) -> bytes:
-    digest = hashlib.sha256(identity.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.digest()
-
-
-_warned: set[str] = set()
-
-
-def _warn_once(message: str) -> None:
-    if message not in _warned:
-        _warned.add(message)
-        warn(message)
+    thread = threading.Thread(target=download, daemon=True)
+    thread.start()
+    thread.join(_ANSWER_SECONDS)
+    answered = received.tell() > 0
+    if answered:
+        thread.join(_TOTAL_SECONDS - _ANSWER_SECONDS)
+    host = url.split("/")[2]
+    if thread.is_alive():
+        received.close()  # so that the next piece ends the thread
+        done, seconds = ("send all of the file", _TOTAL_SECONDS) if answered else ("answer", _ANSWER_SECONDS)
+        raise ConnectionError(f"{host} did not {done} within {seconds:.0f} seconds")
+    if failures:
+        (failure,) = failures
+        unreachable = isinstance(failure, requests.ConnectionError | requests.Timeout)
+        said = f"cannot be reached ({type(failure).__name__})" if unreachable else f"did not send the file: {failure}"
+        raise ConnectionError(f"{host} {said}") from failure
+    return received.getvalue()

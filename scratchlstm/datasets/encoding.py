@@ -82,6 +82,14 @@ def require_words(word_index: Mapping[str, int]) -> Mapping[str, int]:
     if not word_index:
         raise ValueError("word_index is empty: give what get_word_index() returns.")
     word, rank = next(iter(word_index.items()))
-    if not isinstance(word, str) or not isinstance(rank, int | np.integer):
+    if not isinstance(word, str) or not isinstance(rank, int | np.integer) or isinstance(rank, bool):
         raise TypeError(f"word_index must map words to ranks, got {word!r}: {rank!r}: is it the wrong way round?")
     return word_index
+
+
+def largest_rank(word_index: Mapping[str, int]) -> int:
+    """The last word's; raise TypeError where the ranks cannot be compared."""
+    try:
+        return int(max(word_index.values()))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"word_index must map words to ranks, whole numbers: {error}.") from error

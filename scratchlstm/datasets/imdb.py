@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from scratchlstm.datasets.encoding import Encoding, require_integer, require_words
+from scratchlstm.checks import flag
+from scratchlstm.datasets.encoding import Encoding, largest_rank, require_integer, require_words
 from scratchlstm.datasets.imdb_sources import find_source
-from scratchlstm.datasets.keras_files import read_word_index
-from scratchlstm.datasets.reviews import Reviews
+from scratchlstm.datasets.vocabulary import read_word_index
 from scratchlstm.preprocessing.text import text_to_word_sequence
 
 PathLike = str | os.PathLike[str]
@@ -76,26 +76,27 @@ def load_data(
     require_integer("seed", seed, 0, "Keras' default is 113")
     if seed >= 2**32:
         raise ValueError(f"seed must be below 2**32, got {seed} (Keras' default is 113).")
+    if not isinstance(verbose, int | np.integer) or verbose not in (0, 1, 2):
+        raise ValueError(f"verbose must be 0 or 1, got {verbose!r}.")
     found = find_source(path, source)
     corpus = found.corpus()
 
     rng = np.random.RandomState(seed)  # Keras' shuffle, which the new generators do not have
-    halves = (corpus.train, corpus.test)
-    orders = [_shuffled(reviews, rng) for reviews in halves]
-    if maxlen is not None:
-        orders = [
-            _shorter(r, order, maxlen - (start_char is not None)) for r, order in zip(halves, orders, strict=True)
-        ]
-        if not all(len(order) for order in orders):
+    halves = []
+    for reviews in (corpus.train, corpus.test):
+        order = rng.permutation(len(reviews))
+        if maxlen is not None:
+            order = order[reviews.lengths[order] < maxlen - (start_char is not None)]
+        if not len(order):
             raise ValueError(f"maxlen={maxlen} leaves no review in one of the halves: use a larger one.")
+        halves.append((reviews, order))
     if num_words is None:
-        encoding = encoding.limited_by(max(map(_largest_rank, halves, orders)))
+        largest = (reviews.row(n).max(initial=0) for reviews, order in halves for n in order)
+        encoding = encoding.limited_by(int(max(largest)))
     if verbose:
-        counts = f"{len(orders[0]):,} training and {len(orders[1]):,} test reviews"
+        counts = "{:,} training and {:,} test reviews".format(*(len(order) for _, order in halves))
         print(f"imdb: {counts} from {found.where}", file=sys.stderr)
-    train, test = (
-        (encoding.rows(reviews, order), reviews.labels[order]) for reviews, order in zip(halves, orders, strict=True)
-    )
+    train, test = ((encoding.rows(reviews, order), reviews.labels[order]) for reviews, order in halves)
     return train, test
 
 
@@ -150,13 +151,15 @@ def encode_review(
     """
     if not isinstance(text, str):
         raise TypeError(f"text must be a string, got {type(text).__name__}: encode one review at a time.")
+    flag("skip_unknown", skip_unknown)
     encoding = Encoding(num_words, skip_top, start_char, oov_char, index_from)
     ranks = _word_index(path, source) if word_index is None else require_words(word_index)
     if num_words is None:
-        encoding = encoding.limited_by(max(ranks.values()))
+        encoding = encoding.limited_by(largest_rank(ranks))
     ids = encoding.start()
     for word in text_to_word_sequence(text):
-        rank = ranks.get(word)
+        if (rank := ranks.get(word)) is not None:
+            require_integer(f"word_index[{word!r}]", rank, 0, "a word's rank")
         word_id = encoding.limited(rank + index_from) if rank is not None else None if skip_unknown else oov_char
         if word_id is not None:
             ids.append(word_id)
@@ -195,29 +198,15 @@ def decode_review(
     Encoding(None, 0, start_char, oov_char, index_from)
     values = _require_ids(ids)
     ranks = _word_index(path, source) if word_index is None else require_words(word_index)
+    last = max(largest_rank(ranks) + index_from, start_char or 0, oov_char or 0)
     words = {rank + index_from: word for word, rank in ranks.items()}
     marks = {0: "<pad>", start_char: "<start>", oov_char: "<oov>"}
-    last = max(max(words), start_char or 0, oov_char or 0)
     if values.size and not 0 <= values.min() <= values.max() <= last:
         raise ValueError(
             f"ids must lie in 0 to {last:,}, the last word's id, got {values.min()} to {values.max()}: "
             "they were not made with these words."
         )
     return " ".join(marks.get(i) or words.get(i, "<unused>") for i in values.tolist())
-
-
-def _shuffled(reviews: Reviews, rng: np.random.RandomState) -> np.ndarray:
-    order = np.arange(len(reviews))
-    rng.shuffle(order)
-    return order
-
-
-def _shorter(reviews: Reviews, order: np.ndarray, words: int) -> np.ndarray:
-    return order[reviews.lengths[order] < words]
-
-
-def _largest_rank(reviews: Reviews, chosen: np.ndarray) -> int:
-    return max(int(reviews.row(n).max(initial=0)) for n in chosen)
 
 
 def _word_index(path: PathLike | None, source: str) -> Mapping[str, int]:

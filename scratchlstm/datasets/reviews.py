@@ -1,73 +1,83 @@
-"""Labelled reviews as flat arrays of word ranks, and the words behind the ranks."""
+"""Labelled reviews as flat arrays of word ranks: in memory, in files like Keras' `imdb.npz`, in the cache."""
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import io
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
+from scratchlstm.console import warn
+from scratchlstm.datasets.cache import MOST_BYTES, cache_folder
+from scratchlstm.files import read_arrays, require_writable_folder, write_arrays
 from scratchlstm.preprocessing.text import Tokenizer
 
-# A rank is a place in a list of words; far above any vocabulary, and small enough for a table over all ranks.
+# A rank is a position in a list of words; far above any vocabulary, and small enough for a table over all ranks.
 LARGEST_RANK = 10_000_000
 
+NPZ_SHA256 = "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f"
 
-@dataclass(frozen=True)
+# Raise it when tokenizing or the file's layout changes: files of another version are not looked at.
+_VERSION = 2
+
+_HOW_TO_MAKE_ONE = (
+    "old = np.load({path!r}, allow_pickle=True); x, z = old['x_train'], old['x_test']; np.savez('plain.npz', "
+    "x_train=np.hstack(x).astype(int), lengths_train=[*map(len, x)], y_train=old['y_train'], "
+    "x_test=np.hstack(z).astype(int), lengths_test=[*map(len, z)], y_test=old['y_test'])"
+)
+
+LabelledTexts = tuple[Sequence[str], Sequence[int]]
+
+
 class Reviews:
     """N reviews, one after the other.
 
-    Attributes:
-        ranks: (tokens,) int32, 1 for the most frequent word.
-        offsets: (N + 1,) int64; review n is `ranks[offsets[n] : offsets[n + 1]]`.
-        labels: (N,) int64, 1 for positive and 0 for negative.
+    Args:
+        ranks: (tokens,) integers, 1 for the most frequent word.
+        lengths: (N,) integers, how many words each review has.
+        labels: (N,) integers, 1 for positive and 0 for negative.
+
+    Raises:
+        ValueError: the three arrays do not describe reviews.
     """
 
-    ranks: np.ndarray
-    offsets: np.ndarray
-    labels: np.ndarray
-
-    def __post_init__(self) -> None:
-        """Raise ValueError where the three arrays do not describe reviews."""
-        if not (self.ranks.dtype == np.int32 and self.offsets.dtype == self.labels.dtype == np.int64):
-            raise ValueError("ranks must be int32, offsets and labels int64")
-        if not self.ranks.ndim == self.offsets.ndim == self.labels.ndim == 1:
-            raise ValueError("ranks, offsets and labels must be one-dimensional")
-        if len(self.offsets) != len(self.labels) + 1:
-            raise ValueError(f"there are {len(self.offsets) - 1} reviews but {len(self.labels)} labels")
-        if not len(self.labels):
+    def __init__(self, ranks: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> None:
+        for name, array in (("ranks", ranks), ("lengths", lengths), ("labels", labels)):
+            if array.dtype.kind not in "iu" or array.ndim != 1:
+                raise ValueError(f"the {name} are not one row of integers, but {array.dtype} {array.shape}")
+        if len(lengths) != len(labels):
+            raise ValueError(f"there are {len(lengths)} reviews but {len(labels)} labels")
+        if not len(labels):
             raise ValueError("there are no reviews")
-        if self.offsets[0] != 0 or self.offsets[-1] != len(self.ranks) or (np.diff(self.offsets) < 0).any():
-            raise ValueError("the reviews' offsets do not run from 0 to the number of tokens")
-        if self.ranks.size and not 1 <= self.ranks.min() <= self.ranks.max() <= LARGEST_RANK:
-            raise ValueError(
-                f"word ranks must lie in 1 to {LARGEST_RANK:,}, got {self.ranks.min()} to {self.ranks.max()}"
-            )
-        if not np.isin(self.labels, (0, 1)).all():
-            raise ValueError(f"labels must be 0 or 1, got {np.unique(self.labels)[:5].tolist()}")
+        if lengths.min() < 0 or lengths.max() > len(ranks) or lengths.sum() != len(ranks):
+            raise ValueError(f"the reviews' lengths do not add up to the {len(ranks):,} words")
+        if ranks.size and not 1 <= ranks.min() <= ranks.max() <= LARGEST_RANK:
+            raise ValueError(f"word ranks must lie in 1 to {LARGEST_RANK:,}, got {ranks.min()} to {ranks.max()}")
+        if not np.isin(labels, (0, 1)).all():
+            raise ValueError(f"labels must be 0 or 1, got {np.unique(labels)[:5].tolist()}")
+        self.ranks = ranks.astype(np.int32)
+        self.lengths, self.labels = lengths.astype(np.int64), labels.astype(np.int64)
 
     @classmethod
-    def from_rows(cls, rows: Iterable[Sequence[int]], labels: Sequence[int] | np.ndarray) -> "Reviews":
-        """Join one list of ranks for each review.
-
-        Raises:
-            ValueError: where the ranks or labels are none.
-            OverflowError: where a rank does not fit int32.
-        """
-        arrays = [np.array(row, dtype=np.int32) for row in rows]
-        offsets = np.cumsum([0, *(len(array) for array in arrays)], dtype=np.int64)
-        ranks = np.concatenate(arrays) if arrays else np.empty(0, np.int32)
-        return cls(ranks, offsets, np.asarray(labels, dtype=np.int64))
+    def from_rows(cls, rows: Sequence[Sequence[int]], labels: Sequence[int] | np.ndarray) -> "Reviews":
+        """Join one list of ranks for each review."""
+        ranks = np.fromiter(chain.from_iterable(rows), np.int32)
+        return cls(ranks, np.fromiter(map(len, rows), np.int64), np.asarray(labels))
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
-    def lengths(self) -> np.ndarray:
-        """How many words each review has, (N,)."""
-        return np.diff(self.offsets)
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        return np.cumsum(self.lengths)
 
     def row(self, n: int) -> np.ndarray:
         """The ranks of review n."""
-        return self.ranks[self.offsets[n] : self.offsets[n + 1]]
+        return self.ranks[self._ends[n] - self.lengths[n] : self._ends[n]]
 
 
 @dataclass(frozen=True)
@@ -79,13 +89,10 @@ class Corpus:
     words: list[str] | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError where a rank has no word."""
+        """Raise ValueError if a rank has no word."""
         largest = max(self.train.ranks.max(initial=0), self.test.ranks.max(initial=0))
         if self.words is not None and largest > len(self.words):
             raise ValueError(f"there are ranks up to {largest:,} but only {len(self.words):,} words")
-
-
-LabelledTexts = tuple[Sequence[str], Sequence[int]]
 
 
 def tokenize(train: LabelledTexts, test: LabelledTexts) -> Corpus:
@@ -94,7 +101,7 @@ def tokenize(train: LabelledTexts, test: LabelledTexts) -> Corpus:
     Words that only the test texts have are left out, as in Keras' data.
 
     Raises:
-        ValueError: where the training texts hold no word at all.
+        ValueError: the training texts hold no word at all.
     """
     tokenizer = Tokenizer()
     tokenizer.fit_on_texts(train[0])
@@ -102,3 +109,94 @@ def tokenize(train: LabelledTexts, test: LabelledTexts) -> Corpus:
         raise ValueError("the training reviews hold no words: were the texts lost while unpacking?")
     first, second = (Reviews.from_rows(tokenizer.texts_to_sequences(texts), labels) for texts, labels in (train, test))
     return Corpus(first, second, list(tokenizer.word_index))
+
+
+def read_npz(path: str | os.PathLike[str]) -> Corpus:
+    """Read Keras' own `imdb.npz`, known by its hash, or a file of plain arrays.
+
+    Keras' lists of word ranks are pickled, and unpickling runs whatever code a file names: only the very bytes whose
+    hash was compared are unpickled. Every other file must hold plain arrays, see `_half`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is another file that is damaged, compressed or pickled, or its content is not reviews.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no imdb.npz at {str(path)!r}")
+    data = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
+    if hashlib.sha256(data).hexdigest() == NPZ_SHA256:
+        keras = np.load(io.BytesIO(data), allow_pickle=True)
+        train, test = (Reviews.from_rows(keras[f"x_{half}"], keras[f"y_{half}"]) for half in ("train", "test"))
+        return Corpus(train, test)
+    try:
+        arrays = read_arrays(path, "imdb.npz")
+        return Corpus(_half(arrays, "train"), _half(arrays, "test"))
+    except ValueError as error:
+        raise ValueError(
+            f"{str(path)!r} cannot be read as Keras' imdb.npz: {str(error.__cause__ or '') or error}. Keras' own file "
+            "comes with source='download'; any other must hold plain, uncompressed arrays. If you trust the pickled "
+            f"lists in this one, make it so: {_HOW_TO_MAKE_ONE.format(path=str(path))}"
+        ) from error
+
+
+def _half(arrays: dict[str, np.ndarray], half: str) -> Reviews:
+    """The reviews x_train, lengths_train, y_train; without lengths, x may be (N, T), reviews of one length.
+
+    Raises:
+        ValueError: an array is missing, or they do not describe reviews.
+    """
+    x = arrays.get(f"x_{half}")
+    if x is not None and x.ndim == 2 and x.size:
+        arrays = arrays | {f"x_{half}": x.ravel(), f"lengths_{half}": np.full(*x.shape)}
+    try:
+        return Reviews(*(arrays[f"{name}_{half}"] for name in ("x", "lengths", "y")))
+    except KeyError as error:
+        raise ValueError(f"it has no array {error.args[0]}; it has {', '.join(arrays) or 'none at all'}") from None
+
+
+def load_corpus(identity: str) -> Corpus | None:
+    """The tokenized reviews of the source `identity`, or None if there are none that can be trusted.
+
+    A file that is damaged, cut short or changed fails its checksum and counts as absent.
+    """
+    try:
+        arrays = read_arrays(corpus_path(identity), "cache of tokenized reviews")
+        if arrays.pop("checksum").tobytes() == _checksum(arrays, identity):
+            words = arrays["words"].tobytes().decode().split("\n")
+            return Corpus(_half(arrays, "train"), _half(arrays, "test"), words)
+    except Exception:  # whatever the bytes of a damaged file lead to, the remedy is the same: tokenize again
+        pass
+    return None
+
+
+def save_corpus(identity: str, corpus: Corpus) -> None:
+    """Keep tokenized reviews; if the folder can't be written, warn once: only time is lost."""
+    # A newline is among the Tokenizer's filters, so that no word contains one.
+    arrays: dict[str, np.ndarray] = {"words": np.frombuffer("\n".join(corpus.words or ()).encode(), np.uint8)}
+    for half, reviews in (("train", corpus.train), ("test", corpus.test)):
+        arrays |= {f"x_{half}": reviews.ranks, f"lengths_{half}": reviews.lengths, f"y_{half}": reviews.labels}
+    arrays["checksum"] = np.frombuffer(_checksum(arrays, identity), np.uint8)
+    try:
+        require_writable_folder(cache_folder())
+        write_arrays(corpus_path(identity), arrays)
+    except OSError as error:
+        _warn_once(
+            f"the tokenized reviews are not kept for the next run, which will take seconds more: {error} "
+            "(the environment variable SCRATCHLSTM_CACHE names the cache folder)"
+        )
+
+
+def corpus_path(identity: str) -> Path:
+    """Where `save_corpus` keeps the reviews of that source."""
+    return cache_folder() / f"imdb-{identity[:32]}-v{_VERSION}.npz"
+
+
+def _checksum(arrays: dict[str, np.ndarray], identity: str) -> bytes:
+    digest = hashlib.sha256(identity.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode() + arrays[name].tobytes())
+    return digest.digest()
+
+
+_warn_once = cache(warn)

@@ -1,4 +1,4 @@
-"""The words that a model knows, as a run keeps them beside it."""
+"""Words and their ranks in JSON files: Keras' word index, and what a run keeps beside its model."""
 
 import json
 import os
@@ -28,3 +28,27 @@ def read_vocabulary(path: str | os.PathLike[str]) -> dict[str, Any]:
         return saved
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{str(path)!r} is not the vocabulary of a run: {error}") from error
+
+
+def read_word_index(path: str | os.PathLike[str]) -> dict[str, int]:
+    """Read Keras' `imdb_word_index.json`: word -> rank, 1 for the most frequent.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not JSON, or not an object of words with distinct ranks from 1.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no imdb_word_index.json at {str(path)!r}")
+    try:
+        word_index = json.loads(Path(path).read_bytes())
+        if not isinstance(word_index, dict) or not word_index:
+            raise ValueError("it is not an object of words and ranks")
+        ranks = set(word_index.values())
+        if not all(type(rank) is int and rank >= 1 for rank in ranks) or len(ranks) != len(word_index):
+            raise ValueError("the ranks are not distinct integers from 1")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{str(path)!r} cannot be read as Keras' imdb_word_index.json: {error}. "
+            "Put Keras' own file in its place, or delete this one."
+        ) from error
+    return word_index

@@ -3,7 +3,8 @@ import importlib.util
 import numpy as np
 import pytest
 
-from scratchlstm.datasets import imdb_sources
+from scratchlstm.datasets import imdb_sources, reviews
+from scratchlstm.datasets.cache import file_hash
 
 
 def _ragged(rows):
@@ -22,18 +23,47 @@ def _write_npz(path, x_train, y_train, x_test, y_test):
     return path
 
 
+def _write_plain(path, x_train, y_train, x_test, y_test):
+    halves = {"train": (x_train, y_train), "test": (x_test, y_test)}
+    np.savez(
+        path,
+        **{f"x_{half}": np.array([rank for row in x for rank in row], int) for half, (x, _) in halves.items()},
+        **{f"lengths_{half}": np.array([len(row) for row in x]) for half, (x, _) in halves.items()},
+        **{f"y_{half}": np.array(y) for half, (_, y) in halves.items()},
+    )
+    return path
+
+
+def _small():
+    rng = np.random.default_rng(5)
+    rows = [rng.integers(1, 40, size=n).tolist() for n in (3, 9, 1, 14, 6, 2, 30, 5, 8, 11)]
+    return rows[:6], [0, 1, 1, 0, 1, 0], rows[6:], [1, 0, 0, 1]
+
+
 @pytest.fixture(scope="session")
 def write_npz():
-    """Write a file laid out as Keras' imdb.npz: (path, x_train, y_train, x_test, y_test) -> path."""
+    """Write a file laid out as Keras' imdb.npz, of pickled lists: (path, x_train, y_train, x_test, y_test) -> path."""
     return _write_npz
+
+
+@pytest.fixture(scope="session")
+def write_plain():
+    """Write a file of plain arrays, with the same arguments."""
+    return _write_plain
 
 
 @pytest.fixture
 def npz(tmp_path):
-    """A small file laid out as Keras' imdb.npz."""
-    rng = np.random.default_rng(5)
-    rows = [rng.integers(1, 40, size=n).tolist() for n in (3, 9, 1, 14, 6, 2, 30, 5, 8, 11)]
-    return _write_npz(tmp_path / "imdb.npz", rows[:6], [0, 1, 1, 0, 1, 0], rows[6:], [1, 0, 0, 1])
+    """A small file of plain arrays."""
+    return _write_plain(tmp_path / "imdb.npz", *_small())
+
+
+@pytest.fixture
+def keras_npz(tmp_path, monkeypatch):
+    """The same reviews in Keras' layout, in a file whose hash is taken for that of Keras' own."""
+    path = _write_npz(tmp_path / "keras's.npz", *_small())
+    monkeypatch.setattr(reviews, "NPZ_SHA256", file_hash(path))
+    return path
 
 
 @pytest.fixture
@@ -66,9 +96,9 @@ def empty_places(tmp_path, monkeypatch):
         raise ConnectionError("storage.googleapis.com cannot be reached (test)")
 
     monkeypatch.setattr(imdb_sources, "fetch", unreachable)
-    imdb_sources._first_found.cache_clear()
+    imdb_sources._found.cache_clear()
     yield tmp_path
-    imdb_sources._first_found.cache_clear()
+    imdb_sources._found.cache_clear()
 
 
 @pytest.fixture(scope="session")

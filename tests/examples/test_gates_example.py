@@ -17,9 +17,8 @@ def reviews(tmp_path_factory):
     arrays = {}
     for part, count in (("train", 200), ("test", 20)):
         labels = np.arange(count) % 2
-        rows = np.empty(count, dtype=object)
-        rows[:] = [[*rng.choice([1, 2, 3, 6], size=rng.integers(3, 12)).tolist(), int(5 - label)] for label in labels]
-        arrays |= {f"x_{part}": rows, f"y_{part}": labels}
+        rows = [[*rng.choice([1, 2, 3, 6], size=rng.integers(3, 12)).tolist(), int(5 - label)] for label in labels]
+        arrays |= {f"x_{part}": np.concatenate(rows), f"lengths_{part}": [*map(len, rows)], f"y_{part}": labels}
     np.savez(folder / "imdb.npz", **arrays)
     (folder / "imdb_word_index.json").write_text(json.dumps({word: rank for rank, word in enumerate(WORDS, start=1)}))
     return folder / "imdb.npz"

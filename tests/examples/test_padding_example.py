@@ -14,7 +14,7 @@ def reviews(tmp_path_factory):
     for part, count in (("train", 240), ("test", 90)):
         labels = np.arange(count) % 2
         rows = [(rng.integers(1, 40, size=rng.integers(3, 60)) * 2 + label).tolist() for label in labels]
-        arrays |= {f"x_{part}": np.array(rows, dtype=object), f"y_{part}": labels}
+        arrays |= {f"x_{part}": np.concatenate(rows), f"lengths_{part}": [*map(len, rows)], f"y_{part}": labels}
     path = tmp_path_factory.mktemp("reviews") / "imdb.npz"
     np.savez(path, **arrays)
     return path
@@ -36,7 +36,6 @@ def test_a_table_and_a_picture_of_four_curves(run, reviews, colors_of, tmp_path)
 
 
 def test_reviews_that_are_all_too_long_are_told(refused, tmp_path):
-    rows = np.empty(4, dtype=object)
-    rows[:] = [np.random.default_rng(n).integers(1, 99, size=101).tolist() for n in range(4)]
+    rows = np.random.default_rng(0).integers(1, 99, size=(4, 101))
     np.savez(tmp_path / "imdb.npz", x_train=rows, x_test=rows, y_train=[0, 1, 0, 1], y_test=[0, 1, 0, 1])
     assert "no review there has 100 words or less" in refused("padding.py", "--path", tmp_path / "imdb.npz")
