@@ -17,6 +17,7 @@ import numpy as np
 
 from scratchlstm import backend, checks, layers, regularizers
 from scratchlstm.backend import Array, host
+from scratchlstm.data import check_data
 from scratchlstm.interop.tensorflow import layer_answers, model_answers, parts
 from scratchlstm.kernels.rows import RowGradient, as_array
 from scratchlstm.layers import LSTM, Layer
@@ -115,6 +116,8 @@ def numerical_gradient(loss: Callable[[], float], array: Array, epsilon: float =
         TypeError: no array.
         ValueError: in another dtype, or an epsilon that is not above 0.
     """
+    if not callable(loss):
+        raise TypeError(f"loss must be a function that computes L, not {type(loss).__name__}")
     if not backend.is_array(array):
         raise TypeError(f"array must be a NumPy array, which can be changed in place, not {type(array).__name__}")
     _require_float64({"array": array})
@@ -165,7 +168,7 @@ def check_layer(
             its bounds, or nothing that TensorFlow could be compared with.
         ImportError: no TensorFlow.
     """
-    _require_arguments(epsilon, tolerance)
+    _require_arguments(epsilon, tolerance, training=training, tensorflow=tensorflow)
     _require_layer(layer, mask, initial_state, tensorflow)
     rng = np.random.default_rng(checks.seed(seed))
     several = getattr(layer, "merges", False) and isinstance(x, list | tuple)
@@ -173,7 +176,10 @@ def check_layer(
     inputs = {f"x[{number}]": each for number, each in enumerate(given)} if several else {"x": given[0]}
     _require_float64({name: each for name, each in inputs.items() if each.dtype.kind == "f"})
     if isinstance(layer, Layer):
-        received = layer.receive(given if several else given[0])  # builds it
+        try:
+            received = layer.receive(given if several else given[0])  # builds it
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"x: {error}") from error
         inputs = dict(zip(inputs, received if several else [received], strict=True))
     _require_float64(layer.params)
     if isinstance(layer, layers.Masking) and not layer.output_mask(inputs["x"], None).all():
@@ -248,11 +254,12 @@ def check_model(
         RuntimeError: not compiled.
         ValueError, ImportError: see `check_layer`.
     """
-    _require_arguments(epsilon, tolerance)
+    _require_arguments(epsilon, tolerance, training=training, tensorflow=tensorflow)
     if not isinstance(model, Model):
         raise TypeError(f"check_model takes a Sequential or a Model, not {model!r}; check_layer takes a layer")
     model._require_compiled("check_model")
     rng = np.random.default_rng(checks.seed(seed))
+    x, y, _ = check_data(model, x, y)
     x, y = host(x), host(y)
     model.build(x.shape)
     params = {f"{layer.name}/{name}": array for layer in model.layers for name, array in layer.params.items()}
@@ -265,7 +272,6 @@ def check_model(
         return host(y_pred), float(loss), dy, from_logits
 
     y_pred, loss, dy, from_logits = run()
-    model.loss.require_valid(model.loss.align(y, y_pred), y_pred)
     model.backward(dy, from_logits)
     grads = {f"{layer.name}/{name}": layer.grads.get(name) for layer in model.layers for name in layer.params}
     tensors = {name: (array, grads[name]) for name, array in params.items()}
@@ -398,7 +404,9 @@ def _slope(loss: Callable[[], float], array: Array, direction: np.ndarray, epsil
         array[...] = before
 
 
-def _require_arguments(epsilon: float, tolerance: float) -> None:
+def _require_arguments(epsilon: float, tolerance: float, **flags: bool) -> None:
+    for argument, value in flags.items():
+        checks.flag(argument, value)
     checks.number("epsilon", epsilon, above=0)
     checks.number("tolerance", tolerance, above=0)
 

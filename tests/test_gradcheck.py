@@ -322,3 +322,29 @@ def test_numerical_gradient_of_a_known_function():
     gradient = gradcheck.numerical_gradient(lambda: float(np.sum(a**3)), a)
     np.testing.assert_allclose(gradient, 3 * np.array([[1.0, 2.0], [3.0, -1.0]]) ** 2, rtol=1e-9)
     assert np.array_equal(a, [[1.0, 2.0], [3.0, -1.0]])
+
+
+@pytest.mark.parametrize("wrong", [None, "False", -1, 1, float("nan"), np.ones(2), {"a": 1}], ids=repr)
+def test_flags_are_true_or_false(wrong):
+    layer = LSTM(2, dtype="float64")
+    model = Sequential([Dense(1, input_shape=(2,), dtype="float64")])
+    model.compile("sgd", "mse")
+    for name in ("training", "tensorflow"):
+        with pytest.raises(TypeError, match=f"{name} must be True or False"):
+            gradcheck.check_layer(layer, np.ones((2, 3, 2)), **{name: wrong})
+        with pytest.raises(TypeError, match=f"{name} must be True or False"):
+            gradcheck.check_model(model, np.ones((2, 2)), np.ones((2, 1)), **{name: wrong})
+
+
+@pytest.mark.parametrize("wrong", [None, True, "False", float("nan"), {"a": 1}, object()], ids=repr)
+def test_data_that_cannot_be_are_named(wrong):
+    model = Sequential([Dense(1, input_shape=(2,), dtype="float64")])
+    model.compile("sgd", "mse")
+    with pytest.raises((TypeError, ValueError), match=r"^x\b"):
+        gradcheck.check_layer(LSTM(2, dtype="float64"), wrong)
+    with pytest.raises((TypeError, ValueError), match=r"^x\b"):
+        gradcheck.check_model(model, wrong, np.ones((2, 1)))
+    with pytest.raises((TypeError, ValueError), match=r"\by\b"):
+        gradcheck.check_model(model, np.ones((2, 2)), wrong)
+    with pytest.raises(TypeError, match="loss must be a function"):
+        gradcheck.numerical_gradient(wrong, np.ones(2))

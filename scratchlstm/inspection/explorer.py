@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchlstm import losses
+from scratchlstm.data import check_data
 from scratchlstm.datasets.encoding import Encoding, require_words
 from scratchlstm.files import atomic_write
 from scratchlstm.gates import sigmoid
@@ -147,8 +148,10 @@ def _numbers(model: Model, steps: list[Step], length: int | None, label: Any) ->
         outputs = _outputs_by_word(model, ids, length)
         _require_finite_outputs(outputs, steps)
         answer = _own_answer(model.loss, outputs[-1]) if model._compiled and label is None else label
-        y = None if answer is None else np.asarray(answer)[None]
-        traced = trace(model, pad_sequences([ids], maxlen=length), y)
+        y, x = None if answer is None else np.asarray(answer)[None], pad_sequences([ids], maxlen=length)
+        if label is not None:
+            check_data(model, x, y, prefix="label: ")
+        traced = trace(model, x, y)
     _require_finite_gradients(traced, steps)
     outputs[-1] = traced.prediction[0]  # as predict gave it, but for the last bits
     chosen = int(np.argmax(outputs[-1]))

@@ -53,7 +53,7 @@ def gates_over_words(
     """
     from matplotlib.figure import Figure
 
-    of = chosen_layer(trace, layer)
+    of = chosen_layer(trace, layer, title)
     steps, texts = steps_with_words(of, words, sample)
     chosen = chosen_units(of, units, sample, steps, 2)
     figure = Figure(figsize=_size(texts, 3.4 * len(chosen) + 0.6), layout="constrained")
@@ -96,10 +96,10 @@ def gate_heatmap(
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    of = chosen_layer(trace, layer)
+    of = chosen_layer(trace, layer, title)
     steps, texts = steps_with_words(of, words, sample)
     names = [*_NAMES, "dh", "dc", "dz_i", "dz_f", "dz_g", "dz_o"]
-    if gate not in names:
+    if not isinstance(gate, str) or gate not in names:
         raise ValueError(f"gate must be one of {', '.join(names)}, not {gate!r}")
     label = _NAMES.get(gate, f"dL/d{gate.removeprefix('d')}")
     head = _capital(label) if gate in _NAMES else label
@@ -131,7 +131,7 @@ def gate_saturation(trace: Trace, layer: str | None = None, title: str = "") -> 
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    of = chosen_layer(trace, layer)
+    of = chosen_layer(trace, layer, title)
     if not of.mask.any():
         raise ValueError("every step is masked: there is nothing to draw")
     if of.recurrent_activation not in ("sigmoid", "hard_sigmoid"):

@@ -7,7 +7,7 @@ import numpy as np
 
 from scratchlstm import simple_rnn
 from scratchlstm.inspection.colors import DASHES, PALETTE
-from scratchlstm.inspection.labels import add_legend, as_written
+from scratchlstm.inspection.labels import add_legend, as_written, require_title
 from scratchlstm.inspection.recording import Recorder, choose, record
 from scratchlstm.inspection.trace import trace_layer
 from scratchlstm.layers import LSTM
@@ -63,6 +63,7 @@ def gradient_norms(norms: Mapping[str, Any], title: str = "Gradient of the loss 
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
+    require_title(title)
     if not isinstance(norms, Mapping):
         raise TypeError(f"norms must be a dict of labels and norms such as {{'LSTM': (T,)}}, not {norms!r:.80}")
     several = norms and all(isinstance(of, Mapping) for of in norms.values())

@@ -3,8 +3,16 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from scratchlstm.checks import string
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def require_title(title: Any) -> None:
+    """Raise TypeError for a title that is neither a string nor None."""
+    if title is not None:
+        string("title", title)
 
 
 def as_written(figure: "Figure") -> "Figure":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchlstm.inspection.colors import PALETTE
-from scratchlstm.inspection.labels import add_legend, as_written
+from scratchlstm.inspection.labels import add_legend, as_written, require_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +34,7 @@ def learning_curve(*histories: Any, title: str = "") -> "Figure":
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
+    require_title(title)
     kinds = _kinds(histories)
     runs = [run for of_kind in kinds.values() for run in of_kind]
     if not all(kinds.values()) or not all(map(_epochs, runs)):
@@ -84,6 +85,9 @@ def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None, title: st
     """
     from matplotlib.figure import Figure
 
+    require_title(title)
+    if labels is not None and (isinstance(labels, str) or not hasattr(labels, "__len__")):
+        raise TypeError(f"labels must be a list of names, not {labels!r:.80}")
     counts = np.asarray(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
         raise ValueError(f"matrix must be square, (C, C), not {counts.shape}")

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchlstm import checks
 from scratchlstm.data import check_data, check_x
 from scratchlstm.layers import Bidirectional, Layer, TimeDistributed
 from scratchlstm.layers.base import Signal
@@ -86,13 +87,14 @@ def choose(layers: dict[str, Any], name: str | None) -> Any:
     """The layer of that name; the only one where None.
 
     Raises:
+        TypeError: a name that is not a string.
         ValueError: no such layer, or several to choose from.
     """
     if name is None and len(layers) == 1:
         return next(iter(layers.values()))
     if name is None:
         raise ValueError(f"there are several layers, so choose one by name: {', '.join(layers)}")
-    if name not in layers:
+    if checks.string("layer", name) not in layers:
         raise ValueError(f"there is no layer {name!r} to look into; there is {', '.join(layers)}")
     return layers[name]
 

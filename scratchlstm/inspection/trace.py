@@ -111,9 +111,15 @@ class LayerTrace:
             steps: only these steps, as an index; of them those that count.
 
         Raises:
-            ValueError: no such sample.
+            ValueError: no such sample or steps.
         """
         sample = checks.index("sample", sample, len(self.h))
+        try:
+            steps = np.atleast_1d(np.arange(self.h.shape[1])[steps])
+        except (IndexError, TypeError) as error:
+            raise ValueError(f"steps must be an index into the {self.h.shape[1]} steps, but {error}") from error
+        if steps.ndim > 1:
+            raise ValueError(f"steps must choose a row of steps, not {steps.ndim} dimensions of them")
         cells = self.c[sample, steps].astype("float64")  # (steps, H)
         slopes = 1.0 if self.dc is None else self.dc[sample, steps]
         return np.sum(np.abs(slopes * cells), axis=0, where=self.mask[sample, steps, None])
@@ -122,8 +128,11 @@ class LayerTrace:
         """The gradient of that name.
 
         Raises:
-            ValueError: the trace has none.
+            ValueError: no such gradient, or the trace has none.
         """
+        names = [field.name for field in fields(self) if field.default is None]
+        if not isinstance(name, str) or name not in names:
+            raise ValueError(f"name must be that of a gradient, one of {', '.join(names)}, not {name!r:.80}")
         found = getattr(self, name)
         if found is None:
             raise ValueError(f"{name} is a gradient, for which the trace needs a target: trace(model, x, y)")

@@ -51,7 +51,7 @@ def colored_words(
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    of = chosen_layer(trace, layer)
+    of = chosen_layer(trace, layer, title)
     steps, texts = steps_with_words(of, words, sample)
     values, label, head = _values(of, by, unit, sample, steps)
     look: dict[str, Any] = scale(values) if by == "cell" else {"cmap": "Blues", "vmin": 0, "vmax": values.max() or 1}
@@ -78,15 +78,15 @@ def colored_words(
 
 def _values(of: LayerTrace, by: str, unit: int | None, sample: int, steps: np.ndarray) -> tuple[np.ndarray, str, str]:
     """A number for each word, what it is, and the title."""
+    if not isinstance(by, str) or by not in ("cell", "saliency"):
+        raise ValueError(f"by must be 'cell' or 'saliency', not {by!r}")
     if by == "cell":
         given = None if unit is None else checks.index("unit", unit, of.units)
         (chosen,) = chosen_units(of, given, sample, steps, 1)
         return of.c[sample, steps, chosen], f"cell c of unit {chosen}", f"What unit {chosen} of {of.name} remembers"
-    if by == "saliency":
-        if unit is not None:
-            raise ValueError(f"unit is for by='cell'; saliency is that of the whole layer, but unit={unit!r} was given")
-        return of.d_words[sample, steps], "saliency ‖dL/d(input)‖", f"Which words move the loss, through {of.name}"
-    raise ValueError(f"by must be 'cell' or 'saliency', not {by!r}")
+    if unit is not None:
+        raise ValueError(f"unit is for by='cell'; saliency is that of the whole layer, but unit={unit!r} was given")
+    return of.d_words[sample, steps], "saliency ‖dL/d(input)‖", f"Which words move the loss, through {of.name}"
 
 
 def _outlines(text: str) -> "Path":

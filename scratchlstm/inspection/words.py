@@ -7,21 +7,23 @@ from typing import Any
 import numpy as np
 
 from scratchlstm import checks
+from scratchlstm.inspection.labels import require_title
 from scratchlstm.inspection.trace import LayerTrace, Trace
 
 MOST_LETTERS = 24  # letters of a word that are drawn
 MISSING = "□"  # stands for what the font does not have
 
 
-def chosen_layer(trace: Any, layer: str | None) -> LayerTrace:
+def chosen_layer(trace: Any, layer: str | None, title: Any) -> LayerTrace:
     """The LSTM of that name; the only one where None.
 
     Raises:
-        TypeError: not a trace.
+        TypeError: not a trace, or a name or a picture's title that is not a string.
         ValueError: no such layer.
     """
     if not isinstance(trace, Trace):
         raise TypeError(f"trace must be what trace(model, x) gives, not {type(trace).__name__}")
+    require_title(title)
     return trace[layer]
 
 

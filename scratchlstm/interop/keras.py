@@ -18,8 +18,8 @@ import numpy as np
 
 from scratchlstm import saving
 from scratchlstm.backend import beside
-from scratchlstm.checks import whole_number
-from scratchlstm.files import atomic_write
+from scratchlstm.checks import positive_int, whole_number
+from scratchlstm.files import atomic_write, file_path
 from scratchlstm.interop import hdf5, keras_config
 from scratchlstm.interop.plain import require_built, require_stack
 from scratchlstm.layers import Layer
@@ -81,6 +81,7 @@ def to_keras(model: "Model", batch_size: int | None = None) -> Any:
 
     sample_shape = require_built(model)
     layers = [layer_to_keras(layer) for layer in model.layers]
+    batch_size = None if batch_size is None else positive_int("batch_size", batch_size)
     if batch_size is None and any(getattr(layer, "stateful", False) for layer in model.layers):
         raise ValueError(f"{model.name} has a stateful layer, for which Keras needs a batch_size")
     start = keras.Input(sample_shape, batch_size, keras_config.input_dtype(model), name="input_layer")
@@ -201,7 +202,7 @@ def save_keras_weights(model: "Model", path: _PathLike) -> None:
 
 
 def _ending_in(ending: str, path: _PathLike) -> Path:
-    if not str(path).endswith(ending):
+    if not str(file_path(path)).endswith(ending):
         raise ValueError(f"Keras reads such a file only if its name ends in {ending}, unlike {str(path)!r}")
     return Path(path)
 
@@ -211,7 +212,7 @@ def _reading(path: _PathLike) -> Iterator[bytes]:
     """The file's bytes; whatever goes wrong with them becomes one error that names the file."""
     import h5py  # noqa: F401  its absence is no fault of the file
 
-    if not Path(path).is_file():
+    if not file_path(path).is_file():
         raise FileNotFoundError(f"there is no file at {str(path)!r}")
     data = Path(path).read_bytes()
     try:

@@ -97,6 +97,8 @@ def describe_layer(layer: Layer) -> Description:
     Raises:
         ValueError: a name that Keras does not take, or a layer that it does not have.
     """
+    if not isinstance(layer, Layer):
+        raise TypeError(f"layer must be a layer of scratchlstm, not {type(layer).__name__}")
     if _known("keras.layers").get(type(layer).__name__) is not type(layer):
         raise ValueError(f"{layer.name} is a {type(layer).__name__}, which Keras does not have")
     described = registry.serialize(layer)

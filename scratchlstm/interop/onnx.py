@@ -51,7 +51,7 @@ def to_onnx(model: "Model", path: str | os.PathLike[str], *, ids_dtype: str = "i
 
     input_shape = require_stack(model)
     model = model.on_cpu()
-    if ids_dtype not in ("int64", "int32"):
+    if not isinstance(ids_dtype, str) or ids_dtype not in ("int64", "int32"):
         raise ValueError(f'ids_dtype must be "int64" or "int32", not {ids_dtype!r}')
     dtypes = {layer.dtype for layer in model.layers}
     if len(dtypes) > 1:

@@ -26,11 +26,13 @@ def require_stack(model: "Model") -> Shape:
         The shape of a sample.
 
     Raises:
+        TypeError: not a model.
         ValueError: a model with branches, or not built.
     """
+    shape = require_built(model)
     if not model.is_stack:
         raise ValueError(f"{model.name} is a model with branches; weights are exchanged for layers in a row alone")
-    return require_built(model)
+    return shape
 
 
 def require_built(model: "Model") -> Shape:
@@ -40,8 +42,13 @@ def require_built(model: "Model") -> Shape:
         The shape of a sample.
 
     Raises:
+        TypeError: not a model.
         ValueError: not built.
     """
+    from scratchlstm.model import Model
+
+    if not isinstance(model, Model):
+        raise TypeError(f"model must be a Sequential or a Model of scratchlstm, not {type(model).__name__}")
     if not model.built or model.input_shape is None:
         raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
     return model.input_shape

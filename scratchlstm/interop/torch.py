@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from scratchlstm.checks import flag
 from scratchlstm.console import warn
 from scratchlstm.files import atomic_write
 from scratchlstm.interop.plain import require_plain, require_stack
@@ -97,6 +98,9 @@ def from_torch(
     """
     from scratchlstm.model import Sequential
 
+    flag("return_sequences", return_sequences)
+    if input_shape is not None and (isinstance(input_shape, str) or not isinstance(input_shape, Sequence | np.ndarray)):
+        raise TypeError(f"input_shape must be a tuple such as (None, 5), not {input_shape!r:.80}")
     with _naming(source):
         modules, ordered = _modules(source)
         parts = _our_parts(modules if ordered else _in_order(modules), return_sequences)
@@ -287,7 +291,7 @@ def _modules(source: Any) -> tuple[list[_Module], bool]:
         state, order = _read(Path(source))
         modules = _of_state(state)
         return modules, order == [module.name for module in modules]
-    raise TypeError(f"from PyTorch come a module, a state dict or a .safetensors file, not {type(source).__name__}")
+    raise TypeError(f"source must be a module, a state dict or a .safetensors file, not {type(source).__name__}")
 
 
 def _of_module(model: Any, nn: Any) -> list[_Module]:

@@ -1,0 +1,74 @@
+"""Arguments that cannot be: each is named, whatever came."""
+
+import numpy as np
+import pytest
+
+from scratchlstm import Sequential, layers
+from scratchlstm.interop import keras as to_and_from_keras
+from scratchlstm.interop import keras_config, onnx, torch
+
+WRONG = [None, True, "False", -1, float("nan"), float("inf"), np.ones((2, 3)), {"a": 1}, object()]
+
+
+@pytest.fixture
+def model():
+    return Sequential([layers.LSTM(3, input_shape=(4, 2)), layers.Dense(1)], seed=0)
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+def test_what_is_not_a_model_is_named(wrong, tmp_path):
+    pytest.importorskip("onnx")
+    calls = [
+        lambda: to_and_from_keras.load_keras_weights(wrong, tmp_path / "x.keras"),
+        lambda: to_and_from_keras.save_keras(wrong, tmp_path / "x.keras"),
+        lambda: to_and_from_keras.save_keras_weights(wrong, tmp_path / "x.weights.h5"),
+        lambda: onnx.to_onnx(wrong, tmp_path / "x.onnx"),
+        lambda: torch.load_torch_weights(wrong, {}),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"model must be a Sequential or a Model of scratchlstm, not "):
+            call()
+    with pytest.raises(TypeError, match="layer must be a layer of scratchlstm, not "):
+        keras_config.describe_layer(wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [w for w in WRONG if not isinstance(w, str)], ids=repr)
+def test_what_is_not_a_path_is_named(model, wrong):
+    pytest.importorskip("h5py")
+    for call in (
+        to_and_from_keras.load_keras,
+        lambda path: to_and_from_keras.load_keras_weights(model, path),
+        lambda path: to_and_from_keras.save_keras(model, path),
+        lambda path: to_and_from_keras.save_keras_weights(model, path),
+    ):
+        with pytest.raises(TypeError, match="path must be the name of a file"):
+            call(wrong)
+
+
+@pytest.mark.parametrize("wrong", [w for w in WRONG if not isinstance(w, dict)], ids=repr)
+def test_what_pytorch_does_not_give_is_named(wrong):
+    if not isinstance(wrong, str):
+        with pytest.raises(TypeError, match="source must be a module, a state dict or a .safetensors file, not"):
+            torch.from_torch(wrong)
+    state = {"weight": np.ones((3, 2), "float32"), "bias": np.ones(3, "float32")}
+    if wrong is not None:
+        with pytest.raises((TypeError, ValueError), match=r"input_shape must be a tuple|each size of a shape"):
+            torch.from_torch(state, input_shape=wrong)
+    if wrong is not True:
+        with pytest.raises(TypeError, match="return_sequences must be True or False"):
+            torch.from_torch(state, return_sequences=wrong)
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+def test_the_dtype_of_ids_is_named(model, tmp_path, wrong):
+    pytest.importorskip("onnx")
+    with pytest.raises(ValueError, match="ids_dtype must be"):
+        onnx.to_onnx(model, tmp_path / "x.onnx", ids_dtype=wrong)
+
+
+@pytest.mark.parametrize("wrong", [*WRONG[1:], 0], ids=repr)
+def test_the_batch_size_for_keras_is_named(model, wrong):
+    pytest.importorskip("keras")
+    with pytest.raises(ValueError, match="batch_size must be a whole number above 0"):
+        to_and_from_keras.to_keras(model, batch_size=wrong)
