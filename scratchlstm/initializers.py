@@ -16,6 +16,8 @@ class Initializer:
             its own, the same numbers at every call (as in Keras).
     """
 
+    seed: int | None = None
+
     def __init__(self, seed: int | None = None) -> None:
         self.seed = checks.seed(seed)
 
@@ -40,13 +42,10 @@ class Zeros(Initializer):
     """All 0."""
 
     def __init__(self) -> None:
-        super().__init__()
+        pass  # it has no seed
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         return np.zeros(shape)
-
-    def get_config(self) -> dict[str, Any]:
-        return {}
 
 
 class Ones(Zeros):
@@ -60,14 +59,10 @@ class Constant(Initializer):
     """All the same value."""
 
     def __init__(self, value: float = 0.0) -> None:
-        super().__init__()
         self.value = checks.number("value", value)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         return np.full(shape, self.value)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"value": self.value}
 
 
 class RandomUniform(Initializer):

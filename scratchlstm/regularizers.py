@@ -25,7 +25,7 @@ class Regularizer:
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal regularizer."""
-        return {"l1": self.l1, "l2": self.l2}
+        return dict(vars(self))
 
 
 class L1(Regularizer):
@@ -38,9 +38,6 @@ class L1(Regularizer):
     def __init__(self, l1: float = 0.01) -> None:
         self.l1 = checks.number("l1", l1, at_least=0)
 
-    def get_config(self) -> dict[str, Any]:
-        return {"l1": self.l1}
-
 
 class L2(Regularizer):
     """l2 Σw² (no half, as in Keras).
@@ -51,9 +48,6 @@ class L2(Regularizer):
 
     def __init__(self, l2: float = 0.01) -> None:
         self.l2 = checks.number("l2", l2, at_least=0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"l2": self.l2}
 
 
 class L1L2(Regularizer):

@@ -152,11 +152,9 @@ class CupyLSTM:
         B, T, _ = x.shape
         if workspace is None or not workspace.fits(T, B, self.H, self.dtype):
             workspace = Workspace.empty(T, B, self.H, self.dtype)
-        # for the way back as they are now: an optimizer writes the new ones over the old
+        # for the backward pass as they are now: an optimizer writes the new ones over the old
         self.W, self.U = self.W.copy(), self.U.copy()
-        self.workspace, self.mask = workspace, self._contiguous(mask)
-        self.rows, self.groups = _rows(x)
-        return self._run((B, T), self.rows, self.groups, h0, c0, workspace, return_sequences, self.mask)
+        return self.infer(x, h0, c0, return_sequences, mask, workspace)
 
     def infer(
         self,
@@ -165,10 +163,26 @@ class CupyLSTM:
         c0: Array,
         return_sequences: bool = True,
         mask: Array | None = None,
+        kept: Workspace | None = None,
     ) -> tuple[Array, Array]:
-        """As `forward`, but nothing is kept."""
-        B, T, _ = x.shape
-        return self._run((B, T), *_rows(x), h0, c0, None, return_sequences, self._contiguous(mask))
+        """As `forward`, but nothing is kept for `backward`, unless there is a workspace to keep it in."""
+        (B, T, _), H, dtype, empty = x.shape, self.H, self.dtype, backend.cupy().empty
+        (rows, groups), mask = _rows(x), self._contiguous(mask)
+        if kept is not None:
+            self.workspace, self.mask, self.rows, self.groups = kept, mask, rows, groups
+        z_x = self._contiguous(rows @ self.W)  # the bias is added in the kernel
+        index = None if groups is None else groups.on_device.index
+        h0, c0 = self._contiguous(h0), self._contiguous(c0)
+        hs = empty((T, B, H), dtype=dtype) if return_sequences else None
+        plan = self._plan(B)
+        if plan is None:
+            h_last, c_last = h0.copy(), c0.copy()
+            self._run_by_steps(z_x, index, h_last, c_last, kept, hs, T, mask)
+        else:
+            h_last, c_last = None if return_sequences else empty((B, H), dtype=dtype), empty((B, H), dtype=dtype)
+            arrays = z_x, index, self.U, self.b, h0, c0, mask, *_arrays(kept), hs, h_last, c_last
+            self._launch("lstm_forward", plan, plan.forward_bytes, T, B, arrays)
+        return (h_last if hs is None else hs.swapaxes(0, 1)), c_last
 
     def backward(
         self, dh: Array, dh_last: Array | None, dc_last: Array | None, input_gradient: bool = True
@@ -200,33 +214,6 @@ class CupyLSTM:
             if self.groups is None:
                 dx = dx.reshape(T, B, self.rows.shape[1]).swapaxes(0, 1)
         return dx, dW, dU, db, dh0, dc0
-
-    def _run(
-        self,
-        sizes: tuple[int, int],
-        rows: Array,
-        groups: Groups | None,
-        h0: Array,
-        c0: Array,
-        kept: Workspace | None,
-        return_sequences: bool,
-        mask: Array | None,
-    ) -> tuple[Array, Array]:
-        """The recurrence, for sizes (B, T) and the input's distinct rows, or all of them."""
-        (B, T), H, empty = sizes, self.H, backend.cupy().empty
-        z_x = self._contiguous(rows @ self.W)  # the bias is added in the kernel
-        index = None if groups is None else groups.on_device.index
-        h0, c0, dtype = self._contiguous(h0), self._contiguous(c0), self.dtype
-        hs = empty((T, B, H), dtype=dtype) if return_sequences else None
-        plan = self._plan(B)
-        if plan is None:
-            h_last, c_last = h0.copy(), c0.copy()
-            self._run_by_steps(z_x, index, h_last, c_last, kept, hs, T, mask)
-        else:
-            h_last, c_last = None if return_sequences else empty((B, H), dtype=dtype), empty((B, H), dtype=dtype)
-            arrays = z_x, index, self.U, self.b, h0, c0, mask, *_arrays(kept), hs, h_last, c_last
-            self._launch("lstm_forward", plan, plan.forward_bytes, T, B, arrays)
-        return (h_last if hs is None else hs.swapaxes(0, 1)), c_last
 
     def _run_back(self, dhs: Array | None, dh_last: Array | None, dc_last: Array | None) -> tuple[Array, Array, Array]:
         """dz of all steps (T, B, 4H), dh0 and dc0."""
