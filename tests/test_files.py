@@ -346,6 +346,7 @@ def test_every_bit_flip_is_refused_or_harmless(tmp_path, size):
     for byte, bit in itertools.product(places, range(8)):
         damaged = bytearray(content)
         damaged[byte] ^= 1 << bit
+        path.unlink(missing_ok=True)  # writing over it waits for the disk, each time
         path.write_bytes(damaged)
         try:
             read = read_arrays(path, "file")

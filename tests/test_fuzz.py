@@ -154,6 +154,7 @@ class Tried:
 
     def read(self, content):
         path = self.folder / "the file"
+        path.unlink(missing_ok=True)  # writing over it waits for the disk, each time
         path.write_bytes(content)
         return self.reader(path)
 

@@ -368,6 +368,7 @@ _REFUSED = r"the (model )?file .*model\.npz.*(cannot be read|is not a model that
 
 def _damage(saved, trained, content):
     """What is wrong with how a damaged file is met; None where it is refused in words or harmless."""
+    saved.unlink(missing_ok=True)  # writing over it waits for the disk, each time
     saved.write_bytes(content)
     try:
         loaded = Sequential.load(saved)

@@ -625,6 +625,7 @@ def _mutants(content, count, seed):
 def test_a_damaged_keras_file_is_refused_or_gives_the_same_model(tmp_path, exchange, answers):
     path, refused = tmp_path / "m.keras", 0
     for data in _mutants((exchange / "keras.keras").read_bytes(), 1500, seed=0):
+        path.unlink(missing_ok=True)  # writing over it waits for the disk, each time
         path.write_bytes(data)
         try:
             model = load_keras(path)
@@ -640,6 +641,7 @@ def test_a_damaged_weights_file_is_refused_or_gives_finite_weights(tmp_path, exc
     """Its numbers have no checksum, so that a changed one is a number; all else is noticed."""
     path, refused = tmp_path / "m.weights.h5", 0
     for data in _mutants((exchange / "keras.weights.h5").read_bytes(), 1000, seed=1):
+        path.unlink(missing_ok=True)  # writing over it waits for the disk, each time
         path.write_bytes(data)
         model = own_model()
         before = model.get_weights()
@@ -699,6 +701,7 @@ def test_a_description_with_anything_anywhere_is_refused_or_read(exchange, tmp_p
             del parent[last]
         else:
             parent[last] = draw.choice(_VALUES)
+        (tmp_path / "m.keras").unlink(missing_ok=True)  # writing over it waits for the disk, each time
         with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
             archive.writestr("config.json", json.dumps(description))
             archive.writestr("model.weights.h5", members["model.weights.h5"])

@@ -482,6 +482,7 @@ def test_a_damaged_file_is_refused_or_gives_finite_weights(tmp_path, exchange):
             data[place : place + 9] = draw.randbytes(9)
         else:
             data[place] ^= 1 << draw.randrange(8)
+        path.unlink(missing_ok=True)  # writing over it waits for the disk, each time
         path.write_bytes(data)
         try:
             model = from_torch(path)
