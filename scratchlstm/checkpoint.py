@@ -158,12 +158,24 @@ class Run:
         try:
             description = saving.decode(arrays, _KIND, VERSION)
             was, now = description["settings"], self.settings
+            orders = saving.into_keras_order(was["model"], arrays)
             if difference := saving.difference(was, now) or saving.difference(now | {"model": {}}, was):
                 raise ValueError(f"it is the checkpoint of another run: {difference}")
             state = _unpack(description["run"], arrays)
+            if orders is not None:
+                self._reorder(state, *orders)
             self._checked(state, arrays, epochs, batches)()
         except Exception as error:  # whatever a crafted description leads to
             raise ValueError(f"the run cannot be resumed from {str(path)!r}: {saving.reason(error)}") from error
+
+    def _reorder(self, state: dict[str, Any], of_layers: list[int], of_params: list[int]) -> None:
+        """Put all that an older version's file has of layers and parameters in the order that they have now."""
+        counts = [len(self.model.layers[of_layers.index(old)].noises) for old in range(len(of_layers))]
+        state["noises"] = saving.reordered(state["noises"], saving.parts_order(of_layers, counts))
+        state["layers"] = saving.reordered(state["layers"], of_layers)
+        for _, of_callback in state["callbacks"]:
+            if isinstance(of_callback, dict) and of_callback.get("best_weights") is not None:  # of EarlyStopping
+                of_callback["best_weights"] = saving.reordered(of_callback["best_weights"], of_params)
 
     def _checked(self, state: dict[str, Any], arrays: dict[str, np.ndarray], epochs: int, batches: int) -> Any:
         """What takes the state up, once nothing in it can fail any more."""
@@ -174,8 +186,7 @@ class Run:
         iterations = saving.iterations_of(state["iterations"])
         params = [saving.like(f"layer{n}", layer.params, arrays) for n, layer in enumerate(model.layers)]
         slots = saving.optimizer_state(optimizer, model.params, iterations, arrays)
-        if arrays:
-            raise ValueError(f"it holds arrays that belong to nothing: {', '.join(arrays)}")
+        saving.require_no_more(arrays)
         rngs = [model.rng, *(noise.rng for noise in model.noises)]
         generators = [_generator(rng, saved) for rng, saved in zip(rngs, [state["rng"], *state["noises"]], strict=True)]
         _generator(model.rng, state["before_order"])

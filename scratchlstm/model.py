@@ -8,17 +8,18 @@ from typing import Any, Self
 
 import numpy as np
 
+from scratchlstm import activations, checks, losses, metrics, optimizers, saving, summary, training
 from scratchlstm import backend as backends
-from scratchlstm import checks, losses, metrics, optimizers, saving, summary, training
 from scratchlstm.callbacks import History
 from scratchlstm.checks import positive_int
-from scratchlstm.console import say
+from scratchlstm.console import say, warn
 from scratchlstm.data import check_data, check_x
 from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient
 from scratchlstm.layers import Input, Layer
-from scratchlstm.layers.base import Node, Shape, as_shape, cast_gradient, check_weights, name_weights
+from scratchlstm.layers.base import Node, Shape, as_shape, cast_gradient, check_weights, fixed, name_weights
 from scratchlstm.layers.noise import Noise
 from scratchlstm.progress import verbosity
+from scratchlstm.saving import keras_order, reordered, reordered_sources
 
 
 class Model:
@@ -39,7 +40,7 @@ class Model:
             see `to`.
 
     Attributes:
-        layers: the layers, `Input` left out, each one after those that it takes its input from.
+        layers: the layers, `Input` left out, in Keras' order, which puts each after those that it takes its input from.
         sources: for each layer the numbers of those that it takes its input from; -1 is the model's input.
         history: the `History` of the last `fit`, None before.
         optimizer, loss, metrics: as compiled.
@@ -58,8 +59,7 @@ class Model:
         if not isinstance(outputs, Node) or isinstance(outputs, Input):
             raise TypeError(f"outputs must be what a layer gave for the input, not {outputs!r}")
         self.begin(name, seed, backend)
-        order: list[Node] = []
-        _visit(outputs, order)
+        order = _visited(outputs)
         if order[0] is not inputs or any(isinstance(node, Input) for node in order[1:]):
             raise ValueError("outputs must hang on the given Input, and on no other")
         place = {id(node): number - 1 for number, node in enumerate(order)}
@@ -69,7 +69,11 @@ class Model:
             node.layer.to(self.backend)
             self.layers.append(node.layer)
             self.sources.append(tuple(place[id(source)] for source in node.sources))
-        self.build_for(inputs.shape)
+        self.build_for(inputs.shape)  # in this order, on which the parameters that a seed draws depend
+        moves = keras_order(self.sources)
+        self.layers[:], self.sources[:] = reordered(self.layers, moves), reordered_sources(self.sources, moves)
+
+    trainable = fixed("trainable", True, "no layer can be frozen here; train a smaller model on the output of another")
 
     def begin(self, name: str, seed: int | None = None, backend: str | None = None) -> None:
         """A model without layers."""
@@ -83,7 +87,7 @@ class Model:
         self.history: History | None = None
         self.output_mask: np.ndarray | None = None  # of the last pass; False where the loss is not to look
         self.stop_training = False
-        self._compiled = False
+        self._compiled = self._told = False
         # by layer what an embedding gave, by which a gradient of all places becomes one of its rows
         self._rows: dict[int, GatheredRows] = {}
         self._can_go_back = False
@@ -97,12 +101,11 @@ class Model:
         here = [inner for other in self.layers for inner in other.with_inner()]
         for inner in layer.with_inner():
             if any(inner is other for other in here):
-                raise ValueError(f"the layer {inner.name} is in the model already")
-        if layer.outputs > 1:
-            raise ValueError(
-                f"{layer.name} has {layer.outputs} outputs (return_state, or merge_mode=None), and a model passes on a "
-                f"single one"
-            )
+                raise ValueError(
+                    f"the layer {inner.name} is in the model already, and a layer has one place: make another layer for "
+                    f"the other (set_weights can give it equal weights to begin with)"
+                )
+        layer.require_one_output()
 
     def _name_apart(self, layer: Layer) -> str:
         """The layer's name, with a number behind it where it is taken."""
@@ -285,10 +288,14 @@ class Model:
     def twin(self) -> Self:
         """A model with layers of its own that read the same parameters, and have nothing of the last pass."""
         inner = [each for layer in self.layers for each in layer.with_inner()]
-        shared: dict[int, Any] = {id(value): None for each in inner for value in each.of_last_pass().values()}
-        shared |= {id(param): param for param in self.params}
+        copies: dict[int, Any] = {id(each): copy.copy(each) for each in inner}
+        memo = copies | {id(param): param for param in self.params}
+        for each in inner:
+            passing = each.of_last_pass()
+            own = {n: None if n in passing else copy.deepcopy(value, memo) for n, value in vars(each).items()}
+            vars(copies[id(each)]).update(own)
         twin = copy.copy(self)
-        twin.layers = copy.deepcopy(self.layers, shared)
+        twin.layers = [copies[id(layer)] for layer in self.layers]
         return twin
 
     # --- forward and backward -------------------------------------------------------------------------------------
@@ -299,6 +306,9 @@ class Model:
         Args:
             x: a batch, as the first layer takes it.
             training: whether dropout is on.
+
+        Raises:
+            TypeError: a `Node`, as a layer takes it.
         """
         y = self._through(x, lambda layer, x, call: layer(x, training=training, **call))
         self._can_go_back = True
@@ -306,6 +316,10 @@ class Model:
 
     def _through(self, x: Any, run: Callable[[Layer, Any, dict[str, Any]], Any]) -> Any:
         """Run x through all layers, its mask beside it; the output's mask is kept for the loss."""
+        if any(isinstance(each, Node) for each in (x if isinstance(x, list | tuple) else [x])):
+            raise TypeError(
+                f"{self.name} is a model, which can be no layer of another; use its layers themselves there"
+            )
 
         def step(layer: Layer, given: Any) -> tuple[Any, Any]:
             x: Any
@@ -323,7 +337,7 @@ class Model:
         """dL/dx from dL/dy of the last `forward`; every layer's `grads` are overwritten.
 
         Args:
-            dy: dL/d(output), or dL/d(logits) of the last layer.
+            dy: dL/d(output), or dL/d(logits) of the layer `head`.
             from_logits: whether it is the latter.
             share: the part of the regularizers' gradients to add.
             input_gradient: whether dL/dx is wanted. It is for nothing in training, where data is the input.
@@ -333,7 +347,7 @@ class Model:
         """
         if not self._can_go_back:
             raise RuntimeError("backward needs a forward pass before it, with no predict or evaluate in between")
-        last = len(self.layers) - 1
+        last = self.head if from_logits else len(self.layers) - 1  # what is above the head gives on what it gets
         arrived: dict[int, Any] = {last: dy}  # dL/dy of each layer as far as it has come
         for number in range(last, -1, -1):
             layer, sources = self.layers[number], self.sources[number]
@@ -364,21 +378,34 @@ class Model:
         self._can_go_back = False  # the layers hold parts of this pass now
         return self._through(x, lambda layer, x, call: layer.infer(x, **call))
 
+    @property
+    def head(self) -> int:
+        """The number of the last layer that, in the last pass, was more than the identity."""
+        number = len(self.layers) - 1
+        while number and self.layers[number].identity and self.layers[number].dtype == self.layers[number - 1].dtype:
+            number -= 1
+        return number
+
     def loss_with_gradient(
         self, y_true: np.ndarray, y_pred: np.ndarray, sample_weight: np.ndarray | None = None
     ) -> tuple[Any, backends.Array, bool]:
-        """The loss of the last pass, its derivative, and whether that is by the last layer's logits (see `Loss`).
+        """The loss of the last pass, its derivative, and whether that is by the logits of `head` (see `Loss`).
 
         The regularizers' penalties are in the loss; their gradients are added by `backward`.
         """
-        last = self.layers[-1]
-        activation = getattr(last, "activation", None) if hasattr(last, "backward_from_logits") else None
-        from_logits = activation is not None and activation.name == self.loss.logits_of and not self.loss.from_logits
-        scores = last.logits if from_logits else y_pred  # type: ignore[attr-defined]
+        from_logits = self._looks_through()
+        scores = self.layers[self.head].logits if from_logits else y_pred
         loss, gradient = self.loss.with_gradient(y_true, scores, sample_weight, from_logits, self.output_mask)
         if any(layer.regularizers for layer in self.layers):
             loss = loss + self.penalty()
         return loss, gradient, from_logits
+
+    def _looks_through(self) -> bool:
+        """Whether the loss is computed from the logits of `head`."""
+        head = self.layers[self.head]
+        activation = getattr(head, "activation", None) if hasattr(head, "backward_from_logits") else None
+        ends_in = None if activation is None else activations.serialize(activation)
+        return ends_in in (("sigmoid", "softmax") if self.loss.from_logits else (self.loss.logits_of or "",))
 
     def penalty(self) -> Any:
         """What the regularizers add to the loss, see `Regularizer`."""
@@ -445,7 +472,7 @@ class Model:
         self.optimizer, self.loss = optimizers.get(optimizer), losses.get(loss)
         self.metrics = chosen
         self.compiled_learning_rate = self.optimizer.get_config()["learning_rate"]  # which a callback may change
-        self._compiled = True
+        self._compiled, self._told = True, False
 
     def fit(
         self,
@@ -583,6 +610,12 @@ class Model:
     def _require_compiled(self, method: str) -> None:
         if not self._compiled:
             raise RuntimeError(f"call compile(optimizer, loss, metrics) before {method}")
+        if self.loss.from_logits and not self._told and self.layers and self._looks_through():
+            self._told = True
+            warn(
+                f"the loss has from_logits=True, but {self.layers[self.head].name} gives probabilities, so the logits "
+                f"below them are used, as in Keras; leave out from_logits=True, or the activation"
+            )
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -664,13 +697,18 @@ class Sequential(Model):
         self.sources.append((len(self.layers) - 2,))
 
 
-def _visit(node: Node, order: list[Node]) -> None:
-    """Put a node behind all that it hangs on."""
-    if any(node is seen for seen in order):
-        return
-    for source in node.sources:
-        _visit(source, order)
-    order.append(node)
+def _visited(outputs: Node) -> list[Node]:
+    """The nodes that `outputs` depends on and itself, each after those that it takes its input from."""
+    order: dict[int, Node] = {}
+    to_visit = [outputs]
+    while to_visit:
+        missing = [source for source in to_visit[-1].sources if id(source) not in order]
+        if missing:
+            to_visit.append(missing[0])
+        else:
+            node = to_visit.pop()
+            order[id(node)] = node
+    return list(order.values())
 
 
 def _metrics(identifiers: Any) -> list[metrics.Metric]:

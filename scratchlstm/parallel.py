@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm import saving, training
+from scratchlstm import registry, saving, training
 from scratchlstm.console import warn
 from scratchlstm.kernels.rows import Gradient, RowGradient
 from scratchlstm.layers import Embedding
@@ -87,8 +87,7 @@ def _require_splittable(model: "Model") -> None:
     Raises:
         CannotStart: naming the reason.
     """
-    own = [type(thing).__name__ for thing in saving.parts_of(model) if not saving.is_ours(thing)]
-    if own:
+    if own := [name for name, _ in registry.foreign(saving.describe(model))]:
         raise CannotStart(f"other processes cannot know {', '.join(own)}, which is not from scratchlstm")
     stateful = [layer.name for layer in model.layers if layer.stateful]
     if stateful:

@@ -40,8 +40,22 @@ def resolve(kind: str, identifier: Any, known: Mapping[str, Any], base: type[T])
 
 
 def serialize(thing: Any) -> dict[str, Any]:
-    """The description that `resolve` turns back into an equal object."""
-    return {"class_name": type(thing).__name__, "config": thing.get_config()}
+    """The description that `resolve` turns back into an equal object.
+
+    That of the user's own class, which may have the name of one of ours, says its module, and is refused by `resolve`.
+    """
+    module, description = type(thing).__module__, {"class_name": type(thing).__name__, "config": thing.get_config()}
+    return description if module.split(".")[0] == __name__.split(".")[0] else description | {"module": module}
+
+
+def foreign(description: Any) -> list[tuple[str, str]]:
+    """Name and module of each thing in a description that `serialize` found to be the user's own."""
+    if isinstance(description, list | tuple):
+        return [found for part in description for found in foreign(part)]
+    if not isinstance(description, Mapping):
+        return []
+    own = [(description["class_name"], description["module"])] if "module" in description else []
+    return own + foreign(list(description.values()))
 
 
 def snake_case(name: str) -> str:

@@ -1,8 +1,10 @@
 """A model in one `.npz` file: arrays, and a description in JSON. Nothing is pickled."""
 
+import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from scratchlstm.model import Model
 
 M = TypeVar("M", bound="Model")
+T = TypeVar("T")
 
 VERSION = 1
 _KIND = "scratchlstm model"
@@ -26,15 +29,14 @@ def save(model: "Model", path: str | os.PathLike[str]) -> None:
     """See `Model.save`."""
     if not model.built or model.input_shape is None:
         raise ValueError("a model can be saved once it has parameters: state an input_shape, or call build first")
-    for thing in parts_of(model):
-        if not is_ours(thing):
-            raise ValueError(
-                f"{type(thing).__name__} is not a part of scratchlstm, so a file with it could not be loaded again; "
-                f"keep the numbers of get_weights instead"
-            )
+    description = {"kind": _KIND, "version": VERSION} | describe(model)
+    for name, module in registry.foreign(description):
+        raise ValueError(
+            f"{name} is not a part of scratchlstm (but of {module}), so a file with it could not be loaded again; keep "
+            f"the values of get_weights instead"
+        )
     if model._compiled and model.optimizer.iterations:
         model.optimizer.claim(model.token, model.params)
-    description = {"kind": _KIND, "version": VERSION} | describe(model)
     write_arrays(path, {"description": encode(description), **finite_arrays_of(model)})
 
 
@@ -92,22 +94,11 @@ def difference(was: Any, now: Any, name: str = "") -> str:
         pairs = [(number, *pair) for number, pair in enumerate(zip(was, now, strict=True))]
     elif type(was) is bool or type(now) is bool:  # which are 0 and 1 to Python
         return "" if was is now else f"{name} was {was!r:.80}, and is {now!r:.80} now"
+    elif isinstance(was, str) and isinstance(now, dict) and was == now.get("class_name"):
+        return ""  # an activation of the user's own, of which older files had the name alone
     else:
         return "" if was == now else f"{name} was {was!r:.80}, and is {now!r:.80} now"
     return next(filter(None, (difference(a, b, f"{name}/{key}".lstrip("/")) for key, a, b in pairs)), "")
-
-
-def parts_of(model: "Model") -> list[Any]:
-    """Layers and, if compiled, optimizer, its schedule, loss and metrics."""
-    if not model._compiled:
-        return list(model.layers)
-    schedule = [] if model.optimizer.schedule is None else [model.optimizer.schedule]
-    return [*model.layers, model.optimizer, *schedule, model.loss, *model.metrics]
-
-
-def is_ours(thing: Any) -> bool:
-    """Whether its class comes from this package."""
-    return type(thing).__module__.split(".")[0] == __name__.split(".")[0]
 
 
 def describe(model: "Model") -> dict[str, Any]:
@@ -164,6 +155,7 @@ def load(cls: type[M], path: str | os.PathLike[str]) -> M:
     arrays = read_arrays(path, "model file")
     try:
         description = decode(arrays, _KIND, VERSION)
+        into_keras_order(description, arrays)
         model = rebuild(description, arrays)
         if not isinstance(model, cls):
             raise ValueError(f"it holds a Model with branches, not a {cls.__name__}: use Model.load")
@@ -190,15 +182,19 @@ def rebuild(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Mode
     shapes: list[Any] = [model.input_shape]
     for number, saved in enumerate(description["layers"]):
         layer = registry.resolve("layer", saved, layers.KNOWN, layers.Layer)
-        own = [number - 1] if sources is None else _sources(sources[number], number, layer.merges)
+        own = (number - 1,) if sources is None else _sources(sources[number], number)
+        if len(own) > 1 and not layer.merges:
+            raise ValueError(f"layer {number} cannot take its input from {own}")
         shape: Any = [shapes[source + 1] for source in own] if layer.merges else shapes[own[0] + 1]
-        layer.build(shape, model.rng, params=_taken(arrays, f"layer{number}/"))
+        layer.build(shape, model.rng, params=_taken(arrays, f"layer{number}/", layer.plan(shape)))
         shapes.append(layer.output_shape(shape))
-        model.require_new(layer)
-        if layer.name in {other.name for other in model.layers}:
-            raise ValueError(f"two of its layers are named {layer.name!r}")
+        layer.require_one_output()
         model.layers.append(layer)
-        model.sources.append(tuple(own))
+        model.sources.append(own)
+    require_no_more([name for name in arrays if name.startswith("layer")])
+    names = Counter(layer.name for layer in model.layers)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise ValueError(f"two of its layers are named {twice[0]!r}")
     if sources is not None and {n for own in model.sources for n in own} != set(range(-1, len(shapes) - 2)):
         raise ValueError("its layers hang together in no way that a model has")
     if (compiled := description["compiled"]) is not None:
@@ -206,9 +202,19 @@ def rebuild(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Mode
         model.optimizer.claim(model.token, model.params)
         model.optimizer.iterations = iterations_of(compiled["iterations"])
         model.optimizer.state = optimizer_state(model.optimizer, model.params, model.optimizer.iterations, arrays)
-    if arrays:
-        raise ValueError(f"it holds arrays that belong to nothing: {', '.join(arrays)}")
+    require_no_more(arrays)
     return model
+
+
+def require_no_more(arrays: Collection[str]) -> None:
+    """Stop where a file has more arrays than were taken out.
+
+    Raises:
+        ValueError: naming the first of them.
+    """
+    if arrays:
+        more = f", ... ({len(arrays)} in all)" if len(arrays) > 5 else ""
+        raise ValueError(f"it holds arrays that belong to nothing: {', '.join(list(arrays)[:5])}{more}")
 
 
 def iterations_of(saved: Any) -> int:
@@ -222,16 +228,83 @@ def iterations_of(saved: Any) -> int:
     return int(saved)
 
 
-def _sources(saved: Any, number: int, merges: bool) -> list[int]:
+def _sources(saved: Any, number: int) -> tuple[int, ...]:
     """Where layer `number` takes its input from.
 
     Raises:
-        ValueError, TypeError: not from layers before it, or not from as many as it takes.
+        ValueError, TypeError: not from layers before it.
     """
-    own = [whole_number("a source", source, at_least=-1) for source in saved]
-    if not own or max(own) >= number or (len(own) > 1 and not merges):
+    own = tuple(whole_number("a source", source, at_least=-1) for source in saved)
+    if not own or max(own) >= number:
         raise ValueError(f"layer {number} cannot take its input from {saved}")
     return own
+
+
+# --- the order of layers ----------------------------------------------------------------------------------------------
+
+
+def keras_order(sources: Sequence[Sequence[int]]) -> list[int]:
+    """The numbers of layers, of which the last gives the output, in the order in which Keras lists them.
+
+    The layers with the longest path to the output come first; among equals, those that a depth-first search from the
+    output meets first.
+    """
+    depth, met = [0] * len(sources), dict.fromkeys(range(0))
+    for number in reversed(range(len(sources))):
+        for source in sources[number]:
+            if source >= 0:
+                depth[source] = max(depth[source], depth[number] + 1)
+    to_visit = [len(sources) - 1]
+    while to_visit:
+        number = to_visit.pop()
+        if number >= 0 and number not in met:
+            met[number] = None
+            to_visit += reversed(sources[number])
+    return sorted(met, key=lambda number: -depth[number])
+
+
+def reordered(items: Sequence[T], order: Sequence[int]) -> list[T]:
+    """The items, of which the first is the one that had the first number of `order`."""
+    return [items[number] for number in order]
+
+
+def reordered_sources(sources: Sequence[Sequence[int]], order: Sequence[int]) -> list[tuple[int, ...]]:
+    """The sources of layers that are `reordered`, under the layers' new numbers."""
+    new = {-1: -1} | {old: number for number, old in enumerate(order)}
+    return [tuple(new[source] for source in own) for own in reordered(sources, order)]
+
+
+def parts_order(order: Sequence[int], counts: Sequence[int]) -> list[int]:
+    """`order` for the layers' parts, of which the layers have so many each, before they are reordered."""
+    starts = [0, *itertools.accumulate(counts)]
+    return [starts[number] + part for number in order for part in range(counts[number])]
+
+
+def into_keras_order(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[list[int], list[int]] | None:
+    """Put a model with branches, as version 0.1 and older wrote it, in Keras' order; both arguments are changed.
+
+    Returns:
+        the order of the layers, and that of the parameters; None where nothing was to be done.
+
+    Raises:
+        KeyError, TypeError, ValueError: this describes no model.
+    """
+    if (saved := description.get("sources")) is None:
+        return None
+    sources = [_sources(own, number) for number, own in enumerate(saved)]
+    order = keras_order(sources)
+    if order == list(range(len(description["layers"]))) or len(order) != len(description["layers"]):
+        return None  # as it is, or not to be loaded anyway
+    counts = Counter(name.partition("/")[0] for name in arrays)
+    of_params = parts_order(order, [counts[f"layer{number}"] for number in range(len(order))])
+    places = {f"layer{old}": f"layer{new}" for new, old in enumerate(order)}
+    places |= {f"optimizer{old}": f"optimizer{new}" for new, old in enumerate(of_params)}
+    named = [(*name.partition("/"), array) for name, array in arrays.items()]
+    arrays.clear()
+    arrays.update({f"{places.get(owner, owner)}{slash}{name}": array for owner, slash, name, array in named})
+    description["layers"] = reordered(description["layers"], order)
+    description["sources"] = [list(own) for own in reordered_sources(sources, order)]
+    return order, of_params
 
 
 def optimizer_state(
@@ -257,7 +330,7 @@ def like(owner: str, own: Mapping[str, np.ndarray], arrays: dict[str, np.ndarray
     Raises:
         ValueError: they are others.
     """
-    saved = _taken(arrays, f"{owner}/")
+    saved = _taken(arrays, f"{owner}/", own)
     dtype = next((array.dtype for array in own.values()), np.dtype("float32"))
     check_weights(owner, {name: array.shape for name, array in own.items()}, saved, str(dtype))
     for name, array in saved.items():
@@ -266,7 +339,6 @@ def like(owner: str, own: Mapping[str, np.ndarray], arrays: dict[str, np.ndarray
     return {name: saved[name] for name in own}
 
 
-def _taken(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """The arrays whose names begin with `prefix`, without it; they are removed from `arrays`."""
-    names = [name for name in arrays if name.startswith(prefix)]
-    return {name.removeprefix(prefix): arrays.pop(name) for name in names}
+def _taken(arrays: dict[str, np.ndarray], prefix: str, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The arrays of these names behind `prefix`, as far as they are there; they are removed from `arrays`."""
+    return {name: arrays.pop(f"{prefix}{name}") for name in names if f"{prefix}{name}" in arrays}

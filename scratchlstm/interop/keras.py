@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm import saving
 from scratchlstm.backend import beside
 from scratchlstm.checks import positive_int, whole_number
 from scratchlstm.files import atomic_write, file_path
@@ -173,9 +172,6 @@ def save_keras(model: "Model", path: _PathLike) -> None:
     require_stack(model)
     model = model.on_cpu()
     description = keras_config.describe_model(model)
-    for part in saving.parts_of(model):
-        if not saving.is_ours(part):
-            raise ValueError(f"{type(part).__name__} is not a part of scratchlstm, and Keras would not know it either")
     if model._compiled:
         description["compile_config"] = keras_config.describe_compiled(model)
     members: dict[str, str | bytes] = {

@@ -115,6 +115,8 @@ def _describe_metric(metric: Any) -> Any:
 
 
 def _keras_thing(module: str, described: Mapping[str, Any]) -> Description:
+    for own, origin in registry.foreign(described):
+        raise ValueError(f"{own} is not a part of scratchlstm (but of {origin}), and Keras would not know it either")
     if "/" in (name := described["config"].get("name", "")):
         raise ValueError(
             f"the {described['class_name']} {name!r} cannot go to Keras, whose names have no slash: rename it"

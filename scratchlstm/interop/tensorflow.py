@@ -81,7 +81,7 @@ def model_answers(model: Model, x: np.ndarray, y: Any, training: bool) -> Answer
     tf = _tensorflow()
     import keras
 
-    last, loss_name = model.layers[-1], type(model.loss).__name__
+    last, loss_name = model.layers[model.head], type(model.loss).__name__
     activation = last.activation.name if hasattr(last, "backward_from_logits") else None  # type: ignore[attr-defined]
     if model.loss.logits_of is not None and activation in {"sigmoid", "softmax"} - {model.loss.logits_of}:
         raise ValueError(

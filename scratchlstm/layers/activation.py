@@ -1,6 +1,6 @@
 """An activation as a layer of its own."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ class Activation(Layer):
     """
 
     passes_mask = True
+    of_a_pass: ClassVar = ("logits", "y")
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class Activation(Layer):
     ) -> None:
         super().__init__(name, dtype, input_shape)
         self.activation = activations.get(activation)
+        self.identity = self.activation == activations.LINEAR
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         self.logits = x
@@ -43,4 +45,4 @@ class Activation(Layer):
         return dz
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"activation": self.activation.name}
+        return super().get_config() | {"activation": activations.serialize(self.activation)}

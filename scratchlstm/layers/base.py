@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchlstm import backend, config, constraints, registry, regularizers
-from scratchlstm.checks import positive_int, string
+from scratchlstm.checks import flag, positive_int, string
 from scratchlstm.constraints import Constraint
 from scratchlstm.initializers import Initializer
 from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient, as_array
@@ -16,11 +16,6 @@ from scratchlstm.regularizers import Regularizer
 Shape = tuple[int | None, ...]  # without the batch dimension; None where any length will do
 Signal = backend.Array | GatheredRows  # what travels forward between layers
 Specs = dict[str, tuple[tuple[int, ...], Initializer]]  # parameter name -> (shape, initializer)
-# attributes that a forward pass leaves for the way back
-_OF_A_PASS = (
-    "x", "logits", "y", "kept", "rows", "normal", "inverse_deviation", "share", "mask", "shown", "given_out", "halves",
-    "input_dropout", "recurrent_dropout", "initial_state_grads", "_caches", "_kernel", "_workspace",
-)  # fmt: skip
 
 
 class Node:
@@ -34,6 +29,16 @@ class Node:
 
     def __init__(self, layer: "Layer", sources: Sequence["Node"], shape: Shape) -> None:
         self.layer, self.sources, self.shape = layer, tuple(sources), shape
+
+
+def fixed(setting: str, only: Any, why: str) -> property:
+    """An attribute of Keras' that has one value here; another is refused with a `ValueError` that says `why`."""
+
+    def refuse(owner: Any, value: Any) -> None:
+        if value is not only:
+            raise ValueError(f"{setting} of {owner.name} must be {only}: {why}")
+
+    return property(lambda owner: only, refuse, doc=f"{only}: {why}.")
 
 
 class Layer:
@@ -64,9 +69,24 @@ class Layer:
     outputs: int = 1  # how many arrays forward gives
     stateful: bool = False  # whether it keeps states from batch to batch
     merges: ClassVar[bool] = False  # whether it takes a list of inputs
+    call_order: ClassVar[tuple[str, ...]] = ("training",)  # what arguments after x mean by position, as in Keras
+    of_a_pass: ClassVar[tuple[str, ...]] = ()  # attributes of this class that forward leaves for backward
+    identity: bool = False  # whether the last forward pass gave x itself, so that a loss may look through the layer
+
+    trainable = fixed("trainable", True, "a layer cannot be frozen here; train those above it alone, on what it gives")
+    activity_regularizer = fixed("activity_regularizer", None, "only parameters have penalties here")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "call" in vars(cls) and "forward" not in vars(cls):
+            raise TypeError(
+                f"{cls.__name__} defines call(), as a layer of Keras does; here a layer defines forward(x, training) "
+                f"and backward(dy), which returns dL/dx and sets `grads`"
+            )
 
     def __init__(self, name: str | None = None, dtype: str | None = None, input_shape: Shape | None = None) -> None:
-        self.name = string("name", name) if name else registry.snake_case(type(self).__name__)
+        given = None if name is None else string("name", name)
+        self.name = given or registry.snake_case(type(self).__name__)
         self.named_by_user = name is not None
         self.dtype = config.float_dtype(dtype)
         self.given_shape = None if input_shape is None else as_shape(input_shape)
@@ -91,11 +111,11 @@ class Layer:
 
     def forward(self, x: Any, training: bool = False) -> Any:
         """y for x, keeping what `backward` needs."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has to define forward(x, training)")
 
     def backward(self, dy: Any) -> Any:
         """dL/dx from dL/dy of the last forward pass; overwrites `grads`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has to define backward(dy) to be trained")
 
     def output_mask(self, x: Any, mask: np.ndarray | None) -> np.ndarray | None:
         """The mask that goes on to the next layer, for an input x with this mask; None where all steps count."""
@@ -106,21 +126,6 @@ class Layer:
         return {"name": self.name, "dtype": self.dtype}
 
     # --- what a layer gets ----------------------------------------------------------------------------------------
-
-    @property
-    def trainable(self) -> bool:
-        """True: every layer is trained."""
-        return True
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        """Refuses what is not there.
-
-        Raises:
-            ValueError: other than True.
-        """
-        if value is not True:
-            raise ValueError(f"trainable of {self.name} must be True: a layer cannot be frozen here")
 
     @property
     def built(self) -> bool:
@@ -176,21 +181,52 @@ class Layer:
                 constraint.require_axis(f"{self.name}/{name}", specs[name][0])
         return specs
 
-    def __call__(self, x: Any, training: bool = False, **call: Any) -> Any:
-        """Build on first use, check and cast x, and run forward; for a `Node` instead of x, give one for a `Model`."""
+    def __call__(self, x: Any, *args: Any, **call: Any) -> Any:
+        """Build on first use, check and cast x, and run forward; for a `Node` instead of x, give one for a `Model`.
+
+        Args:
+            x: the input.
+            args: what `call_order` names, as in Keras.
+            call: the same by name: `training`, and what else forward takes.
+
+        Raises:
+            TypeError: too many arguments, or a `training` other than True and False.
+        """
+        named = dict(zip(self.call_order, args, strict=False))
+        if len(args) > len(named) or named.keys() & call.keys():
+            raise TypeError(f"{self.name} takes x, {', '.join(self.call_order)} in this order, each once")
+        call |= named
         nodes = list(x) if isinstance(x, list | tuple) else [x]
         if nodes and all(isinstance(node, Node) for node in nodes):
-            return self._node(nodes, call)
+            return self._node(nodes, [argument for argument, value in call.items() if value is not None])
+        training = call.pop("training", None)
+        training = training is not None and flag(f"training of {self.name}", training)
         return self.forward(self.receive(x), training=training, **call)
 
-    def _node(self, nodes: list[Node], call: Mapping[str, Any]) -> Node:
-        if call:
-            raise TypeError(f"{self.name} in a Model takes its input alone, without {', '.join(call)}")
+    def _node(self, nodes: list[Node], given: list[str]) -> Node:
+        if given:
+            raise TypeError(
+                f"{self.name} in a Model takes its input alone, without {', '.join(given)}; to give these, call the "
+                f"layer itself with an array"
+            )
+        self.require_one_output()
         if not self.merges and len(nodes) > 1:
             raise TypeError(f"{self.name} takes one input, not {len(nodes)}; Concatenate makes one of several")
         shape: Any = [node.shape for node in nodes] if self.merges else nodes[0].shape
         self.plan(shape)
         return Node(self, nodes, self.output_shape(shape))
+
+    def require_one_output(self) -> None:
+        """Stop where the layer has no place in a model.
+
+        Raises:
+            ValueError: it gives more than one output.
+        """
+        if self.outputs > 1:
+            raise ValueError(
+                f"{self.name} has {self.outputs} outputs (return_state, or merge_mode=None), and a model passes on a "
+                f"single one; leave that out in a model, and call the layer itself with an array to see its states"
+            )
 
     def infer(self, x: Any, **call: Any) -> Any:
         """Y for x where no backward pass will follow (a layer may keep nothing then)."""
@@ -223,8 +259,9 @@ class Layer:
             self.set_extra_state(kept)
 
     def of_last_pass(self) -> dict[str, Any]:
-        """Attribute -> value of all that the last forward pass has left for the way back."""
-        return {name: value for name in _OF_A_PASS if (value := vars(self).get(name)) is not None}
+        """Attribute -> value of all that the last forward pass has left for backward."""
+        names = (name for cls in type(self).__mro__ for name in vars(cls).get("of_a_pass", ()))
+        return {name: value for name in names if (value := vars(self).get(name)) is not None}
 
     def reset_state(self) -> None:
         """Forget what a stateful layer kept from the last batch."""
@@ -241,13 +278,17 @@ class Layer:
         self.regularizers = {param: r for param, r, _ in found if r is not None}
         self.constraints = {param: c for param, _, c in found if c is not None}
 
-    def limits_config(self) -> dict[str, Any]:
-        """The arguments that `limit` was given, for `get_config`."""
+    def limits(self) -> dict[str, Any]:
+        """The arguments that `limit` was given, as objects or None."""
         return {
-            f"{argument}_{kind}": registry.serialize(of[param]) if param in of else None
+            f"{argument}_{kind}": of.get(param)
             for kind, of in (("regularizer", self.regularizers), ("constraint", self.constraints))
             for argument, param in self.limited.items()
         }
+
+    def limits_config(self) -> dict[str, Any]:
+        """`limits`, for `get_config`."""
+        return {name: None if of is None else registry.serialize(of) for name, of in self.limits().items()}
 
     def receive(self, x: Any) -> Any:
         """X as this layer's forward wants it: an array of the right rank and dtype, where the parameters are.
@@ -260,6 +301,23 @@ class Layer:
         if not self.built:
             self.build(x.shape[1:])
         return x if isinstance(x, GatheredRows) else self.place(x)
+
+    def check_mask(self, mask: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+        """A mask as booleans on the CPU; None where every step counts.
+
+        Raises:
+            ValueError: another shape, or no booleans.
+        """
+        if mask is None:
+            return None
+        mask = backend.host(mask)
+        if mask.shape != shape or mask.dtype.kind not in "bui":
+            raise ValueError(
+                f"mask of {self.name} must hold True or False for each step, with shape {shape}, but its shape is "
+                f"{mask.shape} and its dtype {mask.dtype}"
+            )
+        mask = mask.astype(bool, copy=False)
+        return None if mask.all() else mask
 
     def place(self, x: backend.Array) -> backend.Array:
         """X where this layer computes with it."""
@@ -303,8 +361,10 @@ class Layer:
         ranks = self.ranks if self.input_shape is None else (len(self.input_shape) + 1,)
         if ranks is not None and rank not in ranks:
             wanted = " or ".join(str(r) for r in ranks)
+            hint = "; a recurrent layer before it has to give its sequence, return_sequences=True"
             raise ValueError(
                 f"{self.name} takes an input of {wanted} dimensions (batch first), but got shape {_with_batch(shape)}"
+                + (hint if (ranks, rank) == ((3,), 2) else "")
             )
 
     def require_gradient(self, dy: Any, shape: tuple[int, ...] | None) -> None:

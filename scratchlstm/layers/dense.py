@@ -1,6 +1,6 @@
 """A layer of weighted sums."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Dense(Layer):
     """
 
     passes_mask = True
+    of_a_pass: ClassVar = ("x", "logits", "y")
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class Dense(Layer):
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "units": self.units,
-            "activation": self.activation.name,
+            "activation": activations.serialize(self.activation),
             "use_bias": self.use_bias,
             "kernel_initializer": registry.serialize(self.kernel_initializer),
             "bias_initializer": registry.serialize(self.bias_initializer),

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from scratchlstm import checks
 from scratchlstm.layers.base import Layer, Shape
 from scratchlstm.layers.noise import Noise
 
@@ -24,6 +25,8 @@ class Dropout(Layer):
     """
 
     passes_mask = True
+    of_a_pass: ClassVar = ("kept",)
+    kept: Any = None  # what the last pass multiplied x by
 
     def __init__(
         self,
@@ -37,6 +40,20 @@ class Dropout(Layer):
         super().__init__(name, dtype, input_shape)
         self.noise = Noise(rate, seed)
         self.noises = [self.noise]
+
+    @property
+    def rate(self) -> float:
+        """The probability, which may be set."""
+        return self.noise.rate
+
+    @rate.setter
+    def rate(self, value: float) -> None:
+        self.noise.rate = checks.number("rate", value, at_least=0, below=1)
+
+    @property
+    def identity(self) -> bool:  # type: ignore[override]
+        """Whether nothing was dropped in the last pass."""
+        return self.kept is None
 
     def draw(self, x: np.ndarray) -> np.ndarray | None:
         """What to multiply x by; None for nothing."""

@@ -35,6 +35,7 @@ class Embedding(Layer):
     """
 
     ranks: ClassVar = (1, 2, 3)
+    of_a_pass: ClassVar = ("rows",)
 
     def __init__(
         self,

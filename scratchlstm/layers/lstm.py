@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import checks, gates, initializers
+from scratchlstm import activations, checks, gates, initializers
 from scratchlstm.activations import SIGMOID, TANH
 from scratchlstm.kernels.numpy_lstm import NumpyLSTM
 from scratchlstm.layers.base import Shape, Signal, Specs
@@ -44,6 +44,7 @@ class LSTM(Recurrent):
     """
 
     takes_rows: ClassVar = True
+    of_a_pass: ClassVar = ("x", "mask", "_caches", "_kernel", "_workspace")
     gate_count: ClassVar = 4
     state_names: ClassVar = ("h", "c")
 
@@ -182,7 +183,7 @@ class LSTM(Recurrent):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
-            "recurrent_activation": self.recurrent_activation.name,
+            "recurrent_activation": activations.serialize(self.recurrent_activation),
             "unit_forget_bias": self.unit_forget_bias,
             "implementation": self.implementation,
         }

@@ -20,6 +20,7 @@ class Masking(Layer):
     """
 
     ranks: ClassVar = (3,)
+    of_a_pass: ClassVar = ("kept",)
     makes_mask = True
 
     def __init__(

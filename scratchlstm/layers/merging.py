@@ -24,6 +24,7 @@ class Concatenate(Layer):
     """
 
     merges: ClassVar = True
+    of_a_pass: ClassVar = ("given_out",)
     passes_mask = True
 
     def __init__(self, axis: int = -1, *, name: str | None = None, dtype: str | None = None) -> None:

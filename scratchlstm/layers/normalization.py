@@ -1,6 +1,6 @@
 """Normalization of activations."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class LayerNormalization(Layer):
     """
 
     passes_mask = True
+    of_a_pass: ClassVar = ("normal", "inverse_deviation")
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ class _GlobalPooling1D(Layer):
     """
 
     ranks: ClassVar = (3,)
+    of_a_pass: ClassVar = ("share",)
     share: np.ndarray  # of each step in the output, as `forward` leaves it for the way back
 
     def __init__(
@@ -58,10 +59,11 @@ class GlobalAveragePooling1D(_GlobalPooling1D):
     """
 
     takes_mask: ClassVar = True
+    call_order: ClassVar = ("mask", "training")
 
     def forward(self, x: np.ndarray, training: bool = False, mask: np.ndarray | None = None) -> np.ndarray:
-        B, T, _ = x.shape
-        valid = np.ones((B, T), dtype=bool) if mask is None else backend.host(mask, bool)
+        mask = self.check_mask(mask, x.shape[:2])
+        valid = np.ones(x.shape[:2], dtype=bool) if mask is None else mask
         share = (valid / np.maximum(valid.sum(axis=1, keepdims=True), 1)).astype(self.dtype)[..., None]
         self.share = backend.to(self.backend, share)
         return self._out(np.sum(x * self.share, axis=1, keepdims=True))
@@ -97,8 +99,10 @@ class MaskedGlobalMaxPooling1D(GlobalMaxPooling1D):
     """
 
     takes_mask: ClassVar = True
+    call_order: ClassVar = ("mask", "training")
 
     def forward(self, x: np.ndarray, training: bool = False, mask: np.ndarray | None = None) -> np.ndarray:
+        mask = self.check_mask(mask, x.shape[:2])
         if mask is None:
             return super().forward(x)
         valid = backend.to(self.backend, mask, bool)[..., None]

@@ -49,6 +49,14 @@ class Recurrent(Layer):
 
     ranks: ClassVar = (3,)
     takes_mask: ClassVar = True
+    call_order: ClassVar = ("initial_state", "mask", "training")
+    of_a_pass: ClassVar[tuple[str, ...]] = (
+        "shown",
+        "given_out",
+        "input_dropout",
+        "recurrent_dropout",
+        "initial_state_grads",
+    )
     gate_count: ClassVar[int]  # how many blocks of H columns the kernels have
     state_names: ClassVar[tuple[str, ...]]
 
@@ -147,7 +155,7 @@ class Recurrent(Layer):
     def forward(
         self, x: Signal, training: bool = False, mask: Any = None, initial_state: Any = None
     ) -> np.ndarray | list[np.ndarray]:
-        mask, states = self._check_mask(mask, x.shape[:2]), self._initial_states(x.shape[0], initial_state)
+        mask, states = self.check_mask(mask, x.shape[:2]), self._initial_states(x.shape[0], initial_state)
         self._draw_dropout(x.shape, training)
         if self.input_dropout is not None:
             x = as_array(x)  # every row drops other features, so that equal words are alike no longer
@@ -162,7 +170,7 @@ class Recurrent(Layer):
     @one_blas_thread_unless_set()
     def infer(self, x: Any, mask: Any = None, initial_state: Any = None) -> Any:  # type: ignore[override]
         x = self.receive(x)
-        mask, states = self._check_mask(mask, x.shape[:2]), self._initial_states(x.shape[0], initial_state)
+        mask, states = self.check_mask(mask, x.shape[:2]), self._initial_states(x.shape[0], initial_state)
         kept = vars(self).copy()  # of the last forward pass, whose way back may still come
         self.input_dropout = self.recurrent_dropout = None
         try:
@@ -286,18 +294,6 @@ class Recurrent(Layer):
         shown = mask[:, :, None] if self.return_sequences else mask[:, self._last_step, None]
         return None if shown.all() else backend.to(self.backend, shown)
 
-    def _check_mask(self, mask: Any, shape: tuple[int, ...]) -> np.ndarray | None:
-        if mask is None:
-            return None
-        mask = backend.host(mask)
-        if mask.shape != shape or mask.dtype.kind not in "bui":
-            raise ValueError(
-                f"mask of {self.name} must hold True or False for each step, with shape {shape}, but its shape is "
-                f"{mask.shape} and its dtype {mask.dtype}"
-            )
-        mask = mask.astype(bool)
-        return None if mask.all() else mask
-
     def _placed(self, mask: np.ndarray | None) -> Array | None:
         """The mask, which the CPU has looked at, where the layer computes."""
         return None if mask is None else backend.to(self.backend, mask)
@@ -328,7 +324,7 @@ class Recurrent(Layer):
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "units": self.units,
-            "activation": self.activation.name,
+            "activation": activations.serialize(self.activation),
             "use_bias": self.use_bias,
             "kernel_initializer": registry.serialize(self.kernel_initializer),
             "recurrent_initializer": registry.serialize(self.recurrent_initializer),

@@ -26,6 +26,7 @@ class SimpleRNN(Recurrent):
     Call: `layer(x, mask=mask, initial_state=[h0])`; see `Recurrent`.
     """
 
+    of_a_pass: ClassVar = ("mask", "_caches")
     gate_count: ClassVar = 1
     state_names: ClassVar = ("h",)
 

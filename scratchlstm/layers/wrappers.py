@@ -6,7 +6,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from scratchlstm import registry
-from scratchlstm.kernels.rows import as_array
+from scratchlstm.kernels.rows import GatheredRows, RowGradient, as_array
 from scratchlstm.layers.base import Layer, Shape, Signal, Specs, check_weights
 from scratchlstm.layers.recurrent import Recurrent
 
@@ -38,6 +38,8 @@ class Bidirectional(Layer):
     """
 
     ranks: ClassVar = (3,)
+    call_order: ClassVar = ("initial_state", "mask", "training")
+    of_a_pass: ClassVar = ("rows", "halves", "initial_state_grads")
     takes_mask: ClassVar = True
     takes_rows: ClassVar = True
 
@@ -128,6 +130,7 @@ class Bidirectional(Layer):
             each.set_extra_state({n.removeprefix(start): a for n, a in state.items() if n.startswith(start)})
 
     def forward(self, x: Signal, training: bool = False, **call: Any) -> Any:
+        self.rows = x if isinstance(x, GatheredRows) else None
         result, self.halves = self._merge(x, call, lambda layer, x, own: layer.forward(x, training=training, **own))
         return result
 
@@ -143,8 +146,7 @@ class Bidirectional(Layer):
         parts = {"forward": None, "backward": None} if states is None else {
             "forward": states[:half], "backward": states[half:]
         }  # fmt: skip
-        if not all(_keeps_rows(each) for each in self.both.values()):
-            x = as_array(x)  # so that both give a gradient of the same kind
+        call["mask"] = self.check_mask(call.get("mask"), x.shape[:2])
         results = [run(each, x, {**call, "initial_state": parts[end]}) for end, each in self.both.items()]
         if self.return_state:
             (y, *forward_states), (y_back, *backward_states) = results
@@ -188,6 +190,8 @@ class Bidirectional(Layer):
         dx: Any = self.forward_layer.backward(dy_forward, *d_states[:half])
         dx_back: Any = self.backward_layer.backward(dy_back, *d_states[half:])
         self.initial_state_grads = [*self.forward_layer.initial_state_grads, *self.backward_layer.initial_state_grads]
+        if isinstance(dx, RowGradient) or isinstance(dx_back, RowGradient):
+            dx, dx_back = (self.rows.row_gradient(d) for d in (dx, dx_back))  # type: ignore[union-attr]
         return dx + dx_back if self.input_gradient else None
 
     def get_config(self) -> dict[str, Any]:
@@ -218,6 +222,7 @@ class TimeDistributed(Layer):
     """
 
     takes_mask: ClassVar = True
+    call_order: ClassVar = ("training", "mask")
     passes_mask = True
 
     def __init__(
@@ -266,6 +271,7 @@ class TimeDistributed(Layer):
         return mask if mask is None else np.any(mask, axis=tuple(range(2, np.ndim(mask))))
 
     def forward(self, x: np.ndarray, training: bool = False, mask: np.ndarray | None = None) -> np.ndarray:
+        mask = self.check_mask(mask, x.shape[: max(0 if mask is None else np.ndim(mask), 2)])
         self.steps = x.shape[:2]
         for noise in self.noises:
             noise.repeats = x.shape[1]
@@ -326,9 +332,11 @@ def _as_recurrent(argument: str, given: Any) -> Recurrent:
 
 
 def _like(layer: Recurrent, end: str, **changes: Any) -> Recurrent:
-    """An unbuilt layer with the same settings."""
+    """An unbuilt layer with the same settings; activations, initializers, ... are the same objects."""
     name = f"{end}_{layer.name.removeprefix(f'{end}_').removeprefix('forward_')}"
-    return type(layer)(**layer.get_config() | {"name": name} | changes)
+    parts = vars(layer) | layer.limits()
+    settings = {n: parts.get(n, v) if isinstance(v, dict) else v for n, v in layer.get_config().items()}
+    return type(layer)(**settings | {"name": name} | changes)
 
 
 def _require_a_pair(forward: Recurrent, backward: Recurrent) -> None:
@@ -338,8 +346,3 @@ def _require_a_pair(forward: Recurrent, backward: Recurrent) -> None:
         first, second = getattr(forward, setting), getattr(backward, setting)
         if first != second:
             raise ValueError(f"{setting} must be the same for both layers, but is {first!r} and {second!r}")
-
-
-def _keeps_rows(layer: Recurrent) -> bool:
-    """Whether, given gathered rows, the layer's dx is a `RowGradient`."""
-    return layer.takes_rows and layer.input_noise.rate == 0 and getattr(layer, "implementation", "") == "fused"
