@@ -102,8 +102,8 @@ class Model:
         for inner in layer.with_inner():
             if any(inner is other for other in here):
                 raise ValueError(
-                    f"the layer {inner.name} is in the model already, and a layer has one place: make another layer for "
-                    f"the other (set_weights can give it equal weights to begin with)"
+                    f"the layer {inner.name} is in the model already, and a layer has one place: make another layer "
+                    f"for the other (set_weights can give it equal weights to begin with)"
                 )
         layer.require_one_output()
 
@@ -317,9 +317,7 @@ class Model:
     def _through(self, x: Any, run: Callable[[Layer, Any, dict[str, Any]], Any]) -> Any:
         """Run x through all layers, its mask beside it; the output's mask is kept for the loss."""
         if any(isinstance(each, Node) for each in (x if isinstance(x, list | tuple) else [x])):
-            raise TypeError(
-                f"{self.name} is a model, which can be no layer of another; use its layers themselves there"
-            )
+            raise TypeError(f"{self.name} is a model, which cannot be a layer of another; use its layers there")
 
         def step(layer: Layer, given: Any) -> tuple[Any, Any]:
             x: Any
@@ -394,7 +392,7 @@ class Model:
         The regularizers' penalties are in the loss; their gradients are added by `backward`.
         """
         from_logits = self._looks_through()
-        scores = self.layers[self.head].logits if from_logits else y_pred
+        scores = self.layers[self.head].logits if from_logits else y_pred  # type: ignore[attr-defined]
         loss, gradient = self.loss.with_gradient(y_true, scores, sample_weight, from_logits, self.output_mask)
         if any(layer.regularizers for layer in self.layers):
             loss = loss + self.penalty()
