@@ -36,7 +36,7 @@ def choose(name: str | None) -> str:
     argument = "backend"
     if name is None:
         name, argument = os.environ.get(VARIABLE) or "numpy", f"the environment variable {VARIABLE}"
-    if name not in NAMES:
+    if not isinstance(name, str) or name not in NAMES:
         raise ValueError(f"{argument} must be one of {', '.join(map(repr, NAMES))}, not {name!r}")
     if name == "numpy":
         return name

@@ -391,14 +391,15 @@ class Model:
 
         The regularizers' penalties are in the loss; their gradients are added by `backward`.
         """
-        from_logits = self._looks_through()
+        from_logits = self.looks_through
         scores = self.layers[self.head].logits if from_logits else y_pred  # type: ignore[attr-defined]
         loss, gradient = self.loss.with_gradient(y_true, scores, sample_weight, from_logits, self.output_mask)
         if any(layer.regularizers for layer in self.layers):
             loss = loss + self.penalty()
         return loss, gradient, from_logits
 
-    def _looks_through(self) -> bool:
+    @property
+    def looks_through(self) -> bool:
         """Whether the loss is computed from the logits of `head`."""
         head = self.layers[self.head]
         activation = getattr(head, "activation", None) if hasattr(head, "backward_from_logits") else None
@@ -564,6 +565,7 @@ class Model:
             [loss, metric, ...], the loss alone where there are no metrics, or a dict.
         """
         self._require_compiled("evaluate")
+        checks.flag("return_dict", return_dict)
         data = check_data(self, x, y, sample_weight)
         batch_size, workers = self._inference_batch(batch_size), self._count_workers(workers)
         with backends.explain_memory(f"lower batch_size (now {batch_size})"):
@@ -597,7 +599,9 @@ class Model:
         return positive_int("batch_size", batch_size)
 
     def _count_workers(self, workers: int | str) -> int:
-        if workers == 1 and workers is not True:
+        if not isinstance(workers, str):
+            workers = positive_int("workers", workers)
+        if workers == 1:
             return 1
         if self.backend == "cupy" and workers != "auto":
             raise ValueError(f"workers={workers!r} share a batch between processes on the CPU; on a GPU, workers=1")
@@ -608,7 +612,7 @@ class Model:
     def _require_compiled(self, method: str) -> None:
         if not self._compiled:
             raise RuntimeError(f"call compile(optimizer, loss, metrics) before {method}")
-        if self.loss.from_logits and not self._told and self.layers and self._looks_through():
+        if self.loss.from_logits and not self._told and self.layers and self.looks_through:
             self._told = True
             warn(
                 f"the loss has from_logits=True, but {self.layers[self.head].name} gives probabilities, so the logits "

@@ -95,11 +95,9 @@ def verbosity(verbose: Any) -> int:
     Raises:
         ValueError: anything else.
     """
-    if verbose == "auto":
-        return 1
-    if verbose not in (0, 1, 2):
+    if not isinstance(verbose, str | int | np.integer) or verbose not in (0, 1, 2, "auto"):
         raise ValueError(f'verbose must be 0, 1, 2 or "auto", not {verbose!r}')
-    return int(verbose)
+    return 1 if verbose == "auto" else int(verbose)
 
 
 def _numbers(logs: Mapping[str, Any]) -> str:

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from scratchlstm import Input, Sequential, config
+from scratchlstm import Input, Sequential, activations, config, gradcheck
 from scratchlstm.kernels.rows import RowGradient
-from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
+from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding, Flatten
+from scratchlstm.losses import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
 from scratchlstm.optimizers import SGD, Adam
 
 V, T, N = 11, 6, 20
@@ -623,3 +624,103 @@ def test_layers_cannot_be_frozen():
     with pytest.raises(ValueError, match="cannot be frozen"):
         layer.trainable = False
     assert layer.trainable
+
+
+def test_a_model_cannot_be_frozen():
+    model = _small()
+    model.trainable = True
+    with pytest.raises(ValueError, match="trainable of sequential must be True: no layer can be frozen here; train"):
+        model.trainable = False
+
+
+# --- a loss looks through to the logits -------------------------------------------------------------------------------
+
+CERTAIN = np.array([[40.0], [-40.0]])  # as logits; as probabilities they are clipped, with a loss of 16
+
+
+def certain(above, loss="binary_crossentropy", units=1, dtype="float32"):
+    """A model that is certain of its answer, with these layers above its probabilities."""
+    head = Dense(units, "sigmoid" if units == 1 else "softmax", name="head", dtype=dtype)
+    model = Sequential([Input((1,)), head, *above], seed=0)
+    model.compile("sgd", loss)
+    model.set_weights([np.array([[1.0, 0.0][:units]]), np.zeros(units)])
+    return model
+
+
+IDENTITIES = {
+    "nothing": lambda: [],
+    "linear": lambda: [Activation("linear")],
+    "no dropout": lambda: [Dropout(0.0)],
+    "both": lambda: [Activation(None), Dropout(0.0), Activation("linear")],
+}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("above", IDENTITIES.values(), ids=IDENTITIES)
+def test_identity_layers_do_not_hide_the_logits(above, workers):
+    x, y = np.repeat(CERTAIN, 2, axis=0), np.array([0, 0, 1, 1])
+    model, plain = certain(above()), certain([])
+    assert model.evaluate(x, y, verbose=0, workers=workers) == 40.0
+    for each in model, plain:
+        each.fit(x, y, batch_size=4, verbose=0, workers=workers)
+        assert each.history.history["loss"] == [40.0]
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), plain.get_weights(), strict=True))
+
+
+def test_dropout_hides_the_logits_while_it_drops():
+    model = certain([Dropout(0.5, seed=0)])
+    y = np.array([0, 1])
+    assert model.evaluate(CERTAIN, y, verbose=0) == 40.0
+    assert model.train_on_batch(CERTAIN, y) < 20
+
+
+@pytest.mark.parametrize(
+    "above",
+    [[Activation("relu")], [Dropout(0.0, dtype="float64")], [Flatten()]],
+    ids=["relu", "another dtype", "shape"],
+)
+def test_other_layers_hide_the_logits(above):
+    assert certain(above).evaluate(CERTAIN, np.array([0, 1]), verbose=0) == pytest.approx(16.03, abs=0.01)
+
+
+def test_gradients_below_an_identity():
+    model = Sequential(
+        [Input((3,)), Dense(1, "sigmoid", dtype="float64"), Activation("linear", dtype="float64")], seed=0
+    )
+    model.compile("sgd", "binary_crossentropy")
+    assert gradcheck.check_model(model, np.random.default_rng(0).normal(size=(4, 3)), np.array([0, 1, 1, 0])).ok
+
+
+@pytest.mark.parametrize(
+    ("loss", "units", "y"),
+    [
+        (BinaryCrossentropy, 1, [0, 1]),
+        (CategoricalCrossentropy, 2, [[0, 1], [1, 0]]),
+        (SparseCategoricalCrossentropy, 2, [1, 0]),
+    ],
+)
+@pytest.mark.parametrize("above", [lambda: [], lambda: [Activation("linear")]], ids=["head", "identity"])
+def test_from_logits_above_probabilities_takes_the_logits_and_says_so_once(loss, units, y, above):
+    model = certain(above(), loss(from_logits=True), units)
+    with pytest.warns(UserWarning, match="from_logits=True, but head gives probabilities, so the logits") as warned:
+        assert model.evaluate(CERTAIN, np.array(y), verbose=0, workers=2) == 40.0
+        model.fit(CERTAIN, np.array(y), verbose=0)
+        assert model.history.history["loss"] == [40.0]
+    assert len(warned) == 1
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("activation", [None, "tanh"])
+def test_from_logits_above_logits_is_as_it_says(activation):
+    model = Sequential([Input((1,)), Dense(1, activation)], seed=0)
+    model.compile("sgd", BinaryCrossentropy(from_logits=True))
+    logits = model.predict(CERTAIN, verbose=0)
+    expected = np.mean(np.maximum(logits, 0) - logits * [[0], [1]] + np.log1p(np.exp(-np.abs(logits))))
+    assert model.evaluate(CERTAIN, np.array([0, 1]), verbose=0) == pytest.approx(expected, rel=1e-6)
+
+
+def test_an_activation_of_ones_own_is_no_sigmoid_whatever_its_name():
+    own = Activation(activations.Activation("sigmoid", lambda z: z / 100, lambda y: 0 * y + 0.01))
+    model = Sequential([Input((1,)), own], seed=0)
+    model.compile("sgd", "binary_crossentropy")
+    assert model.evaluate(CERTAIN[:1], np.array([1]), verbose=0) == pytest.approx(-np.log(0.4), rel=1e-6)

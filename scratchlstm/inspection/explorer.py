@@ -147,7 +147,7 @@ def _numbers(model: Model, steps: list[Step], length: int | None, label: Any) ->
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
         outputs = _outputs_by_word(model, ids, length)
         _require_finite_outputs(outputs, steps)
-        answer = _own_answer(model.loss, outputs[-1]) if model._compiled and label is None else label
+        answer = _own_answer(model, outputs[-1]) if model._compiled and label is None else label
         y, x = None if answer is None else np.asarray(answer)[None], pad_sequences([ids], maxlen=length)
         if label is not None:
             check_data(model, x, y, prefix="label: ")
@@ -178,14 +178,15 @@ def _outputs_by_word(model: Model, ids: list[int], length: int | None) -> np.nda
     return outputs
 
 
-def _own_answer(loss: losses.Loss, output: np.ndarray) -> Any:
+def _own_answer(model: Model, output: np.ndarray) -> Any:
     """What the model itself would say, as a label for its loss; None where an answer is no class."""
+    loss = model.loss
     if isinstance(loss, losses.SparseCategoricalCrossentropy):
         return np.argmax(output)
     if isinstance(loss, losses.CategoricalCrossentropy):
         return np.eye(len(output))[np.argmax(output)]
     if isinstance(loss, losses.BinaryCrossentropy):
-        return np.round(sigmoid(output) if loss.from_logits else output)
+        return np.round(sigmoid(output) if loss.from_logits and not model.looks_through else output)
     return None
 
 

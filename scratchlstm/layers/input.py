@@ -1,5 +1,7 @@
 """The shape of a model's input, said first."""
 
+from contextlib import suppress
+
 import numpy as np
 
 from scratchlstm.layers.base import Layer, Node, Shape, as_shape
@@ -23,5 +25,7 @@ class Input(Layer, Node):
     def __init__(self, shape: Shape, *, name: str | None = None, dtype: str | None = None) -> None:
         Layer.__init__(self, name, None, shape)
         Node.__init__(self, self, (), as_shape(shape))
-        if dtype is not None and np.dtype(dtype).kind not in "iuf":
-            raise TypeError(f"dtype of an Input must be one of numbers, not {dtype!r}")
+        with suppress(TypeError):  # no dtype at all
+            if dtype is None or np.dtype(dtype).kind in "iuf":
+                return
+        raise TypeError(f"dtype of an Input must be one of numbers, not {dtype!r}")

@@ -86,7 +86,7 @@ class LSTM(Recurrent):
         )  # fmt: skip
         self.recurrent_activation = elementwise("recurrent_activation", recurrent_activation)
         self.unit_forget_bias = checks.flag("unit_forget_bias", unit_forget_bias)
-        if implementation not in IMPLEMENTATIONS:
+        if not isinstance(implementation, str) or implementation not in IMPLEMENTATIONS:
             raise ValueError(f"implementation must be one of {', '.join(IMPLEMENTATIONS)}, not {implementation!r}")
         self.implementation = implementation
         self._workspace: Any = None  # of the last kernel, to be used again

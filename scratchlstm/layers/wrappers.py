@@ -5,7 +5,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from scratchlstm import registry
+from scratchlstm import config, registry
 from scratchlstm.kernels.rows import GatheredRows, RowGradient, as_array
 from scratchlstm.layers.base import Layer, Shape, Signal, Specs, check_weights
 from scratchlstm.layers.recurrent import Recurrent
@@ -54,10 +54,10 @@ class Bidirectional(Layer):
         input_shape: Shape | None = None,
     ) -> None:
         layer = _as_recurrent("layer", layer)
-        if dtype is not None and dtype != layer.dtype:
+        if dtype is not None and config.float_dtype(dtype) != layer.dtype:
             raise ValueError(f"dtype={dtype!r} contradicts that of the layer inside, {layer.dtype}")
         super().__init__(name, layer.dtype, input_shape)
-        if merge_mode not in MERGE_MODES:
+        if not isinstance(merge_mode, str | None) or merge_mode not in MERGE_MODES:
             raise ValueError(f"merge_mode must be one of {', '.join(map(repr, MERGE_MODES))}, not {merge_mode!r}")
         self.merge_mode = merge_mode
         self.forward_layer = _like(layer, "forward")
@@ -229,7 +229,7 @@ class TimeDistributed(Layer):
         self, layer: Any, *, name: str | None = None, dtype: str | None = None, input_shape: Shape | None = None
     ) -> None:
         self.layer = layer = _as_layer("layer", layer)
-        if dtype is not None and dtype != layer.dtype:
+        if dtype is not None and config.float_dtype(dtype) != layer.dtype:
             raise ValueError(f"dtype={dtype!r} contradicts that of the layer inside, {layer.dtype}")
         if layer.outputs > 1:
             raise ValueError(f"TimeDistributed needs a layer with one output, but {layer.name} has {layer.outputs}")

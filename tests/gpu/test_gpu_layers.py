@@ -132,6 +132,26 @@ def test_bidirectional(device, dtype, merge_mode):
     compare(make, numbers(B, T, E, dtype=dtype), dtype, mask=MASKS["ends"], states=states)
 
 
+@pytest.mark.parametrize("slow", [{"activation": "relu"}, {"implementation": "textbook"}, {"recurrent_dropout": 0.5}])
+@pytest.mark.parametrize("first", ["forward", "backward"])
+def test_bidirectional_with_one_half_in_the_kernel(device, slow, first):
+    """The gradient of an embedding's rows comes per row from one half, and per step from the other."""
+    ids = np.random.default_rng(0).integers(0, 7, size=(B, T))
+    options = [slow, {}] if first == "forward" else [{}, slow]
+    found = []
+    for name in "numpy", "cupy":
+        halves = [LSTM(H, seed=1, go_backwards=n == 1, dtype="float64", **options[n]) for n in range(2)]
+        both, embedding = Bidirectional(halves[0], backward_layer=halves[1]), Embedding(9, E, dtype="float64")
+        for layer, shape in (embedding, (T,)), (both, (T, E)):
+            layer.build(shape, np.random.default_rng(2))
+            layer.to(name)
+        y = both(embedding(ids), training=True)
+        embedding.backward(both.backward(backend.to(name, numbers(B, 2 * H, dtype="float64", seed=4))))
+        found.append([at_home(a) for a in (y, *both.grads.values(), embedding.grads["embeddings"])])
+    for ours, theirs in zip(*found, strict=True):
+        assert error(theirs, ours) < TOLERANCE["float64"]
+
+
 @either_dtype
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 def test_simple_rnn(device, dtype, mask):

@@ -1,0 +1,77 @@
+"""What a user's layer calls its attributes is the user's affair: moving and copying a model leaves them as they are."""
+
+import numpy as np
+import pytest
+
+from scratchlstm import Sequential
+from scratchlstm.inspection.trace import trace
+from scratchlstm.layers import LSTM, Dense, Embedding, Input, Layer
+
+NAMES = ["x", "y", "logits", "kept", "rows", "share", "mask", "shown", "halves", "normal", "given_out"]
+
+
+class Scaled(Layer):
+    """Multiplies by a number that hides behind every name that some layer of ours has for something of a pass."""
+
+    passes_mask = True
+
+    def __init__(self, factor, **options):
+        super().__init__(**options)
+        for name in NAMES:
+            setattr(self, name, factor)
+
+    def forward(self, x, training=False):
+        return sum(getattr(self, name) for name in NAMES) * x
+
+    def backward(self, dy):
+        return sum(getattr(self, name) for name in NAMES) * dy
+
+    def get_config(self):
+        return super().get_config() | {"factor": self.x}
+
+
+IDS = np.arange(12).reshape(3, 4) % 5
+
+
+def model(factor=3):
+    """The factor is also the number of units."""
+    layers = [Embedding(5, 2, input_shape=(4,)), LSTM(3), Scaled(factor), Dense(1)]
+    return Sequential(layers, seed=0)
+
+
+def test_a_twin_has_the_same_attributes():
+    ours = model()
+    y = ours.predict(IDS, verbose=0)
+    ours.forward(IDS)
+    twin = ours.twin()
+    assert [getattr(twin.layers[2], name) for name in NAMES] == [3] * len(NAMES)
+    assert (twin.layers[1].units, twin.layers[3].units) == (3, 1)
+    assert np.array_equal(twin.predict(IDS, verbose=0), y)
+    assert twin.layers[1].given_out is None, "the pass itself is not copied"
+    assert twin.layers[1].params["kernel"] is ours.layers[1].params["kernel"]
+
+
+def test_a_trace_of_a_model_with_such_a_layer():
+    assert trace(model(), IDS).prediction.shape == (3, 1)
+
+
+def test_to_another_backend_and_back(device):
+    ours = model()
+    y = ours.predict(IDS, verbose=0)
+    ours.forward(IDS)
+    assert np.allclose(ours.to("cupy").predict(IDS, verbose=0), y, atol=1e-6)
+    assert np.array_equal(ours.to("numpy").predict(IDS, verbose=0), y)
+    ours.to("cupy")
+    with pytest.raises(RuntimeError, match="backward of dense needs a forward pass"):
+        ours.layers[3].backward(np.ones((3, 1), "float32"))
+
+
+def test_a_layer_derived_from_ours_keeps_its_own_attribute():
+    class Shared(Dense):
+        share = None
+
+    layer = Shared(2)
+    layer.share = "mine"
+    ours = Sequential([Input((3,)), layer])
+    ours.predict(np.ones((1, 3)), verbose=0)
+    assert ours.twin().layers[0].share == "mine"
