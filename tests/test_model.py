@@ -680,7 +680,7 @@ def test_dropout_hides_the_logits_while_it_drops():
     ids=["relu", "another dtype", "shape"],
 )
 def test_other_layers_hide_the_logits(above):
-    assert certain(above).evaluate(CERTAIN, np.array([0, 1]), verbose=0) == pytest.approx(16.03, abs=0.01)
+    assert certain(above).evaluate(CERTAIN, np.array([0, 1]), verbose=0) == pytest.approx(16.03, abs=0.1)
 
 
 def test_gradients_below_an_identity():
