@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from scratchlstm import registry
 from scratchlstm.layers import Layer
 from scratchlstm.layers.base import Shape
 
@@ -70,5 +71,6 @@ def require_plain(layer: Layer, where: str, **allowed: Collection[Any]) -> None:
         if option not in config or option in _WITHOUT_EFFECT or option.split("_")[-1] in _KINDS_WITHOUT_EFFECT:
             continue
         value, default = config[option], parameter.default
-        if default is not inspect.Parameter.empty and value not in allowed.get(option, (default,)):
+        fixed = default is not inspect.Parameter.empty
+        if registry.foreign(value) or (fixed and value not in allowed.get(option, (default,))):
             raise ValueError(f"{layer.name} has {option}={value!r}, which {where} cannot express")

@@ -1,0 +1,100 @@
+"""A user's own part is never taken for ours of the same name, however deep inside a model it is."""
+
+import numpy as np
+import pytest
+
+from scratchlstm import Input, Sequential, activations, constraints, initializers, losses, metrics, regularizers, schedules
+from scratchlstm.layers import LSTM, Activation, Bidirectional, Dense, TimeDistributed
+from scratchlstm.optimizers import SGD
+
+X, Y = np.random.default_rng(0).normal(size=(8, 4, 3)), np.random.default_rng(1).integers(0, 2, size=(8, 4, 2))
+
+
+def own(base, **members):
+    """A class of the user's with the name of ours that it is derived from."""
+    return type(base.__name__, (base,), {"__module__": "mine", **members})
+
+
+LEAKY = activations.Activation("relu", lambda z: np.maximum(z, z / 2), lambda y: np.where(y > 0, 1, 0.5))
+TWICE = own(Dense, forward=lambda self, x, training=False: 2 * Dense.forward(self, x))
+HALVES = own(initializers.Zeros, draw=lambda self, shape, rng: np.full(shape, 0.5))
+
+PARTS = {
+    "an activation": lambda: [Activation(LEAKY), Dense(2)],
+    "a Dense's activation": lambda: [Dense(2, activation=LEAKY)],
+    "an LSTM's activations": lambda: [LSTM(2, activation=LEAKY, return_sequences=True)],
+    "recurrent activation": lambda: [LSTM(2, recurrent_activation=LEAKY, return_sequences=True)],
+    "an initializer": lambda: [Dense(2, kernel_initializer=HALVES())],
+    "a regularizer": lambda: [Dense(2, kernel_regularizer=own(regularizers.L2, gradient=lambda self, w: 3 * w)(0.1))],
+    "a constraint": lambda: [Dense(2, kernel_constraint=own(constraints.NonNeg, __call__=lambda self, w: w / 2)())],
+    "a layer": lambda: [TWICE(2)],
+    "in TimeDistributed": lambda: [TimeDistributed(TWICE(2))],
+    "in TimeDistributed twice": lambda: [TimeDistributed(TimeDistributed(TWICE(2))), TimeDistributed(Dense(2))],
+    "in Bidirectional": lambda: [Bidirectional(own(LSTM)(1, return_sequences=True))],
+    "below Bidirectional": lambda: [Bidirectional(LSTM(1, bias_initializer=HALVES(), return_sequences=True))],
+    "activation below Bidirectional": lambda: [Bidirectional(LSTM(1, activation=LEAKY, return_sequences=True))],
+    "regularizer below Bidirectional": lambda: [
+        Bidirectional(LSTM(1, bias_regularizer=own(regularizers.L1)(), return_sequences=True))
+    ],
+}
+
+
+def model(layers, optimizer="sgd", loss="mse", metric="binary_accuracy"):
+    deep = any(getattr(layer, "layer", None) is not None and hasattr(layer.layer, "layer") for layer in layers)
+    made = Sequential([Input((4, 3, 1) if deep else (4, 3)), *layers], seed=0)
+    made.compile(optimizer, loss, metrics=[metric])
+    return made
+
+
+COMPILED = {
+    "an optimizer": lambda: model([Dense(2)], own(SGD)()),
+    "a schedule": lambda: model([Dense(2)], SGD(own(schedules.ExponentialDecay)(0.1, 10, 0.9))),
+    "a loss": lambda: model([Dense(2)], loss=own(losses.MeanSquaredError)()),
+    "a metric": lambda: model([Dense(2)], metric=own(metrics.BinaryAccuracy)()),
+}
+MODELS = {name: lambda make=make: model(make()) for name, make in PARTS.items()} | COMPILED
+every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+
+
+@every_model
+def test_it_cannot_be_saved(make, tmp_path):
+    with pytest.raises(ValueError, match=r"\w+ is not a part of scratchlstm \(but of .*\), so a file with it could not be"):
+        make().save(tmp_path / "model.npz")
+    assert not list(tmp_path.iterdir())
+
+
+@every_model
+def test_several_workers_do_what_one_does(make):
+    x = X[..., None] if len(make().input_shape) == 3 else X
+    y = Y[:, :, None].repeat(3, axis=2) if len(make().input_shape) == 3 else Y
+    alone, several = make(), make()
+    alone.fit(x, y, batch_size=4, verbose=0)
+    with pytest.warns(UserWarning, match="workers=2 is not possible: other processes cannot know"):
+        several.fit(x, y, batch_size=4, verbose=0, workers=2)
+    assert all(np.array_equal(a, b) for a, b in zip(alone.get_weights(), several.get_weights(), strict=True))
+
+
+def test_both_halves_of_bidirectional_have_the_users_parts():
+    both = Bidirectional(LSTM(1, activation=LEAKY, bias_initializer=HALVES(), unit_forget_bias=False))
+    both.build((4, 3))
+    assert [each.activation for each in both.both.values()] == [LEAKY, LEAKY]
+    assert all(np.all(both.params[f"{end}/bias"] == 0.5) for end in ("forward", "backward"))
+
+
+def test_ours_under_another_object_is_ours(tmp_path):
+    """A copy of an activation, as a model's twin has it."""
+    copy = activations.Activation("tanh", activations.TANH.function, activations.TANH.prime)
+    model([Activation(copy), Dense(2)]).save(tmp_path / "model.npz")
+
+
+@pytest.mark.parametrize("layer", [lambda: Dense(2, activation=LEAKY), lambda: Activation(LEAKY)])
+@pytest.mark.parametrize("export", ["onnx", "torch", "keras"])
+def test_it_goes_nowhere_as_ours(export, layer, tmp_path):
+    pytest.importorskip({"onnx": "onnx", "torch": "torch", "keras": "h5py"}[export])
+    from scratchlstm.interop.keras import save_keras
+    from scratchlstm.interop.onnx import to_onnx
+    from scratchlstm.interop.torch import to_torch
+
+    write = {"onnx": to_onnx, "torch": lambda model, path: to_torch(model), "keras": save_keras}[export]
+    with pytest.raises(ValueError, match=r"relu.*(not a part of scratchlstm|cannot express)"):
+        write(model([layer(), Dense(2)]), tmp_path / f"m.{export}")
