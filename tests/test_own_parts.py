@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from scratchlstm import Input, Sequential, activations, constraints, initializers, losses, metrics, regularizers, schedules
+from scratchlstm import (
+    Input,
+    Sequential,
+    activations,
+    constraints,
+    initializers,
+    losses,
+    metrics,
+    regularizers,
+    schedules,
+)
 from scratchlstm.layers import LSTM, Activation, Bidirectional, Dense, TimeDistributed
 from scratchlstm.optimizers import SGD
 
@@ -58,7 +68,9 @@ every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 
 @every_model
 def test_it_cannot_be_saved(make, tmp_path):
-    with pytest.raises(ValueError, match=r"\w+ is not a part of scratchlstm \(but of .*\), so a file with it could not be"):
+    with pytest.raises(
+        ValueError, match=r"\w+ is not a part of scratchlstm \(but of .*\), so a file with it could not be"
+    ):
         make().save(tmp_path / "model.npz")
     assert not list(tmp_path.iterdir())
 

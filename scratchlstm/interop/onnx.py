@@ -139,6 +139,7 @@ def _dense(graph: _Graph, layer: Any, x: str) -> str:
 
 
 def _activation(graph: _Graph, layer: Any, x: str) -> str:
+    require_plain(layer, "ONNX")
     return graph.activation(layer.activation.name, x)
 
 
