@@ -95,7 +95,7 @@ def serialize(activation: Activation) -> Any:
     """The name that `get` takes; for one of the user's own what `registry.serialize` gives for such a thing."""
     if _KNOWN.get(activation.name) == activation:
         return activation.name
-    return {"class_name": activation.name, "config": {}, "module": activation.function.__module__}
+    return {"class_name": activation.name, "config": {}, "foreign": activation.function.__module__}
 
 
 def get(identifier: Any) -> Activation:

@@ -45,7 +45,7 @@ def serialize(thing: Any) -> dict[str, Any]:
     That of the user's own class, which may have the name of one of ours, says its module, and is refused by `resolve`.
     """
     module, description = type(thing).__module__, {"class_name": type(thing).__name__, "config": thing.get_config()}
-    return description if module.split(".")[0] == __name__.split(".")[0] else description | {"module": module}
+    return description if module.split(".")[0] == __name__.split(".")[0] else description | {"foreign": module}
 
 
 def foreign(description: Any) -> list[tuple[str, str]]:
@@ -54,7 +54,7 @@ def foreign(description: Any) -> list[tuple[str, str]]:
         return [found for part in description for found in foreign(part)]
     if not isinstance(description, Mapping):
         return []
-    own = [(description["class_name"], description["module"])] if "module" in description else []
+    own = [(description["class_name"], description["foreign"])] if "foreign" in description else []
     return own + foreign(list(description.values()))
 
 

@@ -106,7 +106,7 @@ def test_every_layer_that_takes_a_mask_is_tested():
     }
 
 
-# --- layers in a graph --------------------------------------------------------------------------------------------------
+# --- layers in a graph ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call", [{"training": True}, {"training": False}, {"mask": MASK}])
@@ -145,7 +145,7 @@ def test_a_recurrent_layer_after_one_that_gives_no_sequence(second):
         Sequential([Input((5, 3)), LSTM(4), second])
 
 
-# --- layers of one's own ------------------------------------------------------------------------------------------------
+# --- layers of one's own ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("base", [Layer, Dense, Embedding])
@@ -170,7 +170,7 @@ def test_a_layer_may_have_a_method_of_that_name_beside_forward():
         Double().backward(X)
 
 
-# --- settings -----------------------------------------------------------------------------------------------------------
+# --- settings ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_rate_that_is_set_is_the_rate():
