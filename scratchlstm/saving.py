@@ -284,7 +284,7 @@ def into_keras_order(description: dict[str, Any], arrays: dict[str, np.ndarray])
     """Put a model with branches, as version 0.1 and older wrote it, in Keras' order; both arguments are changed.
 
     Returns:
-        the order of the layers, and that of the parameters; None where nothing was to be done.
+        the order of the layers, and that of the parameters; None if they are in it already.
 
     Raises:
         KeyError, TypeError, ValueError: this describes no model.

@@ -303,7 +303,7 @@ class Layer:
         return x if isinstance(x, GatheredRows) else self.place(x)
 
     def check_mask(self, mask: Any, shape: tuple[int, ...]) -> np.ndarray | None:
-        """A mask as booleans on the CPU; None where every step counts.
+        """A mask as booleans on the CPU; None if every step counts.
 
         Raises:
             ValueError: another shape, or no booleans.

@@ -80,9 +80,12 @@ class LSTM(Recurrent):
     ) -> None:
         super().__init__(
             units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
-            kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint,
-            bias_constraint, dropout, recurrent_dropout, seed, return_sequences, return_state, go_backwards, stateful,
-            zero_output_for_mask, name, dtype, input_shape,
+            kernel_regularizer=kernel_regularizer, recurrent_regularizer=recurrent_regularizer,
+            bias_regularizer=bias_regularizer, kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint, bias_constraint=bias_constraint, dropout=dropout,
+            recurrent_dropout=recurrent_dropout, seed=seed, return_sequences=return_sequences,
+            return_state=return_state, go_backwards=go_backwards, stateful=stateful,
+            zero_output_for_mask=zero_output_for_mask, name=name, dtype=dtype, input_shape=input_shape,
         )  # fmt: skip
         self.recurrent_activation = elementwise("recurrent_activation", recurrent_activation)
         self.unit_forget_bias = checks.flag("unit_forget_bias", unit_forget_bias)

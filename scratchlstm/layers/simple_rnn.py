@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchlstm import simple_rnn
-from scratchlstm.layers.base import Shape, Signal
+from scratchlstm.layers.base import Signal
 from scratchlstm.layers.recurrent import Recurrent, States, reverse_steps
 
 
@@ -29,40 +29,6 @@ class SimpleRNN(Recurrent):
     of_a_pass: ClassVar = ("mask", "_caches")
     gate_count: ClassVar = 1
     state_names: ClassVar = ("h",)
-
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        *,
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        recurrent_constraint: Any = None,
-        bias_constraint: Any = None,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        seed: int | None = None,
-        return_sequences: bool = False,
-        return_state: bool = False,
-        go_backwards: bool = False,
-        stateful: bool = False,
-        zero_output_for_mask: bool = False,
-        name: str | None = None,
-        dtype: str | None = None,
-        input_shape: Shape | None = None,
-    ) -> None:
-        super().__init__(
-            units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
-            kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint,
-            bias_constraint, dropout, recurrent_dropout, seed, return_sequences, return_state, go_backwards, stateful,
-            zero_output_for_mask, name, dtype, input_shape,
-        )  # fmt: skip
 
     def run(self, x: Signal, states: States, mask: np.ndarray | None) -> tuple[np.ndarray, States]:
         self.mask = None if mask is None else reverse_steps(mask, self.go_backwards)

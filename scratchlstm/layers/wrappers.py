@@ -143,9 +143,7 @@ class Bidirectional(Layer):
         if states is not None and (not isinstance(states, list | tuple) or len(states) != len(self.state_sizes)):
             raise ValueError(f"initial_state of {self.name} must be a list: {', '.join(self.state_sizes)}")
         half = len(self.forward_layer.state_sizes)
-        parts = {"forward": None, "backward": None} if states is None else {
-            "forward": states[:half], "backward": states[half:]
-        }  # fmt: skip
+        parts = dict(zip(self.both, (None, None) if states is None else (states[:half], states[half:]), strict=True))
         call["mask"] = self.check_mask(call.get("mask"), x.shape[:2])
         results = [run(each, x, {**call, "initial_state": parts[end]}) for end, each in self.both.items()]
         if self.return_state:
