@@ -11,7 +11,7 @@ import functools
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,16 @@ def is_cupy(thing: Any) -> bool:
 def is_array(thing: Any) -> bool:
     """Whether it is an array of either kind."""
     return isinstance(thing, np.ndarray) or is_cupy(thing)
+
+
+def is_array_like(thing: Any) -> bool:
+    """Whether it hands its memory to NumPy as a whole: an array, a tensor, a table, a buffer."""
+    if is_cupy(thing) or any(hasattr(type(thing), f"__array{way}__") for way in ("", "_interface", "_struct")):
+        return True
+    with suppress(TypeError):
+        memoryview(thing)
+        return True
+    return False
 
 
 def of(array: Any) -> str:

@@ -1,9 +1,20 @@
 """Arguments checked, with errors that name the argument, what came, and what was expected."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from scratchlstm import backend
+
+
+def came(value: Any) -> str:
+    """`value` as an error shows it: an array by its shape, anything long cut short."""
+    if np.ndim(getattr(value, "shape", 0)) == 1 and not isinstance(value, np.generic):
+        return f"an array of shape {tuple(value.shape)}"
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:297]}..."
 
 
 def whole_number(argument: str, value: Any, at_least: int = 0) -> int:
@@ -14,7 +25,7 @@ def whole_number(argument: str, value: Any, at_least: int = 0) -> int:
     """
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < at_least:
         bound = "above 0" if at_least == 1 else f"of at least {at_least}"
-        raise ValueError(f"{argument} must be a whole number {bound}, not {value!r}")
+        raise ValueError(f"{argument} must be a whole number {bound}, not {came(value)}")
     return int(value)
 
 
@@ -63,7 +74,7 @@ def number(
         or (below is not None and value >= below)
         or (at_most is not None and value > at_most)
     ):
-        raise ValueError(f"{argument} must be {bounds or 'a finite number'}, not {value!r}")
+        raise ValueError(f"{argument} must be {bounds or 'a finite number'}, not {came(value)}")
     return float(value)
 
 
@@ -74,18 +85,18 @@ def numbers(argument: str, values: Any, **bounds: float) -> list[float]:
         ValueError: no list of such numbers.
     """
     if not isinstance(values, list | tuple | np.ndarray):
-        raise ValueError(f"{argument} must be a list of numbers, not {values!r}")
+        raise ValueError(f"{argument} must be a list of numbers, not {came(values)}")
     return [number(f"each of {argument}", value, **bounds) for value in values]
 
 
 def flag(argument: str, value: Any) -> bool:
-    """`value`, which has to be True or False.
+    """`value`, which has to be True or False (or 1 or 0).
 
     Raises:
         TypeError: it is neither.
     """
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{argument} must be True or False, not {value!r}")
+    if not isinstance(value, bool | np.bool_ | int) or value not in (0, 1):
+        raise TypeError(f"{argument} must be True or False, not {came(value)}")
     return bool(value)
 
 
@@ -96,7 +107,43 @@ def string(argument: str, value: Any) -> str:
         TypeError: it is none.
     """
     if not isinstance(value, str):
-        raise TypeError(f"{argument} must be a string, not {value!r}")
+        raise TypeError(f"{argument} must be a string, not {came(value)}")
+    return value
+
+
+def one_of(argument: str, value: Any, choices: Sequence[str | None]) -> Any:
+    """`value`, which has to be one of `choices`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(value, str | None) or value not in choices:
+        *first, last = (f'"{choice}"' if isinstance(choice, str) else str(choice) for choice in choices)
+        raise ValueError(f"{argument} must be {', '.join(first)} or {last}, not {came(value)}")
+    return value
+
+
+def verbosity(value: Any) -> int:
+    """0, 1 or 2; "auto" is 1.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if isinstance(value, str) and value == "auto":
+        return 1
+    if not isinstance(value, int | float | np.generic) or value not in (0, 1, 2):
+        raise ValueError(f'verbose must be 0, 1, 2 or "auto", not {came(value)}')
+    return int(value)
+
+
+def function(argument: str, value: Any) -> Callable[..., Any]:
+    """`value`, which has to be callable.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not callable(value):
+        raise TypeError(f"{argument} must be a function, not {came(value)}")
     return value
 
 
@@ -107,3 +154,56 @@ def seed(value: Any) -> int | None:
         ValueError: neither None nor a whole number of at least 0.
     """
     return None if value is None else whole_number("seed", value)
+
+
+def array(argument: str, value: Any, numeric: bool = False) -> np.ndarray:
+    """`value`, an array of any library on the CPU or of CuPy, a number, or a list of these, as one of NumPy.
+
+    What would have to be iterated over to find out what is in it, such as a generator or a data set, is refused unread.
+
+    Raises:
+        TypeError: it is nothing of that kind; what to pass instead. Or no number is in it, if it has to be `numeric`.
+        ValueError: it is missing, or has rows of different lengths.
+    """
+    if value is None:
+        raise ValueError(f"{argument} is missing")
+    require_array_like(argument, value)
+    advice = "preprocessing.sequence.pad_sequences makes them equal"
+    try:
+        converted = backend.host(value)
+    except ValueError as error:
+        raise ValueError(f"{argument} has rows of different lengths; {advice}") from error
+    except (TypeError, RuntimeError) as error:  # of another library, such as of a tensor that requires a gradient
+        raise TypeError(f"{argument} cannot be made a NumPy array: {error}") from error
+    if converted.dtype == object:
+        raise ValueError(f"{argument} holds objects instead of numbers (rows of different lengths?); {advice}")
+    if numeric and converted.dtype.kind not in "fiub":
+        raise TypeError(f"{argument} must hold numbers, but has dtype {converted.dtype}")
+    return converted
+
+
+_PLAIN = {bool, int, float, complex, str, bytes, type(None), np.ndarray}
+
+
+def require_array_like(argument: str, value: Any, depth: int = 0) -> None:
+    """Stop at a source of data that is not an array or list: NumPy would read it item by item, perhaps without end.
+
+    Raises:
+        TypeError: `value`, or something in it, is one.
+    """
+    kind = type(value)
+    if isinstance(value, list | tuple):
+        if depth < 64 and not set(map(type, value)) <= _PLAIN:  # NumPy has no more dimensions
+            for item in value:
+                require_array_like(argument, item, depth + 1)
+    elif isinstance(value, Mapping):
+        raise TypeError(f"{argument} holds objects, in a {kind.__name__}; pass the array itself")
+    elif hasattr(kind, "__iter__") or hasattr(kind, "__getitem__"):
+        if isinstance(value, Sequence) or backend.is_array_like(value):
+            return
+        each = "x for x, y in d" if hasattr(kind, "__iter__") else "d[i][0] for i in range(len(d))"
+        raise TypeError(
+            f"{argument} must be an array or a list of rows, not a {kind.__name__}, whose samples have to be fetched "
+            f"one by one; make arrays of them first, as with np.stack([{each}]), or np.concatenate if they come in "
+            f"batches"
+        )

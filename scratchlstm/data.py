@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from scratchlstm import backend
-from scratchlstm.checks import number, whole_number
+from scratchlstm.checks import array, came, number, whole_number
 
 if TYPE_CHECKING:
     from scratchlstm.model import Model
@@ -38,7 +38,7 @@ def check_x(model: "Model", x: Any, name: str = "x") -> np.ndarray:
     Raises:
         TypeError, ValueError: what is wrong with it, by name.
     """
-    x = x if backend.is_cupy(x) and model.backend == "cupy" else _as_array(name, x)
+    x = x if backend.is_cupy(x) and model.backend == "cupy" else array(name, x)
     if x.ndim == 0:
         raise ValueError(f"{name} must be an array of samples, not the single number {x}")
     if len(x) == 0:
@@ -60,22 +60,23 @@ def check_data(model: "Model", x: Any, y: Any, sample_weight: Any = None, prefix
     Raises:
         TypeError, ValueError: what is wrong with which argument.
     """
-    x, y = check_x(model, x, prefix + "x"), _as_array(prefix + "y", y)
+    if y is None and isinstance(x, tuple) and len(x) in (2, 3):
+        raise ValueError(f"{prefix}y is missing: {prefix}x is a tuple, whose parts are arguments of their own, x and y")
+    x, y = check_x(model, x, prefix + "x"), array(prefix + "y", y, numeric=True)
     dtype = model.layers[-1].dtype
     if len(np.atleast_1d(y)) != len(x):
         raise ValueError(f"{prefix}x has {len(x)} samples, but {prefix}y has {len(np.atleast_1d(y))}")
-    if y.dtype.kind not in "fiub":
-        raise TypeError(f"{prefix}y must hold numbers, but has dtype {y.dtype}")
     _require_finite(prefix + "y", y, dtype)
     # a stand-in without memory shows loss and metrics the shape that predictions will have
     shape: Any = (len(x), *model.output_shape_for(x.shape[1:]))
     stand_in = np.broadcast_to(np.zeros((), dtype), shape)
     with _about(prefix + "y"):
         model.loss.require_valid(model.loss.align(y, stand_in), stand_in)
-        for metric in model.metrics:
+    for metric in model.metrics:
+        with _about(f"{prefix}y, for the metric {metric.name}"):
             metric.align(y, stand_in)
     if sample_weight is not None:
-        sample_weight = _as_array(prefix + "sample_weight", sample_weight)
+        sample_weight = array(prefix + "sample_weight", sample_weight)
         if sample_weight.dtype.kind not in "fiub" or sample_weight.shape not in ((len(x),), (len(x), 1), shape[:-1]):
             raise ValueError(
                 f"{prefix}sample_weight must hold one number for each of the {len(x)} samples, but has shape "
@@ -97,36 +98,19 @@ def _about(name: str) -> Iterator[None]:
         raise type(error)(f"{name}: {error}") from error
 
 
-def _as_array(name: str, value: Any) -> np.ndarray:
-    if value is None:
-        raise ValueError(f"{name} is missing")
-    try:
-        array = backend.host(value)
-    except ValueError as error:
-        raise ValueError(
-            f"{name} has rows of different lengths; preprocessing.sequence.pad_sequences makes them equal"
-        ) from error
-    if array.dtype == object:
-        raise ValueError(
-            f"{name} holds objects instead of numbers (rows of different lengths?); "
-            f"preprocessing.sequence.pad_sequences makes them equal"
-        )
-    return array
-
-
-def _require_finite(name: str, array: np.ndarray, dtype: str) -> None:
-    """Stop where `array` would not be finite in `dtype`.
+def _require_finite(name: str, values: np.ndarray, dtype: str) -> None:
+    """Stop where `values` would not be finite in `dtype`.
 
     Raises:
-        ValueError: it would not; with the first place.
+        ValueError: they would not; with the first place.
     """
-    if array.dtype.kind not in "fc":
+    if values.dtype.kind not in "fc":
         return
     with np.errstate(over="ignore"):
-        bad = ~np.isfinite(array if array.dtype.kind == "c" else array.astype(dtype, copy=False))
+        bad = ~np.isfinite(values if values.dtype.kind == "c" else values.astype(dtype, copy=False))
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(backend.host(bad))[0])
-        raise ValueError(f"{name} holds {array[where]} at {where}; only finite numbers (in {dtype}) can be used")
+        raise ValueError(f"{name} holds {values[where]} at {where}; only finite numbers (in {dtype}) can be used")
 
 
 def split_validation(
@@ -135,8 +119,9 @@ def split_validation(
     """Training and validation part; the split takes the unshuffled tail from floor(n (1 - v)) on, as Keras does."""
     if validation_data is not None:
         if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
-            came = f"{len(validation_data)} of them" if isinstance(validation_data, tuple | list) else validation_data
-            raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight), not {came!r}")
+            given = isinstance(validation_data, tuple | list)
+            what = f"{len(validation_data)} of them" if given else came(validation_data)
+            raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight), not {what}")
         x, y, weight = (*validation_data, None)[:3]
         return data, check_data(model, x, y, weight, prefix="validation ")
     if number("validation_split", validation_split, at_least=0, below=1) == 0:
@@ -151,6 +136,8 @@ def split_validation(
 def weigh_classes(data: Data, class_weight: Mapping[int, float], dtype: str) -> Data:
     """The data with each sample's weight that of its label.
 
+    A target's label is the whole number next to it, or the place of the largest entry of its row, as in Keras.
+
     Raises:
         TypeError, ValueError: no dict of labels and weights, targets without one label a sample, or weights twice.
     """
@@ -158,12 +145,13 @@ def weigh_classes(data: Data, class_weight: Mapping[int, float], dtype: str) -> 
         raise ValueError("class_weight and sample_weight cannot both be given")
     if not isinstance(class_weight, Mapping):
         raise TypeError(
-            f"class_weight must be a dict of labels and weights such as {{0: 1.0, 1: 2.0}}, not {class_weight!r}"
+            f"class_weight must be a dict of labels and weights such as {{0: 1.0, 1: 2.0}}, not {came(class_weight)}"
         )
     one_hot = data.y.ndim == 2 and data.y.shape[1] > 1
-    if data.y.ndim > 2 or (one_hot and np.any(np.count_nonzero(data.y, axis=1) != 1)):
+    largest = np.count_nonzero(data.y == data.y.max(axis=-1, keepdims=True), axis=-1) if one_hot else 1
+    if data.y.ndim > 2 or np.any(largest != 1):
         raise ValueError(f"class_weight needs one label for each sample, but y has shape {data.y.shape}")
-    classes = np.argmax(data.y, axis=1) if one_hot else data.y.reshape(len(data.y))
+    classes = np.argmax(data.y, axis=1) if one_hot else np.round(data.y.reshape(len(data.y)))
     weight = np.ones(len(classes), dtype)
     for label, value in class_weight.items():
         chosen = number(f"class_weight of {label!r}", value, at_least=0)

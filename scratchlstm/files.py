@@ -15,6 +15,8 @@ from typing import IO
 
 import numpy as np
 
+from scratchlstm import checks
+
 # nobody writes to a temporary file for so long (seconds): whoever did was killed
 _ABANDONED = 3600
 
@@ -55,17 +57,18 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def file_path(path: str | os.PathLike[str]) -> Path:
+def file_path(path: str | os.PathLike[str], argument: str = "path") -> Path:
     """`path`, which has to be the name of a file.
 
     Raises:
         TypeError: neither a string nor a path.
-        ValueError: an empty string.
+        ValueError: an empty string, or one with a NUL character.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path must be the name of a file, a string or a Path, not {path!r}")
-    if not os.fspath(path):
-        raise ValueError("path must be the name of a file, not an empty string")
+    if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
+        raise TypeError(f"{argument} must be the name of a file, a string or a Path, not {checks.came(path)}")
+    if not os.fspath(path) or "\0" in os.fspath(path):
+        problem = "a name with a NUL character" if os.fspath(path) else "an empty string"
+        raise ValueError(f"{argument} must be the name of a file, not {problem}")
     return Path(path)
 
 

@@ -9,7 +9,6 @@ from scratchlstm.activations import softmax
 from scratchlstm.backend import Array, beside, is_cupy
 from scratchlstm.gates import sigmoid
 from scratchlstm.kernels import cupy_elementwise
-from scratchlstm.kernels.rows import as_array
 
 _EPSILON = 1e-7  # Keras' clip of probabilities before a logarithm
 
@@ -66,25 +65,38 @@ class Loss:
         Args:
             y_true: targets; see `require_valid`.
             y_pred: predictions (B, ..., D); logits where `from_logits`.
-            sample_weight: (B,) or the shape of `values`; multiplies each value, the divisor stays their number (Keras).
+            sample_weight: (B,), (B, 1) or the shape of `values`; multiplies each value, the divisor stays their number
+                (Keras).
             from_logits: whether y_pred holds logits.
             mask: the shape of `values`; where False, a value does not count, nor in the divisor. All False gives 0.
+
+        Raises:
+            ValueError: shapes that do not match.
         """
         values, gradient = self.values(self.align(y_true, y_pred), y_pred, from_logits or self.from_logits)
         weight: Any = y_pred.dtype.type(1 / values.size)
         if mask is not None:
             weight = beside(values, mask / max(np.count_nonzero(mask), 1), y_pred.dtype)
         if sample_weight is not None:
-            sample_weight = beside(values, sample_weight, y_pred.dtype)
-            weight = weight * sample_weight.reshape(sample_weight.shape + (1,) * (values.ndim - sample_weight.ndim))
+            weight = weight * _beside_values(values, beside(values, sample_weight, y_pred.dtype))
         loss = np.sum(values * weight)
         return (loss if is_cupy(loss) else float(loss)), gradient * (weight[..., None] if np.ndim(weight) else weight)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
-        """The mean loss of predictions."""
-        y_pred = _as_float(y_pred)
+        """The mean loss of predictions.
+
+        Args:
+            y_true, y_pred: targets and predictions, see `with_gradient`.
+            sample_weight: a weight for everything, or as `with_gradient` takes it.
+
+        Raises:
+            TypeError, ValueError: values or shapes that the loss is not made for.
+        """
+        y_true, y_pred = _numbers("y_true", y_true), _numbers("y_pred", y_pred)
+        y_pred = y_pred.astype(y_pred.dtype if y_pred.dtype in (np.float32, np.float64) else np.float64, copy=False)
         self.require_valid(self.align(y_true, y_pred), y_pred)
-        return float(self.with_gradient(y_true, y_pred, sample_weight)[0])
+        weight = None if sample_weight is None else _numbers("sample_weight", sample_weight)
+        return float(self.with_gradient(y_true, y_pred, weight)[0])
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal loss."""
@@ -212,7 +224,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
 
     def require_valid(self, y_true: np.ndarray, y_pred: np.ndarray) -> None:
         classes = y_pred.shape[-1]
-        if np.any(y_true != np.floor(y_true)) or y_true.min() < 0 or y_true.max() >= classes:
+        if y_true.size and (np.any(y_true != np.floor(y_true)) or y_true.min() < 0 or y_true.max() >= classes):
             raise ValueError(
                 f"targets must be whole numbers from 0 to {classes - 1}, but run from {y_true.min()} to {y_true.max()}"
             )
@@ -240,9 +252,24 @@ def _clip(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return clipped, clipped == p
 
 
-def _as_float(array: Any) -> np.ndarray:
-    array = as_array(array)
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+def _numbers(argument: str, value: Any) -> np.ndarray:
+    return value if is_cupy(value) else checks.array(argument, value, numeric=True)
+
+
+def _beside_values(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weights in a shape in which they multiply the values, sample by sample.
+
+    Raises:
+        ValueError: there is none.
+    """
+    shape = weight.shape[:-1] if weight.ndim == values.ndim + 1 and weight.shape[-1] == 1 else weight.shape
+    shape += (1,) * (values.ndim - len(shape))
+    if len(shape) > values.ndim or any(size not in (1, of) for size, of in zip(shape, values.shape, strict=True)):
+        raise ValueError(
+            f"sample_weight must hold one number for each sample, or have the shape of the losses, {values.shape}, not "
+            f"{weight.shape}"
+        )
+    return weight.reshape(shape)
 
 
 _KNOWN = registry.by_both_names(

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchlstm import checks, losses, registry
-from scratchlstm.backend import Array, beside, host
+from scratchlstm.backend import Array, beside
 from scratchlstm.gates import sigmoid
 
 Value = float | list[float]
@@ -27,7 +27,7 @@ class Metric:
     uses_mask: ClassVar[bool] = False  # whether `measure` takes the mask of the predictions, as Keras' accuracies do
 
     def __init__(self, name: str | None = None) -> None:
-        self.name = checks.string("name", name) if name else registry.snake_case(type(self).__name__)
+        self.name = registry.snake_case(type(self).__name__) if name is None else checks.string("name", name)
         self.reset()
 
     def reset(self) -> None:
@@ -36,8 +36,8 @@ class Metric:
 
     def update(self, y_true: Any, y_pred: Any) -> None:
         """Add a batch."""
-        y_pred = host(y_pred)
-        self.add(self.measure(host(y_true), y_pred if y_pred.dtype.kind == "f" else y_pred.astype(np.float64)))
+        y_true, y_pred = checks.array("y_true", y_true, numeric=True), checks.array("y_pred", y_pred, numeric=True)
+        self.add(self.measure(y_true, y_pred if y_pred.dtype.kind == "f" else y_pred.astype(np.float64)))
 
     def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         """Sums over a batch, int64 or float64; those of several batches (or parts of one) add up to those of all."""
@@ -301,17 +301,10 @@ class AUC(Metric):
         from_logits: bool = False,
     ) -> None:
         super().__init__(name)
-        if curve not in ("ROC", "PR"):
-            raise ValueError(f'curve must be "ROC" or "PR", not {curve!r}')
-        if summation_method not in ("interpolation", "minoring", "majoring"):
-            raise ValueError(
-                f'summation_method must be "interpolation", "minoring" or "majoring", not {summation_method!r}'
-            )
-        self.curve, self.summation_method, self.from_logits = (
-            curve,
-            summation_method,
-            checks.flag("from_logits", from_logits),
-        )
+        self.curve = checks.one_of("curve", curve, ("ROC", "PR"))
+        methods = ("interpolation", "minoring", "majoring")
+        self.summation_method = checks.one_of("summation_method", summation_method, methods)
+        self.from_logits = checks.flag("from_logits", from_logits)
         self.thresholds = thresholds
         if thresholds is not None:
             self.thresholds = sorted(checks.numbers("thresholds", thresholds, at_least=0, at_most=1))
@@ -385,9 +378,7 @@ class F1Score(Metric):
 
     def __init__(self, average: str | None = None, threshold: float | None = None, name: str | None = None) -> None:
         super().__init__(name)
-        if average not in (None, "micro", "macro", "weighted"):
-            raise ValueError(f'average must be None, "micro", "macro" or "weighted", not {average!r}')
-        self.average = average
+        self.average = checks.one_of("average", average, (None, "micro", "macro", "weighted"))
         self.threshold = None if threshold is None else checks.number("threshold", threshold, above=0, at_most=1)
 
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
@@ -445,7 +436,10 @@ class Perplexity(Metric):
         if one_hot and self.mask_token_id is not None:
             raise ValueError(f"the metric {self.name} with mask_token_id takes class numbers, not one-hot targets")
         self.crossentropy = losses.CategoricalCrossentropy() if one_hot else losses.SparseCategoricalCrossentropy()
-        return self.crossentropy.align(y_true, y_pred)
+        aligned = self.crossentropy.align(y_true, y_pred)
+        if not one_hot:
+            self.crossentropy.require_valid(aligned[aligned != self.mask_token_id], y_pred)
+        return aligned
 
     def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         y_true = self.align(y_true, y_pred)
@@ -488,10 +482,10 @@ def confusion_matrix(y_true: Any, y_pred: Any, num_classes: int | None = None) -
 
 def _classes(name: str, values: Any) -> np.ndarray:
     """Class numbers, flat."""
-    values = np.asarray(values)
+    values = checks.array(name, values)
     if values.dtype.kind == "f" and values.ndim > 1:
         values = values[..., 0] > 0.5 if values.shape[-1] == 1 else np.argmax(values, axis=-1)
-    if values.dtype.kind not in "fiub" or np.any(values != np.floor(values)) or np.any(values < 0):
+    if values.dtype.kind not in "fiub" or not np.all((values == np.floor(values)) & (values >= 0) & (values < 2**31)):
         raise ValueError(f"{name} must hold class numbers 0, 1, ..., or rows of probabilities")
     return values.astype(np.int64).ravel()
 

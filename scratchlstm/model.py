@@ -11,14 +11,13 @@ import numpy as np
 from scratchlstm import activations, checks, losses, metrics, optimizers, saving, summary, training
 from scratchlstm import backend as backends
 from scratchlstm.callbacks import History
-from scratchlstm.checks import positive_int
+from scratchlstm.checks import positive_int, verbosity
 from scratchlstm.console import say, warn
 from scratchlstm.data import check_data, check_x
 from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient
 from scratchlstm.layers import Input, Layer
 from scratchlstm.layers.base import Node, Shape, as_shape, cast_gradient, check_weights, fixed, name_weights
 from scratchlstm.layers.noise import Noise
-from scratchlstm.progress import verbosity
 from scratchlstm.saving import keras_order, reordered, reordered_sources
 
 
@@ -197,7 +196,7 @@ class Model:
     @property
     def grads(self) -> list[Gradient]:
         """The gradients of the last backward pass, in the order of `params`."""
-        return [layer.grads[name] for layer in self.layers for name in layer.params]
+        return optimizers.Gradients(layer.grads[name] for layer in self.layers for name in layer.params)
 
     @property
     def noises(self) -> list[Noise]:
@@ -471,6 +470,8 @@ class Model:
         self.optimizer, self.loss = optimizers.get(optimizer), losses.get(loss)
         self.metrics = chosen
         self.compiled_learning_rate = self.optimizer.get_config()["learning_rate"]  # which a callback may change
+        if self.built:
+            self.optimizer.know(self.params)
         self._compiled, self._told = True, False
 
     def fit(
@@ -501,8 +502,8 @@ class Model:
             validation_split: the part of x and y, from the end, to validate on.
             validation_data: (x, y) or (x, y, sample_weight) to validate on after each epoch.
             shuffle: whether the order of samples is drawn anew in each epoch.
-            class_weight: label -> weight of its samples in training.
-            sample_weight: weight of each sample's loss, (N,).
+            class_weight: label -> weight of its samples in training; a target such as 0.95 counts as label 1 (Keras).
+            sample_weight: weight of each sample's loss, (N,). A negative one turns the sample's gradient around.
             initial_epoch: number of epochs done before.
             workers: how many processes share each batch; "auto" is one for each physical core. On a GPU, 1.
             resume: a file of `callbacks.Checkpoint`, from which the run goes on bit for bit, with all other arguments
@@ -565,12 +566,12 @@ class Model:
             [loss, metric, ...], the loss alone where there are no metrics, or a dict.
         """
         self._require_compiled("evaluate")
-        checks.flag("return_dict", return_dict)
+        as_dict = checks.flag("return_dict", return_dict)
         data = check_data(self, x, y, sample_weight)
         batch_size, workers = self._inference_batch(batch_size), self._count_workers(workers)
         with backends.explain_memory(f"lower batch_size (now {batch_size})"):
             logs = training.evaluate(self, data, batch_size, verbosity(verbose), workers)
-        if return_dict:
+        if as_dict:
             return logs
         values = [logs["loss"]] + [logs[metric.name] for metric in self.metrics]
         return values if self.metrics else values[0]
@@ -599,11 +600,9 @@ class Model:
         return positive_int("batch_size", batch_size)
 
     def _count_workers(self, workers: int | str) -> int:
-        if not isinstance(workers, str):
-            workers = positive_int("workers", workers)
-        if workers == 1:
+        if isinstance(workers, int) and workers == 1 and workers is not True:
             return 1
-        if self.backend == "cupy" and workers != "auto":
+        if self.backend == "cupy" and not (isinstance(workers, str) and workers == "auto"):
             raise ValueError(f"workers={workers!r} share a batch between processes on the CPU; on a GPU, workers=1")
         from scratchlstm.parallel import count_workers
 
@@ -719,7 +718,7 @@ def _metrics(identifiers: Any) -> list[metrics.Metric]:
     if isinstance(identifiers, str):
         identifiers = [identifiers]
     if not isinstance(identifiers, list | tuple):
-        raise TypeError(f"metrics must be a list of names or Metric objects, not {identifiers!r}")
+        raise TypeError(f"metrics must be a list of names or Metric objects, not {checks.came(identifiers)}")
     chosen = [metrics.get(identifier) for identifier in identifiers]
     names = [metric.name for metric in chosen]
     if len(set(names)) < len(names) or "loss" in names:

@@ -5,11 +5,12 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
 from scratchlstm import checks, registry, schedules
-from scratchlstm.backend import Array, is_cupy
+from scratchlstm.backend import Array, is_array, is_cupy
 from scratchlstm.kernels.rows import Gradient, RowGradient
 from scratchlstm.threads import spread
 
@@ -20,6 +21,10 @@ _BLOCK = 1 << 16
 # a number, a schedule, or a schedule's saved description
 LearningRate = float | schedules.LearningRateSchedule | Mapping[str, Any]
 Rows = np.ndarray | slice  # which rows of a block: their numbers, or all
+
+
+class Gradients(list[Gradient]):
+    """What `Model.grads` gives: by its type `Optimizer.apply` can tell it from parameters."""
 
 
 class Optimizer:
@@ -99,6 +104,11 @@ class Optimizer:
         if self.iterations and [w.shape for w in params] != self.trained:
             raise ValueError("this optimizer has trained a model with other parameters: compile with a new one")
         self.owner, self.trained = owner, [w.shape for w in params]
+        self.know(params)
+
+    def know(self, params: Sequence[Array]) -> None:
+        """Remember which arrays are parameters, so that they are not taken for gradients."""
+        _known[self] = [ref(w) for w in params]
 
     def update(self, w: np.ndarray, rows: Rows, g: np.ndarray, learning_rate: float, **slots: np.ndarray) -> None:
         """The equations, in place, on a block of one parameter.
@@ -115,19 +125,28 @@ class Optimizer:
     def build(self, params: Sequence[np.ndarray]) -> None:
         """Make the slots, all zero, for these parameters."""
         self.state = [{slot: np.zeros_like(w) for slot in self.slots} for w in params]
+        self.trained = [w.shape for w in params]
+        self.know(params)
 
     def apply(
         self, params: Sequence[Array], grads: Sequence[Gradient], broken: Array | None = None, loss: Any = None
     ) -> None:
-        """One step: change every parameter by its gradient.
+        """One step: change every parameter by its gradient. (Keras' `apply` takes the gradients first.)
 
         Args:
-            params, grads: of one length and one backend.
+            params, grads: of one length and one backend, each gradient with the shape of its parameter.
             broken: on a GPU, (1,) of int32: where it is not 0 nothing is changed, and where it is 0 and the loss or a
                 gradient is NaN or infinite it becomes the number of this step.
             loss: on a GPU, the loss, an array of no dimensions.
+
+        Raises:
+            TypeError: gradients in the place of the parameters, or no arrays; nothing is changed.
+            ValueError: gradients that do not fit the parameters, or parameters other than those of the steps before;
+                nothing is changed.
         """
-        if len(self.state) != len(params):
+        self._require_fitting(params, grads)
+        shapes = [w.shape for w in params]
+        if len(self.state) != len(params) or (not self.iterations and shapes != self.trained):
             self.build(params)
         learning_rate = self.learning_rate  # a schedule counts the steps before this one
         self.iterations += 1
@@ -141,9 +160,32 @@ class Optimizer:
             grads = [g.dense() if isinstance(g, RowGradient) else g for g in grads]
             if broken is not None and self._is_broken(grads, broken, loss):
                 return
-        factors = self.clip_factors([square_norm(g) for g in grads]) if self.clips_norms else [1.0] * len(params)
+        factors = self.clip_factors([norm(g) for g in grads]) if self.clips_norms else [1.0] * len(params)
         for w, g, slots, factor in zip(params, grads, self.state, factors, strict=True):
             self.step(w, g, slots, learning_rate, factor)
+
+    def _require_fitting(self, params: Sequence[Array], grads: Sequence[Gradient]) -> None:
+        """Stop before anything is changed that should not be; see `apply`."""
+        for name, arrays in {"params": params, "grads": grads}.items():
+            if not isinstance(arrays, list | tuple) and not is_array(arrays):
+                raise TypeError(f"{name} must be a list of arrays, not {checks.came(arrays)}")
+        known = {id(w()) for w in _known.get(self, ())}
+        swapped = len(grads) and all(id(g) in known for g in grads) and not all(id(w) in known for w in params)
+        if swapped or isinstance(params, Gradients) or any(isinstance(w, RowGradient) for w in params):
+            raise TypeError(
+                "apply takes the parameters first, apply(params, grads), but got the gradients first, as Keras has them"
+            )
+        if len(params) != len(grads):
+            raise ValueError(f"apply needs a gradient for each of the {len(params)} params, but got {len(grads)} grads")
+        for number, (w, g) in enumerate(zip(params, grads, strict=True)):
+            if not is_array(w) or w.dtype.kind != "f":
+                raise TypeError(f"params must hold arrays of floats, which are changed in place, not {checks.came(w)}")
+            if (not is_array(g) and not isinstance(g, RowGradient)) or g.dtype.kind not in "fiub":
+                raise TypeError(f"grads must hold arrays of numbers, not {checks.came(g)}")
+            if g.shape != w.shape:
+                raise ValueError(f"grads[{number}] has shape {g.shape}, but its parameter has {w.shape}")
+        if self.slots and self.iterations and self.trained and self.trained != [w.shape for w in params]:
+            raise ValueError("this optimizer keeps the state of params of other shapes: make a new one for these")
 
     def _is_broken(self, grads: Sequence[Array], broken: Array, loss: Any) -> bool:
         """Whether this step, or one before it, has a loss or gradient that is no number; see `apply`."""
@@ -187,12 +229,12 @@ class Optimizer:
         """Whether a step needs `clip_factors`."""
         return self.clipnorm is not None or self.global_clipnorm is not None
 
-    def clip_factors(self, square_norms: Sequence[float]) -> list[float]:
-        """What to scale each parameter's gradient by, from the gradients' squared norms."""
+    def clip_factors(self, norms: Sequence[float]) -> list[float]:
+        """What to scale each parameter's gradient by, from the gradients' norms."""
         if self.clipnorm is not None:
-            return [min(1.0, self.clipnorm / max(math.sqrt(square), 1e-30)) for square in square_norms]
+            return [min(1.0, self.clipnorm / max(each, 1e-30)) for each in norms]
         assert self.global_clipnorm is not None
-        return [min(1.0, self.global_clipnorm / max(math.sqrt(sum(square_norms)), 1e-30))] * len(square_norms)
+        return [min(1.0, self.global_clipnorm / max(math.hypot(*norms), 1e-30))] * len(norms)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal optimizer (its state left out)."""
@@ -345,17 +387,27 @@ def with_values(g: Gradient, values: np.ndarray) -> Gradient:
     return RowGradient(g.ids, values, g.shape) if isinstance(g, RowGradient) else values
 
 
-def square_norm(g: Gradient) -> float:
-    """Σ g²."""
+def norm(g: Gradient) -> float:
+    """||g|| = sqrt(Σ g²), also if the squares are too large or too small for the dtype; not finite if g is not."""
     values = values_of(g)
     with np.errstate(over="ignore", invalid="ignore"):
-        return float(np.vdot(values, values))
+        square = float(np.vdot(values, values))
+        if 1e-30 < square < math.inf or not values.size:
+            return math.sqrt(square)
+        largest = float(np.max(np.abs(values)))
+        if not 0 < largest < math.inf:
+            return largest
+        values = values / values.dtype.type(largest)
+        return largest * math.sqrt(float(np.vdot(values, values)))
 
 
 def is_finite(g: Gradient) -> bool:
     """Whether a gradient has no NaN or infinity."""
-    return math.isfinite(square_norm(g)) or bool(np.isfinite(values_of(g)).all())
+    return math.isfinite(norm(g)) or bool(np.isfinite(values_of(g)).all())
 
+
+# of each optimizer, the arrays that it was last given as parameters
+_known: WeakKeyDictionary[Optimizer, list[ref[Any]]] = WeakKeyDictionary()
 
 _KNOWN = registry.by_both_names(SGD, RMSprop, Adam) | {"sgd": SGD, "rmsprop": RMSprop}
 

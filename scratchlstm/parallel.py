@@ -31,11 +31,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm import registry, saving, training
+from scratchlstm import checks, registry, saving, training
 from scratchlstm.console import warn
 from scratchlstm.kernels.rows import Gradient, RowGradient
 from scratchlstm.layers import Embedding
-from scratchlstm.optimizers import square_norm
+from scratchlstm.optimizers import norm
 from scratchlstm.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ def count_workers(workers: Any) -> int:
     Raises:
         ValueError: neither "auto" nor a whole number above 0.
     """
-    if workers == "auto":
+    if isinstance(workers, str) and workers == "auto":
         import psutil
 
         usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(psutil.cpu_count(logical=False) or 1, usable))
     if isinstance(workers, bool) or not isinstance(workers, int | np.integer) or workers < 1:
-        raise ValueError(f'workers must be a whole number above 0 or "auto", not {workers!r}')
+        raise ValueError(f'workers must be a whole number above 0 or "auto", not {checks.came(workers)}')
     return int(workers)
 
 
@@ -169,7 +169,7 @@ class Worker:
     def merge(self) -> list[float]:
         """Add up all workers' gradients for this worker's rows of every parameter; their squared norms."""
         self.merged = [self._merge(number, param) for number, param in enumerate(self.params)]
-        return [square_norm(g) for g in self.merged]
+        return [norm(g) for g in self.merged]
 
     def update(self, learning_rate: float, factors: list[float] | None) -> None:
         """Update this worker's rows of every parameter; `factors` are those of clipping, after `merge`."""
@@ -342,7 +342,7 @@ class Team:
         optimizer = self.model.optimizer
         factors = None
         if optimizer.clips_norms:
-            factors = optimizer.clip_factors([sum(parts) for parts in zip(*self._all("merge"), strict=True)])
+            factors = optimizer.clip_factors([math.hypot(*parts) for parts in zip(*self._all("merge"), strict=True)])
         self._all("update", optimizer.learning_rate, factors)
         self.model.constrain()  # the others wait: a norm goes over rows of all of them
         return loss, totals

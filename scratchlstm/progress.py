@@ -34,7 +34,7 @@ class Progress:
         self.start = time.perf_counter()
         self.done, self.shown = self.before, 0.0
         self.bar: Any = None
-        if self.verbose == 1:
+        if self.verbose == 1 and sys.stdout is not None:  # as it is without a console
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a notebook without ipywidgets: the finished lines are enough
                 from tqdm.auto import tqdm
@@ -87,17 +87,6 @@ class Progress:
     def _close(self) -> None:
         if self.bar is not None:
             self.bar.close()
-
-
-def verbosity(verbose: Any) -> int:
-    """0, 1 or 2; "auto" is 1.
-
-    Raises:
-        ValueError: anything else.
-    """
-    if not isinstance(verbose, str | int | np.integer) or verbose not in (0, 1, 2, "auto"):
-        raise ValueError(f'verbose must be 0, 1, 2 or "auto", not {verbose!r}')
-    return 1 if verbose == "auto" else int(verbose)
 
 
 def _numbers(logs: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ class LearningRateSchedule:
     """
 
     def __init__(self, name: str | None = None) -> None:
-        self.name = name or type(self).__name__
+        self.name = type(self).__name__ if name is None else checks.string("name", name)
 
     def __call__(self, step: int) -> float:
         """The learning rate after `step` steps, 0 or more."""
@@ -56,7 +56,7 @@ class ExponentialDecay(LearningRateSchedule):
         self.initial_learning_rate = checks.number("initial_learning_rate", initial_learning_rate, at_least=0)
         self.decay_steps = checks.number("decay_steps", decay_steps, above=0)
         self.decay_rate = checks.number("decay_rate", decay_rate, at_least=0)
-        self.staircase = bool(staircase)
+        self.staircase = checks.flag("staircase", staircase)
 
     def __call__(self, step: int) -> float:
         decays = step / self.decay_steps

@@ -4,7 +4,6 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +13,12 @@ from scratchlstm.callbacks import Callback, History, TerminateOnNaN
 from scratchlstm.callbacks import base as callback_base
 from scratchlstm.callbacks.base import Logs
 from scratchlstm.checkpoint import Run, fingerprint
-from scratchlstm.checks import positive_int, whole_number
+from scratchlstm.checks import came, flag, positive_int, verbosity, whole_number
 from scratchlstm.console import say
 from scratchlstm.data import Data, check_data, split_validation, weigh_classes
+from scratchlstm.files import file_path
 from scratchlstm.kernels.rows import as_array
-from scratchlstm.progress import Progress, verbosity
+from scratchlstm.progress import Progress
 from scratchlstm.threads import one_blas_thread_unless_set
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ class OneProcess:
         self.broken: Any = None
         if model.backend == "cupy":
             self.data = _uploaded(data)
-            self.validation = None if validation is None else _uploaded(validation)
+            if validation is not None:
+                self.validation = self.data if validation is data else _uploaded(validation)
             self.broken = backend.cupy().zeros(1, dtype=np.int32)
 
     def begin_epoch(self, order: np.ndarray) -> None:
@@ -207,7 +208,7 @@ def fit(
     batch_size, epochs = positive_int("batch_size", batch_size), positive_int("epochs", epochs)
     if whole_number("initial_epoch", initial_epoch) >= epochs:
         raise ValueError(f"initial_epoch must be from 0 to epochs - 1 = {epochs - 1}, not {initial_epoch!r}")
-    verbose, listeners = verbosity(verbose), callback_base.check(callbacks)
+    verbose, listeners, shuffle = verbosity(verbose), callback_base.check(callbacks), flag("shuffle", shuffle)
     data = check_data(model, x, y, sample_weight)
     data, validation = split_validation(model, data, validation_split, validation_data)
     if class_weight is not None:
@@ -219,7 +220,7 @@ def fit(
     history = History()
     run = Run(model, listeners, history, initial_epoch)
     if run.checkpoints or resume is not None:
-        run.settings = _settings(model, data, validation, batch_size, bool(shuffle), initial_epoch, workers)
+        run.settings = _settings(model, data, validation, batch_size, shuffle, initial_epoch, workers)
     model.stop_training = False
     before, before_history = None if resume is None else _Snapshot(model), model.history
     if resume is not None:
@@ -244,6 +245,7 @@ def fit(
             except ValueError:
                 refused = True
                 raise
+            before = None
             for epoch in run.epochs(epochs):
                 position = f"epoch {epoch + 1}"
                 if verbose:
@@ -257,7 +259,8 @@ def fit(
                     _call(listeners, "on_epoch_end", epoch, logs)
                 finally:  # the epoch is complete, and what a callback adds to its logs belongs to it
                     history.on_epoch_end(epoch, logs)
-                    last_epoch, kept = _Snapshot(model), "of the last one"
+                    kept = "of the last one"
+                    last_epoch.take()
                 run.end_epoch()
                 if model.stop_training:
                     break
@@ -326,8 +329,8 @@ def _settings(
 def _resume(run: Run, path: Any, epochs: int, batches: int, verbose: int) -> None:
     """Take `run` up from the checkpoint at `path`, or leave it at its beginning where there is none yet."""
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"resume must be the path of a checkpoint, not {path!r}")
-    if Path(path).exists():
+        raise TypeError(f"resume must be the path of a checkpoint, not {came(path)}")
+    if file_path(path, "resume").exists():
         run.resume(path, epochs, batches)
         where = f"after epoch {run.epoch}" + (f" and {run.batch} of {batches} batches" if run.batch else "")
     else:
@@ -342,7 +345,14 @@ def _runner(
 ) -> Iterator["OneProcess | Team"]:
     arrays = data.named() | ({} if validation is None else validation.named("validation_"))
     with _team(model, workers, arrays, batch_size=batch_size) as team:
-        yield team or OneProcess(model, data, validation)
+        yield team or _alone(model, data, validation)
+
+
+def _alone(model: "Model", data: Data, validation: Data | None) -> OneProcess:
+    size = sum(array.nbytes for each in (data, validation) if each is not None for array in each.named().values())
+    advice = f"all samples, {size / 1e6:,.0f} MB, are taken there before the first batch: pass them in several parts"
+    with backend.explain_memory(advice):
+        return OneProcess(model, data, validation)
 
 
 def _run_epoch(
@@ -360,9 +370,8 @@ def _run_epoch(
     run.begin_epoch(meter)
     logs = meter.logs() if run.batch else {}
     first, steps_before, on_gpu = run.batch, model.optimizer.iterations, model.backend == "cupy"
-    watched = not on_gpu or any(
-        type(listener).on_train_batch_end is not Callback.on_train_batch_end for listener in listeners
-    )  # whether each batch's numbers are asked for: on a GPU that means to wait for them
+    # whether each batch's numbers are asked for: on a GPU that means to wait for them
+    watched = not on_gpu or any(listener.wants_batches for listener in listeners)
     with Progress(len(starts), verbose, run.batch) as progress:
         for number in range(run.batch, len(starts)):
             start = starts[number]
@@ -450,7 +459,7 @@ def evaluate(model: "Model", data: Data, batch_size: int = INFERENCE_BATCH, verb
     batches = len(_spans(len(data.x), batch_size))
     with Progress(batches, verbose) as progress:
         with _team(model, min(workers, batches), data.named("validation_")) as team:
-            meter = _evaluate(team or OneProcess(model, data, data), model, len(data.x), batch_size, progress)
+            meter = _evaluate(team or _alone(model, data, data), model, len(data.x), batch_size, progress)
         progress.finish(meter.logs())
     return meter.logs()
 
@@ -494,15 +503,25 @@ class _Snapshot:
 
     def __init__(self, model: "Model") -> None:
         self.model = model
+        self.take()
+
+    def take(self) -> None:
+        """Keep what is now; what was kept before is let go first, so that memory holds one copy."""
+        model, self.whole = self.model, False
+        self.params: list[Any] = []
+        self.state: list[dict[str, Any]] = []
         self.layers = [{n: a.copy() for n, a in layer.extra_state().items()} for layer in model.layers]
         self.rngs = [rng.bit_generator.state for rng in model.generators]
         self.learning_rate = None if model.optimizer.schedule else model.optimizer.learning_rate
         self.params = [param.copy() for param in model.params]
         self.state = [{name: a.copy() for name, a in slots.items()} for slots in model.optimizer.state]
         self.iterations = model.optimizer.iterations
+        self.whole = True
 
     def restore(self) -> None:
-        """Put them back."""
+        """Put them back; after an interrupted `take` they are still what they were."""
+        if not self.whole:
+            return
         for param, saved in zip(self.model.params, self.params, strict=True):
             param[...] = saved
         for layer, extra in zip(self.model.layers, self.layers, strict=True):

@@ -23,9 +23,9 @@ def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
     Raises:
         ValueError: not whole numbers, or one that is no class.
     """
-    x = np.asarray(x)
+    x = checks.array("x", x)
     if x.dtype.kind not in "iub" or x.size == 0:
-        raise ValueError(f"to_categorical takes class numbers, not {x.size} values of dtype {x.dtype}")
+        raise ValueError(f"x of to_categorical takes class numbers, not {x.size} values of dtype {x.dtype}")
     x = x.astype(np.intp)
     if x.ndim > 1 and x.shape[-1] == 1:
         x = x[..., 0]

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from scratchlstm import checks
+
 if TYPE_CHECKING:
     from scratchlstm.model import Model
 
@@ -23,6 +25,11 @@ class Callback:
 
     model: "Model"
     params: Mapping[str, Any] = {}
+
+    @property
+    def wants_batches(self) -> bool:
+        """Whether `on_train_batch_end` does anything. On a GPU each batch has to be waited for if one callback does."""
+        return getattr(self.on_train_batch_end, "__func__", None) is not Callback.on_train_batch_end
 
     def set_params(self, params: Mapping[str, Any]) -> None:
         """Called once, before training."""
@@ -98,7 +105,7 @@ class LambdaCallback(Callback):
         functions = {name: function for name, function in locals().items() if name.startswith("on_")}
         for name, function in functions.items():
             if function is not None:
-                setattr(self, name, function)
+                setattr(self, name, checks.function(name, function))
 
 
 def take(callback: Callback, state: Any, **kinds: type | tuple[type, ...]) -> None:
@@ -131,10 +138,10 @@ def check(callbacks: Any) -> list[Callback]:
     if isinstance(callbacks, Callback):
         callbacks = [callbacks]
     if not isinstance(callbacks, list | tuple):
-        raise TypeError(f"callbacks must be a list of Callback objects, not {callbacks!r}")
+        raise TypeError(f"callbacks must be a list of Callback objects, not {checks.came(callbacks)}")
     for callback in callbacks:
         if not isinstance(callback, Callback):
-            raise TypeError(f"callbacks must be Callback objects, not {callback!r}")
+            raise TypeError(f"callbacks must be Callback objects, not {checks.came(callback)}")
         unknown = [name for name in dir(callback) if name.startswith("on_") and not hasattr(Callback, name)]
         if unknown:
             called = ", ".join(name for name in dir(Callback) if name.startswith("on_"))

@@ -9,7 +9,12 @@ from scratchlstm import checks
 from scratchlstm.callbacks.base import Callback, Logs, take
 from scratchlstm.callbacks.monitor import Monitor
 from scratchlstm.console import say
-from scratchlstm.files import require_writable_folder
+from scratchlstm.files import file_path, require_writable_folder
+
+
+def _frequency(save_freq: Any) -> int | str:
+    by_epoch = isinstance(save_freq, str) and save_freq == "epoch"
+    return "epoch" if by_epoch else checks.positive_int("save_freq", save_freq)
 
 
 class ModelCheckpoint(Monitor):
@@ -45,16 +50,23 @@ class ModelCheckpoint(Monitor):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode)
-        if save_weights_only:
+        if checks.flag("save_weights_only", save_weights_only):
             raise ValueError(
                 "save_weights_only=True is not supported: a model file always holds the whole model, and "
                 "Sequential.load(path).get_weights() gives its weights"
             )
-        self.filepath, self.verbose, self.save_best_only = os.fspath(filepath), verbose, bool(save_best_only)
-        self.save_freq = save_freq if save_freq == "epoch" else checks.positive_int("save_freq", save_freq)
+        file_path(filepath, "filepath")
+        self.filepath, self.verbose = os.fspath(filepath), checks.verbosity(verbose)
+        self.save_best_only, self.save_freq = checks.flag("save_best_only", save_best_only), _frequency(save_freq)
         if initial_value_threshold is not None:
             self.best = checks.number("initial_value_threshold", initial_value_threshold)
         self.batches = 0  # since the last time it was asked whether to save
+
+    @property
+    def wants_batches(self) -> bool:
+        """Not to save once an epoch, unless a subclass has a method of its own."""
+        counts = type(self).on_train_batch_end is ModelCheckpoint.on_train_batch_end
+        return super().wants_batches and not (counts and self.save_freq == "epoch")
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         if self.save_best_only:
@@ -126,10 +138,7 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str], save_freq: str | int = "epoch") -> None:
-        if not isinstance(path, str | os.PathLike):
-            raise TypeError(f"path must be that of a file, not {path!r}")
-        self.path = Path(path)
-        self.save_freq = save_freq if save_freq == "epoch" else checks.positive_int("save_freq", save_freq)
+        self.path, self.save_freq = file_path(path), _frequency(save_freq)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         require_writable_folder(self.path.parent)

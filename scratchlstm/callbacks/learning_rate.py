@@ -23,13 +23,11 @@ class LearningRateScheduler(Callback):
     """
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
-        if not callable(schedule):
-            raise TypeError(f"schedule must be a function of the epoch and the learning rate, not {schedule!r}")
-        self.schedule, self.verbose = schedule, verbose
+        self.schedule, self.verbose = checks.function("schedule", schedule), checks.verbosity(verbose)
         try:
             inspect.signature(schedule).bind(0, 0.0)
             self.takes_rate = True
-        except TypeError:
+        except (TypeError, ValueError):  # a function of C has no signature
             self.takes_rate = False
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -76,7 +74,7 @@ class ReduceLROnPlateau(Monitor):
     ) -> None:
         super().__init__(monitor, mode, min_delta)
         self.factor = checks.number("factor", factor, above=0, below=1)
-        self.patience, self.verbose = checks.whole_number("patience", patience), verbose
+        self.patience, self.verbose = checks.whole_number("patience", patience), checks.verbosity(verbose)
         self.cooldown = checks.whole_number("cooldown", cooldown)
         self.min_lr = checks.number("min_lr", min_lr, at_least=0)
         self.wait = self.cooldown_counter = 0

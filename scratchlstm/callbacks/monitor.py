@@ -23,9 +23,7 @@ class Monitor(Callback):
     """
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
-        if mode not in ("auto", "min", "max"):
-            raise ValueError(f'mode must be "auto", "min" or "max", not {mode!r}')
-        self.monitor, self.mode = monitor, mode
+        self.monitor, self.mode = checks.string("monitor", monitor), checks.one_of("mode", mode, ("auto", "min", "max"))
         self.min_delta = abs(checks.number("min_delta", min_delta))
         self.best: float | None = None
 

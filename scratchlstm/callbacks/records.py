@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from scratchlstm import checks
 from scratchlstm.callbacks.base import Callback, History, Logs, take
-from scratchlstm.files import atomic_write, require_writable_folder
+from scratchlstm.files import atomic_write, file_path, require_writable_folder
 
 
 class CSVLogger(Callback):
@@ -30,7 +31,10 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
-        self.filename, self.separator, self.append = os.fspath(filename), separator, bool(append)
+        file_path(filename, "filename")
+        if len(checks.string("separator", separator)) != 1:
+            raise ValueError(f"separator must be a single character, not {separator!r}")
+        self.filename, self.separator, self.append = os.fspath(filename), separator, checks.flag("append", append)
         self.text = ""
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -89,13 +93,13 @@ class LearningCurve(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, title: str = "") -> None:
-        self.path, self.title = path, title
+        self.path, self.title = None if path is None else file_path(path), checks.string("title", title)
         self.curves = History()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.curves, self.display = History(), None
         if self.path is not None:
-            require_writable_folder(Path(self.path).parent)
+            require_writable_folder(self.path.parent)
         elif not _in_notebook():
             raise ValueError("LearningCurve needs a path for its picture where there is no notebook to show it in")
 

@@ -46,9 +46,9 @@ class EarlyStopping(Monitor):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.patience, self.verbose = checks.whole_number("patience", patience), verbose
+        self.patience, self.verbose = checks.whole_number("patience", patience), checks.verbosity(verbose)
         self.baseline = None if baseline is None else checks.number("baseline", baseline)
-        self.restore_best_weights = bool(restore_best_weights)
+        self.restore_best_weights = checks.flag("restore_best_weights", restore_best_weights)
         self.start_from_epoch = checks.whole_number("start_from_epoch", start_from_epoch)
         self._start()
 
@@ -112,7 +112,7 @@ class TerminateOnNaN(Callback):
     """
 
     def __init__(self, raise_error: bool = False) -> None:
-        self.raise_error = bool(raise_error)
+        self.raise_error = checks.flag("raise_error", raise_error)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if math.isfinite((logs or {}).get("loss", 0.0)):

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from scratchlstm import checks
+
 _SIDES = ("pre", "post")
 
 
@@ -38,18 +40,26 @@ def pad_sequences(
             (NaN, infinity, too large); or an unknown side, `maxlen` below 1, or no sequences at all
             where `maxlen` is None.
     """
-    target = np.dtype(dtype)
+    try:
+        target = np.dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"dtype must be one of NumPy's, not {checks.came(dtype)}") from error
     _require_side("padding", padding)
     _require_side("truncating", truncating)
     if isinstance(sequences, str | bytes) or not hasattr(sequences, "__len__"):
         raise ValueError(f"sequences must be a list of sequences, got {type(sequences).__name__}.")
+    if not isinstance(sequences, list | tuple):  # of which each is looked at below
+        checks.require_array_like("sequences", sequences)
     if isinstance(value, str) and target.kind not in "OUS":
         raise ValueError(f"value={value!r} is a string, which dtype {target} cannot hold: use dtype=object.")
     lengths = [_length(sequence, position) for position, sequence in enumerate(sequences)]
     length = _common_length(maxlen, lengths)
 
     shape = next((_item_shape(sequence, i) for i, sequence in enumerate(sequences) if lengths[i]), ())
-    padded = np.full((len(lengths), length, *shape), _converted(value, target, "value"), dtype=target)
+    filler = _converted(value, target, "value")
+    if filler.shape not in ((), shape):
+        raise ValueError(f"value must be a single one, or one of the shape of an item, {shape}, not {filler.shape}.")
+    padded = np.full((len(lengths), length, *shape), filler, dtype=target)
     for position, sequence in enumerate(sequences):
         if not lengths[position]:
             continue
@@ -68,8 +78,8 @@ def pad_sequences(
 
 
 def _require_side(name: str, side: str) -> None:
-    if side not in _SIDES:
-        raise ValueError(f"{name}={side!r} is unknown: use 'pre' or 'post'.")
+    if not isinstance(side, str) or side not in _SIDES:
+        raise ValueError(f"{name}={checks.came(side)} is unknown: use 'pre' or 'post'.")
 
 
 def _length(sequence: Any, position: int) -> int:
@@ -79,6 +89,7 @@ def _length(sequence: Any, position: int) -> int:
             f"sequences[{position}] must be a list, tuple or array of items, got {type(sequence).__name__}: "
             "wrap a single sequence in a list."
         )
+    checks.require_array_like(f"sequences[{position}]", sequence)
     return len(sequence)
 
 
@@ -88,7 +99,7 @@ def _common_length(maxlen: int | None, lengths: list[int]) -> int:
             raise ValueError("sequences is empty, so there is no longest one to take maxlen from: give maxlen.")
         return max(lengths)
     if isinstance(maxlen, bool) or not isinstance(maxlen, int | np.integer) or maxlen < 1:
-        raise ValueError(f"maxlen must be an integer of at least 1, or None for the longest; got {maxlen!r}.")
+        raise ValueError(f"maxlen must be an integer of at least 1, or None for the longest; got {maxlen!r:.80}.")
     return int(maxlen)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from numbers import Integral
 
+from scratchlstm import checks
+
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 
 Text = str | Sequence[str]
@@ -17,16 +19,16 @@ def text_to_word_sequence(input_text: str, filters: str = FILTERS, lower: bool =
     """Split a text into words: lower case, each character of `filters` becomes `split`, empty words go.
 
     Raises:
-        TypeError: where `input_text` is not a string.
+        TypeError: where `input_text`, `filters` or `split` is not a string, or `lower` not True or False.
         ValueError: where `split` is empty.
     """
     if not isinstance(input_text, str):
         raise TypeError(f"input_text must be a string, got {_came(input_text)}.")
-    if not split:
+    if not checks.string("split", split):
         raise ValueError("split is the empty string, which separates nothing: use ' ', or char_level=True.")
-    if lower:
+    if checks.flag("lower", lower):
         input_text = input_text.lower()
-    words = input_text.translate(_to_split(filters, split)).split(split)
+    words = input_text.translate(_to_split(checks.string("filters", filters), split)).split(split)
     return [word for word in words if word]
 
 
@@ -36,7 +38,7 @@ class Tokenizer:
     Args:
         num_words: keep only indices below this number when texts become sequences (so `num_words - 1`
             words); `word_index` itself is never cut. None keeps all.
-        filters: characters replaced by `split` before splitting.
+        filters: characters replaced by `split` before splitting; "" for none.
         lower: lower-case the texts first.
         split: the separator between words.
         char_level: every character is a token (and `filters` is not applied).
@@ -68,10 +70,8 @@ class Tokenizer:
         if oov_token is not None and not isinstance(oov_token, str):
             raise TypeError(f"oov_token must be a string or None, got {_came(oov_token)}.")
         self.num_words = num_words
-        self.filters = filters
-        self.lower = lower
-        self.split = split
-        self.char_level = char_level
+        self.filters, self.split = checks.string("filters", filters), checks.string("split", split)
+        self.lower, self.char_level = checks.flag("lower", lower), checks.flag("char_level", char_level)
         self.oov_token = oov_token
         self.word_counts: Counter[str] = Counter()
         self.word_index: dict[str, int] = {}

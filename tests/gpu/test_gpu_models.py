@@ -410,6 +410,53 @@ def test_launches_of_a_step(standin):
     assert (counts[0]["uploads"] - counts[1]["uploads"]) / steps == 1
 
 
+@pytest.mark.parametrize("save_freq", ["epoch", 4])
+def test_a_callback_that_wants_no_batches_waits_for_none(standin, tmp_path, save_freq):
+    counts = []
+    for batch_size in 25, 5:  # 2 steps and 10
+        model = tutorial("cupy", dtype="float32", dropout=0.0)
+        model.build((None, T))
+        before = standin.COUNTS["synchronisations"]
+        each = callbacks.ModelCheckpoint(tmp_path / "model", save_freq=save_freq)
+        model.fit(X, Y, batch_size=batch_size, verbose=0, callbacks=[each, callbacks.EarlyStopping("loss")])
+        counts.append(standin.COUNTS["synchronisations"] - before)
+    assert (counts[0] == counts[1]) == (save_freq == "epoch")
+
+
+def test_functions_are_called_after_each_batch(device):
+    losses = []
+    model = tutorial("cupy")
+    each = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: losses.append((batch, logs["loss"])))
+    model.fit(X, Y, batch_size=25, verbose=0, callbacks=[each])
+    assert [batch for batch, _ in losses] == [0, 1]
+    assert losses[-1][1] == pytest.approx(model.history.history["loss"][0])
+
+
+class Counting(callbacks.ModelCheckpoint):
+    """A checkpoint that also counts batches."""
+
+    count = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        self.count += 1
+
+
+def test_a_subclass_of_a_callback_that_wants_no_batches_may_want_them(device, tmp_path):
+    each = Counting(tmp_path / "model")
+    tutorial("cupy").fit(X, Y, batch_size=25, verbose=0, callbacks=[each])
+    assert each.count == 2
+
+
+def test_evaluate_takes_data_there_once(standin):
+    x = RNG.normal(size=(40, T, 5)).astype("float32")
+    model = Sequential([LSTM(3, input_shape=(T, 5)), Dense(1)], seed=4, backend="cupy")
+    model.compile("adam", "mse", metrics=[])
+    before = standin.COUNTS["uploads"]
+    model.evaluate(x, Y[:40], verbose=0)
+    assert standin.COUNTS["uploads"] - before == 2  # x and y
+
+
 def test_data_goes_there_once(standin):
     x = RNG.normal(size=(40, T, 5)).astype("float32")
     counts = []
@@ -511,7 +558,14 @@ def test_too_little_memory_says_what_to_lower(standin, monkeypatch, call):
         "train_on_batch": lambda: model.train_on_batch(X, Y),
         "to": lambda: model.to("cupy"),
     }
-    wanted = {"train_on_batch": "smaller than 50", "to": "the model takes"}.get(call, r"lower batch_size \(now 16\)")
+    parts = "all samples, .* MB, are taken there before the first batch: pass them in several parts"
+    wanted = {
+        "fit": parts,
+        "evaluate": parts,
+        "predict": r"lower batch_size \(now 16\)",
+        "train_on_batch": "smaller than 50",
+        "to": "the model takes",
+    }[call]
     with pytest.raises(MemoryError, match=f"the GPU's memory is too small: Out of memory allocating 2,048.*{wanted}"):
         calls[call]()
     monkeypatch.undo()
@@ -519,6 +573,20 @@ def test_too_little_memory_says_what_to_lower(standin, monkeypatch, call):
         assert model.backend == "numpy"
         for a, b in zip(model.params, before, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("call", ["fit", "evaluate"])
+def test_too_little_memory_in_a_batch(standin, monkeypatch, call):
+    """There a smaller batch_size does help."""
+    import cupy_standin
+
+    def full(*args, **kwargs):
+        raise cupy_standin.OutOfMemoryError("Out of memory allocating 2,048 bytes.")
+
+    model = tutorial("cupy")
+    monkeypatch.setattr(model, "loss_with_gradient", full)
+    with pytest.raises(MemoryError, match=r"lower batch_size \(now 16\)"):
+        getattr(model, call)(X, Y, batch_size=16, verbose=0)
 
 
 # --- without a GPU ----------------------------------------------------------------------------------------------------
