@@ -94,6 +94,8 @@ class Loss:
         """
         y_true, y_pred = _numbers("y_true", y_true), _numbers("y_pred", y_pred)
         y_pred = y_pred.astype(y_pred.dtype if y_pred.dtype in (np.float32, np.float64) else np.float64, copy=False)
+        if y_pred.ndim == 0:
+            raise ValueError(f"y_pred must be an array of predictions, not the single number {y_pred}")
         self.require_valid(self.align(y_true, y_pred), y_pred)
         weight = None if sample_weight is None else _numbers("sample_weight", sample_weight)
         return float(self.with_gradient(y_true, y_pred, weight)[0])

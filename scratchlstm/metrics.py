@@ -65,7 +65,9 @@ class Metric:
 
     def _require(self, y_true: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         if y_true.shape != shape:
-            raise ValueError(f"the metric {self.name} takes targets of shape {shape} here, not {y_true.shape}")
+            raise ValueError(
+                f"the metric {self.name} takes targets of shape {shape} for these predictions, not {y_true.shape}"
+            )
         return y_true
 
     def _require_labels(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:

@@ -31,5 +31,5 @@ def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
         x = x[..., 0]
     classes = int(x.max()) + 1 if num_classes is None else checks.positive_int("num_classes", num_classes)
     if x.min() < 0 or x.max() >= classes:
-        raise ValueError(f"class numbers must be from 0 to {classes - 1}, but run from {x.min()} to {x.max()}")
+        raise ValueError(f"class numbers in x must be from 0 to {classes - 1}, but run from {x.min()} to {x.max()}")
     return np.eye(classes)[x]

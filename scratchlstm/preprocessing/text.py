@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from numbers import Integral
+from typing import TypeVar
 
 from scratchlstm import checks
 
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 
 Text = str | Sequence[str]
+T = TypeVar("T")
 
 
 def text_to_word_sequence(input_text: str, filters: str = FILTERS, lower: bool = True, split: str = " ") -> list[str]:
@@ -117,12 +119,17 @@ class Tokenizer:
         """The words of each sequence, joined by blanks; unknown and cut indices become the oov mark, or go.
 
         Raises:
+            TypeError: where `sequences` is not a list of lists of indices.
             ValueError: where nothing was fitted yet.
         """
         self._require_fitted()
         texts = []
-        for sequence in sequences:
-            known = (self._kept(int(i)) if int(i) in self.index_word else self._oov_index() for i in sequence)
+        for position, sequence in enumerate(_iterable("sequences", sequences)):
+            try:
+                indices = [int(i) for i in sequence]
+            except (TypeError, ValueError, OverflowError) as error:
+                raise TypeError(f"sequences[{position}] must be a list of indices, got {_came(sequence)}.") from error
+            known = (self._kept(i) if i in self.index_word else self._oov_index() for i in indices)
             texts.append(" ".join(self.index_word[index] for index in known if index is not None))
         return texts
 
@@ -135,7 +142,7 @@ class Tokenizer:
     def _tokens_of_each(self, texts: Iterable[Text]) -> Iterator[Sequence[str]]:
         if isinstance(texts, str):
             raise TypeError("texts is one string, whose letters would count as texts: pass a list, [text].")
-        for position, text in enumerate(texts):
+        for position, text in enumerate(_iterable("texts", texts)):
             if isinstance(text, str):
                 yield self._tokens(text)
             elif isinstance(text, list | tuple) and all(isinstance(word, str) for word in text):
@@ -151,6 +158,12 @@ class Tokenizer:
     def _require_fitted(self) -> None:
         if not self.word_index and not self.document_count:
             raise ValueError("this Tokenizer knows no words yet: call fit_on_texts(texts) first.")
+
+
+def _iterable(name: str, values: Iterable[T]) -> Iterable[T]:
+    if not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a list of {name}, got {_came(values)}.")
+    return values
 
 
 def _require_positive(name: str, value: object) -> None:
