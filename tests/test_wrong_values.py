@@ -85,11 +85,11 @@ def _method(name, valid, takes):
     return Entry(call, valid, takes, getattr(Model, name))
 
 
-def _loss(loss, y_true=(0.25, 0.5), y_pred=(0.5, 0.25), takes=ARRAYS):
+def _loss(loss, y_true=(0.25, 0.5), y_pred=(0.5, 0.25), takes=ARRAYS, weights=""):
     return Entry(
         lambda **arguments: loss(**arguments),
         {"y_true": np.array(y_true), "y_pred": np.array(y_pred), "sample_weight": None},
-        {"y_true": takes, "y_pred": takes, "sample_weight": "None True -1 NaN inf"},
+        {"y_true": takes, "y_pred": takes, "sample_weight": f"None True -1 NaN inf {weights}"},
         type(loss).__call__,
     )
 
@@ -123,7 +123,7 @@ TABLE = {
     ],
     "losses.SparseCategoricalCrossentropy": [
         Entry(losses.SparseCategoricalCrossentropy, {"from_logits": False}, {"from_logits": FLAG}),
-        _loss(losses.SparseCategoricalCrossentropy(), [1], [[0.5, 0.5]], takes=""),
+        _loss(losses.SparseCategoricalCrossentropy(), [1, 0], [[0.5, 0.5]] * 2, takes="", weights=ARRAYS),
     ],
     "optimizers.SGD": [
         Entry(

@@ -1,0 +1,132 @@
+"""One step: whose arrays are changed, and norms beyond what squares can be."""
+
+import math
+
+import numpy as np
+import pytest
+
+from scratchlstm import Sequential, optimizers
+from scratchlstm.kernels.rows import RowGradient
+from scratchlstm.layers import Dense
+from scratchlstm.optimizers import SGD, Adam, RMSprop
+
+KERAS_ORDER = r"apply takes the parameters first, apply\(params, grads\), but got the gradients first"
+
+
+def _model(compiled=True):
+    model = Sequential([Dense(2, input_shape=(3,)), Dense(1)], seed=0)
+    if compiled:
+        model.compile(SGD(0.5), "mse")
+    model.backward(np.ones_like(model.forward(np.ones((4, 3)), training=True)))
+    return model
+
+
+# --- Keras' order -----------------------------------------------------------------------------------------------------
+
+
+def test_a_models_gradients_are_not_changed_in_the_place_of_its_parameters():
+    for model, optimizer in (_model(), None), (_model(compiled=False), Adam()):
+        grads, before = model.grads, [g.copy() for g in model.grads]
+        with pytest.raises(TypeError, match=KERAS_ORDER):
+            (optimizer or model.optimizer).apply(grads, model.params)
+        assert all(map(np.array_equal, grads, before))
+
+
+@pytest.mark.parametrize("know", ["build", "compile", "apply"])
+def test_gradients_of_your_own_are_not_changed_once_the_parameters_are_known(know):
+    model = _model()
+    grads = [np.ones_like(w) for w in model.params]
+    if know == "build":
+        model.optimizer.build(model.params)
+    elif know == "apply":
+        model.optimizer.apply(model.params, grads)
+    with pytest.raises(TypeError, match=KERAS_ORDER):
+        model.optimizer.apply(grads, model.params)
+    assert all(np.all(g == 1) for g in grads)
+
+
+def test_row_gradients_are_no_parameters():
+    rows = RowGradient(np.array([1]), np.ones((1, 2), np.float32), (3, 2))
+    with pytest.raises(TypeError, match=KERAS_ORDER):
+        Adam().apply([rows], [np.zeros((3, 2), np.float32)])
+    assert np.all(rows.values == 1)
+
+
+def test_other_parameters_are_not_taken_for_gradients():
+    """An array that was a parameter may come back as a gradient beside other arrays, and parameters may be new ones."""
+    optimizer, w = SGD(1.0), np.ones(2)
+    optimizer.apply([w], [w.copy()])
+    other = [np.ones(2), np.ones(2)]
+    optimizer.apply(other, [w, np.ones(2)])
+    assert [list(each) for each in other] == [[1, 1], [0, 0]]
+    optimizer.apply([w], [w])  # half, in effect: a parameter as its own gradient
+    assert list(w) == [0, 0]
+
+
+_MISFITS = {
+    "one gradient less": ([np.ones(2), np.ones(3)], [np.ones(2)], ValueError, "each of the 2 params, but got 1 grads"),
+    "a gradient of one number": ([np.ones(2)], [np.ones(1)], ValueError, r"grads\[0\] has shape \(1,\), .* has \(2,\)"),
+    "second of another shape": ([np.ones(2)] * 2, [np.ones(2), np.ones(3)], ValueError, r"grads\[1\] has shape \(3,\)"),
+    "a list of lists": ([[1.0, 2.0]], [np.ones(2)], TypeError, r"params must hold arrays .* not \[1.0, 2.0\]"),
+    "whole numbers": ([np.ones(2, int)], [np.ones(2)], TypeError, "params must hold arrays of floats"),
+    "no gradient": ([np.ones(2)], [None], TypeError, "grads must hold arrays of numbers, not None"),
+    "words": ([np.ones(2)], [np.array(["a", "b"])], TypeError, "grads must hold arrays of numbers"),
+}
+
+
+@pytest.mark.parametrize(("params", "grads", "error", "match"), _MISFITS.values(), ids=_MISFITS)
+@pytest.mark.parametrize("optimizer", [SGD, RMSprop, Adam])
+def test_what_does_not_fit_changes_nothing(optimizer, params, grads, error, match):
+    optimizer, before = optimizer(), [np.array(w) for w in params]
+    with pytest.raises(error, match=match):
+        optimizer.apply(params, grads)
+    assert all(map(np.array_equal, params, before))
+    assert optimizer.iterations == 0
+
+
+def test_state_is_for_the_parameters_it_was_made_with():
+    optimizer = Adam()
+    optimizer.apply([np.ones(2), np.ones(3)], [np.ones(2), np.ones(3)])
+    for others in [np.ones(2)], [np.ones(2), np.ones(4)]:
+        with pytest.raises(ValueError, match="keeps the state of params of other shapes"):
+            optimizer.apply(others, [np.ones_like(w) for w in others])
+    fresh = Adam()
+    fresh.build([np.ones(2)])
+    fresh.apply([np.ones(3)], [np.ones(3)])  # nothing is lost, as no step was made
+    assert fresh.state[0]["momentum"].shape == (3,)
+
+
+# --- norms ------------------------------------------------------------------------------------------------------------
+
+_HUGE = {"float32": [1e-30, 1.0, 1e19, 1e25, 1e38], "float64": [1e-200, 1e-30, 1.0, 1e25, 1e160, 1e300]}
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(dtype, scale) for dtype, scales in _HUGE.items() for scale in scales])
+def test_norms_whose_squares_are_out_of_range(dtype, scale):
+    g = np.array([[3, 0, 4], [0, 0, 0]], dtype) * np.dtype(dtype).type(scale / 2)
+    assert optimizers.norm(g) == pytest.approx(2.5 * scale, rel=1e-6)
+    assert optimizers.norm(RowGradient(np.array([1]), g[:1], (5, 3))) == pytest.approx(2.5 * scale, rel=1e-6)
+
+
+def test_norms_of_nothing_and_of_what_is_not_finite():
+    assert optimizers.norm(np.zeros((0, 3), np.float32)) == optimizers.norm(np.zeros(3)) == 0
+    assert optimizers.norm(np.array([1, -math.inf])) == math.inf
+    assert math.isnan(optimizers.norm(np.array([1, math.nan, math.inf])))
+    assert not optimizers.is_finite(np.array([1, math.nan]))
+    assert optimizers.is_finite(np.full(9, 1.7e308))
+
+
+@pytest.mark.parametrize("option", ["clipnorm", "global_clipnorm"])
+@pytest.mark.parametrize("scale", [1.0, 1e19, 1e25, 1e38])
+def test_a_huge_gradient_is_clipped_and_not_dropped(option, scale):
+    params = [np.zeros(2, np.float32), np.zeros(1, np.float32)]
+    grads = [np.array([1.8, 2.4], np.float32) * np.float32(scale), np.zeros(1, np.float32)]
+    SGD(1.0, **{option: 1.0}).apply(params, grads)
+    np.testing.assert_allclose(params[0], [-0.6, -0.8], rtol=1e-6)
+    assert params[1] == 0
+
+
+def test_a_norm_over_several_huge_gradients():
+    params = [np.zeros(1, np.float32), np.zeros(1, np.float32)]
+    SGD(1.0, global_clipnorm=1.0).apply(params, [np.array([3e30], np.float32), np.array([4e30], np.float32)])
+    np.testing.assert_allclose(np.ravel(params), [-0.6, -0.8], rtol=1e-6)
