@@ -70,6 +70,24 @@ def test_equals_one_process(optimizer, workers):
     assert_same(trained(1, optimizer), trained(workers, optimizer))
 
 
+@pytest.mark.parametrize("option", ["clipnorm", "global_clipnorm"])
+def test_equals_one_process_where_squares_are_out_of_range(option):
+    """The squares of these gradients are infinite in float32; each worker has a part of every norm."""
+
+    def run(workers):
+        model = Sequential([Dense(4, input_shape=(3,)), Dense(1)], seed=0)
+        model.compile(optimizers.SGD(1.0, **{option: 1.0}), "mae")
+        start = model.get_weights()
+        weights = np.full(6, 1e25)
+        history = model.fit(np.ones((6, 3)), np.zeros(6), sample_weight=weights, workers=workers, verbose=0).history
+        return model, history, [a - b for a, b in zip(model.get_weights(), start, strict=True)]
+
+    one, two = run(1), run(2)
+    assert_same(one, two, 1e-5)
+    together = np.linalg.norm([np.linalg.norm(move) for move in two[2]])
+    assert (together if option == "global_clipnorm" else np.linalg.norm(two[2][0])) == pytest.approx(1, rel=1e-5)
+
+
 @pytest.mark.parametrize("options", [{"sample_weight": RNG.random(61)}, {"class_weight": {1: 3.0}}, {"shuffle": False}])
 def test_equals_one_process_with_options(options):
     assert_same(trained(1, **options), trained(2, **options))

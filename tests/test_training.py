@@ -8,6 +8,7 @@ import subprocess
 import sys
 import termios
 import textwrap
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -673,3 +674,139 @@ def test_an_uncaught_ctrl_c_ends_a_program_with_its_message():
     run = subprocess.run(_script(body), capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode != 0
     assert "KeyboardInterrupt: training was interrupted in epoch 1" in run.stderr
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+def _weighted(y, loss="binary_crossentropy", **weights):
+    y = np.asarray(y, float)
+    model = Sequential([Dense(y.shape[-1] if y.ndim > 1 else 1, input_shape=(1,))], seed=0)
+    model.compile(SGD(0.1), loss)
+    model.fit(np.ones((len(y), 1)), y, verbose=0, **weights)
+    return model.history.history["loss"], model.get_weights()
+
+
+_SOFT_LABELS = {
+    "smoothed": ([0.05, 0.95, 0.5, 0.51], [2, 5, 2, 5]),
+    "a column": ([[0.4], [0.6]], [2, 5]),
+    "beyond the classes": ([-0.4, 1.5, 2.5, 3.2], [2, 1, 1, 1]),
+    "rows": ([[0.9, 0.1], [0.45, 0.55], [2.0, 3.0]], [2, 5, 5]),
+}
+
+
+@pytest.mark.parametrize(("y", "weights"), _SOFT_LABELS.values(), ids=_SOFT_LABELS)
+def test_class_weights_of_labels_that_are_not_whole(y, weights):
+    """Keras takes the whole number next to a label; without that the weights would be ignored."""
+    ours, expected = (
+        _weighted(y, "mse", **how) for how in ({"class_weight": {0: 2, 1: 5}}, {"sample_weight": np.array(weights)})
+    )
+    assert ours[0] == expected[0] != _weighted(y, "mse")[0]
+    assert all(map(np.array_equal, ours[1], expected[1]))
+
+
+@pytest.mark.parametrize("y", [[[1, 1], [0, 1]], [[0, 0], [0, 1]], [[0.5, 0.5], [0, 1]]])
+def test_class_weights_need_one_label_a_row(y):
+    with pytest.raises(ValueError, match=r"class_weight needs one label for each sample, but y has shape \(2, 2\)"):
+        _weighted(y, "mse", class_weight={0: 2.0})
+
+
+def test_a_negative_weight_turns_a_samples_gradient_around():
+    """As in Keras; what a policy gradient weights by may be negative."""
+    start = _weighted([1.0], "mse", sample_weight=np.zeros(1))[1]
+    there, back = (_weighted([1.0], "mse", sample_weight=np.full(1, sign))[1] for sign in (1.0, -1.0))
+    for a, b, c in zip(start, there, back, strict=True):
+        np.testing.assert_allclose(b - a, a - c, rtol=1e-6)
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def test_one_copy_of_the_last_epoch_is_kept():
+    model = Sequential([Dense(1000, input_shape=(1000,))], seed=0)
+    model.compile(SGD(0.1, momentum=0.9), "mse")
+    size = sum(w.nbytes for w in model.params)
+    x = np.ones((1, 1000), np.float32)
+    tracemalloc.start()
+    try:
+        model.fit(x, x, epochs=3, verbose=0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # the momentum, an old and a new gradient, and the copy of parameters and momentum; a second copy makes it 6
+    assert peak < 5.5 * size
+
+
+class Interrupts(Callback):
+    """Ctrl-C while the parameters after the second epoch are copied."""
+
+    def __init__(self, monkeypatch):
+        self.monkeypatch = monkeypatch
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            self.weights = self.model.get_weights()
+
+            def interrupted(layer):
+                raise KeyboardInterrupt
+
+            self.monkeypatch.setattr(Dense, "extra_state", interrupted)
+
+
+def test_an_interruption_while_an_epoch_is_kept(monkeypatch):
+    model = Sequential([Dense(2, input_shape=(3,))], seed=0)
+    model.compile(SGD(0.1), "mse")
+    interrupts = Interrupts(monkeypatch)
+    with pytest.raises(KeyboardInterrupt, match="epoch 2; 2 completed epochs are in model.history, .* of the last one"):
+        model.fit(np.ones((4, 3)), np.ones((4, 2)), epochs=3, verbose=0, callbacks=interrupts)
+    assert all(map(np.array_equal, model.get_weights(), interrupts.weights))
+
+
+# --- flags and paths --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shuffle", "same_as"), [(1, True), (0, False), (np.bool_(True), True), (np.bool_(False), False)]
+)
+def test_flags_may_be_numbers_or_numpys(shuffle, same_as):
+    histories = []
+    for flag in shuffle, same_as:
+        model = Sequential([Dense(1, input_shape=(1,))], seed=0)
+        model.compile(SGD(0.1), "mse")
+        x = np.arange(8.0)[:, None]
+        histories.append(model.fit(x, x, batch_size=3, shuffle=flag, verbose=0).history)
+    assert histories[0] == histories[1]
+
+
+def test_a_path_that_no_file_can_have_does_not_begin_a_run():
+    model = Sequential([Dense(1, input_shape=(1,))], seed=0)
+    model.compile(SGD(0.1), "mse")
+    with pytest.raises(ValueError, match="resume must be the name of a file, not a name with a NUL character"):
+        model.fit(np.ones((2, 1)), np.ones(2), resume="a\0b", verbose=0)
+    assert model.optimizer.iterations == 0
+
+
+def test_a_metric_of_classes_on_one_column():
+    model = Sequential([Dense(1, "sigmoid", input_shape=(1,))], seed=0)
+    model.compile("sgd", "binary_crossentropy", metrics=["perplexity"])
+    with pytest.raises(ValueError, match=r"y, for the metric perplexity: targets must be whole numbers from 0 to 0"):
+        model.fit(np.ones((2, 1)), [0, 1], verbose=0)
+
+
+# --- without a console ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", ["0<&- 1>&- 2>&-", "1>&-", "2>&-"])
+def test_training_without_standard_streams(stream, tmp_path):
+    body = """
+        import sys
+        model.fit(x, y, epochs=2)
+        model.evaluate(x, y)
+        model.predict(x)
+        model.summary()
+        open(sys.argv[1], "w").write(str(len(model.history.epoch)))
+    """
+    command = [*_script(body), str(tmp_path / "done")]
+    run = subprocess.run(["sh", "-c", f'exec "$@" {stream}', "sh", *command], timeout=60, check=False)
+    assert run.returncode == 0
+    assert (tmp_path / "done").read_text() == "2"

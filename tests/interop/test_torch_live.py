@@ -234,3 +234,30 @@ def test_adams_epsilon_is_added_after_the_bias_correction_there():
         optimizers.Adam(0.125, epsilon=epsilon).apply([steps[name]], [gradient])
     np.testing.assert_allclose(steps["scaled"], parameter.detach().numpy(), rtol=1e-9)
     assert np.abs(steps["as it is"] / steps["scaled"] - 1).max() > 0.5
+
+
+def test_tensors_as_data():
+    """A tensor on the CPU is an array; one that requires a gradient, a data set and a `DataLoader` are refused."""
+    rng = np.random.default_rng(0)
+    x, y, weight = rng.random((4, 2), dtype=np.float32), np.array([0, 1, 0, 1.0]), rng.random(4, dtype=np.float32)
+    results = []
+    for of in np.asarray, torch.tensor:
+        model = Sequential([Dense(1, "sigmoid", input_shape=(2,))], seed=0)
+        model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
+        history = model.fit(of(x), of(y), sample_weight=of(weight), validation_data=(of(x), of(y)), verbose=0).history
+        results.append((history, model.train_on_batch(of(x), of(y)), model.evaluate(of(x), of(y), verbose=0)))
+        results[-1] += (model.predict(of(x), verbose=0).tolist(),)
+    assert results[0] == results[1]
+    with pytest.raises(TypeError, match="x cannot be made a NumPy array: .*requires grad"):
+        model.predict(torch.tensor(x, requires_grad=True))
+
+    class Items(torch.utils.data.Dataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            raise AssertionError("it was read")
+
+    for source in Items(), torch.utils.data.DataLoader(Items()):
+        with pytest.raises(TypeError, match="x must be an array or a list of rows, not a "):
+            model.fit(source, verbose=0)

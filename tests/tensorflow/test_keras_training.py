@@ -163,3 +163,63 @@ def test_summary_text(monkeypatch, capsys):
     our_side.tutorial_model(start, 100).summary()
     assert "2,605,421" in printed[0]
     assert capsys.readouterr().out.splitlines() == printed[0].splitlines()
+
+
+SOFT = {
+    "smoothed": (1, [0.05, 0.95, 0.5, 0.51]),
+    "a column": (1, [[0.49], [1.0], [0.0], [0.95]]),
+    "rows": (2, [[0.9, 0.1], [0.45, 0.55], [0.0, 1.0], [0.6, 0.4]]),
+}
+
+
+@pytest.mark.parametrize(("columns", "y"), SOFT.values(), ids=SOFT)
+@pytest.mark.parametrize("weights", [{"class_weight": {0: 2.0, 1: 5.0}}, {"sample_weight": np.array([1.0, -2, 3, -4])}])
+def test_weights_of_soft_labels_and_negative_weights(columns, y, weights):
+    x, y, start = np.ones((4, 1), "float32"), np.array(y, "float32"), [np.zeros((1, columns)), np.zeros(columns)]
+    ours = Sequential([Dense(columns, "sigmoid", input_shape=(1,))])
+    theirs = keras.Sequential([keras.Input((1,)), keras.layers.Dense(columns, "sigmoid")])
+    losses = []
+    for model in ours, theirs:
+        model.set_weights(start)
+        model.compile("sgd", "binary_crossentropy")
+        losses.append(model.fit(x, y, epochs=2, shuffle=False, verbose=0, **weights).history["loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+@pytest.mark.parametrize("name", ["MeanSquaredError", "BinaryCrossentropy"])
+def test_weights_of_losses_called_as_objects(name, shape):
+    from scratchlstm import losses
+
+    y, p = RNG.integers(0, 2, size=(4, 1)).astype("float32"), RNG.random((4, 1)).astype("float32")
+    weights = RNG.random(shape).astype("float32")
+    ours, theirs = (getattr(of, name)()(y, p, sample_weight=weights) for of in (losses, keras.losses))
+    assert ours == pytest.approx(float(theirs), rel=1e-5)
+
+
+def test_tensors_as_data():
+    """An EagerTensor is an array; a data set, a generator's kind of data, and a `PyDataset` are refused."""
+    import tensorflow as tf
+
+    x, y, weight = RNG.random((4, 2)).astype("float32"), np.array([0, 1, 0, 1.0]), RNG.random(4).astype("float32")
+    results = []
+    for of in np.asarray, tf.constant:
+        model = Sequential([Dense(1, "sigmoid", input_shape=(2,))], seed=0)
+        model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
+        history = model.fit(of(x), of(y), sample_weight=of(weight), validation_data=(of(x), of(y)), verbose=0).history
+        results.append((history, model.train_on_batch(of(x), of(y)), model.evaluate(of(x), of(y), verbose=0)))
+        results[-1] += (model.predict(of(x), verbose=0).tolist(),)
+    assert results[0] == results[1]
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            raise AssertionError("it was read")
+
+    for source in Batches(), tf.data.Dataset.from_tensor_slices((x, y)).batch(2):
+        with pytest.raises(TypeError, match=r"x must be an array or a list of rows, not a .*np\.concatenate"):
+            model.fit(source, verbose=0)
