@@ -237,9 +237,8 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         place = y_true.astype(np.intp)[..., None]
         losses = -np.take_along_axis(_log_softmax(logits), place, axis=-1)[..., 0]
         gradient = softmax(logits)
-        np.put_along_axis(
-            gradient, place, np.take_along_axis(gradient, place, axis=-1) - 1, axis=-1
-        )  # softmax - one-hot
+        one_less = np.take_along_axis(gradient, place, axis=-1) - 1
+        np.put_along_axis(gradient, place, one_less, axis=-1)  # softmax - one-hot
         return losses, gradient if p is None else gradient * inside / p
 
 

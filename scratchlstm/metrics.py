@@ -492,18 +492,8 @@ def _classes(name: str, values: Any) -> np.ndarray:
     return values.astype(np.int64).ravel()
 
 
-_KNOWN = registry.by_both_names(
-    BinaryAccuracy,
-    CategoricalAccuracy,
-    SparseCategoricalAccuracy,
-    Accuracy,
-    Precision,
-    Recall,
-    AUC,
-    F1Score,
-    Perplexity,
-)
-_KNOWN |= {"acc": Accuracy}
+_ACCURACIES = BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy, Accuracy
+_KNOWN = registry.by_both_names(*_ACCURACIES, Precision, Recall, AUC, F1Score, Perplexity) | {"acc": Accuracy}
 
 
 def get(identifier: Any) -> Metric:

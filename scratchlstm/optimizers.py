@@ -166,10 +166,13 @@ class Optimizer:
 
     def _require_fitting(self, params: Sequence[Array], grads: Sequence[Gradient]) -> None:
         """Stop before anything is changed that should not be; see `apply`."""
-        for name, arrays in {"params": params, "grads": grads}.items():
-            if not isinstance(arrays, list | tuple) and not is_array(arrays):
-                raise TypeError(f"{name} must be a list of arrays, not {checks.came(arrays)}")
-        known = {id(w()) for w in _known.get(self, ())}
+        for name, arrays, kinds in ("params", params, "f"), ("grads", grads, "fiub"):
+            if not isinstance(arrays, list | tuple | np.ndarray) or not all(
+                (is_array(a) or isinstance(a, RowGradient)) and a.dtype.kind in kinds for a in arrays
+            ):
+                what = "arrays of floats" if name == "params" else "arrays of numbers"
+                raise TypeError(f"{name} must be a list of {what}, not {checks.came(arrays)}")
+        known = {id(w()) for w in _known.get(self, ())} - {id(None)}
         swapped = len(grads) and all(id(g) in known for g in grads) and not all(id(w) in known for w in params)
         if swapped or isinstance(params, Gradients) or any(isinstance(w, RowGradient) for w in params):
             raise TypeError(
@@ -178,10 +181,6 @@ class Optimizer:
         if len(params) != len(grads):
             raise ValueError(f"apply needs a gradient for each of the {len(params)} params, but got {len(grads)} grads")
         for number, (w, g) in enumerate(zip(params, grads, strict=True)):
-            if not is_array(w) or w.dtype.kind != "f":
-                raise TypeError(f"params must hold arrays of floats, which are changed in place, not {checks.came(w)}")
-            if (not is_array(g) and not isinstance(g, RowGradient)) or g.dtype.kind not in "fiub":
-                raise TypeError(f"grads must hold arrays of numbers, not {checks.came(g)}")
             if g.shape != w.shape:
                 raise ValueError(f"grads[{number}] has shape {g.shape}, but its parameter has {w.shape}")
         if self.slots and self.iterations and self.trained and self.trained != [w.shape for w in params]:
@@ -264,10 +263,8 @@ class SGD(Optimizer):
         global_clipnorm: float | None = None,
     ) -> None:
         super().__init__(learning_rate, clipnorm, clipvalue, global_clipnorm)
-        self.momentum, self.nesterov = (
-            checks.number("momentum", momentum, at_least=0, at_most=1),
-            checks.flag("nesterov", nesterov),
-        )
+        self.momentum = checks.number("momentum", momentum, at_least=0, at_most=1)
+        self.nesterov = checks.flag("nesterov", nesterov)
         self.slots = ("momentum",) if momentum else ()
 
     def update(  # type: ignore[override]

@@ -95,9 +95,9 @@ class CosineDecay(LearningRateSchedule):
         self.initial_learning_rate = checks.number("initial_learning_rate", initial_learning_rate, at_least=0)
         self.decay_steps = checks.number("decay_steps", decay_steps, above=0)
         self.alpha = checks.number("alpha", alpha, at_least=0)
-        self.warmup_target = (
-            None if warmup_target is None else checks.number("warmup_target", warmup_target, at_least=0)
-        )
+        self.warmup_target = warmup_target
+        if warmup_target is not None:
+            self.warmup_target = checks.number("warmup_target", warmup_target, at_least=0)
         self.warmup_steps = checks.whole_number("warmup_steps", warmup_steps)
 
     def __call__(self, step: int) -> float:

@@ -269,15 +269,13 @@ def fit(
         last_epoch.restore()
         done = len(history.epoch)
         epochs_are = "epoch is" if done == 1 else "epochs are"
+        epochs_done = f"{done} completed {epochs_are} in model.history" if done else "no epoch was completed"
         raise KeyboardInterrupt(
-            f"training was interrupted in {position}; "
-            + (f"{done} completed {epochs_are} in model.history" if done else "no epoch was completed")
-            + f", and the model has the weights {kept}"
+            f"training was interrupted in {position}; {epochs_done}, and the model has the weights {kept}"
         ) from interrupt
     except ValueError:
-        if (
-            refused and before is not None
-        ):  # a callback has refused its part of the checkpoint, of which the model has taken up its own
+        # a callback has refused its part of the checkpoint, of which the model has taken up its own
+        if refused and before is not None:
             before.restore()
             model.history = before_history
         raise
@@ -349,9 +347,7 @@ def _runner(
 
 
 def _alone(model: "Model", data: Data, validation: Data | None) -> OneProcess:
-    size = sum(array.nbytes for each in (data, validation) if each is not None for array in each.named().values())
-    advice = f"all samples, {size / 1e6:,.0f} MB, are taken there before the first batch: pass them in several parts"
-    with backend.explain_memory(advice):
+    with backend.explain_memory("all samples are taken there before the first batch: pass them in several parts"):
         return OneProcess(model, data, validation)
 
 

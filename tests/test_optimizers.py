@@ -67,10 +67,15 @@ _MISFITS = {
     "one gradient less": ([np.ones(2), np.ones(3)], [np.ones(2)], ValueError, "each of the 2 params, but got 1 grads"),
     "a gradient of one number": ([np.ones(2)], [np.ones(1)], ValueError, r"grads\[0\] has shape \(1,\), .* has \(2,\)"),
     "second of another shape": ([np.ones(2)] * 2, [np.ones(2), np.ones(3)], ValueError, r"grads\[1\] has shape \(3,\)"),
-    "a list of lists": ([[1.0, 2.0]], [np.ones(2)], TypeError, r"params must hold arrays .* not \[1.0, 2.0\]"),
-    "whole numbers": ([np.ones(2, int)], [np.ones(2)], TypeError, "params must hold arrays of floats"),
-    "no gradient": ([np.ones(2)], [None], TypeError, "grads must hold arrays of numbers, not None"),
-    "words": ([np.ones(2)], [np.array(["a", "b"])], TypeError, "grads must hold arrays of numbers"),
+    "a list of lists": (
+        [[1.0, 2.0]],
+        [np.ones(2)],
+        TypeError,
+        r"params must be a list of arrays .* not \[\[1.0, 2.0\]\]",
+    ),
+    "whole numbers": ([np.ones(2, int)], [np.ones(2)], TypeError, "params must be a list of arrays of floats"),
+    "no gradient": ([np.ones(2)], [None], TypeError, r"grads must be a list of arrays of numbers, not \[None\]"),
+    "words": ([np.ones(2)], [np.array(["a", "b"])], TypeError, "grads must be a list of arrays of numbers"),
 }
 
 

@@ -67,14 +67,15 @@ class Tokenizer:
         char_level: bool = False,
         oov_token: str | None = None,
     ) -> None:
-        if num_words is not None:
-            _require_positive("num_words", num_words)
+        if num_words is not None and (isinstance(num_words, bool) or not isinstance(num_words, Integral)):
+            raise TypeError(f"num_words must be an integer or None, got {_came(num_words)}.")
+        if num_words is not None and num_words < 1:
+            raise ValueError(f"num_words must be at least 1, or None to keep all words; got {num_words}.")
         if oov_token is not None and not isinstance(oov_token, str):
             raise TypeError(f"oov_token must be a string or None, got {_came(oov_token)}.")
-        self.num_words = num_words
+        self.num_words, self.oov_token = num_words, oov_token
         self.filters, self.split = checks.string("filters", filters), checks.string("split", split)
         self.lower, self.char_level = checks.flag("lower", lower), checks.flag("char_level", char_level)
-        self.oov_token = oov_token
         self.word_counts: Counter[str] = Counter()
         self.word_index: dict[str, int] = {}
         self.index_word: dict[int, str] = {}
@@ -164,13 +165,6 @@ def _iterable(name: str, values: Iterable[T]) -> Iterable[T]:
     if not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list of {name}, got {_came(values)}.")
     return values
-
-
-def _require_positive(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be an integer or None, got {_came(value)}.")
-    if int(value) < 1:
-        raise ValueError(f"{name} must be at least 1, or None to keep all words; got {value}.")
 
 
 @lru_cache(maxsize=16)
