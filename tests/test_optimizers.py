@@ -71,7 +71,7 @@ _MISFITS = {
         [[1.0, 2.0]],
         [np.ones(2)],
         TypeError,
-        r"params must be a list of arrays .* not \[\[1.0, 2.0\]\]",
+        r"list of arrays of floats, not \[\[1.0, 2.0\]\]",
     ),
     "whole numbers": ([np.ones(2, int)], [np.ones(2)], TypeError, "params must be a list of arrays of floats"),
     "no gradient": ([np.ones(2)], [None], TypeError, r"grads must be a list of arrays of numbers, not \[None\]"),
