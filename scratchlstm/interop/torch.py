@@ -455,11 +455,15 @@ def torch_state_dict(model: "Model", like: Any = None) -> dict[str, Any]:
     """
     import torch
 
-    model = model.on_cpu()
+    if not (like is None or isinstance(like, Mapping | torch.nn.Module) or _is_file(like)):
+        raise TypeError(f"like must be a module or a state dict, not {type(like).__name__}")
     arrays = _state(model)
+    model = model.on_cpu()
     if like is not None:
         arrays = {}
-        for layer, part in _pairs(model, like):
+        with _naming(like):
+            pairs = _pairs(model, like)
+        for layer, part in pairs:
             for name, array in _torch_weights(layer).items():
                 own = name.replace("_l0", f"_l{part.level}")
                 arrays[f"{part.module}.{own}" if part.module else own] = np.array(array, order="C")
@@ -476,8 +480,9 @@ def save_safetensors(model: "Model", path: _PathLike) -> None:
     """
     from safetensors.numpy import save
 
+    state = _state(model)
     order = [layer.name for layer in model.layers if layer.params]
-    content = save(_state(model), metadata={_ORDER: json.dumps(order)})
+    content = save(state, metadata={_ORDER: json.dumps(order)})
     with atomic_write(path) as file:
         file.write(content)
 

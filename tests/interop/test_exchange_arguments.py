@@ -17,13 +17,16 @@ def model():
 
 @pytest.mark.parametrize("wrong", WRONG, ids=repr)
 def test_what_is_not_a_model_is_named(wrong, tmp_path):
-    pytest.importorskip("onnx")
+    for package in ("onnx", "safetensors", "torch"):
+        pytest.importorskip(package)
     calls = [
         lambda: to_and_from_keras.load_keras_weights(wrong, tmp_path / "x.keras"),
         lambda: to_and_from_keras.save_keras(wrong, tmp_path / "x.keras"),
         lambda: to_and_from_keras.save_keras_weights(wrong, tmp_path / "x.weights.h5"),
         lambda: onnx.to_onnx(wrong, tmp_path / "x.onnx"),
         lambda: torch.load_torch_weights(wrong, {}),
+        lambda: torch.save_safetensors(wrong, tmp_path / "x.safetensors"),
+        lambda: torch.torch_state_dict(wrong),
     ]
     for call in calls:
         with pytest.raises(TypeError, match=r"model must be a Sequential or a Model of scratchlstm, not "):
@@ -58,6 +61,13 @@ def test_what_pytorch_does_not_give_is_named(wrong):
     if wrong is not True:
         with pytest.raises(TypeError, match="return_sequences must be True or False"):
             torch.from_torch(state, return_sequences=wrong)
+
+
+@pytest.mark.parametrize("wrong", [True, -1, float("nan"), np.ones(2), object()], ids=repr)
+def test_a_pattern_for_names_is_named(model, wrong):
+    pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="like must be a module or a state dict, not"):
+        torch.torch_state_dict(model, wrong)
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=repr)
