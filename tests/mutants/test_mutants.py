@@ -102,11 +102,11 @@ BACKWARD = {
     ),
     "one bias for all gates": (
         ("db = xp.sum(dz, axis=0)", "db = xp.concat([xp.sum(dz_o, axis=0)] * 4)"),
-        ("dz_rows.sum(axis=0)  # (19), (21)", "np.tile(dz_rows.sum(axis=0)[2 * self.H : 3 * self.H], 4)"),
+        ("dz_rows.sum(axis=0)  # (21)", "np.tile(dz_rows.sum(axis=0)[2 * self.H : 3 * self.H], 4)"),
     ),
     "gradient of the last step only for U": (
         ("dU + step.dU", "dU if t < len(caches) - 1 else step.dU"),
-        ("_by_product(h_before.reshape(T * B, H), dz.reshape(T * B, 4 * H), ", "_by_product(h_before[T - 1], dz[-1], "),
+        ("_by_product(h_rows, dz_rows, self.recurrent_dropout)", "_by_product(h_before[T - 1], dz[-1], None)"),
     ),
 }
 # the first change of each pair is planted in the textbook, the second in the fast recurrence
