@@ -635,6 +635,21 @@ def test_a_model_cannot_be_frozen():
         model.trainable = False
 
 
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("evaluate", {"return_dict": "False"}, "return_dict must be True or False, not 'False'"),
+        ("evaluate", {"verbose": np.ones(3)}, "verbose must be 0, 1, 2"),
+        ("evaluate", {"workers": np.ones(3)}, "workers must be a whole number above 0"),
+        ("fit", {"workers": [1]}, "workers must be a whole number above 0"),
+        ("fit", {"verbose": [1, 2]}, "verbose must be 0, 1, 2"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(method, options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        getattr(_small(), method)(np.ones((4, 3)), np.ones((4, 2)), **options)
+
+
 # --- a loss looks through to the logits -------------------------------------------------------------------------------
 
 CERTAIN = np.array([[40.0], [-40.0]])  # as logits; as probabilities they are clipped, with a loss of 16

@@ -595,3 +595,23 @@ def test_a_pickle_in_the_file_is_not_executed(saved, tmp_path, name):
     with np.load(saved, allow_pickle=True) as archive:
         archive[name]
     assert trace.exists(), "the payload would have worked"
+
+
+def test_loading_many_layers_asks_each_of_them_a_few_times(tmp_path, monkeypatch):
+    count = 150
+    Sequential([Dropout(0.1, input_shape=(1,)), *(Dropout(0.1) for _ in range(count - 1))]).save(tmp_path / "many.npz")
+    asked = []
+    with_inner = layers.Layer.with_inner
+    monkeypatch.setattr(layers.Layer, "with_inner", lambda self: asked.append(self) or with_inner(self))
+    assert len(Sequential.load(tmp_path / "many.npz").layers) == count
+    assert len(asked) <= 3 * count
+
+
+def test_arrays_that_belong_to_nothing_are_not_all_listed(tmp_path):
+    path = tmp_path / "model.npz"
+    Sequential([Dense(1, input_shape=(1,))]).save(path)
+    with np.load(path) as file:
+        arrays = dict(file) | {f"extra{number}": np.ones(1) for number in range(99)}
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=r"belong to nothing: extra0, .*, \.\.\. \(99 in all\)$"):
+        Sequential.load(path)
