@@ -54,7 +54,8 @@ def foreign(description: Any) -> list[tuple[str, str]]:
         return [found for part in description for found in foreign(part)]
     if not isinstance(description, Mapping):
         return []
-    own = [(description["class_name"], description["foreign"])] if "foreign" in description else []
+    is_own = {"class_name", "foreign"} <= description.keys()
+    own = [(description["class_name"], description["foreign"])] if is_own else []
     return own + foreign(list(description.values()))
 
 

@@ -49,7 +49,7 @@ def test_positions_mean_what_they_mean_in_keras(make, args, call):
 @pytest.mark.parametrize(
     "make", [lambda: LSTM(3), lambda: Dense(3), lambda: GlobalMaxPooling1D(), lambda: Dropout(0.5)]
 )
-@pytest.mark.parametrize("training", ["yes", 1, X, [True]])
+@pytest.mark.parametrize("training", ["yes", 2, X, [True]])
 def test_training_is_true_or_false(make, training):
     with pytest.raises(TypeError, match=r"training of \w+ must be True or False, not"):
         make()(X, training=training)
