@@ -67,7 +67,7 @@ def apply(
     square_norms = cupy.empty((max(1, starts[-1]),), dtype=np.float64)
     of_tables = [square_norms[start : start + table.checks] for start, table in zip(starts[:-1], tables, strict=True)]
     for number, (table, own) in enumerate(zip(tables, of_tables, strict=True)):
-        of_loss = table.loss(loss) if number == 0 else None
+        of_loss = None if number or loss is None else loss.astype(table.dtype, copy=False)  # one table checks it
         table.launch("check", table.checks + 1, of_loss, np.int32(optimizer.iterations), broken, own)
     name, settings = _equations(optimizer, learning_rate)
     for table, own in zip(tables, of_tables, strict=True):
@@ -163,10 +163,6 @@ class _Table:
         self.checks = int(checks.sum())
         self.struct["checks"] = self.checks
         return held
-
-    def loss(self, loss: Any) -> Any:
-        """The loss in this table's dtype."""
-        return loss if loss is None or loss.dtype == self.dtype else loss.astype(self.dtype)
 
     def launch(self, name: str, blocks: int, *args: Any) -> None:
         """Run a kernel of optimizers.cu."""
