@@ -32,14 +32,19 @@ def run():
 
 
 @pytest.fixture
-def refused(tmp_path):
+def refused(tmp_path, monkeypatch, capsys):
     """Run an example that refuses what it is given, in one line and before any training: that line."""
 
     def refusal(name, *arguments):
-        done = finished(name, "--output", tmp_path / "output", *arguments)
-        assert done.returncode == 2
-        assert "poch" not in done.stdout
-        *notes, line = done.stderr.splitlines()
+        path = str(ROOT / "examples" / name)
+        command = [path, "--quick", "--output", tmp_path / "output", *arguments]
+        monkeypatch.setattr(sys, "argv", [*map(str, command)])
+        with pytest.raises(SystemExit) as stop:  # in this process: to start Python takes longer than to refuse
+            runpy.run_path(path, run_name="__main__")
+        done = capsys.readouterr()
+        assert stop.value.code == 2
+        assert "poch" not in done.out
+        *notes, line = done.err.splitlines()
         assert line.startswith(f"{name}: error: ")
         assert all(note.startswith(("usage: ", "  ", "imdb: ")) for note in notes)
         assert not list(tmp_path.glob("output/*"))
