@@ -51,7 +51,10 @@ def error(now, past):
 
 
 def assert_close(now, past, tolerance, where=""):
-    """The same names, and under each the same numbers; whatever is no floating-point number is equal."""
+    """The same names, and under each the same numbers; what is no floating-point number is equal.
+
+    Without a tolerance (None) floating-point numbers have the same bytes.
+    """
     if isinstance(past, dict):
         assert set(now) == set(past), where
         for name in past:
@@ -62,14 +65,18 @@ def assert_close(now, past, tolerance, where=""):
             assert_close(*pair, tolerance, f"{where}/{number}")
     elif isinstance(past, float) or (isinstance(past, np.ndarray) and past.dtype.kind == "f"):
         assert np.asarray(now).dtype == np.asarray(past).dtype, where
-        assert error(now, past) <= tolerance, f"{where}: {now} is not {past}"  # NaN is not
+        if tolerance is None:
+            assert np.shape(now) == np.shape(past), where
+            assert np.asarray(now).tobytes() == np.asarray(past).tobytes(), f"{where}: {now} is not {past}"
+        else:
+            assert error(now, past) <= tolerance, f"{where}: {now} is not {past}"  # NaN is not
     else:
         assert np.array_equal(now, past), f"{where}: {now} is not {past}"
 
 
 def assert_equal(now, past, where=""):
     """The same names, and under each the same bytes."""
-    assert_close(now, past, 0, where)
+    assert_close(now, past, None, where)
 
 
 def assert_kept(now, past, where=""):
