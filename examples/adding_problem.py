@@ -8,6 +8,7 @@ better, a network has to carry the first number over many others that mean nothi
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from scratchlstm import Sequential
 from scratchlstm.callbacks import History
 from scratchlstm.command_line import example_parser, in_one_line, whole
-from scratchlstm.files import atomic_write, require_writable_folder
+from scratchlstm.files import atomic_write, held_folder
 from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, SimpleRNN
 from scratchlstm.layers.recurrent import Recurrent
@@ -30,7 +31,11 @@ GOAL = 0.01
 @one_blas_thread_unless_set()
 def main() -> None:
     options = parse_options()
-    folder = require_writable_folder(options.output)
+    with held_folder(options.output) as folder:
+        experiment(folder, options)
+
+
+def experiment(folder: Path, options: argparse.Namespace) -> None:
     T = options.length or (30 if options.quick else 100)
     units, sequences, epochs = (32, 4000, 12) if options.quick else (32, 10_000, 15)
     rng = np.random.default_rng(options.seed)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from scratchlstm import Sequential
 from scratchlstm.command_line import example_parser, fail, in_one_line
-from scratchlstm.files import atomic_write, require_writable_folder
+from scratchlstm.files import atomic_write, held_folder
 from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, Embedding
 from scratchlstm.metrics import Perplexity
@@ -30,7 +30,11 @@ TEMPERATURES = (0.2, 0.5, 1.0, 1.5)
 @one_blas_thread_unless_set()
 def main() -> None:
     options = parse_options()
-    folder = require_writable_folder(options.output)
+    with held_folder(options.output) as folder:
+        experiment(folder, options)
+
+
+def experiment(folder: Path, options: argparse.Namespace) -> None:
     rng = np.random.default_rng(options.seed)
     rows, steps, units, epochs = (8, 20, 32, 4) if options.quick else (32, 50, 128, 14)
 

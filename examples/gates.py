@@ -8,13 +8,14 @@ word by word, with the numbers of all equations, forward and back.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
 from scratchlstm import Sequential
 from scratchlstm.command_line import example_parser, fail, in_one_line, reviews_path, sentence
 from scratchlstm.datasets import imdb
-from scratchlstm.files import atomic_write, require_writable_folder
+from scratchlstm.files import atomic_write, held_folder
 from scratchlstm.inspection import (
     LayerTrace,
     colored_words,
@@ -36,8 +37,11 @@ FIRST_WORD = 4  # ids below are marks: padding, start, unknown
 @one_blas_thread_unless_set()
 def main() -> None:
     options = parse_options()
-    folder = require_writable_folder(options.output)
+    with held_folder(options.output) as folder:
+        experiment(folder, options)
 
+
+def experiment(folder: Path, options: argparse.Namespace) -> None:
     # The sentence as the model reads it: ids, and the words that they stand for
     with in_one_line(ValueError, ModuleNotFoundError):
         (reviews, labels), _ = imdb.load_data(options.path, num_words=VOCABULARY)

@@ -13,12 +13,13 @@ One run can have luck. So there are three of each, from seeds one after the othe
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
 from scratchlstm import Sequential
 from scratchlstm.command_line import example_parser, in_one_line, whole
-from scratchlstm.files import atomic_write, require_writable_folder
+from scratchlstm.files import atomic_write, held_folder
 from scratchlstm.inspection import gradient_norm_over_time, gradient_norms, learning_curve
 from scratchlstm.layers import LSTM, Dense, SimpleRNN
 from scratchlstm.layers.recurrent import Recurrent
@@ -36,7 +37,11 @@ RUNS = 3
 @one_blas_thread_unless_set()
 def main() -> None:
     options = parse_options()
-    folder = require_writable_folder(options.output)
+    with held_folder(options.output) as folder:
+        experiment(folder, options)
+
+
+def experiment(folder: Path, options: argparse.Namespace) -> None:
     T = options.length or (10 if options.quick else 20)
     units, sequences, epochs = (8, 500, 3) if options.quick else (32, 5000, 10)
 

@@ -19,7 +19,7 @@ from scratchlstm.command_line import add_backend, fail, in_one_line, reviews_pat
 from scratchlstm.datasets import imdb
 from scratchlstm.datasets.imdb_sources import SOURCES
 from scratchlstm.datasets.vocabulary import read_vocabulary
-from scratchlstm.files import atomic_write, require_writable_folder
+from scratchlstm.files import atomic_write, held_folder
 from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, Dropout, Embedding
 from scratchlstm.preprocessing.sequence import pad_sequences
@@ -32,8 +32,11 @@ def main() -> int:
     folder = Path(options.output)
     if options.predict is not None:
         return predict(folder, options.predict)
-    require_writable_folder(folder)
+    with held_folder(folder):
+        return train(folder, options)
 
+
+def train(folder: Path, options: argparse.Namespace) -> int:
     # 1. Data: reviews as lists of word ranks, cut and padded to one length
     with in_one_line(ValueError, ModuleNotFoundError):
         (X_train, y_train), (X_test, y_test) = imdb.load_data(

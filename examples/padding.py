@@ -10,13 +10,14 @@ pass the padding as it is.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
 from scratchlstm import Sequential
 from scratchlstm.command_line import example_parser, fail, in_one_line, reviews_path
 from scratchlstm.datasets import imdb
-from scratchlstm.files import atomic_write, require_writable_folder
+from scratchlstm.files import atomic_write, held_folder
 from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, Embedding
 from scratchlstm.optimizers import Adam
@@ -29,7 +30,11 @@ CURVES = "val_accuracy", "val_loss"  # that are drawn
 @one_blas_thread_unless_set()
 def main() -> None:
     options = parse_options()
-    folder = require_writable_folder(options.output)
+    with held_folder(options.output) as folder:
+        experiment(folder, options)
+
+
+def experiment(folder: Path, options: argparse.Namespace) -> None:
     samples, longest, maxlen, epochs = (200, 100, 150, 2) if options.quick else (4000, 150, 300, 4)
     words = 5000
     with in_one_line(ValueError, ModuleNotFoundError):

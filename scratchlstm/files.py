@@ -1,12 +1,16 @@
-"""Files written whole or not at all, and arrays read without ever unpickling."""
+"""Files written whole or not at all, arrays read without ever unpickling, and folders that one program writes to."""
 
+import errno
 import io
 import math
 import os
 import re
 import secrets
 import shutil
+import socket
+import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +23,12 @@ from scratchlstm import checks
 
 # nobody writes to a temporary file for so long (seconds): whoever did was killed
 _ABANDONED = 3600
+
+# arrays in one file: each takes its time, however few bytes it has
+_MOST_ARRAYS = 10_000
+
+# what goes wrong in writing, without the system's naming the file
+_WHILE_WRITING = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO}
 
 
 @contextmanager
@@ -42,9 +52,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(path.parent)!r} to write {path.name!r} into; make it first")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    new = _new_file(temporary, path)
     try:
-        with new as file:
+        with open(temporary, "xb") as file:
             _remove_leftovers(path, temporary)
             if path.exists():
                 shutil.copymode(path, temporary)
@@ -53,8 +62,13 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _flush_folder(path.parent)
+    except OSError as error:
+        if error.filename != str(temporary) and error.errno not in _WHILE_WRITING:
+            raise
+        raise OSError(error.errno, f"cannot write the file: {error.strerror}", str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # an error of what was to be removed would hide the one that matters
+            temporary.unlink(missing_ok=True)
 
 
 def file_path(path: str | os.PathLike[str], argument: str = "path") -> Path:
@@ -72,12 +86,23 @@ def file_path(path: str | os.PathLike[str], argument: str = "path") -> Path:
     return Path(path)
 
 
-def _new_file(temporary: Path, path: Path) -> IO[bytes]:
-    """Open `temporary`, which stands for `path`; an error names the latter."""
-    try:
-        return open(temporary, "xb")
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write the file: {error.strerror}", str(path)) from error
+def keras_function(path: str | os.PathLike[str]) -> str:
+    """What writes and reads files with this ending, behind "save_" and "load_"; "" if it is not an ending of Keras."""
+    name = str(path).lower()
+    return "keras" if name.endswith(".keras") else "keras_weights" if name.endswith((".h5", ".hdf5")) else ""
+
+
+def require_own_ending(path: str | os.PathLike[str]) -> None:
+    """Refuse a name under which Keras would be expected to open a file of ours.
+
+    Raises:
+        ValueError: naming what writes such a file.
+    """
+    if function := keras_function(path):
+        raise ValueError(
+            f"a model is saved in scratchlstm's own format, which Keras could not open as {str(path)!r}: choose a name "
+            f"that ends in .npz, or write a file for Keras with scratchlstm.interop.keras.save_{function}"
+        )
 
 
 def _remove_leftovers(path: Path, newest: Path) -> None:
@@ -117,10 +142,68 @@ def require_writable_folder(folder: str | os.PathLike[str]) -> Path:
     return folder
 
 
+@contextmanager
+def held_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """`require_writable_folder`, for this program alone until the block ends, or the program, however it ends.
+
+    It is the system that locks a file there, in which the holder names itself. (Some network disks have no locks: there
+    the folder is not held.)
+
+    Raises:
+        OSError: as `require_writable_folder`, or another program holds the folder: which, and since when.
+    """
+    folder = require_writable_folder(folder)
+    path, me = folder / ".scratchlstm.lock", f"process {os.getpid()} on {socket.gethostname()}, since {time.ctime()}"
+    with open(path, "a+b", buffering=0) as file:
+        if is_ours := _lock(file.fileno()):
+            file.truncate(0)
+            file.write(me.encode())
+        holder = path.read_text(errors="replace")[:200]
+        if not is_ours or holder != me:  # the latter if whoever held it was just removing the file
+            raise BlockingIOError(
+                f"the output folder {str(folder)!r} is in use by {holder or 'another program'}. Wait until that has "
+                f"ended, or choose another folder."
+            )
+        try:
+            yield folder
+        finally:
+            if sys.platform == "win32":  # which removes no open file
+                file.close()
+            path.unlink(missing_ok=True)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether an open file is locked now, as long as it is open; False if somebody else has locked it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # a byte that nobody reads: on Windows nobody could
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # this disk has no locks
+        return True
+    return True
+
+
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays to one `.npz` file, whole or not at all."""
+    """Write named arrays to one `.npz` file, whole or not at all.
+
+    Raises:
+        OSError: as `atomic_write`.
+        ValueError: an array of objects, which NumPy would pickle, or more arrays than are read again.
+    """
+    if objects := [name for name, array in arrays.items() if np.asanyarray(array).dtype.hasobject]:
+        raise ValueError(f"{objects[0]} holds objects, which only pickles can (allow_pickle=False): nothing is written")
+    if len(arrays) > _MOST_ARRAYS:
+        raise ValueError(f"{len(arrays):,} arrays are more than the {_MOST_ARRAYS:,} that a file may hold")
     with atomic_write(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # without allow_pickle, which NumPy 2.0 takes for one more array
 
 
 def read_arrays(path: str | os.PathLike[str], what: str) -> dict[str, np.ndarray]:
@@ -128,14 +211,21 @@ def read_arrays(path: str | os.PathLike[str], what: str) -> dict[str, np.ndarray
 
     Raises:
         FileNotFoundError: where there is no such file.
+        OSError: it cannot be opened.
         TypeError: `path` is no name of a file.
         ValueError: where it is damaged, not an `.npz`, or holds pickled objects (never loaded).
     """
     if not file_path(path).is_file():
         raise FileNotFoundError(f"there is no {what} at {str(path)!r}")
     try:
-        with zipfile.ZipFile(path) as archive:
+        file = open(path, "rb")  # noqa: SIM115  its own errors are none of the content
+    except OSError as error:
+        raise OSError(error.errno, f"cannot open the {what}: {error.strerror}", str(path)) from error
+    try:
+        with file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
+            if len(members) > _MOST_ARRAYS:
+                raise ValueError(f"it has {len(members):,} members, and none of ours has more than {_MOST_ARRAYS:,}")
             if len({member.filename for member in members}) < len(members):
                 raise ValueError("two of its members have one name")
             if sum(member.file_size for member in members) > os.path.getsize(path):

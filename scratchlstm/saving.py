@@ -11,7 +11,7 @@ import numpy as np
 
 from scratchlstm import backend, layers, registry
 from scratchlstm.checks import whole_number
-from scratchlstm.files import read_arrays, write_arrays
+from scratchlstm.files import keras_function, read_arrays, require_own_ending, write_arrays
 from scratchlstm.layers.base import as_shape, check_weights
 from scratchlstm.optimizers import Optimizer, is_finite
 
@@ -27,6 +27,7 @@ _KIND = "scratchlstm model"
 
 def save(model: "Model", path: str | os.PathLike[str]) -> None:
     """See `Model.save`."""
+    require_own_ending(path)
     if not model.built or model.input_shape is None:
         raise ValueError("a model can be saved once it has parameters: state an input_shape, or call build first")
     description = {"kind": _KIND, "version": VERSION} | describe(model)
@@ -152,7 +153,12 @@ def finite_arrays_of(model: "Model") -> dict[str, np.ndarray]:
 
 def load(cls: type[M], path: str | os.PathLike[str]) -> M:
     """See `Model.load`."""
-    arrays = read_arrays(path, "model file")
+    try:
+        arrays = read_arrays(path, "model file")
+    except ValueError as error:
+        if not (function := keras_function(path)):
+            raise
+        raise ValueError(f"{error}. If Keras wrote it: scratchlstm.interop.keras.load_{function} reads that") from error
     try:
         description = decode(arrays, _KIND, VERSION)
         into_keras_order(description, arrays)

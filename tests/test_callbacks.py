@@ -269,6 +269,11 @@ def test_a_checkpoint_is_the_model_of_that_moment(tmp_path, workers):
     assert loaded.optimizer.iterations == model.optimizer.iterations == 6
 
 
+def test_a_model_under_the_name_of_a_file_of_keras_is_refused_before_training():
+    with pytest.raises(ValueError, match=r"Keras could not open as 'best\.keras': choose a name that ends in \.npz"):
+        ModelCheckpoint("best.keras")
+
+
 def test_only_the_best_model_is_kept(tmp_path, capsys):
     path = tmp_path / "best.npz"
     weights = Weights()

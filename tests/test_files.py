@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from scratchlstm.files import atomic_write, read_arrays, require_writable_folder, write_arrays
+from scratchlstm.files import atomic_write, held_folder, read_arrays, require_writable_folder, write_arrays
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX files")
 
@@ -91,6 +91,29 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, call):
         file.write(b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_a_file_that_grows_too_large_is_named(tmp_path):
+    program = """if True:
+        import resource, sys
+        import numpy as np
+        from scratchlstm.files import atomic_write, write_arrays
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        def write(path):
+            with atomic_write(path) as file:
+                file.write(bytes(2000))
+        for use in (write, lambda path: write_arrays(path, {"a": np.zeros(1000)})):
+            try:
+                use(sys.argv[1])
+            except OSError as error:
+                print(error)
+        """
+    command = [sys.executable, "-c", program, tmp_path / "file"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    line = f"[Errno {errno.EFBIG}] cannot write the file: File too large: {str(tmp_path / 'file')!r}"
+    assert done.stdout.splitlines() == [line, line]
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_folder_is_flushed_after_the_rename(tmp_path, monkeypatch):
@@ -269,6 +292,61 @@ def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
         require_writable_folder(tmp_path)
 
 
+# --- held_folder ------------------------------------------------------------------------------------------------------
+
+_HOLDER = """
+import sys, time
+from scratchlstm.files import held_folder
+with held_folder(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("end", ["ends", "is killed"])
+def test_a_folder_is_one_programs_until_that_ends(tmp_path, end):
+    command = [sys.executable, "-c", _HOLDER, tmp_path / "folder"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline().strip() == b"held"
+        words = f"folder' is in use by process {holder.pid} on .*, since .*20.*choose another folder"
+        for _ in range(2):
+            with pytest.raises(BlockingIOError, match=words), held_folder(tmp_path / "folder"):
+                pass
+        if end == "is killed":
+            holder.kill()
+        else:
+            holder.stdin.close()
+        holder.wait(timeout=10)
+    with held_folder(tmp_path / "folder") as folder:
+        assert folder == tmp_path / "folder"
+    assert not list(folder.iterdir())
+
+
+def test_a_folder_is_held_once_in_one_program(tmp_path):
+    for _ in range(2):
+        with held_folder(tmp_path):
+            words = f"in use by process {os.getpid()} on"
+            with pytest.raises(BlockingIOError, match=words), held_folder(tmp_path):
+                pass
+        assert not list(tmp_path.iterdir())
+    with pytest.raises(KeyError), held_folder(tmp_path):
+        raise KeyError
+    assert not list(tmp_path.iterdir())
+
+
+@posix
+def test_a_disk_without_locks_can_be_written(tmp_path, monkeypatch):
+    import fcntl
+
+    def fail(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with held_folder(tmp_path) as folder:
+        assert folder == tmp_path
+    assert not list(tmp_path.iterdir())
+
+
 # --- arrays -----------------------------------------------------------------------------------------------------------
 
 _DTYPES = st.sampled_from(["<f4", "<f8", ">f4", "u1", "i4", "i8", "bool", "<U3"])
@@ -292,6 +370,30 @@ def test_what_is_no_number_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="allow_pickle"):
         write_arrays(tmp_path / "file", {"a": np.array([object()])})
     assert not list(tmp_path.iterdir())
+
+
+def test_more_arrays_than_a_file_may_hold_are_neither_written_nor_read(tmp_path):
+    many = {f"a{number}": np.ones(1) for number in range(10_001)}
+    with pytest.raises(ValueError, match="10,001 arrays are more than the 10,000"):
+        write_arrays(tmp_path / "file", many)
+    assert not list(tmp_path.iterdir())
+    with zipfile.ZipFile(tmp_path / "file", "w") as archive:
+        for name in many:
+            archive.writestr(f"{name}.npy", b"")
+    with pytest.raises(ValueError, match="it has 10,001 members, and none of ours has more than 10,000"):
+        read_arrays(tmp_path / "file", "model file")
+
+
+def test_a_file_that_may_not_be_opened_is_not_called_damaged(tmp_path, monkeypatch):
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    write_arrays(tmp_path / "file", {})
+    monkeypatch.setattr("builtins.open", refuse)  # root may read everything, so no chmod here
+    monkeypatch.setattr(io, "open", refuse)
+    with pytest.raises(PermissionError, match="cannot open the model file: Permission denied: '.*file'") as raised:
+        read_arrays(tmp_path / "file", "model file")
+    assert raised.value.errno == errno.EACCES
 
 
 @pytest.mark.parametrize("make", [lambda path: None, Path.mkdir], ids=["missing", "a folder"])

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from scratchlstm import Sequential
+from scratchlstm.files import held_folder
+from scratchlstm.layers import LSTM, Dense, Embedding
 
 ROOT = Path(__file__).parent.parent
 WORDS = ["good", "bad", "film", "the", "plot", "end"]
@@ -130,6 +132,21 @@ def test_data_that_cannot_be_read_is_named(reviews, tmp_path):
     alone.parent.mkdir()
     alone.write_bytes(reviews.read_bytes())
     assert "imdb_word_index.json" in refusal("--path", alone, "--output", tmp_path)
+
+
+def test_a_folder_that_another_run_writes_to_is_left_to_it(reviews, tmp_path):
+    with held_folder(tmp_path):
+        files = sorted(tmp_path.iterdir())
+        assert f"is in use by process {os.getpid()} on " in refusal("--path", reviews, "--output", tmp_path, *SMALL)
+        assert sorted(tmp_path.iterdir()) == files
+
+
+def test_a_length_that_no_memory_holds_is_refused(trained, tmp_path):
+    model = Sequential([Embedding(20, 2, input_shape=(10**13,)), LSTM(2), Dense(1)], seed=0)
+    model.save(tmp_path / "model.npz")
+    words = json.loads((trained[0] / "vocabulary.json").read_bytes()) | {"maxlen": 10**13}
+    (tmp_path / "vocabulary.json").write_text(json.dumps(words))
+    assert "its maxlen is 10,000,000,000,000 words" in refusal("--output", tmp_path, "--predict", "good")
 
 
 def test_a_checkpoint_of_another_run_is_named(reviews, trained):

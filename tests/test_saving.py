@@ -16,6 +16,7 @@ from scratchlstm import Sequential, layers, losses, metrics, optimizers, schedul
 from scratchlstm.constraints import MaxNorm
 from scratchlstm.initializers import Constant, RandomUniform
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding, Flatten
+from scratchlstm.models import load_model
 from scratchlstm.optimizers import SGD, Adam, RMSprop
 from scratchlstm.regularizers import L1L2
 from scratchlstm.schedules import CosineDecay, ExponentialDecay, PiecewiseConstantDecay
@@ -345,6 +346,25 @@ def test_loading_what_is_no_file(tmp_path, make):
     make(tmp_path / "m.npz")
     with pytest.raises(FileNotFoundError, match=r"there is no model file at .*m\.npz"):
         Sequential.load(tmp_path / "m.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "function"), [("m.keras", "keras"), ("M.KERAS", "keras"), ("m.weights.h5", "keras_weights")]
+)
+def test_a_name_of_keras_files_leads_to_what_writes_and_reads_them(tmp_path, name, function):
+    model = Sequential([Dense(1, input_shape=(2,))])
+    for path in (tmp_path / name, str(tmp_path / name)):
+        with pytest.raises(ValueError, match=rf"Keras could not open .*interop\.keras\.save_{function}$"):
+            model.save(path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / name).write_bytes(b"\x89HDF\r\n")
+    with pytest.raises(
+        ValueError, match=rf"cannot be read.*wrote it: scratchlstm\.interop\.keras\.load_{function} reads"
+    ):
+        load_model(tmp_path / name)
+    model.save(tmp_path / "m.npz")
+    (tmp_path / "m.npz").rename(tmp_path / name)  # as version 0.1 would have named it
+    assert load_model(tmp_path / name).count_params() == 3
 
 
 def test_arrays_of_something_else_are_no_model(tmp_path):

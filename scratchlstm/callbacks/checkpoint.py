@@ -9,7 +9,7 @@ from scratchlstm import checks
 from scratchlstm.callbacks.base import Callback, Logs, take
 from scratchlstm.callbacks.monitor import Monitor
 from scratchlstm.console import say
-from scratchlstm.files import file_path, require_writable_folder
+from scratchlstm.files import file_path, require_own_ending, require_writable_folder
 
 
 def _frequency(save_freq: Any) -> int | str:
@@ -24,7 +24,7 @@ class ModelCheckpoint(Monitor):
 
     Args:
         filepath: where; may hold names from the logs, "epoch" (from 1), and "batch" (from 1, where save_freq is a
-            number), as in "{epoch:02d}-{val_loss:.2f}.npz". Folders are made.
+            number), as in "{epoch:02d}-{val_loss:.2f}.npz". Folders are made. The endings of Keras' files are refused.
         monitor: name in the logs; only for save_best_only.
         verbose: 1 tells of what is done.
         save_best_only: whether a model that is no better than the best so far is not saved.
@@ -55,7 +55,7 @@ class ModelCheckpoint(Monitor):
                 "save_weights_only=True is not supported: a model file always holds the whole model, and "
                 "Sequential.load(path).get_weights() gives its weights"
             )
-        file_path(filepath, "filepath")
+        require_own_ending(file_path(filepath, "filepath"))
         self.filepath, self.verbose = os.fspath(filepath), checks.verbosity(verbose)
         self.save_best_only, self.save_freq = checks.flag("save_best_only", save_best_only), _frequency(save_freq)
         if initial_value_threshold is not None:

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+LONGEST = 1_000_000  # words that a model is given at once: every one takes memory, padding too
+
 
 def read_vocabulary(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What `examples/imdb.py` writes beside its model: `words` (word -> rank), `maxlen` and `num_words`.
@@ -25,6 +27,8 @@ def read_vocabulary(path: str | os.PathLike[str]) -> dict[str, Any]:
         numbers = [saved["maxlen"], saved["num_words"], *saved["words"].values()]
         if not saved["words"] or not all(type(number) is int and number > 0 for number in numbers):
             raise ValueError("its lengths and ranks are not all whole numbers above 0")
+        if saved["maxlen"] > LONGEST:
+            raise ValueError(f"its maxlen is {saved['maxlen']:,} words, and no text is read with more than {LONGEST:,}")
         return saved
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{str(path)!r} is not the vocabulary of a run: {error}") from error

@@ -18,6 +18,7 @@ import numpy as np
 from scratchlstm import losses
 from scratchlstm.data import check_data
 from scratchlstm.datasets.encoding import Encoding, require_words
+from scratchlstm.datasets.vocabulary import LONGEST
 from scratchlstm.files import atomic_write
 from scratchlstm.gates import sigmoid
 from scratchlstm.inspection.trace import LayerTrace, Trace, by_gate, trace
@@ -114,6 +115,10 @@ def _embedding(model: Any) -> Embedding:
         raise ValueError(f"explore shows words, so the model must begin with an Embedding, not {first.name}")
     if model.stateful:
         raise ValueError("explore reads a text from its beginning, but the model is stateful")
+    if model.input_shape and (model.input_shape[0] or 0) > LONGEST:
+        raise ValueError(
+            f"the model reads {model.input_shape[0]:,} words at once, and explore gives it up to {LONGEST:,}"
+        )
     return first
 
 

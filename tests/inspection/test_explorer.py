@@ -363,6 +363,14 @@ def test_large_gradients_are_shown_as_long_as_they_are_finite(page, exploding):
     assert 1e19 < largest < np.inf  # beyond what float32 can square
 
 
+def test_a_model_of_texts_that_no_memory_holds_is_refused(tmp_path):
+    model = sentiment(epochs=0)
+    model.input_shape = (10**13,)
+    with pytest.raises(ValueError, match="the model reads 10,000,000,000,000 words at once"):
+        explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_output_that_is_not_finite_is_said(tmp_path):
     model = sentiment(epochs=0, last=[Dense(1)])
     model.layers[0].params["embeddings"][WORD_INDEX["loved"] + 3] = np.nan
