@@ -14,6 +14,7 @@ import math
 import os
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,7 +140,8 @@ class Run:
             "callbacks": [[type(callback).__name__, callback.get_state()] for callback in self.callbacks],
         }
         arrays = saving.finite_arrays_of(model)
-        description = {"kind": _KIND, "version": VERSION, "settings": self.settings, "run": _pack(state, arrays)}
+        description = {"kind": _KIND, "version": VERSION, "settings": self.settings, "seed": model.seed}
+        description["run"] = _pack(state, arrays)
         write_arrays(path, {"description": saving.encode(description), **arrays})
 
     def resume(self, path: str | os.PathLike[str], epochs: int, batches: int) -> None:
@@ -161,6 +163,9 @@ class Run:
             orders = saving.into_keras_order(was["model"], arrays)
             if difference := saving.difference(was, now) or saving.difference(now | {"model": {}}, was):
                 raise ValueError(f"it is the checkpoint of another run: {difference}")
+            seed = description.get("seed")  # None: drawn, or of a version that did not state it
+            if None not in (seed, self.model.seed) and seed != self.model.seed:
+                raise ValueError(f"it is of another run: seed was {seed!r:.80}, and is {self.model.seed} now")
             state = _unpack(description["run"], arrays)
             if orders is not None:
                 self._reorder(state, *orders)
@@ -190,8 +195,7 @@ class Run:
         rngs = [model.rng, *(noise.rng for noise in model.noises)]
         generators = [_generator(rng, saved) for rng, saved in zip(rngs, [state["rng"], *state["noises"]], strict=True)]
         _generator(model.rng, state["before_order"])
-        samples = min(batch * self.settings["batch_size"], self.settings["data"]["x"]["shape"][0])
-        sums = _require_sums(state["sums"], samples, len(model.metrics)) if batch else None
+        sums = self._checked_sums(state["sums"], batch) if batch else None
         history = _require_history(state["history"])
         if not isinstance(stopped := state["stopped"], bool):
             raise ValueError(f"stopped is {stopped!r}")
@@ -223,6 +227,26 @@ class Run:
             self._callback_states = [saved for _, saved in state["callbacks"]]
 
         return take_up
+
+    def _checked_sums(self, saved: Any, batch: int) -> Any:
+        """The sums of loss and metrics after so many batches, of the kinds that the next batch's can be added to."""
+        model, data = self.model, self.settings["data"]
+        loss_sum, count, of_metrics = saved
+        number("the sum of the losses", loss_sum)
+        if count != (samples := min(batch * self.settings["batch_size"], data["x"]["shape"][0])):
+            raise ValueError(f"its sums are of {count!r} samples, not of {samples}")
+        y_true = np.zeros((1, *data["y"]["shape"][1:]), data["y"]["dtype"])
+        output: Any = model.output_shape_for(tuple(data["x"]["shape"][1:]))
+        y_pred = np.zeros((1, *output), model.layers[-1].dtype)
+        for metric, of_metric in zip(model.metrics, map(np.asarray, of_metrics), strict=True):
+            expected = of_metric
+            with suppress(Exception):  # of a user's metric that does not take labels which are all 0
+                expected = np.asarray(metric.measure(y_true, y_pred))
+            if (of_metric.shape, of_metric.dtype.kind) != (expected.shape, expected.dtype.kind):
+                raise ValueError(f"its sums for {metric.name} are {of_metric.dtype} {of_metric.shape}")
+            if not np.isfinite(of_metric).all():
+                raise ValueError(f"its sums for {metric.name} are not all finite")
+        return saved
 
 
 def fingerprint(arrays: Mapping[str, np.ndarray | None]) -> dict[str, Any]:
@@ -268,19 +292,6 @@ def _generator(rng: np.random.Generator, state: Any) -> Any:
     twin = copy.deepcopy(rng.bit_generator)
     twin.state = state
     return twin.state
-
-
-def _require_sums(sums: Any, samples: int, count_of_metrics: int) -> Any:
-    loss_sum, count, metrics = sums
-    if len(metrics) != count_of_metrics:
-        raise ValueError("it has the sums of other metrics")
-    number("the sum of the losses", loss_sum)
-    if count != samples:
-        raise ValueError(f"its sums are of {count!r} samples, not of {samples}")
-    for of_metric in metrics:
-        if not isinstance(of_metric, np.ndarray) or of_metric.dtype not in (np.int64, np.float64):
-            number("the sums of a metric", of_metric)
-    return sums
 
 
 def _require_history(history: Any) -> tuple[list[int], dict[str, list[Any]]]:

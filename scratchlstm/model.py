@@ -78,7 +78,8 @@ class Model:
         """A model without layers."""
         self.backend = backends.choose(backend)
         self.name = checks.string("name", name)
-        self.rng = np.random.default_rng(checks.seed(seed))
+        self.seed = checks.seed(seed)
+        self.rng = np.random.default_rng(self.seed)
         self.token = object()  # by which an optimizer knows its model
         self.layers: list[Layer] = []
         self.sources: list[tuple[int, ...]] = []
@@ -505,7 +506,8 @@ class Model:
             class_weight: label -> weight of its samples in training; a target such as 0.95 counts as label 1 (Keras).
             sample_weight: weight of each sample's loss, (N,). A negative one turns the sample's gradient around.
             initial_epoch: number of epochs done before.
-            workers: how many processes share each batch; "auto" is one for each physical core. On a GPU, 1.
+            workers: how many processes share each batch; "auto" is one for each physical core. On a GPU, 1. If they
+                do not start, a warning says so and one process does the work, unless there is a checkpoint to keep.
             resume: a file of `callbacks.Checkpoint`, from which the run goes on bit for bit, with all other arguments
                 the same (`epochs` may have grown); where there is none yet, the run begins.
 
@@ -513,7 +515,8 @@ class Model:
             the `History`: the mean loss of an epoch's batches, each before its update, and the metrics.
 
         Raises:
-            RuntimeError: before `compile`.
+            RuntimeError: before `compile`; as a `training.WorkerError`, if a worker dies, or in a run with a checkpoint
+                the workers do not start, which leaves the model as it was.
             TypeError, ValueError: bad data or arguments, or a checkpoint that is damaged or of another run, before
                 anything is changed.
             FloatingPointError: NaN or infinite loss, unless there is a `TerminateOnNaN`; names epoch and batch. (On a
@@ -626,7 +629,7 @@ class Model:
         The file appears whole or not at all, and holds arrays and JSON only.
 
         Raises:
-            ValueError: not built yet.
+            ValueError: not built yet, or a name that ends like a file of Keras, which `interop.keras` writes.
             OSError: it cannot be written.
         """
         saving.save(self, filepath)

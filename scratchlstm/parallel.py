@@ -13,7 +13,6 @@ end has died says so at once, so no side outlives the other; and the shared memo
 the last process ends, however it ends.
 """
 
-import ctypes
 import math
 import multiprocessing
 import os
@@ -27,6 +26,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import wait
+from multiprocessing.heap import Arena
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,8 @@ Layout = dict[str, tuple[int, tuple[int, ...], np.dtype]]  # name -> (offset in 
 Totals = training.Totals
 
 _CACHE_LINE = 64
+_PATIENCE = 10.0  # seconds without an answer, after which we say whom we wait for
+_MAIN = threading.Lock()  # held by whoever has put another module in the place of __main__
 
 
 def count_workers(workers: Any) -> int:
@@ -68,51 +70,70 @@ class CannotStart(RuntimeError):
 
 
 @contextmanager
-def team_or_alone(model: "Model", workers: int, *arguments: Any, **options: Any) -> Iterator["Team | None"]:
-    """A `Team`, or None where this process does alone: one worker, or, with a warning, where no other can be had."""
+def team_or_alone(
+    model: "Model", workers: int, *arguments: Any, recorded: bool = False, **options: Any
+) -> Iterator["Team | None"]:
+    """A `Team`, or None if this process does the work alone: with a warning, if other processes are not possible.
+
+    Args:
+        recorded: whether a checkpoint states the number of workers. Then the run must not depend on what starts: only
+            a model that can never be split is trained alone.
+
+    Raises:
+        training.WorkerError: recorded, and the processes do not start.
+    """
     with ExitStack() as stack:
-        team = None
-        if workers > 1:
+        team, reason = None, _unsplittable(model)
+        if not reason:
             try:
-                _require_splittable(model)
                 team = stack.enter_context(Team(model, workers, *arguments, **options))
-            except CannotStart as reason:
-                warn(f"workers={workers} is not possible: {reason}. One process does the work")
+            except CannotStart as error:
+                if recorded:
+                    raise training.WorkerError(
+                        f"workers={workers} is not possible: {error}. The checkpoint of this run states workers="
+                        f"{workers}, and one process alone would end with other last digits, so nothing was trained. "
+                        f"Try again, or begin a run with workers=1"
+                    ) from error
+                reason = str(error)
+        if reason:
+            warn(f"workers={workers} is not possible: {reason}. One process does the work")
         yield team
 
 
-def _require_splittable(model: "Model") -> None:
-    """Stop where a batch of this model cannot be split by rows.
-
-    Raises:
-        CannotStart: naming the reason.
-    """
+def _unsplittable(model: "Model") -> str:
+    """Why a batch of this model cannot be split by rows, wherever it is trained; "" if it can."""
     if own := [name for name, _ in registry.foreign(saving.describe(model))]:
-        raise CannotStart(f"other processes cannot know {', '.join(own)}, which is not from scratchlstm")
-    stateful = [layer.name for layer in model.layers if layer.stateful]
-    if stateful:
-        raise CannotStart(f"{', '.join(stateful)} is stateful, its states belong to the rows of a whole batch")
+        return f"other processes cannot know {', '.join(own)}, which is not from scratchlstm"
+    if stateful := [layer.name for layer in model.layers if layer.stateful]:
+        return f"{', '.join(stateful)} is stateful, its states belong to the rows of a whole batch"
     if model.masks_loss:
-        raise CannotStart("a mask reaches the loss, which is then a mean over the steps of the whole batch that count")
+        return "a mask reaches the loss, which is then a mean over the steps of the whole batch that count"
+    return ""
 
 
 class SharedArrays:
-    """Named arrays in one piece of memory that can be handed to a process being started."""
+    """Named arrays in one piece of memory that can be handed to a process being started.
 
-    def __init__(self, context: Any, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
+    Raises:
+        OSError: there is not that much memory to share.
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
         self.layout: Layout = {}
         size = 0
         for name, (shape, dtype) in shapes.items():
             self.layout[name] = size, shape, np.dtype(dtype)
             size += -(-math.prod(shape) * np.dtype(dtype).itemsize // _CACHE_LINE) * _CACHE_LINE
-        self.memory = context.RawArray(ctypes.c_byte, max(size, 1))
+        self.memory = Arena(max(size, 1))
+        if hasattr(os, "posix_fallocate"):  # the file behind it is sparse: writing where no room is left is a SIGBUS
+            os.posix_fallocate(self.memory.fd, 0, self.memory.size)
 
     def __contains__(self, name: str) -> bool:
         return name in self.layout
 
     def __getitem__(self, name: str) -> np.ndarray:
         offset, shape, dtype = self.layout[name]
-        return np.frombuffer(self.memory, dtype, math.prod(shape), offset).reshape(shape)
+        return np.frombuffer(self.memory.buffer, dtype, math.prod(shape), offset).reshape(shape)
 
 
 class Worker:
@@ -149,16 +170,14 @@ class Worker:
             its part of the batch's loss, and of each metric's sums.
         """
         first, last = self.share(stop - start)
-        if first == last:  # fewer rows than workers
-            for noise in self.model.noises:
-                noise.skip(stop - start)
-            self._publish([None] * len(self.params))
-            return 0.0, training.no_totals(self.model)
         for noise in self.model.noises:
             noise.rows = first, stop - start
-        batch = self._data("").take(self.shared["order"][start + first : start + last])
-        weight = (last - first) / (stop - start)
+        batch = self._data("").take(self.shared["order"][start + first : start + max(last, first + 1)])
         y_pred = self.model.forward(batch.x, training=True)
+        if first == last:  # fewer rows than workers: that was another's row, for the sake of the masks to be drawn
+            self._publish([None] * len(self.params))
+            return 0.0, training.no_totals(self.model)
+        weight = (last - first) / (stop - start)
         loss, gradient, from_logits = self.model.loss_with_gradient(batch.y, y_pred, batch.weight)
         training.require_finite(loss)
         self.model.backward(gradient * gradient.dtype.type(weight), from_logits, weight, input_gradient=False)
@@ -264,7 +283,7 @@ class Team:
         if outputs is not None:
             shapes["outputs"] = outputs, model.layers[-1].dtype
         try:
-            self.shared = SharedArrays(self.context, shapes)
+            self.shared = SharedArrays(shapes)
         except (OSError, MemoryError) as error:
             raise CannotStart(f"no memory to share between processes ({error})") from error
         for name, array in arrays.items():
@@ -273,6 +292,7 @@ class Team:
     def __enter__(self) -> "Team":
         with ExitStack() as stack:
             stack.callback(self._stop)
+            self.patient = True  # nobody has been waited for so long that we said so
             self.pipes: list[Any] = []
             self.starting: set[Any] = set()  # those of workers that have not said yet that they are ready
             self.processes: list[Any] = []
@@ -312,6 +332,10 @@ class Team:
         self.stack.close()
 
     def _stop(self) -> None:
+        with _interrupt_ignored():  # a second Ctrl-C would leave processes, and the model half in shared memory
+            self._end()
+
+    def _end(self) -> None:
         for pipe in self.pipes:
             pipe.close()  # which ends a worker that waits for a command
         for process, pipe in zip(self.processes, self.pipes, strict=False):
@@ -399,7 +423,7 @@ class Team:
             for pipe in wait(list(given), timeout=0):
                 take_in(pipe)
         while busy := [pipe for pipe, numbers in given.items() if numbers]:
-            for pipe in wait(busy):
+            for pipe in self._ready(busy):
                 take_in(pipe)
         return results
 
@@ -426,8 +450,19 @@ class Team:
         except OSError:
             raise self._death(pipe) from None
 
+    def _ready(self, pipes: list[Any]) -> list[Any]:
+        """Those of the pipes that have an answer, or have lost their worker; the others are waited for."""
+        if self.patient and not (ready := wait(pipes, timeout=_PATIENCE)):
+            self.patient = False
+            warn(
+                f"{' and '.join(map(self._named, pipes))} did not answer for {_PATIENCE:g} s (slow, or stopped by a "
+                f"signal?). Still waiting; Ctrl-C ends it"
+            )
+        return ready if self.patient else wait(pipes)
+
     def _receive(self, pipe: Any) -> Any:
         try:
+            self._ready([pipe])
             return pipe.recv()
         except (EOFError, OSError):
             raise self._death(pipe) from None
@@ -436,9 +471,12 @@ class Team:
         """The result in an answer; the error in it is raised."""
         error, result = answer
         if error is not None:
-            rank = self.pipes.index(pipe) + 1
-            raise error from training.WorkerError(f"in worker {rank} of {self.workers}:\n{result}")
+            raise error from training.WorkerError(f"in {self._named(pipe)}:\n{result}")
         return result
+
+    def _named(self, pipe: Any) -> str:
+        rank = self.pipes.index(pipe) + 1
+        return f"worker {rank} of {self.workers} (process {self.processes[rank - 1].pid})"
 
     def _death(self, pipe: Any) -> training.WorkerError:
         rank = self.pipes.index(pipe) + 1
@@ -540,9 +578,10 @@ def _main_left_alone() -> Iterator[None]:
 
     A worker needs nothing from there: it is told all that it does.
     """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+    with _MAIN:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main

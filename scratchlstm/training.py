@@ -234,18 +234,14 @@ def fit(
         listener.set_model(model)
 
     logs: Logs = {}
-    refused = False
+    started = False
     last_epoch, position = _Snapshot(model), f"epoch {run.epoch + 1}"
     kept = "of the checkpoint" if run.batch else "of the last one" if history.epoch else "it had before"
     try:
-        with _runner(model, data, validation, batch_size, workers) as runner:
+        with _runner(model, data, validation, batch_size, workers, recorded=bool(run.settings)) as runner:
             _call(listeners, "on_train_begin", {})
-            try:
-                run.restore_callbacks()
-            except ValueError:
-                refused = True
-                raise
-            before = None
+            run.restore_callbacks()
+            started, before = True, None
             for epoch in run.epochs(epochs):
                 position = f"epoch {epoch + 1}"
                 if verbose:
@@ -273,14 +269,13 @@ def fit(
         raise KeyboardInterrupt(
             f"training was interrupted in {position}; {epochs_done}, and the model has the weights {kept}"
         ) from interrupt
-    except ValueError:
-        # a callback has refused its part of the checkpoint, of which the model has taken up its own
-        if refused and before is not None:
-            before.restore()
+    except Exception as error:
+        if not started:  # the workers, or a callback: the model may have taken up its part of the checkpoint
             model.history = before_history
-        raise
-    except WorkerError:
-        last_epoch.restore()  # the workers may have stopped in the middle of an update
+            if before is not None:
+                before.restore()
+        elif isinstance(error, WorkerError):
+            last_epoch.restore()  # the workers may have stopped in the middle of an update
         raise
     return history
 
@@ -339,10 +334,10 @@ def _resume(run: Run, path: Any, epochs: int, batches: int, verbose: int) -> Non
 
 @contextmanager
 def _runner(
-    model: "Model", data: Data, validation: Data | None, batch_size: int, workers: int
+    model: "Model", data: Data, validation: Data | None, batch_size: int, workers: int, recorded: bool
 ) -> Iterator["OneProcess | Team"]:
     arrays = data.named() | ({} if validation is None else validation.named("validation_"))
-    with _team(model, workers, arrays, batch_size=batch_size) as team:
+    with _team(model, workers, arrays, batch_size=batch_size, recorded=recorded) as team:
         yield team or _alone(model, data, validation)
 
 

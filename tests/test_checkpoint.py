@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as npst
 from scratchlstm import Input, Sequential, callbacks
 from scratchlstm.callbacks import Callback, Checkpoint
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
+from scratchlstm.metrics import Metric
 from scratchlstm.optimizers import SGD, Adam
 
 ROOT = Path(__file__).parent.parent
@@ -123,6 +124,16 @@ def test_several_workers(tmp_path, workers):
     resumed, stopped = until_through(tutorial, tmp_path / "run", 9, save_freq=3, workers=workers)
     assert content(resumed) == content(model)
     assert stopped == 1
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_several_workers_of_whom_some_have_no_row_of_the_first_batch(tmp_path, workers):
+    options = {"workers": workers, "batch_size": 17}  # 17, 17 and 1 of 35 samples
+    model = tutorial()
+    fit(model, **options)
+    resumed, stopped = until_through(tutorial, tmp_path / "run", 3, save_freq=2, **options)
+    assert content(resumed) == content(model)
+    assert stopped > 1
 
 
 def test_class_weights_dense_input_float64_and_a_seed_of_its_own(tmp_path):
@@ -253,7 +264,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, straight):
     command = [sys.executable, "-c", textwrap.dedent(program), tmp_path / "run"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True)
-    assert "too large" in done.stdout
+    assert f"cannot write the file: File too large: {str(tmp_path / 'run')!r}" in done.stdout
     assert os.listdir(tmp_path) == ["run"], "nothing half-written is left"
     model = tutorial()
     fit(model, tmp_path / "run", more=[Fill()])
@@ -536,6 +547,30 @@ def test_the_checkpoint_of_another_run_is_refused_and_nothing_changed(stopped, m
     assert stopped.read_bytes() == before
 
 
+def _seeded(seed):
+    model = Sequential([Embedding(30, 4), Dropout(0.3), LSTM(3), Dense(1, activation="sigmoid")], seed=seed)
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def test_the_checkpoint_of_another_seed_is_refused(stopped):
+    with pytest.raises(ValueError, match="it is of another run: seed was 1, and is 2 now"):
+        fit(_seeded(2), stopped)
+
+
+def test_a_seed_that_nobody_states_is_no_other_one(tmp_path, stopped, straight):
+    for number, (path, change) in enumerate([(stopped, lambda d: None), (stopped, lambda d: d.pop("seed"))]):
+        with np.load(path) as file:
+            arrays = dict(file)
+        description = json.loads(arrays["description"].tobytes())
+        change(description)  # the second is as version 0.1 wrote it
+        arrays["description"] = np.frombuffer(json.dumps(description).encode(), np.uint8)
+        np.savez(tmp_path / f"{number}.npz", **arrays)
+        model = _seeded(number if number else None)
+        fit(model, tmp_path / f"{number}.npz")
+        assert content(model) == straight
+
+
 def test_other_options_of_writing_and_printing_do_not_matter(stopped, straight, tmp_path, capsys):
     (tmp_path / "run").write_bytes(stopped.read_bytes())
     model = tutorial()
@@ -643,6 +678,15 @@ def test_a_newer_format_is_refused_in_words(tmp_path, stopped):
         fit(tutorial(), tmp_path / "run")
 
 
+def test_arrays_that_belong_to_nothing_are_not_all_listed(tmp_path, stopped):
+    with np.load(stopped) as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "run.npz", **arrays, **{f"more{number}": np.ones(1) for number in range(100)})
+    with pytest.raises(ValueError, match=r"belong to nothing: more0, more1, .*\(100 in all\)") as refusal:
+        fit(tutorial(), tmp_path / "run.npz")
+    assert len(str(refusal.value)) < 300
+
+
 # --- what a checkpoint may not do -------------------------------------------------------------------------------------
 
 
@@ -654,6 +698,54 @@ def _tampered(path, change):
     change(description["run"]["dict"])
     arrays["description"] = np.frombuffer(json.dumps(description).encode(), np.uint8)
     np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize(
+    "sums",
+    [np.ones(3), np.ones((2, 1), int), np.ones(2), 1.0, "abc", [1, 2, 3], np.array([np.nan, 1]), None],
+    ids=repr,
+)
+def test_sums_that_are_none_of_the_metrics_change_nothing(tmp_path, stopped, sums):
+    with np.load(stopped) as file:
+        arrays = dict(file)
+    description = json.loads(arrays["description"].tobytes())
+    ((kept,),) = [description["run"]["dict"]["sums"][2]]
+    if isinstance(sums, np.ndarray):
+        arrays[kept["array"]] = sums
+    else:
+        arrays.pop(kept["array"])
+        description["run"]["dict"]["sums"][2] = [sums]
+    arrays["description"] = np.frombuffer(json.dumps(description).encode(), np.uint8)
+    np.savez(tmp_path / "run.npz", **arrays)
+    model = tutorial()
+    model.build((None, 7))
+    weights = [w.tobytes() for w in model.params]
+    with pytest.raises(ValueError, match="the run cannot be resumed from"):
+        fit(model, tmp_path / "run.npz")
+    assert [w.tobytes() for w in model.params] == weights
+    assert model.history is None
+
+
+def test_a_metric_of_the_users_own_may_refuse_labels_that_are_all_alike(tmp_path):
+    class Picky(Metric):
+        def align(self, y_true, y_pred):
+            return y_true
+
+        def measure(self, y_true, y_pred):
+            if len(set(y_true.tolist())) == 1:
+                raise ValueError("only one class")
+            return np.array([np.sum(y_pred), len(y_pred)], dtype=np.float64)
+
+    def make():
+        model = Sequential([Embedding(30, 4), LSTM(3), Dense(1, activation="sigmoid")], seed=1)
+        model.compile("adam", "binary_crossentropy", metrics=[Picky()])
+        return model
+
+    options = {"data": (X[:16], np.arange(16) % 2), "validation_data": None, "batch_size": 4, "shuffle": False}
+    model = make()
+    fit(model, **options)
+    resumed, _ = until_through(make, tmp_path / "run", 3, save_freq=1, **options)
+    assert content(resumed) == content(model)
 
 
 def _dense():

@@ -1,12 +1,15 @@
 """Several processes give one process's result, the same each time, and leave nothing behind when they end."""
 
+import errno
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ import psutil
 import pytest
 
 from scratchlstm import Sequential, layers, optimizers, parallel
-from scratchlstm.callbacks import Callback
+from scratchlstm.callbacks import Callback, Checkpoint
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
 from scratchlstm.parallel import count_workers
 from scratchlstm.training import WorkerError
@@ -252,6 +255,114 @@ def test_processes_that_do_not_start_leave_one(monkeypatch):
     assert history == tutorial().fit(X, Y, verbose=0).history
 
 
+def refuse_to_start(monkeypatch):
+    def fail(self):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", fail)
+
+
+def die_while_starting(monkeypatch):
+    monkeypatch.setattr(parallel, "_serve", os._exit)  # a wrong call, which ends the process as soon as it has started
+
+
+def be_a_daemon(monkeypatch):
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+
+
+def have_no_memory(monkeypatch):
+    def fail(shapes):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(parallel, "SharedArrays", fail)
+
+
+def content(model):
+    """All that training changes."""
+    state = [{name: array.tobytes() for name, array in slots.items() if array.any()} for slots in model.optimizer.state]
+    return (
+        [w.tobytes() for w in model.params],
+        [slots for slots in state if slots],  # zeros are those of an optimizer that has done nothing
+        model.optimizer.iterations,
+        model.history and (model.history.epoch, model.history.history),
+        [rng.bit_generator.state for rng in model.generators],
+    )
+
+
+@pytest.mark.parametrize("fault", [refuse_to_start, die_while_starting, be_a_daemon, have_no_memory])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_run_whose_checkpoint_states_its_workers_is_never_trained_by_fewer(tmp_path, monkeypatch, fault, resumed):
+    path, model = tmp_path / "run", tutorial()
+    options = {"batch_size": 20, "workers": 2, "verbose": 0, "resume": path}
+    if resumed:
+        tutorial().fit(X, Y, epochs=1, callbacks=[Checkpoint(path)], **options)
+    before, files = content(model), {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with monkeypatch.context() as broken:
+        fault(broken)
+        with pytest.raises(WorkerError, match="workers=2 is not possible: .* states workers=2, and one process alone"):
+            model.fit(X, Y, epochs=3, callbacks=[Checkpoint(path)], **options)
+    assert content(model) == before
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == files
+    model.fit(X, Y, epochs=3, callbacks=[Checkpoint(path)], **options)
+    straight = tutorial()
+    straight.fit(X, Y, epochs=3, **options | {"resume": None})
+    assert content(model) == content(straight)
+
+
+def _kill_one(after):
+    """Kill a worker process so many seconds from now, or the first that there is then."""
+    time.sleep(after)
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        for process in tuple(multiprocessing.process._children):
+            if process.pid is not None:
+                os.kill(process.pid, signal.SIGKILL)
+                return
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("recorded", [False, True], ids=["plain", "with a checkpoint"])
+def test_workers_killed_at_any_moment_of_the_start_never_lead_to_other_bytes(tmp_path, recorded):
+    def run(workers, path=None):
+        model, checkpoint = tutorial(), [] if path is None else [Checkpoint(path, save_freq=2)]
+        model.fit(X, Y, 20, epochs=10, verbose=0, workers=workers, callbacks=checkpoint, resume=path)
+        return content(model)
+
+    straight = {workers: run(workers) for workers in (1, 2, 3)}
+    draw, ends = np.random.default_rng(int(recorded)), set()
+    for number in range(25):
+        workers, path = int(draw.integers(2, 4)), tmp_path / f"{number}" if recorded else None
+        killer = threading.Thread(target=_kill_one, args=[draw.uniform(0, 0.8)])
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            killer.start()
+            try:
+                end = run(workers, path)
+            except WorkerError:
+                end = None
+            killer.join()
+        ends.add("an error" if end is None else "alone" if said else "undisturbed")
+        if recorded:
+            end = end or run(workers, path)
+        assert end in (None, straight[1 if said else workers]), number
+    assert "an error" in ends if recorded else ends & {"an error", "alone"}, "no kill has hit"
+    assert not (recorded and "alone" in ends)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot promise a file its bytes")
+def test_shared_memory_that_runs_short_is_a_warning_and_no_bus_error(monkeypatch):
+    def fail(descriptor, offset, size):
+        assert os.fstat(descriptor).st_size == size > 1000
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    model = tutorial()
+    with pytest.warns(UserWarning, match="workers=2 is not possible: no memory to share between processes .*No space"):
+        history = model.fit(X, Y, workers=2, verbose=0).history
+    assert history == tutorial().fit(X, Y, verbose=0).history
+
+
 def test_evaluate_and_predict_equal_one_process():
     model, _, _ = trained(1)
     np.testing.assert_array_equal(model.predict(X, verbose=0, workers=2), model.predict(X, verbose=0))
@@ -353,6 +464,41 @@ def test_a_loss_that_is_not_finite_updates_nothing():
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="Windows stops no process")
+def test_a_stopped_worker_is_waited_for_and_that_is_said_once(monkeypatch):
+    class Halt(Callback):
+        def on_train_begin(self, logs=None):
+            monkeypatch.setattr(parallel, "_PATIENCE", 0.1)
+
+        def on_epoch_begin(self, epoch, logs=None):
+            pid = multiprocessing.active_children()[0].pid
+            os.kill(pid, signal.SIGSTOP)
+            threading.Timer(0.4, os.kill, [pid, signal.SIGCONT]).start()
+
+    _, _, undisturbed = trained(2)
+    with pytest.warns(UserWarning, match=r"worker 1 of 2 .process \d+. did not answer for 0.1 s .* Still wait") as said:
+        _, _, moves = trained(2, callbacks=Halt())
+    assert len(said) == 1
+    assert all(np.array_equal(a, b) for a, b in zip(moves, undisturbed, strict=True))
+
+
+def test_two_threads_that_start_workers_leave_main_in_its_place():
+    main, inside, leave = sys.modules["__main__"], threading.Event(), threading.Event()
+
+    def second():
+        with parallel._main_left_alone():
+            inside.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=second)
+    with parallel._main_left_alone():
+        thread.start()
+        inside.wait(0.2)
+    leave.set()
+    thread.join()
+    assert sys.modules["__main__"] is main
+
+
 LONG_RUN = """
 import sys
 import numpy as np
@@ -403,6 +549,29 @@ def test_nothing_is_left_after_the_parent_ends(sent):
     if sent == signal.SIGINT:
         assert "in model.history, and the model has the weights" in errors
         assert "scratchlstm worker" not in errors, "only the parent speaks"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="POSIX signals")
+def test_ctrl_c_pressed_twice_ends_a_run_whose_worker_is_stopped():
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        pytest.skip("SIGINT is ignored here, as in a job that a shell has put in the background")
+    command = [sys.executable, "-c", LONG_RUN]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as parent:
+        assert parent.stdout.readline() == b"epoch 0\n"
+        children = psutil.Process(parent.pid).children()
+        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        os.kill(workers[0].pid, signal.SIGSTOP)
+        for _ in range(2):
+            time.sleep(0.2)
+            os.killpg(parent.pid, signal.SIGINT)
+        try:
+            _, errors = parent.communicate(timeout=10)
+        finally:
+            for process in (parent, *workers):
+                if process.poll() is None if process is parent else process.is_running():
+                    process.kill()
+    assert len(workers) == 2
+    assert b"in model.history, and the model has the weights" in errors
 
 
 def test_workers_are_counted():

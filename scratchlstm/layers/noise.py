@@ -43,15 +43,9 @@ class Noise:
         """A mask (B, ...); None, for all ones, where the rate is 0."""
         if self.rate == 0:
             return None
-        self.row_shape = shape[1:]
         first, rows = self.rows or (0, shape[0] // self.repeats)
         kept = _uniform(self.rng, shape, first * self.repeats, rows * self.repeats) >= self.rate
         return backend.to(self.backend, kept * np.dtype(dtype).type(1 / (1 - self.rate)))
-
-    def skip(self, rows: int) -> None:
-        """Draw what a batch of `rows` rows would, where none of them is ours."""
-        if self.rate > 0:
-            _uniform(self.rng, (0, *self.row_shape), 0, rows * self.repeats)
 
 
 def _uniform(rng: np.random.Generator, shape: tuple[int, ...], first_row: int, rows: int) -> np.ndarray:
