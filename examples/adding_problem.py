@@ -22,13 +22,11 @@ from scratchlstm.layers import LSTM, Dense, SimpleRNN
 from scratchlstm.layers.recurrent import Recurrent
 from scratchlstm.optimizers import Adam
 from scratchlstm.schedules import CosineDecay
-from scratchlstm.threads import one_blas_thread_unless_set
 
 BASELINE = 1 / 6  # the variance of the sum of two numbers drawn from 0 to 1
 GOAL = 0.01
 
 
-@one_blas_thread_unless_set()
 def main() -> None:
     options = parse_options()
     with held_folder(options.output) as folder:

@@ -22,12 +22,10 @@ from scratchlstm.layers import LSTM, Dense, Embedding
 from scratchlstm.metrics import Perplexity
 from scratchlstm.optimizers import Adam
 from scratchlstm.schedules import CosineDecay
-from scratchlstm.threads import one_blas_thread_unless_set
 
 TEMPERATURES = (0.2, 0.5, 1.0, 1.5)
 
 
-@one_blas_thread_unless_set()
 def main() -> None:
     options = parse_options()
     with held_folder(options.output) as folder:

@@ -27,14 +27,12 @@ from scratchlstm.inspection import (
 )
 from scratchlstm.layers import LSTM, Dense, Embedding
 from scratchlstm.preprocessing.sequence import pad_sequences
-from scratchlstm.threads import one_blas_thread_unless_set
 
 SENTENCE = "the plot is dull and the actors are bad, but the music is wonderful and I loved the end"
 VOCABULARY = 5000
 FIRST_WORD = 4  # ids below are marks: padding, start, unknown
 
 
-@one_blas_thread_unless_set()
 def main() -> None:
     options = parse_options()
     with held_folder(options.output) as folder:

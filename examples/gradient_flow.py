@@ -24,7 +24,6 @@ from scratchlstm.inspection import gradient_norm_over_time, gradient_norms, lear
 from scratchlstm.layers import LSTM, Dense, SimpleRNN
 from scratchlstm.layers.recurrent import Recurrent
 from scratchlstm.optimizers import Adam
-from scratchlstm.threads import one_blas_thread_unless_set
 
 LAYERS = {
     "SimpleRNN": lambda units: SimpleRNN(units),
@@ -34,7 +33,6 @@ LAYERS = {
 RUNS = 3
 
 
-@one_blas_thread_unless_set()
 def main() -> None:
     options = parse_options()
     with held_folder(options.output) as folder:

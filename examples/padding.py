@@ -22,12 +22,10 @@ from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, Embedding
 from scratchlstm.optimizers import Adam
 from scratchlstm.preprocessing.sequence import pad_sequences
-from scratchlstm.threads import one_blas_thread_unless_set
 
 CURVES = "val_accuracy", "val_loss"  # that are drawn
 
 
-@one_blas_thread_unless_set()
 def main() -> None:
     options = parse_options()
     with held_folder(options.output) as folder:

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache, partial
 from itertools import repeat
 from typing import Any
@@ -30,16 +30,22 @@ LARGE = 1 << 24  # multiplications, a quarter of a millisecond: less is not wort
 _lock = threading.Lock()
 _inside = 0  # how many `one_blas_thread` blocks are open, in all threads of the program
 _before: list[int] = []  # the threads of each BLAS library outside of them
+_threads = 1  # that `spread` may use
 
 
 @contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Within, this process computes its products in one thread; the last block to end restores what was set before."""
-    global _inside
+def one_blas_thread(sharing: bool = False) -> Iterator[None]:
+    """Within, this process computes its products in one thread; the last block to end restores what was set before.
+
+    Args:
+        sharing: whether `spread` may use as many threads as BLAS had; what the outermost block says counts.
+    """
+    global _inside, _threads
     libraries = _blas()
     with _lock:
         if _inside == 0:
             _before[:] = [library.get_num_threads() for library in libraries]
+            _threads = min(max(_before, default=1), _MOST) if sharing else 1
             for library in libraries:
                 _set(library, 1)
         _inside += 1
@@ -51,17 +57,14 @@ def one_blas_thread() -> Iterator[None]:
             if _inside == 0:
                 for library, threads in zip(libraries, _before, strict=True):
                     _set(library, threads)
-                _before.clear()
+                _threads = 1
 
 
 @contextmanager
 def one_blas_thread_unless_set() -> Iterator[None]:
-    """`one_blas_thread`, unless the environment says how many (`OPENBLAS_NUM_THREADS`, ...)."""
-    if any(os.environ.get(name) for name in SETTINGS):
+    """`one_blas_thread`, with sharing, unless the environment says how many (`OPENBLAS_NUM_THREADS`, ...)."""
+    with nullcontext() if any(os.environ.get(name) for name in SETTINGS) else one_blas_thread(sharing=True):
         yield
-    else:
-        with one_blas_thread():
-            yield
 
 
 def _set(library: Any, threads: int) -> None:
@@ -71,7 +74,7 @@ def _set(library: Any, threads: int) -> None:
 
 
 def spread(tasks: Sequence[Callable[[], Any]], multiplications: int = LARGE) -> list[Any]:
-    """The results of all tasks, done in any order by as many threads as BLAS had before `one_blas_thread`.
+    """The results of all tasks, done in any order by several threads if they are `LARGE`.
 
     Args:
         tasks: independent of each other, each of some 100 microseconds or more, nearly all of them inside NumPy.
@@ -100,7 +103,7 @@ def spread(tasks: Sequence[Callable[[], Any]], multiplications: int = LARGE) -> 
 
 def threads() -> int:
     """How many threads `spread` uses here and now."""
-    return min(max(_before, default=1), _MOST)
+    return _threads
 
 
 def product(a: Any, b: Any, out: np.ndarray | None = None) -> Any:

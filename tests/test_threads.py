@@ -87,6 +87,15 @@ def test_the_last_to_leave_restores(two_threads):
     assert blas_threads() == {2}
 
 
+def test_workers_share_nothing(two_threads):
+    """Each of several processes has one thread for all it does, though its batches ask for more."""
+    with one_blas_thread(), one_blas_thread_unless_set():
+        assert threads.threads() == 1
+    with one_blas_thread_unless_set(), one_blas_thread():
+        assert threads.threads() == 2
+    assert threads.threads() == 1
+
+
 def test_training_and_inference_use_one_thread_and_callbacks_the_users(two_threads, monkeypatch):
     seen = {}
 
