@@ -226,7 +226,7 @@ def fit(
     if resume is not None:
         _resume(run, resume, epochs, -(-len(data.x) // batch_size), verbose)
     model.history = history
-    params = {"epochs": epochs, "steps": -(-len(data.x) // batch_size), "verbose": verbose}
+    params = {"epochs": epochs, "epoch": run.epoch, "steps": -(-len(data.x) // batch_size), "verbose": verbose}
     names = sorted(["loss", *(metric.name for metric in model.metrics)])
     params["metrics"] = names + [f"val_{name}" for name in names if validation is not None]
     for listener in listeners:

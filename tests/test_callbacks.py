@@ -441,7 +441,7 @@ def test_params_tell_what_fit_is_about_to_do():
     callback = Callback()
     fit(dense(), callback, epochs=4, validation_split=0.25)
     assert callback.params == {
-        "epochs": 4, "steps": 3, "verbose": 0, "metrics": ["accuracy", "loss", "val_accuracy", "val_loss"]
+        "epochs": 4, "epoch": 0, "steps": 3, "verbose": 0, "metrics": ["accuracy", "loss", "val_accuracy", "val_loss"]
     }  # fmt: skip
 
 

@@ -403,6 +403,19 @@ class Remembers(Callback):
         assert state["nested"]["yes"] is True
 
 
+def test_a_model_saved_every_few_batches_knows_its_epoch_when_a_run_is_resumed_in_the_middle_of_it(tmp_path):
+    def saver():
+        return callbacks.ModelCheckpoint(tmp_path / "model-{epoch}-{batch}.npz", save_freq=2)
+
+    with pytest.raises(Stopped):
+        fit(tutorial(), tmp_path / "run", stop=BATCHES + 1, save_freq=1, more=[saver()])
+    before = {file.name for file in tmp_path.glob("model-*")}
+    fit(tutorial(), tmp_path / "run", save_freq=1, more=[saver()])
+    assert before == {"model-1-2.npz", "model-1-4.npz", "model-2-1.npz"}
+    after = {"model-2-3.npz", "model-2-5.npz", "model-3-2.npz", "model-3-4.npz"}
+    assert {file.name for file in tmp_path.glob("model-*")} - before == after
+
+
 @pytest.mark.parametrize("save_freq", ["epoch", 2])
 def test_what_callbacks_know_and_have_set_is_kept(tmp_path, save_freq):
     model, remembers = tutorial(), Remembers()

@@ -20,7 +20,8 @@ class Callback:
 
     Attributes:
         model: which is trained.
-        params: "epochs", "steps" of an epoch, "verbose", and "metrics", the names that an epoch's logs will have.
+        params: "epochs", "epoch" (the first to be trained, from 0), "steps" of an epoch, "verbose", and "metrics", the
+            names that an epoch's logs will have.
     """
 
     model: "Model"

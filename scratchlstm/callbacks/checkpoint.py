@@ -69,6 +69,7 @@ class ModelCheckpoint(Monitor):
         return super().wants_batches and not (counts and self.save_freq == "epoch")
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.epoch = self.params.get("epoch", 0)  # a run that is resumed in the middle of an epoch does not begin it
         if self.save_best_only:
             super().on_train_begin(logs)
         for _, name, _, _ in string.Formatter().parse(self.filepath):
