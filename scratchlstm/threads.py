@@ -11,9 +11,9 @@ If the environment sets a number of BLAS threads (`OPENBLAS_NUM_THREADS`, ...), 
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import ContextDecorator
 from functools import cache, partial
 from itertools import repeat
 from typing import Any
@@ -33,38 +33,41 @@ _before: list[int] = []  # the threads of each BLAS library outside of them
 _threads = 1  # that `spread` may use
 
 
-@contextmanager
-def one_blas_thread(sharing: bool = False) -> Iterator[None]:
+class one_blas_thread(ContextDecorator):
     """Within, this process computes its products in one thread; the last block to end restores what was set before.
 
+    What the outermost block says counts, in all threads of the program.
+
     Args:
-        sharing: whether `spread` may use as many threads as BLAS had; what the outermost block says counts.
+        unless_set: leave BLAS alone if the environment sets its number of threads (`OPENBLAS_NUM_THREADS`, ...); if not,
+            `spread` may use as many threads as BLAS had.
     """
-    global _inside, _threads
-    libraries = _blas()
-    with _lock:
-        if _inside == 0:
-            _before[:] = [library.get_num_threads() for library in libraries]
-            _threads = min(max(_before, default=1), _MOST) if sharing else 1
-            for library in libraries:
-                _set(library, 1)
-        _inside += 1
-    try:
-        yield
-    finally:
+
+    def __init__(self, unless_set: bool = False) -> None:
+        self.unless_set = unless_set
+
+    def __enter__(self) -> None:
+        global _inside, _threads
+        with _lock:
+            if _inside == 0 and not (self.unless_set and any(os.environ.get(name) for name in SETTINGS)):
+                _before[:] = [library.get_num_threads() for library in _blas()]
+                _threads = min(max(_before, default=1), _MOST) if self.unless_set else 1
+                for library in _blas():
+                    _set(library, 1)
+            _inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        global _inside, _threads
         with _lock:
             _inside -= 1
             if _inside == 0:
-                for library, threads in zip(libraries, _before, strict=True):
+                for library, threads in zip(_blas(), _before, strict=False):
                     _set(library, threads)
+                _before.clear()
                 _threads = 1
 
 
-@contextmanager
-def one_blas_thread_unless_set() -> Iterator[None]:
-    """`one_blas_thread`, with sharing, unless the environment says how many (`OPENBLAS_NUM_THREADS`, ...)."""
-    with nullcontext() if any(os.environ.get(name) for name in SETTINGS) else one_blas_thread(sharing=True):
-        yield
+one_blas_thread_unless_set = one_blas_thread(unless_set=True)
 
 
 def _set(library: Any, threads: int) -> None:

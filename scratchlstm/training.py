@@ -139,7 +139,7 @@ class OneProcess:
         """`step_on` the samples `order[start:stop]`."""
         return self.step_on(self.data.take(self.order[start:stop], self.order_there[start:stop]))
 
-    @one_blas_thread_unless_set()
+    @one_blas_thread_unless_set
     def step_on(self, batch: Data) -> tuple[Any, Totals]:
         """Forward, loss, backward, update: the loss before the update, and the metrics.
 
@@ -424,7 +424,7 @@ def require_finite_gradients(model: "Model") -> None:
                 )
 
 
-@one_blas_thread_unless_set()
+@one_blas_thread_unless_set
 def evaluate_batch(model: "Model", batch: Data) -> tuple[Any, Totals]:
     """The mean loss and the metrics, without dropout, without updates."""
     y_pred = model.infer(batch.x)
@@ -468,7 +468,7 @@ def predict(
             else:
                 outputs = []
                 for start, stop in spans:
-                    with one_blas_thread_unless_set():
+                    with one_blas_thread_unless_set:
                         outputs.append(backend.host(as_array(model.infer(x[start:stop]))))
                     progress.step(dict)
                 result = np.concatenate(outputs)

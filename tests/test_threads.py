@@ -44,10 +44,10 @@ def three_share_all(monkeypatch):
 
 
 def test_one_within_and_afterwards_as_before(two_threads):
-    with one_blas_thread_unless_set():
+    with one_blas_thread_unless_set:
         assert blas_threads() == {1}
     assert blas_threads() == {2}
-    with pytest.raises(KeyError), one_blas_thread_unless_set():
+    with pytest.raises(KeyError), one_blas_thread_unless_set:
         raise KeyError
     assert blas_threads() == {2}
 
@@ -55,14 +55,14 @@ def test_one_within_and_afterwards_as_before(two_threads):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_what_the_user_set_stays(two_threads, monkeypatch, name):
     monkeypatch.setenv(name, "2")
-    with one_blas_thread_unless_set():
+    with one_blas_thread_unless_set:
         assert blas_threads() == {2}
         assert threads.threads() == 1  # BLAS has its own, and nothing is shared on top of that
 
 
 def test_an_empty_setting_is_none(two_threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "")
-    with one_blas_thread_unless_set():
+    with one_blas_thread_unless_set:
         assert blas_threads() == {1}
 
 
@@ -89,9 +89,9 @@ def test_the_last_to_leave_restores(two_threads):
 
 def test_workers_share_nothing(two_threads):
     """Each of several processes has one thread for all it does, though its batches ask for more."""
-    with one_blas_thread(), one_blas_thread_unless_set():
+    with one_blas_thread(), one_blas_thread_unless_set:
         assert threads.threads() == 1
-    with one_blas_thread_unless_set(), one_blas_thread():
+    with one_blas_thread_unless_set, one_blas_thread():
         assert threads.threads() == 2
     assert threads.threads() == 1
 

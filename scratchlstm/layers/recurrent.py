@@ -149,7 +149,7 @@ class Recurrent(Layer):
     def output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], self.units) if self.return_sequences else (self.units,)
 
-    @one_blas_thread_unless_set()
+    @one_blas_thread_unless_set
     def forward(
         self, x: Signal, training: bool = False, mask: Any = None, initial_state: Any = None
     ) -> np.ndarray | list[np.ndarray]:
@@ -165,7 +165,7 @@ class Recurrent(Layer):
         self.given_out = h.shape if self.return_sequences else (len(h), self.units)
         return y
 
-    @one_blas_thread_unless_set()
+    @one_blas_thread_unless_set
     def infer(self, x: Any, mask: Any = None, initial_state: Any = None) -> Any:  # type: ignore[override]
         x = self.receive(x)
         mask, states = self.check_mask(mask, x.shape[:2]), self._initial_states(x.shape[0], initial_state)
@@ -177,7 +177,7 @@ class Recurrent(Layer):
             vars(self).update(kept)
         return self._output(h, final, self._shown(mask))
 
-    @one_blas_thread_unless_set()
+    @one_blas_thread_unless_set
     def backward(self, dy: np.ndarray, *d_states: np.ndarray | None) -> np.ndarray | RowGradient | None:
         """Backpropagation through time.
 
