@@ -39,8 +39,8 @@ class one_blas_thread(ContextDecorator):
     What the outermost block says counts, in all threads of the program.
 
     Args:
-        unless_set: leave BLAS alone if the environment sets its number of threads (`OPENBLAS_NUM_THREADS`, ...); if not,
-            `spread` may use as many threads as BLAS had.
+        unless_set: leave BLAS alone if the environment sets its number of threads (`OPENBLAS_NUM_THREADS`, ...);
+            if it does not, `spread` may use as many threads as BLAS had.
     """
 
     def __init__(self, unless_set: bool = False) -> None:
@@ -83,6 +83,9 @@ def spread(tasks: Sequence[Callable[[], Any]], multiplications: int = LARGE) -> 
         tasks: independent of each other, each of some 100 microseconds or more, nearly all of them inside NumPy.
         multiplications: in all of them; below `LARGE` this thread does them alone.
     """
+    helping = 0 if multiplications < LARGE else min(threads(), len(tasks)) - 1
+    if helping < 1:
+        return [task() for task in tasks]
     todo, results = deque(enumerate(tasks)), [None] * len(tasks)
 
     def work() -> None:
@@ -93,7 +96,6 @@ def spread(tasks: Sequence[Callable[[], Any]], multiplications: int = LARGE) -> 
                 return
             results[number] = task()
 
-    helping = 0 if multiplications < LARGE else min(threads(), len(tasks)) - 1
     helpers = [_pool().submit(work) for _ in range(helping)]
     try:
         work()

@@ -206,12 +206,16 @@ def _trained(options):
 
 
 @pytest.mark.parametrize("options", [{}, {"dropout": 0.3, "recurrent_dropout": 0.2}], ids=["plain", "dropout"])
-def test_a_shared_step_is_the_step(monkeypatch, options):
+@pytest.mark.parametrize("large", [0, 1 << 22], ids=["rows apart", "rows together"])
+def test_a_shared_step_is_the_step(monkeypatch, three_share_all, options, large):
     from scratchlstm import optimizers
+    from scratchlstm.kernels import numpy_lstm
 
-    alone = _trained(options)
-    monkeypatch.setattr(threads, "LARGE", 0)
-    monkeypatch.setattr(threads, "threads", lambda: 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(threads, "threads", lambda: 1)
+        alone = _trained(options)
+    monkeypatch.setattr(numpy_lstm, "_LARGE_STEP", large)
+    monkeypatch.setattr(numpy_lstm, "threads", lambda: 3)
     monkeypatch.setattr(optimizers, "_BLOCK", 8)
     for mine, shared in zip(alone, _trained(options), strict=True):
         np.testing.assert_allclose(shared, mine, rtol=1e-4, atol=1e-6)

@@ -13,6 +13,7 @@ Four ideas (docs/fast.md explains and measures each):
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -20,9 +21,10 @@ import numpy as np
 
 from scratchlstm.activations import SIGMOID, TANH, Activation
 from scratchlstm.kernels.rows import GatheredRows
-from scratchlstm.threads import product, spread
+from scratchlstm.threads import product, spread, threads
 
 _STRIP = 128  # rows that inference takes through all steps together
+_LARGE_STEP = 1 << 22  # multiplications of a step from which on two threads, each with its rows, are faster than one
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Workspace:
     c: np.ndarray  #       (T+1, B, H)   c[0] is the initial cell, c[t+1] the cell after step t
     tanh_c: np.ndarray  #  (T, B, H)
     h: np.ndarray  #       (T+1, B, H)
+    dz: np.ndarray | None = None  # (T, B, 4H), if it cannot take the place of the gates
 
     @classmethod
     def empty(cls, T: int, B: int, H: int, dtype: np.dtype) -> "Workspace":
@@ -106,7 +109,7 @@ class NumpyLSTM:
         (B, T, _), H = x.shape, self.H
         if workspace is None or not workspace.fits(T, B, H, x.dtype):
             workspace = Workspace.empty(T, B, H, x.dtype)
-        self.x, self.workspace, self.idle = x, workspace, self._idle_rows(mask)
+        self.x, self.workspace, self.mask = x, workspace, mask
         (_, h), (_, c) = self._before_and_after(workspace.h), self._before_and_after(workspace.c)
         first = self._first()
         workspace.h[first], workspace.c[first] = h0, c0
@@ -123,11 +126,22 @@ class NumpyLSTM:
 
     def _fill(self) -> None:
         """Run through all steps from the initial states in the workspace."""
-        workspace = self.workspace
+        workspace, projected = self.workspace, self._project(self.x)
         c, h = self._before_and_after(workspace.c), self._before_and_after(workspace.h)
-        steps = zip(*(each[self.order] for each in (workspace.gates, *c, workspace.tanh_c, *h)), strict=True)
-        self._run(self._input(self.x), steps, self.idle)
+
+        def fill(rows: slice) -> None:
+            kept = (workspace.gates, *c, workspace.tanh_c, *h)
+            steps = zip(*(each[self.order][..., rows, :] for each in kept), strict=True)
+            self._run(self._inputs(self.x, projected, rows), steps, rows, self._idle_rows(self.mask, rows))
+
+        spread([partial(fill, rows) for rows in self._parts()])
         self.gates_hold_dz = False
+
+    def _parts(self) -> list[slice]:
+        """The rows that go through the steps together: all of them, or if a step is large, a part for each thread."""
+        B = self.workspace.gates.shape[2]
+        count = min(threads(), B) if B * self.U.size >= _LARGE_STEP else 1
+        return [slice(B * k // count, B * (k + 1) // count) for k in range(count)]
 
     def infer(
         self,
@@ -142,30 +156,31 @@ class NumpyLSTM:
         The distinct rows of x are projected once for all.
         """
         (B, T, _), H, dtype = x.shape, self.H, x.dtype
-        table = self._table(x) if isinstance(x, GatheredRows) else np.empty(0, dtype)
+        table = self._project(x) if isinstance(x, GatheredRows) else np.empty(0, dtype)
         hs = np.empty((B, T, H) if return_sequences else (B, H), dtype=dtype)
         cs = np.empty((B, H), dtype=dtype)
         for first in range(0, B, _STRIP):
             rows = slice(first, min(first + _STRIP, B))
             gates = np.empty((4, rows.stop - first, H), dtype=dtype)
             c, h, tanh_c = c0[rows].copy(), h0[rows].copy(), np.empty_like(c0[rows])
-            inputs = self._gather(table, x.groups.index[rows]) if isinstance(x, GatheredRows) else self._input(x[rows])
-            idle = self._idle_rows(None if mask is None else mask[rows])
+            projected, own = (table, rows) if isinstance(x, GatheredRows) else (self._project(x[rows]), slice(None))
+            idle = self._idle_rows(mask, rows)
             sequence = hs[rows].swapaxes(0, 1)[self.order] if return_sequences else None
-            self._run(inputs, repeat((gates, c, c, tanh_c, h, h)), idle, sequence)
+            self._run(self._inputs(x, projected, own), repeat((gates, c, c, tanh_c, h, h)), rows, idle, sequence)
             cs[rows] = c
             if sequence is None:
                 hs[rows] = h
         return hs, cs
 
-    def _idle_rows(self, mask: np.ndarray | None) -> Sequence[np.ndarray] | None:
-        """At each time the rows that are masked."""
-        return None if mask is None else [np.flatnonzero(of_step) for of_step in ~mask.T]
+    def _idle_rows(self, mask: np.ndarray | None, rows: slice) -> Sequence[np.ndarray] | None:
+        """At each time those of the rows that are masked."""
+        return None if mask is None else [np.flatnonzero(of_step) for of_step in ~mask[rows].T]
 
     def _run(
         self,
         inputs: Iterable[np.ndarray],
         steps: Iterable[tuple[np.ndarray, ...]],
+        rows: slice,
         idle: Sequence[np.ndarray] | None,
         sequence: np.ndarray | None = None,
     ) -> None:
@@ -174,19 +189,20 @@ class NumpyLSTM:
         Args:
             inputs: x_t W + b of each step, (4, B, H).
             steps: where each step's values go and come from: gates, c_prev, c, tanh(c), h_prev, h.
+            rows: of the batch.
             idle: see `_idle_rows`.
             sequence: where each h is to be copied, (T, B, H), if anywhere.
         """
         written: np.ndarray | None = None
         dropped: np.ndarray | None = None
-        idle_rows: Iterable[Any] = repeat(()) if idle is None else idle[self.order]
-        for t, (z_x, rows, (z, c_prev, c, tanh_c, h_prev, h)) in enumerate(zip(inputs, idle_rows, steps, strict=False)):
-            held = (h_prev[rows], c_prev[rows]) if len(rows) else None
-            if len(rows) < len(h):
+        still: Iterable[Any] = repeat(()) if idle is None else idle[self.order]
+        for t, (z_x, at_rest, (z, c_prev, c, tanh_c, h_prev, h)) in enumerate(zip(inputs, still, steps, strict=False)):
+            held = (h_prev[at_rest], c_prev[at_rest]) if len(at_rest) else None
+            if len(at_rest) < len(h):
                 if self.recurrent_dropout is None:
-                    product(h_prev, self.U, out=z)
+                    np.matmul(h_prev, self.U, out=z)
                 else:
-                    dropped = np.multiply(h_prev, self.recurrent_dropout, out=dropped)
+                    dropped = np.multiply(h_prev, self.recurrent_dropout[:, rows], out=dropped)
                     np.matmul(dropped, self.U, out=z)
                 z += z_x
                 self._activate(z)  # (1) to (4)
@@ -197,7 +213,7 @@ class NumpyLSTM:
                 self._activate_cell(c, out=tanh_c)
                 np.multiply(o, tanh_c, out=h)  # (6)
             if held is not None:
-                h[rows], c[rows] = held
+                h[at_rest], c[at_rest] = held
             if sequence is not None:
                 sequence[t] = h
 
@@ -223,13 +239,41 @@ class NumpyLSTM:
         """
         if self.gates_hold_dz:
             self._fill()
-        self.gates_hold_dz = True
-        workspace, H = self.workspace, self.H
+        workspace, parts, H = self.workspace, self._parts(), self.H
         T, _, B, _ = workspace.gates.shape
-        dtype = workspace.gates.dtype
-        dz = workspace.gates.reshape(T, B, 4 * H)  # step by step in the place of the gates, which are then done with
-        dh_t = np.zeros((B, H), dtype=dtype) if dh_last is None else dh_last.copy()
-        dc = np.zeros((B, H), dtype=dtype) if dc_last is None else dc_last.copy()
+        self.gates_hold_dz = len(parts) == 1
+        if self.gates_hold_dz:
+            dz = workspace.gates.reshape(T, B, 4 * H)  # step by step in the place of gates that are done with
+        else:  # there, a thread's dz would replace gates that another still needs
+            if workspace.dz is None:
+                workspace.dz = np.empty((T, B, 4 * H), dtype=workspace.gates.dtype)
+            dz = workspace.dz
+        d_states = spread([partial(self._back_through_time, rows, dh, dh_last, dc_last, dz) for rows in parts])
+        dh0, dc0 = (np.concatenate(of_parts) for of_parts in zip(*d_states, strict=True))
+        h_before = self._before_and_after(workspace.h)[0]
+        h_rows, dz_rows = h_before.reshape(T * B, H), dz.reshape(T * B, 4 * H)
+        dU, (dx, dW, db) = spread(
+            [
+                lambda: _by_product(h_rows, dz_rows, self.recurrent_dropout),  # (20)
+                lambda: self._backward_input(dz, input_gradient),
+            ],
+            multiplications=dz.size * H,
+        )
+        return dx, _swap_g_and_o(dW), _swap_g_and_o(dU), _swap_g_and_o(db), dh0, dc0
+
+    def _back_through_time(
+        self,
+        rows: slice,
+        dh: np.ndarray,
+        dh_last: np.ndarray | None,
+        dc_last: np.ndarray | None,
+        dz: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Write dz of these rows at every step, last to first; their dh0 and dc0. Arguments as of `backward`."""
+        workspace, H, dh, dz = self.workspace, self.H, dh[rows], dz[:, rows]
+        (T, B, _), dtype = dz.shape, dz.dtype
+        dh_t = np.zeros((B, H), dtype=dtype) if dh_last is None else dh_last[rows].copy()
+        dc = np.zeros((B, H), dtype=dtype) if dc_last is None else dc_last[rows].copy()
         every_step = dh.ndim == 3
         if not every_step:
             dh_t += dh
@@ -237,16 +281,16 @@ class NumpyLSTM:
         di, df, do, dg = d_gates
         through_h = np.empty((B, H), dtype=dtype)
         dz_by_gate = dz.reshape(T, B, 4, H).swapaxes(1, 2)
-        c_before = self._before_and_after(workspace.c)[0]
+        c_before, idle_rows = self._before_and_after(workspace.c)[0], self._idle_rows(self.mask, rows)
         for t in range(T)[self.order][::-1]:
             if every_step:
                 dh_t += dh[:, t]
-            idle: Any = () if self.idle is None else self.idle[t]
+            idle: Any = () if idle_rows is None else idle_rows[t]
             if len(idle) == B:
                 dz[t] = 0
                 continue
             held = (dh_t[idle], dc[idle]) if len(idle) else None
-            gates, tanh_c, c_prev = workspace.gates[t], workspace.tanh_c[t], c_before[t]
+            gates, tanh_c, c_prev = workspace.gates[t][:, rows], workspace.tanh_c[t, rows], c_before[t, rows]
             i, f, o, g = gates
             self._cell_prime(tanh_c, out=through_h)
             through_h *= o
@@ -262,23 +306,14 @@ class NumpyLSTM:
             if held is not None:
                 dz[t, idle] = 0
             if self.recurrent_dropout is None:
-                product(dz[t], self.U_back, out=dh_t)  # (18)
+                np.matmul(dz[t], self.U_back, out=dh_t)  # (18)
             else:
                 dropped = np.matmul(dz_by_gate[t], self.U_back.reshape(4, H, H))
-                dropped *= self.recurrent_dropout
+                dropped *= self.recurrent_dropout[:, rows]
                 np.sum(dropped, axis=0, out=dh_t)
             if held is not None:
                 dh_t[idle], dc[idle] = held
-        h_before = self._before_and_after(workspace.h)[0]
-        h_rows, dz_rows = h_before.reshape(T * B, H), dz.reshape(T * B, 4 * H)
-        dU, (dx, dW, db) = spread(
-            [
-                lambda: _by_product(h_rows, dz_rows, self.recurrent_dropout),  # (20)
-                lambda: self._backward_input(dz, input_gradient),
-            ],
-            multiplications=dz.size * H,
-        )
-        return dx, _swap_g_and_o(dW), _swap_g_and_o(dU), _swap_g_and_o(db), dh_t, dc
+        return dh_t, dc
 
     def _backward_input(self, dz: np.ndarray, input_gradient: bool) -> tuple[Any, np.ndarray, np.ndarray]:
         """dx, dW and db from dz of all steps, (T, B, 4H)."""
@@ -310,10 +345,12 @@ class NumpyLSTM:
             dx += _dropped(of_gate, kept, out=of_gate)
         return dx
 
-    def _input(self, x: np.ndarray | GatheredRows) -> Iterator[np.ndarray]:
-        """x_t W + b for each step, (4, B, H)."""
+    def _project(self, x: np.ndarray | GatheredRows) -> np.ndarray:
+        """x W + b: of each distinct row, (4, K, H), if x is gathered; else of each row at each step, (T, 4, B, H)."""
         if isinstance(x, GatheredRows):
-            return self._gather(self._table(x), x.groups.index)
+            table = product(x.values, self.W)
+            table += self.b
+            return table
         B, T, _ = x.shape
         rows = _time_major(x)
         if self.input_dropout is None:
@@ -323,13 +360,13 @@ class NumpyLSTM:
             for z_k, W_k, kept in zip(steps, self.W, self.input_dropout, strict=True):
                 np.matmul(_dropped(rows, kept, out=own), W_k, out=z_k)
         steps += self.b
-        return iter(steps.reshape(4, T, B, self.H).swapaxes(0, 1)[self.order])
+        return steps.reshape(4, T, B, self.H).swapaxes(0, 1)
 
-    def _table(self, x: GatheredRows) -> np.ndarray:
-        """W and b applied to each distinct row, (4, K, H)."""
-        table = product(x.values, self.W)
-        table += self.b
-        return table
+    def _inputs(self, x: np.ndarray | GatheredRows, projected: np.ndarray, rows: slice) -> Iterator[np.ndarray]:
+        """Of what `_project` made of x, x_t W + b of these rows at each step, (4, B, H)."""
+        if isinstance(x, GatheredRows):
+            return self._gather(projected, x.groups.index[rows])
+        return iter(projected[self.order][:, :, rows])
 
     def _gather(self, table: np.ndarray, index: np.ndarray) -> Iterator[np.ndarray]:
         """The rows of `table` at each step, for an index (B, T); each overwrites the one before."""
