@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchlstm import registry
+from scratchlstm import checks, registry
 from scratchlstm.backend import is_cupy, namespace
 from scratchlstm.gates import Array, Function, sigmoid, sigmoid_prime, tanh, tanh_prime
 from scratchlstm.kernels import cupy_elementwise
@@ -19,6 +19,11 @@ class Activation:
     function: Function
     prime: Function
     on_gpu: Function | None = None
+
+    def __post_init__(self) -> None:
+        checks.string("name", self.name)
+        checks.function("function", self.function)
+        checks.function("prime", self.prime)
 
     def __call__(self, z: Array) -> Array:
         """y, with the shape of z."""
@@ -98,7 +103,7 @@ def serialize(activation: Activation) -> Any:
     return {"class_name": activation.name, "config": {}, "foreign": activation.function.__module__}
 
 
-def get(identifier: Any) -> Activation:
+def get(identifier: Any, argument: str = "") -> Activation:
     """The activation of that name, or with that function of this module; None is linear, as in Keras.
 
     Raises:
@@ -110,4 +115,4 @@ def get(identifier: Any) -> Activation:
     for activation in _KNOWN.values():
         if identifier is activation.function:  # activations.relu, as in Keras
             return activation
-    return registry.resolve("activation", identifier, _KNOWN, Activation)
+    return registry.resolve("activation", identifier, _KNOWN, Activation, argument)

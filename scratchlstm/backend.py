@@ -134,8 +134,16 @@ def of(array: Any) -> str:
 
 
 def namespace(array: Array) -> Any:
-    """The module whose functions take this array: any that follows the array API standard, or CuPy."""
-    return cupy() if is_cupy(array) else array.__array_namespace__()
+    """The module whose functions take this array: any that follows the array API standard, or CuPy.
+
+    Raises:
+        TypeError: it is no such array.
+    """
+    if is_cupy(array):
+        return cupy()
+    if not hasattr(array, "__array_namespace__"):
+        raise TypeError(f"an array such as np.asarray gives is needed, not a {type(array).__name__}")
+    return array.__array_namespace__()
 
 
 def to(name: str, array: Any, dtype: Any = None) -> Array:

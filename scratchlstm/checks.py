@@ -89,6 +89,16 @@ def numbers(argument: str, values: Any, **bounds: float) -> list[float]:
     return [number(f"each of {argument}", value, **bounds) for value in values]
 
 
+def whole_numbers(argument: str, values: Any) -> list[int]:
+    """`values` as a list of whole numbers of at least 0.
+
+    Raises:
+        ValueError: no list of such numbers.
+    """
+    numbers(argument, values)
+    return [whole_number(f"each of {argument}", value) for value in values]
+
+
 def flag(argument: str, value: Any) -> bool:
     """`value`, which has to be True or False (or 1 or 0).
 
@@ -156,6 +166,17 @@ def seed(value: Any) -> int | None:
     return None if value is None else whole_number("seed", value)
 
 
+def generator(rng: Any) -> np.random.Generator:
+    """`rng` itself; a fresh one for None.
+
+    Raises:
+        TypeError: it is no generator of NumPy's.
+    """
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be what np.random.default_rng(seed) gives, not {came(rng)}")
+    return np.random.default_rng() if rng is None else rng
+
+
 def array(argument: str, value: Any, numeric: bool = False) -> np.ndarray:
     """`value`, an array of any library on the CPU or of CuPy, a number, or a list of these, as one of NumPy.
 
@@ -180,6 +201,15 @@ def array(argument: str, value: Any, numeric: bool = False) -> np.ndarray:
     if numeric and converted.dtype.kind not in "fiub":
         raise TypeError(f"{argument} must hold numbers, but has dtype {converted.dtype}")
     return converted
+
+
+def parameter(w: Any) -> backend.Array:
+    """`w` as an array of NumPy or CuPy.
+
+    Raises:
+        TypeError, ValueError: see `array`.
+    """
+    return w if backend.is_array(w) else array("w", w, numeric=True)
 
 
 _PLAIN = {bool, int, float, complex, str, bytes, type(None), np.ndarray}

@@ -35,7 +35,7 @@ class NonNeg(Constraint):
     """max(w, 0)."""
 
     def __call__(self, w: np.ndarray) -> np.ndarray:
-        return np.maximum(w, 0)
+        return np.maximum(checks.parameter(w), 0)
 
 
 class MaxNorm(Constraint):
@@ -50,7 +50,8 @@ class MaxNorm(Constraint):
         self.max_value, self.axis = checks.number("max_value", max_value, at_least=0), _axis(axis)
 
     def __call__(self, w: np.ndarray) -> np.ndarray:
-        norms = _norms(w, self.axis)
+        w = checks.parameter(w)
+        norms = _norms(w, self)
         return w * (np.minimum(norms, w.dtype.type(self.max_value)) / (w.dtype.type(_EPSILON) + norms))
 
     def get_config(self) -> dict[str, Any]:
@@ -68,14 +69,16 @@ class UnitNorm(Constraint):
         self.axis = _axis(axis)
 
     def __call__(self, w: np.ndarray) -> np.ndarray:
-        return w / (w.dtype.type(_EPSILON) + _norms(w, self.axis))
+        w = checks.parameter(w)
+        return w / (w.dtype.type(_EPSILON) + _norms(w, self))
 
     def get_config(self) -> dict[str, Any]:
         return {"axis": self.axis}
 
 
-def _norms(w: np.ndarray, axis: int) -> np.ndarray:
-    return np.sqrt(np.sum(np.square(w), axis=axis, keepdims=True))
+def _norms(w: np.ndarray, of: MaxNorm | UnitNorm) -> np.ndarray:
+    of.require_axis("w", w.shape)
+    return np.sqrt(np.sum(np.square(w), axis=of.axis, keepdims=True))
 
 
 def _axis(value: Any) -> int:
@@ -88,11 +91,11 @@ non_neg, max_norm, unit_norm = NonNeg, MaxNorm, UnitNorm
 _KNOWN = registry.by_both_names(NonNeg, MaxNorm, UnitNorm)
 
 
-def get(identifier: Any) -> Constraint | None:
+def get(identifier: Any, argument: str = "") -> Constraint | None:
     """The constraint of that name, None for None.
 
     Raises:
         ValueError: unknown name; the known ones are listed.
         TypeError: neither a name nor a `Constraint`.
     """
-    return None if identifier is None else registry.resolve("constraint", identifier, _KNOWN, Constraint)
+    return None if identifier is None else registry.resolve("constraint", identifier, _KNOWN, Constraint, argument)

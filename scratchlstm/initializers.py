@@ -25,9 +25,8 @@ class Initializer:
         self, shape: tuple[int, ...], dtype: str | None = None, rng: np.random.Generator | None = None
     ) -> np.ndarray:
         """An array of this shape and dtype (default: `config.floatx()`)."""
-        if self.seed is not None or rng is None:
-            rng = np.random.default_rng(self.seed)
-        return np.asarray(self.draw(tuple(shape), rng), dtype=config.float_dtype(dtype))
+        rng = checks.generator(rng) if self.seed is None else np.random.default_rng(self.seed)
+        return np.asarray(self.draw(tuple(checks.whole_numbers("shape", shape)), rng), dtype=config.float_dtype(dtype))
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         """The values, in float64."""
@@ -94,7 +93,7 @@ class GlorotUniform(Initializer):
     """
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        limit = math.sqrt(6 / sum(_fans(shape)))
+        limit = math.sqrt(6 / (sum(_fans(shape)) or 1))
         return rng.uniform(-limit, limit, shape)
 
 
@@ -103,7 +102,7 @@ class GlorotNormal(Initializer):
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         # a standard normal cut at ±2 has this standard deviation; dividing by it restores the variance
-        return _truncated_normal(shape, rng) * math.sqrt(2 / sum(_fans(shape))) / 0.87962566103423978
+        return _truncated_normal(shape, rng) * math.sqrt(2 / (sum(_fans(shape)) or 1)) / 0.87962566103423978
 
 
 class Orthogonal(Initializer):
@@ -145,11 +144,11 @@ _KNOWN = registry.by_both_names(
 _KNOWN |= {"uniform": RandomUniform, "normal": RandomNormal}
 
 
-def get(identifier: Any) -> Initializer:
+def get(identifier: Any, argument: str = "") -> Initializer:
     """The initializer of that name.
 
     Raises:
         ValueError: unknown name; the known ones are listed.
         TypeError: neither a name nor an `Initializer`.
     """
-    return registry.resolve("initializer", identifier, _KNOWN, Initializer)
+    return registry.resolve("initializer", identifier, _KNOWN, Initializer, argument)

@@ -4,10 +4,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from scratchlstm.checks import came
+
 T = TypeVar("T")
 
 
-def resolve(kind: str, identifier: Any, known: Mapping[str, Any], base: type[T]) -> T:
+def resolve(kind: str, identifier: Any, known: Mapping[str, Any], base: type[T], argument: str = "") -> T:
     """The object that `identifier` means.
 
     Args:
@@ -16,6 +18,7 @@ def resolve(kind: str, identifier: Any, known: Mapping[str, Any], base: type[T])
             description `{"class_name": ..., "config": {...}}`.
         known: names and what they stand for: classes (called without arguments) or ready objects.
         base: the class of the result.
+        argument: what the caller names it, if that is not `kind`.
 
     Raises:
         ValueError: unknown name; the known ones are listed.
@@ -29,14 +32,15 @@ def resolve(kind: str, identifier: Any, known: Mapping[str, Any], base: type[T])
     if isinstance(identifier, str):
         if identifier not in known:
             names = ", ".join(sorted(name for name in known if name == name.lower()) or sorted(known))
-            raise ValueError(f"unknown {kind} {identifier!r}. Known: {names}")
+            where = f"{argument}: " if argument not in ("", kind) else ""
+            raise ValueError(f"{where}unknown {kind} {identifier!r}. Known: {names}")
         identifier = known[identifier]
         if isinstance(identifier, base):
             return identifier
     if isinstance(identifier, type) and issubclass(identifier, base):
         return identifier(**config)
     article = "an" if base.__name__[0] in "AEIOU" else "a"
-    raise TypeError(f"{kind} must be a name or {article} {base.__name__}, not {identifier!r}")
+    raise TypeError(f"{argument or kind} must be a name or {article} {base.__name__}, not {came(identifier)}")
 
 
 def serialize(thing: Any) -> dict[str, Any]:

@@ -16,11 +16,13 @@ class Regularizer:
 
     def __call__(self, w: Array) -> Any:
         """The penalty: a float, or where w is on a GPU, an array of no dimensions there."""
+        w = checks.parameter(w)
         penalty = self.l1 * np.sum(np.abs(w)) + self.l2 * np.vdot(w, w)
         return penalty if is_cupy(penalty) else float(penalty)
 
     def gradient(self, w: Array) -> Array:
         """Its derivative, l1 sign(w) + 2 l2 w, with the shape of w (0 where w is 0)."""
+        w = checks.parameter(w)
         return w.dtype.type(self.l1) * np.sign(w) + w.dtype.type(2 * self.l2) * w
 
     def get_config(self) -> dict[str, Any]:
@@ -67,11 +69,11 @@ l1, l2, l1_l2 = L1, L2, L1L2
 _KNOWN = registry.by_both_names(L1, L2) | {"L1L2": L1L2}
 
 
-def get(identifier: Any) -> Regularizer | None:
+def get(identifier: Any, argument: str = "") -> Regularizer | None:
     """The regularizer of that name, None for None.
 
     Raises:
         ValueError: unknown name; the known ones are listed.
         TypeError: neither a name nor a `Regularizer`.
     """
-    return None if identifier is None else registry.resolve("regularizer", identifier, _KNOWN, Regularizer)
+    return None if identifier is None else registry.resolve("regularizer", identifier, _KNOWN, Regularizer, argument)

@@ -127,8 +127,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 
     def __init__(self, boundaries: Sequence[int], values: Sequence[float], name: str | None = None) -> None:
         super().__init__(name)
-        checks.numbers("boundaries", boundaries)
-        self.boundaries = [checks.whole_number("each of boundaries", boundary) for boundary in boundaries]
+        self.boundaries = checks.whole_numbers("boundaries", boundaries)
         self.values = checks.numbers("values", values, at_least=0)
         if len(self.values) != len(self.boundaries) + 1:
             raise ValueError(

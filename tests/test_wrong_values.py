@@ -12,8 +12,26 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from scratchlstm import Model, Sequential, callbacks, losses, metrics, optimizers, schedules, utils
-from scratchlstm.layers import Dense
+from scratchlstm import (
+    Model,
+    Sequential,
+    activations,
+    backend,
+    callbacks,
+    config,
+    constraints,
+    gates,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    regularizers,
+    schedules,
+    utils,
+)
+from scratchlstm.layers import Dense, Layer
 from scratchlstm.preprocessing import sequence, text
 
 
@@ -63,6 +81,7 @@ class Entry(NamedTuple):
     valid: dict[str, Any]
     takes: dict[str, str]  # names of WRONG, with blanks between them
     signature: Any = None  # whose arguments these are, if not those of `call`
+    other: dict[str, str] = {}  # noqa: RUF012 - argument -> what an error may call it besides
 
 
 FLAG = "True"
@@ -100,7 +119,60 @@ def _tokenizer():
     return tokenizer
 
 
+def _by_default(call, takes=None, signature=None, other=None, **given):
+    """All arguments with their defaults; what these take besides can be seen from their names and defaults."""
+    parameters = [p for p in inspect.signature(signature or call).parameters.values() if p.kind < p.VAR_KEYWORD]
+    valid = {p.name: p.default for p in parameters if p.name != "self" and p.kind != p.VAR_POSITIONAL} | given
+    kinds = {n: FLAG if isinstance(v, bool) else OPTIONAL for n, v in valid.items() if v is None or isinstance(v, bool)}
+    named = {"name": NAME} if "name" in valid else {}
+    return Entry(call, valid, kinds | named | (takes or {}), signature, other or {})
+
+
+def _of_layer(make, x, takes="", **call):
+    """A layer's call, and its methods, for x; `takes` is what x may be besides."""
+
+    def built():
+        layer = make()
+        layer(x)
+        return layer
+
+    def backward(dy):
+        layer = built()
+        outputs = [dy] if layer.outputs == 1 else [dy, None, None]
+        return layer.backward(*outputs)
+
+    shape = [each.shape[1:] for each in x] if isinstance(x, list) else x.shape[1:]
+    y = make()(x)
+    kinds = {"x": takes, "training": "None True", **dict.fromkeys(call, OPTIONAL)}
+    by_name = {"x": type(make()).__name__.lower()[:4] + ".* (takes|got|has|was)"}
+    return [
+        Entry(lambda **a: make()(**a), {"x": x, "training": False, **call}, kinds, Layer.__call__, by_name),
+        Entry(
+            lambda **a: make().build(**a),
+            {"input_shape": shape, "rng": None, "params": None},
+            {"rng": OPTIONAL, "params": OPTIONAL},
+            other={"params": "weight", "input_shape": "shape"},
+        ),
+        Entry(lambda **a: built().set_weights(**a), {"weights": built().get_weights()}, {}),
+        Entry(lambda **a: built().to(**a), {"name": "numpy"}, {}, other={"name": "backend"}),
+        Entry(backward, {"dy": np.ones_like(np.asarray(y[0] if isinstance(y, list) else y))}, {}),
+    ]
+
+
+def _of_function(function, **given):
+    return _by_default(function, {name: "" for name in given}, **given)
+
+
 X, Y = np.ones((4, 2)), np.array([0, 1, 0, 1])
+IDS, SERIES, MASK = np.ones((2, 3), int), np.ones((2, 3, 2), "float32"), np.array([[True, True, False]] * 2)
+STATES = [np.ones((2, 1), "float32")] * 2
+LIMITS = dict.fromkeys(("kernel_initializer", "recurrent_initializer", "bias_initializer"), "")
+B, T, E, H = 2, 3, 4, 1
+CELL = {"W": np.ones((E, 4 * H)), "U": np.ones((H, 4 * H)), "b": np.ones(4 * H)}
+STATE = np.ones((B, H))
+_, _, CACHE = gates.lstm_step_forward(np.ones((B, E)), STATE, STATE, **CELL)
+_, _, CACHES = gates.lstm_forward(np.ones((B, T, E)), STATE, STATE, **CELL)
+KERNELS = {"W": CELL["W"], "U": CELL["U"]}
 DATA = {"x": X, "y": Y, "sample_weight": None}
 CLIPS = {"clipnorm": None, "clipvalue": None, "global_clipnorm": None}
 WATCHED = {"monitor": "loss", "min_delta": 0.0, "patience": 1, "verbose": 0, "mode": "min"}
@@ -373,6 +445,134 @@ TABLE = {
         ),
         _method("train_on_batch", DATA, {"sample_weight": OPTIONAL}),
     ],
+    # --- layers -------------------------------------------------------------------------------------------------------
+    "layers.Layer": [_by_default(layers.Layer)],
+    "layers.Input": [_by_default(layers.Input, shape=(3,))],
+    "layers.Activation": [
+        _by_default(layers.Activation, {"activation": OPTIONAL}, activation="relu"),
+        *_of_layer(lambda: layers.Activation("relu"), X, ARRAYS),
+    ],
+    "layers.Dense": [_by_default(layers.Dense, units=2), *_of_layer(lambda: Dense(1, "sigmoid"), X)],
+    "layers.Dropout": [_by_default(layers.Dropout, rate=0.5), *_of_layer(lambda: layers.Dropout(0.5), X, ARRAYS)],
+    "layers.SpatialDropout1D": [
+        _by_default(layers.SpatialDropout1D, rate=0.5),
+        *_of_layer(lambda: layers.SpatialDropout1D(0.5), SERIES),
+    ],
+    "layers.Embedding": [
+        _by_default(layers.Embedding, input_dim=5, output_dim=2),
+        *_of_layer(lambda: layers.Embedding(5, 2), IDS),
+    ],
+    "layers.Flatten": [_by_default(layers.Flatten), *_of_layer(layers.Flatten, SERIES, ARRAYS)],
+    "layers.LSTM": [
+        _by_default(layers.LSTM, dict.fromkeys(("activation", "recurrent_activation"), OPTIONAL), units=2),
+        *_of_layer(lambda: layers.LSTM(1), SERIES, mask=MASK, initial_state=STATES),
+        *_of_layer(lambda: layers.LSTM(1, return_sequences=True, return_state=True, implementation="textbook"), SERIES),
+    ],
+    "layers.Masking": [
+        _by_default(layers.Masking, {"mask_value": ANY_NUMBER}),
+        *_of_layer(layers.Masking, SERIES),
+    ],
+    "layers.Concatenate": [
+        _by_default(layers.Concatenate, {"axis": ANY_NUMBER}),
+        *_of_layer(layers.Concatenate, [X, X]),
+    ],
+    "layers.LayerNormalization": [
+        _by_default(layers.LayerNormalization),
+        *_of_layer(layers.LayerNormalization, X),
+    ],
+    "layers.GlobalAveragePooling1D": [
+        _by_default(layers.GlobalAveragePooling1D),
+        *_of_layer(layers.GlobalAveragePooling1D, SERIES, mask=MASK),
+    ],
+    "layers.GlobalMaxPooling1D": [
+        _by_default(layers.GlobalMaxPooling1D),
+        *_of_layer(layers.GlobalMaxPooling1D, SERIES),
+    ],
+    "layers.MaskedGlobalMaxPooling1D": [
+        _by_default(layers.MaskedGlobalMaxPooling1D),
+        *_of_layer(layers.MaskedGlobalMaxPooling1D, SERIES, mask=MASK),
+    ],
+    "layers.SimpleRNN": [
+        _by_default(layers.SimpleRNN, {"activation": OPTIONAL}, units=2),
+        *_of_layer(lambda: layers.SimpleRNN(1), SERIES, mask=MASK, initial_state=STATES[:1]),
+    ],
+    "layers.Bidirectional": [
+        _by_default(layers.Bidirectional, {"merge_mode": OPTIONAL}, layer=layers.LSTM(1)),
+        *_of_layer(lambda: layers.Bidirectional(layers.LSTM(1)), SERIES, mask=MASK, initial_state=STATES * 2),
+    ],
+    "layers.TimeDistributed": [
+        _by_default(layers.TimeDistributed, layer=Dense(1)),
+        *_of_layer(lambda: layers.TimeDistributed(Dense(1)), SERIES, mask=MASK),
+    ],
+    # --- what layers are made of --------------------------------------------------------------------------------------
+    **{
+        f"initializers.{name}": [
+            _by_default(getattr(initializers, name), dict.fromkeys(("value", "mean", "minval", "maxval", "gain"), "-1")),
+            _by_default(
+                lambda name=name, **arguments: getattr(initializers, name)()(**arguments),
+                signature=initializers.Initializer.__call__,
+                shape=(2, 3),
+            ),
+        ]
+        for name in ("Zeros", "Ones", "Constant", "RandomUniform", "RandomNormal", "GlorotUniform", "GlorotNormal",
+                     "Orthogonal", "Initializer")
+    },
+    **{
+        f"{module.__name__.split('.')[-1]}.{name}": [
+            _by_default(getattr(module, name)),
+            *(
+                Entry(lambda a=a, m=method, **w: getattr(a(), m)(**w), {"w": np.ones((2, 3))}, {}, getattr(a, method))
+                for method in methods for a in [getattr(module, name)]
+            ),
+        ]
+        for module, names, methods in (
+            (constraints, ("NonNeg", "MaxNorm", "UnitNorm"), ["__call__"]),
+            (regularizers, ("L1", "L2", "L1L2"), ["__call__", "gradient"]),
+        )
+        for name in names
+    },
+    **{
+        f"activations.{name}": [Entry(getattr(activations, name), {"z": X}, {"z": ARRAYS})]
+        for name in ("softmax", "hard_sigmoid", "relu", "linear")
+    },
+    "activations.get": [Entry(activations.get, {"identifier": "tanh"}, {"identifier": OPTIONAL})],
+    "activations.serialize": [Entry(activations.serialize, {"activation": activations.TANH}, {})],
+    **{
+        f"{module.__name__.split('.')[-1]}.get": [
+            Entry(module.get, {"identifier": known}, {"identifier": takes}, other={"identifier": kind})
+        ]
+        for module, known, takes, kind in (
+            (initializers, "zeros", "", "initializer"),
+            (constraints, "non_neg", "None", "constraint"),
+            (regularizers, "l2", "None", "regularizer"),
+            (losses, "mse", "", "loss"),
+            (metrics, "accuracy", "", "metric"),
+            (optimizers, "sgd", "", "optimizer"),
+            (schedules, schedules.ExponentialDecay(0.1, 1, 0.5), "", "schedule"),
+        )
+    },
+    "config.set_floatx": [Entry(config.set_floatx, {"dtype": "float32"}, {})],
+    "config.float_dtype": [Entry(config.float_dtype, {"dtype": "float32"}, {"dtype": OPTIONAL})],
+    "config.floatx": [Entry(config.floatx, {}, {})],
+    # --- gates --------------------------------------------------------------------------------------------------------
+    **{
+        f"gates.{name}": [Entry(getattr(gates, name), {argument: X}, {argument: ARRAYS})]
+        for name, argument in (("sigmoid", "x"), ("sigmoid_prime", "s"), ("tanh", "x"), ("tanh_prime", "t"))
+    },
+    "gates.lstm_step_forward": [
+        _by_default(gates.lstm_step_forward, x=np.ones((B, E)), h_prev=STATE, c_prev=STATE, **CELL)
+    ],
+    "gates.lstm_step_backward": [
+        _by_default(gates.lstm_step_backward, dh=STATE, dc_next=STATE, cache=CACHE, **KERNELS)
+    ],
+    "gates.lstm_forward": [
+        _by_default(gates.lstm_forward, x=np.ones((B, T, E)), h0=STATE, c0=STATE, **CELL)
+    ],
+    "gates.lstm_backward": [
+        _by_default(gates.lstm_backward, dhs=np.ones((B, T, H)), dc_last=STATE, caches=CACHES, **KERNELS)
+    ],
+    # --- models -------------------------------------------------------------------------------------------------------
+    "models.load_model": [Entry(models.load_model, {"path": "saved.npz"}, {})],
 }
 
 # public names without an entry, and why
@@ -390,6 +590,13 @@ MODULES = {
     "sequence": sequence,
     "text": text,
     "utils": utils,
+    "layers": layers,
+    "initializers": initializers,
+    "constraints": constraints,
+    "regularizers": regularizers,
+    "activations": activations,
+    "config": config,
+    "gates": gates,
 }
 
 
@@ -416,7 +623,7 @@ ARGUMENTS = [(f"{name}-{number}", entry, argument) for name, number, entry in EN
 def test_every_argument_has_a_valid_value(entry, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     parameters = inspect.signature(entry.signature or entry.call).parameters.values()
-    names = [each.name for each in parameters if each.name != "self" and each.kind is not each.VAR_KEYWORD]
+    names = [each.name for each in parameters if each.name != "self" and each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
     assert set(names) <= set(entry.valid)
     assert set(entry.takes) <= set(entry.valid)
     entry.call(**entry.valid)
@@ -430,7 +637,8 @@ def test_wrong_values(entry, argument, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     takes, found = entry.takes.get(argument, "").split(), {}
     other = {"y_true": "targets", "y_pred": "predictions"}.get(argument, argument)
-    named = re.compile(f"{argument.removesuffix('s').replace('_', '[-_ ]')}|{other}")
+    other = entry.other.get(argument, other)
+    named = re.compile(rf"\b({argument.removesuffix('s').replace('_', '[-_ ]')}|{other})", re.IGNORECASE)
     for kind, value in WRONG.items():
         try:
             entry.call(**entry.valid | {argument: value})

@@ -17,7 +17,7 @@ class Activation(Layer):
     """
 
     passes_mask = True
-    of_a_pass: ClassVar = ("logits", "y")
+    of_a_pass: ClassVar = ("logits", "y", "given_out")
 
     def __init__(
         self,
@@ -33,11 +33,11 @@ class Activation(Layer):
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         self.logits = x
-        self.y = self.activation(x)
+        self.y, self.given_out = self.activation(x), x.shape
         return self.y
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        self.require_here(dy)
+        dy = self.require_gradient(dy, self.given_out)
         return self.backward_from_logits(self.activation.backward(self.y, dy))
 
     def backward_from_logits(self, dz: np.ndarray) -> np.ndarray:

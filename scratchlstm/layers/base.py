@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchlstm import backend, config, constraints, registry, regularizers
-from scratchlstm.checks import flag, positive_int, string
+from scratchlstm.checks import came, flag, generator, positive_int, string
 from scratchlstm.constraints import Constraint
 from scratchlstm.initializers import Initializer
 from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient, as_array
@@ -71,6 +71,7 @@ class Layer:
     merges: ClassVar[bool] = False  # whether it takes a list of inputs
     call_order: ClassVar[tuple[str, ...]] = ("training",)  # what arguments after x mean by position, as in Keras
     of_a_pass: ClassVar[tuple[str, ...]] = ()  # attributes of this class that forward leaves for backward
+    given_out: tuple[int, ...] | None = None  # the shape of the last output, in layers that keep it
     identity: bool = False  # whether the last forward pass gave x itself, so that a loss may look through the layer
 
     trainable = fixed("trainable", True, "a layer cannot be frozen here; train those above it alone, on what it gives")
@@ -89,7 +90,7 @@ class Layer:
         self.name = given or registry.snake_case(type(self).__name__)
         self.named_by_user = name is not None
         self.dtype = config.float_dtype(dtype)
-        self.given_shape = None if input_shape is None else as_shape(input_shape)
+        self.given_shape = None if input_shape is None else as_shape(input_shape, "input_shape")
         self.input_shape: Shape | None = None
         self.backend = "numpy"
         self.params: dict[str, backend.Array] = {}
@@ -151,7 +152,7 @@ class Layer:
         specs = self.plan(input_shape)
         if self.built:
             return
-        rng = np.random.default_rng() if rng is None else rng
+        rng = generator(rng)
         if params is None:
             drawn = {name: draw(shape, self.dtype, rng) for name, (shape, draw) in specs.items()}
             # laid out as they will be when they come from a file, so that products round the same
@@ -164,7 +165,7 @@ class Layer:
         self.params = {name: backend.to(self.backend, array) for name, array in made.items()}
         for noise in self.noises:
             noise.build(rng)
-        self.input_shape = as_shape(input_shape)
+        self.input_shape = tuple(map(as_shape, input_shape)) if self.merges else as_shape(input_shape)
 
     def plan(self, input_shape: Shape) -> Specs:
         """`param_specs` for a shape that was checked.
@@ -172,7 +173,7 @@ class Layer:
         Raises:
             ValueError: a shape this layer cannot take.
         """
-        input_shape = as_shape(input_shape)
+        input_shape = as_shape(input_shape, "input_shape")
         self._check_rank(len(input_shape) + 1, input_shape)
         self._check_sizes(input_shape, _with_batch(input_shape))
         specs = self.param_specs(input_shape)
@@ -242,6 +243,7 @@ class Layer:
         Args:
             name: "numpy" or "cupy".
         """
+        name = backend.choose(name)
         if name == self.backend:
             return
         kept = {state: backend.host(array) for state, array in self.extra_state().items()}
@@ -274,7 +276,10 @@ class Layer:
                 objects, or None.
         """
         self.limited = {argument: param for argument, (param, _, _) in limits.items()}
-        found = [(param, regularizers.get(r), constraints.get(c)) for param, r, c in limits.values()]
+        found = [
+            (param, regularizers.get(r, f"{argument}_regularizer"), constraints.get(c, f"{argument}_constraint"))
+            for argument, (param, r, c) in limits.items()
+        ]
         self.regularizers = {param: r for param, r, _ in found if r is not None}
         self.constraints = {param: c for param, _, c in found if c is not None}
 
@@ -367,8 +372,8 @@ class Layer:
                 + (hint if (ranks, rank) == ((3,), 2) else "")
             )
 
-    def require_gradient(self, dy: Any, shape: tuple[int, ...] | None) -> None:
-        """Compare the gradient that arrives with the output it belongs to.
+    def require_gradient(self, dy: Any, shape: tuple[int, ...] | None) -> Any:
+        """The gradient that arrives, in the layer's dtype, compared with the output it belongs to.
 
         Args:
             dy: the gradient.
@@ -381,21 +386,16 @@ class Layer:
         """
         if shape is None:
             raise RuntimeError(f"backward of {self.name} needs a forward pass before it")
+        if isinstance(dy, RowGradient):
+            return dy
         if np.shape(dy) != shape:
             raise ValueError(f"{self.name} gave an output of shape {shape}, but dL/dy has shape {np.shape(dy)}")
-        self.require_here(dy)
-
-    def require_here(self, dy: Any) -> None:
-        """Stop where the gradient that arrives is not on the layer's backend.
-
-        Raises:
-            TypeError: it is on the other one.
-        """
         if backend.of(dy) != self.backend:
             raise TypeError(
                 f"{self.name} is on the backend {self.backend!r}, but dL/dy is an array of {backend.of(dy)!r}; "
                 f"cupy.asarray(dy) or dy.get() moves it"
             )
+        return backend.to(self.backend, dy, self.dtype)
 
     def extra_state(self) -> dict[str, np.ndarray]:
         """What a checkpoint has to keep besides parameters, as arrays by name."""
@@ -446,6 +446,8 @@ def check_weights(
     Raises:
         ValueError: other names, another shape, or values that are no finite numbers (in `dtype`).
     """
+    if not isinstance(weights, Mapping):
+        raise TypeError(f"weights of {owner} must be a dict of arrays by name, not {came(weights)}")
     if set(weights) != set(shapes):
         raise ValueError(f"{owner} has the weights {', '.join(shapes) or 'none'}, but {', '.join(weights)} were given")
     arrays = {}
@@ -469,14 +471,14 @@ def cast_gradient(dy: Any, layer: Layer) -> Any:
     return backend.to(layer.backend, dy, layer.dtype)
 
 
-def as_shape(shape: Any) -> Shape:
+def as_shape(shape: Any, argument: str = "a shape") -> Shape:
     """A shape as a tuple of positive whole numbers and None.
 
     Raises:
         ValueError: anything else.
     """
     if not isinstance(shape, tuple | list):
-        raise ValueError(f"a shape must be a tuple such as (100,), not {shape!r}")
+        raise ValueError(f"{argument} must be a tuple such as (100,), not {came(shape)}")
     return tuple(None if size is None else positive_int("each size of a shape", size) for size in shape)
 
 

@@ -51,8 +51,8 @@ class Dense(Layer):
         self.y: np.ndarray | None = None  # of the last forward pass
         self.activation = activations.get(activation)
         self.use_bias = checks.flag("use_bias", use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
+        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
         self.limit(
             kernel=("kernel", kernel_regularizer, kernel_constraint),
             bias=("bias", bias_regularizer if use_bias else None, bias_constraint if use_bias else None),
@@ -77,7 +77,7 @@ class Dense(Layer):
         return self.y
 
     def backward(self, dy: np.ndarray) -> np.ndarray | None:
-        self.require_gradient(dy, None if self.y is None else self.y.shape)
+        dy = self.require_gradient(dy, None if self.y is None else self.y.shape)
         return self.backward_from_logits(self.activation.backward(self.y, dy))
 
     def backward_from_logits(self, dz: np.ndarray) -> np.ndarray | None:

@@ -25,7 +25,7 @@ class Dropout(Layer):
     """
 
     passes_mask = True
-    of_a_pass: ClassVar = ("kept",)
+    of_a_pass: ClassVar = ("kept", "given_out")
     kept: Any = None  # what the last pass multiplied x by
 
     def __init__(
@@ -60,11 +60,11 @@ class Dropout(Layer):
         return self.noise.draw(x.shape, x.dtype)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        self.kept = self.draw(x) if training else None
+        self.kept, self.given_out = self.draw(x) if training else None, x.shape
         return x if self.kept is None else x * self.kept
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        self.require_here(dy)
+        dy = self.require_gradient(dy, self.given_out)
         return dy if self.kept is None else dy * self.kept
 
     def get_config(self) -> dict[str, Any]:

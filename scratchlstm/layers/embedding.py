@@ -35,7 +35,7 @@ class Embedding(Layer):
     """
 
     ranks: ClassVar = (1, 2, 3)
-    of_a_pass: ClassVar = ("rows",)
+    of_a_pass: ClassVar = ("rows", "given_out")
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Embedding(Layer):
         super().__init__(name, dtype, input_shape)
         self.input_dim = positive_int("input_dim", input_dim)
         self.output_dim = positive_int("output_dim", output_dim)
-        self.embeddings_initializer = initializers.get(embeddings_initializer)
+        self.embeddings_initializer = initializers.get(embeddings_initializer, "embeddings_initializer")
         self.limit(embeddings=("embeddings", embeddings_regularizer, embeddings_constraint))
         self.makes_mask = checks.flag("mask_zero", mask_zero)
 
@@ -103,6 +103,7 @@ class Embedding(Layer):
         table = self.params["embeddings"]
         ids = groups.on_device.ids if backend.is_cupy(table) else groups.ids
         self.rows = GatheredRows(table.take(ids, axis=0), groups, table.shape)
+        self.given_out = self.rows.shape
         return self.rows
 
     def backward(self, dy: np.ndarray | RowGradient) -> None:
@@ -111,7 +112,7 @@ class Embedding(Layer):
         Args:
             dy: (B, T, E), or already summed per distinct id.
         """
-        self.grads["embeddings"] = self.rows.row_gradient(dy)
+        self.grads["embeddings"] = self.rows.row_gradient(self.require_gradient(dy, self.given_out))
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {

@@ -1,6 +1,7 @@
 """All features of a sample in one row."""
 
 import math
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,12 +15,15 @@ class Flatten(Layer):
         name, dtype, input_shape: see `Layer`.
     """
 
+    of_a_pass: ClassVar = ("shape", "given_out")
+
     def output_shape(self, input_shape: Shape) -> Shape:
         return (None,) if None in input_shape else (math.prod(size for size in input_shape if size is not None),)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        self.shape = x.shape
-        return x.reshape(len(x), -1)
+        y = x.reshape(*x.shape[:1], -1)
+        self.shape, self.given_out = x.shape, y.shape
+        return y
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        return dy.reshape(self.shape)
+        return self.require_gradient(dy, self.given_out).reshape(self.shape)

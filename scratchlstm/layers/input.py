@@ -23,7 +23,7 @@ class Input(Layer, Node):
     """
 
     def __init__(self, shape: Shape, *, name: str | None = None, dtype: str | None = None) -> None:
-        Layer.__init__(self, name, None, shape)
+        Layer.__init__(self, name, None, as_shape(shape, "shape"))
         Node.__init__(self, self, (), as_shape(shape))
         with suppress(TypeError):  # no dtype at all
             if dtype is None or np.dtype(dtype).kind in "iuf":

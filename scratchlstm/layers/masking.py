@@ -20,7 +20,7 @@ class Masking(Layer):
     """
 
     ranks: ClassVar = (3,)
-    of_a_pass: ClassVar = ("kept",)
+    of_a_pass: ClassVar = ("kept", "given_out")
     makes_mask = True
 
     def __init__(
@@ -41,10 +41,11 @@ class Masking(Layer):
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         self.kept = backend.to(self.backend, self.output_mask(x, None))[..., None]
+        self.given_out = x.shape
         return x * self.kept
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        self.require_here(dy)
+        dy = self.require_gradient(dy, self.given_out)
         return dy * self.kept
 
     def get_config(self) -> dict[str, Any]:

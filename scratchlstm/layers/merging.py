@@ -1,11 +1,12 @@
 """Several inputs made one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from scratchlstm import backend
+from scratchlstm.checks import came
 from scratchlstm.kernels.rows import as_array
 from scratchlstm.layers.base import Layer, Shape, as_shape
 
@@ -32,19 +33,10 @@ class Concatenate(Layer):
         if isinstance(axis, bool) or not isinstance(axis, int | np.integer) or axis == 0:
             raise ValueError(f"axis must be a whole number other than 0, the batch's, not {axis!r}")
         self.axis = int(axis)
-        self.given_out: tuple[int, ...] | None = None  # the shape of the last output
 
     def plan(self, input_shape: Any) -> dict[str, Any]:
         self._sizes(input_shape)
         return {}
-
-    def build(
-        self, input_shape: Any, rng: np.random.Generator | None = None, params: Mapping[str, np.ndarray] | None = None
-    ) -> None:
-        self._sizes(input_shape)
-        if params:
-            raise ValueError(f"{self.name} has no weights, but {', '.join(params)} were given")
-        self.input_shape = tuple(input_shape)
 
     def output_shape(self, input_shape: Any) -> Shape:
         sizes, axis = self._sizes(input_shape)
@@ -81,12 +73,14 @@ class Concatenate(Layer):
         return y
 
     def backward(self, dy: np.ndarray) -> list[np.ndarray]:
-        self.require_gradient(dy, self.given_out)
+        dy = self.require_gradient(dy, self.given_out)
         return np.split(dy, np.cumsum(self.sizes)[:-1].tolist(), axis=self.axis)
 
     def _sizes(self, shapes: Any) -> tuple[list[int | None], int]:
         """Each input's size along the axis, and the number of the axis, the batch's being 0."""
-        shapes = [as_shape(shape) for shape in shapes]
+        if not isinstance(shapes, list | tuple):
+            raise ValueError(f"input_shape of {self.name} must be a list of shapes, not {came(shapes)}")
+        shapes = [as_shape(shape, "each input_shape") for shape in shapes]
         rank = len(shapes[0]) + 1 if shapes else 0
         axis = self.axis % rank if -rank <= self.axis < rank else 0
         others = {(*shape[: axis - 1], *shape[axis:]) for shape in shapes if axis and len(shape) == rank - 1}

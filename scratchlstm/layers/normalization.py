@@ -26,7 +26,7 @@ class LayerNormalization(Layer):
     """
 
     passes_mask = True
-    of_a_pass: ClassVar = ("normal", "inverse_deviation")
+    of_a_pass: ClassVar = ("normal", "inverse_deviation", "given_out")
 
     def __init__(
         self,
@@ -47,8 +47,8 @@ class LayerNormalization(Layer):
         super().__init__(name, dtype, input_shape)
         self.epsilon = checks.number("epsilon", epsilon, above=0)
         self.center, self.scale = checks.flag("center", center), checks.flag("scale", scale)
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.beta_initializer = initializers.get(beta_initializer, "beta_initializer")
+        self.gamma_initializer = initializers.get(gamma_initializer, "gamma_initializer")
         self.limit(
             beta=("beta", beta_regularizer if center else None, beta_constraint if center else None),
             gamma=("gamma", gamma_regularizer if scale else None, gamma_constraint if scale else None),
@@ -63,12 +63,12 @@ class LayerNormalization(Layer):
         centered = x - x.mean(axis=-1, keepdims=True)
         variance = np.mean(centered * centered, axis=-1, keepdims=True)
         self.inverse_deviation = 1 / np.sqrt(variance + x.dtype.type(self.epsilon))  # (B, ..., 1)
-        self.normal = centered * self.inverse_deviation
+        self.normal, self.given_out = centered * self.inverse_deviation, x.shape
         y = self.normal * self.params["gamma"] if self.scale else self.normal
         return y + self.params["beta"] if self.center else y
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        self.require_here(dy)
+        dy = self.require_gradient(dy, self.given_out)
         rows = tuple(range(dy.ndim - 1))
         if self.center:
             self.grads["beta"] = dy.sum(axis=rows)

@@ -17,7 +17,7 @@ class _GlobalPooling1D(Layer):
     """
 
     ranks: ClassVar = (3,)
-    of_a_pass: ClassVar = ("share",)
+    of_a_pass: ClassVar = ("share", "given_out")
     share: np.ndarray  # of each step in the output, as `forward` leaves it for the way back
 
     def __init__(
@@ -36,10 +36,12 @@ class _GlobalPooling1D(Layer):
 
     def _out(self, y: np.ndarray) -> np.ndarray:
         """(B, 1, E) as it is wanted."""
-        return y if self.keepdims else y[:, 0]
+        y = y if self.keepdims else y[:, 0]
+        self.given_out = y.shape
+        return y
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        self.require_here(dy)
+        dy = self.require_gradient(dy, self.given_out)
         return (dy if self.keepdims else dy[:, None]) * self.share
 
     def get_config(self) -> dict[str, Any]:

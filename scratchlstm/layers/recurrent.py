@@ -88,9 +88,9 @@ class Recurrent(Layer):
         self.units = positive_int("units", units)
         self.activation = elementwise("activation", activation)
         self.use_bias = checks.flag("use_bias", use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.recurrent_initializer = initializers.get(recurrent_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
+        self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
+        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
         self.limit(
             kernel=("kernel", kernel_regularizer, kernel_constraint),
             recurrent=("recurrent_kernel", recurrent_regularizer, recurrent_constraint),
@@ -107,7 +107,6 @@ class Recurrent(Layer):
         self.states: States | None = None
         self.input_dropout: np.ndarray | None = None  # (B, E) or, for each gate, (B, gate_count, E)
         self.recurrent_dropout: np.ndarray | None = None  # (B, H) or (B, gate_count, H)
-        self.given_out: tuple[int, ...] | None = None  # the shape of the last forward pass's output
         # the mask is handed on where every step is given out; not turned around by `go_backwards`, as in Keras
         self.passes_mask = self.return_sequences
         self.outputs = 1 + len(self.state_names) if self.return_state else 1
@@ -192,22 +191,17 @@ class Recurrent(Layer):
             RuntimeError: no forward pass came before.
             ValueError: gradients of other shapes.
         """
-        self.require_gradient(dy, self.given_out)
-        for d_state in d_states:
-            if d_state is not None:
-                self.require_gradient(d_state, (len(dy), self.units))
+        dy = self.require_gradient(dy, self.given_out)
         if len(d_states) not in (0, len(self.state_names)):
             raise ValueError(
                 f"{self.name} has {len(self.state_names)} final states, but {len(d_states)} gradients came"
             )
-        dy, *d_states = (  # type: ignore[assignment] # a kernel is told an address, and takes it for its own dtype
-            None if d is None else backend.to(self.backend, d, self.dtype) for d in (dy, *d_states)
-        )
+        states = [None if d is None else self.require_gradient(d, (len(dy), self.units)) for d in d_states]
         if self.return_sequences and self.go_backwards:
             dy = dy[:, ::-1]
         if self.shown is not None:
             dy = dy * self.shown
-        dx, grads, self.initial_state_grads = self.run_back(dy, d_states or [None] * len(self.state_names))
+        dx, grads, self.initial_state_grads = self.run_back(dy, states or [None] * len(self.state_names))
         self.grads.update(zip(self.params, grads, strict=False))  # a bias that is not used has a gradient, too
         if dx is not None and self.input_dropout is not None and self.input_dropout.ndim == 2:
             dx *= self.input_dropout[:, None]
@@ -355,7 +349,7 @@ def elementwise(argument: str, identifier: Any) -> activations.Activation:
     Raises:
         ValueError: unknown name, or one that mixes its inputs.
     """
-    activation = activations.get(identifier)
+    activation = activations.get(identifier, argument)
     if isinstance(activation, activations.Softmax):
         raise ValueError(f"{argument} of a recurrent layer must act on each number by itself; softmax does not")
     return activation

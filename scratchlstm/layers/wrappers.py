@@ -5,7 +5,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from scratchlstm import config, registry
+from scratchlstm import checks, config, registry
 from scratchlstm.kernels.rows import GatheredRows, RowGradient, as_array
 from scratchlstm.layers.base import Layer, Shape, Signal, Specs, check_weights
 from scratchlstm.layers.recurrent import Recurrent
@@ -39,7 +39,7 @@ class Bidirectional(Layer):
 
     ranks: ClassVar = (3,)
     call_order: ClassVar = ("initial_state", "mask", "training")
-    of_a_pass: ClassVar = ("rows", "halves", "initial_state_grads")
+    of_a_pass: ClassVar = ("rows", "halves", "initial_state_grads", "given_out")
     takes_mask: ClassVar = True
     takes_rows: ClassVar = True
 
@@ -132,6 +132,7 @@ class Bidirectional(Layer):
     def forward(self, x: Signal, training: bool = False, **call: Any) -> Any:
         self.rows = x if isinstance(x, GatheredRows) else None
         result, self.halves = self._merge(x, call, lambda layer, x, own: layer.forward(x, training=training, **own))
+        self.given_out = (result if self.outputs == 1 else result[0]).shape
         return result
 
     def infer(self, x: Any, **call: Any) -> Any:
@@ -175,6 +176,7 @@ class Bidirectional(Layer):
             dy_forward, dy_back, *d_states = dy
         else:
             d, *d_states = dy
+            d = self.require_gradient(d, self.given_out)
             dy_forward, dy_back = {
                 "concat": lambda: np.split(d, [self.forward_layer.units], axis=-1),
                 "sum": lambda: (d, d),
@@ -220,6 +222,7 @@ class TimeDistributed(Layer):
     """
 
     takes_mask: ClassVar = True
+    of_a_pass: ClassVar = ("given_out",)
     call_order: ClassVar = ("training", "mask")
     passes_mask = True
 
@@ -277,9 +280,11 @@ class TimeDistributed(Layer):
         if mask is not None and mask.ndim > 2 and self.layer.takes_mask:
             call["mask"] = mask.reshape(-1, *mask.shape[2:])
         y = as_array(self.layer.forward(x.reshape(-1, *x.shape[2:]), training=training, **call))
-        return y.reshape(*self.steps, *y.shape[1:])
+        self.given_out = (*self.steps, *y.shape[1:])
+        return y.reshape(self.given_out)
 
     def backward(self, dy: np.ndarray) -> Any:
+        dy = self.require_gradient(dy, self.given_out)
         dx = self.layer.backward(dy.reshape(-1, *dy.shape[2:]))
         return None if dx is None else dx.reshape(*self.steps, *dx.shape[1:])
 
@@ -317,9 +322,9 @@ def _as_layer(argument: str, given: Any) -> Layer:
     from scratchlstm import layers
 
     try:
-        return registry.resolve("layer", given, layers.KNOWN, Layer)
+        return registry.resolve("layer", given, layers.KNOWN, Layer, argument)
     except TypeError as error:
-        raise TypeError(f"{argument} must be a layer, not {given!r}") from error
+        raise TypeError(f"{argument} must be a layer, not {checks.came(given)}") from error
 
 
 def _as_recurrent(argument: str, given: Any) -> Recurrent:
