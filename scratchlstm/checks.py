@@ -1,12 +1,16 @@
 """Arguments checked, with errors that name the argument, what came, and what was expected."""
 
+import functools
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from scratchlstm import backend
+from scratchlstm import backend, config
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def came(value: Any) -> str:
@@ -204,12 +208,59 @@ def array(argument: str, value: Any, numeric: bool = False) -> np.ndarray:
 
 
 def parameter(w: Any) -> backend.Array:
-    """`w` as an array of NumPy or CuPy.
+    """`w` as an array of floats, of NumPy or CuPy.
 
     Raises:
         TypeError, ValueError: see `array`.
     """
-    return w if backend.is_array(w) else array("w", w, numeric=True)
+    w = w if backend.is_array(w) else array("w", w, numeric=True)
+    return w if w.dtype.kind == "f" else w.astype(config.floatx())
+
+
+def fitting(shapes: str) -> Callable[[F], F]:
+    """Decorate a cell's function: arguments that do not belong together are named.
+
+    Over a sequence they are compared first. One step, which is to be fast, is explained once it has failed.
+
+    Args:
+        shapes: of each argument, a letter for each dimension: equal letters are equal sizes, and Z is 4H. "call" is for
+            a function, "cache" for what a forward pass gave, and a `?` at the end allows None.
+    """
+
+    def decorate(cell: F) -> F:
+        signature = inspect.signature(cell)
+
+        def compare(*args: Any, **named: Any) -> None:
+            sizes: dict[str, int] = {"4": 4}
+            bound = signature.bind(*args, **named)
+            bound.apply_defaults()
+            for (argument, value), letters in zip(bound.arguments.items(), shapes.split(), strict=True):
+                names, shape = letters.rstrip("?"), getattr(value, "shape", ())
+                if letters == "call":
+                    function(argument, value)
+                elif letters == "cache":
+                    if not isinstance(value, list | tuple):
+                        raise TypeError(f"{argument} must be what the forward pass gave, not {came(value)}")
+                elif value is not None or names == letters:
+                    sizes = dict(zip(names, shape, strict=False)) | sizes
+                    sizes["Z"] = 4 * sizes.get("H", 0)
+                    if tuple(shape) != tuple(map(sizes.get, names)):
+                        wanted = ", ".join(names).replace("Z", "4H")
+                        raise ValueError(f"{argument} must be an array ({wanted}) like the others, not {came(value)}")
+
+        @functools.wraps(cell)
+        def checked(*args: Any, **named: Any) -> Any:
+            if "T" in shapes:
+                compare(*args, **named)
+            try:
+                return cell(*args, **named)
+            except (AttributeError, IndexError, TypeError, ValueError):
+                compare(*args, **named)
+                raise
+
+        return checked  # type: ignore[return-value]
+
+    return decorate
 
 
 _PLAIN = {bool, int, float, complex, str, bytes, type(None), np.ndarray}

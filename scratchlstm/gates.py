@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from scratchlstm.backend import namespace, require_one
+from scratchlstm.checks import fitting
 from scratchlstm.gate_dropout import block_diagonal, diagonal_blocks, four_copies, sum_copies
 
 Array = Any  # an array of any module that follows the array API standard
@@ -80,6 +81,7 @@ class StepGradients(NamedTuple):
     dz: Array  #       (B, 4H)
 
 
+@fitting("BE BK BH EZ KZ Z call call")
 def lstm_step_forward(
     x: Array,
     h_prev: Array,
@@ -116,6 +118,7 @@ def lstm_step_forward(
     return h, c, StepCache(x, h_prev, c_prev, i, f, g, o, tanh_c)
 
 
+@fitting("BH BH cache EZ KZ call call")
 def lstm_step_backward(
     dh: Array,
     dc_next: Array,
@@ -162,6 +165,7 @@ def lstm_step_backward(
     return StepGradients(dx, dh_prev, dc_prev, dW, dU, db, dc, dz)
 
 
+@fitting("BTE BH BH EZ HZ Z call call BT? B4H?")
 def lstm_forward(
     x: Array,
     h0: Array,
@@ -206,6 +210,7 @@ def lstm_forward(
     return xp.stack(hs, axis=1), c, caches
 
 
+@fitting("BTH BH cache EZ HZ call call BT? B4H?")
 def lstm_backward(
     dhs: Array,
     dc_last: Array,
