@@ -98,7 +98,7 @@ _KNOWN = {
 
 def serialize(activation: Activation) -> Any:
     """The name that `get` takes; for one of the user's own what `registry.serialize` gives for such a thing."""
-    if _KNOWN.get(activation.name) == activation:
+    if _KNOWN.get((activation := get(activation)).name) == activation:
         return activation.name
     return {"class_name": activation.name, "config": {}, "foreign": activation.function.__module__}
 

@@ -67,6 +67,7 @@ def number(
     Raises:
         ValueError: not a number, or out of bounds.
     """
+    value = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
     kinds = {"above": above, "at least": at_least, "below": below, "at most": at_most}
     bounds = " and ".join(f"{words} {bound:g}" for words, bound in kinds.items() if bound is not None)
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
@@ -228,34 +229,33 @@ def fitting(shapes: str) -> Callable[[F], F]:
     """
 
     def decorate(cell: F) -> F:
-        signature = inspect.signature(cell)
+        expected = dict(zip(inspect.signature(cell).parameters, shapes.split(), strict=True))
 
-        def compare(*args: Any, **named: Any) -> None:
-            sizes: dict[str, int] = {"4": 4}
-            bound = signature.bind(*args, **named)
-            bound.apply_defaults()
-            for (argument, value), letters in zip(bound.arguments.items(), shapes.split(), strict=True):
-                names, shape = letters.rstrip("?"), getattr(value, "shape", ())
+        def compare(given: dict[str, Any]) -> None:
+            sizes = {"4": 4}
+            for argument, letters in expected.items():
+                value, names = given.get(argument), letters.rstrip("?")
+                if argument not in given or (value is None and names != letters):
+                    continue
+                sizes = dict(zip(names, getattr(value, "shape", ()), strict=False)) | sizes
+                sizes["Z"] = 4 * sizes.get("H", 0)
                 if letters == "call":
                     function(argument, value)
                 elif letters == "cache":
                     if not isinstance(value, list | tuple):
                         raise TypeError(f"{argument} must be what the forward pass gave, not {came(value)}")
-                elif value is not None or names == letters:
-                    sizes = dict(zip(names, shape, strict=False)) | sizes
-                    sizes["Z"] = 4 * sizes.get("H", 0)
-                    if tuple(shape) != tuple(map(sizes.get, names)):
-                        wanted = ", ".join(names).replace("Z", "4H")
-                        raise ValueError(f"{argument} must be an array ({wanted}) like the others, not {came(value)}")
+                elif getattr(value, "shape", None) != tuple(map(sizes.get, names)):
+                    wanted = ", ".join(names).replace("Z", "4H")
+                    raise ValueError(f"{argument} must be an array ({wanted}) like the others, not {came(value)}")
 
         @functools.wraps(cell)
         def checked(*args: Any, **named: Any) -> Any:
             if "T" in shapes:
-                compare(*args, **named)
+                compare(dict(zip(expected, args, strict=False)) | named)
             try:
                 return cell(*args, **named)
             except (AttributeError, IndexError, TypeError, ValueError):
-                compare(*args, **named)
+                compare(dict(zip(expected, args, strict=False)) | named)
                 raise
 
         return checked  # type: ignore[return-value]
@@ -282,6 +282,10 @@ def require_array_like(argument: str, value: Any, depth: int = 0) -> None:
     elif hasattr(kind, "__iter__") or hasattr(kind, "__getitem__"):
         if isinstance(value, Sequence) or backend.is_array_like(value):
             return
+        if hasattr(kind, "ragged_rank"):
+            raise TypeError(
+                f"{argument} has rows of different lengths; pad_sequences({argument}.to_list()) makes them equal"
+            )
         each = "x for x, y in d" if hasattr(kind, "__iter__") else "d[i][0] for i in range(len(d))"
         raise TypeError(
             f"{argument} must be an array or a list of rows, not a {kind.__name__}, whose samples have to be fetched "

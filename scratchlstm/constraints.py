@@ -14,7 +14,7 @@ class Constraint:
 
     def __call__(self, w: np.ndarray) -> np.ndarray:
         """The allowed parameter for w, of the same shape and dtype."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has to define __call__(w)")
 
     def require_axis(self, param: str, shape: tuple[int, ...]) -> None:
         """Compare the axis, if there is one, with a parameter's shape.
@@ -38,7 +38,22 @@ class NonNeg(Constraint):
         return np.maximum(checks.parameter(w), 0)
 
 
-class MaxNorm(Constraint):
+class _Norm(Constraint):
+    """What acts on norms along an axis."""
+
+    def __init__(self, axis: int = 0) -> None:
+        self.axis = checks.whole_number("axis", axis)
+
+    def norms(self, w: np.ndarray) -> np.ndarray:
+        """‖w‖ along the axis, which stays, with size 1."""
+        self.require_axis("w", w.shape)
+        return np.sqrt(np.sum(np.square(w), axis=self.axis, keepdims=True))
+
+    def get_config(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+class MaxNorm(_Norm):
     """Shorten what is longer than `max_value`: w · min(‖w‖, max_value) / (‖w‖ + 1e-7).
 
     Args:
@@ -47,42 +62,25 @@ class MaxNorm(Constraint):
     """
 
     def __init__(self, max_value: float = 2, axis: int = 0) -> None:
-        self.max_value, self.axis = checks.number("max_value", max_value, at_least=0), _axis(axis)
+        self.max_value = checks.number("max_value", max_value, at_least=0)
+        super().__init__(axis)
 
     def __call__(self, w: np.ndarray) -> np.ndarray:
         w = checks.parameter(w)
-        norms = _norms(w, self)
+        norms = self.norms(w)
         return w * (np.minimum(norms, w.dtype.type(self.max_value)) / (w.dtype.type(_EPSILON) + norms))
 
-    def get_config(self) -> dict[str, Any]:
-        return {"max_value": self.max_value, "axis": self.axis}
 
-
-class UnitNorm(Constraint):
+class UnitNorm(_Norm):
     """w / (‖w‖ + 1e-7).
 
     Args:
         axis: see `MaxNorm`.
     """
 
-    def __init__(self, axis: int = 0) -> None:
-        self.axis = _axis(axis)
-
     def __call__(self, w: np.ndarray) -> np.ndarray:
         w = checks.parameter(w)
-        return w / (w.dtype.type(_EPSILON) + _norms(w, self))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"axis": self.axis}
-
-
-def _norms(w: np.ndarray, of: MaxNorm | UnitNorm) -> np.ndarray:
-    of.require_axis("w", w.shape)
-    return np.sqrt(np.sum(np.square(w), axis=of.axis, keepdims=True))
-
-
-def _axis(value: Any) -> int:
-    return checks.whole_number("axis", value)
+        return w / (w.dtype.type(_EPSILON) + self.norms(w))
 
 
 # under which Keras has them, too

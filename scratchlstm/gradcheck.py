@@ -132,7 +132,8 @@ def numerical_gradient(loss: Callable[[], float], array: Array, epsilon: float =
 
 def relative_error(analytic: Any, reference: Any) -> float:
     """||a - b|| / max(||a||, ||b||), with a floor under the divisor where both are next to nothing."""
-    analytic, reference = host(analytic), host(reference)
+    analytic = checks.array("analytic", analytic, numeric=True)
+    reference = checks.array("reference", reference, numeric=True)
     scale = max(float(np.linalg.norm(analytic)), float(np.linalg.norm(reference)), _NEGLIGIBLE)
     return float(np.linalg.norm(analytic - reference)) / scale
 
@@ -289,7 +290,7 @@ def reports_in_small(tensorflow: bool, seed: int = 0, implementation: str = "fus
     the tutorial's model with its loss. Then what may stand around an LSTM: masks, both directions, a label at every
     step, regularizers, dropout as in training; and ways that part and meet again.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checks.seed(seed))
     options: dict[str, Any] = {"dtype": "float64"}
 
     def lstm(units: int, **more: Any) -> LSTM:

@@ -30,7 +30,7 @@ class Initializer:
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         """The values, in float64."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has to define draw(shape, rng)")
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal initializer."""

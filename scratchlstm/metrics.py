@@ -41,7 +41,7 @@ class Metric:
 
     def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         """Sums over a batch, int64 or float64; those of several batches (or parts of one) add up to those of all."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has to define measure(y_true, y_pred)")
 
     def add(self, sums: Any) -> None:
         """Add what `measure` found."""
@@ -61,7 +61,7 @@ class Metric:
         Raises:
             ValueError: targets that do not fit the predictions.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has to define align(y_true, y_pred)")
 
     def _require(self, y_true: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         if y_true.shape != shape:
@@ -99,7 +99,7 @@ class _Matches(Metric):
 
     def matches(self, y_true: Array, y_pred: Array) -> Array:
         """For each prediction whether it is right."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has to define matches(y_true, y_pred)")
 
 
 class BinaryAccuracy(_Matches):
@@ -229,7 +229,7 @@ class _Retrieval(Metric):
 
     def counts(self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> np.ndarray:
         """The true positives, and the others that count, (2, thresholds)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has to define counts(tp, fp, fn, tn)")
 
     def value(self, sums: np.ndarray) -> Value:
         values = _divide(sums[0], sums[0] + sums[1]).tolist()

@@ -663,15 +663,15 @@ class Sequential(Model):
 
     def __init__(
         self,
-        layers: Sequence[Layer] = (),
+        layers: Sequence[Layer] | None = (),
         name: str = "sequential",
         seed: int | None = None,
         backend: str | None = None,
     ) -> None:
         self.begin(name, seed, backend)
-        if not isinstance(layers, list | tuple):
-            raise TypeError(f"layers must be a list of layers, not {layers!r}")
-        for layer in layers:
+        if not isinstance(layers, list | tuple | None):
+            raise TypeError(f"layers must be a list of layers, not {checks.came(layers)}")
+        for layer in layers or ():
             self.add(layer)
 
     def add(self, layer: Layer) -> None:

@@ -120,7 +120,7 @@ class Optimizer:
             learning_rate: of this step.
             slots: the block's part of the state.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has to define update(w, rows, g, learning_rate, **slots)")
 
     def build(self, params: Sequence[np.ndarray]) -> None:
         """Make the slots, all zero, for these parameters."""

@@ -21,9 +21,9 @@ class LearningRateSchedule:
     def __init__(self, name: str | None = None) -> None:
         self.name = type(self).__name__ if name is None else checks.string("name", name)
 
-    def __call__(self, step: int) -> float:
+    def __call__(self, step: float) -> float:
         """The learning rate after `step` steps, 0 or more."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has to define __call__(step)")
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal schedule."""
@@ -58,8 +58,8 @@ class ExponentialDecay(LearningRateSchedule):
         self.decay_rate = checks.number("decay_rate", decay_rate, at_least=0)
         self.staircase = checks.flag("staircase", staircase)
 
-    def __call__(self, step: int) -> float:
-        decays = step / self.decay_steps
+    def __call__(self, step: float) -> float:
+        decays = checks.number("step", step, at_least=0) / self.decay_steps
         return self.initial_learning_rate * self.decay_rate ** (math.floor(decays) if self.staircase else decays)
 
 
@@ -100,7 +100,8 @@ class CosineDecay(LearningRateSchedule):
             self.warmup_target = checks.number("warmup_target", warmup_target, at_least=0)
         self.warmup_steps = checks.whole_number("warmup_steps", warmup_steps)
 
-    def __call__(self, step: int) -> float:
+    def __call__(self, step: float) -> float:
+        step = checks.number("step", step, at_least=0)
         if self.warmup_target is None:
             return self._decayed(self.initial_learning_rate, step)
         if step < self.warmup_steps:
@@ -108,7 +109,7 @@ class CosineDecay(LearningRateSchedule):
             return self.initial_learning_rate + rise * step / self.warmup_steps
         return self._decayed(self.warmup_target, step - self.warmup_steps)
 
-    def _decayed(self, learning_rate: float, step: int) -> float:
+    def _decayed(self, learning_rate: float, step: float) -> float:
         wave = (1 + math.cos(math.pi * min(step / self.decay_steps, 1))) / 2
         return learning_rate * ((1 - self.alpha) * wave + self.alpha)
 
@@ -137,8 +138,8 @@ class PiecewiseConstantDecay(LearningRateSchedule):
         if any(low >= high for low, high in zip(self.boundaries, self.boundaries[1:], strict=False)):
             raise ValueError(f"boundaries must rise from each to the next, unlike {self.boundaries}")
 
-    def __call__(self, step: int) -> float:
-        return self.values[bisect.bisect_left(self.boundaries, step)]
+    def __call__(self, step: float) -> float:
+        return self.values[bisect.bisect_left(self.boundaries, checks.number("step", step, at_least=0))]
 
 
 _KNOWN = registry.by_both_names(ExponentialDecay, CosineDecay, PiecewiseConstantDecay)

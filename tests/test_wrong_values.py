@@ -7,6 +7,9 @@ argument. A new public name without an entry fails, and so does a new argument.
 import inspect
 import re
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +24,9 @@ from scratchlstm import (
     config,
     constraints,
     gates,
+    gradcheck,
     initializers,
+    inspection,
     layers,
     losses,
     metrics,
@@ -31,7 +36,10 @@ from scratchlstm import (
     schedules,
     utils,
 )
-from scratchlstm.layers import Dense, Layer
+from scratchlstm.datasets import imdb
+from scratchlstm.interop import keras as keras_files
+from scratchlstm.interop import onnx, torch
+from scratchlstm.layers import Dense, Input, Layer
 from scratchlstm.preprocessing import sequence, text
 
 
@@ -81,7 +89,7 @@ class Entry(NamedTuple):
     valid: dict[str, Any]
     takes: dict[str, str]  # names of WRONG, with blanks between them
     signature: Any = None  # whose arguments these are, if not those of `call`
-    other: dict[str, str] = {}  # noqa: RUF012 - argument -> what an error may call it besides
+    other: dict[str, str] = {}
 
 
 FLAG = "True"
@@ -89,6 +97,9 @@ OPTIONAL = "None"
 NAME = "None text"
 ANY_NUMBER = "-1"
 ARRAYS = "array tensor"
+SCALARS = "True -1 NaN inf"
+NUMBERS = f"{SCALARS} {ARRAYS}"
+ANYTHING = " ".join(WRONG)
 
 
 def _model():
@@ -125,7 +136,8 @@ def _by_default(call, takes=None, signature=None, other=None, **given):
     valid = {p.name: p.default for p in parameters if p.name != "self" and p.kind != p.VAR_POSITIONAL} | given
     kinds = {n: FLAG if isinstance(v, bool) else OPTIONAL for n, v in valid.items() if v is None or isinstance(v, bool)}
     named = {"name": NAME} if "name" in valid else {}
-    return Entry(call, valid, kinds | named | (takes or {}), signature, other or {})
+    takes = {argument: kinds for argument, kinds in (takes or {}).items() if argument in valid}
+    return Entry(call, valid, kinds | named | takes, signature, other or {})
 
 
 def _of_layer(make, x, takes="", **call):
@@ -144,25 +156,98 @@ def _of_layer(make, x, takes="", **call):
     shape = [each.shape[1:] for each in x] if isinstance(x, list) else x.shape[1:]
     y = make()(x)
     kinds = {"x": takes, "training": "None True", **dict.fromkeys(call, OPTIONAL)}
-    by_name = {"x": type(make()).__name__.lower()[:4] + ".* (takes|got|has|was)"}
+    by_name = {"x": "input|" + type(make()).__name__.lower()[:4] + ".* (takes|got|has|was|needs)"}
     return [
         Entry(lambda **a: make()(**a), {"x": x, "training": False, **call}, kinds, Layer.__call__, by_name),
         Entry(
             lambda **a: make().build(**a),
             {"input_shape": shape, "rng": None, "params": None},
             {"rng": OPTIONAL, "params": OPTIONAL},
-            other={"params": "weight", "input_shape": "shape"},
+            other={"params": "weights", "input_shape": "shape"},
         ),
         Entry(lambda **a: built().set_weights(**a), {"weights": built().get_weights()}, {}),
-        Entry(lambda **a: built().to(**a), {"name": "numpy"}, {}, other={"name": "backend"}),
+        Entry(lambda **a: built().to(**a), {"name": "numpy"}, {"name": OPTIONAL}, other={"name": "backend"}),
         Entry(backward, {"dy": np.ones_like(np.asarray(y[0] if isinstance(y, list) else y))}, {}),
     ]
 
 
-def _of_function(function, **given):
-    return _by_default(function, {name: "" for name in given}, **given)
+def _functional(inputs, outputs, **arguments):
+    """`...` is something valid."""
+    words = Input((2,))
+    out = Dense(1)(words)
+    return Model(words if inputs is ... else inputs, out if outputs is ... else outputs, **arguments)
 
 
+def _call(make, method, **arguments):
+    return getattr(make(), method)(**arguments)
+
+
+def _attribute(thing, name, valid, takes=""):
+    return Entry(
+        lambda value: setattr(thing(), name, value),
+        {"value": valid},
+        {"value": takes},
+        other={"value": name.replace("_", "[-_ ]")},
+    )
+
+
+def _reader():
+    model = Sequential([layers.Embedding(5, 2, input_shape=(3,)), layers.LSTM(1), Dense(1, "sigmoid")], seed=0)
+    model.compile("sgd", "binary_crossentropy")
+    return model
+
+
+def _without_tensorflow(function, **given):
+    """Asked for, it would take seconds to be imported."""
+
+    def call(tensorflow, **arguments):
+        checked = function(tensorflow=tensorflow is not True and tensorflow, **arguments)
+        return next(checked) if inspect.isgenerator(checked) else checked
+
+    return _by_default(call, {"seed": OPTIONAL}, function, **given)
+
+
+def _of_trace(function, other=None, takes=None, **given):
+    return _by_default(function, takes, other=other, **{"trace": TRACE, "words": list("abc")} | given)
+
+
+def _with_reviews(function, takes, **given):
+    """Called beside a file of reviews."""
+
+    def call(**arguments):
+        half = {"x": [1, 2], "lengths": [1, 1], "y": [1, 0]}
+        np.savez("r.npz", **{f"{name}_{end}": half[name] for name in half for end in ("train", "test")})
+        Path("i.json").write_text('{"a": 1, "b": 2}')
+        return function(**arguments)
+
+    return _by_default(call, takes, function, {"path": "cannot be read|no imdb|there is no"}, **given)
+
+
+def _beside_model(function, ending="npz", saver=None, **given):
+    """Called beside a saved model."""
+
+    def call(**arguments):
+        model = _model()
+        (saver or Model.save)(model, f"model.{ending}")
+        return function(**arguments)
+
+    return _by_default(call, signature=function, other={"path": "file|path"}, path=f"model.{ending}", **given)
+
+
+FLOAT64 = Sequential([Dense(1, "sigmoid", input_shape=(2,), dtype="float64")], seed=0)
+FLOAT64.compile("sgd", "binary_crossentropy")
+READ = np.array([[1, 2, 3]])
+TRACE = inspection.trace(_reader(), READ, np.array([1]))
+ENCODED = {"num_words": None, "skip_top": 0, "start_char": 1, "oov_char": 2, "index_from": 3}
+INDEX = {"word_index": {"a": 1, "b": 2}}
+CHARS = {"start_char": OPTIONAL, "oov_char": OPTIONAL}
+UNREAD = {"path": ANYTHING, "source": ANYTHING, "word_index": "None dict", **CHARS}  # beside a word_index
+SIGNED = ("value", "mean", "minval", "maxval", "gain")
+INITIALIZERS = [name for name, thing in vars(initializers).items() if getattr(thing, "draw", None)]
+INITIALIZERS.remove("Initializer")
+HALF = {"name": "text", "on_gpu": ANYTHING}
+STATE_DICT = {"source": "file|a is", "input_shape": "shape"}
+TORCH = {"0.weight": np.ones((1, 2), "float32"), "0.bias": np.ones(1, "float32")}
 X, Y = np.ones((4, 2)), np.array([0, 1, 0, 1])
 IDS, SERIES, MASK = np.ones((2, 3), int), np.ones((2, 3, 2), "float32"), np.array([[True, True, False]] * 2)
 STATES = [np.ones((2, 1), "float32")] * 2
@@ -206,9 +291,10 @@ TABLE = {
         Entry(
             lambda **arguments: optimizers.SGD().apply(**arguments),
             {"params": PARAMS, "grads": GRADS, "broken": None, "loss": None},
-            {"broken": " ".join(WRONG), "loss": " ".join(WRONG)},  # these two are for a GPU alone
+            {"broken": ANYTHING, "loss": ANYTHING},  # these two are for a GPU alone
             optimizers.SGD.apply,
         ),
+        _attribute(optimizers.SGD, "learning_rate", 0.25),
     ],
     "optimizers.RMSprop": [
         Entry(
@@ -279,21 +365,24 @@ TABLE = {
             schedules.ExponentialDecay,
             {**DECAY, "decay_rate": 0.5, "staircase": False, "name": None},
             {"staircase": FLAG, "name": NAME},
-        )
+        ),
+        Entry(schedules.ExponentialDecay(0.1, 10, 0.5).__call__, {"step": 1}, {}),
     ],
     "schedules.CosineDecay": [
         Entry(
             schedules.CosineDecay,
             {**DECAY, "alpha": 0.0, "name": None, "warmup_target": None, "warmup_steps": 0},
             {"name": NAME, "warmup_target": OPTIONAL},
-        )
+        ),
+        Entry(schedules.CosineDecay(0.1, 10, warmup_target=0.2, warmup_steps=2).__call__, {"step": 1}, {}),
     ],
     "schedules.PiecewiseConstantDecay": [
         Entry(
             schedules.PiecewiseConstantDecay,
             {"boundaries": [1], "values": [0.1, 0.2], "name": None},
             {"values": "array", "name": NAME},
-        )
+        ),
+        Entry(schedules.PiecewiseConstantDecay([1], [0.1, 0.2]).__call__, {"step": 1}, {}),
     ],
     "callbacks.Callback": [Entry(callbacks.Callback, {}, {})],
     "callbacks.History": [Entry(callbacks.History, {}, {})],
@@ -401,6 +490,8 @@ TABLE = {
         )
     ],
     "Model": [
+        _by_default(_functional, {"name": "text"}, Model, inputs=..., outputs=...),
+        _beside_model(Model.load),
         _method(
             "compile",
             {"optimizer": "sgd", "loss": "mse", "metrics": None},
@@ -452,8 +543,17 @@ TABLE = {
         _by_default(layers.Activation, {"activation": OPTIONAL}, activation="relu"),
         *_of_layer(lambda: layers.Activation("relu"), X, ARRAYS),
     ],
-    "layers.Dense": [_by_default(layers.Dense, units=2), *_of_layer(lambda: Dense(1, "sigmoid"), X)],
-    "layers.Dropout": [_by_default(layers.Dropout, rate=0.5), *_of_layer(lambda: layers.Dropout(0.5), X, ARRAYS)],
+    "layers.Dense": [
+        _by_default(layers.Dense, units=2),
+        *_of_layer(lambda: Dense(1, "sigmoid"), X),
+        _attribute(lambda: Dense(1), "trainable", True, "True"),
+        _attribute(lambda: Dense(1), "activity_regularizer", None, OPTIONAL),
+    ],
+    "layers.Dropout": [
+        _by_default(layers.Dropout, rate=0.5),
+        *_of_layer(lambda: layers.Dropout(0.5), X, ARRAYS),
+        _attribute(lambda: layers.Dropout(0.5), "rate", 0.25),
+    ],
     "layers.SpatialDropout1D": [
         _by_default(layers.SpatialDropout1D, rate=0.5),
         *_of_layer(lambda: layers.SpatialDropout1D(0.5), SERIES),
@@ -507,41 +607,48 @@ TABLE = {
     # --- what layers are made of --------------------------------------------------------------------------------------
     **{
         f"initializers.{name}": [
-            _by_default(getattr(initializers, name), dict.fromkeys(("value", "mean", "minval", "maxval", "gain"), "-1")),
+            _by_default(getattr(initializers, name), dict.fromkeys(SIGNED, ANY_NUMBER)),
             _by_default(
-                lambda name=name, **arguments: getattr(initializers, name)()(**arguments),
+                partial(_call, getattr(initializers, name), "__call__"),
                 signature=initializers.Initializer.__call__,
                 shape=(2, 3),
             ),
         ]
-        for name in ("Zeros", "Ones", "Constant", "RandomUniform", "RandomNormal", "GlorotUniform", "GlorotNormal",
-                     "Orthogonal", "Initializer")
+        for name in INITIALIZERS
     },
     **{
         f"{module.__name__.split('.')[-1]}.{name}": [
             _by_default(getattr(module, name)),
             *(
-                Entry(lambda a=a, m=method, **w: getattr(a(), m)(**w), {"w": np.ones((2, 3))}, {}, getattr(a, method))
-                for method in methods for a in [getattr(module, name)]
+                Entry(partial(_call, getattr(module, name), method), {"w": np.ones((2, 3))}, {"w": takes})
+                for method in methods
             ),
         ]
-        for module, names, methods in (
-            (constraints, ("NonNeg", "MaxNorm", "UnitNorm"), ["__call__"]),
-            (regularizers, ("L1", "L2", "L1L2"), ["__call__", "gradient"]),
+        for module, names, methods, takes in (
+            (constraints, ("NonNeg",), ["__call__"], NUMBERS),
+            (constraints, ("MaxNorm", "UnitNorm"), ["__call__"], ARRAYS),
+            (regularizers, ("L1", "L2", "L1L2"), ["__call__", "gradient"], NUMBERS),
         )
         for name in names
     },
     **{
-        f"activations.{name}": [Entry(getattr(activations, name), {"z": X}, {"z": ARRAYS})]
-        for name in ("softmax", "hard_sigmoid", "relu", "linear")
+        f"activations.{name}": [Entry(getattr(activations, name), {"z": X}, {"z": takes}, other={"z": "an array"})]
+        for name, takes in (("softmax", "array"), ("hard_sigmoid", "array"), ("relu", "array"), ("linear", ANYTHING))
     },
-    "activations.get": [Entry(activations.get, {"identifier": "tanh"}, {"identifier": OPTIONAL})],
-    "activations.serialize": [Entry(activations.serialize, {"activation": activations.TANH}, {})],
+    "activations.Activation": [
+        _by_default(
+            activations.Activation, {"name": "text", "on_gpu": ANYTHING}, name="half", function=np.abs, prime=np.sign
+        )
+    ],
+    "activations.serialize": [Entry(activations.serialize, {"activation": activations.TANH}, {"activation": OPTIONAL})],
     **{
         f"{module.__name__.split('.')[-1]}.get": [
-            Entry(module.get, {"identifier": known}, {"identifier": takes}, other={"identifier": kind})
+            _by_default(
+                module.get, {"identifier": takes, "argument": ANYTHING}, other={"identifier": kind}, identifier=known
+            )
         ]
         for module, known, takes, kind in (
+            (activations, "tanh", "None", "activation"),
             (initializers, "zeros", "", "initializer"),
             (constraints, "non_neg", "None", "constraint"),
             (regularizers, "l2", "None", "regularizer"),
@@ -551,35 +658,151 @@ TABLE = {
             (schedules, schedules.ExponentialDecay(0.1, 1, 0.5), "", "schedule"),
         )
     },
-    "config.set_floatx": [Entry(config.set_floatx, {"dtype": "float32"}, {})],
+    "config.set_floatx": [Entry(config.set_floatx, {"dtype": "float32"}, {"dtype": OPTIONAL})],
     "config.float_dtype": [Entry(config.float_dtype, {"dtype": "float32"}, {"dtype": OPTIONAL})],
     "config.floatx": [Entry(config.floatx, {}, {})],
     # --- gates --------------------------------------------------------------------------------------------------------
     **{
-        f"gates.{name}": [Entry(getattr(gates, name), {argument: X}, {argument: ARRAYS})]
-        for name, argument in (("sigmoid", "x"), ("sigmoid_prime", "s"), ("tanh", "x"), ("tanh_prime", "t"))
+        f"gates.{name}": [Entry(getattr(gates, name), {"x": X}, {"x": "array"}, other={"x": "an array"})]
+        for name in ("sigmoid", "tanh")
     },
     "gates.lstm_step_forward": [
-        _by_default(gates.lstm_step_forward, x=np.ones((B, E)), h_prev=STATE, c_prev=STATE, **CELL)
+        _by_default(gates.lstm_step_forward, {"b": SCALARS}, x=np.ones((B, E)), h_prev=STATE, c_prev=STATE, **CELL)
     ],
     "gates.lstm_step_backward": [
-        _by_default(gates.lstm_step_backward, dh=STATE, dc_next=STATE, cache=CACHE, **KERNELS)
+        _by_default(gates.lstm_step_backward, {"dc_next": SCALARS}, dh=STATE, dc_next=STATE, cache=CACHE, **KERNELS)
     ],
-    "gates.lstm_forward": [
-        _by_default(gates.lstm_forward, x=np.ones((B, T, E)), h0=STATE, c0=STATE, **CELL)
-    ],
+    "gates.lstm_forward": [_by_default(gates.lstm_forward, x=np.ones((B, T, E)), h0=STATE, c0=STATE, **CELL)],
     "gates.lstm_backward": [
         _by_default(gates.lstm_backward, dhs=np.ones((B, T, H)), dc_last=STATE, caches=CACHES, **KERNELS)
     ],
     # --- models -------------------------------------------------------------------------------------------------------
-    "models.load_model": [Entry(models.load_model, {"path": "saved.npz"}, {})],
+    "models.load_model": [_beside_model(models.load_model)],
+    "Sequential": [
+        _by_default(Sequential, {"name": "text", "layers": OPTIONAL}),
+        Entry(lambda **a: _model().add(**a), {"layer": Dense(1)}, {}),
+        Entry(lambda **a: _model().build(**a), {"input_shape": (None, 2)}, {}),
+        Entry(lambda **a: _model().set_weights(**a), {"weights": _model().get_weights()}, {}),
+        Entry(lambda **a: _model().to(**a), {"backend": "numpy"}, {"backend": OPTIONAL}),
+        Entry(lambda **a: _model().save(**a), {"filepath": "m.npz"}, {"filepath": "text"}, other={"filepath": "path"}),
+        *(
+            Entry(
+                partial(_call, _model, method),
+                {"x": X, "training": False},
+                {"training": "None True"},
+                other={"x": "dense|input|sequential"},
+            )
+            for method in ("forward", "__call__")
+        ),
+        Entry(lambda **a: _model().infer(**a), {"x": X}, {}, other={"x": "dense"}),
+        Entry(lambda **a: (m := _model(), m.forward(X), m.backward(**a)), {"dy": np.ones((4, 1))}, {}),
+        _attribute(_model, "trainable", True, "True"),
+    ],
+    "backend.choose": [Entry(backend.choose, {"name": "numpy"}, {"name": OPTIONAL}, other={"name": "backend"})],
+    # --- gradcheck ----------------------------------------------------------------------------------------------------
+    "gradcheck.numerical_gradient": [
+        _by_default(gradcheck.numerical_gradient, {"array": "array"}, loss=lambda: 0.0, array=np.ones(2))
+    ],
+    "gradcheck.relative_error": [
+        _by_default(
+            gradcheck.relative_error,
+            dict.fromkeys(("analytic", "reference"), NUMBERS),
+            analytic=np.ones(2),
+            reference=np.ones(2),
+        )
+    ],
+    "gradcheck.check_layer": [
+        _without_tensorflow(gradcheck.check_layer, layer=layers.LSTM(1, dtype="float64"), x=np.ones((1, 2, 1)))
+    ],
+    "gradcheck.check_model": [_without_tensorflow(gradcheck.check_model, model=FLOAT64, x=X, y=Y)],
+    "gradcheck.reports_in_small": [_without_tensorflow(gradcheck.reports_in_small, tensorflow=False)],
+    # --- inspection ---------------------------------------------------------------------------------------------------
+    "inspection.trace": [
+        _by_default(inspection.trace, model=_reader(), x=READ, y=np.array([1]), takes={"y": OPTIONAL})
+    ],
+    "inspection.LayerTrace": [
+        Entry(TRACE.lstm.importance, {"sample": 0, "steps": slice(None)}, {"steps": ANY_NUMBER}),
+        Entry(TRACE.lstm.gradient, {"name": "dh"}, {}),
+        Entry(TRACE.lstm.table, {"sample": 0, "unit": 0}, {}),
+    ],
+    "inspection.Trace": [Entry(TRACE.__getitem__, {"name": "lstm"}, {"name": OPTIONAL}, other={"name": "layer"})],
+    "inspection.explore": [
+        _by_default(
+            inspection.explore,
+            {"text": "", "path": "text", "label": "None True", "word_index": "dict", **CHARS},
+            model=_reader(),
+            text="a b",
+            path="page.html",
+            **INDEX,
+            other={"text": "words"},
+        )
+    ],
+    "inspection.gate_heatmap": [_of_trace(inspection.gate_heatmap, takes={"title": NAME})],
+    "inspection.gate_saturation": [
+        _by_default(inspection.gate_saturation, {"title": NAME}, trace=TRACE),
+    ],
+    "inspection.gates_over_words": [_of_trace(inspection.gates_over_words, takes={"title": NAME})],
+    "inspection.colored_words": [_of_trace(inspection.colored_words, takes={"title": NAME})],
+    "inspection.gradient_norm_over_time": [
+        _by_default(inspection.gradient_norm_over_time, model=_reader(), x=READ, y=np.array([1]))
+    ],
+    "inspection.gradient_norms": [
+        _by_default(inspection.gradient_norms, {"title": NAME}, norms={"a": np.ones(3)}),
+    ],
+    "inspection.confusion_matrix": [
+        _by_default(
+            inspection.confusion_matrix, {"title": NAME, "labels": f"None {ARRAYS}"}, matrix=np.eye(2, dtype=int)
+        )
+    ],
+    "inspection.learning_curve": [
+        Entry(
+            lambda histories, title: inspection.learning_curve(histories, title=title),
+            {"histories": {"loss": [1.0, 0.5]}, "title": ""},
+            {"title": NAME},
+            other={"histories": "learning_curve"},
+        )
+    ],
+    # --- exchange -----------------------------------------------------------------------------------------------------
+    "keras.load_keras": [_beside_model(keras_files.load_keras, "keras", keras_files.save_keras)],
+    "keras.load_keras_weights": [
+        _beside_model(keras_files.load_keras_weights, "keras", keras_files.save_keras, model=_model())
+    ],
+    "keras.save_keras": [
+        Entry(keras_files.save_keras, {"model": _model(), "path": "m.keras"}, {}, other={"path": "name"})
+    ],
+    "keras.save_keras_weights": [
+        Entry(keras_files.save_keras_weights, {"model": _model(), "path": "m.weights.h5"}, {}, other={"path": "name"})
+    ],
+    "onnx.to_onnx": [_by_default(onnx.to_onnx, {"path": "text"}, model=_model(), path="m.onnx")],
+    "torch.from_torch": [_by_default(torch.from_torch, source=TORCH, other=STATE_DICT)],
+    "torch.load_torch_weights": [_by_default(torch.load_torch_weights, model=_model(), source=TORCH, other=STATE_DICT)],
+    "torch.save_safetensors": [
+        Entry(torch.save_safetensors, {"model": _model(), "path": "m.safetensors"}, {"path": "text"})
+    ],
+    # --- data sets ----------------------------------------------------------------------------------------------------
+    "imdb.load_data": [_with_reviews(imdb.load_data, {"verbose": FLAG, "path": OPTIONAL, **CHARS}, path="r.npz")],
+    "imdb.get_word_index": [_with_reviews(imdb.get_word_index, {"path": OPTIONAL, "source": ANYTHING}, path="i.json")],
+    "imdb.encode_review": [_by_default(imdb.encode_review, UNREAD | {"text": "text"}, text="a b", **INDEX)],
+    "imdb.decode_review": [_by_default(imdb.decode_review, UNREAD, ids=[1, 4], **INDEX)],
 }
 
 # public names without an entry, and why
-BASES = {"losses.Loss", "optimizers.Optimizer", "metrics.Metric", "schedules.LearningRateSchedule"}
+BASES = {
+    *("initializers.Initializer", "constraints.Constraint", "regularizers.Regularizer", "activations.Softmax"),
+    "losses.Loss",
+    "optimizers.Optimizer",
+    "metrics.Metric",
+    "schedules.LearningRateSchedule",
+}
 PARTS = {
     *(f"optimizers.{name}" for name in ("Gradients", "values_of", "with_values", "norm", "is_finite")),
-    *(f"{module}.get" for module in ("losses", "optimizers", "metrics", "schedules")),  # by `compile` or an optimizer
+    *("gates.StepCache", "gates.StepGradients", "gates.sigmoid_prime", "gates.tanh_prime"),  # what operators take
+    *("constraints.non_neg", "constraints.max_norm", "constraints.unit_norm"),  # other names of classes
+    *("regularizers.l1", "regularizers.l2", "regularizers.l1_l2"),
+    *("gradcheck.LayerLike", "gradcheck.Row", "gradcheck.Report"),
+    "imdb.find_source",
+    # tests/interop/test_exchange_arguments.py, with Keras and PyTorch themselves
+    *("keras.from_keras", "keras.to_keras", "keras.layer_to_keras", "torch.to_torch", "torch.torch_state_dict"),
 }
 MODULES = {
     "losses": losses,
@@ -597,6 +820,13 @@ MODULES = {
     "activations": activations,
     "config": config,
     "gates": gates,
+    "models": models,
+    "gradcheck": gradcheck,
+    "inspection": inspection,
+    "imdb": imdb,
+    "keras": keras_files,
+    "onnx": onnx,
+    "torch": torch,
 }
 
 
@@ -615,35 +845,43 @@ def test_every_public_name_has_an_entry(module):
     assert {name for name in TABLE if name.startswith(f"{module}.")} <= names
 
 
-ENTRIES = [(name, number, entry) for name, entries in TABLE.items() for number, entry in enumerate(entries)]
-ARGUMENTS = [(f"{name}-{number}", entry, argument) for name, number, entry in ENTRIES for argument in entry.valid]
+NEEDED = {"keras": "h5py", "onnx": "onnx", "torch": "safetensors"}
 
 
-@pytest.mark.parametrize("entry", [entry for _, _, entry in ENTRIES], ids=[f"{name}-{n}" for name, n, _ in ENTRIES])
+def _case(name, label, *values):
+    package = NEEDED.get(name.split(".")[0])
+    marks = [pytest.mark.skipif(not find_spec(package), reason=f"{package} is not installed")] if package else []
+    return pytest.param(*values, id=label, marks=marks)
+
+
+ENTRIES = [(name, f"{name}-{number}", entry) for name, entries in TABLE.items() for number, entry in enumerate(entries)]
+ARGUMENTS = [(*each, argument) for each in ENTRIES for argument in each[2].valid]
+
+
+@pytest.mark.parametrize("entry", [_case(*each) for each in ENTRIES])
 def test_every_argument_has_a_valid_value(entry, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     parameters = inspect.signature(entry.signature or entry.call).parameters.values()
-    names = [each.name for each in parameters if each.name != "self" and each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+    kinds = {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
+    names = [each.name for each in parameters if each.name != "self" and each.kind not in kinds]
     assert set(names) <= set(entry.valid)
     assert set(entry.takes) <= set(entry.valid)
     entry.call(**entry.valid)
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
-@pytest.mark.parametrize(
-    ("entry", "argument"), [each[1:] for each in ARGUMENTS], ids=[f"{a}-{c}" for a, _, c in ARGUMENTS]
-)
+@pytest.mark.parametrize(("entry", "argument"), [_case(name, f"{label}-{a}", e, a) for name, label, e, a in ARGUMENTS])
 def test_wrong_values(entry, argument, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     takes, found = entry.takes.get(argument, "").split(), {}
     other = {"y_true": "targets", "y_pred": "predictions"}.get(argument, argument)
     other = entry.other.get(argument, other)
-    named = re.compile(rf"\b({argument.removesuffix('s').replace('_', '[-_ ]')}|{other})", re.IGNORECASE)
+    named = re.compile(rf"\b({argument.removesuffix('s').replace('_', '[-_ ]')}s?|{other})\b", re.IGNORECASE)
     for kind, value in WRONG.items():
         try:
             entry.call(**entry.valid | {argument: value})
             outcome = "taken"
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OSError) as error:
             outcome = "refused" if named.search(str(error)) else f"does not name it: {error}"
         except Exception as error:
             outcome = f"{type(error).__name__}: {error}"

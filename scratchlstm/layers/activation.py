@@ -45,4 +45,4 @@ class Activation(Layer):
         return dz
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"activation": activations.serialize(self.activation)}
+        return super().get_config() | self.settings("activation")

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import backend, config, constraints, registry, regularizers
-from scratchlstm.checks import came, flag, generator, positive_int, string
+from scratchlstm import activations, backend, config, constraints, registry, regularizers
+from scratchlstm.checks import array, came, flag, generator, positive_int, string
 from scratchlstm.constraints import Constraint
 from scratchlstm.initializers import Initializer
 from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient, as_array
@@ -126,6 +126,13 @@ class Layer:
         """The constructor's arguments that make an equal layer (its parameters' values left out)."""
         return {"name": self.name, "dtype": self.dtype}
 
+    def settings(self, *names: str) -> dict[str, Any]:
+        """These attributes, for `get_config`; an activation or initializer as it is saved."""
+        found = {name: getattr(self, name) for name in names}
+        made = {n: registry.serialize(v) for n, v in found.items() if isinstance(v, Initializer)}
+        acts = {n: activations.serialize(v) for n, v in found.items() if isinstance(v, activations.Activation)}
+        return found | made | acts
+
     # --- what a layer gets ----------------------------------------------------------------------------------------
 
     @property
@@ -165,7 +172,8 @@ class Layer:
         self.params = {name: backend.to(self.backend, array) for name, array in made.items()}
         for noise in self.noises:
             noise.build(rng)
-        self.input_shape = tuple(map(as_shape, input_shape)) if self.merges else as_shape(input_shape)
+        several: Any = self.merges and tuple(as_shape(each) for each in input_shape)
+        self.input_shape = several or as_shape(input_shape)
 
     def plan(self, input_shape: Shape) -> Specs:
         """`param_specs` for a shape that was checked.
@@ -350,8 +358,9 @@ class Layer:
             ValueError: the wrong number of dimensions, or another size than the layer was built for.
         """
         self._check_rank(x.ndim, x.shape[1:])
-        if 0 in x.shape:
-            raise ValueError(f"{self.name} got an empty input, of shape {x.shape}")
+        if not x.shape or 0 in x.shape:
+            what = "an empty input" if x.shape else "an input without a batch"
+            raise ValueError(f"{self.name} got {what}, of shape {x.shape}")
         self._check_sizes(x.shape[1:], str(x.shape))
 
     def _check_sizes(self, given: Shape, shown: str) -> None:
@@ -465,10 +474,14 @@ def check_weights(
 
 
 def cast_gradient(dy: Any, layer: Layer) -> Any:
-    """A gradient in the dtype, and on the backend, of the layer that receives it."""
+    """A gradient in the dtype, and on the backend, of the layer that receives it.
+
+    Raises:
+        TypeError, ValueError: it is no array of numbers.
+    """
     if isinstance(dy, RowGradient):
         return dy.astype(layer.dtype, copy=False)
-    return backend.to(layer.backend, dy, layer.dtype)
+    return backend.to(layer.backend, dy if backend.is_array(dy) else array("dy", dy, numeric=True), layer.dtype)
 
 
 def as_shape(shape: Any, argument: str = "a shape") -> Shape:

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import activations, checks, initializers, registry
+from scratchlstm import activations, checks, initializers
 from scratchlstm.checks import positive_int
 from scratchlstm.layers.base import Layer, Shape, Specs
 from scratchlstm.threads import product
@@ -89,14 +89,8 @@ class Dense(Layer):
         return product(dz, self.params["kernel"].T) if self.input_gradient else None
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "units": self.units,
-            "activation": activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "kernel_initializer": registry.serialize(self.kernel_initializer),
-            "bias_initializer": registry.serialize(self.bias_initializer),
-            **self.limits_config(),
-        }
+        own = self.settings("units", "activation", "use_bias", "kernel_initializer", "bias_initializer")
+        return super().get_config() | own | self.limits_config()
 
 
 def known_features(name: str, input_shape: Shape) -> int:

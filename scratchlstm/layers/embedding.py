@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import backend, checks, initializers, registry
+from scratchlstm import backend, checks, initializers
 from scratchlstm.checks import positive_int
 from scratchlstm.kernels.rows import GatheredRows, Groups, RowGradient
 from scratchlstm.layers.base import Layer, Shape, Specs, as_shape
@@ -115,10 +115,5 @@ class Embedding(Layer):
         self.grads["embeddings"] = self.rows.row_gradient(self.require_gradient(dy, self.given_out))
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "input_dim": self.input_dim,
-            "output_dim": self.output_dim,
-            "embeddings_initializer": registry.serialize(self.embeddings_initializer),
-            **self.limits_config(),
-            "mask_zero": self.makes_mask,
-        }
+        own = self.settings("input_dim", "output_dim", "embeddings_initializer") | self.limits_config()
+        return super().get_config() | own | {"mask_zero": self.makes_mask}

@@ -21,7 +21,7 @@ class Flatten(Layer):
         return (None,) if None in input_shape else (math.prod(size for size in input_shape if size is not None),)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        y = x.reshape(*x.shape[:1], -1)
+        y = x.reshape(len(x), -1)
         self.shape, self.given_out = x.shape, y.shape
         return y
 

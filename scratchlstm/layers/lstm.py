@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import activations, checks, gates, initializers
+from scratchlstm import checks, gates, initializers
 from scratchlstm.activations import SIGMOID, TANH
 from scratchlstm.kernels.numpy_lstm import NumpyLSTM
 from scratchlstm.layers.base import Shape, Signal, Specs
@@ -185,11 +185,7 @@ class LSTM(Recurrent):
         return None if self.input_dropout is None or self.input_dropout.ndim == 2 else self.input_dropout
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "recurrent_activation": activations.serialize(self.recurrent_activation),
-            "unit_forget_bias": self.unit_forget_bias,
-            "implementation": self.implementation,
-        }
+        return super().get_config() | self.settings("recurrent_activation", "unit_forget_bias", "implementation")
 
 
 class _UnitForgetBias(initializers.Initializer):

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import checks, initializers, registry
+from scratchlstm import checks, initializers
 from scratchlstm.layers.base import Layer, Shape, Specs
 from scratchlstm.layers.dense import known_features
 
@@ -81,11 +81,5 @@ class LayerNormalization(Layer):
         return self.inverse_deviation * (d_normal - along_one - self.normal * along_normal)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "epsilon": self.epsilon,
-            "center": self.center,
-            "scale": self.scale,
-            "beta_initializer": registry.serialize(self.beta_initializer),
-            "gamma_initializer": registry.serialize(self.gamma_initializer),
-            **self.limits_config(),
-        }
+        own = self.settings("epsilon", "center", "scale", "beta_initializer", "gamma_initializer")
+        return super().get_config() | own | self.limits_config()

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import activations, backend, checks, initializers, registry
+from scratchlstm import activations, backend, checks, initializers
 from scratchlstm.backend import Array
 from scratchlstm.checks import positive_int
 from scratchlstm.kernels.rows import GatheredRows, RowGradient, as_array
@@ -118,7 +118,7 @@ class Recurrent(Layer):
 
         And the final states.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has to define run")
 
     def run_back(self, dh: np.ndarray, d_states: Sequence[np.ndarray | None]) -> tuple[Any, States, States]:
         """dx (or None where `input_gradient` is off), the parameters' gradients in their order, the initial states'.
@@ -127,7 +127,7 @@ class Recurrent(Layer):
             dh: as `run` gave h.
             d_states: what reaches the final states besides; None is zero.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has to define run_back")
 
     def run_only(self, x: Signal, states: States, mask: np.ndarray | None) -> tuple[np.ndarray, States]:
         """As `run`, where no way back will follow."""
@@ -314,23 +314,11 @@ class Recurrent(Layer):
         return states
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "units": self.units,
-            "activation": activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "kernel_initializer": registry.serialize(self.kernel_initializer),
-            "recurrent_initializer": registry.serialize(self.recurrent_initializer),
-            "bias_initializer": registry.serialize(self.bias_initializer),
-            **self.limits_config(),
-            "dropout": self.input_noise.rate,
-            "recurrent_dropout": self.recurrent_noise.rate,
-            "seed": self.input_noise.seed,
-            "return_sequences": self.return_sequences,
-            "return_state": self.return_state,
-            "go_backwards": self.go_backwards,
-            "stateful": self.stateful,
-            "zero_output_for_mask": self.zero_output_for_mask,
-        }
+        initial = "kernel_initializer", "recurrent_initializer", "bias_initializer"
+        flags = "return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask"
+        rates = {"dropout": self.input_noise.rate, "recurrent_dropout": self.recurrent_noise.rate}
+        own = self.settings("units", "activation", "use_bias", *initial) | self.limits_config() | rates
+        return super().get_config() | own | {"seed": self.input_noise.seed} | self.settings(*flags)
 
 
 def reverse_steps(x: Signal, reverse: bool) -> Array:

@@ -54,9 +54,7 @@ class Bidirectional(Layer):
         input_shape: Shape | None = None,
     ) -> None:
         layer = _as_recurrent("layer", layer)
-        if dtype is not None and config.float_dtype(dtype) != layer.dtype:
-            raise ValueError(f"dtype={dtype!r} contradicts that of the layer inside, {layer.dtype}")
-        super().__init__(name, layer.dtype, input_shape)
+        super().__init__(name, _dtype_of(layer, dtype), input_shape)
         if not isinstance(merge_mode, str | None) or merge_mode not in MERGE_MODES:
             raise ValueError(f"merge_mode must be one of {', '.join(map(repr, MERGE_MODES))}, not {merge_mode!r}")
         self.merge_mode = merge_mode
@@ -230,13 +228,11 @@ class TimeDistributed(Layer):
         self, layer: Any, *, name: str | None = None, dtype: str | None = None, input_shape: Shape | None = None
     ) -> None:
         self.layer = layer = _as_layer("layer", layer)
-        if dtype is not None and config.float_dtype(dtype) != layer.dtype:
-            raise ValueError(f"dtype={dtype!r} contradicts that of the layer inside, {layer.dtype}")
         if layer.outputs > 1:
             raise ValueError(f"TimeDistributed needs a layer with one output, but {layer.name} has {layer.outputs}")
         if layer.stateful:
             raise ValueError(f"TimeDistributed takes each step by itself, but {layer.name} is stateful")
-        super().__init__(name, layer.dtype, input_shape)
+        super().__init__(name, _dtype_of(layer, dtype), input_shape)
         self.noises, self.grads = layer.noises, layer.grads
         self.regularizers, self.constraints = layer.regularizers, layer.constraints
 
@@ -315,6 +311,12 @@ class _Joined(MutableMapping[str, V]):
 
     def __len__(self) -> int:
         return sum(map(len, self.parts.values()))
+
+
+def _dtype_of(layer: Layer, dtype: str | None) -> str:
+    if dtype is not None and config.float_dtype(dtype) != layer.dtype:
+        raise ValueError(f"dtype={dtype!r} contradicts that of the layer inside, {layer.dtype}")
+    return layer.dtype
 
 
 def _as_layer(argument: str, given: Any) -> Layer:
