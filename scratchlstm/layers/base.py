@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import activations, backend, config, constraints, registry, regularizers
-from scratchlstm.checks import array, came, flag, generator, positive_int, string
+from scratchlstm import activations, backend, checks, config, constraints, registry, regularizers
+from scratchlstm.checks import came, flag, generator, positive_int, string
 from scratchlstm.constraints import Constraint
 from scratchlstm.initializers import Initializer
 from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient, as_array
@@ -481,7 +481,7 @@ def cast_gradient(dy: Any, layer: Layer) -> Any:
     """
     if isinstance(dy, RowGradient):
         return dy.astype(layer.dtype, copy=False)
-    return backend.to(layer.backend, dy if backend.is_array(dy) else array("dy", dy, numeric=True), layer.dtype)
+    return backend.to(layer.backend, dy if backend.is_array(dy) else checks.array("dy", dy, numeric=True), layer.dtype)
 
 
 def as_shape(shape: Any, argument: str = "a shape") -> Shape:
