@@ -94,10 +94,12 @@ def draw(histories: dict[str, dict[str, list[float]]], T: int) -> Figure:
 
 def parse_options() -> argparse.Namespace:
     parser = example_parser(__doc__, "runs/adding_problem")
-    parser.add_argument("--length", type=whole(2), help="T, steps of a sequence (default 100, or 30 with --quick)")
+    parser.add_argument(
+        "--length", type=whole(2, 1_000_000), help="T, steps of a sequence (default 100, or 30 with --quick)"
+    )
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    with in_one_line(OSError):
+    with in_one_line(OSError, MemoryError):
         main()

@@ -85,10 +85,12 @@ def train(
 
 def parse_options() -> argparse.Namespace:
     parser = example_parser(__doc__, "runs/gradient_flow")
-    parser.add_argument("--length", type=whole(2), help="T, steps of a sequence (default 20, or 10 with --quick)")
+    parser.add_argument(
+        "--length", type=whole(2, 1_000_000), help="T, steps of a sequence (default 20, or 10 with --quick)"
+    )
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    with in_one_line(OSError):
+    with in_one_line(OSError, MemoryError):
         main()

@@ -15,7 +15,7 @@ import numpy as np
 
 from scratchlstm import Sequential
 from scratchlstm.callbacks import Checkpoint
-from scratchlstm.command_line import add_backend, fail, in_one_line, reviews_path, sentence, whole
+from scratchlstm.command_line import add_backend, fail, in_one_line, named, reviews_path, sentence, whole
 from scratchlstm.datasets import imdb
 from scratchlstm.datasets.imdb_sources import SOURCES
 from scratchlstm.datasets.vocabulary import read_vocabulary
@@ -171,7 +171,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--source", choices=SOURCES, default="auto", help="where the reviews come from")
     parser.add_argument("--path", type=reviews_path, help="an imdb.npz or an unpacked aclImdb folder to read instead")
     parser.add_argument("--samples", type=positive, help="use only so many training and so many test reviews")
-    parser.add_argument("--output", default="runs/imdb", help="folder for what the run leaves behind")
+    parser.add_argument("--output", type=named, default="runs/imdb", help="folder for what the run leaves behind")
     parser.add_argument("--resume", action="store_true", help="continue the run that was stopped in the output folder")
     parser.add_argument("--implementation", choices=("fused", "textbook"), default="fused")
     parser.add_argument("--workers", default="auto", type=workers, help="processes; auto is one for each core")
@@ -203,5 +203,5 @@ def rate(text: str) -> float:
 
 
 if __name__ == "__main__":
-    with in_one_line(OSError):
+    with in_one_line(OSError, MemoryError):
         sys.exit(main())

@@ -81,5 +81,5 @@ def parse_options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    with in_one_line(OSError):
+    with in_one_line(OSError, MemoryError):
         main()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from scratchlstm import gradcheck
+from scratchlstm.command_line import whole
 from scratchlstm.datasets.vocabulary import read_vocabulary
 from scratchlstm.inspection import explore
 from scratchlstm.layers.lstm import IMPLEMENTATIONS
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         "gradcheck",
         help="compare every gradient of some small models, the tutorial's first, with numerical and TensorFlow's",
     )
-    check.add_argument("--seed", type=int, default=0, help="of weights and data (default 0)")
+    check.add_argument("--seed", type=whole(0), default=0, help="of weights and data (default 0)")
     check.add_argument("--implementation", choices=IMPLEMENTATIONS, help="one recurrence only (default: both)")
     check.add_argument("--no-tensorflow", action="store_true", help="numerical gradients only")
     check.set_defaults(run=_gradcheck)

@@ -1,6 +1,7 @@
 """What programs on the command line share: options that are checked before any work, and errors in one line."""
 
 import argparse
+import math
 import os
 import sys
 import warnings
@@ -21,7 +22,9 @@ def example_parser(description: str | None, folder: str) -> argparse.ArgumentPar
         folder: where its files go.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", default=folder, help=f"folder for what it leaves behind (default {folder})")
+    parser.add_argument(
+        "--output", type=named, default=folder, help=f"folder for what it leaves behind (default {folder})"
+    )
     parser.add_argument("--seed", type=whole(0), default=0, help="draws everything anew (default 0)")
     parser.add_argument("--quick", action="store_true", help="all in small, within seconds, to see that it runs")
     add_backend(parser)
@@ -52,15 +55,23 @@ def usable_backend(text: str) -> str:
     return chosen
 
 
-def whole(smallest: int) -> Callable[[str], int]:
+def whole(smallest: int, largest: float = math.inf) -> Callable[[str], int]:
     """The type of an option for whole numbers from `smallest` on."""
 
     def number(text: str) -> int:
-        if not text.strip().isdecimal() or int(text) < smallest:
-            raise argparse.ArgumentTypeError(f"must be a whole number of at least {smallest}, not {text!r}")
+        if not text.strip().isdecimal() or not smallest <= int(text) <= largest:
+            most = "" if largest == math.inf else f" and at most {largest:,}"
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {smallest}{most}, not {text!r}")
         return int(text)
 
     return number
+
+
+def named(text: str) -> str:
+    """The type of an option for a folder that may not exist yet."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be the name of a folder, not an empty string")
+    return text
 
 
 def reviews_path(text: str) -> str:

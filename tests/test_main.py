@@ -82,7 +82,14 @@ def test_a_missing_gradient_is_shown(monkeypatch, capsys):
     assert ("dense/bias", "WRONG no gradient") in _verdicts(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("arguments", [[], ["train"], ["gradcheck", "--implementation", "fast"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *([], ["train"], ["gradcheck", "--implementation", "fast"], ["explore"]),
+        *(["gradcheck", f"--seed={seed}"] for seed in ("-1", "x", "1.5", "")),
+        ["explore", "model.npz", "good", "--label", "x"],
+    ],
+)
 def test_unknown_commands_end_with_the_usage(capsys, arguments):
     with pytest.raises(SystemExit) as stop:
         main(arguments)

@@ -1,5 +1,7 @@
 """What every example refuses, in one line and before any work."""
 
+import re
+
 import pytest
 
 EXAMPLES = ["adding_problem.py", "char_lm.py", "gates.py", "gradient_flow.py", "padding.py"]
@@ -17,6 +19,11 @@ def test_a_folder_that_cannot_be_written(refused, name, tmp_path):
     assert "cannot write to the output folder" in refused(name, "--output", tmp_path / "file" / "below")
 
 
+@pytest.mark.parametrize("name", [*EXAMPLES, "imdb.py"])
+def test_a_folder_without_a_name(refused, name):
+    assert "argument --output: must be the name of a folder, not an empty string" in refused(name, "--output", "")
+
+
 @pytest.mark.parametrize("name", ["gates.py", "padding.py"])
 @pytest.mark.parametrize("path", ["nope", ""])
 def test_reviews_that_are_not_there(refused, name, path):
@@ -24,8 +31,25 @@ def test_reviews_that_are_not_there(refused, name, path):
 
 
 @pytest.mark.parametrize("name", ["adding_problem.py", "gradient_flow.py"])
-def test_a_length_that_cannot_be(refused, name):
-    assert "argument --length: must be a whole number of at least 2, not '1'" in refused(name, "--length", "1")
+@pytest.mark.parametrize("length", ["1", "-5", "x", "nan", "", "1e3", "9" * 20])
+def test_a_length_that_cannot_be(refused, name, length):
+    expected = f"argument --length: must be a whole number of at least 2 and at most 1,000,000, not {length!r}"
+    assert expected in refused(name, f"--length={length}")
+
+
+@pytest.mark.parametrize(
+    "option", ["epochs", "batch-size", "maxlen", "words", "units", "dropout", "samples", "workers"]
+)
+@pytest.mark.parametrize("value", ["-1", "x", "nan", "inf", "", "1.5"])
+def test_a_number_of_the_tutorial_that_cannot_be(refused, option, value):
+    assert re.search(
+        f"argument --{option}: must be a .*number .*not '{value}'", refused("imdb.py", f"--{option}={value}")
+    )
+
+
+@pytest.mark.parametrize("text", ["", "nope.txt"])
+def test_a_text_that_is_not_there(refused, text):
+    assert f"{text!r} cannot be read as a text in UTF-8" in refused("char_lm.py", "--text", text)
 
 
 @pytest.mark.parametrize("text", ["", "?!"])
