@@ -139,11 +139,9 @@ def namespace(array: Array) -> Any:
     Raises:
         TypeError: it is no such array.
     """
-    if is_cupy(array):
-        return cupy()
-    if not hasattr(array, "__array_namespace__"):
+    if not is_cupy(array) and not hasattr(array, "__array_namespace__"):
         raise TypeError(f"an array such as np.asarray gives is needed, not a {type(array).__name__}")
-    return array.__array_namespace__()
+    return cupy() if is_cupy(array) else array.__array_namespace__()
 
 
 def to(name: str, array: Any, dtype: Any = None) -> Array:

@@ -121,8 +121,17 @@ def string(argument: str, value: Any) -> str:
     Raises:
         TypeError: it is none.
     """
-    if not isinstance(value, str):
-        raise TypeError(f"{argument} must be a string, not {came(value)}")
+    return instance(argument, value, str, "a string")
+
+
+def instance(argument: str, value: Any, kinds: Any, what: str) -> Any:
+    """`value`, which has to be of one of these kinds, called `what` in the error.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(value, kinds):
+        raise TypeError(f"{argument} must be {what}, not {came(value)}")
     return value
 
 
@@ -177,8 +186,7 @@ def generator(rng: Any) -> np.random.Generator:
     Raises:
         TypeError: it is no generator of NumPy's.
     """
-    if rng is not None and not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng must be what np.random.default_rng(seed) gives, not {came(rng)}")
+    instance("rng", rng, np.random.Generator | None, "what np.random.default_rng(seed) gives")
     return np.random.default_rng() if rng is None else rng
 
 
@@ -242,8 +250,7 @@ def fitting(shapes: str) -> Callable[[F], F]:
                 if letters == "call":
                     function(argument, value)
                 elif letters == "cache":
-                    if not isinstance(value, list | tuple):
-                        raise TypeError(f"{argument} must be what the forward pass gave, not {came(value)}")
+                    instance(argument, value, list | tuple, "what the forward pass gave")
                 elif getattr(value, "shape", None) != tuple(map(sizes.get, names)):
                     wanted = ", ".join(names).replace("Z", "4H")
                     raise ValueError(f"{argument} must be an array ({wanted}) like the others, not {came(value)}")
@@ -283,9 +290,7 @@ def require_array_like(argument: str, value: Any, depth: int = 0) -> None:
         if isinstance(value, Sequence) or backend.is_array_like(value):
             return
         if hasattr(kind, "ragged_rank"):
-            raise TypeError(
-                f"{argument} has rows of different lengths; pad_sequences({argument}.to_list()) makes them equal"
-            )
+            raise TypeError(f"{argument} has rows of different lengths; pad_sequences(x.to_list()) makes them equal")
         each = "x for x, y in d" if hasattr(kind, "__iter__") else "d[i][0] for i in range(len(d))"
         raise TypeError(
             f"{argument} must be an array or a list of rows, not a {kind.__name__}, whose samples have to be fetched "

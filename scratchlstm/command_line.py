@@ -1,7 +1,6 @@
 """What programs on the command line share: options that are checked before any work, and errors in one line."""
 
 import argparse
-import math
 import os
 import sys
 import warnings
@@ -55,12 +54,12 @@ def usable_backend(text: str) -> str:
     return chosen
 
 
-def whole(smallest: int, largest: float = math.inf) -> Callable[[str], int]:
-    """The type of an option for whole numbers from `smallest` on."""
+def whole(smallest: int, largest: int = 0) -> Callable[[str], int]:
+    """The type of an option for whole numbers from `smallest` on, up to `largest` if there is one."""
 
     def number(text: str) -> int:
-        if not text.strip().isdecimal() or not smallest <= int(text) <= largest:
-            most = "" if largest == math.inf else f" and at most {largest:,}"
+        if not text.strip().isdecimal() or int(text) < smallest or 0 < largest < int(text):
+            most = f" and at most {largest:,}" if largest else ""
             raise argparse.ArgumentTypeError(f"must be a whole number of at least {smallest}{most}, not {text!r}")
         return int(text)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from scratchlstm import backend
-from scratchlstm.checks import array, came, number, whole_number
+from scratchlstm.checks import array, came, instance, number, whole_number
 
 if TYPE_CHECKING:
     from scratchlstm.model import Model
@@ -143,10 +143,7 @@ def weigh_classes(data: Data, class_weight: Mapping[int, float], dtype: str) -> 
     """
     if data.weight is not None:
         raise ValueError("class_weight and sample_weight cannot both be given")
-    if not isinstance(class_weight, Mapping):
-        raise TypeError(
-            f"class_weight must be a dict of labels and weights such as {{0: 1.0, 1: 2.0}}, not {came(class_weight)}"
-        )
+    instance("class_weight", class_weight, Mapping, "a dict of labels and weights such as {0: 1.0, 1: 2.0}")
     one_hot = data.y.ndim == 2 and data.y.shape[1] > 1
     largest = np.count_nonzero(data.y == data.y.max(axis=-1, keepdims=True), axis=-1) if one_hot else 1
     if data.y.ndim > 2 or np.any(largest != 1):

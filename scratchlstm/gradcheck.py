@@ -116,8 +116,7 @@ def numerical_gradient(loss: Callable[[], float], array: Array, epsilon: float =
         TypeError: no array.
         ValueError: in another dtype, or an epsilon that is not above 0.
     """
-    if not callable(loss):
-        raise TypeError(f"loss must be a function that computes L, not {type(loss).__name__}")
+    checks.function("loss", loss)
     if not backend.is_array(array):
         raise TypeError(f"array must be a NumPy array, which can be changed in place, not {type(array).__name__}")
     _require_float64({"array": array})

@@ -53,8 +53,7 @@ class Model:
     def __init__(
         self, inputs: Any, outputs: Any, name: str = "functional", seed: int | None = None, backend: str | None = None
     ) -> None:
-        if not isinstance(inputs, Input):
-            raise TypeError(f"inputs must be one Input, not {inputs!r}")
+        checks.instance("inputs", inputs, Input, "one Input")
         if not isinstance(outputs, Node) or isinstance(outputs, Input):
             raise TypeError(f"outputs must be what a layer gave for the input, not {outputs!r}")
         self.begin(name, seed, backend)
@@ -669,9 +668,7 @@ class Sequential(Model):
         backend: str | None = None,
     ) -> None:
         self.begin(name, seed, backend)
-        if not isinstance(layers, list | tuple | None):
-            raise TypeError(f"layers must be a list of layers, not {checks.came(layers)}")
-        for layer in layers or ():
+        for layer in checks.instance("layers", layers, list | tuple | None, "a list of layers") or ():
             self.add(layer)
 
     def add(self, layer: Layer) -> None:

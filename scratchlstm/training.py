@@ -321,8 +321,7 @@ def _settings(
 
 def _resume(run: Run, path: Any, epochs: int, batches: int, verbose: int) -> None:
     """Take `run` up from the checkpoint at `path`, or leave it at its beginning where there is none yet."""
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"resume must be the path of a checkpoint, not {came(path)}")
+    instance("resume", path, str | os.PathLike, "the path of a checkpoint")
     if file_path(path, "resume").exists():
         run.resume(path, epochs, batches)
         where = f"after epoch {run.epoch}" + (f" and {run.batch} of {batches} batches" if run.batch else "")

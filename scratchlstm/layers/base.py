@@ -359,8 +359,7 @@ class Layer:
         """
         self._check_rank(x.ndim, x.shape[1:])
         if not x.shape or 0 in x.shape:
-            what = "an empty input" if x.shape else "an input without a batch"
-            raise ValueError(f"{self.name} got {what}, of shape {x.shape}")
+            raise ValueError(f"{self.name} got an {'empty' if x.shape else 'unbatched'} input, of shape {x.shape}")
         self._check_sizes(x.shape[1:], str(x.shape))
 
     def _check_sizes(self, given: Shape, shown: str) -> None:
@@ -455,8 +454,7 @@ def check_weights(
     Raises:
         ValueError: other names, another shape, or values that are no finite numbers (in `dtype`).
     """
-    if not isinstance(weights, Mapping):
-        raise TypeError(f"weights of {owner} must be a dict of arrays by name, not {came(weights)}")
+    checks.instance(f"weights of {owner}", weights, Mapping, "a dict of arrays by name")
     if set(weights) != set(shapes):
         raise ValueError(f"{owner} has the weights {', '.join(shapes) or 'none'}, but {', '.join(weights)} were given")
     arrays = {}

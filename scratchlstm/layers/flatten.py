@@ -1,7 +1,6 @@
 """All features of a sample in one row."""
 
 import math
-from typing import ClassVar
 
 import numpy as np
 
@@ -14,8 +13,6 @@ class Flatten(Layer):
     Args:
         name, dtype, input_shape: see `Layer`.
     """
-
-    of_a_pass: ClassVar = ("shape", "given_out")
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return (None,) if None in input_shape else (math.prod(size for size in input_shape if size is not None),)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchlstm import backend
-from scratchlstm.checks import came
+from scratchlstm.checks import instance
 from scratchlstm.kernels.rows import as_array
 from scratchlstm.layers.base import Layer, Shape, as_shape
 
@@ -78,8 +78,7 @@ class Concatenate(Layer):
 
     def _sizes(self, shapes: Any) -> tuple[list[int | None], int]:
         """Each input's size along the axis, and the number of the axis, the batch's being 0."""
-        if not isinstance(shapes, list | tuple):
-            raise ValueError(f"input_shape of {self.name} must be a list of shapes, not {came(shapes)}")
+        instance(f"input_shape of {self.name}", shapes, list | tuple, "a list of shapes")
         shapes = [as_shape(shape, "each input_shape") for shape in shapes]
         rank = len(shapes[0]) + 1 if shapes else 0
         axis = self.axis % rank if -rank <= self.axis < rank else 0

@@ -36,8 +36,7 @@ class Noise:
 
     def build(self, rng: np.random.Generator | None) -> None:
         """Make the generator; `rng` is its parent where there is no seed."""
-        parent = checks.generator(rng)
-        self.rng = parent.spawn(1)[0] if self.seed is None else np.random.default_rng(self.seed)
+        self.rng = checks.generator(rng).spawn(1)[0] if self.seed is None else np.random.default_rng(self.seed)
 
     def draw(self, shape: tuple[int, ...], dtype: str | np.dtype) -> backend.Array | None:
         """A mask (B, ...); None, for all ones, where the rate is 0."""

@@ -53,8 +53,8 @@ class Bidirectional(Layer):
         dtype: str | None = None,
         input_shape: Shape | None = None,
     ) -> None:
-        layer = _as_recurrent("layer", layer)
-        super().__init__(name, _dtype_of(layer, dtype), input_shape)
+        layer = _as_recurrent("layer", layer, dtype)
+        super().__init__(name, layer.dtype, input_shape)
         if not isinstance(merge_mode, str | None) or merge_mode not in MERGE_MODES:
             raise ValueError(f"merge_mode must be one of {', '.join(map(repr, MERGE_MODES))}, not {merge_mode!r}")
         self.merge_mode = merge_mode
@@ -227,12 +227,12 @@ class TimeDistributed(Layer):
     def __init__(
         self, layer: Any, *, name: str | None = None, dtype: str | None = None, input_shape: Shape | None = None
     ) -> None:
-        self.layer = layer = _as_layer("layer", layer)
+        self.layer = layer = _as_layer("layer", layer, dtype)
         if layer.outputs > 1:
             raise ValueError(f"TimeDistributed needs a layer with one output, but {layer.name} has {layer.outputs}")
         if layer.stateful:
             raise ValueError(f"TimeDistributed takes each step by itself, but {layer.name} is stateful")
-        super().__init__(name, _dtype_of(layer, dtype), input_shape)
+        super().__init__(name, layer.dtype, input_shape)
         self.noises, self.grads = layer.noises, layer.grads
         self.regularizers, self.constraints = layer.regularizers, layer.constraints
 
@@ -313,24 +313,21 @@ class _Joined(MutableMapping[str, V]):
         return sum(map(len, self.parts.values()))
 
 
-def _dtype_of(layer: Layer, dtype: str | None) -> str:
-    if dtype is not None and config.float_dtype(dtype) != layer.dtype:
-        raise ValueError(f"dtype={dtype!r} contradicts that of the layer inside, {layer.dtype}")
-    return layer.dtype
-
-
-def _as_layer(argument: str, given: Any) -> Layer:
-    """A layer, or the saved description of one."""
+def _as_layer(argument: str, given: Any, dtype: str | None = None) -> Layer:
+    """A layer, or the saved description of one; with this dtype, if one is given."""
     from scratchlstm import layers
 
     try:
-        return registry.resolve("layer", given, layers.KNOWN, Layer, argument)
+        layer = registry.resolve("layer", given, layers.KNOWN, Layer, argument)
     except TypeError as error:
         raise TypeError(f"{argument} must be a layer, not {checks.came(given)}") from error
+    if dtype is not None and config.float_dtype(dtype) != layer.dtype:
+        raise ValueError(f"dtype={dtype!r} contradicts that of the layer inside, {layer.dtype}")
+    return layer
 
 
-def _as_recurrent(argument: str, given: Any) -> Recurrent:
-    layer = _as_layer(argument, given)
+def _as_recurrent(argument: str, given: Any, dtype: str | None = None) -> Recurrent:
+    layer = _as_layer(argument, given, dtype)
     if not isinstance(layer, Recurrent):
         raise TypeError(f"{argument} must be an LSTM or a SimpleRNN, not {type(layer).__name__}")
     return layer
