@@ -13,7 +13,7 @@ from scratchlstm.callbacks import Callback, History, TerminateOnNaN
 from scratchlstm.callbacks import base as callback_base
 from scratchlstm.callbacks.base import Logs
 from scratchlstm.checkpoint import Run, fingerprint
-from scratchlstm.checks import came, flag, positive_int, verbosity, whole_number
+from scratchlstm.checks import flag, instance, positive_int, verbosity, whole_number
 from scratchlstm.console import say
 from scratchlstm.data import Data, check_data, split_validation, weigh_classes
 from scratchlstm.files import file_path

@@ -888,3 +888,45 @@ def test_wrong_values(entry, argument, tmp_path, monkeypatch):
         if outcome != ("taken" if kind in takes else "refused"):
             found[kind] = outcome
     assert found == {}
+
+
+class Ragged:
+    """Rows of different lengths, as TensorFlow has them: no array, and `len` counts the rows."""
+
+    ragged_rank = 1
+
+    def __getitem__(self, row):
+        return [1, 2][: row + 1]
+
+    def to_list(self):
+        return [[1], [1, 2]]
+
+
+def test_ragged_rows_are_to_be_padded():
+    advice = r"^x has rows of different lengths; pad_sequences\(x.to_list\(\)\) makes them equal"
+    with pytest.raises(TypeError, match=advice):
+        _reader().predict(Ragged())
+    assert _reader().predict(sequence.pad_sequences(Ragged().to_list(), 3), verbose=0).shape == (2, 1)
+
+
+def test_numbers_and_flags_of_numpy_are_numbers_and_flags():
+    rate, flag = np.array(0.25), np.bool_(True)
+    assert layers.Dropout(rate).rate == schedules.ExponentialDecay(rate, 1, 1.0)(np.array(3)) == 0.25
+    assert Dense(np.int64(3), use_bias=~flag).get_config().items() >= {"units": 3, "use_bias": False}.items()
+    ours = layers.LSTM(np.int32(1), return_sequences=flag, stateful=flag, dropout=np.float32(0.5))
+    assert ours(SERIES, training=flag).shape == (2, 3, 1)
+    _model().fit(X, Y, batch_size=np.int64(2), epochs=np.int32(1), shuffle=flag, verbose=np.int64(0))
+
+
+def test_a_gradient_that_would_be_broadcast_is_refused():
+    for layer in (layers.Dropout(0.5), layers.Activation("tanh"), layers.LayerNormalization()):
+        layer(X, training=True)
+        with pytest.raises(ValueError, match=r"gave an output of shape \(4, 2\), but dL/dy has shape \(1, 2\)"):
+            layer.backward(np.ones((1, 2)))
+
+
+def test_weights_that_are_wider_than_the_states_are_refused():
+    with pytest.raises(
+        ValueError, match=r"^W must be an array \(E, 4H\) like the others, not an array of shape \(2, 8\)"
+    ):
+        gates.lstm_forward(np.ones((B, T, E)), STATE, STATE, np.ones((E, 8)), np.ones((H, 8)), np.ones(8))

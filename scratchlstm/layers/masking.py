@@ -40,8 +40,7 @@ class Masking(Layer):
         return backend.host(np.any(x != x.dtype.type(self.mask_value), axis=-1))
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        self.kept = backend.to(self.backend, self.output_mask(x, None))[..., None]
-        self.given_out = x.shape
+        self.kept, self.given_out = backend.to(self.backend, self.output_mask(x, None))[..., None], x.shape
         return x * self.kept
 
     def backward(self, dy: np.ndarray) -> np.ndarray:

@@ -7,14 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from numbers import Integral
-from typing import TypeVar
 
 from scratchlstm import checks
 
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 
 Text = str | Sequence[str]
-T = TypeVar("T")
 
 
 def text_to_word_sequence(input_text: str, filters: str = FILTERS, lower: bool = True, split: str = " ") -> list[str]:
@@ -71,9 +69,8 @@ class Tokenizer:
             raise TypeError(f"num_words must be an integer or None, got {_came(num_words)}.")
         if num_words is not None and num_words < 1:
             raise ValueError(f"num_words must be at least 1, or None to keep all words; got {num_words}.")
-        if oov_token is not None and not isinstance(oov_token, str):
-            raise TypeError(f"oov_token must be a string or None, got {_came(oov_token)}.")
-        self.num_words, self.oov_token = num_words, oov_token
+        self.num_words = num_words
+        self.oov_token = checks.instance("oov_token", oov_token, str | None, "a string or None")
         self.filters, self.split = checks.string("filters", filters), checks.string("split", split)
         self.lower, self.char_level = checks.flag("lower", lower), checks.flag("char_level", char_level)
         self.word_counts: Counter[str] = Counter()
@@ -125,7 +122,7 @@ class Tokenizer:
         """
         self._require_fitted()
         texts = []
-        for position, sequence in enumerate(_iterable("sequences", sequences)):
+        for position, sequence in enumerate(checks.instance("sequences", sequences, Iterable, "a list of sequences")):
             try:
                 indices = [int(i) for i in sequence]
             except (TypeError, ValueError, OverflowError) as error:
@@ -143,7 +140,7 @@ class Tokenizer:
     def _tokens_of_each(self, texts: Iterable[Text]) -> Iterator[Sequence[str]]:
         if isinstance(texts, str):
             raise TypeError("texts is one string, whose letters would count as texts: pass a list, [text].")
-        for position, text in enumerate(_iterable("texts", texts)):
+        for position, text in enumerate(checks.instance("texts", texts, Iterable, "a list of texts")):
             if isinstance(text, str):
                 yield self._tokens(text)
             elif isinstance(text, list | tuple) and all(isinstance(word, str) for word in text):
@@ -159,12 +156,6 @@ class Tokenizer:
     def _require_fitted(self) -> None:
         if not self.word_index and not self.document_count:
             raise ValueError("this Tokenizer knows no words yet: call fit_on_texts(texts) first.")
-
-
-def _iterable(name: str, values: Iterable[T]) -> Iterable[T]:
-    if not isinstance(values, Iterable):
-        raise TypeError(f"{name} must be a list of {name}, got {_came(values)}.")
-    return values
 
 
 @lru_cache(maxsize=16)
