@@ -927,6 +927,6 @@ def test_a_gradient_that_would_be_broadcast_is_refused():
 
 def test_weights_that_are_wider_than_the_states_are_refused():
     with pytest.raises(
-        ValueError, match=r"^W must be an array \(E, 4H\) like the others, not an array of shape \(2, 8\)"
+        ValueError, match=r"^W must be an array \(E, 4H\) like the others, not an array of shape \(4, 8\)"
     ):
         gates.lstm_forward(np.ones((B, T, E)), STATE, STATE, np.ones((E, 8)), np.ones((H, 8)), np.ones(8))
