@@ -396,13 +396,13 @@ class Layer:
             raise RuntimeError(f"backward of {self.name} needs a forward pass before it")
         if isinstance(dy, RowGradient):
             return dy
-        if np.shape(dy) != shape:
-            raise ValueError(f"{self.name} gave an output of shape {shape}, but dL/dy has shape {np.shape(dy)}")
         if backend.of(dy) != self.backend:
             raise TypeError(
                 f"{self.name} is on the backend {self.backend!r}, but dL/dy is an array of {backend.of(dy)!r}; "
                 f"cupy.asarray(dy) or dy.get() moves it"
             )
+        if np.shape(dy) != shape:
+            raise ValueError(f"{self.name} gave an output of shape {shape}, but dL/dy has shape {np.shape(dy)}")
         return backend.to(self.backend, dy, self.dtype)
 
     def extra_state(self) -> dict[str, np.ndarray]:
