@@ -171,7 +171,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--source", choices=SOURCES, default="auto", help="where the reviews come from")
     parser.add_argument("--path", type=reviews_path, help="an imdb.npz or an unpacked aclImdb folder to read instead")
     parser.add_argument("--samples", type=positive, help="use only so many training and so many test reviews")
-    parser.add_argument("--output", type=named, default="runs/imdb", help="folder for what the run leaves behind")
+    parser.add_argument("--output", type=named, default="runs/imdb", help="folder for the results of the run")
     parser.add_argument("--resume", action="store_true", help="continue the run that was stopped in the output folder")
     parser.add_argument("--implementation", choices=("fused", "textbook"), default="fused")
     parser.add_argument("--workers", default="auto", type=workers, help="processes; auto is one for each core")

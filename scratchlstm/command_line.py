@@ -21,9 +21,7 @@ def example_parser(description: str | None, folder: str) -> argparse.ArgumentPar
         folder: where its files go.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--output", type=named, default=folder, help=f"folder for what it leaves behind (default {folder})"
-    )
+    parser.add_argument("--output", type=named, default=folder, help=f"folder for the results (default {folder})")
     parser.add_argument("--seed", type=whole(0), default=0, help="draws everything anew (default 0)")
     parser.add_argument("--quick", action="store_true", help="all in small, within seconds, to see that it runs")
     add_backend(parser)
