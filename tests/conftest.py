@@ -1,11 +1,16 @@
 """What tests of the GPU need: their bodies run on a strict stand-in for CuPy everywhere, and on a GPU where one is."""
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from scratchlstm import backend
+
+# A shell that puts a job in the background lets it ignore Ctrl-C, and so would the programs that tests send one to.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _why_no_gpu() -> str:
