@@ -28,7 +28,7 @@ class Constraint:
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal constraint."""
-        return {}
+        return {name: getattr(self, name) for name in registry.arguments(self)}
 
 
 class NonNeg(Constraint):
@@ -41,16 +41,12 @@ class NonNeg(Constraint):
 class _Norm(Constraint):
     """What acts on norms along an axis."""
 
-    def __init__(self, axis: int = 0) -> None:
-        self.axis = checks.whole_number("axis", axis)
+    axis: int
 
     def norms(self, w: np.ndarray) -> np.ndarray:
         """‖w‖ along the axis, which stays, with size 1."""
         self.require_axis("w", w.shape)
         return np.sqrt(np.sum(np.square(w), axis=self.axis, keepdims=True))
-
-    def get_config(self) -> dict[str, Any]:
-        return dict(vars(self))
 
 
 class MaxNorm(_Norm):
@@ -62,8 +58,7 @@ class MaxNorm(_Norm):
     """
 
     def __init__(self, max_value: float = 2, axis: int = 0) -> None:
-        self.max_value = checks.number("max_value", max_value, at_least=0)
-        super().__init__(axis)
+        self.max_value, self.axis = checks.number("max_value", max_value, at_least=0), checks.whole_number("axis", axis)
 
     def __call__(self, w: np.ndarray) -> np.ndarray:
         w = checks.parameter(w)
@@ -77,6 +72,9 @@ class UnitNorm(_Norm):
     Args:
         axis: see `MaxNorm`.
     """
+
+    def __init__(self, axis: int = 0) -> None:
+        self.axis = checks.whole_number("axis", axis)
 
     def __call__(self, w: np.ndarray) -> np.ndarray:
         w = checks.parameter(w)

@@ -102,7 +102,7 @@ class Loss:
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal loss."""
-        return {}
+        return {name: getattr(self, name) for name in registry.arguments(self)}
 
 
 class MeanSquaredError(Loss):
@@ -130,9 +130,6 @@ class _Crossentropy(Loss):
 
     def __init__(self, from_logits: bool = False) -> None:
         self.from_logits = checks.flag("from_logits", from_logits)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"from_logits": self.from_logits}
 
 
 class BinaryCrossentropy(_Crossentropy):

@@ -78,7 +78,7 @@ class Metric:
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal metric."""
-        return {"name": self.name}
+        return {name: getattr(self, name) for name in registry.arguments(self)}
 
 
 class _Matches(Metric):
@@ -119,9 +119,6 @@ class BinaryAccuracy(_Matches):
 
     def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         return (y_pred > self.threshold) == y_true
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"threshold": self.threshold}
 
 
 class CategoricalAccuracy(_Matches):
@@ -234,10 +231,6 @@ class _Retrieval(Metric):
     def value(self, sums: np.ndarray) -> Value:
         values = _divide(sums[0], sums[0] + sums[1]).tolist()
         return values if len(values) > 1 else values[0]
-
-    def get_config(self) -> dict[str, Any]:
-        chosen = {"thresholds": self.thresholds, "top_k": self.top_k, "class_id": self.class_id}
-        return super().get_config() | chosen
 
 
 class Precision(_Retrieval):
@@ -355,10 +348,6 @@ class AUC(Metric):
         log_ratio = np.log(np.divide(p[:-1], p[1:], out=np.ones_like(p[1:]), where=both))
         return _divide(slope * (dtp + intercept * log_ratio), tp[1:] + fn[1:])
 
-    def get_config(self) -> dict[str, Any]:
-        names = ("num_thresholds", "curve", "summation_method", "thresholds", "from_logits")
-        return super().get_config() | {name: getattr(self, name) for name in names}
-
 
 class F1Score(Metric):
     """The harmonic mean of precision and recall, 2 P R / (P + R), of each class.
@@ -409,9 +398,6 @@ class F1Score(Metric):
             return float(np.sum(scores * support / (np.sum(support) + epsilon)))
         return float(np.mean(scores))
 
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"average": self.average, "threshold": self.threshold}
-
 
 class Perplexity(Metric):
     """exp of the mean crossentropy of all predictions: among how many equally likely tokens the model hesitates.
@@ -453,9 +439,6 @@ class Perplexity(Metric):
     def value(self, sums: np.ndarray) -> Value:
         with np.errstate(over="ignore"):
             return float(np.exp(sums[0] / sums[1])) if sums[1] else 0.0
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"from_logits": self.from_logits, "mask_token_id": self.mask_token_id}
 
 
 def confusion_matrix(y_true: Any, y_pred: Any, num_classes: int | None = None) -> np.ndarray:

@@ -1,5 +1,6 @@
 """From a name to the thing: "adam", Adam, Adam(0.01) or a saved description all give an optimizer."""
 
+import inspect
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -48,8 +49,23 @@ def serialize(thing: Any) -> dict[str, Any]:
 
     That of the user's own class, which may have the name of one of ours, says its module, and is refused by `resolve`.
     """
-    module, description = type(thing).__module__, {"class_name": type(thing).__name__, "config": thing.get_config()}
-    return description if module.split(".")[0] == __name__.split(".")[0] else description | {"foreign": module}
+    cls = type(thing)
+    description = {"class_name": cls.__name__, "config": thing.get_config()}
+    return description if _is_ours(cls) else description | {"foreign": cls.__module__}
+
+
+def arguments(thing: Any) -> list[str]:
+    """Names of the arguments that make such a thing, those of the base class first.
+
+    For a user's subclass they are those of our class: what it adds is for its own `get_config`.
+    """
+    ours = [inspect.signature(cls).parameters for cls in type(thing).__mro__ if _is_ours(cls)]
+    known = dict.fromkeys(name for parameters in reversed(ours) for name in parameters)
+    return [name for name in known if name in ours[0]]
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.split(".")[0] == __name__.split(".")[0]
 
 
 def foreign(description: Any) -> list[tuple[str, str]]:

@@ -43,6 +43,3 @@ class Activation(Layer):
     def backward_from_logits(self, dz: np.ndarray) -> np.ndarray:
         """`backward` for a gradient that has the activation's derivative in it already (as a loss on logits gives)."""
         return dz
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | self.settings("activation")

@@ -72,6 +72,7 @@ class Layer:
     call_order: ClassVar[tuple[str, ...]] = ("training",)  # what arguments after x mean by position, as in Keras
     of_a_pass: ClassVar[tuple[str, ...]] = ()  # attributes of this class that forward leaves for backward
     given_out: tuple[int, ...] | None = None  # the shape of the last output, in layers that keep it
+    limited: Mapping[str, str] = {}  # beginning of the names of arguments that `limit` was given -> parameter
     identity: bool = False  # whether the last forward pass gave x itself, so that a loss may look through the layer
 
     trainable = fixed("trainable", True, "a layer cannot be frozen here; train those above it alone, on what it gives")
@@ -124,14 +125,13 @@ class Layer:
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments that make an equal layer (its parameters' values left out)."""
-        return {"name": self.name, "dtype": self.dtype}
+        elsewhere = self.kept_elsewhere()
+        names = [name for name in registry.arguments(self) if name not in ("input_shape", "input_length")]
+        return {name: _described(elsewhere[name] if name in elsewhere else getattr(self, name)) for name in names}
 
-    def settings(self, *names: str) -> dict[str, Any]:
-        """These attributes, for `get_config`; an activation or initializer as it is saved."""
-        found = {name: getattr(self, name) for name in names}
-        made = {n: registry.serialize(v) for n, v in found.items() if isinstance(v, Initializer)}
-        acts = {n: activations.serialize(v) for n, v in found.items() if isinstance(v, activations.Activation)}
-        return found | made | acts
+    def kept_elsewhere(self) -> dict[str, Any]:
+        """For `get_config`, the constructor's arguments that are no attributes of the same names."""
+        return self.limits()
 
     # --- what a layer gets ----------------------------------------------------------------------------------------
 
@@ -300,8 +300,8 @@ class Layer:
         }
 
     def limits_config(self) -> dict[str, Any]:
-        """`limits`, for `get_config`."""
-        return {name: None if of is None else registry.serialize(of) for name, of in self.limits().items()}
+        """`limits`, for the `get_config` of a layer of your own."""
+        return {name: _described(of) for name, of in self.limits().items()}
 
     def receive(self, x: Any) -> Any:
         """X as this layer's forward wants it: an array of the right rank and dtype, where the parameters are.
@@ -491,6 +491,13 @@ def as_shape(shape: Any, argument: str = "a shape") -> Shape:
     if not isinstance(shape, tuple | list):
         raise ValueError(f"{argument} must be a tuple such as (100,), not {came(shape)}")
     return tuple(None if size is None else positive_int("each size of a shape", size) for size in shape)
+
+
+def _described(value: Any) -> Any:
+    """An argument as `get_config` gives it."""
+    if isinstance(value, activations.Activation):
+        return activations.serialize(value)
+    return registry.serialize(value) if hasattr(value, "get_config") else value
 
 
 def _with_batch(shape: Shape | None) -> str:

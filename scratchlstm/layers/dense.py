@@ -88,10 +88,6 @@ class Dense(Layer):
             self.grads["bias"] = flat_dz.sum(axis=0)
         return product(dz, self.params["kernel"].T) if self.input_gradient else None
 
-    def get_config(self) -> dict[str, Any]:
-        own = self.settings("units", "activation", "use_bias", "kernel_initializer", "bias_initializer")
-        return super().get_config() | own | self.limits_config()
-
 
 def known_features(name: str, input_shape: Shape) -> int:
     """The last size of `input_shape`, which has to be known.

@@ -67,8 +67,8 @@ class Dropout(Layer):
         dy = self.require_gradient(dy, self.given_out)
         return dy if self.kept is None else dy * self.kept
 
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"rate": self.noise.rate, "seed": self.noise.seed}
+    def kept_elsewhere(self) -> dict[str, Any]:
+        return super().kept_elsewhere() | {"seed": self.noise.seed}
 
 
 class SpatialDropout1D(Dropout):

@@ -114,6 +114,5 @@ class Embedding(Layer):
         """
         self.grads["embeddings"] = self.rows.row_gradient(self.require_gradient(dy, self.given_out))
 
-    def get_config(self) -> dict[str, Any]:
-        own = self.settings("input_dim", "output_dim", "embeddings_initializer") | self.limits_config()
-        return super().get_config() | own | {"mask_zero": self.makes_mask}
+    def kept_elsewhere(self) -> dict[str, Any]:
+        return super().kept_elsewhere() | {"mask_zero": self.makes_mask}

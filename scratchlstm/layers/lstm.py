@@ -184,9 +184,6 @@ class LSTM(Recurrent):
         """The input's dropout where each gate has its own mask, (B, 4, E); a single mask was applied to x before."""
         return None if self.input_dropout is None or self.input_dropout.ndim == 2 else self.input_dropout
 
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | self.settings("recurrent_activation", "unit_forget_bias", "implementation")
-
 
 class _UnitForgetBias(initializers.Initializer):
     """`others` for the blocks i, g and o, and 1 for f."""

@@ -46,6 +46,3 @@ class Masking(Layer):
     def backward(self, dy: np.ndarray) -> np.ndarray:
         dy = self.require_gradient(dy, self.given_out)
         return dy * self.kept
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"mask_value": self.mask_value}

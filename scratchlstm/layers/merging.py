@@ -89,6 +89,3 @@ class Concatenate(Layer):
                 f"{', '.join(str((None, *shape)) for shape in shapes) or '(none)'}"
             )
         return [shape[axis - 1] for shape in shapes], axis
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"axis": self.axis}

@@ -79,7 +79,3 @@ class LayerNormalization(Layer):
         along_one = d_normal.mean(axis=-1, keepdims=True)
         along_normal = np.mean(d_normal * self.normal, axis=-1, keepdims=True)
         return self.inverse_deviation * (d_normal - along_one - self.normal * along_normal)
-
-    def get_config(self) -> dict[str, Any]:
-        own = self.settings("epsilon", "center", "scale", "beta_initializer", "gamma_initializer")
-        return super().get_config() | own | self.limits_config()

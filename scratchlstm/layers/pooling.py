@@ -1,6 +1,6 @@
 """From a sequence to one vector."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -43,9 +43,6 @@ class _GlobalPooling1D(Layer):
     def backward(self, dy: np.ndarray) -> np.ndarray:
         dy = self.require_gradient(dy, self.given_out)
         return (dy if self.keepdims else dy[:, None]) * self.share
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"keepdims": self.keepdims}
 
 
 class GlobalAveragePooling1D(_GlobalPooling1D):

@@ -313,12 +313,12 @@ class Recurrent(Layer):
                 raise ValueError(f"{name} in initial_state of {self.name} must have shape {shape}, not {state.shape}")
         return states
 
-    def get_config(self) -> dict[str, Any]:
-        initial = "kernel_initializer", "recurrent_initializer", "bias_initializer"
-        flags = "return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask"
-        rates = {"dropout": self.input_noise.rate, "recurrent_dropout": self.recurrent_noise.rate}
-        own = self.settings("units", "activation", "use_bias", *initial) | self.limits_config() | rates
-        return super().get_config() | own | {"seed": self.input_noise.seed} | self.settings(*flags)
+    def kept_elsewhere(self) -> dict[str, Any]:
+        return super().kept_elsewhere() | {
+            "dropout": self.input_noise.rate,
+            "recurrent_dropout": self.recurrent_noise.rate,
+            "seed": self.input_noise.seed,
+        }
 
 
 def reverse_steps(x: Signal, reverse: bool) -> Array:

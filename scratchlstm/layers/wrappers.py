@@ -192,11 +192,10 @@ class Bidirectional(Layer):
             dx, dx_back = (self.rows.row_gradient(d) for d in (dx, dx_back))  # type: ignore[union-attr]
         return dx + dx_back if self.input_gradient else None
 
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "layer": registry.serialize(self.forward_layer),
-            "merge_mode": self.merge_mode,
-            "backward_layer": registry.serialize(self.backward_layer) if self.has_own_backward else None,
+    def kept_elsewhere(self) -> dict[str, Any]:
+        return super().kept_elsewhere() | {
+            "layer": self.forward_layer,
+            "backward_layer": self.backward_layer if self.has_own_backward else None,
         }
 
 
@@ -283,9 +282,6 @@ class TimeDistributed(Layer):
         dy = self.require_gradient(dy, self.given_out)
         dx = self.layer.backward(dy.reshape(-1, *dy.shape[2:]))
         return None if dx is None else dx.reshape(*self.steps, *dx.shape[1:])
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"layer": registry.serialize(self.layer)}
 
 
 class _Joined(MutableMapping[str, V]):
