@@ -1,7 +1,7 @@
 """What a callback is, and the list of them that `fit` takes."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from scratchlstm import checks
 
@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from scratchlstm.model import Model
 
 Logs = dict[str, Any]  # name -> float, or a list of floats where a metric has several values
+NUMBER = int, float  # as `isinstance` takes it
 
 
 class Callback:
@@ -26,6 +27,8 @@ class Callback:
 
     model: "Model"
     params: Mapping[str, Any] = {}
+    # of our callbacks, the attributes that a resumed run restores, and what each may be in a file besides None
+    _to_resume: ClassVar[Mapping[str, type | tuple[type, ...]]] = {}
 
     @property
     def wants_batches(self) -> bool:
@@ -42,10 +45,22 @@ class Callback:
 
     def get_state(self) -> dict[str, Any]:
         """What a resumed run needs to go on exactly: JSON values, arrays, lists of arrays."""
-        return {}
+        return {name: getattr(self, name) for name in self._to_resume}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over what `get_state` gave; called after `on_train_begin`."""
+        """Take over what `get_state` gave; called after `on_train_begin`.
+
+        Raises:
+            ValueError: a state of one of our callbacks with other names, or a value of another kind.
+        """
+        if not self._to_resume:
+            return
+        if not isinstance(state, dict) or set(state) != set(self._to_resume):
+            raise ValueError(f"a state of {type(self).__name__} has {', '.join(self._to_resume)}, not {state!r}")
+        for name, value in state.items():
+            if value is not None and (not isinstance(value, self._to_resume[name]) or isinstance(value, bool)):
+                raise ValueError(f"{name} in the state of {type(self).__name__} cannot be {value!r}")
+        vars(self).update(state)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Before the first epoch."""
@@ -107,25 +122,6 @@ class LambdaCallback(Callback):
         for name, function in functions.items():
             if function is not None:
                 setattr(self, name, checks.function(name, function))
-
-
-def take(callback: Callback, state: Any, **kinds: type | tuple[type, ...]) -> None:
-    """Set exactly these attributes from a state that comes from a file.
-
-    Args:
-        callback: whose attributes.
-        state: by name.
-        kinds: name -> what it may be; None always.
-
-    Raises:
-        ValueError: other names, or a value of another kind.
-    """
-    if not isinstance(state, dict) or set(state) != set(kinds):
-        raise ValueError(f"a state of {type(callback).__name__} has {', '.join(kinds)}, not {state!r}")
-    for name, value in state.items():
-        if value is not None and (not isinstance(value, kinds[name]) or isinstance(value, bool)):
-            raise ValueError(f"{name} in the state of {type(callback).__name__} cannot be {value!r}")
-    vars(callback).update(state)
 
 
 def check(callbacks: Any) -> list[Callback]:

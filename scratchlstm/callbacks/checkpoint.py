@@ -3,10 +3,10 @@
 import os
 import string
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from scratchlstm import checks
-from scratchlstm.callbacks.base import Callback, Logs, take
+from scratchlstm.callbacks.base import NUMBER, Callback, Logs
 from scratchlstm.callbacks.monitor import Monitor
 from scratchlstm.console import say
 from scratchlstm.files import file_path, require_own_ending, require_writable_folder
@@ -37,6 +37,8 @@ class ModelCheckpoint(Monitor):
         ValueError: a bad argument. From `fit`: a monitor or name in filepath that is not in the logs.
         OSError: from `fit`, before training: the folder cannot be written, or filepath is a folder.
     """
+
+    _to_resume: ClassVar = {"batches": int, "best": NUMBER}
 
     def __init__(
         self,
@@ -116,12 +118,6 @@ class ModelCheckpoint(Monitor):
         self.model.save(path)
         if self.verbose:
             say(f"{start} model saved to {path}")
-
-    def get_state(self) -> dict[str, Any]:
-        return {"batches": self.batches, "best": self.best}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        take(self, state, batches=int, best=(int, float))
 
 
 class Checkpoint(Callback):

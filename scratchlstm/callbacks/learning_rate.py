@@ -2,10 +2,10 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import ClassVar
 
 from scratchlstm import checks
-from scratchlstm.callbacks.base import Callback, Logs, take
+from scratchlstm.callbacks.base import NUMBER, Callback, Logs
 from scratchlstm.callbacks.monitor import Monitor
 from scratchlstm.console import say
 
@@ -61,6 +61,8 @@ class ReduceLROnPlateau(Monitor):
         TypeError: from `fit`: the optimizer follows a schedule.
     """
 
+    _to_resume: ClassVar = {"best": NUMBER, "cooldown_counter": int, "wait": int}
+
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -102,9 +104,3 @@ class ReduceLROnPlateau(Monitor):
                 self.wait, self.cooldown_counter = 0, self.cooldown
                 if self.verbose:
                     say(f"Epoch {epoch + 1}: learning rate reduced to {optimizer.learning_rate}.")
-
-    def get_state(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("best", "cooldown_counter", "wait")}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        take(self, state, best=(int, float), cooldown_counter=int, wait=int)

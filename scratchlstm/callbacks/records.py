@@ -6,12 +6,12 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from scratchlstm import checks
-from scratchlstm.callbacks.base import Callback, History, Logs, take
+from scratchlstm.callbacks.base import Callback, History, Logs
 from scratchlstm.files import atomic_write, file_path, require_writable_folder
 
 
@@ -29,6 +29,8 @@ class CSVLogger(Callback):
         OSError: from `fit`, before training: the file cannot be read or its folder not written.
         ValueError: from `fit`, after the first epoch: the logs have names that the file has no column for.
     """
+
+    _to_resume: ClassVar = {"text": str}
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         file_path(filename, "filename")
@@ -67,12 +69,6 @@ class CSVLogger(Callback):
         line = io.StringIO(newline="")
         csv.writer(line, delimiter=self.separator).writerow(cells)
         return line.getvalue()
-
-    def get_state(self) -> dict[str, Any]:
-        return {"text": self.text}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        take(self, state, text=str)
 
 
 def _cell(value: Any) -> Any:

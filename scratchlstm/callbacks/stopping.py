@@ -1,12 +1,12 @@
 """The end of training before its last epoch."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from scratchlstm import checks
-from scratchlstm.callbacks.base import Callback, Logs, take
+from scratchlstm.callbacks.base import NUMBER, Callback, Logs
 from scratchlstm.callbacks.monitor import Monitor
 from scratchlstm.console import say
 
@@ -33,6 +33,8 @@ class EarlyStopping(Monitor):
     Raises:
         ValueError: a bad argument. From `fit`: a monitor that is not in the logs.
     """
+
+    _to_resume: ClassVar = {"best": NUMBER, "best_epoch": int, "best_weights": list, "stopped_epoch": int, "wait": int}
 
     def __init__(
         self,
@@ -86,15 +88,11 @@ class EarlyStopping(Monitor):
                 say(f"The model has the weights of its best epoch again: {self.best_epoch + 1}.")
             self.model.set_weights(self.best_weights)
 
-    def get_state(self) -> dict[str, Any]:
-        names = ("best", "best_epoch", "best_weights", "stopped_epoch", "wait")
-        return {name: getattr(self, name) for name in names}
-
     def set_state(self, state: dict[str, Any]) -> None:
         weights = state.get("best_weights") if isinstance(state, dict) else None
         if weights is not None and [np.shape(w) for w in weights] != [w.shape for w in self.model.params]:
             raise ValueError("best_weights in the state of EarlyStopping are none of this model")
-        take(self, state, best=(int, float), best_epoch=int, best_weights=list, stopped_epoch=int, wait=int)
+        super().set_state(state)
 
 
 class TerminateOnNaN(Callback):
