@@ -56,12 +56,14 @@ class Metric:
         return float(sums[0] / sums[1]) if sums[1] else 0.0
 
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        """y_true in the shape that is compared with y_pred.
+        """y_true in the shape that is compared with y_pred: that of the predictions, for which (B,) fits (B, 1).
 
         Raises:
             ValueError: targets that do not fit the predictions.
         """
-        raise NotImplementedError(f"{type(self).__name__} has to define align(y_true, y_pred)")
+        if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
+            y_true = y_true[..., None]
+        return self._require(y_true, y_pred.shape)
 
     def _require(self, y_true: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         if y_true.shape != shape:
@@ -69,12 +71,6 @@ class Metric:
                 f"the metric {self.name} takes targets of shape {shape} for these predictions, not {y_true.shape}"
             )
         return y_true
-
-    def _require_labels(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        """Labels in the shape of the predictions; (B,) fits (B, 1)."""
-        if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
-            y_true = y_true[..., None]
-        return self._require(y_true, y_pred.shape)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal metric."""
@@ -113,9 +109,6 @@ class BinaryAccuracy(_Matches):
     def __init__(self, name: str | None = None, threshold: float = 0.5) -> None:
         super().__init__(name)
         self.threshold = checks.number("threshold", threshold)
-
-    def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        return self._require_labels(y_true, y_pred)
 
     def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         return (y_pred > self.threshold) == y_true
@@ -212,7 +205,7 @@ class _Retrieval(Metric):
                 raise ValueError(
                     f"{argument}={value} of the metric {self.name} does not fit predictions {y_pred.shape}"
                 )
-        return self._require_labels(y_true, y_pred)
+        return super().align(y_true, y_pred)
 
     def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         y_true = self.align(y_true, y_pred)
@@ -308,9 +301,6 @@ class AUC(Metric):
         if self.num_thresholds > _MOST_THRESHOLDS:
             raise ValueError(f"num_thresholds must be at most {_MOST_THRESHOLDS:,}, not {num_thresholds}")
 
-    def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        return self._require_labels(y_true, y_pred)
-
     def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         y_true = self.align(y_true, y_pred)
         if self.from_logits:
@@ -375,7 +365,7 @@ class F1Score(Metric):
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         if y_pred.ndim != 2:
             raise ValueError(f"the metric {self.name} takes predictions (B, C), not {y_pred.shape}")
-        return self._require_labels(y_true, y_pred)
+        return super().align(y_true, y_pred)
 
     def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         y_true = self.align(y_true, y_pred).astype(np.float64)
