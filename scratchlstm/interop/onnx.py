@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scratchlstm import checks
 from scratchlstm.files import atomic_write
 from scratchlstm.interop.plain import require_plain, require_stack
 from scratchlstm.layers import KNOWN, LSTM, Layer
@@ -51,8 +52,7 @@ def to_onnx(model: "Model", path: str | os.PathLike[str], *, ids_dtype: str = "i
 
     input_shape = require_stack(model)
     model = model.on_cpu()
-    if not isinstance(ids_dtype, str) or ids_dtype not in ("int64", "int32"):
-        raise ValueError(f'ids_dtype must be "int64" or "int32", not {ids_dtype!r}')
+    checks.one_of("ids_dtype", ids_dtype, ("int64", "int32"))
     dtypes = {layer.dtype for layer in model.layers}
     if len(dtypes) > 1:
         raise ValueError(f"its layers compute in {' and '.join(sorted(dtypes))}; for ONNX they have to agree")
@@ -193,9 +193,8 @@ def _recurrence(graph: _Graph, cells: Sequence[Any], x: str, direction: str, mer
             cell, "ONNX", use_bias=_FLAGS, return_sequences=_FLAGS, go_backwards=_FLAGS,
             activation=inside, recurrent_activation=inside,
         )  # fmt: skip
-        for activation in (
-            (cell.recurrent_activation, cell.activation, cell.activation) if is_lstm else (cell.activation,)
-        ):
+        own = [cell.recurrent_activation, cell.activation, cell.activation] if is_lstm else [cell.activation]
+        for activation in own:
             name, attributes = _ACTIVATIONS[activation.name]
             activations.append("Affine" if name == "Identity" else name)
             for key, value in ({"alpha": 1.0, "beta": 0.0} if name == "Identity" else attributes).items():
