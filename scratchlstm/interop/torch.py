@@ -38,6 +38,7 @@ _ACTIVATIONS = {
     "Softmax": "softmax",
     "Identity": "linear",
 }
+_KINDS = ("Embedding", "LSTM", "Linear", "Dropout", *_ACTIVATIONS)
 _NAME = re.compile(
     r"(?:(?P<module>.*)\.)?(?P<weight>weight|bias|(?:weight|bias)_(?:ih|hh)_l\d+(?:_reverse)?)", re.DOTALL
 )
@@ -306,13 +307,7 @@ def _of_module(model: Any, nn: Any) -> list[_Module]:
         where = f"{kind} {name!r}"
         if next(module.children(), None) is not None and not weights:
             continue  # only holds others
-        if type(module) is not getattr(nn, kind, None) or kind not in (
-            "Embedding",
-            "LSTM",
-            "Linear",
-            "Dropout",
-            *_ACTIVATIONS,
-        ):
+        if type(module) is not getattr(nn, kind, None) or kind not in _KINDS:
             if kind.endswith("Loss"):
                 continue
             raise ValueError(f"{where} has no counterpart in scratchlstm; {_OWN_MODEL}")
