@@ -33,15 +33,7 @@ class DeviceGroups:
         run = np.repeat(np.arange(long_runs), parts)  # whose part each chunk is
         before = chunk * (np.arange(self.parts) - first_part[run])  # rows of the run that stand before it
         self.K = len(groups.ids)
-        (
-            self.ids,
-            self.index,
-            self.order,
-            self.starts,
-            self.counts,
-            self.first_part,
-            self.part_counts,
-        ) = _upload(
+        self.ids, self.index, self.order, *of_runs = _upload(
             groups.ids,
             groups.index.ravel(order="F"),
             groups.order,
@@ -50,6 +42,7 @@ class DeviceGroups:
             first_part,
             parts,
         )
+        self.starts, self.counts, self.first_part, self.part_counts = of_runs
 
     def sum(self, values: Any) -> Any:
         """What `Groups.sum` gives: the same numbers at every run, bit for bit.
