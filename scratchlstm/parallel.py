@@ -333,25 +333,22 @@ class Team:
 
     def _stop(self) -> None:
         with _interrupt_ignored():  # a second Ctrl-C would leave processes, and the model half in shared memory
-            self._end()
-
-    def _end(self) -> None:
-        for pipe in self.pipes:
-            pipe.close()  # which ends a worker that waits for a command
-        for process, pipe in zip(self.processes, self.pipes, strict=False):
-            process.join(timeout=0 if pipe in self.starting else 1)
-            if process.is_alive():
-                process.kill()
-                process.join()
-        for name, array in self.own.items():
-            array[...] = self.shared[name]
-        for number, layer in enumerate(self.model.layers):
-            layer.params.update({name: self.own[f"layer{number}/{name}"] for name in layer.params})
-        for noise in self.model.noises:
-            noise.rows = None
-        if self.trains:
-            for number, slots in enumerate(self.model.optimizer.state):
-                slots.update({name: self.own[f"optimizer{number}/{name}"] for name in slots})
+            for pipe in self.pipes:
+                pipe.close()  # which ends a worker that waits for a command
+            for process, pipe in zip(self.processes, self.pipes, strict=False):
+                process.join(timeout=0 if pipe in self.starting else 1)
+                if process.is_alive():
+                    process.kill()
+                    process.join()
+            for name, array in self.own.items():
+                array[...] = self.shared[name]
+            for number, layer in enumerate(self.model.layers):
+                layer.params.update({name: self.own[f"layer{number}/{name}"] for name in layer.params})
+            for noise in self.model.noises:
+                noise.rows = None
+            if self.trains:
+                for number, slots in enumerate(self.model.optimizer.state):
+                    slots.update({name: self.own[f"optimizer{number}/{name}"] for name in slots})
 
     # --- what fit, evaluate and predict ask for -------------------------------------------------------------------
 
