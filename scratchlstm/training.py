@@ -363,8 +363,7 @@ def _run_epoch(
     # whether each batch's numbers are asked for: on a GPU that means to wait for them
     watched = not on_gpu or any(listener.wants_batches for listener in listeners)
     with Progress(len(starts), verbose, run.batch) as progress:
-        for number in range(run.batch, len(starts)):
-            start = starts[number]
+        for number, start in enumerate(starts[first:], first):
             _call(listeners, "on_train_batch_begin", number, {})
             stop = min(start + batch_size, samples)
             try:
