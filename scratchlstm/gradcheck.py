@@ -21,7 +21,7 @@ from scratchlstm.data import check_data
 from scratchlstm.interop.tensorflow import layer_answers, model_answers, parts
 from scratchlstm.kernels.rows import RowGradient, as_array
 from scratchlstm.layers import LSTM, Layer
-from scratchlstm.layers.recurrent import Recurrent
+from scratchlstm.layers.recurrent import Recurrent, as_states
 from scratchlstm.model import Model, Sequential
 
 EPSILON = 1e-5
@@ -433,13 +433,11 @@ def _require_layer(layer: Any, mask: Any, initial_state: Any, tensorflow: bool) 
 
 def _copied_states(owner: str, given: Any, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
     """The states, each an array of its own, which may be changed; the layer itself looks at their shapes."""
-    if len(sizes) == 1 and backend.is_array(given):
-        given = [given]
-    if not (isinstance(given, list | tuple) or backend.is_array(given)) or len(given) != len(sizes):
-        came = f"{len(given)} arrays" if isinstance(given, list | tuple | np.ndarray) else type(given).__name__
-        raise ValueError(f"initial_state of {owner} must be [{', '.join(sizes)}], not {came}")
+    if backend.is_array(given) and given.ndim and len(sizes) > 1:
+        given = list(given)
+    listed = as_states(owner, list(sizes), given)
     try:
-        return {name: host(state, "float64").copy() for name, state in zip(sizes, given, strict=True)}
+        return {name: host(state, "float64").copy() for name, state in zip(sizes, listed, strict=True)}
     except (TypeError, ValueError) as error:
         raise TypeError(f"initial_state of {owner} must hold numbers: {error}") from error
 

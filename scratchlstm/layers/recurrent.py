@@ -302,12 +302,7 @@ class Recurrent(Layer):
             return self.states
         if given is None:
             return [backend.module(self.backend).zeros(shape, dtype=self.dtype) for _ in names]
-        if backend.is_array(given) and len(names) == 1:
-            given = [given]
-        if not isinstance(given, list | tuple) or len(given) != len(names):
-            came = f"{len(given)} arrays" if isinstance(given, list | tuple) else type(given).__name__
-            raise ValueError(f"initial_state of {self.name} must be [{', '.join(names)}], not {came}")
-        states = [backend.to(self.backend, state, self.dtype) for state in given]
+        states = [backend.to(self.backend, state, self.dtype) for state in as_states(self.name, names, given)]
         for name, state in zip(names, states, strict=True):
             if state.shape != shape:
                 raise ValueError(f"{name} in initial_state of {self.name} must have shape {shape}, not {state.shape}")
@@ -329,6 +324,20 @@ def reverse_steps(x: Signal, reverse: bool) -> Array:
 def rows_gradient(x: Signal, dx: np.ndarray) -> np.ndarray | RowGradient:
     """The gradient of x that goes on: for gathered rows, from that of each distinct row, (K, E)."""
     return x.gradient(dx) if isinstance(x, GatheredRows) else dx
+
+
+def as_states(owner: str, names: Sequence[str], given: Any) -> Sequence[Any]:
+    """A state for each of the names; a single one may be given without a list.
+
+    Raises:
+        ValueError: another number of states, or no list of them.
+    """
+    if backend.is_array(given) and len(names) == 1:
+        given = [given]
+    if not isinstance(given, list | tuple) or len(given) != len(names):
+        came = f"{len(given)} arrays" if isinstance(given, list | tuple) else type(given).__name__
+        raise ValueError(f"initial_state of {owner} must be [{', '.join(names)}], not {came}")
+    return given
 
 
 def elementwise(argument: str, identifier: Any) -> activations.Activation:
