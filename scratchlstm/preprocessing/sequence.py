@@ -55,7 +55,7 @@ def pad_sequences(
     lengths = [_length(sequence, position) for position, sequence in enumerate(sequences)]
     length = _common_length(maxlen, lengths)
 
-    shape = next((_item_shape(sequence, i) for i, sequence in enumerate(sequences) if lengths[i]), ())
+    shape = next((_as_array(s, None, f"sequences[{i}]").shape[1:] for i, s in enumerate(sequences) if lengths[i]), ())
     filler = _converted(value, target, "value")
     if filler.shape not in ((), shape):
         raise ValueError(f"value must be a single one, or one of the shape of an item, {shape}, not {filler.shape}.")
@@ -101,10 +101,6 @@ def _common_length(maxlen: int | None, lengths: list[int]) -> int:
     if isinstance(maxlen, bool) or not isinstance(maxlen, int | np.integer) or maxlen < 1:
         raise ValueError(f"maxlen must be an integer of at least 1, or None for the longest; got {maxlen!r:.80}.")
     return int(maxlen)
-
-
-def _item_shape(sequence: Any, position: int) -> tuple[int, ...]:
-    return _as_array(sequence, None, f"sequences[{position}]").shape[1:]
 
 
 def _as_array(values: Any, dtype: np.dtype | None, what: str) -> np.ndarray:
