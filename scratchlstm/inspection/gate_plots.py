@@ -102,7 +102,7 @@ def gate_heatmap(
     if not isinstance(gate, str) or gate not in names:
         raise ValueError(f"gate must be one of {', '.join(names)}, not {gate!r}")
     label = _NAMES.get(gate, f"dL/d{gate.removeprefix('d')}")
-    head = _capital(label) if gate in _NAMES else label
+    head = label.capitalize() if gate in _NAMES else label
     values = (getattr(of, gate) if gate in _NAMES else of.gradient(gate))[sample, steps].T
     figure = Figure(figsize=_size(texts, min(0.8 + 0.14 * max(of.units, 8), 24)), layout="constrained")
     panel = figure.subplots()
@@ -145,7 +145,7 @@ def gate_saturation(trace: Trace, layer: str | None = None, title: str = "") -> 
         corner = {"transform": panel.transAxes, "va": "top"}
         panel.text(0.02, 0.97, f"{np.mean(values < SHUT):.1%}\nbelow {SHUT}", ha="left", **corner)
         panel.text(0.98, 0.97, f"{np.mean(values > OPEN):.1%}\nabove {OPEN}", ha="right", **corner)
-        panel.set(xlim=(0, 1), xlabel="value", title=_capital(_NAMES[gate]))
+        panel.set(xlim=(0, 1), xlabel="value", title=_NAMES[gate].capitalize())
         panel.margins(y=0.25)  # room for what stands in the corners
         panel.yaxis.set_major_formatter(PercentFormatter(1))
     first = figure.axes[0]  # the others have its axis
@@ -164,10 +164,6 @@ def chosen_units(of: LayerTrace, units: Any, sample: int, steps: np.ndarray, def
     if not given:
         raise ValueError("units must name at least one unit")
     return [checks.index("each of units", unit, of.units) for unit in given]
-
-
-def _capital(label: str) -> str:
-    return label[0].upper() + label[1:]
 
 
 def _bounded(of: LayerTrace) -> bool:
