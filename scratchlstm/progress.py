@@ -4,7 +4,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -79,9 +78,7 @@ class Progress:
         else:
             say(f"{steps} - {seconds} - {per_step}{_numbers(logs)}")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._close()
 
     def _close(self) -> None:
