@@ -210,9 +210,8 @@ class Worker:
         self.shared["outputs"][start:stop] = self.model.infer(self.shared["x"][start:stop])
 
     def _data(self, prefix: str) -> training.Data:
-        weighted = f"{prefix}weight" in self.shared
-        weight = self.shared[f"{prefix}weight"] if weighted else None
-        return training.Data(self.shared[f"{prefix}x"], self.shared[f"{prefix}y"], weight)
+        names = [name for name in training.Data._fields if prefix + name in self.shared]
+        return training.Data(**{name: self.shared[prefix + name] for name in names})
 
     def _publish(self, grads: Sequence[Gradient | None]) -> None:
         """Copy gradients to where the other workers read them; None is zero."""
