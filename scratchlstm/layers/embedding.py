@@ -88,14 +88,11 @@ class Embedding(Layer):
         if x.dtype.kind not in "iu":
             hint = "rows of different lengths? see pad_sequences" if x.dtype == object else 'x.astype("int32")'
             raise TypeError(f"{self.name} takes integer ids, but the input has dtype {x.dtype}; {hint}")
-        for bad, refused, what in (
-            (x.min(), x.min() < 0, "negative"),
-            (x.max(), x.max() >= self.input_dim, "too large"),
-        ):
-            if refused:
-                raise ValueError(
-                    f"{self.name} has rows for ids 0 to {self.input_dim - 1}, but the input holds the id {bad} ({what})"
-                )
+        extreme, what = (x.min(), "negative") if x.min() < 0 else (x.max(), "too large")
+        if not 0 <= extreme < self.input_dim:
+            raise ValueError(
+                f"{self.name} has rows for ids 0 to {self.input_dim - 1}, but the input holds the id {extreme} ({what})"
+            )
         return x
 
     def forward(self, x: np.ndarray, training: bool = False) -> GatheredRows:
