@@ -118,10 +118,9 @@ class LambdaCallback(Callback):
         on_train_batch_begin: Callable[[int, Logs], Any] | None = None,
         on_train_batch_end: Callable[[int, Logs], Any] | None = None,
     ) -> None:
-        functions = {name: function for name, function in locals().items() if name.startswith("on_")}
-        for name, function in functions.items():
-            if function is not None:
-                setattr(self, name, checks.function(name, function))
+        given = {name: f for name, f in locals().items() if name.startswith("on_") and f is not None}
+        for name, function in given.items():
+            setattr(self, name, checks.function(name, function))
 
 
 def check(callbacks: Any) -> list[Callback]:
