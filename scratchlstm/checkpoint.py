@@ -192,8 +192,8 @@ class Run:
         params = [saving.like(f"layer{n}", layer.params, arrays) for n, layer in enumerate(model.layers)]
         slots = saving.optimizer_state(optimizer, model.params, iterations, arrays)
         saving.require_no_more(arrays)
-        rngs = [model.rng, *(noise.rng for noise in model.noises)]
-        generators = [_generator(rng, saved) for rng, saved in zip(rngs, [state["rng"], *state["noises"]], strict=True)]
+        saved_states = [state["rng"], *state["noises"]]
+        generators = [_generator(*pair) for pair in zip(model.generators, saved_states, strict=True)]
         _generator(model.rng, state["before_order"])
         sums = self._checked_sums(state["sums"], batch) if batch else None
         history = _require_history(state["history"])
@@ -218,7 +218,7 @@ class Run:
             optimizer.iterations = iterations
             if learning_rate:
                 optimizer.learning_rate = state["learning_rate"]
-            for rng, generator in zip(rngs, generators, strict=True):
+            for rng, generator in zip(model.generators, generators, strict=True):
                 rng.bit_generator.state = generator
             self.history.epoch, self.history.history = history
             model.stop_training, self._finished = stopped, stopped and not batch
