@@ -82,10 +82,7 @@ class Bidirectional(Layer):
         return dict(_Joined({end: each.param_specs(input_shape) for end, each in self.both.items()}))
 
     def build(
-        self,
-        input_shape: Shape,
-        rng: np.random.Generator | None = None,
-        params: Mapping[str, np.ndarray] | None = None,
+        self, input_shape: Shape, rng: np.random.Generator | None = None, params: Mapping[str, np.ndarray] | None = None
     ) -> None:
         specs = self.plan(input_shape)
         if self.built:
@@ -93,9 +90,7 @@ class Bidirectional(Layer):
         if params is not None:
             check_weights(self.name, {name: shape for name, (shape, _) in specs.items()}, params, self.dtype)
         for end, each in self.both.items():
-            start = f"{end}/"
-            own = {name.removeprefix(start): a for name, a in (params or {}).items() if name.startswith(start)}
-            each.build(input_shape, rng, own if params is not None else None)
+            each.build(input_shape, rng, None if params is None else _part(end, params))
         self.params = _Joined({end: each.params for end, each in self.both.items()})  # type: ignore[assignment]
         self.input_shape = self.forward_layer.input_shape
 
@@ -124,8 +119,7 @@ class Bidirectional(Layer):
 
     def set_extra_state(self, state: dict[str, np.ndarray]) -> None:
         for end, each in self.both.items():
-            start = f"{end}/"
-            each.set_extra_state({n.removeprefix(start): a for n, a in state.items() if n.startswith(start)})
+            each.set_extra_state(_part(end, state))
 
     def forward(self, x: Signal, training: bool = False, **call: Any) -> Any:
         self.rows = x if isinstance(x, GatheredRows) else None
@@ -145,10 +139,7 @@ class Bidirectional(Layer):
         parts = dict(zip(self.both, (None, None) if states is None else (states[:half], states[half:]), strict=True))
         call["mask"] = self.check_mask(call.get("mask"), x.shape[:2])
         results = [run(each, x, {**call, "initial_state": parts[end]}) for end, each in self.both.items()]
-        if self.return_state:
-            (y, *forward_states), (y_back, *backward_states) = results
-        else:
-            (y, y_back), forward_states, backward_states = results, [], []
+        (y, *forward_states), (y_back, *backward_states) = results if self.return_state else [[y] for y in results]
         if self.return_sequences:
             y_back = y_back[:, ::-1]
         merged = {
@@ -241,10 +232,7 @@ class TimeDistributed(Layer):
         return self.layer.plan(input_shape[1:])
 
     def build(
-        self,
-        input_shape: Shape,
-        rng: np.random.Generator | None = None,
-        params: Mapping[str, np.ndarray] | None = None,
+        self, input_shape: Shape, rng: np.random.Generator | None = None, params: Mapping[str, np.ndarray] | None = None
     ) -> None:
         self.plan(input_shape)
         if not self.built:
@@ -307,6 +295,11 @@ class _Joined(MutableMapping[str, V]):
 
     def __len__(self) -> int:
         return sum(map(len, self.parts.values()))
+
+
+def _part(part: str, joined: Mapping[str, V]) -> dict[str, V]:
+    """What was joined from the dict of that name."""
+    return {name.removeprefix(f"{part}/"): of for name, of in joined.items() if name.startswith(f"{part}/")}
 
 
 def _as_layer(argument: str, given: Any, dtype: str | None = None) -> Layer:
