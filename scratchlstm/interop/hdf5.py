@@ -132,10 +132,8 @@ def write_file(model: "Model", optimizer: Sequence[Any] = ()) -> bytes:
         file.create_group("vars").attrs["name"] = model.name
         for layer, group in zip(model.layers, layer_groups(model.layers), strict=True):
             _write_group(file, group, layer.name, ())
-            weights = iter(layer.params.values())
             for place, owner in owners(layer, group):
-                count = len(owner.params)
-                _write_group(file, place, owner.name, [next(weights) for _ in range(count)])
+                _write_group(file, place, owner.name, list(owner.params.values()))
         if optimizer:
             _write_group(file, "optimizer", registry.snake_case(type(model.optimizer).__name__), optimizer)
     return buffer.getvalue()
