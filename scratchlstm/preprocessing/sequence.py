@@ -70,10 +70,8 @@ def pad_sequences(
                 f"sequences[{position}] has items of shape {items.shape[1:]}, but those before have {shape}: "
                 "all items must have one shape."
             )
-        if padding == "post":
-            padded[position, : len(items)] = items
-        else:
-            padded[position, length - len(items) :] = items
+        start = 0 if padding == "post" else length - len(items)
+        padded[position, start : start + len(items)] = items
     return padded
 
 
