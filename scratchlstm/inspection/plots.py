@@ -55,13 +55,11 @@ def learning_curve(*histories: Any, title: str = "") -> "Figure":
             for (key, label, marker), (color, line) in zip(halves, looks, strict=True):
                 if all(key in run for run in of_kind):
                     style = {"color": color, "marker": marker, "linestyle": line}
-                    lines.append(
-                        _draw(panel, [run[key] for run in of_kind], f"{kind}, {label}" if kind else label, style)
-                    )
+                    style["label"] = f"{kind}, {label}" if kind else label
+                    lines.append(_draw(panel, [run[key] for run in of_kind], style))
         if best is not None:
-            lines.append(
-                panel.axvline(best, color="0.35", linestyle=":", label=f"lowest validation loss (epoch {best})")
-            )
+            told = f"lowest validation loss (epoch {best})"
+            lines.append(panel.axvline(best, color="0.35", linestyle=":", label=told))
         panel.set(xlabel="epoch", ylabel=name, title=name.capitalize())
         panel.set_xlim(0.5, last + 0.5)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -152,15 +150,14 @@ def _curves(run: Any) -> Any:
     return getattr(run, "history", run)
 
 
-def _draw(panel: Any, curves: Sequence[Sequence[float]], label: str, style: Mapping[str, Any]) -> Any:
+def _draw(panel: Any, curves: Sequence[Sequence[float]], style: Mapping[str, Any]) -> Any:
     median = _median(curves)
     epochs = np.arange(1, len(median) + 1)
-    (line,) = panel.plot(epochs, median, label=label, **style)
+    (line,) = panel.plot(epochs, median, **style)
     if len(curves) > 1:
         values = np.array([curve[: len(median)] for curve in curves])
-        panel.fill_between(
-            epochs, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.18, linewidth=0
-        )
+        low, high = values.min(axis=0), values.max(axis=0)
+        panel.fill_between(epochs, low, high, color=style["color"], alpha=0.18, linewidth=0)
     return line
 
 
