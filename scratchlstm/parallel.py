@@ -484,12 +484,7 @@ class Team:
 
 
 def _serve(
-    rank: int,
-    workers: int,
-    pipe: Any,
-    description: dict[str, Any],
-    states: list[Any],
-    shared: SharedArrays,
+    rank: int, workers: int, pipe: Any, description: dict[str, Any], states: list[Any], shared: SharedArrays
 ) -> None:
     """The life of a worker process: build the model, then answer commands until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; worker 0 ends the others

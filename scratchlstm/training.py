@@ -387,9 +387,8 @@ def _run_epoch(
         if meter.count:
             logs = meter.logs()
         if validation is not None:
-            logs |= _evaluate(
-                runner, model, len(validation.x), batch_size if model.batch_matters else INFERENCE_BATCH
-            ).logs("val_")
+            size = batch_size if model.batch_matters else INFERENCE_BATCH
+            logs |= _evaluate(runner, model, len(validation.x), size).logs("val_")
         progress.finish(logs)
     return logs
 

@@ -20,12 +20,7 @@ class Activation(Layer):
     of_a_pass: ClassVar = ("logits", "y", "given_out")
 
     def __init__(
-        self,
-        activation: Any,
-        *,
-        name: str | None = None,
-        dtype: str | None = None,
-        input_shape: Shape | None = None,
+        self, activation: Any, *, name: str | None = None, dtype: str | None = None, input_shape: Shape | None = None
     ) -> None:
         super().__init__(name, dtype, input_shape)
         self.activation = activations.get(activation)

@@ -141,10 +141,7 @@ class Layer:
         return self.input_shape is not None
 
     def build(
-        self,
-        input_shape: Shape,
-        rng: np.random.Generator | None = None,
-        params: Mapping[str, np.ndarray] | None = None,
+        self, input_shape: Shape, rng: np.random.Generator | None = None, params: Mapping[str, np.ndarray] | None = None
     ) -> None:
         """Make the parameters, once, for inputs of this shape (batch left out).
 
