@@ -108,3 +108,50 @@ def test_it_goes_nowhere_as_ours(export, layer, tmp_path):
     write = {"onnx": to_onnx, "torch": lambda model, path: to_torch(model), "keras": save_keras}[export]
     with pytest.raises(ValueError, match=r"relu.*(not a part of scratchlstm|cannot express)"):
         write(model([layer(), Dense(2)]), tmp_path / f"m.{export}")
+
+
+class _Scaled(Dense):
+    def __init__(self, scale, **options):
+        super().__init__(3, name="scaled", **options)
+        self.scale = scale
+
+
+class _Told(_Scaled):
+    def get_config(self):
+        return super().get_config() | {"scale": self.scale}
+
+
+class _Smoothed(metrics.BinaryAccuracy):
+    def __init__(self, smoothing):
+        super().__init__(threshold=0.25)
+        self.smoothing = smoothing
+
+
+class _Weighted(losses.BinaryCrossentropy):
+    def __init__(self, weights):
+        super().__init__(from_logits=True)
+
+
+class _Tight(constraints.MaxNorm):
+    def __init__(self, slack):
+        super().__init__(3 - slack, axis=1)
+
+
+def test_an_argument_that_a_subclass_adds_is_for_its_own_get_config():
+    ours = Dense(3, name="scaled", bias_regularizer="l2").get_config()
+    assert _Scaled(2, bias_regularizer="l2").get_config() == ours
+    assert _Told(2, bias_regularizer="l2").get_config() == ours | {"scale": 2}
+    assert _Smoothed(1).get_config() == {"name": "_smoothed", "threshold": 0.25}
+    assert _Weighted([1, 2]).get_config() == {"from_logits": True}
+    assert _Tight(1).get_config() == {"max_value": 2.0, "axis": 1}
+
+
+def test_a_description_begins_with_what_every_layer_has():
+    assert list(LSTM(2).get_config()) == [
+        *("name", "dtype", "units", "activation", "use_bias"),
+        *("kernel_initializer", "recurrent_initializer", "bias_initializer"),
+        *("kernel_regularizer", "recurrent_regularizer", "bias_regularizer"),
+        *("kernel_constraint", "recurrent_constraint", "bias_constraint"),
+        *("dropout", "recurrent_dropout", "seed", "return_sequences", "return_state", "go_backwards", "stateful"),
+        *("zero_output_for_mask", "recurrent_activation", "unit_forget_bias", "implementation"),
+    ]
