@@ -113,9 +113,7 @@ class _Table:
     def __init__(self, dtype: np.dtype, members: Sequence[tuple[int, Any, dict[str, Any]]]) -> None:
         layout = np.dtype([("count", np.uint32), ("checks", np.uint32), ("at", _PARAMETER, _SIZES["MOST"])], align=True)
         self.dtype, self.count = dtype, len(members)
-        self.numbers = [number for number, _, _ in members]
-        self.params = [w for _, w, _ in members]
-        self.slots = [slots for _, _, slots in members]  # held, so that their addresses stay theirs
+        self.members = members  # with the slots, which are held so that their addresses stay theirs
         self.places: dict[int, Any] = {}
         self.struct = np.zeros(1, layout)
         self.struct["count"] = self.count
@@ -140,7 +138,7 @@ class _Table:
             ValueError: one that does not fit its parameter.
         """
         cupy, held = backend.cupy(), []
-        for p, (number, w) in enumerate(zip(self.numbers, self.params, strict=True)):
+        for p, (number, w, _) in enumerate(self.members):
             g, at = grads[number], self.at[p]
             if g.shape != w.shape or g.dtype != w.dtype:
                 raise ValueError(
