@@ -11,11 +11,11 @@ If the environment sets a number of BLAS threads (`OPENBLAS_NUM_THREADS`, ...), 
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ContextDecorator
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ContextDecorator, suppress
 from functools import cache, partial
 from itertools import repeat
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -27,47 +27,63 @@ SETTINGS = (
 _MOST = 4  # more of Python's threads than this would only wait for the interpreter
 LARGE = 1 << 24  # multiplications, a quarter of a millisecond: less is not worth waking a thread for
 
-_lock = threading.Lock()
-_inside = 0  # how many `one_blas_thread` blocks are open, in all threads of the program
+_lock = threading.RLock()  # an abandoned block may be found by the garbage collector at any moment
+_inside: set[int] = set()  # the `one_blas_thread` blocks that are open, in all threads of the program
 _before: list[int] = []  # the threads of each BLAS library outside of them
 _threads = 1  # that `spread` may use
+
+_pool: list[threading.Thread] = []
+_queue: "SimpleQueue[_Helper]" = SimpleQueue()
+_helpers: "set[_Helper]" = set()  # what these threads were asked to do
 
 
 class one_blas_thread(ContextDecorator):
     """Within, this process computes its products in one thread; the last block to end restores what was set before.
 
-    What the outermost block says counts, in all threads of the program.
+    What the outermost block says counts, in all threads of the program. A block that Ctrl-C takes away before it could
+    end does so when it is deleted.
 
     Args:
-        unless_set: leave BLAS alone if the environment sets its number of threads (`OPENBLAS_NUM_THREADS`, ...);
-            if it does not, `spread` may use as many threads as BLAS had.
+        sharing: let `spread` use as many threads as BLAS had. If the environment sets a number for BLAS
+            (`OPENBLAS_NUM_THREADS`, ...), BLAS keeps it instead, and nothing is shared.
     """
 
-    def __init__(self, unless_set: bool = False) -> None:
-        self.unless_set = unless_set
+    def __init__(self, sharing: bool = False) -> None:
+        self.sharing, self.ended = sharing, True
+
+    def _recreate_cm(self) -> "one_blas_thread":
+        return one_blas_thread(self.sharing)  # each call of a decorated function is a block of its own
 
     def __enter__(self) -> None:
-        global _inside, _threads
-        with _lock:
-            if _inside == 0 and not (self.unless_set and any(os.environ.get(name) for name in SETTINGS)):
-                _before[:] = [library.get_num_threads() for library in _blas()]
-                _threads = min(max(_before, default=1), _MOST) if self.unless_set else 1
-                for library in _blas():
-                    _set(library, 1)
-            _inside += 1
+        global _threads
+        self.ended = False
+        try:
+            with _lock:
+                outermost = not _inside
+                _inside.add(id(self))
+                if outermost and not (self.sharing and any(os.environ.get(name) for name in SETTINGS)):
+                    _before[:] = _before or [library.get_num_threads() for library in _blas()]
+                    _threads = min(max(_before, default=1), _MOST) if self.sharing else 1
+                    for library in _blas():
+                        _set(library, 1)
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __exit__(self, *error: object) -> None:
-        global _inside, _threads
-        with _lock:
-            _inside -= 1
-            if _inside == 0:
+        global _threads
+        with _lock:  # all of this may be done twice
+            _inside.discard(id(self))
+            if not _inside:
                 for library, threads in zip(_blas(), _before, strict=False):
                     _set(library, threads)
                 _before.clear()
                 _threads = 1
+        self.ended = True
 
-
-one_blas_thread_unless_set = one_blas_thread(unless_set=True)
+    def __del__(self) -> None:
+        if not self.ended:
+            self.__exit__()
 
 
 def _set(library: Any, threads: int) -> None:
@@ -96,14 +112,67 @@ def spread(tasks: Sequence[Callable[[], Any]], multiplications: int = LARGE) -> 
                 return
             results[number] = task()
 
-    helpers = [_pool().submit(work) for _ in range(helping)]
+    helpers = [_Helper(work) for _ in range(helping)]
+    _helpers.update(helpers)
     try:
+        for helper in helpers:
+            _queue.put(helper)
+        with suppress(RuntimeError):  # the interpreter is about to end, and starts no thread any more
+            while len(_pool) < helping:
+                _pool.append(threading.Thread(target=_serve, args=(_queue,), name="scratchlstm", daemon=True))
+                _pool[-1].start()
         work()
     finally:
-        for helper in helpers:
-            if not helper.cancel():  # it has begun
-                helper.result()
+        todo.clear()
+        settle(helpers)
+    if errors := [helper.error for helper in helpers if helper.error is not None]:
+        raise errors[0]
     return results
+
+
+class _Helper:
+    """What another thread is asked to do.
+
+    The queue and locks are those that are written in C: Ctrl-C cannot leave them half way, as it does a future's.
+    """
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.work = work
+        self.error: BaseException | None = None
+        self.at_work = self.too_late = False
+        self.lock, self.ended = threading.Lock(), threading.Lock()
+        self.ended.acquire()  # until it has
+
+    def run(self) -> None:
+        with self.lock:
+            if self.too_late:
+                return
+            self.at_work = True
+        try:
+            self.work()
+        except BaseException as error:
+            self.error = error
+        self.at_work = False
+        self.ended.release()
+
+    def settle(self) -> None:
+        """Wait for the work if it has begun; if it has not, it never will. May be interrupted and called again."""
+        with self.lock:
+            self.too_late = True
+        while self.at_work:
+            self.ended.acquire(timeout=0.05)
+
+
+def _serve(queue: "SimpleQueue[_Helper]") -> None:
+    while True:
+        queue.get().run()
+
+
+def settle(helpers: Iterable[_Helper] | None = None) -> None:
+    """Wait until no thread works for `spread` any more: one may, after Ctrl-C."""
+    for helper in list(_helpers if helpers is None else helpers):
+        helper.settle()
+        _helpers.discard(helper)
 
 
 def threads() -> int:
@@ -147,6 +216,13 @@ def _blas() -> list[Any]:
     return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
 
 
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_MOST - 1, thread_name_prefix="scratchlstm")
+def _forget() -> None:
+    """Begin again in a process that was forked, which has no other threads and may have their locks."""
+    global _lock, _queue, _threads
+    _lock, _queue, _threads = threading.RLock(), SimpleQueue(), 1
+    for kept in (_inside, _before, _pool, _helpers):
+        kept.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -19,7 +19,7 @@ from scratchlstm.data import Data, check_data, split_validation, weigh_classes
 from scratchlstm.files import file_path
 from scratchlstm.kernels.rows import as_array
 from scratchlstm.progress import Progress
-from scratchlstm.threads import one_blas_thread_unless_set
+from scratchlstm.threads import one_blas_thread, settle
 
 if TYPE_CHECKING:
     from scratchlstm.model import Model
@@ -139,7 +139,7 @@ class OneProcess:
         """`step_on` the samples `order[start:stop]`."""
         return self.step_on(self.data.take(self.order[start:stop], self.order_there[start:stop]))
 
-    @one_blas_thread_unless_set
+    @one_blas_thread(sharing=True)
     def step_on(self, batch: Data) -> tuple[Any, Totals]:
         """Forward, loss, backward, update: the loss before the update, and the metrics.
 
@@ -421,7 +421,7 @@ def require_finite_gradients(model: "Model") -> None:
                 )
 
 
-@one_blas_thread_unless_set
+@one_blas_thread(sharing=True)
 def evaluate_batch(model: "Model", batch: Data) -> tuple[Any, Totals]:
     """The mean loss and the metrics, without dropout, without updates."""
     y_pred = model.infer(batch.x)
@@ -465,7 +465,7 @@ def predict(
             else:
                 outputs = []
                 for start, stop in spans:
-                    with one_blas_thread_unless_set:
+                    with one_blas_thread(sharing=True):
                         outputs.append(backend.host(as_array(model.infer(x[start:stop]))))
                     progress.step(dict)
                 result = np.concatenate(outputs)
@@ -510,6 +510,7 @@ class _Snapshot:
         """Put them back; after an interrupted `take` they are still what they were."""
         if not self.whole:
             return
+        settle()  # Ctrl-C may have left a thread that still writes
         for param, saved in zip(self.model.params, self.params, strict=True):
             param[...] = saved
         for layer, extra in zip(self.model.layers, self.layers, strict=True):

@@ -1,7 +1,12 @@
 """BLAS has one thread while a model computes, and then what it had; shared work gives the same results."""
 
 import os
+import signal
+import subprocess
+import sys
+import textwrap
 import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -13,7 +18,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from scratchlstm import Sequential, threads
 from scratchlstm.callbacks import LambdaCallback
 from scratchlstm.layers import LSTM, Bidirectional, Dense, Embedding
-from scratchlstm.threads import SETTINGS, one_blas_thread, one_blas_thread_unless_set, product, spread
+from scratchlstm.threads import SETTINGS, one_blas_thread, product, spread
 
 
 def blas_threads():
@@ -44,10 +49,10 @@ def three_share_all(monkeypatch):
 
 
 def test_one_within_and_afterwards_as_before(two_threads):
-    with one_blas_thread_unless_set:
+    with one_blas_thread(sharing=True):
         assert blas_threads() == {1}
     assert blas_threads() == {2}
-    with pytest.raises(KeyError), one_blas_thread_unless_set:
+    with pytest.raises(KeyError), one_blas_thread(sharing=True):
         raise KeyError
     assert blas_threads() == {2}
 
@@ -55,14 +60,14 @@ def test_one_within_and_afterwards_as_before(two_threads):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_what_the_user_set_stays(two_threads, monkeypatch, name):
     monkeypatch.setenv(name, "2")
-    with one_blas_thread_unless_set:
+    with one_blas_thread(sharing=True):
         assert blas_threads() == {2}
         assert threads.threads() == 1  # BLAS has its own, and nothing is shared on top of that
 
 
 def test_an_empty_setting_is_none(two_threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "")
-    with one_blas_thread_unless_set:
+    with one_blas_thread(sharing=True):
         assert blas_threads() == {1}
 
 
@@ -89,9 +94,9 @@ def test_the_last_to_leave_restores(two_threads):
 
 def test_workers_share_nothing(two_threads):
     """Each of several processes has one thread for all it does, though its batches ask for more."""
-    with one_blas_thread(), one_blas_thread_unless_set:
+    with one_blas_thread(), one_blas_thread(sharing=True):
         assert threads.threads() == 1
-    with one_blas_thread_unless_set, one_blas_thread():
+    with one_blas_thread(sharing=True), one_blas_thread():
         assert threads.threads() == 2
     assert threads.threads() == 1
 
@@ -159,13 +164,20 @@ def test_an_error_in_a_task_is_raised(three_share_all, bad):
 
 
 def test_threads_that_are_busy_elsewhere_are_not_waited_for(three_share_all):
-    release = threading.Event()
-    blockers = [threads._pool().submit(release.wait, 10) for _ in range(threads._MOST)]
+    release, busy = threading.Event(), threading.Barrier(4)
+
+    def block():
+        busy.wait(10)
+        release.wait(10)
+
+    elsewhere = threading.Thread(target=spread, args=([block] * 3, 0))
+    elsewhere.start()
+    busy.wait(10)
     try:
-        assert spread([lambda: threading.get_ident()] * 5, 0) == [threading.get_ident()] * 5
+        assert spread([threading.get_ident] * 5, 0) == [threading.get_ident()] * 5
     finally:
         release.set()
-    assert all(blocker.result(10) for blocker in blockers)
+    elsewhere.join(10)
 
 
 def test_small_work_is_not_shared(monkeypatch):
@@ -219,6 +231,93 @@ def test_a_shared_step_is_the_step(monkeypatch, three_share_all, options, large)
     monkeypatch.setattr(optimizers, "_BLOCK", 8)
     for mine, shared in zip(alone, _trained(options), strict=True):
         np.testing.assert_allclose(shared, mine, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that interrupts")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # other libraries' callbacks
+def test_ctrl_c_at_any_moment_leaves_no_thread_at_work_and_blas_as_it_was(two_threads, three_share_all, monkeypatch):
+    from scratchlstm import optimizers
+
+    monkeypatch.setattr(optimizers, "_BLOCK", 64)
+    model = Sequential([Embedding(50, 8, input_shape=(6,)), LSTM(4), Dense(1)], seed=0)
+    model.compile("adam", "mse")
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 50, (16, 6)), rng.normal(size=16)
+    model.fit(x, y, batch_size=4, verbose=0)
+
+    def state():
+        slots = [slot.tobytes() for slots in model.optimizer.state for slot in slots.values()]
+        return [*(weight.tobytes() for weight in model.get_weights()), *slots, model.optimizer.iterations]
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    interrupted, before = 0, signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(150):
+            then, kept = state(), None
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-4, 6e-3))
+                model.fit(x, y, batch_size=4, verbose=0)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt as stop:
+                kept = "the weights it had before" in str(stop)
+                interrupted += 1
+            now = state()
+            time.sleep(1e-3)
+            assert state() == now, "a thread is still at work"
+            assert not kept or now == then
+            assert blas_threads() == {2}
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted > 20
+
+
+@pytest.mark.parametrize("when", ["threading.Thread(target=after_main).start()", "atexit.register(work)"])
+def test_what_is_shared_is_done_alone_when_the_program_ends(when):
+    program = textwrap.dedent(
+        f"""
+        import atexit, threading
+        from scratchlstm import threads
+
+        threads.LARGE, threads.threads = 0, lambda: 3
+
+        def work():
+            print(threads.spread([lambda: 1, lambda: 2, lambda: 3], 0))
+
+        def after_main():
+            threading.main_thread().join()
+            work()
+
+        {when}
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[1, 2, 3]\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_begins_again(three_share_all):
+    """Its parent's threads are not there, and the locks that they held would never be released."""
+    spread([lambda: None] * 3, 0)
+    with threads._lock, one_blas_thread():
+        process = os.fork()
+        if process == 0:
+            right = not threads._inside and spread([lambda: 1, lambda: 2], 0) == [1, 2]
+            with one_blas_thread():
+                os._exit(0 if right else 1)
+    for _ in range(100):
+        done, status = os.waitpid(process, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.05)
+    else:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        pytest.fail("the forked process hangs")
+    assert status == 0
 
 
 def test_an_optimizer_of_ones_own_is_not_shared(three_share_all, monkeypatch):

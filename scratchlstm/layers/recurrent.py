@@ -12,7 +12,7 @@ from scratchlstm.kernels.rows import GatheredRows, RowGradient, as_array
 from scratchlstm.layers.base import Layer, Shape, Signal, Specs
 from scratchlstm.layers.dense import known_features
 from scratchlstm.layers.noise import Noise
-from scratchlstm.threads import one_blas_thread_unless_set
+from scratchlstm.threads import one_blas_thread
 
 States = list[np.ndarray]
 
@@ -148,7 +148,7 @@ class Recurrent(Layer):
     def output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], self.units) if self.return_sequences else (self.units,)
 
-    @one_blas_thread_unless_set
+    @one_blas_thread(sharing=True)
     def forward(
         self, x: Signal, training: bool = False, mask: Any = None, initial_state: Any = None
     ) -> np.ndarray | list[np.ndarray]:
@@ -164,7 +164,7 @@ class Recurrent(Layer):
         self.given_out = h.shape if self.return_sequences else (len(h), self.units)
         return y
 
-    @one_blas_thread_unless_set
+    @one_blas_thread(sharing=True)
     def infer(self, x: Any, mask: Any = None, initial_state: Any = None) -> Any:  # type: ignore[override]
         x = self.receive(x)
         mask, states = self.check_mask(mask, x.shape[:2]), self._initial_states(x.shape[0], initial_state)
@@ -176,7 +176,7 @@ class Recurrent(Layer):
             vars(self).update(kept)
         return self._output(h, final, self._shown(mask))
 
-    @one_blas_thread_unless_set
+    @one_blas_thread(sharing=True)
     def backward(self, dy: np.ndarray, *d_states: np.ndarray | None) -> np.ndarray | RowGradient | None:
         """Backpropagation through time.
 
