@@ -17,9 +17,10 @@ class Loss:
     """A mean over everything of `values`.
 
     Attributes:
-        logits_of: the activation that the loss can look through. Where a model's last layer ends in it, training and
+        logits_of: the activation that the loss can look through. If a model's last layer ends in it, training and
             evaluation compute the loss from that layer's logits: exact where a probability would round to 0 or 1, and
-            with the short derivative p - y. Keras does the same.
+            with the short derivative p - y. Keras does the same. The crossentropies here take the logits below a
+            sigmoid or a softmax, whichever it is, as in Keras.
     """
 
     logits_of: ClassVar[str | None] = None
@@ -121,7 +122,7 @@ class MeanAbsoluteError(Loss):
         return np.mean(np.abs(difference), axis=-1), np.sign(difference) / y_pred.shape[-1]
 
 
-class _Crossentropy(Loss):
+class Crossentropy(Loss):
     """A loss of probabilities or of logits.
 
     Args:
@@ -132,7 +133,7 @@ class _Crossentropy(Loss):
         self.from_logits = checks.flag("from_logits", from_logits)
 
 
-class BinaryCrossentropy(_Crossentropy):
+class BinaryCrossentropy(Crossentropy):
     """-y log p - (1 - y) log(1 - p), mean over the last axis.
 
     From logits x, p = σ(x): `max(x, 0) - x y + log(1 + exp(-|x|))`, with derivative p - y. From probabilities p is
@@ -165,7 +166,7 @@ class BinaryCrossentropy(_Crossentropy):
         return np.mean(losses, axis=-1), gradient / y_pred.shape[-1]
 
 
-class CategoricalCrossentropy(_Crossentropy):
+class CategoricalCrossentropy(Crossentropy):
     """-Σ y log p over the last axis, y one-hot (or a distribution).
 
     From probabilities, they are divided by their sum and clipped to [1e-7, 1 - 1e-7] (Keras).
@@ -194,7 +195,7 @@ class CategoricalCrossentropy(_Crossentropy):
         return -np.sum(y_true * np.log(p), axis=-1), gradient
 
 
-class SparseCategoricalCrossentropy(_Crossentropy):
+class SparseCategoricalCrossentropy(Crossentropy):
     """-log p[y] for class numbers y.
 
     From probabilities: log p, clipped to [1e-7, 1 - 1e-7], is taken as logits (Keras).

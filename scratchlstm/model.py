@@ -403,7 +403,8 @@ class Model:
         head = self.layers[self.head]
         activation = getattr(head, "activation", None) if hasattr(head, "backward_from_logits") else None
         ends_in = None if activation is None else activations.serialize(activation)
-        return ends_in in (("sigmoid", "softmax") if self.loss.from_logits else (self.loss.logits_of or "",))
+        either = self.loss.from_logits or isinstance(self.loss, losses.Crossentropy)  # as in Keras
+        return ends_in in (("sigmoid", "softmax") if either else (self.loss.logits_of or "",))
 
     def penalty(self) -> Any:
         """What the regularizers add to the loss, see `Regularizer`."""

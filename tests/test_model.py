@@ -8,7 +8,7 @@ import pytest
 from scratchlstm import Input, Sequential, activations, config, gradcheck
 from scratchlstm.kernels.rows import RowGradient
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding, Flatten
-from scratchlstm.losses import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
+from scratchlstm.losses import BinaryCrossentropy, CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 from scratchlstm.optimizers import SGD, Adam
 
 V, T, N = 11, 6, 20
@@ -725,6 +725,42 @@ def test_from_logits_above_probabilities_takes_the_logits_and_says_so_once(loss,
         warnings.simplefilter("error")
         model.fit(CERTAIN, np.array(y), verbose=0)
     assert model.history.history["loss"] == [40.0]
+
+
+@pytest.mark.parametrize(
+    ("activation", "loss", "y"),
+    [
+        ("sigmoid", "categorical_crossentropy", [[0, 1], [1, 0]]),
+        ("sigmoid", "sparse_categorical_crossentropy", [1, 0]),
+        ("softmax", "binary_crossentropy", [[0, 1], [1, 0]]),
+    ],
+)
+def test_a_crossentropy_takes_the_logits_below_the_other_activation_too(activation, loss, y):
+    model = Sequential([Input((1,), dtype="float64"), Dense(2, activation, dtype="float64")], seed=0)
+    model.compile("sgd", loss)
+    bare = Sequential([Input((1,)), Dense(2, dtype="float64")])
+    bare.compile("sgd", type(model.loss)(from_logits=True))
+    bare.set_weights(model.get_weights())
+    x, y = CERTAIN / 20, np.array(y)
+    assert model.evaluate(x, y, verbose=0) == bare.evaluate(x, y, verbose=0)
+    for each in model, bare:
+        each.train_on_batch(x, y)
+    assert all(map(np.array_equal, model.get_weights(), bare.get_weights()))
+
+
+def test_a_loss_of_ones_own_takes_the_logits_of_its_activation_alone():
+    class Own(Loss):
+        logits_of = "sigmoid"
+
+        def values(self, y_true, y_pred, from_logits):
+            return np.full(len(y_pred), float(from_logits)), np.zeros_like(y_pred)
+
+    model = Sequential([Input((1,)), Dense(2, "softmax")], seed=0)
+    model.compile("sgd", Own())
+    assert model.evaluate(CERTAIN, np.zeros((2, 2)), verbose=0) == 0
+    model = Sequential([Input((1,)), Dense(2, "sigmoid")], seed=0)
+    model.compile("sgd", Own())
+    assert model.evaluate(CERTAIN, np.zeros((2, 2)), verbose=0) == 1
 
 
 @pytest.mark.filterwarnings("error")

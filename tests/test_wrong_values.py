@@ -789,7 +789,7 @@ TABLE = {
 # public names without an entry, and why
 BASES = {
     *("initializers.Initializer", "constraints.Constraint", "regularizers.Regularizer", "activations.Softmax"),
-    "losses.Loss",
+    *("losses.Loss", "losses.Crossentropy"),
     "optimizers.Optimizer",
     "metrics.Metric",
     "schedules.LearningRateSchedule",

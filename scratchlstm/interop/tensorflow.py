@@ -82,12 +82,6 @@ def model_answers(model: Model, x: np.ndarray, y: Any, training: bool) -> Answer
     import keras
 
     last, loss_name = model.layers[model.head], type(model.loss).__name__
-    activation = last.activation.name if hasattr(last, "backward_from_logits") else None  # type: ignore[attr-defined]
-    if model.loss.logits_of is not None and activation in {"sigmoid", "softmax"} - {model.loss.logits_of}:
-        raise ValueError(
-            f"Keras computes {loss_name} after {activation} from the logits, as if they were those of "
-            f"{model.loss.logits_of}, which is another function: the two cannot be compared"
-        )
     twin = to_keras(model, batch_size=len(x))
     variables: dict[str, Any] = {}
     for layer in model.layers:

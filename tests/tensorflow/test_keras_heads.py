@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras_side import keras
 
-from scratchlstm import Input, Sequential, layers, losses
+from scratchlstm import Input, Sequential, layers, losses, registry
 
 CERTAIN = np.array([[40.0], [-40.0]], "float32")
 ENDS = {
@@ -48,6 +48,24 @@ def test_evaluate_and_fit(end, loss, from_logits):
     (ours, we_warned), (theirs, they_warned) = found
     assert ours == pytest.approx(theirs, rel=1e-2)  # near 0 and 1 the clip is felt to the last bit of a float32
     assert we_warned == they_warned
+
+
+@pytest.mark.parametrize("end", ["nothing", "linear", "no dropout", "both", "relu"])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_each_crossentropy_above_each_head(activation, loss, end):
+    rng = np.random.default_rng(0)
+    x, weights, y = rng.normal(size=(6, 4)), [rng.normal(size=(4, 3)), rng.normal(size=3)], np.arange(6) % 3
+    y, found = y if loss.startswith("Sparse") else np.eye(3)[y], []
+    for side, start in (layers, Input), (keras.layers, keras.Input):
+        head = side.Dense(3, activation=activation)
+        model = (Sequential if side is layers else keras.Sequential)([start((4,)), head, *ENDS[end](side)])
+        model.compile("sgd", registry.snake_case(loss))
+        model.set_weights(weights)
+        values = [model.evaluate(x, y, verbose=0), model.train_on_batch(x, y)]
+        found.append((np.ravel(values), (model.get_weights()[0] - weights[0]) / 0.01))  # and the gradient
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", sorted(layers.KNOWN))
