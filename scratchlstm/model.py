@@ -300,7 +300,7 @@ class Model:
     # --- forward and backward -------------------------------------------------------------------------------------
 
     def forward(self, x: Any, training: bool = False) -> Any:
-        """The output for x, keeping what `backward` needs.
+        """The output for x, keeping what `backward` needs: do not change the output in place before `backward`.
 
         Args:
             x: a batch, as the first layer takes it.

@@ -112,7 +112,7 @@ class Layer:
         return input_shape
 
     def forward(self, x: Any, training: bool = False) -> Any:
-        """y for x, keeping what `backward` needs."""
+        """y for x, keeping what `backward` needs, which may be x or y itself: change neither before `backward`."""
         raise NotImplementedError(f"{type(self).__name__} has to define forward(x, training)")
 
     def backward(self, dy: Any) -> Any:
