@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from scratchlstm.losses import BinaryCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
+from scratchlstm.losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    MeanSquaredError,
+    SparseCategoricalCrossentropy,
+)
 
 RNG = np.random.default_rng(0)
 TARGETS, PREDICTIONS = RNG.normal(size=(4, 3, 2)), RNG.normal(size=(4, 3, 2))
@@ -42,3 +47,13 @@ def test_no_samples_are_nothing_to_refuse():
     with pytest.raises(ValueError, match="whole numbers from 0 to 1, but run from 0 to 2"):
         SparseCategoricalCrossentropy()([0, 2], np.full((2, 2), 0.5))
     SparseCategoricalCrossentropy().require_valid(np.zeros(0, int), np.zeros((0, 2)))
+
+
+@pytest.mark.parametrize("from_logits", [True, False])
+def test_the_gradient_for_targets_that_do_not_sum_to_one(from_logits):
+    loss, y = CategoricalCrossentropy(from_logits=from_logits), np.array([[1.0, 1, 0], [0, 0.5, 0], [0, 0, 0]])
+    rng = np.random.default_rng(0)
+    predictions, direction, step = rng.uniform(0.1, 1, size=y.shape), rng.normal(size=y.shape), 1e-6
+    _, gradient = loss.with_gradient(y, predictions)
+    slope = (loss(y, predictions + step * direction) - loss(y, predictions - step * direction)) / (2 * step)
+    assert np.sum(gradient * direction) == pytest.approx(slope, rel=1e-7)

@@ -8,6 +8,7 @@ from cases import assert_agree
 from keras_side import keras
 from loss_cases import (
     BCE,
+    CCE,
     LABELS,
     LOSS_CASES,
     MSE,
@@ -17,7 +18,9 @@ from loss_cases import (
     SEQUENCE_LOGITS,
     SEQUENCE_SCORES,
     WEIGHTS,
+    LossCase,
     one_hot,
+    softmax,
 )
 
 from scratchlstm import metrics
@@ -43,6 +46,17 @@ def test_weight_per_sample_of_a_sequence():
     case = LOSS_CASES["bce sequence, a weight per sample"]
     flat = case._replace(sample_weight=case.sample_weight[:, 0])
     assert_agree(our_side.loss(flat), keras_side.loss(case), 1e-12)
+
+
+def test_targets_that_do_not_sum_to_one():
+    """The loss is Keras'; its derivative is given here, but not by TensorFlow."""
+    y_true = one_hot(np.array([0, 1, 2]), 4) + one_hot(np.array([1, 1, 0]), 4)
+    case = LossCase(CCE, y_true, SCORES[:3], from_logits=True)
+    ours, theirs = our_side.loss(case), keras_side.loss(case)
+    assert ours["value"] == pytest.approx(theirs["value"], rel=1e-12)
+    p = softmax(case.y_pred)
+    np.testing.assert_allclose(ours["gradient"], (2 * p - y_true) / 3, rtol=1e-12)
+    np.testing.assert_allclose(theirs["gradient"], (p - y_true) / 3, rtol=1e-12)
 
 
 # a prediction of exactly 0.5 is not above the threshold, and the first of equal scores wins

@@ -1,4 +1,4 @@
-"""The one deliberate difference from Keras on TensorFlow: what Adam and RMSprop do where an id repeats in a batch."""
+"""The first deliberate difference from Keras on TensorFlow: what Adam and RMSprop do where an id repeats in a batch."""
 
 import numpy as np
 import pytest
