@@ -196,7 +196,7 @@ class Model:
     @property
     def grads(self) -> list[Gradient]:
         """The gradients of the last backward pass, in the order of `params`."""
-        return optimizers.Gradients(layer.grads[name] for layer in self.layers for name in layer.params)
+        return [layer.grads[name] for layer in self.layers for name in layer.params]
 
     @property
     def noises(self) -> list[Noise]:
@@ -471,8 +471,6 @@ class Model:
         self.optimizer, self.loss = optimizers.get(optimizer), losses.get(loss)
         self.metrics = chosen
         self.compiled_learning_rate = self.optimizer.get_config()["learning_rate"]  # which a callback may change
-        if self.built:
-            self.optimizer.know(self.params)
         self._compiled, self._told = True, False
 
     def fit(

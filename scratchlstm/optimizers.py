@@ -2,10 +2,10 @@
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -21,10 +21,6 @@ _BLOCK = 1 << 16
 # a number, a schedule, or a schedule's saved description
 LearningRate = float | schedules.LearningRateSchedule | Mapping[str, Any]
 Rows = np.ndarray | slice  # which rows of a block: their numbers, or all
-
-
-class Gradients(list[Gradient]):
-    """What `Model.grads` gives: by its type `Optimizer.apply` can tell it from parameters."""
 
 
 class Optimizer:
@@ -104,11 +100,7 @@ class Optimizer:
         if self.iterations and [w.shape for w in params] != self.trained:
             raise ValueError("this optimizer has trained a model with other parameters: compile with a new one")
         self.owner, self.trained = owner, [w.shape for w in params]
-        self.know(params)
-
-    def know(self, params: Sequence[Array]) -> None:
-        """Remember which arrays are parameters, so that they are not taken for gradients."""
-        _known[self] = [ref(w) for w in params]
+        know(params)
 
     def update(self, w: np.ndarray, rows: Rows, g: np.ndarray, learning_rate: float, **slots: np.ndarray) -> None:
         """The equations, in place, on a block of one parameter.
@@ -126,7 +118,7 @@ class Optimizer:
         """Make the slots, all zero, for these parameters."""
         self.state = [{slot: np.zeros_like(w) for slot in self.slots} for w in params]
         self.trained = [w.shape for w in params]
-        self.know(params)
+        know(params)
 
     def apply(
         self, params: Sequence[Array], grads: Sequence[Gradient], broken: Array | None = None, loss: Any = None
@@ -172,9 +164,8 @@ class Optimizer:
             ):
                 what = "arrays of floats" if name == "params" else "arrays of numbers"
                 raise TypeError(f"{name} must be a list of {what}, not {checks.came(arrays)}")
-        known = {id(w()) for w in _known.get(self, ())} - {id(None)}
-        swapped = len(grads) and all(id(g) in known for g in grads) and not all(id(w) in known for w in params)
-        if swapped or isinstance(params, Gradients) or any(isinstance(w, RowGradient) for w in params):
+        swapped = len(grads) and all(map(_is_known, grads)) and not all(map(_is_known, params))
+        if swapped or any(isinstance(w, RowGradient) for w in params):
             raise TypeError(
                 "apply takes the parameters first, apply(params, grads), but got the gradients first, as Keras has them"
             )
@@ -403,8 +394,17 @@ def is_finite(g: Gradient) -> bool:
     return math.isfinite(norm(g)) or bool(np.isfinite(values_of(g)).all())
 
 
-# of each optimizer, the arrays that it was last given as parameters
-_known: WeakKeyDictionary[Optimizer, list[ref[Any]]] = WeakKeyDictionary()
+_params: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by their id
+
+
+def know(params: Iterable[Array]) -> None:
+    """Remember that these arrays are parameters, so that no optimizer takes them for gradients."""
+    _params.update({id(w): w for w in params})
+
+
+def _is_known(array: Gradient) -> bool:
+    return _params.get(id(array)) is array
+
 
 _KNOWN = registry.by_both_names(SGD, RMSprop, Adam) | {"sgd": SGD, "rmsprop": RMSprop}
 

@@ -1,5 +1,7 @@
 """One step: whose arrays are changed, and norms beyond what squares can be."""
 
+import copy
+import gc
 import math
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from scratchlstm import Sequential, optimizers
 from scratchlstm.kernels.rows import RowGradient
-from scratchlstm.layers import Dense
+from scratchlstm.layers import LSTM, Bidirectional, Dense
 from scratchlstm.optimizers import SGD, Adam, RMSprop
 
 KERAS_ORDER = r"apply takes the parameters first, apply\(params, grads\), but got the gradients first"
@@ -43,6 +45,43 @@ def test_gradients_of_your_own_are_not_changed_once_the_parameters_are_known(kno
     with pytest.raises(TypeError, match=KERAS_ORDER):
         model.optimizer.apply(grads, model.params)
     assert all(np.all(g == 1) for g in grads)
+
+
+@pytest.mark.parametrize("optimizer", [SGD, Adam])
+@pytest.mark.parametrize("come", ["new", "copied", "loaded", "wrapped", "wrapped and copied"])
+def test_a_new_optimizer_knows_the_parameters_of_layers(come, optimizer, tmp_path):
+    model = _model(compiled=False)
+    if "wrapped" in come:
+        model = Sequential([Bidirectional(LSTM(2), input_shape=(3, 3)), Dense(1)], seed=0)
+    if "copied" in come:
+        model = copy.deepcopy(model)
+    if come == "loaded":
+        model.save(tmp_path / "m.npz")
+        model = Sequential.load(tmp_path / "m.npz")
+    x = np.ones((4, *model.input_shape))
+    model.backward(np.ones_like(model.forward(x, training=True)))
+    of_layers = [(list(each.params.values()), [each.grads[name] for name in each.params]) for each in model.layers]
+    for params, grads in (model.params, list(model.grads)), *of_layers:
+        before = [np.array(g) for g in grads]
+        with pytest.raises(TypeError, match=KERAS_ORDER):
+            optimizer().apply(grads, params)
+        assert all(map(np.array_equal, grads, before))
+        optimizer().apply(params, grads)
+
+
+def test_parameters_may_be_their_own_gradients():
+    model = _model(compiled=False)
+    SGD(1.0).apply(model.params, list(model.params))
+    assert not any(w.any() for w in model.params)
+
+
+def test_parameters_that_are_gone_are_forgotten():
+    known = len(optimizers._params)
+    model = _model()
+    assert len(optimizers._params) == known + 4
+    del model
+    gc.collect()
+    assert len(optimizers._params) <= known
 
 
 def test_row_gradients_are_no_parameters():
