@@ -180,26 +180,21 @@ def threads() -> int:
     return _threads
 
 
-def product(a: Any, b: Any, out: np.ndarray | None = None) -> Any:
+def product(a: Any, b: Any) -> Any:
     """a @ b; a large product of NumPy's is computed in parts, by `spread`.
 
     Args:
         a: (..., m, n).
         b: (n, p), or where a is (m, n), a stack (..., n, p).
-        out: where to write the result.
     """
     if not isinstance(a, np.ndarray) or a.size // a.shape[-1] * b.size < LARGE or threads() == 1:
-        return a @ b if out is None else np.matmul(a, b, out=out)
+        return a @ b
     if a.ndim > 2:
         return product(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], -1)
-    if out is None:
-        out = np.empty((*b.shape[:-2], len(a), b.shape[-1]), dtype=a.dtype)
-    if b.ndim > 2:
-        parts: Any = zip(repeat(a), b, out)
-    elif len(a) >= b.shape[1]:
-        parts = zip(_cut(a), repeat(b), _cut(out))
-    else:
-        parts = zip(repeat(a), (part.T for part in _cut(b.T)), (part.T for part in _cut(out.T)))
+    if b.ndim == 2 and len(a) < b.shape[1]:
+        return product(b.T, a.T).T
+    out = np.empty((*b.shape[:-2], len(a), b.shape[-1]), dtype=a.dtype)
+    parts = zip(repeat(a), b, out) if b.ndim > 2 else zip(_cut(a), repeat(b), _cut(out))
     spread([partial(np.matmul, left, right, out=into) for left, right, into in parts])
     return out
 
