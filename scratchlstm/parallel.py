@@ -170,9 +170,9 @@ class Worker:
             its part of the batch's loss, and of each metric's sums.
         """
         first, last = self.share(stop - start)
-        for noise in self.model.noises:
-            noise.rows = first, stop - start
         batch = self._data("").take(self.shared["order"][start + first : start + max(last, first + 1)])
+        for noise in self.model.noises:
+            noise.rows = first, len(batch.x), stop - start
         y_pred = self.model.forward(batch.x, training=True)
         if first == last:  # fewer rows than workers: that was another's row, for the sake of the masks to be drawn
             self._publish([None] * len(self.params))

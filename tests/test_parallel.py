@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
-from scratchlstm import Sequential, layers, optimizers, parallel
+from scratchlstm import Input, Sequential, layers, optimizers, parallel
 from scratchlstm.callbacks import Callback, Checkpoint
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
 from scratchlstm.parallel import count_workers
@@ -131,6 +131,25 @@ def test_equals_one_process_with_every_kind_of_noise_penalty_and_limit():
         return model, history, [a - b for a, b in zip(model.get_weights(), start, strict=True)]
 
     assert_same(run(1), run(2))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_equals_one_process_with_dropout_in_wrappers_within_each_other(depth):
+    def run(workers):
+        noisy = Dropout(0.5, dtype="float64")
+        for _ in range(depth):
+            noisy = layers.TimeDistributed(noisy)
+        shape = (2, 4, 3, 5)[-depth - 1 :]
+        model = Sequential([Input(shape), noisy, layers.Flatten(), Dense(1, dtype="float64")], seed=3)
+        model.compile("sgd", "mse")
+        start = model.get_weights()
+        x, y = np.random.default_rng(0).normal(size=(40, *shape)), np.arange(40) % 2
+        history = model.fit(x, y, epochs=2, batch_size=13, workers=workers, verbose=0).history
+        return model, history, [a - b for a, b in zip(model.get_weights(), start, strict=True)]
+
+    one = run(1)
+    assert_same(one, run(2))
+    assert_same(one, run(3))
 
 
 def a_stateful_model():

@@ -20,8 +20,7 @@ class Noise:
 
     Attributes:
         rng: where the masks come from, once built.
-        rows: where a batch is split between processes: our first row, and how many rows there are in all.
-        repeats: how many rows of a mask belong to each row of the batch.
+        rows: if a batch is split between processes: our first row, how many are ours, and how many there are in all.
         backend: where the masks are wanted. They are drawn by NumPy in any case, so that all backends draw the same.
 
     Raises:
@@ -30,8 +29,7 @@ class Noise:
 
     def __init__(self, rate: float, seed: int | None = None, argument: str = "rate") -> None:
         self.rate, self.seed = checks.number(argument, rate, at_least=0, below=1), checks.seed(seed)
-        self.rows: tuple[int, int] | None = None
-        self.repeats = 1
+        self.rows: tuple[int, int, int] | None = None
         self.backend = "numpy"
 
     def build(self, rng: np.random.Generator | None) -> None:
@@ -42,8 +40,9 @@ class Noise:
         """A mask (B, ...); None, for all ones, where the rate is 0."""
         if self.rate == 0:
             return None
-        first, rows = self.rows or (0, shape[0] // self.repeats)
-        kept = _uniform(self.rng, shape, first * self.repeats, rows * self.repeats) >= self.rate
+        first, own, rows = self.rows or (0, shape[0], shape[0])
+        repeats = shape[0] // own  # rows of the mask for each row of the batch: its steps, in a `TimeDistributed`
+        kept = _uniform(self.rng, shape, first * repeats, rows * repeats) >= self.rate
         return backend.to(self.backend, kept * np.dtype(dtype).type(1 / (1 - self.rate)))
 
 

@@ -257,8 +257,6 @@ class TimeDistributed(Layer):
     def forward(self, x: np.ndarray, training: bool = False, mask: np.ndarray | None = None) -> np.ndarray:
         mask = self.check_mask(mask, x.shape[: max(0 if mask is None else np.ndim(mask), 2)])
         self.steps = x.shape[:2]
-        for noise in self.noises:
-            noise.repeats = x.shape[1]
         call: dict[str, Any] = {}
         if mask is not None and mask.ndim > 2 and self.layer.takes_mask:
             call["mask"] = mask.reshape(-1, *mask.shape[2:])
