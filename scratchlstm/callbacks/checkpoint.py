@@ -126,7 +126,7 @@ class Checkpoint(Callback):
     The file is written when all callbacks are done, whole or not at all; each one takes the place of the one before.
 
     Args:
-        path: the file, in a folder that is made if need be.
+        path: the file, in a folder that is made if need be. The endings of Keras' files are refused.
         save_freq: "epoch" writes after each epoch, a number also after every so many batches of an epoch.
 
     Raises:
@@ -135,6 +135,7 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str], save_freq: str | int = "epoch") -> None:
+        require_own_ending(file_path(path))
         self.path, self.save_freq = file_path(path), _frequency(save_freq)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
