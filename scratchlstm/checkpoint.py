@@ -185,7 +185,8 @@ class Run:
     def _checked(self, state: dict[str, Any], arrays: dict[str, np.ndarray], epochs: int, batches: int) -> Any:
         """What takes the state up, once nothing in it can fail any more."""
         model, optimizer = self.model, self.model.optimizer
-        epoch, batch = whole_number("epoch", state["epoch"]), whole_number("batch", state["batch"])
+        first = self.settings["initial_epoch"]
+        epoch, batch = whole_number("epoch", state["epoch"], first), whole_number("batch", state["batch"])
         if epoch > epochs or (epoch == epochs and batch) or batch > batches:
             raise ValueError(f"it is in epoch {epoch + 1} after batch {batch}, beyond {epochs} epochs of {batches}")
         iterations = saving.iterations_of(state["iterations"])
@@ -196,9 +197,11 @@ class Run:
         generators = [_generator(*pair) for pair in zip(model.generators, saved_states, strict=True)]
         _generator(model.rng, state["before_order"])
         sums = self._checked_sums(state["sums"], batch) if batch else None
-        history = _require_history(state["history"])
+        history = _require_history(state["history"], range(first, epoch))
         if not isinstance(stopped := state["stopped"], bool):
             raise ValueError(f"stopped is {stopped!r}")
+        if not stopped and iterations < epoch - first + batch:  # an epoch may end early, but not without a batch
+            raise ValueError(f"it counts only {iterations} optimizer steps in epoch {epoch + 1} after batch {batch}")
         own = [type(callback).__name__ for callback in self.callbacks]
         if own != (theirs := [name for name, _ in state["callbacks"]]):
             raise ValueError(f"its callbacks were {theirs or 'none'}, and are {own or 'none'} now")
@@ -233,7 +236,8 @@ class Run:
         model, data = self.model, self.settings["data"]
         loss_sum, count, of_metrics = saved
         number("the sum of the losses", loss_sum)
-        if count != (samples := min(batch * self.settings["batch_size"], data["x"]["shape"][0])):
+        samples = min(batch * self.settings["batch_size"], data["x"]["shape"][0])
+        if type(count) is not int or count != samples:
             raise ValueError(f"its sums are of {count!r} samples, not of {samples}")
         y_true = np.zeros((1, *data["y"]["shape"][1:]), data["y"]["dtype"])
         output: Any = model.output_shape_for(tuple(data["x"]["shape"][1:]))
@@ -294,15 +298,15 @@ def _generator(rng: np.random.Generator, state: Any) -> Any:
     return twin.state
 
 
-def _require_history(history: Any) -> tuple[list[int], dict[str, list[Any]]]:
+def _require_history(history: Any, done: range) -> tuple[list[int], dict[str, list[Any]]]:
     epochs, values = history["epoch"], history["history"]
-    if not isinstance(epochs, list) or not all(type(epoch) is int for epoch in epochs):
-        raise ValueError("its history has no list of epochs")
-    if epochs != list(range(epochs[0], epochs[0] + len(epochs)) if epochs else []):
-        raise ValueError(f"its history has the epochs {epochs}")
-    lists = isinstance(values, dict) and all(isinstance(v, list) and len(v) <= len(epochs) for v in values.values())
+    if epochs != list(done) or not all(type(epoch) is int for epoch in epochs):
+        raise ValueError(f"its history does not list the epochs done so far ({len(done)})")
+    lists = isinstance(values, dict) and all(isinstance(v, list) and len(v) <= len(done) for v in values.values())
     if not lists or not all(_is_value(value) for of_epochs in values.values() for value in of_epochs):
         raise ValueError("its history is not made of lists of numbers, one for each epoch")
+    if len(values.get("loss", done)) != len(done):
+        raise ValueError(f"its history has {len(values['loss'])} losses, but {len(done)} epochs were done")
     return epochs, values
 
 

@@ -637,6 +637,12 @@ def test_what_is_no_path_is_refused(path):
             tutorial().fit(X, Y, resume=path, verbose=0)
 
 
+@pytest.mark.parametrize("name", ["run.keras", "run.h5", "run.HDF5"])
+def test_the_name_of_a_file_of_keras_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"Keras could not open as '.*{name}': choose a name that ends in \.npz"):
+        Checkpoint(tmp_path / name)
+
+
 @pytest.mark.parametrize("save_freq", [0, -1, 1.5, "batch", None, True])
 def test_a_wrong_save_freq_is_refused(save_freq):
     with pytest.raises(ValueError, match="save_freq must be"):
@@ -737,6 +743,71 @@ def test_sums_that_are_none_of_the_metrics_change_nothing(tmp_path, stopped, sum
         fit(model, tmp_path / "run.npz")
     assert [w.tobytes() for w in model.params] == weights
     assert model.history is None
+
+
+_INCONSISTENT = {
+    "a count that is no int": (
+        lambda run: run["sums"].__setitem__(1, float(run["sums"][1])),
+        "sums are of 21.0 samples",
+    ),
+    "no steps": (lambda run: run.update(iterations=0), "counts only 0 optimizer steps in epoch 2 after batch 3"),
+    "no epochs": (lambda run: run["history"]["dict"].update(epoch=[]), "history does not list the epochs done"),
+    "an epoch too many": (
+        lambda run: run["history"]["dict"].update(epoch=[0, 1]),
+        "history does not list the epochs done",
+    ),
+    "epochs from elsewhere": (
+        lambda run: run["history"]["dict"].update(epoch=[4]),
+        "history does not list the epochs done",
+    ),
+    "a lost loss": (
+        lambda run: run["history"]["dict"]["history"]["dict"].update(loss=[]),
+        "0 losses, but 1 epochs were done",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), _INCONSISTENT.values(), ids=_INCONSISTENT)
+def test_a_state_that_no_run_can_be_in_changes_nothing(tmp_path, change, message):
+    with pytest.raises(Stopped):
+        fit(tutorial(), tmp_path / "run.npz", stop=9, save_freq=3)
+    _tampered(tmp_path / "run.npz", change)
+    model = tutorial()
+    model.build((None, 7))
+    weights = [w.tobytes() for w in model.params]
+    with pytest.raises(ValueError, match=f"the run cannot be resumed from .*{message}"):
+        fit(model, tmp_path / "run.npz")
+    assert [w.tobytes() for w in model.params] == weights
+    assert model.history is None
+
+
+def test_an_epoch_before_the_runs_first_is_refused(tmp_path):
+    options = {"initial_epoch": 1, "epochs": 3}
+    with pytest.raises(Stopped):
+        fit(tutorial(), tmp_path / "run.npz", stop=2, save_freq=1, **options)
+    _tampered(tmp_path / "run.npz", lambda run: run.update(epoch=0))
+    with pytest.raises(ValueError, match="the run cannot be resumed from .*: epoch must be a whole number"):
+        fit(tutorial(), tmp_path / "run.npz", **options)
+
+
+def test_an_epoch_that_a_callback_ends_early_can_be_resumed_behind(tmp_path):
+    """It has fewer steps than batches, and the run goes on after it."""
+
+    class Short(Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = True
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = False
+
+    straight = tutorial()
+    fit(straight, more=[Short(), Stop(None)])
+    with pytest.raises(Stopped):
+        fit(tutorial(), tmp_path / "run.npz", stop=3, more=[Short()])
+    resumed = tutorial()
+    fit(resumed, tmp_path / "run.npz", more=[Short()])
+    assert content(resumed) == content(straight)
+    assert resumed.optimizer.iterations == EPOCHS
 
 
 def test_a_metric_of_the_users_own_may_refuse_labels_that_are_all_alike(tmp_path):
