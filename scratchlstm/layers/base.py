@@ -81,9 +81,10 @@ class Layer:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "call" in vars(cls) and "forward" not in vars(cls):
+        first = next(each for each in cls.__mro__ if vars(each).keys() & {"call", "forward"})
+        if "forward" not in vars(first):
             raise TypeError(
-                f"{cls.__name__} defines call(), as a layer of Keras does; here a layer defines forward(x, training) "
+                f"{first.__name__} defines call(), as a layer of Keras does; here a layer defines forward(x, training) "
                 f"and backward(dy), which returns dL/dx and sets `grads`"
             )
 

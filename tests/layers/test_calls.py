@@ -157,6 +157,31 @@ def test_a_layer_written_for_keras_is_refused_when_it_is_defined(base):
                 return 2 * inputs
 
 
+class Mixin:
+    def call(self, inputs):
+        return 2 * inputs
+
+
+def test_a_call_that_a_layer_inherits_is_refused_unless_a_forward_comes_before_it():
+    with pytest.raises(TypeError, match=r"^Mixin defines call\(\), .* forward\(x, training\) and backward\(dy\)"):
+
+        class Double(Mixin, Dense):
+            pass
+
+    class After(Dense, Mixin):
+        pass
+
+    class Forward(Mixin, Layer):
+        def forward(self, x, training=False):
+            return self.call(x)
+
+    class Further(Forward):
+        pass
+
+    assert After(2, dtype="float64")(X).shape == (*X.shape[:-1], 2)
+    assert np.array_equal(Further(dtype="float64")(X), 2 * X)
+
+
 def test_a_layer_may_have_a_method_of_that_name_beside_forward():
     class Double(Layer):
         def forward(self, x, training=False):
