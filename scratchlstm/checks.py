@@ -197,7 +197,7 @@ def array(argument: str, value: Any, numeric: bool = False) -> np.ndarray:
 
     Raises:
         TypeError: it is nothing of that kind; what to pass instead. Or no number is in it, if it has to be `numeric`.
-        ValueError: it is missing, or has rows of different lengths.
+        ValueError: it is missing, has rows of different lengths, or is a tuple (x, y).
     """
     if value is None:
         raise ValueError(f"{argument} is missing")
@@ -206,9 +206,16 @@ def array(argument: str, value: Any, numeric: bool = False) -> np.ndarray:
     try:
         converted = backend.host(value)
     except ValueError as error:
-        raise ValueError(f"{argument} has rows of different lengths; {advice}") from error
+        problem = f"has rows of different lengths; {advice}"
+        if isinstance(value, tuple) and len({np.shape(v)[:1] for v in value if backend.is_array_like(v)}) == 1:
+            problem = "looks like a tuple (x, y), whose parts are arguments of their own"
+        raise ValueError(f"{argument} {problem}") from error
     except (TypeError, RuntimeError) as error:  # of another library, such as of a tensor that requires a gradient
         raise TypeError(f"{argument} cannot be made a NumPy array: {error}") from error
+    if converted.dtype == object and converted.ndim == 0:
+        raise TypeError(
+            f"{argument} must be an array or a list of rows, not {type(value).__name__}, which holds no data"
+        )
     if converted.dtype == object:
         raise ValueError(f"{argument} holds objects instead of numbers (rows of different lengths?); {advice}")
     if numeric and converted.dtype.kind not in "fiub":
@@ -280,6 +287,8 @@ def require_array_like(argument: str, value: Any, depth: int = 0) -> None:
         TypeError: `value`, or something in it, is one.
     """
     kind = type(value)
+    if kind in _PLAIN:
+        return
     if isinstance(value, list | tuple):
         if depth < 64 and not set(map(type, value)) <= _PLAIN:  # NumPy has no more dimensions
             for item in value:

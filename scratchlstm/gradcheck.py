@@ -170,7 +170,7 @@ def check_layer(
     _require_layer(layer, mask, initial_state, tensorflow)
     rng = np.random.default_rng(checks.seed(seed))
     several = getattr(layer, "merges", False) and isinstance(x, list | tuple)
-    given = [host(each).copy() for each in (x if several else [x])]
+    given = [host(as_array(each)).copy() for each in (x if several else [x])]
     inputs = {f"x[{number}]": each for number, each in enumerate(given)} if several else {"x": given[0]}
     _require_float64({name: each for name, each in inputs.items() if each.dtype.kind == "f"})
     if isinstance(layer, Layer):
@@ -189,7 +189,7 @@ def check_layer(
     where = layer.backend if isinstance(layer, Layer) else "numpy"
     call: dict[str, Any] = {"training": True} if training else {}
     if mask is not None:
-        call["mask"] = mask = host(mask).copy()
+        call["mask"] = mask = host(as_array(mask, "mask")).copy()
     sizes: dict[str, int] = getattr(layer, "state_sizes", {})
     states: dict[str, np.ndarray] = {}
     if sizes:

@@ -762,7 +762,7 @@ _INCONSISTENT = {
     ),
     "a lost loss": (
         lambda run: run["history"]["dict"]["history"]["dict"].update(loss=[]),
-        "0 losses, but 1 epochs were done",
+        "lists of numbers, one for each epoch",
     ),
 }
 

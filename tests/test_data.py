@@ -6,8 +6,9 @@ import collections
 import numpy as np
 import pytest
 
-from scratchlstm import Sequential
-from scratchlstm.layers import Dense
+from scratchlstm import Input, Sequential
+from scratchlstm.gradcheck import check_layer
+from scratchlstm.layers import LSTM, Bidirectional, Concatenate, Dense, Embedding, TimeDistributed
 from scratchlstm.preprocessing.sequence import pad_sequences
 
 X, Y = np.arange(8.0).reshape(4, 2) / 8, np.array([0, 1, 0, 1])
@@ -81,6 +82,81 @@ def test_a_source_alone(source):
 def test_x_and_y_in_one_tuple(both, method):
     with pytest.raises(ValueError, match="y is missing: x is a tuple, whose parts are arguments of their own"):
         getattr(_model(), method)(both, verbose=0)
+
+
+@pytest.mark.parametrize("y", [Y, Y[:, None], Y.tolist()])
+@pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+def test_a_tuple_in_the_place_of_x(method, y):
+    args = ((X, y),) if method == "predict" else ((X, y), Y)
+    with pytest.raises(ValueError, match=r"^x looks like a tuple \(x, y\), whose parts are arguments of their own"):
+        getattr(_model(), method)(*args, verbose=0)
+
+
+def test_a_tuple_of_rows_of_different_lengths_is_to_be_padded():
+    with pytest.raises(ValueError, match="^x has rows of different lengths; .*pad_sequences"):
+        _model().predict((np.ones(2), np.ones(3)), verbose=0)
+
+
+@pytest.mark.parametrize(("thing", "kind"), [(Input((2,)), "Input"), (Dense(1), "Dense")])
+def test_what_holds_no_data(thing, kind):
+    with pytest.raises(TypeError, match=f"^x must be an array or a list of rows, not {kind}, which holds no data"):
+        _model().predict(thing, verbose=0)
+    with pytest.raises(TypeError, match=f"^y must be an array or a list of rows, not {kind}, which holds no data"):
+        _model().fit(X, thing, verbose=0)
+
+
+SERIES, PARAMS, DOUBLE = np.ones((4, 3, 2)), ("kernel", "bias"), LSTM(2, dtype="float64")
+
+
+def _series_model():
+    model = Sequential([Input((3, 2)), LSTM(2), Dense(1)], seed=0)
+    model.forward(SERIES)
+    return model
+
+
+def _called(layer):
+    layer(SERIES)
+    return layer
+
+
+_BOUNDARIES = {
+    "layer": ("x", LSTM(2)),
+    "layer of ids": ("x", Embedding(3, 2)),
+    "layer of several": ("x", lambda source: Concatenate()([SERIES, source])),
+    "infer": ("x", LSTM(2).infer),
+    "model": ("x", lambda source: _series_model()(source)),
+    "forward": ("x", lambda source: _series_model().forward(source)),
+    "weights of a model": ("weight 0 of the model", lambda source: _series_model().set_weights([source] * 5)),
+    "weights of a layer": ("weight kernel of lstm", lambda source: _called(LSTM(2)).set_weights([source] * 3)),
+    "weights to build with": (
+        "weight kernel of dense",
+        lambda source: Dense(1).build((3,), None, dict.fromkeys(PARAMS, source)),
+    ),
+    "mask": ("mask", lambda source: LSTM(2)(SERIES, mask=source)),
+    "mask of a wrapper": ("mask", lambda source: TimeDistributed(LSTM(2))(np.ones((4, 3, 2, 2)), mask=source)),
+    "mask for both ends": ("mask", lambda source: Bidirectional(LSTM(2))(SERIES, mask=source)),
+    "states": ("initial_state of lstm", lambda source: LSTM(2)(SERIES, initial_state=[source] * 2)),
+    "states of both ends": (
+        "initial_state of forward_lstm",
+        lambda source: Bidirectional(LSTM(2))(SERIES, initial_state=[source] * 4),
+    ),
+    "gradient": ("dL/dy", lambda source: _called(LSTM(2)).backward(source)),
+    "gradient of states": ("dL/dy", lambda source: _called(LSTM(2)).backward(np.ones((4, 2)), source, source)),
+    "check_layer": ("x", lambda source: check_layer(DOUBLE, source)),
+    "check_layer's mask": ("mask", lambda source: check_layer(DOUBLE, SERIES, mask=source)),
+    "check_layer's states": (
+        "initial_state of LSTM",
+        lambda source: check_layer(DOUBLE, SERIES, initial_state=[source] * 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("make", [Items, Pieces, _generator], ids=["items", "pieces", "generator"])
+@pytest.mark.parametrize(("argument", "use"), _BOUNDARIES.values(), ids=_BOUNDARIES)
+def test_sources_are_read_by_no_layer_either(argument, use, make):
+    source = make()
+    with pytest.raises(TypeError, match=f"^{argument} " + ONE_BY_ONE.format(type(source).__name__)):
+        use(source)
 
 
 def test_sequences_to_pad_are_not_read_without_end():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchlstm.backend import Array, is_cupy, namespace
+from scratchlstm.checks import require_array_like
 
 if TYPE_CHECKING:
     from scratchlstm.kernels.cupy_rows import DeviceGroups
@@ -188,8 +189,13 @@ class GatheredRows:
 Gradient = Array | RowGradient
 
 
-def as_array(x: Any) -> Array:
-    """X as an array: of CuPy where it is one, else of NumPy."""
+def as_array(x: Any, argument: str = "x") -> Array:
+    """`x` as an array: of CuPy if it is one, else of NumPy.
+
+    Raises:
+        TypeError: a source of data that would have to be read item by item.
+    """
     if isinstance(x, GatheredRows):
         return x.gathered()
+    require_array_like(argument, x)
     return x if is_cupy(x) else np.asarray(x)

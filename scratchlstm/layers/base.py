@@ -329,7 +329,7 @@ class Layer:
         """
         if mask is None:
             return None
-        mask = backend.host(mask)
+        mask = backend.host(as_array(mask, "mask"))
         if mask.shape != shape or mask.dtype.kind not in "bui":
             raise ValueError(
                 f"mask of {self.name} must hold True or False for each step, with shape {shape}, but its shape is "
@@ -407,7 +407,7 @@ class Layer:
                 f"{self.name} is on the backend {self.backend!r}, but dL/dy is an array of {backend.of(dy)!r}; "
                 f"cupy.asarray(dy) or dy.get() moves it"
             )
-        if np.shape(dy) != shape:
+        if as_array(dy, "dL/dy").shape != shape:
             raise ValueError(f"{self.name} gave an output of shape {shape}, but dL/dy has shape {np.shape(dy)}")
         return backend.to(self.backend, dy, self.dtype)
 
@@ -466,7 +466,7 @@ def check_weights(
     arrays = {}
     for name, shape in shapes.items():
         try:
-            arrays[name] = weight = backend.host(weights[name])
+            arrays[name] = weight = backend.host(as_array(weights[name], f"weight {name} of {owner}"))
         except ValueError as error:
             raise ValueError(f"weight {name} of {owner} is no array: {error}") from error
         if weight.shape != shape:

@@ -337,6 +337,7 @@ def as_states(owner: str, names: Sequence[str], given: Any) -> Sequence[Any]:
     if not isinstance(given, list | tuple) or len(given) != len(names):
         came = f"{len(given)} arrays" if isinstance(given, list | tuple) else type(given).__name__
         raise ValueError(f"initial_state of {owner} must be [{', '.join(names)}], not {came}")
+    checks.require_array_like(f"initial_state of {owner}", given)
     return given
 
 

@@ -255,7 +255,7 @@ class TimeDistributed(Layer):
         return mask if mask is None else np.any(mask, axis=tuple(range(2, np.ndim(mask))))
 
     def forward(self, x: np.ndarray, training: bool = False, mask: np.ndarray | None = None) -> np.ndarray:
-        mask = self.check_mask(mask, x.shape[: max(0 if mask is None else np.ndim(mask), 2)])
+        mask = self.check_mask(mask, x.shape[: max(as_array(mask, "mask").ndim, 2)])
         self.steps = x.shape[:2]
         call: dict[str, Any] = {}
         if mask is not None and mask.ndim > 2 and self.layer.takes_mask:
