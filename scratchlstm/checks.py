@@ -213,9 +213,7 @@ def array(argument: str, value: Any, numeric: bool = False) -> np.ndarray:
     except (TypeError, RuntimeError) as error:  # of another library, such as of a tensor that requires a gradient
         raise TypeError(f"{argument} cannot be made a NumPy array: {error}") from error
     if converted.dtype == object and converted.ndim == 0:
-        raise TypeError(
-            f"{argument} must be an array or a list of rows, not {type(value).__name__}, which holds no data"
-        )
+        raise TypeError(f"{argument} must be an array or a list of rows; {type(value).__name__} holds no data")
     if converted.dtype == object:
         raise ValueError(f"{argument} holds objects instead of numbers (rows of different lengths?); {advice}")
     if numeric and converted.dtype.kind not in "fiub":

@@ -99,9 +99,9 @@ def test_a_tuple_of_rows_of_different_lengths_is_to_be_padded():
 
 @pytest.mark.parametrize(("thing", "kind"), [(Input((2,)), "Input"), (Dense(1), "Dense")])
 def test_what_holds_no_data(thing, kind):
-    with pytest.raises(TypeError, match=f"^x must be an array or a list of rows, not {kind}, which holds no data"):
+    with pytest.raises(TypeError, match=f"^x must be an array or a list of rows; {kind} holds no data"):
         _model().predict(thing, verbose=0)
-    with pytest.raises(TypeError, match=f"^y must be an array or a list of rows, not {kind}, which holds no data"):
+    with pytest.raises(TypeError, match=f"^y must be an array or a list of rows; {kind} holds no data"):
         _model().fit(X, thing, verbose=0)
 
 
