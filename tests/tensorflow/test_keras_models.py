@@ -7,7 +7,7 @@ from keras_side import dense, floats, give_dropout, keras, tf
 
 from scratchlstm import Sequential, constraints, layers, losses, optimizers, regularizers
 
-B, T, V, E, H = 6, 7, 13, 5, 4
+B, T, V, E, H = 6, 5, 13, 5, 4
 
 
 def both(build):
@@ -27,7 +27,7 @@ def batches(output, steps=10):
     """Ids with padding on either side, a row of nothing else, targets, weights of the samples."""
     rng = np.random.default_rng(3)
     x = word_ids(rng, V, (steps, B, T))
-    x[:, 0, :3], x[:, 1, 4:], x[:, 2] = 0, 0, 0
+    x[:, 0, :3], x[:, 1, 3:], x[:, 2] = 0, 0, 0
     return x, rng.integers(0, 2, size=(steps, B, *output)).astype(float), rng.uniform(0.5, 2, size=(steps, B))
 
 
