@@ -200,7 +200,7 @@ def test_masked_sequences_are_evaluated_and_fitted_alike():
     with floats("float64"):
         ours, theirs, _ = both(masked("every step"))
         ours.compile(optimizers.SGD(0.5), "binary_crossentropy", metrics=["accuracy"])
-        theirs.compile(keras.optimizers.SGD(0.5), "binary_crossentropy", metrics=["accuracy"], run_eagerly=True)
+        theirs.compile(keras.optimizers.SGD(0.5), "binary_crossentropy", metrics=["accuracy"])
         x, y, _ = batches((T, 1), steps=8)
         x, y = x.reshape(-1, T), y.reshape(-1, T, 1)
         x_val, y_val = x[:13], y[:13]
