@@ -281,7 +281,8 @@ class NumpyLSTM:
         di, df, do, dg = d_gates
         through_h = np.empty((B, H), dtype=dtype)
         dz_by_gate = dz.reshape(T, B, 4, H).swapaxes(1, 2)
-        c_before, idle_rows = self._before_and_after(workspace.c)[0], self._idle_rows(self.mask, rows)
+        idle_rows, c_before = self._idle_rows(self.mask, rows), self._before_and_after(workspace.c)[0][:, rows]
+        values, tanh_cs = workspace.gates[:, :, rows], workspace.tanh_c[:, rows]
         for t in range(T)[self.order][::-1]:
             if every_step:
                 dh_t += dh[:, t]
@@ -290,7 +291,7 @@ class NumpyLSTM:
                 dz[t] = 0
                 continue
             held = (dh_t[idle], dc[idle]) if len(idle) else None
-            gates, tanh_c, c_prev = workspace.gates[t][:, rows], workspace.tanh_c[t, rows], c_before[t, rows]
+            gates, tanh_c, c_prev = values[t], tanh_cs[t], c_before[t]
             i, f, o, g = gates
             self._cell_prime(tanh_c, out=through_h)
             through_h *= o
