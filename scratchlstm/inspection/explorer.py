@@ -115,10 +115,9 @@ def _embedding(model: Any) -> Embedding:
         raise ValueError(f"explore shows words, so the model must begin with an Embedding, not {first.name}")
     if model.stateful:
         raise ValueError("explore reads a text from its beginning, but the model is stateful")
-    if model.input_shape and (model.input_shape[0] or 0) > LONGEST:
-        raise ValueError(
-            f"the model reads {model.input_shape[0]:,} words at once, and explore gives it up to {LONGEST:,}"
-        )
+    length = model.input_shape[0] if model.input_shape else None
+    if length is not None and length > LONGEST:
+        raise ValueError(f"the model reads {length:,} words at once, and explore gives it up to {LONGEST:,}")
     return first
 
 
@@ -252,18 +251,13 @@ def _layer(layer: LayerTrace, steps: int, most_bytes: int) -> dict[str, Any]:
         "dtype": layer.h.dtype.name,
         "counts": layer.mask[0, shown].tolist(),
         "units": units.tolist(),
-        "scores": _digits(scores[units]),
+        "scores": [float(f"{score:.6g}") for score in scores[units]],  # only printed
         "d_words": [] if layer.dh is None else layer.d_words[0, shown].tolist(),
         "of_unit": {key: _packed(array[units]) for key, array in of_unit.items()},
         "arrays": {key: _packed(array[:, units].T) for key, array in arrays.items()},
         "above_at": above,
         "above": _packed(dh_above[above][:, units].T) if above else "",
     }
-
-
-def _digits(values: np.ndarray) -> list[float]:
-    """Numbers that are only printed, with as many digits as that takes."""
-    return [float(f"{value:.6g}") for value in values]
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

@@ -30,12 +30,7 @@ _NAMES = {
 
 
 def gates_over_words(
-    trace: Trace,
-    words: Sequence[str],
-    layer: str | None = None,
-    sample: int = 0,
-    units: Any = None,
-    title: str = "",
+    trace: Trace, words: Sequence[str], layer: str | None = None, sample: int = 0, units: Any = None, title: str = ""
 ) -> "Figure":
     """Gates, candidate, cell and hidden state over the words of a sample, a pair of panels for each unit.
 
@@ -76,12 +71,7 @@ def gates_over_words(
 
 
 def gate_heatmap(
-    trace: Trace,
-    words: Sequence[str],
-    gate: str = "f",
-    layer: str | None = None,
-    sample: int = 0,
-    title: str = "",
+    trace: Trace, words: Sequence[str], gate: str = "f", layer: str | None = None, sample: int = 0, title: str = ""
 ) -> "Figure":
     """One gate of all units over all words of a sample.
 
@@ -106,9 +96,8 @@ def gate_heatmap(
     values = (getattr(of, gate) if gate in _NAMES else of.gradient(gate))[sample, steps].T
     figure = Figure(figsize=_size(texts, min(0.8 + 0.14 * max(of.units, 8), 24)), layout="constrained")
     panel = figure.subplots()
-    look: dict[str, Any] = (
-        {"cmap": "cividis", "vmin": 0, "vmax": max(1, values.max())} if gate in "ifo" else scale(values)
-    )
+    open_or_shut: dict[str, Any] = {"cmap": "cividis", "vmin": 0, "vmax": max(1, values.max())}
+    look = open_or_shut if gate in "ifo" else scale(values)
     picture = panel.imshow(values, aspect="auto", interpolation="nearest", **look)
     panel.set(ylabel="unit", title=title or f"{head} of {of.name}")
     panel.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -186,5 +175,5 @@ def _name_words(panel: Any, texts: Sequence[str]) -> None:
     """The words below the panel, from bottom to top; where there are very many, not all of them."""
     every = -(-len(texts) // _MOST_LABELS)
     panel.set_xticks(range(0, len(texts), every), texts[::every], rotation=90, fontsize=8, parse_math=False)
-    panel.set_xlabel("word" if every == 1 else f"word (one in {every} is named)")
-    panel.set_xlim(-0.5, len(texts) - 0.5)
+    label = "word" if every == 1 else f"word (one in {every} is named)"
+    panel.set(xlabel=label, xlim=(-0.5, len(texts) - 0.5))

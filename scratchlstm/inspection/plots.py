@@ -60,8 +60,7 @@ def learning_curve(*histories: Any, title: str = "") -> "Figure":
         if best is not None:
             told = f"lowest validation loss (epoch {best})"
             lines.append(panel.axvline(best, color="0.35", linestyle=":", label=told))
-        panel.set(xlabel="epoch", ylabel=name, title=name.capitalize())
-        panel.set_xlim(0.5, last + 0.5)
+        panel.set(xlabel="epoch", ylabel=name, title=name.capitalize(), xlim=(0.5, last + 0.5))
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         panel.grid(alpha=0.25)
         add_legend(panel, lines)
@@ -107,10 +106,8 @@ def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None, title: st
         color = "white" if part > 0.5 else "black"
         panel.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=color)
     places = range(len(counts))
-    tilt = 45 if letter * longest > cell else 0
-    panel.set_xticks(
-        places, names, rotation=tilt, ha="right" if tilt else "center", rotation_mode="anchor", parse_math=False
-    )
+    tilt: dict[str, Any] = {"rotation": 45, "ha": "right"} if letter * longest > cell else {}
+    panel.set_xticks(places, names, rotation_mode="anchor", parse_math=False, **tilt)
     panel.set_yticks(places, names, parse_math=False)
     panel.set(xlabel="predicted class", ylabel="true class", title=title)
     figure.colorbar(picture, ax=panel, label="part of the true class", shrink=0.8)
@@ -156,8 +153,9 @@ def _draw(panel: Any, curves: Sequence[Sequence[float]], style: Mapping[str, Any
     (line,) = panel.plot(epochs, median, **style)
     if len(curves) > 1:
         values = np.array([curve[: len(median)] for curve in curves])
-        low, high = values.min(axis=0), values.max(axis=0)
-        panel.fill_between(epochs, low, high, color=style["color"], alpha=0.18, linewidth=0)
+        panel.fill_between(
+            epochs, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.18, linewidth=0
+        )
     return line
 
 

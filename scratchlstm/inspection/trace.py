@@ -152,11 +152,9 @@ class LayerTrace:
         sample, unit = checks.index("sample", sample, len(self.h)), checks.index("unit", unit, self.units)
         of_unit = ["z_i", "z_f", "z_g", "z_o", *GATES, "c_prev", "c", "h_prev", "h"]
         of_unit += [*_BACK, "dz_i", "dz_f", "dz_g", "dz_o"] if self.dh is not None else []
-        columns = {name: getattr(self, name)[sample, :, unit].tolist() for name in of_unit}
-        rows = enumerate(self.mask[sample].tolist())
-        return [
-            {"step": t, "counts": counts} | {name: column[t] for name, column in columns.items()} for t, counts in rows
-        ]
+        columns = {"step": range(self.h.shape[1]), "counts": self.mask[sample].tolist()}
+        columns |= {name: getattr(self, name)[sample, :, unit].tolist() for name in of_unit}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def __repr__(self) -> str:
         B, T, H = self.h.shape
@@ -166,8 +164,7 @@ class LayerTrace:
             + ("" if self.mask.all() else f"; {np.mean(self.mask):.0%} of the steps count"),
             f"     {'mean':>10}{'min':>10}{'max':>10}",
         ]
-        names = [*GATES, "c", "h", *(("dh", "dc") if self.dh is not None else ())]
-        for name in names:
+        for name in (*GATES, "c", "h", *(("dh", "dc") if self.dh is not None else ())):
             values = getattr(self, name)[self.mask]
             numbers = "".join(f"{of(values):10.3g}" for of in (np.mean, np.min, np.max)) if values.size else "  (none)"
             lines.append(f"  {name:<3}{numbers}")
@@ -246,23 +243,20 @@ def trace(model: Any, x: Any, y: Any = None, *, sample_weight: Any = None) -> Tr
 
 def trace_layer(name: str, layer: Any) -> LayerTrace:
     """One LSTM's steps, from what its recorder saw; here all arrays are in the order of computation."""
-    x, (h0, c0), mask = layer.seen
-    in_order = [reverse_steps(a, layer.go_backwards) for a in (x, np.ones(x.shape[:2], bool) if mask is None else mask)]
+    (x, (h0, c0), mask), backwards = layer.seen, layer.go_backwards
+    mask = np.ones(x.shape[:2], bool) if mask is None else mask
+    x, mask = (reverse_steps(array, backwards) for array in (x, mask))
     W, U, b = (param.copy() for param in layer.kernels())
-    hs, c_last, caches = gates.lstm_forward(
-        in_order[0], h0, c0, W, U, b, layer.recurrent_activation, layer.activation, in_order[1]
-    )
+    hs, c_last, caches = gates.lstm_forward(x, h0, c0, W, U, b, layer.recurrent_activation, layer.activation, mask)
     steps = {key: np.stack([getattr(cache, key) for cache in caches], axis=1) for key in (*GATES, "h_prev", "c_prev")}
     steps |= {"h": hs, "c": np.concatenate([steps["c_prev"][:, 1:], c_last[:, None]], axis=1)}
-    steps |= by_gate("z", in_order[0] @ W + steps["h_prev"] @ U + b)
+    steps |= by_gate("z", x @ W + steps["h_prev"] @ U + b)
     if layer.reached is not None:
-        steps |= _gradients(layer, caches, in_order[1], W, U)
-    steps |= {"input": in_order[0], "mask": in_order[1]}
-    in_time: dict[str, Any] = {
-        key: np.ascontiguousarray(reverse_steps(a, layer.go_backwards)) for key, a in steps.items()
-    }
+        steps |= _gradients(layer, caches, mask, W, U)
+    steps |= {"input": x, "mask": mask}
+    in_time: dict[str, Any] = {key: np.ascontiguousarray(reverse_steps(a, backwards)) for key, a in steps.items()}
     names = layer.activation.name, layer.recurrent_activation.name
-    return LayerTrace(name, *names, layer.go_backwards, W, U, b, **in_time)
+    return LayerTrace(name, *names, backwards, W, U, b, **in_time)
 
 
 def _gradients(

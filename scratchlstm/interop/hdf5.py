@@ -35,8 +35,7 @@ def layer_groups(layers: Sequence[Layer]) -> list[str]:
 
 def owners(layer: Layer, group: str) -> list[tuple[str, Layer]]:
     """The groups that hold a layer's `vars`, in the order of its weights, and the layer whose they are."""
-    wrapped = _WRAPPED.get(type(layer).__name__, ())
-    if wrapped:
+    if wrapped := _WRAPPED.get(type(layer).__name__):
         return [owner for name in wrapped for owner in owners(getattr(layer, name), f"{group}/{name}")]
     return [(f"{group}/cell" if type(layer).__name__ in _CELLS else group, layer)]
 

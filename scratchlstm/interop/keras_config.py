@@ -228,13 +228,9 @@ def _our_value(value: Any) -> Any:
 
 def _refuse_unknown(owner: str, config: Mapping[str, Any], accepted: set[str]) -> None:
     for option, value in config.items():
-        neutral = _WITHOUT_EFFECT.get(option)
-        if option not in accepted and value is not None and neutral is not _ANY and not _same(value, neutral):
+        neutral = _WITHOUT_EFFECT.get(option, object())  # which nothing equals
+        if option not in accepted and neutral is not _ANY and value not in (None, neutral, [neutral]):
             raise ValueError(f"{owner} has {option}={value!r}, which scratchlstm does not take")
-
-
-def _same(value: Any, neutral: Any) -> bool:
-    return neutral is not None and value in (neutral, [neutral])
 
 
 def _known(module: Any) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from scratchlstm import checks
 from scratchlstm.files import atomic_write
 from scratchlstm.interop.plain import require_plain, require_stack
 from scratchlstm.layers import KNOWN, LSTM, Layer
+from scratchlstm.layers.base import Shape
 
 if TYPE_CHECKING:
     from scratchlstm.model import Model
@@ -62,19 +63,15 @@ def to_onnx(model: "Model", path: str | os.PathLike[str], *, ids_dtype: str = "i
         x = graph.layer(layer, x)
     graph.nodes.append(helper.make_node("Identity", [x], ["output"]))
 
+    def described(name: str, shape: Shape, kind: np.dtype) -> Any:
+        sizes = ["batch", *("time" if size is None else size for size in shape)]
+        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(kind), sizes)
+
     takes_ids = type(model.layers[0]).__name__ == "Embedding"
-    ends = {"input": (input_shape, np.dtype(ids_dtype) if takes_ids else dtype)}
-    ends["output"] = (model.output_shape_for(input_shape), dtype)
-    infos = [
-        helper.make_tensor_value_info(
-            name,
-            helper.np_dtype_to_tensor_dtype(kind),
-            ["batch", *("time" if size is None else size for size in shape)],
-        )
-        for name, (shape, kind) in ends.items()
-    ]
+    inputs = [described("input", input_shape, np.dtype(ids_dtype) if takes_ids else dtype)]
+    outputs = [described("output", model.output_shape_for(input_shape), dtype)]
     content = helper.make_model(
-        helper.make_graph(graph.nodes, model.name or "model", infos[:1], infos[1:], graph.constants),
+        helper.make_graph(graph.nodes, model.name or "model", inputs, outputs, graph.constants),
         opset_imports=[helper.make_opsetid("", _OPSET)],
         producer_name="scratchlstm",
         ir_version=8,  # the oldest with this opset
@@ -158,10 +155,6 @@ def _pooling(operator: str) -> Callable[[_Graph, Any, str], str]:
     return lambda graph, layer, x: graph.node(operator, x, np.array([1]), keepdims=int(layer.keepdims))
 
 
-def _flatten(graph: _Graph, layer: Any, x: str) -> str:
-    return graph.node("Flatten", x, axis=1)
-
-
 def _time_distributed(graph: _Graph, layer: Any, x: str) -> str:
     inner = type(layer.layer).__name__
     if inner not in ("Dense", "Activation", "Dropout", "LayerNormalization"):
@@ -242,7 +235,7 @@ _LAYERS: dict[str, Callable[[_Graph, Any, str], str]] = {
     "GlobalAveragePooling1D": _pooling("ReduceMean"),
     "GlobalMaxPooling1D": _pooling("ReduceMax"),
     "MaskedGlobalMaxPooling1D": _pooling("ReduceMax"),  # a mask would have to come from a layer that is refused
-    "Flatten": _flatten,
+    "Flatten": lambda graph, layer, x: graph.node("Flatten", x, axis=1),
     "Dropout": _nothing,
     "SpatialDropout1D": _nothing,
 }
