@@ -153,9 +153,8 @@ def _draw(panel: Any, curves: Sequence[Sequence[float]], style: Mapping[str, Any
     (line,) = panel.plot(epochs, median, **style)
     if len(curves) > 1:
         values = np.array([curve[: len(median)] for curve in curves])
-        panel.fill_between(
-            epochs, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.18, linewidth=0
-        )
+        low, high = values.min(axis=0), values.max(axis=0)
+        panel.fill_between(epochs, low, high, color=style["color"], alpha=0.18, linewidth=0)
     return line
 
 

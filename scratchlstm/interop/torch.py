@@ -220,14 +220,13 @@ def _stack(module: _Module, name: str | None, dtype: str | None, return_sequence
     weights = dict(module.weights)
     directions = ("", "_reverse") if "weight_ih_l0_reverse" in weights else ("",)
     use_bias = "bias_ih_l0" in weights
+    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if use_bias else 2]
     parts: list[_Part] = []
     level = 0
     while weights:
         arrays: list[np.ndarray] = []
         for suffix in (f"_l{level}{direction}" for direction in directions):
-            wanted = [
-                f"{kind}{suffix}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if use_bias else 2]
-            ]
+            wanted = [f"{kind}{suffix}" for kind in kinds]
             if missing := [key for key in wanted if key not in weights]:
                 raise ValueError(f"it has no {', '.join(missing)}, but has {', '.join(weights)}")
             kernel, recurrent, *biases = (weights.pop(key) for key in wanted)
