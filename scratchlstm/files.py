@@ -108,22 +108,20 @@ def require_own_ending(path: str | os.PathLike[str]) -> None:
 def _remove_leftovers(path: Path, newest: Path) -> None:
     """Delete abandoned temporary files for `path`; `newest` was made now, by the clock of whichever machine's disk."""
     name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp")
-    now = newest.stat().st_mtime
     for other in path.parent.iterdir():
         with suppress(OSError):  # another writer may be first
-            if name.fullmatch(other.name) and now - other.stat().st_mtime > _ABANDONED:
+            if name.fullmatch(other.name) and newest.stat().st_mtime - other.stat().st_mtime > _ABANDONED:
                 other.unlink()
 
 
 def _flush_folder(folder: Path) -> None:
     """Let a rename in it outlast a power cut, where the system can do that (Windows and some network disks cannot)."""
-    if os.name != "nt":
-        with suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def require_writable_folder(folder: str | os.PathLike[str]) -> Path:
@@ -135,8 +133,7 @@ def require_writable_folder(folder: str | os.PathLike[str]) -> Path:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise OSError(f"cannot write to the output folder {str(folder)!r}: {error}. Choose another folder.") from error
     return folder
@@ -184,10 +181,8 @@ def _lock(descriptor: int) -> bool:
             import fcntl
 
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:  # this disk has no locks
-        return True
+    except OSError as error:  # any other: this disk has no locks
+        return not isinstance(error, BlockingIOError | PermissionError)
     return True
 
 
@@ -262,6 +257,5 @@ def parse_array(data: bytes, name: str) -> np.ndarray:
 
 def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, whether in Fortran's order, and dtype, from the beginning of an `.npy` file."""
-    version = np.lib.format.read_magic(file)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    return readers[version](file)
+    return readers[np.lib.format.read_magic(file)](file)

@@ -91,16 +91,14 @@ def _download(url: str) -> bytes:
     thread = threading.Thread(target=download, daemon=True)
     thread.start()
     thread.join(_ANSWER_SECONDS)
-    answered = received.tell() > 0
-    if answered:
+    if answered := received.tell() > 0:
         thread.join(_TOTAL_SECONDS - _ANSWER_SECONDS)
     host = url.split("/")[2]
     if thread.is_alive():
         received.close()  # so that the next piece ends the thread
         done, seconds = ("send all of the file", _TOTAL_SECONDS) if answered else ("answer", _ANSWER_SECONDS)
         raise ConnectionError(f"{host} did not {done} within {seconds:.0f} seconds")
-    if failures:
-        (failure,) = failures
+    for failure in failures:  # one at most
         unreachable = isinstance(failure, requests.ConnectionError | requests.Timeout)
         said = f"cannot be reached ({type(failure).__name__})" if unreachable else f"did not send the file: {failure}"
         raise ConnectionError(f"{host} {said}") from failure

@@ -26,14 +26,11 @@ class Encoding:
 
     def __post_init__(self) -> None:
         """Raise TypeError or ValueError for an argument that is not an integer in its range."""
-        if self.num_words is not None:
-            require_integer("num_words", self.num_words, 1, "None keeps every word")
+        require_integer("num_words", self.num_words, 1, "None keeps every word", optional=True)
         require_integer("skip_top", self.skip_top, 0, "0 skips none")
         require_integer("index_from", self.index_from, 0, "Keras' default is 3")
-        if self.start_char is not None:
-            require_integer("start_char", self.start_char, 0, "None leaves the mark out")
-        if self.oov_char is not None:
-            require_integer("oov_char", self.oov_char, 0, "None drops such words")
+        require_integer("start_char", self.start_char, 0, "None leaves the mark out", optional=True)
+        require_integer("oov_char", self.oov_char, 0, "None drops such words", optional=True)
 
     def limited_by(self, largest_rank: int) -> "Encoding":
         """The same, with the limit that Keras takes where `num_words` is None: the largest id there is.
@@ -67,8 +64,10 @@ class Encoding:
         return rows
 
 
-def require_integer(name: str, value: object, smallest: int, otherwise: str) -> None:
-    """Raise TypeError or ValueError where `value` is not an integer of at least `smallest`."""
+def require_integer(name: str, value: object, smallest: int, otherwise: str, optional: bool = False) -> None:
+    """Raise TypeError or ValueError where `value` is not an integer of at least `smallest`, or None if `optional`."""
+    if optional and value is None:
+        return
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r} ({otherwise}).")
     if value < smallest:

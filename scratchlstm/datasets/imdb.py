@@ -72,8 +72,7 @@ def load_data(
         ConnectionError, ModuleNotFoundError: the one source asked for is not available.
     """
     encoding = Encoding(num_words, skip_top, start_char, oov_char, index_from)
-    if maxlen is not None:
-        require_integer("maxlen", maxlen, 1, "None keeps reviews of every length")
+    require_integer("maxlen", maxlen, 1, "None keeps reviews of every length", optional=True)
     require_integer("seed", seed, 0, "Keras' default is 113")
     if seed >= 2**32:
         raise ValueError(f"seed must be below 2**32, got {seed} (Keras' default is 113).")

@@ -50,8 +50,7 @@ class Source:
         """
         if self.read is None:
             return read_npz(self.path)
-        corpus = load_corpus(self.identity)
-        if corpus is None:
+        if (corpus := load_corpus(self.identity)) is None:
             corpus = tokenize(*self.read(self.path))
             save_corpus(self.identity, corpus)
         return corpus
@@ -154,8 +153,7 @@ def _find_in_keras_cache() -> Source:
 
 
 def _find_by_download() -> Source:
-    path = fetch(NPZ_URL, f"sha256:{reviews.NPZ_SHA256}")
-    return Source(path, reviews.NPZ_SHA256, "the downloaded imdb.npz")
+    return Source(fetch(NPZ_URL, f"sha256:{reviews.NPZ_SHA256}"), reviews.NPZ_SHA256, "the downloaded imdb.npz")
 
 
 def _find_installed() -> Source:

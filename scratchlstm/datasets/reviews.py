@@ -4,8 +4,9 @@ import hashlib
 import io
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -61,6 +62,7 @@ class Reviews:
             raise ValueError(f"labels must be 0 or 1, got {np.unique(labels)[:5].tolist()}")
         self.ranks = ranks.astype(np.int32)
         self.lengths, self.labels = lengths.astype(np.int64), labels.astype(np.int64)
+        self._ends = np.cumsum(self.lengths)
 
     @classmethod
     def from_rows(cls, rows: Sequence[Sequence[int]], labels: Sequence[int] | np.ndarray) -> "Reviews":
@@ -70,10 +72,6 @@ class Reviews:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    @cached_property
-    def _ends(self) -> np.ndarray:
-        return np.cumsum(self.lengths)
 
     def row(self, n: int) -> np.ndarray:
         """The ranks of review n."""
@@ -122,9 +120,7 @@ def read_npz(path: str | os.PathLike[str]) -> Corpus:
         ValueError: it is another file that is damaged, compressed or pickled, or its content is not reviews.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no imdb.npz at {str(path)!r}")
-    data = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
+    data = path.read_bytes() if path.is_file() and path.stat().st_size <= MOST_BYTES else b""
     if hashlib.sha256(data).hexdigest() == NPZ_SHA256:
         keras = np.load(io.BytesIO(data), allow_pickle=True)
         train, test = (Reviews.from_rows(keras[f"x_{half}"], keras[f"y_{half}"]) for half in ("train", "test"))
@@ -160,13 +156,11 @@ def load_corpus(identity: str) -> Corpus | None:
 
     A file that is damaged, cut short or changed fails its checksum and counts as absent.
     """
-    try:
+    with suppress(Exception):  # whatever the bytes of a damaged file lead to, the remedy is the same: tokenize again
         arrays = read_arrays(corpus_path(identity), "cache of tokenized reviews")
         if arrays.pop("checksum").tobytes() == _checksum(arrays, identity):
             words = arrays["words"].tobytes().decode().split("\n")
             return Corpus(_half(arrays, "train"), _half(arrays, "test"), words)
-    except Exception:  # whatever the bytes of a damaged file lead to, the remedy is the same: tokenize again
-        pass
     return None
 
 

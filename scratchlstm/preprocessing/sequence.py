@@ -8,8 +8,6 @@ from numpy.typing import DTypeLike
 
 from scratchlstm import checks
 
-_SIDES = ("pre", "post")
-
 
 def pad_sequences(
     sequences: Sequence[Any] | np.ndarray,
@@ -44,8 +42,9 @@ def pad_sequences(
         target = np.dtype(dtype)
     except TypeError as error:
         raise TypeError(f"dtype must be one of NumPy's, not {checks.came(dtype)}") from error
-    _require_side("padding", padding)
-    _require_side("truncating", truncating)
+    for name, side in (("padding", padding), ("truncating", truncating)):
+        if not isinstance(side, str) or side not in ("pre", "post"):
+            raise ValueError(f"{name}={checks.came(side)} is unknown: use 'pre' or 'post'.")
     if isinstance(sequences, str | bytes) or not hasattr(sequences, "__len__"):
         raise ValueError(f"sequences must be a list of sequences, got {type(sequences).__name__}.")
     if not isinstance(sequences, list | tuple):  # of which each is looked at below
@@ -66,18 +65,10 @@ def pad_sequences(
         cut = sequence[-length:] if truncating == "pre" else sequence[:length]
         items = _converted(cut, target, f"sequences[{position}]")
         if items.shape[1:] != shape:
-            raise ValueError(
-                f"sequences[{position}] has items of shape {items.shape[1:]}, but those before have {shape}: "
-                "all items must have one shape."
-            )
+            raise ValueError(f"items must have one shape: {shape} at first, but {items.shape[1:]} in sequences[{position}].")
         start = 0 if padding == "post" else length - len(items)
         padded[position, start : start + len(items)] = items
     return padded
-
-
-def _require_side(name: str, side: str) -> None:
-    if not isinstance(side, str) or side not in _SIDES:
-        raise ValueError(f"{name}={checks.came(side)} is unknown: use 'pre' or 'post'.")
 
 
 def _length(sequence: Any, position: int) -> int:

@@ -5,7 +5,6 @@ Keras 3 keeps this class only as an undocumented legacy module; the same texts g
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from numbers import Integral
 
 from scratchlstm import checks
@@ -26,10 +25,9 @@ def text_to_word_sequence(input_text: str, filters: str = FILTERS, lower: bool =
         raise TypeError(f"input_text must be a string, got {_came(input_text)}.")
     if not checks.string("split", split):
         raise ValueError("split is the empty string, which separates nothing: use ' ', or char_level=True.")
-    if checks.flag("lower", lower):
-        input_text = input_text.lower()
-    words = input_text.translate(_to_split(checks.string("filters", filters), split)).split(split)
-    return [word for word in words if word]
+    text = input_text.lower() if checks.flag("lower", lower) else input_text
+    table = str.maketrans(dict.fromkeys(checks.string("filters", filters), split))
+    return [word for word in text.translate(table).split(split) if word]
 
 
 class Tokenizer:
@@ -141,26 +139,18 @@ class Tokenizer:
         if isinstance(texts, str):
             raise TypeError("texts is one string, whose letters would count as texts: pass a list, [text].")
         for position, text in enumerate(checks.instance("texts", texts, Iterable, "a list of texts")):
-            if isinstance(text, str):
-                yield self._tokens(text)
+            if isinstance(text, str) and self.char_level:
+                yield text.lower() if self.lower else text
+            elif isinstance(text, str):
+                yield text_to_word_sequence(text, self.filters, self.lower, self.split)
             elif isinstance(text, list | tuple) and all(isinstance(word, str) for word in text):
                 yield [word.lower() for word in text] if self.lower else text
             else:
                 raise TypeError(f"texts[{position}] must be a string or a list of words, got {_came(text)}.")
 
-    def _tokens(self, text: str) -> Sequence[str]:
-        if self.char_level:
-            return text.lower() if self.lower else text
-        return text_to_word_sequence(text, self.filters, self.lower, self.split)
-
     def _require_fitted(self) -> None:
         if not self.word_index and not self.document_count:
             raise ValueError("this Tokenizer knows no words yet: call fit_on_texts(texts) first.")
-
-
-@lru_cache(maxsize=16)
-def _to_split(filters: str, split: str) -> dict[int, str]:
-    return str.maketrans(dict.fromkeys(filters, split))
 
 
 def _came(value: object) -> str:
