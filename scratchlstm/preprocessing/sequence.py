@@ -65,7 +65,10 @@ def pad_sequences(
         cut = sequence[-length:] if truncating == "pre" else sequence[:length]
         items = _converted(cut, target, f"sequences[{position}]")
         if items.shape[1:] != shape:
-            raise ValueError(f"items must have one shape: {shape} at first, but {items.shape[1:]} in sequences[{position}].")
+            raise ValueError(
+                f"sequences[{position}] has items of shape {items.shape[1:]}, but those before have {shape}: "
+                "all items must have one shape."
+            )
         start = 0 if padding == "post" else length - len(items)
         padded[position, start : start + len(items)] = items
     return padded
