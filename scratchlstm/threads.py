@@ -112,15 +112,16 @@ def spread(tasks: Sequence[Callable[[], Any]], multiplications: int = LARGE) -> 
                 return
             results[number] = task()
 
-    helpers = [_Helper(work) for _ in range(helping)]
+    with suppress(RuntimeError):  # no thread can be started, as when the interpreter is about to end
+        while len(_pool) < helping:
+            thread = threading.Thread(target=_serve, args=(_queue,), name="scratchlstm", daemon=True)
+            thread.start()
+            _pool.append(thread)
+    helpers = [_Helper(work) for _ in range(min(helping, len(_pool)))]
     _helpers.update(helpers)
     try:
         for helper in helpers:
             _queue.put(helper)
-        with suppress(RuntimeError):  # the interpreter is about to end, and starts no thread any more
-            while len(_pool) < helping:
-                _pool.append(threading.Thread(target=_serve, args=(_queue,), name="scratchlstm", daemon=True))
-                _pool[-1].start()
         work()
     finally:
         todo.clear()

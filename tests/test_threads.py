@@ -180,6 +180,17 @@ def test_threads_that_are_busy_elsewhere_are_not_waited_for(three_share_all):
     elsewhere.join(10)
 
 
+def test_where_no_thread_can_be_started_one_does_all(three_share_all, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads, "_pool", [])
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    waiting = threads._queue.qsize()
+    assert spread([threading.get_ident] * 5, 0) == [threading.get_ident()] * 5
+    assert threads._queue.qsize() == waiting
+
+
 def test_small_work_is_not_shared(monkeypatch):
     monkeypatch.setattr(threads, "threads", lambda: 3)
     assert set(spread([threading.get_ident] * 50, threads.LARGE - 1)) == {threading.get_ident()}
