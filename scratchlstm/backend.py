@@ -10,9 +10,10 @@ the same).
 import functools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -187,3 +188,16 @@ def explain_memory(advice: str) -> Iterator[None]:
         if not is_cupy(error):
             raise
         raise MemoryError(f"the GPU's memory is too small: {_one_line(error)}; {advice}") from error
+
+
+_params: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by their id
+
+
+def know(params: Iterable[Array]) -> None:
+    """Remember that these arrays are parameters, so that no optimizer takes them for gradients."""
+    _params.update({id(w): w for w in params})
+
+
+def is_known(array: Any) -> bool:
+    """Whether this very array is a parameter."""
+    return _params.get(id(array)) is array

@@ -2,15 +2,14 @@
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 
 from scratchlstm import checks, registry, schedules
-from scratchlstm.backend import Array, is_array, is_cupy
+from scratchlstm.backend import Array, is_array, is_cupy, is_known, know
 from scratchlstm.kernels.rows import Gradient, RowGradient
 from scratchlstm.threads import spread
 
@@ -164,7 +163,7 @@ class Optimizer:
             ):
                 what = "arrays of floats" if name == "params" else "arrays of numbers"
                 raise TypeError(f"{name} must be a list of {what}, not {checks.came(arrays)}")
-        swapped = len(grads) and all(map(_is_known, grads)) and not all(map(_is_known, params))
+        swapped = len(grads) and all(map(is_known, grads)) and not all(map(is_known, params))
         if swapped or any(isinstance(w, RowGradient) for w in params):
             raise TypeError(
                 "apply takes the parameters first, apply(params, grads), but got the gradients first, as Keras has them"
@@ -392,18 +391,6 @@ def norm(g: Gradient) -> float:
 def is_finite(g: Gradient) -> bool:
     """Whether a gradient has no NaN or infinity."""
     return math.isfinite(norm(g)) or bool(np.isfinite(values_of(g)).all())
-
-
-_params: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by their id
-
-
-def know(params: Iterable[Array]) -> None:
-    """Remember that these arrays are parameters, so that no optimizer takes them for gradients."""
-    _params.update({id(w): w for w in params})
-
-
-def _is_known(array: Gradient) -> bool:
-    return _params.get(id(array)) is array
 
 
 _KNOWN = registry.by_both_names(SGD, RMSprop, Adam) | {"sgd": SGD, "rmsprop": RMSprop}

@@ -186,7 +186,7 @@ class Worker:
         return loss * weight, self.model.measure(batch.y, y_pred)
 
     def merge(self) -> list[float]:
-        """Add up all workers' gradients for this worker's rows of every parameter; their squared norms."""
+        """Add up all workers' gradients for this worker's rows of every parameter; their norms."""
         self.merged = [self._merge(number, param) for number, param in enumerate(self.params)]
         return [norm(g) for g in self.merged]
 

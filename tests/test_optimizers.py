@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from scratchlstm import Sequential, optimizers
+from scratchlstm import Sequential, backend, optimizers
 from scratchlstm.kernels.rows import RowGradient
 from scratchlstm.layers import LSTM, Bidirectional, Dense
 from scratchlstm.optimizers import SGD, Adam, RMSprop
@@ -76,12 +76,12 @@ def test_parameters_may_be_their_own_gradients():
 
 
 def test_parameters_that_are_gone_are_forgotten():
-    known = len(optimizers._params)
+    known = len(backend._params)
     model = _model()
-    assert len(optimizers._params) == known + 4
+    assert len(backend._params) == known + 4
     del model
     gc.collect()
-    assert len(optimizers._params) <= known
+    assert len(backend._params) <= known
 
 
 def test_row_gradients_are_no_parameters():

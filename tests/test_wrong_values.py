@@ -795,7 +795,7 @@ BASES = {
     "schedules.LearningRateSchedule",
 }
 PARTS = {
-    *(f"optimizers.{name}" for name in ("know", "values_of", "with_values", "norm", "is_finite")),
+    *(f"optimizers.{name}" for name in ("values_of", "with_values", "norm", "is_finite")),
     *("gates.StepCache", "gates.StepGradients", "gates.sigmoid_prime", "gates.tanh_prime"),  # what operators take
     *("constraints.non_neg", "constraints.max_norm", "constraints.unit_norm"),  # other names of classes
     *("regularizers.l1", "regularizers.l2", "regularizers.l1_l2"),

@@ -226,7 +226,8 @@ class NumpyLSTM:
     ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Equations (7) to (21) at every step, last to first.
 
-        dz is written over the gates; another backward pass over the same forward pass computes them again first.
+        dz is written over the gates, and another backward pass over the same forward pass computes them again first. If
+        several threads share the rows, dz has memory of its own.
 
         Args:
             dh: dL/dh_t for every step, (B, T, H), or of the step computed last only, (B, H).

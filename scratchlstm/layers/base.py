@@ -11,7 +11,6 @@ from scratchlstm.constraints import Constraint
 from scratchlstm.initializers import Initializer
 from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient, as_array
 from scratchlstm.layers.noise import Noise
-from scratchlstm.optimizers import know
 from scratchlstm.regularizers import Regularizer
 
 Shape = tuple[int | None, ...]  # without the batch dimension; None where any length will do
@@ -106,7 +105,7 @@ class Layer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become a copy, whose parameters may be arrays of its own."""
         vars(self).update(state)
-        know(self.params.values())
+        backend.know(self.params.values())
 
     # --- what a layer defines -------------------------------------------------------------------------------------
 
@@ -174,7 +173,7 @@ class Layer:
                 raise ValueError(f"the weights of {self.name} are not all {self.dtype}")
             made = {name: arrays[name].copy() for name in specs}
         self.params = {name: backend.to(self.backend, array) for name, array in made.items()}
-        know(self.params.values())
+        backend.know(self.params.values())
         for noise in self.noises:
             noise.build(rng)
         several: Any = self.merges and tuple(as_shape(each) for each in input_shape)
@@ -265,7 +264,7 @@ class Layer:
             inner.to(name)
         for param, array in list(self.params.items()):
             self.params[param] = backend.to(name, array)
-        know(self.params.values())
+        backend.know(self.params.values())
         for noise in self.noises:
             noise.backend = name
         self.grads.clear()
