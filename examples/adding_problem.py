@@ -11,17 +11,17 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from command_line import example_parser, in_one_line, whole
 from matplotlib.figure import Figure
 
 from scratchlstm import Sequential
 from scratchlstm.callbacks import History
-from scratchlstm.command_line import example_parser, in_one_line, whole
-from scratchlstm.files import atomic_write, held_folder
 from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, SimpleRNN
 from scratchlstm.layers.recurrent import Recurrent
 from scratchlstm.optimizers import Adam
 from scratchlstm.schedules import CosineDecay
+from scratchlstm.utils import atomic_write, held_folder
 
 BASELINE = 1 / 6  # the variance of the sum of two numbers drawn from 0 to 1
 GOAL = 0.01

@@ -12,16 +12,16 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from command_line import example_parser, fail, in_one_line
 from matplotlib.figure import Figure
 
 from scratchlstm import Sequential
-from scratchlstm.command_line import example_parser, fail, in_one_line
-from scratchlstm.files import atomic_write, held_folder
 from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, Embedding
 from scratchlstm.metrics import Perplexity
 from scratchlstm.optimizers import Adam
 from scratchlstm.schedules import CosineDecay
+from scratchlstm.utils import atomic_write, held_folder
 
 TEMPERATURES = (0.2, 0.5, 1.0, 1.5)
 

@@ -11,11 +11,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from command_line import example_parser, fail, in_one_line, reviews_path, sentence
 
 from scratchlstm import Sequential
-from scratchlstm.command_line import example_parser, fail, in_one_line, reviews_path, sentence
 from scratchlstm.datasets import imdb
-from scratchlstm.files import atomic_write, held_folder
 from scratchlstm.inspection import (
     LayerTrace,
     colored_words,
@@ -27,6 +26,7 @@ from scratchlstm.inspection import (
 )
 from scratchlstm.layers import LSTM, Dense, Embedding
 from scratchlstm.preprocessing.sequence import pad_sequences
+from scratchlstm.utils import atomic_write, held_folder
 
 SENTENCE = "the plot is dull and the actors are bad, but the music is wonderful and I loved the end"
 VOCABULARY = 5000

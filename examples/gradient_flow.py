@@ -16,14 +16,14 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from command_line import example_parser, in_one_line, whole
 
 from scratchlstm import Sequential
-from scratchlstm.command_line import example_parser, in_one_line, whole
-from scratchlstm.files import atomic_write, held_folder
 from scratchlstm.inspection import gradient_norm_over_time, gradient_norms, learning_curve
 from scratchlstm.layers import LSTM, Dense, SimpleRNN
 from scratchlstm.layers.recurrent import Recurrent
 from scratchlstm.optimizers import Adam
+from scratchlstm.utils import atomic_write, held_folder
 
 LAYERS = {
     "SimpleRNN": lambda units: SimpleRNN(units),

@@ -12,17 +12,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from command_line import add_backend, fail, in_one_line, named, reviews_path, sentence, whole
 
 from scratchlstm import Sequential
 from scratchlstm.callbacks import Checkpoint
-from scratchlstm.command_line import add_backend, fail, in_one_line, named, reviews_path, sentence, whole
 from scratchlstm.datasets import imdb
 from scratchlstm.datasets.imdb_sources import SOURCES
 from scratchlstm.datasets.vocabulary import read_vocabulary
-from scratchlstm.files import atomic_write, held_folder
 from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, Dropout, Embedding
 from scratchlstm.preprocessing.sequence import pad_sequences
+from scratchlstm.utils import atomic_write, held_folder
 
 SENTENCE = "a wonderful film, I loved every minute"
 

@@ -13,15 +13,15 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from command_line import example_parser, fail, in_one_line, reviews_path
 
 from scratchlstm import Sequential
-from scratchlstm.command_line import example_parser, fail, in_one_line, reviews_path
 from scratchlstm.datasets import imdb
-from scratchlstm.files import atomic_write, held_folder
 from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, Embedding
 from scratchlstm.optimizers import Adam
 from scratchlstm.preprocessing.sequence import pad_sequences
+from scratchlstm.utils import atomic_write, held_folder
 
 CURVES = "val_accuracy", "val_loss"  # that are drawn
 

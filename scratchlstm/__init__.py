@@ -19,7 +19,7 @@ from scratchlstm import (
     utils,
 )
 from scratchlstm.layers import Input
-from scratchlstm.model import Model, Sequential
+from scratchlstm.models.model import Model, Sequential
 
 __version__ = "0.1.0"
 

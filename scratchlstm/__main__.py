@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from scratchlstm import gradcheck
-from scratchlstm.command_line import whole
 from scratchlstm.datasets.vocabulary import read_vocabulary
 from scratchlstm.inspection import explore
 from scratchlstm.layers.lstm import IMPLEMENTATIONS
@@ -22,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         "gradcheck",
         help="compare every gradient of some small models, the tutorial's first, with numerical and TensorFlow's",
     )
-    check.add_argument("--seed", type=whole(0), default=0, help="of weights and data (default 0)")
+    check.add_argument("--seed", type=_seed, default=0, help="of weights and data (default 0)")
     check.add_argument("--implementation", choices=IMPLEMENTATIONS, help="one recurrence only (default: both)")
     check.add_argument("--no-tensorflow", action="store_true", help="numerical gradients only")
     check.set_defaults(run=_gradcheck)
@@ -36,6 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
     page.set_defaults(run=_explore)
     options = parser.parse_args(arguments)
     return options.run(options)
+
+
+def _seed(text: str) -> int:
+    if not text.strip().isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {text!r}")
+    return int(text)
 
 
 def _model_path(text: str) -> Path:

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from scratchlstm import checks, registry
+from scratchlstm._support import checks, cupy_elementwise, registry
 from scratchlstm.backend import is_cupy, namespace
 from scratchlstm.gates import Array, Function, sigmoid, sigmoid_prime, tanh, tanh_prime
-from scratchlstm.kernels import cupy_elementwise
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,8 @@ of the Python array API standard.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from scratchlstm._support.checks import fitting
 from scratchlstm.backend import namespace, require_one
-from scratchlstm.checks import fitting
-from scratchlstm.gate_dropout import block_diagonal, diagonal_blocks, four_copies, sum_copies
 
 Array = Any  # an array of any module that follows the array API standard
 Function = Callable[[Array], Array]
@@ -265,3 +264,35 @@ def lstm_backward(
     if recurrent_dropout is not None:
         dU = diagonal_blocks(dU)  #  (H, 4H)
     return xp.stack(dxs[::-1], axis=1), dW, dU, db, dh_next, dc_next
+
+
+# --- dropout with a mask of its own for each gate ---------------------------------------------------------------------
+#
+# Each gate sees its own masked copy of x or h_prev. That is the same cell on four copies side by side; the kernel's
+# four blocks lie along a diagonal, so the equations above stay as they are. n features are copied, E or H.
+
+
+def four_copies(a: Array, masks: Array) -> Array:
+    """(..., n) and (..., 4, n) -> (..., 4n): a times each gate's mask."""
+    copies = a[..., None, :] * masks
+    return namespace(copies).reshape(copies, (*a.shape[:-1], 4 * a.shape[-1]))
+
+
+def sum_copies(d_copies: Array, masks: Array) -> Array:
+    """The gradient of `four_copies`: (..., 4n) -> (..., n)."""
+    xp = namespace(d_copies)
+    by_gate = xp.reshape(d_copies, (*d_copies.shape[:-1], 4, d_copies.shape[-1] // 4))
+    return xp.sum(by_gate * masks, axis=-2)
+
+
+def block_diagonal(kernel: Array) -> Array:
+    """(n, 4H) -> (4n, 4H): gate k's columns only in the rows of copy k."""
+    xp, H = namespace(kernel), kernel.shape[1] // 4
+    gate = xp.arange(4 * H) // H  # of each column
+    return xp.concat([xp.where(gate == k, kernel, xp.zeros_like(kernel)) for k in range(4)], axis=0)
+
+
+def diagonal_blocks(d_kernel: Array) -> Array:
+    """The gradient of `block_diagonal`: (4n, 4H) -> (n, 4H)."""
+    xp, n, H = namespace(d_kernel), d_kernel.shape[0] // 4, d_kernel.shape[1] // 4
+    return xp.concat([d_kernel[k * n : (k + 1) * n, k * H : (k + 1) * H] for k in range(4)], axis=1)

@@ -15,14 +15,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from scratchlstm import backend, checks, layers, regularizers
+from scratchlstm import backend, layers, regularizers
+from scratchlstm._support import checks
 from scratchlstm.backend import Array, host
-from scratchlstm.data import check_data
 from scratchlstm.interop.tensorflow import layer_answers, model_answers, parts
-from scratchlstm.kernels.rows import RowGradient, as_array
 from scratchlstm.layers import LSTM, Layer
 from scratchlstm.layers.recurrent import Recurrent, as_states
-from scratchlstm.model import Model, Sequential
+from scratchlstm.models.model import Model, Sequential
+from scratchlstm.rows import RowGradient, as_array
+from scratchlstm.training.data import check_data
 
 EPSILON = 1e-5
 TOLERANCE = 1e-7

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from scratchlstm import checks, config, registry
+from scratchlstm import config
+from scratchlstm._support import checks, registry
 
 
 class Initializer:

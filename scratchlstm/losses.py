@@ -4,11 +4,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import checks, registry
+from scratchlstm._support import checks, cupy_elementwise, registry
 from scratchlstm.activations import softmax
 from scratchlstm.backend import Array, beside, is_cupy
 from scratchlstm.gates import sigmoid
-from scratchlstm.kernels import cupy_elementwise
 
 _EPSILON = 1e-7  # Keras' clip of probabilities before a logarithm
 

@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import checks, losses, registry
+from scratchlstm import losses
+from scratchlstm._support import checks, registry
 from scratchlstm.backend import Array, beside
 from scratchlstm.gates import sigmoid
 

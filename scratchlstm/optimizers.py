@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from scratchlstm import checks, registry, schedules
+from scratchlstm import schedules
+from scratchlstm._support import checks, registry
+from scratchlstm._support.threads import spread
 from scratchlstm.backend import Array, is_array, is_cupy, is_known, know
-from scratchlstm.kernels.rows import Gradient, RowGradient
-from scratchlstm.threads import spread
+from scratchlstm.rows import Gradient, RowGradient
 
 # a block of a parameter and its moments, some 1 MB, stays in a core's level-2 cache while the equations run over it
 _BLOCK = 1 << 16

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchlstm import checks, registry
+from scratchlstm._support import checks, registry
 from scratchlstm.backend import Array, is_cupy
 
 

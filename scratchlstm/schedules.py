@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from scratchlstm import checks, registry
+from scratchlstm._support import checks, registry
 
 
 class LearningRateSchedule:

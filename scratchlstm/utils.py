@@ -1,13 +1,14 @@
-"""What is often needed beside a model, with Keras' names."""
+"""Helpers around a model: Keras' own, and safe files for what a script writes."""
 
 from typing import Any
 
 import numpy as np
 
-from scratchlstm import checks
+from scratchlstm._support import checks
+from scratchlstm._support.files import atomic_write, held_folder
 from scratchlstm.preprocessing.sequence import pad_sequences
 
-__all__ = ["pad_sequences", "to_categorical"]
+__all__ = ["atomic_write", "held_folder", "pad_sequences", "to_categorical"]
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from scratchlstm import Sequential, callbacks, metrics
+from scratchlstm._support.files import read_arrays, write_arrays
 from scratchlstm.callbacks import (
     Callback,
     CSVLogger,
@@ -22,7 +23,6 @@ from scratchlstm.callbacks import (
     ReduceLROnPlateau,
     TerminateOnNaN,
 )
-from scratchlstm.files import read_arrays, write_arrays
 from scratchlstm.layers import LSTM, Dense, Embedding
 from scratchlstm.optimizers import SGD
 

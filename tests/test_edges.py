@@ -13,8 +13,8 @@ import pytest
 import scratchlstm
 from scratchlstm import Sequential, gradcheck, optimizers
 from scratchlstm.callbacks import Callback
-from scratchlstm.kernels.rows import RowGradient
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
+from scratchlstm.rows import RowGradient
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = str(Path(scratchlstm.__file__).parent)

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from scratchlstm.files import atomic_write, held_folder, read_arrays, require_writable_folder, write_arrays
+from scratchlstm._support.files import atomic_write, held_folder, read_arrays, require_writable_folder, write_arrays
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX files")
 
@@ -98,7 +98,7 @@ def test_a_file_that_grows_too_large_is_named(tmp_path):
     program = """if True:
         import resource, sys
         import numpy as np
-        from scratchlstm.files import atomic_write, write_arrays
+        from scratchlstm._support.files import atomic_write, write_arrays
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         def write(path):
             with atomic_write(path) as file:
@@ -208,7 +208,7 @@ def test_two_writers_at_once_leave_one_whole_file(tmp_path):
     write_arrays(path, {"a": np.zeros(1)})
     program = (
         "import sys, numpy as np\n"
-        "from scratchlstm.files import write_arrays\n"
+        "from scratchlstm._support.files import write_arrays\n"
         "for n in range(150):\n"
         "    write_arrays(sys.argv[1], {'a': np.full(5000, n), 'b': np.full(9, n), 'c': np.array(int(sys.argv[2]))})"
     )
@@ -296,7 +296,7 @@ def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
 
 _HOLDER = """
 import sys, time
-from scratchlstm.files import held_folder
+from scratchlstm._support.files import held_folder
 with held_folder(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.readline()

@@ -23,7 +23,7 @@ from scratchlstm.layers import (
     SpatialDropout1D,
     TimeDistributed,
 )
-from scratchlstm.model import Model, Sequential
+from scratchlstm.models.model import Model, Sequential
 
 
 class Scale:

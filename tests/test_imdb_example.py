@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from scratchlstm import Sequential
-from scratchlstm.files import held_folder
 from scratchlstm.layers import LSTM, Dense, Embedding
+from scratchlstm.utils import held_folder
 
 ROOT = Path(__file__).parent.parent
 WORDS = ["good", "bad", "film", "the", "plot", "end"]

@@ -36,7 +36,7 @@ def branched(dropout=0.3):
 def in_older_order(monkeypatch, dropout=0.3):
     """The model as version 0.1.0 had it: its layers as a depth-first search leaves them."""
     with monkeypatch.context() as patch:
-        patch.setattr("scratchlstm.model.keras_order", lambda sources: list(range(len(sources))))
+        patch.setattr("scratchlstm.models.model.keras_order", lambda sources: list(range(len(sources))))
         return branched(dropout)
 
 

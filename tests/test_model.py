@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from scratchlstm import Input, Sequential, activations, config, gradcheck
-from scratchlstm.kernels.rows import RowGradient
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding, Flatten
 from scratchlstm.losses import BinaryCrossentropy, CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 from scratchlstm.optimizers import SGD, Adam
+from scratchlstm.rows import RowGradient
 
 V, T, N = 11, 6, 20
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from scratchlstm import Sequential, backend, optimizers
-from scratchlstm.kernels.rows import RowGradient
 from scratchlstm.layers import LSTM, Bidirectional, Dense
 from scratchlstm.optimizers import SGD, Adam, RMSprop
+from scratchlstm.rows import RowGradient
 
 KERAS_ORDER = r"apply takes the parameters first, apply\(params, grads\), but got the gradients first"
 

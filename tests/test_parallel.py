@@ -16,11 +16,12 @@ import numpy as np
 import psutil
 import pytest
 
-from scratchlstm import Input, Sequential, layers, optimizers, parallel
+from scratchlstm import Input, Sequential, layers, optimizers
 from scratchlstm.callbacks import Callback, Checkpoint
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
-from scratchlstm.parallel import count_workers
-from scratchlstm.training import WorkerError
+from scratchlstm.training import parallel
+from scratchlstm.training.loop import WorkerError
+from scratchlstm.training.parallel import count_workers
 
 METHODS = [method for method in ("fork", "forkserver", "spawn") if method in multiprocessing.get_all_start_methods()]
 RNG = np.random.default_rng(0)
@@ -463,7 +464,7 @@ def test_an_error_in_a_worker_is_raised_here():
 
 
 def _fit_with_bad_row(model, x, spoil):
-    from scratchlstm import parallel
+    from scratchlstm.training import parallel
 
     data = {"x": np.where(np.arange(61)[:, None] == 60, 99, x), "y": Y}
     with parallel.Team(model, 2, data, batch_size=61) as team:

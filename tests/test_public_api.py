@@ -24,8 +24,8 @@ from scratchlstm import (
     metrics,
     optimizers,
 )
-from scratchlstm.kernels.rows import RowGradient
 from scratchlstm.layers import LSTM, Dense, Embedding, Input, Layer
+from scratchlstm.rows import RowGradient
 
 PACKAGE = Path(scratchlstm.__file__).parent
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from scratchlstm import Sequential, threads
+from scratchlstm import Sequential
+from scratchlstm._support import threads
+from scratchlstm._support.threads import SETTINGS, one_blas_thread, product, spread
 from scratchlstm.callbacks import LambdaCallback
 from scratchlstm.layers import LSTM, Bidirectional, Dense, Embedding
-from scratchlstm.threads import SETTINGS, one_blas_thread, product, spread
 
 
 def blas_threads():
@@ -286,7 +287,7 @@ def test_what_is_shared_is_done_alone_when_the_program_ends(when):
     program = textwrap.dedent(
         f"""
         import atexit, threading
-        from scratchlstm import threads
+        from scratchlstm._support import threads
 
         threads.LARGE, threads.threads = 0, lambda: 3
 

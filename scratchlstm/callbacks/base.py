@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from scratchlstm import checks
+from scratchlstm._support import checks
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Model
+    from scratchlstm.models.model import Model
 
 Logs = dict[str, Any]  # name -> float, or a list of floats where a metric has several values
 NUMBER = int, float  # as `isinstance` takes it

@@ -5,11 +5,11 @@ import string
 from pathlib import Path
 from typing import Any, ClassVar
 
-from scratchlstm import checks
+from scratchlstm._support import checks
+from scratchlstm._support.console import say
+from scratchlstm._support.files import file_path, require_own_ending, require_writable_folder
 from scratchlstm.callbacks.base import NUMBER, Callback, Logs
 from scratchlstm.callbacks.monitor import Monitor
-from scratchlstm.console import say
-from scratchlstm.files import file_path, require_own_ending, require_writable_folder
 
 
 def _frequency(save_freq: Any) -> int | str:

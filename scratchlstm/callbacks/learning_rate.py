@@ -4,10 +4,10 @@ import inspect
 from collections.abc import Callable
 from typing import ClassVar
 
-from scratchlstm import checks
+from scratchlstm._support import checks
+from scratchlstm._support.console import say
 from scratchlstm.callbacks.base import NUMBER, Callback, Logs
 from scratchlstm.callbacks.monitor import Monitor
-from scratchlstm.console import say
 
 
 class LearningRateScheduler(Callback):

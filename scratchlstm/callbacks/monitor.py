@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from scratchlstm import checks
+from scratchlstm._support import checks
 from scratchlstm.callbacks.base import Callback, Logs
 
 

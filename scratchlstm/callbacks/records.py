@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import checks
+from scratchlstm._support import checks
+from scratchlstm._support.files import atomic_write, file_path, require_writable_folder
 from scratchlstm.callbacks.base import Callback, History, Logs
-from scratchlstm.files import atomic_write, file_path, require_writable_folder
 
 
 class CSVLogger(Callback):

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import checks
+from scratchlstm._support import checks
+from scratchlstm._support.console import say
 from scratchlstm.callbacks.base import NUMBER, Callback, Logs
 from scratchlstm.callbacks.monitor import Monitor
-from scratchlstm.console import say
 
 
 class EarlyStopping(Monitor):

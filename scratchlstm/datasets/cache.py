@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from scratchlstm.files import atomic_write, require_writable_folder
+from scratchlstm._support.files import atomic_write, require_writable_folder
 
 MOST_BYTES = 64 << 20  # of a file that is fetched; Keras' own have 17 and 2 MB
 _ANSWER_SECONDS = 6.0  # until the first bytes are there

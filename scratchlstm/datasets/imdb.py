@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scratchlstm.checks import flag
+from scratchlstm._support.checks import flag
 from scratchlstm.datasets.encoding import Encoding, largest_rank, require_integer, require_words
 from scratchlstm.datasets.imdb_sources import find_source
 from scratchlstm.datasets.vocabulary import read_word_index

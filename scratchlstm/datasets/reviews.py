@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from scratchlstm.console import warn
+from scratchlstm._support.console import warn
+from scratchlstm._support.files import read_arrays, require_writable_folder, write_arrays
 from scratchlstm.datasets.cache import MOST_BYTES, cache_folder
-from scratchlstm.files import read_arrays, require_writable_folder, write_arrays
 from scratchlstm.preprocessing.text import Tokenizer
 
 # A rank is a position in a list of words; far above any vocabulary, and small enough for a table over all ranks.

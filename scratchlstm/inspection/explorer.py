@@ -16,16 +16,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchlstm import losses
-from scratchlstm.data import check_data
+from scratchlstm._support.files import atomic_write
 from scratchlstm.datasets.encoding import Encoding, require_words
 from scratchlstm.datasets.vocabulary import LONGEST
-from scratchlstm.files import atomic_write
 from scratchlstm.gates import sigmoid
 from scratchlstm.inspection.trace import LayerTrace, Trace, by_gate, trace
 from scratchlstm.layers import Embedding
-from scratchlstm.model import Model
+from scratchlstm.models.model import Model
 from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.preprocessing.text import text_to_word_sequence
+from scratchlstm.training.data import check_data
 
 MOST_STEPS = 200  # that are read where the model sets no length itself
 _SHOWN = 320_000  # bytes of numbers, which become four thirds of that in base64

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm import checks
+from scratchlstm._support import checks
 from scratchlstm.inspection.colors import DASHES, PALETTE
 from scratchlstm.inspection.labels import add_legend, as_written
 from scratchlstm.inspection.trace import LayerTrace, Trace

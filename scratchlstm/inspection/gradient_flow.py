@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm import simple_rnn
+from scratchlstm.cells import simple_rnn
 from scratchlstm.inspection.colors import DASHES, PALETTE
 from scratchlstm.inspection.labels import add_legend, as_written, require_title
 from scratchlstm.inspection.recording import Recorder, choose, record

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from scratchlstm.checks import string
+from scratchlstm._support.checks import string
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

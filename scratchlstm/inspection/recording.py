@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchlstm import checks
-from scratchlstm.data import check_data, check_x
+from scratchlstm._support import checks
 from scratchlstm.layers import Bidirectional, Layer, TimeDistributed
 from scratchlstm.layers.base import Signal
 from scratchlstm.layers.recurrent import Recurrent, States
-from scratchlstm.model import Model
+from scratchlstm.models.model import Model
+from scratchlstm.training.data import check_data, check_x
 
 
 class Recorder(Recurrent):

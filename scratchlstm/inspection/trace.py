@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from scratchlstm import checks, gates
+from scratchlstm import gates
+from scratchlstm._support import checks
 from scratchlstm.inspection.recording import Recorder, choose, record
 from scratchlstm.layers import LSTM
 from scratchlstm.layers.recurrent import reverse_steps

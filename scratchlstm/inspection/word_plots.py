@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm import checks
+from scratchlstm._support import checks
 from scratchlstm.inspection.gate_plots import chosen_units, scale
 from scratchlstm.inspection.labels import as_written
 from scratchlstm.inspection.trace import LayerTrace, Trace

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchlstm import checks
+from scratchlstm._support import checks
 from scratchlstm.inspection.labels import require_title
 from scratchlstm.inspection.trace import LayerTrace, Trace
 

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scratchlstm._support.checks import positive_int, whole_number
+from scratchlstm._support.files import atomic_write, file_path
 from scratchlstm.backend import beside
-from scratchlstm.checks import positive_int, whole_number
-from scratchlstm.files import atomic_write, file_path
 from scratchlstm.interop import hdf5, keras_config
 from scratchlstm.interop.plain import require_built, require_stack
 from scratchlstm.layers import Layer
 from scratchlstm.layers.base import Shape, check_weights, name_weights
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Model, Sequential
+    from scratchlstm.models.model import Model, Sequential
 
 _FORMAT = "3.15.1"  # the version of Keras that wrote the files which ours are modelled on
 _PathLike = str | os.PathLike[str]

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import scratchlstm
-from scratchlstm import layers, registry
-from scratchlstm.console import warn
+from scratchlstm import layers
+from scratchlstm._support import registry
+from scratchlstm._support.console import warn
 from scratchlstm.layers import Bidirectional, Embedding, Input, Layer
 from scratchlstm.layers.base import Shape, as_shape
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Model, Sequential
+    from scratchlstm.models.model import Model, Sequential
 
 Description = dict[str, Any]
 
@@ -144,7 +145,7 @@ def model_from(description: Any, read: Callable[[Layer, int, Shape], dict[str, A
     Raises:
         ValueError: a layer or a setting that we do not have.
     """
-    from scratchlstm.model import Sequential
+    from scratchlstm.models.model import Sequential
 
     kind = description["class_name"]
     if (description["module"], kind) != ("keras", "Sequential"):

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm import checks
-from scratchlstm.files import atomic_write
+from scratchlstm._support import checks
+from scratchlstm._support.files import atomic_write
 from scratchlstm.interop.plain import require_plain, require_stack
 from scratchlstm.layers import KNOWN, LSTM, Layer
 from scratchlstm.layers.base import Shape
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Model
+    from scratchlstm.models.model import Model
 
 _OPSET = 18
 _FLAGS = (True, False)

@@ -4,12 +4,12 @@ import inspect
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from scratchlstm import registry
+from scratchlstm._support import registry
 from scratchlstm.layers import Layer
 from scratchlstm.layers.base import Shape
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Model
+    from scratchlstm.models.model import Model
 
 # settings without influence on what a trained layer answers: how it starts and how it is trained; a mask has to come
 # from a layer that is refused itself
@@ -46,7 +46,7 @@ def require_built(model: "Model") -> Shape:
         TypeError: not a model.
         ValueError: not built.
     """
-    from scratchlstm.model import Model
+    from scratchlstm.models.model import Model
 
     if not isinstance(model, Model):
         raise TypeError(f"model must be a Sequential or a Model of scratchlstm, not {type(model).__name__}")

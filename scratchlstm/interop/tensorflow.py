@@ -11,7 +11,7 @@ import numpy as np
 from scratchlstm.interop.keras import layer_to_keras, to_keras
 from scratchlstm.layers import Dropout, Layer, TimeDistributed
 from scratchlstm.layers.recurrent import Recurrent
-from scratchlstm.model import Model
+from scratchlstm.models.model import Model
 
 Answers = dict[str, np.ndarray]
 

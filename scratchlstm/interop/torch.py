@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from scratchlstm.checks import flag
-from scratchlstm.console import warn
-from scratchlstm.files import atomic_write
+from scratchlstm._support.checks import flag
+from scratchlstm._support.console import warn
+from scratchlstm._support.files import atomic_write
 from scratchlstm.interop.plain import require_plain, require_stack
 from scratchlstm.layers import KNOWN, LSTM, Activation, Bidirectional, Dense, Dropout, Embedding, Input, Layer
 from scratchlstm.layers.base import Shape
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Model, Sequential
+    from scratchlstm.models.model import Model, Sequential
 
 _PathLike = str | os.PathLike[str]
 
@@ -97,7 +97,7 @@ def from_torch(
         TypeError: none of these sources.
         ValueError: damaged, or with a module, an option or a weight that has no place here; names it.
     """
-    from scratchlstm.model import Sequential
+    from scratchlstm.models.model import Sequential
 
     flag("return_sequences", return_sequences)
     if input_shape is not None and (isinstance(input_shape, str) or not isinstance(input_shape, Sequence | np.ndarray)):

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from scratchlstm import backend
-from scratchlstm.kernels import device
-from scratchlstm.kernels.rows import GatheredRows, Groups
+from scratchlstm._support import device
+from scratchlstm.rows import GatheredRows, Groups
 
 Array = Any  # a CuPy array
 

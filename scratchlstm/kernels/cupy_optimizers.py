@@ -11,8 +11,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from scratchlstm import backend, optimizers
-from scratchlstm.kernels import device
-from scratchlstm.kernels.rows import Gradient, RowGradient
+from scratchlstm._support import device
+from scratchlstm.rows import Gradient, RowGradient
 
 _SIZES = {"THREADS": 256, "EACH": 4, "EACH_CHECKED": 16, "MOST": 48}  # see optimizers.cu
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from scratchlstm._support.threads import product, spread, threads
 from scratchlstm.activations import SIGMOID, TANH, Activation
-from scratchlstm.kernels.rows import GatheredRows
-from scratchlstm.threads import product, spread, threads
+from scratchlstm.rows import GatheredRows
 
 _STRIP = 128  # rows that inference takes through all steps together
 _LARGE_STEP = 1 << 22  # multiplications of a step from which on two threads, each with its rows, are faster than one

@@ -5,13 +5,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import activations, backend, checks, config, constraints, registry, regularizers
-from scratchlstm.checks import came, flag, generator, positive_int, string
+from scratchlstm import activations, backend, config, constraints, regularizers
+from scratchlstm._support import checks, registry
+from scratchlstm._support.checks import came, flag, generator, positive_int, string
 from scratchlstm.constraints import Constraint
 from scratchlstm.initializers import Initializer
-from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient, as_array
 from scratchlstm.layers.noise import Noise
 from scratchlstm.regularizers import Regularizer
+from scratchlstm.rows import GatheredRows, Gradient, RowGradient, as_array
 
 Shape = tuple[int | None, ...]  # without the batch dimension; None where any length will do
 Signal = backend.Array | GatheredRows  # what travels forward between layers

@@ -4,10 +4,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import activations, checks, initializers
-from scratchlstm.checks import positive_int
+from scratchlstm import activations, initializers
+from scratchlstm._support import checks
+from scratchlstm._support.checks import positive_int
+from scratchlstm._support.threads import product
 from scratchlstm.layers.base import Layer, Shape, Specs
-from scratchlstm.threads import product
 
 
 class Dense(Layer):

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import checks
+from scratchlstm._support import checks
 from scratchlstm.layers.base import Layer, Shape
 from scratchlstm.layers.noise import Noise
 

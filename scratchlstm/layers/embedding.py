@@ -4,10 +4,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import backend, checks, initializers
-from scratchlstm.checks import positive_int
-from scratchlstm.kernels.rows import GatheredRows, Groups, RowGradient
+from scratchlstm import backend, initializers
+from scratchlstm._support import checks
+from scratchlstm._support.checks import positive_int
 from scratchlstm.layers.base import Layer, Shape, Specs, as_shape
+from scratchlstm.rows import GatheredRows, Groups, RowGradient
 
 
 class Embedding(Layer):

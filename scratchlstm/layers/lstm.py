@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import checks, gates, initializers
+from scratchlstm import gates, initializers
+from scratchlstm._support import checks
 from scratchlstm.activations import SIGMOID, TANH
 from scratchlstm.kernels.numpy_lstm import NumpyLSTM
 from scratchlstm.layers.base import Shape, Signal, Specs

@@ -4,9 +4,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import backend, checks
-from scratchlstm.kernels.rows import as_array
+from scratchlstm import backend
+from scratchlstm._support import checks
 from scratchlstm.layers.base import Layer, Shape
+from scratchlstm.rows import as_array
 
 
 class Masking(Layer):

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchlstm import backend
-from scratchlstm.checks import instance
-from scratchlstm.kernels.rows import as_array
+from scratchlstm._support.checks import instance
 from scratchlstm.layers.base import Layer, Shape, as_shape
+from scratchlstm.rows import as_array
 
 
 class Concatenate(Layer):

@@ -5,7 +5,8 @@ from typing import cast
 
 import numpy as np
 
-from scratchlstm import backend, checks
+from scratchlstm import backend
+from scratchlstm._support import checks
 
 
 class Noise:

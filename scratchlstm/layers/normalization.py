@@ -4,7 +4,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import checks, initializers
+from scratchlstm import initializers
+from scratchlstm._support import checks
 from scratchlstm.layers.base import Layer, Shape, Specs
 from scratchlstm.layers.dense import known_features
 

@@ -4,7 +4,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from scratchlstm import backend, checks
+from scratchlstm import backend
+from scratchlstm._support import checks
 from scratchlstm.layers.base import Layer, Shape
 
 

@@ -5,14 +5,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import activations, backend, checks, initializers
+from scratchlstm import activations, backend, initializers
+from scratchlstm._support import checks
+from scratchlstm._support.checks import positive_int
+from scratchlstm._support.threads import one_blas_thread
 from scratchlstm.backend import Array
-from scratchlstm.checks import positive_int
-from scratchlstm.kernels.rows import GatheredRows, RowGradient, as_array
 from scratchlstm.layers.base import Layer, Shape, Signal, Specs
 from scratchlstm.layers.dense import known_features
 from scratchlstm.layers.noise import Noise
-from scratchlstm.threads import one_blas_thread
+from scratchlstm.rows import GatheredRows, RowGradient, as_array
 
 States = list[np.ndarray]
 

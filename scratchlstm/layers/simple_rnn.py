@@ -5,13 +5,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm import simple_rnn
+from scratchlstm.cells import simple_rnn
 from scratchlstm.layers.base import Signal
 from scratchlstm.layers.recurrent import Recurrent, States, reverse_steps
 
 
 class SimpleRNN(Recurrent):
-    """h_t = activation(x_t W + h_prev U + b); the equations are in `scratchlstm.simple_rnn`, with no faster path.
+    """h_t = activation(x_t W + h_prev U + b); the equations are in `scratchlstm.cells.simple_rnn`, with no faster path.
 
     Args:
         units: H.

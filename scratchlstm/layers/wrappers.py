@@ -5,10 +5,11 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from scratchlstm import checks, config, registry
-from scratchlstm.kernels.rows import GatheredRows, RowGradient, as_array
+from scratchlstm import config
+from scratchlstm._support import checks, registry
 from scratchlstm.layers.base import Layer, Shape, Signal, Specs, check_weights
 from scratchlstm.layers.recurrent import Recurrent
+from scratchlstm.rows import GatheredRows, RowGradient, as_array
 
 MERGE_MODES = ("concat", "sum", "ave", "mul", None)
 V = TypeVar("V")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from scratchlstm import checks
+from scratchlstm._support import checks
 
 
 def pad_sequences(

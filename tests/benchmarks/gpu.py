@@ -38,10 +38,11 @@ from cpu import TUTORIAL, machine
 from gpu_report import EAGER, FLOAT32, GRAPH, OURS, TARGETS, TEXTBOOK, judge, markdown, write
 
 import scratchlstm
-from scratchlstm import Sequential, backend, layers, optimizers, training
-from scratchlstm.data import check_data
-from scratchlstm.files import require_writable_folder
+from scratchlstm import Sequential, backend, layers, optimizers
+from scratchlstm._support.files import require_writable_folder
 from scratchlstm.kernels.cupy_lstm import CupyLSTM
+from scratchlstm.training import loop as training
+from scratchlstm.training.data import check_data
 
 ROOT = Path(__file__).parents[2]
 TESTS = ("tests/gpu", "tests/kernels")

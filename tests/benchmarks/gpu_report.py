@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchlstm.files import atomic_write
+from scratchlstm.utils import atomic_write
 
 OURS, TEXTBOOK = "scratchlstm", "op by op in CuPy"
 EAGER, GRAPH, FLOAT32 = "PyTorch", "PyTorch, CUDA graph", "PyTorch, without TF32"

@@ -25,7 +25,7 @@ def dense_input(modules):
 
 
 def _dense_embedding(self, x, training=False):
-    from scratchlstm.kernels.rows import GatheredRows, Groups
+    from scratchlstm.rows import GatheredRows, Groups
 
     self.rows = GatheredRows(self.params["embeddings"], Groups(x), self.params["embeddings"].shape)
     return self.params["embeddings"][x]
@@ -84,11 +84,13 @@ def measure(name, steps):
     """Milliseconds of each part, medians over the steps."""
     from types import SimpleNamespace
 
-    from scratchlstm import Sequential, layers, optimizers, parallel, training
+    from scratchlstm import Sequential, layers, optimizers, rows
     from scratchlstm.callbacks import Callback
     from scratchlstm.datasets import imdb
-    from scratchlstm.kernels import numpy_lstm, rows
+    from scratchlstm.kernels import numpy_lstm
     from scratchlstm.preprocessing.sequence import pad_sequences
+    from scratchlstm.training import loop as training
+    from scratchlstm.training import parallel
 
     change, options = VARIANTS[name]
     change(SimpleNamespace(layers=layers, optimizers=optimizers, numpy_lstm=numpy_lstm, rows=rows))

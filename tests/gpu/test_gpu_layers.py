@@ -5,7 +5,6 @@ import pytest
 
 from scratchlstm import backend, layers
 from scratchlstm.backend import host
-from scratchlstm.kernels.rows import RowGradient, as_array
 from scratchlstm.layers import (
     LSTM,
     Activation,
@@ -24,6 +23,7 @@ from scratchlstm.layers import (
     SpatialDropout1D,
     TimeDistributed,
 )
+from scratchlstm.rows import RowGradient, as_array
 
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
 either_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])

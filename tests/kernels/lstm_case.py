@@ -6,7 +6,7 @@ import numpy as np
 
 from scratchlstm import backend, gates
 from scratchlstm.kernels.cupy_lstm import CupyLSTM, Limits
-from scratchlstm.kernels.rows import GatheredRows, Groups
+from scratchlstm.rows import GatheredRows, Groups
 
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
 H100 = Limits(multiprocessors=132, registers=65536, shared=232448)

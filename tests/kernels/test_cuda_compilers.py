@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from scratchlstm.kernels import device
+from scratchlstm._support import device
 
 FILES = sorted(path.name for path in device._FOLDER.glob("*.cu"))
 CARDS = "sm_70", "sm_75", "sm_80", "sm_89", "sm_90", "sm_100"  # V100, T4, A100, RTX 4090, H100, B200

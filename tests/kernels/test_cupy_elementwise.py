@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from scratchlstm import gates, losses
+from scratchlstm._support import cupy_elementwise
 from scratchlstm.activations import SIGMOID
 from scratchlstm.backend import host
-from scratchlstm.kernels import cupy_elementwise
 
 TOLERANCE = {"float32": 2e-7, "float64": 1e-15}
 either_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])

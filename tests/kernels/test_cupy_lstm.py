@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lstm_case import H100, Case, check, here, there
 
-from scratchlstm.kernels import cupy_lstm, device
+from scratchlstm._support import device
+from scratchlstm.kernels import cupy_lstm
 from scratchlstm.kernels.cupy_lstm import Limits
 
 pytestmark = pytest.mark.skipif(raw_module.compiler() is None, reason="the emulator of a GPU needs g++ or clang++")

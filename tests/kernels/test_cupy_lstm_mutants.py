@@ -11,7 +11,8 @@ from cupy_standin import in_place_of_cupy
 from lstm_case import Case, same
 from test_cupy_mutants import with_mistakes
 
-from scratchlstm.kernels import cupy_lstm, device
+from scratchlstm._support import device
+from scratchlstm.kernels import cupy_lstm
 
 pytestmark = pytest.mark.skipif(raw_module.compiler() is None, reason="the emulator of a GPU needs g++ or clang++")
 

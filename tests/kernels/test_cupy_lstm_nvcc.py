@@ -7,7 +7,8 @@ import subprocess
 import pytest
 from lstm_case import H100
 
-from scratchlstm.kernels import cupy_lstm, device
+from scratchlstm._support import device
+from scratchlstm.kernels import cupy_lstm
 
 pytestmark = [
     pytest.mark.slow,

@@ -10,8 +10,9 @@ import pytest
 import raw_module
 from test_cupy_optimizers import CLIPS, KINDS, SMALL, OnBoth, gradient_of
 
-from scratchlstm.kernels import cupy_optimizers, device
-from scratchlstm.kernels.rows import Groups
+from scratchlstm._support import device
+from scratchlstm.kernels import cupy_optimizers
+from scratchlstm.rows import Groups
 
 pytestmark = pytest.mark.skipif(raw_module.compiler() is None, reason="the emulator of a GPU needs g++ or clang++")
 

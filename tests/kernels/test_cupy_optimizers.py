@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from scratchlstm import optimizers
 from scratchlstm.kernels import cupy_optimizers
-from scratchlstm.kernels.rows import RowGradient
+from scratchlstm.rows import RowGradient
 
 TOLERANCE = {"float32": 3e-6, "float64": 1e-13}
 # so small that few parameters need many blocks, and several tables

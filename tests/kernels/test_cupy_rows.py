@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scratchlstm.kernels.rows import Groups
+from scratchlstm.rows import Groups
 
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
 WITH_CUPY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scratchlstm.kernels import device
+from scratchlstm._support import device
 
 
 def test_a_kernel_is_compiled_once_for_each_dtype_and_definition(cupy, monkeypatch):

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scratchlstm import activations, gates, threads
+from scratchlstm import activations, gates
+from scratchlstm._support import threads
 from scratchlstm.kernels import numpy_lstm
 from scratchlstm.kernels.numpy_lstm import NumpyLSTM
-from scratchlstm.kernels.rows import GatheredRows, Groups
 from scratchlstm.layers import LSTM
+from scratchlstm.rows import GatheredRows, Groups
 
 NAMES = ["tanh", "sigmoid", "hard_sigmoid", "relu", "linear"]
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}

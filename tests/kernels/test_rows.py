@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from scratchlstm.kernels.rows import GatheredRows, Groups, RowGradient
+from scratchlstm.rows import GatheredRows, Groups, RowGradient
 
 V, D = 7, 3
 IDS = arrays(np.int64, array_shapes(min_dims=1, max_dims=3, max_side=12), elements=st.integers(0, V - 1))

@@ -5,8 +5,8 @@ import types
 
 import pytest
 
-from scratchlstm import gates, optimizers
-from scratchlstm.kernels import numpy_lstm, rows
+from scratchlstm import gates, optimizers, rows
+from scratchlstm.kernels import numpy_lstm
 from scratchlstm.layers import lstm
 
 

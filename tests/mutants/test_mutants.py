@@ -8,10 +8,10 @@ import numpy as np
 import planting
 import pytest
 
-from scratchlstm import gates, gradcheck, optimizers
-from scratchlstm.kernels import numpy_lstm, rows
+from scratchlstm import gates, gradcheck, optimizers, rows
+from scratchlstm.kernels import numpy_lstm
 from scratchlstm.layers import LSTM, Dense, Embedding
-from scratchlstm.model import Sequential
+from scratchlstm.models.model import Sequential
 
 
 def lstm_gradients_are_right(implementation: str) -> bool:

@@ -29,7 +29,8 @@ import raw_module
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from scratchlstm import backend
-from scratchlstm.kernels import cupy_lstm, device
+from scratchlstm._support import device
+from scratchlstm.kernels import cupy_lstm
 
 _KNOWN = json.loads(Path(__file__).with_name("cupy_signatures.json").read_text())
 _SIGNATURES = {name: inspect.signature(eval(f"lambda {known}: None")) for name, known in _KNOWN["functions"].items()}

@@ -7,7 +7,7 @@ import pytest
 import raw_module
 from raw_module import CompileException, EmulationError, RawModule
 
-from scratchlstm.kernels import device
+from scratchlstm._support import device
 
 pytestmark = pytest.mark.skipif(raw_module.compiler() is None, reason="neither g++ nor clang++ is here")
 

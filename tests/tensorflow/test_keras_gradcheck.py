@@ -30,7 +30,7 @@ from scratchlstm.layers import (
     SpatialDropout1D,
     TimeDistributed,
 )
-from scratchlstm.model import Model, Sequential
+from scratchlstm.models.model import Model, Sequential
 
 B, T, E, V = 3, 5, 4, 9
 F64 = {"dtype": "float64"}

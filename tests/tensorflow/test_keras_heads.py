@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from keras_side import keras
 
-from scratchlstm import Input, Sequential, layers, losses, registry
+from scratchlstm import Input, Sequential, layers, losses
+from scratchlstm._support import registry
 
 CERTAIN = np.array([[40.0], [-40.0]], "float32")
 ENDS = {

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from keras_side import dense, floats, give_dropout, keras, tf
 
 from scratchlstm import layers
-from scratchlstm.kernels.rows import RowGradient
 from scratchlstm.layers import LSTM, Bidirectional
+from scratchlstm.rows import RowGradient
 
 TOLERANCE = 1e-9
 ACTIVATIONS = "tanh", "sigmoid", "hard_sigmoid", "relu", "linear"

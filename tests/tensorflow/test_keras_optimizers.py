@@ -6,7 +6,7 @@ from cases import EXACT, error
 from keras_side import dense, keras, tf
 
 from scratchlstm import optimizers
-from scratchlstm.kernels.rows import Groups, RowGradient
+from scratchlstm.rows import Groups, RowGradient
 
 V, E = 9, 4
 SHAPES = [(V, E), (3,), (2, 5)]

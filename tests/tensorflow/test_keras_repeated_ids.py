@@ -6,7 +6,7 @@ from cases import EXACT, error
 from keras_side import dense, keras, tf
 
 from scratchlstm import optimizers
-from scratchlstm.kernels.rows import Groups, RowGradient
+from scratchlstm.rows import Groups, RowGradient
 
 V, E = 6, 3
 IDS = np.array([4, 1, 4, 4, 2, 1])

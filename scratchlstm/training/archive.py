@@ -1,44 +1,27 @@
-"""A model in one `.npz` file: arrays, and a description in JSON. Nothing is pickled."""
+"""What a file or another process is told of a model: its description in JSON, and its arrays by name."""
 
 import itertools
 import json
-import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from scratchlstm import backend, layers, registry
-from scratchlstm.checks import whole_number
-from scratchlstm.files import keras_function, read_arrays, require_own_ending, write_arrays
+from scratchlstm import backend, layers
+from scratchlstm._support import registry
+from scratchlstm._support.checks import whole_number
 from scratchlstm.layers.base import as_shape, check_weights
 from scratchlstm.optimizers import Optimizer, is_finite
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Model
+    from scratchlstm.models.model import Model
 
 M = TypeVar("M", bound="Model")
 T = TypeVar("T")
 
 VERSION = 1
-_KIND = "scratchlstm model"
-
-
-def save(model: "Model", path: str | os.PathLike[str]) -> None:
-    """See `Model.save`."""
-    require_own_ending(path)
-    if not model.built or model.input_shape is None:
-        raise ValueError("a model can be saved once it has parameters: state an input_shape, or call build first")
-    description = {"kind": _KIND, "version": VERSION} | describe(model)
-    for name, module in registry.foreign(description):
-        raise ValueError(
-            f"{name} is not a part of scratchlstm (but of {module}), so a file with it could not be loaded again; keep "
-            f"the values of get_weights instead"
-        )
-    if model._compiled and model.optimizer.iterations:
-        model.optimizer.claim(model.token, model.params)
-    write_arrays(path, {"description": encode(description), **finite_arrays_of(model)})
+KIND = "scratchlstm model"
 
 
 def encode(description: dict[str, Any]) -> np.ndarray:
@@ -151,35 +134,13 @@ def finite_arrays_of(model: "Model") -> dict[str, np.ndarray]:
     return arrays
 
 
-def load(cls: type[M], path: str | os.PathLike[str]) -> M:
-    """See `Model.load`."""
-    try:
-        arrays = read_arrays(path, "model file")
-    except ValueError as error:
-        if not (function := keras_function(path)):
-            raise
-        raise ValueError(f"{error}. If Keras wrote it: scratchlstm.interop.keras.load_{function} reads that") from error
-    try:
-        description = decode(arrays, _KIND, VERSION)
-        into_keras_order(description, arrays)
-        model = rebuild(description, arrays)
-        if not isinstance(model, cls):
-            raise ValueError(f"it holds a Model with branches, not a {cls.__name__}: use Model.load")
-        again = plain(describe(model))  # where an option was taken for another value ("no" for True), it shows here
-        if changed := difference({key: description[key] for key in again}, again):
-            raise ValueError(f"its description is none that was saved: {changed}")
-    except Exception as error:  # whatever a crafted description leads to
-        raise ValueError(f"the file {str(path)!r} is not a model that can be loaded: {reason(error)}") from error
-    return model.to(backend.choose(None))
-
-
 def rebuild(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Model":
     """The model of `describe` with copies of the arrays of `arrays_of`, which `arrays` is emptied of.
 
     Raises:
         KeyError, TypeError, ValueError, AttributeError: they do not describe a model.
     """
-    from scratchlstm.model import Model, Sequential
+    from scratchlstm.models.model import Model, Sequential
 
     sources = description.get("sources")
     model = Sequential.__new__(Sequential) if sources is None else Model.__new__(Model)

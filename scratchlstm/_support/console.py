@@ -15,7 +15,7 @@ def say(text: str) -> None:
 
 def warn(message: str) -> None:
     """A warning that points at the line outside this package from which it came."""
-    inside = str(Path(__file__).parent), contextlib.__file__
+    inside = str(Path(__file__).parents[1]), contextlib.__file__
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
         frame, level = frame.f_back, level + 1

@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm import backend, optimizers, saving
+from scratchlstm import backend, optimizers
+from scratchlstm._support.checks import flag, instance, positive_int, verbosity, whole_number
+from scratchlstm._support.console import say
+from scratchlstm._support.files import file_path
+from scratchlstm._support.threads import one_blas_thread, settle
 from scratchlstm.callbacks import Callback, History, TerminateOnNaN
 from scratchlstm.callbacks import base as callback_base
 from scratchlstm.callbacks.base import Logs
-from scratchlstm.checkpoint import Run, fingerprint
-from scratchlstm.checks import flag, instance, positive_int, verbosity, whole_number
-from scratchlstm.console import say
-from scratchlstm.data import Data, check_data, split_validation, weigh_classes
-from scratchlstm.files import file_path
-from scratchlstm.kernels.rows import as_array
-from scratchlstm.progress import Progress
-from scratchlstm.threads import one_blas_thread, settle
+from scratchlstm.rows import as_array
+from scratchlstm.training import archive
+from scratchlstm.training.data import Data, check_data, split_validation, weigh_classes
+from scratchlstm.training.progress import Progress
+from scratchlstm.training.run import Run, fingerprint
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Model
-    from scratchlstm.parallel import Team
+    from scratchlstm.models.model import Model
+    from scratchlstm.training.parallel import Team
 
 # batches of inference are larger than those of training: nothing is kept, and no result depends on their size
 INFERENCE_BATCH = 512
@@ -304,7 +305,7 @@ def _settings(
     workers: int,
 ) -> dict[str, Any]:
     """All that decides a run's numbers, for a checkpoint to compare."""
-    description = saving.describe(model)
+    description = archive.describe(model)
     description["compiled"].pop("iterations")
     description["compiled"]["optimizer"]["config"]["learning_rate"] = model.compiled_learning_rate
     settings = {
@@ -316,7 +317,7 @@ def _settings(
         "workers": workers,
         "model": description,
     }
-    return saving.plain(settings)
+    return archive.plain(settings)
 
 
 def _resume(run: Run, path: Any, epochs: int, batches: int, verbose: int) -> None:
@@ -481,7 +482,7 @@ def _spans(samples: int, batch_size: int) -> list[tuple[int, int]]:
 def _team(model: "Model", workers: int, data: Mapping[str, np.ndarray], **options: Any) -> Any:
     if workers == 1:
         return nullcontext()  # which spares the import of multiprocessing
-    from scratchlstm.parallel import team_or_alone
+    from scratchlstm.training.parallel import team_or_alone
 
     return team_or_alone(model, workers, data, **options)
 

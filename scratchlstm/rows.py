@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scratchlstm._support.checks import require_array_like
 from scratchlstm.backend import Array, is_cupy, namespace
-from scratchlstm.checks import require_array_like
 
 if TYPE_CHECKING:
-    from scratchlstm.kernels.cupy_rows import DeviceGroups
+    from scratchlstm._support.cupy_rows import DeviceGroups
 
 # of an id's occurrences, so many are added together with those of other ids; what is beyond, by a product per id
 _FEW = 32
@@ -62,7 +62,7 @@ class Groups:
     @cached_property
     def on_device(self) -> "DeviceGroups":
         """What a GPU's kernels need to know of these groups; uploaded when it is first asked for."""
-        from scratchlstm.kernels.cupy_rows import DeviceGroups
+        from scratchlstm._support.cupy_rows import DeviceGroups
 
         return DeviceGroups(self)
 

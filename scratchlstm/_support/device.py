@@ -8,7 +8,7 @@ import numpy as np
 
 from scratchlstm import backend
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parents[1] / "kernels"
 _WORDS = '#include "gpu.cuh"'
 _SHARED = 48 << 10  # bytes of shared memory that a block gets without asking
 _NULL = np.uintp(0)  # CuPy takes None, but makes an address of it that is not null (its issue 9046)

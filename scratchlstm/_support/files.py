@@ -19,7 +19,7 @@ from typing import IO
 
 import numpy as np
 
-from scratchlstm import checks
+from scratchlstm._support import checks
 
 # nobody writes to a temporary file for so long (seconds): whoever did was killed
 _ABANDONED = 3600

@@ -2,7 +2,7 @@
 
 import os
 
-from scratchlstm.model import Model, Sequential
+from scratchlstm.models.model import Model, Sequential
 
 __all__ = ["Model", "Sequential", "load_model"]
 

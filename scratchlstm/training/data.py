@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from scratchlstm import backend
-from scratchlstm.checks import array, came, instance, number, whole_number
+from scratchlstm._support.checks import array, came, instance, number, whole_number
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Model
+    from scratchlstm.models.model import Model
 
 
 class Data(NamedTuple):

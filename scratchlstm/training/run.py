@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm import backend, saving
+from scratchlstm import backend
+from scratchlstm._support.checks import number, whole_number
+from scratchlstm._support.files import read_arrays, write_arrays
 from scratchlstm.callbacks import Callback, Checkpoint, History
-from scratchlstm.checks import number, whole_number
-from scratchlstm.files import read_arrays, write_arrays
+from scratchlstm.training import archive
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Model
+    from scratchlstm.models.model import Model
 
 VERSION = 1
 _KIND = "scratchlstm checkpoint"
@@ -139,10 +140,10 @@ class Run:
             "layers": [{n: backend.host(a) for n, a in layer.extra_state().items()} for layer in model.layers],
             "callbacks": [[type(callback).__name__, callback.get_state()] for callback in self.callbacks],
         }
-        arrays = saving.finite_arrays_of(model)
+        arrays = archive.finite_arrays_of(model)
         description = {"kind": _KIND, "version": VERSION, "settings": self.settings, "seed": model.seed}
         description["run"] = _pack(state, arrays)
-        write_arrays(path, {"description": saving.encode(description), **arrays})
+        write_arrays(path, {"description": archive.encode(description), **arrays})
 
     def resume(self, path: str | os.PathLike[str], epochs: int, batches: int) -> None:
         """Take the run up where the checkpoint left it; all or nothing.
@@ -158,10 +159,10 @@ class Run:
         """
         arrays = read_arrays(path, "checkpoint")
         try:
-            description = saving.decode(arrays, _KIND, VERSION)
+            description = archive.decode(arrays, _KIND, VERSION)
             was, now = description["settings"], self.settings
-            orders = saving.into_keras_order(was["model"], arrays)
-            if difference := saving.difference(was, now) or saving.difference(now | {"model": {}}, was):
+            orders = archive.into_keras_order(was["model"], arrays)
+            if difference := archive.difference(was, now) or archive.difference(now | {"model": {}}, was):
                 raise ValueError(f"it is the checkpoint of another run: {difference}")
             seed = description.get("seed")  # None: drawn, or of a version that did not state it
             if None not in (seed, self.model.seed) and seed != self.model.seed:
@@ -171,16 +172,16 @@ class Run:
                 self._reorder(state, *orders)
             self._checked(state, arrays, epochs, batches)()
         except Exception as error:  # whatever a crafted description leads to
-            raise ValueError(f"the run cannot be resumed from {str(path)!r}: {saving.reason(error)}") from error
+            raise ValueError(f"the run cannot be resumed from {str(path)!r}: {archive.reason(error)}") from error
 
     def _reorder(self, state: dict[str, Any], of_layers: list[int], of_params: list[int]) -> None:
         """Put all that an older version's file has of layers and parameters in the order that they have now."""
         counts = [len(self.model.layers[of_layers.index(old)].noises) for old in range(len(of_layers))]
-        state["noises"] = saving.reordered(state["noises"], saving.parts_order(of_layers, counts))
-        state["layers"] = saving.reordered(state["layers"], of_layers)
+        state["noises"] = archive.reordered(state["noises"], archive.parts_order(of_layers, counts))
+        state["layers"] = archive.reordered(state["layers"], of_layers)
         for _, of_callback in state["callbacks"]:
             if isinstance(of_callback, dict) and of_callback.get("best_weights") is not None:  # of EarlyStopping
-                of_callback["best_weights"] = saving.reordered(of_callback["best_weights"], of_params)
+                of_callback["best_weights"] = archive.reordered(of_callback["best_weights"], of_params)
 
     def _checked(self, state: dict[str, Any], arrays: dict[str, np.ndarray], epochs: int, batches: int) -> Any:
         """What takes the state up, once nothing in it can fail any more."""
@@ -189,10 +190,10 @@ class Run:
         epoch, batch = whole_number("epoch", state["epoch"], first), whole_number("batch", state["batch"])
         if epoch > epochs or (epoch == epochs and batch) or batch > batches:
             raise ValueError(f"it is in epoch {epoch + 1} after batch {batch}, beyond {epochs} epochs of {batches}")
-        iterations = saving.iterations_of(state["iterations"])
-        params = [saving.like(f"layer{n}", layer.params, arrays) for n, layer in enumerate(model.layers)]
-        slots = saving.optimizer_state(optimizer, model.params, iterations, arrays)
-        saving.require_no_more(arrays)
+        iterations = archive.iterations_of(state["iterations"])
+        params = [archive.like(f"layer{n}", layer.params, arrays) for n, layer in enumerate(model.layers)]
+        slots = archive.optimizer_state(optimizer, model.params, iterations, arrays)
+        archive.require_no_more(arrays)
         saved_states = [state["rng"], *state["noises"]]
         generators = [_generator(*pair) for pair in zip(model.generators, saved_states, strict=True)]
         _generator(model.rng, state["before_order"])

@@ -8,17 +8,20 @@ from typing import Any, Self
 
 import numpy as np
 
-from scratchlstm import activations, checks, losses, metrics, optimizers, saving, summary, training
+from scratchlstm import activations, losses, metrics, optimizers
 from scratchlstm import backend as backends
+from scratchlstm._support import checks
+from scratchlstm._support.checks import positive_int, verbosity
+from scratchlstm._support.console import say, warn
 from scratchlstm.callbacks import History
-from scratchlstm.checks import positive_int, verbosity
-from scratchlstm.console import say, warn
-from scratchlstm.data import check_data, check_x
-from scratchlstm.kernels.rows import GatheredRows, Gradient, RowGradient
 from scratchlstm.layers import Input, Layer
 from scratchlstm.layers.base import Node, Shape, as_shape, cast_gradient, check_weights, fixed, name_weights
 from scratchlstm.layers.noise import Noise
-from scratchlstm.saving import keras_order, reordered, reordered_sources
+from scratchlstm.models import saving, summary
+from scratchlstm.rows import GatheredRows, Gradient, RowGradient
+from scratchlstm.training import loop as training
+from scratchlstm.training.archive import keras_order, reordered, reordered_sources
+from scratchlstm.training.data import check_data, check_x
 
 
 class Model:
@@ -605,7 +608,7 @@ class Model:
             return 1
         if self.backend == "cupy" and not (isinstance(workers, str) and workers == "auto"):
             raise ValueError(f"workers={workers!r} share a batch between processes on the CPU; on a GPU, workers=1")
-        from scratchlstm.parallel import count_workers
+        from scratchlstm.training.parallel import count_workers
 
         return 1 if self.backend == "cupy" else count_workers(workers)
 

@@ -31,15 +31,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm import checks, registry, saving, training
-from scratchlstm.console import warn
-from scratchlstm.kernels.rows import Gradient, RowGradient
+from scratchlstm._support import checks, registry
+from scratchlstm._support.console import warn
+from scratchlstm._support.threads import one_blas_thread
 from scratchlstm.layers import Embedding
 from scratchlstm.optimizers import norm
-from scratchlstm.threads import one_blas_thread
+from scratchlstm.rows import Gradient, RowGradient
+from scratchlstm.training import archive
+from scratchlstm.training import loop as training
 
 if TYPE_CHECKING:
-    from scratchlstm.model import Model
+    from scratchlstm.models.model import Model
 
 Layout = dict[str, tuple[int, tuple[int, ...], np.dtype]]  # name -> (offset in bytes, shape, dtype)
 Totals = training.Totals
@@ -102,7 +104,7 @@ def team_or_alone(
 
 def _unsplittable(model: "Model") -> str:
     """Why a batch of this model cannot be split by rows, wherever it is trained; "" if it can."""
-    if own := [name for name, _ in registry.foreign(saving.describe(model))]:
+    if own := [name for name, _ in registry.foreign(archive.describe(model))]:
         return f"other processes cannot know {', '.join(own)}, which is not from scratchlstm"
     if stateful := [layer.name for layer in model.layers if layer.stateful]:
         return f"{', '.join(stateful)} is stateful, its states belong to the rows of a whole batch"
@@ -272,7 +274,7 @@ class Team:
         self.context = multiprocessing.get_context("spawn")
         if batch_size is not None and not model.optimizer.state:
             model.optimizer.build(model.params)
-        self.own = {name: a for name, a in saving.arrays_of(model).items() if self.trains or name.startswith("layer")}
+        self.own = {name: a for name, a in archive.arrays_of(model).items() if self.trains or name.startswith("layer")}
         arrays = {**self.own, **data}
         shapes: dict[str, tuple[tuple[int, ...], Any]] = {name: (a.shape, a.dtype) for name, a in arrays.items()}
         if batch_size is not None:
@@ -309,7 +311,7 @@ class Team:
         return self
 
     def _start(self) -> None:
-        description = saving.describe(self.model)
+        description = archive.describe(self.model)
         if description["compiled"] and not self.trains:
             description["compiled"]["iterations"] = 0  # without the state that goes with them
         states = [noise.rng.bit_generator.state for noise in self.model.noises]
@@ -511,7 +513,7 @@ def _serve(
 def _twin(description: dict[str, Any], states: list[Any], shared: SharedArrays) -> "Model":
     """A copy of worker 0's model."""
     names = [name for name in shared.layout if name.startswith(("layer", "optimizer"))]
-    model = saving.rebuild(description, {name: shared[name] for name in names})
+    model = archive.rebuild(description, {name: shared[name] for name in names})
     for noise, state in zip(model.noises, states, strict=True):
         noise.rng.bit_generator.state = state
     return model

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from scratchlstm import backend
-from scratchlstm.kernels import device
+from scratchlstm._support import device
 
 _THREADS = 256  # of a block
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchlstm.console import printable, say
+from scratchlstm._support.console import printable, say
 
 _BAR = "━"
 _WIDTH = 20

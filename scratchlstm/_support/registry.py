@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from scratchlstm.checks import came
+from scratchlstm._support.checks import came
 
 T = TypeVar("T")
 

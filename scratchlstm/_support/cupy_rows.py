@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from scratchlstm import backend
-from scratchlstm.kernels import device
-from scratchlstm.kernels.rows import Groups
+from scratchlstm._support import device
+from scratchlstm.rows import Groups
 
 _CHUNK = 32  # rows that one block adds; more only where the longest run would have more chunks than a chunk has rows
 _THREADS = 256  # of a block at most

@@ -1,0 +1,1 @@
+"""Recurrent cells by hand, forward and backward."""

@@ -1,0 +1,64 @@
+"""A model in one `.npz` file: arrays, and a description in JSON. Nothing is pickled."""
+
+import os
+from typing import TYPE_CHECKING, TypeVar
+
+from scratchlstm import backend
+from scratchlstm._support import registry
+from scratchlstm._support.files import keras_function, read_arrays, require_own_ending, write_arrays
+from scratchlstm.training.archive import (
+    KIND,
+    VERSION,
+    decode,
+    describe,
+    difference,
+    encode,
+    finite_arrays_of,
+    into_keras_order,
+    plain,
+    reason,
+    rebuild,
+)
+
+if TYPE_CHECKING:
+    from scratchlstm.models.model import Model
+
+M = TypeVar("M", bound="Model")
+
+
+def save(model: "Model", path: str | os.PathLike[str]) -> None:
+    """See `Model.save`."""
+    require_own_ending(path)
+    if not model.built or model.input_shape is None:
+        raise ValueError("a model can be saved once it has parameters: state an input_shape, or call build first")
+    description = {"kind": KIND, "version": VERSION} | describe(model)
+    for name, module in registry.foreign(description):
+        raise ValueError(
+            f"{name} is not a part of scratchlstm (but of {module}), so a file with it could not be loaded again; keep "
+            f"the values of get_weights instead"
+        )
+    if model._compiled and model.optimizer.iterations:
+        model.optimizer.claim(model.token, model.params)
+    write_arrays(path, {"description": encode(description), **finite_arrays_of(model)})
+
+
+def load(cls: type[M], path: str | os.PathLike[str]) -> M:
+    """See `Model.load`."""
+    try:
+        arrays = read_arrays(path, "model file")
+    except ValueError as error:
+        if not (function := keras_function(path)):
+            raise
+        raise ValueError(f"{error}. If Keras wrote it: scratchlstm.interop.keras.load_{function} reads that") from error
+    try:
+        description = decode(arrays, KIND, VERSION)
+        into_keras_order(description, arrays)
+        model = rebuild(description, arrays)
+        if not isinstance(model, cls):
+            raise ValueError(f"it holds a Model with branches, not a {cls.__name__}: use Model.load")
+        again = plain(describe(model))  # where an option was taken for another value ("no" for True), it shows here
+        if changed := difference({key: description[key] for key in again}, again):
+            raise ValueError(f"its description is none that was saved: {changed}")
+    except Exception as error:  # whatever a crafted description leads to
+        raise ValueError(f"the file {str(path)!r} is not a model that can be loaded: {reason(error)}") from error
+    return model.to(backend.choose(None))

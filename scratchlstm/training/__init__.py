@@ -1,0 +1,5 @@
+"""The fit loop and everything it needs: data, steps, worker processes, checkpoints, progress."""
+
+from scratchlstm.training.loop import WorkerError
+
+__all__ = ["WorkerError"]
