@@ -8,8 +8,7 @@ Checks run in float64: in float32 central differences are good to some 1e-5 at b
 from rounding.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,9 +17,10 @@ import numpy as np
 from scratchlstm import backend, layers, regularizers
 from scratchlstm._support import checks
 from scratchlstm.backend import Array, host
-from scratchlstm.interop.tensorflow import layer_answers, model_answers, parts
+from scratchlstm.interop.tensorflow import layer_answers, model_answers
 from scratchlstm.layers import LSTM, Layer
-from scratchlstm.layers.recurrent import Recurrent, as_states
+from scratchlstm.layers.passes import Pass
+from scratchlstm.layers.recurrent import as_states
 from scratchlstm.models.model import Model, Sequential
 from scratchlstm.rows import RowGradient, as_array
 from scratchlstm.training.data import check_data
@@ -188,9 +188,7 @@ def check_layer(
         )
 
     where = layer.backend if isinstance(layer, Layer) else "numpy"
-    call: dict[str, Any] = {"training": True} if training else {}
-    if mask is not None:
-        call["mask"] = mask = host(as_array(mask, "mask")).copy()
+    mask = None if mask is None else host(as_array(mask, "mask")).copy()
     sizes: dict[str, int] = getattr(layer, "state_sizes", {})
     states: dict[str, np.ndarray] = {}
     if sizes:
@@ -198,36 +196,41 @@ def check_layer(
             initial_state = [rng.normal(size=(len(given[0]), size)) for size in sizes.values()]
         states = _copied_states(type(layer).__name__, initial_state, sizes)
         states = {name: backend.to(where, state) for name, state in states.items()}
-        call["initial_state"] = list(states.values())
+    tensors = inputs | states
+    x = list(inputs.values()) if several else (inputs["x"], *states.values()) if states else inputs["x"]
+    run, call = Pass(training, keeps_states=False), {"training": True} if training else {}
 
-    def outputs() -> list[np.ndarray]:
-        with _same_start([layer]):
-            y = layer.forward(list(inputs.values()) if several else inputs["x"], **call)
-        return [host(as_array(part)) for part in (y if isinstance(y, list) else [y])]
+    def forward(again: bool = True) -> tuple[list[np.ndarray], Any]:
+        if isinstance(layer, Layer):
+            y, cache = layer.forward(x, run.again() if again else run, mask)
+        else:
+            y, cache = layer.forward(x, **call if mask is None else call | {"mask": mask}), None
+        return [host(as_array(part)) for part in (y if isinstance(y, list | tuple) else [y])], cache
 
-    found = outputs()
+    found, cache = forward(again=False)
     weights = [rng.normal(size=part.shape) for part in found]
-    dx = layer.backward(*(backend.to(where, r) for r in weights))
-
-    tensors = {name: (array, layer.grads.get(name)) for name, array in layer.params.items()}
-    arrived = zip(inputs.items(), dx if several else [dx], strict=True)
-    tensors |= {name: (array, d) for (name, array), d in arrived if array.dtype.kind == "f"}
-    if sizes:
-        gradients = layer.initial_state_grads  # type: ignore[attr-defined]
-        tensors |= zip(states, zip(states.values(), gradients, strict=True), strict=True)
+    dy = [backend.to(where, r) for r in weights]
+    if isinstance(layer, Layer):
+        dx, grads = layer.backward(tuple(dy) if len(dy) > 1 else dy[0], cache)
+    else:
+        dx = layer.backward(*dy)
+        grads = layer.grads
+    checked = {name: (array, grads.get(name)) for name, array in layer.params.items()}
+    arrived = zip(tensors.items(), dx if several or states else [dx], strict=True)
+    checked |= {name: (array, d) for (name, array), d in arrived if array.dtype.kind == "f"}
     answers = {}
     if tensorflow and isinstance(layer, Layer):
         kept = None if mask is None else mask.astype(bool)
         inputs_here, states_here = ({name: host(a) for name, a in of.items()} for of in (inputs, states))
-        answers = layer_answers(layer, inputs_here, states_here, kept, weights, training)
+        answers = layer_answers(layer, cache, inputs_here, states_here, kept, weights, training)
 
     def loss() -> float:
-        return sum(float(np.sum(r * y)) for r, y in zip(weights, outputs(), strict=True))
+        return sum(float(np.sum(r * y)) for r, y in zip(weights, forward()[0], strict=True))
 
     values = {f"output {number}": y.copy() for number, y in enumerate(found)}
     shapes = ", ".join(str(each.shape) for each in inputs.values())
     title = f"{type(layer).__name__}, input {shapes}, a gradient on every output"
-    return Report(title, list(_rows(values, tensors, loss, answers, rng, epsilon, tolerance)))
+    return Report(title, list(_rows(values, checked, loss, answers, rng, epsilon, tolerance)))
 
 
 def check_model(
@@ -258,25 +261,25 @@ def check_model(
         raise TypeError(f"check_model takes a Sequential or a Model, not {model!r}; check_layer takes a layer")
     model._require_compiled("check_model")
     rng = np.random.default_rng(checks.seed(seed))
-    x, y, _ = check_data(model, x, y)
-    x, y = host(x), host(y)
-    model.build(x.shape)
-    params = {f"{layer.name}/{name}": array for layer in model.layers for name, array in layer.params.items()}
+    data = check_data(model, x, y)
+    x, y = data.x, host(data.y)
+    x = x if isinstance(x, tuple) else host(x)
+    model.build_for(data.shape)
+    params = dict(model.network.params)
     _require_float64(params)
+    first = Pass(training, keeps_states=False)
 
-    def run() -> tuple[np.ndarray, float, Array, bool]:
-        with _same_start(model.layers):
-            y_pred = as_array(model.forward(x, training))
-        loss, dy, from_logits = model.loss_with_gradient(y, y_pred)
-        return host(y_pred), float(loss), dy, from_logits
+    def forward(run: Pass) -> tuple[np.ndarray, Any, Any]:
+        y_pred, cache = model.network.forward(x, run)
+        y_pred = as_array(y_pred)
+        return host(y_pred), cache, model.loss_with_gradient(y, y_pred, cache.kept)
 
-    y_pred, loss, dy, from_logits = run()
-    model.backward(dy, from_logits)
-    grads = {f"{layer.name}/{name}": layer.grads.get(name) for layer in model.layers for name in layer.params}
-    tensors = {name: (array, grads[name]) for name, array in params.items()}
-    answers = model_answers(model, x, y, training) if tensorflow else {}
+    y_pred, cache, (loss, dy, from_logits) = forward(first)
+    tensors = dict(zip(params, zip(params.values(), model.gradients(dy, cache, from_logits), strict=True), strict=True))
+    answers = model_answers(model, cache, x, y, training) if tensorflow else {}
     values = {"output 0": y_pred.copy(), "loss": np.array(loss)}
-    rows = _rows(values, tensors, lambda: run()[1], answers, rng, epsilon, tolerance)
+    again: Callable[[], float] = lambda: float(forward(first.again())[2][0])  # noqa: E731
+    rows = _rows(values, tensors, again, answers, rng, epsilon, tolerance)
     order = " -> " if model.is_stack else ", "
     return Report(f"{order.join(type(layer).__name__ for layer in model.layers)}, input {x.shape}", list(rows))
 
@@ -448,21 +451,3 @@ def _require_float64(arrays: Mapping[str, np.ndarray]) -> None:
                 f"{name} is {dtype}, in which a gradient cannot be checked closely; make it float64 "
                 f'(for layers of this package: dtype="float64", or config.set_floatx("float64"))'
             )
-
-
-@contextmanager
-def _same_start(found: Sequence[Any]) -> Iterator[None]:
-    """Every pass inside begins alike: dropout draws the same numbers, a stateful layer has the states it had before.
-
-    (Else two different functions would be compared.)
-    """
-    generators = [noise.rng.bit_generator for layer in found for noise in getattr(layer, "noises", ())]
-    stateful = [part for layer in found for part in parts(layer) if isinstance(part, Recurrent)]
-    before = [generator.state for generator in generators], [layer.states for layer in stateful]
-    try:
-        yield
-    finally:
-        for generator, state in zip(generators, before[0], strict=True):
-            generator.state = state
-        for layer, states in zip(stateful, before[1], strict=True):
-            layer.states = states

@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from scratchlstm._support.checks import came
 
@@ -39,7 +39,7 @@ def resolve(kind: str, identifier: Any, known: Mapping[str, Any], base: type[T],
         if isinstance(identifier, base):
             return identifier
     if isinstance(identifier, type) and issubclass(identifier, base):
-        return identifier(**config)
+        return identifier.from_config(config) if hasattr(identifier, "from_config") else identifier(**config)
     article = "an" if base.__name__[0] in "AEIOU" else "a"
     raise TypeError(f"{argument or kind} must be a name or {article} {base.__name__}, not {came(identifier)}")
 
@@ -59,9 +59,18 @@ def arguments(thing: Any) -> list[str]:
 
     For a user's subclass they are those of our class: what it adds is for its own `get_config`.
     """
-    ours = [inspect.signature(cls).parameters for cls in type(thing).__mro__ if _is_ours(cls)]
-    known = dict.fromkeys(name for parameters in reversed(ours) for name in parameters)
+    ours = [_names(cls) for cls in type(thing).__mro__ if _is_ours(cls)]
+    known = dict.fromkeys(name for names in reversed(ours) for name in names)
     return [name for name in known if name in ours[0]]
+
+
+def _names(cls: type) -> list[str]:
+    """Those of a class's arguments; **options that a TypedDict describes are its keys."""
+    names: list[str] = []
+    for parameter in inspect.signature(cls).parameters.values():
+        described = get_args(parameter.annotation) if parameter.kind is parameter.VAR_KEYWORD else ()
+        names += described[0].__annotations__ if described else [parameter.name]
+    return names
 
 
 def _is_ours(cls: type) -> bool:

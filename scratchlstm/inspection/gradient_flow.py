@@ -8,7 +8,7 @@ import numpy as np
 from scratchlstm.cells import simple_rnn
 from scratchlstm.inspection.colors import DASHES, PALETTE
 from scratchlstm.inspection.labels import add_legend, as_written, require_title
-from scratchlstm.inspection.recording import Recorder, choose, record
+from scratchlstm.inspection.recording import Recorded, choose, record
 from scratchlstm.inspection.trace import trace_layer
 from scratchlstm.layers import LSTM
 from scratchlstm.layers.recurrent import reverse_steps
@@ -44,7 +44,7 @@ def gradient_norm_over_time(
     if not recording.layers:
         raise ValueError("gradient_norm_over_time needs a recurrent layer, and the model has none")
     chosen = choose(recording.layers, layer)
-    dh = trace_layer(chosen.name, chosen).gradient("dh") if isinstance(chosen, LSTM) else _rnn_gradients(chosen)
+    dh = trace_layer("", chosen).gradient("dh") if isinstance(chosen.layer, LSTM) else _rnn_gradients(chosen)
     return np.mean(np.linalg.norm(dh, axis=-1), axis=0)
 
 
@@ -93,14 +93,14 @@ def gradient_norms(norms: Mapping[str, Any], title: str = "Gradient of the loss 
     return as_written(figure)
 
 
-def _rnn_gradients(layer: Recorder) -> np.ndarray:
+def _rnn_gradients(of: Recorded) -> np.ndarray:
     """dL/dh_t of a `SimpleRNN` at every step, (B, T, H): backpropagation, one step after the other."""
-    assert layer.reached is not None
-    x, (h0,), mask = layer.seen
-    in_order = [None if a is None else reverse_steps(a, layer.go_backwards) for a in (x, mask)]
+    assert of.reached is not None
+    layer, (h0,), (dh, d_states) = of.layer, of.states, of.reached
+    in_order = [None if a is None else reverse_steps(a, layer.go_backwards) for a in (of.x, of.mask)]
     W, U, b = layer.kernels()
     _, caches = simple_rnn.rnn_forward(in_order[0], h0, W, U, b, layer.activation, in_order[1])
-    dh = layer.dh_in_order(layer.reached[0], layer.reached[1][0], len(caches))
+    dh = layer.dh_in_order(dh, d_states[0], len(caches))
     dh_next = np.zeros_like(dh[:, 0])
     for t in reversed(range(len(caches))):
         dh[:, t] += dh_next

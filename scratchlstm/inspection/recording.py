@@ -1,55 +1,55 @@
-"""One pass over a batch, with what reached each recurrent layer written down; the model itself is left alone."""
+"""One pass over a batch: what each recurrent layer was given, and the gradients that arrived there."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from scratchlstm._support import checks
-from scratchlstm.layers import Bidirectional, Layer, TimeDistributed
-from scratchlstm.layers.base import Signal
-from scratchlstm.layers.recurrent import Recurrent, States
-from scratchlstm.models.model import Model
+from scratchlstm.layers import Bidirectional, TimeDistributed
+from scratchlstm.layers.network import Network
+from scratchlstm.layers.passes import Cache, Pass
+from scratchlstm.layers.recurrent import Kept, Recurrent
+from scratchlstm.models import Model
+from scratchlstm.rows import as_array
 from scratchlstm.training.data import check_data, check_x
 
 
-class Recorder(Recurrent):
-    """A recurrent layer of the model's twin, which writes down what it is called with.
+@dataclass
+class Recorded:
+    """A recurrent layer's part in a pass.
 
     Attributes:
-        seen: the input (B, T, E), the initial states, and the mask (B, T), None where every step counts.
-        reached: dL/dh and dL/d(final states) as `run_back` got them; None before.
+        layer: the layer.
+        x: its input, (B, T, E).
+        states: its initial states.
+        mask: (B, T), None if every step counts.
+        reached: dL/dh, as the layer gave h, and dL/d(final states); None if there was no backward pass.
     """
 
-    seen: tuple[np.ndarray, States, np.ndarray | None]
-    reached: tuple[np.ndarray, Sequence[np.ndarray | None]] | None
-
-    def run(self, x: Signal, states: States, mask: np.ndarray | None) -> tuple[np.ndarray, States]:
-        self.seen, self.reached = (np.array(x), [state.copy() for state in states], mask), None
-        return super().run(x, states, mask)
-
-    def run_back(self, dh: np.ndarray, d_states: Sequence[np.ndarray | None]) -> tuple[Any, States, States]:
-        self.reached = dh, d_states
-        return super().run_back(dh, d_states)
+    layer: Recurrent
+    x: np.ndarray
+    states: list[np.ndarray]
+    mask: np.ndarray | None
+    reached: tuple[np.ndarray, list[np.ndarray | None]] | None = None
 
 
 class Recording(NamedTuple):
     """A pass: what went in and came out, and the layers by name."""
 
-    x: np.ndarray
+    x: Any
     y: np.ndarray | None
     prediction: np.ndarray
     loss: float | None
-    layers: dict[str, Recorder]
+    layers: dict[str, Recorded]
 
 
 def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recording:
-    """Run x through a twin of the model, without dropout, and with a target the loss back through it.
-
-    The twin reads the model's parameters; states, caches and gradients are its own.
+    """Run x through the model, without dropout, and with a target the loss back through it; the model is left as it is.
 
     Args:
-        model: built; compiled where y is given.
+        model: built; compiled if y is given.
         x, y, sample_weight: a batch, as in `Model.evaluate`.
         caller: who asks, for errors.
 
@@ -70,21 +70,23 @@ def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recor
     else:
         model._require_compiled(f"{caller} with y")
         x, y, weight = check_data(model, x, y, sample_weight)
-    twin = model.twin()
-    layers: dict[str, Recorder] = {}
-    for own in twin.layers:
-        for name, layer in _recurrent(own, own.name):
-            layer.__class__ = type(type(layer).__name__, (Recorder, type(layer)), {})
-            layers[name] = layer  # type: ignore[assignment]
-    prediction, loss = twin.forward(x), None
+    arrived: dict[int, Any] = {}
+    run = Pass(keeps_states=False, seen=lambda cache, dy: arrived.update({id(cache): dy}))
+    prediction, cache = model.network.forward(x, run)
+    prediction, loss = as_array(prediction), None
     if y is not None:
-        loss, dy, from_logits = twin.loss_with_gradient(y, prediction, weight)
-        twin.backward(dy, from_logits)
-    return Recording(np.array(x), None if y is None else np.array(y), np.array(prediction), loss, layers)
+        loss, dy, from_logits = model.loss_with_gradient(y, prediction, cache.kept, weight)
+        model.gradients(dy, cache, from_logits)
+    layers: dict[str, Recorded] = {}
+    for name, each in _recurrent(cache, ""):
+        number = sum(other.partition("#")[0] == name for other in layers)  # of the places where the layer is
+        layers[f"{name}#{number + 1}" if number else name] = _recorded(each, arrived.get(id(each)))
+    copies = tuple(map(np.array, x)) if isinstance(x, tuple) else np.array(x)
+    return Recording(copies, None if y is None else np.array(y), np.array(prediction), loss, layers)
 
 
 def choose(layers: dict[str, Any], name: str | None) -> Any:
-    """The layer of that name; the only one where None.
+    """The layer of that name; the only one if None.
 
     Raises:
         TypeError: a name that is not a string.
@@ -99,11 +101,22 @@ def choose(layers: dict[str, Any], name: str | None) -> Any:
     return layers[name]
 
 
-def _recurrent(layer: Layer, name: str) -> Iterator[tuple[str, Recurrent]]:
-    """The recurrent layers that a layer is or has, by name."""
+def _recorded(cache: Cache, dy: Any) -> Recorded:
+    layer: Any = cache.layer
+    kept: Kept = cache.kept
+    reached = None if dy is None else layer.arriving(dy, kept)
+    return Recorded(layer, np.array(kept.x), [state.copy() for state in kept.states], kept.mask, reached)
+
+
+def _recurrent(cache: Cache, name: str, prefix: str = "") -> Iterator[tuple[str, Cache]]:
+    """The caches of recurrent layers within one, by the layers' names."""
+    layer, kept = cache.layer, cache.kept
     if isinstance(layer, Recurrent):
-        yield name, layer
+        yield prefix + name, cache
     elif isinstance(layer, Bidirectional):
-        yield from ((f"{name}/{end}", each) for end, each in layer.both.items())
+        yield from ((f"{prefix}{name}/{end}", of) for end, of in zip(layer.parts, kept.caches, strict=True))
     elif isinstance(layer, TimeDistributed):
-        yield from _recurrent(layer.layer, f"{name}/{layer.layer.name}")
+        yield from _recurrent(kept[0], layer.layer.name, f"{prefix}{name}/")
+    elif isinstance(layer, Network):
+        for of in kept.caches:
+            yield from _recurrent(of, of.layer.name, f"{prefix}{name}/" if name else "")

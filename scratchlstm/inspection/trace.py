@@ -10,7 +10,7 @@ import numpy as np
 
 from scratchlstm import gates
 from scratchlstm._support import checks
-from scratchlstm.inspection.recording import Recorder, choose, record
+from scratchlstm.inspection.recording import Recorded, choose, record
 from scratchlstm.layers import LSTM
 from scratchlstm.layers.recurrent import reverse_steps
 
@@ -234,7 +234,7 @@ def trace(model: Any, x: Any, y: Any = None, *, sample_weight: Any = None) -> Tr
         RuntimeError: a target, but not compiled.
     """
     recording = record(model, x, y, sample_weight, "trace")
-    layers = {name: trace_layer(name, layer) for name, layer in recording.layers.items() if isinstance(layer, LSTM)}
+    layers = {name: trace_layer(name, of) for name, of in recording.layers.items() if isinstance(of.layer, LSTM)}
     if not layers:
         hint = "; of a SimpleRNN, gradient_norm_over_time shows the gradients" if recording.layers else ""
         has = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in model.layers)
@@ -242,9 +242,10 @@ def trace(model: Any, x: Any, y: Any = None, *, sample_weight: Any = None) -> Tr
     return Trace(*recording[:4], layers)
 
 
-def trace_layer(name: str, layer: Any) -> LayerTrace:
-    """One LSTM's steps, from what its recorder saw; here all arrays are in the order of computation."""
-    (x, (h0, c0), mask), backwards = layer.seen, layer.go_backwards
+def trace_layer(name: str, of: Recorded) -> LayerTrace:
+    """One LSTM's steps, from what was recorded; here all arrays are in the order of computation."""
+    layer: Any = of.layer
+    x, (h0, c0), mask, backwards = of.x, of.states, of.mask, layer.go_backwards
     mask = np.ones(x.shape[:2], bool) if mask is None else mask
     x, mask = (reverse_steps(array, backwards) for array in (x, mask))
     W, U, b = (param.copy() for param in layer.kernels())
@@ -252,8 +253,8 @@ def trace_layer(name: str, layer: Any) -> LayerTrace:
     steps = {key: np.stack([getattr(cache, key) for cache in caches], axis=1) for key in (*GATES, "h_prev", "c_prev")}
     steps |= {"h": hs, "c": np.concatenate([steps["c_prev"][:, 1:], c_last[:, None]], axis=1)}
     steps |= by_gate("z", x @ W + steps["h_prev"] @ U + b)
-    if layer.reached is not None:
-        steps |= _gradients(layer, caches, mask, W, U)
+    if of.reached is not None:
+        steps |= _gradients(layer, of.reached, caches, mask, W, U)
     steps |= {"input": x, "mask": mask}
     in_time: dict[str, Any] = {key: np.ascontiguousarray(reverse_steps(a, backwards)) for key, a in steps.items()}
     names = layer.activation.name, layer.recurrent_activation.name
@@ -261,13 +262,11 @@ def trace_layer(name: str, layer: Any) -> LayerTrace:
 
 
 def _gradients(
-    layer: Recorder, caches: list[gates.StepCache], mask: np.ndarray, W: np.ndarray, U: np.ndarray
+    layer: LSTM, reached: Any, caches: list[gates.StepCache], mask: np.ndarray, W: np.ndarray, U: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Backpropagation through time, with each step's gradients kept."""
-    assert isinstance(layer, LSTM)
-    assert layer.reached is not None
-    reached, (dh_last, dc_last) = layer.reached
-    dh_above = layer.dh_in_order(reached, dh_last, len(caches))  # (B, T, H)
+    dh, (dh_last, dc_last) = reached
+    dh_above = layer.dh_in_order(dh, dh_last, len(caches))  # (B, T, H)
     dh_next = np.zeros_like(dh_above[:, 0])  #                      (B, H)
     dc_next = dh_next if dc_last is None else dc_last  #            (B, H)
     steps = []

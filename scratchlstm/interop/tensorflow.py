@@ -1,6 +1,6 @@
 """What Keras on TensorFlow answers for the same layer or model: outputs and gradients, by name.
 
-The twin gets our weights, states and mask, and in training the masks that our dropout drew in its last pass.
+The twin gets our weights, states and mask, and in training the dropout masks of our pass.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from scratchlstm.interop.keras import layer_to_keras, to_keras
-from scratchlstm.layers import Dropout, Layer, TimeDistributed
-from scratchlstm.layers.recurrent import Recurrent
+from scratchlstm.layers import Bidirectional, Dropout, Layer, TimeDistributed
+from scratchlstm.layers.passes import Cache
+from scratchlstm.layers.recurrent import Kept, Recurrent
 from scratchlstm.models.model import Model
 
 Answers = dict[str, np.ndarray]
@@ -18,6 +19,7 @@ Answers = dict[str, np.ndarray]
 
 def layer_answers(
     layer: Layer,
+    cache: Cache,
     inputs: Mapping[str, np.ndarray],
     states: Mapping[str, np.ndarray],
     mask: np.ndarray | None,
@@ -27,7 +29,8 @@ def layer_answers(
     """For L = Σ r y.
 
     Args:
-        layer: of this package, after a forward pass.
+        layer: of this package.
+        cache: of its forward pass.
         inputs: name -> input; several where the layer merges. Integer ones have no gradient.
         states: name -> initial state, in the layer's order.
         mask: (B, T).
@@ -48,7 +51,7 @@ def layer_answers(
     twin.set_weights(layer.get_weights())
     # nobody asks for the mask that it hands on, and of a stateful Bidirectional with states Keras cannot tell it
     twin.compute_mask = lambda *_: None
-    _hand_over(layer, twin, training)
+    _hand_over(cache, twin, training)
     read = {name: tf.Variable(x) if x.dtype.kind == "f" else tf.constant(x) for name, x in inputs.items()}
     begun = {name: tf.Variable(state) for name, state in states.items()}
     call: dict[str, Any] = {} if mask is None else {"mask": tf.constant(mask)}
@@ -64,11 +67,12 @@ def layer_answers(
     return _outputs(outputs) | _gradients(tape, loss, variables)
 
 
-def model_answers(model: Model, x: np.ndarray, y: Any, training: bool) -> Answers:
+def model_answers(model: Model, cache: Cache, x: Any, y: Any, training: bool) -> Answers:
     """For the loss that the model was compiled with, the regularizers' penalties included.
 
     Args:
-        model: compiled, after a forward pass.
+        model: compiled.
+        cache: of its network's forward pass.
         x, y: the batch.
         training: whether dropout drops what ours did.
 
@@ -81,28 +85,22 @@ def model_answers(model: Model, x: np.ndarray, y: Any, training: bool) -> Answer
     tf = _tensorflow()
     import keras
 
-    last, loss_name = model.layers[model.head], type(model.loss).__name__
-    twin = to_keras(model, batch_size=len(x))
+    dtype, loss_name = model.dtype, type(model.loss).__name__
+    twin = to_keras(model, batch_size=len(y))
     variables: dict[str, Any] = {}
+    for of in cache.kept.caches:
+        _hand_over(of, twin.get_layer(of.layer.name), training)
     for layer in model.layers:
         other = twin.get_layer(layer.name)
-        _hand_over(layer, other, training)
         names = [f"{layer.name}/{name}" for name in layer.params]
         variables |= zip(names, other.trainable_variables, strict=True)
     # in another dtype than the output's, Keras' loss would not look through to the logits
-    compiled = getattr(keras.losses, loss_name)(**model.loss.get_config(), dtype=last.dtype)
+    compiled = getattr(keras.losses, loss_name)(**model.loss.get_config(), dtype=dtype)
     with tf.GradientTape() as tape:
         y_pred = twin(x, training=training)
-        y_true = model.loss.align(y, np.zeros(y_pred.shape, last.dtype))
+        y_true = model.loss.align(y, np.zeros(y_pred.shape, dtype))
         loss = compiled(y_true, y_pred) + sum(twin.losses)  # the mask came along with y_pred
     return _outputs([y_pred]) | {"loss": loss.numpy()} | _gradients(tape, loss, variables)
-
-
-def parts(layer: Any) -> list[Any]:
-    """A layer of either side and those inside it."""
-    if hasattr(layer, "forward_layer"):
-        return [layer, layer.forward_layer, layer.backward_layer]
-    return [layer, layer.layer] if hasattr(layer, "layer") else [layer]
 
 
 def _tensorflow() -> Any:
@@ -114,27 +112,32 @@ def _tensorflow() -> Any:
     return tf
 
 
-def _hand_over(ours: Layer, theirs: Any, training: bool) -> None:
-    """Our states and, in training, our dropout's masks to the twin."""
-    if training and isinstance(ours, TimeDistributed) and any(noise.rate for noise in ours.noises):
+def _hand_over(cache: Cache, theirs: Any, training: bool) -> None:
+    """Our states and, in training, our pass' dropout masks to the twin."""
+    ours = cache.layer
+    if training and isinstance(ours, TimeDistributed) and any(source.rate for source in ours.dropout_masks):
         raise ValueError(
             f"the dropout in {ours.name} cannot be handed to Keras, whose TimeDistributed calls its layer step by "
             f"step: compare without training, or without TensorFlow"
         )
-    for own, other in zip(parts(ours), parts(theirs), strict=True):
-        if isinstance(own, Recurrent):
-            if own.stateful and own.states is not None:
-                for variable, state in zip(other.states, own.states, strict=True):
-                    variable.assign(state)
-            if training:
-                _hand_dropout(own, other.cell)
-        elif training and isinstance(own, Dropout) and own.kept is not None:
-            other.call = lambda x, training=None, kept=own.kept: x * kept
+    if isinstance(ours, Bidirectional):
+        for of, other in zip(cache.kept.caches, (theirs.forward_layer, theirs.backward_layer), strict=True):
+            _hand_over(of, other, training)
+    elif isinstance(ours, TimeDistributed):
+        _hand_over(cache.kept[0], theirs.layer, training)
+    elif isinstance(ours, Recurrent):
+        kept: Kept = cache.kept
+        if ours.stateful and ours.states is not None:
+            for variable, state in zip(theirs.states, ours.states, strict=True):
+                variable.assign(state)
+        _hand_dropout(kept, theirs.cell)
+    elif isinstance(ours, Dropout) and cache.kept is not None:
+        theirs.call = lambda x, training=None, kept=cache.kept: x * kept
 
 
-def _hand_dropout(own: Recurrent, cell: Any) -> None:
+def _hand_dropout(kept: Kept, cell: Any) -> None:
     """Our masks to a Keras cell, which would draw its own where it has none yet; by gate, they are a list there."""
-    for name, mask in (("_dropout_mask", own.input_dropout), ("_recurrent_dropout_mask", own.recurrent_dropout)):
+    for name, mask in (("_dropout_mask", kept.input_dropout), ("_recurrent_dropout_mask", kept.recurrent_dropout)):
         if mask is not None:
             setattr(cell, name, list(mask.swapaxes(0, 1)) if mask.ndim == 3 else mask)
 

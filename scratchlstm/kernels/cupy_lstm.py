@@ -123,6 +123,8 @@ class CupyLSTM:
         version: of the recurrence in lstm.cu: 3, the fastest, or 1 and 2, to study.
     """
 
+    Workspace = Workspace
+
     def __init__(self, W: Array, U: Array, b: Array, reverse: bool = False, version: int = 3) -> None:
         self.dtype = np.dtype(U.dtype)
         self.W, self.U, self.b = (self._contiguous(array) for array in (W, U, b))

@@ -62,6 +62,8 @@ class NumpyLSTM:
         recurrent_dropout: (B, 4, H), the same for h_prev.
     """
 
+    Workspace = Workspace
+
     def __init__(
         self,
         W: np.ndarray,

@@ -1,7 +1,7 @@
 """Layers with Keras' names, arguments and defaults."""
 
 from scratchlstm.layers.activation import Activation
-from scratchlstm.layers.base import Layer
+from scratchlstm.layers.base import KNOWN, Layer
 from scratchlstm.layers.dense import Dense
 from scratchlstm.layers.dropout import Dropout, SpatialDropout1D
 from scratchlstm.layers.embedding import Embedding
@@ -10,6 +10,7 @@ from scratchlstm.layers.input import Input
 from scratchlstm.layers.lstm import LSTM
 from scratchlstm.layers.masking import Masking
 from scratchlstm.layers.merging import Concatenate
+from scratchlstm.layers.network import Network
 from scratchlstm.layers.normalization import LayerNormalization
 from scratchlstm.layers.pooling import GlobalAveragePooling1D, GlobalMaxPooling1D, MaskedGlobalMaxPooling1D
 from scratchlstm.layers.simple_rnn import SimpleRNN
@@ -31,10 +32,10 @@ __all__ = [
     "LayerNormalization",
     "MaskedGlobalMaxPooling1D",
     "Masking",
+    "Network",
     "SimpleRNN",
     "SpatialDropout1D",
     "TimeDistributed",
 ]
 
-# the layers that a saved model may name
-KNOWN = {name: globals()[name] for name in __all__ if name not in ("Input", "Layer")}
+KNOWN.update({name: globals()[name] for name in __all__ if name not in ("Input", "Layer")})

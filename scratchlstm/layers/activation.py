@@ -1,11 +1,17 @@
 """An activation as a layer of its own."""
 
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import Any, NamedTuple, Unpack
 
 from scratchlstm import activations
-from scratchlstm.layers.base import Layer, Shape
+from scratchlstm.backend import Array
+from scratchlstm.layers.base import Gradients, Layer, LayerOptions
+
+
+class Kept(NamedTuple):
+    """What a pass keeps."""
+
+    logits: Array
+    y: Array
 
 
 class Activation(Layer):
@@ -13,28 +19,26 @@ class Activation(Layer):
 
     Args:
         activation: a name of `activations`.
-        name, dtype, input_shape: see `Layer`.
+        options: name, dtype, input_shape, see `Layer`.
     """
 
     passes_mask = True
-    of_a_pass: ClassVar = ("logits", "y", "given_out")
+    may_be_identity = True
 
-    def __init__(
-        self, activation: Any, *, name: str | None = None, dtype: str | None = None, input_shape: Shape | None = None
-    ) -> None:
-        super().__init__(name, dtype, input_shape)
+    def __init__(self, activation: Any, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
         self.activation = activations.get(activation)
-        self.identity = self.activation == activations.LINEAR
 
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        self.logits = x
-        self.y, self.given_out = self.activation(x), x.shape
-        return self.y
+    def forward(self, x: Array) -> tuple[Array, Kept]:
+        y = self.activation(x)
+        return y, Kept(x, y)
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        dy = self.require_gradient(dy, self.given_out)
-        return self.backward_from_logits(self.activation.backward(self.y, dy))
+    def backward(self, dy: Array, cache: Kept) -> tuple[Array, Gradients]:
+        return self.activation.backward(cache.y, dy), {}
 
-    def backward_from_logits(self, dz: np.ndarray) -> np.ndarray:
+    def backward_from_logits(self, dz: Array, kept: Kept, need: bool) -> tuple[Array, Gradients]:
         """`backward` for a gradient that has the activation's derivative in it already (as a loss on logits gives)."""
-        return dz
+        return dz, {}
+
+    def is_identity(self, kept: Kept) -> bool:
+        return self.activation == activations.LINEAR

@@ -1,22 +1,28 @@
-"""What every layer has: parameters, their gradients, and an explicit forward and backward."""
+"""What every layer has: parameters, and an explicit forward and backward pass."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+import functools
+import inspect
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import numpy as np
 
 from scratchlstm import activations, backend, config, constraints, regularizers
-from scratchlstm._support import checks, registry
-from scratchlstm._support.checks import came, flag, generator, positive_int, string
+from scratchlstm._support import registry
+from scratchlstm._support.checks import flag, generator, string
 from scratchlstm.constraints import Constraint
-from scratchlstm.initializers import Initializer
-from scratchlstm.layers.noise import Noise
+from scratchlstm.layers.passes import Cache, DropoutMask, Pass
+from scratchlstm.layers.weights import Shape, Specs, as_shape, check_weights, name_weights, with_batch
 from scratchlstm.regularizers import Regularizer
 from scratchlstm.rows import GatheredRows, Gradient, RowGradient, as_array
 
-Shape = tuple[int | None, ...]  # without the batch dimension; None where any length will do
 Signal = backend.Array | GatheredRows  # what travels forward between layers
-Specs = dict[str, tuple[tuple[int, ...], Initializer]]  # parameter name -> (shape, initializer)
+Gradients = dict[str, Gradient]  # parameter name -> its gradient
+KNOWN: dict[str, Any] = {}  # the layers that a saved model may name; `layers/__init__.py` lists them
+CONTRACT = (
+    "a layer defines forward(x) -> (y, cache) and backward(dy, cache) -> (dx, grads), where grads has the gradient of "
+    "each parameter by name; forward may also take run and mask, and backward need (docs/migration.md)"
+)
 
 
 class Node:
@@ -26,10 +32,30 @@ class Node:
         layer: the layer.
         sources: what it takes its input from.
         shape: of one sample.
+
+    Attributes:
+        siblings: all outputs of this call of the layer, itself included, if it has several.
+        index: its place among them.
     """
+
+    siblings: Sequence["Node"] = ()
+    index = 0
 
     def __init__(self, layer: "Layer", sources: Sequence["Node"], shape: Shape) -> None:
         self.layer, self.sources, self.shape = layer, tuple(sources), shape
+
+    @property
+    def first(self) -> "Node":
+        """The first output of this call of the layer."""
+        return self.siblings[0] if self.siblings else self
+
+
+class LayerOptions(TypedDict, total=False):
+    """Arguments that every layer has, see `Layer`."""
+
+    name: str | None
+    dtype: str | None
+    input_shape: Shape | None
 
 
 def fixed(setting: str, only: Any, why: str) -> property:
@@ -45,20 +71,26 @@ def fixed(setting: str, only: Any, why: str) -> property:
 class Layer:
     """A function with parameters.
 
-    `layer(x)` builds the parameters on first use, checks and casts x, and runs `forward`. `backward(dy)` takes
-    dL/dy of the last forward pass, overwrites `grads`, and returns dL/dx.
+    It holds its configuration, its parameters and, if it is stateful, its states; nothing of a pass. A layer of your
+    own defines `forward(x)`, which returns y and whatever `backward` needs, `backward(dy, cache)`, and if it has
+    parameters `param_specs`. What it defines is called with checked arguments: x is an array of the layer's dtype.
+
+        layer(x)                              builds the parameters on first use and gives y
+        y, cache = layer.forward(x, run, mask)
+        dx, grads = layer.backward(dy, cache, need)
+
+    Any number of passes may be open at the same time. `backward` reads the parameters as they are then, so change them
+    after it; a recurrent layer keeps those of the forward pass.
 
     Args:
         name: shown in the summary; unique in a model. Default: the class's name in snake case.
         dtype: "float32" or "float64". Default: `config.floatx()`.
-        input_shape: of one sample, where the layer is a model's first; None for a length left open.
+        input_shape: of one sample, if the layer is a model's first; None for a length left open.
 
     Attributes:
         params: name -> array.
-        grads: name -> gradient of the last backward pass, with the same keys.
-        noises: the sources of random masks that training draws from.
+        dropout_masks: what draws the random masks of training.
         regularizers, constraints: name -> that of a parameter which has one.
-        input_gradient: whether `backward` has to give dL/dx; a model's first layer does not in training.
         backend: "numpy" or "cupy", where the parameters are and everything is computed; see `to`.
     """
 
@@ -71,10 +103,8 @@ class Layer:
     stateful: bool = False  # whether it keeps states from batch to batch
     merges: ClassVar[bool] = False  # whether it takes a list of inputs
     call_order: ClassVar[tuple[str, ...]] = ("training",)  # what arguments after x mean by position, as in Keras
-    of_a_pass: ClassVar[tuple[str, ...]] = ()  # attributes of this class that forward leaves for backward
-    given_out: tuple[int, ...] | None = None  # the shape of the last output, in layers that keep it
     limited: Mapping[str, str] = {}  # beginning of the names of arguments that `limit` was given -> parameter
-    identity: bool = False  # whether the last forward pass gave x itself, so that a loss may look through the layer
+    may_be_identity: ClassVar[bool] = False  # whether a pass may give x itself, so that a loss looks through the layer
 
     trainable = fixed("trainable", True, "a layer cannot be frozen here; train those above it alone, on what it gives")
     activity_regularizer = fixed("activity_regularizer", None, "only parameters have penalties here")
@@ -83,25 +113,32 @@ class Layer:
         super().__init_subclass__(**options)
         first = next(each for each in cls.__mro__ if vars(each).keys() & {"call", "forward"})
         if "forward" not in vars(first):
-            raise TypeError(
-                f"{first.__name__} defines call(), as a layer of Keras does; here a layer defines forward(x, training) "
-                f"and backward(dy), which returns dL/dx and sets `grads`"
-            )
+            raise TypeError(f"{first.__name__} defines call(), as a layer of Keras does; here {CONTRACT}")
+        if "forward" in vars(cls):
+            takes = _taken(cls, "forward", ("x",), ("run", "mask"))
+            cls.takes_mask = "mask" in takes
+            cls.forward = _checked_forward(vars(cls)["forward"], takes)  # type: ignore[method-assign]
+        if "backward" in vars(cls):
+            takes = _taken(cls, "backward", ("dy", "cache"), ("need",))
+            cls.backward = _checked_backward(cls, vars(cls)["backward"], takes)  # type: ignore[method-assign]
+        if "infer" in vars(cls):
+            takes = _taken(cls, "infer", ("x",), ("mask",))
+            cls.infer = _checked_infer(vars(cls)["infer"], takes)  # type: ignore[method-assign]
 
-    def __init__(self, name: str | None = None, dtype: str | None = None, input_shape: Shape | None = None) -> None:
-        given = None if name is None else string("name", name)
-        self.name = given or registry.snake_case(type(self).__name__)
+    def __init__(self, **options: Unpack[LayerOptions]) -> None:
+        name, input_shape = options.pop("name", None), options.pop("input_shape", None)
+        self.name = registry.snake_case(type(self).__name__) if name is None else string("name", name)
         self.named_by_user = name is not None
-        self.dtype = config.float_dtype(dtype)
+        self.dtype = config.float_dtype(options.pop("dtype", None))
+        if options:
+            raise TypeError(f"{type(self).__name__} takes no argument {', '.join(options)}")
         self.given_shape = None if input_shape is None else as_shape(input_shape, "input_shape")
         self.input_shape: Shape | None = None
         self.backend = "numpy"
-        self.params: dict[str, backend.Array] = {}
-        self.grads: dict[str, Gradient] = {}
-        self.noises: list[Noise] = []
+        self.params: MutableMapping[str, backend.Array] = {}
+        self.dropout_masks: list[DropoutMask] = []
         self.regularizers: Mapping[str, Regularizer] = {}
         self.constraints: Mapping[str, Constraint] = {}
-        self.input_gradient = True
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become a copy, whose parameters may be arrays of its own."""
@@ -118,27 +155,52 @@ class Layer:
         """The shape of the output (batch left out) for inputs of `input_shape`."""
         return input_shape
 
-    def forward(self, x: Any, training: bool = False) -> Any:
-        """y for x, keeping what `backward` needs, which may be x or y itself: change neither before `backward`."""
-        raise NotImplementedError(f"{type(self).__name__} has to define forward(x, training)")
+    def forward(self, x: Any, *run_and_mask: Any, **named: Any) -> tuple[Any, Any]:
+        """One pass: `forward(x, run=None, mask=None)`.
 
-    def backward(self, dy: Any) -> Any:
-        """dL/dx from dL/dy of the last forward pass; overwrites `grads`."""
-        raise NotImplementedError(f"{type(self).__name__} has to define backward(dy) to be trained")
+        Args:
+            x: the input; of a recurrent layer also (x, initial states).
+            run: what the pass takes from outside; default: a `Pass` without training.
+            mask: (B, T), False at steps to be ignored, for a layer that takes one.
+
+        Returns:
+            y, an array or a tuple of arrays, and the `Cache` for `backward`. The cache may hold x or y itself: change
+            neither before.
+
+        Raises:
+            TypeError, ValueError: an input or a mask that the layer cannot take.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to define forward(x): {CONTRACT}")
+
+    def backward(self, dy: Any, cache: Any, *need: Any) -> tuple[Any, Gradients]:
+        """The derivatives of one pass: `backward(dy, cache, need=True)`.
+
+        Args:
+            dy: dL/dy, as y; of several outputs one may be None, which is zero.
+            cache: from `forward`.
+            need: whether dx is wanted; for several inputs a tuple.
+
+        Returns:
+            dL/dx, as x (None if it is not wanted, and for ids), and the parameters' gradients by name.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: a gradient of another shape, or a cache that is another layer's, or
+                released.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to define backward(dy, cache) to be trained: {CONTRACT}")
 
     def output_mask(self, x: Any, mask: np.ndarray | None) -> np.ndarray | None:
-        """The mask that goes on to the next layer, for an input x with this mask; None where all steps count."""
+        """The mask that goes on to the next layer, for an input x with this mask; None if all steps count."""
         return mask if self.passes_mask else None
+
+    def is_identity(self, kept: Any) -> bool:
+        """Whether the pass that kept this gave x itself; asked if `may_be_identity`."""
+        return False
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments that make an equal layer (its parameters' values left out)."""
-        elsewhere = self.kept_elsewhere()
         names = [name for name in registry.arguments(self) if name not in ("input_shape", "input_length")]
-        return {name: _described(elsewhere[name] if name in elsewhere else getattr(self, name)) for name in names}
-
-    def kept_elsewhere(self) -> dict[str, Any]:
-        """For `get_config`, the constructor's arguments that are no attributes of the same names."""
-        return self.limits()
+        return {name: _described(getattr(self, name)) for name in names}
 
     # --- what a layer gets ----------------------------------------------------------------------------------------
 
@@ -175,8 +237,8 @@ class Layer:
             made = {name: arrays[name].copy() for name in specs}
         self.params = {name: backend.to(self.backend, array) for name, array in made.items()}
         backend.know(self.params.values())
-        for noise in self.noises:
-            noise.build(rng)
+        for source in self.dropout_masks:
+            source.build(rng)
         several: Any = self.merges and tuple(as_shape(each) for each in input_shape)
         self.input_shape = several or as_shape(input_shape)
 
@@ -188,7 +250,7 @@ class Layer:
         """
         input_shape = as_shape(input_shape, "input_shape")
         self._check_rank(len(input_shape) + 1, input_shape)
-        self._check_sizes(input_shape, _with_batch(input_shape))
+        self._check_sizes(input_shape, with_batch(input_shape))
         specs = self.param_specs(input_shape)
         for name, constraint in self.constraints.items():
             if name in specs:
@@ -196,15 +258,15 @@ class Layer:
         return specs
 
     def __call__(self, x: Any, *args: Any, **call: Any) -> Any:
-        """Build on first use, check and cast x, and run forward; for a `Node` instead of x, give one for a `Model`.
+        """Build on first use, check and cast x, and give y; for a `Node` instead of x, give one for a `Model`.
 
         Args:
             x: the input.
             args: what `call_order` names, as in Keras.
-            call: the same by name: `training`, and what else forward takes.
+            call: the same by name: `training`, `mask`, `initial_state`, as far as the layer takes them.
 
         Raises:
-            TypeError: too many arguments, or a `training` other than True and False.
+            TypeError: an argument that the layer does not take, or a `training` other than True and False.
         """
         named = dict(zip(self.call_order, args, strict=False))
         if len(args) > len(named) or named.keys() & call.keys():
@@ -213,9 +275,14 @@ class Layer:
         nodes = list(x) if isinstance(x, list | tuple) else [x]
         if nodes and all(isinstance(node, Node) for node in nodes):
             return self._node(nodes, [argument for argument, value in call.items() if value is not None])
-        training = call.pop("training", None)
+        if unknown := call.keys() - {*self.call_order} - ({"mask"} if self.takes_mask else set()):
+            raise TypeError(f"{self.name} takes x, {', '.join(self.call_order)}, but not {', '.join(unknown)}")
+        training = call.get("training")
         training = training is not None and flag(f"training of {self.name}", training)
-        return self.forward(self.receive(x), training=training, **call)
+        if call.get("initial_state") is not None:
+            x = (self.receive(x), *self.receive_states(call["initial_state"]))
+        y = self.forward(x, Pass(training), call.get("mask"))[0] if training else self.infer(x, call.get("mask"))
+        return list(y) if isinstance(y, tuple) else y
 
     def _node(self, nodes: list[Node], given: list[str]) -> Node:
         if given:
@@ -231,7 +298,7 @@ class Layer:
         return Node(self, nodes, self.output_shape(shape))
 
     def require_one_output(self) -> None:
-        """Stop where the layer has no place in a model.
+        """Stop if the layer has no place in a model.
 
         Raises:
             ValueError: it gives more than one output.
@@ -242,16 +309,26 @@ class Layer:
                 f"single one; leave that out in a model, and call the layer itself with an array to see its states"
             )
 
-    def infer(self, x: Any, **call: Any) -> Any:
-        """Y for x where no backward pass will follow (a layer may keep nothing then)."""
-        return self(x, **call)
+    def infer(self, x: Any, mask: Any = None) -> Any:
+        """The y of `forward`, outside of training, if no backward pass will follow; a layer may keep nothing then."""
+        return self.forward(x, None, mask)[0]
+
+    def pass_on(self, x: Any, run: Pass, mask: Any, keeps: bool) -> tuple[Any, Cache | None, Any]:
+        """What a network needs of a pass: y, the cache if one is to be kept, and the mask that goes on.
+
+        Several outputs have one mask, which is the first's.
+        """
+        own = mask if self.takes_mask else None
+        y, cache = self.forward(x, run, own) if keeps else (self.infer(x, own), None)
+        mask = self.output_mask(x, mask)
+        return y, cache, mask if self.outputs == 1 else [mask, *[None] * (self.outputs - 1)]
 
     def with_inner(self) -> list["Layer"]:
-        """This layer, and those that it is around."""
+        """This layer, and those inside it."""
         return [self]
 
     def to(self, name: str) -> None:
-        """Take the parameters and states to another backend; gradients, and the last pass, are forgotten.
+        """Take the parameters and states to another backend.
 
         Args:
             name: "numpy" or "cupy".
@@ -261,53 +338,36 @@ class Layer:
             return
         kept = {state: backend.host(array) for state, array in self.extra_state().items()}
         self.backend = name
-        for inner in self.with_inner()[1:]:
-            inner.to(name)
         for param, array in list(self.params.items()):
             self.params[param] = backend.to(name, array)
         backend.know(self.params.values())
-        for noise in self.noises:
-            noise.backend = name
-        self.grads.clear()
-        for attribute in self.of_last_pass():
-            setattr(self, attribute, None)
         if kept:
             self.set_extra_state(kept)
-
-    def of_last_pass(self) -> dict[str, Any]:
-        """Attribute -> value of all that the last forward pass has left for backward."""
-        names = (name for cls in type(self).__mro__ for name in vars(cls).get("of_a_pass", ()))
-        return {name: value for name in names if (value := vars(self).get(name)) is not None}
 
     def reset_state(self) -> None:
         """Forget what a stateful layer kept from the last batch."""
 
     def limit(self, **limits: tuple[str, Any, Any]) -> None:
-        """Give parameters regularizers and constraints.
+        """Give parameters penalties (regularizers) and constraints, as kernel_regularizer, kernel_constraint, ...
 
         Args:
             limits: beginning of the arguments' names -> (parameter, regularizer, constraint); the latter by name, as
                 objects, or None.
         """
         self.limited = {argument: param for argument, (param, _, _) in limits.items()}
-        found = [
-            (param, regularizers.get(r, f"{argument}_regularizer"), constraints.get(c, f"{argument}_constraint"))
-            for argument, (param, r, c) in limits.items()
-        ]
-        self.regularizers = {param: r for param, r, _ in found if r is not None}
-        self.constraints = {param: c for param, _, c in found if c is not None}
-
-    def limits(self) -> dict[str, Any]:
-        """The arguments that `limit` was given, as objects or None."""
-        return {
-            f"{argument}_{kind}": of.get(param)
-            for kind, of in (("regularizer", self.regularizers), ("constraint", self.constraints))
-            for argument, param in self.limited.items()
-        }
+        for argument, (_, regularizer, constraint) in limits.items():
+            found = regularizers.get(regularizer, f"{argument}_regularizer")
+            setattr(self, f"{argument}_regularizer", found)
+            setattr(self, f"{argument}_constraint", constraints.get(constraint, f"{argument}_constraint"))
+        self.regularizers, self.constraints = (
+            {param: of for argument, param in self.limited.items() if (of := getattr(self, f"{argument}_{kind}"))}
+            for kind in ("regularizer", "constraint")
+        )
 
     def limits_config(self) -> dict[str, Any]:
-        """`limits`, for the `get_config` of a layer of your own."""
-        return {name: _described(of) for name, of in self.limits().items()}
+        """What `limit` was given, for the `get_config` of a layer of your own."""
+        names = [f"{argument}_{kind}" for kind in ("regularizer", "constraint") for argument in self.limited]
+        return {name: _described(getattr(self, name)) for name in names}
 
     def receive(self, x: Any) -> Any:
         """X as this layer's forward wants it: an array of the right rank and dtype, where the parameters are.
@@ -320,6 +380,14 @@ class Layer:
         if not self.built:
             self.build(x.shape[1:])
         return x if isinstance(x, GatheredRows) else self.place(x)
+
+    def receive_states(self, given: Any) -> Sequence[Any]:
+        """Initial states as a list; see `Recurrent`."""
+        raise TypeError(f"{self.name} takes no initial_state")
+
+    def receive_mask(self, mask: Any, x: Any) -> np.ndarray | None:
+        """A mask for x as booleans on the CPU; None if every step counts."""
+        return self.check_mask(mask, x.shape[:2])
 
     def check_mask(self, mask: Any, shape: tuple[int, ...]) -> np.ndarray | None:
         """A mask as booleans on the CPU; None if every step counts.
@@ -338,7 +406,7 @@ class Layer:
         mask = mask.astype(bool, copy=False)
         return None if mask.all() else mask
 
-    def place(self, x: backend.Array) -> backend.Array:
+    def place(self, x: Any) -> backend.Array:
         """X where this layer computes with it."""
         return backend.to(self.backend, x)
 
@@ -354,7 +422,8 @@ class Layer:
             TypeError: not numbers.
         """
         if x.dtype.kind not in "fiub":
-            raise TypeError(f"{self.name} takes numbers, but the input has dtype {x.dtype}{_ragged_hint(x)}")
+            hint = ": rows of different lengths? pad_sequences makes them equal" if x.dtype == object else ""
+            raise TypeError(f"{self.name} takes numbers, but the input has dtype {x.dtype}{hint}")
         return x.astype(self.dtype, copy=False)
 
     def check_shape(self, x: Any) -> None:
@@ -373,7 +442,7 @@ class Layer:
         for built, size in zip(self.input_shape or (), given, strict=False):
             if built is not None and size is not None and built != size:
                 raise ValueError(
-                    f"{self.name} was built for inputs of shape {_with_batch(self.input_shape)}, but got {shown}"
+                    f"{self.name} was built for inputs of shape {with_batch(self.input_shape)}, but got {shown}"
                 )
 
     def _check_rank(self, rank: int, shape: Shape) -> None:
@@ -382,34 +451,30 @@ class Layer:
             wanted = " or ".join(str(r) for r in ranks)
             hint = "; a recurrent layer before it has to give its sequence, return_sequences=True"
             raise ValueError(
-                f"{self.name} takes an input of {wanted} dimensions (batch first), but got shape {_with_batch(shape)}"
+                f"{self.name} takes an input of {wanted} dimensions (batch first), but got shape {with_batch(shape)}"
                 + (hint if (ranks, rank) == ((3,), 2) else "")
             )
 
-    def require_gradient(self, dy: Any, shape: tuple[int, ...] | None) -> Any:
+    def receive_gradient(self, dy: Any, shape: tuple[int, ...]) -> Any:
         """The gradient that arrives, in the layer's dtype, compared with the output it belongs to.
 
-        Args:
-            dy: the gradient.
-            shape: of the last output; None where there has been none.
-
         Raises:
-            RuntimeError: there has been none.
             ValueError: another shape.
-            TypeError: an array of the other backend.
+            TypeError: no numbers, or an array of the other backend.
         """
-        if shape is None:
-            raise RuntimeError(f"backward of {self.name} needs a forward pass before it")
         if isinstance(dy, RowGradient):
-            return dy
+            return dy.astype(self.dtype, copy=False)
+        dy = as_array(dy, "dL/dy")
         if backend.of(dy) != self.backend:
             raise TypeError(
                 f"{self.name} is on the backend {self.backend!r}, but dL/dy is an array of {backend.of(dy)!r}; "
                 f"cupy.asarray(dy) or dy.get() moves it"
             )
-        if as_array(dy, "dL/dy").shape != shape:
-            raise ValueError(f"{self.name} gave an output of shape {shape}, but dL/dy has shape {np.shape(dy)}")
-        return backend.to(self.backend, dy, self.dtype)
+        if dy.shape != shape:
+            raise ValueError(f"{self.name} gave an output of shape {shape}, but dL/dy has shape {dy.shape}")
+        if dy.dtype.kind not in "fiub":
+            raise TypeError(f"dL/dy of {self.name} must hold numbers, but has dtype {dy.dtype}")
+        return dy.astype(self.dtype, copy=False)
 
     def extra_state(self) -> dict[str, np.ndarray]:
         """What a checkpoint has to keep besides parameters, as arrays by name."""
@@ -438,65 +503,75 @@ class Layer:
             self.params[name][...] = backend.to(self.backend, array)
 
 
-def name_weights(owner: str, names: list[str], weights: Any) -> dict[str, Any]:
-    """A list of weights, by name.
+# --- around what a layer defines --------------------------------------------------------------------------------------
+
+
+def _taken(cls: type, method: str, first: tuple[str, ...], optional: tuple[str, ...]) -> set[str]:
+    """Which of the optional arguments a method of a layer takes.
 
     Raises:
-        TypeError: no list.
-        ValueError: another number of weights.
+        TypeError: it is written for another contract.
     """
-    if not isinstance(weights, list | tuple):
-        raise TypeError(f"set_weights takes a list of weights, as get_weights gives it, not {type(weights).__name__}")
-    if len(weights) != len(names):
-        raise ValueError(f"{owner} has {len(names)} weights, but {len(weights)} were given")
-    return dict(zip(names, weights, strict=True))
+    parameters = list(inspect.signature(vars(cls)[method]).parameters.values())[1:]
+    names = [parameter.name for parameter in parameters]
+    beyond = {parameter.name for parameter in parameters[len(first) :] if parameter.default is parameter.empty}
+    if len(names) < len(first) or not set(names[len(first) :]) <= set(optional) or beyond - set(optional):
+        raise TypeError(f"{cls.__name__} defines {method}({', '.join(names)}), but {CONTRACT}")
+    return set(names[len(first) :])
 
 
-def check_weights(
-    owner: str, shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Any], dtype: str
-) -> dict[str, np.ndarray]:
-    """`weights` as arrays, compared with the parameters that `owner` has.
+def _checked_forward(own: Callable[..., Any], takes: set[str]) -> Callable[..., Any]:
+    @functools.wraps(own)
+    def forward(self: Layer, x: Any, run: Pass | None = None, mask: Any = None) -> tuple[Any, Cache]:
+        run = Pass() if run is None else run
+        x = self.receive(x)
+        given: dict[str, Any] = {"run": run, "mask": self.receive_mask(mask, x) if "mask" in takes else None}
+        if mask is not None and "mask" not in takes:
+            raise TypeError(f"{self.name} takes no mask")
+        result = own(self, x, **{name: given[name] for name in takes})
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TypeError(f"forward of {self.name} must return y and a cache, not {type(result).__name__}")
+        return result[0], Cache(self, run, forward, *result)
 
-    Raises:
-        ValueError: other names, another shape, or values that are no finite numbers (in `dtype`).
-    """
-    checks.instance(f"weights of {owner}", weights, Mapping, "a dict of arrays by name")
-    if set(weights) != set(shapes):
-        raise ValueError(f"{owner} has the weights {', '.join(shapes) or 'none'}, but {', '.join(weights)} were given")
-    arrays = {}
-    for name, shape in shapes.items():
-        try:
-            arrays[name] = weight = backend.host(as_array(weights[name], f"weight {name} of {owner}"))
-        except ValueError as error:
-            raise ValueError(f"weight {name} of {owner} is no array: {error}") from error
-        if weight.shape != shape:
-            raise ValueError(f"weight {name} of {owner} has shape {shape}, but {weight.shape} was given")
-        with np.errstate(over="ignore"):
-            if weight.dtype.kind not in "fiu" or not np.isfinite(weight.astype(dtype)).all():
-                raise ValueError(f"weight {name} of {owner} was given values that are no finite numbers in {dtype}")
-    return arrays
+    return forward
 
 
-def cast_gradient(dy: Any, layer: Layer) -> Any:
-    """A gradient in the dtype, and on the backend, of the layer that receives it.
+def _checked_backward(cls: Any, own: Callable[..., Any], takes: set[str]) -> Callable[..., Any]:
+    # the cache of a forward that a class inherits is for the backward that goes with it, which its own will call
+    inherits_forward = "forward" not in vars(cls) and cls.forward is not Layer.forward
 
-    Raises:
-        TypeError, ValueError: it is no array of numbers.
-    """
-    if isinstance(dy, RowGradient):
-        return dy.astype(layer.dtype, copy=False)
-    return backend.to(layer.backend, dy if backend.is_array(dy) else checks.array("dy", dy, numeric=True), layer.dtype)
+    @functools.wraps(own)
+    def backward(self: Layer, dy: Any, cache: Cache, need: Any = True) -> tuple[Any, Gradients]:
+        if not isinstance(cache, Cache) or cache.layer is not self:
+            whose = f"that of {cache.layer.name}" if isinstance(cache, Cache) else f"a {type(cache).__name__}"
+            raise TypeError(f"backward of {self.name} takes a cache that its own forward pass gave, not {whose}")
+        if cache.released:
+            raise RuntimeError(
+                f"the cache of {self.name} was released, and its memory may be in use elsewhere: call backward before "
+                f"release(), or forward again"
+            )
+        dys = dy if isinstance(dy, tuple | list) and cache.several else (dy,)
+        if len(dys) != len(cache.shapes) or all(d is None for d in dys):
+            came = len(dys) - sum(d is None for d in dys)
+            raise ValueError(f"{self.name} gave {len(cache.shapes)} outputs, but {came} gradients came")
+        dys = tuple(None if d is None else self.receive_gradient(d, s) for d, s in zip(dys, cache.shapes, strict=True))
+        dy = dys if cache.several else dys[0]
+        if cache.run.seen is not None:
+            cache.run.seen(cache, dy)
+        while cache.made_by is not cls.forward and isinstance(cache.kept, Cache):
+            cache = cache.kept  # a subclass's forward has called ours
+        return own(self, dy, cache if inherits_forward else cache.kept, *([need] if takes else []))
+
+    return backward
 
 
-def as_shape(shape: Any, argument: str = "a shape") -> Shape:
-    """A shape as a tuple of positive whole numbers and None.
+def _checked_infer(own: Callable[..., Any], takes: set[str]) -> Callable[..., Any]:
+    @functools.wraps(own)
+    def infer(self: Layer, x: Any, mask: Any = None) -> Any:
+        x = self.receive(x)
+        return own(self, x, *([self.receive_mask(mask, x)] if takes else []))
 
-    Raises:
-        ValueError: anything else.
-    """
-    if not isinstance(shape, tuple | list):
-        raise ValueError(f"{argument} must be a tuple such as (100,), not {came(shape)}")
-    return tuple(None if size is None else positive_int("each size of a shape", size) for size in shape)
+    return infer
 
 
 def _described(value: Any) -> Any:
@@ -504,11 +579,3 @@ def _described(value: Any) -> Any:
     if isinstance(value, activations.Activation):
         return activations.serialize(value)
     return registry.serialize(value) if hasattr(value, "get_config") else value
-
-
-def _with_batch(shape: Shape | None) -> str:
-    return f"({', '.join(str(size) for size in (None, *(shape or ())))})"
-
-
-def _ragged_hint(x: np.ndarray) -> str:
-    return ": rows of different lengths? pad_sequences makes them equal" if x.dtype == object else ""

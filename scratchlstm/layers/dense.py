@@ -1,14 +1,22 @@
 """A layer of weighted sums."""
 
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import Any, NamedTuple, Unpack
 
 from scratchlstm import activations, initializers
 from scratchlstm._support import checks
 from scratchlstm._support.checks import positive_int
 from scratchlstm._support.threads import product
-from scratchlstm.layers.base import Layer, Shape, Specs
+from scratchlstm.backend import Array
+from scratchlstm.layers.base import Gradients, Layer, LayerOptions
+from scratchlstm.layers.weights import Shape, Specs, known_features
+
+
+class Kept(NamedTuple):
+    """What a pass keeps."""
+
+    x: Array
+    logits: Array
+    y: Array
 
 
 class Dense(Layer):
@@ -21,7 +29,7 @@ class Dense(Layer):
         kernel_initializer, bias_initializer: names or `Initializer` objects.
         kernel_regularizer, bias_regularizer: penalties added to the loss, or None.
         kernel_constraint, bias_constraint: applied after each update, or None.
-        name, dtype, input_shape: see `Layer`.
+        options: name, dtype, input_shape, see `Layer`.
 
     Input: (B, ..., E). Output: (B, ..., units).
 
@@ -29,7 +37,6 @@ class Dense(Layer):
     """
 
     passes_mask = True
-    of_a_pass: ClassVar = ("x", "logits", "y")
 
     def __init__(
         self,
@@ -43,13 +50,10 @@ class Dense(Layer):
         bias_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
-        name: str | None = None,
-        dtype: str | None = None,
-        input_shape: Shape | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(name, dtype, input_shape)
+        super().__init__(**options)
         self.units = positive_int("units", units)
-        self.y: np.ndarray | None = None  # of the last forward pass
         self.activation = activations.get(activation)
         self.use_bias = checks.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
@@ -69,33 +73,20 @@ class Dense(Layer):
     def output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.units)
 
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        self.x = x
-        self.logits = product(x, self.params["kernel"])
+    def forward(self, x: Array) -> tuple[Array, Kept]:
+        logits = product(x, self.params["kernel"])
         if self.use_bias:
-            self.logits += self.params["bias"]
-        self.y = self.activation(self.logits)
-        return self.y
+            logits += self.params["bias"]
+        y = self.activation(logits)
+        return y, Kept(x, logits, y)
 
-    def backward(self, dy: np.ndarray) -> np.ndarray | None:
-        dy = self.require_gradient(dy, None if self.y is None else self.y.shape)
-        return self.backward_from_logits(self.activation.backward(self.y, dy))
+    def backward(self, dy: Array, cache: Kept, need: bool = True) -> tuple[Array | None, Gradients]:
+        return self.backward_from_logits(self.activation.backward(cache.y, dy), cache, need)
 
-    def backward_from_logits(self, dz: np.ndarray) -> np.ndarray | None:
+    def backward_from_logits(self, dz: Array, kept: Kept, need: bool) -> tuple[Array | None, Gradients]:
         """`backward` for a gradient that has the activation's derivative in it already (as a loss on logits gives)."""
-        x, flat_dz = self.x.reshape(-1, self.x.shape[-1]), dz.reshape(-1, self.units)
-        self.grads["kernel"] = product(x.T, flat_dz)
+        x, flat_dz = kept.x.reshape(-1, kept.x.shape[-1]), dz.reshape(-1, self.units)
+        grads: Gradients = {"kernel": product(x.T, flat_dz)}
         if self.use_bias:
-            self.grads["bias"] = flat_dz.sum(axis=0)
-        return product(dz, self.params["kernel"].T) if self.input_gradient else None
-
-
-def known_features(name: str, input_shape: Shape) -> int:
-    """The last size of `input_shape`, which has to be known.
-
-    Raises:
-        ValueError: where it was left open.
-    """
-    if not input_shape or input_shape[-1] is None:
-        raise ValueError(f"{name} needs to know the last size of its input, but the shape is {input_shape}")
-    return input_shape[-1]
+            grads["bias"] = flat_dz.sum(axis=0)
+        return (product(dz, self.params["kernel"].T) if need else None), grads

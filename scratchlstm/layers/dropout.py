@@ -1,12 +1,13 @@
 """Noise in training, against overfitting."""
 
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import numpy as np
 
 from scratchlstm._support import checks
-from scratchlstm.layers.base import Layer, Shape
-from scratchlstm.layers.noise import Noise
+from scratchlstm.backend import Array
+from scratchlstm.layers.base import Gradients, Layer, LayerOptions
+from scratchlstm.layers.passes import DropoutMask, Pass
 
 
 class Dropout(Layer):
@@ -18,57 +19,54 @@ class Dropout(Layer):
     Args:
         rate: in [0, 1).
         seed: None draws from the model's generator, an integer from a generator of the layer's own.
-        name, dtype, input_shape: see `Layer`.
+        options: name, dtype, input_shape, see `Layer`.
 
     Raises:
         ValueError: a rate outside [0, 1).
     """
 
     passes_mask = True
-    of_a_pass: ClassVar = ("kept", "given_out")
-    kept: Any = None  # what the last pass multiplied x by
+    may_be_identity = True
 
     def __init__(
         self,
         rate: float,
         *,
         seed: int | None = None,
-        name: str | None = None,
-        dtype: str | None = None,
-        input_shape: Shape | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(name, dtype, input_shape)
-        self.noise = Noise(rate, seed)
-        self.noises = [self.noise]
+        super().__init__(**options)
+        self.source = DropoutMask(rate, seed)
+        self.dropout_masks = [self.source]
 
     @property
     def rate(self) -> float:
         """The probability, which may be set."""
-        return self.noise.rate
+        return self.source.rate
 
     @rate.setter
     def rate(self, value: float) -> None:
-        self.noise.rate = checks.number("rate", value, at_least=0, below=1)
+        self.source.rate = checks.number("rate", value, at_least=0, below=1)
 
     @property
-    def identity(self) -> bool:  # type: ignore[override]
-        """Whether nothing was dropped in the last pass."""
-        return self.kept is None
+    def seed(self) -> int | None:
+        """Of a generator of the layer's own."""
+        return self.source.seed
 
-    def draw(self, x: np.ndarray) -> np.ndarray | None:
+    def draw(self, x: Array, run: Pass) -> np.ndarray | None:
         """What to multiply x by; None for nothing."""
-        return self.noise.draw(x.shape, x.dtype)
+        return run.dropout(self.source, x.shape, x.dtype)
 
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        self.kept, self.given_out = self.draw(x) if training else None, x.shape
-        return x if self.kept is None else x * self.kept
+    def forward(self, x: Array, run: Pass) -> tuple[Array, Array | None]:
+        drawn = self.draw(x, run)
+        kept = None if drawn is None else self.place(drawn)
+        return (x if kept is None else x * kept), kept
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        dy = self.require_gradient(dy, self.given_out)
-        return dy if self.kept is None else dy * self.kept
+    def backward(self, dy: Array, cache: Array | None) -> tuple[Array, Gradients]:
+        return (dy if cache is None else dy * cache), {}
 
-    def kept_elsewhere(self) -> dict[str, Any]:
-        return super().kept_elsewhere() | {"seed": self.noise.seed}
+    def is_identity(self, kept: Array | None) -> bool:
+        return kept is None
 
 
 class SpatialDropout1D(Dropout):
@@ -79,14 +77,14 @@ class SpatialDropout1D(Dropout):
 
     Args:
         rate, seed: see `Dropout`.
-        name, dtype, input_shape: see `Layer`.
+        options: name, dtype, input_shape, see `Layer`.
 
     Input and output: (B, T, E).
     """
 
     ranks: ClassVar = (3,)
 
-    def draw(self, x: np.ndarray) -> np.ndarray | None:
+    def draw(self, x: Array, run: Pass) -> np.ndarray | None:
         """What to multiply x by, (B, 1, E); None for nothing."""
-        kept = self.noise.draw((len(x), x.shape[2]), x.dtype)
-        return None if kept is None else kept[:, None]
+        drawn = run.dropout(self.source, (len(x), x.shape[2]), x.dtype)
+        return None if drawn is None else drawn[:, None]

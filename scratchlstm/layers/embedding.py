@@ -1,21 +1,22 @@
 """Word ids to vectors."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
 from scratchlstm import backend, initializers
 from scratchlstm._support import checks
 from scratchlstm._support.checks import positive_int
-from scratchlstm.layers.base import Layer, Shape, Specs, as_shape
+from scratchlstm.layers.base import Gradients, Layer, LayerOptions
+from scratchlstm.layers.weights import Shape, Specs, as_shape
 from scratchlstm.rows import GatheredRows, Groups, RowGradient
 
 
 class Embedding(Layer):
     """A table with one row per word id: y[b, t] = embeddings[x[b, t]].
 
-    Looking up is a product with a one-hot matrix, so the gradient of a row is the sum of dy over the places where its
-    id stands. Both sides of that are kept to the distinct ids (see `kernels.rows`).
+    Looking up is a product with a one-hot matrix, so the gradient of a row is the sum of dy over the positions of its
+    id. Both sides work on the distinct ids only (see `scratchlstm.rows`).
 
     Args:
         input_dim: V, the number of ids; ids run from 0 to V - 1.
@@ -26,7 +27,7 @@ class Embedding(Layer):
         mask_zero: whether id 0 is padding, which the layers above are to ignore; its row is never used then.
         input_length: T, where the layer is a model's first; the same as `input_shape=(T,)`.
         input_shape: (T,), or (None,) for any length.
-        name, dtype: see `Layer`.
+        options: name, dtype, see `Layer`.
 
     Input: integers (B, T). Output: (B, T, E).
 
@@ -36,7 +37,6 @@ class Embedding(Layer):
     """
 
     ranks: ClassVar = (1, 2, 3)
-    of_a_pass: ClassVar = ("rows", "given_out")
 
     def __init__(
         self,
@@ -48,21 +48,21 @@ class Embedding(Layer):
         mask_zero: bool = False,
         *,
         input_length: int | None = None,
-        input_shape: Shape | None = None,
-        name: str | None = None,
-        dtype: str | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
         if input_length is not None:
             length_shape = (positive_int("input_length", input_length),)
+            input_shape = options.get("input_shape")
             if input_shape is not None and as_shape(input_shape) != length_shape:
                 raise ValueError(f"input_length={input_length} and input_shape={input_shape} contradict each other")
-            input_shape = length_shape
-        super().__init__(name, dtype, input_shape)
+            options["input_shape"] = length_shape
+        super().__init__(**options)
         self.input_dim = positive_int("input_dim", input_dim)
         self.output_dim = positive_int("output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer, "embeddings_initializer")
         self.limit(embeddings=("embeddings", embeddings_regularizer, embeddings_constraint))
-        self.makes_mask = checks.flag("mask_zero", mask_zero)
+        self.mask_zero = checks.flag("mask_zero", mask_zero)
+        self.makes_mask = self.mask_zero
 
     def param_specs(self, input_shape: Shape) -> Specs:
         return {"embeddings": ((self.input_dim, self.output_dim), self.embeddings_initializer)}
@@ -96,21 +96,18 @@ class Embedding(Layer):
             )
         return x
 
-    def forward(self, x: np.ndarray, training: bool = False) -> GatheredRows:
+    def forward(self, x: np.ndarray) -> tuple[GatheredRows, GatheredRows]:
         groups = Groups(x)
         table = self.params["embeddings"]
         ids = groups.on_device.ids if backend.is_cupy(table) else groups.ids
-        self.rows = GatheredRows(table.take(ids, axis=0), groups, table.shape)
-        self.given_out = self.rows.shape
-        return self.rows
+        rows = GatheredRows(table.take(ids, axis=0), groups, table.shape)
+        return rows, rows
 
-    def backward(self, dy: np.ndarray | RowGradient) -> None:
-        """Set `grads["embeddings"]`, a `RowGradient`. Ids have no gradient, so nothing is returned.
+    def backward(self, dy: backend.Array | RowGradient, cache: GatheredRows) -> tuple[None, Gradients]:
+        """The gradient of `embeddings`, a `RowGradient`; ids have none.
 
         Args:
             dy: (B, T, E), or already summed per distinct id.
+            cache: from `forward`.
         """
-        self.grads["embeddings"] = self.rows.row_gradient(self.require_gradient(dy, self.given_out))
-
-    def kept_elsewhere(self) -> dict[str, Any]:
-        return super().kept_elsewhere() | {"mask_zero": self.makes_mask}
+        return None, {"embeddings": cache.row_gradient(dy)}

@@ -2,25 +2,23 @@
 
 import math
 
-import numpy as np
-
-from scratchlstm.layers.base import Layer, Shape
+from scratchlstm.backend import Array
+from scratchlstm.layers.base import Gradients, Layer
+from scratchlstm.layers.weights import Shape
 
 
 class Flatten(Layer):
     """(B, ...) -> (B, N). A mask ends here.
 
     Args:
-        name, dtype, input_shape: see `Layer`.
+        options: name, dtype, input_shape, see `Layer`.
     """
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return (None,) if None in input_shape else (math.prod(size for size in input_shape if size is not None),)
 
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        y = x.reshape(len(x), -1)
-        self.shape, self.given_out = x.shape, y.shape
-        return y
+    def forward(self, x: Array) -> tuple[Array, tuple[int, ...]]:
+        return x.reshape(len(x), -1), x.shape
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        return self.require_gradient(dy, self.given_out).reshape(self.shape)
+    def backward(self, dy: Array, cache: tuple[int, ...]) -> tuple[Array, Gradients]:
+        return dy.reshape(cache), {}

@@ -1,10 +1,11 @@
-"""The shape of a model's input, said first."""
+"""The shape of a model's input."""
 
 from contextlib import suppress
 
 import numpy as np
 
-from scratchlstm.layers.base import Layer, Node, Shape, as_shape
+from scratchlstm.layers.base import Layer, Node
+from scratchlstm.layers.weights import Shape, as_shape
 
 
 class Input(Layer, Node):
@@ -23,7 +24,7 @@ class Input(Layer, Node):
     """
 
     def __init__(self, shape: Shape, *, name: str | None = None, dtype: str | None = None) -> None:
-        Layer.__init__(self, name, None, as_shape(shape, "shape"))
+        Layer.__init__(self, name=name, input_shape=as_shape(shape, "shape"))
         Node.__init__(self, self, (), as_shape(shape))
         with suppress(TypeError):  # no dtype at all
             if dtype is None or np.dtype(dtype).kind in "iuf":

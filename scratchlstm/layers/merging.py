@@ -1,13 +1,15 @@
 """Several inputs made one."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
 from scratchlstm import backend
 from scratchlstm._support.checks import instance
-from scratchlstm.layers.base import Layer, Shape, as_shape
+from scratchlstm.backend import Array
+from scratchlstm.layers.base import Gradients, Layer, LayerOptions
+from scratchlstm.layers.weights import Shape, as_shape
 from scratchlstm.rows import as_array
 
 
@@ -16,7 +18,7 @@ class Concatenate(Layer):
 
     Args:
         axis: along which; -1 is the last, the features.
-        name, dtype: see `Layer`.
+        options: name, dtype, see `Layer`.
 
     Input: a list of (B, ..., E_k), alike but for the axis. Output: (B, ..., ΣE_k).
 
@@ -25,11 +27,10 @@ class Concatenate(Layer):
     """
 
     merges: ClassVar = True
-    of_a_pass: ClassVar = ("given_out",)
     passes_mask = True
 
-    def __init__(self, axis: int = -1, *, name: str | None = None, dtype: str | None = None) -> None:
-        super().__init__(name, dtype)
+    def __init__(self, axis: int = -1, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
         if isinstance(axis, bool) or not isinstance(axis, int | np.integer) or axis == 0:
             raise ValueError(f"axis must be a whole number other than 0, the batch's, not {axis!r}")
         self.axis = int(axis)
@@ -66,15 +67,11 @@ class Concatenate(Layer):
         masks = [np.ones(each.shape[:2], bool) if m is None else m for each, m in zip(x, mask, strict=True)]
         return np.concatenate(masks, axis=1) if self.axis % x[0].ndim == 1 else np.logical_or.reduce(masks)
 
-    def forward(self, x: Sequence[np.ndarray], training: bool = False) -> np.ndarray:
-        self.sizes = [each.shape[self.axis] for each in x]
-        y = np.concatenate(x, axis=self.axis)
-        self.given_out = y.shape
-        return y
+    def forward(self, x: Sequence[Array]) -> tuple[Array, list[int]]:
+        return np.concatenate(x, axis=self.axis), [each.shape[self.axis] for each in x]
 
-    def backward(self, dy: np.ndarray) -> list[np.ndarray]:
-        dy = self.require_gradient(dy, self.given_out)
-        return np.split(dy, np.cumsum(self.sizes)[:-1].tolist(), axis=self.axis)
+    def backward(self, dy: Array, cache: list[int]) -> tuple[list[Array], Gradients]:
+        return np.split(dy, np.cumsum(cache)[:-1].tolist(), axis=self.axis), {}
 
     def _sizes(self, shapes: Any) -> tuple[list[int | None], int]:
         """Each input's size along the axis, and the number of the axis, the batch's being 0."""

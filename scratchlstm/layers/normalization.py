@@ -1,13 +1,21 @@
 """Normalization of activations."""
 
-from typing import Any, ClassVar
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 
 from scratchlstm import initializers
 from scratchlstm._support import checks
-from scratchlstm.layers.base import Layer, Shape, Specs
-from scratchlstm.layers.dense import known_features
+from scratchlstm.backend import Array
+from scratchlstm.layers.base import Gradients, Layer, LayerOptions
+from scratchlstm.layers.weights import Shape, Specs, known_features
+
+
+class Kept(NamedTuple):
+    """What a pass keeps."""
+
+    normal: Array  #             (B, ..., E), x with mean 0 and variance 1
+    inverse_deviation: Array  #  (B, ..., 1)
 
 
 class LayerNormalization(Layer):
@@ -19,7 +27,7 @@ class LayerNormalization(Layer):
         beta_initializer, gamma_initializer: names or `Initializer` objects.
         beta_regularizer, gamma_regularizer: penalties added to the loss, or None.
         beta_constraint, gamma_constraint: applied after each update, or None.
-        name, dtype, input_shape: see `Layer`.
+        options: name, dtype, input_shape, see `Layer`.
 
     Input and output: (B, ..., E).
 
@@ -27,7 +35,6 @@ class LayerNormalization(Layer):
     """
 
     passes_mask = True
-    of_a_pass: ClassVar = ("normal", "inverse_deviation", "given_out")
 
     def __init__(
         self,
@@ -41,11 +48,9 @@ class LayerNormalization(Layer):
         gamma_regularizer: Any = None,
         beta_constraint: Any = None,
         gamma_constraint: Any = None,
-        name: str | None = None,
-        dtype: str | None = None,
-        input_shape: Shape | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(name, dtype, input_shape)
+        super().__init__(**options)
         self.epsilon = checks.number("epsilon", epsilon, above=0)
         self.center, self.scale = checks.flag("center", center), checks.flag("scale", scale)
         self.beta_initializer = initializers.get(beta_initializer, "beta_initializer")
@@ -60,23 +65,22 @@ class LayerNormalization(Layer):
         specs: Specs = {"gamma": (shape, self.gamma_initializer)} if self.scale else {}
         return specs | ({"beta": (shape, self.beta_initializer)} if self.center else {})
 
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+    def forward(self, x: Array) -> tuple[Array, Kept]:
         centered = x - x.mean(axis=-1, keepdims=True)
         variance = np.mean(centered * centered, axis=-1, keepdims=True)
-        self.inverse_deviation = 1 / np.sqrt(variance + x.dtype.type(self.epsilon))  # (B, ..., 1)
-        self.normal, self.given_out = centered * self.inverse_deviation, x.shape
-        y = self.normal * self.params["gamma"] if self.scale else self.normal
-        return y + self.params["beta"] if self.center else y
+        inverse_deviation = 1 / np.sqrt(variance + x.dtype.type(self.epsilon))  # (B, ..., 1)
+        normal = centered * inverse_deviation
+        y = normal * self.params["gamma"] if self.scale else normal
+        return (y + self.params["beta"] if self.center else y), Kept(normal, inverse_deviation)
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        dy = self.require_gradient(dy, self.given_out)
+    def backward(self, dy: Array, cache: Kept) -> tuple[Array, Gradients]:
+        normal, inverse_deviation = cache
         rows = tuple(range(dy.ndim - 1))
+        grads: Gradients = {"gamma": np.sum(dy * normal, axis=rows)} if self.scale else {}
         if self.center:
-            self.grads["beta"] = dy.sum(axis=rows)
-        if self.scale:
-            self.grads["gamma"] = np.sum(dy * self.normal, axis=rows)
+            grads["beta"] = dy.sum(axis=rows)
         d_normal = dy * self.params["gamma"] if self.scale else dy
-        # mean and variance hang on every x of the row: what d_normal has along 1 and along normal falls away
+        # mean and variance depend on every x of the row: what d_normal has along 1 and along normal cancels
         along_one = d_normal.mean(axis=-1, keepdims=True)
-        along_normal = np.mean(d_normal * self.normal, axis=-1, keepdims=True)
-        return self.inverse_deviation * (d_normal - along_one - self.normal * along_normal)
+        along_normal = np.mean(d_normal * normal, axis=-1, keepdims=True)
+        return inverse_deviation * (d_normal - along_one - normal * along_normal), grads

@@ -1,12 +1,14 @@
 """From a sequence to one vector."""
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import numpy as np
 
 from scratchlstm import backend
 from scratchlstm._support import checks
-from scratchlstm.layers.base import Layer, Shape
+from scratchlstm.backend import Array
+from scratchlstm.layers.base import Gradients, Layer, LayerOptions
+from scratchlstm.layers.weights import Shape
 
 
 class _GlobalPooling1D(Layer):
@@ -14,36 +16,30 @@ class _GlobalPooling1D(Layer):
 
     Args:
         keepdims: leave it in, with size 1.
-        name, dtype, input_shape: see `Layer`.
+        options: name, dtype, input_shape, see `Layer`.
     """
 
     ranks: ClassVar = (3,)
-    of_a_pass: ClassVar = ("share", "given_out")
-    share: np.ndarray  # of each step in the output, as `forward` leaves it for the way back
 
     def __init__(
         self,
         *,
         keepdims: bool = False,
-        name: str | None = None,
-        dtype: str | None = None,
-        input_shape: Shape | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(name, dtype, input_shape)
+        super().__init__(**options)
         self.keepdims = checks.flag("keepdims", keepdims)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return (1, input_shape[1]) if self.keepdims else (input_shape[1],)
 
-    def _out(self, y: np.ndarray) -> np.ndarray:
+    def _out(self, y: Array) -> Array:
         """(B, 1, E) as it is wanted."""
-        y = y if self.keepdims else y[:, 0]
-        self.given_out = y.shape
-        return y
+        return y if self.keepdims else y[:, 0]
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        dy = self.require_gradient(dy, self.given_out)
-        return (dy if self.keepdims else dy[:, None]) * self.share
+    def backward(self, dy: Array, cache: Array) -> tuple[Array, Gradients]:
+        """The cache is each step's share in the output."""
+        return (dy if self.keepdims else dy[:, None]) * cache, {}
 
 
 class GlobalAveragePooling1D(_GlobalPooling1D):
@@ -53,20 +49,18 @@ class GlobalAveragePooling1D(_GlobalPooling1D):
 
     Args:
         keepdims: leave the time axis in, with size 1.
-        name, dtype, input_shape: see `Layer`.
+        options: name, dtype, input_shape, see `Layer`.
 
     Input: (B, T, E). Output: (B, E), or (B, 1, E).
     """
 
-    takes_mask: ClassVar = True
     call_order: ClassVar = ("mask", "training")
 
-    def forward(self, x: np.ndarray, training: bool = False, mask: np.ndarray | None = None) -> np.ndarray:
-        mask = self.check_mask(mask, x.shape[:2])
+    def forward(self, x: Array, mask: np.ndarray | None = None) -> tuple[Array, Array]:
         valid = np.ones(x.shape[:2], dtype=bool) if mask is None else mask
         share = (valid / np.maximum(valid.sum(axis=1, keepdims=True), 1)).astype(self.dtype)[..., None]
-        self.share = backend.to(self.backend, share)
-        return self._out(np.sum(x * self.share, axis=1, keepdims=True))
+        share = backend.to(self.backend, share)
+        return self._out(np.sum(x * share, axis=1, keepdims=True)), share
 
 
 class GlobalMaxPooling1D(_GlobalPooling1D):
@@ -76,16 +70,15 @@ class GlobalMaxPooling1D(_GlobalPooling1D):
 
     Args:
         keepdims: leave the time axis in, with size 1.
-        name, dtype, input_shape: see `Layer`.
+        options: name, dtype, input_shape, see `Layer`.
 
     Input: (B, T, E). Output: (B, E), or (B, 1, E).
     """
 
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+    def forward(self, x: Array) -> tuple[Array, Array]:
         y = np.max(x, axis=1, keepdims=True)
         largest = x == y
-        self.share = largest / largest.sum(axis=1, keepdims=True).astype(self.dtype)
-        return self._out(y)
+        return self._out(y), largest / largest.sum(axis=1, keepdims=True).astype(self.dtype)
 
 
 class MaskedGlobalMaxPooling1D(GlobalMaxPooling1D):
@@ -93,19 +86,17 @@ class MaskedGlobalMaxPooling1D(GlobalMaxPooling1D):
 
     Args:
         keepdims: leave the time axis in, with size 1.
-        name, dtype, input_shape: see `Layer`.
+        options: name, dtype, input_shape, see `Layer`.
 
     Input: (B, T, E). Output: (B, E), or (B, 1, E).
     """
 
-    takes_mask: ClassVar = True
     call_order: ClassVar = ("mask", "training")
 
-    def forward(self, x: np.ndarray, training: bool = False, mask: np.ndarray | None = None) -> np.ndarray:
-        mask = self.check_mask(mask, x.shape[:2])
+    def forward(self, x: Array, mask: np.ndarray | None = None) -> tuple[Array, Array]:
         if mask is None:
             return super().forward(x)
         valid = backend.to(self.backend, mask, bool)[..., None]
-        y = super().forward(np.where(valid, x, x.dtype.type(-np.inf)))
-        self.share = self.share * valid  # of a row that is masked throughout every step is the largest
-        return np.where(np.isneginf(y), y.dtype.type(0), y)
+        y, cache = super().forward(np.where(valid, x, x.dtype.type(-np.inf)))
+        share = cache.kept * valid  # of a row that is masked throughout every step is the largest
+        return np.where(np.isneginf(y), y.dtype.type(0), y), share

@@ -1,7 +1,7 @@
 """What the recurrent layers share: states, masks, direction, dropout, and which steps are given out."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple, Unpack
 
 import numpy as np
 
@@ -10,12 +10,45 @@ from scratchlstm._support import checks
 from scratchlstm._support.checks import positive_int
 from scratchlstm._support.threads import one_blas_thread
 from scratchlstm.backend import Array
-from scratchlstm.layers.base import Layer, Shape, Signal, Specs
-from scratchlstm.layers.dense import known_features
-from scratchlstm.layers.noise import Noise
-from scratchlstm.rows import GatheredRows, RowGradient, as_array
+from scratchlstm.layers.base import Gradients, Layer, LayerOptions, Signal
+from scratchlstm.layers.passes import DropoutMask, Pass
+from scratchlstm.layers.weights import Shape, Specs, known_features
+from scratchlstm.rows import GatheredRows, as_array
 
-States = list[np.ndarray]
+States = list[Array]
+StateGradients = Sequence[Array | None]
+
+
+class RecurrentOptions(LayerOptions, total=False):
+    """Arguments that every recurrent layer takes by keyword, see `Recurrent`."""
+
+    kernel_regularizer: Any
+    recurrent_regularizer: Any
+    bias_regularizer: Any
+    kernel_constraint: Any
+    recurrent_constraint: Any
+    bias_constraint: Any
+    dropout: float
+    recurrent_dropout: float
+    seed: int | None
+    return_sequences: bool
+    return_state: bool
+    go_backwards: bool
+    stateful: bool
+    zero_output_for_mask: bool
+
+
+class Kept(NamedTuple):
+    """What a pass of a recurrent layer keeps."""
+
+    x: Signal  #                (B, T, E), after the input's dropout if one mask serves all gates
+    states: States  #           initial ones, (B, H)
+    given: bool  #              whether the caller gave them
+    mask: Array | None  #       (B, T)
+    shown: Array | None  #      False where the output is 0, (B, T, 1) or (B, 1)
+    input_dropout: Array | None  #      (B, E) or, for each gate, (B, gate_count, E)
+    recurrent_dropout: Array | None  #  (B, H) or (B, gate_count, H)
+    steps: Any  #               of the recurrence
 
 
 class Recurrent(Layer):
@@ -28,7 +61,7 @@ class Recurrent(Layer):
         kernel_initializer, recurrent_initializer, bias_initializer: names or `Initializer` objects.
         kernel_regularizer, recurrent_regularizer, bias_regularizer: penalties added to the loss, or None.
         kernel_constraint, recurrent_constraint, bias_constraint: applied after each update, or None.
-        dropout: rate for x; one mask for all steps, drawn anew for each batch.
+        dropout: rate for x; one mask for all steps, drawn for each batch.
         recurrent_dropout: the same for h_prev.
         seed: of the dropout; None draws from the model's generator.
         return_sequences: give every h_t, (B, T, H), instead of the last, (B, H).
@@ -38,23 +71,20 @@ class Recurrent(Layer):
         zero_output_for_mask: give zeros at masked steps instead of the output before.
         name, dtype, input_shape: see `Layer`.
 
-    Input: (B, T, E). Output: (B, H) or (B, T, H).
+    Input: (B, T, E), or for `forward` a tuple (x, *initial states), each (B, H). Output: (B, H) or (B, T, H); with
+    `return_state` a tuple (output, *final states). The gradients mirror both.
 
     Call: `layer(x, mask=mask, initial_state=[...])`. At a masked step (False) a row's states stay as they are, its
-    output repeats the one before (0 if there is none yet), and x has no gradient. After `backward`,
-    `initial_state_grads` holds the gradients of the initial states.
+    output repeats the one before (0 if there is none yet), and x has no gradient.
+
+    The backward pass uses the weights of its forward pass, whatever has become of the parameters since.
 
     Attributes:
         states: of a stateful layer, at the end of the last batch; None at the beginning.
     """
 
     ranks: ClassVar = (3,)
-    takes_mask: ClassVar = True
     call_order: ClassVar = ("initial_state", "mask", "training")
-    of_a_pass: ClassVar[tuple[str, ...]] = (
-        *("shown", "given_out", "input_dropout", "recurrent_dropout"),
-        "initial_state_grads",
-    )
     gate_count: ClassVar[int]  # how many blocks of H columns the kernels have
     state_names: ClassVar[tuple[str, ...]]
 
@@ -66,73 +96,84 @@ class Recurrent(Layer):
         kernel_initializer: Any = "glorot_uniform",
         recurrent_initializer: Any = "orthogonal",
         bias_initializer: Any = "zeros",
-        *,
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        recurrent_constraint: Any = None,
-        bias_constraint: Any = None,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        seed: int | None = None,
-        return_sequences: bool = False,
-        return_state: bool = False,
-        go_backwards: bool = False,
-        stateful: bool = False,
-        zero_output_for_mask: bool = False,
-        name: str | None = None,
-        dtype: str | None = None,
-        input_shape: Shape | None = None,
+        **options: Unpack[RecurrentOptions],
     ) -> None:
-        super().__init__(name, dtype, input_shape)
+        def option(name: str, default: Any = None) -> Any:
+            return options.pop(name, default)  # type: ignore[misc]
+
+        def flag(name: str) -> bool:
+            return checks.flag(name, option(name, False))
+
+        limits = [(option(f"{name}_regularizer"), option(f"{name}_constraint")) for name in _LIMITED]
+        dropout, recurrent_dropout, seed = option("dropout", 0.0), option("recurrent_dropout", 0.0), option("seed")
+        self.return_sequences, self.return_state = flag("return_sequences"), flag("return_state")
+        self.go_backwards, self.stateful = flag("go_backwards"), flag("stateful")
+        self.zero_output_for_mask = flag("zero_output_for_mask")
+        super().__init__(**options)
         self.units = positive_int("units", units)
         self.activation = elementwise("activation", activation)
         self.use_bias = checks.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
+        of_kernel, of_recurrent, of_bias = limits
         self.limit(
-            kernel=("kernel", kernel_regularizer, kernel_constraint),
-            recurrent=("recurrent_kernel", recurrent_regularizer, recurrent_constraint),
-            bias=("bias", bias_regularizer if use_bias else None, bias_constraint if use_bias else None),
+            kernel=("kernel", *of_kernel),
+            recurrent=("recurrent_kernel", *of_recurrent),
+            bias=("bias", *(of_bias if use_bias else (None, None))),
         )
-        self.input_noise = Noise(dropout, seed, "dropout")
-        self.recurrent_noise = Noise(recurrent_dropout, None if seed is None else seed + 1, "recurrent_dropout")
-        self.noises = [self.input_noise, self.recurrent_noise]
-        self.return_sequences = checks.flag("return_sequences", return_sequences)
-        self.return_state = checks.flag("return_state", return_state)
-        self.go_backwards = checks.flag("go_backwards", go_backwards)
-        self.stateful = checks.flag("stateful", stateful)
-        self.zero_output_for_mask = checks.flag("zero_output_for_mask", zero_output_for_mask)
+        self.input_mask = DropoutMask(dropout, seed, "dropout")
+        self.recurrent_mask = DropoutMask(recurrent_dropout, None if seed is None else seed + 1, "recurrent_dropout")
+        self.dropout_masks = [self.input_mask, self.recurrent_mask]
         self.states: States | None = None
-        self.input_dropout: np.ndarray | None = None  # (B, E) or, for each gate, (B, gate_count, E)
-        self.recurrent_dropout: np.ndarray | None = None  # (B, H) or (B, gate_count, H)
-        # the mask is handed on where every step is given out; not turned around by `go_backwards`, as in Keras
+        # the mask is handed on if every step is given out; not turned around by `go_backwards`, as in Keras
         self.passes_mask = self.return_sequences
         self.outputs = 1 + len(self.state_names) if self.return_state else 1
 
+    @property
+    def dropout(self) -> float:
+        """The rate for x."""
+        return self.input_mask.rate
+
+    @property
+    def recurrent_dropout(self) -> float:
+        """The rate for h_prev."""
+        return self.recurrent_mask.rate
+
+    @property
+    def seed(self) -> int | None:
+        """Of the dropout."""
+        return self.input_mask.seed
+
     # --- what a recurrent layer defines ---------------------------------------------------------------------------
 
-    def run(self, x: Signal, states: States, mask: np.ndarray | None) -> tuple[np.ndarray, States]:
-        """Every h_t in the order of time, (B, T, H), or where `return_sequences` is off perhaps only the last, (B, H).
-
-        And the final states.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has to define run")
-
-    def run_back(self, dh: np.ndarray, d_states: Sequence[np.ndarray | None]) -> tuple[Any, States, States]:
-        """dx (or None where `input_gradient` is off), the parameters' gradients in their order, the initial states'.
+    def scan(self, kept: Kept, run: Pass) -> tuple[Array, States, Any]:
+        """The recurrence over all steps.
 
         Args:
-            dh: as `run` gave h.
-            d_states: what reaches the final states besides; None is zero.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has to define run_back")
+            kept: the input, states, mask and dropout; its `steps` are what this gives.
+            run: the pass.
 
-    def run_only(self, x: Signal, states: States, mask: np.ndarray | None) -> tuple[np.ndarray, States]:
-        """As `run`, where no way back will follow."""
-        return self.run(x, states, mask)
+        Returns:
+            every h_t in the order of time, (B, T, H), or without `return_sequences` perhaps only the last, (B, H); the
+            final states; and what `scan_back` needs.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to define scan")
+
+    def scan_back(self, dh: Array, d_states: StateGradients, kept: Kept, need: bool) -> tuple[Any, States, States]:
+        """dx, the gradients of the kernel, the recurrent kernel and the bias, and those of the initial states.
+
+        Args:
+            dh: as `scan` gave h.
+            d_states: what reaches the final states besides; None is zero.
+            kept: of the pass.
+            need: whether dx is wanted.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to define scan_back")
+
+    def scan_only(self, kept: Kept) -> tuple[Array, States]:
+        """As `scan`, if no backward pass will follow."""
+        return self.scan(kept, Pass())[:2]
 
     # --- what it gets ---------------------------------------------------------------------------------------------
 
@@ -149,67 +190,63 @@ class Recurrent(Layer):
     def output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], self.units) if self.return_sequences else (self.units,)
 
-    @one_blas_thread(sharing=True)
-    def forward(
-        self, x: Signal, training: bool = False, mask: Any = None, initial_state: Any = None
-    ) -> np.ndarray | list[np.ndarray]:
-        mask, states = self.check_mask(mask, x.shape[:2]), self._initial_states(x.shape[0], initial_state)
-        self._draw_dropout(x.shape, training)
-        if self.input_dropout is not None:
-            x = as_array(x)  # every row drops other features, so that equal words are alike no longer
-            if self.input_dropout.ndim == 2:
-                x = x * self.input_dropout[:, None]
-        h, final = self.run(x, states, self._placed(mask))
-        self.shown = self._shown(mask)
-        y = self._output(h, final, self.shown)
-        self.given_out = h.shape if self.return_sequences else (len(h), self.units)
-        return y
+    def receive(self, x: Any) -> Any:
+        x, *states = x if has_states(x) else (x,)
+        x = super().receive(x)
+        return (x, *self._placed_states(x.shape[0], states)) if states else x
+
+    def receive_mask(self, mask: Any, x: Any) -> np.ndarray | None:
+        return self.check_mask(mask, (x[0] if isinstance(x, tuple) else x).shape[:2])
+
+    def receive_states(self, given: Any) -> Sequence[Any]:
+        return as_states(self.name, list(self.state_sizes), given)
 
     @one_blas_thread(sharing=True)
-    def infer(self, x: Any, mask: Any = None, initial_state: Any = None) -> Any:  # type: ignore[override]
-        x = self.receive(x)
-        mask, states = self.check_mask(mask, x.shape[:2]), self._initial_states(x.shape[0], initial_state)
-        kept = vars(self).copy()  # of the last forward pass, whose way back may still come
-        self.input_dropout = self.recurrent_dropout = None
-        try:
-            h, final = self.run_only(x, states, self._placed(mask))
-        finally:
-            vars(self).update(kept)
-        return self._output(h, final, self._shown(mask))
+    def forward(self, x: Any, run: Pass, mask: Any = None) -> tuple[Any, Kept]:
+        begun = self._begin(x, mask)
+        B, _, E = begun.x.shape
+        by_gate = (self.gate_count,) if self.gate_count > 1 else ()
+        # one mask for x, or one for each gate if h_prev is dropped, too (as in Keras); for h_prev one for each gate
+        of_input = by_gate if self.recurrent_mask.rate > 0 else ()
+        masks = (
+            run.dropout(self.input_mask, (B, *of_input, E), self.dtype),
+            run.dropout(self.recurrent_mask, (B, *by_gate, self.units), self.dtype),
+        )
+        of_x, of_h = (None if drawn is None else self.place(drawn) for drawn in masks)
+        begun = begun._replace(input_dropout=of_x, recurrent_dropout=of_h)
+        if of_x is not None:
+            dropped = as_array(begun.x)  # every row drops other features, so that equal words are alike no longer
+            begun = begun._replace(x=dropped * of_x[:, None] if of_x.ndim == 2 else dropped)
+        h, final, steps = self.scan(begun, run)
+        return self._output(h, final, begun, run.keeps_states), begun._replace(steps=steps)
 
     @one_blas_thread(sharing=True)
-    def backward(self, dy: np.ndarray, *d_states: np.ndarray | None) -> np.ndarray | RowGradient | None:
+    def infer(self, x: Any, mask: Any = None) -> Any:
+        begun = self._begin(x, mask)
+        return self._output(*self.scan_only(begun), begun)
+
+    @one_blas_thread(sharing=True)
+    def backward(self, dy: Any, cache: Kept, need: Any = True) -> tuple[Any, Gradients]:
         """Backpropagation through time.
 
         Args:
-            dy: dL/d(output), (B, T, H) or (B, H).
-            d_states: dL/d of each returned final state besides, (B, H); None is zero.
+            dy: dL/d(output), (B, T, H) or (B, H); with `return_state` a tuple with dL/d of each final state, (B, H).
+            cache: from `forward`.
+            need: whether dx is wanted, or a tuple with the same for each initial state.
 
         Returns:
-            dx, (B, T, E); a `RowGradient` where the input came from an `Embedding` as gathered rows.
-
-        Raises:
-            RuntimeError: no forward pass came before.
-            ValueError: gradients of other shapes.
+            dx, (B, T, E), a `RowGradient` if the input came from an `Embedding` as gathered rows; if initial states
+            were given, a tuple with their gradients. And the parameters' gradients.
         """
-        dy = self.require_gradient(dy, self.given_out)
-        if len(d_states) not in (0, len(self.state_names)):
-            raise ValueError(
-                f"{self.name} has {len(self.state_names)} final states, but {len(d_states)} gradients came"
-            )
-        states = [None if d is None else self.require_gradient(d, (len(dy), self.units)) for d in d_states]
-        if self.return_sequences and self.go_backwards:
-            dy = dy[:, ::-1]
-        if self.shown is not None:
-            dy = dy * self.shown
-        dx, grads, self.initial_state_grads = self.run_back(dy, states or [None] * len(self.state_names))
-        self.grads.update(zip(self.params, grads, strict=False))  # a bias that is not used has a gradient, too
-        if dx is not None and self.input_dropout is not None and self.input_dropout.ndim == 2:
-            dx *= self.input_dropout[:, None]
-        return dx
+        kept, need_x = cache, need[0] if isinstance(need, tuple | list) else need
+        dx, grads, d_initial = self.scan_back(*self.arriving(dy, kept), kept, need_x)
+        if dx is not None and kept.input_dropout is not None and kept.input_dropout.ndim == 2:
+            dx *= kept.input_dropout[:, None]
+        named = dict(zip(self.params, grads, strict=False))  # a bias that is not used has a gradient, too
+        return ((dx, *d_initial) if kept.given else dx), named
 
     def reset_state(self) -> None:
-        """Let a stateful layer begin anew, from zeros."""
+        """Let a stateful layer begin from zeros."""
         self.states = None
 
     reset_states = reset_state
@@ -234,16 +271,26 @@ class Recurrent(Layer):
                 raise ValueError(
                     f"state {name} of {self.name} must hold finite numbers in {self.dtype}, (B, {self.units})"
                 )
-        self.states = self._initial_states(len(states[0]), states)
+        self.states = self._placed_states(len(states[0]), states)
 
-    def kernels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """W, U and b; b is zero where there is none."""
+    def kernels(self) -> tuple[Array, Array, Array]:
+        """W, U and b; b is zero if there is none."""
         kernel, recurrent_kernel = self.params["kernel"], self.params["recurrent_kernel"]
         bias = self.params["bias"] if self.use_bias else np.zeros_like(kernel[0])
         return kernel, recurrent_kernel, bias
 
-    def dh_in_order(self, dh: np.ndarray, dh_last: np.ndarray | None, T: int) -> np.ndarray:
-        """What `run_back` gets for h, at each of the T steps in the order of computation; new, (B, T, H)."""
+    def arriving(self, dy: Any, kept: Kept) -> tuple[Array, StateGradients]:
+        """From `backward`'s dy, what `scan_back` gets for h and for the final states."""
+        dy, *d_states = dy if isinstance(dy, tuple) else (dy,)
+        if dy is None:  # something reached the final states alone
+            shape = (len(kept.states[0]), *((kept.x.shape[1],) if self.return_sequences else ()), self.units)
+            dy = backend.module(self.backend).zeros(shape, dtype=self.dtype)
+        if self.return_sequences and self.go_backwards:
+            dy = dy[:, ::-1]
+        return (dy if kept.shown is None else dy * kept.shown), d_states or [None] * len(self.state_names)
+
+    def dh_in_order(self, dh: Array, dh_last: Array | None, T: int) -> Array:
+        """What `scan_back` gets for h, at each of the T steps in the order of computation; new, (B, T, H)."""
         if self.return_sequences:
             dhs = reverse_steps(dh, self.go_backwards).copy()
         else:
@@ -253,76 +300,78 @@ class Recurrent(Layer):
             dhs[:, -1] += dh_last
         return dhs
 
-    def _draw_dropout(self, shape: tuple[int, ...], training: bool) -> None:
-        """For x one mask, or where h_prev is dropped, too, one for each gate (as in Keras); for h_prev one for each."""
-        B, _, E = shape
-        by_gate = (self.gate_count,) if self.gate_count > 1 else ()
-        of_input = by_gate if self.recurrent_noise.rate > 0 else ()
-        self.input_dropout = self.input_noise.draw((B, *of_input, E), self.dtype) if training else None
-        self.recurrent_dropout = self.recurrent_noise.draw((B, *by_gate, self.units), self.dtype) if training else None
+    def _in_order(self, mask: Array | None) -> Array | None:
+        """A mask in the order of computation."""
+        return None if mask is None else reverse_steps(mask, self.go_backwards)
 
-    def _output(self, h: np.ndarray, final: States, shown: np.ndarray | None) -> Any:
-        if self.stateful:
+    def _begin(self, x: Any, mask: np.ndarray | None) -> Kept:
+        """What a pass begins with."""
+        x, *states = x if isinstance(x, tuple) else (x,)
+        given, shown = bool(states), self._shown(mask)
+        placed = None if mask is None else self.place(mask)  # the CPU has looked at it
+        return Kept(x, states or self._own_states(x.shape[0]), given, placed, shown, None, None, None)
+
+    def _output(self, h: Array, final: States, kept: Kept, keeps_states: bool = True) -> Any:
+        if self.stateful and keeps_states:
             self.states = [state.copy() for state in final]
         if h.ndim == 3 and not self.return_sequences:
             h = h[:, self._last_step].copy()
-        if shown is not None:
-            h = h * shown
+        if kept.shown is not None:
+            h = h * kept.shown
         if self.return_sequences and self.go_backwards:
             h = h[:, ::-1]
-        return [h, *final] if self.return_state else h
+        return (h, *final) if self.return_state else h
 
     @property
     def _last_step(self) -> int:
         """The time of the step that is computed last."""
         return 0 if self.go_backwards else -1
 
-    def _shown(self, mask: np.ndarray | None) -> np.ndarray | None:
-        """False where the output is 0, (B, T, 1) or (B, 1); None where it is nowhere."""
+    def _shown(self, mask: np.ndarray | None) -> Array | None:
+        """False where the output is 0, (B, T, 1) or (B, 1); None if it is nowhere."""
         if mask is None:
             return None
-        if not self.zero_output_for_mask:  # then it is only before the first step that counts: nothing to repeat yet
+        if not self.zero_output_for_mask:  # then only before the first step that counts: nothing to repeat yet
             order = slice(None, None, -1 if self.go_backwards else 1)
             mask = np.logical_or.accumulate(mask[:, order], axis=1)[:, order]
         shown = mask[:, :, None] if self.return_sequences else mask[:, self._last_step, None]
-        return None if shown.all() else backend.to(self.backend, shown)
+        return None if shown.all() else self.place(shown)
 
-    def _placed(self, mask: np.ndarray | None) -> Array | None:
-        """The mask, which the CPU has looked at, where the layer computes."""
-        return None if mask is None else backend.to(self.backend, mask)
+    def _own_states(self, batch: int) -> States:
+        """Zeros, or what a stateful layer ended the last batch with."""
+        if not self.stateful or self.states is None:
+            zeros = backend.module(self.backend).zeros
+            return [zeros((batch, self.units), dtype=self.dtype) for _ in self.state_names]
+        if len(self.states[0]) != batch:
+            raise ValueError(
+                f"{self.name} is stateful, with states of {len(self.states[0])} rows, but this batch has {batch}: "
+                f"use a batch_size that divides the number of samples, or call reset_state() before"
+            )
+        return self.states
 
-    def _initial_states(self, batch: int, given: Any) -> States:
-        shape = batch, self.units
-        names = list(self.state_sizes)
-        if given is None and self.stateful and self.states is not None:
-            if self.states[0].shape != shape:
-                raise ValueError(
-                    f"{self.name} is stateful, with states of {len(self.states[0])} rows, but this batch has {batch}: "
-                    f"use a batch_size that divides the number of samples, or call reset_state() before"
-                )
-            return self.states
-        if given is None:
-            return [backend.module(self.backend).zeros(shape, dtype=self.dtype) for _ in names]
+    def _placed_states(self, batch: int, given: Any) -> States:
+        names, shape = list(self.state_sizes), (batch, self.units)
         states = [backend.to(self.backend, state, self.dtype) for state in as_states(self.name, names, given)]
         for name, state in zip(names, states, strict=True):
             if state.shape != shape:
                 raise ValueError(f"{name} in initial_state of {self.name} must have shape {shape}, not {state.shape}")
         return states
 
-    def kept_elsewhere(self) -> dict[str, Any]:
-        return super().kept_elsewhere() | {
-            "dropout": self.input_noise.rate,
-            "recurrent_dropout": self.recurrent_noise.rate,
-            "seed": self.input_noise.seed,
-        }
+
+_LIMITED = ("kernel", "recurrent", "bias")
+
+
+def has_states(x: Any) -> bool:
+    """Whether x is (x, *initial states), and no data."""
+    return isinstance(x, tuple) and len(x) > 1 and getattr(x[0], "ndim", 0) == 3
 
 
 def reverse_steps(x: Signal, reverse: bool) -> Array:
-    """An array (B, T, ...) with its steps turned around where `reverse`."""
+    """An array (B, T, ...) with its steps turned around if `reverse`."""
     return as_array(x)[:, ::-1] if reverse else as_array(x)
 
 
-def rows_gradient(x: Signal, dx: np.ndarray) -> np.ndarray | RowGradient:
+def rows_gradient(x: Signal, dx: Array) -> Any:
     """The gradient of x that goes on: for gathered rows, from that of each distinct row, (K, E)."""
     return x.gradient(dx) if isinstance(x, GatheredRows) else dx
 

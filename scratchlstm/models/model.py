@@ -1,40 +1,42 @@
-"""`Sequential`, layers in a row, and `Model`, where they part and meet again; under Keras' names."""
+"""`Sequential`, layers in a row, and `Model`, layers wired together; under Keras' names."""
 
 import copy
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
-from scratchlstm import activations, losses, metrics, optimizers
 from scratchlstm import backend as backends
 from scratchlstm._support import checks
 from scratchlstm._support.checks import positive_int, verbosity
 from scratchlstm._support.console import say, warn
 from scratchlstm.callbacks import History
 from scratchlstm.layers import Input, Layer
-from scratchlstm.layers.base import Node, Shape, as_shape, cast_gradient, check_weights, fixed, name_weights
-from scratchlstm.layers.noise import Noise
+from scratchlstm.layers.base import Node, fixed
+from scratchlstm.layers.network import Network
+from scratchlstm.layers.passes import Pass
+from scratchlstm.layers.weights import Shape, as_shape, check_weights, name_weights
 from scratchlstm.models import saving, summary
-from scratchlstm.rows import GatheredRows, Gradient, RowGradient
 from scratchlstm.training import loop as training
-from scratchlstm.training.archive import keras_order, reordered, reordered_sources
-from scratchlstm.training.data import check_data, check_x
+from scratchlstm.training.compiled import Compiled
+from scratchlstm.training.data import check_data, check_x, shapes_of
 
 
-class Model:
-    """Layers that a batch runs through from one input to one output, on one way or on several that meet again.
+class Model(Compiled):
+    """Layers that a batch runs through, from its inputs to the output.
 
         words = Input((100,))
         x = Embedding(20000, 128)(words)
         y = Concatenate()([GlobalAveragePooling1D()(x), LSTM(60)(x)])
         model = Model(words, Dense(1, activation="sigmoid")(y))
 
+    A layer called twice is at both places, with the same weights. A model called with a node is a layer of another.
+
     Args:
-        inputs: an `Input`.
-        outputs: what a layer gave for it. Every layer on the way is in the model once.
+        inputs: an `Input`, or a list of several.
+        outputs: what a layer gave for it.
         name: shown in the summary.
         seed: for initial parameters, shuffling and dropout; the same seed gives the same run. None takes a fresh one
             from the operating system. (NumPy's global random state is neither read nor changed.)
@@ -42,182 +44,112 @@ class Model:
             see `to`.
 
     Attributes:
+        network: the layers and how they are wired; its `forward` and `backward` are the explicit pass.
         layers: the layers, `Input` left out, in Keras' order, which puts each after those that it takes its input from.
-        sources: for each layer the numbers of those that it takes its input from; -1 is the model's input.
+        sources: for each place of a layer the numbers of those that it takes its input from; -1 is the model's input.
         history: the `History` of the last `fit`, None before.
         optimizer, loss, metrics: as compiled.
         backend: "numpy" or "cupy".
 
     Raises:
         TypeError: not an `Input`, or not something that layers made of one.
-        ValueError: another input on the way, or a layer at two places.
+        ValueError: an output that depends on another input, or two layers that share parameters.
     """
 
     def __init__(
         self, inputs: Any, outputs: Any, name: str = "functional", seed: int | None = None, backend: str | None = None
     ) -> None:
-        checks.instance("inputs", inputs, Input, "one Input")
+        nodes = list(inputs) if isinstance(inputs, list | tuple) and inputs else [inputs]
+        for node in nodes:
+            checks.instance("inputs", node, Input, "one Input, or a list of them")
+        outputs = outputs[0] if isinstance(outputs, list | tuple) and len(outputs) == 1 else outputs
         if not isinstance(outputs, Node) or isinstance(outputs, Input):
             raise TypeError(f"outputs must be what a layer gave for the input, not {outputs!r}")
-        self.begin(name, seed, backend)
-        order = _visited(outputs)
-        if order[0] is not inputs or any(isinstance(node, Input) for node in order[1:]):
-            raise ValueError("outputs must hang on the given Input, and on no other")
-        place = {id(node): number - 1 for number, node in enumerate(order)}
-        for node in order[1:]:
-            self.require_new(node.layer)
-            node.layer.name = self._name_apart(node.layer)
-            node.layer.to(self.backend)
-            self.layers.append(node.layer)
-            self.sources.append(tuple(place[id(source)] for source in node.sources))
-        self.build_for(inputs.shape)  # in this order, on which the parameters that a seed draws depend
-        moves = keras_order(self.sources)
-        self.layers[:], self.sources[:] = reordered(self.layers, moves), reordered_sources(self.sources, moves)
+        super().__init__(Network(nodes, [outputs], checks.string("name", name)), seed, backends.choose(backend))
+        layers, self.network.layers = self.network.layers, []
+        for layer in layers:
+            self._welcome(layer)
+            self.network.layers.append(layer)
+        # in this order, on which the parameters that a seed draws depend
+        self.build_for([node.shape for node in nodes] if len(nodes) > 1 else nodes[0].shape)
+        self.network.into_keras_order()
 
     trainable = fixed("trainable", True, "no layer can be frozen here; train a smaller model on the output of another")
 
-    def begin(self, name: str, seed: int | None = None, backend: str | None = None) -> None:
-        """A model without layers."""
-        self.backend = backends.choose(backend)
-        self.name = checks.string("name", name)
-        self.seed = checks.seed(seed)
-        self.rng = np.random.default_rng(self.seed)
-        self.token = object()  # by which an optimizer knows its model
-        self.layers: list[Layer] = []
-        self.sources: list[tuple[int, ...]] = []
-        self.input_shape: Shape | None = None
-        self.history: History | None = None
-        self.output_mask: np.ndarray | None = None  # of the last pass; False where the loss is not to look
-        self.stop_training = False
-        self._compiled = self._told = False
-        # by layer what an embedding gave, by which a gradient of all places becomes one of its rows
-        self._rows: dict[int, GatheredRows] = {}
-        self._can_go_back = False
-
-    def require_new(self, layer: Layer) -> None:
-        """Stop where a layer cannot join those that are there.
+    def _welcome(self, layer: Layer) -> None:
+        """Give a layer a name of its own, on our backend.
 
         Raises:
-            ValueError: it is there already, or gives more than one output.
+            ValueError: it, or a layer inside it, is in the model already, or it gives more than one output.
         """
         here = [inner for other in self.layers for inner in other.with_inner()]
         for inner in layer.with_inner():
             if any(inner is other for other in here):
                 raise ValueError(
-                    f"the layer {inner.name} is in the model already, and a layer has one place: make another layer "
-                    f"for the other (set_weights can give it equal weights to begin with)"
+                    f"the layer {inner.name} is in the model already: make another layer (set_weights can give it "
+                    f"equal weights to begin with), or call the same one twice in a functional Model"
                 )
         layer.require_one_output()
-
-    def _name_apart(self, layer: Layer) -> str:
-        """The layer's name, with a number behind it where it is taken."""
         taken = {other.name for other in self.layers}
         if layer.name in taken and layer.named_by_user:
             raise ValueError(f"the model has a layer named {layer.name!r} already; give each its own name")
         numbered = (f"{layer.name}_{number}" for number in itertools.count(1))
-        return next(name for name in itertools.chain([layer.name], numbered) if name not in taken)
+        layer.name = next(name for name in itertools.chain([layer.name], numbered) if name not in taken)
+        layer.to(self.backend)
+
+    @property
+    def name(self) -> str:
+        """Shown in the summary."""
+        return self.network.name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self.network.name = name
+
+    @property
+    def sources(self) -> list[tuple[int, ...]]:
+        """See `Model`."""
+        return self.network.sources
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether each layer takes its input from the one before."""
+        return self.network.is_stack
+
+    @property
+    def input_shape(self) -> Any:
+        """Of one sample; a list for several inputs, None if it is not known yet."""
+        shapes = self.network.input_shapes
+        return shapes if len(shapes) > 1 else shapes[0]
 
     def build(self, input_shape: Any) -> None:
         """Make all parameters for inputs of this shape, unless they exist already.
 
         Args:
-            input_shape: (None, ...), batch first as in Keras; a number in the place of None means the same.
+            input_shape: (None, ...), batch first as in Keras; a number in the place of None means the same. A list of
+                shapes for several inputs.
 
         Raises:
             ValueError: no shape, or one that a layer cannot take.
         """
-        self.build_for(_without_batch(input_shape))
-
-    def build_for(self, input_shape: Shape) -> None:
-        """`build` for the shape of one sample."""
-        self.plan(input_shape)  # all layers are asked before any is built
-        if self.built:
-            return
-
-        def build(layer: Layer, shape: Any) -> Shape:
-            layer.build(shape, self.rng)
-            return layer.output_shape(shape)
-
-        with backends.explain_memory("the model's parameters do not fit: fewer units, or words in the vocabulary"):
-            self._along(input_shape, build)
-        self.input_shape = as_shape(input_shape)
-
-    def plan(self, input_shape: Any) -> None:
-        """Ask every layer whether it can take what it would get for a sample of this shape.
-
-        Raises:
-            ValueError: one cannot, or there is none.
-        """
-        if not self.layers:
-            raise ValueError("the model has no layers; add some first")
-
-        def plan(layer: Layer, shape: Any) -> Shape:
-            layer.plan(shape)
-            return layer.output_shape(shape)
-
-        self._along(as_shape(input_shape), plan)
-
-    @property
-    def is_stack(self) -> bool:
-        """Whether each layer takes its input from the one before."""
-        return all(own == (number - 1,) for number, own in enumerate(self.sources))
-
-    @property
-    def built(self) -> bool:
-        """Whether all parameters exist."""
-        return bool(self.layers) and all(layer.built for layer in self.layers)
-
-    def _along(self, start: Any, step: Callable[[Layer, Any], Any]) -> list[Any]:
-        """What `step` makes for each layer of what it made for those before it (a list, for a layer that merges)."""
-        found: list[Any] = []
-        for layer, sources in zip(self.layers, self.sources, strict=True):
-            values = [start if source < 0 else found[source] for source in sources]
-            found.append(step(layer, values if layer.merges else values[0]))
-        return found
-
-    def output_shape_for(self, input_shape: Shape) -> Shape:
-        """The output's shape (batch left out) for inputs of `input_shape`."""
-        return [input_shape, *self._along(input_shape, lambda layer, shape: layer.output_shape(shape))][-1]
+        if self.network.merges and isinstance(input_shape, list):
+            self.build_for([_without_batch(shape) for shape in input_shape])
+        else:
+            self.build_for(_without_batch(input_shape))
 
     def summary(self) -> None:
         """Print the layers with their output shapes and numbers of parameters, as Keras does."""
-
-        def shape_after(layer: Layer, shape: Any) -> Shape | None:
-            return layer.output_shape(shape) if shape is not None and layer.built else None
-
-        shapes = self._along(self.input_shape, shape_after)
-        texts = ["?" if s is None else f"({', '.join(str(size) for size in (None, *s))})" for s in shapes]
-        say(summary.table(self.name, self.layers, texts))
+        say(summary.table(self.network))
 
     # --- parameters -----------------------------------------------------------------------------------------------
 
-    @property
-    def params(self) -> list[backends.Array]:
-        """Every layer's parameters, in Keras' order; the arrays themselves, CuPy's if the model is on the GPU."""
-        return [param for layer in self.layers for param in layer.params.values()]
-
-    @property
-    def grads(self) -> list[Gradient]:
-        """The gradients of the last backward pass, in the order of `params`."""
-        return [layer.grads[name] for layer in self.layers for name in layer.params]
-
-    @property
-    def noises(self) -> list[Noise]:
-        """Every layer's sources of random masks."""
-        return [noise for layer in self.layers for noise in layer.noises]
-
-    @property
-    def generators(self) -> list[np.random.Generator]:
-        """All that random numbers are drawn from in training."""
-        return [self.rng, *(noise.rng for noise in self.noises)]
-
     def count_params(self) -> int:
         """How many numbers the parameters hold."""
-        return sum(layer.count_params() for layer in self.layers)
+        return self.network.count_params()
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the parameters as NumPy arrays, in Keras' order."""
-        return [backends.host(param).copy() for param in self.params]
+        return self.network.get_weights()
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Overwrite the parameters; all or none.
@@ -239,7 +171,7 @@ class Model:
     # --- CPU and GPU ----------------------------------------------------------------------------------------------
 
     def to(self, backend: str) -> Self:
-        """Take the model to a GPU or back: parameters, states, and the optimizer's state; gradients are forgotten.
+        """Take the model to a GPU or back: parameters, states, and the optimizer's state.
 
         From then on everything is computed there. `predict`, `get_weights` and files give NumPy arrays in any case.
 
@@ -251,8 +183,8 @@ class Model:
 
         Raises:
             ValueError: another name.
-            ImportError, RuntimeError: no CuPy, or no GPU that it can use; the model stays where it is.
-            MemoryError: the GPU's memory is too small; the model stays where it is.
+            ImportError, RuntimeError: no CuPy, or no GPU that it can use; the model stays on the CPU.
+            MemoryError: the GPU's memory is too small; the model stays on the CPU.
         """
         before, name = self.backend, backends.choose(backend)
         if name == before:
@@ -267,8 +199,7 @@ class Model:
         return self
 
     def _move(self, name: str) -> None:
-        for layer in self.layers:
-            layer.to(name)
+        self.network.to(name)
         if self._compiled:
             for slots in self.optimizer.state:
                 slots |= {slot: backends.to(name, array) for slot, array in slots.items()}
@@ -276,205 +207,35 @@ class Model:
                 from scratchlstm.kernels import cupy_optimizers
 
                 cupy_optimizers.forget(self.optimizer)
-        self.backend, self._can_go_back, self._rows = name, False, {}
+        self.backend = name
+        self.workspaces.free.clear()
 
     def on_cpu(self) -> Self:
         """The model, or if it is on a GPU, a copy of it on the CPU."""
-        if self.backend == "numpy":
-            return self
-        twin = self.twin()
-        if self._compiled:
-            twin.optimizer = copy.deepcopy(self.optimizer, {id(self.token): self.token})
-        return twin.to("numpy")
+        return self if self.backend == "numpy" else copy.deepcopy(self).to("numpy")
 
-    def twin(self) -> Self:
-        """A model with layers of its own that read the same parameters, and have nothing of the last pass."""
-        inner = [each for layer in self.layers for each in layer.with_inner()]
-        copies: dict[int, Any] = {id(each): copy.copy(each) for each in inner}
-        memo = copies | {id(param): param for param in self.params}
-        for each in inner:
-            passing = each.of_last_pass()
-            own = {n: None if n in passing else copy.deepcopy(value, memo) for n, value in vars(each).items()}
-            vars(copies[id(each)]).update(own)
-        twin = copy.copy(self)
-        twin.layers = [copies[id(layer)] for layer in self.layers]
-        return twin
+    # --- passes ---------------------------------------------------------------------------------------------------
 
-    # --- forward and backward -------------------------------------------------------------------------------------
+    def forward(self, x: Any, run: Pass | None = None) -> tuple[Any, Any]:
+        """The output for x and the cache for `backward`; see `Layer.forward`. A list of arrays for several inputs."""
+        return self.network.forward(x, run)
 
-    def forward(self, x: Any, training: bool = False) -> Any:
-        """The output for x, keeping what `backward` needs: do not change the output in place before `backward`.
+    def backward(self, dy: Any, cache: Any, need: Any = True) -> tuple[Any, dict[str, Any]]:
+        """dL/dx, and the parameters' gradients as "layer/parameter"; see `Layer.backward`."""
+        return self.network.backward(dy, cache, need)
 
-        Args:
-            x: a batch, as the first layer takes it.
-            training: whether dropout is on.
-
-        Raises:
-            TypeError: a `Node`, as a layer takes it.
-        """
-        y = self._through(x, lambda layer, x, call: layer(x, training=training, **call))
-        self._can_go_back = True
-        return y
-
-    def _through(self, x: Any, run: Callable[[Layer, Any, dict[str, Any]], Any]) -> Any:
-        """Run x through all layers, its mask beside it; the output's mask is kept for the loss."""
-        if any(isinstance(each, Node) for each in (x if isinstance(x, list | tuple) else [x])):
-            raise TypeError(f"{self.name} is a model, which cannot be a layer of another; use its layers there")
-
-        def step(layer: Layer, given: Any) -> tuple[Any, Any]:
-            x: Any
-            mask: Any
-            x, mask = ([g[0] for g in given], [g[1] for g in given]) if layer.merges else given
-            call: dict[str, Any] = {"mask": mask} if layer.takes_mask and mask is not None else {}
-            return run(layer, x, call), layer.output_mask(x, mask)
-
-        found = [(x, None), *self._along((x, None), step)]
-        self._rows = {n: y for n, (y, _) in enumerate(found[1:]) if isinstance(y, GatheredRows)}
-        y, self.output_mask = found[-1]
-        return y
-
-    def backward(self, dy: Any, from_logits: bool = False, share: float = 1.0, input_gradient: bool = True) -> Any:
-        """dL/dx from dL/dy of the last `forward`; every layer's `grads` are overwritten.
-
-        Args:
-            dy: dL/d(output), or dL/d(logits) of the layer `head`.
-            from_logits: whether it is the latter.
-            share: the part of the regularizers' gradients to add.
-            input_gradient: whether dL/dx is wanted. It is for nothing in training, where data is the input.
-
-        Raises:
-            RuntimeError: no forward pass came before.
-        """
-        if not self._can_go_back:
-            raise RuntimeError("backward needs a forward pass before it, with no predict or evaluate in between")
-        last = self.head if from_logits else len(self.layers) - 1  # what is above the head gives on what it gets
-        arrived: dict[int, Any] = {last: dy}  # dL/dy of each layer as far as it has come
-        for number in range(last, -1, -1):
-            layer, sources = self.layers[number], self.sources[number]
-            layer.input_gradient = input_gradient or -1 not in sources
-            dy = cast_gradient(arrived.pop(number), layer)
-            is_last = number == last and from_logits
-            dx = layer.backward_from_logits(dy) if is_last else layer.backward(dy)  # type: ignore[attr-defined]
-            layer.input_gradient = True
-            for source, d in zip(sources, dx if layer.merges else [dx], strict=True):
-                arrived[source] = self._added(source, arrived[source], d) if source in arrived else d
-            for name, regularizer in layer.regularizers.items():
-                penalty = regularizer.gradient(layer.params[name])
-                gradient = layer.grads[name]
-                dense = gradient.dense() if isinstance(gradient, RowGradient) else gradient
-                layer.grads[name] = dense + penalty.dtype.type(share) * penalty
-        return arrived.get(-1)
-
-    def _added(self, source: int, one: Any, other: Any) -> Any:
-        """The sum of two gradients of what this layer gave; None, of ids, is nothing."""
-        if one is None or other is None:
-            return other if one is None else one
-        if isinstance(one, RowGradient) or isinstance(other, RowGradient):
-            one, other = (self._rows[source].row_gradient(d) for d in (one, other))
-        return one + other
-
-    def infer(self, x: Any) -> Any:
-        """The output for x where no backward pass will follow."""
-        self._can_go_back = False  # the layers hold parts of this pass now
-        return self._through(x, lambda layer, x, call: layer.infer(x, **call))
-
-    @property
-    def head(self) -> int:
-        """The number of the last layer that, in the last pass, was more than the identity."""
-        number = len(self.layers) - 1
-        while number and self.layers[number].identity and self.layers[number].dtype == self.layers[number - 1].dtype:
-            number -= 1
-        return number
-
-    def loss_with_gradient(
-        self, y_true: np.ndarray, y_pred: np.ndarray, sample_weight: np.ndarray | None = None
-    ) -> tuple[Any, backends.Array, bool]:
-        """The loss of the last pass, its derivative, and whether that is by the logits of `head` (see `Loss`).
-
-        The regularizers' penalties are in the loss; their gradients are added by `backward`.
-        """
-        from_logits = self.looks_through
-        scores = self.layers[self.head].logits if from_logits else y_pred  # type: ignore[attr-defined]
-        loss, gradient = self.loss.with_gradient(y_true, scores, sample_weight, from_logits, self.output_mask)
-        if any(layer.regularizers for layer in self.layers):
-            loss = loss + self.penalty()
-        return loss, gradient, from_logits
-
-    @property
-    def looks_through(self) -> bool:
-        """Whether the loss is computed from the logits of `head`."""
-        head = self.layers[self.head]
-        activation = getattr(head, "activation", None) if hasattr(head, "backward_from_logits") else None
-        ends_in = None if activation is None else activations.serialize(activation)
-        either = self.loss.from_logits or isinstance(self.loss, losses.Crossentropy)  # as in Keras
-        return ends_in in (("sigmoid", "softmax") if either else (self.loss.logits_of or "",))
-
-    def penalty(self) -> Any:
-        """What the regularizers add to the loss, see `Regularizer`."""
-        return sum(r(layer.params[name]) for layer in self.layers for name, r in layer.regularizers.items())
-
-    def measure(self, y_true: backends.Array, y_pred: backends.Array) -> list[backends.Array]:
-        """Each metric's sums over the predictions of the last pass."""
-        mask: Any = {"mask": self.output_mask}
-        there = backends.beside(y_pred, y_true), y_pred
-        here = there if all(m.on_gpu for m in self.metrics) else (backends.host(y_true), backends.host(y_pred))
-        return [
-            metric.measure(*(there if metric.on_gpu else here), **(mask if metric.uses_mask else {}))
-            for metric in self.metrics
-        ]
-
-    @property
-    def stateful(self) -> bool:
-        """Whether a layer keeps its states from batch to batch."""
-        return any(layer.stateful for layer in self.layers)
-
-    @property
-    def batch_matters(self) -> bool:
-        """Whether results without training depend on how samples are put together in batches."""
-        return self.stateful or self.masks_loss
-
-    @property
-    def masks_loss(self) -> bool:
-        """Whether a mask comes out of the last layer."""
-
-        def masked_after(layer: Layer, masked: Any) -> bool:
-            return layer.makes_mask or (bool(np.any(masked)) and layer.passes_mask)
-
-        return [False, *self._along(False, masked_after)][-1]
-
-    def constrain(self, broken: Any = None) -> None:
-        """Put every parameter that has a constraint back to an allowed one; where `broken` is not 0, none."""
-        for layer in self.layers:
-            for name, constraint in layer.constraints.items():
-                param = layer.params[name]
-                allowed = constraint(param)
-                param[...] = allowed if broken is None else np.where(broken == 0, allowed, param)
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        """The output for x; for a `Node` instead of x, the node of this model as a layer of another."""
+        nodes = list(x) if isinstance(x, list | tuple) else [x]
+        if not self.built and self.layers and not any(isinstance(node, Node) for node in nodes):
+            self.build_for(shapes_of(self, x))
+        return self.network(x, training=training)
 
     def reset_states(self) -> None:
-        """Let every stateful layer begin anew."""
-        for layer in self.layers:
-            layer.reset_state()
+        """Let every stateful layer begin from zeros."""
+        self.network.reset_state()
 
     # --- training and use -----------------------------------------------------------------------------------------
-
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, *, metrics: Any = None) -> None:
-        """Choose how to train.
-
-        Args:
-            optimizer: a name or an `Optimizer`.
-            loss: a name or a `Loss`.
-            metrics: a list of names or `Metric` objects.
-
-        Raises:
-            ValueError: an unknown name; the known ones are listed.
-        """
-        if loss is None:
-            raise ValueError('loss is missing; for yes-or-no labels it is "binary_crossentropy"')
-        chosen = _metrics(metrics)
-        self.optimizer, self.loss = optimizers.get(optimizer), losses.get(loss)
-        self.metrics = chosen
-        self.compiled_learning_rate = self.optimizer.get_config()["learning_rate"]  # which a callback may change
-        self._compiled, self._told = True, False
 
     def fit(
         self,
@@ -534,7 +295,7 @@ class Model:
             )  # fmt: skip
 
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
-        """One step on one batch; the layers' `grads` are those of this step afterwards.
+        """One step on one batch.
 
         Returns:
             The loss before the update, or [loss, metric, ...] of this batch where there are metrics.
@@ -544,9 +305,9 @@ class Model:
         """
         self._require_compiled("train_on_batch")
         data = check_data(self, x, y, sample_weight)
-        self.build_for(data.x.shape[1:])
+        self.build_for(data.shape)
         self.optimizer.claim(self.token, self.params)
-        with backends.explain_memory(f"use a batch smaller than {len(data.x)}"):
+        with backends.explain_memory(f"use a batch smaller than {data.count}"):
             runner = training.OneProcess(self, data, None)
             loss, totals = runner.step_on(runner.data)
             runner.require_finite()
@@ -588,14 +349,10 @@ class Model:
         A NumPy array, also where the model is on a GPU.
         """
         x = check_x(self, x)
-        self.build_for(x.shape[1:])
+        self.build_for(shapes_of(self, x))
         batch_size, workers = self._inference_batch(batch_size), self._count_workers(workers)
         with backends.explain_memory(f"lower batch_size (now {batch_size})"):
             return training.predict(self, x, batch_size, verbosity(verbose), workers)
-
-    def __call__(self, x: Any, training: bool = False) -> Any:
-        """The same as `forward`."""
-        return self.forward(x, training)
 
     def _inference_batch(self, batch_size: int | None) -> int:
         """As given; else Keras' where the result depends on it, and a large one where it does not."""
@@ -615,11 +372,12 @@ class Model:
     def _require_compiled(self, method: str) -> None:
         if not self._compiled:
             raise RuntimeError(f"call compile(optimizer, loss, metrics) before {method}")
-        if self.loss.from_logits and not self._told and self.layers and self.looks_through:
+        if self.loss.from_logits and not self._told and self.layers and self.looks_through():
             self._told = True
+            head = self.network.places[self.network.head()].layer
             warn(
-                f"the loss has from_logits=True, but {self.layers[self.head].name} gives probabilities, so the logits "
-                f"below them are used, as in Keras; leave out from_logits=True, or the activation"
+                f"the loss has from_logits=True, but {head.name} gives probabilities, so the logits below them are "
+                f"used, as in Keras; leave out from_logits=True, or the activation"
             )
 
     # --- files ----------------------------------------------------------------------------------------------------
@@ -645,7 +403,7 @@ class Model:
             FileNotFoundError: no such file.
             ValueError: not a model file, damaged, or from a newer version.
         """
-        return saving.load(cls, path)
+        return saving.load(cls, path, Sequential, Model)
 
 
 class Sequential(Model):
@@ -656,76 +414,47 @@ class Sequential(Model):
         name, seed, backend: see `Model`.
 
     Attributes:
-        layers: the layers, `Input` left out.
-        history: the `History` of the last `fit`, None before.
-        optimizer, loss, metrics: as compiled.
-        backend: "numpy" or "cupy".
+        network, layers, history, optimizer, loss, metrics, backend: see `Model`.
     """
 
     def __init__(
         self,
-        layers: Sequence[Layer] | None = (),
+        layers: Sequence[Layer | Model] | None = (),
         name: str = "sequential",
         seed: int | None = None,
         backend: str | None = None,
     ) -> None:
-        self.begin(name, seed, backend)
+        Compiled.__init__(self, Network(name=checks.string("name", name)), seed, backends.choose(backend))
         for layer in checks.instance("layers", layers, list | tuple | None, "a list of layers") or ():
             self.add(layer)
 
-    def add(self, layer: Layer) -> None:
-        """Put a layer on top; build it at once where the input shape is known.
+    def add(self, layer: Layer | Model) -> None:
+        """Put a layer, or a model, on top; build it at once if the input shape is known.
 
         Raises:
             TypeError: not a layer.
             ValueError: a layer or name that is in the model already, or a shape that does not fit.
         """
+        layer = layer.network if isinstance(layer, Model) else layer
         if not isinstance(layer, Layer):
             raise TypeError(f"add takes a layer, not {layer!r}")
+        network = self.network
         if isinstance(layer, Input):
             if self.layers or self.input_shape is not None:
                 raise ValueError("Input states the shape of the model's input and has to come first")
-            self.input_shape = layer.given_shape
+            network.input_shapes = [layer.given_shape]
             return
-        self.require_new(layer)
         if layer.merges:
             raise ValueError(f"{layer.name} takes several inputs, which a Sequential has not; see Model")
-        input_shape = self.input_shape if self.layers or self.input_shape is not None else layer.given_shape
-        name = self._name_apart(layer)
-        layer.to(self.backend)
-        if input_shape is not None:
-            layer.build(self.output_shape_for(input_shape), self.rng)
-        layer.name, self.input_shape = name, input_shape
-        self.layers.append(layer)
-        self.sources.append((len(self.layers) - 2,))
-
-
-def _visited(outputs: Node) -> list[Node]:
-    """The nodes that `outputs` depends on and itself, each after those that it takes its input from."""
-    order: dict[int, Node] = {}
-    to_visit = [outputs]
-    while to_visit:
-        missing = [source for source in to_visit[-1].sources if id(source) not in order]
-        if missing:
-            to_visit.append(missing[0])
-        else:
-            node = to_visit.pop()
-            order[id(node)] = node
-    return list(order.values())
-
-
-def _metrics(identifiers: Any) -> list[metrics.Metric]:
-    if identifiers is None:
-        return []
-    if isinstance(identifiers, str):
-        identifiers = [identifiers]
-    if not isinstance(identifiers, list | tuple):
-        raise TypeError(f"metrics must be a list of names or Metric objects, not {checks.came(identifiers)}")
-    chosen = [metrics.get(identifier) for identifier in identifiers]
-    names = [metric.name for metric in chosen]
-    if len(set(names)) < len(names) or "loss" in names:
-        raise ValueError(f'metrics need names of their own, apart from "loss"; got {", ".join(names)}')
-    return chosen
+        shape = self.input_shape if self.layers or self.input_shape is not None else layer.given_shape
+        if shape is not None:
+            below = network.output_shape(shape) if self.layers else shape
+            layer.plan(below)
+        self._welcome(layer)
+        if shape is not None:
+            layer.build(below, self.rng)
+        network.input_shapes = [shape]
+        network.append(layer)
 
 
 def _without_batch(shape: Any) -> Shape:

@@ -18,6 +18,7 @@ from scratchlstm.training.archive import (
     plain,
     reason,
     rebuild,
+    with_version,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def save(model: "Model", path: str | os.PathLike[str]) -> None:
     require_own_ending(path)
     if not model.built or model.input_shape is None:
         raise ValueError("a model can be saved once it has parameters: state an input_shape, or call build first")
-    description = {"kind": KIND, "version": VERSION} | describe(model)
+    description = with_version(KIND, describe(model))
     for name, module in registry.foreign(description):
         raise ValueError(
             f"{name} is not a part of scratchlstm (but of {module}), so a file with it could not be loaded again; keep "
@@ -42,8 +43,8 @@ def save(model: "Model", path: str | os.PathLike[str]) -> None:
     write_arrays(path, {"description": encode(description), **finite_arrays_of(model)})
 
 
-def load(cls: type[M], path: str | os.PathLike[str]) -> M:
-    """See `Model.load`."""
+def load(cls: type[M], path: str | os.PathLike[str], stack: type[M], graph: type[M]) -> M:
+    """See `Model.load`; the file's model becomes one of the classes `stack` and `graph`."""
     try:
         arrays = read_arrays(path, "model file")
     except ValueError as error:
@@ -53,7 +54,7 @@ def load(cls: type[M], path: str | os.PathLike[str]) -> M:
     try:
         description = decode(arrays, KIND, VERSION)
         into_keras_order(description, arrays)
-        model = rebuild(description, arrays)
+        model = rebuild(graph if {"sources", "network"} & description.keys() else stack, description, arrays)
         if not isinstance(model, cls):
             raise ValueError(f"it holds a Model with branches, not a {cls.__name__}: use Model.load")
         again = plain(describe(model))  # where an option was taken for another value ("no" for True), it shows here

@@ -1,30 +1,34 @@
 """The table that `Model.summary` prints, laid out as Keras 3 does."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from scratchlstm.layers import Layer
+from scratchlstm.layers.network import Network
 
 _WIDTHS = (33, 24, 15)  # of the three columns, as Keras draws them by default
 _COLUMNS = ("Layer (type)", "Output Shape", "Param #")
 
 
-def table(name: str, layers: Sequence[Layer], shapes: Sequence[str]) -> str:
-    """The whole table.
+def table(network: Network) -> str:
+    """The whole table."""
 
-    Args:
-        name: of the model.
-        layers: its layers.
-        shapes: each one's output shape, as text; "?" where not built.
-    """
-    name, rows = _plain(name), []
-    for layer, shape in zip(layers, shapes, strict=True):
+    def shape_after(layer: Layer, shape: Any) -> Any:
+        known = layer.built and None not in (shape if isinstance(shape, list) else [shape])
+        return layer.output_shape(shape) if known else [None] * layer.outputs if layer.outputs > 1 else None
+
+    shapes = network.along(network.input_shapes if network.merges else network.input_shapes[0], shape_after)
+    first = {id(place.layer): number for number, place in reversed(list(enumerate(network.places)))}
+    rows = []
+    for layer in network.layers:
+        shape = shapes[first[id(layer)], 0]
+        shown = "?" if shape is None else f"({', '.join(str(size) for size in (None, *shape))})"
         count = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
-        rows.append(_row((_fit(layer), shape, count), "│"))
-    total = sum(layer.count_params() for layer in layers)
-    size = _size(sum(param.nbytes for layer in layers for param in layer.params.values()))
+        rows.append(_row((_fit(layer), shown, count), "│"))
+    total, size = network.count_params(), _size(sum(param.nbytes for param in network.params.values()))
     return "\n".join(
         [
-            f'Model: "{name}"',
+            f'Model: "{_plain(network.name)}"',
             _rule("┏━┳┓"),
             _row(_COLUMNS, "┃"),
             _rule("┡━╇┩"),

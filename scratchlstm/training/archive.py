@@ -4,24 +4,29 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from scratchlstm import backend, layers
+from scratchlstm import backend
 from scratchlstm._support import registry
 from scratchlstm._support.checks import whole_number
-from scratchlstm.layers.base import as_shape, check_weights
+from scratchlstm.layers.network import Network, keras_order
+from scratchlstm.layers.weights import check_weights
 from scratchlstm.optimizers import Optimizer, is_finite
+from scratchlstm.training.compiled import Compiled
 
-if TYPE_CHECKING:
-    from scratchlstm.models.model import Model
-
-M = TypeVar("M", bound="Model")
+M = TypeVar("M", bound=Compiled)
 T = TypeVar("T")
 
-VERSION = 1
+VERSION = 2  # since then also networks with several inputs, or a layer at several places
 KIND = "scratchlstm model"
+
+
+def with_version(kind: str, description: dict[str, Any]) -> dict[str, Any]:
+    """A description with its kind, and the number of the oldest format that can hold it."""
+    model = description.get("settings", {}).get("model", description)
+    return {"kind": kind, "version": VERSION if "network" in model else 1} | description
 
 
 def encode(description: dict[str, Any]) -> np.ndarray:
@@ -85,16 +90,21 @@ def difference(was: Any, now: Any, name: str = "") -> str:
     return next(filter(None, (difference(a, b, f"{name}/{key}".lstrip("/")) for key, a, b in pairs)), "")
 
 
-def describe(model: "Model") -> dict[str, Any]:
-    """What JSON can hold of a model: its layers' settings, and how it was compiled."""
-    description: dict[str, Any] = {
-        "name": model.name,
-        "input_shape": model.input_shape,
-        "layers": [registry.serialize(layer) for layer in model.layers],
-        "compiled": None,
-    }
-    if not model.is_stack:
-        description["sources"] = model.sources
+def describe(model: Compiled) -> dict[str, Any]:
+    """What JSON can hold of a model: its layers' settings, how they are wired, and how it was compiled."""
+    network = model.network
+    later_outputs = any(output for place in network.places for _, output in place.sources)
+    if len(network.places) == len(network.layers) and not network.merges and not later_outputs:
+        description: dict[str, Any] = {
+            "name": network.name,
+            "input_shape": network.input_shapes[0],
+            "layers": [registry.serialize(layer) for layer in network.layers],
+        }
+        if not network.is_stack:
+            description["sources"] = network.sources
+    else:
+        description = {"name": network.name, "network": network.get_config()}
+    description["compiled"] = None
     if model._compiled:
         description["compiled"] = {
             "optimizer": registry.serialize(model.optimizer),
@@ -105,7 +115,7 @@ def describe(model: "Model") -> dict[str, Any]:
     return description
 
 
-def arrays_of(model: "Model") -> dict[str, np.ndarray]:
+def arrays_of(model: Compiled) -> dict[str, np.ndarray]:
     """The arrays under the names they have in a file: parameters, then the optimizer's state.
 
     They are the model's own; if that is on a GPU, copies.
@@ -121,7 +131,7 @@ def arrays_of(model: "Model") -> dict[str, np.ndarray]:
     return arrays
 
 
-def finite_arrays_of(model: "Model") -> dict[str, np.ndarray]:
+def finite_arrays_of(model: Compiled) -> dict[str, np.ndarray]:
     """`arrays_of`, for a file.
 
     Raises:
@@ -134,36 +144,33 @@ def finite_arrays_of(model: "Model") -> dict[str, np.ndarray]:
     return arrays
 
 
-def rebuild(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Model":
+def rebuild(kind: type[M], description: dict[str, Any], arrays: dict[str, np.ndarray]) -> M:
     """The model of `describe` with copies of the arrays of `arrays_of`, which `arrays` is emptied of.
+
+    Args:
+        kind: class of the model.
+        description, arrays: of the model.
 
     Raises:
         KeyError, TypeError, ValueError, AttributeError: they do not describe a model.
     """
-    from scratchlstm.models.model import Model, Sequential
+    network = Network.from_config(description.get("network") or _config_of(description))
+    if len(network.ends) != 1 or network.ends[0][0] < 0:
+        raise ValueError("it has no single output")
+    model = kind.__new__(kind)
+    Compiled.__init__(model, network, None, "numpy")
+    number_of = {id(layer): number for number, layer in enumerate(network.layers)}
 
-    sources = description.get("sources")
-    model = Sequential.__new__(Sequential) if sources is None else Model.__new__(Model)
-    model.begin(description["name"], backend="numpy")
-    model.input_shape = as_shape(description["input_shape"])
-    shapes: list[Any] = [model.input_shape]
-    for number, saved in enumerate(description["layers"]):
-        layer = registry.resolve("layer", saved, layers.KNOWN, layers.Layer)
-        own = (number - 1,) if sources is None else _sources(sources[number], number)
-        if len(own) > 1 and not layer.merges:
-            raise ValueError(f"layer {number} cannot take its input from {own}")
-        shape: Any = [shapes[source + 1] for source in own] if layer.merges else shapes[own[0] + 1]
-        layer.build(shape, model.rng, params=_taken(arrays, f"layer{number}/", layer.plan(shape)))
-        shapes.append(layer.output_shape(shape))
-        layer.require_one_output()
-        model.layers.append(layer)
-        model.sources.append(own)
+    def build(layer: Any, shape: Any) -> Any:
+        if not layer.built:
+            params = _taken(arrays, f"layer{number_of[id(layer)]}/", layer.plan(shape))
+            layer.build(shape, model.rng, params=params)
+        return layer.output_shape(shape)
+
+    shapes = network.input_shapes if network.merges else network.input_shapes[0]
+    network.along(shapes, build)
+    network.build(shapes)
     require_no_more([name for name in arrays if name.startswith("layer")])
-    names = Counter(layer.name for layer in model.layers)
-    if twice := [name for name, count in names.items() if count > 1]:
-        raise ValueError(f"two of its layers are named {twice[0]!r}")
-    if sources is not None and {n for own in model.sources for n in own} != set(range(-1, len(shapes) - 2)):
-        raise ValueError("its layers hang together in no way that a model has")
     if (compiled := description["compiled"]) is not None:
         model.compile(compiled["optimizer"], compiled["loss"], metrics=compiled["metrics"])
         model.optimizer.claim(model.token, model.params)
@@ -171,6 +178,15 @@ def rebuild(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Mode
         model.optimizer.state = optimizer_state(model.optimizer, model.params, model.optimizer.iterations, arrays)
     require_no_more(arrays)
     return model
+
+
+def _config_of(description: Mapping[str, Any]) -> dict[str, Any]:
+    """A network's config, from the description of one in which each layer is at one place and there is one input."""
+    layers = description["layers"]
+    sources = description.get("sources") or [(number - 1,) for number in range(len(layers))]
+    places = [[number, [[source, 0] for source in own]] for number, own in enumerate(sources)]
+    inputs, ends = [description["input_shape"]], [[len(layers) - 1, 0]]
+    return {"name": description["name"], "inputs": inputs, "layers": layers, "places": places, "ends": ends}
 
 
 def require_no_more(arrays: Collection[str]) -> None:
@@ -195,39 +211,7 @@ def iterations_of(saved: Any) -> int:
     return int(saved)
 
 
-def _sources(saved: Any, number: int) -> tuple[int, ...]:
-    """Where layer `number` takes its input from.
-
-    Raises:
-        ValueError, TypeError: not from layers before it.
-    """
-    own = tuple(whole_number("a source", source, at_least=-1) for source in saved)
-    if not own or max(own) >= number:
-        raise ValueError(f"layer {number} cannot take its input from {saved}")
-    return own
-
-
 # --- the order of layers ----------------------------------------------------------------------------------------------
-
-
-def keras_order(sources: Sequence[Sequence[int]]) -> list[int]:
-    """The numbers of layers, of which the last gives the output, in the order in which Keras lists them.
-
-    The layers with the longest path to the output come first; among equals, those that a depth-first search from the
-    output meets first.
-    """
-    depth, met = [0] * len(sources), dict.fromkeys(range(0))
-    for number in reversed(range(len(sources))):
-        for source in sources[number]:
-            if source >= 0:
-                depth[source] = max(depth[source], depth[number] + 1)
-    to_visit = [len(sources) - 1]
-    while to_visit:
-        number = to_visit.pop()
-        if number >= 0 and number not in met:
-            met[number] = None
-            to_visit += reversed(sources[number])
-    return sorted(met, key=lambda number: -depth[number])
 
 
 def reordered(items: Sequence[T], order: Sequence[int]) -> list[T]:
@@ -258,8 +242,8 @@ def into_keras_order(description: dict[str, Any], arrays: dict[str, np.ndarray])
     """
     if (saved := description.get("sources")) is None:
         return None
-    sources = [_sources(own, number) for number, own in enumerate(saved)]
-    order = keras_order(sources)
+    sources = [[whole_number("a source", source, at_least=-1) for source in own] for own in saved]
+    order = keras_order(sources, [len(sources) - 1])
     if order == list(range(len(description["layers"]))) or len(order) != len(description["layers"]):
         return None  # as it is, or not to be loaded anyway
     counts = Counter(name.partition("/")[0] for name in arrays)

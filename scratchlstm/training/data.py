@@ -1,5 +1,6 @@
 """Training data, checked before anything is done with it."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,30 +11,100 @@ from scratchlstm import backend
 from scratchlstm._support.checks import array, came, instance, number, whole_number
 
 if TYPE_CHECKING:
-    from scratchlstm.models.model import Model
+    from scratchlstm.training.compiled import Compiled
 
 
 class Data(NamedTuple):
-    """Checked arrays of the same length."""
+    """Checked arrays of the same length; x is a tuple of arrays if the model has several inputs."""
 
-    x: np.ndarray
+    x: Any
     y: np.ndarray
     weight: np.ndarray | None = None  # of each sample
 
+    @property
+    def count(self) -> int:
+        """How many samples there are."""
+        return len(inputs_of(self.x)[0])
+
+    @property
+    def shape(self) -> Any:
+        """Of one sample; a list for several inputs."""
+        shapes = [x.shape[1:] for x in inputs_of(self.x)]
+        return shapes if isinstance(self.x, tuple) else shapes[0]
+
     def take(self, which: Any, on_gpu: Any = None) -> "Data":
         """The samples at these places, of which arrays on a GPU may need to be told there."""
-        places = (on_gpu if on_gpu is not None and backend.is_cupy(array) else which for array in self)
-        return Data(*(None if a is None else a[p] for a, p in zip(self, places, strict=True)))  # type: ignore[arg-type]
+        return Data(*(take(array, which, on_gpu) for array in self))
 
     def named(self, prefix: str = "") -> dict[str, np.ndarray]:
-        """The arrays that there are, by name."""
-        return {prefix + name: array for name, array in self._asdict().items() if array is not None}
+        """The arrays that there are, by name: "x", or "x0", "x1", ... for several inputs."""
+        several = {f"x{number}": x for number, x in enumerate(self.x)} if isinstance(self.x, tuple) else {"x": self.x}
+        others = {"y": self.y, "weight": self.weight}
+        return {prefix + name: array for name, array in (several | others).items() if array is not None}
+
+    @classmethod
+    def of(cls, arrays: Any, prefix: str = "") -> "Data":
+        """What `named` made these arrays of."""
+        kept = (arrays[name] for name in (f"{prefix}y", f"{prefix}weight") if name in arrays)
+        return cls(cls.inputs(arrays, prefix), *kept)
+
+    @staticmethod
+    def inputs(arrays: Any, prefix: str = "") -> Any:
+        """X among these arrays."""
+        if f"{prefix}x" in arrays:
+            return arrays[f"{prefix}x"]
+        names = itertools.takewhile(lambda name: name in arrays, (f"{prefix}x{n}" for n in itertools.count()))
+        return tuple(arrays[name] for name in names)
 
 
-def check_x(model: "Model", x: Any, name: str = "x") -> np.ndarray:
-    """X as an array that the model takes. (A model that is not built yet is not built here.)
+def take(x: Any, which: Any, on_gpu: Any = None) -> Any:
+    """`Data.take` of one array, of each of several, or of None."""
+    if x is None or isinstance(x, tuple):
+        return x and tuple(take(each, which, on_gpu) for each in x)
+    return x[on_gpu if on_gpu is not None and backend.is_cupy(x) else which]
 
-    It stays where it is, with NumPy or CuPy, if the model is on the GPU; for one on the CPU it is brought there.
+
+def inputs_of(x: Any) -> tuple[Any, ...]:
+    """The arrays of several inputs, or of the one."""
+    return x if isinstance(x, tuple) else (x,)
+
+
+def shapes_of(model: "Compiled", x: Any) -> Any:
+    """The shape of a sample; a list for several inputs."""
+    shapes = [np.shape(each)[1:] for each in (x if model.network.merges else [x])]
+    return shapes if model.network.merges else shapes[0]
+
+
+def check_x(model: "Compiled", x: Any, name: str = "x") -> Any:
+    """X as an array that the model takes, a tuple of arrays for several inputs. (A model is not built here.)
+
+    It stays on its device, with NumPy or CuPy, if the model is on the GPU; for one on the CPU it is brought there.
+
+    Raises:
+        TypeError, ValueError: what is wrong with it, by name.
+    """
+    several = model.network.merges
+    count = len(model.network.input_shapes)
+    if several and (not isinstance(x, list | tuple) or len(x) != count):
+        given = f"{len(x)} of them" if isinstance(x, list | tuple) else came(x)
+        raise ValueError(f"{name} must be a list of {count} arrays, one for each input of the model, not {given}")
+    names = [f"{name}[{number}]" for number in range(count)] if several else [name]
+    arrays = [_checked_array(model, each, n) for each, n in zip(x if several else [x], names, strict=True)]
+    if len({len(each) for each in arrays}) > 1:
+        raise ValueError(f"{name} must hold as many samples for each input, not {[len(each) for each in arrays]}")
+    for k, each in enumerate(arrays):
+        with _about(names[k]):
+            takers = [place.layer for place in model.network.places if (-1 - k, 0) in place.sources]
+            taken = [layer.checked(each) for layer in takers if not layer.merges]
+            if len(takers) == 1 and taken:
+                arrays[k] = taken[0]  # cast once for all; where several layers take x, each casts it for itself
+    with _about(name):
+        model.network.plan([each.shape[1:] for each in arrays] if several else arrays[0].shape[1:])
+    return tuple(arrays) if several else arrays[0]
+
+
+def _checked_array(model: "Compiled", x: Any, name: str) -> np.ndarray:
+    """An array with samples in it, of finite values.
 
     Raises:
         TypeError, ValueError: what is wrong with it, by name.
@@ -45,30 +116,25 @@ def check_x(model: "Model", x: Any, name: str = "x") -> np.ndarray:
         raise ValueError(f"{name} is empty: shape {x.shape}")
     if x.dtype.kind in "fc" and model.layers:
         _require_finite(name, x, model.layers[0].dtype)
-    with _about(name):
-        takers = [layer for layer, sources in zip(model.layers, model.sources, strict=True) if -1 in sources]
-        taken = [layer.checked(x) for layer in takers if not layer.merges]
-        model.plan(x.shape[1:])
-        if len(takers) == 1 and taken:
-            return taken[0]  # cast once for all; where several layers take x, each casts it for itself
     return x
 
 
-def check_data(model: "Model", x: Any, y: Any, sample_weight: Any = None, prefix: str = "") -> Data:
+def check_data(model: "Compiled", x: Any, y: Any, sample_weight: Any = None, prefix: str = "") -> Data:
     """Arrays that fit the model and each other.
 
     Raises:
         TypeError, ValueError: what is wrong with which argument.
     """
-    if y is None and isinstance(x, tuple) and len(x) in (2, 3):
+    if y is None and isinstance(x, tuple) and len(x) in (2, 3) and not model.network.merges:
         raise ValueError(f"{prefix}y is missing: {prefix}x is a tuple, whose parts are arguments of their own, x and y")
     x, y = check_x(model, x, prefix + "x"), array(prefix + "y", y, numeric=True)
-    dtype = model.layers[-1].dtype
-    if len(np.atleast_1d(y)) != len(x):
-        raise ValueError(f"{prefix}x has {len(x)} samples, but {prefix}y has {len(np.atleast_1d(y))}")
+    data, dtype = Data(x, y), model.dtype
+    count = data.count
+    if len(np.atleast_1d(y)) != count:
+        raise ValueError(f"{prefix}x has {count} samples, but {prefix}y has {len(np.atleast_1d(y))}")
     _require_finite(prefix + "y", y, dtype)
     # a stand-in without memory shows loss and metrics the shape that predictions will have
-    shape: Any = (len(x), *model.output_shape_for(x.shape[1:]))
+    shape: Any = (count, *model.output_shape_for(data.shape))
     stand_in = np.broadcast_to(np.zeros((), dtype), shape)
     with _about(prefix + "y"):
         model.loss.require_valid(model.loss.align(y, stand_in), stand_in)
@@ -77,16 +143,16 @@ def check_data(model: "Model", x: Any, y: Any, sample_weight: Any = None, prefix
             metric.align(y, stand_in)
     if sample_weight is not None:
         sample_weight = array(prefix + "sample_weight", sample_weight)
-        if sample_weight.dtype.kind not in "fiub" or sample_weight.shape not in ((len(x),), (len(x), 1), shape[:-1]):
+        if sample_weight.dtype.kind not in "fiub" or sample_weight.shape not in ((count,), (count, 1), shape[:-1]):
             raise ValueError(
-                f"{prefix}sample_weight must hold one number for each of the {len(x)} samples, but has shape "
+                f"{prefix}sample_weight must hold one number for each of the {count} samples, but has shape "
                 f"{sample_weight.shape} and dtype {sample_weight.dtype}"
             )
         _require_finite(prefix + "sample_weight", sample_weight, dtype)
         if len(shape) == 2:
-            sample_weight = sample_weight.reshape(len(x))
+            sample_weight = sample_weight.reshape(count)
         sample_weight = sample_weight.astype(dtype, copy=False)
-    return Data(x, y, sample_weight)
+    return data._replace(weight=sample_weight)
 
 
 @contextmanager
@@ -114,7 +180,7 @@ def _require_finite(name: str, values: np.ndarray, dtype: str) -> None:
 
 
 def split_validation(
-    model: "Model", data: Data, validation_split: float, validation_data: Any
+    model: "Compiled", data: Data, validation_split: float, validation_data: Any
 ) -> tuple[Data, Data | None]:
     """Training and validation part; the split takes the unshuffled tail from floor(n (1 - v)) on, as Keras does."""
     if validation_data is not None:
@@ -126,10 +192,10 @@ def split_validation(
         return data, check_data(model, x, y, weight, prefix="validation ")
     if number("validation_split", validation_split, at_least=0, below=1) == 0:
         return data, None
-    cut = int(len(data.x) * (1 - validation_split))
-    if cut in (0, len(data.x)):
+    cut = int(data.count * (1 - validation_split))
+    if cut in (0, data.count):
         part = "validation" if cut else "training"
-        raise ValueError(f"validation_split={validation_split} leaves no {part} sample of {len(data.x)}")
+        raise ValueError(f"validation_split={validation_split} leaves no {part} sample of {data.count}")
     return data.take(slice(None, cut)), data.take(slice(cut, None))
 
 

@@ -2,13 +2,13 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm import backend, optimizers
+from scratchlstm import backend
 from scratchlstm._support.checks import flag, instance, positive_int, verbosity, whole_number
 from scratchlstm._support.console import say
 from scratchlstm._support.files import file_path
@@ -18,178 +18,18 @@ from scratchlstm.callbacks import base as callback_base
 from scratchlstm.callbacks.base import Logs
 from scratchlstm.rows import as_array
 from scratchlstm.training import archive
-from scratchlstm.training.data import Data, check_data, split_validation, weigh_classes
+from scratchlstm.training.compiled import Compiled
+from scratchlstm.training.data import Data, check_data, split_validation, take, weigh_classes
 from scratchlstm.training.progress import Progress
 from scratchlstm.training.run import Run, fingerprint
+from scratchlstm.training.steps import INFERENCE_BATCH, Meter, OneProcess, WorkerError, no_totals
 
 if TYPE_CHECKING:
-    from scratchlstm.models.model import Model
     from scratchlstm.training.parallel import Team
-
-# batches of inference are larger than those of training: nothing is kept, and no result depends on their size
-INFERENCE_BATCH = 512
-
-
-class WorkerError(RuntimeError):
-    """A worker process died. (One that raises an error passes that error on instead.)"""
-
-
-Totals = list[Any]  # each metric's sums over some samples (an array; 0, which adds to any, over none)
-
-
-def _uploaded(data: Data) -> Data:
-    """Data on the GPU, whole numbers of x (ids) left out."""
-    kept = data.x if data.x.dtype.kind in "iu" else backend.to("cupy", data.x)
-    weight = None if data.weight is None else backend.to("cupy", data.weight)
-    return Data(kept, backend.to("cupy", data.y), weight)
-
-
-def no_totals(model: "Model") -> Totals:
-    """The metrics' sums over no samples."""
-    return [0] * len(model.metrics)
-
-
-class Meter:
-    """The running loss (mean over samples) and metrics of one pass over data."""
-
-    def __init__(self, model: "Model") -> None:
-        self.metrics = model.metrics
-        self.loss_sum, self.count = 0.0, 0
-        self.unread: list[tuple[Any, int, Totals]] = []  # what is still on the GPU
-        for metric in self.metrics:
-            metric.reset()
-
-    def add(self, loss: Any, count: int, totals: Totals) -> None:
-        """Add the mean loss and the metrics of `count` samples. What the GPU has still to compute is not waited for."""
-        self.count += count
-        if backend.is_cupy(loss):
-            self.unread.append((loss, count, totals))
-        else:
-            self._add(loss, count, totals)
-
-    def _add(self, loss: float, count: int, totals: Totals) -> None:
-        self.loss_sum += loss * count
-        for metric, total in zip(self.metrics, totals, strict=True):
-            metric.add(total)
-
-    def read(self) -> None:
-        """Take in what was left on the GPU, all at once."""
-        if self.unread:
-            losses, counts, totals = zip(*self.unread, strict=True)
-            columns = [_read(of_metric) for of_metric in zip(*totals, strict=True)]
-            for loss, count, *of_batch in zip(_read(losses), counts, *columns, strict=True):
-                self._add(float(loss), count, of_batch)
-            self.unread = []
-
-    def logs(self, prefix: str = "") -> Logs:
-        """Name -> value so far, in alphabetical order."""
-        self.read()
-        values: Logs = {metric.name: metric.result() for metric in self.metrics}
-        values["loss"] = self.loss_sum / self.count
-        return {prefix + name: values[name] for name in sorted(values)}
-
-    def sums(self) -> list[Any]:
-        """What `restore` takes."""
-        self.read()
-        return [self.loss_sum, self.count, [metric.sums for metric in self.metrics]]
-
-    def restore(self, sums: list[Any]) -> None:
-        """Go on from these sums."""
-        self.loss_sum, self.count, totals = sums
-        for metric, total in zip(self.metrics, totals, strict=True):
-            metric.sums = total
-
-
-def _read(arrays: Sequence[Any]) -> Any:
-    """Arrays of one shape from the GPU at once, in a single NumPy array; what is here already is left."""
-    return backend.host(np.stack(arrays)) if backend.is_cupy(arrays[0]) else arrays
-
-
-class OneProcess:
-    """Does the steps of `fit` in this process, on either backend; `parallel.Team` does them in several processes.
-
-    On a GPU nothing in a step waits for it: data is taken there once (ids stay, see `Embedding`), losses and metrics
-    are left there, and so is the finding that one of them is no number.
-
-    Args:
-        model: compiled and built.
-        data: to train on.
-        validation: to validate on.
-
-    Attributes:
-        data: as it is trained on.
-        broken: on a GPU, the number of the optimizer's first step with a loss or gradient that is no number; from it on
-            nothing was updated. 0 as long as there is none.
-    """
-
-    def __init__(self, model: "Model", data: Data, validation: Data | None) -> None:
-        self.model, self.data, self.validation = model, data, validation
-        self.broken: Any = None
-        if model.backend == "cupy":
-            self.data = _uploaded(data)
-            if validation is not None:
-                self.validation = self.data if validation is data else _uploaded(validation)
-            self.broken = backend.cupy().zeros(1, dtype=np.int32)
-
-    def begin_epoch(self, order: np.ndarray) -> None:
-        """State the order of samples."""
-        self.order = order
-        self.order_there = backend.to(self.model.backend, order)
-
-    def step(self, start: int, stop: int) -> tuple[Any, Totals]:
-        """`step_on` the samples `order[start:stop]`."""
-        return self.step_on(self.data.take(self.order[start:stop], self.order_there[start:stop]))
-
-    @one_blas_thread(sharing=True)
-    def step_on(self, batch: Data) -> tuple[Any, Totals]:
-        """Forward, loss, backward, update: the loss before the update, and the metrics.
-
-        Raises:
-            FloatingPointError: the loss or a gradient is NaN or infinite; nothing was updated. (On a GPU
-                `require_finite` raises it.)
-        """
-        model, on_cpu = self.model, self.broken is None
-        y_pred = model.forward(batch.x, training=True)
-        loss, gradient, from_logits = model.loss_with_gradient(batch.y, y_pred, batch.weight)
-        if on_cpu:
-            require_finite(loss)
-        model.backward(gradient, from_logits, input_gradient=False)
-        if on_cpu:
-            require_finite_gradients(model)
-        model.optimizer.apply(model.params, model.grads, self.broken, loss)
-        model.constrain(self.broken)
-        return loss, model.measure(batch.y, y_pred)
-
-    def require_finite(self) -> None:
-        """Wait for the GPU, and stop where a loss or a gradient was NaN or infinite.
-
-        Raises:
-            FloatingPointError: one was; the parameters and the optimizer's count of steps are those before that batch.
-        """
-        if self.broken is not None and (first := int(self.broken[0])):
-            self.model.optimizer.iterations = first - 1
-            raise FloatingPointError(
-                "the loss or a gradient became NaN or infinite. The parameters are those before this batch; a smaller "
-                "learning_rate or clipnorm=1.0 in the optimizer usually helps"
-            )
-
-    def evaluate(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[tuple[float, Totals]]:
-        """For each span of the validation samples the mean loss, and the metrics.
-
-        Args:
-            spans: from, to.
-            done: is called after each.
-        """
-        assert self.validation is not None
-        results = []
-        for start, stop in spans:
-            results.append(evaluate_batch(self.model, self.validation.take(slice(start, stop))))
-            done()
-        return results
 
 
 def fit(
-    model: "Model",
+    model: Compiled,
     x: Any,
     y: Any,
     batch_size: int,
@@ -213,10 +53,10 @@ def fit(
     data = check_data(model, x, y, sample_weight)
     data, validation = split_validation(model, data, validation_split, validation_data)
     if class_weight is not None:
-        data = weigh_classes(data, class_weight, model.layers[-1].dtype)
+        data = weigh_classes(data, class_weight, model.dtype)
     _require_whole_batches(model, batch_size, {"x": data, "validation x": validation})
-    model.build_for(data.x.shape[1:])
-    workers = min(workers, batch_size, len(data.x))
+    model.build_for(data.shape)
+    workers = min(workers, batch_size, data.count)
     model.optimizer.claim(model.token, model.params)
     history = History()
     run = Run(model, listeners, history, initial_epoch)
@@ -225,9 +65,9 @@ def fit(
     model.stop_training = False
     before, before_history = None if resume is None else _Snapshot(model), model.history
     if resume is not None:
-        _resume(run, resume, epochs, -(-len(data.x) // batch_size), verbose)
+        _resume(run, resume, epochs, -(-data.count // batch_size), verbose)
     model.history = history
-    params = {"epochs": epochs, "epoch": run.epoch, "steps": -(-len(data.x) // batch_size), "verbose": verbose}
+    params = {"epochs": epochs, "epoch": run.epoch, "steps": -(-data.count // batch_size), "verbose": verbose}
     names = sorted(["loss", *(metric.name for metric in model.metrics)])
     params["metrics"] = names + [f"val_{name}" for name in names if validation is not None]
     for listener in listeners:
@@ -249,7 +89,7 @@ def fit(
                     say(f"Epoch {epoch + 1}/{epochs}")
                 if not run.batch:  # an epoch that is resumed in its middle has begun before
                     _call(listeners, "on_epoch_begin", epoch, {})
-                order = run.order(len(data.x), shuffle)
+                order = run.order(data.count, shuffle)
                 runner.begin_epoch(order)
                 logs = _run_epoch(runner, model, len(order), validation, batch_size, verbose, listeners, run)
                 try:
@@ -281,22 +121,22 @@ def fit(
     return history
 
 
-def _require_whole_batches(model: "Model", batch_size: int, arrays: Mapping[str, Data | None]) -> None:
+def _require_whole_batches(model: Compiled, batch_size: int, arrays: Mapping[str, Data | None]) -> None:
     """Stop where a stateful model would meet a batch of another size.
 
     Raises:
         ValueError: it would, in this of the arrays.
     """
     for name, data in arrays.items():
-        if model.stateful and data is not None and len(data.x) % batch_size:
+        if model.stateful and data is not None and data.count % batch_size:
             raise ValueError(
-                f"the model is stateful, so every batch needs the same number of rows, but {len(data.x)} samples of "
+                f"the model is stateful, so every batch needs the same number of rows, but {data.count} samples of "
                 f"{name} leave a rest when they are divided by batch_size={batch_size}"
             )
 
 
 def _settings(
-    model: "Model",
+    model: Compiled,
     data: Data,
     validation: Data | None,
     batch_size: int,
@@ -309,8 +149,8 @@ def _settings(
     description["compiled"].pop("iterations")
     description["compiled"]["optimizer"]["config"]["learning_rate"] = model.compiled_learning_rate
     settings = {
-        "data": fingerprint(data._asdict()),
-        "validation data": None if validation is None else fingerprint(validation._asdict()),
+        "data": fingerprint(data),
+        "validation data": None if validation is None else fingerprint(validation),
         "batch_size": batch_size,
         "shuffle": shuffle,
         "initial_epoch": initial_epoch,
@@ -334,21 +174,21 @@ def _resume(run: Run, path: Any, epochs: int, batches: int, verbose: int) -> Non
 
 @contextmanager
 def _runner(
-    model: "Model", data: Data, validation: Data | None, batch_size: int, workers: int, recorded: bool
+    model: Compiled, data: Data, validation: Data | None, batch_size: int, workers: int, recorded: bool
 ) -> Iterator["OneProcess | Team"]:
     arrays = data.named() | ({} if validation is None else validation.named("validation_"))
     with _team(model, workers, arrays, batch_size=batch_size, recorded=recorded) as team:
         yield team or _alone(model, data, validation)
 
 
-def _alone(model: "Model", data: Data, validation: Data | None) -> OneProcess:
+def _alone(model: Compiled, data: Data, validation: Data | None) -> OneProcess:
     with backend.explain_memory("all samples are taken there before the first batch: pass them in several parts"):
         return OneProcess(model, data, validation)
 
 
 def _run_epoch(
     runner: "OneProcess | Team",
-    model: "Model",
+    model: Compiled,
     samples: int,
     validation: Data | None,
     batch_size: int,
@@ -389,49 +229,13 @@ def _run_epoch(
             logs = meter.logs()
         if validation is not None:
             size = batch_size if model.batch_matters else INFERENCE_BATCH
-            logs |= _evaluate(runner, model, len(validation.x), size).logs("val_")
+            logs |= _evaluate(runner, model, validation.count, size).logs("val_")
         progress.finish(logs)
     return logs
 
 
-def require_finite(loss: float) -> None:
-    """Stop where the loss is NaN or infinite.
-
-    Raises:
-        FloatingPointError: it is.
-    """
-    if not np.isfinite(loss):
-        raise FloatingPointError(
-            f"the loss became {loss}. The parameters are those before this batch; a smaller learning_rate or "
-            f"clipnorm=1.0 in the optimizer usually helps"
-        )
-
-
-def require_finite_gradients(model: "Model") -> None:
-    """Stop where a gradient has NaN or infinity, which a finite loss can have.
-
-    Raises:
-        FloatingPointError: it has.
-    """
-    for layer in model.layers:
-        for name, gradient in layer.grads.items():
-            if not optimizers.is_finite(gradient):
-                raise FloatingPointError(
-                    f"the gradient of {layer.name}/{name} became infinite or NaN. The parameters are those before this "
-                    f"batch; smaller inputs or a smaller learning_rate usually help"
-                )
-
-
-@one_blas_thread(sharing=True)
-def evaluate_batch(model: "Model", batch: Data) -> tuple[Any, Totals]:
-    """The mean loss and the metrics, without dropout, without updates."""
-    y_pred = model.infer(batch.x)
-    loss, _, _ = model.loss_with_gradient(batch.y, y_pred, batch.weight)
-    return loss, model.measure(batch.y, y_pred)
-
-
 def _evaluate(
-    runner: "OneProcess | Team", model: "Model", samples: int, batch_size: int, progress: Progress | None = None
+    runner: "OneProcess | Team", model: Compiled, samples: int, batch_size: int, progress: Progress | None = None
 ) -> Meter:
     """Loss and metrics over all validation samples."""
     meter, spans = Meter(model), _spans(samples, batch_size)
@@ -441,33 +245,37 @@ def _evaluate(
     return meter
 
 
-def evaluate(model: "Model", data: Data, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1) -> Logs:
+def evaluate(
+    model: Compiled, data: Data, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1
+) -> Logs:
     """Loss and metrics over `data`, by name."""
     _require_whole_batches(model, batch_size, {"x": data})
-    model.build_for(data.x.shape[1:])
-    batches = len(_spans(len(data.x), batch_size))
+    model.build_for(data.shape)
+    batches = len(_spans(data.count, batch_size))
     with Progress(batches, verbose) as progress:
         with _team(model, min(workers, batches), data.named("validation_")) as team:
-            meter = _evaluate(team or _alone(model, data, data), model, len(data.x), batch_size, progress)
+            meter = _evaluate(team or _alone(model, data, data), model, data.count, batch_size, progress)
         progress.finish(meter.logs())
     return meter.logs()
 
 
 def predict(
-    model: "Model", x: np.ndarray, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1
+    model: Compiled, x: Any, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1
 ) -> np.ndarray:
     """The model's output for checked x."""
-    spans = _spans(len(x), batch_size)
+    data = Data(x, np.empty(0))
+    spans = _spans(data.count, batch_size)
     with Progress(len(spans), verbose) as progress:
-        shape = (len(x), *model.output_shape_for(x.shape[1:]))
-        with _team(model, min(workers, len(spans)), {"x": x}, outputs=shape) as team:
+        shape = (data.count, *model.output_shape_for(data.shape))
+        arrays = {name: array for name, array in data.named().items() if name != "y"}
+        with _team(model, min(workers, len(spans)), arrays, outputs=shape) as team:
             if team:
                 result = team.predict(spans, lambda: progress.step(dict))
             else:
                 outputs = []
                 for start, stop in spans:
                     with one_blas_thread(sharing=True):
-                        outputs.append(backend.host(as_array(model.infer(x[start:stop]))))
+                        outputs.append(backend.host(as_array(model.network.infer(take(x, slice(start, stop))))))
                     progress.step(dict)
                 result = np.concatenate(outputs)
         progress.finish({})
@@ -479,7 +287,7 @@ def _spans(samples: int, batch_size: int) -> list[tuple[int, int]]:
     return [(start, min(start + batch_size, samples)) for start in range(0, samples, batch_size)]
 
 
-def _team(model: "Model", workers: int, data: Mapping[str, np.ndarray], **options: Any) -> Any:
+def _team(model: Compiled, workers: int, data: Mapping[str, np.ndarray], **options: Any) -> Any:
     if workers == 1:
         return nullcontext()  # which spares the import of multiprocessing
     from scratchlstm.training.parallel import team_or_alone
@@ -490,7 +298,7 @@ def _team(model: "Model", workers: int, data: Mapping[str, np.ndarray], **option
 class _Snapshot:
     """Parameters, layers' states, generators and the optimizer as they are now."""
 
-    def __init__(self, model: "Model") -> None:
+    def __init__(self, model: Compiled) -> None:
         self.model = model
         self.take()
 

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.heap import Arena
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -37,14 +37,11 @@ from scratchlstm._support.threads import one_blas_thread
 from scratchlstm.layers import Embedding
 from scratchlstm.optimizers import norm
 from scratchlstm.rows import Gradient, RowGradient
-from scratchlstm.training import archive
-from scratchlstm.training import loop as training
-
-if TYPE_CHECKING:
-    from scratchlstm.models.model import Model
+from scratchlstm.training import archive, steps
+from scratchlstm.training.compiled import Compiled, Totals
+from scratchlstm.training.data import Data, take
 
 Layout = dict[str, tuple[int, tuple[int, ...], np.dtype]]  # name -> (offset in bytes, shape, dtype)
-Totals = training.Totals
 
 _CACHE_LINE = 64
 _PATIENCE = 10.0  # seconds without an answer, after which we say whom we wait for
@@ -73,7 +70,7 @@ class CannotStart(RuntimeError):
 
 @contextmanager
 def team_or_alone(
-    model: "Model", workers: int, *arguments: Any, recorded: bool = False, **options: Any
+    model: Compiled, workers: int, *arguments: Any, recorded: bool = False, **options: Any
 ) -> Iterator["Team | None"]:
     """A `Team`, or None if this process does the work alone: with a warning, if other processes are not possible.
 
@@ -82,7 +79,7 @@ def team_or_alone(
             a model that can never be split is trained alone.
 
     Raises:
-        training.WorkerError: recorded, and the processes do not start.
+        steps.WorkerError: recorded, and the processes do not start.
     """
     with ExitStack() as stack:
         team, reason = None, _unsplittable(model)
@@ -91,7 +88,7 @@ def team_or_alone(
                 team = stack.enter_context(Team(model, workers, *arguments, **options))
             except CannotStart as error:
                 if recorded:
-                    raise training.WorkerError(
+                    raise steps.WorkerError(
                         f"workers={workers} is not possible: {error}. The checkpoint of this run states workers="
                         f"{workers}, and one process alone would end with other last digits, so nothing was trained. "
                         f"Try again, or begin a run with workers=1"
@@ -102,7 +99,7 @@ def team_or_alone(
         yield team
 
 
-def _unsplittable(model: "Model") -> str:
+def _unsplittable(model: Compiled) -> str:
     """Why a batch of this model cannot be split by rows, wherever it is trained; "" if it can."""
     if own := [name for name, _ in registry.foreign(archive.describe(model))]:
         return f"other processes cannot know {', '.join(own)}, which is not from scratchlstm"
@@ -148,7 +145,7 @@ class Worker:
         shared: parameters, state, gradients and data.
     """
 
-    def __init__(self, rank: int, workers: int, model: "Model", shared: SharedArrays) -> None:
+    def __init__(self, rank: int, workers: int, model: Compiled, shared: SharedArrays) -> None:
         self.rank, self.workers, self.model, self.shared = rank, workers, model, shared
         for number, layer in enumerate(model.layers):
             for name in layer.params:
@@ -172,20 +169,20 @@ class Worker:
             its part of the batch's loss, and of each metric's sums.
         """
         first, last = self.share(stop - start)
-        batch = self._data("").take(self.shared["order"][start + first : start + max(last, first + 1)])
-        for noise in self.model.noises:
-            noise.rows = first, len(batch.x), stop - start
-        y_pred = self.model.forward(batch.x, training=True)
+        batch = Data.of(self.shared).take(self.shared["order"][start + first : start + max(last, first + 1)])
+        run = self.model.run(rows=(first, stop - start))
+        y_pred, cache = self.model.network.forward(batch.x, run)
         if first == last:  # fewer rows than workers: that was another's row, for the sake of the masks to be drawn
             self._publish([None] * len(self.params))
-            return 0.0, training.no_totals(self.model)
+            return 0.0, steps.no_totals(self.model)
         weight = (last - first) / (stop - start)
-        loss, gradient, from_logits = self.model.loss_with_gradient(batch.y, y_pred, batch.weight)
-        training.require_finite(loss)
-        self.model.backward(gradient * gradient.dtype.type(weight), from_logits, weight, input_gradient=False)
-        training.require_finite_gradients(self.model)
-        self._publish(self.model.grads)
-        return loss * weight, self.model.measure(batch.y, y_pred)
+        loss, gradient, from_logits = self.model.loss_with_gradient(batch.y, y_pred, cache.kept, batch.weight)
+        steps.require_finite(loss)
+        grads = self.model.gradients(gradient * gradient.dtype.type(weight), cache, from_logits, weight)
+        steps.require_finite_gradients(self.model, grads)
+        run.release()
+        self._publish(grads)
+        return loss * weight, self.model.measure(batch.y, y_pred, cache.kept)
 
     def merge(self) -> list[float]:
         """Add up all workers' gradients for this worker's rows of every parameter; their norms."""
@@ -205,15 +202,12 @@ class Worker:
 
     def evaluate(self, start: int, stop: int) -> tuple[float, Totals]:
         """The mean loss of these validation samples, and the metrics."""
-        return training.evaluate_batch(self.model, self._data("validation_").take(slice(start, stop)))
+        return steps.evaluate_batch(self.model, Data.of(self.shared, "validation_").take(slice(start, stop)))
 
     def predict(self, start: int, stop: int) -> None:
         """Write the outputs for these samples."""
-        self.shared["outputs"][start:stop] = self.model.infer(self.shared["x"][start:stop])
-
-    def _data(self, prefix: str) -> training.Data:
-        names = [name for name in training.Data._fields if prefix + name in self.shared]
-        return training.Data(**{name: self.shared[prefix + name] for name in names})
+        x = Data.inputs(self.shared)
+        self.shared["outputs"][start:stop] = self.model.network.infer(take(x, slice(start, stop)))
 
     def _publish(self, grads: Sequence[Gradient | None]) -> None:
         """Copy gradients to where the other workers read them; None is zero."""
@@ -258,12 +252,12 @@ class Team:
 
     Raises:
         CannotStart: there is no memory to share, or a process does not start.
-        training.WorkerError: a worker died later.
+        steps.WorkerError: a worker died later.
     """
 
     def __init__(
         self,
-        model: "Model",
+        model: Compiled,
         workers: int,
         data: Mapping[str, np.ndarray],
         batch_size: int | None = None,
@@ -278,11 +272,12 @@ class Team:
         arrays = {**self.own, **data}
         shapes: dict[str, tuple[tuple[int, ...], Any]] = {name: (a.shape, a.dtype) for name, a in arrays.items()}
         if batch_size is not None:
-            shapes["order"] = (len(data["x"]),), np.int64
+            shapes["order"] = (len(data["y"]),), np.int64
+            positions = sum(math.prod(x.shape[1:]) for name, x in data.items() if name.startswith("x"))
             for rank in range(workers):
-                shapes |= _gradient_shapes(model, rank, -(-batch_size // workers) * math.prod(data["x"].shape[1:]))
+                shapes |= _gradient_shapes(model, rank, -(-batch_size // workers) * positions)
         if outputs is not None:
-            shapes["outputs"] = outputs, model.layers[-1].dtype
+            shapes["outputs"] = outputs, model.dtype
         try:
             self.shared = SharedArrays(shapes)
         except (OSError, MemoryError) as error:
@@ -314,7 +309,7 @@ class Team:
         description = archive.describe(self.model)
         if description["compiled"] and not self.trains:
             description["compiled"]["iterations"] = 0  # without the state that goes with them
-        states = [noise.rng.bit_generator.state for noise in self.model.noises]
+        states = [source.rng.bit_generator.state for source in self.model.dropout_masks]
         with _main_left_alone(), _interrupt_ignored():
             for rank in range(1, self.workers):
                 ours, theirs = self.context.Pipe()
@@ -345,8 +340,6 @@ class Team:
                 array[...] = self.shared[name]
             for number, layer in enumerate(self.model.layers):
                 layer.params.update({name: self.own[f"layer{number}/{name}"] for name in layer.params})
-            for noise in self.model.noises:
-                noise.rows = None
             if self.trains:
                 for number, slots in enumerate(self.model.optimizer.state):
                     slots.update({name: self.own[f"optimizer{number}/{name}"] for name in slots})
@@ -360,7 +353,7 @@ class Team:
     def step(self, start: int, stop: int) -> tuple[float, Totals]:
         """Train on the batch `order[start:stop]`; as `OneProcess.step`."""
         loss, totals = _sum(self._all("compute", start, stop))
-        training.require_finite(loss)
+        steps.require_finite(loss)
         optimizer = self.model.optimizer
         factors = None
         if optimizer.clips_norms:
@@ -402,7 +395,7 @@ class Team:
             if pipe in self.starting:
                 try:
                     self._opened(pipe, self._receive(pipe))  # it says that it is ready
-                except training.WorkerError as death:
+                except steps.WorkerError as death:
                     warn(f"{death} while starting; the others do its work")
                     del given[pipe]
                     return
@@ -469,20 +462,20 @@ class Team:
         """The result in an answer; the error in it is raised."""
         error, result = answer
         if error is not None:
-            raise error from training.WorkerError(f"in {self._named(pipe)}:\n{result}")
+            raise error from steps.WorkerError(f"in {self._named(pipe)}:\n{result}")
         return result
 
     def _named(self, pipe: Any) -> str:
         rank = self.pipes.index(pipe) + 1
         return f"worker {rank} of {self.workers} (process {self.processes[rank - 1].pid})"
 
-    def _death(self, pipe: Any) -> training.WorkerError:
+    def _death(self, pipe: Any) -> steps.WorkerError:
         rank = self.pipes.index(pipe) + 1
         process = self.processes[rank - 1]
         process.join(timeout=1)
         code = process.exitcode
         how = f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-        return training.WorkerError(f"worker {rank} of {self.workers} died ({how})")
+        return steps.WorkerError(f"worker {rank} of {self.workers} died ({how})")
 
 
 def _serve(
@@ -510,12 +503,12 @@ def _serve(
                 return  # worker 0 is done, or dead
 
 
-def _twin(description: dict[str, Any], states: list[Any], shared: SharedArrays) -> "Model":
+def _twin(description: dict[str, Any], states: list[Any], shared: SharedArrays) -> Compiled:
     """A copy of worker 0's model."""
     names = [name for name in shared.layout if name.startswith(("layer", "optimizer"))]
-    model = archive.rebuild(description, {name: shared[name] for name in names})
-    for noise, state in zip(model.noises, states, strict=True):
-        noise.rng.bit_generator.state = state
+    model = archive.rebuild(Compiled, description, {name: shared[name] for name in names})
+    for source, state in zip(model.dropout_masks, states, strict=True):
+        source.rng.bit_generator.state = state
     return model
 
 
@@ -534,21 +527,25 @@ def _sum(results: list[tuple[float, Totals]]) -> tuple[float, Totals]:
     return sum(loss for loss, _ in results), totals
 
 
-def _gradient_shapes(model: "Model", rank: int, positions: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+def _gradient_shapes(model: Compiled, rank: int, positions: int) -> dict[str, tuple[tuple[int, ...], Any]]:
     """Room for one worker's gradients; an embedding's has no more rows than there are ids in its part of a batch."""
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {}
-    number = 0
-    for layer in model.layers:
-        for param in layer.params.values():
-            where = f"gradient{rank}/{number}"
-            if isinstance(layer, Embedding) and not layer.regularizers:
-                rows = min(len(param), positions)
-                shapes[f"{where}/count"] = (1,), np.int64
-                shapes[f"{where}/ids"] = (rows,), np.int64
-                shapes[f"{where}/values"] = (rows, param.shape[1]), param.dtype
-            else:
-                shapes[where] = param.shape, param.dtype
-            number += 1
+    network = model.network
+    tables = {
+        id(inner.params["embeddings"]): network.uses(inner)
+        for layer in model.layers
+        for inner in layer.with_inner()
+        if isinstance(inner, Embedding) and not inner.regularizers
+    }
+    for number, param in enumerate(model.params):
+        where = f"gradient{rank}/{number}"
+        if id(param) in tables:
+            rows = min(len(param), positions * tables[id(param)])
+            shapes[f"{where}/count"] = (1,), np.int64
+            shapes[f"{where}/ids"] = (rows,), np.int64
+            shapes[f"{where}/values"] = (rows, param.shape[1]), param.dtype
+        else:
+            shapes[where] = param.shape, param.dtype
     return shapes
 
 

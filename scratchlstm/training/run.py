@@ -24,11 +24,11 @@ from scratchlstm._support.checks import number, whole_number
 from scratchlstm._support.files import read_arrays, write_arrays
 from scratchlstm.callbacks import Callback, Checkpoint, History
 from scratchlstm.training import archive
+from scratchlstm.training.data import Data
 
 if TYPE_CHECKING:
-    from scratchlstm.models.model import Model
+    from scratchlstm.training.compiled import Compiled
 
-VERSION = 1
 _KIND = "scratchlstm checkpoint"
 
 
@@ -48,7 +48,7 @@ class Run:
         settings: what `fit` was called with, where that will be written or compared.
     """
 
-    def __init__(self, model: "Model", callbacks: Sequence[Callback], history: History, first_epoch: int) -> None:
+    def __init__(self, model: "Compiled", callbacks: Sequence[Callback], history: History, first_epoch: int) -> None:
         self.model, self.history = model, history
         self.checkpoints = [callback for callback in callbacks if isinstance(callback, Checkpoint)]
         self.callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
@@ -136,12 +136,12 @@ class Run:
             "learning_rate": model.optimizer.get_config().get("learning_rate"),
             "rng": model.rng.bit_generator.state,
             "before_order": self.before_order,
-            "noises": [noise.rng.bit_generator.state for noise in model.noises],
+            "noises": [source.rng.bit_generator.state for source in model.dropout_masks],
             "layers": [{n: backend.host(a) for n, a in layer.extra_state().items()} for layer in model.layers],
             "callbacks": [[type(callback).__name__, callback.get_state()] for callback in self.callbacks],
         }
         arrays = archive.finite_arrays_of(model)
-        description = {"kind": _KIND, "version": VERSION, "settings": self.settings, "seed": model.seed}
+        description = archive.with_version(_KIND, {"settings": self.settings, "seed": model.seed})
         description["run"] = _pack(state, arrays)
         write_arrays(path, {"description": archive.encode(description), **arrays})
 
@@ -159,7 +159,7 @@ class Run:
         """
         arrays = read_arrays(path, "checkpoint")
         try:
-            description = archive.decode(arrays, _KIND, VERSION)
+            description = archive.decode(arrays, _KIND, archive.VERSION)
             was, now = description["settings"], self.settings
             orders = archive.into_keras_order(was["model"], arrays)
             if difference := archive.difference(was, now) or archive.difference(now | {"model": {}}, was):
@@ -176,7 +176,7 @@ class Run:
 
     def _reorder(self, state: dict[str, Any], of_layers: list[int], of_params: list[int]) -> None:
         """Put all that an older version's file has of layers and parameters in the order that they have now."""
-        counts = [len(self.model.layers[of_layers.index(old)].noises) for old in range(len(of_layers))]
+        counts = [len(self.model.layers[of_layers.index(old)].dropout_masks) for old in range(len(of_layers))]
         state["noises"] = archive.reordered(state["noises"], archive.parts_order(of_layers, counts))
         state["layers"] = archive.reordered(state["layers"], of_layers)
         for _, of_callback in state["callbacks"]:
@@ -237,12 +237,12 @@ class Run:
         model, data = self.model, self.settings["data"]
         loss_sum, count, of_metrics = saved
         number("the sum of the losses", loss_sum)
-        samples = min(batch * self.settings["batch_size"], data["x"]["shape"][0])
+        samples = min(batch * self.settings["batch_size"], data["y"]["shape"][0])
         if type(count) is not int or count != samples:
             raise ValueError(f"its sums are of {count!r} samples, not of {samples}")
         y_true = np.zeros((1, *data["y"]["shape"][1:]), data["y"]["dtype"])
-        output: Any = model.output_shape_for(tuple(data["x"]["shape"][1:]))
-        y_pred = np.zeros((1, *output), model.layers[-1].dtype)
+        output: Any = model.output_shape_for(_shape_of(data))
+        y_pred = np.zeros((1, *output), model.dtype)
         for metric, of_metric in zip(model.metrics, map(np.asarray, of_metrics), strict=True):
             expected = of_metric
             with suppress(Exception):  # of a user's metric that does not take labels which are all 0
@@ -254,13 +254,17 @@ class Run:
         return saved
 
 
-def fingerprint(arrays: Mapping[str, np.ndarray | None]) -> dict[str, Any]:
+def _shape_of(data: Mapping[str, Any]) -> Any:
+    """Of a sample, from a fingerprint; a list for several inputs."""
+    shapes = [tuple(of["shape"][1:]) for name, of in data.items() if name.startswith("x")]
+    return shapes[0] if "x" in data else shapes
+
+
+def fingerprint(data: Data) -> dict[str, Any]:
     """Shape, dtype and CRC-32 of each array, by which other data is told apart."""
-    return {
-        name: None
-        if array is None
-        else {"shape": array.shape, "dtype": array.dtype.str, "checksum": zlib.crc32(np.ascontiguousarray(array).data)}
-        for name, array in arrays.items()
+    return {"weight": None} | {
+        name: {"shape": array.shape, "dtype": array.dtype.str, "checksum": zlib.crc32(np.ascontiguousarray(array).data)}
+        for name, array in data.named().items()
     }
 
 

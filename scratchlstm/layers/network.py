@@ -1,0 +1,412 @@
+"""Layers wired together: a layer itself, with an explicit pass through all of them."""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from scratchlstm import backend
+from scratchlstm._support import registry
+from scratchlstm._support.checks import index, whole_number
+from scratchlstm.layers.base import KNOWN, Gradients, Layer, Node
+from scratchlstm.layers.composite import Composite, of_part, with_prefix
+from scratchlstm.layers.passes import Cache, Pass
+from scratchlstm.layers.weights import as_shape
+from scratchlstm.rows import GatheredRows, RowGradient
+
+Source = tuple[int, int]  # a place's number and which of its outputs; input k has the number -1 - k
+
+
+class Place(NamedTuple):
+    """A layer at one place, and what it takes its inputs from. The same layer may be at several."""
+
+    layer: Layer
+    sources: tuple[Source, ...]
+
+
+class Kept(NamedTuple):
+    """What a pass through a network leaves."""
+
+    caches: list[Cache | None]  # of each place; None if its layer only inferred
+    rows: dict[Source, GatheredRows]  # what embeddings gave, by which a gradient of all positions becomes one of rows
+    masks: list[Any]  # of the outputs; False where a loss is not to look
+
+
+class Network(Composite):
+    """Layers wired together, with any number of inputs and outputs.
+
+    Args:
+        inputs: nodes that the others begin with; their shapes are those of the inputs.
+        outputs: nodes that are given out.
+        name: in front of the names of the parameters.
+
+    Attributes:
+        layers: each once, in Keras' order, which puts each after those that it takes its input from.
+        places: where they are, in the order of computation.
+        ends: what is given out.
+        input_shapes: of one sample, for each input; None if it is not known yet.
+
+    Raises:
+        ValueError: an output that depends on an input which is not listed, or an input that nothing depends on.
+    """
+
+    takes_rows: ClassVar = True
+
+    def __init__(self, inputs: Sequence[Node] = (), outputs: Sequence[Node] = (), name: str = "network") -> None:
+        super().__init__(name=name)
+        self.layers: list[Layer] = []
+        self.places: list[Place] = []
+        self.input_shapes: list[Any] = [node.shape for node in inputs] or [None]
+        order = _visited(outputs)
+        at = {id(node): (-1 - number, 0) for number, node in enumerate(inputs)}
+        reached = {id(node) for node in order} | {id(source) for node in order for source in node.sources}
+        if any(id(node) not in reached for node in inputs) or any(not n.sources and id(n) not in at for n in order):
+            raise ValueError("outputs must depend on the given inputs, on all of them and on no other Input")
+        for node in order:
+            if id(node) not in at and id(node.first) == id(node):
+                for each in node.siblings or (node,):
+                    at[id(each)] = len(self.places), each.index
+                self.places.append(Place(node.layer, tuple(at[id(source)] for source in node.sources)))
+        self.ends: list[Source] = [at[id(node)] for node in outputs] or [(-1, 0)]
+        self.layers = list(dict.fromkeys(place.layer for place in self.places))
+
+    @property
+    def parts(self) -> dict[str, Layer]:  # type: ignore[override]
+        """Name -> layer."""
+        return {layer.name: layer for layer in self.layers}
+
+    @property
+    def merges(self) -> bool:  # type: ignore[override]
+        """Whether it takes a list of inputs."""
+        return len(self.input_shapes) > 1
+
+    @property
+    def outputs(self) -> int:  # type: ignore[override]
+        """How many arrays it gives."""
+        return len(self.ends)
+
+    @property
+    def sources(self) -> list[tuple[int, ...]]:
+        """For each place the numbers of those that it takes its input from; -1 - k is input k."""
+        return [tuple(number for number, _ in place.sources) for place in self.places]
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether each layer takes its input from the one before."""
+        return all(own == (number - 1,) for number, own in enumerate(self.sources))
+
+    @property
+    def built(self) -> bool:
+        """Whether all parameters exist."""
+        return bool(self.layers) and all(layer.built for layer in self.layers)
+
+    def append(self, layer: Layer) -> None:
+        """Put a layer on top of the last one."""
+        self.layers.append(layer)
+        self.places.append(Place(layer, ((len(self.places) - 1, 0),)))
+        self.ends = [(len(self.places) - 1, 0)]
+
+    def into_keras_order(self) -> None:
+        """Order layers and places as Keras lists them."""
+        ends = [number for number, _ in self.ends]
+        order = keras_order(self.sources, ends)
+        layers = keras_order(self.sources, ends, [id(place.layer) for place in self.places])
+        by_id = {id(layer): layer for layer in self.layers}
+        self.layers = [by_id[number] for number in layers]
+        new = {old: number for number, old in enumerate(order)}
+
+        def moved(source: Source) -> Source:
+            return new.get(source[0], source[0]), source[1]
+
+        self.places = [Place(p.layer, tuple(map(moved, p.sources))) for p in (self.places[old] for old in order)]
+        self.ends = [moved(end) for end in self.ends]
+
+    def uses(self, layer: Layer) -> int:
+        """How often a pass goes through a layer, also inside of others."""
+        inside = (place.layer for place in self.places)
+        return sum(of.uses(layer) if isinstance(of, Network) else layer in of.with_inner() for of in inside)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "inputs": self.input_shapes,
+            "layers": [registry.serialize(layer) for layer in self.layers],
+            "places": [[self.layers.index(layer), [list(own) for own in sources]] for layer, sources in self.places],
+            "ends": [list(end) for end in self.ends],
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Network":
+        """The network that `get_config` describes, unbuilt.
+
+        Raises:
+            KeyError, TypeError, ValueError: it describes none.
+        """
+        network = cls(name=config["name"])
+        network.input_shapes = [as_shape(shape) for shape in config["inputs"]]
+        network.layers = [registry.resolve("layer", saved, KNOWN, Layer) for saved in config["layers"]]
+        names = Counter(layer.name for layer in network.layers)
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"two of its layers are named {twice[0]!r}")
+        outputs = {-1 - k: 1 for k in range(len(network.input_shapes))}  # how many each place has
+
+        def checked(source: Any) -> Source:
+            number, k = (whole_number("a source", part, at_least=-len(network.input_shapes)) for part in source)
+            if not 0 <= k < outputs.get(number, 0):
+                raise ValueError(f"nothing can take its input from {source}")
+            return number, k
+
+        for number, (which, sources) in enumerate(config["places"]):
+            place = Place(network.layers[index("layer", which, len(network.layers))], tuple(map(checked, sources)))
+            if not sources or (len(sources) > 1 and not place.layer.merges):
+                raise ValueError(f"layer {number} cannot take its input from {sources}")
+            place.layer.require_one_output()
+            network.places.append(place)
+            outputs[number] = place.layer.outputs
+        network.ends = [checked(end) for end in config["ends"]]
+        used = {source for place in network.places for source, _ in place.sources} | {end for end, _ in network.ends}
+        if used != set(outputs):
+            raise ValueError("its layers are wired in no way that a model has")
+        return network
+
+    # --- shapes and parameters ------------------------------------------------------------------------------------
+
+    def along(self, start: Any, step: Callable[[Layer, Any], Any]) -> dict[Source, Any]:
+        """What `step` makes at each place of what it made at those before: by source, those of the inputs included.
+
+        Args:
+            start: of the input; a list for several.
+            step: is given a layer and what it takes (a list, for several inputs), and gives a list for several outputs.
+        """
+        found: dict[Source, Any] = {(-1 - k, 0): of for k, of in enumerate(start if self.merges else [start])}
+        for number, (layer, sources) in enumerate(self.places):
+            given = [found[source] for source in sources]
+            made = step(layer, given if len(sources) > 1 or layer.merges else given[0])
+            found |= {(number, k): of for k, of in enumerate(made if layer.outputs > 1 else [made])}
+        return found
+
+    def _at_ends(self, found: Mapping[Source, Any]) -> Any:
+        values = [found[end] for end in self.ends]
+        return values if len(values) > 1 else values[0]
+
+    def output_shape(self, input_shape: Any) -> Any:
+        return self._at_ends(self.along(input_shape, lambda layer, shape: layer.output_shape(shape)))
+
+    def plan(self, input_shape: Any) -> Any:
+        """Ask every layer whether it can take what it would get for a sample of this shape; see `Layer.plan`."""
+        specs: dict[str, Any] = {}
+        taken: dict[int, Any] = {}
+
+        def plan(layer: Layer, shape: Any) -> Any:
+            before = taken.setdefault(id(layer), shape)
+            if not _fit(before, shape):
+                raise ValueError(f"{layer.name} is at two places whose inputs differ in shape: {before} and {shape}")
+            specs.update(with_prefix(layer.name, layer.plan(shape)))
+            return layer.output_shape(shape)
+
+        self.along(self._as_shapes(input_shape), plan)
+        return specs
+
+    def build(self, input_shape: Any, rng: Any = None, params: Mapping[str, np.ndarray] | None = None) -> None:
+        shapes = self._as_shapes(input_shape)
+        self.plan(shapes)  # all layers are asked before any is built
+        if not self.built:
+
+            def build(layer: Layer, shape: Any) -> Any:
+                layer.build(shape, rng, None if params is None else of_part(layer.name, params))
+                return layer.output_shape(shape)
+
+            self.along(shapes, build)
+        self.input_shapes = shapes if self.merges else [shapes]
+        self.input_shape = tuple(shapes) if self.merges else shapes
+
+    def _as_shapes(self, input_shape: Any) -> Any:
+        if not self.merges:
+            return as_shape(input_shape)
+        if not isinstance(input_shape, list | tuple) or len(input_shape) != len(self.input_shapes):
+            raise ValueError(f"{self.name} has {len(self.input_shapes)} inputs: a list of as many shapes is needed")
+        return [as_shape(shape) for shape in input_shape]
+
+    # --- passes ---------------------------------------------------------------------------------------------------
+
+    def receive(self, x: Any) -> Any:
+        """X as the layers get it, each of which checks and casts it for itself: a list for several inputs."""
+        if not self.merges:
+            return x
+        if not isinstance(x, list | tuple) or len(x) != len(self.input_shapes):
+            came = f"{len(x)} arrays" if isinstance(x, list | tuple) else type(x).__name__
+            raise ValueError(f"{self.name} has {len(self.input_shapes)} inputs: a list of as many arrays, not {came}")
+        return list(x)
+
+    def receive_mask(self, mask: Any, x: Any) -> Any:
+        """The mask of the input, or a list of several inputs' masks, as they are."""
+        return mask
+
+    def receive_gradient(self, dy: Any, shape: tuple[int, ...]) -> Any:
+        """The gradient as it is; the layer that it belongs to compares it."""
+        return dy
+
+    def forward(self, x: Any, run: Pass, mask: Any = None) -> tuple[Any, Kept]:
+        return self.through(x, run, mask)
+
+    def infer(self, x: Any, mask: Any = None) -> Any:
+        return self.through(x, Pass(), mask, keep_from=len(self.places))[0]
+
+    def through(self, x: Any, run: Pass, mask: Any = None, keep_from: int = 0) -> tuple[Any, Kept]:
+        """A forward pass in which places before `keep_from` keep nothing for a backward pass."""
+        caches: list[Cache | None] = []
+
+        def step(layer: Layer, given: Any) -> Any:
+            several = isinstance(given, list)
+            x: Any = [each[0] for each in given] if several else given[0]
+            mask: Any = [each[1] for each in given] if several else given[1]
+            y, cache, mask = layer.pass_on(x, run, mask, keeps=len(caches) >= keep_from)
+            caches.append(cache)
+            return list(zip(y, mask, strict=True)) if layer.outputs > 1 else (y, mask)
+
+        inputs = x if self.merges else [x]
+        masks = mask if isinstance(mask, list) else [mask] * len(inputs)
+        start = list(zip(inputs, masks, strict=True))
+        found = self.along(start if self.merges else start[0], step)
+        rows = {source: y for source, (y, _) in found.items() if isinstance(y, GatheredRows)}
+        ends = [found[end] for end in self.ends]
+        y = tuple(y for y, _ in ends) if len(ends) > 1 else ends[0][0]
+        return y, Kept(caches, rows, [mask for _, mask in ends])
+
+    def pass_on(self, x: Any, run: Pass, mask: Any, keeps: bool) -> tuple[Any, Cache | None, Any]:
+        if keeps:
+            y, cache = self.forward(x, run, mask)
+            masks = cache.kept.masks
+        else:
+            y, (_, _, masks) = self.through(x, run, mask, keep_from=len(self.places))
+            cache = None
+        return y, cache, masks if len(masks) > 1 else masks[0]
+
+    def backward(self, dy: Any, cache: Kept, need: Any = True) -> tuple[Any, Gradients]:
+        return self._back(dict(zip(self.ends, dy if self.outputs > 1 else [dy], strict=True)), cache, need)
+
+    def head(self, kept: Kept | None = None) -> int:
+        """The number of the last place that is more than the identity, in this pass or without dropout."""
+        caches: Any = None if kept is None else kept.caches
+        return self._down(lambda number, layer: layer.is_identity(None if kept is None else caches[number].kept))
+
+    def first_of_head(self) -> int:
+        """The number of the first place that `head` may be in any pass."""
+        return self._down(lambda number, layer: True)
+
+    def _down(self, is_identity: Callable[[int, Layer], bool]) -> int:
+        """From the output down, past the places of one dtype that give what they take."""
+        number = self.ends[0][0]
+        while (layer := self.places[number].layer).may_be_identity and is_identity(number, layer):
+            below = self.sources[number][0]
+            if below < 0 or self.places[below].layer.dtype != layer.dtype:
+                break
+            number = below
+        return number
+
+    def backward_from_logits(self, dz: Any, cache: Cache, need: Any = True) -> tuple[Any, Gradients]:
+        """`backward` from the derivative with respect to the logits of `head`, whose activation is left out."""
+        head = self.head(cache.kept)
+        layer, of_head = self.places[head].layer, cache.kept.caches[head]
+        if cache.run.seen is not None:
+            cache.run.seen(of_head, dz)
+        dz = layer.receive_gradient(dz, of_head.shapes[0])
+        source = self.places[head].sources[0]
+        wanted = source[0] >= 0 or need
+        dx, own = layer.backward_from_logits(dz, of_head.kept, wanted)  # type: ignore[attr-defined]
+        return self._back({source: dx}, cache.kept, need, head, with_prefix(layer.name, own))
+
+    def _back(
+        self, arrived: dict[Source, Any], kept: Kept, need: Any, stop: int | None = None, done: Gradients | None = None
+    ) -> tuple[Any, Gradients]:
+        """From gradients that have arrived, back through all places before `stop`."""
+        grads: Gradients = dict(done or {})
+        needs = need if isinstance(need, tuple | list) else [need] * len(self.input_shapes)
+        for number in reversed(range(len(self.places) if stop is None else stop)):
+            layer, sources = self.places[number]
+            dys = tuple(arrived.pop((number, k), None) for k in range(layer.outputs))
+            cache = kept.caches[number]
+            if cache is None or all(d is None for d in dys):
+                continue
+            wanted = tuple(source >= 0 or needs[-1 - source] for source, _ in sources)
+            several = len(sources) > 1 or layer.merges
+            dx, own = layer.backward(dys if cache.several else dys[0], cache, wanted if several else wanted[0])
+            for source, d in zip(sources, dx if several else [dx], strict=True):
+                arrived[source] = self._added(kept, source, arrived.get(source), d)
+            for name, gradient in with_prefix(layer.name, own).items():
+                grads[name] = gradient if name not in grads else grads[name] + gradient
+        for name, param in self.params.items():
+            if name not in grads:  # nothing that is given out depends on it
+                grads[name] = backend.namespace(param).zeros_like(param)
+            elif grads[name].shape != param.shape:
+                raise ValueError(f"{name} has shape {param.shape}, but backward gave it a gradient {grads[name].shape}")
+        if unknown := grads.keys() - self.params.keys():
+            raise ValueError(f"backward gave gradients of {', '.join(sorted(unknown))}, which are no parameters")
+        dxs = [arrived.get((-1 - k, 0)) for k in range(len(self.input_shapes))]
+        return (dxs if self.merges else dxs[0]), grads
+
+    def _added(self, kept: Kept, source: Source, one: Any, other: Any) -> Any:
+        """The sum of two gradients of what this source gave; None is nothing."""
+        if one is None or other is None:
+            return other if one is None else one
+        if isinstance(one, RowGradient) or isinstance(other, RowGradient):
+            one, other = (kept.rows[source].row_gradient(d) for d in (one, other))
+        return one + other
+
+
+def _visited(outputs: Sequence[Node]) -> list[Node]:
+    """The nodes that the outputs depend on and themselves, each after those that it takes its input from."""
+    order: dict[int, Node] = {}
+    to_visit = [node.first for node in reversed(outputs)]
+    while to_visit:
+        missing = [source.first for source in to_visit[-1].sources if id(source.first) not in order]
+        if missing:
+            to_visit.append(missing[0])
+        else:
+            node = to_visit.pop()
+            order[id(node)] = node
+    return list(order.values())
+
+
+def keras_order(
+    sources: Sequence[Sequence[int]], ends: Sequence[int], owners: Sequence[Hashable] | None = None
+) -> list[Any]:
+    """The owners of places (default: the places' numbers) in the order in which Keras lists layers.
+
+    Those with the longest path to an output come first; among equals, those that a depth-first search from the outputs
+    meets first.
+
+    Args:
+        sources: for each place, the numbers of those that it takes its input from; inputs are negative.
+        ends: numbers of the places that give the outputs.
+        owners: of each place, its layer.
+    """
+    owners = range(len(sources)) if owners is None else owners
+    met: dict[Any, None] = {}
+    seen: set[int] = set()
+    finished: list[int] = []
+    to_visit = [(number, False) for number in reversed(ends)]
+    while to_visit:
+        number, done = to_visit.pop()
+        if done:
+            finished.append(number)
+        elif number >= 0 and number not in seen:
+            seen.add(number)
+            met[owners[number]] = None
+            to_visit.append((number, True))
+            to_visit += [(source, False) for source in reversed(sources[number])]
+    depth, of_owner = [0] * len(sources), dict.fromkeys(met, 0)
+    for number in reversed(finished):
+        depth[number] = of_owner[owners[number]] = max(depth[number], of_owner[owners[number]])
+        for source in sources[number]:
+            if source >= 0:
+                depth[source] = max(depth[source], depth[number] + 1)
+    return sorted(met, key=lambda owner: -of_owner[owner])
+
+
+def _fit(one: Any, other: Any) -> bool:
+    """Whether one layer can be built for both shapes: sizes are equal as far as both are known."""
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_fit, one, other))
+    return len(one) == len(other) and all(a == b or None in (a, b) for a, b in zip(one, other, strict=True))

@@ -1,0 +1,213 @@
+"""A network with what it takes to train it."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scratchlstm import activations, backend, losses, metrics, optimizers
+from scratchlstm._support import checks
+from scratchlstm.backend import Array
+from scratchlstm.layers import Layer
+from scratchlstm.layers.network import Kept, Network
+from scratchlstm.layers.passes import Cache, DropoutMask, Pass, Workspaces
+from scratchlstm.losses import Loss
+from scratchlstm.metrics import Metric
+from scratchlstm.optimizers import Optimizer
+from scratchlstm.rows import Gradient, RowGradient
+
+if TYPE_CHECKING:
+    from scratchlstm.callbacks import History
+
+Totals = list[Any]  # each metric's sums over some samples (an array; 0, which adds to any, over none)
+
+
+class Compiled:
+    """What the fit loop, its workers and its checkpoints know of a model.
+
+    Args:
+        network: whose parameters are trained.
+        seed: of everything that is drawn; None takes a fresh one from the operating system.
+        backend: "numpy" or "cupy", where the network is.
+
+    Attributes:
+        optimizer, loss, metrics: as compiled.
+        history: of the last `fit`, None before.
+        stop_training: whether a callback wants training to end.
+        rng: what parameters and the order of samples are drawn from.
+        workspaces: memory that one step leaves to the next.
+    """
+
+    optimizer: Optimizer
+    loss: Loss
+    metrics: list[Metric]
+
+    def __init__(self, network: Network, seed: int | None, backend: str) -> None:
+        self.network, self.backend = network, backend
+        self.seed = checks.seed(seed)
+        self.rng = np.random.default_rng(self.seed)
+        self.token = object()  # by which an optimizer knows its model
+        self.history: History | None = None
+        self.stop_training = False
+        self.workspaces = Workspaces()
+        self._compiled = self._told = False
+
+    @property
+    def layers(self) -> list[Layer]:
+        """Each layer once, `Input` left out, in Keras' order."""
+        return self.network.layers
+
+    @property
+    def built(self) -> bool:
+        """Whether all parameters exist."""
+        return self.network.built
+
+    @property
+    def params(self) -> list[Array]:
+        """Every layer's parameters, in Keras' order; the arrays themselves, CuPy's if the model is on the GPU."""
+        return list(self.network.params.values())
+
+    @property
+    def dropout_masks(self) -> list[DropoutMask]:
+        """What draws every layer's random masks."""
+        return self.network.dropout_masks
+
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        """All that random numbers are drawn from in training."""
+        return [self.rng, *(source.rng for source in self.dropout_masks)]
+
+    @property
+    def dtype(self) -> str:
+        """Of the output."""
+        return self.network.places[self.network.ends[0][0]].layer.dtype
+
+    @property
+    def stateful(self) -> bool:
+        """Whether a layer keeps its states from batch to batch."""
+        return self.network.stateful
+
+    @property
+    def batch_matters(self) -> bool:
+        """Whether results without training depend on how samples are put together in batches."""
+        return self.stateful or self.masks_loss
+
+    @property
+    def masks_loss(self) -> bool:
+        """Whether a mask comes out of the last layer."""
+
+        def masked_after(layer: Layer, masked: Any) -> bool:
+            return layer.makes_mask or (bool(np.any(masked)) and layer.passes_mask)
+
+        start = [False] * len(self.network.input_shapes) if self.network.merges else False
+        return bool(self.network.along(start, masked_after)[self.network.ends[0]])
+
+    def build_for(self, input_shape: Any) -> None:
+        """Make all parameters for samples of this shape (a list for several inputs), unless they exist already."""
+        with backend.explain_memory("the model's parameters do not fit: fewer units, or words in the vocabulary"):
+            self.network.build(input_shape, self.rng)
+
+    def output_shape_for(self, input_shape: Any) -> Any:
+        """The output's shape (batch left out) for inputs of `input_shape`."""
+        return self.network.output_shape(input_shape)
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, *, metrics: Any = None) -> None:
+        """Choose how to train.
+
+        Args:
+            optimizer: a name or an `Optimizer`.
+            loss: a name or a `Loss`.
+            metrics: a list of names or `Metric` objects.
+
+        Raises:
+            ValueError: an unknown name; the known ones are listed.
+        """
+        if loss is None:
+            raise ValueError('loss is missing; for yes-or-no labels it is "binary_crossentropy"')
+        chosen = _metrics(metrics)
+        self.optimizer, self.loss = optimizers.get(optimizer), losses.get(loss)
+        self.metrics = chosen
+        self.compiled_learning_rate = self.optimizer.get_config()["learning_rate"]  # which a callback may change
+        self._compiled, self._told = True, False
+
+    # --- a step -----------------------------------------------------------------------------------------------------
+
+    def run(self, rows: tuple[int, int] | None = None) -> Pass:
+        """A training pass, in memory that the one before has released."""
+        return Pass(True, rows, workspaces=self.workspaces)
+
+    def infer(self, x: Any) -> tuple[Any, Kept]:
+        """The output for x, without dropout, and what loss and metrics need beside it."""
+        return self.network.through(x, Pass(), keep_from=self.network.first_of_head())
+
+    def loss_with_gradient(
+        self, y_true: Array, y_pred: Array, kept: Kept, sample_weight: Array | None = None
+    ) -> tuple[Any, Array, bool]:
+        """The loss of a pass, its derivative, and whether that is with respect to the logits of the head (see `Loss`).
+
+        The regularizers' penalties are in the loss; their gradients are added by `backward`.
+        """
+        from_logits = self.looks_through(kept)
+        scores = kept.caches[self.network.head(kept)].kept.logits if from_logits else y_pred  # type: ignore[union-attr]
+        loss, gradient = self.loss.with_gradient(y_true, scores, sample_weight, from_logits, kept.masks[0])
+        if self.network.regularizers:
+            loss = loss + self.penalty()
+        return loss, gradient, from_logits
+
+    def gradients(self, dy: Array, cache: Cache, from_logits: bool, share: float = 1.0) -> list[Gradient]:
+        """Of the loss, in the order of `params`.
+
+        Args:
+            dy, from_logits: from `loss_with_gradient`.
+            cache: of the pass.
+            share: the part of the regularizers' gradients to add.
+        """
+        backward = self.network.backward_from_logits if from_logits else self.network.backward
+        _, grads = backward(dy, cache, False)
+        for name, regularizer in self.network.regularizers.items():
+            penalty, gradient = regularizer.gradient(self.network.params[name]), grads[name]
+            dense = gradient.dense() if isinstance(gradient, RowGradient) else gradient
+            grads[name] = dense + penalty.dtype.type(share) * penalty
+        return [grads[name] for name in self.network.params]
+
+    def looks_through(self, kept: Kept | None = None) -> bool:
+        """Whether the loss is computed from the logits of the head, in this pass or without dropout."""
+        head = self.network.places[self.network.head(kept)].layer
+        activation = getattr(head, "activation", None) if hasattr(head, "backward_from_logits") else None
+        ends_in = None if activation is None else activations.serialize(activation)
+        either = self.loss.from_logits or isinstance(self.loss, losses.Crossentropy)  # as in Keras
+        return ends_in in (("sigmoid", "softmax") if either else (self.loss.logits_of or "",))
+
+    def penalty(self) -> Any:
+        """What the regularizers add to the loss, see `Regularizer`."""
+        return sum(r(self.network.params[name]) for name, r in self.network.regularizers.items())
+
+    def measure(self, y_true: Array, y_pred: Array, kept: Kept) -> Totals:
+        """Each metric's sums over the predictions of a pass."""
+        mask: Any = {"mask": kept.masks[0]}
+        there = backend.beside(y_pred, y_true), y_pred
+        here = there if all(m.on_gpu for m in self.metrics) else (backend.host(y_true), backend.host(y_pred))
+        return [
+            metric.measure(*(there if metric.on_gpu else here), **(mask if metric.uses_mask else {}))
+            for metric in self.metrics
+        ]
+
+    def constrain(self, broken: Any = None) -> None:
+        """Put every parameter that has a constraint back to an allowed value; if `broken` is not 0, none."""
+        for name, constraint in self.network.constraints.items():
+            param = self.network.params[name]
+            allowed = constraint(param)
+            param[...] = allowed if broken is None else np.where(broken == 0, allowed, param)
+
+
+def _metrics(identifiers: Any) -> list[Metric]:
+    if identifiers is None:
+        return []
+    if isinstance(identifiers, str):
+        identifiers = [identifiers]
+    if not isinstance(identifiers, list | tuple):
+        raise TypeError(f"metrics must be a list of names or Metric objects, not {checks.came(identifiers)}")
+    chosen = [metrics.get(identifier) for identifier in identifiers]
+    names = [metric.name for metric in chosen]
+    if len(set(names)) < len(names) or "loss" in names:
+        raise ValueError(f'metrics need names of their own, apart from "loss"; got {", ".join(names)}')
+    return chosen

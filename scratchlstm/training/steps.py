@@ -1,0 +1,207 @@
+"""The steps that training is made of: a batch forward, its loss, backward, update; and the sums of an epoch."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from scratchlstm import backend, optimizers
+from scratchlstm._support.threads import one_blas_thread
+from scratchlstm.callbacks.base import Logs
+from scratchlstm.rows import Gradient
+from scratchlstm.training.compiled import Compiled, Totals
+from scratchlstm.training.data import Data, inputs_of
+
+# batches of inference are larger than those of training: nothing is kept, and no result depends on their size
+INFERENCE_BATCH = 512
+
+
+class WorkerError(RuntimeError):
+    """A worker process died. (One that raises an error passes that error on instead.)"""
+
+
+def _uploaded(data: Data) -> Data:
+    """Data on the GPU, whole numbers of x (ids) left out."""
+    xs = tuple(x if x.dtype.kind in "iu" else backend.to("cupy", x) for x in inputs_of(data.x))
+    weight = None if data.weight is None else backend.to("cupy", data.weight)
+    return Data(xs if isinstance(data.x, tuple) else xs[0], backend.to("cupy", data.y), weight)
+
+
+def no_totals(model: Compiled) -> Totals:
+    """The metrics' sums over no samples."""
+    return [0] * len(model.metrics)
+
+
+class Meter:
+    """The running loss (mean over samples) and metrics of one pass over data."""
+
+    def __init__(self, model: Compiled) -> None:
+        self.metrics = model.metrics
+        self.loss_sum, self.count = 0.0, 0
+        self.unread: list[tuple[Any, int, Totals]] = []  # what is still on the GPU
+        for metric in self.metrics:
+            metric.reset()
+
+    def add(self, loss: Any, count: int, totals: Totals) -> None:
+        """Add the mean loss and the metrics of `count` samples. What the GPU has still to compute is not waited for."""
+        self.count += count
+        if backend.is_cupy(loss):
+            self.unread.append((loss, count, totals))
+        else:
+            self._add(loss, count, totals)
+
+    def _add(self, loss: float, count: int, totals: Totals) -> None:
+        self.loss_sum += loss * count
+        for metric, total in zip(self.metrics, totals, strict=True):
+            metric.add(total)
+
+    def read(self) -> None:
+        """Take in what was left on the GPU, all at once."""
+        if self.unread:
+            losses, counts, totals = zip(*self.unread, strict=True)
+            columns = [_read(of_metric) for of_metric in zip(*totals, strict=True)]
+            for loss, count, *of_batch in zip(_read(losses), counts, *columns, strict=True):
+                self._add(float(loss), count, of_batch)
+            self.unread = []
+
+    def logs(self, prefix: str = "") -> Logs:
+        """Name -> value so far, in alphabetical order."""
+        self.read()
+        values: Logs = {metric.name: metric.result() for metric in self.metrics}
+        values["loss"] = self.loss_sum / self.count
+        return {prefix + name: values[name] for name in sorted(values)}
+
+    def sums(self) -> list[Any]:
+        """What `restore` takes."""
+        self.read()
+        return [self.loss_sum, self.count, [metric.sums for metric in self.metrics]]
+
+    def restore(self, sums: list[Any]) -> None:
+        """Go on from these sums."""
+        self.loss_sum, self.count, totals = sums
+        for metric, total in zip(self.metrics, totals, strict=True):
+            metric.sums = total
+
+
+def _read(arrays: Sequence[Any]) -> Any:
+    """Arrays of one shape from the GPU at once, in a single NumPy array; what is here already is left."""
+    return backend.host(np.stack(arrays)) if backend.is_cupy(arrays[0]) else arrays
+
+
+class OneProcess:
+    """Does the steps of `fit` in this process, on either backend; `parallel.Team` does them in several processes.
+
+    On a GPU nothing in a step waits for it: data is taken there once (ids stay, see `Embedding`), losses and metrics
+    are left there, and so is the finding that one of them is no number.
+
+    Args:
+        model: compiled and built.
+        data: to train on.
+        validation: to validate on.
+
+    Attributes:
+        data: as it is trained on.
+        broken: on a GPU, the number of the optimizer's first step with a loss or gradient that is no number; from it on
+            nothing was updated. 0 as long as there is none.
+    """
+
+    def __init__(self, model: Compiled, data: Data, validation: Data | None) -> None:
+        self.model, self.data, self.validation = model, data, validation
+        self.broken: Any = None
+        if model.backend == "cupy":
+            self.data = _uploaded(data)
+            if validation is not None:
+                self.validation = self.data if validation is data else _uploaded(validation)
+            self.broken = backend.cupy().zeros(1, dtype=np.int32)
+
+    def begin_epoch(self, order: np.ndarray) -> None:
+        """State the order of samples."""
+        self.order = order
+        self.order_there = backend.to(self.model.backend, order)
+
+    def step(self, start: int, stop: int) -> tuple[Any, Totals]:
+        """`step_on` the samples `order[start:stop]`."""
+        return self.step_on(self.data.take(self.order[start:stop], self.order_there[start:stop]))
+
+    @one_blas_thread(sharing=True)
+    def step_on(self, batch: Data) -> tuple[Any, Totals]:
+        """Forward, loss, backward, update: the loss before the update, and the metrics.
+
+        Raises:
+            FloatingPointError: the loss or a gradient is NaN or infinite; nothing was updated. (On a GPU
+                `require_finite` raises it.)
+        """
+        model, on_cpu, run = self.model, self.broken is None, self.model.run()
+        y_pred, cache = model.network.forward(batch.x, run)
+        loss, gradient, from_logits = model.loss_with_gradient(batch.y, y_pred, cache.kept, batch.weight)
+        if on_cpu:
+            require_finite(loss)
+        grads = model.gradients(gradient, cache, from_logits)
+        if on_cpu:
+            require_finite_gradients(model, grads)
+        run.release()
+        model.optimizer.apply(model.params, grads, self.broken, loss)
+        model.constrain(self.broken)
+        return loss, model.measure(batch.y, y_pred, cache.kept)
+
+    def require_finite(self) -> None:
+        """Wait for the GPU, and stop where a loss or a gradient was NaN or infinite.
+
+        Raises:
+            FloatingPointError: one was; the parameters and the optimizer's count of steps are those before that batch.
+        """
+        if self.broken is not None and (first := int(self.broken[0])):
+            self.model.optimizer.iterations = first - 1
+            raise FloatingPointError(
+                "the loss or a gradient became NaN or infinite. The parameters are those before this batch; a smaller "
+                "learning_rate or clipnorm=1.0 in the optimizer usually helps"
+            )
+
+    def evaluate(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[tuple[float, Totals]]:
+        """For each span of the validation samples the mean loss, and the metrics.
+
+        Args:
+            spans: from, to.
+            done: is called after each.
+        """
+        assert self.validation is not None
+        results = []
+        for start, stop in spans:
+            results.append(evaluate_batch(self.model, self.validation.take(slice(start, stop))))
+            done()
+        return results
+
+
+def require_finite(loss: float) -> None:
+    """Stop where the loss is NaN or infinite.
+
+    Raises:
+        FloatingPointError: it is.
+    """
+    if not np.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss became {loss}. The parameters are those before this batch; a smaller learning_rate or "
+            f"clipnorm=1.0 in the optimizer usually helps"
+        )
+
+
+def require_finite_gradients(model: Compiled, grads: Sequence[Gradient]) -> None:
+    """Stop if a gradient has NaN or infinity, which a finite loss can have.
+
+    Raises:
+        FloatingPointError: it has.
+    """
+    for name, gradient in zip(model.network.params, grads, strict=True):
+        if not optimizers.is_finite(gradient):
+            raise FloatingPointError(
+                f"the gradient of {name} became infinite or NaN. The parameters are those before this batch; smaller "
+                f"inputs or a smaller learning_rate usually help"
+            )
+
+
+@one_blas_thread(sharing=True)
+def evaluate_batch(model: Compiled, batch: Data) -> tuple[Any, Totals]:
+    """The mean loss and the metrics, without dropout, without updates."""
+    y_pred, kept = model.infer(batch.x)
+    loss, _, _ = model.loss_with_gradient(batch.y, y_pred, kept, batch.weight)
+    return loss, model.measure(batch.y, y_pred, kept)
