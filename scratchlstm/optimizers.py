@@ -12,6 +12,7 @@ from scratchlstm import schedules
 from scratchlstm._support import checks, registry
 from scratchlstm._support.threads import spread
 from scratchlstm.backend import Array, is_array, is_cupy, is_known, know
+from scratchlstm.kernels import cupy_optimizers
 from scratchlstm.rows import Gradient, RowGradient
 
 # a block of a parameter and its moments, some 1 MB, stays in a core's level-2 cache while the equations run over it
@@ -114,6 +115,15 @@ class Optimizer:
         """
         raise NotImplementedError(f"{type(self).__name__} has to define update(w, rows, g, learning_rate, **slots)")
 
+    def kernel(self, learning_rate: float) -> tuple[Any, ...]:
+        """The kernel of `optimizers.cu` that has these equations, by name, and its settings."""
+        raise NotImplementedError(f"{type(self).__name__} has no kernel for a GPU")
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether its own class names a `kernel`; it is not inherited, because a subclass may have other equations."""
+        return "kernel" in vars(type(self))
+
     def build(self, params: Sequence[np.ndarray]) -> None:
         """Make the slots, all zero, for these parameters."""
         self.state = [{slot: np.zeros_like(w) for slot in self.slots} for w in params]
@@ -143,9 +153,7 @@ class Optimizer:
         learning_rate = self.learning_rate  # a schedule counts the steps before this one
         self.iterations += 1
         if params and is_cupy(params[0]):
-            from scratchlstm.kernels import cupy_optimizers
-
-            if cupy_optimizers.has_kernel(self):
+            if self.has_kernel:
                 cupy_optimizers.apply(self, params, grads, learning_rate, broken, loss)
                 return
             # equations of the user's own: as they are written, on dense gradients, which are waited for
@@ -273,6 +281,11 @@ class SGD(Optimizer):
         else:
             w += momentum
 
+    def kernel(self, learning_rate: float) -> tuple[Any, ...]:
+        if not self.momentum:
+            return "sgd", learning_rate
+        return "sgd_momentum", learning_rate, self.momentum, self.nesterov
+
 
 class RMSprop(Optimizer):
     """v = ρ v + (1 - ρ) g²; w -= lr g / sqrt(v + ε) (Hinton's lecture 6e; epsilon inside the root, as in Keras).
@@ -306,6 +319,9 @@ class RMSprop(Optimizer):
         velocity *= self.rho
         velocity[rows] += (1 - self.rho) * g * g
         w[rows] -= learning_rate * g / np.sqrt(velocity[rows] + self.epsilon)
+
+    def kernel(self, learning_rate: float) -> tuple[Any, ...]:
+        return "rmsprop", learning_rate, self.rho, self.epsilon
 
 
 class Adam(Optimizer):
@@ -363,6 +379,9 @@ class Adam(Optimizer):
         np.divide(momentum, step, out=step)
         step *= alpha
         w -= step
+
+    def kernel(self, learning_rate: float) -> tuple[Any, ...]:
+        return "adam", self.alpha(learning_rate), self.beta_1, self.beta_2, self.epsilon
 
 
 def values_of(g: Gradient) -> np.ndarray:

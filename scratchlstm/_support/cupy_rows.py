@@ -1,13 +1,15 @@
 """Work on distinct rows only, on the device: see `rows.py`, whose `Groups` are made on the host, and `rows.cu`."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scratchlstm import backend
 from scratchlstm._support import device
-from scratchlstm.rows import Groups
+
+if TYPE_CHECKING:
+    from scratchlstm.rows import Groups
 
 _CHUNK = 32  # rows that one block adds; more only where the longest run would have more chunks than a chunk has rows
 _THREADS = 256  # of a block at most
@@ -22,7 +24,7 @@ class DeviceGroups:
             in `Groups`.
     """
 
-    def __init__(self, groups: Groups) -> None:
+    def __init__(self, groups: "Groups") -> None:
         counts, starts = groups.counts, groups.starts
         chunk = max(_CHUNK, math.isqrt(int(counts.max(initial=0))))
         # the most frequent ids stand first, so the long runs do

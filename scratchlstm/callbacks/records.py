@@ -13,6 +13,7 @@ import numpy as np
 from scratchlstm._support import checks
 from scratchlstm._support.files import atomic_write, file_path, require_writable_folder
 from scratchlstm.callbacks.base import Callback, History, Logs
+from scratchlstm.callbacks.curves import learning_curve
 
 
 class CSVLogger(Callback):
@@ -77,7 +78,7 @@ def _cell(value: Any) -> Any:
 
 
 class LearningCurve(Callback):
-    """Draws `inspection.learning_curve` anew after each epoch: in a notebook in place, elsewhere to a file.
+    """Draws `inspection.learning_curve` after each epoch: in a notebook in place, elsewhere to a file.
 
     Args:
         path: of a PNG file, replaced as a whole after each epoch; None where the notebook is enough.
@@ -100,8 +101,6 @@ class LearningCurve(Callback):
             raise ValueError("LearningCurve needs a path for its picture where there is no notebook to show it in")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        from scratchlstm.inspection import learning_curve
-
         self.curves.on_epoch_end(epoch, logs)
         png = io.BytesIO()
         learning_curve(self.curves, title=self.title).savefig(png, format="png")

@@ -1,9 +1,10 @@
 """Looking into a model: the gates of its LSTMs at every step, and pictures of them and of training."""
 
+from scratchlstm.callbacks.curves import learning_curve
 from scratchlstm.inspection.explorer import explore
 from scratchlstm.inspection.gate_plots import gate_heatmap, gate_saturation, gates_over_words
 from scratchlstm.inspection.gradient_flow import gradient_norm_over_time, gradient_norms
-from scratchlstm.inspection.plots import confusion_matrix, learning_curve
+from scratchlstm.inspection.plots import confusion_matrix
 from scratchlstm.inspection.trace import LayerTrace, Trace, trace
 from scratchlstm.inspection.word_plots import colored_words
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchlstm._support import checks
-from scratchlstm.inspection.colors import DASHES, PALETTE
-from scratchlstm.inspection.labels import add_legend, as_written
+from scratchlstm._support.drawing import DASHES, PALETTE, add_legend, as_written
 from scratchlstm.inspection.trace import LayerTrace, Trace
 from scratchlstm.inspection.words import chosen_layer, steps_with_words
 

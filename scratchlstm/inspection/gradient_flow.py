@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scratchlstm._support.drawing import DASHES, PALETTE, add_legend, as_written, require_title
 from scratchlstm.cells import simple_rnn
-from scratchlstm.inspection.colors import DASHES, PALETTE
-from scratchlstm.inspection.labels import add_legend, as_written, require_title
 from scratchlstm.inspection.recording import Recorded, choose, record
 from scratchlstm.inspection.trace import trace_layer
 from scratchlstm.layers import LSTM

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchlstm._support import checks
+from scratchlstm._support.drawing import as_written
 from scratchlstm.inspection.gate_plots import chosen_units, scale
-from scratchlstm.inspection.labels import as_written
 from scratchlstm.inspection.trace import LayerTrace, Trace
 from scratchlstm.inspection.words import chosen_layer, steps_with_words
 

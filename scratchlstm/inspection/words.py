@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from scratchlstm._support import checks
-from scratchlstm.inspection.labels import require_title
+from scratchlstm._support.drawing import require_title
 from scratchlstm.inspection.trace import LayerTrace, Trace
 
 MOST_LETTERS = 24  # letters of a word that are drawn

@@ -9,8 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import scratchlstm
-from scratchlstm import layers
+from scratchlstm import constraints, initializers, layers, losses, metrics, optimizers, regularizers, schedules
 from scratchlstm._support import registry
 from scratchlstm._support.console import warn
 from scratchlstm.layers import Bidirectional, Embedding, Input, Layer
@@ -21,6 +20,11 @@ if TYPE_CHECKING:
 
 Description = dict[str, Any]
 
+# under the names that they have in Keras, too
+_ROOMS = {
+    room.__name__.rpartition(".")[2]: room
+    for room in (constraints, initializers, layers, losses, metrics, optimizers, regularizers, schedules)
+}
 _OURS_ALONE = ("implementation",)  # settings that Keras' layers do not have
 _CLASSES_OF_OURS_ALONE = ("MaskedGlobalMaxPooling1D", "Perplexity")
 _ANY = object()
@@ -238,7 +242,7 @@ def _known(module: Any) -> Mapping[str, Any]:
     """Keras' names of the classes that we have for one of its modules."""
     if not isinstance(module, str) or not module.startswith("keras."):
         return {}
-    ours = getattr(scratchlstm, module.split(".")[-1], None)
+    ours = _ROOMS.get(module.split(".")[-1])
     known = layers.KNOWN if ours is layers else getattr(ours, "_KNOWN", {})
     classes = {name: cls for name, cls in known.items() if isinstance(cls, type) and name == cls.__name__}
     return {name: cls for name, cls in classes.items() if name not in _CLASSES_OF_OURS_ALONE}
@@ -263,11 +267,11 @@ def compile_like(model: "Model", config: Mapping[str, Any] | None) -> None:
             lost.append(str(error))
             return None
 
-    optimizer = found(scratchlstm.optimizers, config.get("optimizer"))
-    loss = found(scratchlstm.losses, config.get("loss"))
-    metrics = [found(scratchlstm.metrics, metric) for metric in config.get("metrics") or []]
+    optimizer = found(optimizers, config.get("optimizer"))
+    loss = found(losses, config.get("loss"))
+    known = [metric for each in config.get("metrics") or [] if (metric := found(metrics, each)) is not None]
     if optimizer is not None and loss is not None:
-        model.compile(optimizer, loss, metrics=[metric for metric in metrics if metric is not None])
+        model.compile(optimizer, loss, metrics=known)
     else:
         lost.append("so the model is not compiled: call compile")
     if lost:

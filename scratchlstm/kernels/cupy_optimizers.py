@@ -5,14 +5,17 @@ waits for none, and uploads nothing.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from scratchlstm import backend, optimizers
+from scratchlstm import backend
 from scratchlstm._support import device
 from scratchlstm.rows import Gradient, RowGradient
+
+if TYPE_CHECKING:
+    from scratchlstm.optimizers import Optimizer
 
 _SIZES = {"THREADS": 256, "EACH": 4, "EACH_CHECKED": 16, "MOST": 48}  # see optimizers.cu
 
@@ -29,13 +32,8 @@ _PARAMETER = np.dtype(
 _CLIPPING = np.dtype([("factors", np.uint64), ("value", np.float64)], align=True)
 
 
-def has_kernel(optimizer: optimizers.Optimizer) -> bool:
-    """Whether `apply` knows this optimizer's equations (a subclass has its own)."""
-    return type(optimizer) in (optimizers.SGD, optimizers.RMSprop, optimizers.Adam)
-
-
 def apply(
-    optimizer: optimizers.Optimizer,
+    optimizer: "Optimizer",
     params: Sequence[Any],
     grads: Sequence[Gradient],
     learning_rate: float,
@@ -45,7 +43,7 @@ def apply(
     """Change every parameter by its gradient, and the optimizer's state with them, if all gradients are finite.
 
     Args:
-        optimizer: its `state` is built, and its `iterations` counts this step.
+        optimizer: one with a `kernel`; its `state` is built, and its `iterations` counts this step.
         params: CuPy arrays, changed in place.
         grads: of the same shapes. A `RowGradient` may have its ids on the device (as `Groups.on_device` has them), and
             in any order.
@@ -69,7 +67,8 @@ def apply(
     for number, (table, own) in enumerate(zip(tables, of_tables, strict=True)):
         of_loss = None if number or loss is None else loss.astype(table.dtype, copy=False)  # one table checks it
         table.launch("check", table.checks + 1, of_loss, np.int32(optimizer.iterations), broken, own)
-    name, settings = _equations(optimizer, learning_rate)
+    name, *settings = optimizer.kernel(learning_rate)
+    numbers = [np.int32(each) if isinstance(each, bool) else np.float64(each) for each in settings]
     for table, own in zip(tables, of_tables, strict=True):
         clipping = np.zeros(1, _CLIPPING)
         clipping["value"] = optimizer.clipvalue or 0
@@ -81,24 +80,8 @@ def apply(
             table.launch("clip_factors", table.count, parts, np.int32(together), clip, factors)
             clipping["factors"] = factors.data.ptr
         if table.blocks:
-            table.launch(name, table.blocks, broken, clipping, *settings)
+            table.launch(name, table.blocks, broken, clipping, *numbers)
     del held
-
-
-def _equations(optimizer: optimizers.Optimizer, learning_rate: float) -> tuple[str, list[Any]]:
-    """The kernel of the optimizer's equations, and their numbers."""
-    match optimizer:
-        case optimizers.Adam():
-            rates = [optimizer.alpha(learning_rate), optimizer.beta_1, optimizer.beta_2, optimizer.epsilon]
-            return "adam", [np.float64(rate) for rate in rates]
-        case optimizers.RMSprop():
-            return "rmsprop", [np.float64(rate) for rate in (learning_rate, optimizer.rho, optimizer.epsilon)]
-        case optimizers.SGD() if optimizer.momentum:
-            momentum, nesterov = np.float64(optimizer.momentum), np.int32(optimizer.nesterov)
-            return "sgd_momentum", [np.float64(learning_rate), momentum, nesterov]
-        case optimizers.SGD():
-            return "sgd", [np.float64(learning_rate)]
-    raise TypeError(f"there is no kernel for {type(optimizer).__name__}")
 
 
 class _Table:
@@ -169,15 +152,15 @@ class _Table:
 
 
 # of each optimizer: the arrays they are for, by address, and the tables
-_made: WeakKeyDictionary[optimizers.Optimizer, tuple[list[int], list[_Table]]] = WeakKeyDictionary()
+_made: "WeakKeyDictionary[Optimizer, tuple[list[int], list[_Table]]]" = WeakKeyDictionary()
 
 
-def forget(optimizer: optimizers.Optimizer) -> None:
+def forget(optimizer: "Optimizer") -> None:
     """Let go of the arrays that this optimizer's tables are for."""
     _made.pop(optimizer, None)
 
 
-def _tables(optimizer: optimizers.Optimizer, params: Sequence[Any], loss: Any) -> list[_Table]:
+def _tables(optimizer: "Optimizer", params: Sequence[Any], loss: Any) -> list[_Table]:
     """The tables of these parameters, which are made once; at least one, as the loss is checked with the first."""
     addresses = [
         array.data.ptr for w, slots in zip(params, optimizer.state, strict=True) for array in (w, *slots.values())

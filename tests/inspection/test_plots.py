@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from scratchlstm.callbacks import History
+from scratchlstm.callbacks.curves import best_epoch
 from scratchlstm.inspection import confusion_matrix, learning_curve
-from scratchlstm.inspection.plots import best_epoch
 
 RUN = {
     "accuracy": [0.6, 0.8, 0.9],

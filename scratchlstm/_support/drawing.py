@@ -1,4 +1,8 @@
-"""Titles, names and labels as they were given: matplotlib takes `$` for mathematics and hides what begins with `_`."""
+"""What all pictures share: colours, and titles and labels shown as they were given.
+
+Colour-blind readers can tell the colours apart, and those who print in grey the dashes. Texts are shown letter by
+letter: matplotlib takes `$` for mathematics and hides what begins with `_`.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -7,6 +11,10 @@ from scratchlstm._support.checks import string
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+# blue, vermilion, bluish green, purple, orange, sky blue, black of Okabe & Ito's palette
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("solid", "dashed", "dashdot", "dotted", (0, (5, 1, 1, 1, 1, 1)))
 
 
 def require_title(title: Any) -> None:
