@@ -11,7 +11,7 @@ from scratchlstm.gates import Array, Function, sigmoid, sigmoid_prime, tanh, tan
 
 
 @dataclass(frozen=True)
-class Activation:
+class Activation(registry.Configured):
     """A function of each number by itself: y = function(z), dy/dz = prime(y); `on_gpu` is the same, in one launch."""
 
     name: str
@@ -32,6 +32,12 @@ class Activation:
     def backward(self, y: Array, dy: Array) -> Array:
         """dz from the value y and dy, all of one shape."""
         return dy * self.prime(y)
+
+    def description(self) -> Any:
+        """The name that `get` takes; for one of the user's own what `registry.serialize` gives for such a thing."""
+        if _KNOWN.get(self.name) == self:
+            return self.name
+        return {"class_name": self.name, "config": {}, "foreign": self.function.__module__}
 
 
 class Softmax(Activation):
@@ -96,10 +102,8 @@ _KNOWN = {
 
 
 def serialize(activation: Activation) -> Any:
-    """The name that `get` takes; for one of the user's own what `registry.serialize` gives for such a thing."""
-    if _KNOWN.get((activation := get(activation)).name) == activation:
-        return activation.name
-    return {"class_name": activation.name, "config": {}, "foreign": activation.function.__module__}
+    """The name of an activation, as in Keras; see `Activation.description`."""
+    return get(activation).description()
 
 
 def get(identifier: Any, argument: str = "") -> Activation:

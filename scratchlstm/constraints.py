@@ -9,7 +9,7 @@ from scratchlstm._support import checks, registry
 _EPSILON = 1e-7  # Keras' epsilon under a norm
 
 
-class Constraint:
+class Constraint(registry.Configured):
     """A function of a parameter that gives an allowed one."""
 
     def __call__(self, w: np.ndarray) -> np.ndarray:
@@ -25,10 +25,6 @@ class Constraint:
         axis = getattr(self, "axis", 0)
         if axis >= len(shape):
             raise ValueError(f"{type(self).__name__} has axis={axis}, but {param} has the shape {shape}")
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal constraint."""
-        return {name: getattr(self, name) for name in registry.arguments(self)}
 
 
 class NonNeg(Constraint):

@@ -9,7 +9,7 @@ from scratchlstm import config
 from scratchlstm._support import checks, registry
 
 
-class Initializer:
+class Initializer(registry.Configured):
     """Draws a parameter's first values from a NumPy `Generator`, never from a global random state.
 
     Args:
@@ -32,10 +32,6 @@ class Initializer:
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         """The values, in float64."""
         raise NotImplementedError(f"{type(self).__name__} has to define draw(shape, rng)")
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal initializer."""
-        return dict(vars(self))
 
 
 class Zeros(Initializer):

@@ -12,7 +12,7 @@ from scratchlstm.gates import sigmoid
 _EPSILON = 1e-7  # Keras' clip of probabilities before a logarithm
 
 
-class Loss:
+class Loss(registry.Configured):
     """A mean over everything of `values`.
 
     Attributes:
@@ -99,10 +99,6 @@ class Loss:
         self.require_valid(self.align(y_true, y_pred), y_pred)
         weight = None if sample_weight is None else _numbers("sample_weight", sample_weight)
         return float(self.with_gradient(y_true, y_pred, weight)[0])
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal loss."""
-        return {name: getattr(self, name) for name in registry.arguments(self)}
 
 
 class MeanSquaredError(Loss):

@@ -13,7 +13,7 @@ from scratchlstm.gates import sigmoid
 Value = float | list[float]
 
 
-class Metric:
+class Metric(registry.Configured):
     """A number of merit: a function of sums over all samples since `reset`. Sample weights do not enter (as in Keras).
 
     Args:
@@ -72,10 +72,6 @@ class Metric:
                 f"the metric {self.name} takes targets of shape {shape} for these predictions, not {y_true.shape}"
             )
         return y_true
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal metric."""
-        return {name: getattr(self, name) for name in registry.arguments(self)}
 
 
 class _Matches(Metric):

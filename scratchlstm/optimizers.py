@@ -1,6 +1,5 @@
 """Optimizers, with Keras' names, formulas, defaults and epsilon."""
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -24,7 +23,7 @@ LearningRate = float | schedules.LearningRateSchedule | Mapping[str, Any]
 Rows = np.ndarray | slice  # which rows of a block: their numbers, or all
 
 
-class Optimizer:
+class Optimizer(registry.Configured):
     """Changes parameters in place by their gradients.
 
     A `RowGradient` gives exactly the result of the dense gradient it stands for: rows without a gradient still move by
@@ -216,7 +215,7 @@ class Optimizer:
             self.update(w[block], rows, values, learning_rate, **part)
 
         blocks = [partial(update, start) for start in range(0, len(w), length)]
-        if type(self) in _KNOWN.values():
+        if registry.is_ours(type(self)):
             spread(blocks)
         else:  # somebody's own, which may keep to itself what threads would share
             for block in blocks:
@@ -234,11 +233,8 @@ class Optimizer:
         assert self.global_clipnorm is not None
         return [min(1.0, self.global_clipnorm / max(math.hypot(*norms), 1e-30))] * len(norms)
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal optimizer (its state left out)."""
-        names = [name for name in inspect.signature(type(self)).parameters if name != "learning_rate"]
-        rate = self.learning_rate if self.schedule is None else registry.serialize(self.schedule)
-        return {"learning_rate": rate} | {name: getattr(self, name) for name in names}
+    def argument(self, name: str) -> Any:
+        return self.schedule if name == "learning_rate" and self.schedule is not None else super().argument(name)
 
 
 class SGD(Optimizer):

@@ -8,7 +8,7 @@ from scratchlstm._support import checks, registry
 from scratchlstm.backend import Array, is_cupy
 
 
-class Regularizer:
+class Regularizer(registry.Configured):
     """l1 Σ|w| + l2 Σw²."""
 
     l1: float = 0.0
@@ -24,10 +24,6 @@ class Regularizer:
         """Its derivative, l1 sign(w) + 2 l2 w, with the shape of w (0 where w is 0)."""
         w = checks.parameter(w)
         return w.dtype.type(self.l1) * np.sign(w) + w.dtype.type(2 * self.l2) * w
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal regularizer."""
-        return dict(vars(self))
 
 
 class L1(Regularizer):

@@ -1,7 +1,6 @@
 """Learning rates that follow the number of steps, with Keras' names and formulas; also `optimizers.schedules`."""
 
 import bisect
-import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from scratchlstm._support import checks, registry
 
 
-class LearningRateSchedule:
+class LearningRateSchedule(registry.Configured):
     """An optimizer's learning rate as a function of the steps it has done; override `__call__`.
 
     The optimizer asks before each step, so that the first step is made at the rate of step 0.
@@ -24,10 +23,6 @@ class LearningRateSchedule:
     def __call__(self, step: float) -> float:
         """The learning rate after `step` steps, 0 or more."""
         raise NotImplementedError(f"{type(self).__name__} has to define __call__(step)")
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal schedule."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
 
 class ExponentialDecay(LearningRateSchedule):

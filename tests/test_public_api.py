@@ -412,6 +412,20 @@ def _to_categorical():
     assert scratchlstm.utils.to_categorical([2, 0]).tolist() == [[0, 0, 1], [1, 0, 0]]
 
 
+def _files():
+    with tempfile.TemporaryDirectory() as folder, scratchlstm.utils.held_folder(folder):
+        with scratchlstm.utils.atomic_write(f"{folder}/f") as file:
+            file.write(b"whole")
+        assert Path(folder, "f").read_bytes() == b"whole"
+
+
+def _worker_error():
+    from scratchlstm.training import WorkerError
+
+    with pytest.raises(RuntimeError, match="gone"):
+        raise WorkerError("gone")
+
+
 def _words():
     from scratchlstm.preprocessing import text
 
@@ -458,6 +472,9 @@ _USES = {
     "scratchlstm.models.load_model": _load_model,
     "scratchlstm.utils.pad_sequences": _pad_again,
     "scratchlstm.utils.to_categorical": _to_categorical,
+    "scratchlstm.utils.atomic_write": _files,
+    "scratchlstm.utils.held_folder": _files,
+    "scratchlstm.training.WorkerError": _worker_error,
     "scratchlstm.datasets.imdb": _imdb,
     **{f"scratchlstm.inspection.{name}": _trace for name in inspection.__all__},
     "scratchlstm.inspection.confusion_matrix": _confusion_matrix,

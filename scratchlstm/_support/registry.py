@@ -1,4 +1,4 @@
-"""From a name to the thing: "adam", Adam, Adam(0.01) or a saved description all give an optimizer."""
+"""From a name to the thing: "adam", Adam, Adam(0.01) or a saved description all give an optimizer; and back."""
 
 import inspect
 import re
@@ -44,22 +44,38 @@ def resolve(kind: str, identifier: Any, known: Mapping[str, Any], base: type[T],
     raise TypeError(f"{argument or kind} must be a name or {article} {base.__name__}, not {came(identifier)}")
 
 
-def serialize(thing: Any) -> dict[str, Any]:
-    """The description that `resolve` turns back into an equal object.
+class Configured:
+    """A thing that its constructor's signature describes: each argument is an attribute of the same name."""
 
-    That of the user's own class, which may have the name of one of ours, says its module, and is refused by `resolve`.
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments that make an equal object.
+
+        For a user's subclass they are those of our class: what it adds is for its own `get_config`.
+        """
+        return {name: serialize(self.argument(name)) for name in arguments(self)}
+
+    def argument(self, name: str) -> Any:
+        """The constructor's argument of that name, as it is now."""
+        return getattr(self, name)
+
+    def description(self) -> Any:
+        """See `serialize`."""
+        cls = type(self)
+        description = {"class_name": cls.__name__, "config": self.get_config()}
+        return description if is_ours(cls) else description | {"foreign": cls.__module__}
+
+
+def serialize(thing: Any) -> Any:
+    """The description that `resolve` turns back into an equal object; what is not `Configured` as it is.
+
+    That of the user's own class, which may have the name of one of ours, names its module and is refused by `resolve`.
     """
-    cls = type(thing)
-    description = {"class_name": cls.__name__, "config": thing.get_config()}
-    return description if _is_ours(cls) else description | {"foreign": cls.__module__}
+    return thing.description() if isinstance(thing, Configured) else thing
 
 
 def arguments(thing: Any) -> list[str]:
-    """Names of the arguments that make such a thing, those of the base class first.
-
-    For a user's subclass they are those of our class: what it adds is for its own `get_config`.
-    """
-    ours = [_names(cls) for cls in type(thing).__mro__ if _is_ours(cls)]
+    """Names of the arguments that make such a thing, those of the base class first."""
+    ours = [_names(cls) for cls in type(thing).__mro__ if is_ours(cls)]
     known = dict.fromkeys(name for names in reversed(ours) for name in names)
     return [name for name in known if name in ours[0]]
 
@@ -73,7 +89,8 @@ def _names(cls: type) -> list[str]:
     return names
 
 
-def _is_ours(cls: type) -> bool:
+def is_ours(cls: type) -> bool:
+    """Whether it is a class of this package: one of the user's has equations that we do not know."""
     return cls.__module__.split(".")[0] == __name__.split(".")[0]
 
 

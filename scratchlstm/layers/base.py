@@ -68,7 +68,7 @@ def fixed(setting: str, only: Any, why: str) -> property:
     return property(lambda owner: only, refuse, doc=f"{only}: {why}.")
 
 
-class Layer:
+class Layer(registry.Configured):
     """A function with parameters.
 
     It holds its configuration, its parameters and, if it is stateful, its states; nothing of a pass. A layer of your
