@@ -18,6 +18,7 @@ from scratchlstm import (
     schedules,
     utils,
 )
+from scratchlstm._support import moved as _moved  # noqa: F401  (it explains old imports)
 from scratchlstm.layers import Input
 from scratchlstm.models.model import Model, Sequential
 
