@@ -90,9 +90,8 @@ class CosineDecay(LearningRateSchedule):
         self.initial_learning_rate = checks.number("initial_learning_rate", initial_learning_rate, at_least=0)
         self.decay_steps = checks.number("decay_steps", decay_steps, above=0)
         self.alpha = checks.number("alpha", alpha, at_least=0)
-        self.warmup_target = warmup_target
-        if warmup_target is not None:
-            self.warmup_target = checks.number("warmup_target", warmup_target, at_least=0)
+        target = warmup_target
+        self.warmup_target = None if target is None else checks.number("warmup_target", target, at_least=0)
         self.warmup_steps = checks.whole_number("warmup_steps", warmup_steps)
 
     def __call__(self, step: float) -> float:

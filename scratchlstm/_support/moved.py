@@ -23,6 +23,7 @@ class Finder:
 
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        """None, or for an old path a `ModuleNotFoundError` with the new one."""
         package, _, old = name.partition(".")
         if package == "scratchlstm" and old in _MOVED:
             # without the module's name in the error: given that, Python drops it in `from scratchlstm import files`
