@@ -163,7 +163,7 @@ _PROGRAM = f"""
 import io, json, os, signal, sys, time
 sys.path.insert(0, {str(ROOT / "tests")!r})
 import numpy as np
-import scratchlstm.checkpoint, scratchlstm._support.files
+import scratchlstm._support.files, scratchlstm.training.run
 from scratchlstm.callbacks import Callback
 from test_checkpoint import fit, tutorial
 

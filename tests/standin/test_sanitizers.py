@@ -42,7 +42,7 @@ def test_no_kernel_does_what_a_sanitizer_refuses():
 
 TOYS = '''
 import sys, numpy as np, raw_module
-from scratchlstm.kernels import device
+from scratchlstm._support import device
 code = (device._FOLDER / "gpu.cuh").read_text() + """
 extern "C" __global__ void right(Global<float> y, int n) { y[threadIdx.x] = float(n); }
 extern "C" __global__ void overflow(Global<float> y, int n) { y[threadIdx.x] = float(n * 268435456); }
