@@ -17,7 +17,8 @@ OLD = [
     *("saving", "summary", "parallel", "checkpoint", "data", "progress"),
     *("kernels.rows", "kernels.device", "kernels.cupy_rows", "kernels.cupy_elementwise"),
 ]
-ROWS = dict(re.findall(r"^\| `(scratchlstm\.[\w.]+)` \| `([\w./]+)`", (ROOT / "docs/migration.md").read_text(), re.M))
+PAGE = (ROOT / "docs/migration.md").read_text(encoding="utf-8")
+ROWS = dict(re.findall(r"^\| `(scratchlstm\.[\w.]+)` \| `([\w./]+)`", PAGE, re.MULTILINE))
 
 
 @pytest.mark.parametrize("old", OLD)
@@ -38,6 +39,12 @@ def test_the_page_has_every_path_and_each_new_one_exists():
     assert set(ROWS) == {f"scratchlstm.{old}" for old in OLD}
     for new in ROWS.values():
         assert (ROOT / new).is_file() if "/" in new else importlib.import_module(new)
+
+
+def test_the_error_on_the_page_is_what_is_raised():
+    code, error = re.search(r"^    >>> (.*)\n    ModuleNotFoundError: (.*)$", PAGE, re.MULTILINE).groups()
+    with pytest.raises(ModuleNotFoundError, match=f"^{re.escape(error)}$"):
+        exec(code, {})
 
 
 def test_what_never_existed_is_missed_as_ever():
