@@ -17,6 +17,9 @@ with the shape of the name. Sizes: B batch, T time steps, E input features, H un
 Source: Hochreiter & Schmidhuber (1997), with the forget gate of Gers, Schmidhuber & Cummins (2000); gate order
 and single bias as in Keras. Every function is pure and runs on NumPy, on CuPy, and on any array module
 of the Python array API standard.
+
+To see what a change to this file does in a model, build `LSTM(units, implementation="textbook")`: the default, "fused",
+runs a fast kernel instead (`kernels/numpy_lstm.py`).
 """
 
 from collections.abc import Callable, Sequence

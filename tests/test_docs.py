@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scratchlstm import gates
+from scratchlstm.layers import LSTM
+
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
 LINKS = [  # those to what the build makes have tests of their own
@@ -84,6 +87,28 @@ def test_the_example_by_hand_is_what_the_package_gives():
         shown = re.search(rf"^{name} i +(\S+)  f +(\S+)  g +(\S+)  o +(\S+)$", by_hand, re.MULTILINE).groups()
         given = re.search(rf"^{name} \[(.*)\]$", of_package, re.MULTILINE)[1].split()
         np.testing.assert_array_equal(np.array(shown, float), np.array(given, float))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guide.md", "scratchlstm/gates.py"])
+def test_whoever_edits_the_code_to_read_is_told_what_runs_it(page):
+    text = (DOCS.parent / page).read_text(encoding="utf-8")
+    told = text.index('LSTM(units, implementation="textbook")')
+    assert "numpy_lstm.py" in text[told : told + 300]
+
+
+def test_a_change_in_the_code_to_read_reaches_the_textbook_only(monkeypatch):
+    x = np.ones((2, 3, 4))
+    layers = {name: LSTM(5, implementation=name, seed=0) for name in ("textbook", "fused")}
+    before = {name: layer(x) for name, layer in layers.items()}
+    step = gates.lstm_step_forward
+
+    def changed(*args, **kwargs):
+        h, c, cache = step(*args, **kwargs)
+        return h + 1, c, cache
+
+    monkeypatch.setattr(gates, "lstm_step_forward", changed)
+    assert not np.allclose(layers["textbook"](x), before["textbook"])
+    np.testing.assert_array_equal(layers["fused"](x), before["fused"])
 
 
 def _anchors(text):
