@@ -137,7 +137,7 @@ def relative_error(analytic: Any, reference: Any) -> float:
 
 
 def check_layer(
-    layer: LayerLike,
+    layer: Layer | LayerLike,
     x: Any,
     *,
     initial_state: Any = None,
@@ -210,6 +210,7 @@ def check_layer(
     found, cache = forward(again=False)
     weights = [rng.normal(size=part.shape) for part in found]
     dy = [backend.to(where, r) for r in weights]
+    grads: Mapping[str, Any]
     if isinstance(layer, Layer):
         dx, grads = layer.backward(tuple(dy) if len(dy) > 1 else dy[0], cache)
     else:

@@ -39,7 +39,8 @@ def resolve(kind: str, identifier: Any, known: Mapping[str, Any], base: type[T],
         if isinstance(identifier, base):
             return identifier
     if isinstance(identifier, type) and issubclass(identifier, base):
-        return identifier.from_config(config) if hasattr(identifier, "from_config") else identifier(**config)
+        make: Any = getattr(identifier, "from_config", None)
+        return make(config) if make else identifier(**config)
     article = "an" if base.__name__[0] in "AEIOU" else "a"
     raise TypeError(f"{argument or kind} must be a name or {article} {base.__name__}, not {came(identifier)}")
 

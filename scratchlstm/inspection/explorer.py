@@ -190,7 +190,7 @@ def _own_answer(model: Model, output: np.ndarray) -> Any:
     if isinstance(loss, losses.CategoricalCrossentropy):
         return np.eye(len(output))[np.argmax(output)]
     if isinstance(loss, losses.BinaryCrossentropy):
-        return np.round(sigmoid(output) if loss.from_logits and not model.looks_through else output)
+        return np.round(sigmoid(output) if loss.from_logits and not model.looks_through() else output)
     return None
 
 

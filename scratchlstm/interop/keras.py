@@ -90,7 +90,9 @@ def to_keras(model: "Model", batch_size: int | None = None) -> Any:
         for _ in layers:
             keras.layers.Concatenate()  # Keras counts on from its name for what joins masks, which has to miss ours
         twins = dict(zip(model.layers, layers, strict=True))
-        twin = keras.Model(start, model._along(start, lambda layer, given: twins[layer](given))[-1], name=model.name)
+        network = model.network
+        found = network.along(start, lambda layer, given: twins[layer](given))
+        twin = keras.Model(start, found[network.ends[0]], name=model.name)
     for layer, other in zip(model.layers, layers, strict=True):
         other.set_weights(layer.get_weights())
     return twin

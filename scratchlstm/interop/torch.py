@@ -545,7 +545,7 @@ def _torch_modules(layer: Layer, nn: Any) -> list[tuple[str, Any]]:
     if kind == "Embedding":
         return [(layer.name, nn.Embedding(any_layer.input_dim, any_layer.output_dim))]
     if kind == "Dropout":
-        return [(layer.name, nn.Dropout(layer.noises[0].rate))]
+        return [(layer.name, nn.Dropout(layer.dropout_masks[0].rate))]
     if kind in ("LSTM", "Bidirectional"):
         cell = any_layer if kind == "LSTM" else any_layer.forward_layer
         features, units = next(iter(layer.params.values())).shape[0], cell.units

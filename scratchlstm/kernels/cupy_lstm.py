@@ -7,7 +7,7 @@ time t, as `Groups` counts. Nothing here waits for the device.
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -123,7 +123,7 @@ class CupyLSTM:
         version: of the recurrence in lstm.cu: 3, the fastest, or 1 and 2, to study.
     """
 
-    Workspace = Workspace
+    memory: ClassVar = Workspace
 
     def __init__(self, W: Array, U: Array, b: Array, reverse: bool = False, version: int = 3) -> None:
         self.dtype = np.dtype(U.dtype)

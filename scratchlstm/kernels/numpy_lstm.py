@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -62,7 +62,7 @@ class NumpyLSTM:
         recurrent_dropout: (B, 4, H), the same for h_prev.
     """
 
-    Workspace = Workspace
+    memory: ClassVar = Workspace
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypedDict, Unpack
 
 import numpy as np
 
-from scratchlstm import activations, backend, config, constraints, regularizers
+from scratchlstm import backend, config, constraints, regularizers
 from scratchlstm._support import registry
 from scratchlstm._support.checks import flag, generator, string
 from scratchlstm.constraints import Constraint
@@ -200,7 +200,7 @@ class Layer(registry.Configured):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments that make an equal layer (its parameters' values left out)."""
         names = [name for name in registry.arguments(self) if name not in ("input_shape", "input_length")]
-        return {name: _described(getattr(self, name)) for name in names}
+        return {name: registry.serialize(getattr(self, name)) for name in names}
 
     # --- what a layer gets ----------------------------------------------------------------------------------------
 
@@ -367,7 +367,7 @@ class Layer(registry.Configured):
     def limits_config(self) -> dict[str, Any]:
         """What `limit` was given, for the `get_config` of a layer of your own."""
         names = [f"{argument}_{kind}" for kind in ("regularizer", "constraint") for argument in self.limited]
-        return {name: _described(getattr(self, name)) for name in names}
+        return {name: registry.serialize(getattr(self, name)) for name in names}
 
     def receive(self, x: Any) -> Any:
         """X as this layer's forward wants it: an array of the right rank and dtype, where the parameters are.
@@ -572,10 +572,3 @@ def _checked_infer(own: Callable[..., Any], takes: set[str]) -> Callable[..., An
         return own(self, x, *([self.receive_mask(mask, x)] if takes else []))
 
     return infer
-
-
-def _described(value: Any) -> Any:
-    """An argument as `get_config` gives it."""
-    if isinstance(value, activations.Activation):
-        return activations.serialize(value)
-    return registry.serialize(value) if hasattr(value, "get_config") else value

@@ -30,7 +30,7 @@ class Composite(Layer):
         self.constraints = Joined(self, "constraints")
 
     @property
-    def dropout_masks(self) -> list[DropoutMask]:  # type: ignore[override]
+    def dropout_masks(self) -> list[DropoutMask]:
         """Those of all parts."""
         return [source for part in self.parts.values() for source in part.dropout_masks]
 

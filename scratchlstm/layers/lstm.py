@@ -94,13 +94,13 @@ class LSTM(Recurrent):
             return self._scan_textbook(kept)
         kernel = self._kernel(kept)
         (B, T, _), (h0, c0) = kept.x.shape, kept.states
-        workspace = run.workspace(kernel.Workspace, T, B, self.units, kept.x.dtype)
+        workspace = run.workspace(kernel.memory, T, B, self.units, kept.x.dtype)
         h, c = kernel.forward(kept.x, h0, c0, workspace, self.return_sequences, kept.mask)
         return h, [self._last(h), c], kernel
 
     def scan_back(self, dh: Array, d_states: StateGradients, kept: Kept, need: bool) -> tuple[Any, States, States]:
         if isinstance(kept.steps, tuple):
-            dx, dW, dU, db, dh0, dc0 = self._scan_back_textbook(dh, *d_states, kept)
+            dx, dW, dU, db, dh0, dc0 = self._scan_back_textbook(dh, d_states, kept)
         else:
             dx, dW, dU, db, dh0, dc0 = kept.steps.backward(dh, *d_states, need)
             dx = rows_gradient(kept.x, dx) if need else None
@@ -119,14 +119,14 @@ class LSTM(Recurrent):
         x, by_gate = reverse_steps(kept.x, self.go_backwards), _by_gate(kept)
         if by_gate is not None:
             x, W = gates.four_copies(x, by_gate[:, None]), gates.block_diagonal(W)
-        mask = self._in_order(kept.mask)
+        (h0, c0), mask = kept.states, self._in_order(kept.mask)
         hs, c, caches = gates.lstm_forward(
-            x, *kept.states, W, U, b, self.recurrent_activation, self.activation, mask, kept.recurrent_dropout
+            x, h0, c0, W, U, b, self.recurrent_activation, self.activation, mask, kept.recurrent_dropout
         )
         return reverse_steps(hs, self.go_backwards), [hs[:, -1].copy(), c], (caches, W, U)
 
-    def _scan_back_textbook(self, dh: Array, dh_last: Array | None, dc: Array | None, kept: Kept) -> Any:
-        (caches, W, U), by_gate = kept.steps, _by_gate(kept)
+    def _scan_back_textbook(self, dh: Array, d_states: StateGradients, kept: Kept) -> Any:
+        (dh_last, dc), (caches, W, U), by_gate = d_states, kept.steps, _by_gate(kept)
         dhs = self.dh_in_order(dh, dh_last, len(caches))
         dx, dW, dU, db, dh0, dc0 = gates.lstm_backward(
             dhs, np.zeros_like(dhs[:, 0]) if dc is None else dc, caches, W, U, self.recurrent_activation.prime,

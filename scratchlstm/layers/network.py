@@ -247,8 +247,8 @@ class Network(Composite):
         """The gradient as it is; the layer that it belongs to compares it."""
         return dy
 
-    def forward(self, x: Any, run: Pass, mask: Any = None) -> tuple[Any, Kept]:
-        return self.through(x, run, mask)
+    def forward(self, x: Any, run: Pass | None = None, mask: Any = None) -> tuple[Any, Any]:
+        return self.through(x, run or Pass(), mask)
 
     def infer(self, x: Any, mask: Any = None) -> Any:
         return self.through(x, Pass(), mask, keep_from=len(self.places))[0]
@@ -283,7 +283,7 @@ class Network(Composite):
             cache = None
         return y, cache, masks if len(masks) > 1 else masks[0]
 
-    def backward(self, dy: Any, cache: Kept, need: Any = True) -> tuple[Any, Gradients]:
+    def backward(self, dy: Any, cache: Any, need: Any = True) -> tuple[Any, Gradients]:
         return self._back(dict(zip(self.ends, dy if self.outputs > 1 else [dy], strict=True)), cache, need)
 
     def head(self, kept: Kept | None = None) -> int:

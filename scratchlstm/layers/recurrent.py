@@ -109,7 +109,7 @@ class Recurrent(Layer):
         self.return_sequences, self.return_state = flag("return_sequences"), flag("return_state")
         self.go_backwards, self.stateful = flag("go_backwards"), flag("stateful")
         self.zero_output_for_mask = flag("zero_output_for_mask")
-        super().__init__(**options)
+        super().__init__(**options)  # type: ignore[misc]  # what is left are those of every layer
         self.units = positive_int("units", units)
         self.activation = elementwise("activation", activation)
         self.use_bias = checks.flag("use_bias", use_bias)
@@ -202,7 +202,7 @@ class Recurrent(Layer):
         return as_states(self.name, list(self.state_sizes), given)
 
     @one_blas_thread(sharing=True)
-    def forward(self, x: Any, run: Pass, mask: Any = None) -> tuple[Any, Kept]:
+    def forward(self, x: Any, run: Pass, mask: Any = None) -> tuple[Any, Any]:
         begun = self._begin(x, mask)
         B, _, E = begun.x.shape
         by_gate = (self.gate_count,) if self.gate_count > 1 else ()
@@ -226,7 +226,7 @@ class Recurrent(Layer):
         return self._output(*self.scan_only(begun), begun)
 
     @one_blas_thread(sharing=True)
-    def backward(self, dy: Any, cache: Kept, need: Any = True) -> tuple[Any, Gradients]:
+    def backward(self, dy: Any, cache: Any, need: Any = True) -> tuple[Any, Gradients]:
         """Backpropagation through time.
 
         Args:

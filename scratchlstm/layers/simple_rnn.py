@@ -28,8 +28,9 @@ class SimpleRNN(Recurrent):
 
     def scan(self, kept: Kept, run: Pass) -> tuple[Array, States, Any]:
         W, U, b = (w.copy() for w in self.kernels())
+        (h0,) = kept.states
         x, mask = reverse_steps(kept.x, self.go_backwards), self._in_order(kept.mask)
-        hs, caches = simple_rnn.rnn_forward(x, *kept.states, W, U, b, self.activation, mask, kept.recurrent_dropout)
+        hs, caches = simple_rnn.rnn_forward(x, h0, W, U, b, self.activation, mask, kept.recurrent_dropout)
         return reverse_steps(hs, self.go_backwards), [hs[:, -1].copy()], (caches, W, U)
 
     def scan_back(self, dh: Array, d_states: StateGradients, kept: Kept, need: bool) -> tuple[Any, States, States]:

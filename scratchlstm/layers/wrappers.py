@@ -184,7 +184,8 @@ class Bidirectional(Composite):
             )
         if self.return_sequences and d_back is not None:
             d_back = d_back[:, ::-1]
-        half, grads, dxs = len(d_states) // 2, {}, []
+        half, dxs = len(d_states) // 2, []
+        grads: Gradients = {}
         need_x = need[0] if isinstance(need, tuple | list) else need
         own_states = d_states[:half], d_states[half:]
         ends = zip(self.parts.items(), (d_forward, d_back), own_states, cache.caches, strict=True)
@@ -302,8 +303,9 @@ def _like(layer: Recurrent, end: str, **changes: Any) -> Recurrent:
     """An unbuilt layer with the same settings; activations, initializers, ... are the same objects."""
     name = f"{end}_{layer.name.removeprefix(f'{end}_').removeprefix('forward_')}"
     described = layer.get_config()
-    settings = {n: getattr(layer, n, v) if isinstance(v, dict) else v for n, v in described.items()}
-    return type(layer)(**settings | {"name": name} | changes)
+    settings: dict[str, Any] = {n: getattr(layer, n, v) if isinstance(v, dict) else v for n, v in described.items()}
+    kind: Any = type(layer)
+    return kind(**settings | {"name": name} | changes)
 
 
 def _require_a_pair(forward: Recurrent, backward: Recurrent) -> None:

@@ -307,7 +307,7 @@ class Model(Compiled):
         data = check_data(self, x, y, sample_weight)
         self.build_for(data.shape)
         self.optimizer.claim(self.token, self.params)
-        with backends.explain_memory(f"use a batch smaller than {data.count}"):
+        with backends.explain_memory(f"use a batch smaller than {data.samples}"):
             runner = training.OneProcess(self, data, None)
             loss, totals = runner.step_on(runner.data)
             runner.require_finite()

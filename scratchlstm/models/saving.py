@@ -1,7 +1,7 @@
 """A model in one `.npz` file: arrays, and a description in JSON. Nothing is pickled."""
 
 import os
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scratchlstm import backend
 from scratchlstm._support import registry
@@ -43,7 +43,7 @@ def save(model: "Model", path: str | os.PathLike[str]) -> None:
     write_arrays(path, {"description": encode(description), **finite_arrays_of(model)})
 
 
-def load(cls: type[M], path: str | os.PathLike[str], stack: type[M], graph: type[M]) -> M:
+def load(cls: type[M], path: str | os.PathLike[str], stack: Any, graph: Any) -> M:
     """See `Model.load`; the file's model becomes one of the classes `stack` and `graph`."""
     try:
         arrays = read_arrays(path, "model file")

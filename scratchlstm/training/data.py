@@ -22,7 +22,7 @@ class Data(NamedTuple):
     weight: np.ndarray | None = None  # of each sample
 
     @property
-    def count(self) -> int:
+    def samples(self) -> int:
         """How many samples there are."""
         return len(inputs_of(self.x)[0])
 
@@ -129,7 +129,7 @@ def check_data(model: "Compiled", x: Any, y: Any, sample_weight: Any = None, pre
         raise ValueError(f"{prefix}y is missing: {prefix}x is a tuple, whose parts are arguments of their own, x and y")
     x, y = check_x(model, x, prefix + "x"), array(prefix + "y", y, numeric=True)
     data, dtype = Data(x, y), model.dtype
-    count = data.count
+    count = data.samples
     if len(np.atleast_1d(y)) != count:
         raise ValueError(f"{prefix}x has {count} samples, but {prefix}y has {len(np.atleast_1d(y))}")
     _require_finite(prefix + "y", y, dtype)
@@ -192,10 +192,10 @@ def split_validation(
         return data, check_data(model, x, y, weight, prefix="validation ")
     if number("validation_split", validation_split, at_least=0, below=1) == 0:
         return data, None
-    cut = int(data.count * (1 - validation_split))
-    if cut in (0, data.count):
+    cut = int(data.samples * (1 - validation_split))
+    if cut in (0, data.samples):
         part = "validation" if cut else "training"
-        raise ValueError(f"validation_split={validation_split} leaves no {part} sample of {data.count}")
+        raise ValueError(f"validation_split={validation_split} leaves no {part} sample of {data.samples}")
     return data.take(slice(None, cut)), data.take(slice(cut, None))
 
 

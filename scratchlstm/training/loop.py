@@ -56,7 +56,7 @@ def fit(
         data = weigh_classes(data, class_weight, model.dtype)
     _require_whole_batches(model, batch_size, {"x": data, "validation x": validation})
     model.build_for(data.shape)
-    workers = min(workers, batch_size, data.count)
+    workers = min(workers, batch_size, data.samples)
     model.optimizer.claim(model.token, model.params)
     history = History()
     run = Run(model, listeners, history, initial_epoch)
@@ -65,14 +65,14 @@ def fit(
     model.stop_training = False
     before, before_history = None if resume is None else _Snapshot(model), model.history
     if resume is not None:
-        _resume(run, resume, epochs, -(-data.count // batch_size), verbose)
+        _resume(run, resume, epochs, -(-data.samples // batch_size), verbose)
     model.history = history
-    params = {"epochs": epochs, "epoch": run.epoch, "steps": -(-data.count // batch_size), "verbose": verbose}
+    params = {"epochs": epochs, "epoch": run.epoch, "steps": -(-data.samples // batch_size), "verbose": verbose}
     names = sorted(["loss", *(metric.name for metric in model.metrics)])
     params["metrics"] = names + [f"val_{name}" for name in names if validation is not None]
     for listener in listeners:
         listener.set_params(params)
-        listener.set_model(model)
+        listener.set_model(model)  # type: ignore[arg-type]  # which is a whole Model
 
     logs: Logs = {}
     started = False
@@ -89,7 +89,7 @@ def fit(
                     say(f"Epoch {epoch + 1}/{epochs}")
                 if not run.batch:  # an epoch that is resumed in its middle has begun before
                     _call(listeners, "on_epoch_begin", epoch, {})
-                order = run.order(data.count, shuffle)
+                order = run.order(data.samples, shuffle)
                 runner.begin_epoch(order)
                 logs = _run_epoch(runner, model, len(order), validation, batch_size, verbose, listeners, run)
                 try:
@@ -128,9 +128,9 @@ def _require_whole_batches(model: Compiled, batch_size: int, arrays: Mapping[str
         ValueError: it would, in this of the arrays.
     """
     for name, data in arrays.items():
-        if model.stateful and data is not None and data.count % batch_size:
+        if model.stateful and data is not None and data.samples % batch_size:
             raise ValueError(
-                f"the model is stateful, so every batch needs the same number of rows, but {data.count} samples of "
+                f"the model is stateful, so every batch needs the same number of rows, but {data.samples} samples of "
                 f"{name} leave a rest when they are divided by batch_size={batch_size}"
             )
 
@@ -229,7 +229,7 @@ def _run_epoch(
             logs = meter.logs()
         if validation is not None:
             size = batch_size if model.batch_matters else INFERENCE_BATCH
-            logs |= _evaluate(runner, model, validation.count, size).logs("val_")
+            logs |= _evaluate(runner, model, validation.samples, size).logs("val_")
         progress.finish(logs)
     return logs
 
@@ -251,10 +251,10 @@ def evaluate(
     """Loss and metrics over `data`, by name."""
     _require_whole_batches(model, batch_size, {"x": data})
     model.build_for(data.shape)
-    batches = len(_spans(data.count, batch_size))
+    batches = len(_spans(data.samples, batch_size))
     with Progress(batches, verbose) as progress:
         with _team(model, min(workers, batches), data.named("validation_")) as team:
-            meter = _evaluate(team or _alone(model, data, data), model, data.count, batch_size, progress)
+            meter = _evaluate(team or _alone(model, data, data), model, data.samples, batch_size, progress)
         progress.finish(meter.logs())
     return meter.logs()
 
@@ -264,9 +264,9 @@ def predict(
 ) -> np.ndarray:
     """The model's output for checked x."""
     data = Data(x, np.empty(0))
-    spans = _spans(data.count, batch_size)
+    spans = _spans(data.samples, batch_size)
     with Progress(len(spans), verbose) as progress:
-        shape = (data.count, *model.output_shape_for(data.shape))
+        shape = (data.samples, *model.output_shape_for(data.shape))
         arrays = {name: array for name, array in data.named().items() if name != "y"}
         with _team(model, min(workers, len(spans)), arrays, outputs=shape) as team:
             if team:
