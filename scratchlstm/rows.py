@@ -60,6 +60,12 @@ class Groups:
         return index.reshape(self.shape, order="F")
 
     @cached_property
+    def ascending(self) -> tuple[np.ndarray, np.ndarray]:
+        """The order that sorts the distinct ids, and these sorted."""
+        order = np.argsort(self.ids)
+        return order, self.ids[order]
+
+    @cached_property
     def on_device(self) -> "DeviceGroups":
         """What a GPU's kernels need to know of these groups; uploaded when it is first asked for."""
         from scratchlstm._support.cupy_rows import DeviceGroups
@@ -109,8 +115,14 @@ class RowGradient:
         return RowGradient(self.ids, self.values.astype(dtype, copy=copy), self.shape)
 
     def __add__(self, other: "RowGradient") -> "RowGradient":
-        """The sum with a gradient of the same rows, as two layers above one embedding give."""
-        return RowGradient(self.ids, self.values + other.values, self.shape)
+        """The sum, by id, as if both were dense."""
+        if self.ids is other.ids:  # as of two layers above one embedding
+            return RowGradient(self.ids, self.values + other.values, self.shape)
+        ids = np.unique(np.concatenate([self.ids, other.ids]))
+        values = namespace(self.values).zeros((len(ids), *self.values.shape[1:]), dtype=self.dtype)
+        for each in (self, other):
+            values[np.searchsorted(ids, each.ids)] += each.values  # its ids are distinct: nothing is lost
+        return RowGradient(ids, values, self.shape)
 
     def block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Which of the rows start to stop have a gradient, counted from `start`, and their gradients."""
@@ -170,8 +182,8 @@ class GatheredRows:
         """The table's gradient, from that of each distinct row, (K, E)."""
         if is_cupy(values):
             return RowGradient(self.groups.on_device.ids, values, self.table_shape)
-        ascending = np.argsort(self.groups.ids)
-        return RowGradient(self.groups.ids[ascending], values[ascending], self.table_shape)
+        ascending, ids = self.groups.ascending
+        return RowGradient(ids, values[ascending], self.table_shape)
 
     def gathered(self) -> Array:
         """The array it stands for, (B, T, E)."""

@@ -218,8 +218,9 @@ class Network(Composite):
                 return layer.output_shape(shape)
 
             self.along(shapes, build)
-        self.input_shapes = shapes if self.merges else [shapes]
-        self.input_shape = tuple(shapes) if self.merges else shapes
+        if self.input_shape is None:
+            self.input_shapes = shapes if self.merges else [shapes]
+            self.input_shape = tuple(shapes) if self.merges else shapes
 
     def _as_shapes(self, input_shape: Any) -> Any:
         if not self.merges:

@@ -226,8 +226,9 @@ class Model(Compiled):
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """The output for x; for a `Node` instead of x, the node of this model as a layer of another."""
-        nodes = list(x) if isinstance(x, list | tuple) else [x]
-        if not self.built and self.layers and not any(isinstance(node, Node) for node in nodes):
+        if any(isinstance(node, Node) for node in (x if isinstance(x, list | tuple) else [x])):
+            return self.network(x)
+        if not self.built and self.layers:
             self.build_for(shapes_of(self, x))
         return self.network(x, training=training)
 
@@ -453,7 +454,7 @@ class Sequential(Model):
         self._welcome(layer)
         if shape is not None:
             layer.build(below, self.rng)
-        network.input_shapes = [shape]
+        network.input_shape, network.input_shapes = shape, [shape]
         network.append(layer)
 
 

@@ -13,8 +13,10 @@ end has died says so at once, so no side outlives the other; and the shared memo
 the last process ends, however it ends.
 """
 
+import functools
 import math
 import multiprocessing
+import operator
 import os
 import pickle
 import signal
@@ -231,12 +233,9 @@ class Worker:
         for place in places:
             count = self.shared[f"{place}/count"][0]
             ids, values = self.shared[f"{place}/ids"][:count], self.shared[f"{place}/values"][:count]
-            parts.append(RowGradient(ids, values, param.shape).block(first, last))
-        ids = np.unique(np.concatenate([ids for ids, _ in parts]))
-        total = np.zeros((len(ids), param.shape[1]), dtype=param.dtype)
-        for own, values in parts:
-            total[np.searchsorted(ids, own)] += values  # a worker's ids are distinct: nothing is lost
-        return RowGradient(ids, total, (last - first, param.shape[1]))
+            block = RowGradient(ids, values, param.shape).block(first, last)
+            parts.append(RowGradient(*block, (last - first, param.shape[1])))
+        return functools.reduce(operator.add, parts)
 
 
 class Team:
