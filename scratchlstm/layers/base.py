@@ -103,7 +103,9 @@ class Layer(registry.Configured):
     stateful: bool = False  # whether it keeps states from batch to batch
     merges: ClassVar[bool] = False  # whether it takes a list of inputs
     call_order: ClassVar[tuple[str, ...]] = ("training",)  # what arguments after x mean by position, as in Keras
-    limited: Mapping[str, str] = {}  # beginning of the names of arguments that `limit` was given -> parameter
+    dropout_masks: Sequence[DropoutMask] = ()
+    regularizers: Mapping[str, Regularizer] = {}
+    constraints: Mapping[str, Constraint] = {}
     may_be_identity: ClassVar[bool] = False  # whether a pass may give x itself, so that a loss looks through the layer
 
     trainable = fixed("trainable", True, "a layer cannot be frozen here; train those above it alone, on what it gives")
@@ -136,9 +138,6 @@ class Layer(registry.Configured):
         self.input_shape: Shape | None = None
         self.backend = "numpy"
         self.params: MutableMapping[str, backend.Array] = {}
-        self.dropout_masks: list[DropoutMask] = []
-        self.regularizers: Mapping[str, Regularizer] = {}
-        self.constraints: Mapping[str, Constraint] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become a copy, whose parameters may be arrays of its own."""
@@ -354,20 +353,14 @@ class Layer(registry.Configured):
             limits: beginning of the arguments' names -> (parameter, regularizer, constraint); the latter by name, as
                 objects, or None.
         """
-        self.limited = {argument: param for argument, (param, _, _) in limits.items()}
-        for argument, (_, regularizer, constraint) in limits.items():
-            found = regularizers.get(regularizer, f"{argument}_regularizer")
-            setattr(self, f"{argument}_regularizer", found)
-            setattr(self, f"{argument}_constraint", constraints.get(constraint, f"{argument}_constraint"))
-        self.regularizers, self.constraints = (
-            {param: of for argument, param in self.limited.items() if (of := getattr(self, f"{argument}_{kind}"))}
-            for kind in ("regularizer", "constraint")
-        )
-
-    def limits_config(self) -> dict[str, Any]:
-        """What `limit` was given, for the `get_config` of a layer of your own."""
-        names = [f"{argument}_{kind}" for kind in ("regularizer", "constraint") for argument in self.limited]
-        return {name: registry.serialize(getattr(self, name)) for name in names}
+        self.regularizers, self.constraints = {}, {}
+        for argument, (param, *given) in limits.items():
+            kinds = ("regularizer", regularizers, self.regularizers), ("constraint", constraints, self.constraints)
+            for one, (kind, module, of_params) in zip(given, kinds, strict=True):
+                found = module.get(one, f"{argument}_{kind}")  # type: ignore[attr-defined]
+                setattr(self, f"{argument}_{kind}", found)
+                if found is not None:
+                    of_params[param] = found  # type: ignore[index]
 
     def receive(self, x: Any) -> Any:
         """X as this layer's forward wants it: an array of the right rank and dtype, where the parameters are.
@@ -387,7 +380,7 @@ class Layer(registry.Configured):
 
     def receive_mask(self, mask: Any, x: Any) -> np.ndarray | None:
         """A mask for x as booleans on the CPU; None if every step counts."""
-        return self.check_mask(mask, x.shape[:2])
+        return self.check_mask(mask, (x[0] if isinstance(x, tuple) else x).shape[:2])
 
     def check_mask(self, mask: Any, shape: tuple[int, ...]) -> np.ndarray | None:
         """A mask as booleans on the CPU; None if every step counts.
@@ -491,16 +484,17 @@ class Layer(registry.Configured):
         """Copies of the parameters as NumPy arrays, in Keras' order."""
         return [backend.host(param).copy() for param in self.params.values()]
 
-    def set_weights(self, weights: list[np.ndarray]) -> None:
+    def set_weights(self, weights: Sequence[Any]) -> None:
         """Overwrite the parameters; all or none.
 
         Raises:
             ValueError: another number of arrays, or another shape.
         """
         named = name_weights(self.name, list(self.params), weights)
-        shapes = {name: param.shape for name, param in self.params.items()}
-        for name, array in check_weights(self.name, shapes, named, self.dtype).items():
-            self.params[name][...] = backend.to(self.backend, array)
+        for name, param in self.params.items():
+            check_weights(self.name, {name: param.shape}, {name: named[name]}, str(param.dtype))
+        for name, param in self.params.items():
+            param[...] = backend.beside(param, named[name], param.dtype)
 
 
 # --- around what a layer defines --------------------------------------------------------------------------------------

@@ -30,13 +30,9 @@ class Composite(Layer):
         self.constraints = Joined(self, "constraints")
 
     @property
-    def dropout_masks(self) -> list[DropoutMask]:
+    def dropout_masks(self) -> list[DropoutMask]:  # type: ignore[override]
         """Those of all parts."""
         return [source for part in self.parts.values() for source in part.dropout_masks]
-
-    @dropout_masks.setter
-    def dropout_masks(self, sources: list[DropoutMask]) -> None:
-        """There are none but the parts'."""
 
     @property
     def stateful(self) -> bool:  # type: ignore[override]

@@ -28,13 +28,7 @@ class Dropout(Layer):
     passes_mask = True
     may_be_identity = True
 
-    def __init__(
-        self,
-        rate: float,
-        *,
-        seed: int | None = None,
-        **options: Unpack[LayerOptions],
-    ) -> None:
+    def __init__(self, rate: float, *, seed: int | None = None, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
         self.source = DropoutMask(rate, seed)
         self.dropout_masks = [self.source]

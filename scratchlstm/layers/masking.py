@@ -24,11 +24,7 @@ class Masking(Layer):
     ranks: ClassVar = (3,)
     makes_mask = True
 
-    def __init__(
-        self,
-        mask_value: float = 0.0,
-        **options: Unpack[LayerOptions],
-    ) -> None:
+    def __init__(self, mask_value: float = 0.0, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
         self.mask_value = checks.number("mask_value", mask_value)
 

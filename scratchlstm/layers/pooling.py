@@ -21,12 +21,7 @@ class _GlobalPooling1D(Layer):
 
     ranks: ClassVar = (3,)
 
-    def __init__(
-        self,
-        *,
-        keepdims: bool = False,
-        **options: Unpack[LayerOptions],
-    ) -> None:
+    def __init__(self, *, keepdims: bool = False, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
         self.keepdims = checks.flag("keepdims", keepdims)
 

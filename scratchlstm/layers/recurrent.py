@@ -195,9 +195,6 @@ class Recurrent(Layer):
         x = super().receive(x)
         return (x, *self._placed_states(x.shape[0], states)) if states else x
 
-    def receive_mask(self, mask: Any, x: Any) -> np.ndarray | None:
-        return self.check_mask(mask, (x[0] if isinstance(x, tuple) else x).shape[:2])
-
     def receive_states(self, given: Any) -> Sequence[Any]:
         return as_states(self.name, list(self.state_sizes), given)
 

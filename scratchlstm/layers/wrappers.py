@@ -115,9 +115,6 @@ class Bidirectional(Composite):
         x, *states = x if has_states(x) else (x,)
         return (super().receive(x), *states) if states else super().receive(x)  # the two layers look at the states
 
-    def receive_mask(self, mask: Any, x: Any) -> np.ndarray | None:
-        return self.check_mask(mask, (x[0] if isinstance(x, tuple) else x).shape[:2])
-
     def receive_states(self, given: Any) -> Any:
         if not isinstance(given, list | tuple) or len(given) != len(self.state_sizes):
             raise ValueError(f"initial_state of {self.name} must be a list: {', '.join(self.state_sizes)}")

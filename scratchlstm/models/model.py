@@ -17,7 +17,7 @@ from scratchlstm.layers import Input, Layer
 from scratchlstm.layers.base import Node, fixed
 from scratchlstm.layers.network import Network
 from scratchlstm.layers.passes import Pass
-from scratchlstm.layers.weights import Shape, as_shape, check_weights, name_weights
+from scratchlstm.layers.weights import Shape, as_shape
 from scratchlstm.models import saving, summary
 from scratchlstm.training import loop as training
 from scratchlstm.training.compiled import Compiled
@@ -162,11 +162,7 @@ class Model(Compiled):
         """
         if not self.built:
             raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
-        named = name_weights("the model", [f"{number}" for number in range(len(self.params))], weights)
-        for number, param in enumerate(self.params):
-            check_weights("the model", {f"{number}": param.shape}, {f"{number}": named[f"{number}"]}, str(param.dtype))
-        for param, weight in zip(self.params, weights, strict=True):
-            param[...] = backends.beside(param, weight, param.dtype)
+        self.network.set_weights(weights)
 
     # --- CPU and GPU ----------------------------------------------------------------------------------------------
 

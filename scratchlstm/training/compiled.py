@@ -1,5 +1,6 @@
 """A network with what it takes to train it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,7 +68,7 @@ class Compiled:
         return list(self.network.params.values())
 
     @property
-    def dropout_masks(self) -> list[DropoutMask]:
+    def dropout_masks(self) -> Sequence[DropoutMask]:
         """What draws every layer's random masks."""
         return self.network.dropout_masks
 

@@ -12,17 +12,16 @@ from scratchlstm import backend
 from scratchlstm._support.checks import flag, instance, positive_int, verbosity, whole_number
 from scratchlstm._support.console import say
 from scratchlstm._support.files import file_path
-from scratchlstm._support.threads import one_blas_thread, settle
+from scratchlstm._support.threads import settle
 from scratchlstm.callbacks import Callback, History, TerminateOnNaN
 from scratchlstm.callbacks import base as callback_base
 from scratchlstm.callbacks.base import Logs
-from scratchlstm.rows import as_array
 from scratchlstm.training import archive
 from scratchlstm.training.compiled import Compiled
-from scratchlstm.training.data import Data, check_data, split_validation, take, weigh_classes
+from scratchlstm.training.data import Data, check_data, split_validation, weigh_classes
 from scratchlstm.training.progress import Progress
 from scratchlstm.training.run import Run, fingerprint
-from scratchlstm.training.steps import INFERENCE_BATCH, Meter, OneProcess, WorkerError, no_totals
+from scratchlstm.training.steps import INFERENCE_BATCH, Meter, OneProcess, WorkerError, no_totals, outputs
 
 if TYPE_CHECKING:
     from scratchlstm.training.parallel import Team
@@ -61,7 +60,8 @@ def fit(
     history = History()
     run = Run(model, listeners, history, initial_epoch)
     if run.checkpoints or resume is not None:
-        run.settings = _settings(model, data, validation, batch_size, shuffle, initial_epoch, workers)
+        options = {"batch_size": batch_size, "shuffle": shuffle, "initial_epoch": initial_epoch, "workers": workers}
+        run.settings = _settings(model, data, validation, **options)
     model.stop_training = False
     before, before_history = None if resume is None else _Snapshot(model), model.history
     if resume is not None:
@@ -135,15 +135,7 @@ def _require_whole_batches(model: Compiled, batch_size: int, arrays: Mapping[str
             )
 
 
-def _settings(
-    model: Compiled,
-    data: Data,
-    validation: Data | None,
-    batch_size: int,
-    shuffle: bool,
-    initial_epoch: int,
-    workers: int,
-) -> dict[str, Any]:
+def _settings(model: Compiled, data: Data, validation: Data | None, **options: Any) -> dict[str, Any]:
     """All that decides a run's numbers, for a checkpoint to compare."""
     description = archive.describe(model)
     description["compiled"].pop("iterations")
@@ -151,13 +143,9 @@ def _settings(
     settings = {
         "data": fingerprint(data),
         "validation data": None if validation is None else fingerprint(validation),
-        "batch_size": batch_size,
-        "shuffle": shuffle,
-        "initial_epoch": initial_epoch,
-        "workers": workers,
         "model": description,
     }
-    return archive.plain(settings)
+    return archive.plain(settings | options)
 
 
 def _resume(run: Run, path: Any, epochs: int, batches: int, verbose: int) -> None:
@@ -269,15 +257,8 @@ def predict(
         shape = (data.samples, *model.output_shape_for(data.shape))
         arrays = {name: array for name, array in data.named().items() if name != "y"}
         with _team(model, min(workers, len(spans)), arrays, outputs=shape) as team:
-            if team:
-                result = team.predict(spans, lambda: progress.step(dict))
-            else:
-                outputs = []
-                for start, stop in spans:
-                    with one_blas_thread(sharing=True):
-                        outputs.append(backend.host(as_array(model.network.infer(take(x, slice(start, stop))))))
-                    progress.step(dict)
-                result = np.concatenate(outputs)
+            done = lambda: progress.step(dict)  # noqa: E731
+            result = team.predict(spans, done) if team else outputs(model, x, spans, done)
         progress.finish({})
     return result
 

@@ -8,9 +8,9 @@ import numpy as np
 from scratchlstm import backend, optimizers
 from scratchlstm._support.threads import one_blas_thread
 from scratchlstm.callbacks.base import Logs
-from scratchlstm.rows import Gradient
+from scratchlstm.rows import Gradient, as_array
 from scratchlstm.training.compiled import Compiled, Totals
-from scratchlstm.training.data import Data, inputs_of
+from scratchlstm.training.data import Data, inputs_of, take
 
 # batches of inference are larger than those of training: nothing is kept, and no result depends on their size
 INFERENCE_BATCH = 512
@@ -170,6 +170,16 @@ class OneProcess:
             results.append(evaluate_batch(self.model, self.validation.take(slice(start, stop))))
             done()
         return results
+
+
+def outputs(model: Compiled, x: Any, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> np.ndarray:
+    """The outputs for x, span by span; `done` is called after each."""
+    found = []
+    for start, stop in spans:
+        with one_blas_thread(sharing=True):
+            found.append(backend.host(as_array(model.network.infer(take(x, slice(start, stop))))))
+        done()
+    return np.concatenate(found)
 
 
 def require_finite(loss: float) -> None:
