@@ -25,23 +25,7 @@ from scratchlstm.models.model import Model, Sequential
 __version__ = "0.1.0"
 
 __all__ = [
-    "Input",
-    "Model",
-    "Sequential",
-    "activations",
-    "callbacks",
-    "config",
-    "constraints",
-    "datasets",
-    "gates",
-    "initializers",
-    "layers",
-    "losses",
-    "metrics",
-    "models",
-    "optimizers",
-    "preprocessing",
-    "regularizers",
-    "schedules",
-    "utils",
-]
+    "Input", "Model", "Sequential", "activations", "callbacks", "config", "constraints", "datasets", "gates",
+    "initializers", "layers", "losses", "metrics", "models", "optimizers", "preprocessing", "regularizers",
+    "schedules", "utils",
+]  # fmt: skip

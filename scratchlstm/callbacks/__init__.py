@@ -7,15 +7,6 @@ from scratchlstm.callbacks.records import CSVLogger, LearningCurve
 from scratchlstm.callbacks.stopping import EarlyStopping, TerminateOnNaN
 
 __all__ = [
-    "CSVLogger",
-    "Callback",
-    "Checkpoint",
-    "EarlyStopping",
-    "History",
-    "LambdaCallback",
-    "LearningCurve",
-    "LearningRateScheduler",
-    "ModelCheckpoint",
-    "ReduceLROnPlateau",
-    "TerminateOnNaN",
-]
+    "CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "History", "LambdaCallback", "LearningCurve",
+    "LearningRateScheduler", "ModelCheckpoint", "ReduceLROnPlateau", "TerminateOnNaN",
+]  # fmt: skip

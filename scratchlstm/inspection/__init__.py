@@ -9,16 +9,6 @@ from scratchlstm.inspection.trace import LayerTrace, Trace, trace
 from scratchlstm.inspection.word_plots import colored_words
 
 __all__ = [
-    "LayerTrace",
-    "Trace",
-    "colored_words",
-    "confusion_matrix",
-    "explore",
-    "gate_heatmap",
-    "gate_saturation",
-    "gates_over_words",
-    "gradient_norm_over_time",
-    "gradient_norms",
-    "learning_curve",
-    "trace",
-]
+    "LayerTrace", "Trace", "colored_words", "confusion_matrix", "explore", "gate_heatmap", "gate_saturation",
+    "gates_over_words", "gradient_norm_over_time", "gradient_norms", "learning_curve", "trace",
+]  # fmt: skip

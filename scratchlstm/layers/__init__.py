@@ -17,25 +17,9 @@ from scratchlstm.layers.simple_rnn import SimpleRNN
 from scratchlstm.layers.wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
-    "LSTM",
-    "Activation",
-    "Bidirectional",
-    "Concatenate",
-    "Dense",
-    "Dropout",
-    "Embedding",
-    "Flatten",
-    "GlobalAveragePooling1D",
-    "GlobalMaxPooling1D",
-    "Input",
-    "Layer",
-    "LayerNormalization",
-    "MaskedGlobalMaxPooling1D",
-    "Masking",
-    "Network",
-    "SimpleRNN",
-    "SpatialDropout1D",
-    "TimeDistributed",
-]
+    "LSTM", "Activation", "Bidirectional", "Concatenate", "Dense", "Dropout", "Embedding", "Flatten",
+    "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Input", "Layer", "LayerNormalization",
+    "MaskedGlobalMaxPooling1D", "Masking", "Network", "SimpleRNN", "SpatialDropout1D", "TimeDistributed",
+]  # fmt: skip
 
 KNOWN.update({name: globals()[name] for name in __all__ if name not in ("Input", "Layer")})

@@ -357,7 +357,7 @@ class Layer(registry.Configured):
         for argument, (param, *given) in limits.items():
             kinds = ("regularizer", regularizers, self.regularizers), ("constraint", constraints, self.constraints)
             for one, (kind, module, of_params) in zip(given, kinds, strict=True):
-                found = module.get(one, f"{argument}_{kind}")  # type: ignore[attr-defined]
+                found = module.get(one, f"{argument}_{kind}")
                 setattr(self, f"{argument}_{kind}", found)
                 if found is not None:
                     of_params[param] = found  # type: ignore[index]
