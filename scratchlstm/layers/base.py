@@ -32,22 +32,10 @@ class Node:
         layer: the layer.
         sources: what it takes its input from.
         shape: of one sample.
-
-    Attributes:
-        siblings: all outputs of this call of the layer, itself included, if it has several.
-        index: its place among them.
     """
-
-    siblings: Sequence["Node"] = ()
-    index = 0
 
     def __init__(self, layer: "Layer", sources: Sequence["Node"], shape: Shape) -> None:
         self.layer, self.sources, self.shape = layer, tuple(sources), shape
-
-    @property
-    def first(self) -> "Node":
-        """The first output of this call of the layer."""
-        return self.siblings[0] if self.siblings else self
 
 
 class LayerOptions(TypedDict, total=False):

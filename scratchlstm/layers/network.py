@@ -64,9 +64,8 @@ class Network(Composite):
         if any(id(node) not in reached for node in inputs) or any(not n.sources and id(n) not in at for n in order):
             raise ValueError("outputs must depend on the given inputs, on all of them and on no other Input")
         for node in order:
-            if id(node) not in at and id(node.first) == id(node):
-                for each in node.siblings or (node,):
-                    at[id(each)] = len(self.places), each.index
+            if id(node) not in at:
+                at[id(node)] = len(self.places), 0
                 self.places.append(Place(node.layer, tuple(at[id(source)] for source in node.sources)))
         self.ends: list[Source] = [at[id(node)] for node in outputs] or [(-1, 0)]
         self.layers = list(dict.fromkeys(place.layer for place in self.places))
@@ -111,9 +110,7 @@ class Network(Composite):
         """Order layers and places as Keras lists them."""
         ends = [number for number, _ in self.ends]
         order = keras_order(self.sources, ends)
-        layers = keras_order(self.sources, ends, [id(place.layer) for place in self.places])
-        by_id = {id(layer): layer for layer in self.layers}
-        self.layers = [by_id[number] for number in layers]
+        self.layers = keras_order(self.sources, ends, [place.layer for place in self.places])
         new = {old: number for number, old in enumerate(order)}
 
         def moved(source: Source) -> Source:
@@ -285,7 +282,10 @@ class Network(Composite):
         return y, cache, masks if len(masks) > 1 else masks[0]
 
     def backward(self, dy: Any, cache: Any, need: Any = True) -> tuple[Any, Gradients]:
-        return self._back(dict(zip(self.ends, dy if self.outputs > 1 else [dy], strict=True)), cache, need)
+        arrived: dict[Source, Any] = {}
+        for end, d in zip(self.ends, dy if self.outputs > 1 else [dy], strict=True):
+            arrived[end] = self._added(cache, end, arrived.get(end), d)
+        return self._back(arrived, cache, need)
 
     def head(self, kept: Kept | None = None) -> int:
         """The number of the last place that is more than the identity, in this pass or without dropout."""
@@ -359,9 +359,9 @@ class Network(Composite):
 def _visited(outputs: Sequence[Node]) -> list[Node]:
     """The nodes that the outputs depend on and themselves, each after those that it takes its input from."""
     order: dict[int, Node] = {}
-    to_visit = [node.first for node in reversed(outputs)]
+    to_visit = list(reversed(outputs))
     while to_visit:
-        missing = [source.first for source in to_visit[-1].sources if id(source.first) not in order]
+        missing = [source for source in to_visit[-1].sources if id(source) not in order]
         if missing:
             to_visit.append(missing[0])
         else:
