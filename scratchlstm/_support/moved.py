@@ -1,4 +1,4 @@
-"""An import of a module under an old path raises one sentence with the new one; see `docs/migration.md`."""
+"""What an old import path or an old attribute raises: one sentence with the new one; see `docs/migration.md`."""
 
 import sys
 from typing import Any
@@ -7,6 +7,7 @@ _MOVED = {
     "files": "scratchlstm.utils, for atomic_write and held_folder; the rest of it is internal",
     "command_line": "examples/command_line.py, outside the package",
     "kernels.rows": "scratchlstm.rows",
+    "layers.noise": "scratchlstm.layers.passes",
     "model": "scratchlstm.models",
     "simple_rnn": "scratchlstm.cells.simple_rnn",
     "gate_dropout": "scratchlstm.gates",
@@ -16,6 +17,21 @@ _MOVED |= {name: f"scratchlstm.models.{name}" for name in ("saving", "summary")}
 _MOVED |= {name: f"scratchlstm.training.{name}" for name in ("data", "parallel", "progress")}
 _MOVED |= {name: f"scratchlstm._support.{name}" for name in ("threads", "checks", "console", "registry")}
 _MOVED |= {f"kernels.{name}": f"scratchlstm._support.{name}" for name in ("device", "cupy_rows", "cupy_elementwise")}
+
+
+class Gone:
+    """An attribute that is gone: reading it raises an `AttributeError` that says what to do instead."""
+
+    def __init__(self, instead: str) -> None:
+        self.instead = instead
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        if owner is None:
+            return self
+        raise AttributeError(f"{type(owner).__name__} has no {self.name} any more: {self.instead} (docs/migration.md)")
 
 
 class Finder:

@@ -9,7 +9,8 @@ import numpy as np
 
 from scratchlstm import backend, config, constraints, regularizers
 from scratchlstm._support import registry
-from scratchlstm._support.checks import flag, generator, string
+from scratchlstm._support.checks import came, flag, generator, string
+from scratchlstm._support.moved import Gone
 from scratchlstm.constraints import Constraint
 from scratchlstm.layers.passes import Cache, DropoutMask, Pass
 from scratchlstm.layers.weights import Shape, Specs, as_shape, check_weights, name_weights, with_batch
@@ -98,6 +99,11 @@ class Layer(registry.Configured):
 
     trainable = fixed("trainable", True, "a layer cannot be frozen here; train those above it alone, on what it gives")
     activity_regularizer = fixed("activity_regularizer", None, "only parameters have penalties here")
+
+    grads = Gone("backward returns the gradients, dx, grads = layer.backward(dy, cache)")
+    initial_state_grads = Gone("give the states to forward((x, *states)), and backward returns (dx, *d_states), grads")
+    input_gradient = Gone("backward(dy, cache, need=False) leaves dx out")
+    noises = Gone("they are dropout_masks now")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -504,8 +510,13 @@ def _taken(cls: type, method: str, first: tuple[str, ...], optional: tuple[str, 
 
 def _checked_forward(own: Callable[..., Any], takes: set[str]) -> Callable[..., Any]:
     @functools.wraps(own)
-    def forward(self: Layer, x: Any, run: Pass | None = None, mask: Any = None) -> tuple[Any, Cache]:
+    def forward(self: Layer, x: Any, run: Pass | None = None, mask: Any = None, **old: Any) -> tuple[Any, Cache]:
         run = Pass() if run is None else run
+        if old or not isinstance(run, Pass):
+            raise TypeError(
+                f"forward of {self.name} takes x, a Pass and a mask, but got {', '.join(old) or came(run)}: write "
+                f"forward(x, Pass(training=True)) for dropout, forward((x, *states)) for initial states"
+            )
         x = self.receive(x)
         given: dict[str, Any] = {"run": run, "mask": self.receive_mask(mask, x) if "mask" in takes else None}
         if mask is not None and "mask" not in takes:
@@ -523,10 +534,13 @@ def _checked_backward(cls: Any, own: Callable[..., Any], takes: set[str]) -> Cal
     inherits_forward = "forward" not in vars(cls) and cls.forward is not Layer.forward
 
     @functools.wraps(own)
-    def backward(self: Layer, dy: Any, cache: Cache, need: Any = True) -> tuple[Any, Gradients]:
+    def backward(self: Layer, dy: Any, cache: Any = None, need: Any = True) -> tuple[Any, Gradients]:
         if not isinstance(cache, Cache) or cache.layer is not self:
             whose = f"that of {cache.layer.name}" if isinstance(cache, Cache) else f"a {type(cache).__name__}"
-            raise TypeError(f"backward of {self.name} takes a cache that its own forward pass gave, not {whose}")
+            raise TypeError(
+                f"backward of {self.name} takes a cache that its own forward pass gave, not "
+                f"{'none' if cache is None else whose}: y, cache = layer.forward(x), then layer.backward(dy, cache)"
+            )
         if cache.released:
             raise RuntimeError(
                 f"the cache of {self.name} was released, and its memory may be in use elsewhere: call backward before "
@@ -534,15 +548,18 @@ def _checked_backward(cls: Any, own: Callable[..., Any], takes: set[str]) -> Cal
             )
         dys = dy if isinstance(dy, tuple | list) and cache.several else (dy,)
         if len(dys) != len(cache.shapes) or all(d is None for d in dys):
-            came = len(dys) - sum(d is None for d in dys)
-            raise ValueError(f"{self.name} gave {len(cache.shapes)} outputs, but {came} gradients came")
+            count = sum(d is not None for d in dys)
+            raise ValueError(f"{self.name} gave {len(cache.shapes)} outputs, but {count} gradients came")
         dys = tuple(None if d is None else self.receive_gradient(d, s) for d, s in zip(dys, cache.shapes, strict=True))
         dy = dys if cache.several else dys[0]
         if cache.run.seen is not None:
             cache.run.seen(cache, dy)
         while cache.made_by is not cls.forward and isinstance(cache.kept, Cache):
             cache = cache.kept  # a subclass's forward has called ours
-        return own(self, dy, cache if inherits_forward else cache.kept, *([need] if takes else []))
+        result = own(self, dy, cache if inherits_forward else cache.kept, *([need] if takes else []))
+        if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
+            raise TypeError(f"backward of {self.name} must return dx and a dict of gradients, not {came(result)}")
+        return result
 
     return backward
 

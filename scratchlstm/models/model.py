@@ -212,11 +212,11 @@ class Model(Compiled):
 
     # --- passes ---------------------------------------------------------------------------------------------------
 
-    def forward(self, x: Any, run: Pass | None = None) -> tuple[Any, Any]:
+    def forward(self, x: Any, run: Pass | None = None, **old: Any) -> tuple[Any, Any]:
         """The output for x and the cache for `backward`; see `Layer.forward`. A list of arrays for several inputs."""
-        return self.network.forward(x, run)
+        return self.network.forward(x, run, **old)
 
-    def backward(self, dy: Any, cache: Any, need: Any = True) -> tuple[Any, dict[str, Any]]:
+    def backward(self, dy: Any, cache: Any = None, need: Any = True) -> tuple[Any, dict[str, Any]]:
         """dL/dx, and the parameters' gradients as "layer/parameter"; see `Layer.backward`."""
         return self.network.backward(dy, cache, need)
 

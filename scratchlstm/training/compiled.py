@@ -7,6 +7,7 @@ import numpy as np
 
 from scratchlstm import activations, backend, losses, metrics, optimizers
 from scratchlstm._support import checks
+from scratchlstm._support.moved import Gone
 from scratchlstm.backend import Array
 from scratchlstm.layers import Layer
 from scratchlstm.layers.network import Kept, Network
@@ -38,6 +39,8 @@ class Compiled:
         workspaces: memory that one step leaves to the next.
     """
 
+    grads = Gone("model.backward and model.gradients return the gradients; model.forward gives their cache")
+    noises = Gone("they are dropout_masks now")
     optimizer: Optimizer
     loss: Loss
     metrics: list[Metric]
