@@ -23,7 +23,7 @@ from scratchlstm.layers.passes import Pass
 from scratchlstm.layers.recurrent import as_states
 from scratchlstm.models.model import Model, Sequential
 from scratchlstm.rows import RowGradient, as_array
-from scratchlstm.training.data import check_data
+from scratchlstm.training.data import check_data, inputs_of
 
 EPSILON = 1e-5
 TOLERANCE = 1e-7
@@ -282,7 +282,8 @@ def check_model(
     again: Callable[[], float] = lambda: float(forward(first.again())[2][0])  # noqa: E731
     rows = _rows(values, tensors, again, answers, rng, epsilon, tolerance)
     order = " -> " if model.is_stack else ", "
-    return Report(f"{order.join(type(layer).__name__ for layer in model.layers)}, input {x.shape}", list(rows))
+    shapes = ", ".join(str(each.shape) for each in inputs_of(x))
+    return Report(f"{order.join(type(layer).__name__ for layer in model.layers)}, input {shapes}", list(rows))
 
 
 def reports_in_small(tensorflow: bool, seed: int = 0, implementation: str = "fused") -> Iterator[Report]:

@@ -209,6 +209,17 @@ def test_branches_pass_and_a_lost_one_is_seen(monkeypatch):
     assert [row.tensor for row in rows if not row.ok] == ["embedding/embeddings"]
 
 
+def test_a_model_of_several_inputs_passes_and_its_title_names_their_shapes():
+    ids, values = Input((5,)), Input((5, 3))
+    encoder = LSTM(2, **F64)
+    joined = Concatenate(**F64)([encoder(Embedding(6, 3, **F64)(ids)), encoder(values)])
+    model = Model([ids, values], Dense(1, **F64)(joined), seed=0)
+    model.compile("sgd", "mse")
+    report = gradcheck.check_model(model, [IDS, np.random.default_rng(1).normal(size=(2, 5, 3))], [1, 2])
+    assert report.ok, report
+    assert report.title.endswith("input (2, 5), (2, 5, 3)")
+
+
 def test_checking_changes_nothing():
     layer = LSTM(2, stateful=True, **F64)
     layer(SEQUENCES)
