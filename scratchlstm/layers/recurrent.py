@@ -71,8 +71,8 @@ class Recurrent(Layer):
         zero_output_for_mask: give zeros at masked steps instead of the output before.
         name, dtype, input_shape: see `Layer`.
 
-    Input: (B, T, E), or for `forward` a tuple (x, *initial states), each (B, H). Output: (B, H) or (B, T, H); with
-    `return_state` a tuple (output, *final states). The gradients mirror both.
+    Input: (B, T, E), or for `forward` a tuple of it and the initial states, each (B, H). Output: (B, H) or (B, T, H);
+    with `return_state` a tuple of it and the final states. The gradients mirror both.
 
     Call: `layer(x, mask=mask, initial_state=[...])`. At a masked step (False) a row's states stay as they are, its
     output repeats the one before (0 if there is none yet), and x has no gradient.

@@ -46,7 +46,6 @@ class Model(Compiled):
     Attributes:
         network: the layers and how they are wired; its `forward` and `backward` are the explicit pass.
         layers: the layers, `Input` left out, in Keras' order, which puts each after those that it takes its input from.
-        sources: for each place of a layer the numbers of those that it takes its input from; -1 is the model's input.
         history: the `History` of the last `fit`, None before.
         optimizer, loss, metrics: as compiled.
         backend: "numpy" or "cupy".
@@ -108,7 +107,7 @@ class Model(Compiled):
 
     @property
     def sources(self) -> list[tuple[int, ...]]:
-        """See `Model`."""
+        """For each place of a layer the numbers of those that it takes its input from; -1 - k is input k."""
         return self.network.sources
 
     @property

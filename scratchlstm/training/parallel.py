@@ -245,7 +245,7 @@ class Team:
         model: built. Inside the block its parameters are the shared ones; afterwards they are its own again, with the
             values they have then.
         workers: how many processes, this one included.
-        data: arrays by name: "x", "y", "weight", and the same with "validation_" before it.
+        data: arrays by name: "x", "y", "weight", and the same with `validation_` before it.
         batch_size: of training; None where nothing will be trained.
         outputs: shape of what `predict` gives; None where nothing will be predicted.
 
