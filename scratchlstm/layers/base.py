@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypedDict, Unpack
 
 import numpy as np
 
-from scratchlstm import backend, config, constraints, regularizers
+from scratchlstm import backend, config, constraints, initializers, regularizers
 from scratchlstm._support import registry
 from scratchlstm._support.checks import came, flag, generator, string
 from scratchlstm._support.moved import Gone
@@ -141,7 +141,7 @@ class Layer(registry.Configured):
     # --- what a layer defines -------------------------------------------------------------------------------------
 
     def param_specs(self, input_shape: Shape) -> Specs:
-        """Name -> (shape, initializer) of each parameter for inputs of this shape (batch left out)."""
+        """Name -> (shape, initializer or its name) of each parameter for inputs of this shape (batch left out)."""
         return {}
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -220,7 +220,7 @@ class Layer(registry.Configured):
             return
         rng = generator(rng)
         if params is None:
-            drawn = {name: draw(shape, self.dtype, rng) for name, (shape, draw) in specs.items()}
+            drawn = {name: initializers.get(of)(shape, self.dtype, rng) for name, (shape, of) in specs.items()}
             # laid out as they will be when they come from a file, so that products round the same
             made = {name: np.ascontiguousarray(array) for name, array in drawn.items()}
         else:

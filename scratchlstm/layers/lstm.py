@@ -85,8 +85,7 @@ class LSTM(Recurrent):
     def param_specs(self, input_shape: Shape) -> Specs:
         specs = super().param_specs(input_shape)
         if self.use_bias and self.unit_forget_bias:
-            shape, others = specs["bias"]
-            specs["bias"] = shape, _UnitForgetBias(others)
+            specs["bias"] = specs["bias"][0], _UnitForgetBias(self.bias_initializer)
         return specs
 
     def scan(self, kept: Kept, run: Pass) -> tuple[Array, States, Any]:

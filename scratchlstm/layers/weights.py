@@ -12,7 +12,7 @@ from scratchlstm.initializers import Initializer
 from scratchlstm.rows import as_array
 
 Shape = tuple[int | None, ...]  # without the batch dimension; None where any length will do
-Specs = dict[str, tuple[tuple[int, ...], Initializer]]  # parameter name -> (shape, initializer)
+Specs = dict[str, tuple[tuple[int, ...], Initializer | str]]  # parameter name -> (shape, initializer)
 
 
 def name_weights(owner: str, names: list[str], weights: Any) -> dict[str, Any]:

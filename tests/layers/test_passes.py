@@ -384,3 +384,65 @@ def test_the_parameters_gradients_do_not_depend_on_need(make, draw):
     _, wanted = layer.backward(dy, cache, True)
     _, unwanted = layer.backward(dy, cache, False)
     same(flat((None, wanted)), flat((None, unwanted)))
+
+
+# --- layers of one's own ----------------------------------------------------------------------------------------------
+
+
+def test_an_initializer_of_ones_own_layer_may_be_named():
+    class Scale(layers.Layer):
+        def param_specs(self, input_shape):
+            return {"scale": ((input_shape[-1],), "ones")}
+
+        def forward(self, x):
+            return x * self.params["scale"], x
+
+        def backward(self, dy, cache):
+            return dy * self.params["scale"], {"scale": (dy * cache).sum(axis=0)}
+
+    x = RNG.normal(size=(3, 4))
+    layer = Scale(dtype="float64")
+    y, cache = layer.forward(x)
+    dx, grads = layer.backward(np.ones_like(y), cache)
+    assert np.array_equal(y, x)
+    assert np.array_equal(grads["scale"], x.sum(axis=0))
+    assert np.array_equal(dx, np.ones_like(x))
+
+
+def test_a_subclass_may_change_one_half_and_call_the_other():
+    """What super().forward and super().backward take and give is what a caller outside sees."""
+
+    class Twice(Dense):
+        def forward(self, x):
+            y, cache = super().forward(x)
+            return 2 * y, cache
+
+        def backward(self, dy, cache, need=True):
+            return super().backward(2 * dy, cache, need)
+
+    class Clipped(Twice):
+        def backward(self, dy, cache, need=True):
+            return super().backward(np.clip(dy, -1, 1), cache, need)
+
+    class Forward(Dense):
+        def forward(self, x):
+            return super().forward(x + 1)
+
+    x, dy = RNG.normal(size=(3, 4)), RNG.normal(size=(3, 2)) * 3
+    plain = Dense(2, "tanh", **OPTIONS)
+    plain.build((4,), np.random.default_rng(1))
+
+    def result(kind, dy):
+        layer = kind(2, "tanh", **OPTIONS)
+        layer.build((4,), params=dict(plain.params))
+        y, cache = layer.forward(x)
+        return y, flat(layer.backward(dy, cache))
+
+    y, expected = result(Dense, 2 * dy)
+    twice, found = result(Twice, dy)
+    assert np.array_equal(twice, 2 * y)
+    same(found, expected)
+    same(result(Clipped, dy)[1], result(Dense, 2 * np.clip(dy, -1, 1))[1])
+    y, cache = plain.forward(x + 1)
+    assert np.array_equal(result(Forward, dy)[0], y)
+    same(result(Forward, dy)[1], flat(plain.backward(dy, cache)))
