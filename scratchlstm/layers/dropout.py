@@ -1,5 +1,6 @@
 """Noise in training, against overfitting."""
 
+from operator import attrgetter
 from typing import ClassVar, Unpack
 
 import numpy as np
@@ -42,10 +43,7 @@ class Dropout(Layer):
     def rate(self, value: float) -> None:
         self.source.rate = checks.number("rate", value, at_least=0, below=1)
 
-    @property
-    def seed(self) -> int | None:
-        """Of a generator of the layer's own."""
-        return self.source.seed
+    seed = property(attrgetter("source.seed"), doc="Of a generator of the layer's own.")
 
     def draw(self, x: Array, run: Pass) -> np.ndarray | None:
         """What to multiply x by; None for nothing."""

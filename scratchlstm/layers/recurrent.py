@@ -1,6 +1,7 @@
 """What the recurrent layers share: states, masks, direction, dropout, and which steps are given out."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple, Unpack
 
 import numpy as np
@@ -130,20 +131,9 @@ class Recurrent(Layer):
         self.passes_mask = self.return_sequences
         self.outputs = 1 + len(self.state_names) if self.return_state else 1
 
-    @property
-    def dropout(self) -> float:
-        """The rate for x."""
-        return self.input_mask.rate
-
-    @property
-    def recurrent_dropout(self) -> float:
-        """The rate for h_prev."""
-        return self.recurrent_mask.rate
-
-    @property
-    def seed(self) -> int | None:
-        """Of the dropout."""
-        return self.input_mask.seed
+    dropout = property(attrgetter("input_mask.rate"), doc="The rate for x.")
+    recurrent_dropout = property(attrgetter("recurrent_mask.rate"), doc="The rate for h_prev.")
+    seed = property(attrgetter("input_mask.seed"), doc="Of the dropout.")
 
     # --- what a recurrent layer defines ---------------------------------------------------------------------------
 

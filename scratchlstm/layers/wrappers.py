@@ -1,6 +1,7 @@
 """Layers around layers."""
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple, Unpack
 
 import numpy as np
@@ -200,10 +201,7 @@ class Bidirectional(Composite):
         backward = registry.serialize(self.backward_layer) if self.has_own_backward else None
         return super().get_config() | {"backward_layer": backward}
 
-    @property
-    def layer(self) -> Recurrent:
-        """The forward layer, as the argument is called."""
-        return self.forward_layer
+    layer = property(attrgetter("forward_layer"), doc="The forward layer, as the argument is called.")
 
 
 class TimeDistributed(Composite):
