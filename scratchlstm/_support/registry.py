@@ -76,18 +76,22 @@ def serialize(thing: Any) -> Any:
 
 def arguments(thing: Any) -> list[str]:
     """Names of the arguments that make such a thing, those of the base class first."""
-    ours = [_names(cls) for cls in type(thing).__mro__ if is_ours(cls)]
+    ours = [defaults(cls) for cls in type(thing).__mro__ if is_ours(cls)]
     known = dict.fromkeys(name for names in reversed(ours) for name in names)
     return [name for name in known if name in ours[0]]
 
 
-def _names(cls: type) -> list[str]:
-    """Those of a class's arguments; **options that a TypedDict describes are its keys."""
-    names: list[str] = []
-    for parameter in inspect.signature(cls).parameters.values():
+def defaults(cls: type) -> dict[str, Any]:
+    """A class's arguments and what they are if left out, `inspect.Parameter.empty` for one that is required.
+
+    **options that a TypedDict describes are its keys: flags are False if left out, rates 0, all others None.
+    """
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(cls).parameters.items():
         described = get_args(parameter.annotation) if parameter.kind is parameter.VAR_KEYWORD else ()
-        names += described[0].__annotations__ if described else [parameter.name]
-    return names
+        options = described[0].__annotations__ if described else {}
+        found |= {key: {bool: False, float: 0.0}.get(of) for key, of in options.items()} or {name: parameter.default}
+    return found
 
 
 def is_ours(cls: type) -> bool:

@@ -5,7 +5,6 @@ Names of classes and of settings are the same here, so most of it is carried ove
 refused. Only classes of this package are ever made of a description.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -214,10 +213,10 @@ def our_thing(described: Any) -> dict[str, Any]:
         what = f"{described.get('registered_name') or module}.{name}"
         raise ValueError(f"scratchlstm has no counterpart of {what}" + (f"; it has {ours}" if ours else ""))
     owner = f"the {name} {config['name']!r}" if "name" in config else str(name)
-    accepted = inspect.signature(cls).parameters
+    accepted = registry.defaults(cls)
     _refuse_unknown(owner, config, set(accepted))
     for option in accepted.keys() & config.keys():
-        if isinstance(accepted[option].default, bool) and not isinstance(config[option], bool):
+        if isinstance(accepted[option], bool) and not isinstance(config[option], bool):
             raise ValueError(f"{owner} has {option}={config[option]!r}, which has to be true or false")
     try:
         return {"class_name": name, "config": {o: _our_value(v) for o, v in config.items() if o in accepted}}

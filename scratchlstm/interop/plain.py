@@ -67,10 +67,9 @@ def require_plain(layer: Layer, where: str, **allowed: Collection[Any]) -> None:
         ValueError: names layer, setting and value.
     """
     config = layer.get_config()
-    for option, parameter in inspect.signature(type(layer)).parameters.items():
+    for option, default in registry.defaults(type(layer)).items():
         if option not in config or option in _WITHOUT_EFFECT or option.split("_")[-1] in _KINDS_WITHOUT_EFFECT:
             continue
-        value, default = config[option], parameter.default
-        fixed = default is not inspect.Parameter.empty
+        value, fixed = config[option], default is not inspect.Parameter.empty
         if registry.foreign(value) or (fixed and value not in allowed.get(option, (default,))):
             raise ValueError(f"{layer.name} has {option}={value!r}, which {where} cannot express")
