@@ -117,24 +117,36 @@ def test_every_layer_is_there():
 @pytest.mark.parametrize("merge_mode", ["concat", "sum", "ave", "mul", None])
 def test_a_mistake_in_one_direction_is_seen(monkeypatch, merge_mode):
     layer = Bidirectional(LSTM(2, **F64), merge_mode)
-    right = layer.backward_layer.run_back
+    right = layer.backward_layer.scan_back
 
-    def wrong(dh, d_states):
-        dx, (dW, dU, db), states = right(dh, d_states)
+    def wrong(*arguments):
+        dx, (dW, dU, db), states = right(*arguments)
         return dx, [dW, dU * 1.001, db], states
 
     assert gradcheck.check_layer(layer, SEQUENCES, mask=MASK).ok
-    monkeypatch.setattr(layer.backward_layer, "run_back", wrong)
+    monkeypatch.setattr(layer.backward_layer, "scan_back", wrong)
     report = gradcheck.check_layer(layer, SEQUENCES, mask=MASK)
     assert [row.tensor for row in report.rows if not row.ok] == ["backward/recurrent_kernel"]
 
 
 def test_dropout_is_checked_with_one_mask():
-    layer = Dropout(0.5, seed=0, dtype="float64")
-    report = gradcheck.check_layer(layer, X, training=True)
+    kept = []
+
+    class Watched(Dropout):
+        def forward(self, x, run):
+            y, cache = super().forward(x, run)
+            kept.append(y / x)
+            return y, cache
+
+        def backward(self, dy, cache, need):
+            return super().backward(dy, cache, need)
+
+    report = gradcheck.check_layer(Watched(0.5, seed=0, dtype="float64"), X, training=True)
     assert report.ok, report
-    assert (layer.kept == 0).any()
-    assert (layer.kept == 2).any()
+    assert (kept[0] == 0).any()
+    assert len(kept) > 2 * X.size
+    for mask in kept:
+        np.testing.assert_allclose(mask, kept[0], rtol=1e-12)
 
 
 def test_large_tensors_are_checked_along_random_directions(monkeypatch):
@@ -204,7 +216,7 @@ def test_branches_pass_and_a_lost_one_is_seen(monkeypatch):
     report = gradcheck.check_model(model, IDS, [1, 2])
     assert report.ok, report
     assert report.title.startswith("Embedding, ")
-    monkeypatch.setattr(model, "_added", lambda source, one, other: one)
+    monkeypatch.setattr(model.network, "_added", lambda kept, source, one, other: other if one is None else one)
     rows = gradcheck.check_model(model, IDS, [1, 2]).rows
     assert [row.tensor for row in rows if not row.ok] == ["embedding/embeddings"]
 
@@ -257,9 +269,12 @@ def test_any_arrays_will_do_as_states(states):
 
 def test_states_are_not_even_moved_meanwhile():
     class Watched(LSTM):
-        def forward(self, x, **call):
+        def forward(self, x, run):
             assert np.array_equal(given, before)
-            return super().forward(x, **call)
+            return super().forward(x, run)
+
+        def backward(self, dy, cache, need):
+            return super().backward(dy, cache, need)
 
     given = STATE.copy()
     before = given.copy()

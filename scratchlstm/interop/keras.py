@@ -64,7 +64,7 @@ def from_keras(model: Any) -> "Sequential":
 
 
 def to_keras(model: "Model", batch_size: int | None = None) -> Any:
-    """A `keras.Sequential`, or for a model with branches a `keras.Model`, of the same layers, dtypes and weights.
+    """A `keras.Sequential`, or for a model that is no stack a `keras.Model`, of the same layers, dtypes and weights.
 
     It is not compiled.
 
@@ -74,25 +74,30 @@ def to_keras(model: "Model", batch_size: int | None = None) -> Any:
 
     Raises:
         ImportError: Keras is not installed.
-        ValueError: the model is not built, has a layer that Keras does not have, or a stateful one and no `batch_size`.
+        ValueError: the model is not built, has a layer that Keras does not have, another model among its layers, or a
+            stateful layer and no `batch_size`.
     """
     import keras
 
-    sample_shape = require_built(model)
+    sample_shapes, network = require_built(model), model.network
+    sample_shapes = sample_shapes if network.merges else [sample_shapes]
     layers = [layer_to_keras(layer) for layer in model.layers]
     batch_size = None if batch_size is None else positive_int("batch_size", batch_size)
     if batch_size is None and any(getattr(layer, "stateful", False) for layer in model.layers):
         raise ValueError(f"{model.name} has a stateful layer, for which Keras needs a batch_size")
-    start = keras.Input(sample_shape, batch_size, keras_config.input_dtype(model), name="input_layer")
+    start = [
+        keras.Input(shape, batch_size, keras_config.input_dtype(model, number), name=f"input_layer_{number}" if number else "input_layer")
+        for number, shape in enumerate(sample_shapes)
+    ]
     if model.is_stack:
-        twin = keras.Sequential([start, *layers], name=model.name)
+        twin = keras.Sequential([*start, *layers], name=model.name)
     else:
-        for _ in layers:
+        for _ in network.places:
             keras.layers.Concatenate()  # Keras counts on from its name for what joins masks, which has to miss ours
         twins = dict(zip(model.layers, layers, strict=True))
-        network = model.network
-        found = network.along(start, lambda layer, given: twins[layer](given))
-        twin = keras.Model(start, found[network.ends[0]], name=model.name)
+        given = start if network.merges else start[0]
+        found = network.along(given, lambda layer, x: twins[layer](x))
+        twin = keras.Model(given, found[network.ends[0]], name=model.name)
     for layer, other in zip(model.layers, layers, strict=True):
         other.set_weights(layer.get_weights())
     return twin

@@ -25,7 +25,7 @@ _ROOMS = {
     for room in (constraints, initializers, layers, losses, metrics, optimizers, regularizers, schedules)
 }
 _OURS_ALONE = ("implementation",)  # settings that Keras' layers do not have
-_CLASSES_OF_OURS_ALONE = ("MaskedGlobalMaxPooling1D", "Perplexity")
+_CLASSES_OF_OURS_ALONE = ("MaskedGlobalMaxPooling1D", "Network", "Perplexity")
 _ANY = object()
 # what we do not take is passed over at the value where it has no effect; None is one for every setting
 _WITHOUT_EFFECT: dict[str, Any] = {
@@ -77,10 +77,10 @@ def describe_model(model: "Model") -> Description:
     return description
 
 
-def input_dtype(model: "Model") -> str:
-    """Of the model's data: whole numbers where only embeddings read them."""
-    readers = [layer for layer, sources in zip(model.layers, model.sources, strict=True) if -1 in sources]
-    return "int32" if all(isinstance(layer, Embedding) for layer in readers) else model.layers[0].dtype
+def input_dtype(model: "Model", number: int = 0) -> str:
+    """Of the model's data for one of its inputs: whole numbers if only embeddings read them."""
+    readers = [layer for layer, sources in model.network.places if (-1 - number, 0) in sources]
+    return "int32" if all(isinstance(layer, Embedding) for layer in readers) else readers[0].dtype
 
 
 def describe_compiled(model: "Model") -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from scratchlstm._support import registry
 from scratchlstm.layers import Layer
 from scratchlstm.layers.base import Shape
+from scratchlstm.layers.network import Network
 
 if TYPE_CHECKING:
     from scratchlstm.models.model import Model
@@ -28,23 +29,26 @@ def require_stack(model: "Model") -> Shape:
 
     Raises:
         TypeError: not a model.
-        ValueError: a model with branches, or not built.
+        ValueError: a model with branches or a layer at several places, one that holds a model, or not built.
     """
     shape = require_built(model)
     if not model.is_stack:
-        raise ValueError(f"{model.name} is a model with branches; weights are exchanged for layers in a row alone")
+        raise ValueError(
+            f"{model.name} is a model with branches, or with a layer at several places; weights are exchanged for "
+            f"layers in a row alone"
+        )
     return shape
 
 
-def require_built(model: "Model") -> Shape:
-    """Refuse a model that has no parameters.
+def require_built(model: "Model") -> Any:
+    """Refuse a model that has no parameters, or another model among its layers.
 
     Returns:
-        The shape of a sample.
+        The shape of a sample; a list for several inputs.
 
     Raises:
         TypeError: not a model.
-        ValueError: not built.
+        ValueError: not built, or a model is one of its layers.
     """
     from scratchlstm.models.model import Model
 
@@ -52,6 +56,9 @@ def require_built(model: "Model") -> Shape:
         raise TypeError(f"model must be a Sequential or a Model of scratchlstm, not {type(model).__name__}")
     if not model.built or model.input_shape is None:
         raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
+    for inner in (inner for layer in model.layers for inner in layer.with_inner()):
+        if isinstance(inner, Network):
+            raise ValueError(f"{model.name} has the model {inner.name} as a layer, and only single layers are exchanged")
     return model.input_shape
 
 

@@ -92,8 +92,9 @@ class Network(Composite):
 
     @property
     def is_stack(self) -> bool:
-        """Whether each layer takes its input from the one before."""
-        return all(own == (number - 1,) for number, own in enumerate(self.sources))
+        """Whether each layer is at one place, and takes its input from the one before."""
+        in_a_row = all(own == (number - 1,) for number, own in enumerate(self.sources))
+        return in_a_row and len(self.places) == len(self.layers)
 
     @property
     def built(self) -> bool:

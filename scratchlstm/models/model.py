@@ -112,7 +112,7 @@ class Model(Compiled):
 
     @property
     def is_stack(self) -> bool:
-        """Whether each layer takes its input from the one before."""
+        """See `Network.is_stack`."""
         return self.network.is_stack
 
     @property

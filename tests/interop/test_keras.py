@@ -92,7 +92,7 @@ def test_every_layer_of_keras_answers_the_same(exchange, answers):
         "Masking",
         "GlobalMaxPooling1D",
     }
-    assert kinds | {"MaskedGlobalMaxPooling1D", "Concatenate"} == {*layers.KNOWN}, (
+    assert kinds | {"MaskedGlobalMaxPooling1D", "Concatenate", "Network"} == {*layers.KNOWN}, (
         "a new layer belongs into exchange_models.py, too"
     )
     assert model.layers[2].get_config()["backward_layer"] is None
