@@ -19,6 +19,7 @@ from scratchlstm.layers import (
     LayerNormalization,
     MaskedGlobalMaxPooling1D,
     Masking,
+    Network,
     SimpleRNN,
     SpatialDropout1D,
     TimeDistributed,
@@ -75,6 +76,15 @@ def test_a_report_without_rows_is_not_right():
 
 
 F64 = {"dtype": "float64"}
+
+
+def siamese_network():
+    """One LSTM for two inputs, and two outputs."""
+    ends, shared = [Input((4, 3)), Input((4, 3))], LSTM(2, **F64)
+    both = Concatenate(**F64)([shared(end) for end in ends])
+    return Network(ends, [both, Dense(1, "tanh", **F64)(both)])
+
+
 EVERY_LAYER = {  # name of the layer -> (layer, x, call)
     "LSTM": (LSTM(2, "relu", "hard_sigmoid", return_sequences=True, **F64), SEQUENCES, {"mask": MASK}),
     "LSTM textbook": (LSTM(2, return_state=True, implementation="textbook", **F64), SEQUENCES, {"mask": MASK}),
@@ -96,6 +106,7 @@ EVERY_LAYER = {  # name of the layer -> (layer, x, call)
     "MaskedGlobalMaxPooling1D": (MaskedGlobalMaxPooling1D(**F64), SEQUENCES, {"mask": MASK}),
     "LayerNormalization": (LayerNormalization(**F64), X, {}),
     "Masking": (Masking(**F64), SEQUENCES, {}),
+    "Network": (siamese_network(), [SEQUENCES, SEQUENCES[::-1] - 1], {}),
 }
 
 
@@ -105,7 +116,7 @@ def test_every_layer_passes(name):
     report = gradcheck.check_layer(layer, x, **call)
     assert report.ok, report
     rows = [row.tensor for row in report.rows]
-    inputs = {"Concatenate": ["x[0]", "x[1]"], "Embedding": []}.get(name, ["x"])
+    inputs = {"Concatenate": ["x[0]", "x[1]"], "Network": ["x[0]", "x[1]"], "Embedding": []}.get(name, ["x"])
     assert rows == [*layer.params, *inputs, *getattr(layer, "state_sizes", ())]
 
 
@@ -230,6 +241,37 @@ def test_a_model_of_several_inputs_passes_and_its_title_names_their_shapes():
     report = gradcheck.check_model(model, [IDS, np.random.default_rng(1).normal(size=(2, 5, 3))], [1, 2])
     assert report.ok, report
     assert report.title.endswith("input (2, 5), (2, 5, 3)")
+
+
+def siamese(**embedding):
+    """One embedding and one LSTM, called on two inputs."""
+    ends = [Input((5,)), Input((5,))]
+    words, shared = Embedding(6, 3, **embedding, **F64), LSTM(4, dropout=0.2, **F64)
+    both = Concatenate(**F64)([shared(words(end)) for end in ends])
+    model = Model(ends, Dense(1, "sigmoid", **F64)(both), seed=3)
+    model.compile("sgd", "binary_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("embedding", [{}, {"mask_zero": True, "embeddings_regularizer": "l2"}], ids=["plain", "masked"])
+def test_a_siamese_model_passes_and_a_lost_use_is_seen(monkeypatch, embedding, training):
+    model, x = siamese(**embedding), [IDS, IDS[::-1] // 2]
+    report = gradcheck.check_model(model, x, [0, 1], training=training)
+    assert report.ok, report
+    assert [row.tensor for row in report.rows] == list(model.network.params)
+    assert report.title.endswith("input (2, 5), (2, 5)")
+    right = LSTM.backward
+    first = []
+
+    def once(layer, dy, cache, need=True):
+        dx, grads = right(layer, dy, cache, need)
+        first.append(cache)
+        return dx, {name: gradient * (cache is first[0]) for name, gradient in grads.items()}
+
+    monkeypatch.setattr(LSTM, "backward", once)
+    rows = gradcheck.check_model(model, x, [0, 1], training=training).rows
+    assert [row.tensor for row in rows if not row.ok] == [f"lstm/{name}" for name in model.layers[-3].params]
 
 
 def test_checking_changes_nothing():
