@@ -8,7 +8,7 @@ Checks run in float64: in float32 central differences are good to some 1e-5 at b
 from rounding.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -232,6 +232,75 @@ def check_layer(
     shapes = ", ".join(str(each.shape) for each in inputs.values())
     title = f"{type(layer).__name__}, input {shapes}, a gradient on every output"
     return Report(title, list(_rows(values, checked, loss, answers, rng, epsilon, tolerance)))
+
+
+def check_functions(
+    forward: Callable[..., Any],
+    backward: Callable[[Any, Any], Any],
+    inputs: Sequence[Any] | Mapping[str, Any],
+    *,
+    seed: int = 0,
+    epsilon: float = EPSILON,
+    tolerance: float = TOLERANCE,
+) -> Report:
+    """Compare the gradients of two functions of your own with numerical ones, for L = Σ r out with a random r.
+
+        forward(*inputs) -> out, cache
+        backward(dout, cache) -> gradients
+
+    Args:
+        forward: out is an array, or a tuple of arrays, in float64.
+        backward: gets dL/d of each output, as out; gives a tuple of gradients in the order of the inputs, or for a
+            single input the array alone. That of an integer input is not looked at.
+        inputs: x and the parameters alike, float64 or integers: a list, or a dict by name in the order of `forward`.
+        seed: of r.
+        epsilon, tolerance: see `check_layer`.
+
+    Raises:
+        TypeError: no functions, no inputs, or something that is no array of numbers.
+        ValueError: float32, or another number of gradients than of inputs.
+    """
+    _require_arguments(epsilon, tolerance)
+    checks.function("forward", forward)
+    checks.function("backward", backward)
+    rng = np.random.default_rng(checks.seed(seed))
+    checks.instance("inputs", inputs, list | tuple | Mapping, "a list of arrays, or a dict of arrays by name")
+    if not inputs:
+        raise TypeError("inputs must have an array for each argument of forward, but is empty")
+    named = inputs if isinstance(inputs, Mapping) else {f"x[{number}]": each for number, each in enumerate(inputs)}
+    tensors = {str(name): np.array(checks.array(f"input {name}", each, numeric=True)) for name, each in named.items()}
+    floats = {name: array for name, array in tensors.items() if array.dtype.kind == "f"}
+    _require_float64(floats)
+
+    def outputs() -> tuple[dict[str, np.ndarray], bool, Any]:
+        came = forward(*tensors.values())
+        if not isinstance(came, tuple) or len(came) != 2:
+            raise TypeError(f"forward must return out and cache, not {checks.came(came)}")
+        out, cache = came
+        several = isinstance(out, tuple | list)
+        parts = {f"output {number}": part for number, part in enumerate(out if several else [out])}
+        return {name: checks.array(name, part, numeric=True) for name, part in parts.items()}, several, cache
+
+    found, several, cache = outputs()
+    _require_float64(found)
+    weights = {name: rng.normal(size=part.shape) for name, part in found.items()}
+    copies = [r.copy() for r in weights.values()]  # which backward may change
+    given = backward(tuple(copies) if several else copies[0], cache)
+    gradients = given if isinstance(given, tuple | list) else [given]
+    if len(gradients) != len(tensors):
+        raise ValueError(
+            f"backward must return a gradient for each of the {len(tensors)} inputs, in their order, "
+            f"but returned {len(gradients)}"
+        )
+    checked = {
+        name: (tensors[name], None if d is None else checks.array(f"the gradient of {name}", d, numeric=True))
+        for name, d in zip(tensors, gradients, strict=True)
+        if name in floats
+    }
+    loss: Callable[[], float] = lambda: sum(float(np.sum(weights[n] * y)) for n, y in outputs()[0].items())  # noqa: E731
+    shapes = ", ".join(str(array.shape) for array in tensors.values())
+    title = f"{getattr(forward, '__name__', 'forward')}, input {shapes}, a gradient on every output"
+    return Report(title, list(_rows({}, checked, loss, {}, rng, epsilon, tolerance)))
 
 
 def check_model(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scratchlstm import gradcheck, layers
+from scratchlstm import gates, gradcheck, layers
 from scratchlstm.layers import (
     LSTM,
     Activation,
@@ -416,3 +416,113 @@ def test_data_that_cannot_be_are_named(wrong):
         gradcheck.check_model(model, np.ones((2, 2)), wrong)
     with pytest.raises(TypeError, match="loss must be a function"):
         gradcheck.numerical_gradient(wrong, np.ones(2))
+
+
+# --- two functions of one's own ---------------------------------------------------------------------------------------
+
+
+def step_forward(x, h_prev, c_prev, W, U, b):
+    h, c, cache = gates.lstm_step_forward(x, h_prev, c_prev, W, U, b)
+    return (h, c), (cache, W, U)
+
+
+def step_backward(dout, cache):
+    return tuple(gates.lstm_step_backward(*dout, *cache))[:6]
+
+
+def step_inputs(B=3, E=5, H=2):
+    rng = np.random.default_rng(7)
+    shapes = {"x": (B, E), "h": (B, H), "c": (B, H), "W": (E, 4 * H), "U": (H, 4 * H), "b": (4 * H,)}
+    return {name: rng.normal(size=shape) for name, shape in shapes.items()}
+
+
+def test_the_functions_of_gates_pass():
+    inputs = step_inputs()
+    before = {name: array.copy() for name, array in inputs.items()}
+    report = gradcheck.check_functions(step_forward, step_backward, inputs)
+    assert report.ok, report
+    assert [row.tensor for row in report.rows] == list(inputs)
+    assert report.title == (
+        "step_forward, input (3, 5), (3, 2), (3, 2), (5, 8), (2, 8), (8,), a gradient on every output"
+    )
+    assert all(np.array_equal(before[name], array) for name, array in inputs.items())
+    in_a_list = gradcheck.check_functions(step_forward, step_backward, list(inputs.values()))
+    assert [row.tensor for row in in_a_list.rows] == [f"x[{number}]" for number in range(6)]
+    assert [row.numerical for row in in_a_list.rows] == [row.numerical for row in report.rows]
+
+
+@pytest.mark.parametrize("wrong", range(6))
+def test_a_mistake_in_a_function_of_ones_own_is_seen(wrong):
+    def mistaken(dout, cache):
+        return tuple(d * (1 + 1e-6 * (number == wrong)) for number, d in enumerate(step_backward(dout, cache)))
+
+    report = gradcheck.check_functions(step_forward, mistaken, step_inputs())
+    assert [row.ok for row in report.rows] == [number != wrong for number in range(6)]
+
+
+def test_a_cell_without_its_forget_gate_is_seen():
+    def forgetful(dout, cache):
+        dx, dh_prev, dc_prev, *others = step_backward(dout, cache)
+        return dx, dh_prev, dc_prev / cache[0].f, *others
+
+    report = gradcheck.check_functions(step_forward, forgetful, step_inputs())
+    assert [row.tensor for row in report.rows if not row.ok] == ["c"]
+
+
+def test_one_input_and_ids():
+    report = gradcheck.check_functions(lambda x: (x**2, x), lambda dy, x: 2 * x * dy, [X])
+    assert report.ok, report
+    table, ids = X.copy(), np.array([0, 2, 2])
+
+    def backward(dy, cache):
+        gradient = np.zeros((4, 3))
+        np.add.at(gradient, cache, dy)
+        return gradient, None
+
+    report = gradcheck.check_functions(lambda table, ids: (table[ids], ids), backward, {"table": table, "ids": ids})
+    assert report.ok, report
+    assert [row.tensor for row in report.rows] == ["table"]
+
+
+@pytest.mark.parametrize(
+    ("gradient", "problem"), [(None, "no gradient"), (np.ones(3), "gradient of shape (3,)"), (X * np.nan, "")]
+)
+def test_what_is_no_gradient_is_wrong(gradient, problem):
+    (row,) = gradcheck.check_functions(lambda x: (x, None), lambda dy, cache: gradient, [X]).rows
+    assert not row.ok
+    assert row.problem == problem
+
+
+def square(x):
+    return x**2, x
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: gradcheck.check_functions(3, square, [X]), TypeError, "forward must be a function, not 3"),
+        (lambda: gradcheck.check_functions(square, None, [X]), TypeError, "backward must be a function, not None"),
+        (lambda: gradcheck.check_functions(square, square, X), TypeError, "inputs must be a list of arrays, or a dict"),
+        (lambda: gradcheck.check_functions(square, square, []), TypeError, "for each argument of forward, but is empty"),
+        (lambda: gradcheck.check_functions(square, square, ["a"]), TypeError, r"input x\[0\] must"),
+        (lambda: gradcheck.check_functions(square, square, [X.astype("f")]), ValueError, r"x\[0\] is float32.*float64"),
+        (
+            lambda: gradcheck.check_functions(lambda x: (x.astype("f"), x), square, [X]),
+            ValueError,
+            "output 0 is float32.*float64",
+        ),
+        (lambda: gradcheck.check_functions(np.sin, square, [X]), TypeError, "forward must return out and cache, not"),
+        (lambda: gradcheck.check_functions(lambda x: ("a", x), square, [X]), TypeError, "output 0 must"),
+        (
+            lambda: gradcheck.check_functions(square, lambda dy, x: (dy, dy), {"x": X}),
+            ValueError,
+            "backward must return a gradient for each of the 1 inputs, in their order, but returned 2",
+        ),
+        (lambda: gradcheck.check_functions(square, lambda dy, x: "a", {"x": X}), TypeError, "the gradient of x must"),
+        (lambda: gradcheck.check_functions(square, square, [X], epsilon=0), ValueError, "epsilon must be above 0"),
+        (lambda: gradcheck.check_functions(square, square, [X], seed="a"), ValueError, "seed must be a whole number"),
+    ],
+)
+def test_functions_that_cannot_be_checked_are_refused_in_words(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

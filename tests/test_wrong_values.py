@@ -714,6 +714,15 @@ TABLE = {
     "gradcheck.check_layer": [
         _without_tensorflow(gradcheck.check_layer, layer=layers.LSTM(1, dtype="float64"), x=np.ones((1, 2, 1)))
     ],
+    "gradcheck.check_functions": [
+        _by_default(
+            gradcheck.check_functions,
+            {"inputs": "list"},
+            forward=lambda x: (x, None),
+            backward=lambda dy, cache: dy,
+            inputs=[np.ones(2)],
+        )
+    ],
     "gradcheck.check_model": [_without_tensorflow(gradcheck.check_model, model=FLOAT64, x=X, y=Y)],
     "gradcheck.reports_in_small": [_without_tensorflow(gradcheck.reports_in_small, tensorflow=False)],
     # --- inspection ---------------------------------------------------------------------------------------------------
