@@ -198,8 +198,11 @@ class Network(Composite):
 
         def plan(layer: Layer, shape: Any) -> Any:
             before = taken.setdefault(id(layer), shape)
-            if not _fit(before, shape):
-                raise ValueError(f"{layer.name} is at two places whose inputs differ in shape: {before} and {shape}")
+            if not layer.built and not _fit(before, shape):
+                raise ValueError(
+                    f"{layer.name} is at two places whose inputs differ in shape: {before} and {shape}; a length that "
+                    f"may differ has to be None"
+                )
             specs.update(with_prefix(layer.name, layer.plan(shape)))
             return layer.output_shape(shape)
 
