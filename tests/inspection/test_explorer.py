@@ -365,7 +365,7 @@ def test_large_gradients_are_shown_as_long_as_they_are_finite(page, exploding):
 
 def test_a_model_of_texts_that_no_memory_holds_is_refused(tmp_path):
     model = sentiment(epochs=0)
-    model.input_shape = (10**13,)
+    model.network.input_shapes = [(10**13,)]
     with pytest.raises(ValueError, match="the model reads 10,000,000,000,000 words at once"):
         explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX)
     assert not list(tmp_path.iterdir())
