@@ -1,5 +1,7 @@
 """Configuration is the signature of the constructor: what `get_config` gives, as files of older versions hold it."""
 
+from typing import TypedDict, Unpack
+
 import pytest
 
 from scratchlstm import activations, constraints, initializers, losses, metrics, optimizers, regularizers, schedules
@@ -79,13 +81,23 @@ def test_an_activation_is_described_by_its_name():
     assert registry.foreign([registry.serialize(own)]) == [("relu", __name__)]
 
 
+class _BaseOptions(TypedDict):
+    name: str
+    size: int
+
+
+class _Options(_BaseOptions):
+    part: object
+    rate: float
+
+
 class _Base(registry.Configured):
     def __init__(self, name="base", size=1):
         self.name, self.size = name, size
 
 
 class _Middle(_Base):
-    def __init__(self, part, *, rate=0.5, **options):
+    def __init__(self, part, *, rate=0.5, **options: Unpack[_BaseOptions]):
         super().__init__(**options)
         self.part, self.rate = part, rate
 
@@ -96,7 +108,7 @@ class _Fixed(_Middle):
 
 
 class _Passing(_Middle):
-    def __init__(self, more, **options):
+    def __init__(self, more, **options: Unpack[_Options]):
         super().__init__(**options)
         self.more = more
 

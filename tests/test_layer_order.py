@@ -36,7 +36,10 @@ def branched(dropout=0.3):
 def in_older_order(monkeypatch, dropout=0.3):
     """The model as version 0.1.0 had it: its layers as a depth-first search leaves them."""
     with monkeypatch.context() as patch:
-        patch.setattr("scratchlstm.models.model.keras_order", lambda sources: list(range(len(sources))))
+        patch.setattr(
+            "scratchlstm.layers.network.keras_order",
+            lambda sources, ends, owners=None: owners or list(range(len(sources))),
+        )
         return branched(dropout)
 
 
@@ -118,7 +121,7 @@ def test_a_checkpoint_in_the_older_order_goes_on_as_it_would_have(monkeypatch, t
     assert numbers(resumed) == pytest.approx(numbers(straight), rel=1e-6)
     for ours, theirs in (resumed.get_weights(), straight.get_weights()), (stopping.best_weights, best):
         assert all(np.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in zip(ours, theirs, strict=True))
-    states = [[noise.rng.bit_generator.state for noise in model.noises] for model in (resumed, straight)]
+    states = [[source.rng.bit_generator.state for source in model.dropout_masks] for model in (resumed, straight)]
     assert states[0] == states[1]
 
 

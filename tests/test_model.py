@@ -7,6 +7,7 @@ import pytest
 
 from scratchlstm import Input, Sequential, activations, config, gradcheck
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding, Flatten
+from scratchlstm.layers.passes import Pass
 from scratchlstm.losses import BinaryCrossentropy, CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 from scratchlstm.optimizers import SGD, Adam
 from scratchlstm.rows import RowGradient
@@ -201,9 +202,9 @@ def test_predict_is_forward_without_dropout_whatever_the_batch(data):
     assert whole.shape == (N, 1)
     assert np.array_equal(whole, model.predict(data[0], verbose=0))
     np.testing.assert_allclose(whole, model.predict(data[0], batch_size=3, verbose=0), rtol=1e-5)
-    np.testing.assert_allclose(whole, model.forward(data[0]), rtol=1e-5)
-    np.testing.assert_array_equal(model(data[0]), model.forward(data[0]))
-    assert not np.allclose(model.forward(data[0], training=True), whole)
+    np.testing.assert_allclose(whole, model.forward(data[0])[0], rtol=1e-5)
+    np.testing.assert_array_equal(model(data[0]), model.forward(data[0])[0])
+    assert not np.allclose(model.forward(data[0], Pass(training=True))[0], whole)
 
 
 def test_predict_gives_what_the_caller_may_change(data):
@@ -359,25 +360,27 @@ _LAYERS = {
 }
 
 
+def _copies(dx, grads):
+    return [np.array(gradient) for gradient in (*(dx if isinstance(dx, tuple) else [dx]), *grads.values())]
+
+
 @pytest.mark.parametrize("make", _LAYERS.values(), ids=_LAYERS)
 def test_layers_leave_input_state_and_gradient_alone(make):
     rng = np.random.default_rng(0)
     layer = make()
     x = rng.normal(size=(3, 5, 4)).astype("float32")
-    states = {"initial_state": [rng.normal(size=(3, 4)).astype("float32") for _ in range(2)]}
-    states = states if isinstance(layer, LSTM) else {}
-    arrays = [x, *states.get("initial_state", [])]
+    states = [rng.normal(size=(3, 4)).astype("float32") for _ in range(2)] if isinstance(layer, LSTM) else []
+    arrays = [x, *states]
     for array in arrays:
         array.setflags(write=False)
     before = [array.copy() for array in arrays]
-    y = np.asarray(layer(x, training=True, **states))
+    y, cache = layer.forward((x, *states) if states else x, Pass(training=True))
     dy = rng.normal(size=y.shape).astype("float32")
     dy.setflags(write=False)
     arrays, before = [*arrays, dy], [*before, dy.copy()]
-    first = np.array(layer.backward(dy))
-    second = np.array(layer.backward(dy))
+    first, second = (_copies(*layer.backward(dy, cache)) for _ in range(2))
     assert _same(arrays, before)
-    assert np.array_equal(first, second), "a second backward of the same pass gives the same"
+    assert _same(first, second), "a second backward of the same pass gives the same"
 
 
 def test_set_weights_does_not_keep_the_callers_arrays():
@@ -399,16 +402,22 @@ def floatx():
     config.set_floatx(before)
 
 
-def _dtypes(model, x):
+def _gradients(model, x, y):
+    """Of a training pass: name of the parameter -> gradient."""
+    y_pred, cache = model.forward(x, model.run())
+    _, dy, from_logits = model.loss_with_gradient(np.asarray(y, y_pred.dtype), y_pred, cache.kept)
+    return dict(zip(model.network.params, model.gradients(dy, cache, from_logits), strict=True))
+
+
+def _dtypes(model, x, y):
     """The dtype of everything that is computed: name -> dtype."""
     found = {}
+    for name, gradient in _gradients(model, x, y[:, None]).items():
+        found[f"d {name}"] = (gradient.values if isinstance(gradient, RowGradient) else gradient).dtype
     for layer in model.layers:
         x = layer(x, training=True)
         found[f"{layer.name} output"] = x.dtype
         found |= {f"{layer.name}/{name}": array.dtype for name, array in layer.params.items()}
-        for name, gradient in layer.grads.items():
-            values = gradient.values if isinstance(gradient, RowGradient) else gradient
-            found[f"{layer.name} d{name}"] = values.dtype
     for number, slots in enumerate(model.optimizer.state):
         found |= {f"{number}/{name}": array.dtype for name, array in slots.items()}
     return found
@@ -424,7 +433,7 @@ def test_one_dtype_runs_through_everything(data, floatx, how, implementation, op
     model.compile(optimizer(), "binary_crossentropy", metrics=["accuracy"])
     model.fit(data[0], data[1].astype("float64"), sample_weight=np.ones(N), batch_size=8, verbose=0)
     expected = np.dtype("float32" if how == "default" else "float64")
-    found = _dtypes(model, data[0])
+    found = _dtypes(model, *data)
     assert {name: dtype for name, dtype in found.items() if dtype != expected} == {}
     assert len(found) > 20
     assert model.predict(data[0], verbose=0).dtype == expected
@@ -458,9 +467,11 @@ def test_layers_of_different_dtypes_work_together(data, dtypes):
     )
     model.compile("adam", "binary_crossentropy")
     model.fit(*data, epochs=2, verbose=0)
+    grads = _gradients(model, data[0], data[1][:, None])
     for layer in model.layers:
         assert {array.dtype for array in layer.params.values()} == {np.dtype(layer.dtype)}, layer.name
-        assert {np.asarray(g).dtype for g in layer.grads.values()} == {np.dtype(layer.dtype)}, layer.name
+        own = [np.asarray(grads[f"{layer.name}/{name}"]) for name in layer.params]
+        assert {gradient.dtype for gradient in own} == {np.dtype(layer.dtype)}, layer.name
     assert model.predict(data[0], verbose=0).dtype == third
 
 
@@ -490,14 +501,14 @@ def test_a_learning_rate_in_float64_does_not_change_the_numbers(data):
 def test_params_and_grads_go_together(data):
     model = _classifier()
     x, y = data
-    loss, dy, from_logits = model.loss_with_gradient(y, model.forward(x, training=True))
+    y_pred, cache = model.forward(x, Pass(training=True))
+    loss, dy, from_logits = model.loss_with_gradient(y, y_pred, cache.kept)
     assert from_logits
     assert np.isfinite(loss)
-    assert model.backward(dy, from_logits) is None  # ids have no gradient
-    assert [np.asarray(g).shape for g in model.grads] == [w.shape for w in model.params]
-    first = [np.array(g) for g in model.grads]
-    model.backward(dy, from_logits)
-    assert _same([np.asarray(g) for g in model.grads], first), "backward overwrites, it does not add"
+    assert model.backward(dy, cache)[0] is None  # ids have no gradient
+    first, second = ([np.array(g) for g in model.gradients(dy, cache, from_logits)] for _ in range(2))
+    assert [gradient.shape for gradient in first] == [w.shape for w in model.params]
+    assert _same(first, second), "backward does not add to what it gave before"
 
 
 def test_backward_gives_the_inputs_gradient():
@@ -505,9 +516,9 @@ def test_backward_gives_the_inputs_gradient():
         [Dense(3, activation="tanh", input_shape=(2,), dtype="float64"), Dense(1, dtype="float64")], seed=0
     )
     x, step = np.array([[0.3, -0.4]]), 1e-6
-    model.forward(x)
-    dx = model.backward(np.ones((1, 1)))
-    slopes = [(model.forward(x + step * e).item() - model.forward(x - step * e).item()) / (2 * step) for e in np.eye(2)]
+    _, cache = model.forward(x)
+    dx, _ = model.backward(np.ones((1, 1)), cache)
+    slopes = [(model(x + step * e).item() - model(x - step * e).item()) / (2 * step) for e in np.eye(2)]
     np.testing.assert_allclose(dx[0], slopes, rtol=1e-6)
 
 
@@ -539,46 +550,41 @@ def test_after_training_a_layer_gives_the_gradient_of_its_input_again():
     model = _small()
     model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
     layer = model.layers[0]
-    layer(np.ones((4, 3)))
-    assert layer.backward(np.ones((4, 2))).shape == (4, 3)
+    _, cache = layer.forward(np.ones((4, 3)))
+    assert layer.backward(np.ones((4, 2)), cache)[0].shape == (4, 3)
 
 
-def test_backward_belongs_to_a_forward_pass():
-    model, x = _small(), np.ones((4, 3))
-    with pytest.raises(RuntimeError, match="backward needs a forward pass"):
-        model.backward(np.ones((4, 2)))
-    model.forward(x)
-    model.predict(x, verbose=0)
-    with pytest.raises(RuntimeError, match="no predict or evaluate in between"):
-        model.backward(np.ones((4, 2)))
+def test_backward_belongs_to_a_forward_pass_whatever_came_in_between():
+    model, x = _small(), np.random.default_rng(0).normal(size=(4, 3))
+    dy = np.random.default_rng(1).normal(size=(4, 2))
+    _, cache = model.forward(x)
+    expected = _copies(*model.backward(dy, cache))
+    model.forward(x[:2] + 1)
+    model.predict(x[:3], verbose=0)
+    model.evaluate(x, dy, verbose=0)
+    assert _same(_copies(*model.backward(dy, cache)), expected)
 
 
 @pytest.mark.parametrize("implementation", ["fused", "textbook"])
-def test_a_recurrent_layers_inference_leaves_its_way_back_alone(implementation):
+def test_a_recurrent_layers_inference_leaves_a_backward_pass_alone(implementation):
     x, mask = np.random.default_rng(0).normal(size=(3, 5, 2)), np.array([[True, False, True, True, False]] * 3)
     layer = LSTM(4, dropout=0.5, recurrent_dropout=0.5, seed=1, implementation=implementation, dtype="float64")
-    dy = layer(x, training=True, mask=mask)
-    expected = layer.backward(dy)
+    dy, cache = layer.forward(x, Pass(training=True), mask)
+    expected = _copies(*layer.backward(dy, cache))
     layer.infer(x[:1])
-    assert np.array_equal(layer.backward(dy), expected)
+    assert _same(_copies(*layer.backward(dy, cache)), expected)
 
 
 def test_gradients_of_another_shape_are_refused():
-    with pytest.raises(RuntimeError, match="backward of dense needs a forward pass"):
-        Dense(2).backward(np.ones((1, 2)))
     for layer, x, dy in [
         (Dense(2), np.ones((5, 3)), np.ones((1, 2))),
         (LSTM(3), np.ones((2, 4, 3)), np.ones((2, 4, 3))),
         (LSTM(3, return_sequences=True), np.ones((2, 4, 3)), np.ones((2, 3))),
         (LSTM(3, return_sequences=True), np.ones((2, 4, 3)), np.ones((2, 4, 1))),
     ]:
-        layer(x)
+        _, cache = layer.forward(x)
         with pytest.raises(ValueError, match=r"gave an output of shape .*, but dL/dy has shape"):
-            layer.backward(dy)
-    layer = LSTM(3, return_state=True)
-    layer(np.ones((2, 4, 3)))
-    with pytest.raises(ValueError, match="has 2 final states, but 1 gradients came"):
-        layer.backward(np.ones((2, 3)), np.ones((2, 3)))
+            layer.backward(dy, cache)
 
 
 def test_a_call_that_fails_builds_nothing():

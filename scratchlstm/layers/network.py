@@ -193,6 +193,8 @@ class Network(Composite):
 
     def plan(self, input_shape: Any) -> Any:
         """Ask every layer whether it can take what it would get for a sample of this shape; see `Layer.plan`."""
+        if not self.places:
+            raise ValueError("the model has no layers; add some first")
         specs: dict[str, Any] = {}
         taken: dict[int, Any] = {}
 
@@ -200,8 +202,8 @@ class Network(Composite):
             before = taken.setdefault(id(layer), shape)
             if not layer.built and not _fit(before, shape):
                 raise ValueError(
-                    f"{layer.name} is at two places whose inputs differ in shape: {before} and {shape}; a length that "
-                    f"may differ has to be None"
+                    f"{layer.name} is at two places whose inputs differ in shape, {before} and {shape}: make another "
+                    f"layer for one of them, or leave a length that may differ open (None)"
                 )
             specs.update(with_prefix(layer.name, layer.plan(shape)))
             return layer.output_shape(shape)

@@ -67,7 +67,7 @@ class Model(Compiled):
         super().__init__(Network(nodes, [outputs], checks.string("name", name)), seed, backends.choose(backend))
         layers, self.network.layers = self.network.layers, []
         for layer in layers:
-            self._welcome(layer)
+            layer.name = self._welcome(layer)
             self.network.layers.append(layer)
         # in this order, on which the parameters that a seed draws depend
         self.build_for([node.shape for node in nodes] if len(nodes) > 1 else nodes[0].shape)
@@ -75,8 +75,11 @@ class Model(Compiled):
 
     trainable = fixed("trainable", True, "no layer can be frozen here; train a smaller model on the output of another")
 
-    def _welcome(self, layer: Layer) -> None:
-        """Give a layer a name of its own, on our backend.
+    def _welcome(self, layer: Layer) -> str:
+        """Take a layer to our backend.
+
+        Returns:
+            the name for it: its own, with a number if that is taken.
 
         Raises:
             ValueError: it, or a layer inside it, is in the model already, or it gives more than one output.
@@ -93,8 +96,8 @@ class Model(Compiled):
         if layer.name in taken and layer.named_by_user:
             raise ValueError(f"the model has a layer named {layer.name!r} already; give each its own name")
         numbered = (f"{layer.name}_{number}" for number in itertools.count(1))
-        layer.name = next(name for name in itertools.chain([layer.name], numbered) if name not in taken)
         layer.to(self.backend)
+        return next(name for name in itertools.chain([layer.name], numbered) if name not in taken)
 
     @property
     def name(self) -> str:
@@ -443,12 +446,10 @@ class Sequential(Model):
         if layer.merges:
             raise ValueError(f"{layer.name} takes several inputs, which a Sequential has not; see Model")
         shape = self.input_shape if self.layers or self.input_shape is not None else layer.given_shape
+        name = self._welcome(layer)
         if shape is not None:
-            below = network.output_shape(shape) if self.layers else shape
-            layer.plan(below)
-        self._welcome(layer)
-        if shape is not None:
-            layer.build(below, self.rng)
+            layer.build(network.output_shape(shape) if self.layers else shape, self.rng)
+        layer.name = name
         network.input_shape, network.input_shapes = shape, [shape]
         network.append(layer)
 
