@@ -119,6 +119,11 @@ def _called(layer):
     return layer
 
 
+def _back(layer, dy):
+    _, cache = layer.forward(SERIES)
+    layer.backward(dy, cache)
+
+
 _BOUNDARIES = {
     "layer": ("x", LSTM(2)),
     "layer of ids": ("x", Embedding(3, 2)),
@@ -140,8 +145,9 @@ _BOUNDARIES = {
         "initial_state of forward_lstm",
         lambda source: Bidirectional(LSTM(2))(SERIES, initial_state=[source] * 4),
     ),
-    "gradient": ("dL/dy", lambda source: _called(LSTM(2)).backward(source)),
-    "gradient of states": ("dL/dy", lambda source: _called(LSTM(2)).backward(np.ones((4, 2)), source, source)),
+    "gradient": ("dL/dy", lambda source: _back(LSTM(2), source)),
+    "gradient of states": ("dL/dy", lambda source: _back(LSTM(2, return_state=True), (None, source, source))),
+    "gradient of a model": ("dL/dy", lambda source: _back(_series_model(), source)),
     "check_layer": ("x", lambda source: check_layer(DOUBLE, source)),
     "check_layer's mask": ("mask", lambda source: check_layer(DOUBLE, SERIES, mask=source)),
     "check_layer's states": (

@@ -12,7 +12,7 @@ from scratchlstm.backend import Array
 from scratchlstm.layers.base import KNOWN, Gradients, Layer, LayerOptions, Signal
 from scratchlstm.layers.composite import Composite, of_part, with_prefix
 from scratchlstm.layers.passes import Cache, Pass
-from scratchlstm.layers.recurrent import Recurrent, as_states, has_states
+from scratchlstm.layers.recurrent import Recurrent, has_states
 from scratchlstm.layers.weights import Shape, Specs, check_weights
 from scratchlstm.rows import RowGradient, as_array
 
@@ -119,7 +119,7 @@ class Bidirectional(Composite):
     def receive_states(self, given: Any) -> Any:
         if not isinstance(given, list | tuple) or len(given) != len(self.state_sizes):
             raise ValueError(f"initial_state of {self.name} must be a list: {', '.join(self.state_sizes)}")
-        return as_states(self.name, list(self.state_sizes), given)
+        return given
 
     def forward(self, x: Any, run: Pass, mask: Any = None) -> tuple[Any, Kept]:
         results, caches = zip(*(each.forward(own, run, mask) for each, own in self._inputs(x)), strict=True)

@@ -216,6 +216,7 @@ class Model(Compiled):
 
     def forward(self, x: Any, run: Pass | None = None, **old: Any) -> tuple[Any, Any]:
         """The output for x and the cache for `backward`; see `Layer.forward`. A list of arrays for several inputs."""
+        self._build_on(x)
         return self.network.forward(x, run, **old)
 
     def backward(self, dy: Any, cache: Any = None, need: Any = True) -> tuple[Any, dict[str, Any]]:
@@ -224,11 +225,14 @@ class Model(Compiled):
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """The output for x; for a `Node` instead of x, the node of this model as a layer of another."""
-        if any(isinstance(node, Node) for node in (x if isinstance(x, list | tuple) else [x])):
-            return self.network(x)
-        if not self.built and self.layers:
-            self.build_for(shapes_of(self, x))
+        if not any(isinstance(each, Node) for each in (x if isinstance(x, list | tuple) else [x])):
+            self._build_on(x)
         return self.network(x, training=training)
+
+    def _build_on(self, x: Any) -> None:
+        """Make all parameters for x, unless they exist already."""
+        if not self.built:
+            self.build_for(shapes_of(self, x))
 
     def reset_states(self) -> None:
         """Let every stateful layer begin from zeros."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from scratchlstm import backend
 from scratchlstm._support.checks import array, came, instance, number, whole_number
+from scratchlstm.rows import as_array
 
 if TYPE_CHECKING:
     from scratchlstm.training.compiled import Compiled
@@ -18,7 +19,7 @@ class Data(NamedTuple):
     """Checked arrays of the same length; x is a tuple of arrays if the model has several inputs."""
 
     x: Any
-    y: np.ndarray
+    y: Any = None  # None to predict
     weight: np.ndarray | None = None  # of each sample
 
     @property
@@ -71,7 +72,7 @@ def inputs_of(x: Any) -> tuple[Any, ...]:
 
 def shapes_of(model: "Compiled", x: Any) -> Any:
     """The shape of a sample; a list for several inputs."""
-    shapes = [np.shape(each)[1:] for each in (x if model.network.merges else [x])]
+    shapes = [as_array(each).shape[1:] for each in (x if model.network.merges else [x])]
     return shapes if model.network.merges else shapes[0]
 
 

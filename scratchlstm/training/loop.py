@@ -251,12 +251,11 @@ def predict(
     model: Compiled, x: Any, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1
 ) -> np.ndarray:
     """The model's output for checked x."""
-    data = Data(x, np.empty(0))
+    data = Data(x)
     spans = _spans(data.samples, batch_size)
     with Progress(len(spans), verbose) as progress:
         shape = (data.samples, *model.output_shape_for(data.shape))
-        arrays = {name: array for name, array in data.named().items() if name != "y"}
-        with _team(model, min(workers, len(spans)), arrays, outputs=shape) as team:
+        with _team(model, min(workers, len(spans)), data.named(), outputs=shape) as team:
             done = lambda: progress.step(dict)  # noqa: E731
             result = team.predict(spans, done) if team else outputs(model, x, spans, done)
         progress.finish({})
