@@ -26,7 +26,14 @@ def own(base, **members):
 
 
 LEAKY = activations.Activation("relu", lambda z: np.maximum(z, z / 2), lambda y: np.where(y > 0, 1, 0.5))
-TWICE = own(Dense, forward=lambda self, x, training=False: 2 * Dense.forward(self, x))
+
+
+def twice(self, x):
+    y, cache = Dense.forward(self, x)
+    return 2 * y, cache
+
+
+TWICE = own(Dense, forward=twice, backward=lambda self, dy, cache: Dense.backward(self, 2 * dy, cache))
 HALVES = own(initializers.Zeros, draw=lambda self, shape, rng: np.full(shape, 0.5))
 
 PARTS = {
@@ -87,12 +94,12 @@ def test_several_workers_do_what_one_does(make):
 def test_both_halves_of_bidirectional_have_the_users_parts():
     both = Bidirectional(LSTM(1, activation=LEAKY, bias_initializer=HALVES(), unit_forget_bias=False))
     both.build((4, 3))
-    assert [each.activation for each in both.both.values()] == [LEAKY, LEAKY]
+    assert [each.activation for each in both.parts.values()] == [LEAKY, LEAKY]
     assert all(np.all(both.params[f"{end}/bias"] == 0.5) for end in ("forward", "backward"))
 
 
 def test_ours_under_another_object_is_ours(tmp_path):
-    """A copy of an activation, as a model's twin has it."""
+    """A copy of an activation, as a copied model has it."""
     copy = activations.Activation("tanh", activations.TANH.function, activations.TANH.prime)
     model([Activation(copy), Dense(2)]).save(tmp_path / "model.npz")
 

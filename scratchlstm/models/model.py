@@ -223,7 +223,7 @@ class Model(Compiled):
         """dL/dx, and the parameters' gradients as "layer/parameter"; see `Layer.backward`."""
         return self.network.backward(dy, cache, need)
 
-    def __call__(self, x: Any, training: bool = False) -> Any:
+    def __call__(self, x: Any, training: bool | None = None) -> Any:
         """The output for x; for a `Node` instead of x, the node of this model as a layer of another."""
         if not any(isinstance(each, Node) for each in (x if isinstance(x, list | tuple) else [x])):
             self._build_on(x)

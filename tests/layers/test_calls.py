@@ -57,7 +57,7 @@ def test_training_is_true_or_false(make, training):
 
 
 def test_training_of_a_model_is_true_or_false():
-    with pytest.raises(TypeError, match="training of dense must be True or False, not 'no'"):
+    with pytest.raises(TypeError, match="training of sequential must be True or False, not 'no'"):
         Sequential([Input((3,)), Dense(2)])(X[:, 0], training="no")
 
 
@@ -95,6 +95,7 @@ def test_a_mask_of_another_kind_is_refused(make, mask):
 def test_every_layer_that_takes_a_mask_is_tested():
     takers = {name for name, cls in layers.KNOWN.items() if cls.takes_mask}
     assert takers == {
+        "Network",  # hands it on to its layers, which check it
         *(
             "LSTM",
             "SimpleRNN",
@@ -124,19 +125,19 @@ def test_states_in_a_graph_are_refused_where_they_would_come_out():
 
 
 @pytest.mark.parametrize("make", [Sequential, lambda stack: Model(x := Input((3,)), Dense(2)(x))])
-def test_a_model_is_no_layer(make):
-    model = make([Dense(2)])
-    with pytest.raises(TypeError, match="is a model, which cannot be a layer of another; use its layers there"):
-        model(Input((3,)))
+def test_a_model_is_a_layer_of_another(make):
+    inner, x = make([Dense(2)]), Input((3,))
+    outer = Model(x, Dense(1)(inner(x)))
+    assert outer.layers[0] is inner.network
+    assert outer.predict(X[:, 0], verbose=0).shape == (2, 1)
 
 
-def test_a_layer_at_two_places_is_told_what_to_do_instead():
+def test_a_layer_at_two_places_of_a_stack_is_told_what_to_do_instead():
     dense = Dense(3)
-    x = Input((3,))
     with pytest.raises(
-        ValueError, match="the layer dense is in the model already, .* make another layer .*set_weights"
+        ValueError, match="the layer dense is in the model already: make another layer .*set_weights.* functional Model"
     ):
-        Model(x, dense(dense(x)))
+        Sequential([Input((3,)), dense, dense])
 
 
 @pytest.mark.parametrize("second", [LSTM(2), Bidirectional(LSTM(2)), GlobalMaxPooling1D()])
@@ -150,7 +151,7 @@ def test_a_recurrent_layer_after_one_that_gives_no_sequence(second):
 
 @pytest.mark.parametrize("base", [Layer, Dense, Embedding])
 def test_a_layer_written_for_keras_is_refused_when_it_is_defined(base):
-    with pytest.raises(TypeError, match=r"Double defines call\(\), .* forward\(x, training\) and backward\(dy\)"):
+    with pytest.raises(TypeError, match=r"Double defines call\(\), .* forward\(x\) -> .* backward\(dy, cache\)"):
 
         class Double(base):
             def call(self, inputs):
@@ -163,7 +164,7 @@ class Mixin:
 
 
 def test_a_call_that_a_layer_inherits_is_refused_unless_a_forward_comes_before_it():
-    with pytest.raises(TypeError, match=r"^Mixin defines call\(\), .* forward\(x, training\) and backward\(dy\)"):
+    with pytest.raises(TypeError, match=r"^Mixin defines call\(\), .* forward\(x\) -> .* backward\(dy, cache\)"):
 
         class Double(Mixin, Dense):
             pass
@@ -172,8 +173,8 @@ def test_a_call_that_a_layer_inherits_is_refused_unless_a_forward_comes_before_i
         pass
 
     class Forward(Mixin, Layer):
-        def forward(self, x, training=False):
-            return self.call(x)
+        def forward(self, x):
+            return self.call(x), None
 
     class Further(Forward):
         pass
@@ -184,15 +185,17 @@ def test_a_call_that_a_layer_inherits_is_refused_unless_a_forward_comes_before_i
 
 def test_a_layer_may_have_a_method_of_that_name_beside_forward():
     class Double(Layer):
-        def forward(self, x, training=False):
-            return self.call(x)
+        def forward(self, x):
+            return self.call(x), None
 
         def call(self, x):
             return 2 * x
 
     assert np.array_equal(Double(dtype="float64")(X), 2 * X)
-    with pytest.raises(NotImplementedError, match=r"Double has to define backward\(dy\)"):
-        Double().backward(X)
+    layer = Double()
+    y, cache = layer.forward(X)
+    with pytest.raises(NotImplementedError, match=r"Double has to define backward\(dy, cache\) to be trained"):
+        layer.backward(y, cache)
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
