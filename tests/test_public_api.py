@@ -24,7 +24,9 @@ from scratchlstm import (
     metrics,
     optimizers,
 )
+from scratchlstm._support import registry
 from scratchlstm.layers import LSTM, Dense, Embedding, Input, Layer
+from scratchlstm.layers.passes import Pass
 from scratchlstm.rows import RowGradient
 
 PACKAGE = Path(scratchlstm.__file__).parent
@@ -57,36 +59,22 @@ class _Half(Layer):
     def param_specs(self, input_shape):
         return {"factor": ((1,), initializers.Constant(0.5))}
 
-    def forward(self, x, training=False):
-        self.x = x
-        return x * self.params["factor"]
+    def forward(self, x):
+        return x * self.params["factor"], x
 
-    def backward(self, dy):
-        self.grads["factor"] = np.sum(dy * self.x, keepdims=True).reshape(1)
-        return dy * self.params["factor"]
+    def backward(self, dy, cache):
+        return dy * self.params["factor"], {"factor": np.sum(dy * cache, keepdims=True).reshape(1)}
 
 
-class _Twice(layers.Concatenate):
-    """The input beside itself, as a layer of one input."""
+def _network(outputs):
+    """A network of one input, float64."""
+    x = Input((4, 3), dtype="float64")
+    return layers.Network([x], [outputs(x)])
 
-    def __init__(self, axis=-1, name=None, dtype="float64"):
-        super().__init__(axis, name=name, dtype=dtype)
 
-    def receive(self, x):
-        self.build([x.shape[1:]] * 2)
-        return x
-
-    def build(self, shape, rng=None, params=None):
-        super().build(shape if isinstance(shape, list) else [shape] * 2, rng, params)
-
-    def output_shape(self, shape):
-        return super().output_shape([shape] * 2)
-
-    def forward(self, x, training=False):
-        return super().forward([x, x])
-
-    def backward(self, dy):
-        return sum(super().backward(dy))
+def _branched(x):
+    first, second = (Dense(2, "tanh", name=name, dtype="float64") for name in ("first", "second"))
+    return second(layers.Concatenate(dtype="float64")([first(x), x]))
 
 
 _LAYERS = {
@@ -99,7 +87,8 @@ _LAYERS = {
     "SimpleRNN": (lambda: layers.SimpleRNN(5, return_sequences=True, dtype="float64"), _X),
     "Bidirectional": (lambda: layers.Bidirectional(LSTM(5, dtype="float64")), _X),
     "TimeDistributed": (lambda: layers.TimeDistributed(Dense(5, activation="tanh", dtype="float64")), _X),
-    "Concatenate": (_Twice, _X),
+    "Concatenate": (lambda: _network(lambda x: layers.Concatenate(dtype="float64")([x, x])), _X),
+    "Network": (lambda: _network(_branched), _X),
     "Flatten": (lambda: layers.Flatten(dtype="float64"), _X),
     "GlobalAveragePooling1D": (lambda: layers.GlobalAveragePooling1D(dtype="float64"), _X),
     "GlobalMaxPooling1D": (lambda: layers.GlobalMaxPooling1D(dtype="float64"), _X),
@@ -115,7 +104,7 @@ def test_layers(name):
     """Forward, and a backward that agrees with the slope of the output along a random direction."""
     make, x = _LAYERS[name]
     layer = make()
-    layer.receive(x)
+    layer.build(x.shape[1:])
     before = {key: param.copy() for key, param in layer.params.items()}
     rng, step = np.random.default_rng(1), 1e-6
     v = {key: rng.normal(size=param.shape) for key, param in before.items()}
@@ -124,14 +113,15 @@ def test_layers(name):
     def output(h):
         twin = make()
         twin.build(x.shape[1:], params={key: param + h * v[key] for key, param in before.items()})
-        return twin, np.asarray(twin(x if vx is None else x + h * vx, training=True))
+        y, cache = twin.forward(x if vx is None else x + h * vx, Pass(training=True))
+        return twin, np.asarray(y), cache
 
-    twin, y = output(0)
+    twin, y, cache = output(0)
     assert y.shape == (len(x), *twin.output_shape(x.shape[1:]))
     dy = rng.normal(size=y.shape)
-    dx = twin.backward(dy)
-    assert set(twin.grads) == set(twin.params)
-    analytic = sum(np.sum(np.asarray(twin.grads[key]) * v[key]) for key in v)
+    dx, grads = twin.backward(dy, cache)
+    assert set(grads) == set(twin.params)
+    analytic = sum(np.sum(np.asarray(grads[key]) * v[key]) for key in v)
     analytic += 0 if vx is None else np.sum(dx * vx)
     slope = np.sum(dy * (output(step)[1] - output(-step)[1])) / (2 * step)
     assert analytic == pytest.approx(slope, rel=1e-6)
@@ -141,7 +131,9 @@ def test_layers(name):
 @pytest.mark.parametrize("name", [name for name in layers.__all__ if name not in ("Input", "Layer")])
 def test_a_layers_config_makes_an_equal_layer(name):
     layer = _LAYERS[name][0]()
-    assert type(layer)(**layer.get_config()).get_config() == layer.get_config()
+    again = registry.resolve("layer", registry.serialize(layer), layers.KNOWN, Layer)
+    assert type(again) is type(layer)
+    assert again.get_config() == layer.get_config()
 
 
 # --- what has a name in compile or in a layer -------------------------------------------------------------------------
@@ -289,6 +281,20 @@ def _model():
     x = Embedding(4, 3)(words)
     model = scratchlstm.Model(words, layers.Concatenate()([LSTM(2)(x), layers.GlobalMaxPooling1D()(x)]), seed=0)
     assert model.predict(_IDS, verbose=0).shape == (2, 5)
+    question, numbers, shared = Input((4,)), Input((3,)), LSTM(2)
+    both = layers.Concatenate()([shared(Embedding(4, 3)(question)), Dense(2)(numbers)])
+    model = scratchlstm.Model([question, numbers], Dense(1)(both), seed=0)
+    model.compile("adam", "mse")
+    x = [_IDS, np.ones((2, 3))]
+    losses = model.fit(x, [0.0, 1.0], epochs=2, verbose=0).history["loss"]
+    assert losses[1] < losses[0]
+    y, cache = model.forward(x, run := Pass(training=True))
+    dx, grads = model.backward(np.ones_like(y), cache)
+    run.release()
+    assert dx[0] is None  # ids have no gradient
+    assert dx[1].shape == (2, 3)
+    assert grads.keys() == model.network.params.keys()
+    assert model.loss_with_gradient(np.zeros((2, 1), "f4"), y, cache.kept)[0] > 0
 
 
 def _config():

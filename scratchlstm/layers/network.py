@@ -144,9 +144,6 @@ class Network(Composite):
         network = cls(name=config["name"])
         network.input_shapes = [as_shape(shape) for shape in config["inputs"]]
         network.layers = [registry.resolve("layer", saved, KNOWN, Layer) for saved in config["layers"]]
-        names = Counter(layer.name for layer in network.layers)
-        if twice := [name for name, count in names.items() if count > 1]:
-            raise ValueError(f"two of its layers are named {twice[0]!r}")
         outputs = {-1 - k: 1 for k in range(len(network.input_shapes))}  # how many each place has
 
         def checked(source: Any) -> Source:
@@ -195,6 +192,9 @@ class Network(Composite):
         """Ask every layer whether it can take what it would get for a sample of this shape; see `Layer.plan`."""
         if not self.places:
             raise ValueError("the model has no layers; add some first")
+        names = Counter(layer.name for layer in self.layers)
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"two of the layers of {self.name} are named {twice[0]!r}; give each its own name")
         specs: dict[str, Any] = {}
         taken: dict[int, Any] = {}
 
