@@ -178,7 +178,7 @@ class Layer(registry.Configured):
 
         Raises:
             TypeError, ValueError, RuntimeError: a gradient of another shape, or a cache that is another layer's, or
-                released.
+                released, or from before the layer moved to another backend.
         """
         raise NotImplementedError(f"{type(self).__name__} has to define backward(dy, cache) to be trained: {CONTRACT}")
 
@@ -546,6 +546,8 @@ def _checked_backward(cls: Any, own: Callable[..., Any], takes: set[str]) -> Cal
                 f"the cache of {self.name} was released, and its memory may be in use elsewhere: call backward before "
                 f"release(), or forward again"
             )
+        if cache.backend != self.backend:
+            raise RuntimeError(f"{self.name} has moved to {self.backend!r} since the forward pass: call forward again")
         dys = dy if isinstance(dy, tuple | list) and cache.several else (dy,)
         if len(dys) != len(cache.shapes) or all(d is None for d in dys):
             count = sum(d is not None for d in dys)

@@ -19,6 +19,7 @@ class Cache:
         layer: whose it is.
         run: the pass it belongs to.
         shapes: of each output.
+        backend: where the layer was.
         kept: whatever the layer's own `forward` gave beside y.
     """
 
@@ -26,7 +27,7 @@ class Cache:
         self.layer, self.run, self.made_by, self.kept = layer, run, made_by, kept
         self.several = isinstance(y, tuple)
         self.shapes = [part.shape for part in (y if self.several else (y,))]
-        self.release = run.releases
+        self.release, self.backend = run.releases, layer.backend
 
     @property
     def released(self) -> bool:
