@@ -24,6 +24,7 @@ class Activation(Layer):
 
     passes_mask = True
     may_be_identity = True
+    keeps_logits = True
 
     def __init__(self, activation: Any, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)

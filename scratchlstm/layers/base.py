@@ -95,6 +95,7 @@ class Layer(registry.Configured):
     dropout_masks: Sequence[DropoutMask] = ()
     regularizers: Mapping[str, Regularizer] = {}
     constraints: Mapping[str, Constraint] = {}
+    keeps_logits: ClassVar[bool] = False  # whether a loss may look at logits below an `activation`; see `Dense`
     may_be_identity: ClassVar[bool] = False  # whether a pass may give x itself, so that a loss looks through the layer
 
     trainable = fixed("trainable", True, "a layer cannot be frozen here; train those above it alone, on what it gives")
@@ -110,6 +111,9 @@ class Layer(registry.Configured):
         first = next(each for each in cls.__mro__ if vars(each).keys() & {"call", "forward"})
         if "forward" not in vars(first):
             raise TypeError(f"{first.__name__} defines call(), as a layer of Keras does; here {CONTRACT}")
+        if vars(cls).keys() & {"forward", "backward"}:  # so a loss cannot look through it as through its base class
+            cls.may_be_identity = vars(cls).get("may_be_identity", False)
+            cls.keeps_logits = vars(cls).get("keeps_logits", False)
         if "forward" in vars(cls):
             takes = _taken(cls, "forward", ("x",), ("run", "mask"))
             cls.takes_mask = "mask" in takes
@@ -524,6 +528,9 @@ def _checked_forward(own: Callable[..., Any], takes: set[str]) -> Callable[..., 
         result = own(self, x, **{name: given[name] for name in takes})
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError(f"forward of {self.name} must return y and a cache, not {type(result).__name__}")
+        for part in result[0] if isinstance(result[0], tuple) else result[:1]:
+            if not hasattr(part, "shape"):
+                raise TypeError(f"forward of {self.name} must return an array and a cache, not {came(part)} for y")
         return result[0], Cache(self, run, forward, *result)
 
     return forward
@@ -536,7 +543,7 @@ def _checked_backward(cls: Any, own: Callable[..., Any], takes: set[str]) -> Cal
     @functools.wraps(own)
     def backward(self: Layer, dy: Any, cache: Any = None, need: Any = True) -> tuple[Any, Gradients]:
         if not isinstance(cache, Cache) or cache.layer is not self:
-            whose = f"that of {cache.layer.name}" if isinstance(cache, Cache) else f"a {type(cache).__name__}"
+            whose = f"one of another layer, {cache.layer.name}" if isinstance(cache, Cache) else came(cache)
             raise TypeError(
                 f"backward of {self.name} takes a cache that its own forward pass gave, not "
                 f"{'none' if cache is None else whose}: y, cache = layer.forward(x), then layer.backward(dy, cache)"
@@ -550,8 +557,11 @@ def _checked_backward(cls: Any, own: Callable[..., Any], takes: set[str]) -> Cal
             raise RuntimeError(f"{self.name} has moved to {self.backend!r} since the forward pass: call forward again")
         dys = dy if isinstance(dy, tuple | list) and cache.several else (dy,)
         if len(dys) != len(cache.shapes) or all(d is None for d in dys):
-            count = sum(d is not None for d in dys)
-            raise ValueError(f"{self.name} gave {len(cache.shapes)} outputs, but {count} gradients came")
+            wanted = f"a tuple of {len(cache.shapes)}, not all None" if cache.several else "an array"
+            given = f"{len(dys)} of them" if len(dys) > 1 and any(d is not None for d in dys) else came(dy)
+            raise ValueError(f"dL/dy of {self.name} must be {wanted}, as its output is, not {given}")
+        for each in need if isinstance(need, tuple | list) else [need]:
+            flag(f"need of {self.name}", each)
         dys = tuple(None if d is None else self.receive_gradient(d, s) for d, s in zip(dys, cache.shapes, strict=True))
         dy = dys if cache.several else dys[0]
         if cache.run.seen is not None:

@@ -37,6 +37,7 @@ class Dense(Layer):
     """
 
     passes_mask = True
+    keeps_logits = True
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import numpy as np
 
 from scratchlstm import backend
 from scratchlstm._support import registry
-from scratchlstm._support.checks import index, whole_number
+from scratchlstm._support.checks import came, index, whole_number
 from scratchlstm.layers.base import KNOWN, Gradients, Layer, Node
 from scratchlstm.layers.composite import Composite, of_part, with_prefix
 from scratchlstm.layers.passes import Cache, Pass
@@ -55,6 +55,9 @@ class Network(Composite):
 
     def __init__(self, inputs: Sequence[Node] = (), outputs: Sequence[Node] = (), name: str = "network") -> None:
         super().__init__(name=name)
+        for argument, nodes in ("inputs", inputs), ("outputs", outputs):
+            if not isinstance(nodes, list | tuple) or not all(isinstance(node, Node) for node in nodes):
+                raise TypeError(f"{argument} must be a list of what Input and layers give, not {came(nodes)}")
         self.layers: list[Layer] = []
         self.places: list[Place] = []
         self.input_shapes: list[Any] = [node.shape for node in inputs] or [None]
@@ -330,6 +333,8 @@ class Network(Composite):
         """From gradients that have arrived, back through all places before `stop`."""
         grads: Gradients = dict(done or {})
         needs = need if isinstance(need, tuple | list) else [need] * len(self.input_shapes)
+        if len(needs) != len(self.input_shapes):
+            raise ValueError(f"need of {self.name} must be True, False, or a list with one of them for each input")
         for number in reversed(range(len(self.places) if stop is None else stop)):
             layer, sources = self.places[number]
             dys = tuple(arrived.pop((number, k), None) for k in range(layer.outputs))
@@ -346,8 +351,8 @@ class Network(Composite):
         for name, param in self.params.items():
             if name not in grads:  # nothing that is given out depends on it
                 grads[name] = backend.namespace(param).zeros_like(param)
-            elif grads[name].shape != param.shape:
-                raise ValueError(f"{name} has shape {param.shape}, but backward gave it a gradient {grads[name].shape}")
+            elif (shape := np.shape(grads[name])) != param.shape:
+                raise ValueError(f"{name} has shape {param.shape}, but backward gave it a gradient of shape {shape}")
         if unknown := grads.keys() - self.params.keys():
             raise ValueError(f"backward gave gradients of {', '.join(sorted(unknown))}, which are no parameters")
         dxs = [arrived.get((-1 - k, 0)) for k in range(len(self.input_shapes))]

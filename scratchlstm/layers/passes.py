@@ -103,7 +103,7 @@ class Pass:
         workspaces: Workspaces | None = None,
     ) -> None:
         self.training, self.rows = checks.flag("training", training), rows
-        self.keeps_states, self.seen = keeps_states, seen
+        self.keeps_states, self.seen = checks.flag("keeps_states", keeps_states), seen
         self.workspaces = Workspaces() if workspaces is None else workspaces
         self._releases = [0]  # a list, which `by_step` shares
         self._taken: list[Any] = []

@@ -175,8 +175,8 @@ class Compiled:
 
     def looks_through(self, kept: Kept | None = None) -> bool:
         """Whether the loss is computed from the logits of the head, in this pass or without dropout."""
-        head = self.network.places[self.network.head(kept)].layer
-        activation = getattr(head, "activation", None) if hasattr(head, "backward_from_logits") else None
+        head: Any = self.network.places[self.network.head(kept)].layer
+        activation = head.activation if head.keeps_logits else None
         ends_in = None if activation is None else activations.serialize(activation)
         either = self.loss.from_logits or isinstance(self.loss, losses.Crossentropy)  # as in Keras
         return ends_in in (("sigmoid", "softmax") if either else (self.loss.logits_of or "",))
