@@ -39,7 +39,8 @@ from scratchlstm import (
 from scratchlstm.datasets import imdb
 from scratchlstm.interop import keras as keras_files
 from scratchlstm.interop import onnx, torch
-from scratchlstm.layers import Dense, Input, Layer
+from scratchlstm.layers import Dense, Input, Layer, passes
+from scratchlstm.layers.passes import Pass
 from scratchlstm.preprocessing import sequence, text
 
 
@@ -148,10 +149,10 @@ def _of_layer(make, x, takes="", **call):
         layer(x)
         return layer
 
-    def backward(dy):
+    def backward(dy, cache, need):
         layer = built()
-        outputs = [dy] if layer.outputs == 1 else [dy, None, None]
-        return layer.backward(*outputs)
+        _, own = layer.forward(x)
+        return layer.backward(dy, own if cache is ... else cache, need)
 
     shape = [each.shape[1:] for each in x] if isinstance(x, list) else x.shape[1:]
     y = make()(x)
@@ -167,7 +168,21 @@ def _of_layer(make, x, takes="", **call):
         ),
         Entry(lambda **a: built().set_weights(**a), {"weights": built().get_weights()}, {}),
         Entry(lambda **a: built().to(**a), {"name": "numpy"}, {"name": OPTIONAL}, other={"name": "backend"}),
-        Entry(backward, {"dy": np.ones_like(np.asarray(y[0] if isinstance(y, list) else y))}, {}),
+        Entry(
+            lambda **a: make().forward(**a),
+            {"x": x, "run": Pass(), "mask": call.get("mask")},
+            {"x": takes, "run": OPTIONAL, "mask": OPTIONAL},
+            other=by_name,
+        ),
+        Entry(
+            backward,
+            {
+                "dy": tuple(map(np.ones_like, y)) if isinstance(y, list) else np.ones_like(np.asarray(y)),
+                "cache": ...,  # its own
+                "need": True,
+            },
+            {"need": FLAG},
+        ),
     ]
 
 
@@ -176,6 +191,24 @@ def _functional(inputs, outputs, **arguments):
     words = Input((2,))
     out = Dense(1)(words)
     return Model(words if inputs is ... else inputs, out if outputs is ... else outputs, **arguments)
+
+
+def _network():
+    words = Input((2,))
+    return layers.Network([words], [Dense(1, name="network_dense")(words)])
+
+
+def _of_two_inputs():
+    inputs = [Input((2,)), Input((2,))]
+    model = Model(inputs, Dense(1, "sigmoid")(layers.Concatenate()(inputs)), seed=0)
+    model.compile("sgd", "binary_crossentropy")
+    return model
+
+
+def _backward(dy, cache, need):
+    model = _model()
+    _, own = model.forward(X)
+    return model.backward(dy, own if cache is ... else cache, need)
 
 
 def _call(make, method, **arguments):
@@ -535,6 +568,23 @@ TABLE = {
             {"batch_size": OPTIONAL, "verbose": FLAG},
         ),
         _method("train_on_batch", DATA, {"sample_weight": OPTIONAL}),
+        *(
+            Entry(
+                partial(_call, _of_two_inputs, method, **more),
+                {"x": [X, X]},
+                {},
+                lambda x: None,
+                {"x": "functional|inputs"},
+            )
+            for method, more in (
+                ("fit", {"y": Y, "verbose": 0}),
+                ("evaluate", {"y": Y, "verbose": 0}),
+                ("predict", {"verbose": 0}),
+                ("train_on_batch", {"y": Y}),
+                ("forward", {}),
+                ("__call__", {}),
+            )
+        ),
     ],
     # --- layers -------------------------------------------------------------------------------------------------------
     "layers.Layer": [_by_default(layers.Layer)],
@@ -603,6 +653,17 @@ TABLE = {
     "layers.TimeDistributed": [
         _by_default(layers.TimeDistributed, layer=Dense(1)),
         *_of_layer(lambda: layers.TimeDistributed(Dense(1)), SERIES, mask=MASK),
+    ],
+    "layers.Network": [
+        _by_default(
+            layers.Network,
+            inputs=[(node := Input((2,)))],
+            outputs=[Dense(1)(node)],
+        ),
+        *_of_layer(_network, X),
+    ],
+    "passes.Pass": [
+        _by_default(Pass, {"rows": ANYTHING, "seen": ANYTHING, "workspaces": ANYTHING}),  # which training passes in
     ],
     # --- what layers are made of --------------------------------------------------------------------------------------
     **{
@@ -688,14 +749,17 @@ TABLE = {
         *(
             Entry(
                 partial(_call, _model, method),
-                {"x": X, "training": False},
-                {"training": "None True"},
+                {"x": X, argument: value},
+                {argument: takes},
                 other={"x": "dense|input|sequential"},
             )
-            for method in ("forward", "__call__")
+            for method, argument, value, takes in (
+                ("forward", "run", Pass(training=True), OPTIONAL),
+                ("__call__", "training", False, "None True"),
+            )
         ),
         Entry(lambda **a: _model().infer(**a), {"x": X}, {}, other={"x": "dense"}),
-        Entry(lambda **a: (m := _model(), m.forward(X), m.backward(**a)), {"dy": np.ones((4, 1))}, {}),
+        Entry(_backward, {"dy": np.ones((4, 1)), "cache": ..., "need": True}, {"need": FLAG}),
         _attribute(_model, "trainable", True, "True"),
     ],
     "backend.choose": [Entry(backend.choose, {"name": "numpy"}, {"name": OPTIONAL}, other={"name": "backend"})],
@@ -804,6 +868,7 @@ BASES = {
     "schedules.LearningRateSchedule",
 }
 PARTS = {
+    *("passes.Cache", "passes.DropoutMask", "passes.Workspaces"),  # what layers and passes have
     *(f"optimizers.{name}" for name in ("values_of", "with_values", "norm", "is_finite")),
     *("gates.StepCache", "gates.StepGradients", "gates.sigmoid_prime", "gates.tanh_prime"),  # what operators take
     *("constraints.non_neg", "constraints.max_norm", "constraints.unit_norm"),  # other names of classes
@@ -826,6 +891,7 @@ MODULES = {
     "text": text,
     "utils": utils,
     "layers": layers,
+    "passes": passes,
     "initializers": initializers,
     "constraints": constraints,
     "regularizers": regularizers,
@@ -932,9 +998,9 @@ def test_numbers_and_flags_of_numpy_are_numbers_and_flags():
 
 def test_a_gradient_that_would_be_broadcast_is_refused():
     for layer in (layers.Dropout(0.5), layers.Activation("tanh"), layers.LayerNormalization()):
-        layer(X, training=True)
+        _, cache = layer.forward(X, Pass(training=True))
         with pytest.raises(ValueError, match=r"gave an output of shape \(4, 2\), but dL/dy has shape \(1, 2\)"):
-            layer.backward(np.ones((1, 2)))
+            layer.backward(np.ones((1, 2)), cache)
 
 
 def test_weights_that_are_wider_than_the_states_are_refused():

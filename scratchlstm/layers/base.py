@@ -506,8 +506,8 @@ def _taken(cls: type, method: str, first: tuple[str, ...], optional: tuple[str, 
     """
     parameters = list(inspect.signature(vars(cls)[method]).parameters.values())[1:]
     names = [parameter.name for parameter in parameters]
-    beyond = {parameter.name for parameter in parameters[len(first) :] if parameter.default is parameter.empty}
-    if len(names) < len(first) or not set(names[len(first) :]) <= set(optional) or beyond - set(optional):
+    starred = any(parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) for parameter in parameters)
+    if starred or len(names) < len(first) or not set(names[len(first) :]) <= set(optional):
         raise TypeError(f"{cls.__name__} defines {method}({', '.join(names)}), but {CONTRACT}")
     return set(names[len(first) :])
 
@@ -568,7 +568,7 @@ def _checked_backward(cls: Any, own: Callable[..., Any], takes: set[str]) -> Cal
             cache.run.seen(cache, dy)
         while cache.made_by is not cls.forward and isinstance(cache.kept, Cache):
             cache = cache.kept  # a subclass's forward has called ours
-        result = own(self, dy, cache if inherits_forward else cache.kept, *([need] if takes else []))
+        result = own(self, dy, cache if inherits_forward else cache.kept, **({"need": need} if takes else {}))
         if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
             raise TypeError(f"backward of {self.name} must return dx and a dict of gradients, not {came(result)}")
         return result
@@ -580,6 +580,6 @@ def _checked_infer(own: Callable[..., Any], takes: set[str]) -> Callable[..., An
     @functools.wraps(own)
     def infer(self: Layer, x: Any, mask: Any = None) -> Any:
         x = self.receive(x)
-        return own(self, x, *([self.receive_mask(mask, x)] if takes else []))
+        return own(self, x, **({"mask": self.receive_mask(mask, x)} if takes else {}))
 
     return infer

@@ -5,7 +5,6 @@ from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
-from scratchlstm import backend
 from scratchlstm._support.checks import instance
 from scratchlstm.backend import Array
 from scratchlstm.layers.base import Gradients, Layer, LayerOptions
@@ -54,9 +53,10 @@ class Concatenate(Layer):
         """
         if not isinstance(x, list | tuple):
             raise TypeError(f"{self.name} takes a list of inputs, not {type(x).__name__}")
-        inputs = [backend.to(self.backend, as_array(each), self.dtype) for each in x]
-        if len({len(each) for each in inputs}) > 1:
-            raise ValueError(f"{self.name} takes inputs of one batch size, not of {[len(each) for each in inputs]}")
+        inputs = [self.place(self.cast(as_array(each))) for each in x]
+        if len({each.shape[:1] for each in inputs}) > 1:
+            shapes = ", ".join(str(each.shape) for each in inputs)
+            raise ValueError(f"{self.name} takes inputs of one batch size, not of shapes {shapes}")
         self._sizes([each.shape[1:] for each in inputs])
         return inputs
 

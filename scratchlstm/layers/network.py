@@ -12,8 +12,8 @@ from scratchlstm._support.checks import came, index, whole_number
 from scratchlstm.layers.base import KNOWN, Gradients, Layer, Node
 from scratchlstm.layers.composite import Composite, of_part, with_prefix
 from scratchlstm.layers.passes import Cache, Pass
-from scratchlstm.layers.weights import as_shape
-from scratchlstm.rows import GatheredRows, RowGradient
+from scratchlstm.layers.weights import as_shape, check_weights
+from scratchlstm.rows import GatheredRows, RowGradient, as_array
 
 Source = tuple[int, int]  # a place's number and which of its outputs; input k has the number -1 - k
 
@@ -216,8 +216,10 @@ class Network(Composite):
 
     def build(self, input_shape: Any, rng: Any = None, params: Mapping[str, np.ndarray] | None = None) -> None:
         shapes = self._as_shapes(input_shape)
-        self.plan(shapes)  # all layers are asked before any is built
+        specs = self.plan(shapes)  # all layers are asked before any is built
         if not self.built:
+            if params is not None:
+                check_weights(self.name, {name: shape for name, (shape, _) in specs.items()}, params, "float64")
 
             def build(layer: Layer, shape: Any) -> Any:
                 layer.build(shape, rng, None if params is None else of_part(layer.name, params))
@@ -232,23 +234,29 @@ class Network(Composite):
         if not self.merges:
             return as_shape(input_shape)
         if not isinstance(input_shape, list | tuple) or len(input_shape) != len(self.input_shapes):
-            raise ValueError(f"{self.name} has {len(self.input_shapes)} inputs: a list of as many shapes is needed")
+            wanted = f"a list of {len(self.input_shapes)} shapes, one for each input"
+            raise ValueError(f"input_shape of {self.name} must be {wanted}, not {came(input_shape)}")
         return [as_shape(shape) for shape in input_shape]
 
     # --- passes ---------------------------------------------------------------------------------------------------
 
     def receive(self, x: Any) -> Any:
         """X as the layers get it, each of which checks and casts it for itself: a list for several inputs."""
-        if not self.merges:
-            return x
-        if not isinstance(x, list | tuple) or len(x) != len(self.input_shapes):
-            came = f"{len(x)} arrays" if isinstance(x, list | tuple) else type(x).__name__
-            raise ValueError(f"{self.name} has {len(self.input_shapes)} inputs: a list of as many arrays, not {came}")
-        return list(x)
+        count = len(self.input_shapes)
+        if self.merges and (not isinstance(x, list | tuple) or len(x) != count):
+            given = f"{len(x)} of them" if isinstance(x, list | tuple) else came(x)
+            raise ValueError(f"x of {self.name} must be a list of {count} arrays, one for each input, not {given}")
+        if not self.built:
+            shapes = [as_array(each).shape[1:] for each in (x if self.merges else [x])]
+            self.build(shapes if self.merges else shapes[0])
+        return list(x) if self.merges else x
 
     def receive_mask(self, mask: Any, x: Any) -> Any:
-        """The mask of the input, or a list of several inputs' masks, as they are."""
-        return mask
+        """The masks of all inputs: one is for each of them, a list has each its own."""
+        inputs = x if self.merges else [x]
+        masks = mask if self.merges and isinstance(mask, list) else [mask] * len(inputs)
+        pairs = zip(masks, inputs, strict=True)
+        return [self.check_mask(one, np.shape(each)[: max(np.ndim(one), 2)]) for one, each in pairs]
 
     def receive_gradient(self, dy: Any, shape: tuple[int, ...]) -> Any:
         """The gradient as it is; the layer that it belongs to compares it."""

@@ -91,8 +91,8 @@ def check_x(model: "Compiled", x: Any, name: str = "x") -> Any:
         raise ValueError(f"{name} must be a list of {count} arrays, one for each input of the model, not {given}")
     names = [f"{name}[{number}]" for number in range(count)] if several else [name]
     arrays = [_checked_array(model, each, n) for each, n in zip(x if several else [x], names, strict=True)]
-    if len({len(each) for each in arrays}) > 1:
-        raise ValueError(f"{name} must hold as many samples for each input, not {[len(each) for each in arrays]}")
+    if len(set(samples := [len(each) for each in arrays])) > 1:
+        raise ValueError(f"{name} must hold the same number of samples for each input, not {samples}")
     for k, each in enumerate(arrays):
         with _about(names[k]):
             takers = [place.layer for place in model.network.places if (-1 - k, 0) in place.sources]
