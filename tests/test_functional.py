@@ -86,7 +86,8 @@ def test_summary_lists_every_layer(capsys):
     ("make", "error", "message"),
     [
         (lambda a, b: Model([a, Dense(1)(a)], b), TypeError, "inputs must be one Input, or a list of them"),
-        (lambda a, b: Model([a, b], Dense(1)(a)), ValueError, "depend on the given inputs, on all of them"),
+        (lambda a, b: Model([a, b], Dense(1)(a)), ValueError, "depend on the given inputs, on each of them"),
+        (lambda a, b: Model([a, a], Dense(1)(a)), ValueError, "depend on the given inputs, on each of them once"),
         (lambda a, b: Model(a, a), TypeError, "outputs must be what a layer gave"),
         (lambda a, b: Model(a, Dense(1)(b)), ValueError, "depend on the given inputs, .* on no other Input"),
         (lambda a, b: Model(a, Concatenate()([a, b])), ValueError, "depend on the given inputs, .* on no other"),

@@ -64,8 +64,9 @@ class Network(Composite):
         order = _visited(outputs)
         at = {id(node): (-1 - number, 0) for number, node in enumerate(inputs)}
         reached = {id(node) for node in order} | {id(source) for node in order for source in node.sources}
-        if any(id(node) not in reached for node in inputs) or any(not n.sources and id(n) not in at for n in order):
-            raise ValueError("outputs must depend on the given inputs, on all of them and on no other Input")
+        others = any(not node.sources and id(node) not in at for node in order)
+        if others or len(at) < len(inputs) or not at.keys() <= reached:
+            raise ValueError("outputs must depend on the given inputs, on each of them once and on no other Input")
         for node in order:
             if id(node) not in at:
                 at[id(node)] = len(self.places), 0
@@ -255,8 +256,10 @@ class Network(Composite):
         """The masks of all inputs: one is for each of them, a list has each its own."""
         inputs = x if self.merges else [x]
         masks = mask if self.merges and isinstance(mask, list) else [mask] * len(inputs)
-        pairs = zip(masks, inputs, strict=True)
-        return [self.check_mask(one, np.shape(each)[: max(np.ndim(one), 2)]) for one, each in pairs]
+        return [
+            None if one is None else self.check_mask(one, np.shape(each)[: max(np.ndim(one), 2)])
+            for one, each in zip(masks, inputs, strict=True)
+        ]
 
     def receive_gradient(self, dy: Any, shape: tuple[int, ...]) -> Any:
         """The gradient as it is; the layer that it belongs to compares it."""

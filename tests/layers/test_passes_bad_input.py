@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from scratchlstm import Input, Model, Sequential
+from scratchlstm.initializers import Ones
 from scratchlstm.layers import LSTM, Activation, Bidirectional, Concatenate, Dense, Dropout, Embedding, Layer, Network
 from scratchlstm.layers.passes import Pass
 
@@ -80,7 +81,7 @@ WRONG_GRADIENTS = {
     "None": (ONE, None, "dL/dy of lstm must be an array, as its output is, not None"),
     "a row too few": (ONE, STATE[:1], r"gave an output of shape \(2, 2\), but dL/dy has shape \(1, 2\)"),
     "several for one": (ONE, (STATE, STATE), r"gave an output of shape \(2, 2\), but dL/dy has shape \(2, 2, 2\)"),
-    "one for several": (SEVERAL, STATE, r"must be a tuple of 3, not all None, .*, not an array of shape \(2, 2\)|\[\["),
+    "one for several": (SEVERAL, STATE, r"must be a tuple of 3, not all None, as its output is, not (an )?array"),
     "too few": (SEVERAL, (STATE, STATE), "must be a tuple of 3, not all None, as its output is, not 2 of them"),
     "too many": (SEVERAL, (STATE,) * 4, "must be a tuple of 3, not all None, as its output is, not 4 of them"),
     "None only": (SEVERAL, (None, None, None), r"must be a tuple of 3, .*, not \(None, None, None\)"),
@@ -203,11 +204,8 @@ def test_a_layer_of_another_contract_is_refused_when_it_is_defined(methods, base
 
 def own(forward=lambda self, x: (x * self.params["w"], x), backward=None):
     """A layer with a parameter `w` and these methods."""
-    methods = {"forward": forward, "param_specs": lambda self, shape: {"w": (shape, np.ones)}}
-    if backward is not None:
-        methods["backward"] = backward
-    methods["param_specs"] = lambda self, shape: {"w": (shape, lambda size, dtype, rng: np.ones(size, dtype))}
-    return type("Mine", (Layer,), methods)()
+    specs = {"param_specs": lambda self, shape: {"w": (shape, Ones())}}
+    return type("Mine", (Layer,), specs | {"forward": forward} | ({"backward": backward} if backward else {}))()
 
 
 WRONG_FORWARDS = {
@@ -261,8 +259,7 @@ def test_an_own_backward_that_gives_something_else(backward, error, match):
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_a_layer_without_backward_predicts_but_does_not_train(compiled):
+def test_a_layer_without_backward_predicts_but_does_not_train():
     model = Sequential([Input((3,)), own()], seed=0)
     model.compile("sgd", "mse")
     assert np.array_equal(model.predict(X, verbose=0), X)
@@ -278,9 +275,10 @@ def halved(base):
         y, cache = base.forward(self, x)
         return y / 2, cache
 
-    return type(
-        "Halved", (base,), {"forward": forward, "backward": lambda s, dy, cache: base.backward(s, dy / 2, cache)}
-    )
+    def backward(self, dy, cache):
+        return base.backward(self, dy / 2, cache)
+
+    return type("Halved", (base,), {"forward": forward, "backward": backward})
 
 
 LASTS = {
