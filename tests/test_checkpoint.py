@@ -66,7 +66,7 @@ def content(model):
         (model.optimizer.iterations, model.optimizer.learning_rate),
         (model.history.epoch, model.history.history),
         model.rng.bit_generator.state,
-        [noise.rng.bit_generator.state for noise in model.noises],
+        [source.rng.bit_generator.state for source in model.dropout_masks],
     )
 
 
@@ -484,12 +484,13 @@ class Counting(Dense):
 
     passes = 0
 
-    def forward(self, x, training=False):
-        self.passes += training
-        return super().forward(x, training) * self.dtype_of(1 + self.passes % 3)
+    def forward(self, x, run):
+        self.passes += run.training
+        y, cache = super().forward(x, run)
+        return y * self.dtype_of(1 + self.passes % 3), cache
 
-    def backward(self, dy):
-        return super().backward(dy * self.dtype_of(1 + self.passes % 3))
+    def backward(self, dy, cache):
+        return super().backward(dy * self.dtype_of(1 + self.passes % 3), cache)
 
     def dtype_of(self, number):
         return np.float32(number)

@@ -106,9 +106,9 @@ def test_training_and_inference_use_one_thread_and_callbacks_the_users(two_threa
     seen = {}
 
     class Watched(Dense):
-        def forward(self, x, training=False):
-            seen["training" if training else "inference"] = blas_threads(), threads.threads()
-            return super().forward(x, training)
+        def forward(self, x, run):
+            seen["training" if run.training else "inference"] = blas_threads(), threads.threads()
+            return super().forward(x, run)
 
     model = Sequential([Watched(1, input_shape=(3,))], seed=0)
     model.compile("sgd", "mse")
@@ -127,11 +127,11 @@ def test_training_and_inference_use_one_thread_and_callbacks_the_users(two_threa
 def test_a_recurrent_layer_by_itself_uses_one_thread(two_threads, monkeypatch):
     seen = []
     lstm = LSTM(2)
-    for method in ("run", "run_only", "run_back"):
+    for method in ("scan", "scan_only", "scan_back"):
         original = getattr(lstm, method)
         monkeypatch.setattr(lstm, method, lambda *args, run=original: (seen.append(blas_threads()), run(*args))[1])
     x = np.ones((2, 3, 4))
-    lstm.backward(lstm(x))
+    lstm.backward(*lstm.forward(x))
     lstm.infer(x)
     assert seen == [{1}] * 3
 

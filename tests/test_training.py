@@ -26,12 +26,12 @@ class Recorder(Layer):
         super().__init__(**options)
         self.trained, self.inferred = [], []
 
-    def forward(self, x, training=False):
-        (self.trained if training else self.inferred).append(x[:, 0].astype(int).tolist())
-        return x
+    def forward(self, x, run):
+        (self.trained if run.training else self.inferred).append(x[:, 0].astype(int).tolist())
+        return x, None
 
-    def backward(self, dy):
-        return dy
+    def backward(self, dy, cache):
+        return dy, {}
 
 
 class Events(Callback):

@@ -41,6 +41,7 @@ import scratchlstm
 from scratchlstm import Sequential, backend, layers, optimizers
 from scratchlstm._support.files import require_writable_folder
 from scratchlstm.kernels.cupy_lstm import CupyLSTM
+from scratchlstm.layers.passes import Pass, Workspaces
 from scratchlstm.training import loop as training
 from scratchlstm.training.data import check_data
 
@@ -176,10 +177,13 @@ def layer_passes(x, dy, units):
     layer = lstm(units, return_sequences=True)
     layer.build(x.shape[1:], np.random.default_rng(0))
     layer.to("cupy")
+    workspaces = Workspaces()
 
     def both_ways():
-        layer(x, training=True)
-        return layer.backward(dy)
+        run = Pass(training=True, workspaces=workspaces)
+        result = layer.backward(dy, layer.forward(x, run)[1])
+        run.release()
+        return result
 
     return both_ways
 
@@ -333,10 +337,10 @@ def errors(H, T, B, E, dtype):
         layer.build((T, E), rng)
         layer.set_weights(weights)
         layer.to(name)
-        y = layer(x, training=True, mask=mask, initial_state=states)
-        dx = layer.backward(backend.to(name, dy))
-        arrays = {"y": y, "dx": dx} | dict(zip(("dh0", "dc0"), layer.initial_state_grads, strict=True))
-        arrays |= {f"d{parameter}": gradient for parameter, gradient in layer.grads.items()}
+        y, cache = layer.forward((x, *states), mask=mask)
+        dx, grads = layer.backward(backend.to(name, dy), cache)
+        arrays = {"y": y} | dict(zip(("dx", "dh0", "dc0"), dx, strict=True))
+        arrays |= {f"d{parameter}": gradient for parameter, gradient in grads.items()}
         results.append({what: backend.host(array, "f8") for what, array in arrays.items()})
     ours, theirs = results
     return {what: float(np.linalg.norm(theirs[what] - ours[what]) / np.linalg.norm(ours[what])) for what in ours}

@@ -23,6 +23,7 @@ from scratchlstm.layers import (
     SpatialDropout1D,
     TimeDistributed,
 )
+from scratchlstm.layers.passes import Pass
 from scratchlstm.rows import RowGradient, as_array
 
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
@@ -44,19 +45,14 @@ def at_home(value):
 def run(layer, x, mask, states, training, seed):
     """Outputs, dx, the states' gradients, and the parameters', as NumPy arrays."""
     rng = np.random.default_rng(seed)
-    call = {} if mask is None else {"mask": mask}
-    if states is not None:
-        call["initial_state"] = list(states)
-    outputs = layer(x, training=training, **call)
-    outputs = outputs if isinstance(outputs, list) else [outputs]
-    for y in outputs:
-        assert backend.of(as_array(y)) == layer.backend
-    upstream = [backend.to(layer.backend, rng.normal(size=y.shape).astype(layer.dtype)) for y in outputs]
-    dx = layer.backward(*upstream)
-    dx = dx if isinstance(dx, list) else [] if dx is None else [dx]
-    of_states = layer.initial_state_grads if states is not None else []
-    grads = [layer.grads[name] for name in layer.params]
-    return [at_home(a) for a in (*outputs, *dx, *of_states, *grads)]
+    y, cache = layer.forward(x if states is None else (x, *states), Pass(training), mask)
+    outputs = y if isinstance(y, tuple) else (y,)
+    for each in outputs:
+        assert backend.of(as_array(each)) == layer.backend
+    upstream = tuple(backend.to(layer.backend, rng.normal(size=y.shape).astype(layer.dtype)) for y in outputs)
+    dx, grads = layer.backward(upstream if isinstance(y, tuple) else upstream[0], cache)
+    dx = dx if isinstance(dx, list | tuple) else [] if dx is None else [dx]
+    return [at_home(a) for a in (*outputs, *dx, *(grads[name] for name in layer.params))]
 
 
 def compare(make, x, dtype, *, mask=None, states=None, training=False, seed=0):
@@ -145,9 +141,11 @@ def test_bidirectional_with_one_half_in_the_kernel(device, slow, first):
         for layer, shape in (embedding, (T,)), (both, (T, E)):
             layer.build(shape, np.random.default_rng(2))
             layer.to(name)
-        y = both(embedding(ids), training=True)
-        embedding.backward(both.backward(backend.to(name, numbers(B, 2 * H, dtype="float64", seed=4))))
-        found.append([at_home(a) for a in (y, *both.grads.values(), embedding.grads["embeddings"])])
+        rows, of_rows = embedding.forward(ids)
+        y, cache = both.forward(rows, Pass(training=True))
+        d_rows, grads = both.backward(backend.to(name, numbers(B, 2 * H, dtype="float64", seed=4)), cache)
+        of_table = embedding.backward(d_rows, of_rows)[1]
+        found.append([at_home(a) for a in (y, *grads.values(), of_table["embeddings"])])
     for ours, theirs in zip(*found, strict=True):
         assert error(theirs, ours) < TOLERANCE["float64"]
 
@@ -218,9 +216,11 @@ def test_an_lstm_above_an_embedding(device, dtype, implementation):
         for layer, shape in (embedding, (T,)), (lstm, (T, E)):
             layer.build(shape, np.random.default_rng(2))
             layer.to(name)
-        h = lstm(embedding(ids), mask=MASKS["ends"])
-        embedding.backward(lstm.backward(backend.to(name, dh)))
-        found.append([at_home(a) for a in (h, *lstm.grads.values(), embedding.grads["embeddings"])])
+        rows, of_rows = embedding.forward(ids)
+        h, cache = lstm.forward(rows, mask=MASKS["ends"])
+        d_rows, grads = lstm.backward(backend.to(name, dh), cache)
+        of_table = embedding.backward(d_rows, of_rows)[1]
+        found.append([at_home(a) for a in (h, *grads.values(), of_table["embeddings"])])
     for ours, theirs in zip(*found, strict=True):
         assert error(theirs, ours) < TOLERANCE[dtype]
 
