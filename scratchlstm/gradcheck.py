@@ -347,7 +347,7 @@ def check_model(
     y_pred, cache, (loss, dy, from_logits) = forward(first)
     tensors = dict(zip(params, zip(params.values(), model.gradients(dy, cache, from_logits), strict=True), strict=True))
     answers = model_answers(model, cache, x, y, training) if tensorflow else {}
-    values = {"output 0": y_pred.copy(), "loss": np.array(loss)}
+    values = {"output 0": y_pred.copy(), "loss": host(loss)}
     again: Callable[[], float] = lambda: float(forward(first.again())[2][0])  # noqa: E731
     rows = _rows(values, tensors, again, answers, rng, epsilon, tolerance)
     order = " -> " if model.is_stack else ", "

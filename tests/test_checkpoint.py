@@ -689,12 +689,12 @@ def test_a_newer_format_is_refused_in_words(tmp_path, stopped):
     with np.load(stopped) as archive:
         arrays = {name: archive[name] for name in archive.files}
     description = json.loads(arrays["description"].tobytes())
-    description["version"] += 1
+    description["version"] = 3
     arrays["description"] = np.frombuffer(json.dumps(description).encode(), np.uint8)
     file = io.BytesIO()
     np.savez(file, **arrays)
     (tmp_path / "run").write_bytes(file.getvalue())
-    with pytest.raises(ValueError, match=r"written in format 2; this version .* reads up to 1.*Upgrade scratchlstm"):
+    with pytest.raises(ValueError, match=r"written in format 3; this version .* reads up to 2.*Upgrade scratchlstm"):
         fit(tutorial(), tmp_path / "run")
 
 

@@ -600,13 +600,13 @@ def test_an_interruption_at_an_epochs_end_keeps_that_epoch():
 def test_an_interruption_of_validation_undoes_the_epoch(monkeypatch):
     stopped, whole = _linear(), _linear()
     whole.fit(*_numbered(10), epochs=1, validation_split=0.2, verbose=0)
-    infer, calls = Dense.infer, []
+    infer, calls = Sequential.infer, []
 
     def interrupted(self, x):
         calls.append(1)
         return infer(self, x) if len(calls) == 1 else _interrupt(self)
 
-    monkeypatch.setattr(Dense, "infer", interrupted)
+    monkeypatch.setattr(Sequential, "infer", interrupted)
     with pytest.raises(KeyboardInterrupt, match="interrupted in epoch 2"):
         stopped.fit(*_numbered(10), epochs=9, validation_split=0.2, verbose=0)
     _assert_same_training(stopped, whole)

@@ -5,10 +5,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from scratchlstm.layers.base import Layer, LayerOptions, Unpack
+from scratchlstm.layers.base import Layer
 from scratchlstm.layers.passes import DropoutMask
 
 V = TypeVar("V")
+
+
+def _of_parts(attribute: str) -> Any:
+    """A mapping that all parts have, as one. Made when it is read: stored in the layer, it would be a reference cycle."""
+    return property(lambda layer: Joined(layer, attribute), lambda layer, own: None)
 
 
 class Composite(Layer):
@@ -23,11 +28,9 @@ class Composite(Layer):
 
     parts: Mapping[str, Layer]
 
-    def __init__(self, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(**options)
-        self.params = Joined(self, "params")
-        self.regularizers = Joined(self, "regularizers")
-        self.constraints = Joined(self, "constraints")
+    params = _of_parts("params")
+    regularizers = _of_parts("regularizers")
+    constraints = _of_parts("constraints")
 
     @property
     def dropout_masks(self) -> list[DropoutMask]:  # type: ignore[override]

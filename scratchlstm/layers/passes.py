@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -82,7 +82,8 @@ class Workspaces:
 
 
 class Pass:
-    """What a pass takes from outside. With one object several passes may be run, and are released together.
+    """What a pass takes from outside. With one object several passes may be run, and are released together; a `with`
+    block releases them at its end.
 
     Args:
         training: whether dropout drops.
@@ -134,6 +135,12 @@ class Pass:
         """Memory to keep a pass in, until `release`; see `Workspaces.take`."""
         self._taken.append(self.workspaces.take(kind, *sizes))
         return self._taken[-1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
 
     @property
     def releases(self) -> int:

@@ -172,17 +172,16 @@ class Worker:
         """
         first, last = self.share(stop - start)
         batch = Data.of(self.shared).take(self.shared["order"][start + first : start + max(last, first + 1)])
-        run = self.model.run(rows=(first, stop - start))
-        y_pred, cache = self.model.network.forward(batch.x, run)
-        if first == last:  # fewer rows than workers: that was another's row, for the sake of the masks to be drawn
-            self._publish([None] * len(self.params))
-            return 0.0, steps.no_totals(self.model)
-        weight = (last - first) / (stop - start)
-        loss, gradient, from_logits = self.model.loss_with_gradient(batch.y, y_pred, cache.kept, batch.weight)
-        steps.require_finite(loss)
-        grads = self.model.gradients(gradient * gradient.dtype.type(weight), cache, from_logits, weight)
-        steps.require_finite_gradients(self.model, grads)
-        run.release()
+        with self.model.run(rows=(first, stop - start)) as run:
+            y_pred, cache = self.model.network.forward(batch.x, run)
+            if first == last:  # fewer rows than workers: that was another's row, for the sake of the masks to be drawn
+                self._publish([None] * len(self.params))
+                return 0.0, steps.no_totals(self.model)
+            weight = (last - first) / (stop - start)
+            loss, gradient, from_logits = self.model.loss_with_gradient(batch.y, y_pred, cache.kept, batch.weight)
+            steps.require_finite(loss)
+            grads = self.model.gradients(gradient * gradient.dtype.type(weight), cache, from_logits, weight)
+            steps.require_finite_gradients(self.model, grads)
         self._publish(grads)
         return loss * weight, self.model.measure(batch.y, y_pred, cache.kept)
 

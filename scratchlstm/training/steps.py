@@ -131,15 +131,15 @@ class OneProcess:
             FloatingPointError: the loss or a gradient is NaN or infinite; nothing was updated. (On a GPU
                 `require_finite` raises it.)
         """
-        model, on_cpu, run = self.model, self.broken is None, self.model.run()
-        y_pred, cache = model.network.forward(batch.x, run)
-        loss, gradient, from_logits = model.loss_with_gradient(batch.y, y_pred, cache.kept, batch.weight)
-        if on_cpu:
-            require_finite(loss)
-        grads = model.gradients(gradient, cache, from_logits)
-        if on_cpu:
-            require_finite_gradients(model, grads)
-        run.release()
+        model, on_cpu = self.model, self.broken is None
+        with model.run() as run:
+            y_pred, cache = model.network.forward(batch.x, run)
+            loss, gradient, from_logits = model.loss_with_gradient(batch.y, y_pred, cache.kept, batch.weight)
+            if on_cpu:
+                require_finite(loss)
+            grads = model.gradients(gradient, cache, from_logits)
+            if on_cpu:
+                require_finite_gradients(model, grads)
         model.optimizer.apply(model.params, grads, self.broken, loss)
         model.constrain(self.broken)
         return loss, model.measure(batch.y, y_pred, cache.kept)

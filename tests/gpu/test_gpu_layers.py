@@ -16,6 +16,7 @@ from scratchlstm.layers import (
     Flatten,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
+    Input,
     LayerNormalization,
     MaskedGlobalMaxPooling1D,
     Masking,
@@ -23,6 +24,7 @@ from scratchlstm.layers import (
     SpatialDropout1D,
     TimeDistributed,
 )
+from scratchlstm.layers.network import Network
 from scratchlstm.layers.passes import Pass
 from scratchlstm.rows import RowGradient, as_array
 
@@ -157,7 +159,13 @@ def test_simple_rnn(device, dtype, mask):
     compare(make, numbers(B, T, E, dtype=dtype), dtype, mask=mask, states=[numbers(B, H, dtype=dtype)])
 
 
+def network(dtype):
+    x = Input((T, E))
+    return Network([x], [Dense(2, dtype=dtype)(LSTM(H, return_sequences=True, dtype=dtype)(x))])
+
+
 OTHERS = {
+    "Network": network,
     "Dense": lambda **o: Dense(3, "tanh", **o),
     "softmax": lambda **o: Dense(3, "softmax", **o),
     "Activation": lambda **o: Activation("hard_sigmoid", **o),
