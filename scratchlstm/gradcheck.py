@@ -345,7 +345,8 @@ def check_model(
         return host(y_pred), cache, model.loss_with_gradient(y, y_pred, cache.kept)
 
     y_pred, cache, (loss, dy, from_logits) = forward(first)
-    tensors = dict(zip(params, zip(params.values(), model.gradients(dy, cache, from_logits), strict=True), strict=True))
+    grads = model.gradients_by_name(dy, cache, from_logits)
+    tensors = {name: (param, grads.get(name)) for name, param in params.items()}
     answers = model_answers(model, cache, x, y, training) if tensorflow else {}
     values = {"output 0": y_pred.copy(), "loss": host(loss)}
     again: Callable[[], float] = lambda: float(forward(first.again())[2][0])  # noqa: E731

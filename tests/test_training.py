@@ -1,5 +1,6 @@
 """The fit loop: what it trains on, what it reports, and what an interruption leaves behind."""
 
+import gc
 import os
 import pty
 import re
@@ -9,13 +10,14 @@ import sys
 import termios
 import textwrap
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
 
-from scratchlstm import Sequential
+from scratchlstm import Sequential, optimizers
 from scratchlstm.callbacks import Callback
-from scratchlstm.layers import LSTM, Dense, Embedding, Layer
+from scratchlstm.layers import LSTM, Bidirectional, Dense, Embedding, Layer
 from scratchlstm.optimizers import SGD, Adam, RMSprop
 
 
@@ -478,7 +480,7 @@ def _script(body):
     setup = """
         import time
         import numpy as np
-        from scratchlstm import Sequential
+        from scratchlstm import Sequential, optimizers
         from scratchlstm.callbacks import Callback
         from scratchlstm.layers import Dense
 
@@ -719,6 +721,19 @@ def test_a_negative_weight_turns_a_samples_gradient_around():
         np.testing.assert_allclose(b - a, a - c, rtol=1e-6)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nothing_is_trained_without_a_gradient(monkeypatch, workers):
+    """A layer that forgets one is refused: taken for zero, its parameter would silently stay as it was drawn."""
+    backward = Dense.backward
+    monkeypatch.setattr(Dense, "backward", lambda *arguments: (backward(*arguments)[0], {"bias": None}))
+    model = Sequential([Dense(2, input_shape=(3,)), Dense(1)], seed=0)
+    model.compile("sgd", "mse")
+    weights = model.get_weights()
+    with pytest.raises(ValueError, match="backward gave no gradient of dense/kernel, dense/bias, dense_1/kernel"):
+        model.fit(np.ones((4, 3)), np.ones(4), workers=workers, verbose=0)
+    assert all(map(np.array_equal, model.get_weights(), weights))
+
+
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
@@ -735,6 +750,50 @@ def test_one_copy_of_the_last_epoch_is_kept():
         tracemalloc.stop()
     # the momentum, an old and a new gradient, and the copy of parameters and momentum; a second copy makes it 6
     assert peak < 5.5 * size
+
+
+def _deep():
+    layers = [Bidirectional(LSTM(4, return_sequences=True), input_shape=(5, 3)), LSTM(2), Dense(1)]
+    model = Sequential(layers, seed=0)
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize("fault", ["loss", "gradient", "backward"])
+def test_a_step_gives_its_memory_back_also_after_an_error(monkeypatch, fault):
+    """Three LSTMs, two of one size: each step runs in the memory of the one before, whether that failed or not."""
+    model, x, y = _deep(), np.ones((6, 5, 3)), np.ones(6)
+    model.train_on_batch(x, y)
+    memory = {id(workspace) for workspace in model.workspaces.free}
+    assert len(memory) == 3
+    weights = model.get_weights()
+    with monkeypatch.context() as patch:
+        if fault == "gradient":
+            patch.setattr(optimizers, "is_finite", lambda gradient: False)
+        elif fault == "backward":
+            patch.setattr(LSTM, "scan_back", lambda *arguments: _interrupt(arguments))
+        for _ in range(5):
+            with np.errstate(all="ignore"), pytest.raises((FloatingPointError, KeyboardInterrupt)):
+                model.train_on_batch(x, 1e30 * y if fault == "loss" else y)
+            assert {id(workspace) for workspace in model.workspaces.free} == memory
+    assert _same(model.get_weights(), weights)
+    model.train_on_batch(x, y)
+    assert {id(workspace) for workspace in model.workspaces.free} == memory
+
+
+def test_a_model_that_is_dropped_is_freed_at_once():
+    """Not only when Python looks for reference cycles, which on a GPU may be long after its memory is full."""
+    gc.collect()
+    gc.disable()
+    try:
+        model = _deep()
+        model.fit(np.ones((6, 5, 3)), np.ones(6), verbose=0)
+        model.predict(np.ones((6, 5, 3)), verbose=0)
+        freed = [weakref.ref(thing) for thing in (model, model.network, *model.layers)]
+        del model
+        assert [ref() for ref in freed] == [None] * 5
+    finally:
+        gc.enable()
 
 
 class Interrupts(Callback):

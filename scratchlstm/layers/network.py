@@ -343,6 +343,7 @@ class Network(Composite):
     ) -> tuple[Any, Gradients]:
         """From gradients that have arrived, back through all places before `stop`."""
         grads: Gradients = dict(done or {})
+        reached = set() if stop is None else {self.places[stop].layer}
         needs = need if isinstance(need, tuple | list) else [need] * len(self.input_shapes)
         if len(needs) != len(self.input_shapes):
             raise ValueError(f"need of {self.name} must be True, False, or a list with one of them for each input")
@@ -355,14 +356,17 @@ class Network(Composite):
             wanted = tuple(source >= 0 or needs[-1 - source] for source, _ in sources)
             several = len(sources) > 1 or layer.merges
             dx, own = layer.backward(dys if cache.several else dys[0], cache, wanted if several else wanted[0])
+            reached.add(layer)
             for source, d in zip(sources, dx if several else [dx], strict=True):
                 arrived[source] = self._added(kept, source, arrived.get(source), d)
             for name, gradient in with_prefix(layer.name, own).items():
                 grads[name] = gradient if name not in grads else grads[name] + gradient
+        for layer in self.layers:
+            if layer not in reached:  # nothing that is given out depends on it
+                zeros = {name: backend.namespace(param).zeros_like(param) for name, param in layer.params.items()}
+                grads |= with_prefix(layer.name, zeros)
         for name, param in self.params.items():
-            if name not in grads:  # nothing that is given out depends on it
-                grads[name] = backend.namespace(param).zeros_like(param)
-            elif (shape := np.shape(grads[name])) != param.shape:
+            if (shape := np.shape(grads.get(name, param))) != param.shape:
                 raise ValueError(f"{name} has shape {param.shape}, but backward gave it a gradient of shape {shape}")
         if unknown := grads.keys() - self.params.keys():
             raise ValueError(f"backward gave gradients of {', '.join(sorted(unknown))}, which are no parameters")

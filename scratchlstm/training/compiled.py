@@ -10,6 +10,7 @@ from scratchlstm._support import checks
 from scratchlstm._support.moved import Gone
 from scratchlstm.backend import Array
 from scratchlstm.layers import Layer
+from scratchlstm.layers.base import CONTRACT, Gradients
 from scratchlstm.layers.network import Kept, Network
 from scratchlstm.layers.passes import Cache, DropoutMask, Pass, Workspaces
 from scratchlstm.losses import Loss
@@ -158,7 +159,18 @@ class Compiled:
         return loss, gradient, from_logits
 
     def gradients(self, dy: Array, cache: Cache, from_logits: bool, share: float = 1.0) -> list[Gradient]:
-        """Of the loss, in the order of `params`.
+        """`gradients_by_name`, in the order of `params`.
+
+        Raises:
+            ValueError: a layer has not given the gradient of a parameter.
+        """
+        grads = self.gradients_by_name(dy, cache, from_logits, share)
+        if missing := [name for name in self.network.params if grads.get(name) is None]:
+            raise ValueError(f"backward gave no gradient of {', '.join(missing)}: {CONTRACT}")
+        return [grads[name] for name in self.network.params]
+
+    def gradients_by_name(self, dy: Array, cache: Cache, from_logits: bool, share: float = 1.0) -> Gradients:
+        """The gradients of the loss, as far as the layers have given them.
 
         Args:
             dy, from_logits: from `loss_with_gradient`.
@@ -168,10 +180,11 @@ class Compiled:
         backward = self.network.backward_from_logits if from_logits else self.network.backward
         _, grads = backward(dy, cache, False)
         for name, regularizer in self.network.regularizers.items():
-            penalty, gradient = regularizer.gradient(self.network.params[name]), grads[name]
-            dense = gradient.dense() if isinstance(gradient, RowGradient) else gradient
-            grads[name] = dense + penalty.dtype.type(share) * penalty
-        return [grads[name] for name in self.network.params]
+            if (gradient := grads.get(name)) is not None:
+                penalty = regularizer.gradient(self.network.params[name])
+                dense = gradient.dense() if isinstance(gradient, RowGradient) else gradient
+                grads[name] = dense + penalty.dtype.type(share) * penalty
+        return grads
 
     def looks_through(self, kept: Kept | None = None) -> bool:
         """Whether the loss is computed from the logits of the head, in this pass or without dropout."""

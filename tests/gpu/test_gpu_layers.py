@@ -1,5 +1,7 @@
 """Each layer computes on a GPU what it computes on the CPU: outputs, and every gradient, with every option."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,7 @@ from scratchlstm.layers.network import Network
 from scratchlstm.layers.passes import Pass
 from scratchlstm.rows import RowGradient, as_array
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* runs the textbook's functions on the GPU")
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
 either_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 B, T, E, H = 5, 6, 4, 3
@@ -120,6 +123,31 @@ def test_dropout_inside_an_lstm_draws_the_same(device, dtype, dropout, implement
     x = numbers(B, T, E, dtype=dtype)
     make = lambda: LSTM(H, dtype=dtype, return_sequences=True, seed=7, implementation=implementation, **dropout)  # noqa: E731
     compare(make, x, dtype, training=True, mask=MASKS["anywhere"])
+
+
+@pytest.mark.parametrize(
+    "slow", [{"activation": "relu"}, {"recurrent_activation": "hard_sigmoid"}, {"recurrent_dropout": 0.5}]
+)
+def test_a_layer_says_once_that_it_falls_back_to_the_textbook(device, slow):
+    x = numbers(B, T, E, dtype="float32")
+    for _ in range(2):  # each layer for itself
+        layer = LSTM(H, **slow)
+        layer.to("cupy")
+        with pytest.warns(UserWarning, match="lstm runs the textbook's functions on the GPU") as caught:
+            calls = [layer(x, training=training) for training in (True, True, False)]
+        assert len(calls) == 3
+        assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_nothing_is_said_of_the_kernel_and_of_a_textbook_that_was_chosen(device):
+    x = numbers(B, T, E, dtype="float32")
+    quiet = {}, {"dropout": 0.5}, {"implementation": "textbook"}, {"implementation": "textbook", "activation": "relu"}
+    with warnings.catch_warnings(action="error"):
+        for options in quiet:
+            layer = LSTM(H, **options)
+            layer.to("cupy")
+            layer.forward(x, Pass(training=True))
+        LSTM(H, activation="relu").forward(x)  # on the CPU the fast implementation does all
 
 
 @either_dtype
