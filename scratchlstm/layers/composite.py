@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 def _of_parts(attribute: str) -> Any:
-    """A mapping that all parts have, as one. Made when it is read: stored in the layer, it would be a reference cycle."""
+    """A mapping that all parts have, as one; made when it is read, since a kept one would be a reference cycle."""
     return property(lambda layer: Joined(layer, attribute), lambda layer, own: None)
 
 
