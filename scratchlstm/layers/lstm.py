@@ -90,7 +90,8 @@ class LSTM(Recurrent):
 
     def scan(self, kept: Kept, run: Pass) -> tuple[Array, States, Any]:
         if self._runs_textbook(kept):
-            return self._scan_textbook(kept)
+            h, final, (caches, W, U) = self._scan_textbook(kept)
+            return h, final, (caches, W.copy(), U.copy())
         kernel = self._kernel(kept)
         (B, T, _), (h0, c0) = kept.x.shape, kept.states
         workspace = run.workspace(kernel.memory, T, B, self.units, kept.x.dtype)
@@ -114,7 +115,7 @@ class LSTM(Recurrent):
     # --- the textbook ---------------------------------------------------------------------------------------------
 
     def _scan_textbook(self, kept: Kept) -> tuple[Array, States, Any]:
-        W, U, b = (w.copy() for w in self.kernels())
+        W, U, b = self.kernels()
         x, by_gate = reverse_steps(kept.x, self.go_backwards), _by_gate(kept)
         if by_gate is not None:
             x, W = gates.four_copies(x, by_gate[:, None]), gates.block_diagonal(W)

@@ -27,11 +27,10 @@ class SimpleRNN(Recurrent):
     state_names: ClassVar = ("h",)
 
     def scan(self, kept: Kept, run: Pass) -> tuple[Array, States, Any]:
-        W, U, b = (w.copy() for w in self.kernels())
-        (h0,) = kept.states
+        (W, U, b), (h0,) = self.kernels(), kept.states
         x, mask = reverse_steps(kept.x, self.go_backwards), self._in_order(kept.mask)
         hs, caches = simple_rnn.rnn_forward(x, h0, W, U, b, self.activation, mask, kept.recurrent_dropout)
-        return reverse_steps(hs, self.go_backwards), [hs[:, -1].copy()], (caches, W, U)
+        return reverse_steps(hs, self.go_backwards), [hs[:, -1].copy()], (caches, W.copy(), U.copy())
 
     def scan_back(self, dh: Array, d_states: StateGradients, kept: Kept, need: bool) -> tuple[Any, States, States]:
         caches, W, U = kept.steps
