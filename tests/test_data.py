@@ -131,7 +131,10 @@ _BOUNDARIES = {
     "infer": ("x", LSTM(2).infer),
     "model": ("x", lambda source: _series_model()(source)),
     "forward": ("x", lambda source: _series_model().forward(source)),
-    "weights of a model": ("weight lstm/kernel of sequential", lambda source: _series_model().set_weights([source] * 5)),
+    "weights of a model": (
+        "weight lstm/kernel of sequential",
+        lambda source: _series_model().set_weights([source] * 5),
+    ),
     "weights of a layer": ("weight kernel of lstm", lambda source: _called(LSTM(2)).set_weights([source] * 3)),
     "weights to build with": (
         "weight kernel of dense",

@@ -254,7 +254,9 @@ def siamese(**embedding):
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("embedding", [{}, {"mask_zero": True, "embeddings_regularizer": "l2"}], ids=["plain", "masked"])
+@pytest.mark.parametrize(
+    "embedding", [{}, {"mask_zero": True, "embeddings_regularizer": "l2"}], ids=["plain", "masked"]
+)
 def test_a_siamese_model_passes_and_a_lost_use_is_seen(monkeypatch, embedding, training):
     model, x = siamese(**embedding), [IDS, IDS[::-1] // 2]
     report = gradcheck.check_model(model, x, [0, 1], training=training)
@@ -503,7 +505,11 @@ def square(x):
         (lambda: gradcheck.check_functions(3, square, [X]), TypeError, "forward must be a function, not 3"),
         (lambda: gradcheck.check_functions(square, None, [X]), TypeError, "backward must be a function, not None"),
         (lambda: gradcheck.check_functions(square, square, X), TypeError, "inputs must be a list of arrays, or a dict"),
-        (lambda: gradcheck.check_functions(square, square, []), TypeError, "for each argument of forward, but is empty"),
+        (
+            lambda: gradcheck.check_functions(square, square, []),
+            TypeError,
+            "for each argument of forward, but is empty",
+        ),
         (lambda: gradcheck.check_functions(square, square, ["a"]), TypeError, r"input x\[0\] must"),
         (lambda: gradcheck.check_functions(square, square, [X.astype("f")]), ValueError, r"x\[0\] is float32.*float64"),
         (

@@ -86,7 +86,12 @@ def to_keras(model: "Model", batch_size: int | None = None) -> Any:
     if batch_size is None and any(getattr(layer, "stateful", False) for layer in model.layers):
         raise ValueError(f"{model.name} has a stateful layer, for which Keras needs a batch_size")
     start = [
-        keras.Input(shape, batch_size, keras_config.input_dtype(model, number), name=f"input_layer_{number}" if number else "input_layer")
+        keras.Input(
+            shape,
+            batch_size,
+            keras_config.input_dtype(model, number),
+            name=f"input_layer_{number}" if number else "input_layer",
+        )
         for number, shape in enumerate(sample_shapes)
     ]
     if model.is_stack:

@@ -58,7 +58,9 @@ def require_built(model: "Model") -> Any:
         raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
     for inner in (inner for layer in model.layers for inner in layer.with_inner()):
         if isinstance(inner, Network):
-            raise ValueError(f"{model.name} has the model {inner.name} as a layer, and only single layers are exchanged")
+            raise ValueError(
+                f"{model.name} has the model {inner.name} as a layer, and only single layers are exchanged"
+            )
     return model.input_shape
 
 

@@ -146,7 +146,9 @@ def test_the_twin_that_to_keras_makes(mask_zero, length):
 
 
 def test_lengths_that_differ_have_to_be_left_open():
-    with pytest.raises(ValueError, match=r"embedding is at two .*: \(7,\) and \(5,\); a length that may differ has to be"):
+    with pytest.raises(
+        ValueError, match=r"embedding is at two .*: \(7,\) and \(5,\); a length that may differ has to be"
+    ):
         ours(False, lengths=(T, T - 2))
 
 
