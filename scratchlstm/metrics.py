@@ -149,22 +149,14 @@ class Accuracy(_Matches):
         return self.form.matches(y_true, y_pred)
 
 
-def _above(
-    thresholds: Sequence[float], labels: np.ndarray, scores: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """How often a score is above each threshold (not on it): true and false positives, false and true negatives."""
-    levels = np.asarray(thresholds, dtype=scores.dtype)
-    order = np.argsort(levels, kind="stable")
-    passed = np.searchsorted(levels[order], scores.ravel(), side="left")  # how many thresholds each score is above
-    passed[np.isnan(scores.ravel())] = 0
-    positive = labels.ravel().astype(bool)
-    counts = []
-    for of_label in (passed[positive], passed[~positive]):
-        above = np.empty(len(levels))
-        above[order] = len(of_label) - np.cumsum(np.bincount(of_label, minlength=len(levels) + 1)[:-1])
-        counts += [above, len(of_label) - above]
-    true_positives, false_negatives, false_positives, true_negatives = counts
-    return true_positives, false_positives, false_negatives, true_negatives
+def _above(thresholds: Sequence[float], labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """How often a score is above each threshold (not on it), (4, thresholds): TP, FP, FN, TN."""
+    levels, flat, positive = np.asarray(thresholds, dtype=scores.dtype), scores.ravel(), labels.ravel().astype(bool)
+    above, below = [], []
+    for of_label in (flat[positive], flat[~positive]):
+        above.append(np.searchsorted(np.sort(-of_label), -levels))  # NaN, which is sorted to the end, is above none
+        below.append(len(of_label) - above[-1])
+    return np.array([*above, *below], dtype=float)
 
 
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -176,6 +168,7 @@ class _Retrieval(Metric):
     """True positives among what is said or meant to be positive, for each threshold."""
 
     direction = "max"
+    mistakes: ClassVar[int]  # which of the counts of `_above` lower it
 
     def __init__(
         self,
@@ -212,11 +205,7 @@ class _Retrieval(Metric):
             np.put_along_axis(y_pred, rest, -np.inf, axis=-1)
         if self.class_id is not None:
             y_true, y_pred = y_true[..., self.class_id], y_pred[..., self.class_id]
-        return self.counts(*_above(self._levels, y_true, y_pred))
-
-    def counts(self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> np.ndarray:
-        """The true positives, and the others that count, (2, thresholds)."""
-        raise NotImplementedError(f"{type(self).__name__} has to define counts(tp, fp, fn, tn)")
+        return _above(self._levels, y_true, y_pred)[[0, self.mistakes]]  # (2, thresholds)
 
     def value(self, sums: np.ndarray) -> Value:
         values = _divide(sums[0], sums[0] + sums[1]).tolist()
@@ -236,8 +225,7 @@ class Precision(_Retrieval):
         name: see `Metric`.
     """
 
-    def counts(self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> np.ndarray:
-        return np.stack([tp, fp])
+    mistakes = 1  # FP
 
 
 class Recall(_Retrieval):
@@ -247,8 +235,7 @@ class Recall(_Retrieval):
         thresholds, top_k, class_id, name: see `Precision`.
     """
 
-    def counts(self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> np.ndarray:
-        return np.stack([tp, fn])
+    mistakes = 2  # FN
 
 
 _MOST_THRESHOLDS = 100_000  # a number in a file is not to fill the memory
@@ -309,7 +296,7 @@ class AUC(Metric):
             )
         last = self.num_thresholds - 1
         between = np.arange(1, last) / last if self.thresholds is None else self.thresholds
-        return np.stack(_above([-1e-7, *between, 1 + 1e-7], y_true, np.clip(y_pred, 0, 1)))
+        return _above([-1e-7, *between, 1 + 1e-7], y_true, np.clip(y_pred, 0, 1))
 
     def value(self, sums: np.ndarray) -> float:
         tp, fp, fn, tn = sums  # each falls or rises along the thresholds

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
 from scratchlstm import schedules
 from scratchlstm._support import checks, registry
-from scratchlstm._support.threads import spread
+from scratchlstm._support.threads import LARGE, spread
 from scratchlstm.backend import Array, is_array, is_cupy, is_known, know
 from scratchlstm.kernels import cupy_optimizers
 from scratchlstm.rows import Gradient, RowGradient
@@ -21,6 +21,14 @@ _BLOCK = 1 << 16
 # a number, a schedule, or a schedule's saved description
 LearningRate = float | schedules.LearningRateSchedule | Mapping[str, Any]
 Rows = np.ndarray | slice  # which rows of a block: their numbers, or all
+
+
+class Clipping(TypedDict, total=False):
+    """Arguments that every optimizer has, see `Optimizer`."""
+
+    clipnorm: float | None
+    clipvalue: float | None
+    global_clipnorm: float | None
 
 
 class Optimizer(registry.Configured):
@@ -165,12 +173,11 @@ class Optimizer(registry.Configured):
 
     def _require_fitting(self, params: Sequence[Array], grads: Sequence[Gradient]) -> None:
         """Stop before anything is changed that should not be; see `apply`."""
-        for name, arrays, kinds in ("params", params, "f"), ("grads", grads, "fiub"):
+        for name, arrays, kinds, what in ("params", params, "f", "floats"), ("grads", grads, "fiub", "numbers"):
             if not isinstance(arrays, list | tuple | np.ndarray) or not all(
                 (is_array(a) or isinstance(a, RowGradient)) and a.dtype.kind in kinds for a in arrays
             ):
-                what = "arrays of floats" if name == "params" else "arrays of numbers"
-                raise TypeError(f"{name} must be a list of {what}, not {checks.came(arrays)}")
+                raise TypeError(f"{name} must be a list of arrays of {what}, not {checks.came(arrays)}")
         swapped = len(grads) and all(map(is_known, grads)) and not all(map(is_known, params))
         if swapped or any(isinstance(w, RowGradient) for w in params):
             raise TypeError(
@@ -202,24 +209,19 @@ class Optimizer(registry.Configured):
             learning_rate: the size of this step.
             factor: to scale the gradient by.
         """
-        if factor != 1:
-            g = with_values(g, values_of(g) * factor)
-        if self.clipvalue is not None:
-            g = with_values(g, np.clip(values_of(g), -self.clipvalue, self.clipvalue))
-        length = max(1, _BLOCK * len(w) // max(w.size, 1))
+        limit, length = self.clipvalue, max(1, _BLOCK * len(w) // max(w.size, 1))
 
         def update(start: int) -> None:
             block = slice(start, start + length)
             rows, values = g.block(start, start + length) if isinstance(g, RowGradient) else (slice(None), g[block])
+            values = values if factor == 1 else values * factor
+            values = values if limit is None else np.clip(values, -limit, limit)
             part = {name: array[block] for name, array in slots.items()}
             self.update(w[block], rows, values, learning_rate, **part)
 
-        blocks = [partial(update, start) for start in range(0, len(w), length)]
-        if registry.is_ours(type(self)):
-            spread(blocks)
-        else:  # somebody's own, which may keep to itself what threads would share
-            for block in blocks:
-                block()
+        # somebody's own may keep to itself what threads would share
+        work = LARGE if registry.is_ours(type(self)) else 0
+        spread([partial(update, start) for start in range(0, len(w), length)], work)
 
     @property
     def clips_norms(self) -> bool:
@@ -228,10 +230,10 @@ class Optimizer(registry.Configured):
 
     def clip_factors(self, norms: Sequence[float]) -> list[float]:
         """What to scale each parameter's gradient by, from the gradients' norms."""
-        if self.clipnorm is not None:
-            return [min(1.0, self.clipnorm / max(each, 1e-30)) for each in norms]
-        assert self.global_clipnorm is not None
-        return [min(1.0, self.global_clipnorm / max(math.hypot(*norms), 1e-30))] * len(norms)
+        limit = self.clipnorm or self.global_clipnorm or math.inf  # each of them is above 0, or None
+        if self.clipnorm is None:
+            norms = [math.hypot(*norms)] * len(norms)
+        return [min(1.0, limit / max(each, 1e-30)) for each in norms]
 
     def argument(self, name: str) -> Any:
         return self.schedule if name == "learning_rate" and self.schedule is not None else super().argument(name)
@@ -252,12 +254,9 @@ class SGD(Optimizer):
         learning_rate: LearningRate = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
-        *,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
+        **clipping: Unpack[Clipping],
     ) -> None:
-        super().__init__(learning_rate, clipnorm, clipvalue, global_clipnorm)
+        super().__init__(learning_rate, **clipping)
         self.momentum = checks.number("momentum", momentum, at_least=0, at_most=1)
         self.nesterov = checks.flag("nesterov", nesterov)
         self.slots = ("momentum",) if momentum else ()
@@ -300,12 +299,9 @@ class RMSprop(Optimizer):
         learning_rate: LearningRate = 0.001,
         rho: float = 0.9,
         epsilon: float = 1e-7,
-        *,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
+        **clipping: Unpack[Clipping],
     ) -> None:
-        super().__init__(learning_rate, clipnorm, clipvalue, global_clipnorm)
+        super().__init__(learning_rate, **clipping)
         self.rho = checks.number("rho", rho, at_least=0, at_most=1)
         self.epsilon = checks.number("epsilon", epsilon, at_least=0)
 
@@ -341,12 +337,9 @@ class Adam(Optimizer):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
-        *,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
+        **clipping: Unpack[Clipping],
     ) -> None:
-        super().__init__(learning_rate, clipnorm, clipvalue, global_clipnorm)
+        super().__init__(learning_rate, **clipping)
         self.beta_1 = checks.number("beta_1", beta_1, at_least=0, below=1)
         self.beta_2 = checks.number("beta_2", beta_2, at_least=0, below=1)
         self.epsilon = checks.number("epsilon", epsilon, at_least=0)
@@ -357,13 +350,7 @@ class Adam(Optimizer):
         return learning_rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
 
     def update(  # type: ignore[override]
-        self,
-        w: np.ndarray,
-        rows: Rows,
-        g: np.ndarray,
-        learning_rate: float,
-        momentum: np.ndarray,
-        velocity: np.ndarray,
+        self, w: np.ndarray, rows: Rows, g: np.ndarray, learning_rate: float, momentum: np.ndarray, velocity: np.ndarray
     ) -> None:
         alpha = self.alpha(learning_rate)
         momentum *= self.beta_1
@@ -383,11 +370,6 @@ class Adam(Optimizer):
 def values_of(g: Gradient) -> np.ndarray:
     """The numbers of a gradient that may be other than zero."""
     return g.values if isinstance(g, RowGradient) else g
-
-
-def with_values(g: Gradient, values: np.ndarray) -> Gradient:
-    """The same kind of gradient with other numbers."""
-    return RowGradient(g.ids, values, g.shape) if isinstance(g, RowGradient) else values
 
 
 def norm(g: Gradient) -> float:

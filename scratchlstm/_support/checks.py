@@ -3,6 +3,7 @@
 import functools
 import inspect
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -53,33 +54,21 @@ def index(argument: str, value: Any, size: int) -> int:
     return int(value)
 
 
-def number(
-    argument: str,
-    value: Any,
-    *,
-    above: float | None = None,
-    at_least: float | None = None,
-    below: float | None = None,
-    at_most: float | None = None,
-) -> float:
-    """`value` as a finite float within the bounds.
+_BOUNDS = {"above": operator.gt, "at_least": operator.ge, "below": operator.lt, "at_most": operator.le}
+
+
+def number(argument: str, value: Any, **bounds: float) -> float:
+    """`value` as a finite float within the bounds: any of `above`, `at_least`, `below` and `at_most`.
 
     Raises:
         ValueError: not a number, or out of bounds.
     """
     value = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
-    kinds = {"above": above, "at least": at_least, "below": below, "at most": at_most}
-    bounds = " and ".join(f"{words} {bound:g}" for words, bound in kinds.items() if bound is not None)
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if (
-        not is_number
-        or not math.isfinite(value)
-        or (above is not None and value <= above)
-        or (at_least is not None and value < at_least)
-        or (below is not None and value >= below)
-        or (at_most is not None and value > at_most)
-    ):
-        raise ValueError(f"{argument} must be {bounds or 'a finite number'}, not {came(value)}")
+    is_finite = is_number and math.isfinite(value)
+    if not is_finite or not all(_BOUNDS[name](value, bound) for name, bound in bounds.items()):
+        wanted = " and ".join(f"{name.replace('_', ' ')} {bound:g}" for name, bound in bounds.items())
+        raise ValueError(f"{argument} must be {wanted or 'a finite number'}, not {came(value)}")
     return float(value)
 
 
@@ -166,9 +155,7 @@ def function(argument: str, value: Any) -> Callable[..., Any]:
     Raises:
         TypeError: it is not.
     """
-    if not callable(value):
-        raise TypeError(f"{argument} must be a function, not {came(value)}")
-    return value
+    return instance(argument, value, Callable, "a function")
 
 
 def seed(value: Any) -> int | None:

@@ -81,7 +81,9 @@ class NumpyLSTM:
         self.order = slice(None, None, -1 if reverse else 1)  # of the steps, from the time they stand at
         W, U, b = (_swap_g_and_o(array) for array in (W, U, b))
         self.W_back, self.U_back = W.T, np.ascontiguousarray(U.T)  # for dx and dh
-        self.W, self.U, self.b = _by_gate(W), _by_gate(U), _by_gate(b[None])  # (4, E, H), (4, H, H), (4, 1, H)
+        self.W, self.U, self.b = (
+            _by_gate(array).copy() for array in (W, U, b[None])
+        )  # (4, E, H), (4, H, H), (4, 1, H)
         if self.one_tanh:
             for array in (self.W, self.U, self.b):
                 array[:3] *= 0.5  # z/2 for the σ gates
@@ -112,15 +114,11 @@ class NumpyLSTM:
         if workspace is None or not workspace.fits(T, B, H, x.dtype):
             workspace = Workspace.empty(T, B, H, x.dtype)
         self.x, self.workspace, self.mask = x, workspace, mask
-        (_, h), (_, c) = self._before_and_after(workspace.h), self._before_and_after(workspace.c)
-        first = self._first()
-        workspace.h[first], workspace.c[first] = h0, c0
+        h, c = workspace.h[self.order], workspace.c[self.order]
+        h[0], c[0] = h0, c0
         self._fill()
-        return (h.swapaxes(0, 1).copy() if return_sequences else h[self.order][-1].copy()), c[self.order][-1].copy()
-
-    def _first(self) -> int:
-        """Where the initial states stand in the workspace."""
-        return 0 if self.order.step == 1 else -1
+        sequence = self._before_and_after(workspace.h)[1].swapaxes(0, 1)
+        return (sequence if return_sequences else h[-1]).copy(), c[-1].copy()
 
     def _before_and_after(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of T+1 states, those before each step and those after it, by the time that the step stands at."""
@@ -201,11 +199,10 @@ class NumpyLSTM:
         for t, (z_x, at_rest, (z, c_prev, c, tanh_c, h_prev, h)) in enumerate(zip(inputs, still, steps, strict=False)):
             held = (h_prev[at_rest], c_prev[at_rest]) if len(at_rest) else None
             if len(at_rest) < len(h):
-                if self.recurrent_dropout is None:
-                    np.matmul(h_prev, self.U, out=z)
-                else:
-                    dropped = np.multiply(h_prev, self.recurrent_dropout[:, rows], out=dropped)
-                    np.matmul(dropped, self.U, out=z)
+                h_in = h_prev
+                if self.recurrent_dropout is not None:
+                    h_in = dropped = np.multiply(h_prev, self.recurrent_dropout[:, rows], out=dropped)
+                np.matmul(h_in, self.U, out=z)
                 z += z_x
                 self._activate(z)  # (1) to (4)
                 i, f, o, g = z
@@ -220,11 +217,7 @@ class NumpyLSTM:
                 sequence[t] = h
 
     def backward(
-        self,
-        dh: np.ndarray,
-        dh_last: np.ndarray | None,
-        dc_last: np.ndarray | None,
-        input_gradient: bool = True,
+        self, dh: np.ndarray, dh_last: np.ndarray | None, dc_last: np.ndarray | None, input_gradient: bool = True
     ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Equations (7) to (21) at every step, last to first.
 
@@ -265,18 +258,12 @@ class NumpyLSTM:
         return dx, _swap_g_and_o(dW), _swap_g_and_o(dU), _swap_g_and_o(db), dh0, dc0
 
     def _back_through_time(
-        self,
-        rows: slice,
-        dh: np.ndarray,
-        dh_last: np.ndarray | None,
-        dc_last: np.ndarray | None,
-        dz: np.ndarray,
+        self, rows: slice, dh: np.ndarray, dh_last: np.ndarray | None, dc_last: np.ndarray | None, dz: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Write dz of these rows at every step, last to first; their dh0 and dc0. Arguments as of `backward`."""
         workspace, H, dh, dz = self.workspace, self.H, dh[rows], dz[:, rows]
         (T, B, _), dtype = dz.shape, dz.dtype
-        dh_t = np.zeros((B, H), dtype=dtype) if dh_last is None else dh_last[rows].copy()
-        dc = np.zeros((B, H), dtype=dtype) if dc_last is None else dc_last[rows].copy()
+        dh_t, dc = (np.zeros((B, H), dtype) if last is None else last[rows].copy() for last in (dh_last, dc_last))
         every_step = dh.ndim == 3
         if not every_step:
             dh_t += dh
@@ -323,10 +310,8 @@ class NumpyLSTM:
         """dx, dW and db from dz of all steps, (T, B, 4H)."""
         x, (T, B, _) = self.x, dz.shape
         flat = dz.reshape(T * B, -1)
-        if isinstance(x, GatheredRows):
-            rows, dz_rows = x.values, x.groups.sum(flat)
-        else:
-            rows, dz_rows = _time_major(x), flat
+        gathered = isinstance(x, GatheredRows)
+        rows, dz_rows = (x.values, x.groups.sum(flat)) if gathered else (_time_major(x), flat)
         dx, dW = spread(
             [
                 lambda: self._dx(rows, flat, dz_rows) if input_gradient else None,
@@ -334,7 +319,7 @@ class NumpyLSTM:
             ],
             multiplications=dz_rows.size * rows.shape[1],
         )
-        if dx is not None and not isinstance(x, GatheredRows):
+        if dx is not None and not gathered:
             dx = dx.reshape(T, B, -1).swapaxes(0, 1)
         return dx, dW, dz_rows.sum(axis=0)  # (21)
 
@@ -344,7 +329,7 @@ class NumpyLSTM:
             return dz_rows @ self.W_back  # (17)
         dx, of_gate = np.zeros_like(rows), np.empty_like(rows)
         W_by_gate = self.W_back.reshape(4, self.H, -1)
-        for dz_k, W_k, kept in zip(_columns_by_gate(dz), W_by_gate, self.input_dropout, strict=True):
+        for dz_k, W_k, kept in zip(_by_gate(dz), W_by_gate, self.input_dropout, strict=True):
             np.matmul(dz_k, W_k, out=of_gate)
             dx += _dropped(of_gate, kept, out=of_gate)
         return dx
@@ -368,15 +353,13 @@ class NumpyLSTM:
 
     def _inputs(self, x: np.ndarray | GatheredRows, projected: np.ndarray, rows: slice) -> Iterator[np.ndarray]:
         """Of what `_project` made of x, x_t W + b of these rows at each step, (4, B, H)."""
-        if isinstance(x, GatheredRows):
-            return self._gather(projected, x.groups.index[rows])
-        return iter(projected[self.order][:, :, rows])
-
-    def _gather(self, table: np.ndarray, index: np.ndarray) -> Iterator[np.ndarray]:
-        """The rows of `table` at each step, for an index (B, T); each overwrites the one before."""
-        z_x = np.empty((4, len(index), self.H), dtype=table.dtype)
-        for of_step in np.ascontiguousarray(index.T)[self.order]:
-            yield np.take(table, of_step, axis=1, out=z_x, mode="clip")
+        if not isinstance(x, GatheredRows):
+            yield from projected[self.order][:, :, rows]
+            return
+        index = np.ascontiguousarray(x.groups.index[rows].T)[self.order]  # (T, B)
+        z_x = np.empty((4, index.shape[1], self.H), dtype=projected.dtype)  # each step overwrites the one before
+        for of_step in index:
+            yield np.take(projected, of_step, axis=1, out=z_x, mode="clip")
 
     def _activate(self, z: np.ndarray) -> None:
         """From z to the gates' values, in place."""
@@ -430,23 +413,18 @@ def _dropped(rows: np.ndarray, kept: np.ndarray, out: np.ndarray) -> np.ndarray:
     return out
 
 
-def _columns_by_gate(dz: np.ndarray) -> np.ndarray:
-    """(N, 4H) -> (4, N, H), a view."""
-    return dz.reshape(len(dz), 4, -1).swapaxes(0, 1)
-
-
 def _by_product(rows: np.ndarray, dz: np.ndarray, dropout: np.ndarray | None) -> np.ndarray:
     """A kernel's gradient, (n, 4H): rows (N, n) turned, times dz (N, 4H); with dropout each gate's rows are its own."""
     if dropout is None:
         return rows.T @ dz
     own = np.empty_like(rows)
-    by_gate = zip(dropout, _columns_by_gate(dz), strict=True)
+    by_gate = zip(dropout, _by_gate(dz), strict=True)
     return np.concatenate([_dropped(rows, kept, out=own).T @ dz_k for kept, dz_k in by_gate], axis=1)
 
 
-def _by_gate(W: np.ndarray) -> np.ndarray:
-    """(n, 4H) -> (4, n, H), a copy."""
-    return W.reshape(len(W), 4, -1).swapaxes(0, 1).copy()
+def _by_gate(columns: np.ndarray) -> np.ndarray:
+    """(n, 4H) -> (4, n, H), a view."""
+    return columns.reshape(len(columns), 4, -1).swapaxes(0, 1)
 
 
 def _time_major(x: np.ndarray) -> np.ndarray:
