@@ -12,17 +12,15 @@ _THREADS = 256  # of a block
 
 def sigmoid(x: Any) -> Any:
     """`gates.sigmoid` of a CuPy array of any shape."""
-    (y,) = _run("sigmoid", [x], 1)
-    return y
+    return _run("sigmoid", [x], 1)[0]
 
 
 def binary_crossentropy(logits: Any, targets: Any) -> tuple[Any, Any]:
     """Losses and their derivatives by the logits; all CuPy arrays of one shape and dtype."""
-    losses, gradient = _run("binary_crossentropy", [logits, targets], 2)
-    return losses, gradient
+    return _run("binary_crossentropy", [logits, targets], 2)
 
 
-def _run(name: str, inputs: list[Any], outputs: int) -> list[Any]:
+def _run(name: str, inputs: list[Any], outputs: int) -> Any:
     cupy = backend.cupy()
     inputs = [cupy.ascontiguousarray(array) for array in inputs]
     results = [cupy.empty(inputs[0].shape, dtype=inputs[0].dtype) for _ in range(outputs)]

@@ -231,31 +231,23 @@ def read_arrays(path: str | os.PathLike[str], what: str) -> dict[str, np.ndarray
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    name = member.filename
-    plain = member.compress_type == zipfile.ZIP_STORED and member.compress_size == member.file_size
-    if not name.endswith(".npy") or member.comment or not plain:
-        raise ValueError(f"its member {name!r} is no plainly stored array")
-    return parse_array(archive.read(member), name)  # whole, so that the checksum is compared
-
-
-def parse_array(data: bytes, name: str) -> np.ndarray:
-    """The array of an `.npy` file, whose size is compared with the bytes that are there before anything is made of it.
+    """An array, whose size is compared with the bytes that are there before anything is made of it.
 
     Raises:
         ValueError: it is larger or smaller than its header says, or holds pickled objects.
         KeyError, TypeError, SyntaxError: damaged.
     """
+    name = member.filename
+    plain = member.compress_type == zipfile.ZIP_STORED and member.compress_size == member.file_size
+    if not name.endswith(".npy") or member.comment or not plain:
+        raise ValueError(f"its member {name!r} is no plainly stored array")
+    data = archive.read(member)  # whole, so that the checksum is compared
     file = io.BytesIO(data)
-    shape, fortran_order, dtype = read_header(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, fortran_order, dtype = readers[np.lib.format.read_magic(file)](file)
     if dtype.hasobject:
         raise ValueError(f"{name} holds pickled objects, which are never loaded")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data) - file.tell():
         raise ValueError(f"{name} holds {len(data) - file.tell()} bytes, not an array {shape} of {dtype}")
     array = np.frombuffer(data, dtype, math.prod(shape), file.tell())
     return array.reshape(shape, order="F" if fortran_order else "C").copy()
-
-
-def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether in Fortran's order, and dtype, from the beginning of an `.npy` file."""
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    return readers[np.lib.format.read_magic(file)](file)

@@ -80,7 +80,6 @@ def load_data(
         raise ValueError(f"verbose must be 0 or 1, got {verbose!r}.")
     found = find_source(path, source)
     corpus = found.corpus()
-
     rng = np.random.RandomState(seed)  # Keras' shuffle, which the new generators do not have
     halves = []
     for reviews in (corpus.train, corpus.test):
@@ -158,9 +157,10 @@ def encode_review(
         encoding = encoding.limited_by(largest_rank(ranks))
     ids = encoding.start()
     for word in text_to_word_sequence(text):
+        word_id = None if skip_unknown else oov_char
         if (rank := ranks.get(word)) is not None:
             require_integer(f"word_index[{word!r}]", rank, 0, "a word's rank")
-        word_id = encoding.limited(rank + index_from) if rank is not None else None if skip_unknown else oov_char
+            word_id = encoding.limited(rank + index_from)
         if word_id is not None:
             ids.append(word_id)
     return ids
@@ -196,7 +196,14 @@ def decode_review(
         ValueError: there are ids below 0 or above the last word's, or the ids are of several reviews.
     """
     Encoding(None, 0, start_char, oov_char, index_from)
-    values = _require_ids(ids)
+    try:
+        values = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"ids must be one review, a list of integers: {error}.") from error
+    if values.ndim != 1:
+        raise ValueError(f"ids must be one review, a list of integers; got an array of shape {values.shape}.")
+    if values.size and values.dtype.kind not in "iu":
+        raise TypeError(f"ids must be the integers of one review, got an array of {values.dtype}.")
     ranks = _word_index(path, source) if word_index is None else require_words(word_index)
     last = max(largest_rank(ranks) + index_from, start_char or 0, oov_char or 0)
     words = {rank + index_from: word for word, rank in ranks.items()}
@@ -213,15 +220,3 @@ def _word_index(path: PathLike | None, source: str) -> Mapping[str, int]:
     if path is not None and str(path).endswith(".json") and Path(path).expanduser().is_file():
         return read_word_index(Path(path).expanduser())
     return find_source(path, source).word_index()
-
-
-def _require_ids(ids: Iterable[int]) -> np.ndarray:
-    try:
-        values = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"ids must be one review, a list of integers: {error}.") from error
-    if values.ndim != 1:
-        raise ValueError(f"ids must be one review, a list of integers; got an array of shape {values.shape}.")
-    if values.size and values.dtype.kind not in "iu":
-        raise TypeError(f"ids must be the integers of one review, got an array of {values.dtype}.")
-    return values

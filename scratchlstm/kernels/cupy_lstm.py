@@ -7,13 +7,13 @@ time t, as `Groups` counts. Nothing here waits for the device.
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from scratchlstm import backend
 from scratchlstm._support import device
-from scratchlstm.rows import GatheredRows, Groups
+from scratchlstm.rows import GatheredRows
 
 Array = Any  # a CuPy array
 
@@ -92,8 +92,7 @@ def _layout(H: int, rows: int, held: int, itemsize: int) -> Plan:
     return Plan(threads, rows, held, forward, backward)
 
 
-@dataclass
-class Workspace:
+class Workspace(NamedTuple):
     """What a forward pass keeps for the backward pass, step by step as `gates.StepCache`."""
 
     gates: Array  #   (T, B, 4H)  i f g o
@@ -110,6 +109,9 @@ class Workspace:
     def fits(self, T: int, B: int, H: int, dtype: np.dtype) -> bool:
         """Whether a pass of these sizes can run in it."""
         return self.gates.shape == (T, B, 4 * H) and self.gates.dtype == dtype
+
+
+_NOWHERE = Workspace(None, None, None, None)  # for a kernel that keeps nothing
 
 
 class CupyLSTM:
@@ -169,7 +171,10 @@ class CupyLSTM:
     ) -> tuple[Array, Array]:
         """As `forward`, but nothing is kept for `backward`, unless there is a workspace to keep it in."""
         (B, T, _), H, dtype, empty = x.shape, self.H, self.dtype, backend.cupy().empty
-        (rows, groups), mask = _rows(x), self._contiguous(mask)
+        mask = self._contiguous(mask)
+        # the distinct rows (K, E), and where each is; or all rows, (T·B, E)
+        gathered = isinstance(x, GatheredRows)
+        rows, groups = (x.values, x.groups) if gathered else (x.swapaxes(0, 1).reshape(T * B, x.shape[2]), None)
         if kept is not None:
             self.workspace, self.mask, self.rows, self.groups = kept, mask, rows, groups
         z_x = self._contiguous(rows @ self.W)  # the bias is added in the kernel
@@ -182,7 +187,7 @@ class CupyLSTM:
             self._run_by_steps(z_x, index, h_last, c_last, kept, hs, T, mask)
         else:
             h_last, c_last = None if return_sequences else empty((B, H), dtype=dtype), empty((B, H), dtype=dtype)
-            arrays = z_x, index, self.U, self.b, h0, c0, mask, *_arrays(kept), hs, h_last, c_last
+            arrays = z_x, index, self.U, self.b, h0, c0, mask, *(kept or _NOWHERE), hs, h_last, c_last
             self._launch("lstm_forward", plan, plan.forward_bytes, T, B, arrays)
         return (h_last if hs is None else hs.swapaxes(0, 1)), c_last
 
@@ -210,11 +215,9 @@ class CupyLSTM:
         dU = self.workspace.h_prev.reshape(T * B, H).T @ flat  # (20)
         dz_rows = flat if self.groups is None else self.groups.sum(flat)
         dW, db = self.rows.T @ dz_rows, dz_rows.sum(axis=0)  # (19), (21)
-        dx = None
-        if input_gradient:
-            dx = dz_rows @ self.W.T  # (17)
-            if self.groups is None:
-                dx = dx.reshape(T, B, self.rows.shape[1]).swapaxes(0, 1)
+        dx = dz_rows @ self.W.T if input_gradient else None  # (17)
+        if dx is not None and self.groups is None:
+            dx = dx.reshape(T, B, self.rows.shape[1]).swapaxes(0, 1)
         return dx, dW, dU, db, dh0, dc0
 
     def _run_back(self, dhs: Array | None, dh_last: Array | None, dc_last: Array | None) -> tuple[Array, Array, Array]:
@@ -258,7 +261,7 @@ class CupyLSTM:
         """From the initial states in h and c to the last ones, in place."""
         B, H = h.shape
         step = device.kernel("lstm.cu", "lstm_step_forward", self.dtype, VERSION=0)
-        _, *states = _arrays(kept)
+        _, *states = kept or _NOWHERE
         zs = [backend.cupy().empty((B, 4 * H), dtype=self.dtype)] * T if kept is None else kept.gates
         for t in self._times(T if B else 0):
             backend.cupy().matmul(h, self.U, out=zs[t])
@@ -299,17 +302,6 @@ class CupyLSTM:
         if array is None:
             return None
         return backend.cupy().ascontiguousarray(array, dtype=None if array.dtype == bool else self.dtype)
-
-
-def _rows(x: Array | GatheredRows) -> tuple[Array, Groups | None]:
-    """The distinct rows (K, E) and where each stands; or all rows, (T·B, E)."""
-    if isinstance(x, GatheredRows):
-        return x.values, x.groups
-    return x.swapaxes(0, 1).reshape(x.shape[0] * x.shape[1], x.shape[2]), None
-
-
-def _arrays(kept: Workspace | None) -> tuple[Array | None, ...]:
-    return (None,) * 4 if kept is None else (kept.gates, kept.h_prev, kept.c_prev, kept.tanh_c)
 
 
 def _step_grid(h: Array) -> tuple[int]:

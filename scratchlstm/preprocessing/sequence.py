@@ -52,7 +52,11 @@ def pad_sequences(
     if isinstance(value, str) and target.kind not in "OUS":
         raise ValueError(f"value={value!r} is a string, which dtype {target} cannot hold: use dtype=object.")
     lengths = [_length(sequence, position) for position, sequence in enumerate(sequences)]
-    length = _common_length(maxlen, lengths)
+    if maxlen is None and not lengths:
+        raise ValueError("sequences is empty, so there is no longest one to take maxlen from: give maxlen.")
+    if maxlen is not None and (isinstance(maxlen, bool) or not isinstance(maxlen, int | np.integer) or maxlen < 1):
+        raise ValueError(f"maxlen must be an integer of at least 1, or None for the longest; got {maxlen!r:.80}.")
+    length = max(lengths) if maxlen is None else int(maxlen)
 
     shape = next((_as_array(s, None, f"sequences[{i}]").shape[1:] for i, s in enumerate(sequences) if lengths[i]), ())
     filler = _converted(value, target, "value")
@@ -85,16 +89,6 @@ def _length(sequence: Any, position: int) -> int:
     return len(sequence)
 
 
-def _common_length(maxlen: int | None, lengths: list[int]) -> int:
-    if maxlen is None:
-        if not lengths:
-            raise ValueError("sequences is empty, so there is no longest one to take maxlen from: give maxlen.")
-        return max(lengths)
-    if isinstance(maxlen, bool) or not isinstance(maxlen, int | np.integer) or maxlen < 1:
-        raise ValueError(f"maxlen must be an integer of at least 1, or None for the longest; got {maxlen!r:.80}.")
-    return int(maxlen)
-
-
 def _as_array(values: Any, dtype: np.dtype | None, what: str) -> np.ndarray:
     try:
         return np.asarray(values, dtype=dtype)
@@ -104,12 +98,9 @@ def _as_array(values: Any, dtype: np.dtype | None, what: str) -> np.ndarray:
 
 def _converted(values: Any, dtype: np.dtype, what: str) -> np.ndarray:
     """An array of `dtype`, refusing what NumPy would turn into another number without a word."""
-    if dtype.kind not in "iu":
-        return _as_array(values, dtype, what)
-    array = _as_array(values, None, what)
-    if array.dtype.kind in "iuf" and array.size:
-        low, high = array.min(), array.max()
-        limits = np.iinfo(dtype)
+    array = _as_array(values, None if dtype.kind in "iu" else dtype, what)
+    if dtype.kind in "iu" and array.dtype.kind in "iuf" and array.size:
+        low, high, limits = array.min(), array.max(), np.iinfo(dtype)
         if not (np.isfinite(low) and np.isfinite(high)):
             raise ValueError(f"{what} holds NaN or infinity, which {dtype} cannot hold: use dtype='float32'.")
         # int() is exact where comparing int64 with float64 is not; it cuts fractions as the cast does.
@@ -117,5 +108,4 @@ def _converted(values: Any, dtype: np.dtype, what: str) -> np.ndarray:
             raise ValueError(
                 f"{what} holds {low} to {high}, outside {dtype}'s {limits.min} to {limits.max}: use a larger dtype."
             )
-        return array.astype(dtype, copy=False)
-    return _as_array(values, dtype, what)
+    return _as_array(array, dtype, what)

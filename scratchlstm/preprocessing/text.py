@@ -63,7 +63,7 @@ class Tokenizer:
         char_level: bool = False,
         oov_token: str | None = None,
     ) -> None:
-        if num_words is not None and (isinstance(num_words, bool) or not isinstance(num_words, Integral)):
+        if isinstance(num_words, bool) or not isinstance(num_words, Integral | None):
             raise TypeError(f"num_words must be an integer or None, got {_came(num_words)}.")
         if num_words is not None and num_words < 1:
             raise ValueError(f"num_words must be at least 1, or None to keep all words; got {num_words}.")
