@@ -87,18 +87,11 @@ def _linear_prime(y: Array) -> Array:
 SIGMOID = Activation("sigmoid", sigmoid, sigmoid_prime, cupy_elementwise.sigmoid)
 TANH = Activation("tanh", tanh, tanh_prime)
 LINEAR = Activation("linear", linear, _linear_prime)
+_HARD_SIGMOID = Activation("hard_sigmoid", hard_sigmoid, _hard_sigmoid_prime)
+_RELU = Activation("relu", relu, _relu_prime)
+_SOFTMAX = Softmax("softmax", softmax, _linear_prime)
 
-_KNOWN = {
-    activation.name: activation
-    for activation in (
-        SIGMOID,
-        TANH,
-        LINEAR,
-        Activation("hard_sigmoid", hard_sigmoid, _hard_sigmoid_prime),
-        Activation("relu", relu, _relu_prime),
-        Softmax("softmax", softmax, _linear_prime),
-    )
-}
+_KNOWN = {each.name: each for each in (SIGMOID, TANH, LINEAR, _HARD_SIGMOID, _RELU, _SOFTMAX)}
 
 
 def serialize(activation: Activation) -> Any:

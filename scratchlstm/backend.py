@@ -58,37 +58,32 @@ def cupy() -> Any:
         ImportError: it is not installed, or does not fit the CUDA that is.
         RuntimeError: it finds no GPU, no driver, or none that it was built for.
     """
-    module, problem = _probe()
-    if problem is not None:
-        raise type(problem)(*problem.args)
-    return module
+    return _probe()
 
 
 @functools.cache
-def _probe() -> tuple[Any, Exception | None]:
-    """CuPy, or what is wrong with it. (It imports without a GPU, and fails at the first allocation.)"""
+def _probe() -> Any:
+    """See `cupy`. (CuPy imports without a GPU, and fails at the first allocation.)"""
     try:
         import cupy
     except ImportError as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
-            what = "CuPy is not installed"
-        else:
-            what = f"CuPy cannot be imported ({_one_line(error)})"
-        return None, ImportError(
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
+        what = "CuPy is not installed" if missing else f"CuPy cannot be imported ({_one_line(error)})"
+        raise ImportError(
             f"{what}; pip install 'scratchlstm[cuda13]', or [cuda12] where nvidia-smi shows CUDA 12, and no other CuPy "
             f'beside it, or use backend="numpy"'
-        )
+        ) from None
     try:
         a = cupy.ones((2, 2), dtype=np.float32)
         if float((a @ a + 1).sum()) != 12:  # which takes CUDA's compiler and its linear algebra, too
             raise RuntimeError("it computes wrongly")
     except Exception as error:  # of CUDA's runtime, its compiler, or the driver, each with types of its own
         built = f"CuPy {cupy.__version__}"
-        return None, RuntimeError(
+        raise RuntimeError(
             f"{built} is installed, but cannot use a GPU here ({_one_line(error)}); {_advice(str(error))}, or use "
             f'backend="numpy"'
-        )
-    return cupy, None
+        ) from None
+    return cupy
 
 
 def _advice(error: str) -> str:

@@ -98,8 +98,11 @@ class GlorotNormal(Initializer):
     """Normal with variance 2 / (fan_in + fan_out), cut off at two standard deviations as in Keras."""
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        values = rng.normal(size=shape)
+        while (outside := np.abs(values) > 2).any():
+            values[outside] = rng.normal(size=np.count_nonzero(outside))
         # a standard normal cut at ±2 has this standard deviation; dividing by it restores the variance
-        return _truncated_normal(shape, rng) * math.sqrt(2 / (sum(_fans(shape)) or 1)) / 0.87962566103423978
+        return values * math.sqrt(2 / (sum(_fans(shape)) or 1)) / 0.87962566103423978
 
 
 class Orthogonal(Initializer):
@@ -126,13 +129,6 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
         return math.prod(shape), math.prod(shape)
     receptive_field = math.prod(shape[:-2])
     return shape[-2] * receptive_field, shape[-1] * receptive_field
-
-
-def _truncated_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    values = rng.normal(size=shape)
-    while (outside := np.abs(values) > 2).any():
-        values[outside] = rng.normal(size=np.count_nonzero(outside))
-    return values
 
 
 _KNOWN = registry.by_both_names(

@@ -190,11 +190,9 @@ class _Retrieval(Metric):
         self._levels = chosen or [0.5 if top_k is None else -np.inf]
 
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        for argument, value, most in (("top_k", self.top_k, 0), ("class_id", self.class_id, 1)):
+        for name, value, most in (("top_k", self.top_k, 0), ("class_id", self.class_id, 1)):
             if value is not None and value > y_pred.shape[-1] - most:
-                raise ValueError(
-                    f"{argument}={value} of the metric {self.name} does not fit predictions {y_pred.shape}"
-                )
+                raise ValueError(f"{name}={value} of the metric {self.name} does not fit predictions {y_pred.shape}")
         return super().align(y_true, y_pred)
 
     def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:

@@ -265,16 +265,12 @@ class SGD(Optimizer):
         self, w: np.ndarray, rows: Rows, g: np.ndarray, learning_rate: float, momentum: np.ndarray | None = None
     ) -> None:
         step = learning_rate * g
-        if momentum is None:
+        if momentum is not None:
+            momentum *= self.momentum
+            momentum[rows] -= step
+            w += self.momentum * momentum if self.nesterov else momentum
+        if momentum is None or self.nesterov:
             w[rows] -= step
-            return
-        momentum *= self.momentum
-        momentum[rows] -= step
-        if self.nesterov:
-            w += self.momentum * momentum
-            w[rows] -= step
-        else:
-            w += momentum
 
     def kernel(self, learning_rate: float) -> tuple[Any, ...]:
         if not self.momentum:
@@ -295,11 +291,7 @@ class RMSprop(Optimizer):
     slots = ("velocity",)
 
     def __init__(
-        self,
-        learning_rate: LearningRate = 0.001,
-        rho: float = 0.9,
-        epsilon: float = 1e-7,
-        **clipping: Unpack[Clipping],
+        self, learning_rate: LearningRate = 0.001, rho: float = 0.9, epsilon: float = 1e-7, **clipping: Unpack[Clipping]
     ) -> None:
         super().__init__(learning_rate, **clipping)
         self.rho = checks.number("rho", rho, at_least=0, at_most=1)

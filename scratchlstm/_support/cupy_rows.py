@@ -35,16 +35,11 @@ class DeviceGroups:
         run = np.repeat(np.arange(long_runs), parts)  # whose part each chunk is
         before = chunk * (np.arange(self.parts) - first_part[run])  # rows of the run that stand before it
         self.K = len(groups.ids)
-        self.ids, self.index, self.order, *of_runs = _upload(
-            groups.ids,
-            groups.index.ravel(order="F"),
-            groups.order,
-            np.concatenate([starts[run] + before, starts[long_runs:]]),
-            np.concatenate([np.minimum(counts[run] - before, chunk), counts[long_runs:]]),
-            first_part,
-            parts,
-        )
-        self.starts, self.counts, self.first_part, self.part_counts = of_runs
+        run_starts = np.concatenate([starts[run] + before, starts[long_runs:]])
+        run_counts = np.concatenate([np.minimum(counts[run] - before, chunk), counts[long_runs:]])
+        index = groups.index.ravel(order="F")
+        uploaded = _upload(groups.ids, index, groups.order, run_starts, run_counts, first_part, parts)
+        self.ids, self.index, self.order, self.starts, self.counts, self.first_part, self.part_counts = uploaded
 
     def sum(self, values: Any) -> Any:
         """What `Groups.sum` gives: the same numbers at every run, bit for bit.

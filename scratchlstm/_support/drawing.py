@@ -7,7 +7,7 @@ letter: matplotlib takes `$` for mathematics and hides what begins with `_`.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from scratchlstm._support.checks import string
+from scratchlstm._support.checks import instance
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,8 +19,7 @@ DASHES = ("solid", "dashed", "dashdot", "dotted", (0, (5, 1, 1, 1, 1, 1)))
 
 def require_title(title: Any) -> None:
     """Raise TypeError for a title that is neither a string nor None."""
-    if title is not None:
-        string("title", title)
+    instance("title", title, str | None, "a string")
 
 
 def as_written(figure: "Figure") -> "Figure":

@@ -80,8 +80,7 @@ class ModelCheckpoint(Monitor):
         path = Path(self.filepath)
         if path.is_dir():
             raise IsADirectoryError(f"filepath {self.filepath!r} is a folder; name a file in it")
-        known = [folder for folder in path.parents if "{" not in str(folder)]
-        require_writable_folder(known[0])
+        require_writable_folder(next(folder for folder in path.parents if "{" not in str(folder)))
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch = epoch

@@ -45,8 +45,7 @@ class CSVLogger(Callback):
         require_writable_folder(path.parent)
         self.text = ""
         if self.append and path.exists():
-            with open(path, encoding="utf-8", newline="") as file:
-                self.text = file.read()
+            self.text = path.read_bytes().decode()
             if self.text and not self.text.endswith("\n"):
                 self.text += "\r\n"
 

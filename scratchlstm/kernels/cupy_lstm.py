@@ -5,7 +5,6 @@ all steps together by products of matrices, here. Everything is time-major, (T, 
 time t, as `Groups` counts. Nothing here waits for the device.
 """
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
@@ -24,8 +23,7 @@ _STEP_THREADS = 256  # of a block, for the kernels of one step
 _WORKING_REGISTERS = {4: (24, 20), 8: (28, 32)}
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """What a device has."""
 
     multiprocessors: int
@@ -33,8 +31,7 @@ class Limits:
     shared: int  # bytes of shared memory that a block can ask for
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """How a recurrence is laid out on a device, see lstm.cu."""
 
     threads: int  # of a block
@@ -173,8 +170,8 @@ class CupyLSTM:
         (B, T, _), H, dtype, empty = x.shape, self.H, self.dtype, backend.cupy().empty
         mask = self._contiguous(mask)
         # the distinct rows (K, E), and where each is; or all rows, (T·B, E)
-        gathered = isinstance(x, GatheredRows)
-        rows, groups = (x.values, x.groups) if gathered else (x.swapaxes(0, 1).reshape(T * B, x.shape[2]), None)
+        rows = x.values if isinstance(x, GatheredRows) else x.swapaxes(0, 1).reshape(T * B, x.shape[2])
+        groups = x.groups if isinstance(x, GatheredRows) else None
         if kept is not None:
             self.workspace, self.mask, self.rows, self.groups = kept, mask, rows, groups
         z_x = self._contiguous(rows @ self.W)  # the bias is added in the kernel
@@ -275,9 +272,7 @@ class CupyLSTM:
         kept, zeros = self.workspace, backend.cupy().zeros
         T, B, H = kept.h_prev.shape
         step = device.kernel("lstm.cu", "lstm_step_backward", self.dtype, VERSION=0)
-        dh, dh_past, dc = (
-            zeros((B, H), dtype=self.dtype) if given is None else given.copy() for given in (dh_last, None, dc_last)
-        )
+        dh, dh_past, dc = (zeros((B, H), self.dtype) if d is None else d.copy() for d in (dh_last, None, dc_last))
         for t in reversed(self._times(T if B else 0)):
             sizes = np.int32(t), np.int32(T), np.int32(B), np.int32(H)
             of_forward = kept.gates, kept.c_prev, kept.tanh_c

@@ -22,13 +22,9 @@ _SIZES = {"THREADS": 256, "EACH": 4, "EACH_CHECKED": 16, "MOST": 48}  # see opti
 _LARGEST = 2**31 - 1  # numbers in a parameter; the kernels count in 32 bits
 
 # as in optimizers.cu
-_PARAMETER = np.dtype(
-    [(name, np.uint64) for name in ("w", "g")]
-    + [("slots", np.uint64, 2)]
-    + [(name, np.uint64) for name in ("ids", "place")]
-    + [(name, np.uint32) for name in ("size", "gradient_size", "columns", "K", "first_block", "first_check")],
-    align=True,
-)
+_POINTERS = ("w", "u8"), ("g", "u8"), ("slots", "u8", 2), ("ids", "u8"), ("place", "u8")
+_SIZES_OF_ONE = "size", "gradient_size", "columns", "K", "first_block", "first_check"
+_PARAMETER = np.dtype([*_POINTERS, *((name, "u4") for name in _SIZES_OF_ONE)], align=True)
 _CLIPPING = np.dtype([("factors", np.uint64), ("value", np.float64)], align=True)
 
 
@@ -162,17 +158,13 @@ def forget(optimizer: "Optimizer") -> None:
 
 def _tables(optimizer: "Optimizer", params: Sequence[Any], loss: Any) -> list[_Table]:
     """The tables of these parameters, which are made once; at least one, as the loss is checked with the first."""
-    addresses = [
-        array.data.ptr for w, slots in zip(params, optimizer.state, strict=True) for array in (w, *slots.values())
-    ]
+    addresses = [a.data.ptr for w, slots in zip(params, optimizer.state, strict=True) for a in (w, *slots.values())]
     if optimizer not in _made or _made[optimizer][0] != addresses:
         members = list(zip(range(len(params)), params, optimizer.state, strict=True))
         dtypes = list(dict.fromkeys(w.dtype for w in params)) or [np.dtype(np.float32) if loss is None else loss.dtype]
-        tables = []
+        tables, most = [], _SIZES["MOST"]
         for dtype in dtypes:
             alike = [member for member in members if member[1].dtype == dtype]
-            tables += [
-                _Table(dtype, alike[k : k + _SIZES["MOST"]]) for k in range(0, max(1, len(alike)), _SIZES["MOST"])
-            ]
+            tables += [_Table(dtype, alike[k : k + most]) for k in range(0, max(1, len(alike)), most)]
         _made[optimizer] = addresses, tables
     return _made[optimizer][1]

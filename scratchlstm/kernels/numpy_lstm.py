@@ -248,13 +248,11 @@ class NumpyLSTM:
         dh0, dc0 = (np.concatenate(of_parts) for of_parts in zip(*d_states, strict=True))
         h_before = self._before_and_after(workspace.h)[0]
         h_rows, dz_rows = h_before.reshape(T * B, H), dz.reshape(T * B, 4 * H)
-        dU, (dx, dW, db) = spread(
-            [
-                lambda: _by_product(h_rows, dz_rows, self.recurrent_dropout),  # (20)
-                lambda: self._backward_input(dz, input_gradient),
-            ],
-            multiplications=dz.size * H,
-        )
+        tasks = [
+            lambda: _by_product(h_rows, dz_rows, self.recurrent_dropout),  # (20)
+            lambda: self._backward_input(dz, input_gradient),
+        ]
+        dU, (dx, dW, db) = spread(tasks, multiplications=dz.size * H)
         return dx, _swap_g_and_o(dW), _swap_g_and_o(dU), _swap_g_and_o(db), dh0, dc0
 
     def _back_through_time(
@@ -310,16 +308,14 @@ class NumpyLSTM:
         """dx, dW and db from dz of all steps, (T, B, 4H)."""
         x, (T, B, _) = self.x, dz.shape
         flat = dz.reshape(T * B, -1)
-        gathered = isinstance(x, GatheredRows)
-        rows, dz_rows = (x.values, x.groups.sum(flat)) if gathered else (_time_major(x), flat)
-        dx, dW = spread(
-            [
-                lambda: self._dx(rows, flat, dz_rows) if input_gradient else None,
-                lambda: _by_product(rows, dz_rows, self.input_dropout),  # (19)
-            ],
-            multiplications=dz_rows.size * rows.shape[1],
-        )
-        if dx is not None and not gathered:
+        rows = x.values if isinstance(x, GatheredRows) else _time_major(x)
+        dz_rows = x.groups.sum(flat) if isinstance(x, GatheredRows) else flat
+        tasks = [
+            lambda: self._dx(rows, flat, dz_rows) if input_gradient else None,
+            lambda: _by_product(rows, dz_rows, self.input_dropout),  # (19)
+        ]
+        dx, dW = spread(tasks, multiplications=dz_rows.size * rows.shape[1])
+        if dx is not None and not isinstance(x, GatheredRows):
             dx = dx.reshape(T, B, -1).swapaxes(0, 1)
         return dx, dW, dz_rows.sum(axis=0)  # (21)
 
