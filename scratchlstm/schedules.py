@@ -95,17 +95,13 @@ class CosineDecay(LearningRateSchedule):
         self.warmup_steps = checks.whole_number("warmup_steps", warmup_steps)
 
     def __call__(self, step: float) -> float:
-        step = checks.number("step", step, at_least=0)
-        if self.warmup_target is None:
-            return self._decayed(self.initial_learning_rate, step)
-        if step < self.warmup_steps:
-            rise = self.warmup_target - self.initial_learning_rate
-            return self.initial_learning_rate + rise * step / self.warmup_steps
-        return self._decayed(self.warmup_target, step - self.warmup_steps)
-
-    def _decayed(self, learning_rate: float, step: float) -> float:
+        step, rate = checks.number("step", step, at_least=0), self.initial_learning_rate
+        if self.warmup_target is not None:
+            if step < self.warmup_steps:
+                return rate + (self.warmup_target - rate) * step / self.warmup_steps
+            step, rate = step - self.warmup_steps, self.warmup_target
         wave = (1 + math.cos(math.pi * min(step / self.decay_steps, 1))) / 2
-        return learning_rate * ((1 - self.alpha) * wave + self.alpha)
+        return rate * ((1 - self.alpha) * wave + self.alpha)
 
 
 class PiecewiseConstantDecay(LearningRateSchedule):

@@ -181,7 +181,7 @@ class CupyLSTM:
         plan = self._plan(B)
         if plan is None:
             h_last, c_last = h0.copy(), c0.copy()
-            self._run_by_steps(z_x, index, h_last, c_last, kept, hs, T, mask)
+            self._run_by_steps(h_last, c_last, (z_x, index, self.b, mask), kept, hs, T)
         else:
             h_last, c_last = None if return_sequences else empty((B, H), dtype=dtype), empty((B, H), dtype=dtype)
             arrays = z_x, index, self.U, self.b, h0, c0, mask, *(kept or _NOWHERE), hs, h_last, c_last
@@ -202,34 +202,28 @@ class CupyLSTM:
             dx, dW, dU, db, dh0, dc0. dx is (B, T, E), or (K, E) per distinct row where the input was `GatheredRows`, or
             None.
         """
-        T, B, H = self.workspace.h_prev.shape
-        if dh.ndim == 3:
-            dhs = self._contiguous(dh.swapaxes(0, 1))
+        kept, dtype, empty = self.workspace, self.dtype, backend.cupy().empty
+        T, B, H = kept.h_prev.shape
+        dhs = dh.swapaxes(0, 1) if dh.ndim == 3 else None
+        if dhs is None:
+            dh_last = dh if dh_last is None else dh + dh_last
+        dhs, dh_last, dc_last = (self._contiguous(d) for d in (dhs, dh_last, dc_last))
+        dz, plan = empty((T, B, 4 * H), dtype=dtype), self._plan(B)
+        if plan is None:
+            dh0, dc0 = self._run_back_by_steps(dhs, dh_last, dc_last, dz)
         else:
-            dhs, dh_last = None, dh if dh_last is None else dh + dh_last
-        dz, dh0, dc0 = self._run_back(dhs, self._contiguous(dh_last), self._contiguous(dc_last))
+            dh0, dc0 = empty((B, H), dtype=dtype), empty((B, H), dtype=dtype)
+            from_forward = self.mask, kept.gates, kept.c_prev, kept.tanh_c
+            arrays = self.U, *from_forward, dhs, dh_last, dc_last, dz, dh0, dc0
+            self._launch("lstm_backward", plan, plan.backward_bytes, T, B, arrays)
         flat = dz.reshape(T * B, 4 * H)
-        dU = self.workspace.h_prev.reshape(T * B, H).T @ flat  # (20)
+        dU = kept.h_prev.reshape(T * B, H).T @ flat  # (20)
         dz_rows = flat if self.groups is None else self.groups.sum(flat)
         dW, db = self.rows.T @ dz_rows, dz_rows.sum(axis=0)  # (19), (21)
         dx = dz_rows @ self.W.T if input_gradient else None  # (17)
         if dx is not None and self.groups is None:
             dx = dx.reshape(T, B, self.rows.shape[1]).swapaxes(0, 1)
         return dx, dW, dU, db, dh0, dc0
-
-    def _run_back(self, dhs: Array | None, dh_last: Array | None, dc_last: Array | None) -> tuple[Array, Array, Array]:
-        """dz of all steps (T, B, 4H), dh0 and dc0."""
-        kept, empty = self.workspace, backend.cupy().empty
-        (T, B, H), dtype = kept.h_prev.shape, self.dtype
-        dz = empty((T, B, 4 * H), dtype=dtype)
-        plan = self._plan(B)
-        if plan is None:
-            return dz, *self._run_back_by_steps(dhs, dh_last, dc_last, dz)
-        dh0, dc0 = empty((B, H), dtype=dtype), empty((B, H), dtype=dtype)
-        of_forward, from_above = (kept.gates, kept.c_prev, kept.tanh_c), (dhs, dh_last, dc_last)
-        arrays = self.U, self.mask, *of_forward, *from_above, dz, dh0, dc0
-        self._launch("lstm_backward", plan, plan.backward_bytes, T, B, arrays)
-        return dz, dh0, dc0
 
     def _launch(self, name: str, plan: Plan, shared: int, T: int, B: int, arrays: tuple[Array | None, ...]) -> None:
         """All steps at once."""
@@ -245,15 +239,7 @@ class CupyLSTM:
     # --- where one multiprocessor does not hold U: a product and a kernel for each step ------------------------------
 
     def _run_by_steps(
-        self,
-        z_x: Array,
-        index: Array | None,
-        h: Array,
-        c: Array,
-        kept: Workspace | None,
-        hs: Array | None,
-        T: int,
-        mask: Array | None,
+        self, h: Array, c: Array, inputs: tuple, kept: Workspace | None, hs: Array | None, T: int
     ) -> None:
         """From the initial states in h and c to the last ones, in place."""
         B, H = h.shape
@@ -263,7 +249,7 @@ class CupyLSTM:
         for t in self._times(T if B else 0):
             backend.cupy().matmul(h, self.U, out=zs[t])
             sizes = np.int32(t), np.int32(T), np.int32(B), np.int32(H)
-            step(_step_grid(h), (_STEP_THREADS,), (zs[t], h, c, z_x, index, self.b, mask, *states, hs, *sizes))
+            step(_step_grid(h), (_STEP_THREADS,), (zs[t], h, c, *inputs, *states, hs, *sizes))
 
     def _run_back_by_steps(
         self, dhs: Array | None, dh_last: Array | None, dc_last: Array | None, dz: Array

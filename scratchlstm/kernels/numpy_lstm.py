@@ -11,7 +11,7 @@ Four ideas (docs/fast.md explains and measures each):
 - *A workspace.* All that a step writes was allocated by the step before.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -132,7 +132,7 @@ class NumpyLSTM:
         def fill(rows: slice) -> None:
             kept = (workspace.gates, *c, workspace.tanh_c, *h)
             steps = zip(*(each[self.order][..., rows, :] for each in kept), strict=True)
-            self._run(self._inputs(self.x, projected, rows), steps, rows, self._idle_rows(self.mask, rows))
+            self._run(self._inputs(self.x, projected, rows), steps, rows, self._idle_rows(self.x, self.mask, rows))
 
         spread([partial(fill, rows) for rows in self._parts()])
         self.gates_hold_dz = False
@@ -164,7 +164,7 @@ class NumpyLSTM:
             gates = np.empty((4, rows.stop - first, H), dtype=dtype)
             c, h, tanh_c = c0[rows].copy(), h0[rows].copy(), np.empty_like(c0[rows])
             projected, own = (table, rows) if isinstance(x, GatheredRows) else (self._project(x[rows]), slice(None))
-            idle = self._idle_rows(mask, rows)
+            idle = self._idle_rows(x, mask, rows)
             sequence = hs[rows].swapaxes(0, 1)[self.order] if return_sequences else None
             self._run(self._inputs(x, projected, own), repeat((gates, c, c, tanh_c, h, h)), rows, idle, sequence)
             cs[rows] = c
@@ -172,17 +172,12 @@ class NumpyLSTM:
                 hs[rows] = h
         return hs, cs
 
-    def _idle_rows(self, mask: np.ndarray | None, rows: slice) -> Sequence[np.ndarray] | None:
+    def _idle_rows(self, x: Any, mask: np.ndarray | None, rows: slice) -> list[Any]:
         """At each time those of the rows that are masked."""
-        return None if mask is None else [np.flatnonzero(of_step) for of_step in ~mask[rows].T]
+        return [()] * x.shape[1] if mask is None else [np.flatnonzero(of_step) for of_step in ~mask[rows].T]
 
     def _run(
-        self,
-        inputs: Iterable[np.ndarray],
-        steps: Iterable[tuple[np.ndarray, ...]],
-        rows: slice,
-        idle: Sequence[np.ndarray] | None,
-        sequence: np.ndarray | None = None,
+        self, inputs: Iterable[np.ndarray], steps: Iterable[Any], rows: slice, idle: list[Any], sequence: Any = None
     ) -> None:
         """The recurrence.
 
@@ -195,8 +190,8 @@ class NumpyLSTM:
         """
         written: np.ndarray | None = None
         dropped: np.ndarray | None = None
-        still: Iterable[Any] = repeat(()) if idle is None else idle[self.order]
-        for t, (z_x, at_rest, (z, c_prev, c, tanh_c, h_prev, h)) in enumerate(zip(inputs, still, steps, strict=False)):
+        ordered = zip(inputs, idle[self.order], steps, strict=False)
+        for t, (z_x, at_rest, (z, c_prev, c, tanh_c, h_prev, h)) in enumerate(ordered):
             held = (h_prev[at_rest], c_prev[at_rest]) if len(at_rest) else None
             if len(at_rest) < len(h):
                 h_in = h_prev
@@ -269,12 +264,12 @@ class NumpyLSTM:
         di, df, do, dg = d_gates
         through_h = np.empty((B, H), dtype=dtype)
         dz_by_gate = dz.reshape(T, B, 4, H).swapaxes(1, 2)
-        idle_rows, c_before = self._idle_rows(self.mask, rows), self._before_and_after(workspace.c)[0][:, rows]
+        idle_rows, c_before = self._idle_rows(self.x, self.mask, rows), self._before_and_after(workspace.c)[0][:, rows]
         values, tanh_cs = workspace.gates[:, :, rows], workspace.tanh_c[:, rows]
         for t in range(T)[self.order][::-1]:
             if every_step:
                 dh_t += dh[:, t]
-            idle: Any = () if idle_rows is None else idle_rows[t]
+            idle = idle_rows[t]
             if len(idle) == B:
                 dz[t] = 0
                 continue
