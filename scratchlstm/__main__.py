@@ -24,7 +24,6 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("--seed", type=_seed, default=0, help="of weights and data (default 0)")
     check.add_argument("--implementation", choices=IMPLEMENTATIONS, help="one recurrence only (default: both)")
     check.add_argument("--no-tensorflow", action="store_true", help="numerical gradients only")
-    check.set_defaults(run=_gradcheck)
     page = commands.add_parser("explore", help="write a page in which a trained model reads a sentence, gate by gate")
     page.add_argument("model", type=_model_path, help="a saved model, with its vocabulary.json in the same folder")
     page.add_argument("text", help="what it is to read")
@@ -32,9 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     page.add_argument(
         "--label", type=float, help="what the loss compares the output with (default: its own answer, for a classifier)"
     )
-    page.set_defaults(run=_explore)
     options = parser.parse_args(arguments)
-    return options.run(options)
+    return {"gradcheck": _gradcheck, "explore": _explore}[options.command](options)
 
 
 def _seed(text: str) -> int:

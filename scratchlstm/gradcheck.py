@@ -373,25 +373,21 @@ def reports_in_small(tensorflow: bool, seed: int = 0, implementation: str = "fus
     yield check_layer(alone, rng.normal(size=(3, 6, 5)), tensorflow=tensorflow, seed=seed)
 
     ids, labels = rng.integers(0, 11, size=(3, 6)), rng.integers(0, 2, size=3)
-    tutorial = Sequential(
-        [layers.Embedding(11, 5, input_shape=(6,), **options), lstm(4), layers.Dense(1, "sigmoid", **options)],
-        seed=seed,
-    )
+    parts = [layers.Embedding(11, 5, input_shape=(6,), **options), lstm(4), layers.Dense(1, "sigmoid", **options)]
+    tutorial = Sequential(parts, seed=seed)
     tutorial.compile("adam", "binary_crossentropy")
     yield check_model(tutorial, ids, labels, tensorflow=tensorflow, seed=seed)
 
     padded = (1 + ids % 10) * (np.arange(6) >= np.arange(3)[:, None])  # 0, 1 and 2 steps of padding
     penalty = regularizers.L2(1 / 64)  # Keras rounds it to float32, where this is exact
-    stack = Sequential(
-        [
-            layers.Embedding(11, 5, mask_zero=True, input_shape=(6,), **options),
-            layers.SpatialDropout1D(0.2, **options),
-            layers.Bidirectional(lstm(3, return_sequences=True, dropout=0.2, recurrent_dropout=0.2)),
-            layers.Bidirectional(lstm(2, return_sequences=True, kernel_regularizer=penalty)),
-            layers.Dense(3, "softmax", **options),
-        ],
-        seed=seed,
-    )
+    parts = [
+        layers.Embedding(11, 5, mask_zero=True, input_shape=(6,), **options),
+        layers.SpatialDropout1D(0.2, **options),
+        layers.Bidirectional(lstm(3, return_sequences=True, dropout=0.2, recurrent_dropout=0.2)),
+        layers.Bidirectional(lstm(2, return_sequences=True, kernel_regularizer=penalty)),
+        layers.Dense(3, "softmax", **options),
+    ]
+    stack = Sequential(parts, seed=seed)
     _scatter(stack, rng)
     stack.compile("adam", "sparse_categorical_crossentropy")
     tags = rng.integers(0, 3, size=(3, 6))
@@ -459,8 +455,7 @@ def _numerical_error(
 ) -> float:
     if array.size <= EVERY_NUMBER:
         return relative_error(analytic, numerical_gradient(loss, array, epsilon))
-    directions = [rng.normal(size=array.shape) for _ in range(DIRECTIONS)]
-    directions = [direction / np.linalg.norm(direction) for direction in directions]
+    directions = [direction / np.linalg.norm(direction) for direction in rng.normal(size=(DIRECTIONS, *array.shape))]
     slopes = [_slope(loss, array, direction, epsilon) for direction in directions]
     return relative_error([float(np.sum(analytic * direction)) for direction in directions], slopes)
 

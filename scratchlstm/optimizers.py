@@ -9,7 +9,7 @@ import numpy as np
 
 from scratchlstm import schedules
 from scratchlstm._support import checks, registry
-from scratchlstm._support.threads import LARGE, spread
+from scratchlstm._support.threads import spread
 from scratchlstm.backend import Array, is_array, is_cupy, is_known, know
 from scratchlstm.kernels import cupy_optimizers
 from scratchlstm.rows import Gradient, RowGradient
@@ -23,7 +23,7 @@ LearningRate = float | schedules.LearningRateSchedule | Mapping[str, Any]
 Rows = np.ndarray | slice  # which rows of a block: their numbers, or all
 
 
-class Clipping(TypedDict, total=False):
+class _Clipping(TypedDict, total=False):
     """Arguments that every optimizer has, see `Optimizer`."""
 
     clipnorm: float | None
@@ -219,9 +219,12 @@ class Optimizer(registry.Configured):
             part = {name: array[block] for name, array in slots.items()}
             self.update(w[block], rows, values, learning_rate, **part)
 
-        # somebody's own may keep to itself what threads would share
-        work = LARGE if registry.is_ours(type(self)) else 0
-        spread([partial(update, start) for start in range(0, len(w), length)], work)
+        blocks = [partial(update, start) for start in range(0, len(w), length)]
+        if registry.is_ours(type(self)):
+            spread(blocks)
+        else:  # somebody's own, which may keep to itself what threads would share
+            for block in blocks:
+                block()
 
     @property
     def clips_norms(self) -> bool:
@@ -254,7 +257,7 @@ class SGD(Optimizer):
         learning_rate: LearningRate = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
-        **clipping: Unpack[Clipping],
+        **clipping: Unpack[_Clipping],
     ) -> None:
         super().__init__(learning_rate, **clipping)
         self.momentum = checks.number("momentum", momentum, at_least=0, at_most=1)
@@ -291,7 +294,11 @@ class RMSprop(Optimizer):
     slots = ("velocity",)
 
     def __init__(
-        self, learning_rate: LearningRate = 0.001, rho: float = 0.9, epsilon: float = 1e-7, **clipping: Unpack[Clipping]
+        self,
+        learning_rate: LearningRate = 0.001,
+        rho: float = 0.9,
+        epsilon: float = 1e-7,
+        **clipping: Unpack[_Clipping],
     ) -> None:
         super().__init__(learning_rate, **clipping)
         self.rho = checks.number("rho", rho, at_least=0, at_most=1)
@@ -329,7 +336,7 @@ class Adam(Optimizer):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
-        **clipping: Unpack[Clipping],
+        **clipping: Unpack[_Clipping],
     ) -> None:
         super().__init__(learning_rate, **clipping)
         self.beta_1 = checks.number("beta_1", beta_1, at_least=0, below=1)

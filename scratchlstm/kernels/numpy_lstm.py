@@ -157,20 +157,17 @@ class NumpyLSTM:
         """
         (B, T, _), H, dtype = x.shape, self.H, x.dtype
         table = self._project(x) if isinstance(x, GatheredRows) else np.empty(0, dtype)
-        hs = np.empty((B, T, H) if return_sequences else (B, H), dtype=dtype)
-        cs = np.empty((B, H), dtype=dtype)
+        hs = np.empty((B, T, H), dtype=dtype) if return_sequences else None
+        h_last, c_last = h0.astype(dtype, order="C"), c0.astype(dtype, order="C")  # which each step overwrites
         for first in range(0, B, _STRIP):
-            rows = slice(first, min(first + _STRIP, B))
-            gates = np.empty((4, rows.stop - first, H), dtype=dtype)
-            c, h, tanh_c = c0[rows].copy(), h0[rows].copy(), np.empty_like(c0[rows])
+            rows = slice(first, first + _STRIP)
+            h, c = h_last[rows], c_last[rows]
+            gates, tanh_c = np.empty((4, *c.shape), dtype=dtype), np.empty_like(c)
             projected, own = (table, rows) if isinstance(x, GatheredRows) else (self._project(x[rows]), slice(None))
             idle = self._idle_rows(x, mask, rows)
-            sequence = hs[rows].swapaxes(0, 1)[self.order] if return_sequences else None
+            sequence = None if hs is None else hs[rows].swapaxes(0, 1)[self.order]
             self._run(self._inputs(x, projected, own), repeat((gates, c, c, tanh_c, h, h)), rows, idle, sequence)
-            cs[rows] = c
-            if sequence is None:
-                hs[rows] = h
-        return hs, cs
+        return (h_last if hs is None else hs), c_last
 
     def _idle_rows(self, x: Any, mask: np.ndarray | None, rows: slice) -> list[Any]:
         """At each time those of the rows that are masked."""
