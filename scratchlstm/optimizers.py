@@ -23,7 +23,7 @@ LearningRate = float | schedules.LearningRateSchedule | Mapping[str, Any]
 Rows = np.ndarray | slice  # which rows of a block: their numbers, or all
 
 
-class _Clipping(TypedDict, total=False):
+class _Clips(TypedDict, total=False):
     """Arguments that every optimizer has, see `Optimizer`."""
 
     clipnorm: float | None
@@ -253,13 +253,9 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self,
-        learning_rate: LearningRate = 0.01,
-        momentum: float = 0.0,
-        nesterov: bool = False,
-        **clipping: Unpack[_Clipping],
+        self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False, **clips: Unpack[_Clips]
     ) -> None:
-        super().__init__(learning_rate, **clipping)
+        super().__init__(learning_rate, **clips)
         self.momentum = checks.number("momentum", momentum, at_least=0, at_most=1)
         self.nesterov = checks.flag("nesterov", nesterov)
         self.slots = ("momentum",) if momentum else ()
@@ -294,13 +290,9 @@ class RMSprop(Optimizer):
     slots = ("velocity",)
 
     def __init__(
-        self,
-        learning_rate: LearningRate = 0.001,
-        rho: float = 0.9,
-        epsilon: float = 1e-7,
-        **clipping: Unpack[_Clipping],
+        self, learning_rate: LearningRate = 0.001, rho: float = 0.9, epsilon: float = 1e-7, **clips: Unpack[_Clips]
     ) -> None:
-        super().__init__(learning_rate, **clipping)
+        super().__init__(learning_rate, **clips)
         self.rho = checks.number("rho", rho, at_least=0, at_most=1)
         self.epsilon = checks.number("epsilon", epsilon, at_least=0)
 
@@ -336,9 +328,9 @@ class Adam(Optimizer):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
-        **clipping: Unpack[_Clipping],
+        **clips: Unpack[_Clips],
     ) -> None:
-        super().__init__(learning_rate, **clipping)
+        super().__init__(learning_rate, **clips)
         self.beta_1 = checks.number("beta_1", beta_1, at_least=0, below=1)
         self.beta_2 = checks.number("beta_2", beta_2, at_least=0, below=1)
         self.epsilon = checks.number("epsilon", epsilon, at_least=0)
