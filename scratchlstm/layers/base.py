@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypedDict, Unpack
 
 import numpy as np
@@ -135,7 +135,7 @@ class Layer(registry.Configured):
         self.given_shape = None if input_shape is None else as_shape(input_shape, "input_shape")
         self.input_shape: Shape | None = None
         self.backend = "numpy"
-        self.params: MutableMapping[str, backend.Array] = {}
+        self.params: dict[str, backend.Array] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become a copy, whose parameters may be arrays of its own."""
@@ -340,6 +340,10 @@ class Layer(registry.Configured):
         backend.know(self.params.values())
         if kept:
             self.set_extra_state(kept)
+
+    def set_params(self, arrays: Mapping[str, backend.Array]) -> None:
+        """Take these very arrays for the parameters of their names."""
+        self.params |= arrays
 
     def reset_state(self) -> None:
         """Forget what a stateful layer kept from the last batch."""

@@ -1,10 +1,12 @@
 """Layers that are made of layers."""
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
 
+from scratchlstm.backend import Array
 from scratchlstm.layers.base import Layer
 from scratchlstm.layers.passes import DropoutMask
 
@@ -12,8 +14,13 @@ V = TypeVar("V")
 
 
 def _of_parts(attribute: str) -> Any:
-    """A mapping that all parts have, as one; made when it is read, since a kept one would be a reference cycle."""
-    return property(lambda layer: Joined(layer, attribute), lambda layer, own: None)
+    """A mapping that all parts have, as one to read. It is made when it is read: kept, it would be a reference cycle."""
+
+    def joined(layer: "Composite") -> Mapping[str, Any]:
+        parts = layer.parts.items()
+        return MappingProxyType({_joined(name, n): of for name, p in parts for n, of in getattr(p, attribute).items()})
+
+    return property(joined, lambda layer, own: None)
 
 
 class Composite(Layer):
@@ -46,6 +53,10 @@ class Composite(Layer):
         """This layer, its parts, and what is inside them."""
         return [self, *(inner for part in self.parts.values() for inner in part.with_inner())]
 
+    def set_params(self, arrays: Mapping[str, Array]) -> None:
+        for name, part in self.parts.items():
+            part.set_params({own: arrays[_joined(name, own)] for own in part.params})
+
     def to(self, name: str) -> None:
         for part in self.parts.values():
             part.to(name)
@@ -65,46 +76,6 @@ class Composite(Layer):
     def set_extra_state(self, state: dict[str, np.ndarray]) -> None:
         for name, part in self.parts.items():
             part.set_extra_state(of_part(name, state))
-
-
-class Joined(MutableMapping[str, V]):
-    """A mapping that each of several layers has, as one, each name behind its layer's: "forward/kernel".
-
-    It reads the layers' own mappings, whatever they are at the time.
-    """
-
-    def __init__(self, owner: Composite, attribute: str) -> None:
-        self.owner, self.attribute = owner, attribute
-
-    def _own(self, name: str) -> tuple[Any, str]:
-        """The mapping that has it, and its name there."""
-        parts = self.owner.parts
-        part, _, own = ("", "", name) if "" in parts else name.partition("/")
-        if part not in parts or own not in getattr(parts[part], self.attribute):  # a slash in a layer's own name
-            found = [each for each in parts if name.startswith(f"{each}/")]
-            part, own = next(((p, o) for p in found if (o := name[len(p) + 1 :]) in parts[p].params), ("", name))
-            if part not in parts:
-                raise KeyError(name)
-        return getattr(parts[part], self.attribute), own
-
-    def __getitem__(self, name: str) -> V:
-        of, own = self._own(name)
-        return of[own]
-
-    def __setitem__(self, name: str, value: V) -> None:
-        of, own = self._own(name)
-        of[own] = value
-
-    def __delitem__(self, name: str) -> None:
-        of, own = self._own(name)
-        del of[own]
-
-    def __iter__(self) -> Iterator[str]:
-        parts = self.owner.parts.items()
-        return (_joined(name, own) for name, part in parts for own in getattr(part, self.attribute))
-
-    def __len__(self) -> int:
-        return sum(len(getattr(part, self.attribute)) for part in self.owner.parts.values())
 
 
 def of_part(name: str, joined: Mapping[str, V]) -> dict[str, V]:

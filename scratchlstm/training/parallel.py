@@ -150,8 +150,7 @@ class Worker:
     def __init__(self, rank: int, workers: int, model: Compiled, shared: SharedArrays) -> None:
         self.rank, self.workers, self.model, self.shared = rank, workers, model, shared
         for number, layer in enumerate(model.layers):
-            for name in layer.params:
-                layer.params[name] = shared[f"layer{number}/{name}"]
+            layer.set_params({name: shared[f"layer{number}/{name}"] for name in layer.params})
         if "order" in shared:  # there will be training
             if not model.optimizer.state:
                 model.optimizer.build(model.params)  # of slots that are nothing: plain SGD
@@ -337,7 +336,7 @@ class Team:
             for name, array in self.own.items():
                 array[...] = self.shared[name]
             for number, layer in enumerate(self.model.layers):
-                layer.params.update({name: self.own[f"layer{number}/{name}"] for name in layer.params})
+                layer.set_params({name: self.own[f"layer{number}/{name}"] for name in layer.params})
             if self.trains:
                 for number, slots in enumerate(self.model.optimizer.state):
                     slots.update({name: self.own[f"optimizer{number}/{name}"] for name in slots})
