@@ -14,7 +14,7 @@ V = TypeVar("V")
 
 
 def _of_parts(attribute: str) -> Any:
-    """A mapping that all parts have, as one to read. It is made when it is read: kept, it would be a reference cycle."""
+    """A mapping of all parts, as one to read. It is made when it is read: kept, it would be a reference cycle."""
 
     def joined(layer: "Composite") -> Mapping[str, Any]:
         parts = layer.parts.items()
