@@ -128,6 +128,15 @@ def test_building_early_or_late_gives_the_same_parameters(data):
     assert _same(early.get_weights(), late.get_weights())
 
 
+@pytest.mark.parametrize("use", [Sequential.forward, Sequential.__call__])
+def test_the_first_pass_draws_parameters_from_the_models_seed(data, use):
+    models = [Sequential([Embedding(V, 5), LSTM(4), Dropout(0.5), Dense(1)], seed=3) for _ in range(2)]
+    models[0].build((None, T))
+    use(models[1], data[0])
+    assert _same(*(model.get_weights() for model in models))
+    assert models[0].input_shape == models[1].input_shape
+
+
 def test_building_twice_keeps_the_parameters():
     model = _classifier()
     before = model.get_weights()

@@ -172,7 +172,7 @@ def _of_layer(make, x, takes="", **call):
             lambda **a: make().forward(**a),
             {"x": x, "run": Pass(), "mask": call.get("mask")},
             {"x": takes, "run": OPTIONAL, "mask": OPTIONAL},
-            other=by_name,
+            other=by_name | {"run": "Pass"},
         ),
         Entry(
             backward,
@@ -751,7 +751,7 @@ TABLE = {
                 partial(_call, _model, method),
                 {"x": X, argument: value},
                 {argument: takes},
-                other={"x": "dense|input|sequential"},
+                other={"x": "dense|input|sequential", "run": "Pass"},
             )
             for method, argument, value, takes in (
                 ("forward", "run", Pass(training=True), OPTIONAL),

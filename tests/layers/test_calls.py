@@ -127,6 +127,8 @@ def test_states_in_a_graph_are_refused_where_they_would_come_out():
 @pytest.mark.parametrize("make", [Sequential, lambda stack: Model(x := Input((3,)), Dense(2)(x))])
 def test_a_model_is_a_layer_of_another(make):
     inner, x = make([Dense(2)]), Input((3,))
+    with pytest.raises(TypeError, match="in a Model takes its input alone, without training; to give these"):
+        inner(x, training=True)
     outer = Model(x, Dense(1)(inner(x)))
     assert outer.layers[0] is inner.network
     assert outer.predict(X[:, 0], verbose=0).shape == (2, 1)
