@@ -781,7 +781,8 @@ TABLE = {
     "gradcheck.check_functions": [
         _by_default(
             gradcheck.check_functions,
-            {"inputs": "list"},
+            {"seed": OPTIONAL},
+            other={"inputs": "input|output 0"},  # a whole number comes out as one
             forward=lambda x: (x, None),
             backward=lambda dy, cache: dy,
             inputs=[np.ones(2)],
