@@ -131,10 +131,9 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[-2] * receptive_field, shape[-1] * receptive_field
 
 
-_KNOWN = registry.by_both_names(
+_KNOWN = {"uniform": RandomUniform, "normal": RandomNormal} | registry.by_both_names(
     Zeros, Ones, Constant, RandomUniform, RandomNormal, GlorotUniform, GlorotNormal, Orthogonal
 )
-_KNOWN |= {"uniform": RandomUniform, "normal": RandomNormal}
 
 
 def get(identifier: Any, argument: str = "") -> Initializer:

@@ -266,10 +266,9 @@ def _beside_values(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return weight.reshape(shape)
 
 
-_KNOWN = registry.by_both_names(
+_KNOWN = {"mse": MeanSquaredError, "mae": MeanAbsoluteError} | registry.by_both_names(
     MeanSquaredError, MeanAbsoluteError, BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
 )
-_KNOWN |= {"mse": MeanSquaredError, "mae": MeanAbsoluteError}
 
 
 def get(identifier: Any) -> Loss:

@@ -324,20 +324,18 @@ class NumpyLSTM:
 
     def _project(self, x: np.ndarray | GatheredRows) -> np.ndarray:
         """x W + b: of each distinct row, (4, K, H), if x is gathered; else of each row at each step, (T, 4, B, H)."""
-        if isinstance(x, GatheredRows):
-            table = product(x.values, self.W)
-            table += self.b
-            return table
-        B, T, _ = x.shape
-        rows = _time_major(x)
+        rows = x.values if isinstance(x, GatheredRows) else _time_major(x)
         if self.input_dropout is None:
-            steps = product(rows, self.W)  # (4, T·B, H)
+            projected = product(rows, self.W)
         else:
-            steps, own = np.empty((4, T * B, self.H), dtype=rows.dtype), np.empty_like(rows)
-            for z_k, W_k, kept in zip(steps, self.W, self.input_dropout, strict=True):
+            projected, own = np.empty((4, len(rows), self.H), dtype=rows.dtype), np.empty_like(rows)
+            for z_k, W_k, kept in zip(projected, self.W, self.input_dropout, strict=True):
                 np.matmul(_dropped(rows, kept, out=own), W_k, out=z_k)
-        steps += self.b
-        return steps.reshape(4, T, B, self.H).swapaxes(0, 1)
+        projected += self.b
+        if isinstance(x, GatheredRows):
+            return projected
+        B, T, _ = x.shape
+        return projected.reshape(4, T, B, self.H).swapaxes(0, 1)
 
     def _inputs(self, x: np.ndarray | GatheredRows, projected: np.ndarray, rows: slice) -> Iterator[np.ndarray]:
         """Of what `_project` made of x, x_t W + b of these rows at each step, (4, B, H)."""
