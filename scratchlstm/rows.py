@@ -6,15 +6,13 @@ embedding (the input's projection, and its gradient) is done once per distinct w
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from scratchlstm._support.checks import require_array_like
+from scratchlstm._support.cupy_rows import DeviceGroups
 from scratchlstm.backend import Array, is_cupy, namespace
-
-if TYPE_CHECKING:
-    from scratchlstm._support.cupy_rows import DeviceGroups
 
 # of an id's occurrences, so many are added together with those of other ids; what is beyond, by a product per id
 _FEW = 32
@@ -66,10 +64,8 @@ class Groups:
         return order, self.ids[order]
 
     @cached_property
-    def on_device(self) -> "DeviceGroups":
+    def on_device(self) -> DeviceGroups:
         """What a GPU's kernels need to know of these groups; uploaded when it is first asked for."""
-        from scratchlstm._support.cupy_rows import DeviceGroups
-
         return DeviceGroups(self)
 
     def sum(self, values: Array) -> Array:

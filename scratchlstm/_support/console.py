@@ -8,9 +8,10 @@ from pathlib import Path
 _PLAIN = str.maketrans("━─┃│┏┳┓┡╇┩├┼┤└┴┘…", "=-||++++++++++++.")
 
 
-def say(text: str) -> None:
-    """Print a line; where the output cannot show its bars and boxes, plain ones."""
-    print(printable(text), flush=True)
+def say(text: str, when: object = True) -> None:
+    """Print a line if it is wanted; if the output cannot show bars and boxes, with plain ones."""
+    if when:
+        print(printable(text), flush=True)
 
 
 def warn(message: str) -> None:

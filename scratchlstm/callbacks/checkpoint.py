@@ -108,15 +108,13 @@ class ModelCheckpoint(Monitor):
         if self.save_best_only:
             current = self._current(logs)
             if not self._improves(current, self.best):
-                if self.verbose:
-                    say(f"{start} {self.monitor} did not improve from {self.best}")
+                say(f"{start} {self.monitor} did not improve from {self.best}", when=self.verbose)
                 return
             self.best = current
             start += f" {self.monitor} improved to {current:.5f},"
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self.model.save(path)
-        if self.verbose:
-            say(f"{start} model saved to {path}")
+        say(f"{start} model saved to {path}", when=self.verbose)
 
 
 class Checkpoint(Callback):

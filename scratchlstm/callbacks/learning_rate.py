@@ -33,8 +33,7 @@ class LearningRateScheduler(Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         optimizer = self.model.optimizer
         optimizer.learning_rate = self.schedule(*([epoch, optimizer.learning_rate] if self.takes_rate else [epoch]))
-        if self.verbose:
-            say(f"Epoch {epoch + 1}: learning rate set to {optimizer.learning_rate}.")
+        say(f"Epoch {epoch + 1}: learning rate set to {optimizer.learning_rate}.", when=self.verbose)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if logs is not None:
@@ -102,5 +101,4 @@ class ReduceLROnPlateau(Monitor):
             if self.wait >= self.patience and optimizer.learning_rate > self.min_lr:
                 optimizer.learning_rate = max(optimizer.learning_rate * self.factor, self.min_lr)
                 self.wait, self.cooldown_counter = 0, self.cooldown
-                if self.verbose:
-                    say(f"Epoch {epoch + 1}: learning rate reduced to {optimizer.learning_rate}.")
+                say(f"Epoch {epoch + 1}: learning rate reduced to {optimizer.learning_rate}.", when=self.verbose)

@@ -81,11 +81,9 @@ class EarlyStopping(Monitor):
             self.model.stop_training = True
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        if self.stopped_epoch and self.verbose:
-            say(f"Epoch {self.stopped_epoch + 1}: early stopping")
+        say(f"Epoch {self.stopped_epoch + 1}: early stopping", when=self.stopped_epoch and self.verbose)
         if self.best_weights is not None:
-            if self.verbose:
-                say(f"The model has the weights of its best epoch again: {self.best_epoch + 1}.")
+            say(f"The model has the weights of its best epoch again: {self.best_epoch + 1}.", when=self.verbose)
             self.model.set_weights(self.best_weights)
 
     def set_state(self, state: dict[str, Any]) -> None:
