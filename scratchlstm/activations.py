@@ -45,8 +45,7 @@ class Softmax(Activation):
 
     def backward(self, y: Array, dy: Array) -> Array:
         """dz_j = y_j (dy_j - Σ_k dy_k y_k)."""
-        xp = namespace(y)
-        return y * (dy - xp.sum(dy * y, axis=-1, keepdims=True))
+        return y * (dy - namespace(y).sum(dy * y, axis=-1, keepdims=True))
 
 
 def softmax(z: Array) -> Array:
@@ -62,8 +61,7 @@ def hard_sigmoid(z: Array) -> Array:
 
 
 def _hard_sigmoid_prime(y: Array) -> Array:
-    xp = namespace(y)
-    return xp.astype((y > 0) & (y < 1), y.dtype) / 6
+    return namespace(y).astype((y > 0) & (y < 1), y.dtype) / 6
 
 
 def relu(z: Array) -> Array:

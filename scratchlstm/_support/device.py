@@ -21,8 +21,7 @@ def source(file: str) -> str:
     So NVRTC, the compiler inside CuPy, needs no folder of headers, and CuPy's cache of compiled kernels sees a change.
     """
     words = (_FOLDER / "gpu.cuh").read_text(encoding="utf-8")
-    text = (_FOLDER / file).read_text(encoding="utf-8")
-    before, after = text.split(_WORDS)
+    before, after = (_FOLDER / file).read_text(encoding="utf-8").split(_WORDS)
     # the compiler counts lines as in the two files
     line = before.count("\n") + 2
     return f'{before}#line 1 "gpu.cuh"\n{words}#line {line} "{file}"{after}'

@@ -100,8 +100,7 @@ class Workspace(NamedTuple):
     @classmethod
     def empty(cls, T: int, B: int, H: int, dtype: np.dtype) -> "Workspace":
         """Room for T steps."""
-        cupy = backend.cupy()
-        return cls(*(cupy.empty((T, B, columns), dtype=dtype) for columns in (4 * H, H, H, H)))
+        return cls(*(backend.cupy().empty((T, B, columns), dtype=dtype) for columns in (4 * H, H, H, H)))
 
     def fits(self, T: int, B: int, H: int, dtype: np.dtype) -> bool:
         """Whether a pass of these sizes can run in it."""
@@ -213,8 +212,7 @@ class CupyLSTM:
             dh0, dc0 = self._run_back_by_steps(dhs, dh_last, dc_last, dz)
         else:
             dh0, dc0 = empty((B, H), dtype=dtype), empty((B, H), dtype=dtype)
-            from_forward = self.mask, kept.gates, kept.c_prev, kept.tanh_c
-            arrays = self.U, *from_forward, dhs, dh_last, dc_last, dz, dh0, dc0
+            arrays = self.U, self.mask, kept.gates, kept.c_prev, kept.tanh_c, dhs, dh_last, dc_last, dz, dh0, dc0
             self._launch("lstm_backward", plan, plan.backward_bytes, T, B, arrays)
         flat = dz.reshape(T * B, 4 * H)
         dU = kept.h_prev.reshape(T * B, H).T @ flat  # (20)
