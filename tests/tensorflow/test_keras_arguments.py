@@ -10,6 +10,7 @@ from keras_side import keras
 
 import scratchlstm
 from scratchlstm import Input, Model, Sequential, layers
+from scratchlstm._support import registry
 
 PAGE = (Path(__file__).parents[2] / "docs" / "keras.md").read_text(encoding="utf-8")
 LAYERS = [
@@ -132,10 +133,10 @@ def test_every_argument_of_keras_is_in_the_row(subject):
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_what_is_taken_is_in_our_signature_with_keras_default(subject):
     taken, _, differs = described(subject)
-    mine, theirs = parameters(ours(subject)), of_keras(subject)
+    mine, theirs = registry.defaults(ours(subject)), of_keras(subject)
     assert set(taken) - set(mine) == set()
     for name in set(taken) & set(theirs) - set(differs):
-        assert mine[name].default == theirs[name], name
+        assert mine[name] == theirs[name], name
     assert set(mine) - {*taken, *differs} == set(), "only here, and the row does not say so"
 
 
