@@ -88,6 +88,12 @@ def model_answers(model: Model, cache: Cache, x: Any, y: Any, training: bool) ->
     dtype, loss_name = model.dtype, type(model.loss).__name__
     twin = to_keras(model, batch_size=len(y))
     variables: dict[str, Any] = {}
+    shared = [layer for layer in model.layers if training and model.network.uses(layer) > 1]
+    if dropping := [layer.name for layer in shared if any(source.rate for source in layer.dropout_masks)]:
+        raise ValueError(
+            f"the dropout of {dropping[0]}, a layer at several places, cannot be handed to Keras, which keeps one "
+            f"mask a layer: compare without training, or without TensorFlow"
+        )
     for of in cache.kept.caches:
         _hand_over(of, twin.get_layer(of.layer.name), training)
     for layer in model.layers:
@@ -97,7 +103,7 @@ def model_answers(model: Model, cache: Cache, x: Any, y: Any, training: bool) ->
     # in another dtype than the output's, Keras' loss would not look through to the logits
     compiled = getattr(keras.losses, loss_name)(**model.loss.get_config(), dtype=dtype)
     with tf.GradientTape() as tape:
-        y_pred = twin(x, training=training)
+        y_pred = twin(list(x) if isinstance(x, tuple) else x, training=training)
         y_true = model.loss.align(y, np.zeros(y_pred.shape, dtype))
         loss = compiled(y_true, y_pred) + sum(twin.losses)  # the mask came along with y_pred
     return _outputs([y_pred]) | {"loss": loss.numpy()} | _gradients(tape, loss, variables)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scratchlstm import Sequential, layers
+from scratchlstm import Input, Model, Sequential, layers
 from scratchlstm.interop import keras as to_and_from_keras
 from scratchlstm.interop import keras_config, onnx, torch
 
@@ -33,6 +33,63 @@ def test_what_is_not_a_model_is_named(wrong, tmp_path):
             call()
     with pytest.raises(TypeError, match="layer must be a layer of scratchlstm, not "):
         keras_config.describe_layer(wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def shared_by_two_inputs():
+    ends, encoder = [Input((4, 2)), Input((4, 2))], layers.LSTM(3)
+    return Model(ends, layers.Concatenate()([encoder(end) for end in ends]), name="wired")
+
+
+def twice_in_a_row():
+    start, same = Input((4,)), layers.Dense(4)
+    return Model(start, same(same(start)), name="wired")
+
+
+def nested():
+    return Sequential([Sequential([layers.Dense(3, input_shape=(4,))], name="inner"), layers.Dense(1)], name="wired")
+
+
+def nested_deeper():
+    inner = Sequential([layers.Dense(3, input_shape=(2,))], name="inner")
+    return Sequential([layers.TimeDistributed(inner.network, input_shape=(4, 2)), layers.Flatten()], name="wired")
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (shared_by_two_inputs, "wired is a model with branches, or with a layer at several places"),
+        (twice_in_a_row, "wired is a model with branches, or with a layer at several places"),
+        (nested, "wired has the model inner as a layer"),
+        (nested_deeper, "wired has the model inner as a layer"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_models_that_are_no_stack_of_layers_are_refused(build, message, tmp_path):
+    for package in ("h5py", "onnx", "safetensors", "torch"):
+        pytest.importorskip(package)
+    wired = build()
+    if build is nested:
+        wired.build((None, 4))
+    state = {f"x.{n}": w for n, w in enumerate(wired.get_weights())}
+    calls = [
+        lambda: to_and_from_keras.load_keras_weights(wired, tmp_path / "x.keras"),
+        lambda: to_and_from_keras.save_keras(wired, tmp_path / "x.keras"),
+        lambda: to_and_from_keras.save_keras_weights(wired, tmp_path / "x.weights.h5"),
+        lambda: onnx.to_onnx(wired, tmp_path / "x.onnx"),
+        lambda: torch.to_torch(wired),
+        lambda: torch.load_torch_weights(wired, state),
+        lambda: torch.save_safetensors(wired, tmp_path / "x.safetensors"),
+        lambda: torch.torch_state_dict(wired),
+    ]
+    if "inner" in message:
+        pytest.importorskip("keras")
+        calls.append(lambda: to_and_from_keras.to_keras(wired))
+        with pytest.raises(ValueError, match="inner is a Network, which Keras does not have"):
+            keras_config.describe_layer(next(i for i in wired.network.with_inner() if i.name == "inner"))
+    for call in calls:
+        with pytest.raises(ValueError, match=message):
+            call()
     assert list(tmp_path.iterdir()) == []
 
 

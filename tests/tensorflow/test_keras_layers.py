@@ -165,7 +165,7 @@ def test_stateful_layers_go_on_where_they_were(kind, masked):
                 if kind == "Bidirectional":
                     theirs.backward_layer.reset_state()
             call = {"mask": rng.random((2, 4)) < 0.6} if masked else {}
-            # both ways move the states on
+            # either pass moves the states on
             y = ours.infer(x, **call) if number % 2 else ours.forward(x, **call)[0]
             assert error(y, theirs(x, **call)) < TOLERANCE
 

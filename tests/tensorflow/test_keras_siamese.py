@@ -5,7 +5,7 @@ import pytest
 from cases import EXACT, error, word_ids
 from keras_side import dense, keras, tf
 
-from scratchlstm import Input, Model, layers, optimizers
+from scratchlstm import Input, Model, gradcheck, layers, optimizers
 from scratchlstm.callbacks import Checkpoint
 from scratchlstm.interop.keras import to_keras
 
@@ -145,10 +145,29 @@ def test_the_twin_that_to_keras_makes(mask_zero, length):
     assert all(map(np.array_equal, twin.get_weights(), model.get_weights()))
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_gradcheck_compares_it_with_tensorflow(mask_zero, training):
+    model = ours(mask_zero)
+    model.compile("sgd", "binary_crossentropy")
+    report = gradcheck.check_model(model, [x[:4] for x in X], Y[:4], training=training, tensorflow=True)
+    assert report.ok, report
+    assert all(row.tensorflow < 1e-9 for row in report.rows)
+
+
+def test_dropout_of_a_shared_layer_cannot_be_compared():
+    ends = [Input((T, E)), Input((T, E))]
+    shared = layers.LSTM(H, dropout=0.5, dtype="float64")
+    model = Model(ends, layers.Concatenate(dtype="float64")([shared(end) for end in ends]))
+    model.compile("sgd", "mse")
+    x, y = RNG.normal(size=(2, 3, T, E)), np.ones((3, 2 * H))
+    assert gradcheck.check_model(model, [*x], y, tensorflow=True).ok
+    assert gradcheck.check_model(model, [*x], y, training=True).ok
+    with pytest.raises(ValueError, match="the dropout of lstm, a layer at several places, cannot be handed to Keras"):
+        gradcheck.check_model(model, [*x], y, training=True, tensorflow=True)
+
+
 def test_lengths_that_differ_have_to_be_left_open():
-    with pytest.raises(
-        ValueError, match=r"embedding is at two .*: \(7,\) and \(5,\); a length that may differ has to be"
-    ):
+    with pytest.raises(ValueError, match=r"embedding is at two .*: \(7,\) and \(5,\); a length that may"):
         ours(False, lengths=(T, T - 2))
 
 
