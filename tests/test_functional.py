@@ -157,3 +157,18 @@ def test_a_layer_inside_two_others_is_refused(around):
         layers = [around(shared), around(shared)]
     with pytest.raises(ValueError, match="is in the model already"):
         Sequential([Input((4, 3)), *layers])
+
+
+def test_a_stack_in_a_stack_says_what_its_input_is():
+    inner = Sequential([Dense(3, input_shape=(4,))], seed=0)
+    outer = Sequential([inner, Dense(1)], seed=0)
+    assert outer.built
+    assert outer.input_shape == (4,)
+    assert list(outer.network.params) == [
+        "sequential/dense/kernel",
+        "sequential/dense/bias",
+        "dense/kernel",
+        "dense/bias",
+    ]
+    y, cache = outer.forward(np.ones((2, 4)))
+    assert list(outer.backward(np.ones_like(y), cache)[1]) == list(outer.network.params)

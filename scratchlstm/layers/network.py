@@ -371,7 +371,7 @@ class Network(Composite):
         if unknown := grads.keys() - self.params.keys():
             raise ValueError(f"backward gave gradients of {', '.join(sorted(unknown))}, which are no parameters")
         dxs = [arrived.get((-1 - k, 0)) for k in range(len(self.input_shapes))]
-        return (dxs if self.merges else dxs[0]), grads
+        return (dxs if self.merges else dxs[0]), {name: grads[name] for name in self.params if name in grads}
 
     def _added(self, kept: Kept, source: Source, one: Any, other: Any) -> Any:
         """The sum of two gradients of what this source gave; None is nothing."""

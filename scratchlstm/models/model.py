@@ -449,7 +449,8 @@ class Sequential(Model):
             return
         if layer.merges:
             raise ValueError(f"{layer.name} takes several inputs, which a Sequential has not; see Model")
-        shape = self.input_shape if self.layers or self.input_shape is not None else layer.given_shape
+        given = layer.input_shape if isinstance(layer, Network) else layer.given_shape
+        shape = self.input_shape if self.layers or self.input_shape is not None else given
         name = self._welcome(layer)
         if shape is not None:
             layer.build(network.output_shape(shape) if self.layers else shape, self.rng)
