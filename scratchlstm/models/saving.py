@@ -5,26 +5,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from scratchlstm import backend
 from scratchlstm._support import registry
-from scratchlstm._support.files import keras_function, read_arrays, require_own_ending, write_arrays
-from scratchlstm.training.archive import (
-    KIND,
-    VERSION,
-    decode,
-    describe,
-    difference,
-    encode,
-    finite_arrays_of,
-    into_keras_order,
-    plain,
-    reason,
-    rebuild,
-    with_version,
-)
+from scratchlstm._support.files import keras_function, read_arrays, require_own_ending
+from scratchlstm.training import archive
 
 if TYPE_CHECKING:
     from scratchlstm.models.model import Model
 
 M = TypeVar("M", bound="Model")
+
+_KIND = "scratchlstm model"
 
 
 def save(model: "Model", path: str | os.PathLike[str]) -> None:
@@ -32,7 +21,7 @@ def save(model: "Model", path: str | os.PathLike[str]) -> None:
     require_own_ending(path)
     if not model.built or model.input_shape is None:
         raise ValueError("a model can be saved once it has parameters: state an input_shape, or call build first")
-    description = with_version(KIND, describe(model))
+    description = archive.describe(model)
     for name, module in registry.foreign(description):
         raise ValueError(
             f"{name} is not a part of scratchlstm (but of {module}), so a file with it could not be loaded again; keep "
@@ -40,7 +29,7 @@ def save(model: "Model", path: str | os.PathLike[str]) -> None:
         )
     if model._compiled and model.optimizer.iterations:
         model.optimizer.claim(model.token, model.params)
-    write_arrays(path, {"description": encode(description), **finite_arrays_of(model)})
+    archive.write(path, _KIND, description, archive.finite_arrays_of(model))
 
 
 def load(cls: type[M], path: str | os.PathLike[str], stack: Any, graph: Any) -> M:
@@ -52,14 +41,18 @@ def load(cls: type[M], path: str | os.PathLike[str], stack: Any, graph: Any) -> 
             raise
         raise ValueError(f"{error}. If Keras wrote it: scratchlstm.interop.keras.load_{function} reads that") from error
     try:
-        description = decode(arrays, KIND, VERSION)
-        into_keras_order(description, arrays)
-        model = rebuild(graph if {"sources", "network"} & description.keys() else stack, description, arrays)
+        description = archive.decode(arrays, _KIND)
+        archive.into_keras_order(description, arrays)
+        model = archive.rebuild(graph if {"sources", "network"} & description.keys() else stack, description, arrays)
         if not isinstance(model, cls):
             raise ValueError(f"it holds a Model with branches, not a {cls.__name__}: use Model.load")
-        again = plain(describe(model))  # where an option was taken for another value ("no" for True), it shows here
-        if changed := difference({key: description[key] for key in again}, again):
+        again = archive.plain(
+            archive.describe(model)
+        )  # where an option was taken for another value ("no" for True), it shows here
+        if changed := archive.difference({key: description[key] for key in again}, again):
             raise ValueError(f"its description is none that was saved: {changed}")
     except Exception as error:  # whatever a crafted description leads to
-        raise ValueError(f"the file {str(path)!r} is not a model that can be loaded: {reason(error)}") from error
+        raise ValueError(
+            f"the file {str(path)!r} is not a model that can be loaded: {archive.reason(error)}"
+        ) from error
     return model.to(backend.choose(None))

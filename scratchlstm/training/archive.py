@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ import numpy as np
 from scratchlstm import backend
 from scratchlstm._support import registry
 from scratchlstm._support.checks import whole_number
+from scratchlstm._support.files import write_arrays
 from scratchlstm.layers.network import Network, keras_order
 from scratchlstm.layers.weights import check_weights
 from scratchlstm.optimizers import Optimizer, is_finite
@@ -20,26 +22,22 @@ M = TypeVar("M", bound=Compiled)
 T = TypeVar("T")
 
 VERSION = 2  # since then also networks with several inputs, or a layer at several places
-KIND = "scratchlstm model"
 
 
-def with_version(kind: str, description: dict[str, Any]) -> dict[str, Any]:
-    """A description with its kind, and the number of the oldest format that can hold it."""
-    model = description.get("settings", {}).get("model", description)
-    return {"kind": kind, "version": VERSION if "network" in model else 1} | description
-
-
-def encode(description: dict[str, Any]) -> np.ndarray:
-    """A description as the array of bytes that stands for it in a file.
+def write(path: str | os.PathLike[str], kind: str, description: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays and their description, with its kind and the oldest format that can hold it, to one file.
 
     Raises:
-        TypeError: JSON cannot hold it.
+        TypeError: JSON cannot hold the description.
+        OSError: the file cannot be written; what was there is still there.
     """
-    return np.frombuffer(json.dumps(description).encode(), dtype=np.uint8)
+    model = description.get("settings", {}).get("model", description)
+    text = json.dumps({"kind": kind, "version": VERSION if "network" in model else 1} | description)
+    write_arrays(path, {"description": np.frombuffer(text.encode(), dtype=np.uint8), **arrays})
 
 
-def decode(arrays: dict[str, np.ndarray], kind: str, version: int) -> dict[str, Any]:
-    """The description that `encode` wrote among a file's arrays, which is taken out of them.
+def decode(arrays: dict[str, np.ndarray], kind: str) -> dict[str, Any]:
+    """The description that `write` put among a file's arrays, which is taken out of them.
 
     Raises:
         ValueError: none there, one of another kind, or of a newer version.
@@ -50,9 +48,9 @@ def decode(arrays: dict[str, np.ndarray], kind: str, version: int) -> dict[str, 
     description = json.loads(arrays.pop("description").tobytes().decode())
     if description["kind"] != kind:
         raise ValueError(f"its kind is {description['kind']!r}, not {kind!r}")
-    if whole_number("its version", description["version"], at_least=1) > version:
+    if whole_number("its version", description["version"], at_least=1) > VERSION:
         raise ValueError(
-            f"it was written in format {description['version']}; this version of scratchlstm reads up to {version}. "
+            f"it was written in format {description['version']}; this version of scratchlstm reads up to {VERSION}. "
             f"Upgrade scratchlstm"
         )
     return description
@@ -120,15 +118,22 @@ def arrays_of(model: Compiled) -> dict[str, np.ndarray]:
 
     They are the model's own; if that is on a GPU, copies.
     """
-    arrays = {
-        f"layer{number}/{name}": backend.host(param)
-        for number, layer in enumerate(model.layers)
-        for name, param in layer.params.items()
-    }
-    if model._compiled:
-        for number, slots in enumerate(model.optimizer.state):
-            arrays |= {f"optimizer{number}/{slot}": backend.host(array) for slot, array in slots.items()}
-    return arrays
+    owners = {f"layer{number}": layer.params for number, layer in enumerate(model.layers)}
+    owners |= {f"optimizer{number}": slots for number, slots in enumerate(_slots(model))}
+    return {f"{owner}/{name}": backend.host(a) for owner, own in owners.items() for name, a in own.items()}
+
+
+def put_in(model: Compiled, arrays: Any) -> None:
+    """Let the model hold these arrays of `arrays_of` in the place of its own; without the optimizer's, it keeps those."""
+    for number, layer in enumerate(model.layers):
+        layer.set_params({name: arrays[f"layer{number}/{name}"] for name in layer.params})
+    for number, slots in enumerate(_slots(model)):
+        own = {name: f"optimizer{number}/{name}" for name in slots}
+        slots |= {name: arrays[saved] for name, saved in own.items() if saved in arrays}
+
+
+def _slots(model: Compiled) -> list[dict[str, np.ndarray]]:
+    return model.optimizer.state if model._compiled else []
 
 
 def finite_arrays_of(model: Compiled) -> dict[str, np.ndarray]:
@@ -219,12 +224,6 @@ def reordered(items: Sequence[T], order: Sequence[int]) -> list[T]:
     return [items[number] for number in order]
 
 
-def reordered_sources(sources: Sequence[Sequence[int]], order: Sequence[int]) -> list[tuple[int, ...]]:
-    """The sources of layers that are `reordered`, under the layers' new numbers."""
-    new = {-1: -1} | {old: number for number, old in enumerate(order)}
-    return [tuple(new[source] for source in own) for own in reordered(sources, order)]
-
-
 def parts_order(order: Sequence[int], counts: Sequence[int]) -> list[int]:
     """`order` for the layers' parts, of which the layers have so many each, before they are reordered."""
     starts = [0, *itertools.accumulate(counts)]
@@ -248,13 +247,13 @@ def into_keras_order(description: dict[str, Any], arrays: dict[str, np.ndarray])
         return None  # as it is, or not to be loaded anyway
     counts = Counter(name.partition("/")[0] for name in arrays)
     of_params = parts_order(order, [counts[f"layer{number}"] for number in range(len(order))])
-    places = {f"layer{old}": f"layer{new}" for new, old in enumerate(order)}
-    places |= {f"optimizer{old}": f"optimizer{new}" for new, old in enumerate(of_params)}
-    named = [(*name.partition("/"), array) for name, array in arrays.items()]
-    arrays.clear()
+    new = {-1: -1} | {old: number for number, old in enumerate(order)}
+    places = {f"layer{old}": f"layer{number}" for old, number in new.items()}
+    places |= {f"optimizer{old}": f"optimizer{number}" for number, old in enumerate(of_params)}
+    named = [(*name.partition("/"), arrays.pop(name)) for name in list(arrays)]
     arrays.update({f"{places.get(owner, owner)}{slash}{name}": array for owner, slash, name, array in named})
     description["layers"] = reordered(description["layers"], order)
-    description["sources"] = [list(own) for own in reordered_sources(sources, order)]
+    description["sources"] = [[new[source] for source in own] for own in reordered(sources, order)]
     return order, of_params
 
 

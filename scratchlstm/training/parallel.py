@@ -149,14 +149,9 @@ class Worker:
 
     def __init__(self, rank: int, workers: int, model: Compiled, shared: SharedArrays) -> None:
         self.rank, self.workers, self.model, self.shared = rank, workers, model, shared
-        for number, layer in enumerate(model.layers):
-            layer.set_params({name: shared[f"layer{number}/{name}"] for name in layer.params})
-        if "order" in shared:  # there will be training
-            if not model.optimizer.state:
-                model.optimizer.build(model.params)  # of slots that are nothing: plain SGD
-            for number, slots in enumerate(model.optimizer.state):
-                for name in slots:
-                    slots[name] = shared[f"optimizer{number}/{name}"]
+        if "order" in shared and not model.optimizer.state:  # there will be training
+            model.optimizer.build(model.params)  # of slots that are nothing: plain SGD
+        archive.put_in(model, shared)
         self.params = model.params
 
     def share(self, count: int) -> tuple[int, int]:
@@ -335,11 +330,7 @@ class Team:
                     process.join()
             for name, array in self.own.items():
                 array[...] = self.shared[name]
-            for number, layer in enumerate(self.model.layers):
-                layer.set_params({name: self.own[f"layer{number}/{name}"] for name in layer.params})
-            if self.trains:
-                for number, slots in enumerate(self.model.optimizer.state):
-                    slots.update({name: self.own[f"optimizer{number}/{name}"] for name in slots})
+            archive.put_in(self.model, self.own)
 
     # --- what fit, evaluate and predict ask for -------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from scratchlstm import backend
 from scratchlstm._support.checks import number, whole_number
-from scratchlstm._support.files import read_arrays, write_arrays
+from scratchlstm._support.files import read_arrays
 from scratchlstm.callbacks import Callback, Checkpoint, History
 from scratchlstm.training import archive
 from scratchlstm.training.data import Data
@@ -141,9 +141,8 @@ class Run:
             "callbacks": [[type(callback).__name__, callback.get_state()] for callback in self.callbacks],
         }
         arrays = archive.finite_arrays_of(model)
-        description = archive.with_version(_KIND, {"settings": self.settings, "seed": model.seed})
-        description["run"] = _pack(state, arrays)
-        write_arrays(path, {"description": archive.encode(description), **arrays})
+        description = {"settings": self.settings, "seed": model.seed, "run": _pack(state, arrays)}
+        archive.write(path, _KIND, description, arrays)
 
     def resume(self, path: str | os.PathLike[str], epochs: int, batches: int) -> None:
         """Take the run up where the checkpoint left it; all or nothing.
@@ -159,7 +158,7 @@ class Run:
         """
         arrays = read_arrays(path, "checkpoint")
         try:
-            description = archive.decode(arrays, _KIND, archive.VERSION)
+            description = archive.decode(arrays, _KIND)
             was, now = description["settings"], self.settings
             orders = archive.into_keras_order(was["model"], arrays)
             if difference := archive.difference(was, now) or archive.difference(now | {"model": {}}, was):
