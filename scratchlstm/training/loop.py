@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from scratchlstm import backend
 from scratchlstm._support.checks import flag, instance, positive_int, verbosity, whole_number
 from scratchlstm._support.console import say
 from scratchlstm._support.files import file_path
-from scratchlstm._support.threads import settle
 from scratchlstm.callbacks import Callback, History, TerminateOnNaN
 from scratchlstm.callbacks import base as callback_base
 from scratchlstm.callbacks.base import Logs
@@ -20,7 +19,7 @@ from scratchlstm.training import archive
 from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.data import Data, check_data, split_validation, weigh_classes
 from scratchlstm.training.progress import Progress
-from scratchlstm.training.run import Run, fingerprint
+from scratchlstm.training.run import Run, Spans, State, fingerprint
 from scratchlstm.training.steps import INFERENCE_BATCH, Meter, OneProcess, WorkerError, no_totals, outputs
 
 if TYPE_CHECKING:
@@ -58,28 +57,33 @@ def fit(
     workers = min(workers, batch_size, data.samples)
     model.optimizer.claim(model.token, model.params)
     history = History()
-    run = Run(model, listeners, history, initial_epoch)
+    batches = _spans(data.samples, batch_size)
+    run = Run(model, listeners, history, initial_epoch, batches)
     if run.checkpoints or resume is not None:
         options = {"batch_size": batch_size, "shuffle": shuffle, "initial_epoch": initial_epoch, "workers": workers}
         run.settings = _settings(model, data, validation, **options)
     model.stop_training = False
-    before, before_history = None if resume is None else _Snapshot(model), model.history
+    before, before_history = None if resume is None else State.of(model), model.history
     if resume is not None:
-        _resume(run, resume, epochs, -(-data.samples // batch_size), verbose)
+        _resume(run, resume, epochs, verbose)
     model.history = history
-    params = {"epochs": epochs, "epoch": run.epoch, "steps": -(-data.samples // batch_size), "verbose": verbose}
     names = sorted(["loss", *(metric.name for metric in model.metrics)])
-    params["metrics"] = names + [f"val_{name}" for name in names if validation is not None]
+    names += [f"val_{name}" for name in names if validation is not None]
+    params = {"epochs": epochs, "epoch": run.epoch, "steps": len(batches), "verbose": verbose, "metrics": names}
     for listener in listeners:
         listener.set_params(params)
         listener.set_model(model)  # type: ignore[arg-type]  # which is a whole Model
 
     logs: Logs = {}
+    size = batch_size if model.batch_matters else INFERENCE_BATCH
+    validation_batches = [] if validation is None else _spans(validation.samples, size)
     started = False
-    last_epoch, position = _Snapshot(model), f"epoch {run.epoch + 1}"
+    last_epoch: State | None = State.of(model)
+    position = f"epoch {run.epoch + 1}"
     kept = "of the checkpoint" if run.batch else "of the last one" if history.epoch else "it had before"
     try:
-        with _runner(model, data, validation, batch_size, workers, recorded=bool(run.settings)) as runner:
+        options = {"batch_size": batch_size, "recorded": bool(run.settings)}
+        with _runner(model, workers, data, validation, **options) as runner:
             _call(listeners, "on_train_begin", {})
             run.restore_callbacks()
             started, before = True, None
@@ -89,21 +93,22 @@ def fit(
                     say(f"Epoch {epoch + 1}/{epochs}")
                 if not run.batch:  # an epoch that is resumed in its middle has begun before
                     _call(listeners, "on_epoch_begin", epoch, {})
-                order = run.order(data.samples, shuffle)
-                runner.begin_epoch(order)
-                logs = _run_epoch(runner, model, len(order), validation, batch_size, verbose, listeners, run)
+                runner.begin_epoch(run.order(data.samples, shuffle))
+                logs = _run_epoch(run, runner, validation_batches, verbose)
                 try:
                     _call(listeners, "on_epoch_end", epoch, logs)
                 finally:  # the epoch is complete, and what a callback adds to its logs belongs to it
                     history.on_epoch_end(epoch, logs)
                     kept = "of the last one"
-                    last_epoch.take()
+                    last_epoch = None  # which is let go first, so that memory holds one copy
+                    last_epoch = State.of(model)
                 run.end_epoch()
                 if model.stop_training:
                     break
             _call(listeners, "on_train_end", logs)
     except KeyboardInterrupt as interrupt:
-        last_epoch.restore()
+        if last_epoch is not None:  # or it was being copied, and the model still has what it had then
+            last_epoch.put_into(model)
         done = len(history.epoch)
         epochs_are = "epoch is" if done == 1 else "epochs are"
         epochs_done = f"{done} completed {epochs_are} in model.history" if done else "no epoch was completed"
@@ -114,9 +119,9 @@ def fit(
         if not started:  # the workers, or a callback: the model may have taken up its part of the checkpoint
             model.history = before_history
             if before is not None:
-                before.restore()
-        elif isinstance(error, WorkerError):
-            last_epoch.restore()  # the workers may have stopped in the middle of an update
+                before.put_into(model)
+        elif isinstance(error, WorkerError) and last_epoch is not None:
+            last_epoch.put_into(model)  # the workers may have stopped in the middle of an update
         raise
     return history
 
@@ -140,20 +145,16 @@ def _settings(model: Compiled, data: Data, validation: Data | None, **options: A
     description = archive.describe(model)
     description["compiled"].pop("iterations")
     description["compiled"]["optimizer"]["config"]["learning_rate"] = model.compiled_learning_rate
-    settings = {
-        "data": fingerprint(data),
-        "validation data": None if validation is None else fingerprint(validation),
-        "model": description,
-    }
-    return archive.plain(settings | options)
+    fingerprints = {"data": fingerprint(data), "validation data": validation and fingerprint(validation)}
+    return archive.plain({**fingerprints, "model": description, **options})
 
 
-def _resume(run: Run, path: Any, epochs: int, batches: int, verbose: int) -> None:
+def _resume(run: Run, path: Any, epochs: int, verbose: int) -> None:
     """Take `run` up from the checkpoint at `path`, or leave it at its beginning where there is none yet."""
     instance("resume", path, str | os.PathLike, "the path of a checkpoint")
     if file_path(path, "resume").exists():
-        run.resume(path, epochs, batches)
-        where = f"after epoch {run.epoch}" + (f" and {run.batch} of {batches} batches" if run.batch else "")
+        run.resume(path, epochs)
+        where = f"after epoch {run.epoch}" + (f" and {run.batch} of {len(run.batches)} batches" if run.batch else "")
     else:
         where = "from the beginning: there is no such checkpoint yet"
     if verbose:
@@ -162,48 +163,39 @@ def _resume(run: Run, path: Any, epochs: int, batches: int, verbose: int) -> Non
 
 @contextmanager
 def _runner(
-    model: Compiled, data: Data, validation: Data | None, batch_size: int, workers: int, recorded: bool
+    model: Compiled, workers: int, data: Data | None, validation: Data | None, **options: Any
 ) -> Iterator["OneProcess | Team"]:
-    arrays = data.named() | ({} if validation is None else validation.named("validation_"))
-    with _team(model, workers, arrays, batch_size=batch_size, recorded=recorded) as team:
-        yield team or _alone(model, data, validation)
+    """What does the steps: several processes, or this one."""
+    arrays = (data.named() if data else {}) | (validation.named("validation_") if validation else {})
+    with _team(model, workers, arrays, **options) as runner:
+        if runner is None:
+            with backend.explain_memory(
+                "all samples are taken there before the first batch: pass them in several parts"
+            ):
+                runner = OneProcess(model, data, validation)
+        yield runner
 
 
-def _alone(model: Compiled, data: Data, validation: Data | None) -> OneProcess:
-    with backend.explain_memory("all samples are taken there before the first batch: pass them in several parts"):
-        return OneProcess(model, data, validation)
-
-
-def _run_epoch(
-    runner: "OneProcess | Team",
-    model: Compiled,
-    samples: int,
-    validation: Data | None,
-    batch_size: int,
-    verbose: int,
-    listeners: Sequence[Callback],
-    run: Run,
-) -> Logs:
-    starts = range(0, samples, batch_size)
+def _run_epoch(run: Run, runner: "OneProcess | Team", validation: Spans, verbose: int) -> Logs:
+    model, listeners, batches = run.model, run.listeners, len(run.batches)
     meter = Meter(model)
     run.begin_epoch(meter)
     logs = meter.logs() if run.batch else {}
     first, steps_before, on_gpu = run.batch, model.optimizer.iterations, model.backend == "cupy"
     # whether each batch's numbers are asked for: on a GPU that means to wait for them
     watched = not on_gpu or any(listener.wants_batches for listener in listeners)
-    with Progress(len(starts), verbose, run.batch) as progress:
-        for number, start in enumerate(starts[first:], first):
+    with Progress(batches, verbose, first) as progress:
+        for number, (start, stop) in enumerate(run.batches[first:], first):
             _call(listeners, "on_train_batch_begin", number, {})
-            stop = min(start + batch_size, samples)
             try:
                 loss, totals = runner.step(start, stop)
-                last = number == len(starts) - 1 or model.stop_training
+                last = number == batches - 1 or model.stop_training
                 if on_gpu and (watched or last or run.saves_after(number + 1)):
                     runner.require_finite()  # type: ignore[union-attr]
             except FloatingPointError as error:
                 if not any(isinstance(listener, TerminateOnNaN) for listener in listeners):
                     batch = first + model.optimizer.iterations - steps_before + 1  # which no update followed
-                    place = f"epoch {run.epoch + 1}, batch {batch} of {len(starts)}"
+                    place = f"epoch {run.epoch + 1}, batch {batch} of {batches}"
                     raise FloatingPointError(f"{error} ({place})") from None
                 loss, totals = math.nan, no_totals(model)
             meter.add(loss, stop - start, totals)
@@ -215,54 +207,45 @@ def _run_epoch(
                 break
         if meter.count:
             logs = meter.logs()
-        if validation is not None:
-            size = batch_size if model.batch_matters else INFERENCE_BATCH
-            logs |= _evaluate(runner, model, validation.samples, size).logs("val_")
+        if validation:
+            logs |= _evaluate(runner, model, validation).logs("val_")
         progress.finish(logs)
     return logs
 
 
-def _evaluate(
-    runner: "OneProcess | Team", model: Compiled, samples: int, batch_size: int, progress: Progress | None = None
-) -> Meter:
+def _evaluate(runner: Any, model: Compiled, spans: Spans, done: Callable[[], Any] = lambda: None) -> Meter:
     """Loss and metrics over all validation samples."""
-    meter, spans = Meter(model), _spans(samples, batch_size)
-    done = (lambda: None) if progress is None else (lambda: progress.step(dict))
+    meter = Meter(model)
     for (start, stop), (loss, totals) in zip(spans, runner.evaluate(spans, done), strict=True):
         meter.add(loss, stop - start, totals)
     return meter
 
 
-def evaluate(
-    model: Compiled, data: Data, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1
-) -> Logs:
+def evaluate(model: Compiled, data: Data, batch_size: int, verbose: int, workers: int) -> Logs:
     """Loss and metrics over `data`, by name."""
     _require_whole_batches(model, batch_size, {"x": data})
     model.build_for(data.shape)
-    batches = len(_spans(data.samples, batch_size))
-    with Progress(batches, verbose) as progress:
-        with _team(model, min(workers, batches), data.named("validation_")) as team:
-            meter = _evaluate(team or _alone(model, data, data), model, data.samples, batch_size, progress)
+    spans = _spans(data.samples, batch_size)
+    with Progress(len(spans), verbose) as progress:
+        with _runner(model, min(workers, len(spans)), None, data) as runner:
+            meter = _evaluate(runner, model, spans, progress.step)
         progress.finish(meter.logs())
     return meter.logs()
 
 
-def predict(
-    model: Compiled, x: Any, batch_size: int = INFERENCE_BATCH, verbose: int = 0, workers: int = 1
-) -> np.ndarray:
+def predict(model: Compiled, x: Any, batch_size: int, verbose: int, workers: int) -> np.ndarray:
     """The model's output for checked x."""
     data = Data(x)
     spans = _spans(data.samples, batch_size)
     with Progress(len(spans), verbose) as progress:
         shape = (data.samples, *model.output_shape_for(data.shape))
         with _team(model, min(workers, len(spans)), data.named(), outputs=shape) as team:
-            done = lambda: progress.step(dict)  # noqa: E731
-            result = team.predict(spans, done) if team else outputs(model, x, spans, done)
+            result = team.predict(spans, progress.step) if team else outputs(model, x, spans, progress.step)
         progress.finish({})
     return result
 
 
-def _spans(samples: int, batch_size: int) -> list[tuple[int, int]]:
+def _spans(samples: int, batch_size: int) -> Spans:
     """Batches of `batch_size` samples, from and to; the last one may be shorter."""
     return [(start, min(start + batch_size, samples)) for start in range(0, samples, batch_size)]
 
@@ -273,42 +256,6 @@ def _team(model: Compiled, workers: int, data: Mapping[str, np.ndarray], **optio
     from scratchlstm.training.parallel import team_or_alone
 
     return team_or_alone(model, workers, data, **options)
-
-
-class _Snapshot:
-    """Parameters, layers' states, generators and the optimizer as they are now."""
-
-    def __init__(self, model: Compiled) -> None:
-        self.model = model
-        self.take()
-
-    def take(self) -> None:
-        """Keep what is now; what was kept before is let go first, so that memory holds one copy."""
-        model, self.whole = self.model, False
-        self.params: list[Any] = []
-        self.state: list[dict[str, Any]] = []
-        self.layers = [{n: a.copy() for n, a in layer.extra_state().items()} for layer in model.layers]
-        self.rngs = [rng.bit_generator.state for rng in model.generators]
-        self.learning_rate = None if model.optimizer.schedule else model.optimizer.learning_rate
-        self.params = [param.copy() for param in model.params]
-        self.state = [{name: a.copy() for name, a in slots.items()} for slots in model.optimizer.state]
-        self.iterations = model.optimizer.iterations
-        self.whole = True
-
-    def restore(self) -> None:
-        """Put them back; after an interrupted `take` they are still what they were."""
-        if not self.whole:
-            return
-        settle()  # Ctrl-C may have left a thread that still writes
-        for param, saved in zip(self.model.params, self.params, strict=True):
-            param[...] = saved
-        for layer, extra in zip(self.model.layers, self.layers, strict=True):
-            layer.set_extra_state(extra)
-        for rng, state in zip(self.model.generators, self.rngs, strict=True):
-            rng.bit_generator.state = state
-        self.model.optimizer.state, self.model.optimizer.iterations = self.state, self.iterations
-        if self.learning_rate is not None:
-            self.model.optimizer.learning_rate = self.learning_rate
 
 
 def _call(listeners: Sequence[Callback], moment: str, *args: Any) -> None:

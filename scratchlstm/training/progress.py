@@ -49,7 +49,7 @@ class Progress:
             )
         return self
 
-    def step(self, logs: Callable[[], Mapping[str, Any]]) -> None:
+    def step(self, logs: Callable[[], Mapping[str, Any]] = dict) -> None:
         """One more step is done.
 
         Args:

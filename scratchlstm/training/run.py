@@ -15,13 +15,15 @@ import os
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from scratchlstm import backend
 from scratchlstm._support.checks import number, whole_number
 from scratchlstm._support.files import read_arrays
+from scratchlstm._support.threads import settle
+from scratchlstm.backend import Array
 from scratchlstm.callbacks import Callback, Checkpoint, History
 from scratchlstm.training import archive
 from scratchlstm.training.data import Data
@@ -29,7 +31,46 @@ from scratchlstm.training.data import Data
 if TYPE_CHECKING:
     from scratchlstm.training.compiled import Compiled
 
+Spans = list[tuple[int, int]]  # of samples, from and to
+
 _KIND = "scratchlstm checkpoint"
+
+
+class State(NamedTuple):
+    """All that training changes in a model."""
+
+    layers: list[dict[str, Array]]  # what they keep from batch to batch
+    params: list[Array]
+    slots: list[dict[str, Array]]  # of the optimizer
+    generators: list[Any]
+    iterations: int
+    learning_rate: float | None  # None if it is not to be set
+
+    @classmethod
+    def of(cls, model: "Compiled") -> "State":
+        """Copies of what is now."""
+        optimizer = model.optimizer
+        return cls(
+            [{name: a.copy() for name, a in layer.extra_state().items()} for layer in model.layers],
+            [param.copy() for param in model.params],
+            [{name: a.copy() for name, a in slots.items()} for slots in optimizer.state],
+            [rng.bit_generator.state for rng in model.generators],
+            optimizer.iterations,
+            None if optimizer.schedule else optimizer.learning_rate,
+        )
+
+    def put_into(self, model: "Compiled") -> None:
+        """Let the model have this state; its optimizer keeps these very arrays."""
+        settle()  # Ctrl-C may have left a thread that still writes
+        for layer, extra in zip(model.layers, self.layers, strict=True):
+            layer.set_extra_state(extra)  # the one that may refuse what it is given
+        for param, saved in zip(model.params, self.params, strict=True):
+            param[...] = saved
+        for rng, state in zip(model.generators, self.generators, strict=True):
+            rng.bit_generator.state = state
+        model.optimizer.state, model.optimizer.iterations = self.slots, self.iterations
+        if self.learning_rate is not None:
+            model.optimizer.learning_rate = self.learning_rate
 
 
 class Run:
@@ -37,9 +78,10 @@ class Run:
 
     Args:
         model: compiled and built.
-        callbacks: all that were given.
+        listeners: all callbacks that were given.
         history: of this run.
         first_epoch: number of epochs done before it.
+        batches: of an epoch.
 
     Attributes:
         epoch: the one that is trained, from 0.
@@ -48,10 +90,12 @@ class Run:
         settings: what `fit` was called with, where that will be written or compared.
     """
 
-    def __init__(self, model: "Compiled", callbacks: Sequence[Callback], history: History, first_epoch: int) -> None:
-        self.model, self.history = model, history
-        self.checkpoints = [callback for callback in callbacks if isinstance(callback, Checkpoint)]
-        self.callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+    def __init__(
+        self, model: "Compiled", listeners: Sequence[Callback], history: History, first_epoch: int, batches: Spans
+    ) -> None:
+        self.model, self.listeners, self.history, self.batches = model, listeners, history, batches
+        self.checkpoints = [callback for callback in listeners if isinstance(callback, Checkpoint)]
+        self.callbacks = [callback for callback in listeners if not isinstance(callback, Checkpoint)]
         self.epoch, self.batch = first_epoch, 0
         self.meter: Any = None
         self.settings: dict[str, Any] = {}
@@ -144,13 +188,12 @@ class Run:
         description = {"settings": self.settings, "seed": model.seed, "run": _pack(state, arrays)}
         archive.write(path, _KIND, description, arrays)
 
-    def resume(self, path: str | os.PathLike[str], epochs: int, batches: int) -> None:
+    def resume(self, path: str | os.PathLike[str], epochs: int) -> None:
         """Take the run up where the checkpoint left it; all or nothing.
 
         Args:
             path: of the checkpoint.
             epochs: how many there are to be.
-            batches: how many an epoch has.
 
         Raises:
             FileNotFoundError: `path` is no file.
@@ -169,7 +212,7 @@ class Run:
             state = _unpack(description["run"], arrays)
             if orders is not None:
                 self._reorder(state, *orders)
-            self._checked(state, arrays, epochs, batches)()
+            self._take_up(state, arrays, epochs)
         except Exception as error:  # whatever a crafted description leads to
             raise ValueError(f"the run cannot be resumed from {str(path)!r}: {archive.reason(error)}") from error
 
@@ -182,15 +225,15 @@ class Run:
             if isinstance(of_callback, dict) and of_callback.get("best_weights") is not None:  # of EarlyStopping
                 of_callback["best_weights"] = archive.reordered(of_callback["best_weights"], of_params)
 
-    def _checked(self, state: dict[str, Any], arrays: dict[str, np.ndarray], epochs: int, batches: int) -> Any:
-        """What takes the state up, once nothing in it can fail any more."""
-        model, optimizer = self.model, self.model.optimizer
+    def _take_up(self, state: dict[str, Any], arrays: dict[str, np.ndarray], epochs: int) -> None:
+        """Continue from this state, once nothing in it can fail any more."""
+        model, optimizer, batches = self.model, self.model.optimizer, len(self.batches)
         first = self.settings["initial_epoch"]
         epoch, batch = whole_number("epoch", state["epoch"], first), whole_number("batch", state["batch"])
         if epoch > epochs or (epoch == epochs and batch) or batch > batches:
             raise ValueError(f"it is in epoch {epoch + 1} after batch {batch}, beyond {epochs} epochs of {batches}")
         iterations = archive.iterations_of(state["iterations"])
-        params = [archive.like(f"layer{n}", layer.params, arrays) for n, layer in enumerate(model.layers)]
+        of_layers = [archive.like(f"layer{n}", layer.params, arrays) for n, layer in enumerate(model.layers)]
         slots = archive.optimizer_state(optimizer, model.params, iterations, arrays)
         archive.require_no_more(arrays)
         saved_states = [state["rng"], *state["noises"]]
@@ -205,38 +248,29 @@ class Run:
         own = [type(callback).__name__ for callback in self.callbacks]
         if own != (theirs := [name for name, _ in state["callbacks"]]):
             raise ValueError(f"its callbacks were {theirs or 'none'}, and are {own or 'none'} now")
-        if learning_rate := (state["learning_rate"] != optimizer.get_config().get("learning_rate")):
-            number("learning_rate", state["learning_rate"], above=0)
+        if (learning_rate := state["learning_rate"]) == optimizer.get_config().get("learning_rate"):
+            learning_rate = None  # which may be that of a schedule
+        else:
+            number("learning_rate", learning_rate, above=0)
         layers = [dict(of_layer) for of_layer in state["layers"]]
         if len(layers) != len(model.layers):
             raise ValueError("it has the states of other layers")
 
-        def take_up() -> None:
-            for layer, extra in zip(model.layers, layers, strict=True):
-                layer.set_extra_state(extra)  # the one that may refuse what it is given
-            for layer, saved in zip(model.layers, params, strict=True):
-                for name, array in saved.items():
-                    layer.params[name][...] = backend.to(model.backend, array)
-            optimizer.state = [{n: backend.to(model.backend, a) for n, a in of_param.items()} for of_param in slots]
-            optimizer.iterations = iterations
-            if learning_rate:
-                optimizer.learning_rate = state["learning_rate"]
-            for rng, generator in zip(model.generators, generators, strict=True):
-                rng.bit_generator.state = generator
-            self.history.epoch, self.history.history = history
-            model.stop_training, self._finished = stopped, stopped and not batch
-            self.epoch, self.batch = epoch, batches if stopped and batch else batch
-            self.before_order, self._sums = state["before_order"], sums
-            self._callback_states = [saved for _, saved in state["callbacks"]]
-
-        return take_up
+        params = [backend.to(model.backend, array) for saved in of_layers for array in saved.values()]
+        slots = [{n: backend.to(model.backend, a) for n, a in of_param.items()} for of_param in slots]
+        State(layers, params, slots, generators, iterations, learning_rate).put_into(model)
+        self.history.epoch, self.history.history = history
+        model.stop_training, self._finished = stopped, stopped and not batch
+        self.epoch, self.batch = epoch, batches if stopped and batch else batch
+        self.before_order, self._sums = state["before_order"], sums
+        self._callback_states = [saved for _, saved in state["callbacks"]]
 
     def _checked_sums(self, saved: Any, batch: int) -> Any:
         """The sums of loss and metrics after so many batches, of the kinds that the next batch's can be added to."""
         model, data = self.model, self.settings["data"]
         loss_sum, count, of_metrics = saved
         number("the sum of the losses", loss_sum)
-        samples = min(batch * self.settings["batch_size"], data["y"]["shape"][0])
+        samples = self.batches[batch - 1][1]
         if type(count) is not int or count != samples:
             raise ValueError(f"its sums are of {count!r} samples, not of {samples}")
         y_true = np.zeros((1, *data["y"]["shape"][1:]), data["y"]["dtype"])

@@ -20,8 +20,10 @@ class WorkerError(RuntimeError):
     """A worker process died. (One that raises an error passes that error on instead.)"""
 
 
-def _uploaded(data: Data) -> Data:
-    """Data on the GPU, whole numbers of x (ids) left out."""
+def _uploaded(data: Data | None) -> Data | None:
+    """Data, if any, on the GPU, whole numbers of x (ids) left out."""
+    if data is None:
+        return None
     xs = tuple(x if x.dtype.kind in "iu" else backend.to("cupy", x) for x in inputs_of(data.x))
     weight = None if data.weight is None else backend.to("cupy", data.weight)
     return Data(xs if isinstance(data.x, tuple) else xs[0], backend.to("cupy", data.y), weight)
@@ -96,8 +98,8 @@ class OneProcess:
 
     Args:
         model: compiled and built.
-        data: to train on.
-        validation: to validate on.
+        data: the `Data` to train on, or None.
+        validation: the `Data` to validate on, or None.
 
     Attributes:
         data: as it is trained on.
@@ -105,13 +107,11 @@ class OneProcess:
             nothing was updated. 0 as long as there is none.
     """
 
-    def __init__(self, model: Compiled, data: Data, validation: Data | None) -> None:
+    def __init__(self, model: Compiled, data: Any, validation: Any) -> None:
         self.model, self.data, self.validation = model, data, validation
         self.broken: Any = None
         if model.backend == "cupy":
-            self.data = _uploaded(data)
-            if validation is not None:
-                self.validation = self.data if validation is data else _uploaded(validation)
+            self.data, self.validation = _uploaded(data), _uploaded(validation)
             self.broken = backend.cupy().zeros(1, dtype=np.int32)
 
     def begin_epoch(self, order: np.ndarray) -> None:
@@ -164,7 +164,6 @@ class OneProcess:
             spans: from, to.
             done: is called after each.
         """
-        assert self.validation is not None
         results = []
         for start, stop in spans:
             results.append(evaluate_batch(self.model, self.validation.take(slice(start, stop))))
