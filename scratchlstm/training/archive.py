@@ -90,14 +90,12 @@ def difference(was: Any, now: Any, name: str = "") -> str:
 
 def describe(model: Compiled) -> dict[str, Any]:
     """What JSON can hold of a model: its layers' settings, how they are wired, and how it was compiled."""
+    description: dict[str, Any]
     network = model.network
     later_outputs = any(output for place in network.places for _, output in place.sources)
     if len(network.places) == len(network.layers) and not network.merges and not later_outputs:
-        description: dict[str, Any] = {
-            "name": network.name,
-            "input_shape": network.input_shapes[0],
-            "layers": [registry.serialize(layer) for layer in network.layers],
-        }
+        layers = [registry.serialize(layer) for layer in network.layers]
+        description = {"name": network.name, "input_shape": network.input_shapes[0], "layers": layers}
         if not network.is_stack:
             description["sources"] = network.sources
     else:

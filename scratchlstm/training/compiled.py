@@ -1,7 +1,7 @@
 """A network with what it takes to train it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from scratchlstm import activations, backend, losses, metrics, optimizers
 from scratchlstm._support import checks
 from scratchlstm._support.moved import Gone
 from scratchlstm.backend import Array
+from scratchlstm.callbacks import History
 from scratchlstm.layers import Layer
 from scratchlstm.layers.base import CONTRACT, Gradients
 from scratchlstm.layers.network import Kept, Network
@@ -17,9 +18,6 @@ from scratchlstm.losses import Loss
 from scratchlstm.metrics import Metric
 from scratchlstm.optimizers import Optimizer
 from scratchlstm.rows import Gradient, RowGradient
-
-if TYPE_CHECKING:
-    from scratchlstm.callbacks import History
 
 Totals = list[Any]  # each metric's sums over some samples (an array; 0, which adds to any, over none)
 

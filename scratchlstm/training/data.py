@@ -3,16 +3,16 @@
 import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from scratchlstm import backend
 from scratchlstm._support.checks import array, came, instance, number, whole_number
 from scratchlstm.rows import as_array
+from scratchlstm.training.compiled import Compiled
 
-if TYPE_CHECKING:
-    from scratchlstm.training.compiled import Compiled
+Spans = list[tuple[int, int]]  # of samples: from, to
 
 
 class Data(NamedTuple):
@@ -32,6 +32,10 @@ class Data(NamedTuple):
         """Of one sample; a list for several inputs."""
         shapes = [x.shape[1:] for x in inputs_of(self.x)]
         return shapes if isinstance(self.x, tuple) else shapes[0]
+
+    def batches(self, size: int) -> Spans:
+        """Batches of so many samples, from and to; the last one may be shorter."""
+        return [(start, min(start + size, self.samples)) for start in range(0, self.samples, size)]
 
     def take(self, which: Any, on_gpu: Any = None) -> "Data":
         """The samples at these places, of which arrays on a GPU may need to be told there."""
@@ -70,13 +74,13 @@ def inputs_of(x: Any) -> tuple[Any, ...]:
     return x if isinstance(x, tuple) else (x,)
 
 
-def shapes_of(model: "Compiled", x: Any) -> Any:
+def shapes_of(model: Compiled, x: Any) -> Any:
     """The shape of a sample; a list for several inputs."""
     shapes = [as_array(each).shape[1:] for each in (x if model.network.merges else [x])]
     return shapes if model.network.merges else shapes[0]
 
 
-def check_x(model: "Compiled", x: Any, name: str = "x") -> Any:
+def check_x(model: Compiled, x: Any, name: str = "x") -> Any:
     """X as an array that the model takes, a tuple of arrays for several inputs. (A model is not built here.)
 
     It stays on its device, with NumPy or CuPy, if the model is on the GPU; for one on the CPU it is brought there.
@@ -104,7 +108,7 @@ def check_x(model: "Compiled", x: Any, name: str = "x") -> Any:
     return tuple(arrays) if several else arrays[0]
 
 
-def _checked_array(model: "Compiled", x: Any, name: str) -> np.ndarray:
+def _checked_array(model: Compiled, x: Any, name: str) -> np.ndarray:
     """An array with samples in it, of finite values.
 
     Raises:
@@ -120,7 +124,7 @@ def _checked_array(model: "Compiled", x: Any, name: str) -> np.ndarray:
     return x
 
 
-def check_data(model: "Compiled", x: Any, y: Any, sample_weight: Any = None, prefix: str = "") -> Data:
+def check_data(model: Compiled, x: Any, y: Any, sample_weight: Any = None, prefix: str = "") -> Data:
     """Arrays that fit the model and each other.
 
     Raises:
@@ -181,7 +185,7 @@ def _require_finite(name: str, values: np.ndarray, dtype: str) -> None:
 
 
 def split_validation(
-    model: "Compiled", data: Data, validation_split: float, validation_data: Any
+    model: Compiled, data: Data, validation_split: float, validation_data: Any
 ) -> tuple[Data, Data | None]:
     """Training and validation part; the split takes the unshuffled tail from floor(n (1 - v)) on, as Keras does."""
     if validation_data is not None:

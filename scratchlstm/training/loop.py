@@ -17,9 +17,9 @@ from scratchlstm.callbacks import base as callback_base
 from scratchlstm.callbacks.base import Logs
 from scratchlstm.training import archive
 from scratchlstm.training.compiled import Compiled
-from scratchlstm.training.data import Data, check_data, split_validation, weigh_classes
+from scratchlstm.training.data import Data, Spans, check_data, split_validation, weigh_classes
 from scratchlstm.training.progress import Progress
-from scratchlstm.training.run import Run, Spans, State, fingerprint
+from scratchlstm.training.run import Run, State, fingerprint
 from scratchlstm.training.steps import INFERENCE_BATCH, Meter, OneProcess, WorkerError, no_totals, outputs
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ def fit(
     workers = min(workers, batch_size, data.samples)
     model.optimizer.claim(model.token, model.params)
     history = History()
-    batches = _spans(data.samples, batch_size)
-    run = Run(model, listeners, history, initial_epoch, batches)
+    run = Run(model, listeners, history, initial_epoch, data, batch_size)
     if run.checkpoints or resume is not None:
         options = {"batch_size": batch_size, "shuffle": shuffle, "initial_epoch": initial_epoch, "workers": workers}
         run.settings = _settings(model, data, validation, **options)
@@ -69,14 +68,14 @@ def fit(
     model.history = history
     names = sorted(["loss", *(metric.name for metric in model.metrics)])
     names += [f"val_{name}" for name in names if validation is not None]
-    params = {"epochs": epochs, "epoch": run.epoch, "steps": len(batches), "verbose": verbose, "metrics": names}
+    params = {"epochs": epochs, "epoch": run.epoch, "steps": len(run.batches), "verbose": verbose, "metrics": names}
     for listener in listeners:
         listener.set_params(params)
         listener.set_model(model)  # type: ignore[arg-type]  # which is a whole Model
 
     logs: Logs = {}
     size = batch_size if model.batch_matters else INFERENCE_BATCH
-    validation_batches = [] if validation is None else _spans(validation.samples, size)
+    validation_batches = [] if validation is None else validation.batches(size)
     started = False
     last_epoch: State | None = State.of(model)
     position = f"epoch {run.epoch + 1}"
@@ -93,7 +92,7 @@ def fit(
                     say(f"Epoch {epoch + 1}/{epochs}")
                 if not run.batch:  # an epoch that is resumed in its middle has begun before
                     _call(listeners, "on_epoch_begin", epoch, {})
-                runner.begin_epoch(run.order(data.samples, shuffle))
+                runner.begin_epoch(run.order(shuffle))
                 logs = _run_epoch(run, runner, validation_batches, verbose)
                 try:
                     _call(listeners, "on_epoch_end", epoch, logs)
@@ -178,8 +177,7 @@ def _runner(
 
 def _run_epoch(run: Run, runner: "OneProcess | Team", validation: Spans, verbose: int) -> Logs:
     model, listeners, batches = run.model, run.listeners, len(run.batches)
-    meter = Meter(model)
-    run.begin_epoch(meter)
+    meter = run.begin_epoch()
     logs = meter.logs() if run.batch else {}
     first, steps_before, on_gpu = run.batch, model.optimizer.iterations, model.backend == "cupy"
     # whether each batch's numbers are asked for: on a GPU that means to wait for them
@@ -225,7 +223,7 @@ def evaluate(model: Compiled, data: Data, batch_size: int, verbose: int, workers
     """Loss and metrics over `data`, by name."""
     _require_whole_batches(model, batch_size, {"x": data})
     model.build_for(data.shape)
-    spans = _spans(data.samples, batch_size)
+    spans = data.batches(batch_size)
     with Progress(len(spans), verbose) as progress:
         with _runner(model, min(workers, len(spans)), None, data) as runner:
             meter = _evaluate(runner, model, spans, progress.step)
@@ -236,18 +234,13 @@ def evaluate(model: Compiled, data: Data, batch_size: int, verbose: int, workers
 def predict(model: Compiled, x: Any, batch_size: int, verbose: int, workers: int) -> np.ndarray:
     """The model's output for checked x."""
     data = Data(x)
-    spans = _spans(data.samples, batch_size)
+    spans = data.batches(batch_size)
     with Progress(len(spans), verbose) as progress:
         shape = (data.samples, *model.output_shape_for(data.shape))
         with _team(model, min(workers, len(spans)), data.named(), outputs=shape) as team:
             result = team.predict(spans, progress.step) if team else outputs(model, x, spans, progress.step)
         progress.finish({})
     return result
-
-
-def _spans(samples: int, batch_size: int) -> Spans:
-    """Batches of `batch_size` samples, from and to; the last one may be shorter."""
-    return [(start, min(start + batch_size, samples)) for start in range(0, samples, batch_size)]
 
 
 def _team(model: Compiled, workers: int, data: Mapping[str, np.ndarray], **options: Any) -> Any:

@@ -239,7 +239,7 @@ class Team:
             values they have then.
         workers: how many processes, this one included.
         data: arrays by name: "x", "y", "weight", and the same with `validation_` before it.
-        batch_size: of training; None where nothing will be trained.
+        batch_size: of training; 0 if nothing will be trained.
         outputs: shape of what `predict` gives; None where nothing will be predicted.
 
     Raises:
@@ -248,22 +248,17 @@ class Team:
     """
 
     def __init__(
-        self,
-        model: Compiled,
-        workers: int,
-        data: Mapping[str, np.ndarray],
-        batch_size: int | None = None,
-        outputs: tuple[int, ...] | None = None,
+        self, model: Compiled, workers: int, data: Mapping[str, np.ndarray], batch_size: int = 0, outputs: Any = None
     ) -> None:
-        self.model, self.workers, self.trains = model, workers, batch_size is not None
+        self.model, self.workers, self.trains = model, workers, batch_size > 0
         # whatever start method the program has chosen for itself: a fork would copy locks that other threads hold
         self.context = multiprocessing.get_context("spawn")
-        if batch_size is not None and not model.optimizer.state:
+        if self.trains and not model.optimizer.state:
             model.optimizer.build(model.params)
         self.own = {name: a for name, a in archive.arrays_of(model).items() if self.trains or name.startswith("layer")}
         arrays = {**self.own, **data}
         shapes: dict[str, tuple[tuple[int, ...], Any]] = {name: (a.shape, a.dtype) for name, a in arrays.items()}
-        if batch_size is not None:
+        if self.trains:
             shapes["order"] = (len(data["y"]),), np.int64
             positions = sum(math.prod(x.shape[1:]) for name, x in data.items() if name.startswith("x"))
             for rank in range(workers):
@@ -306,12 +301,8 @@ class Team:
             for rank in range(1, self.workers):
                 ours, theirs = self.context.Pipe()
                 self.pipes.append(ours)
-                process = self.context.Process(
-                    target=_serve,
-                    args=(rank, self.workers, theirs, description, states, self.shared),
-                    name=f"scratchlstm worker {rank}",
-                    daemon=True,
-                )
+                args = rank, self.workers, theirs, description, states, self.shared
+                process = self.context.Process(target=_serve, args=args, name=f"scratchlstm worker {rank}", daemon=True)
                 process.start()
                 self.processes.append(process)
                 theirs.close()

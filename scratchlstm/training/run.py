@@ -15,7 +15,7 @@ import os
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,12 +26,9 @@ from scratchlstm._support.threads import settle
 from scratchlstm.backend import Array
 from scratchlstm.callbacks import Callback, Checkpoint, History
 from scratchlstm.training import archive
+from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.data import Data
-
-if TYPE_CHECKING:
-    from scratchlstm.training.compiled import Compiled
-
-Spans = list[tuple[int, int]]  # of samples, from and to
+from scratchlstm.training.steps import Meter
 
 _KIND = "scratchlstm checkpoint"
 
@@ -47,7 +44,7 @@ class State(NamedTuple):
     learning_rate: float | None  # None if it is not to be set
 
     @classmethod
-    def of(cls, model: "Compiled") -> "State":
+    def of(cls, model: Compiled) -> "State":
         """Copies of what is now."""
         optimizer = model.optimizer
         return cls(
@@ -59,7 +56,7 @@ class State(NamedTuple):
             None if optimizer.schedule else optimizer.learning_rate,
         )
 
-    def put_into(self, model: "Compiled") -> None:
+    def put_into(self, model: Compiled) -> None:
         """Let the model have this state; its optimizer keeps these very arrays."""
         settle()  # Ctrl-C may have left a thread that still writes
         for layer, extra in zip(model.layers, self.layers, strict=True):
@@ -81,7 +78,8 @@ class Run:
         listeners: all callbacks that were given.
         history: of this run.
         first_epoch: number of epochs done before it.
-        batches: of an epoch.
+        data: to train on.
+        size: how many samples of it an update takes.
 
     Attributes:
         epoch: the one that is trained, from 0.
@@ -91,13 +89,13 @@ class Run:
     """
 
     def __init__(
-        self, model: "Compiled", listeners: Sequence[Callback], history: History, first_epoch: int, batches: Spans
+        self, model: Compiled, listeners: Sequence[Callback], history: History, first_epoch: int, data: Data, size: int
     ) -> None:
-        self.model, self.listeners, self.history, self.batches = model, listeners, history, batches
+        self.model, self.listeners, self.history = model, listeners, history
+        self.data, self.batches = data, data.batches(size)
         self.checkpoints = [callback for callback in listeners if isinstance(callback, Checkpoint)]
         self.callbacks = [callback for callback in listeners if not isinstance(callback, Checkpoint)]
         self.epoch, self.batch = first_epoch, 0
-        self.meter: Any = None
         self.settings: dict[str, Any] = {}
         self.before_order: Any = model.rng.bit_generator.state
         self._sums: Any = None
@@ -110,22 +108,23 @@ class Run:
         """The epochs that are still to be trained or completed, of `count` in all."""
         return range(self.epoch, self.epoch if self._finished else count)
 
-    def order(self, samples: int, shuffle: bool) -> np.ndarray:
+    def order(self, shuffle: bool) -> np.ndarray:
         """The order of samples in this epoch: drawn, or drawn again where the run was resumed in the middle of it."""
         if not shuffle:
-            return np.arange(samples)
+            return np.arange(self.data.samples)
         rng = self.model.rng
         if self.batch:
             rng = copy.deepcopy(rng)
             rng.bit_generator.state = self.before_order
         self.before_order = rng.bit_generator.state
-        return rng.permutation(samples)
+        return rng.permutation(self.data.samples)
 
-    def begin_epoch(self, meter: Any) -> None:
-        """`meter` will take the loss and metrics; it gets those of the batches that were done before."""
-        self.meter = meter
+    def begin_epoch(self) -> Meter:
+        """What is to take the loss and metrics; it has those of the batches that were done before."""
+        self.meter = Meter(self.model)
         if self.batch:
-            meter.restore(self._sums)
+            self.meter.restore(self._sums)
+        return self.meter
 
     def end_batch(self) -> None:
         """A batch and its callbacks are done."""
@@ -267,15 +266,14 @@ class Run:
 
     def _checked_sums(self, saved: Any, batch: int) -> Any:
         """The sums of loss and metrics after so many batches, of the kinds that the next batch's can be added to."""
-        model, data = self.model, self.settings["data"]
+        model, y = self.model, self.data.y
         loss_sum, count, of_metrics = saved
         number("the sum of the losses", loss_sum)
         samples = self.batches[batch - 1][1]
         if type(count) is not int or count != samples:
             raise ValueError(f"its sums are of {count!r} samples, not of {samples}")
-        y_true = np.zeros((1, *data["y"]["shape"][1:]), data["y"]["dtype"])
-        output: Any = model.output_shape_for(_shape_of(data))
-        y_pred = np.zeros((1, *output), model.dtype)
+        y_true = np.zeros((1, *y.shape[1:]), y.dtype)
+        y_pred = np.zeros((1, *model.output_shape_for(self.data.shape)), model.dtype)
         for metric, of_metric in zip(model.metrics, map(np.asarray, of_metrics), strict=True):
             expected = of_metric
             with suppress(Exception):  # of a user's metric that does not take labels which are all 0
@@ -285,12 +283,6 @@ class Run:
             if not np.isfinite(of_metric).all():
                 raise ValueError(f"its sums for {metric.name} are not all finite")
         return saved
-
-
-def _shape_of(data: Mapping[str, Any]) -> Any:
-    """Of a sample, from a fingerprint; a list for several inputs."""
-    shapes = [tuple(of["shape"][1:]) for name, of in data.items() if name.startswith("x")]
-    return shapes[0] if "x" in data else shapes
 
 
 def fingerprint(data: Data) -> dict[str, Any]:
