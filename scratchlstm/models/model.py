@@ -19,9 +19,10 @@ from scratchlstm.layers.network import Network
 from scratchlstm.layers.passes import Pass
 from scratchlstm.layers.weights import Shape, as_shape
 from scratchlstm.models import saving, summary
+from scratchlstm.rows import as_array
 from scratchlstm.training import loop as training
 from scratchlstm.training.compiled import Compiled
-from scratchlstm.training.data import check_data, check_x, shapes_of
+from scratchlstm.training.data import Data, check_data, check_x
 
 
 class Model(Compiled):
@@ -231,8 +232,8 @@ class Model(Compiled):
 
     def _build_on(self, x: Any) -> None:
         """Make all parameters for x, unless they exist already."""
-        if not self.built:
-            self.build_for(shapes_of(self, x))
+        if not self.built:  # a Sequential, of one input
+            self.build_for(as_array(x).shape[1:])
 
     def reset_states(self) -> None:
         """Let every stateful layer begin from zeros."""
@@ -351,11 +352,10 @@ class Model(Compiled):
 
         A NumPy array, also where the model is on a GPU.
         """
-        x = check_x(self, x)
-        self.build_for(shapes_of(self, x))
+        data = Data(check_x(self, x))
         batch_size, workers = self._inference_batch(batch_size), self._count_workers(workers)
         with backends.explain_memory(f"lower batch_size (now {batch_size})"):
-            return training.predict(self, x, batch_size, verbosity(verbose), workers)
+            return training.predict(self, data, batch_size, verbosity(verbose), workers)
 
     def _inference_batch(self, batch_size: int | None) -> int:
         """As given; else Keras' where the result depends on it, and a large one where it does not."""

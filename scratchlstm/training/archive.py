@@ -15,16 +15,17 @@ from scratchlstm._support.checks import whole_number
 from scratchlstm._support.files import write_arrays
 from scratchlstm.layers.network import Network, keras_order
 from scratchlstm.layers.weights import check_weights
-from scratchlstm.optimizers import Optimizer, is_finite
+from scratchlstm.optimizers import is_finite
 from scratchlstm.training.compiled import Compiled
 
 M = TypeVar("M", bound=Compiled)
 T = TypeVar("T")
+Arrays = dict[str, np.ndarray]
 
 VERSION = 2  # since then also networks with several inputs, or a layer at several places
 
 
-def write(path: str | os.PathLike[str], kind: str, description: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+def write(path: str | os.PathLike[str], kind: str, description: dict[str, Any], arrays: Arrays) -> None:
     """Write arrays and their description, with its kind and the oldest format that can hold it, to one file.
 
     Raises:
@@ -36,7 +37,7 @@ def write(path: str | os.PathLike[str], kind: str, description: dict[str, Any], 
     write_arrays(path, {"description": np.frombuffer(text.encode(), dtype=np.uint8), **arrays})
 
 
-def decode(arrays: dict[str, np.ndarray], kind: str) -> dict[str, Any]:
+def decode(arrays: Arrays, kind: str) -> dict[str, Any]:
     """The description that `write` put among a file's arrays, which is taken out of them.
 
     Raises:
@@ -111,7 +112,7 @@ def describe(model: Compiled) -> dict[str, Any]:
     return description
 
 
-def arrays_of(model: Compiled) -> dict[str, np.ndarray]:
+def arrays_of(model: Compiled) -> Arrays:
     """The arrays under the names they have in a file: parameters, then the optimizer's state.
 
     They are the model's own; if that is on a GPU, copies.
@@ -122,7 +123,7 @@ def arrays_of(model: Compiled) -> dict[str, np.ndarray]:
 
 
 def put_in(model: Compiled, arrays: Any) -> None:
-    """Let the model hold these arrays of `arrays_of` in the place of its own; without the optimizer's, it keeps those."""
+    """Let the model hold these arrays of `arrays_of` in place of its own, which it keeps for slots that are left out."""
     for number, layer in enumerate(model.layers):
         layer.set_params({name: arrays[f"layer{number}/{name}"] for name in layer.params})
     for number, slots in enumerate(_slots(model)):
@@ -130,11 +131,11 @@ def put_in(model: Compiled, arrays: Any) -> None:
         slots |= {name: arrays[saved] for name, saved in own.items() if saved in arrays}
 
 
-def _slots(model: Compiled) -> list[dict[str, np.ndarray]]:
+def _slots(model: Compiled) -> list[Arrays]:
     return model.optimizer.state if model._compiled else []
 
 
-def finite_arrays_of(model: Compiled) -> dict[str, np.ndarray]:
+def finite_arrays_of(model: Compiled) -> Arrays:
     """`arrays_of`, for a file.
 
     Raises:
@@ -147,7 +148,7 @@ def finite_arrays_of(model: Compiled) -> dict[str, np.ndarray]:
     return arrays
 
 
-def rebuild(kind: type[M], description: dict[str, Any], arrays: dict[str, np.ndarray]) -> M:
+def rebuild(kind: type[M], description: dict[str, Any], arrays: Arrays) -> M:
     """The model of `describe` with copies of the arrays of `arrays_of`, which `arrays` is emptied of.
 
     Args:
@@ -176,9 +177,9 @@ def rebuild(kind: type[M], description: dict[str, Any], arrays: dict[str, np.nda
     require_no_more([name for name in arrays if name.startswith("layer")])
     if (compiled := description["compiled"]) is not None:
         model.compile(compiled["optimizer"], compiled["loss"], metrics=compiled["metrics"])
-        model.optimizer.claim(model.token, model.params)
-        model.optimizer.iterations = iterations_of(compiled["iterations"])
-        model.optimizer.state = optimizer_state(model.optimizer, model.params, model.optimizer.iterations, arrays)
+        optimizer = model.optimizer
+        optimizer.claim(model.token, model.params)
+        optimizer.iterations, optimizer.state = optimizer_state(model, compiled["iterations"], arrays)
     require_no_more(arrays)
     return model
 
@@ -203,17 +204,6 @@ def require_no_more(arrays: Collection[str]) -> None:
         raise ValueError(f"it holds arrays that belong to nothing: {', '.join(list(arrays)[:5])}{more}")
 
 
-def iterations_of(saved: Any) -> int:
-    """A number of steps that an optimizer can have made.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if whole_number("iterations", saved) >= 2**63:
-        raise ValueError(f"iterations must be below 2**63, not {saved}")
-    return int(saved)
-
-
 # --- the order of layers ----------------------------------------------------------------------------------------------
 
 
@@ -228,7 +218,7 @@ def parts_order(order: Sequence[int], counts: Sequence[int]) -> list[int]:
     return [starts[number] + part for number in order for part in range(counts[number])]
 
 
-def into_keras_order(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[list[int], list[int]] | None:
+def into_keras_order(description: dict[str, Any], arrays: Arrays) -> tuple[list[int], list[int]] | None:
     """Put a model with branches, as version 0.1 and older wrote it, in Keras' order; both arguments are changed.
 
     Returns:
@@ -255,24 +245,25 @@ def into_keras_order(description: dict[str, Any], arrays: dict[str, np.ndarray])
     return order, of_params
 
 
-def optimizer_state(
-    optimizer: Optimizer, params: Sequence[np.ndarray], iterations: int, arrays: dict[str, np.ndarray]
-) -> list[dict[str, np.ndarray]]:
-    """The state of an optimizer of these parameters, which `arrays` is emptied of.
+def optimizer_state(model: Compiled, iterations: Any, arrays: Arrays) -> tuple[int, list[Arrays]]:
+    """The steps and the state of the model's optimizer, which `arrays` is emptied of.
 
     Raises:
-        ValueError: it fits another optimizer or other parameters.
+        ValueError: no number of steps that it can have made, or a state that fits another optimizer or model.
     """
+    if whole_number("iterations", iterations) >= 2**63:
+        raise ValueError(f"iterations must be below 2**63, not {iterations}")
     if not iterations and not any(name.startswith("optimizer") for name in arrays):
-        return []  # compiled, but never trained
-    state = [like(f"optimizer{n}", dict.fromkeys(optimizer.slots, w), arrays) for n, w in enumerate(params)]
+        return 0, []  # compiled, but never trained
+    names = model.optimizer.slots
+    state = [like(f"optimizer{n}", dict.fromkeys(names, w), arrays) for n, w in enumerate(model.params)]
     for number, slots in enumerate(state):
         if "velocity" in slots and np.any(slots["velocity"] < 0):
             raise ValueError(f"optimizer{number}/velocity, a mean of squares, is below 0 somewhere")
-    return state
+    return int(iterations), state
 
 
-def like(owner: str, own: Mapping[str, np.ndarray], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def like(owner: str, own: Mapping[str, np.ndarray], arrays: Arrays) -> Arrays:
     """The arrays of `owner`, which `arrays` is emptied of: of the names, shapes and dtypes in `own`.
 
     Raises:
@@ -287,6 +278,6 @@ def like(owner: str, own: Mapping[str, np.ndarray], arrays: dict[str, np.ndarray
     return {name: saved[name] for name in own}
 
 
-def _taken(arrays: dict[str, np.ndarray], prefix: str, names: Iterable[str]) -> dict[str, np.ndarray]:
+def _taken(arrays: Arrays, prefix: str, names: Iterable[str]) -> Arrays:
     """The arrays of these names behind `prefix`, as far as they are there; they are removed from `arrays`."""
     return {name: arrays.pop(f"{prefix}{name}") for name in names if f"{prefix}{name}" in arrays}

@@ -9,7 +9,6 @@ import numpy as np
 
 from scratchlstm import backend
 from scratchlstm._support.checks import array, came, instance, number, whole_number
-from scratchlstm.rows import as_array
 from scratchlstm.training.compiled import Compiled
 
 Spans = list[tuple[int, int]]  # of samples: from, to
@@ -50,16 +49,9 @@ class Data(NamedTuple):
     @classmethod
     def of(cls, arrays: Any, prefix: str = "") -> "Data":
         """What `named` made these arrays of."""
-        kept = (arrays[name] for name in (f"{prefix}y", f"{prefix}weight") if name in arrays)
-        return cls(cls.inputs(arrays, prefix), *kept)
-
-    @staticmethod
-    def inputs(arrays: Any, prefix: str = "") -> Any:
-        """X among these arrays."""
-        if f"{prefix}x" in arrays:
-            return arrays[f"{prefix}x"]
-        names = itertools.takewhile(lambda name: name in arrays, (f"{prefix}x{n}" for n in itertools.count()))
-        return tuple(arrays[name] for name in names)
+        several = itertools.takewhile(lambda name: name in arrays, (f"{prefix}x{n}" for n in itertools.count()))
+        x = arrays[f"{prefix}x"] if f"{prefix}x" in arrays else tuple(arrays[name] for name in several)
+        return cls(x, *(arrays[name] for name in (f"{prefix}y", f"{prefix}weight") if name in arrays))
 
 
 def take(x: Any, which: Any, on_gpu: Any = None) -> Any:
@@ -72,12 +64,6 @@ def take(x: Any, which: Any, on_gpu: Any = None) -> Any:
 def inputs_of(x: Any) -> tuple[Any, ...]:
     """The arrays of several inputs, or of the one."""
     return x if isinstance(x, tuple) else (x,)
-
-
-def shapes_of(model: Compiled, x: Any) -> Any:
-    """The shape of a sample; a list for several inputs."""
-    shapes = [as_array(each).shape[1:] for each in (x if model.network.merges else [x])]
-    return shapes if model.network.merges else shapes[0]
 
 
 def check_x(model: Compiled, x: Any, name: str = "x") -> Any:

@@ -231,14 +231,14 @@ def evaluate(model: Compiled, data: Data, batch_size: int, verbose: int, workers
     return meter.logs()
 
 
-def predict(model: Compiled, x: Any, batch_size: int, verbose: int, workers: int) -> np.ndarray:
+def predict(model: Compiled, data: Data, batch_size: int, verbose: int, workers: int) -> np.ndarray:
     """The model's output for checked x."""
-    data = Data(x)
+    model.build_for(data.shape)
     spans = data.batches(batch_size)
     with Progress(len(spans), verbose) as progress:
         shape = (data.samples, *model.output_shape_for(data.shape))
         with _team(model, min(workers, len(spans)), data.named(), outputs=shape) as team:
-            result = team.predict(spans, progress.step) if team else outputs(model, x, spans, progress.step)
+            result = team.predict(spans, progress.step) if team else outputs(model, data.x, spans, progress.step)
         progress.finish({})
     return result
 

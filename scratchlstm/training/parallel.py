@@ -41,7 +41,7 @@ from scratchlstm.optimizers import norm
 from scratchlstm.rows import Gradient, RowGradient
 from scratchlstm.training import archive, steps
 from scratchlstm.training.compiled import Compiled, Totals
-from scratchlstm.training.data import Data, take
+from scratchlstm.training.data import Data
 
 Layout = dict[str, tuple[int, tuple[int, ...], np.dtype]]  # name -> (offset in bytes, shape, dtype)
 
@@ -201,8 +201,8 @@ class Worker:
 
     def predict(self, start: int, stop: int) -> None:
         """Write the outputs for these samples."""
-        x = Data.inputs(self.shared)
-        self.shared["outputs"][start:stop] = self.model.network.infer(take(x, slice(start, stop)))
+        batch = Data.of(self.shared).take(slice(start, stop))
+        self.shared["outputs"][start:stop] = self.model.network.infer(batch.x)
 
     def _publish(self, grads: Sequence[Gradient | None]) -> None:
         """Copy gradients to where the other workers read them; None is zero."""
@@ -282,7 +282,6 @@ class Team:
             stack.enter_context(one_blas_thread())
             try:
                 self._start()
-                self.starting = set(self.pipes)
                 if self.trains:
                     self._answers()  # each says that it is ready
                     self.starting.clear()
@@ -301,6 +300,7 @@ class Team:
             for rank in range(1, self.workers):
                 ours, theirs = self.context.Pipe()
                 self.pipes.append(ours)
+                self.starting.add(ours)
                 args = rank, self.workers, theirs, description, states, self.shared
                 process = self.context.Process(target=_serve, args=args, name=f"scratchlstm worker {rank}", daemon=True)
                 process.start()
@@ -331,7 +331,8 @@ class Team:
 
     def step(self, start: int, stop: int) -> tuple[float, Totals]:
         """Train on the batch `order[start:stop]`; as `OneProcess.step`."""
-        loss, totals = _sum(self._all("compute", start, stop))
+        losses, totals = zip(*self._all("compute", start, stop), strict=True)
+        loss = sum(losses)
         steps.require_finite(loss)
         optimizer = self.model.optimizer
         factors = None
@@ -339,7 +340,7 @@ class Team:
             factors = optimizer.clip_factors([math.hypot(*parts) for parts in zip(*self._all("merge"), strict=True)])
         self._all("update", optimizer.learning_rate, factors)
         self.model.constrain()  # the others wait: a norm goes over rows of all of them
-        return loss, totals
+        return loss, [sum(of_one) for of_one in zip(*totals, strict=True)]
 
     def evaluate(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[tuple[float, Totals]]:
         """For each span of the validation samples the mean loss, and the metrics.
@@ -500,22 +501,12 @@ def _portable(error: Exception) -> Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
 
 
-def _sum(results: list[tuple[float, Totals]]) -> tuple[float, Totals]:
-    """Losses and metrics of all workers together."""
-    totals = [sum(of_one) for of_one in zip(*(totals for _, totals in results), strict=True)]
-    return sum(loss for loss, _ in results), totals
-
-
 def _gradient_shapes(model: Compiled, rank: int, positions: int) -> dict[str, tuple[tuple[int, ...], Any]]:
     """Room for one worker's gradients; an embedding's has no more rows than there are ids in its part of a batch."""
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {}
-    network = model.network
-    tables = {
-        id(inner.params["embeddings"]): network.uses(inner)
-        for layer in model.layers
-        for inner in layer.with_inner()
-        if isinstance(inner, Embedding) and not inner.regularizers
-    }
+    inside = model.network.with_inner()
+    embeddings = [layer for layer in inside if isinstance(layer, Embedding) and not layer.regularizers]
+    tables = {id(layer.params["embeddings"]): model.network.uses(layer) for layer in embeddings}
     for number, param in enumerate(model.params):
         where = f"gradient{rank}/{number}"
         if id(param) in tables:

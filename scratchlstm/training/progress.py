@@ -27,26 +27,25 @@ class Progress:
     """
 
     def __init__(self, total: int, verbose: int, done: int = 0) -> None:
-        self.total, self.verbose, self.before = total, verbose, done
-
-    def __enter__(self) -> "Progress":
-        self.start = time.perf_counter()
-        self.done, self.shown = self.before, 0.0
+        self.total, self.verbose, self.before, self.done = total, verbose, done, done
+        self.start, self.shown = time.perf_counter(), 0.0
         self.bar: Any = None
-        if self.verbose == 1 and sys.stdout is not None:  # as it is without a console
+        if verbose == 1 and sys.stdout is not None:  # as it is without a console
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a notebook without ipywidgets: the finished lines are enough
                 from tqdm.auto import tqdm
 
             self.bar = tqdm(
-                total=self.total,
-                initial=self.before,
-                bar_format=f"{{n_fmt:>{len(str(self.total))}}}/{{total_fmt}} {{bar:{_WIDTH}}} {{desc}}",
+                total=total,
+                initial=done,
+                bar_format=f"{{n_fmt:>{len(str(total))}}}/{{total_fmt}} {{bar:{_WIDTH}}} {{desc}}",
                 ascii=" " + printable(_BAR),
                 leave=False,
                 file=sys.stdout,
                 disable=None,  # not in a terminal: no bar
             )
+
+    def __enter__(self) -> "Progress":
         return self
 
     def step(self, logs: Callable[[], Mapping[str, Any]] = dict) -> None:
@@ -70,13 +69,10 @@ class Progress:
         self._close()
         if not self.verbose:
             return
-        used = time.perf_counter() - self.start
-        steps, seconds = f"{self.done or self.total}/{self.total}", f"{used:.0f}s"
-        per_step = _per_step(used / ((self.done or self.total) - self.before or 1))
-        if self.verbose == 1:
-            say(f"{steps} {_BAR * _WIDTH} {seconds} {per_step}{_numbers(logs)}")
-        else:
-            say(f"{steps} - {seconds} - {per_step}{_numbers(logs)}")
+        used, done = time.perf_counter() - self.start, self.done or self.total
+        per_step = _per_step(used / (done - self.before or 1)) + _numbers(logs)
+        line = f" {_BAR * _WIDTH} {used:.0f}s {per_step}" if self.verbose == 1 else f" - {used:.0f}s - {per_step}"
+        say(f"{done}/{self.total}{line}")
 
     def __exit__(self, *error: Any) -> None:
         self._close()

@@ -231,9 +231,8 @@ class Run:
         epoch, batch = whole_number("epoch", state["epoch"], first), whole_number("batch", state["batch"])
         if epoch > epochs or (epoch == epochs and batch) or batch > batches:
             raise ValueError(f"it is in epoch {epoch + 1} after batch {batch}, beyond {epochs} epochs of {batches}")
-        iterations = archive.iterations_of(state["iterations"])
         of_layers = [archive.like(f"layer{n}", layer.params, arrays) for n, layer in enumerate(model.layers)]
-        slots = archive.optimizer_state(optimizer, model.params, iterations, arrays)
+        iterations, slots = archive.optimizer_state(model, state["iterations"], arrays)
         archive.require_no_more(arrays)
         saved_states = [state["rng"], *state["noises"]]
         generators = [_generator(*pair) for pair in zip(model.generators, saved_states, strict=True)]
@@ -247,10 +246,8 @@ class Run:
         own = [type(callback).__name__ for callback in self.callbacks]
         if own != (theirs := [name for name, _ in state["callbacks"]]):
             raise ValueError(f"its callbacks were {theirs or 'none'}, and are {own or 'none'} now")
-        if (learning_rate := state["learning_rate"]) == optimizer.get_config().get("learning_rate"):
-            learning_rate = None  # which may be that of a schedule
-        else:
-            number("learning_rate", learning_rate, above=0)
+        rate, own_rate = state["learning_rate"], optimizer.get_config().get("learning_rate")  # or of schedules
+        learning_rate = None if rate == own_rate else number("learning_rate", rate, above=0)
         layers = [dict(of_layer) for of_layer in state["layers"]]
         if len(layers) != len(model.layers):
             raise ValueError("it has the states of other layers")

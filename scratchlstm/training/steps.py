@@ -152,10 +152,7 @@ class OneProcess:
         """
         if self.broken is not None and (first := int(self.broken[0])):
             self.model.optimizer.iterations = first - 1
-            raise FloatingPointError(
-                "the loss or a gradient became NaN or infinite. The parameters are those before this batch; a smaller "
-                "learning_rate or clipnorm=1.0 in the optimizer usually helps"
-            )
+            raise _broken("the loss or a gradient became NaN or infinite")
 
     def evaluate(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[tuple[float, Totals]]:
         """For each span of the validation samples the mean loss, and the metrics.
@@ -181,6 +178,12 @@ def outputs(model: Compiled, x: Any, spans: Sequence[tuple[int, int]], done: Cal
     return np.concatenate(found)
 
 
+def _broken(
+    what: str, advice: str = "a smaller learning_rate or clipnorm=1.0 in the optimizer usually helps"
+) -> FloatingPointError:
+    return FloatingPointError(f"{what}. The parameters are those before this batch; {advice}")
+
+
 def require_finite(loss: float) -> None:
     """Stop where the loss is NaN or infinite.
 
@@ -188,10 +191,7 @@ def require_finite(loss: float) -> None:
         FloatingPointError: it is.
     """
     if not np.isfinite(loss):
-        raise FloatingPointError(
-            f"the loss became {loss}. The parameters are those before this batch; a smaller learning_rate or "
-            f"clipnorm=1.0 in the optimizer usually helps"
-        )
+        raise _broken(f"the loss became {loss}")
 
 
 def require_finite_gradients(model: Compiled, grads: Sequence[Gradient]) -> None:
@@ -202,10 +202,8 @@ def require_finite_gradients(model: Compiled, grads: Sequence[Gradient]) -> None
     """
     for name, gradient in zip(model.network.params, grads, strict=True):
         if not optimizers.is_finite(gradient):
-            raise FloatingPointError(
-                f"the gradient of {name} became infinite or NaN. The parameters are those before this batch; smaller "
-                f"inputs or a smaller learning_rate usually help"
-            )
+            advice = "smaller inputs or a smaller learning_rate usually help"
+            raise _broken(f"the gradient of {name} became infinite or NaN", advice)
 
 
 @one_blas_thread(sharing=True)
