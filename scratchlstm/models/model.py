@@ -10,7 +10,6 @@ import numpy as np
 
 from scratchlstm import backend as backends
 from scratchlstm._support import checks
-from scratchlstm._support.checks import positive_int, verbosity
 from scratchlstm._support.console import say, warn
 from scratchlstm.callbacks import History
 from scratchlstm.layers import Input, Layer
@@ -135,10 +134,8 @@ class Model(Compiled):
         Raises:
             ValueError: no shape, or one that a layer cannot take.
         """
-        if self.network.merges and isinstance(input_shape, list):
-            self.build_for([_without_batch(shape) for shape in input_shape])
-        else:
-            self.build_for(_without_batch(input_shape))
+        several = self.network.merges and isinstance(input_shape, list)
+        self.build_for([_without_batch(shape) for shape in input_shape] if several else _without_batch(input_shape))
 
     def summary(self) -> None:
         """Print the layers with their output shapes and numbers of parameters, as Keras does."""
@@ -339,7 +336,7 @@ class Model(Compiled):
         data = check_data(self, x, y, sample_weight)
         batch_size, workers = self._inference_batch(batch_size), self._count_workers(workers)
         with backends.explain_memory(f"lower batch_size (now {batch_size})"):
-            logs = training.evaluate(self, data, batch_size, verbosity(verbose), workers)
+            logs = training.evaluate(self, data, batch_size, checks.verbosity(verbose), workers)
         if as_dict:
             return logs
         values = [logs["loss"]] + [logs[metric.name] for metric in self.metrics]
@@ -355,13 +352,13 @@ class Model(Compiled):
         data = Data(check_x(self, x))
         batch_size, workers = self._inference_batch(batch_size), self._count_workers(workers)
         with backends.explain_memory(f"lower batch_size (now {batch_size})"):
-            return training.predict(self, data, batch_size, verbosity(verbose), workers)
+            return training.predict(self, data, batch_size, checks.verbosity(verbose), workers)
 
     def _inference_batch(self, batch_size: int | None) -> int:
         """As given; else Keras' where the result depends on it, and a large one where it does not."""
         if batch_size is None:
             return 32 if self.batch_matters else training.INFERENCE_BATCH
-        return positive_int("batch_size", batch_size)
+        return checks.positive_int("batch_size", batch_size)
 
     def _count_workers(self, workers: int | str) -> int:
         if isinstance(workers, int) and workers == 1 and workers is not True:

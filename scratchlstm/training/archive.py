@@ -80,12 +80,11 @@ def difference(was: Any, now: Any, name: str = "") -> str:
         pairs = [(key, item, now.get(key, "missing")) for key, item in was.items()]
     elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
         pairs = [(number, *pair) for number, pair in enumerate(zip(was, now, strict=True))]
-    elif type(was) is bool or type(now) is bool:  # which are 0 and 1 to Python
-        return "" if was is now else f"{name} was {was!r:.80}, and is {now!r:.80} now"
     elif isinstance(was, str) and isinstance(now, dict) and was == now.get("class_name"):
         return ""  # an activation of the user's own, of which older files had the name alone
     else:
-        return "" if was == now else f"{name} was {was!r:.80}, and is {now!r:.80} now"
+        same = was is now if bool in (type(was), type(now)) else was == now  # True and False are 1 and 0 to Python
+        return "" if same else f"{name} was {was!r:.80}, and is {now!r:.80} now"
     return next(filter(None, (difference(a, b, f"{name}/{key}".lstrip("/")) for key, a, b in pairs)), "")
 
 
@@ -163,18 +162,16 @@ def rebuild(kind: type[M], description: dict[str, Any], arrays: Arrays) -> M:
         raise ValueError("it has no single output")
     model = kind.__new__(kind)
     Compiled.__init__(model, network, None, "numpy")
-    number_of = {id(layer): number for number, layer in enumerate(network.layers)}
 
     def build(layer: Any, shape: Any) -> Any:
         if not layer.built:
-            params = _taken(arrays, f"layer{number_of[id(layer)]}/", layer.plan(shape))
+            params = _taken(arrays, f"layer{network.layers.index(layer)}/", layer.plan(shape))
             layer.build(shape, model.rng, params=params)
         return layer.output_shape(shape)
 
     shapes = network.input_shapes if network.merges else network.input_shapes[0]
     network.along(shapes, build)
     network.build(shapes)
-    require_no_more([name for name in arrays if name.startswith("layer")])
     if (compiled := description["compiled"]) is not None:
         model.compile(compiled["optimizer"], compiled["loss"], metrics=compiled["metrics"])
         optimizer = model.optimizer

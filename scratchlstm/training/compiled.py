@@ -126,9 +126,7 @@ class Compiled:
         """
         if loss is None:
             raise ValueError('loss is missing; for yes-or-no labels it is "binary_crossentropy"')
-        chosen = _metrics(metrics)
-        self.optimizer, self.loss = optimizers.get(optimizer), losses.get(loss)
-        self.metrics = chosen
+        self.metrics, self.optimizer, self.loss = _metrics(metrics), optimizers.get(optimizer), losses.get(loss)
         self.compiled_learning_rate = self.optimizer.get_config()["learning_rate"]  # which a callback may change
         self._compiled, self._told = True, False
 
@@ -187,8 +185,7 @@ class Compiled:
     def looks_through(self, kept: Kept | None = None) -> bool:
         """Whether the loss is computed from the logits of the head, in this pass or without dropout."""
         head: Any = self.network.places[self.network.head(kept)].layer
-        activation = head.activation if head.keeps_logits else None
-        ends_in = None if activation is None else activations.serialize(activation)
+        ends_in = activations.serialize(head.activation) if head.keeps_logits else None
         either = self.loss.from_logits or isinstance(self.loss, losses.Crossentropy)  # as in Keras
         return ends_in in (("sigmoid", "softmax") if either else (self.loss.logits_of or "",))
 
@@ -215,10 +212,7 @@ class Compiled:
 
 
 def _metrics(identifiers: Any) -> list[Metric]:
-    if identifiers is None:
-        return []
-    if isinstance(identifiers, str):
-        identifiers = [identifiers]
+    identifiers = [identifiers] if isinstance(identifiers, str) else [] if identifiers is None else identifiers
     if not isinstance(identifiers, list | tuple):
         raise TypeError(f"metrics must be a list of names or Metric objects, not {checks.came(identifiers)}")
     chosen = [metrics.get(identifier) for identifier in identifiers]

@@ -77,8 +77,7 @@ def check_x(model: Compiled, x: Any, name: str = "x") -> Any:
     several = model.network.merges
     count = len(model.network.input_shapes)
     if several and (not isinstance(x, list | tuple) or len(x) != count):
-        given = f"{len(x)} of them" if isinstance(x, list | tuple) else came(x)
-        raise ValueError(f"{name} must be a list of {count} arrays, one for each input of the model, not {given}")
+        raise ValueError(f"{name} must be a list of {count} arrays, one for each input of the model, not {_given(x)}")
     names = [f"{name}[{number}]" for number in range(count)] if several else [name]
     arrays = [_checked_array(model, each, n) for each, n in zip(x if several else [x], names, strict=True)]
     if len(set(samples := [len(each) for each in arrays])) > 1:
@@ -92,6 +91,10 @@ def check_x(model: Compiled, x: Any, name: str = "x") -> Any:
     with _about(name):
         model.network.plan([each.shape[1:] for each in arrays] if several else arrays[0].shape[1:])
     return tuple(arrays) if several else arrays[0]
+
+
+def _given(arrays: Any) -> str:
+    return f"{len(arrays)} of them" if isinstance(arrays, list | tuple) else came(arrays)
 
 
 def _checked_array(model: Compiled, x: Any, name: str) -> np.ndarray:
@@ -176,9 +179,7 @@ def split_validation(
     """Training and validation part; the split takes the unshuffled tail from floor(n (1 - v)) on, as Keras does."""
     if validation_data is not None:
         if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
-            given = isinstance(validation_data, tuple | list)
-            what = f"{len(validation_data)} of them" if given else came(validation_data)
-            raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight), not {what}")
+            raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight), not {_given(validation_data)}")
         x, y, weight = (*validation_data, None)[:3]
         return data, check_data(model, x, y, weight, prefix="validation ")
     if number("validation_split", validation_split, at_least=0, below=1) == 0:

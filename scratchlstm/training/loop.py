@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +21,6 @@ from scratchlstm.training.data import Data, Spans, check_data, split_validation,
 from scratchlstm.training.progress import Progress
 from scratchlstm.training.run import Run, State, fingerprint
 from scratchlstm.training.steps import INFERENCE_BATCH, Meter, OneProcess, WorkerError, no_totals, outputs
-
-if TYPE_CHECKING:
-    from scratchlstm.training.parallel import Team
 
 
 def fit(
@@ -56,8 +53,8 @@ def fit(
     model.build_for(data.shape)
     workers = min(workers, batch_size, data.samples)
     model.optimizer.claim(model.token, model.params)
-    history = History()
-    run = Run(model, listeners, history, initial_epoch, data, batch_size)
+    run = Run(model, listeners, initial_epoch, data, batch_size)
+    history = run.history
     if run.checkpoints or resume is not None:
         options = {"batch_size": batch_size, "shuffle": shuffle, "initial_epoch": initial_epoch, "workers": workers}
         run.settings = _settings(model, data, validation, **options)
@@ -76,13 +73,11 @@ def fit(
     logs: Logs = {}
     size = batch_size if model.batch_matters else INFERENCE_BATCH
     validation_batches = [] if validation is None else validation.batches(size)
-    started = False
     last_epoch: State | None = State.of(model)
-    position = f"epoch {run.epoch + 1}"
+    started, position = False, f"epoch {run.epoch + 1}"
     kept = "of the checkpoint" if run.batch else "of the last one" if history.epoch else "it had before"
     try:
-        options = {"batch_size": batch_size, "recorded": bool(run.settings)}
-        with _runner(model, workers, data, validation, **options) as runner:
+        with _runner(model, workers, data, validation, batch_size=batch_size, recorded=bool(run.settings)) as runner:
             _call(listeners, "on_train_begin", {})
             run.restore_callbacks()
             started, before = True, None
@@ -161,10 +156,8 @@ def _resume(run: Run, path: Any, epochs: int, verbose: int) -> None:
 
 
 @contextmanager
-def _runner(
-    model: Compiled, workers: int, data: Data | None, validation: Data | None, **options: Any
-) -> Iterator["OneProcess | Team"]:
-    """What does the steps: several processes, or this one."""
+def _runner(model: Compiled, workers: int, data: Data | None, validation: Data | None, **options: Any) -> Iterator[Any]:
+    """What does the steps: several processes, a `Team`, or this one, a `OneProcess`."""
     arrays = (data.named() if data else {}) | (validation.named("validation_") if validation else {})
     with _team(model, workers, arrays, **options) as runner:
         if runner is None:
@@ -175,10 +168,9 @@ def _runner(
         yield runner
 
 
-def _run_epoch(run: Run, runner: "OneProcess | Team", validation: Spans, verbose: int) -> Logs:
+def _run_epoch(run: Run, runner: Any, validation: Spans, verbose: int) -> Logs:
     model, listeners, batches = run.model, run.listeners, len(run.batches)
     meter = run.begin_epoch()
-    logs = meter.logs() if run.batch else {}
     first, steps_before, on_gpu = run.batch, model.optimizer.iterations, model.backend == "cupy"
     # whether each batch's numbers are asked for: on a GPU that means to wait for them
     watched = not on_gpu or any(listener.wants_batches for listener in listeners)
@@ -189,7 +181,7 @@ def _run_epoch(run: Run, runner: "OneProcess | Team", validation: Spans, verbose
                 loss, totals = runner.step(start, stop)
                 last = number == batches - 1 or model.stop_training
                 if on_gpu and (watched or last or run.saves_after(number + 1)):
-                    runner.require_finite()  # type: ignore[union-attr]
+                    runner.require_finite()
             except FloatingPointError as error:
                 if not any(isinstance(listener, TerminateOnNaN) for listener in listeners):
                     batch = first + model.optimizer.iterations - steps_before + 1  # which no update followed
@@ -203,8 +195,7 @@ def _run_epoch(run: Run, runner: "OneProcess | Team", validation: Spans, verbose
             run.end_batch()
             if model.stop_training:
                 break
-        if meter.count:
-            logs = meter.logs()
+        logs = meter.logs()
         if validation:
             logs |= _evaluate(runner, model, validation).logs("val_")
         progress.finish(logs)

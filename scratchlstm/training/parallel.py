@@ -13,10 +13,8 @@ end has died says so at once, so no side outlives the other; and the shared memo
 the last process ends, however it ends.
 """
 
-import functools
 import math
 import multiprocessing
-import operator
 import os
 import pickle
 import signal
@@ -210,12 +208,12 @@ class Worker:
             where = f"gradient{self.rank}/{number}"
             if f"{where}/ids" not in self.shared:
                 self.shared[where][...] = 0 if g is None else g
-                continue
-            count = len(g.ids) if isinstance(g, RowGradient) else 0
-            self.shared[f"{where}/count"][0] = count
-            if isinstance(g, RowGradient):
-                self.shared[f"{where}/ids"][:count] = g.ids
-                self.shared[f"{where}/values"][:count] = g.values
+            elif isinstance(g, RowGradient):
+                self.shared[f"{where}/count"][0] = len(g.ids)
+                self.shared[f"{where}/ids"][: len(g.ids)] = g.ids
+                self.shared[f"{where}/values"][: len(g.ids)] = g.values
+            else:
+                self.shared[f"{where}/count"][0] = 0
 
     def _merge(self, number: int, param: np.ndarray) -> Gradient:
         first, last = self.share(len(param))
@@ -228,7 +226,7 @@ class Worker:
             ids, values = self.shared[f"{place}/ids"][:count], self.shared[f"{place}/values"][:count]
             block = RowGradient(ids, values, param.shape).block(first, last)
             parts.append(RowGradient(*block, (last - first, param.shape[1])))
-        return functools.reduce(operator.add, parts)
+        return sum(parts[1:], parts[0])
 
 
 class Team:
@@ -316,9 +314,8 @@ class Team:
                 pipe.close()  # which ends a worker that waits for a command
             for process, pipe in zip(self.processes, self.pipes, strict=False):
                 process.join(timeout=0 if pipe in self.starting else 1)
-                if process.is_alive():
-                    process.kill()
-                    process.join()
+                process.kill()  # which does nothing to one that has ended
+                process.join()
             for name, array in self.own.items():
                 array[...] = self.shared[name]
             archive.put_in(self.model, self.own)
@@ -405,15 +402,14 @@ class Team:
         try:
             result = getattr(self.worker, command)(*arguments)
         except Exception:
-            self._receive_all()  # or they would pass for the answers to the next command
+            for pipe in self.pipes:
+                self._receive(pipe)  # or it would pass for the answer to the next command
             raise
         return [result, *self._answers()]
 
     def _answers(self) -> list[Any]:
-        return [self._opened(pipe, answer) for pipe, answer in zip(self.pipes, self._receive_all(), strict=True)]
-
-    def _receive_all(self) -> list[Any]:
-        return [self._receive(pipe) for pipe in self.pipes]
+        answers = [self._receive(pipe) for pipe in self.pipes]  # all of them, before an error in one is raised
+        return [self._opened(pipe, answer) for pipe, answer in zip(self.pipes, answers, strict=True)]
 
     def _send(self, pipe: Any, command: str, arguments: tuple[Any, ...]) -> None:
         try:

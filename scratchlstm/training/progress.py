@@ -66,7 +66,7 @@ class Progress:
 
     def finish(self, logs: Mapping[str, Any]) -> None:
         """All is done: the bar gives way to the final line."""
-        self._close()
+        self.__exit__()
         if not self.verbose:
             return
         used, done = time.perf_counter() - self.start, self.done or self.total
@@ -75,9 +75,6 @@ class Progress:
         say(f"{done}/{self.total}{line}")
 
     def __exit__(self, *error: Any) -> None:
-        self._close()
-
-    def _close(self) -> None:
         if self.bar is not None:
             self.bar.close()
 

@@ -46,14 +46,13 @@ class State(NamedTuple):
     @classmethod
     def of(cls, model: Compiled) -> "State":
         """Copies of what is now."""
-        optimizer = model.optimizer
         return cls(
             [{name: a.copy() for name, a in layer.extra_state().items()} for layer in model.layers],
             [param.copy() for param in model.params],
-            [{name: a.copy() for name, a in slots.items()} for slots in optimizer.state],
+            [{name: a.copy() for name, a in slots.items()} for slots in model.optimizer.state],
             [rng.bit_generator.state for rng in model.generators],
-            optimizer.iterations,
-            None if optimizer.schedule else optimizer.learning_rate,
+            model.optimizer.iterations,
+            None if model.optimizer.schedule else model.optimizer.learning_rate,
         )
 
     def put_into(self, model: Compiled) -> None:
@@ -76,7 +75,6 @@ class Run:
     Args:
         model: compiled and built.
         listeners: all callbacks that were given.
-        history: of this run.
         first_epoch: number of epochs done before it.
         data: to train on.
         size: how many samples of it an update takes.
@@ -84,14 +82,13 @@ class Run:
     Attributes:
         epoch: the one that is trained, from 0.
         batch: how many of its batches are done.
+        history: of its epochs.
         meter: the loss and metrics of these batches.
         settings: what `fit` was called with, where that will be written or compared.
     """
 
-    def __init__(
-        self, model: Compiled, listeners: Sequence[Callback], history: History, first_epoch: int, data: Data, size: int
-    ) -> None:
-        self.model, self.listeners, self.history = model, listeners, history
+    def __init__(self, model: Compiled, listeners: Sequence[Callback], first_epoch: int, data: Data, size: int) -> None:
+        self.model, self.listeners, self.history = model, listeners, History()
         self.data, self.batches = data, data.batches(size)
         self.checkpoints = [callback for callback in listeners if isinstance(callback, Checkpoint)]
         self.callbacks = [callback for callback in listeners if not isinstance(callback, Checkpoint)]

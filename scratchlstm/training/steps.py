@@ -15,6 +15,8 @@ from scratchlstm.training.data import Data, inputs_of, take
 # batches of inference are larger than those of training: nothing is kept, and no result depends on their size
 INFERENCE_BATCH = 512
 
+_ADVICE = "a smaller learning_rate or clipnorm=1.0 in the optimizer usually helps"
+
 
 class WorkerError(RuntimeError):
     """A worker process died. (One that raises an error passes that error on instead.)"""
@@ -178,9 +180,7 @@ def outputs(model: Compiled, x: Any, spans: Sequence[tuple[int, int]], done: Cal
     return np.concatenate(found)
 
 
-def _broken(
-    what: str, advice: str = "a smaller learning_rate or clipnorm=1.0 in the optimizer usually helps"
-) -> FloatingPointError:
+def _broken(what: str, advice: str = _ADVICE) -> FloatingPointError:
     return FloatingPointError(f"{what}. The parameters are those before this batch; {advice}")
 
 
