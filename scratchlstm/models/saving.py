@@ -46,13 +46,10 @@ def load(cls: type[M], path: str | os.PathLike[str], stack: Any, graph: Any) -> 
         model = archive.rebuild(graph if {"sources", "network"} & description.keys() else stack, description, arrays)
         if not isinstance(model, cls):
             raise ValueError(f"it holds a Model with branches, not a {cls.__name__}: use Model.load")
-        again = archive.plain(
-            archive.describe(model)
-        )  # where an option was taken for another value ("no" for True), it shows here
+        again = archive.plain(archive.describe(model))  # an option taken for another value ("no" for True) shows here
         if changed := archive.difference({key: description[key] for key in again}, again):
             raise ValueError(f"its description is none that was saved: {changed}")
     except Exception as error:  # whatever a crafted description leads to
-        raise ValueError(
-            f"the file {str(path)!r} is not a model that can be loaded: {archive.reason(error)}"
-        ) from error
+        reason = archive.reason(error)
+        raise ValueError(f"the file {str(path)!r} is not a model that can be loaded: {reason}") from error
     return model.to(backend.choose(None))

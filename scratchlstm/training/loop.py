@@ -161,9 +161,8 @@ def _runner(model: Compiled, workers: int, data: Data | None, validation: Data |
     arrays = (data.named() if data else {}) | (validation.named("validation_") if validation else {})
     with _team(model, workers, arrays, **options) as runner:
         if runner is None:
-            with backend.explain_memory(
-                "all samples are taken there before the first batch: pass them in several parts"
-            ):
+            advice = "all samples are taken there before the first batch: pass them in several parts"
+            with backend.explain_memory(advice):
                 runner = OneProcess(model, data, validation)
         yield runner
 

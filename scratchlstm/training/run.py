@@ -34,7 +34,7 @@ _KIND = "scratchlstm checkpoint"
 
 
 class State(NamedTuple):
-    """All that training changes in a model."""
+    """All that training changes in a model, to be restored after a failure or from a checkpoint."""
 
     layers: list[dict[str, Array]]  # what they keep from batch to batch
     params: list[Array]
