@@ -122,7 +122,7 @@ def arrays_of(model: Compiled) -> Arrays:
 
 
 def put_in(model: Compiled, arrays: Any) -> None:
-    """Let the model hold these arrays of `arrays_of` in place of its own, which it keeps for slots that are left out."""
+    """Let the model hold these arrays in place of its own, named as in `arrays_of`; slots may be left out."""
     for number, layer in enumerate(model.layers):
         layer.set_params({name: arrays[f"layer{number}/{name}"] for name in layer.params})
     for number, slots in enumerate(_slots(model)):
