@@ -83,8 +83,7 @@ def fit(
             started, before = True, None
             for epoch in run.epochs(epochs):
                 position = f"epoch {epoch + 1}"
-                if verbose:
-                    say(f"Epoch {epoch + 1}/{epochs}")
+                say(f"Epoch {epoch + 1}/{epochs}", verbose)
                 if not run.batch:  # an epoch that is resumed in its middle has begun before
                     _call(listeners, "on_epoch_begin", epoch, {})
                 runner.begin_epoch(run.order(shuffle))
@@ -151,8 +150,7 @@ def _resume(run: Run, path: Any, epochs: int, verbose: int) -> None:
         where = f"after epoch {run.epoch}" + (f" and {run.batch} of {len(run.batches)} batches" if run.batch else "")
     else:
         where = "from the beginning: there is no such checkpoint yet"
-    if verbose:
-        say(f"Resuming {str(path)!r} {where}")
+    say(f"Resuming {str(path)!r} {where}", verbose)
 
 
 @contextmanager
