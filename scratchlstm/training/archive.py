@@ -172,6 +172,7 @@ def rebuild(kind: type[M], description: dict[str, Any], arrays: Arrays) -> M:
     shapes = network.input_shapes if network.merges else network.input_shapes[0]
     network.along(shapes, build)
     network.build(shapes)
+    require_no_more([name for name in arrays if name.startswith("layer")])
     if (compiled := description["compiled"]) is not None:
         model.compile(compiled["optimizer"], compiled["loss"], metrics=compiled["metrics"])
         optimizer = model.optimizer
