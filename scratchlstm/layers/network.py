@@ -366,7 +366,8 @@ class Network(Composite):
                 zeros = {name: backend.namespace(param).zeros_like(param) for name, param in layer.params.items()}
                 grads |= with_prefix(layer.name, zeros)
         for name, param in self.params.items():
-            if (shape := np.shape(grads.get(name, param))) != param.shape:
+            gradient = grads.get(name)
+            if gradient is not None and (shape := np.shape(gradient)) != param.shape:
                 raise ValueError(f"{name} has shape {param.shape}, but backward gave it a gradient of shape {shape}")
         if unknown := grads.keys() - self.params.keys():
             raise ValueError(f"backward gave gradients of {', '.join(sorted(unknown))}, which are no parameters")
