@@ -82,10 +82,9 @@ def explore(
         ValueError: a model that cannot be shown, a text without a known word, or numbers that are not finite.
     """
     with atomic_write(path) as file:
-        embedding = _embedding(model)
+        embedding, length = _embedding_and_length(model)
         encoding = Encoding(embedding.input_dim, 0, start_char, oov_char, index_from)
         read = _read(text, word_index, encoding)
-        length = model.input_shape[0] if model.input_shape else None
         steps = read[-(length or MOST_STEPS) :]
         data = {
             "steps": [{"word": step.word, "kind": step.kind} for step in steps],
@@ -100,8 +99,8 @@ def explore(
 # --- the text ---------------------------------------------------------------------------------------------------------
 
 
-def _embedding(model: Any) -> Embedding:
-    """The first layer of a model that can be shown reading words.
+def _embedding_and_length(model: Any) -> tuple[Embedding, int | None]:
+    """The first layer of a model that can be shown reading words, and how many it reads, if the model states it.
 
     Raises:
         TypeError, ValueError: of any other.
@@ -118,7 +117,7 @@ def _embedding(model: Any) -> Embedding:
     length = model.input_shape[0] if model.input_shape else None
     if length is not None and length > LONGEST:
         raise ValueError(f"the model reads {length:,} words at once, and explore gives it up to {LONGEST:,}")
-    return first
+    return first, length
 
 
 def _read(text: str | Sequence[str], word_index: Mapping[str, int], encoding: Encoding) -> list[Step]:
@@ -150,7 +149,8 @@ def _numbers(model: Model, steps: list[Step], length: int | None, label: Any) ->
         raise ValueError("a label needs a loss, which the model gets in compile")
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
         outputs = _outputs_by_word(model, ids, length)
-        _require_finite_outputs(outputs, steps)
+        if len(wrong := np.flatnonzero(~np.isfinite(outputs).all(axis=1))):
+            raise ValueError(f"the model's output is not finite from {_place(wrong[0], steps)} on: is it trained?")
         answer = _own_answer(model, outputs[-1]) if model._compiled and label is None else label
         y, x = None if answer is None else np.asarray(answer)[None], pad_sequences([ids], maxlen=length)
         if label is not None:
@@ -194,13 +194,6 @@ def _own_answer(model: Model, output: np.ndarray) -> Any:
     return None
 
 
-def _require_finite_outputs(outputs: np.ndarray, steps: list[Step]) -> None:
-    """Raise ValueError where the model's numbers are infinite or NaN."""
-    wrong = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
-    if len(wrong):
-        raise ValueError(f"the model's output is not finite from {_place(wrong[0], steps)} on: is it trained?")
-
-
 def _require_finite_gradients(traced: Trace, steps: list[Step]) -> None:
     """Raise ValueError where the way back ends in infinite numbers or NaN, and name where that begins."""
     if traced.loss is None:
@@ -209,8 +202,7 @@ def _require_finite_gradients(traced: Trace, steps: list[Step]) -> None:
         raise ValueError(f"the loss is {traced.loss}: from this label there is no way back to show")
     for layer in traced.layers.values():
         finite = np.all([np.isfinite(layer.gradient(name)[0]).all(axis=1) for name in ("dh", "dc", "d_input")], axis=0)
-        wrong = np.flatnonzero(~finite)
-        if len(wrong):
+        if len(wrong := np.flatnonzero(~finite)):
             first = (wrong[0] if layer.go_backwards else wrong[-1]) - len(finite) + len(steps)
             raise ValueError(
                 f"the gradient exploded: on its way back through {layer.name} it is not finite from "
@@ -271,13 +263,11 @@ def _packed(array: np.ndarray) -> str:
 def _page(data: dict[str, Any]) -> str:
     """The page with style, script and data in it."""
     style, script = _part("explorer.css"), _part("explorer.js")
-    parts = {
-        "STYLE": style,
-        "SCRIPT": script,
-        "STYLE_HASH": _hash(style),
-        "SCRIPT_HASH": _hash(script),
-        "DATA": _harmless(json.dumps(data, allow_nan=False)),
-    }
+    numbers = json.dumps(data, allow_nan=False)  # which escapes all beyond ASCII
+    for mark in "&<>":  # would mean something in HTML
+        numbers = numbers.replace(mark, f"\\u{ord(mark):04x}")
+    hashes = {"STYLE_HASH": _hash(style), "SCRIPT_HASH": _hash(script)}
+    parts = hashes | {"STYLE": style, "SCRIPT": script, "DATA": numbers}
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _part("explorer.html"))
 
 
@@ -288,8 +278,3 @@ def _part(name: str) -> str:
 def _hash(content: str) -> str:
     """By which the page's policy knows its own style and script, and lets no other run."""
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-
-
-def _harmless(text: str) -> str:
-    """JSON without a character that means something in HTML; json.dumps has escaped all beyond ASCII."""
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -19,13 +19,9 @@ if TYPE_CHECKING:
 OPEN, SHUT = 0.9, 0.1  # beyond which a gate is called saturated (Karpathy, Johnson & Fei-Fei, 2015)
 _MOST_LABELS = 150  # more words than these are not all named
 _NAMES = {
-    "i": "input gate i",
-    "f": "forget gate f",
-    "g": "candidate g",
-    "o": "output gate o",
-    "c": "cell c",
-    "h": "hidden state h",
-}
+    "i": "input gate i", "f": "forget gate f", "g": "candidate g", "o": "output gate o",
+    "c": "cell c", "h": "hidden state h",
+}  # fmt: skip
 
 
 def gates_over_words(
@@ -52,17 +48,17 @@ def gates_over_words(
     chosen = chosen_units(of, units, sample, steps, 2)
     figure = Figure(figsize=_size(texts, 3.4 * len(chosen) + 0.6), layout="constrained")
     grid = figure.subplots(2 * len(chosen), 1, sharex=True, squeeze=False, height_ratios=[3, 2] * len(chosen))
-    places = np.arange(len(steps))
+    bounded = {of.activation, of.recurrent_activation} <= {"tanh", "sigmoid", "hard_sigmoid"}  # from -1 to 1
     for unit, (above, below) in zip(chosen, grid[:, 0].reshape(-1, 2), strict=True):
         for panel, names in ((above, "ifog"), (below, "ch")):
             for number, name in enumerate(names):
                 style: dict[str, Any] = {"color": PALETTE[number + 4 * (panel is below)], "linestyle": DASHES[number]}
                 style |= {"marker": "o", "markersize": 3} if len(steps) <= 40 else {}
-                panel.plot(places, getattr(of, name)[sample, steps, unit], label=_NAMES[name], linewidth=1.8, **style)
+                panel.plot(getattr(of, name)[sample, steps, unit], label=_NAMES[name], linewidth=1.8, **style)
             panel.grid(alpha=0.25)
             add_legend(panel, panel.lines, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
             panel.axhline(0, color="0.5", linewidth=0.8, zorder=0)
-        above.set(ylabel="gates, candidate", ylim=(-1.05, 1.05) if _bounded(of) else None, title=f"unit {unit}")
+        above.set(ylabel="gates, candidate", ylim=(-1.05, 1.05) if bounded else None, title=f"unit {unit}")
         below.set(ylabel="memory")
     _name_words(below, texts)
     figure.suptitle(title or f"What {of.name} does with each word")
@@ -95,8 +91,7 @@ def gate_heatmap(
     values = (getattr(of, gate) if gate in _NAMES else of.gradient(gate))[sample, steps].T
     figure = Figure(figsize=_size(texts, min(0.8 + 0.14 * max(of.units, 8), 24)), layout="constrained")
     panel = figure.subplots()
-    open_or_shut: dict[str, Any] = {"cmap": "cividis", "vmin": 0, "vmax": max(1, values.max())}
-    look = open_or_shut if gate in "ifo" else scale(values)
+    look = {"cmap": "cividis", "vmin": 0, "vmax": max(1, values.max())} if gate in "ifo" else scale(values)
     picture = panel.imshow(values, aspect="auto", interpolation="nearest", **look)
     panel.set(ylabel="unit", title=title or f"{head} of {of.name}")
     panel.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -128,11 +123,10 @@ def gate_saturation(trace: Trace, layer: str | None = None, title: str = "") -> 
     for panel, gate, color in zip(figure.subplots(1, 3, sharey=True), "ifo", PALETTE, strict=False):
         values = getattr(of, gate)[of.mask].ravel()
         panel.hist(values, bins=np.linspace(0, 1, 41), weights=np.full(values.size, 1 / values.size), color=color)
-        panel.axvspan(0, SHUT, color="0.88", zorder=0)
-        panel.axvspan(OPEN, 1, color="0.88", zorder=0)
-        corner = {"transform": panel.transAxes, "va": "top"}
-        panel.text(0.02, 0.97, f"{np.mean(values < SHUT):.1%}\nbelow {SHUT}", ha="left", **corner)
-        panel.text(0.98, 0.97, f"{np.mean(values > OPEN):.1%}\nabove {OPEN}", ha="right", **corner)
+        shut, opened = f"{np.mean(values < SHUT):.1%}\nbelow {SHUT}", f"{np.mean(values > OPEN):.1%}\nabove {OPEN}"
+        for start, end, x, side, told in ((0, SHUT, 0.02, "left", shut), (OPEN, 1, 0.98, "right", opened)):
+            panel.axvspan(start, end, color="0.88", zorder=0)
+            panel.text(x, 0.97, told, ha=side, va="top", transform=panel.transAxes)
         panel.set(xlim=(0, 1), xlabel="value", title=_NAMES[gate].capitalize())
         panel.margins(y=0.25)  # room for what stands in the corners
         panel.yaxis.set_major_formatter(PercentFormatter(1))
@@ -152,11 +146,6 @@ def chosen_units(of: LayerTrace, units: Any, sample: int, steps: np.ndarray, def
     if not given:
         raise ValueError("units must name at least one unit")
     return [checks.index("each of units", unit, of.units) for unit in given]
-
-
-def _bounded(of: LayerTrace) -> bool:
-    """Whether gates and candidate lie between -1 and 1."""
-    return {of.activation, of.recurrent_activation} <= {"tanh", "sigmoid", "hard_sigmoid"}
 
 
 def scale(values: np.ndarray) -> dict[str, Any]:

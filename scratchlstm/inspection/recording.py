@@ -10,7 +10,7 @@ from scratchlstm._support import checks
 from scratchlstm.layers import Bidirectional, TimeDistributed
 from scratchlstm.layers.network import Network
 from scratchlstm.layers.passes import Cache, Pass
-from scratchlstm.layers.recurrent import Kept, Recurrent
+from scratchlstm.layers.recurrent import Recurrent
 from scratchlstm.models import Model
 from scratchlstm.rows import as_array
 from scratchlstm.training.data import check_data, check_x
@@ -80,9 +80,12 @@ def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recor
     layers: dict[str, Recorded] = {}
     for name, each in _recurrent(cache, ""):
         number = sum(other.partition("#")[0] == name for other in layers)  # of the places where the layer is
-        layers[f"{name}#{number + 1}" if number else name] = _recorded(each, arrived.get(id(each)))
-    copies = tuple(map(np.array, x)) if isinstance(x, tuple) else np.array(x)
-    return Recording(copies, None if y is None else np.array(y), np.array(prediction), loss, layers)
+        kept, dh = each.kept, arrived.get(id(each))
+        reached = None if dh is None else each.layer.arriving(dh, kept)
+        part = Recorded(each.layer, np.array(kept.x), [state.copy() for state in kept.states], kept.mask, reached)
+        layers[f"{name}#{number + 1}" if number else name] = part
+    x = tuple(map(np.array, x)) if isinstance(x, tuple) else np.array(x)
+    return Recording(x, None if y is None else np.array(y), np.array(prediction), loss, layers)
 
 
 def choose(layers: dict[str, Any], name: str | None) -> Any:
@@ -101,22 +104,15 @@ def choose(layers: dict[str, Any], name: str | None) -> Any:
     return layers[name]
 
 
-def _recorded(cache: Cache, dy: Any) -> Recorded:
-    layer: Any = cache.layer
-    kept: Kept = cache.kept
-    reached = None if dy is None else layer.arriving(dy, kept)
-    return Recorded(layer, np.array(kept.x), [state.copy() for state in kept.states], kept.mask, reached)
-
-
-def _recurrent(cache: Cache, name: str, prefix: str = "") -> Iterator[tuple[str, Cache]]:
+def _recurrent(cache: Cache, name: str) -> Iterator[tuple[str, Cache]]:
     """The caches of recurrent layers within one, by the layers' names."""
     layer, kept = cache.layer, cache.kept
     if isinstance(layer, Recurrent):
-        yield prefix + name, cache
+        yield name, cache
     elif isinstance(layer, Bidirectional):
-        yield from ((f"{prefix}{name}/{end}", of) for end, of in zip(layer.parts, kept.caches, strict=True))
+        yield from ((f"{name}/{end}", of) for end, of in zip(layer.parts, kept.caches, strict=True))
     elif isinstance(layer, TimeDistributed):
-        yield from _recurrent(kept[0], layer.layer.name, f"{prefix}{name}/")
+        yield from _recurrent(kept[0], f"{name}/{layer.layer.name}")
     elif isinstance(layer, Network):
         for of in kept.caches:
-            yield from _recurrent(of, of.layer.name, f"{prefix}{name}/" if name else "")
+            yield from _recurrent(of, f"{name}/{of.layer.name}" if name else of.layer.name)

@@ -141,8 +141,7 @@ class LayerTrace:
 
     def as_dict(self) -> dict[str, np.ndarray]:
         """All arrays by name, as `np.savez` takes them."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+        return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
 
     def table(self, sample: int = 0, unit: int = 0) -> list[dict[str, Any]]:
         """One sample and unit, step by step: "step" (from 0), "counts", and a number for each array (B, T, H).
@@ -153,9 +152,9 @@ class LayerTrace:
         sample, unit = checks.index("sample", sample, len(self.h)), checks.index("unit", unit, self.units)
         of_unit = ["z_i", "z_f", "z_g", "z_o", *GATES, "c_prev", "c", "h_prev", "h"]
         of_unit += [*_BACK, "dz_i", "dz_f", "dz_g", "dz_o"] if self.dh is not None else []
-        columns = {"step": range(self.h.shape[1]), "counts": self.mask[sample].tolist()}
-        columns |= {name: getattr(self, name)[sample, :, unit].tolist() for name in of_unit}
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        columns = [getattr(self, name)[sample, :, unit].tolist() for name in of_unit]
+        rows = zip(range(self.h.shape[1]), self.mask[sample].tolist(), *columns, strict=True)
+        return [dict(zip(["step", "counts", *of_unit], row, strict=True)) for row in rows]
 
     def __repr__(self) -> str:
         B, T, H = self.h.shape

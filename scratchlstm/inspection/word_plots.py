@@ -45,17 +45,17 @@ def colored_words(
         TypeError: not a trace, or words that are no strings.
         ValueError: no such layer, sample, unit or `by`, not as many words as steps, or a trace without a target.
     """
-    from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.collections import PathCollection
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
+    from matplotlib.patches import BoxStyle
 
     of = chosen_layer(trace, layer, title)
     steps, texts = steps_with_words(of, words, sample)
     values, label, head = _values(of, by, unit, sample, steps)
     look: dict[str, Any] = scale(values) if by == "cell" else {"cmap": "Blues", "vmin": 0, "vmax": values.max() or 1}
-    colors = ScalarMappable(Normalize(look["vmin"], look["vmax"]), colormaps[look["cmap"]])
+    colors = ScalarMappable(Normalize(look["vmin"], look["vmax"]), look["cmap"])
     shapes = {text: _outlines(text) for text in set(texts)}
     places, lines = _set([shapes[text] for text in texts])
     height = _HEAD + lines * _LINE + _FOOT
@@ -67,7 +67,9 @@ def colored_words(
     # all grounds at once, and all words as the outlines of their letters: one artist for each takes ten times as long
     faces = colors.to_rgba(values)
     inks = ["black" if _luminance(face) > _EVEN else "white" for face in faces]
-    panel.add_collection(PathCollection([_ground(*place) for place in places], facecolors=faces), autolim=False)
+    rounded = BoxStyle.Round(pad=0, rounding_size=3)
+    grounds = [rounded(left, middle - _LINE / 2 + 2, width, _LINE - 4, 1) for left, middle, width in places]
+    panel.add_collection(PathCollection(grounds, facecolors=faces), autolim=False)
     letters = [_letters(shapes[text], *place) for text, place in zip(texts, places, strict=True)]
     panel.add_collection(PathCollection(letters, facecolors=inks), autolim=False)
     bar = figure.add_axes((0.25, 34 / height, 0.5, 9 / height))
@@ -111,13 +113,6 @@ def _set(shapes: "Sequence[Path]") -> tuple[list[tuple[float, float, float]], in
         places.append((left, _HEAD + (line + 0.5) * _LINE, width))
         left += width + _GAP
     return places, line + 1
-
-
-def _ground(left: float, middle: float, width: float) -> "Path":
-    """A rectangle with rounded corners."""
-    from matplotlib.patches import BoxStyle
-
-    return BoxStyle.Round(pad=0, rounding_size=3)(left, middle - _LINE / 2 + 2, width, _LINE - 4, 1)
 
 
 def _letters(shape: "Path", left: float, middle: float, width: float) -> "Path":
