@@ -11,7 +11,7 @@ import numpy as np
 
 from scratchlstm._support import checks
 from scratchlstm._support.files import atomic_write
-from scratchlstm.interop.plain import require_plain, require_stack
+from scratchlstm.interop.plain import common_dtype, require_plain, require_stack
 from scratchlstm.layers import KNOWN, LSTM, Layer
 from scratchlstm.layers.base import Shape
 
@@ -20,15 +20,12 @@ if TYPE_CHECKING:
 
 _OPSET = 18
 _FLAGS = (True, False)
-# ours -> ONNX' operator and its attributes; all but the last can also stand inside its LSTM
+# ours -> ONNX' operator and its attributes; all but the last can also be inside its LSTM, "linear" only there
 _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "sigmoid": ("Sigmoid", {}),
-    "tanh": ("Tanh", {}),
-    "relu": ("Relu", {}),
+    "sigmoid": ("Sigmoid", {}), "tanh": ("Tanh", {}), "relu": ("Relu", {}),
     "hard_sigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
-    "linear": ("Identity", {}),
-    "softmax": ("Softmax", {"axis": -1}),
-}
+    "linear": ("Affine", {"alpha": 1.0, "beta": 0.0}), "softmax": ("Softmax", {"axis": -1}),
+}  # fmt: skip
 
 
 def to_onnx(model: "Model", path: str | os.PathLike[str], *, ids_dtype: str = "int64") -> None:
@@ -54,10 +51,7 @@ def to_onnx(model: "Model", path: str | os.PathLike[str], *, ids_dtype: str = "i
     input_shape = require_stack(model)
     model = model.on_cpu()
     checks.one_of("ids_dtype", ids_dtype, ("int64", "int32"))
-    dtypes = {layer.dtype for layer in model.layers}
-    if len(dtypes) > 1:
-        raise ValueError(f"its layers compute in {' and '.join(sorted(dtypes))}; for ONNX they have to agree")
-    dtype = np.dtype(dtypes.pop())
+    dtype = np.dtype(common_dtype(model, "ONNX"))
     graph, x = _Graph(), "input"
     for layer in model.layers:
         x = graph.layer(layer, x)
@@ -140,10 +134,6 @@ def _activation(graph: _Graph, layer: Any, x: str) -> str:
     return graph.activation(layer.activation.name, x)
 
 
-def _nothing(graph: _Graph, layer: Any, x: str) -> str:
-    return x
-
-
 def _normalization(graph: _Graph, layer: Any, x: str) -> str:
     require_plain(layer, "ONNX", center=_FLAGS, scale=_FLAGS, epsilon=(layer.epsilon,))
     gamma = layer.params.get("gamma", np.ones(layer.input_shape[-1], layer.dtype))
@@ -176,26 +166,22 @@ def _bidirectional(graph: _Graph, layer: Any, x: str) -> str:
 def _recurrence(graph: _Graph, cells: Sequence[Any], x: str, direction: str, merge_mode: str) -> str:
     """The operator LSTM or RNN with one direction or two, batch first."""
     is_lstm = isinstance(cells[0], LSTM)
-    activations: list[str] = []
-    settings: dict[str, list[float]] = {"alpha": [], "beta": []}
+    used: list[tuple[str, dict[str, Any]]] = []
+    inside = [name for name in _ACTIVATIONS if name != "softmax"]
     for cell in cells:
         if cell.dtype != "float32":
             raise ValueError(f"{cell.name} computes in {cell.dtype}; ONNX Runtime's recurrences have float32 alone")
-        inside = [name for name in _ACTIVATIONS if name != "softmax"]
         require_plain(
             cell, "ONNX", use_bias=_FLAGS, return_sequences=_FLAGS, go_backwards=_FLAGS,
             activation=inside, recurrent_activation=inside,
         )  # fmt: skip
         own = [cell.recurrent_activation, cell.activation, cell.activation] if is_lstm else [cell.activation]
-        for activation in own:
-            name, attributes = _ACTIVATIONS[activation.name]
-            activations.append("Affine" if name == "Identity" else name)
-            for key, value in ({"alpha": 1.0, "beta": 0.0} if name == "Identity" else attributes).items():
-                settings[key].append(value)
+        used += [_ACTIVATIONS[activation.name] for activation in own]
+    settings = {key: [attributes[key] for _, attributes in used if key in attributes] for key in ("alpha", "beta")}
     W, R, B = (np.stack(weights) for weights in zip(*(_onnx_weights(cell, is_lstm) for cell in cells), strict=True))
     hs, h = graph.node(
         "LSTM" if is_lstm else "RNN", graph.node("Transpose", x, perm=[1, 0, 2]), W, R, B, outputs=2,
-        hidden_size=cells[0].units, direction=direction, activations=activations,
+        hidden_size=cells[0].units, direction=direction, activations=[name for name, _ in used],
         **{f"activation_{key}": values for key, values in settings.items() if values},
     )  # fmt: skip
     if not cells[0].return_sequences:
@@ -236,6 +222,6 @@ _LAYERS: dict[str, Callable[[_Graph, Any, str], str]] = {
     "GlobalMaxPooling1D": _pooling("ReduceMax"),
     "MaskedGlobalMaxPooling1D": _pooling("ReduceMax"),  # a mask would have to come from a layer that is refused
     "Flatten": lambda graph, layer, x: graph.node("Flatten", x, axis=1),
-    "Dropout": _nothing,
-    "SpatialDropout1D": _nothing,
+    "Dropout": lambda graph, layer, x: x,
+    "SpatialDropout1D": lambda graph, layer, x: x,
 }

@@ -64,6 +64,18 @@ def require_built(model: "Model") -> Any:
     return model.input_shape
 
 
+def common_dtype(model: "Model", where: str) -> str:
+    """The dtype of all layers, for a format that has one.
+
+    Raises:
+        ValueError: there are several.
+    """
+    dtypes = {layer.dtype for layer in model.layers}
+    if len(dtypes) > 1:
+        raise ValueError(f"its layers compute in {' and '.join(sorted(dtypes))}; for {where} they have to agree")
+    return dtypes.pop()
+
+
 def require_plain(layer: Layer, where: str, **allowed: Collection[Any]) -> None:
     """Refuse a setting that changes a layer's output, unless it is at its default or among those allowed.
 

@@ -21,7 +21,7 @@ import numpy as np
 from scratchlstm._support.checks import flag
 from scratchlstm._support.console import warn
 from scratchlstm._support.files import atomic_write
-from scratchlstm.interop.plain import require_plain, require_stack
+from scratchlstm.interop.plain import common_dtype, require_plain, require_stack
 from scratchlstm.layers import KNOWN, LSTM, Activation, Bidirectional, Dense, Dropout, Embedding, Input, Layer
 from scratchlstm.layers.base import Shape
 
@@ -31,13 +31,9 @@ if TYPE_CHECKING:
 _PathLike = str | os.PathLike[str]
 
 _ACTIVATIONS = {
-    "Sigmoid": "sigmoid",
-    "Tanh": "tanh",
-    "ReLU": "relu",
-    "Hardsigmoid": "hard_sigmoid",
-    "Softmax": "softmax",
+    "Sigmoid": "sigmoid", "Tanh": "tanh", "ReLU": "relu", "Hardsigmoid": "hard_sigmoid", "Softmax": "softmax",
     "Identity": "linear",
-}
+}  # fmt: skip
 _KINDS = ("Embedding", "LSTM", "Linear", "Dropout", *_ACTIVATIONS)
 _NAME = re.compile(
     r"(?:(?P<module>.*)\.)?(?P<weight>weight|bias|(?:weight|bias)_(?:ih|hh)_l\d+(?:_reverse)?)", re.DOTALL
@@ -195,21 +191,20 @@ def _our_parts(modules: Sequence[_Module], return_sequences: bool) -> list[_Part
         name, weights = module.name.replace(".", "_") or None, module.weights
         try:
             dtype = _common_dtype(weights) if weights else common
+            options: dict[str, Any] = {"name": name, "dtype": dtype}
             if module.kind == "LSTM":
                 parts += _stack(module, name, dtype, return_sequences or number != last)
-                continue
-            layer: Layer
-            arrays: list[np.ndarray] = []
-            if module.kind == "Embedding":
-                layer, arrays = Embedding(*weights["weight"].shape, name=name, dtype=dtype), [weights["weight"]]
+            elif module.kind == "Embedding":
+                embedding = Embedding(*weights["weight"].shape, **options)
+                parts.append(_Part(embedding, [weights["weight"]], module.name))
             elif module.kind == "Linear":
-                layer = Dense(len(weights["weight"]), use_bias="bias" in weights, name=name, dtype=dtype)
-                arrays = [weights["weight"].T, *([weights["bias"]] if layer.use_bias else [])]
+                dense = Dense(len(weights["weight"]), use_bias="bias" in weights, **options)
+                arrays = [weights[key].T for key in ("weight", "bias") if key in weights]
+                parts.append(_Part(dense, arrays, module.name))
             elif module.kind == "Dropout":
-                layer = Dropout(module.rate, name=name, dtype=dtype)
+                parts.append(_Part(Dropout(module.rate, **options), [], module.name))
             else:
-                layer = Activation(_ACTIVATIONS[module.kind], name=name, dtype=dtype)
-            parts.append(_Part(layer, arrays, module.name))
+                parts.append(_Part(Activation(_ACTIVATIONS[module.kind], **options), [], module.name))
         except ValueError as error:
             raise ValueError(f"{module.kind} {module.name!r}: {error}") from error
     return parts
@@ -408,9 +403,7 @@ def to_torch(model: "Model") -> Any:
     from torch import nn
 
     arrays = _state(model)
-    dtypes = {layer.dtype for layer in model.layers}
-    if len(dtypes) > 1:
-        raise ValueError(f"its layers compute in {' and '.join(sorted(dtypes))}; for PyTorch they have to agree")
+    dtype = getattr(torch, common_dtype(model, "PyTorch"))
 
     class Twin(nn.Module):
         """The layers in a row."""
@@ -431,7 +424,7 @@ def to_torch(model: "Model") -> Any:
                     x = module(x)
             return x
 
-    twin = Twin().to(getattr(torch, dtypes.pop()))
+    twin = Twin().to(dtype)
     twin.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     return twin.eval()
 
@@ -510,7 +503,7 @@ def _torch_weights(layer: Layer) -> dict[str, np.ndarray]:
         return {{"kernel": "weight"}.get(name, name): param.T for name, param in layer.params.items()}
     if kind == "LSTM":
         require_plain(layer, "PyTorch", use_bias=flags, return_sequences=flags)
-        return _direction(list(layer.params.values()), "")
+        return _direction(layer)
     if type(layer) is Bidirectional:
         if layer.merge_mode != "concat":
             raise ValueError(f"{layer.name} has merge_mode={layer.merge_mode!r}, which PyTorch cannot express")
@@ -519,8 +512,7 @@ def _torch_weights(layer: Layer) -> dict[str, np.ndarray]:
                 raise ValueError(f"{layer.name} holds a {type(half).__name__}; to PyTorch goes a Bidirectional LSTM")
             bias = (layer.forward_layer.use_bias,)  # PyTorch's directions have one, or none, together
             require_plain(half, "PyTorch", use_bias=bias, return_sequences=flags, go_backwards=(backwards,))
-        forward, backward = (list(half.params.values()) for half in (layer.forward_layer, layer.backward_layer))
-        return _direction(forward, "") | _direction(backward, "_reverse")
+        return _direction(layer.forward_layer) | _direction(layer.backward_layer, "_reverse")
     if kind == "Dropout":
         return {}
     raise ValueError(
@@ -529,8 +521,8 @@ def _torch_weights(layer: Layer) -> dict[str, np.ndarray]:
     )
 
 
-def _direction(weights: Sequence[np.ndarray], suffix: str) -> dict[str, np.ndarray]:
-    kernel, recurrent, *bias = weights
+def _direction(cell: Layer, suffix: str = "") -> dict[str, np.ndarray]:
+    kernel, recurrent, *bias = cell.params.values()
     named = {f"weight_ih_l0{suffix}": kernel.T, f"weight_hh_l0{suffix}": recurrent.T}
     for b in bias:
         # -0.0 and not 0.0: b + -0.0 is b bit for bit, for a b of -0.0, too
@@ -538,24 +530,23 @@ def _direction(weights: Sequence[np.ndarray], suffix: str) -> dict[str, np.ndarr
     return named
 
 
-def _torch_modules(layer: Layer, nn: Any) -> list[tuple[str, Any]]:
+def _torch_modules(layer: Any, nn: Any) -> list[tuple[str, Any]]:
     """The module for a layer, and one for the activation that it ends in."""
     kind = type(layer).__name__
-    any_layer: Any = layer
     if kind == "Embedding":
-        return [(layer.name, nn.Embedding(any_layer.input_dim, any_layer.output_dim))]
+        return [(layer.name, nn.Embedding(layer.input_dim, layer.output_dim))]
     if kind == "Dropout":
         return [(layer.name, nn.Dropout(layer.dropout_masks[0].rate))]
     if kind in ("LSTM", "Bidirectional"):
-        cell = any_layer if kind == "LSTM" else any_layer.forward_layer
-        features, units = next(iter(layer.params.values())).shape[0], cell.units
-        module = nn.LSTM(features, units, bias=cell.use_bias, batch_first=True, bidirectional=kind == "Bidirectional")
+        cell = layer if kind == "LSTM" else layer.forward_layer
+        sizes = cell.params["kernel"].shape[0], cell.units
+        module = nn.LSTM(*sizes, bias=cell.use_bias, batch_first=True, bidirectional=kind == "Bidirectional")
         module.return_sequences = cell.return_sequences
         return [(layer.name, module)]
     names = {ours: name for name, ours in _ACTIVATIONS.items()}
-    activation = getattr(nn, names[any_layer.activation.name])
+    activation = getattr(nn, names[layer.activation.name])
     ending = activation(dim=-1) if activation is nn.Softmax else activation()
     if kind == "Activation":
         return [(layer.name, ending)]
-    linear = nn.Linear(*any_layer.params["kernel"].shape, bias=any_layer.use_bias)
+    linear = nn.Linear(*layer.params["kernel"].shape, bias=layer.use_bias)
     return [(layer.name, linear), *([] if activation is nn.Identity else [(f"{layer.name}_activation", ending)])]
