@@ -85,15 +85,10 @@ def to_keras(model: "Model", batch_size: int | None = None) -> Any:
     batch_size = None if batch_size is None else positive_int("batch_size", batch_size)
     if batch_size is None and any(getattr(layer, "stateful", False) for layer in model.layers):
         raise ValueError(f"{model.name} has a stateful layer, for which Keras needs a batch_size")
-    start = [
-        keras.Input(
-            shape,
-            batch_size,
-            keras_config.input_dtype(model, number),
-            name=f"input_layer_{number}" if number else "input_layer",
-        )
-        for number, shape in enumerate(sample_shapes)
-    ]
+    start = []
+    for number, shape in enumerate(sample_shapes):
+        name = f"input_layer_{number}" if number else "input_layer"
+        start.append(keras.Input(shape, batch_size, keras_config.input_dtype(model, number), name=name))
     if model.is_stack:
         twin = keras.Sequential([*start, *layers], name=model.name)
     else:
@@ -126,7 +121,7 @@ def load_keras(path: _PathLike) -> "Sequential":
         FileNotFoundError: no such file.
         ValueError: damaged, or with a layer or setting that we do not have; names it.
     """
-    with _reading(path) as data, _weights_in(data) as (file, description):
+    with _opened(path) as (file, description):
         if description is None:
             raise ValueError("it holds weights but no model: build that, and use load_keras_weights")
         groups: list[str] = []
@@ -158,13 +153,11 @@ def load_keras_weights(model: "Model", path: _PathLike) -> None:
         ValueError: the model has branches or is not built, or the file is damaged or not of this model.
     """
     require_stack(model)
-    with _reading(path) as data, _weights_in(data) as (file, _):
+    with _opened(path) as (file, _):
         groups = hdf5.layer_groups(model.layers)
-        weights = [
-            array
-            for layer, group in zip(model.layers, groups, strict=True)
-            for array in hdf5.read_weights(file, layer, group, [param.shape for param in layer.params.values()])
-        ]
+        weights: list[np.ndarray] = []
+        for layer, group in zip(model.layers, groups, strict=True):
+            weights += hdf5.read_weights(file, layer, group, [param.shape for param in layer.params.values()])
         hdf5.require_no_more(file, groups)
         model.set_weights(weights)
 
@@ -186,14 +179,12 @@ def save_keras(model: "Model", path: _PathLike) -> None:
     description = keras_config.describe_model(model)
     if model._compiled:
         description["compile_config"] = keras_config.describe_compiled(model)
-    members: dict[str, str | bytes] = {
-        "metadata.json": json.dumps({"keras_version": _FORMAT, "date_saved": f"{datetime.now():%Y-%m-%d@%H:%M:%S}"}),
-        "config.json": json.dumps(description),
-        "model.weights.h5": hdf5.write_file(model, _optimizer_variables(model)),
-    }
+    metadata = {"keras_version": _FORMAT, "date_saved": f"{datetime.now():%Y-%m-%d@%H:%M:%S}"}
+    weights = hdf5.write_file(model, _optimizer_variables(model))
     with atomic_write(_ending_in(".keras", path)) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
+        archive.writestr("metadata.json", json.dumps(metadata))
+        archive.writestr("config.json", json.dumps(description))
+        archive.writestr("model.weights.h5", weights)
 
 
 def save_keras_weights(model: "Model", path: _PathLike) -> None:
@@ -216,37 +207,30 @@ def _ending_in(ending: str, path: _PathLike) -> Path:
 
 
 @contextmanager
-def _reading(path: _PathLike) -> Iterator[bytes]:
-    """The file's bytes; whatever goes wrong with them becomes one error that names the file."""
-    import h5py  # noqa: F401  its absence is no fault of the file
+def _opened(path: _PathLike) -> Iterator[tuple[Any, Any]]:
+    """The open HDF5 file, and the description of the model if there is one.
+
+    Whatever goes wrong with the file's content becomes one error that names the file.
+    """
+    import h5py
 
     if not file_path(path).is_file():
         raise FileNotFoundError(f"there is no file at {str(path)!r}")
-    data = Path(path).read_bytes()
+    data, description = Path(path).read_bytes(), None
     try:
-        yield data
+        if data[:2] == b"PK":
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                description = json.loads(_stored(archive, "config.json"))
+                data = _stored(archive, "model.weights.h5")
+        with h5py.File(io.BytesIO(data), "r") as file:
+            if file.attrs.keys() & {"layer_names", "model_config"}:
+                raise ValueError(
+                    "it is in the format of Keras 2; load it in Keras and save it anew, as .keras or .weights.h5"
+                )
+            yield file, description
     except Exception as error:  # damaged bytes can raise nearly anything in zipfile, HDF5 and json
-        raise ValueError(
-            f"{str(path)!r} cannot be read as a file of Keras 3: {error or type(error).__name__}"
-        ) from error
-
-
-@contextmanager
-def _weights_in(data: bytes) -> Iterator[tuple[Any, Any]]:
-    """The open HDF5 file, and the description of the model where there is one."""
-    import h5py
-
-    description = None
-    if data[:2] == b"PK":
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            description = json.loads(_stored(archive, "config.json"))
-            data = _stored(archive, "model.weights.h5")
-    with h5py.File(io.BytesIO(data), "r") as file:
-        if file.attrs.keys() & {"layer_names", "model_config"}:
-            raise ValueError(
-                "it is in the format of Keras 2; load it in Keras and save it anew, as .keras or .weights.h5"
-            )
-        yield file, description
+        problem = str(error) or type(error).__name__
+        raise ValueError(f"{str(path)!r} cannot be read as a file of Keras 3: {problem}") from error
 
 
 def _stored(archive: zipfile.ZipFile, name: str) -> bytes:

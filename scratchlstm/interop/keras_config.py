@@ -20,46 +20,27 @@ if TYPE_CHECKING:
 Description = dict[str, Any]
 
 # under the names that they have in Keras, too
-_ROOMS = {
-    room.__name__.rpartition(".")[2]: room
-    for room in (constraints, initializers, layers, losses, metrics, optimizers, regularizers, schedules)
-}
+_SHARED = (constraints, initializers, layers, losses, metrics, optimizers, regularizers, schedules)
+_ROOMS = {room.__name__.rpartition(".")[2]: room for room in _SHARED}
 _OURS_ALONE = ("implementation",)  # settings that Keras' layers do not have
 _CLASSES_OF_OURS_ALONE = ("MaskedGlobalMaxPooling1D", "Network", "Perplexity")
 _ANY = object()
 # what we do not take is passed over at the value where it has no effect; None is one for every setting
 _WITHOUT_EFFECT: dict[str, Any] = {
-    "name": _ANY,  # of an optimizer, an initializer, ...
-    "dtype": _ANY,  # of a metric or loss; layers take theirs
-    "trainable": True,
-    "unroll": _ANY,
-    "rms_scaling": False,
-    "data_format": "channels_last",
-    "sparse": False,
-    "ragged": False,
-    "optional": False,
-    # optimizers
-    "amsgrad": False,
-    "centered": False,
-    "momentum": 0,
-    "use_ema": False,
-    "ema_momentum": _ANY,  # of no effect where use_ema is False
-    "ema_overwrite_frequency": _ANY,
-    # losses and metrics
-    "multi_label": False,
-    "reduction": "sum_over_batch_size",
-    "from_logits": False,
-    "label_smoothing": 0,
-    "axis": -1,  # and of LayerNormalization
-}
+    "name": _ANY, "dtype": _ANY,  # of what is no layer; layers take theirs
+    "trainable": True, "unroll": _ANY, "rms_scaling": False, "data_format": "channels_last",
+    "sparse": False, "ragged": False, "optional": False,
+    # optimizers; the average's options are of no effect where use_ema is False
+    "amsgrad": False, "centered": False, "momentum": 0,
+    "use_ema": False, "ema_momentum": _ANY, "ema_overwrite_frequency": _ANY,
+    # losses and metrics, and the axis of LayerNormalization
+    "multi_label": False, "reduction": "sum_over_batch_size", "from_logits": False, "label_smoothing": 0, "axis": -1,
+}  # fmt: skip
 # last word of a setting -> where Keras keeps the classes that it names
 _MODULES = {
-    "initializer": "keras.initializers",
-    "regularizer": "keras.regularizers",
-    "constraint": "keras.constraints",
-    "layer": "keras.layers",
-    "rate": "keras.optimizers.schedules",
-}
+    "initializer": "keras.initializers", "regularizer": "keras.regularizers", "constraint": "keras.constraints",
+    "layer": "keras.layers", "rate": "keras.optimizers.schedules",
+}  # fmt: skip
 
 
 # --- to Keras ---------------------------------------------------------------------------------------------------------
@@ -85,8 +66,7 @@ def input_dtype(model: "Model", number: int = 0) -> str:
 
 def describe_compiled(model: "Model") -> dict[str, Any]:
     """How it was compiled, as config.json has it; a `UserWarning` names the metrics that Keras does not have."""
-    ours_alone = [metric.name for metric in model.metrics if type(metric).__name__ in _CLASSES_OF_OURS_ALONE]
-    if ours_alone:
+    if ours_alone := [metric.name for metric in model.metrics if type(metric).__name__ in _CLASSES_OF_OURS_ALONE]:
         warn(f"Keras does not have the metrics {', '.join(ours_alone)}, which stay behind")
     return {
         "optimizer": _keras_thing("keras.optimizers", registry.serialize(model.optimizer)),
@@ -121,12 +101,11 @@ def _describe_metric(metric: Any) -> Any:
 def _keras_thing(module: str, described: Mapping[str, Any]) -> Description:
     for own, origin in registry.foreign(described):
         raise ValueError(f"{own} is not a part of scratchlstm (but of {origin}), and Keras would not know it either")
-    if "/" in (name := described["config"].get("name", "")):
-        raise ValueError(
-            f"the {described['class_name']} {name!r} cannot go to Keras, whose names have no slash: rename it"
-        )
-    config = {name: _keras_value(name, v) for name, v in described["config"].items() if name not in _OURS_ALONE}
-    return {"module": module, "class_name": described["class_name"], "config": config, "registered_name": None}
+    kind, config = described["class_name"], described["config"]
+    if "/" in (name := config.get("name", "")):
+        raise ValueError(f"the {kind} {name!r} cannot go to Keras, whose names have no slash: rename it")
+    config = {name: _keras_value(name, value) for name, value in config.items() if name not in _OURS_ALONE}
+    return {"module": module, "class_name": kind, "config": config, "registered_name": None}
 
 
 def _keras_value(name: str, value: Any) -> Any:

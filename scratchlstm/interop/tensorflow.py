@@ -136,16 +136,12 @@ def _hand_over(cache: Cache, theirs: Any, training: bool) -> None:
         if ours.stateful and ours.states is not None:
             for variable, state in zip(theirs.states, ours.states, strict=True):
                 variable.assign(state)
-        _hand_dropout(kept, theirs.cell)
+        # a Keras cell would draw masks of its own where it has none yet; by gate, they are a list there
+        for name, mask in (("_dropout_mask", kept.input_dropout), ("_recurrent_dropout_mask", kept.recurrent_dropout)):
+            if mask is not None:
+                setattr(theirs.cell, name, list(mask.swapaxes(0, 1)) if mask.ndim == 3 else mask)
     elif isinstance(ours, Dropout) and cache.kept is not None:
         theirs.call = lambda x, training=None, kept=cache.kept: x * kept
-
-
-def _hand_dropout(kept: Kept, cell: Any) -> None:
-    """Our masks to a Keras cell, which would draw its own where it has none yet; by gate, they are a list there."""
-    for name, mask in (("_dropout_mask", kept.input_dropout), ("_recurrent_dropout_mask", kept.recurrent_dropout)):
-        if mask is not None:
-            setattr(cell, name, list(mask.swapaxes(0, 1)) if mask.ndim == 3 else mask)
 
 
 def _outputs(outputs: Sequence[Any]) -> Answers:
