@@ -8,15 +8,13 @@ wrapper's are those of the layers in it.
 import io
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from scratchlstm._support import registry
 from scratchlstm.layers import Layer
-
-if TYPE_CHECKING:
-    from scratchlstm.models.model import Model
+from scratchlstm.models.model import Model
 
 _CELLS = ("LSTM", "SimpleRNN")
 _WRAPPED = {"Bidirectional": ("forward_layer", "backward_layer"), "TimeDistributed": ("layer",)}
@@ -72,16 +70,14 @@ def read_weights(file: Any, layer: Layer, group: str, shapes: Sequence[tuple[int
     return [read(dataset) for dataset in found]
 
 
-def require_no_more(file: Any, groups: Sequence[str]) -> None:
+def require_no_more(file: Any, ours: Sequence[Layer]) -> None:
     """Refuse a file with weights for layers other than these.
 
     Raises:
         ValueError: there are.
     """
-    layers = _member(file, "layers", "group")
-    for name in layers:
-        if f"layers/{name}" in groups:
-            continue
+    layers, groups = _member(file, "layers", "group"), layer_groups(ours)
+    for name in (name for name in layers if f"layers/{name}" not in groups):
         others = set(_member(layers, name, "group"))
         if others - {"vars", "seed_generator"} or read_group(file, f"layers/{name}"):
             raise ValueError(f"the file holds weights of {name}, a layer that the model does not have")
@@ -122,7 +118,7 @@ def read(dataset: Any) -> np.ndarray:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def write_file(model: "Model", optimizer: Sequence[Any] = ()) -> bytes:
+def write_file(model: Model, optimizer: Sequence[Any] = ()) -> bytes:
     """The file's content: the layers' weights, and the optimizer's variables if any are given."""
     import h5py
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,7 @@ from scratchlstm.interop import hdf5, keras_config
 from scratchlstm.interop.plain import require_built, require_stack
 from scratchlstm.layers import Layer
 from scratchlstm.layers.base import Shape, check_weights, name_weights
-
-if TYPE_CHECKING:
-    from scratchlstm.models.model import Model, Sequential
+from scratchlstm.models.model import Model, Sequential
 
 _FORMAT = "3.15.1"  # the version of Keras that wrote the files which ours are modelled on
 _PathLike = str | os.PathLike[str]
@@ -34,7 +32,7 @@ _PathLike = str | os.PathLike[str]
 # --- live models ------------------------------------------------------------------------------------------------------
 
 
-def from_keras(model: Any) -> "Sequential":
+def from_keras(model: Any) -> Sequential:
     """Our model with the layers, dtypes and weights of a `keras.Sequential`.
 
     A compiled model comes compiled, with the optimizer's state, as far as we have its optimizer, loss and metrics; a
@@ -63,7 +61,7 @@ def from_keras(model: Any) -> "Sequential":
     return ours
 
 
-def to_keras(model: "Model", batch_size: int | None = None) -> Any:
+def to_keras(model: Model, batch_size: int | None = None) -> Any:
     """A `keras.Sequential`, or for a model that is no stack a `keras.Model`, of the same layers, dtypes and weights.
 
     It is not compiled.
@@ -113,7 +111,7 @@ def layer_to_keras(layer: Layer) -> Any:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def load_keras(path: _PathLike) -> "Sequential":
+def load_keras(path: _PathLike) -> Sequential:
     """Our model from a `.keras` file, without Keras; compiled as far as `from_keras` would.
 
     Raises:
@@ -124,25 +122,24 @@ def load_keras(path: _PathLike) -> "Sequential":
     with _opened(path) as (file, description):
         if description is None:
             raise ValueError("it holds weights but no model: build that, and use load_keras_weights")
-        groups: list[str] = []
         layers: list[Layer] = []
 
         def read(layer: Layer, number: int, input_shape: Shape) -> dict[str, Any]:
             layers.append(layer)
-            groups[:] = hdf5.layer_groups(layers)
             specs = layer.plan(input_shape)
-            arrays = hdf5.read_weights(file, layer, groups[-1], [shape for shape, _ in specs.values()])
+            shapes = [shape for shape, _ in specs.values()]
+            arrays = hdf5.read_weights(file, layer, hdf5.layer_groups(layers)[-1], shapes)
             return dict(zip(specs, arrays, strict=True))
 
         model = keras_config.model_from(description, read)
-        hdf5.require_no_more(file, groups)
+        hdf5.require_no_more(file, layers)
         keras_config.compile_like(model, description.get("compile_config"))
         if model._compiled and "optimizer" in file:
             _restore_optimizer(model, hdf5.read_group(file, "optimizer"))
         return model
 
 
-def load_keras_weights(model: "Model", path: _PathLike) -> None:
+def load_keras_weights(model: Model, path: _PathLike) -> None:
     """Overwrite the parameters of a model with those of a `.weights.h5` or `.keras` file; all or none.
 
     As in Keras the n-th layer of a class takes the weights of the file's n-th layer of that class; names play no part.
@@ -154,15 +151,14 @@ def load_keras_weights(model: "Model", path: _PathLike) -> None:
     """
     require_stack(model)
     with _opened(path) as (file, _):
-        groups = hdf5.layer_groups(model.layers)
         weights: list[np.ndarray] = []
-        for layer, group in zip(model.layers, groups, strict=True):
+        for layer, group in zip(model.layers, hdf5.layer_groups(model.layers), strict=True):
             weights += hdf5.read_weights(file, layer, group, [param.shape for param in layer.params.values()])
-        hdf5.require_no_more(file, groups)
+        hdf5.require_no_more(file, model.layers)
         model.set_weights(weights)
 
 
-def save_keras(model: "Model", path: _PathLike) -> None:
+def save_keras(model: Model, path: _PathLike) -> None:
     """Write a `.keras` file, which `keras.saving.load_model` reads; whole or not at all.
 
     A compiled model is written with its optimizer, the optimizer's state, its loss and metrics; a `UserWarning` names
@@ -187,7 +183,7 @@ def save_keras(model: "Model", path: _PathLike) -> None:
         archive.writestr("model.weights.h5", weights)
 
 
-def save_keras_weights(model: "Model", path: _PathLike) -> None:
+def save_keras_weights(model: Model, path: _PathLike) -> None:
     """Write a `.weights.h5` file, which `load_weights` of a Keras model reads; whole or not at all.
 
     Raises:
@@ -246,7 +242,7 @@ def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
 # --- the optimizer's state --------------------------------------------------------------------------------------------
 
 
-def _optimizer_variables(model: "Model") -> list[np.ndarray]:
+def _optimizer_variables(model: Model) -> list[np.ndarray]:
     """Keras' variables of an optimizer: iterations, learning rate, then each parameter's slots."""
     if not model._compiled:
         return []
@@ -256,7 +252,7 @@ def _optimizer_variables(model: "Model") -> list[np.ndarray]:
     return head[: 2 if optimizer.schedule is None else 1] + [slots[name] for slots in state for name in optimizer.slots]
 
 
-def _restore_optimizer(model: "Model", variables: Sequence[Any]) -> None:
+def _restore_optimizer(model: Model, variables: Sequence[Any]) -> None:
     """Take over Keras' variables (arrays, or datasets not read yet), where they are there already."""
     optimizer, params = model.optimizer, model.params
     names = [(number, slot) for number in range(len(params)) for slot in optimizer.slots]

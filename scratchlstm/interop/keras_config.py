@@ -6,16 +6,14 @@ refused. Only classes of this package are ever made of a description.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scratchlstm import constraints, initializers, layers, losses, metrics, optimizers, regularizers, schedules
 from scratchlstm._support import registry
 from scratchlstm._support.console import warn
 from scratchlstm.layers import Bidirectional, Embedding, Input, Layer
 from scratchlstm.layers.base import Shape, as_shape
-
-if TYPE_CHECKING:
-    from scratchlstm.models.model import Model, Sequential
+from scratchlstm.models.model import Model, Sequential
 
 Description = dict[str, Any]
 
@@ -46,7 +44,7 @@ _MODULES = {
 # --- to Keras ---------------------------------------------------------------------------------------------------------
 
 
-def describe_model(model: "Model") -> Description:
+def describe_model(model: Model) -> Description:
     """The model as config.json has it."""
     assert model.input_shape is not None
     batch_shape = [None, *model.input_shape]
@@ -58,13 +56,13 @@ def describe_model(model: "Model") -> Description:
     return description
 
 
-def input_dtype(model: "Model", number: int = 0) -> str:
+def input_dtype(model: Model, number: int = 0) -> str:
     """Of the model's data for one of its inputs: whole numbers if only embeddings read them."""
     readers = [layer for layer, sources in model.network.places if (-1 - number, 0) in sources]
     return "int32" if all(isinstance(layer, Embedding) for layer in readers) else readers[0].dtype
 
 
-def describe_compiled(model: "Model") -> dict[str, Any]:
+def describe_compiled(model: Model) -> dict[str, Any]:
     """How it was compiled, as config.json has it; a `UserWarning` names the metrics that Keras does not have."""
     if ours_alone := [metric.name for metric in model.metrics if type(metric).__name__ in _CLASSES_OF_OURS_ALONE]:
         warn(f"Keras does not have the metrics {', '.join(ours_alone)}, which stay behind")
@@ -117,7 +115,7 @@ def _keras_value(name: str, value: Any) -> Any:
 # --- from Keras -------------------------------------------------------------------------------------------------------
 
 
-def model_from(description: Any, read: Callable[[Layer, int, Shape], dict[str, Any]]) -> "Sequential":
+def model_from(description: Any, read: Callable[[Layer, int, Shape], dict[str, Any]]) -> Sequential:
     """The model that Keras describes.
 
     Args:
@@ -127,8 +125,6 @@ def model_from(description: Any, read: Callable[[Layer, int, Shape], dict[str, A
     Raises:
         ValueError: a layer or a setting that we do not have.
     """
-    from scratchlstm.models.model import Sequential
-
     kind = description["class_name"]
     if (description["module"], kind) != ("keras", "Sequential"):
         raise ValueError(f"it is a {kind} model; only a Sequential one can be taken over")
@@ -229,7 +225,7 @@ def _known(module: Any) -> Mapping[str, Any]:
 # --- how it was compiled ----------------------------------------------------------------------------------------------
 
 
-def compile_like(model: "Model", config: Mapping[str, Any] | None) -> None:
+def compile_like(model: Model, config: Mapping[str, Any] | None) -> None:
     """Compile as Keras' `compile_config` says; a `UserWarning` names what we do not have.
 
     Without a counterpart of the optimizer or the loss the model stays as it was, not compiled.

@@ -5,7 +5,7 @@ ONNX' LSTM has its gates in the order i o f c (our g), a row for each output, an
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +14,7 @@ from scratchlstm._support.files import atomic_write
 from scratchlstm.interop.plain import common_dtype, require_plain, require_stack
 from scratchlstm.layers import KNOWN, LSTM, Layer
 from scratchlstm.layers.base import Shape
-
-if TYPE_CHECKING:
-    from scratchlstm.models.model import Model
+from scratchlstm.models.model import Model
 
 _OPSET = 18
 _FLAGS = (True, False)
@@ -28,7 +26,7 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def to_onnx(model: "Model", path: str | os.PathLike[str], *, ids_dtype: str = "int64") -> None:
+def to_onnx(model: Model, path: str | os.PathLike[str], *, ids_dtype: str = "int64") -> None:
     """Write the model as an ONNX file; whole or not at all.
 
     The input is named "input", the output "output"; the batch, and a time left open, are of any size. Ids are not
@@ -64,12 +62,9 @@ def to_onnx(model: "Model", path: str | os.PathLike[str], *, ids_dtype: str = "i
     takes_ids = type(model.layers[0]).__name__ == "Embedding"
     inputs = [described("input", input_shape, np.dtype(ids_dtype) if takes_ids else dtype)]
     outputs = [described("output", model.output_shape_for(input_shape), dtype)]
-    content = helper.make_model(
-        helper.make_graph(graph.nodes, model.name or "model", inputs, outputs, graph.constants),
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-        producer_name="scratchlstm",
-        ir_version=8,  # the oldest with this opset
-    )
+    whole = helper.make_graph(graph.nodes, model.name or "model", inputs, outputs, graph.constants)
+    versions = {"opset_imports": [helper.make_opsetid("", _OPSET)], "ir_version": 8}  # the oldest with this opset
+    content = helper.make_model(whole, producer_name="scratchlstm", **versions)
     onnx.checker.check_model(content, full_check=True)
     with atomic_write(path) as file:
         file.write(content.SerializeToString())
@@ -168,13 +163,11 @@ def _recurrence(graph: _Graph, cells: Sequence[Any], x: str, direction: str, mer
     is_lstm = isinstance(cells[0], LSTM)
     used: list[tuple[str, dict[str, Any]]] = []
     inside = [name for name in _ACTIVATIONS if name != "softmax"]
+    flags = dict.fromkeys(("use_bias", "return_sequences", "go_backwards"), _FLAGS)
     for cell in cells:
         if cell.dtype != "float32":
             raise ValueError(f"{cell.name} computes in {cell.dtype}; ONNX Runtime's recurrences have float32 alone")
-        require_plain(
-            cell, "ONNX", use_bias=_FLAGS, return_sequences=_FLAGS, go_backwards=_FLAGS,
-            activation=inside, recurrent_activation=inside,
-        )  # fmt: skip
+        require_plain(cell, "ONNX", **flags, activation=inside, recurrent_activation=inside)
         own = [cell.recurrent_activation, cell.activation, cell.activation] if is_lstm else [cell.activation]
         used += [_ACTIVATIONS[activation.name] for activation in own]
     settings = {key: [attributes[key] for _, attributes in used if key in attributes] for key in ("alpha", "beta")}
@@ -210,18 +203,11 @@ def _rows_iofc(columns: np.ndarray) -> np.ndarray:
 
 
 _LAYERS: dict[str, Callable[[_Graph, Any, str], str]] = {
-    "Embedding": _embedding,
-    "LSTM": _recurrent,
-    "SimpleRNN": _recurrent,
-    "Bidirectional": _bidirectional,
-    "TimeDistributed": _time_distributed,
-    "Dense": _dense,
-    "Activation": _activation,
-    "LayerNormalization": _normalization,
-    "GlobalAveragePooling1D": _pooling("ReduceMean"),
-    "GlobalMaxPooling1D": _pooling("ReduceMax"),
-    "MaskedGlobalMaxPooling1D": _pooling("ReduceMax"),  # a mask would have to come from a layer that is refused
+    "Embedding": _embedding, "LSTM": _recurrent, "SimpleRNN": _recurrent, "Bidirectional": _bidirectional,
+    "TimeDistributed": _time_distributed, "Dense": _dense, "Activation": _activation,
+    "LayerNormalization": _normalization, "GlobalAveragePooling1D": _pooling("ReduceMean"),
+    # a mask would have to come from a layer that is refused
+    "GlobalMaxPooling1D": _pooling("ReduceMax"), "MaskedGlobalMaxPooling1D": _pooling("ReduceMax"),
     "Flatten": lambda graph, layer, x: graph.node("Flatten", x, axis=1),
-    "Dropout": lambda graph, layer, x: x,
-    "SpatialDropout1D": lambda graph, layer, x: x,
-}
+    "Dropout": lambda graph, layer, x: x, "SpatialDropout1D": lambda graph, layer, x: x,
+}  # fmt: skip

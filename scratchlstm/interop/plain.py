@@ -2,15 +2,13 @@
 
 import inspect
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scratchlstm._support import registry
 from scratchlstm.layers import Layer
 from scratchlstm.layers.base import Shape
 from scratchlstm.layers.network import Network
-
-if TYPE_CHECKING:
-    from scratchlstm.models.model import Model
+from scratchlstm.models.model import Model
 
 # settings without influence on what a trained layer answers: how it starts and how it is trained; a mask has to come
 # from a layer that is refused itself
@@ -21,7 +19,7 @@ _WITHOUT_EFFECT = {
 _KINDS_WITHOUT_EFFECT = ("initializer", "regularizer", "constraint")
 
 
-def require_stack(model: "Model") -> Shape:
+def require_stack(model: Model) -> Shape:
     """Refuse a model whose layers do not stand in a row, or that has no parameters.
 
     Returns:
@@ -33,14 +31,12 @@ def require_stack(model: "Model") -> Shape:
     """
     shape = require_built(model)
     if not model.is_stack:
-        raise ValueError(
-            f"{model.name} is a model with branches, or with a layer at several places; weights are exchanged for "
-            f"layers in a row alone"
-        )
+        problem = f"{model.name} is a model with branches, or with a layer at several places"
+        raise ValueError(f"{problem}; weights are exchanged for layers in a row alone")
     return shape
 
 
-def require_built(model: "Model") -> Any:
+def require_built(model: Model) -> Any:
     """Refuse a model that has no parameters, or another model among its layers.
 
     Returns:
@@ -50,21 +46,17 @@ def require_built(model: "Model") -> Any:
         TypeError: not a model.
         ValueError: not built, or a model is one of its layers.
     """
-    from scratchlstm.models.model import Model
-
     if not isinstance(model, Model):
         raise TypeError(f"model must be a Sequential or a Model of scratchlstm, not {type(model).__name__}")
     if not model.built or model.input_shape is None:
         raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
-    for inner in (inner for layer in model.layers for inner in layer.with_inner()):
-        if isinstance(inner, Network):
-            raise ValueError(
-                f"{model.name} has the model {inner.name} as a layer, and only single layers are exchanged"
-            )
+    inner = [part.name for layer in model.layers for part in layer.with_inner() if isinstance(part, Network)]
+    if inner:
+        raise ValueError(f"{model.name} has the model {inner[0]} as a layer, and only single layers are exchanged")
     return model.input_shape
 
 
-def common_dtype(model: "Model", where: str) -> str:
+def common_dtype(model: Model, where: str) -> str:
     """The dtype of all layers, for a format that has one.
 
     Raises:

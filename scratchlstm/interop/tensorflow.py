@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from scratchlstm.backend import host
 from scratchlstm.interop.keras import layer_to_keras, to_keras
 from scratchlstm.layers import Bidirectional, Dropout, Layer, TimeDistributed
 from scratchlstm.layers.passes import Cache
@@ -18,14 +19,9 @@ Answers = dict[str, np.ndarray]
 
 
 def layer_answers(
-    layer: Layer,
-    cache: Cache,
-    inputs: Mapping[str, np.ndarray],
-    states: Mapping[str, np.ndarray],
-    mask: np.ndarray | None,
-    upstream: Sequence[np.ndarray],
-    training: bool,
-) -> Answers:
+    layer: Layer, cache: Cache, inputs: Mapping[str, np.ndarray], states: Mapping[str, np.ndarray],
+    mask: np.ndarray | None, upstream: Sequence[np.ndarray], training: bool,
+) -> Answers:  # fmt: skip
     """For L = Σ r y.
 
     Args:
@@ -52,9 +48,9 @@ def layer_answers(
     # nobody asks for the mask that it hands on, and of a stateful Bidirectional with states Keras cannot tell it
     twin.compute_mask = lambda *_: None
     _hand_over(cache, twin, training)
-    read = {name: tf.Variable(x) if x.dtype.kind == "f" else tf.constant(x) for name, x in inputs.items()}
-    begun = {name: tf.Variable(state) for name, state in states.items()}
-    call: dict[str, Any] = {} if mask is None else {"mask": tf.constant(mask)}
+    read = {name: tf.Variable(host(x)) if x.dtype.kind == "f" else tf.constant(host(x)) for name, x in inputs.items()}
+    begun = {name: tf.Variable(host(state)) for name, state in states.items()}
+    call: dict[str, Any] = {} if mask is None else {"mask": tf.constant(mask.astype(bool))}
     if begun:
         call["initial_state"] = list(begun.values())
     with tf.GradientTape() as tape:
@@ -122,10 +118,8 @@ def _hand_over(cache: Cache, theirs: Any, training: bool) -> None:
     """Our states and, in training, our pass' dropout masks to the twin."""
     ours = cache.layer
     if training and isinstance(ours, TimeDistributed) and any(source.rate for source in ours.dropout_masks):
-        raise ValueError(
-            f"the dropout in {ours.name} cannot be handed to Keras, whose TimeDistributed calls its layer step by "
-            f"step: compare without training, or without TensorFlow"
-        )
+        why = "whose TimeDistributed calls its layer step by step: compare without training, or without TensorFlow"
+        raise ValueError(f"the dropout in {ours.name} cannot be handed to Keras, {why}")
     if isinstance(ours, Bidirectional):
         for of, other in zip(cache.kept.caches, (theirs.forward_layer, theirs.backward_layer), strict=True):
             _hand_over(of, other, training)

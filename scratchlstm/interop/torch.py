@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,9 +24,7 @@ from scratchlstm._support.files import atomic_write
 from scratchlstm.interop.plain import common_dtype, require_plain, require_stack
 from scratchlstm.layers import KNOWN, LSTM, Activation, Bidirectional, Dense, Dropout, Embedding, Input, Layer
 from scratchlstm.layers.base import Shape
-
-if TYPE_CHECKING:
-    from scratchlstm.models.model import Model, Sequential
+from scratchlstm.models.model import Model, Sequential
 
 _PathLike = str | os.PathLike[str]
 
@@ -35,9 +33,7 @@ _ACTIVATIONS = {
     "Identity": "linear",
 }  # fmt: skip
 _KINDS = ("Embedding", "LSTM", "Linear", "Dropout", *_ACTIVATIONS)
-_NAME = re.compile(
-    r"(?:(?P<module>.*)\.)?(?P<weight>weight|bias|(?:weight|bias)_(?:ih|hh)_l\d+(?:_reverse)?)", re.DOTALL
-)
+_NAME = re.compile(r"(?:(?P<module>.*)\.)?(?P<weight>weight|bias|(?:weight|bias)_(?:ih|hh)_l\d+(?:_reverse)?)", re.S)
 _ORDER = "modules"  # the key in a file's metadata under which our own files keep the order
 _OWN_MODEL = "make the model yourself, its layers named as the modules, and use load_torch_weights"
 
@@ -64,12 +60,9 @@ class _Part(NamedTuple):
 
 
 def from_torch(
-    source: Any,
-    *,
-    activation: Any = None,
-    return_sequences: bool = False,
+    source: Any, *, activation: Any = None, return_sequences: bool = False,
     input_shape: Sequence[int | None] | None = None,
-) -> "Sequential":
+) -> Sequential:  # fmt: skip
     """Our model with the layers and weights of a PyTorch one: Embedding, LSTM (stacked, bidirectional) and Linear.
 
     A module's own `forward` is not looked at. The layers come in the order in which the module names them; each LSTM
@@ -93,8 +86,6 @@ def from_torch(
         TypeError: none of these sources.
         ValueError: damaged, or with a module, an option or a weight that has no place here; names it.
     """
-    from scratchlstm.models.model import Sequential
-
     flag("return_sequences", return_sequences)
     if input_shape is not None and (isinstance(input_shape, str) or not isinstance(input_shape, Sequence | np.ndarray)):
         raise TypeError(f"input_shape must be a tuple such as (None, 5), not {input_shape!r:.80}")
@@ -122,7 +113,7 @@ def _input_shape(parts: Sequence[_Part]) -> Shape:
     raise ValueError("it has no Embedding, LSTM or Linear")
 
 
-def load_torch_weights(model: "Model", source: Any) -> None:
+def load_torch_weights(model: Model, source: Any) -> None:
     """Overwrite a model's parameters with those of a PyTorch model; all or none.
 
     Each layer takes the weights of the module with its name, else of the first free one that fits. (Of a file, which
@@ -141,7 +132,7 @@ def load_torch_weights(model: "Model", source: Any) -> None:
         model.set_weights([weight for layer, part in pairs for weight in _fitted(layer, part) or []])
 
 
-def _pairs(model: "Model", source: Any) -> list[tuple[Layer, _Part]]:
+def _pairs(model: Model, source: Any) -> list[tuple[Layer, _Part]]:
     """The model's layers that have weights, in its order, each with the part of the source that is for it.
 
     Raises:
@@ -227,15 +218,13 @@ def _stack(module: _Module, name: str | None, dtype: str | None, return_sequence
             kernel, recurrent, *biases = (weights.pop(key) for key in wanted)
             if recurrent.ndim != 2 or recurrent.shape[0] != 4 * recurrent.shape[1]:
                 raise ValueError(f"weight_hh{suffix} has shape {recurrent.shape}, which is no LSTM's (4H, H)")
-            if use_bias and biases[0].shape != biases[1].shape:
-                raise ValueError(
-                    f"bias_ih{suffix} and bias_hh{suffix} have shapes {biases[0].shape} and {biases[1].shape}"
-                )
+            if len({bias.shape for bias in biases}) > 1:
+                shapes = " and ".join(str(bias.shape) for bias in biases)
+                raise ValueError(f"bias_ih{suffix} and bias_hh{suffix} have shapes {shapes}")
             arrays += [kernel.T, recurrent.T, *([biases[0] + biases[1]] if use_bias else [])]
         cell_name = name if level == 0 else f"{name or 'lstm'}_{level}"
-        cell = LSTM(
-            len(recurrent) // 4, use_bias=use_bias, return_sequences=return_sequences or bool(weights), dtype=dtype
-        )
+        sequences = return_sequences or bool(weights)  # a further level reads them
+        cell = LSTM(len(recurrent) // 4, use_bias=use_bias, return_sequences=sequences, dtype=dtype)
         if level and module.rate:
             parts.append(_Part(Dropout(module.rate, name=f"{cell_name}_dropout", dtype=dtype), [], module.name))
         layer = cell if len(directions) == 1 else Bidirectional(cell)
@@ -392,7 +381,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], Any]:
 # --- to PyTorch -------------------------------------------------------------------------------------------------------
 
 
-def to_torch(model: "Model") -> Any:
+def to_torch(model: Model) -> Any:
     """An `nn.Module` of the same layers, names, dtype and weights, batch first, in evaluation mode.
 
     Raises:
@@ -408,12 +397,6 @@ def to_torch(model: "Model") -> Any:
     class Twin(nn.Module):
         """The layers in a row."""
 
-        def __init__(self) -> None:
-            super().__init__()
-            for layer in model.layers:
-                for name, module in _torch_modules(layer, nn):
-                    self.add_module(name, module)
-
         def forward(self, x: Any) -> Any:
             """The output for x: ids (B, T) or numbers (B, T, E)."""
             for module in self.children():
@@ -424,12 +407,14 @@ def to_torch(model: "Model") -> Any:
                     x = module(x)
             return x
 
-    twin = Twin().to(dtype)
-    twin.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    twin = Twin()
+    for name, module in (named for layer in model.layers for named in _torch_modules(layer, nn)):
+        twin.add_module(name, module)
+    twin.to(dtype).load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     return twin.eval()
 
 
-def torch_state_dict(model: "Model", like: Any = None) -> dict[str, Any]:
+def torch_state_dict(model: Model, like: Any = None) -> dict[str, Any]:
     """Name -> tensor, for `load_state_dict`.
 
     Args:
@@ -457,7 +442,7 @@ def torch_state_dict(model: "Model", like: Any = None) -> dict[str, Any]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def save_safetensors(model: "Model", path: _PathLike) -> None:
+def save_safetensors(model: Model, path: _PathLike) -> None:
     """Write the state dict to a `.safetensors` file, without PyTorch; whole or not at all.
 
     Raises:
@@ -474,7 +459,7 @@ def save_safetensors(model: "Model", path: _PathLike) -> None:
         file.write(content)
 
 
-def _state(model: "Model") -> dict[str, np.ndarray]:
+def _state(model: Model) -> dict[str, np.ndarray]:
     """Name -> array of its own, as PyTorch has it."""
     require_stack(model)
     model = model.on_cpu()
@@ -515,10 +500,8 @@ def _torch_weights(layer: Layer) -> dict[str, np.ndarray]:
         return _direction(layer.forward_layer) | _direction(layer.backward_layer, "_reverse")
     if kind == "Dropout":
         return {}
-    raise ValueError(
-        f"{layer.name} is a {kind}, which does not go to PyTorch; only Embedding, LSTM, Bidirectional, Dense, "
-        "Dropout and Activation do"
-    )
+    able = "Embedding, LSTM, Bidirectional, Dense, Dropout and Activation"
+    raise ValueError(f"{layer.name} is a {kind}, which does not go to PyTorch; only {able} do")
 
 
 def _direction(cell: Layer, suffix: str = "") -> dict[str, np.ndarray]:
