@@ -44,16 +44,9 @@ class Step(NamedTuple):
 
 
 def explore(
-    model: Model,
-    text: str | Sequence[str],
-    path: str | os.PathLike[str],
-    *,
-    word_index: Mapping[str, int],
-    label: Any = None,
-    start_char: int | None = 1,
-    oov_char: int | None = 2,
-    index_from: int = 3,
-) -> None:
+    model: Model, text: str | Sequence[str], path: str | os.PathLike[str], *, word_index: Mapping[str, int],
+    label: Any = None, start_char: int | None = 1, oov_char: int | None = 2, index_from: int = 3,
+) -> None:  # fmt: skip
     """Write one HTML file, for any browser and without a network, in which a trained model reads a text.
 
     It shows, for each word and each unit of each `LSTM`, the six equations and their derivatives (numbered as in
@@ -204,11 +197,9 @@ def _require_finite_gradients(traced: Trace, steps: list[Step]) -> None:
         finite = np.all([np.isfinite(layer.gradient(name)[0]).all(axis=1) for name in ("dh", "dc", "d_input")], axis=0)
         if len(wrong := np.flatnonzero(~finite)):
             first = (wrong[0] if layer.go_backwards else wrong[-1]) - len(finite) + len(steps)
-            raise ValueError(
-                f"the gradient exploded: on its way back through {layer.name} it is not finite from "
-                f"{_place(first, steps)} on, so there is nothing to show there; give a shorter text, or train with "
-                f"clipnorm and smaller weights"
-            )
+            told = f"on its way back through {layer.name} it is not finite from {_place(first, steps)} on"
+            advice = "give a shorter text, or train with clipnorm and smaller weights"
+            raise ValueError(f"the gradient exploded: {told}, so there is nothing to show there; {advice}")
 
 
 def _place(step: int, steps: list[Step]) -> str:
@@ -218,10 +209,8 @@ def _place(step: int, steps: list[Step]) -> str:
 def _layer(layer: LayerTrace, steps: int, most_bytes: int) -> dict[str, Any]:
     """One layer's numbers at the last `steps` steps for its important units, as the page takes them."""
     if (layer.activation, layer.recurrent_activation) != ("tanh", "sigmoid"):
-        raise ValueError(
-            f"explore shows the cell of scratchlstm.gates, with tanh and sigmoid, but {layer.name} has "
-            f"{layer.activation} and {layer.recurrent_activation}"
-        )
+        has = f"{layer.name} has {layer.activation} and {layer.recurrent_activation}"
+        raise ValueError(f"explore shows the cell of scratchlstm.gates, with tanh and sigmoid, but {has}")
     shown = slice(-steps, None)
     first, last = (-1, -steps) if layer.go_backwards else (-steps, -1)  # in the order of computation
     arrays = {key: getattr(layer, key)[0, shown] for key in _FORWARD}  # (T, H) each

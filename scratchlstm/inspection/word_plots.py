@@ -22,14 +22,9 @@ _HEAD, _FOOT = 34.0, 58.0  # of the title, and of the colour bar
 
 
 def colored_words(
-    trace: Trace,
-    words: Sequence[str],
-    by: str = "cell",
-    unit: int | None = None,
-    layer: str | None = None,
-    sample: int = 0,
-    title: str = "",
-) -> "Figure":
+    trace: Trace, words: Sequence[str], by: str = "cell", unit: int | None = None,
+    layer: str | None = None, sample: int = 0, title: str = "",
+) -> "Figure":  # fmt: skip
     """The words of a sample as a text, each coloured by one unit's cell after it, or by how much it moves the loss.
 
     Args:

@@ -49,11 +49,9 @@ def steps_with_words(layer: LayerTrace, words: Any, sample: int) -> tuple[np.nda
     if len(words) == len(counts):
         words = [words[step] for step in steps.tolist()]
     if len(words) != len(steps):
-        of_which = "" if counts.all() else f", of which {len(steps)} count"
-        raise ValueError(
-            f"words must be one for each step, and there are {len(counts)} steps{of_which}, but {len(words)} words; "
-            f'padding is a step, too: its word may be ""'
-        )
+        there_are = f"{len(counts)} steps" + ("" if counts.all() else f", of which {len(steps)} count")
+        problem = f"words must be one for each step, and there are {there_are}, but {len(words)} words"
+        raise ValueError(f'{problem}; padding is a step, too: its word may be ""')
     return steps, [drawable(word) for word in words]
 
 
