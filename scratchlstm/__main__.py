@@ -17,10 +17,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0 where all is right."""
     parser = argparse.ArgumentParser(prog="python -m scratchlstm", description="scratchlstm on the command line")
     commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser(
-        "gradcheck",
-        help="compare every gradient of some small models, the tutorial's first, with numerical and TensorFlow's",
-    )
+    told = "compare every gradient of some small models, the tutorial's first, with numerical and TensorFlow's"
+    check = commands.add_parser("gradcheck", help=told)
     check.add_argument("--seed", type=_seed, default=0, help="of weights and data (default 0)")
     check.add_argument("--implementation", choices=IMPLEMENTATIONS, help="one recurrence only (default: both)")
     check.add_argument("--no-tensorflow", action="store_true", help="numerical gradients only")
@@ -28,9 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     page.add_argument("model", type=_model_path, help="a saved model, with its vocabulary.json in the same folder")
     page.add_argument("text", help="what it is to read")
     page.add_argument("--output", type=Path, help="the page (default: explorer.html beside the model)")
-    page.add_argument(
-        "--label", type=float, help="what the loss compares the output with (default: its own answer, for a classifier)"
-    )
+    told = "what the loss compares the output with (default: its own answer, for a classifier)"
+    page.add_argument("--label", type=float, help=told)
     options = parser.parse_args(arguments)
     return {"gradcheck": _gradcheck, "explore": _explore}[options.command](options)
 
@@ -63,15 +60,14 @@ def _gradcheck(options: argparse.Namespace) -> int:
 
 
 def _explore(options: argparse.Namespace) -> int:
+    path = options.model
     try:
-        model = load_model(options.model)
-        output = options.output or options.model.with_name("explorer.html")
-        vocabulary = read_vocabulary(options.model.with_name("vocabulary.json"))
+        model = load_model(path)
+        output = options.output or path.with_name("explorer.html")
+        vocabulary = read_vocabulary(path.with_name("vocabulary.json"))
         sizes = model.input_shape, getattr(model.layers[0], "input_dim", None)
         if sizes != ((vocabulary["maxlen"],), vocabulary["num_words"]):
-            raise ValueError(
-                f"{options.model.name} and vocabulary.json in {str(options.model.parent)!r} are not of one run"
-            )
+            raise ValueError(f"{path.name} and vocabulary.json in {str(path.parent)!r} are not of one run")
         explore(model, options.text, output, word_index=vocabulary["words"], label=options.label)
     except (OSError, ValueError, ImportError, RuntimeError) as error:  # what the reader can mend
         print(f"python -m scratchlstm explore: error: {error}", file=sys.stderr)

@@ -30,6 +30,7 @@ TOLERANCE = 1e-7
 # up to this many numbers a tensor is checked number by number, beyond along random directions
 EVERY_NUMBER = 2000
 DIRECTIONS = 20
+_Loss = Callable[[], float]
 _NEGLIGIBLE = 1e-2  # differences are measured against a norm of at least this, so that rounding is not compared to zero
 
 
@@ -137,17 +138,9 @@ def relative_error(analytic: Any, reference: Any) -> float:
 
 
 def check_layer(
-    layer: Layer | LayerLike,
-    x: Any,
-    *,
-    initial_state: Any = None,
-    mask: Any = None,
-    training: bool = False,
-    tensorflow: bool = False,
-    seed: int = 0,
-    epsilon: float = EPSILON,
-    tolerance: float = TOLERANCE,
-) -> Report:
+    layer: Layer | LayerLike, x: Any, *, initial_state: Any = None, mask: Any = None, training: bool = False,
+    tensorflow: bool = False, seed: int = 0, epsilon: float = EPSILON, tolerance: float = TOLERANCE,
+) -> Report:  # fmt: skip
     """Compare a layer's gradients with numerical ones, for L = Σ r y with random r on every number of every output.
 
     Args:
@@ -182,10 +175,8 @@ def check_layer(
         inputs = dict(zip(inputs, received if several else [received], strict=True))
     _require_float64(layer.params)
     if isinstance(layer, layers.Masking) and not layer.output_mask(inputs["x"], None).all():
-        raise ValueError(
-            f"x has steps of {layer.mask_value} alone, which Masking hides until they move at all: they have no "
-            f"numerical gradient; check it on other steps"
-        )
+        what = f"steps of {layer.mask_value} alone, which Masking hides until they move at all"
+        raise ValueError(f"x has {what}: they have no numerical gradient; check it on other steps")
 
     where = layer.backend if isinstance(layer, Layer) else "numpy"
     mask = None if mask is None else host(as_array(mask, "mask")).copy()
@@ -211,19 +202,16 @@ def check_layer(
     weights = [rng.normal(size=part.shape) for part in found]
     dy = [backend.to(where, r) for r in weights]
     grads: Mapping[str, Any]
+    answers: Mapping[str, np.ndarray] = {}
     if isinstance(layer, Layer):
         dx, grads = layer.backward(tuple(dy) if len(dy) > 1 else dy[0], cache)
+        if tensorflow:
+            answers = layer_answers(layer, cache, inputs, states, mask, weights, training)
     else:
-        dx = layer.backward(*dy)
-        grads = layer.grads
+        dx, grads = layer.backward(*dy), layer.grads
     checked = {name: (array, grads.get(name)) for name, array in layer.params.items()}
     arrived = zip(tensors.items(), dx if several or states else [dx], strict=True)
     checked |= {name: (array, d) for (name, array), d in arrived if array.dtype.kind == "f"}
-    answers = {}
-    if tensorflow and isinstance(layer, Layer):
-        kept = None if mask is None else mask.astype(bool)
-        inputs_here, states_here = ({name: host(a) for name, a in of.items()} for of in (inputs, states))
-        answers = layer_answers(layer, cache, inputs_here, states_here, kept, weights, training)
 
     def loss() -> float:
         return sum(float(np.sum(r * y)) for r, y in zip(weights, forward()[0], strict=True))
@@ -235,14 +223,9 @@ def check_layer(
 
 
 def check_functions(
-    forward: Callable[..., Any],
-    backward: Callable[[Any, Any], Any],
-    inputs: Sequence[Any] | Mapping[str, Any],
-    *,
-    seed: int = 0,
-    epsilon: float = EPSILON,
-    tolerance: float = TOLERANCE,
-) -> Report:
+    forward: Callable[..., Any], backward: Callable[[Any, Any], Any], inputs: Sequence[Any] | Mapping[str, Any], *,
+    seed: int = 0, epsilon: float = EPSILON, tolerance: float = TOLERANCE,
+) -> Report:  # fmt: skip
     """Compare the gradients of two functions of your own with numerical ones, for L = Σ r out with a random r.
 
         forward(*inputs) -> out, cache
@@ -276,10 +259,9 @@ def check_functions(
         came = forward(*tensors.values())
         if not isinstance(came, tuple) or len(came) != 2:
             raise TypeError(f"forward must return out and cache, not {checks.came(came)}")
-        out, cache = came
-        several = isinstance(out, tuple | list)
-        parts = {f"output {number}": part for number, part in enumerate(out if several else [out])}
-        return {name: checks.array(name, part, numeric=True) for name, part in parts.items()}, several, cache
+        several = isinstance(came[0], tuple | list)
+        parts = {f"output {number}": part for number, part in enumerate(came[0] if several else came[:1])}
+        return {name: checks.array(name, part, numeric=True) for name, part in parts.items()}, several, came[1]
 
     found, several, cache = outputs()
     _require_float64(found)
@@ -288,32 +270,22 @@ def check_functions(
     given = backward(tuple(copies) if several else copies[0], cache)
     gradients = given if isinstance(given, tuple | list) else [given]
     if len(gradients) != len(tensors):
-        raise ValueError(
-            f"backward must return a gradient for each of the {len(tensors)} inputs, in their order, "
-            f"but returned {len(gradients)}"
-        )
-    checked = {
-        name: (tensors[name], None if d is None else checks.array(f"the gradient of {name}", d, numeric=True))
-        for name, d in zip(tensors, gradients, strict=True)
-        if name in floats
-    }
-    loss: Callable[[], float] = lambda: sum(float(np.sum(weights[n] * y)) for n, y in outputs()[0].items())  # noqa: E731
+        wanted = f"a gradient for each of the {len(tensors)} inputs, in their order"
+        raise ValueError(f"backward must return {wanted}, but returned {len(gradients)}")
+    checked = {}
+    for (name, array), d in zip(tensors.items(), gradients, strict=True):
+        if name in floats:
+            checked[name] = array, None if d is None else checks.array(f"the gradient of {name}", d, numeric=True)
+    loss: _Loss = lambda: sum(float(np.sum(weights[n] * y)) for n, y in outputs()[0].items())  # noqa: E731
     shapes = ", ".join(str(array.shape) for array in tensors.values())
     title = f"{getattr(forward, '__name__', 'forward')}, input {shapes}, a gradient on every output"
     return Report(title, list(_rows({}, checked, loss, {}, rng, epsilon, tolerance)))
 
 
 def check_model(
-    model: Model,
-    x: Any,
-    y: Any,
-    *,
-    training: bool = False,
-    tensorflow: bool = False,
-    seed: int = 0,
-    epsilon: float = EPSILON,
-    tolerance: float = TOLERANCE,
-) -> Report:
+    model: Model, x: Any, y: Any, *, training: bool = False, tensorflow: bool = False,
+    seed: int = 0, epsilon: float = EPSILON, tolerance: float = TOLERANCE,
+) -> Report:  # fmt: skip
     """Compare the gradients of a compiled model's loss with numerical ones.
 
     Args:
@@ -349,7 +321,7 @@ def check_model(
     tensors = {name: (param, grads.get(name)) for name, param in params.items()}
     answers = model_answers(model, cache, x, y, training) if tensorflow else {}
     values = {"output 0": y_pred.copy(), "loss": host(loss)}
-    again: Callable[[], float] = lambda: float(forward(first.again())[2][0])  # noqa: E731
+    again: _Loss = lambda: float(forward(first.again())[2][0])  # noqa: E731
     rows = _rows(values, tensors, again, answers, rng, epsilon, tolerance)
     order = " -> " if model.is_stack else ", "
     shapes = ", ".join(str(each.shape) for each in inputs_of(x))
@@ -409,17 +381,13 @@ def _scatter(model: Model, rng: np.random.Generator) -> None:
 
 
 def _rows(
-    values: Mapping[str, np.ndarray],
-    tensors: Mapping[str, tuple[np.ndarray, Any]],
-    loss: Callable[[], float],
-    answers: Mapping[str, np.ndarray],
-    rng: np.random.Generator,
-    epsilon: float,
-    tolerance: float,
-) -> Iterator[Row]:
+    values: Mapping[str, np.ndarray], tensors: Mapping[str, tuple[np.ndarray, Any]], loss: _Loss,
+    answers: Mapping[str, np.ndarray], rng: np.random.Generator, epsilon: float, tolerance: float,
+) -> Iterator[Row]:  # fmt: skip
     """First what the forward pass gave, where TensorFlow has answers to compare it with, then the gradients."""
     # all analytic gradients are copied first: computing the loss runs the layers again
-    copies = {name: None if grad is None else _copy(grad) for name, (_, grad) in tensors.items()}
+    dense = {name: d.dense() if isinstance(d, RowGradient) else d for name, (_, d) in tensors.items()}
+    copies = {name: None if d is None else np.array(host(d)) for name, d in dense.items()}
     if answers:
         for name, value in values.items():
             yield _compared(Row(name, value.shape, tolerance=tolerance), value, answers[name])
@@ -430,14 +398,10 @@ def _rows(
         elif analytic.shape != array.shape:
             row.problem = f"gradient of shape {analytic.shape}"
         else:
-            row.numerical = _numerical_error(loss, array, analytic, rng, epsilon)
+            row.numerical = _numeric_error(loss, array, analytic, rng, epsilon)
             if answers:
                 _compared(row, analytic, answers[name])
         yield row
-
-
-def _copy(grad: Any) -> np.ndarray:
-    return np.array(host(grad.dense() if isinstance(grad, RowGradient) else grad))
 
 
 def _compared(row: Row, ours: np.ndarray, answer: np.ndarray) -> Row:
@@ -450,9 +414,7 @@ def _compared(row: Row, ours: np.ndarray, answer: np.ndarray) -> Row:
     return row
 
 
-def _numerical_error(
-    loss: Callable[[], float], array: np.ndarray, analytic: np.ndarray, rng: np.random.Generator, epsilon: float
-) -> float:
+def _numeric_error(loss: _Loss, array: Array, analytic: np.ndarray, rng: np.random.Generator, epsilon: float) -> float:
     if array.size <= EVERY_NUMBER:
         return relative_error(analytic, numerical_gradient(loss, array, epsilon))
     directions = [direction / np.linalg.norm(direction) for direction in rng.normal(size=(DIRECTIONS, *array.shape))]
@@ -460,7 +422,7 @@ def _numerical_error(
     return relative_error([float(np.sum(analytic * direction)) for direction in directions], slopes)
 
 
-def _slope(loss: Callable[[], float], array: Array, direction: np.ndarray, epsilon: float) -> float:
+def _slope(loss: _Loss, array: Array, direction: np.ndarray, epsilon: float) -> float:
     """How L changes along `direction`; `array` is put back exactly."""
     before = array.copy()
     try:
@@ -492,10 +454,8 @@ def _require_layer(layer: Any, mask: Any, initial_state: Any, tensorflow: bool) 
         if mask is not None and not layer.takes_mask:
             raise ValueError(f"mask was given, but {kind} takes none")
     elif tensorflow:
-        raise ValueError(
-            f"{kind} is not of scratchlstm, and TensorFlow does not know it: check it with tensorflow=False, against "
-            f"numerical gradients"
-        )
+        advice = "check it with tensorflow=False, against numerical gradients"
+        raise ValueError(f"{kind} is not of scratchlstm, and TensorFlow does not know it: {advice}")
     if initial_state is not None and not getattr(layer, "state_sizes", None):
         raise ValueError(f"initial_state was given, but {kind} has no states")
 
@@ -514,7 +474,5 @@ def _copied_states(owner: str, given: Any, sizes: Mapping[str, int]) -> dict[str
 def _require_float64(arrays: Mapping[str, np.ndarray]) -> None:
     for name, array in arrays.items():
         if (dtype := as_array(array).dtype) != np.float64:
-            raise ValueError(
-                f"{name} is {dtype}, in which a gradient cannot be checked closely; make it float64 "
-                f'(for layers of this package: dtype="float64", or config.set_floatx("float64"))'
-            )
+            advice = 'make it float64 (for layers of this package: dtype="float64", or config.set_floatx("float64"))'
+            raise ValueError(f"{name} is {dtype}, in which a gradient cannot be checked closely; {advice}")
