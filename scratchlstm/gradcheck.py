@@ -92,8 +92,7 @@ class Report:
 
     def __str__(self) -> str:
         width = max([28, *(len(row.tensor) + 2 for row in self.rows)])
-        head = f"  {'tensor':<{width}}{'shape':<14}{'vs numerical':>13}{'vs TensorFlow':>15}  verdict"
-        lines = [self.title, head]
+        lines = [self.title, f"  {'tensor':<{width}}{'shape':<14}{'vs numerical':>13}{'vs TensorFlow':>15}  verdict"]
         for row in self.rows:
             numbers = (f"{error:.1e}" if error is not None else "-" for error in (row.numerical, row.tensorflow))
             verdict = "ok" if row.ok else f"WRONG {row.problem}".rstrip()

@@ -4,7 +4,7 @@ ONNX' LSTM has its gates in the order i o f c (our g), a row for each output, an
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from scratchlstm._support import checks
 from scratchlstm._support.files import atomic_write
 from scratchlstm.interop.plain import common_dtype, require_plain, require_stack
-from scratchlstm.layers import KNOWN, LSTM, Layer
+from scratchlstm.layers import KNOWN, LSTM, Bidirectional, Layer
 from scratchlstm.layers.base import Shape
 from scratchlstm.models.model import Model
 
@@ -148,18 +148,13 @@ def _time_distributed(graph: _Graph, layer: Any, x: str) -> str:
 
 
 def _recurrent(graph: _Graph, layer: Any, x: str) -> str:
-    return _recurrence(graph, [layer], x, "reverse" if layer.go_backwards else "forward", "concat")
-
-
-def _bidirectional(graph: _Graph, layer: Any, x: str) -> str:
-    cells = [layer.forward_layer, layer.backward_layer]
+    """The operator LSTM or RNN with one direction or two, batch first."""
+    both = isinstance(layer, Bidirectional)
+    cells = [layer.forward_layer, layer.backward_layer] if both else [layer]
     if len({type(cell) for cell in cells}) > 1:
         raise ValueError(f"{layer.name} holds two layers of different classes, which ONNX cannot express")
-    return _recurrence(graph, cells, x, "bidirectional", layer.merge_mode)
-
-
-def _recurrence(graph: _Graph, cells: Sequence[Any], x: str, direction: str, merge_mode: str) -> str:
-    """The operator LSTM or RNN with one direction or two, batch first."""
+    direction = "bidirectional" if both else "reverse" if layer.go_backwards else "forward"
+    merge_mode = layer.merge_mode if both else "concat"
     is_lstm = isinstance(cells[0], LSTM)
     used: list[tuple[str, dict[str, Any]]] = []
     inside = [name for name in _ACTIVATIONS if name != "softmax"]
@@ -203,7 +198,7 @@ def _rows_iofc(columns: np.ndarray) -> np.ndarray:
 
 
 _LAYERS: dict[str, Callable[[_Graph, Any, str], str]] = {
-    "Embedding": _embedding, "LSTM": _recurrent, "SimpleRNN": _recurrent, "Bidirectional": _bidirectional,
+    "Embedding": _embedding, "LSTM": _recurrent, "SimpleRNN": _recurrent, "Bidirectional": _recurrent,
     "TimeDistributed": _time_distributed, "Dense": _dense, "Activation": _activation,
     "LayerNormalization": _normalization, "GlobalAveragePooling1D": _pooling("ReduceMean"),
     # a mask would have to come from a layer that is refused
