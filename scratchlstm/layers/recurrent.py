@@ -105,7 +105,10 @@ class Recurrent(Layer):
         def flag(name: str) -> bool:
             return checks.flag(name, option(name, False))
 
-        limits = [(option(f"{name}_regularizer"), option(f"{name}_constraint")) for name in _LIMITED]
+        limits = {
+            name: (param, option(f"{name}_regularizer"), option(f"{name}_constraint"))
+            for name, param in {"kernel": "kernel", "recurrent": "recurrent_kernel", "bias": "bias"}.items()
+        }
         dropout, recurrent_dropout, seed = option("dropout", 0.0), option("recurrent_dropout", 0.0), option("seed")
         self.return_sequences, self.return_state = flag("return_sequences"), flag("return_state")
         self.go_backwards, self.stateful = flag("go_backwards"), flag("stateful")
@@ -117,12 +120,7 @@ class Recurrent(Layer):
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
-        of_kernel, of_recurrent, of_bias = limits
-        self.limit(
-            kernel=("kernel", *of_kernel),
-            recurrent=("recurrent_kernel", *of_recurrent),
-            bias=("bias", *(of_bias if use_bias else (None, None))),
-        )
+        self.limit(**limits if use_bias else limits | {"bias": ("bias", None, None)})
         self.input_mask = DropoutMask(dropout, seed, "dropout")
         self.recurrent_mask = DropoutMask(recurrent_dropout, None if seed is None else seed + 1, "recurrent_dropout")
         self.dropout_masks = [self.input_mask, self.recurrent_mask]
@@ -343,9 +341,6 @@ class Recurrent(Layer):
             if state.shape != shape:
                 raise ValueError(f"{name} in initial_state of {self.name} must have shape {shape}, not {state.shape}")
         return states
-
-
-_LIMITED = ("kernel", "recurrent", "bias")
 
 
 def has_states(x: Any) -> bool:
