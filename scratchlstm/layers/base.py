@@ -277,7 +277,7 @@ class Layer(registry.Configured):
         training = call.get("training")
         training = training is not None and flag(f"training of {self.name}", training)
         if call.get("initial_state") is not None:
-            x = (self.receive(x), *self.receive_states(call["initial_state"]))
+            x = (self.receive(x), *self.receive_states(call["initial_state"]))  # type: ignore[attr-defined]
         y = self.forward(x, Pass(training), call.get("mask"))[0] if training else self.infer(x, call.get("mask"))
         return list(y) if isinstance(y, tuple) else y
 
@@ -376,10 +376,6 @@ class Layer(registry.Configured):
             self.build(x.shape[1:])
         return x if isinstance(x, GatheredRows) else self.place(x)
 
-    def receive_states(self, given: Any) -> Sequence[Any]:
-        """Initial states as a list; see `Recurrent`."""
-        raise TypeError(f"{self.name} takes no initial_state")
-
     def receive_mask(self, mask: Any, x: Any) -> np.ndarray | None:
         """A mask for x as booleans on the CPU; None if every step counts."""
         return self.check_mask(mask, (x[0] if isinstance(x, tuple) else x).shape[:2])
@@ -406,8 +402,15 @@ class Layer(registry.Configured):
         return backend.to(self.backend, x)
 
     def checked(self, x: Any) -> Any:
-        """`receive`, for an array, without building."""
-        self.check_shape(x)
+        """`receive`, for an array, without building.
+
+        Raises:
+            ValueError: the wrong number of dimensions, or another size than the layer was built for.
+        """
+        self._check_rank(x.ndim, x.shape[1:])
+        if not x.shape or 0 in x.shape:
+            raise ValueError(f"{self.name} got an {'empty' if x.shape else 'unbatched'} input, of shape {x.shape}")
+        self._check_sizes(x.shape[1:], str(x.shape))
         return self.cast(x)
 
     def cast(self, x: Any) -> Any:
@@ -421,24 +424,12 @@ class Layer(registry.Configured):
             raise TypeError(f"{self.name} takes numbers, but the input has dtype {x.dtype}{hint}")
         return x.astype(self.dtype, copy=False)
 
-    def check_shape(self, x: Any) -> None:
-        """Compare x's shape with what the layer takes.
-
-        Raises:
-            ValueError: the wrong number of dimensions, or another size than the layer was built for.
-        """
-        self._check_rank(x.ndim, x.shape[1:])
-        if not x.shape or 0 in x.shape:
-            raise ValueError(f"{self.name} got an {'empty' if x.shape else 'unbatched'} input, of shape {x.shape}")
-        self._check_sizes(x.shape[1:], str(x.shape))
-
     def _check_sizes(self, given: Shape, shown: str) -> None:
         """Compare the sizes of a sample with those the layer was built for, as far as both are known."""
+        wanted = with_batch(self.input_shape)
         for built, size in zip(self.input_shape or (), given, strict=False):
             if built is not None and size is not None and built != size:
-                raise ValueError(
-                    f"{self.name} was built for inputs of shape {with_batch(self.input_shape)}, but got {shown}"
-                )
+                raise ValueError(f"{self.name} was built for inputs of shape {wanted}, but got {shown}")
 
     def _check_rank(self, rank: int, shape: Shape) -> None:
         ranks = self.ranks if self.input_shape is None else (len(self.input_shape) + 1,)

@@ -185,12 +185,9 @@ class Network(Composite):
             found |= {(number, k): of for k, of in enumerate(made if layer.outputs > 1 else [made])}
         return found
 
-    def _at_ends(self, found: Mapping[Source, Any]) -> Any:
-        values = [found[end] for end in self.ends]
-        return values if len(values) > 1 else values[0]
-
     def output_shape(self, input_shape: Any) -> Any:
-        return self._at_ends(self.along(input_shape, lambda layer, shape: layer.output_shape(shape)))
+        found = self.along(input_shape, lambda layer, shape: layer.output_shape(shape))
+        return [found[end] for end in self.ends] if self.outputs > 1 else found[self.ends[0]]
 
     def plan(self, input_shape: Any) -> Any:
         """Ask every layer whether it can take what it would get for a sample of this shape; see `Layer.plan`."""

@@ -4,6 +4,7 @@ import copy
 import itertools
 import os
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Self
 
 import numpy as np
@@ -108,15 +109,8 @@ class Model(Compiled):
     def name(self, name: str) -> None:
         self.network.name = name
 
-    @property
-    def sources(self) -> list[tuple[int, ...]]:
-        """For each place of a layer the numbers of those that it takes its input from; -1 - k is input k."""
-        return self.network.sources
-
-    @property
-    def is_stack(self) -> bool:
-        """See `Network.is_stack`."""
-        return self.network.is_stack
+    sources = property(attrgetter("network.sources"), doc="See `Network.sources`.")
+    is_stack = property(attrgetter("network.is_stack"), doc="See `Network.is_stack`.")
 
     @property
     def input_shape(self) -> Any:

@@ -1,6 +1,7 @@
 """A network with what it takes to train it."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -59,10 +60,8 @@ class Compiled:
         """Each layer once, `Input` left out, in Keras' order."""
         return self.network.layers
 
-    @property
-    def built(self) -> bool:
-        """Whether all parameters exist."""
-        return self.network.built
+    built = property(attrgetter("network.built"), doc="Whether all parameters exist.")
+    stateful = property(attrgetter("network.stateful"), doc="Whether a layer keeps its states from batch to batch.")
 
     @property
     def params(self) -> list[Array]:
@@ -83,11 +82,6 @@ class Compiled:
     def dtype(self) -> str:
         """Of the output."""
         return self.network.places[self.network.ends[0][0]].layer.dtype
-
-    @property
-    def stateful(self) -> bool:
-        """Whether a layer keeps its states from batch to batch."""
-        return self.network.stateful
 
     @property
     def batch_matters(self) -> bool:
