@@ -71,7 +71,7 @@ def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recor
         model._require_compiled(f"{caller} with y")
         x, y, weight = check_data(model, x, y, sample_weight)
     arrived: dict[int, Any] = {}
-    run = Pass(keeps_states=False, seen=lambda cache, dy: arrived.update({id(cache): dy}))
+    run = Pass(keeps_states=False, seen=lambda cache, dy: arrived.update({id(_own(cache)): dy}))
     prediction, cache = model.network.forward(x, run)
     prediction, loss = as_array(prediction), None
     if y is not None:
@@ -104,8 +104,14 @@ def choose(layers: dict[str, Any], name: str | None) -> Any:
     return layers[name]
 
 
+def _own(cache: Cache) -> Cache:
+    """What our class kept, if a class derived from it has a forward of its own."""
+    return _own(cache.kept) if isinstance(cache.kept, Cache) and cache.kept.layer is cache.layer else cache
+
+
 def _recurrent(cache: Cache, name: str) -> Iterator[tuple[str, Cache]]:
     """The caches of recurrent layers within one, by the layers' names."""
+    cache = _own(cache)
     layer, kept = cache.layer, cache.kept
     if isinstance(layer, Recurrent):
         yield name, cache

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Unpack
 from scratchlstm import activations
 from scratchlstm.backend import Array
 from scratchlstm.layers.base import Gradients, Layer, LayerOptions
+from scratchlstm.layers.passes import FromLogits
 
 
 class Kept(NamedTuple):
@@ -34,12 +35,8 @@ class Activation(Layer):
         y = self.activation(x)
         return y, Kept(x, y)
 
-    def backward(self, dy: Array, cache: Kept) -> tuple[Array, Gradients]:
-        return self.activation.backward(cache.y, dy), {}
-
-    def backward_from_logits(self, dz: Array, kept: Kept, need: bool) -> tuple[Array, Gradients]:
-        """`backward` for a gradient that has the activation's derivative in it already (as a loss on logits gives)."""
-        return dz, {}
+    def backward(self, dy: Array | FromLogits, cache: Kept) -> tuple[Array, Gradients]:
+        return (dy.dz if isinstance(dy, FromLogits) else self.activation.backward(cache.y, dy)), {}
 
     def is_identity(self, kept: Kept) -> bool:
         return self.activation == activations.LINEAR

@@ -12,7 +12,7 @@ from scratchlstm._support import registry
 from scratchlstm._support.checks import came, flag, generator, string
 from scratchlstm._support.moved import Gone
 from scratchlstm.constraints import Constraint
-from scratchlstm.layers.passes import Cache, DropoutMask, Pass
+from scratchlstm.layers.passes import Cache, DropoutMask, FromLogits, Pass
 from scratchlstm.layers.weights import Shape, Specs, as_shape, check_weights, name_weights, with_batch
 from scratchlstm.regularizers import Regularizer
 from scratchlstm.rows import GatheredRows, Gradient, RowGradient, as_array
@@ -111,24 +111,31 @@ class Layer(registry.Configured):
         first = next(each for each in cls.__mro__ if vars(each).keys() & {"call", "forward"})
         if "forward" not in vars(first):
             raise TypeError(f"{first.__name__} defines call(), as a layer of Keras does; here {CONTRACT}")
-        if vars(cls).keys() & {"forward", "backward"}:  # so a loss cannot look through it as through its base class
+        # what the class defines itself, or takes from a class that is no layer
+        new = {name for name in ("forward", "backward", "infer") if getattr(cls, name) not in _checked}
+        if new & {"forward", "backward"}:  # so a loss cannot look through it as through its base class
             cls.may_be_identity = vars(cls).get("may_be_identity", False)
             cls.keeps_logits = vars(cls).get("keeps_logits", False)
-        if "forward" in vars(cls):
+        if "forward" in new:
             takes = _taken(cls, "forward", ("x",), ("run", "mask"))
             cls.takes_mask = "mask" in takes
-            cls.forward = _checked_forward(vars(cls)["forward"], takes)  # type: ignore[method-assign]
-        if "backward" in vars(cls):
+            cls.forward = _checked_forward(cls.forward, takes)  # type: ignore[method-assign]
+            if "infer" not in new:  # that of the base class would leave out what this forward does
+                cls.infer = Layer.infer  # type: ignore[method-assign]
+        if "backward" in new:
             takes = _taken(cls, "backward", ("dy", "cache"), ("need",))
-            cls.backward = _checked_backward(cls, vars(cls)["backward"], takes)  # type: ignore[method-assign]
-        if "infer" in vars(cls):
+            # the cache of a forward that it inherits is for the backward that goes with it, which its own will call
+            inherits = "forward" not in new and cls.forward is not Layer.forward
+            cls.backward = _checked_backward(cls, cls.backward, takes, inherits)  # type: ignore[method-assign]
+        if "infer" in new:
             takes = _taken(cls, "infer", ("x",), ("mask",))
-            cls.infer = _checked_infer(vars(cls)["infer"], takes)  # type: ignore[method-assign]
+            cls.infer = _checked_infer(cls.infer, takes)  # type: ignore[method-assign]
+        _checked.update(getattr(cls, name) for name in new)
 
     def __init__(self, **options: Unpack[LayerOptions]) -> None:
         name, input_shape = options.pop("name", None), options.pop("input_shape", None)
-        self.name = registry.snake_case(type(self).__name__) if name is None else string("name", name)
-        self.named_by_user = name is not None
+        self.name = (name is not None and string("name", name)) or registry.snake_case(type(self).__name__)
+        self.named_by_user = bool(name)
         self.dtype = config.float_dtype(options.pop("dtype", None))
         if options:
             raise TypeError(f"{type(self).__name__} takes no argument {', '.join(options)}")
@@ -189,6 +196,10 @@ class Layer(registry.Configured):
     def output_mask(self, x: Any, mask: np.ndarray | None) -> np.ndarray | None:
         """The mask that goes on to the next layer, for an input x with this mask; None if all steps count."""
         return mask if self.passes_mask else None
+
+    def gives_mask(self, masked: Any) -> bool:
+        """Whether a mask comes out, if the input has one, or for several inputs any of a list."""
+        return self.makes_mask or (bool(np.any(masked)) and self.passes_mask)
 
     def is_identity(self, kept: Any) -> bool:
         """Whether the pass that kept this gave x itself; asked if `may_be_identity`."""
@@ -448,6 +459,8 @@ class Layer(registry.Configured):
             ValueError: another shape.
             TypeError: no numbers, or an array of the other backend.
         """
+        if isinstance(dy, FromLogits):
+            return FromLogits(self.receive_gradient(dy.dz, shape))
         if isinstance(dy, RowGradient):
             return dy.astype(self.dtype, copy=False)
         dy = as_array(dy, "dL/dy")
@@ -499,7 +512,7 @@ def _taken(cls: type, method: str, first: tuple[str, ...], optional: tuple[str, 
     Raises:
         TypeError: it is written for another contract.
     """
-    parameters = list(inspect.signature(vars(cls)[method]).parameters.values())[1:]
+    parameters = list(inspect.signature(getattr(cls, method)).parameters.values())[1:]
     names = [parameter.name for parameter in parameters]
     starred = any(parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) for parameter in parameters)
     if starred or len(names) < len(first) or not set(names[len(first) :]) <= set(optional):
@@ -531,14 +544,12 @@ def _checked_forward(own: Callable[..., Any], takes: set[str]) -> Callable[..., 
     return forward
 
 
-def _checked_backward(cls: Any, own: Callable[..., Any], takes: set[str]) -> Callable[..., Any]:
-    # the cache of a forward that a class inherits is for the backward that goes with it, which its own will call
-    inherits_forward = "forward" not in vars(cls) and cls.forward is not Layer.forward
-
+def _checked_backward(cls: Any, own: Callable[..., Any], takes: set[str], inherits: bool) -> Callable[..., Any]:
     @functools.wraps(own)
     def backward(self: Layer, dy: Any, cache: Any = None, need: Any = True) -> tuple[Any, Gradients]:
         if not isinstance(cache, Cache) or cache.layer is not self:
-            whose = f"one of another layer, {cache.layer.name}" if isinstance(cache, Cache) else came(cache)
+            ours = isinstance(cache, Cache)
+            whose = f"one of another layer, {cache.layer.name}" if ours else f"a {type(cache).__name__}"
             raise TypeError(
                 f"backward of {self.name} takes a cache that its own forward pass gave, not "
                 f"{'none' if cache is None else whose}: y, cache = layer.forward(x), then layer.backward(dy, cache)"
@@ -561,9 +572,9 @@ def _checked_backward(cls: Any, own: Callable[..., Any], takes: set[str]) -> Cal
         dy = dys if cache.several else dys[0]
         if cache.run.seen is not None:
             cache.run.seen(cache, dy)
-        while cache.made_by is not cls.forward and isinstance(cache.kept, Cache):
+        while cache.made_by is not cls.forward and isinstance(cache.kept, Cache) and cache.kept.layer is self:
             cache = cache.kept  # a subclass's forward has called ours
-        result = own(self, dy, cache if inherits_forward else cache.kept, **({"need": need} if takes else {}))
+        result = own(self, dy, cache if inherits else cache.kept, **({"need": need} if takes else {}))
         if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
             raise TypeError(f"backward of {self.name} must return dx and a dict of gradients, not {came(result)}")
         return result
@@ -578,3 +589,6 @@ def _checked_infer(own: Callable[..., Any], takes: set[str]) -> Callable[..., An
         return own(self, x, **({"mask": self.receive_mask(mask, x)} if takes else {}))
 
     return infer
+
+
+_checked: set[Any] = {Layer.forward, Layer.backward, Layer.infer}  # methods with these checks around them

@@ -8,6 +8,7 @@ from scratchlstm._support.checks import positive_int
 from scratchlstm._support.threads import product
 from scratchlstm.backend import Array
 from scratchlstm.layers.base import Gradients, Layer, LayerOptions
+from scratchlstm.layers.passes import FromLogits
 from scratchlstm.layers.weights import Shape, Specs, known_features
 
 
@@ -81,12 +82,9 @@ class Dense(Layer):
         y = self.activation(logits)
         return y, Kept(x, logits, y)
 
-    def backward(self, dy: Array, cache: Kept, need: bool = True) -> tuple[Array | None, Gradients]:
-        return self.backward_from_logits(self.activation.backward(cache.y, dy), cache, need)
-
-    def backward_from_logits(self, dz: Array, kept: Kept, need: bool) -> tuple[Array | None, Gradients]:
-        """`backward` for a gradient that has the activation's derivative in it already (as a loss on logits gives)."""
-        x, flat_dz = kept.x.reshape(-1, kept.x.shape[-1]), dz.reshape(-1, self.units)
+    def backward(self, dy: Array | FromLogits, cache: Kept, need: bool = True) -> tuple[Array | None, Gradients]:
+        dz = dy.dz if isinstance(dy, FromLogits) else self.activation.backward(cache.y, dy)
+        x, flat_dz = cache.x.reshape(-1, cache.x.shape[-1]), dz.reshape(-1, self.units)
         grads: Gradients = {"kernel": product(x.T, flat_dz)}
         if self.use_bias:
             grads["bias"] = flat_dz.sum(axis=0)

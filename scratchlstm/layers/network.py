@@ -6,12 +6,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from scratchlstm import backend
+from scratchlstm import backend, config
 from scratchlstm._support import registry
 from scratchlstm._support.checks import came, index, whole_number
 from scratchlstm.layers.base import KNOWN, Gradients, Layer, Node
 from scratchlstm.layers.composite import Composite, of_part, with_prefix
-from scratchlstm.layers.passes import Cache, Pass
+from scratchlstm.layers.passes import Cache, FromLogits, Pass
 from scratchlstm.layers.weights import as_shape, check_weights
 from scratchlstm.rows import GatheredRows, RowGradient, as_array
 
@@ -88,6 +88,20 @@ class Network(Composite):
     def outputs(self) -> int:  # type: ignore[override]
         """How many arrays it gives."""
         return len(self.ends)
+
+    @property
+    def dtype(self) -> str:
+        """Of the first output."""
+        number = self.ends[0][0]
+        return self.places[number].layer.dtype if number >= 0 else config.floatx()
+
+    @dtype.setter
+    def dtype(self, own: str) -> None:
+        """A network has none of its own."""
+
+    def takers(self, k: int = 0) -> list[Layer]:
+        """The layers that take input k, those that merge it with others left out."""
+        return [layer for layer, sources in self.places if (-1 - k, 0) in sources and not layer.merges]
 
     @property
     def sources(self) -> list[tuple[int, ...]]:
@@ -198,6 +212,7 @@ class Network(Composite):
             raise ValueError(f"two of the layers of {self.name} are named {twice[0]!r}; give each its own name")
         specs: dict[str, Any] = {}
         taken: dict[int, Any] = {}
+        seen: set[Layer] = set()
 
         def plan(layer: Layer, shape: Any) -> Any:
             before = taken.setdefault(id(layer), shape)
@@ -206,7 +221,13 @@ class Network(Composite):
                     f"{layer.name} is at two places whose inputs differ in shape, {before} and {shape}: make another "
                     f"layer for one of them, or leave a length that may differ open (None)"
                 )
-            specs.update(with_prefix(layer.name, layer.plan(shape)))
+            own = with_prefix(layer.name, layer.plan(shape))
+            if layer in seen and layer.stateful:
+                raise ValueError(f"{layer.name} is stateful, and can be at one place only: make another layer")
+            if layer not in seen and (twice := own.keys() & specs.keys()):
+                raise ValueError(f"two parameters are named {min(twice)}: give one of their layers another name")
+            seen.add(layer)
+            specs.update(own)
             return layer.output_shape(shape)
 
         self.along(self._as_shapes(input_shape), plan)
@@ -258,6 +279,23 @@ class Network(Composite):
             for one, each in zip(masks, inputs, strict=True)
         ]
 
+    def checked(self, x: Any, k: int = 0) -> Any:
+        """Input k as all layers can take it; cast if a single one takes it."""
+        taken = [layer.checked(x) for layer in self.takers(k)]
+        return taken[0] if len(taken) == sum((-1 - k, 0) in place.sources for place in self.places) == 1 else x
+
+    def cast(self, x: Any) -> Any:
+        return self.takers()[0].cast(x) if len(self.takers()) == 1 else x
+
+    def gives_mask(self, masked: Any) -> bool:
+        start = masked if self.merges and isinstance(masked, list) else [masked] * len(self.input_shapes)
+
+        def step(layer: Layer, masked: Any) -> Any:
+            gives = layer.gives_mask(masked)
+            return [gives, *[False] * (layer.outputs - 1)] if layer.outputs > 1 else gives
+
+        return bool(self.along(start if self.merges else start[0], step)[self.ends[0]])
+
     def receive_gradient(self, dy: Any, shape: tuple[int, ...]) -> Any:
         """The gradient as it is; the layer that it belongs to compares it."""
         return dy
@@ -298,64 +336,51 @@ class Network(Composite):
             cache = None
         return y, cache, masks if len(masks) > 1 else masks[0]
 
-    def backward(self, dy: Any, cache: Any, need: Any = True) -> tuple[Any, Gradients]:
-        arrived: dict[Source, Any] = {}
-        for end, d in zip(self.ends, dy if self.outputs > 1 else [dy], strict=True):
-            arrived[end] = self._added(cache, end, arrived.get(end), d)
-        return self._back(arrived, cache, need)
+    def head(self, kept: Kept | None = None) -> tuple[Layer, Any]:
+        """The last layer that is more than the identity, in this pass or without dropout, and what it kept."""
+        number = self._head(kept)
+        layer = self.places[number].layer
+        own: Any = None if kept is None else kept.caches[number].kept  # type: ignore[union-attr]
+        return layer.head(own) if isinstance(layer, Network) else (layer, own)
 
-    def head(self, kept: Kept | None = None) -> int:
-        """The number of the last place that is more than the identity, in this pass or without dropout."""
-        caches: Any = None if kept is None else kept.caches
-        return self._down(lambda number, layer: layer.is_identity(None if kept is None else caches[number].kept))
-
-    def first_of_head(self) -> int:
-        """The number of the first place that `head` may be in any pass."""
-        return self._down(lambda number, layer: True)
-
-    def _down(self, is_identity: Callable[[int, Layer], bool]) -> int:
-        """From the output down, past the places of one dtype that give what they take."""
+    def _head(self, kept: Kept | None = None, lowest: bool = False) -> int:
+        """The number of the head's place; or of the lowest that it may be in any pass."""
         number = self.ends[0][0]
-        while (layer := self.places[number].layer).may_be_identity and is_identity(number, layer):
+        while (layer := self.places[number].layer).may_be_identity:
+            own: Any = None if kept is None else kept.caches[number].kept  # type: ignore[union-attr]
             below = self.sources[number][0]
-            if below < 0 or self.places[below].layer.dtype != layer.dtype:
+            if below < 0 or self.places[below].layer.dtype != layer.dtype or not (lowest or layer.is_identity(own)):
                 break
             number = below
         return number
 
-    def backward_from_logits(self, dz: Any, cache: Cache, need: Any = True) -> tuple[Any, Gradients]:
-        """`backward` from the derivative with respect to the logits of `head`, whose activation is left out."""
-        head = self.head(cache.kept)
-        layer, of_head = self.places[head].layer, cache.kept.caches[head]
-        if cache.run.seen is not None:
-            cache.run.seen(of_head, dz)
-        dz = layer.receive_gradient(dz, of_head.shapes[0])
-        source = self.places[head].sources[0]
-        wanted = source[0] >= 0 or need
-        dx, own = layer.backward_from_logits(dz, of_head.kept, wanted)  # type: ignore[attr-defined]
-        return self._back({source: dx}, cache.kept, need, head, with_prefix(layer.name, own))
+    def infer_to_head(self, x: Any) -> tuple[Any, Kept]:
+        """The output for x, with what a loss needs of the head."""
+        return self.through(x, Pass(), keep_from=self._head(lowest=True))
 
-    def _back(
-        self, arrived: dict[Source, Any], kept: Kept, need: Any, stop: int | None = None, done: Gradients | None = None
-    ) -> tuple[Any, Gradients]:
-        """From gradients that have arrived, back through all places before `stop`."""
-        grads: Gradients = dict(done or {})
-        reached = set() if stop is None else {self.places[stop].layer}
+    def backward(self, dy: Any, cache: Any, need: Any = True) -> tuple[Any, Gradients]:
+        arrived: dict[Source, Any] = {(self._head(cache), 0): dy} if isinstance(dy, FromLogits) else {}
+        for end, d in () if arrived else zip(self.ends, dy if self.outputs > 1 else [dy], strict=True):
+            arrived[end] = self._added(cache, end, arrived.get(end), d)
+        grads: Gradients = {}
+        reached: set[Layer] = set()
         needs = need if isinstance(need, tuple | list) else [need] * len(self.input_shapes)
         if len(needs) != len(self.input_shapes):
             raise ValueError(f"need of {self.name} must be True, False, or a list with one of them for each input")
-        for number in reversed(range(len(self.places) if stop is None else stop)):
-            layer, sources = self.places[number]
+        trained = self._with_params_below()
+        for number, (layer, sources) in reversed(list(enumerate(self.places))):
             dys = tuple(arrived.pop((number, k), None) for k in range(layer.outputs))
-            cache = kept.caches[number]
-            if cache is None or all(d is None for d in dys):
+            of_place = cache.caches[number]
+            if of_place is None or all(d is None for d in dys):
                 continue
             wanted = tuple(source >= 0 or needs[-1 - source] for source, _ in sources)
             several = len(sources) > 1 or layer.merges
-            dx, own = layer.backward(dys if cache.several else dys[0], cache, wanted if several else wanted[0])
+            dx, own = layer.backward(dys if of_place.several else dys[0], of_place, wanted if several else wanted[0])
             reached.add(layer)
             for source, d in zip(sources, dx if several else [dx], strict=True):
-                arrived[source] = self._added(kept, source, arrived.get(source), d)
+                if d is None and source[0] in trained:
+                    raise ValueError(f"backward of {layer.name} gave no dx, which the layers below it are trained with")
+                arrived[source] = self._added(cache, source, arrived.get(source), d)
             for name, gradient in with_prefix(layer.name, own).items():
                 grads[name] = gradient if name not in grads else grads[name] + gradient
         for layer in self.layers:
@@ -363,13 +388,21 @@ class Network(Composite):
                 zeros = {name: backend.namespace(param).zeros_like(param) for name, param in layer.params.items()}
                 grads |= with_prefix(layer.name, zeros)
         for name, param in self.params.items():
-            gradient = grads.get(name)
-            if gradient is not None and (shape := np.shape(gradient)) != param.shape:
+            found = grads.get(name)
+            if found is not None and (shape := np.shape(found)) != param.shape:
                 raise ValueError(f"{name} has shape {param.shape}, but backward gave it a gradient of shape {shape}")
         if unknown := grads.keys() - self.params.keys():
             raise ValueError(f"backward gave gradients of {', '.join(sorted(unknown))}, which are no parameters")
         dxs = [arrived.get((-1 - k, 0)) for k in range(len(self.input_shapes))]
         return (dxs if self.merges else dxs[0]), {name: grads[name] for name in self.params if name in grads}
+
+    def _with_params_below(self) -> set[int]:
+        """The numbers of places whose gradient trains parameters, there or below."""
+        found: set[int] = set()
+        for number, (layer, sources) in enumerate(self.places):
+            if layer.params or any(source in found for source, _ in sources):
+                found.add(number)
+        return found
 
     def _added(self, kept: Kept, source: Source, one: Any, other: Any) -> Any:
         """The sum of two gradients of what this source gave; None is nothing."""

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 
@@ -33,6 +33,12 @@ class Cache:
     def released(self) -> bool:
         """Whether its memory was given back."""
         return self.release != self.run.releases
+
+
+class FromLogits(NamedTuple):
+    """dL/d(logits) in the place of dL/dy, from a loss that looks below the last activation."""
+
+    dz: Any
 
 
 class DropoutMask:
@@ -115,7 +121,10 @@ class Pass:
         """A mask (B, ...) to multiply with, on the CPU; None for all ones: not in training, or at a rate of 0."""
         if not self.training or source.rate == 0:
             return None
-        mask = source.draw(shape, dtype, self.rows) if self._repeated is None else next(self._repeated)
+        mask = source.draw(shape, dtype, self.rows) if self._repeated is None else next(self._repeated, None)
+        if mask is None or mask.shape != shape:
+            had = "none any more" if mask is None else f"one of shape {mask.shape}"
+            raise ValueError(f"again() repeats the masks of the same layers and shapes: it has {had}, not {shape}")
         self._drawn.append(mask)
         return mask
 

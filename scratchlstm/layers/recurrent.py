@@ -227,7 +227,9 @@ class Recurrent(Layer):
         dx, grads, d_initial = self.scan_back(*self.arriving(dy, kept), kept, need_x)
         if dx is not None and kept.input_dropout is not None and kept.input_dropout.ndim == 2:
             dx *= kept.input_dropout[:, None]
-        named = dict(zip(self.params, grads, strict=False))  # a bias that is not used has a gradient, too
+        named = dict(zip(("kernel", "recurrent_kernel", "bias"), grads, strict=True))
+        if not self.use_bias:
+            del named["bias"]
         return ((dx, *d_initial) if kept.given else dx), named
 
     def reset_state(self) -> None:

@@ -165,22 +165,21 @@ class Bidirectional(Composite):
             dx and the gradients, see `Recurrent.backward`.
         """
         dys = dy if isinstance(dy, tuple) else (dy,)
+        y, y_back = cache.y
+        d_forward = d_back = None
         if self.merge_mode is None:
             d_forward, d_back, *d_states = dys
         else:
             d, *d_states = dys
-            y, y_back = cache.y
-            d_forward, d_back = (
-                (None, None)
-                if d is None
-                else {
+            if d is not None:
+                d_forward, d_back = {
                     "concat": lambda: np.split(d, [self.forward_layer.units], axis=-1),
                     "sum": lambda: (d, d),
                     "ave": lambda: (d / 2, d / 2),
                     "mul": lambda: (d * y_back, d * y),
                 }[self.merge_mode]()
-            )
-        if self.return_sequences and d_back is not None:
+        d_forward, d_back = (np.zeros_like(y) if d is None else d for y, d in ((y, d_forward), (y_back, d_back)))
+        if self.return_sequences:
             d_back = d_back[:, ::-1]
         half, dxs = len(d_states) // 2, []
         grads: Gradients = {}
@@ -279,7 +278,7 @@ class TimeDistributed(Composite):
 def _as_layer(argument: str, given: Any, dtype: str | None = None) -> Layer:
     """A layer, or the saved description of one; with this dtype, if one is given."""
     try:
-        layer = registry.resolve("layer", given, KNOWN, Layer, argument)
+        layer = registry.resolve("layer", getattr(given, "network", given), KNOWN, Layer, argument)
     except TypeError as error:
         raise TypeError(f"{argument} must be a layer, not {checks.came(given)}") from error
     if dtype is not None and config.float_dtype(dtype) != layer.dtype:

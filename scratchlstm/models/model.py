@@ -66,6 +66,7 @@ class Model(Compiled):
         if not isinstance(outputs, Node) or isinstance(outputs, Input):
             raise TypeError(f"outputs must be what a layer gave for the input, not {outputs!r}")
         super().__init__(Network(nodes, [outputs], checks.string("name", name)), seed, backends.choose(backend))
+        self.network.named_by_user = name != "functional"
         layers, self.network.layers = self.network.layers, []
         for layer in layers:
             layer.name = self._welcome(layer)
@@ -368,7 +369,7 @@ class Model(Compiled):
             raise RuntimeError(f"call compile(optimizer, loss, metrics) before {method}")
         if self.loss.from_logits and not self._told and self.layers and self.looks_through():
             self._told = True
-            head = self.network.places[self.network.head()].layer
+            head, _ = self.network.head()
             warn(
                 f"the loss has from_logits=True, but {head.name} gives probabilities, so the logits below them are "
                 f"used, as in Keras; leave out from_logits=True, or the activation"
@@ -419,6 +420,7 @@ class Sequential(Model):
         backend: str | None = None,
     ) -> None:
         Compiled.__init__(self, Network(name=checks.string("name", name)), seed, backends.choose(backend))
+        self.network.named_by_user = name != "sequential"
         for layer in checks.instance("layers", layers, list | tuple | None, "a list of layers") or ():
             self.add(layer)
 

@@ -14,7 +14,7 @@ from scratchlstm.callbacks import History
 from scratchlstm.layers import Layer
 from scratchlstm.layers.base import CONTRACT, Gradients
 from scratchlstm.layers.network import Kept, Network
-from scratchlstm.layers.passes import Cache, DropoutMask, Pass, Workspaces
+from scratchlstm.layers.passes import Cache, DropoutMask, FromLogits, Pass, Workspaces
 from scratchlstm.losses import Loss
 from scratchlstm.metrics import Metric
 from scratchlstm.optimizers import Optimizer
@@ -78,10 +78,7 @@ class Compiled:
         """All that random numbers are drawn from in training."""
         return [self.rng, *(source.rng for source in self.dropout_masks)]
 
-    @property
-    def dtype(self) -> str:
-        """Of the output."""
-        return self.network.places[self.network.ends[0][0]].layer.dtype
+    dtype = property(attrgetter("network.dtype"), doc="Of the output.")
 
     @property
     def batch_matters(self) -> bool:
@@ -91,12 +88,7 @@ class Compiled:
     @property
     def masks_loss(self) -> bool:
         """Whether a mask comes out of the last layer."""
-
-        def masked_after(layer: Layer, masked: Any) -> bool:
-            return layer.makes_mask or (bool(np.any(masked)) and layer.passes_mask)
-
-        start = [False] * len(self.network.input_shapes) if self.network.merges else False
-        return bool(self.network.along(start, masked_after)[self.network.ends[0]])
+        return self.network.gives_mask(False)
 
     def build_for(self, input_shape: Any) -> None:
         """Make all parameters for samples of this shape (a list for several inputs), unless they exist already."""
@@ -132,7 +124,7 @@ class Compiled:
 
     def infer(self, x: Any) -> tuple[Any, Kept]:
         """The output for x, without dropout, and what loss and metrics need beside it."""
-        return self.network.through(x, Pass(), keep_from=self.network.first_of_head())
+        return self.network.infer_to_head(x)
 
     def loss_with_gradient(
         self, y_true: Array, y_pred: Array, kept: Kept, sample_weight: Array | None = None
@@ -142,7 +134,7 @@ class Compiled:
         The regularizers' penalties are in the loss; their gradients are added by `backward`.
         """
         from_logits = self.looks_through(kept)
-        scores = kept.caches[self.network.head(kept)].kept.logits if from_logits else y_pred  # type: ignore[union-attr]
+        scores = self.network.head(kept)[1].logits if from_logits else y_pred
         loss, gradient = self.loss.with_gradient(y_true, scores, sample_weight, from_logits, kept.masks[0])
         if self.network.regularizers:
             loss = loss + self.penalty()
@@ -167,8 +159,7 @@ class Compiled:
             cache: of the pass.
             share: the part of the regularizers' gradients to add.
         """
-        backward = self.network.backward_from_logits if from_logits else self.network.backward
-        _, grads = backward(dy, cache, False)
+        _, grads = self.network.backward(FromLogits(dy) if from_logits else dy, cache, False)
         for name, regularizer in self.network.regularizers.items():
             if (gradient := grads.get(name)) is not None:
                 penalty = regularizer.gradient(self.network.params[name])
@@ -178,7 +169,7 @@ class Compiled:
 
     def looks_through(self, kept: Kept | None = None) -> bool:
         """Whether the loss is computed from the logits of the head, in this pass or without dropout."""
-        head: Any = self.network.places[self.network.head(kept)].layer
+        head: Any = self.network.head(kept)[0]
         ends_in = activations.serialize(head.activation) if head.keeps_logits else None
         either = self.loss.from_logits or isinstance(self.loss, losses.Crossentropy)  # as in Keras
         return ends_in in (("sigmoid", "softmax") if either else (self.loss.logits_of or "",))

@@ -84,10 +84,7 @@ def check_x(model: Compiled, x: Any, name: str = "x") -> Any:
         raise ValueError(f"{name} must hold the same number of samples for each input, not {samples}")
     for k, each in enumerate(arrays):
         with _about(names[k]):
-            takers = [place.layer for place in model.network.places if (-1 - k, 0) in place.sources]
-            taken = [layer.checked(each) for layer in takers if not layer.merges]
-            if len(takers) == 1 and taken:
-                arrays[k] = taken[0]  # cast once for all; where several layers take x, each casts it for itself
+            arrays[k] = model.network.checked(each, k)  # cast once for all; if several layers take it, each casts it
     with _about(name):
         model.network.plan([each.shape[1:] for each in arrays] if several else arrays[0].shape[1:])
     return tuple(arrays) if several else arrays[0]
