@@ -131,13 +131,9 @@ def check(callbacks: Any) -> list[Callback]:
     """
     if callbacks is None:
         return []
-    if isinstance(callbacks, Callback):
-        callbacks = [callbacks]
-    if not isinstance(callbacks, list | tuple):
-        raise TypeError(f"callbacks must be a list of Callback objects, not {checks.came(callbacks)}")
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            raise TypeError(f"callbacks must be Callback objects, not {checks.came(callback)}")
+    callbacks = [callbacks] if isinstance(callbacks, Callback) else callbacks
+    for callback in checks.instance("callbacks", callbacks, list | tuple, "a list of Callback objects"):
+        checks.instance("callbacks", callback, Callback, "Callback objects")
         unknown = [name for name in dir(callback) if name.startswith("on_") and not hasattr(Callback, name)]
         if unknown:
             called = ", ".join(name for name in dir(Callback) if name.startswith("on_"))

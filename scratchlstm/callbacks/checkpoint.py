@@ -53,10 +53,8 @@ class ModelCheckpoint(Monitor):
     ) -> None:
         super().__init__(monitor, mode)
         if checks.flag("save_weights_only", save_weights_only):
-            raise ValueError(
-                "save_weights_only=True is not supported: a model file always holds the whole model, and "
-                "Sequential.load(path).get_weights() gives its weights"
-            )
+            problem = "save_weights_only=True is not supported: a model file always holds the whole model"
+            raise ValueError(f"{problem}, and Sequential.load(path).get_weights() gives its weights")
         require_own_ending(file_path(filepath, "filepath"))
         self.filepath, self.verbose = os.fspath(filepath), checks.verbosity(verbose)
         self.save_best_only, self.save_freq = checks.flag("save_best_only", save_best_only), _frequency(save_freq)
@@ -101,9 +99,8 @@ class ModelCheckpoint(Monitor):
         try:
             path = self.filepath.format(**names)
         except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"filepath {self.filepath!r} cannot be filled in from {', '.join(names)}: {error!r}"
-            ) from None
+            known = ", ".join(names)
+            raise ValueError(f"filepath {self.filepath!r} cannot be filled in from {known}: {error!r}") from None
         start = f"Epoch {self.epoch + 1}:"
         if self.save_best_only:
             current = self._current(logs)

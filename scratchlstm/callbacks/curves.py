@@ -85,10 +85,8 @@ def _kinds(histories: Sequence[Any]) -> dict[str, list[Curves]]:
             kinds = histories[0]
     for runs in kinds.values():
         if not isinstance(runs, list | tuple) or not all(isinstance(_curves(run), Mapping) for run in runs):
-            raise TypeError(
-                f"learning_curve takes History objects or their history dicts, or one dict of labels and lists of "
-                f"them, not {runs!r:.80}"
-            )
+            wanted = "History objects or their history dicts, or one dict of labels and lists of them"
+            raise TypeError(f"learning_curve takes {wanted}, not {runs!r:.80}")
     return {str(label): [_curves(run) for run in runs] for label, runs in kinds.items()}
 
 

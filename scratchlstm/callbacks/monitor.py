@@ -34,31 +34,26 @@ class Monitor(Callback):
     def _direction(self) -> str:
         if self.mode != "auto":
             return self.mode
-        name = self.monitor.removeprefix("val_")
         directions = {"loss": "min"} | {metric.name: metric.direction for metric in self.model.metrics}
-        if (direction := directions.get(name)) is None:
-            raise ValueError(
-                f"{type(self).__name__} cannot tell whether {self.monitor!r} should become large or small: give "
-                f'mode="max" or mode="min", or monitor one of {", ".join(self.params.get("metrics", directions))}'
-            )
+        if (direction := directions.get(self.monitor.removeprefix("val_"))) is None:
+            problem = f"{type(self).__name__} cannot tell whether {self.monitor!r} should become large or small"
+            known = ", ".join(self.params.get("metrics", directions))
+            raise ValueError(f'{problem}: give mode="max" or mode="min", or monitor one of {known}')
         return direction
 
     def _expect(self, name: str) -> None:
         """Stop where `name` is a number of a validation that will not take place."""
         names = self.params.get("metrics", [])
         if name not in names and name.removeprefix("val_") in names:
-            raise ValueError(
-                f"{type(self).__name__} needs {name!r}, which takes validation_data or validation_split in fit"
-            )
+            needed = f"{name!r}, which takes validation_data or validation_split in fit"
+            raise ValueError(f"{type(self).__name__} needs {needed}")
 
     def _current(self, logs: Logs | None) -> float:
         if self.monitor not in (logs := logs or {}):
             raise ValueError(f"{type(self).__name__} monitors {self.monitor!r}, but the logs hold {', '.join(logs)}")
         if np.ndim(logs[self.monitor]):
-            raise ValueError(
-                f"{type(self).__name__} monitors {self.monitor!r}, which has several values: let the metric give one "
-                f"(by average, or by a single threshold)"
-            )
+            todo = "let the metric give one (by average, or by a single threshold)"
+            raise ValueError(f"{type(self).__name__} monitors {self.monitor!r}, which has several values: {todo}")
         return float(logs[self.monitor])
 
     def _improves(self, value: float, on: float | None) -> bool:

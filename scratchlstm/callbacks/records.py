@@ -43,11 +43,9 @@ class CSVLogger(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         path = Path(self.filename)
         require_writable_folder(path.parent)
-        self.text = ""
-        if self.append and path.exists():
-            self.text = path.read_bytes().decode()
-            if self.text and not self.text.endswith("\n"):
-                self.text += "\r\n"
+        self.text = path.read_bytes().decode() if self.append and path.exists() else ""
+        if self.text and not self.text.endswith("\n"):
+            self.text += "\r\n"
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         logs = logs or {}
@@ -57,10 +55,8 @@ class CSVLogger(Callback):
                 names += [f"val_{name}" for name in names]  # where a later run that appends may validate
             self.text = self._line(["epoch", *names])
         columns = next(csv.reader(io.StringIO(self.text, newline=""), delimiter=self.separator))
-        if unknown := sorted(set(logs) - set(columns)):
-            raise ValueError(
-                f"{self.filename!r} has no column for {', '.join(unknown)}: its columns are {', '.join(columns)}"
-            )
+        if unknown := ", ".join(sorted(set(logs) - set(columns))):
+            raise ValueError(f"{self.filename!r} has no column for {unknown}: its columns are {', '.join(columns)}")
         self.text += self._line([_cell(({"epoch": epoch} | logs).get(name, "NA")) for name in columns])
         with atomic_write(self.filename) as file:
             file.write(self.text.encode())
@@ -124,6 +120,4 @@ class LearningCurve(Callback):
 
 def _in_notebook() -> bool:
     """Whether this is a Jupyter kernel, which can show pictures."""
-    if "IPython" not in sys.modules:
-        return False
-    return hasattr(sys.modules["IPython"].get_ipython(), "kernel")
+    return "IPython" in sys.modules and hasattr(sys.modules["IPython"].get_ipython(), "kernel")

@@ -209,10 +209,8 @@ def decode_review(
     words = {rank + index_from: word for word, rank in ranks.items()}
     marks = {0: "<pad>", start_char: "<start>", oov_char: "<oov>"}
     if values.size and not 0 <= values.min() <= values.max() <= last:
-        raise ValueError(
-            f"ids must lie in 0 to {last:,}, the last word's id, got {values.min()} to {values.max()}: "
-            "they were not made with these words."
-        )
+        given = f"{values.min()} to {values.max()}: they were not made with these words."
+        raise ValueError(f"ids must lie in 0 to {last:,}, the last word's id, got {given}")
     return " ".join(marks.get(i) or words.get(i, "<unused>") for i in values.tolist())
 
 

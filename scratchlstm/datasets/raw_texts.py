@@ -23,10 +23,9 @@ def aclimdb_root(folder: Path) -> Path:
     root = folder / "aclImdb" if (folder / "aclImdb").is_dir() else folder
     for part in _parts(root):
         if not part.is_dir() or not any(part.glob("*.txt")):
-            raise FileNotFoundError(
-                f"{str(part)!r} is missing or has no .txt file. path= must name an unpacked aclImdb folder: "
-                "reviews in train/neg, train/pos, test/neg, test/pos, where the folder's name is the label."
-            )
+            parts = "reviews in train/neg, train/pos, test/neg, test/pos, where the folder's name is the label."
+            wanted = f"path= must name an unpacked aclImdb folder: {parts}"
+            raise FileNotFoundError(f"{str(part)!r} is missing or has no .txt file. {wanted}")
     return root
 
 

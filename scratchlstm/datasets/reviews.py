@@ -123,8 +123,7 @@ def read_npz(path: str | os.PathLike[str]) -> Corpus:
     data = path.read_bytes() if path.is_file() and path.stat().st_size <= MOST_BYTES else b""
     if hashlib.sha256(data).hexdigest() == NPZ_SHA256:
         keras = np.load(io.BytesIO(data), allow_pickle=True)
-        train, test = (Reviews.from_rows(keras[f"x_{half}"], keras[f"y_{half}"]) for half in ("train", "test"))
-        return Corpus(train, test)
+        return Corpus(*(Reviews.from_rows(keras[f"x_{half}"], keras[f"y_{half}"]) for half in ("train", "test")))
     try:
         arrays = read_arrays(path, "imdb.npz")
         return Corpus(_half(arrays, "train"), _half(arrays, "test"))
@@ -175,10 +174,8 @@ def save_corpus(identity: str, corpus: Corpus) -> None:
         require_writable_folder(cache_folder())
         write_arrays(corpus_path(identity), arrays)
     except OSError as error:
-        _warn_once(
-            f"the tokenized reviews are not kept for the next run, which will take seconds more: {error} "
-            "(the environment variable SCRATCHLSTM_CACHE names the cache folder)"
-        )
+        hint = "(the environment variable SCRATCHLSTM_CACHE names the cache folder)"
+        _warn_once(f"the tokenized reviews are not kept for the next run, which will take seconds more: {error} {hint}")
 
 
 def corpus_path(identity: str) -> Path:

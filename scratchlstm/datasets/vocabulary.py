@@ -51,8 +51,6 @@ def read_word_index(path: str | os.PathLike[str]) -> dict[str, int]:
         if not all(type(rank) is int and rank >= 1 for rank in ranks) or len(ranks) != len(word_index):
             raise ValueError("the ranks are not distinct integers from 1")
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"{str(path)!r} cannot be read as Keras' imdb_word_index.json: {error}. "
-            "Put Keras' own file in its place, or delete this one."
-        ) from error
+        todo = "Put Keras' own file in its place, or delete this one."
+        raise ValueError(f"{str(path)!r} cannot be read as Keras' imdb_word_index.json: {error}. {todo}") from error
     return word_index
