@@ -39,10 +39,9 @@ class Loss(registry.Configured):
         if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
             y_true = y_true[..., None]
         if y_true.shape != y_pred.shape:
-            raise ValueError(
-                f"{registry.snake_case(type(self).__name__)} compares targets and predictions of one shape, but got "
-                f"targets {y_true.shape} and predictions {y_pred.shape}"
-            )
+            name = registry.snake_case(type(self).__name__)
+            given = f"targets {y_true.shape} and predictions {y_pred.shape}"
+            raise ValueError(f"{name} compares targets and predictions of one shape, but got {given}")
         return y_true
 
     def require_valid(self, y_true: np.ndarray, y_pred: np.ndarray) -> None:
@@ -142,9 +141,8 @@ class BinaryCrossentropy(Crossentropy):
 
     def require_valid(self, y_true: np.ndarray, y_pred: np.ndarray) -> None:
         if y_true.size and not 0 <= y_true.min() <= y_true.max() <= 1:
-            raise ValueError(
-                f"binary_crossentropy takes targets from 0 to 1, but they run from {y_true.min()} to {y_true.max()}"
-            )
+            given = f"they run from {y_true.min()} to {y_true.max()}"
+            raise ValueError(f"binary_crossentropy takes targets from 0 to 1, but {given}")
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
         if from_logits and is_cupy(y_pred):
@@ -174,9 +172,8 @@ class CategoricalCrossentropy(Crossentropy):
 
     def align(self, y_true: Any, y_pred: np.ndarray) -> np.ndarray:
         if y_pred.shape[-1] == 1:
-            raise ValueError(
-                "categorical_crossentropy of a single class is always 0; for yes or no use binary_crossentropy"
-            )
+            instead = "for yes or no use binary_crossentropy"
+            raise ValueError(f"categorical_crossentropy of a single class is always 0; {instead}")
         return super().align(y_true, y_pred)
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -211,18 +208,15 @@ class SparseCategoricalCrossentropy(Crossentropy):
         if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
             y_true = y_true[..., 0]
         if y_true.shape != y_pred.shape[:-1]:
-            raise ValueError(
-                f"sparse_categorical_crossentropy takes one class number for each prediction: for predictions "
-                f"{y_pred.shape} targets of shape {y_pred.shape[:-1]}, not {y_true.shape}"
-            )
+            wanted = f"for predictions {y_pred.shape} targets of shape {y_pred.shape[:-1]}, not {y_true.shape}"
+            raise ValueError(f"sparse_categorical_crossentropy takes one class number for each prediction: {wanted}")
         return y_true
 
     def require_valid(self, y_true: np.ndarray, y_pred: np.ndarray) -> None:
         classes = y_pred.shape[-1]
         if y_true.size and (np.any(y_true != np.floor(y_true)) or y_true.min() < 0 or y_true.max() >= classes):
-            raise ValueError(
-                f"targets must be whole numbers from 0 to {classes - 1}, but run from {y_true.min()} to {y_true.max()}"
-            )
+            given = f"run from {y_true.min()} to {y_true.max()}"
+            raise ValueError(f"targets must be whole numbers from 0 to {classes - 1}, but {given}")
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
         p, inside = (None, None) if from_logits else _clip(y_pred)
@@ -259,10 +253,8 @@ def _beside_values(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     shape = weight.shape[:-1] if weight.ndim == values.ndim + 1 and weight.shape[-1] == 1 else weight.shape
     shape += (1,) * (values.ndim - len(shape))
     if len(shape) > values.ndim or any(size not in (1, of) for size, of in zip(shape, values.shape, strict=True)):
-        raise ValueError(
-            f"sample_weight must hold one number for each sample, or have the shape of the losses, {values.shape}, not "
-            f"{weight.shape}"
-        )
+        wanted = f"hold one number for each sample, or have the shape of the losses, {values.shape}"
+        raise ValueError(f"sample_weight must {wanted}, not {weight.shape}")
     return weight.reshape(shape)
 
 

@@ -92,10 +92,8 @@ class Optimizer(registry.Configured):
             TypeError: a schedule tells it (as in Keras).
         """
         if self.schedule is not None:
-            raise TypeError(
-                f"this optimizer's learning rate follows {self.schedule.name} and cannot be set: a callback that sets "
-                f"it needs an optimizer whose learning_rate is a number"
-            )
+            problem = f"this optimizer's learning rate follows {self.schedule.name} and cannot be set"
+            raise TypeError(f"{problem}: a callback that sets it needs an optimizer whose learning_rate is a number")
 
     def claim(self, owner: object, params: Sequence[np.ndarray]) -> None:
         """Let `owner` use this optimizer for its parameters.
@@ -180,9 +178,8 @@ class Optimizer(registry.Configured):
                 raise TypeError(f"{name} must be a list of arrays of {what}, not {checks.came(arrays)}")
         swapped = len(grads) and all(map(is_known, grads)) and not all(map(is_known, params))
         if swapped or any(isinstance(w, RowGradient) for w in params):
-            raise TypeError(
-                "apply takes the parameters first, apply(params, grads), but got the gradients first, as Keras has them"
-            )
+            wanted = "apply takes the parameters first, apply(params, grads)"
+            raise TypeError(f"{wanted}, but got the gradients first, as Keras has them")
         if len(params) != len(grads):
             raise ValueError(f"apply needs a gradient for each of the {len(params)} params, but got {len(grads)} grads")
         for number, (w, g) in enumerate(zip(params, grads, strict=True)):

@@ -88,11 +88,10 @@ def team_or_alone(
                 team = stack.enter_context(Team(model, workers, *arguments, **options))
             except CannotStart as error:
                 if recorded:
-                    raise steps.WorkerError(
-                        f"workers={workers} is not possible: {error}. The checkpoint of this run states workers="
-                        f"{workers}, and one process alone would end with other last digits, so nothing was trained. "
-                        f"Try again, or begin a run with workers=1"
-                    ) from error
+                    stated = f"The checkpoint of this run states workers={workers}"
+                    why = "one process alone would end with other last digits, so nothing was trained"
+                    todo = f"{stated}, and {why}. Try again, or begin a run with workers=1"
+                    raise steps.WorkerError(f"workers={workers} is not possible: {error}. {todo}") from error
                 reason = str(error)
         if reason:
             warn(f"workers={workers} is not possible: {reason}. One process does the work")
@@ -421,10 +420,8 @@ class Team:
         """Those of the pipes that have an answer, or have lost their worker; the others are waited for."""
         if self.patient and not (ready := wait(pipes, timeout=_PATIENCE)):
             self.patient = False
-            warn(
-                f"{' and '.join(map(self._named, pipes))} did not answer for {_PATIENCE:g} s (slow, or stopped by a "
-                f"signal?). Still waiting; Ctrl-C ends it"
-            )
+            who, why = " and ".join(map(self._named, pipes)), "(slow, or stopped by a signal?)"
+            warn(f"{who} did not answer for {_PATIENCE:g} s {why}. Still waiting; Ctrl-C ends it")
         return ready if self.patient else wait(pipes)
 
     def _receive(self, pipe: Any) -> Any:
@@ -518,14 +515,11 @@ def _gradient_shapes(model: Compiled, rank: int, positions: int) -> dict[str, tu
 @contextmanager
 def _interrupt_ignored() -> Iterator[None]:
     """Processes started within do not notice Ctrl-C, from their first moment on."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say so
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():  # no other may say so
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            stack.callback(signal.signal, signal.SIGINT, before)
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
