@@ -123,7 +123,8 @@ def read_npz(path: str | os.PathLike[str]) -> Corpus:
     data = path.read_bytes() if path.is_file() and path.stat().st_size <= MOST_BYTES else b""
     if hashlib.sha256(data).hexdigest() == NPZ_SHA256:
         keras = np.load(io.BytesIO(data), allow_pickle=True)
-        return Corpus(*(Reviews.from_rows(keras[f"x_{half}"], keras[f"y_{half}"]) for half in ("train", "test")))
+        train, test = (Reviews.from_rows(keras[f"x_{half}"], keras[f"y_{half}"]) for half in ("train", "test"))
+        return Corpus(train, test)
     try:
         arrays = read_arrays(path, "imdb.npz")
         return Corpus(_half(arrays, "train"), _half(arrays, "test"))

@@ -294,10 +294,8 @@ class Layer(registry.Configured):
 
     def _node(self, nodes: list[Node], given: list[str]) -> Node:
         if given:
-            raise TypeError(
-                f"{self.name} in a Model takes its input alone, without {', '.join(given)}; to give these, call the "
-                f"layer itself with an array"
-            )
+            instead = "to give these, call the layer itself with an array"
+            raise TypeError(f"{self.name} in a Model takes its input alone, without {', '.join(given)}; {instead}")
         self.require_one_output()
         if not self.merges and len(nodes) > 1:
             raise TypeError(f"{self.name} takes one input, not {len(nodes)}; Concatenate makes one of several")
@@ -312,10 +310,9 @@ class Layer(registry.Configured):
             ValueError: it gives more than one output.
         """
         if self.outputs > 1:
-            raise ValueError(
-                f"{self.name} has {self.outputs} outputs (return_state, or merge_mode=None), and a model passes on a "
-                f"single one; leave that out in a model, and call the layer itself with an array to see its states"
-            )
+            problem = f"{self.name} has {self.outputs} outputs (return_state, or merge_mode=None)"
+            todo = "leave that out in a model, and call the layer itself with an array to see its states"
+            raise ValueError(f"{problem}, and a model passes on a single one; {todo}")
 
     def infer(self, x: Any, mask: Any = None) -> Any:
         """The y of `forward`, outside of training, if no backward pass will follow; a layer may keep nothing then."""
@@ -346,8 +343,7 @@ class Layer(registry.Configured):
             return
         kept = {state: backend.host(array) for state, array in self.extra_state().items()}
         self.backend = name
-        for param, array in list(self.params.items()):
-            self.params[param] = backend.to(name, array)
+        self.params = {param: backend.to(name, array) for param, array in self.params.items()}
         backend.know(self.params.values())
         if kept:
             self.set_extra_state(kept)
@@ -401,16 +397,15 @@ class Layer(registry.Configured):
             return None
         mask = backend.host(as_array(mask, "mask"))
         if mask.shape != shape or mask.dtype.kind not in "bui":
-            raise ValueError(
-                f"mask of {self.name} must hold True or False for each step, with shape {shape}, but its shape is "
-                f"{mask.shape} and its dtype {mask.dtype}"
-            )
+            wanted = f"True or False for each step, with shape {shape}"
+            given = f"its shape is {mask.shape} and its dtype {mask.dtype}"
+            raise ValueError(f"mask of {self.name} must hold {wanted}, but {given}")
         mask = mask.astype(bool, copy=False)
         return None if mask.all() else mask
 
-    def place(self, x: Any) -> backend.Array:
-        """X where this layer computes with it."""
-        return backend.to(self.backend, x)
+    def place(self, x: Any) -> Any:
+        """X where this layer computes with it; None stays None."""
+        return None if x is None else backend.to(self.backend, x)
 
     def checked(self, x: Any) -> Any:
         """`receive`, for an array, without building.
@@ -465,10 +460,8 @@ class Layer(registry.Configured):
             return dy.astype(self.dtype, copy=False)
         dy = as_array(dy, "dL/dy")
         if backend.of(dy) != self.backend:
-            raise TypeError(
-                f"{self.name} is on the backend {self.backend!r}, but dL/dy is an array of {backend.of(dy)!r}; "
-                f"cupy.asarray(dy) or dy.get() moves it"
-            )
+            given = f"an array of {backend.of(dy)!r}; cupy.asarray(dy) or dy.get() moves it"
+            raise TypeError(f"{self.name} is on the backend {self.backend!r}, but dL/dy is {given}")
         if dy.shape != shape:
             raise ValueError(f"{self.name} gave an output of shape {shape}, but dL/dy has shape {dy.shape}")
         if dy.dtype.kind not in "fiub":
@@ -525,10 +518,9 @@ def _checked_forward(own: Callable[..., Any], takes: set[str]) -> Callable[..., 
     def forward(self: Layer, x: Any, run: Pass | None = None, mask: Any = None, **old: Any) -> tuple[Any, Cache]:
         run = Pass() if run is None else run
         if old or not isinstance(run, Pass):
-            raise TypeError(
-                f"forward of {self.name} takes x, a Pass and a mask, but got {', '.join(old) or came(run)}: write "
-                f"forward(x, Pass(training=True)) for dropout, forward((x, *states)) for initial states"
-            )
+            wrong = ", ".join(old) or came(run)
+            instead = "forward(x, Pass(training=True)) for dropout, forward((x, *states)) for initial states"
+            raise TypeError(f"forward of {self.name} takes x, a Pass and a mask, but got {wrong}: write {instead}")
         x = self.receive(x)
         given: dict[str, Any] = {"run": run, "mask": self.receive_mask(mask, x) if "mask" in takes else None}
         if mask is not None and "mask" not in takes:
@@ -548,17 +540,13 @@ def _checked_backward(cls: Any, own: Callable[..., Any], takes: set[str], inheri
     @functools.wraps(own)
     def backward(self: Layer, dy: Any, cache: Any = None, need: Any = True) -> tuple[Any, Gradients]:
         if not isinstance(cache, Cache) or cache.layer is not self:
-            ours = isinstance(cache, Cache)
-            whose = f"one of another layer, {cache.layer.name}" if ours else f"a {type(cache).__name__}"
-            raise TypeError(
-                f"backward of {self.name} takes a cache that its own forward pass gave, not "
-                f"{'none' if cache is None else whose}: y, cache = layer.forward(x), then layer.backward(dy, cache)"
-            )
+            no_cache = "none" if cache is None else f"a {type(cache).__name__}"
+            given = f"one of another layer, {cache.layer.name}" if isinstance(cache, Cache) else no_cache
+            how = "y, cache = layer.forward(x), then layer.backward(dy, cache)"
+            raise TypeError(f"backward of {self.name} takes a cache that its own forward pass gave, not {given}: {how}")
         if cache.released:
-            raise RuntimeError(
-                f"the cache of {self.name} was released, and its memory may be in use elsewhere: call backward before "
-                f"release(), or forward again"
-            )
+            todo = "call backward before release(), or forward again"
+            raise RuntimeError(f"the cache of {self.name} was released, and its memory may be in use elsewhere: {todo}")
         if cache.backend != self.backend:
             raise RuntimeError(f"{self.name} has moved to {self.backend!r} since the forward pass: call forward again")
         dys = dy if isinstance(dy, tuple | list) and cache.several else (dy,)

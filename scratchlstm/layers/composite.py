@@ -9,6 +9,7 @@ import numpy as np
 from scratchlstm.backend import Array
 from scratchlstm.layers.base import Layer
 from scratchlstm.layers.passes import DropoutMask
+from scratchlstm.layers.weights import Shape, as_shape, check_weights
 
 V = TypeVar("V")
 
@@ -48,6 +49,22 @@ class Composite(Layer):
     def stateful(self) -> bool:  # type: ignore[override]
         """Whether a part keeps its states from batch to batch."""
         return any(part.stateful for part in self.parts.values())
+
+    def shape_inside(self, input_shape: Any) -> Any:
+        """The shape of what the parts get, for inputs of this shape."""
+        return input_shape
+
+    def build(
+        self, input_shape: Shape, rng: np.random.Generator | None = None, params: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        specs = self.plan(input_shape)
+        if self.built:
+            return
+        if params is not None:
+            check_weights(self.name, {name: shape for name, (shape, _) in specs.items()}, params, "float64")
+        for name, part in self.parts.items():
+            part.build(self.shape_inside(input_shape), rng, None if params is None else of_part(name, params))
+        self.input_shape = as_shape(input_shape)
 
     def with_inner(self) -> list[Layer]:
         """This layer, its parts, and what is inside them."""

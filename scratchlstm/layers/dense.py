@@ -4,7 +4,6 @@ from typing import Any, NamedTuple, Unpack
 
 from scratchlstm import activations, initializers
 from scratchlstm._support import checks
-from scratchlstm._support.checks import positive_int
 from scratchlstm._support.threads import product
 from scratchlstm.backend import Array
 from scratchlstm.layers.base import Gradients, Layer, LayerOptions
@@ -55,7 +54,7 @@ class Dense(Layer):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
-        self.units = positive_int("units", units)
+        self.units = checks.positive_int("units", units)
         self.activation = activations.get(activation)
         self.use_bias = checks.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")

@@ -50,8 +50,7 @@ class Dropout(Layer):
         return run.dropout(self.source, x.shape, x.dtype)
 
     def forward(self, x: Array, run: Pass) -> tuple[Array, Array | None]:
-        drawn = self.draw(x, run)
-        kept = None if drawn is None else self.place(drawn)
+        kept = self.place(self.draw(x, run))
         return (x if kept is None else x * kept), kept
 
     def backward(self, dy: Array, cache: Array | None) -> tuple[Array, Gradients]:

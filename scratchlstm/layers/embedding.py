@@ -6,7 +6,6 @@ import numpy as np
 
 from scratchlstm import backend, initializers
 from scratchlstm._support import checks
-from scratchlstm._support.checks import positive_int
 from scratchlstm.layers.base import Gradients, Layer, LayerOptions
 from scratchlstm.layers.weights import Shape, Specs, as_shape
 from scratchlstm.rows import GatheredRows, Groups, RowGradient
@@ -51,14 +50,14 @@ class Embedding(Layer):
         **options: Unpack[LayerOptions],
     ) -> None:
         if input_length is not None:
-            length_shape = (positive_int("input_length", input_length),)
+            length_shape = (checks.positive_int("input_length", input_length),)
             input_shape = options.get("input_shape")
             if input_shape is not None and as_shape(input_shape) != length_shape:
                 raise ValueError(f"input_length={input_length} and input_shape={input_shape} contradict each other")
             options["input_shape"] = length_shape
         super().__init__(**options)
-        self.input_dim = positive_int("input_dim", input_dim)
-        self.output_dim = positive_int("output_dim", output_dim)
+        self.input_dim = checks.positive_int("input_dim", input_dim)
+        self.output_dim = checks.positive_int("output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer, "embeddings_initializer")
         self.limit(embeddings=("embeddings", embeddings_regularizer, embeddings_constraint))
         self.mask_zero = checks.flag("mask_zero", mask_zero)
@@ -91,9 +90,8 @@ class Embedding(Layer):
             raise TypeError(f"{self.name} takes integer ids, but the input has dtype {x.dtype}; {hint}")
         extreme, what = (x.min(), "negative") if x.min() < 0 else (x.max(), "too large")
         if not 0 <= extreme < self.input_dim:
-            raise ValueError(
-                f"{self.name} has rows for ids 0 to {self.input_dim - 1}, but the input holds the id {extreme} ({what})"
-            )
+            given = f"the input holds the id {extreme} ({what})"
+            raise ValueError(f"{self.name} has rows for ids 0 to {self.input_dim - 1}, but {given}")
         return x
 
     def forward(self, x: np.ndarray) -> tuple[GatheredRows, GatheredRows]:

@@ -11,17 +11,9 @@ from scratchlstm._support.console import warn
 from scratchlstm.activations import SIGMOID, TANH
 from scratchlstm.backend import Array
 from scratchlstm.kernels.numpy_lstm import NumpyLSTM
+from scratchlstm.layers import recurrent
 from scratchlstm.layers.passes import Pass
-from scratchlstm.layers.recurrent import (
-    Kept,
-    Recurrent,
-    RecurrentOptions,
-    StateGradients,
-    States,
-    elementwise,
-    reverse_steps,
-    rows_gradient,
-)
+from scratchlstm.layers.recurrent import Kept, Recurrent, RecurrentOptions, StateGradients, States
 from scratchlstm.layers.weights import Shape, Specs
 
 IMPLEMENTATIONS = ("fused", "textbook")
@@ -76,7 +68,7 @@ class LSTM(Recurrent):
         super().__init__(
             units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, **options
         )
-        self.recurrent_activation = elementwise("recurrent_activation", recurrent_activation)
+        self.recurrent_activation = recurrent.elementwise("recurrent_activation", recurrent_activation)
         self.unit_forget_bias = checks.flag("unit_forget_bias", unit_forget_bias)
         if not isinstance(implementation, str) or implementation not in IMPLEMENTATIONS:
             raise ValueError(f"implementation must be one of {', '.join(IMPLEMENTATIONS)}, not {implementation!r}")
@@ -103,7 +95,7 @@ class LSTM(Recurrent):
             dx, dW, dU, db, dh0, dc0 = self._scan_back_textbook(dh, d_states, kept)
         else:
             dx, dW, dU, db, dh0, dc0 = kept.steps.backward(dh, *d_states, need)
-            dx = rows_gradient(kept.x, dx) if need else None
+            dx = recurrent.rows_gradient(kept.x, dx) if need else None
         return dx, [dW, dU, db], [dh0, dc0]
 
     def scan_only(self, kept: Kept) -> tuple[Array, States]:
@@ -116,14 +108,14 @@ class LSTM(Recurrent):
 
     def _scan_textbook(self, kept: Kept) -> tuple[Array, States, Any]:
         W, U, b = self.kernels()
-        x, by_gate = reverse_steps(kept.x, self.go_backwards), _by_gate(kept)
+        x, by_gate = recurrent.reverse_steps(kept.x, self.go_backwards), _by_gate(kept)
         if by_gate is not None:
             x, W = gates.four_copies(x, by_gate[:, None]), gates.block_diagonal(W)
         (h0, c0), mask = kept.states, self._in_order(kept.mask)
         hs, c, caches = gates.lstm_forward(
             x, h0, c0, W, U, b, self.recurrent_activation, self.activation, mask, kept.recurrent_dropout
         )
-        return reverse_steps(hs, self.go_backwards), [hs[:, -1].copy(), c], (caches, W, U)
+        return recurrent.reverse_steps(hs, self.go_backwards), [hs[:, -1].copy(), c], (caches, W, U)
 
     def _scan_back_textbook(self, dh: Array, d_states: StateGradients, kept: Kept) -> Any:
         (dh_last, dc), (caches, W, U), by_gate = d_states, kept.steps, _by_gate(kept)
@@ -134,7 +126,7 @@ class LSTM(Recurrent):
         )  # fmt: skip
         if by_gate is not None:
             dx, dW = gates.sum_copies(dx, by_gate[:, None]), gates.diagonal_blocks(dW)
-        return reverse_steps(dx, self.go_backwards), dW, dU, db, dh0, dc0
+        return recurrent.reverse_steps(dx, self.go_backwards), dW, dU, db, dh0, dc0
 
     # --- the fast one ---------------------------------------------------------------------------------------------
 
@@ -156,10 +148,8 @@ class LSTM(Recurrent):
         falls_back = others or kept.recurrent_dropout is not None or _by_gate(kept) is not None
         if falls_back and self not in _told:
             _told.add(self)
-            warn(
-                f"{self.name} runs the textbook's functions on the GPU, step by step: the kernel there is for tanh, "
-                f"sigmoid and no recurrent_dropout"
-            )
+            why = "the kernel there is for tanh, sigmoid and no recurrent_dropout"
+            warn(f"{self.name} runs the textbook's functions on the GPU, step by step: {why}")
         return falls_back
 
     def _last(self, h: Array) -> Array:

@@ -81,8 +81,7 @@ class Concatenate(Layer):
         axis = self.axis % rank if -rank <= self.axis < rank else 0
         others = {(*shape[: axis - 1], *shape[axis:]) for shape in shapes if axis and len(shape) == rank - 1}
         if len(others) != 1 or any(len(shape) != rank - 1 for shape in shapes):
-            raise ValueError(
-                f"{self.name} takes a list of inputs of one shape but for axis {self.axis}, not of shapes "
-                f"{', '.join(str((None, *shape)) for shape in shapes) or '(none)'}"
-            )
+            given = ", ".join(str((None, *shape)) for shape in shapes) or "(none)"
+            wanted = f"a list of inputs of one shape but for axis {self.axis}"
+            raise ValueError(f"{self.name} takes {wanted}, not of shapes {given}")
         return [shape[axis - 1] for shape in shapes], axis

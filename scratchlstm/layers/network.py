@@ -217,10 +217,9 @@ class Network(Composite):
         def plan(layer: Layer, shape: Any) -> Any:
             before = taken.setdefault(id(layer), shape)
             if not layer.built and not _fit(before, shape):
-                raise ValueError(
-                    f"{layer.name} is at two places whose inputs differ in shape, {before} and {shape}: make another "
-                    f"layer for one of them, or leave a length that may differ open (None)"
-                )
+                problem = f"{layer.name} is at two places whose inputs differ in shape, {before} and {shape}"
+                todo = "make another layer for one of them, or leave a length that may differ open (None)"
+                raise ValueError(f"{problem}: {todo}")
             own = with_prefix(layer.name, layer.plan(shape))
             if layer in seen and layer.stateful:
                 raise ValueError(f"{layer.name} is stateful, and can be at one place only: make another layer")

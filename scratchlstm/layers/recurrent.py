@@ -8,7 +8,6 @@ import numpy as np
 
 from scratchlstm import activations, backend, initializers
 from scratchlstm._support import checks
-from scratchlstm._support.checks import positive_int
 from scratchlstm._support.threads import one_blas_thread
 from scratchlstm.backend import Array
 from scratchlstm.layers.base import Gradients, Layer, LayerOptions, Signal
@@ -114,7 +113,7 @@ class Recurrent(Layer):
         self.go_backwards, self.stateful = flag("go_backwards"), flag("stateful")
         self.zero_output_for_mask = flag("zero_output_for_mask")
         super().__init__(**options)  # type: ignore[misc]  # what is left are those of every layer
-        self.units = positive_int("units", units)
+        self.units = checks.positive_int("units", units)
         self.activation = elementwise("activation", activation)
         self.use_bias = checks.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
@@ -193,11 +192,8 @@ class Recurrent(Layer):
         by_gate = (self.gate_count,) if self.gate_count > 1 else ()
         # one mask for x, or one for each gate if h_prev is dropped, too (as in Keras); for h_prev one for each gate
         of_input = by_gate if self.recurrent_mask.rate > 0 else ()
-        masks = (
-            run.dropout(self.input_mask, (B, *of_input, E), self.dtype),
-            run.dropout(self.recurrent_mask, (B, *by_gate, self.units), self.dtype),
-        )
-        of_x, of_h = (None if drawn is None else self.place(drawn) for drawn in masks)
+        of_x = self.place(run.dropout(self.input_mask, (B, *of_input, E), self.dtype))
+        of_h = self.place(run.dropout(self.recurrent_mask, (B, *by_gate, self.units), self.dtype))
         begun = begun._replace(input_dropout=of_x, recurrent_dropout=of_h)
         if of_x is not None:
             dropped = as_array(begun.x)  # every row drops other features, so that equal words are alike no longer
@@ -255,9 +251,8 @@ class Recurrent(Layer):
         states = [backend.host(state[name]) for name in self.state_names]
         for name, array in zip(self.state_names, states, strict=True):
             if array.dtype != self.dtype or array.ndim != 2 or not np.isfinite(array).all():
-                raise ValueError(
-                    f"state {name} of {self.name} must hold finite numbers in {self.dtype}, (B, {self.units})"
-                )
+                wanted = f"finite numbers in {self.dtype}, (B, {self.units})"
+                raise ValueError(f"state {name} of {self.name} must hold {wanted}")
         self.states = self._placed_states(len(states[0]), states)
 
     def kernels(self) -> tuple[Array, Array, Array]:
@@ -295,8 +290,7 @@ class Recurrent(Layer):
         """What a pass begins with."""
         x, *states = x if isinstance(x, tuple) else (x,)
         given, shown = bool(states), self._shown(mask)
-        placed = None if mask is None else self.place(mask)  # the CPU has looked at it
-        return Kept(x, states or self._own_states(x.shape[0]), given, placed, shown, None, None, None)
+        return Kept(x, states or self._own_states(x.shape[0]), given, self.place(mask), shown, None, None, None)
 
     def _output(self, h: Array, final: States, kept: Kept, keeps_states: bool = True) -> Any:
         if self.stateful and keeps_states:
@@ -330,10 +324,9 @@ class Recurrent(Layer):
             zeros = backend.module(self.backend).zeros
             return [zeros((batch, self.units), dtype=self.dtype) for _ in self.state_names]
         if len(self.states[0]) != batch:
-            raise ValueError(
-                f"{self.name} is stateful, with states of {len(self.states[0])} rows, but this batch has {batch}: "
-                f"use a batch_size that divides the number of samples, or call reset_state() before"
-            )
+            problem = f"with states of {len(self.states[0])} rows, but this batch has {batch}"
+            todo = "use a batch_size that divides the number of samples, or call reset_state() before"
+            raise ValueError(f"{self.name} is stateful, {problem}: {todo}")
         return self.states
 
     def _placed_states(self, batch: int, given: Any) -> States:

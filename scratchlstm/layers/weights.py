@@ -7,7 +7,6 @@ import numpy as np
 
 from scratchlstm import backend
 from scratchlstm._support import checks
-from scratchlstm._support.checks import came, positive_int
 from scratchlstm.initializers import Initializer
 from scratchlstm.rows import as_array
 
@@ -61,8 +60,8 @@ def as_shape(shape: Any, argument: str = "a shape") -> Shape:
         ValueError: anything else.
     """
     if not isinstance(shape, tuple | list):
-        raise ValueError(f"{argument} must be a tuple such as (100,), not {came(shape)}")
-    return tuple(None if size is None else positive_int("each size of a shape", size) for size in shape)
+        raise ValueError(f"{argument} must be a tuple such as (100,), not {checks.came(shape)}")
+    return tuple(None if size is None else checks.positive_int("each size of a shape", size) for size in shape)
 
 
 def with_batch(shape: Shape | None) -> str:

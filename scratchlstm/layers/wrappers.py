@@ -10,10 +10,10 @@ from scratchlstm import config
 from scratchlstm._support import checks, registry
 from scratchlstm.backend import Array
 from scratchlstm.layers.base import KNOWN, Gradients, Layer, LayerOptions, Signal
-from scratchlstm.layers.composite import Composite, of_part, with_prefix
+from scratchlstm.layers.composite import Composite, with_prefix
 from scratchlstm.layers.passes import Cache, Pass
 from scratchlstm.layers.recurrent import Recurrent, has_states
-from scratchlstm.layers.weights import Shape, Specs, check_weights
+from scratchlstm.layers.weights import Shape, Specs
 from scratchlstm.rows import RowGradient, as_array
 
 MERGE_MODES = ("concat", "sum", "ave", "mul", None)
@@ -54,6 +54,7 @@ class Bidirectional(Composite):
     ranks: ClassVar = (3,)
     call_order: ClassVar = ("initial_state", "mask", "training")
     takes_rows: ClassVar = True
+    parts: Mapping[str, Recurrent]
 
     def __init__(
         self,
@@ -76,30 +77,17 @@ class Bidirectional(Composite):
             self.backward_layer = _as_recurrent("backward_layer", backward_layer)
         _require_a_pair(self.forward_layer, self.backward_layer)
         self.parts = {"forward": self.forward_layer, "backward": self.backward_layer}
-        for each in (self.forward_layer, self.backward_layer):
+        for each in self.parts.values():
             each.zero_output_for_mask = each.return_sequences
         self.return_sequences = self.passes_mask = layer.return_sequences
         self.return_state = layer.return_state
-        states = len(self.state_sizes) if self.return_state else 0
-        self.outputs = (2 if merge_mode is None else 1) + states
+        self.outputs = (2 if merge_mode is None else 1) + (len(self.state_sizes) if self.return_state else 0)
 
     def param_specs(self, input_shape: Shape) -> Specs:
         specs: Specs = {}
         for end, each in self.parts.items():
             specs |= with_prefix(end, each.param_specs(input_shape))
         return specs
-
-    def build(
-        self, input_shape: Shape, rng: np.random.Generator | None = None, params: Mapping[str, np.ndarray] | None = None
-    ) -> None:
-        specs = self.plan(input_shape)
-        if self.built:
-            return
-        if params is not None:
-            check_weights(self.name, {name: shape for name, (shape, _) in specs.items()}, params, self.dtype)
-        for end, each in self.parts.items():
-            each.build(input_shape, rng, None if params is None else of_part(end, params))
-        self.input_shape = self.forward_layer.input_shape
 
     def output_shape(self, input_shape: Shape) -> Shape:
         *steps, features = self.forward_layer.output_shape(input_shape)
@@ -108,9 +96,7 @@ class Bidirectional(Composite):
     @property
     def state_sizes(self) -> dict[str, int]:
         """Name -> H of each initial state, in the order of `initial_state`."""
-        both = self.forward_layer, self.backward_layer
-        sizes = zip(("forward", "backward"), (each.state_sizes for each in both), strict=True)
-        return {f"{end} {name}": size for end, of_end in sizes for name, size in of_end.items()}
+        return {f"{end} {name}": size for end, each in self.parts.items() for name, size in each.state_sizes.items()}
 
     def receive(self, x: Any) -> Any:
         x, *states = x if has_states(x) else (x,)
@@ -134,9 +120,8 @@ class Bidirectional(Composite):
         """The two layers, each with its input, and its initial states if there are any."""
         x, *states = x if isinstance(x, tuple) else (x,)
         half = len(states) // 2
-        parts = (states[:half], states[half:]) if states else ((), ())
-        both = self.forward_layer, self.backward_layer
-        return [(each, (x, *own) if own else x) for each, own in zip(both, parts, strict=True)]
+        ends = zip(self.parts.values(), (states[:half], states[half:]), strict=True)
+        return [(each, (x, *own) if own else x) for each, own in ends]
 
     def _merge(self, results: Any) -> tuple[Any, tuple[Array, Array]]:
         """The two layers' outputs as one, and each by itself, in the order of time."""
@@ -237,18 +222,14 @@ class TimeDistributed(Composite):
     def param_specs(self, input_shape: Shape) -> Specs:
         if len(input_shape) < 2:
             raise ValueError(f"{self.name} takes an input (batch, steps, ...), but one sample has shape {input_shape}")
-        return self.layer.plan(input_shape[1:])
+        return self.layer.plan(self.shape_inside(input_shape))
 
-    def build(
-        self, input_shape: Shape, rng: np.random.Generator | None = None, params: Mapping[str, np.ndarray] | None = None
-    ) -> None:
-        self.plan(input_shape)
-        if not self.built:
-            self.layer.build(input_shape[1:], rng, params)
-            self.input_shape = input_shape
+    def shape_inside(self, input_shape: Any) -> Any:
+        """Of one step."""
+        return input_shape[1:]
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        return (input_shape[0], *self.layer.output_shape(input_shape[1:]))
+        return (input_shape[0], *self.layer.output_shape(self.shape_inside(input_shape)))
 
     def cast(self, x: Any) -> Any:
         """X as the layer takes it."""
