@@ -869,7 +869,7 @@ BASES = {
     "schedules.LearningRateSchedule",
 }
 PARTS = {
-    *("passes.Cache", "passes.DropoutMask", "passes.Workspaces"),  # what layers and passes have
+    *("passes.Cache", "passes.DropoutMask", "passes.FromLogits", "passes.Workspaces"),  # what layers and passes have
     *(f"optimizers.{name}" for name in ("values_of", "with_values", "norm", "is_finite")),
     *("gates.StepCache", "gates.StepGradients", "gates.sigmoid_prime", "gates.tanh_prime"),  # what operators take
     *("constraints.non_neg", "constraints.max_norm", "constraints.unit_norm"),  # other names of classes
