@@ -76,7 +76,8 @@ def serialize(thing: Any) -> Any:
 
 def arguments(thing: Any) -> list[str]:
     """Names of the arguments that make such a thing, those of the base class first."""
-    ours = [defaults(cls) for cls in type(thing).__mro__ if is_ours(cls) and cls.__init__ is not object.__init__]
+    classes = [cls for cls in type(thing).__mro__ if is_ours(cls) and cls not in (Configured, object)]
+    ours = [defaults(cls) for cls in classes]
     known = dict.fromkeys(name for names in reversed(ours) for name in names)
     return [name for name in known if name in ours[0]]
 

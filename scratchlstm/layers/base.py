@@ -68,6 +68,9 @@ class Layer(registry.Configured):
         y, cache = layer.forward(x, run, mask)
         dx, grads = layer.backward(dy, cache, need)
 
+    A subclass of one of our layers calls `super().forward(x, run, mask)` and `super().backward(dy, cache, need)`; if it
+    defines `backward` alone, the cache that it gets is for the latter.
+
     Any number of passes may be open at the same time. `backward` reads the parameters as they are then, so change them
     after it; a recurrent layer keeps those of the forward pass.
 
@@ -194,7 +197,7 @@ class Layer(registry.Configured):
         raise NotImplementedError(f"{type(self).__name__} has to define backward(dy, cache) to be trained: {CONTRACT}")
 
     def output_mask(self, x: Any, mask: np.ndarray | None) -> np.ndarray | None:
-        """The mask that goes on to the next layer, for an input x with this mask; None if all steps count."""
+        """The mask for the next layer, for an input x with this mask; None if all steps count."""
         return mask if self.passes_mask else None
 
     def gives_mask(self, masked: Any) -> bool:

@@ -30,7 +30,7 @@ class Kept(NamedTuple):
 
     caches: list[Cache | None]  # of each place; None if its layer only inferred
     rows: dict[Source, GatheredRows]  # what embeddings gave, by which a gradient of all positions becomes one of rows
-    masks: list[Any]  # of the outputs; False where a loss is not to look
+    masks: list[Any]  # of the outputs; False at what a loss ignores
 
 
 class Network(Composite):

@@ -45,7 +45,7 @@ class Kept(NamedTuple):
     states: States  #           initial ones, (B, H)
     given: bool  #              whether the caller gave them
     mask: Array | None  #       (B, T)
-    shown: Array | None  #      False where the output is 0, (B, T, 1) or (B, 1)
+    shown: Array | None  #      False if the output is 0, (B, T, 1) or (B, 1)
     input_dropout: Array | None  #      (B, E) or, for each gate, (B, gate_count, E)
     recurrent_dropout: Array | None  #  (B, H) or (B, gate_count, H)
     steps: Any  #               of the recurrence
@@ -309,7 +309,7 @@ class Recurrent(Layer):
         return 0 if self.go_backwards else -1
 
     def _shown(self, mask: np.ndarray | None) -> Array | None:
-        """False where the output is 0, (B, T, 1) or (B, 1); None if it is nowhere."""
+        """False if the output is 0, (B, T, 1) or (B, 1); None if it is nowhere."""
         if mask is None:
             return None
         if not self.zero_output_for_mask:  # then only before the first step that counts: nothing to repeat yet

@@ -10,7 +10,7 @@ from scratchlstm._support import checks
 from scratchlstm.initializers import Initializer
 from scratchlstm.rows import as_array
 
-Shape = tuple[int | None, ...]  # without the batch dimension; None where any length will do
+Shape = tuple[int | None, ...]  # without the batch dimension; None for any length
 Specs = dict[str, tuple[tuple[int, ...], Initializer | str]]  # parameter name -> (shape, initializer)
 
 

@@ -260,7 +260,7 @@ class Model(Compiled):
             callbacks: `Callback` objects.
             validation_split: the part of x and y, from the end, to validate on.
             validation_data: (x, y) or (x, y, sample_weight) to validate on after each epoch.
-            shuffle: whether the order of samples is drawn anew in each epoch.
+            shuffle: whether the order of samples is drawn for each epoch.
             class_weight: label -> weight of its samples in training; a target such as 0.95 counts as label 1 (Keras).
             sample_weight: weight of each sample's loss, (N,). A negative one turns the sample's gradient around.
             initial_epoch: number of epochs done before.

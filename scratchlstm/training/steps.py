@@ -96,7 +96,7 @@ class OneProcess:
     """Does the steps of `fit` in this process, on either backend; `parallel.Team` does them in several processes.
 
     On a GPU nothing in a step waits for it: data is taken there once (ids stay, see `Embedding`), losses and metrics
-    are left there, and so is the finding that one of them is no number.
+    are left there, and so is the finding that one of them is NaN or infinite.
 
     Args:
         model: compiled and built.
@@ -105,8 +105,8 @@ class OneProcess:
 
     Attributes:
         data: as it is trained on.
-        broken: on a GPU, the number of the optimizer's first step with a loss or gradient that is no number; from it on
-            nothing was updated. 0 as long as there is none.
+        broken: on a GPU, the number of the first step whose loss or gradient was NaN or infinite; no update is applied
+            from there on. 0 as long as there is none.
     """
 
     def __init__(self, model: Compiled, data: Any, validation: Any) -> None:
