@@ -84,9 +84,10 @@ def test_predictions_loss_and_gradients(implementation, mask_zero):
         assert error(from_sigmoid[name], dense(of_keras)) < 1e-9
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+@pytest.mark.parametrize(
+    ("optimizer", "implementation", "workers"),
+    [("SGD", "fused", 1), ("SGD", "textbook", 2), ("Adam", "textbook", 1), ("Adam", "fused", 2)],
+)
 def test_three_epochs(optimizer, implementation, workers, mask_zero):
     model = ours(mask_zero, implementation)
     start = model.get_weights()
