@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypedDict, Unpack
+from weakref import WeakSet
 
 import numpy as np
 
@@ -582,4 +583,4 @@ def _checked_infer(own: Callable[..., Any], takes: set[str]) -> Callable[..., An
     return infer
 
 
-_checked: set[Any] = {Layer.forward, Layer.backward, Layer.infer}  # methods with these checks around them
+_checked: WeakSet[Any] = WeakSet([Layer.forward, Layer.backward, Layer.infer])  # methods with these checks around them
