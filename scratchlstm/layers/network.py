@@ -211,21 +211,20 @@ class Network(Composite):
         if twice := [name for name, count in names.items() if count > 1]:
             raise ValueError(f"two of the layers of {self.name} are named {twice[0]!r}; give each its own name")
         specs: dict[str, Any] = {}
-        taken: dict[int, Any] = {}
-        seen: set[Layer] = set()
+        taken: dict[Layer, Any] = {}  # the shape of the input at the first of its places
 
         def plan(layer: Layer, shape: Any) -> Any:
-            before = taken.setdefault(id(layer), shape)
+            again = layer in taken
+            before = taken.setdefault(layer, shape)
             if not layer.built and not _fit(before, shape):
                 problem = f"{layer.name} is at two places whose inputs differ in shape, {before} and {shape}"
                 todo = "make another layer for one of them, or leave a length that may differ open (None)"
                 raise ValueError(f"{problem}: {todo}")
             own = with_prefix(layer.name, layer.plan(shape))
-            if layer in seen and layer.stateful:
+            if again and layer.stateful:
                 raise ValueError(f"{layer.name} is stateful, and can be at one place only: make another layer")
-            if layer not in seen and (twice := own.keys() & specs.keys()):
+            if not again and (twice := own.keys() & specs.keys()):
                 raise ValueError(f"two parameters are named {min(twice)}: give one of their layers another name")
-            seen.add(layer)
             specs.update(own)
             return layer.output_shape(shape)
 
@@ -386,14 +385,15 @@ class Network(Composite):
             if layer not in reached:  # nothing that is given out depends on it
                 zeros = {name: backend.namespace(param).zeros_like(param) for name, param in layer.params.items()}
                 grads |= with_prefix(layer.name, zeros)
-        for name, param in self.params.items():
+        params = self.params
+        for name, param in params.items():
             found = grads.get(name)
             if found is not None and (shape := np.shape(found)) != param.shape:
                 raise ValueError(f"{name} has shape {param.shape}, but backward gave it a gradient of shape {shape}")
-        if unknown := grads.keys() - self.params.keys():
+        if unknown := grads.keys() - params.keys():
             raise ValueError(f"backward gave gradients of {', '.join(sorted(unknown))}, which are no parameters")
         dxs = [arrived.get((-1 - k, 0)) for k in range(len(self.input_shapes))]
-        return (dxs if self.merges else dxs[0]), {name: grads[name] for name in self.params if name in grads}
+        return (dxs if self.merges else dxs[0]), {name: grads[name] for name in params if name in grads}
 
     def _with_params_below(self) -> set[int]:
         """The numbers of places whose gradient trains parameters, there or below."""

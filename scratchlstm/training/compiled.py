@@ -147,9 +147,10 @@ class Compiled:
             ValueError: a layer has not given the gradient of a parameter.
         """
         grads = self.gradients_by_name(dy, cache, from_logits, share)
-        if missing := [name for name in self.network.params if grads.get(name) is None]:
+        names = list(self.network.params)
+        if missing := [name for name in names if grads.get(name) is None]:
             raise ValueError(f"backward gave no gradient of {', '.join(missing)}: {CONTRACT}")
-        return [grads[name] for name in self.network.params]
+        return [grads[name] for name in names]
 
     def gradients_by_name(self, dy: Array, cache: Cache, from_logits: bool, share: float = 1.0) -> Gradients:
         """The gradients of the loss, as far as the layers have given them.
@@ -160,9 +161,10 @@ class Compiled:
             share: the part of the regularizers' gradients to add.
         """
         _, grads = self.network.backward(FromLogits(dy) if from_logits else dy, cache, False)
+        params = self.network.params  # joined whenever it is read
         for name, regularizer in self.network.regularizers.items():
             if (gradient := grads.get(name)) is not None:
-                penalty = regularizer.gradient(self.network.params[name])
+                penalty = regularizer.gradient(params[name])
                 dense = gradient.dense() if isinstance(gradient, RowGradient) else gradient
                 grads[name] = dense + penalty.dtype.type(share) * penalty
         return grads
@@ -176,7 +178,8 @@ class Compiled:
 
     def penalty(self) -> Any:
         """What the regularizers add to the loss, see `Regularizer`."""
-        return sum(r(self.network.params[name]) for name, r in self.network.regularizers.items())
+        params = self.network.params
+        return sum(r(params[name]) for name, r in self.network.regularizers.items())
 
     def measure(self, y_true: Array, y_pred: Array, kept: Kept) -> Totals:
         """Each metric's sums over the predictions of a pass."""
@@ -190,8 +193,9 @@ class Compiled:
 
     def constrain(self, broken: Any = None) -> None:
         """Put every parameter that has a constraint back to an allowed value; if `broken` is not 0, none."""
+        params = self.network.params
         for name, constraint in self.network.constraints.items():
-            param = self.network.params[name]
+            param = params[name]
             allowed = constraint(param)
             param[...] = allowed if broken is None else np.where(broken == 0, allowed, param)
 
