@@ -85,12 +85,16 @@ def test_summary_lists_every_layer(capsys):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda a, b: Model([a, Dense(1)(a)], b), TypeError, "inputs must be one Input, or a list of them"),
-        (lambda a, b: Model([a, b], Dense(1)(a)), ValueError, "depend on the given inputs, on each of them"),
-        (lambda a, b: Model([a, a], Dense(1)(a)), ValueError, "depend on the given inputs, on each of them once"),
-        (lambda a, b: Model(a, a), TypeError, "outputs must be what a layer gave"),
-        (lambda a, b: Model(a, Dense(1)(b)), ValueError, "depend on the given inputs, .* on no other Input"),
-        (lambda a, b: Model(a, Concatenate()([a, b])), ValueError, "depend on the given inputs, .* on no other"),
+        (lambda a, b: Model([a, Dense(1)(a)], b), TypeError, "inputs must be one Input, or a list or dict of them"),
+        (lambda a, b: Model([a, b], Dense(1)(a)), ValueError, "no output depends on the input 'input_1'; leave it out"),
+        (lambda a, b: Model([a, a], Dense(1)(a)), ValueError, "different ones, but one of them is listed twice"),
+        (lambda a, b: Model(a, a), TypeError, "outputs must be what layers gave"),
+        (lambda a, b: Model(a, Dense(1)(b)), ValueError, "on the Input 'input', which is not among the inputs"),
+        (
+            lambda a, b: Model(a, Concatenate()([a, b])),
+            ValueError,
+            "on the Input 'input', which is not among the inputs",
+        ),
         (lambda a, b: Dense(1)([a, b]), TypeError, "dense takes one input, not 2; Concatenate"),
         (lambda a, b: Concatenate()([a, Input((3, 4))]), ValueError, r"one shape but for axis -1, not of shapes"),
         (lambda a, b: Concatenate()(np.ones((2, 3))), TypeError, "takes a list of inputs, not ndarray"),
@@ -102,21 +106,32 @@ def test_summary_lists_every_layer(capsys):
         ),
         (
             lambda a, b: LSTM(3)(Input((4, 2)), initial_state=[a, b]),
-            TypeError,
-            "its input alone, without initial_state",
+            ValueError,
+            r"initial_state of lstm must be \[h0 \(None, 3\), c0 \(None, 3\)\], not \[\(None, 4\), \(None, 4\)\]",
         ),
         (lambda a, b: LSTM(3)(a), ValueError, "lstm takes an input of 3 dimensions"),
         (lambda a, b: Model(a, _twice(Dense(3), a)), ValueError, r"dense is at two places .*\(4,\) and \(3,\): make"),
+        (lambda a, b: Model([a, b], []), ValueError, "outputs must hold at least one"),
+        (lambda a, b: Model({1: a}, Dense(1)(a)), TypeError, "each key of inputs"),
         (
-            lambda a, b: Model(x := Input((4, 2)), LSTM(2, return_state=True)(x)),
+            lambda a, b: Model([Input((2,), name="x"), x := Input((2,), name="x")], Dense(1)(x)),
             ValueError,
-            "lstm has 3 outputs",
+            "two of the inputs are named 'x'",
         ),
+        (lambda a, b: Sequential([Input((4, 2)), LSTM(2, return_state=True)]), ValueError, "gives 3 outputs, which"),
+        (lambda a, b: Model(a, _in_a_circle(a)), ValueError, "wired in a circle: dense depends on its own output"),
     ],
 )
 def test_what_makes_no_model_is_refused_in_words(make, error, message):
     with pytest.raises(error, match=message):
         make(Input((4,)), Input((4,)))
+
+
+def _in_a_circle(x):
+    first = Dense(4)(x)
+    second = Dense(4)(first)
+    first.sources = (second,)  # by hand: calls alone cannot do that
+    return second
 
 
 def _twice(layer, x):

@@ -94,8 +94,13 @@ def to_keras(model: Model, batch_size: int | None = None) -> Any:
             keras.layers.Concatenate()  # Keras counts on from its name for what joins masks, which has to miss ours
         twins = dict(zip(model.layers, layers, strict=True))
         given = start if network.merges else start[0]
-        found = network.along(given, lambda layer, x: twins[layer](x))
-        twin = keras.Model(given, found[network.ends[0]], name=model.name)
+
+        def call(layer: Layer, x: Any, states: list[Any]) -> Any:
+            return twins[layer](x, initial_state=states) if states else twins[layer](x)
+
+        found = network.along(given, call)
+        ends = [found[end] for end in network.ends]
+        twin = keras.Model(given, ends if len(ends) > 1 else ends[0], name=model.name)
     for layer, other in zip(model.layers, layers, strict=True):
         other.set_weights(layer.get_weights())
     return twin

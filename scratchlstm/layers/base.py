@@ -28,16 +28,21 @@ CONTRACT = (
 
 
 class Node:
-    """A value in a model that is not computed yet: what a layer will give.
+    """A value in a model that is not computed yet: an output of one call of a layer.
 
     Args:
         layer: the layer.
-        sources: what it takes its input from.
+        sources: what it takes its inputs from, and then its initial states if any were given.
         shape: of one sample.
+        output: which of the layer's outputs this is.
+        call: identifies the call, if it has several outputs.
     """
 
-    def __init__(self, layer: "Layer", sources: Sequence["Node"], shape: Shape) -> None:
+    def __init__(
+        self, layer: "Layer", sources: Sequence["Node"], shape: Shape, output: int = 0, call: object = None
+    ) -> None:
         self.layer, self.sources, self.shape = layer, tuple(sources), shape
+        self.output, self.call = output, call or object()
 
 
 class LayerOptions(TypedDict, total=False):
@@ -95,6 +100,7 @@ class Layer(registry.Configured):
     outputs: int = 1  # how many arrays forward gives
     stateful: bool = False  # whether it keeps states from batch to batch
     merges: ClassVar[bool] = False  # whether it takes a list of inputs
+    state_sizes: Mapping[str, int] = {}  # name -> H of each initial state that it may be given
     call_order: ClassVar[tuple[str, ...]] = ("training",)  # what arguments after x mean by position, as in Keras
     dropout_masks: Sequence[DropoutMask] = ()
     regularizers: Mapping[str, Regularizer] = {}
@@ -159,8 +165,8 @@ class Layer(registry.Configured):
         """Name -> (shape, initializer or its name) of each parameter for inputs of this shape (batch left out)."""
         return {}
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        """The shape of the output (batch left out) for inputs of `input_shape`."""
+    def output_shape(self, input_shape: Shape) -> Any:
+        """The shape of the output (batch left out) for inputs of `input_shape`; a list for several outputs."""
         return input_shape
 
     def forward(self, x: Any, *run_and_mask: Any, **named: Any) -> tuple[Any, Any]:
@@ -286,7 +292,7 @@ class Layer(registry.Configured):
         call |= named
         nodes = list(x) if isinstance(x, list | tuple) else [x]
         if nodes and all(isinstance(node, Node) for node in nodes):
-            return self._node(nodes, [argument for argument, value in call.items() if value is not None])
+            return self._nodes(nodes, **{argument: value for argument, value in call.items() if value is not None})
         if unknown := call.keys() - {*self.call_order} - ({"mask"} if self.takes_mask else set()):
             raise TypeError(f"{self.name} takes x, {', '.join(self.call_order)}, but not {', '.join(unknown)}")
         training = call.get("training")
@@ -296,27 +302,39 @@ class Layer(registry.Configured):
         y = self.forward(x, Pass(training), call.get("mask"))[0] if training else self.infer(x, call.get("mask"))
         return list(y) if isinstance(y, tuple) else y
 
-    def _node(self, nodes: list[Node], given: list[str]) -> Node:
+    def _nodes(self, nodes: list[Node], **given: Any) -> Any:
+        """The output of a call in a `Model`, or a list of them."""
+        initial_state = given.pop("initial_state", ()) if self.state_sizes else ()
         if given:
+            takes = "its input and initial states" if self.state_sizes else "its input"
             instead = "to give these, call the layer itself with an array"
-            raise TypeError(f"{self.name} in a Model takes its input alone, without {', '.join(given)}; {instead}")
-        self.require_one_output()
+            raise TypeError(f"{self.name} in a Model takes {takes} alone, without {', '.join(given)}; {instead}")
         if not self.merges and len(nodes) > 1:
             raise TypeError(f"{self.name} takes one input, not {len(nodes)}; Concatenate makes one of several")
+        states = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
+        if not all(isinstance(state, Node) for state in states):
+            problem = f"initial_state of {self.name} in a Model must hold what Input and layers give"
+            raise TypeError(f"{problem}, not {came(initial_state)}")
         shape: Any = [node.shape for node in nodes] if self.merges else nodes[0].shape
         self.plan(shape)
-        return Node(self, nodes, self.output_shape(shape))
+        if states:
+            self.require_states([state.shape for state in states])
+        sources, call, shapes = nodes + states, object(), self.output_shape(shape)
+        if self.outputs == 1:
+            return Node(self, sources, shapes)
+        return [Node(self, sources, each, output, call) for output, each in enumerate(shapes)]
 
-    def require_one_output(self) -> None:
-        """Stop if the layer has no place in a model.
+    def require_states(self, shapes: Sequence[Shape]) -> None:
+        """Compare the shapes of initial states (batch left out) with `state_sizes`.
 
         Raises:
-            ValueError: it gives more than one output.
+            ValueError: another number of states, or other shapes.
         """
-        if self.outputs > 1:
-            problem = f"{self.name} has {self.outputs} outputs (return_state, or merge_mode=None)"
-            todo = "leave that out in a model, and call the layer itself with an array to see its states"
-            raise ValueError(f"{problem}, and a model passes on a single one; {todo}")
+        wanted = {name: (size,) for name, size in self.state_sizes.items()}
+        if list(shapes) != list(wanted.values()):
+            named = ", ".join(f"{name} {with_batch(shape)}" for name, shape in wanted.items()) or "none"
+            given = ", ".join(map(with_batch, shapes))
+            raise ValueError(f"initial_state of {self.name} must be [{named}], not [{given}]")
 
     def infer(self, x: Any, mask: Any = None) -> Any:
         """The y of `forward`, outside of training, if no backward pass will follow; a layer may keep nothing then."""

@@ -1,7 +1,8 @@
 """Layers wired together: a layer itself, with an explicit pass through all of them."""
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -40,20 +41,29 @@ class Network(Composite):
         inputs: nodes that the others begin with; their shapes are those of the inputs.
         outputs: nodes that are given out.
         name: in front of the names of the parameters.
+        output_names: of the outputs; default: the names of their layers, from the second of a name on with a number.
 
     Attributes:
         layers: each once, in Keras' order, which puts each after those that it takes its input from.
         places: where they are, in the order of computation.
         ends: what is given out.
         input_shapes: of one sample, for each input; None if it is not known yet.
+        input_names: of the inputs.
 
     Raises:
-        ValueError: an output that depends on an input which is not listed, or an input that nothing depends on.
+        ValueError: an output that depends on an input which is not listed, an input that nothing depends on or that is
+            listed twice, two inputs of one name, or nodes wired in a circle.
     """
 
     takes_rows: ClassVar = True
 
-    def __init__(self, inputs: Sequence[Node] = (), outputs: Sequence[Node] = (), name: str = "network") -> None:
+    def __init__(
+        self,
+        inputs: Sequence[Node] = (),
+        outputs: Sequence[Node] = (),
+        name: str = "network",
+        output_names: Sequence[str] | None = None,
+    ) -> None:
         super().__init__(name=name)
         for argument, nodes in ("inputs", inputs), ("outputs", outputs):
             if not isinstance(nodes, list | tuple) or not all(isinstance(node, Node) for node in nodes):
@@ -61,17 +71,26 @@ class Network(Composite):
         self.layers: list[Layer] = []
         self.places: list[Place] = []
         self.input_shapes: list[Any] = [node.shape for node in inputs] or [None]
-        order = _visited(outputs)
-        at = {id(node): (-1 - number, 0) for number, node in enumerate(inputs)}
-        reached = {id(node) for node in order} | {id(source) for node in order for source in node.sources}
-        others = any(not node.sources and id(node) not in at for node in order)
-        if others or len(at) < len(inputs) or not at.keys() <= reached:
-            raise ValueError("outputs must depend on the given inputs, on each of them once and on no other Input")
+        own = [node.layer.name for node in inputs if node.layer.named_by_user]
+        self.input_names = _numbered([node.layer.name for node in inputs]) or ["input"]
+        self.named_outputs = None if output_names is None else _names("output", output_names, len(outputs))
+        at: dict[object, int] = {node.call: -1 - number for number, node in enumerate(inputs)}
+        order = _visited(outputs, at)
+        reached = {source.call for node in [*order, *outputs] for source in (node, *node.sources)}
+        if stray := [node for node in order if not node.sources and node.call not in at]:
+            raise ValueError(f"outputs depend on the Input {stray[0].layer.name!r}, which is not among the inputs")
+        if len(at) < len(inputs):
+            raise ValueError("inputs must be different ones, but one of them is listed twice")
+        if twice := [name for name, count in Counter(own).items() if count > 1]:
+            raise ValueError(f"two of the inputs are named {twice[0]!r}; give each its own name")
+        if unused := [n for n, node in zip(self.input_names, inputs, strict=False) if node.call not in reached]:
+            raise ValueError(f"no output depends on the input {unused[0]!r}; leave it out of inputs")
         for node in order:
-            if id(node) not in at:
-                at[id(node)] = len(self.places), 0
-                self.places.append(Place(node.layer, tuple(at[id(source)] for source in node.sources)))
-        self.ends: list[Source] = [at[id(node)] for node in outputs] or [(-1, 0)]
+            if node.call not in at:
+                at[node.call] = len(self.places)
+                sources = tuple((at[source.call], source.output) for source in node.sources)
+                self.places.append(Place(node.layer, sources))
+        self.ends: list[Source] = [(at[node.call], node.output) for node in outputs] or [(-1, 0)]
         self.layers = list(dict.fromkeys(place.layer for place in self.places))
 
     @property
@@ -88,6 +107,13 @@ class Network(Composite):
     def outputs(self) -> int:  # type: ignore[override]
         """How many arrays it gives."""
         return len(self.ends)
+
+    @property
+    def output_names(self) -> list[str]:
+        """As given, or those of the layers that give the outputs."""
+        if self.named_outputs is not None:
+            return list(self.named_outputs)
+        return _numbered([self.places[number].layer.name for number, _ in self.ends if number >= 0])
 
     @property
     def dtype(self) -> str:
@@ -147,6 +173,8 @@ class Network(Composite):
         return {
             "name": self.name,
             "inputs": self.input_shapes,
+            "input_names": self.input_names,
+            "output_names": self.named_outputs,
             "layers": [registry.serialize(layer) for layer in self.layers],
             "places": [[self.layers.index(layer), [list(own) for own in sources]] for layer, sources in self.places],
             "ends": [list(end) for end in self.ends],
@@ -161,6 +189,8 @@ class Network(Composite):
         """
         network = cls(name=config["name"])
         network.input_shapes = [as_shape(shape) for shape in config["inputs"]]
+        names = config.get("input_names") or _numbered(["input"] * len(network.input_shapes))
+        network.input_names = _names("input", names, len(network.input_shapes))
         network.layers = [registry.resolve("layer", saved, KNOWN, Layer) for saved in config["layers"]]
         outputs = {-1 - k: 1 for k in range(len(network.input_shapes))}  # how many each place has
 
@@ -172,12 +202,14 @@ class Network(Composite):
 
         for number, (which, sources) in enumerate(config["places"]):
             place = Place(network.layers[index("layer", which, len(network.layers))], tuple(map(checked, sources)))
-            if not sources or (len(sources) > 1 and not place.layer.merges):
+            states = 0 if place.layer.merges else len(sources) - 1
+            if not sources or states not in (0, len(place.layer.state_sizes)):
                 raise ValueError(f"layer {number} cannot take its input from {sources}")
-            place.layer.require_one_output()
             network.places.append(place)
             outputs[number] = place.layer.outputs
         network.ends = [checked(end) for end in config["ends"]]
+        if (names := config.get("output_names")) is not None:
+            network.named_outputs = _names("output", names, len(network.ends))
         used = {source for place in network.places for source, _ in place.sources} | {end for end, _ in network.ends}
         if used != set(outputs):
             raise ValueError("its layers are wired in no way that a model has")
@@ -185,22 +217,23 @@ class Network(Composite):
 
     # --- shapes and parameters ------------------------------------------------------------------------------------
 
-    def along(self, start: Any, step: Callable[[Layer, Any], Any]) -> dict[Source, Any]:
+    def along(self, start: Any, step: Callable[[Layer, Any, list[Any]], Any]) -> dict[Source, Any]:
         """What `step` makes at each place of what it made at those before: by source, those of the inputs included.
 
         Args:
             start: of the input; a list for several.
-            step: is given a layer and what it takes (a list, for several inputs), and gives a list for several outputs.
+            step: is given a layer, what it takes (a list, for several inputs) and a list of its initial states, and
+                gives a list for several outputs.
         """
         found: dict[Source, Any] = {(-1 - k, 0): of for k, of in enumerate(start if self.merges else [start])}
         for number, (layer, sources) in enumerate(self.places):
             given = [found[source] for source in sources]
-            made = step(layer, given if len(sources) > 1 or layer.merges else given[0])
+            made = step(layer, given, []) if layer.merges else step(layer, given[0], given[1:])
             found |= {(number, k): of for k, of in enumerate(made if layer.outputs > 1 else [made])}
         return found
 
     def output_shape(self, input_shape: Any) -> Any:
-        found = self.along(input_shape, lambda layer, shape: layer.output_shape(shape))
+        found = self.along(input_shape, lambda layer, shape, states: layer.output_shape(shape))
         return [found[end] for end in self.ends] if self.outputs > 1 else found[self.ends[0]]
 
     def plan(self, input_shape: Any) -> Any:
@@ -213,7 +246,9 @@ class Network(Composite):
         specs: dict[str, Any] = {}
         taken: dict[Layer, Any] = {}  # the shape of the input at the first of its places
 
-        def plan(layer: Layer, shape: Any) -> Any:
+        def plan(layer: Layer, shape: Any, states: Any) -> Any:
+            if states:
+                layer.require_states(states)
             again = layer in taken
             before = taken.setdefault(layer, shape)
             if not layer.built and not _fit(before, shape):
@@ -238,7 +273,7 @@ class Network(Composite):
             if params is not None:
                 check_weights(self.name, {name: shape for name, (shape, _) in specs.items()}, params, "float64")
 
-            def build(layer: Layer, shape: Any) -> Any:
+            def build(layer: Layer, shape: Any, states: Any) -> Any:
                 layer.build(shape, rng, None if params is None else of_part(layer.name, params))
                 return layer.output_shape(shape)
 
@@ -285,14 +320,16 @@ class Network(Composite):
     def cast(self, x: Any) -> Any:
         return self.takers()[0].cast(x) if len(self.takers()) == 1 else x
 
-    def gives_mask(self, masked: Any) -> bool:
+    def gives_mask(self, masked: Any) -> Any:
         start = masked if self.merges and isinstance(masked, list) else [masked] * len(self.input_shapes)
 
-        def step(layer: Layer, masked: Any) -> Any:
+        def step(layer: Layer, masked: Any, states: Any) -> Any:
             gives = layer.gives_mask(masked)
-            return [gives, *[False] * (layer.outputs - 1)] if layer.outputs > 1 else gives
+            return gives if layer.outputs == 1 or isinstance(gives, list) else [gives] + [False] * (layer.outputs - 1)
 
-        return bool(self.along(start if self.merges else start[0], step)[self.ends[0]])
+        found = self.along(start if self.merges else start[0], step)
+        gives = [bool(found[end]) for end in self.ends]
+        return gives if self.outputs > 1 else gives[0]
 
     def receive_gradient(self, dy: Any, shape: tuple[int, ...]) -> Any:
         """The gradient as it is; the layer that it belongs to compares it."""
@@ -308,10 +345,12 @@ class Network(Composite):
         """A forward pass in which places before `keep_from` keep nothing for a backward pass."""
         caches: list[Cache | None] = []
 
-        def step(layer: Layer, given: Any) -> Any:
+        def step(layer: Layer, given: Any, states: list[Any]) -> Any:
             several = isinstance(given, list)
             x: Any = [each[0] for each in given] if several else given[0]
             mask: Any = [each[1] for each in given] if several else given[1]
+            if states:
+                x = (x, *(state for state, _ in states))
             y, cache, mask = layer.pass_on(x, run, mask, keeps=len(caches) >= keep_from)
             caches.append(cache)
             return list(zip(y, mask, strict=True)) if layer.outputs > 1 else (y, mask)
@@ -412,17 +451,49 @@ class Network(Composite):
         return one + other
 
 
-def _visited(outputs: Sequence[Node]) -> list[Node]:
-    """The nodes that the outputs depend on and themselves, each after those that it takes its input from."""
-    order: dict[int, Node] = {}
-    to_visit = list(reversed(outputs))
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The names, with a number added to those that are taken."""
+    different: list[str] = []
+    for name in names:
+        candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
+        different.append(next(each for each in candidates if each not in different))
+    return different
+
+
+def _names(what: str, names: Any, count: int) -> list[str]:
+    """Names of inputs or outputs, from outside.
+
+    Raises:
+        ValueError: not a different string for each.
+    """
+    listed = names if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names) else []
+    if not len(listed) == len({*listed}) == count:
+        raise ValueError(f"{what}_names must be {count} different names, not {came(names)}")
+    return list(listed)
+
+
+def _visited(outputs: Sequence[Node], inputs: Collection[object]) -> list[Node]:
+    """A node of each call that the outputs depend on, after those that it takes its inputs from.
+
+    Args:
+        outputs: to begin with.
+        inputs: calls at which to stop.
+
+    Raises:
+        ValueError: a node that depends on itself.
+    """
+    order: dict[object, Node] = {}
+    to_visit, begun = list(reversed(outputs)), set[object]()
     while to_visit:
-        missing = [source for source in to_visit[-1].sources if id(source) not in order]
-        if missing:
-            to_visit.append(missing[0])
+        node = to_visit[-1]
+        begun.add(node.call)
+        missing = [] if node.call in inputs else [source for source in node.sources if source.call not in order]
+        if not missing:
+            order.setdefault(to_visit.pop().call, node)
+        elif missing[0].call in begun:
+            raise ValueError(f"the layers are wired in a circle: {missing[0].layer.name} depends on its own output")
         else:
-            node = to_visit.pop()
-            order[id(node)] = node
+            to_visit.append(missing[0])
     return list(order.values())
 
 

@@ -174,8 +174,9 @@ class Recurrent(Layer):
             specs["bias"] = ((width,), self.bias_initializer)
         return specs
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return (input_shape[0], self.units) if self.return_sequences else (self.units,)
+    def output_shape(self, input_shape: Shape) -> Any:
+        shape = (input_shape[0], self.units) if self.return_sequences else (self.units,)
+        return [shape, *((size,) for size in self.state_sizes.values())] if self.return_state else shape
 
     def receive(self, x: Any) -> Any:
         x, *states = x if has_states(x) else (x,)
@@ -235,7 +236,7 @@ class Recurrent(Layer):
     reset_states = reset_state
 
     @property
-    def state_sizes(self) -> dict[str, int]:
+    def state_sizes(self) -> dict[str, int]:  # type: ignore[override]
         """Name -> H of each initial state, in the order of `initial_state`."""
         return {f"{name}0": self.units for name in self.state_names}
 

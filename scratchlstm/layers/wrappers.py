@@ -89,12 +89,16 @@ class Bidirectional(Composite):
             specs |= with_prefix(end, each.param_specs(input_shape))
         return specs
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        *steps, features = self.forward_layer.output_shape(input_shape)
-        return (*steps, 2 * self.forward_layer.units if self.merge_mode == "concat" else features)
+    def output_shape(self, input_shape: Shape) -> Any:
+        shape = self.forward_layer.output_shape(input_shape)
+        shape = shape[0] if self.return_state else shape
+        shapes = [(*shape[:-1], 2 * shape[-1] if self.merge_mode == "concat" else shape[-1])]
+        shapes *= 2 if self.merge_mode is None else 1
+        shapes += [(size,) for size in self.state_sizes.values()] if self.return_state else []
+        return shapes if self.outputs > 1 else shapes[0]
 
     @property
-    def state_sizes(self) -> dict[str, int]:
+    def state_sizes(self) -> dict[str, int]:  # type: ignore[override]
         """Name -> H of each initial state, in the order of `initial_state`."""
         return {f"{end} {name}": size for end, each in self.parts.items() for name, size in each.state_sizes.items()}
 

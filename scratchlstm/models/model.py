@@ -36,8 +36,8 @@ class Model(Compiled):
     A layer called twice is at both places, with the same weights. A model called with a node is a layer of another.
 
     Args:
-        inputs: an `Input`, or a list of several.
-        outputs: what a layer gave for it.
+        inputs: an `Input`, or a list or dict of several. A dict's keys are their names.
+        outputs: what layers gave for them: one, or a list or dict of several. What `predict` gives is alike.
         name: shown in the summary.
         seed: for initial parameters, shuffling and dropout; the same seed gives the same run. None takes a fresh one
             from the operating system. (NumPy's global random state is neither read nor changed.)
@@ -53,20 +53,24 @@ class Model(Compiled):
 
     Raises:
         TypeError: not an `Input`, or not something that layers made of one.
-        ValueError: an output that depends on another input, or two layers that share parameters.
+        ValueError: an output that depends on another input, an input that no output depends on, names that occur
+            twice, or two layers that share parameters.
     """
 
     def __init__(
         self, inputs: Any, outputs: Any, name: str = "functional", seed: int | None = None, backend: str | None = None
     ) -> None:
-        nodes = list(inputs) if isinstance(inputs, list | tuple) and inputs else [inputs]
+        nodes, input_names = _listed("inputs", inputs)
         for node in nodes:
-            checks.instance("inputs", node, Input, "one Input, or a list of them")
-        outputs = outputs[0] if isinstance(outputs, list | tuple) and len(outputs) == 1 else outputs
-        if not isinstance(outputs, Node) or isinstance(outputs, Input):
-            raise TypeError(f"outputs must be what a layer gave for the input, not {outputs!r}")
-        super().__init__(Network(nodes, [outputs], checks.string("name", name)), seed, backends.choose(backend))
-        self.network.named_by_user = name != "functional"
+            checks.instance("inputs", node, Input, "one Input, or a list or dict of them")
+        ends, output_names = _listed("outputs", outputs)
+        for node in ends:
+            if not isinstance(node, Node) or isinstance(node, Input):
+                raise TypeError(f"outputs must be what layers gave for the inputs, not {node!r}")
+        network = Network(nodes, ends, checks.string("name", name), output_names)
+        network.input_names = input_names or network.input_names
+        super().__init__(network, seed, backends.choose(backend))
+        network.named_by_user = name != "functional"
         layers, self.network.layers = self.network.layers, []
         for layer in layers:
             layer.name = self._welcome(layer)
@@ -84,7 +88,7 @@ class Model(Compiled):
             the name for it: its own, with a number if that is taken.
 
         Raises:
-            ValueError: it, or a layer inside it, is in the model already, or it gives more than one output.
+            ValueError: it, or a layer inside it, is in the model already.
         """
         here = [inner for other in self.layers for inner in other.with_inner()]
         for inner in layer.with_inner():
@@ -93,7 +97,6 @@ class Model(Compiled):
                     f"the layer {inner.name} is in the model already: make another layer (set_weights can give it "
                     f"equal weights to begin with), or call the same one twice in a functional Model"
                 )
-        layer.require_one_output()
         taken = {other.name for other in self.layers}
         if layer.name in taken and layer.named_by_user:
             raise ValueError(f"the model has a layer named {layer.name!r} already; give each its own name")
@@ -220,7 +223,12 @@ class Model(Compiled):
         """The output for x; for a `Node` instead of x, the node of this model as a layer of another."""
         if not any(isinstance(each, Node) for each in (x if isinstance(x, list | tuple) else [x])):
             self._build_on(x)
-        return self.network(x, training=training)
+        return self._given_out(self.network(x, training=training))
+
+    def _given_out(self, ys: Any) -> Any:
+        """The outputs as `outputs` was: one, a list, or a dict."""
+        names = self.network.named_outputs
+        return ys if names is None else dict(zip(names, ys if len(names) > 1 else [ys], strict=True))
 
     def _build_on(self, x: Any) -> None:
         """Make all parameters for x, unless they exist already."""
@@ -438,10 +446,11 @@ class Sequential(Model):
         if isinstance(layer, Input):
             if self.layers or self.input_shape is not None:
                 raise ValueError("Input states the shape of the model's input and has to come first")
-            network.input_shapes = [layer.given_shape]
+            network.input_shapes, network.input_names = [layer.given_shape], [layer.name]
             return
-        if layer.merges:
-            raise ValueError(f"{layer.name} takes several inputs, which a Sequential has not; see Model")
+        if layer.merges or layer.outputs > 1:
+            several = "takes several inputs" if layer.merges else f"gives {layer.outputs} outputs"
+            raise ValueError(f"{layer.name} {several}, which a Sequential has not; see Model")
         given = layer.input_shape if isinstance(layer, Network) else layer.given_shape
         shape = self.input_shape if self.layers or self.input_shape is not None else given
         name = self._welcome(layer)
@@ -450,6 +459,21 @@ class Sequential(Model):
         layer.name = name
         network.input_shape, network.input_shapes = shape, [shape]
         network.append(layer)
+
+
+def _listed(argument: str, given: Any) -> tuple[list[Any], list[str] | None]:
+    """What is given, in a list; and its names, if that is a dict.
+
+    Raises:
+        TypeError: a dict's key that is no string.
+        ValueError: nothing.
+    """
+    names = None
+    if isinstance(given, Mapping):
+        names, given = [checks.string(f"each key of {argument}", key) for key in given], list(given.values())
+    if isinstance(given, list | tuple) and not given:
+        raise ValueError(f"{argument} must hold at least one")
+    return list(given) if isinstance(given, list | tuple) else [given], names
 
 
 def _without_batch(shape: Any) -> Shape:

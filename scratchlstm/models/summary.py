@@ -5,6 +5,7 @@ from typing import Any
 
 from scratchlstm.layers import Layer
 from scratchlstm.layers.network import Network
+from scratchlstm.layers.weights import with_batch
 
 _WIDTHS = (33, 24, 15)  # of the three columns, as Keras draws them by default
 _COLUMNS = ("Layer (type)", "Output Shape", "Param #")
@@ -13,7 +14,7 @@ _COLUMNS = ("Layer (type)", "Output Shape", "Param #")
 def table(network: Network) -> str:
     """The whole table."""
 
-    def shape_after(layer: Layer, shape: Any) -> Any:
+    def shape_after(layer: Layer, shape: Any, states: Any) -> Any:
         known = layer.built and None not in (shape if isinstance(shape, list) else [shape])
         return layer.output_shape(shape) if known else [None] * layer.outputs if layer.outputs > 1 else None
 
@@ -21,8 +22,9 @@ def table(network: Network) -> str:
     first = {id(place.layer): number for number, place in reversed(list(enumerate(network.places)))}
     rows = []
     for layer in network.layers:
-        shape = shapes[first[id(layer)], 0]
-        shown = "?" if shape is None else f"({', '.join(str(size) for size in (None, *shape))})"
+        of_layer = [shapes[first[id(layer)], output] for output in range(layer.outputs)]
+        each = ["?" if shape is None else with_batch(shape) for shape in of_layer]
+        shown = each[0] if len(each) == 1 else f"[{', '.join(each)}]"
         count = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
         rows.append(_row((_fit(layer), shown, count), "│"))
     total, size = network.count_params(), _size(sum(param.nbytes for param in network.params.values()))

@@ -92,8 +92,10 @@ def describe(model: Compiled) -> dict[str, Any]:
     """What JSON can hold of a model: its layers' settings, how they are wired, and how it was compiled."""
     description: dict[str, Any]
     network = model.network
-    later_outputs = any(output for place in network.places for _, output in place.sources)
-    if len(network.places) == len(network.layers) and not network.merges and not later_outputs:
+    once = len(network.places) == len(network.layers)
+    with_states = any(len(place.sources) > 1 and not place.layer.merges for place in network.places)
+    simple = once and not with_states and network.ends == [(len(network.places) - 1, 0)]
+    if simple and network.input_names == ["input"] and network.named_outputs is None:
         layers = [registry.serialize(layer) for layer in network.layers]
         description = {"name": network.name, "input_shape": network.input_shapes[0], "layers": layers}
         if not network.is_stack:
@@ -158,12 +160,12 @@ def rebuild(kind: type[M], description: dict[str, Any], arrays: Arrays) -> M:
         KeyError, TypeError, ValueError, AttributeError: they do not describe a model.
     """
     network = Network.from_config(description.get("network") or _config_of(description))
-    if len(network.ends) != 1 or network.ends[0][0] < 0:
-        raise ValueError("it has no single output")
+    if any(number < 0 for number, _ in network.ends):
+        raise ValueError("one of its outputs is an input")
     model = kind.__new__(kind)
     Compiled.__init__(model, network, None, "numpy")
 
-    def build(layer: Any, shape: Any) -> Any:
+    def build(layer: Any, shape: Any, states: Any) -> Any:
         if not layer.built:
             params = _taken(arrays, f"layer{network.layers.index(layer)}/", layer.plan(shape))
             layer.build(shape, model.rng, params=params)

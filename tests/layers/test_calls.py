@@ -113,15 +113,14 @@ def test_every_layer_that_takes_a_mask_is_tested():
 @pytest.mark.parametrize("call", [{"training": True}, {"training": False}, {"mask": MASK}])
 def test_what_a_graph_would_not_follow_is_refused(call):
     """Keras fixes `training` for a layer that is called so; silently ignored it would be another model."""
-    with pytest.raises(TypeError, match=f"lstm in a Model takes its input alone, without {next(iter(call))}; to give"):
+    with pytest.raises(
+        TypeError, match=f"takes its input and initial states alone, without {next(iter(call))}; to give"
+    ):
         LSTM(3)(Input((4, 3)), **call)
-    with pytest.raises(TypeError, match="without initial_state"):
+    with pytest.raises(TypeError, match="initial_state of lstm in a Model must hold what Input and layers give, not"):
         LSTM(3)(Input((4, 3)), STATES[:2])
-
-
-def test_states_in_a_graph_are_refused_where_they_would_come_out():
-    with pytest.raises(ValueError, match="lstm has 3 outputs .*call the layer itself with an array to see its states"):
-        _, *_ = LSTM(3, return_state=True)(Input((4, 3)))
+    with pytest.raises(TypeError, match="dense in a Model takes its input alone, without initial_state"):
+        Dense(3)(Input((4,)), initial_state=Input((3,)))
 
 
 @pytest.mark.parametrize("make", [Sequential, lambda stack: Model(x := Input((3,)), Dense(2)(x))])
