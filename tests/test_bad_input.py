@@ -102,7 +102,10 @@ _BAD_IDS = {
     "no steps": (IDS[:, :0], r"empty.*\(6, 0\)|\(6, 0\).*empty"),
     "one row": (IDS[0], r"2 dimensions .*got shape \(None\)|2 dimensions.*\(5,\)"),
     "a dimension too many": (IDS[..., None], r"2 dimensions .*\(None, 5, 1\)"),
-    "too long": (np.concatenate([IDS, IDS], axis=1), r"built for inputs of shape \(None, 5\), but got \(6, 10\)"),
+    "too long": (
+        np.concatenate([IDS, IDS], axis=1),
+        r"sequential takes inputs of shape \(None, 5\), but got \(None, 10\)",
+    ),
     "NaN": (_changed(IDS, (1, 4), NAN, float), r"x holds nan at \(1, 4\)"),
 }
 

@@ -14,7 +14,16 @@ from scratchlstm._support.checks import came, flag, generator, string
 from scratchlstm._support.moved import Gone
 from scratchlstm.constraints import Constraint
 from scratchlstm.layers.passes import Cache, DropoutMask, FromLogits, Pass
-from scratchlstm.layers.weights import Shape, Specs, as_shape, check_weights, name_weights, with_batch
+from scratchlstm.layers.weights import (
+    Shape,
+    Specs,
+    as_shape,
+    check_weights,
+    name_weights,
+    same_sizes,
+    shapes_of,
+    with_batch,
+)
 from scratchlstm.regularizers import Regularizer
 from scratchlstm.rows import GatheredRows, Gradient, RowGradient, as_array
 
@@ -453,11 +462,12 @@ class Layer(registry.Configured):
         return x.astype(self.dtype, copy=False)
 
     def _check_sizes(self, given: Shape, shown: str) -> None:
-        """Compare the sizes of a sample with those the layer was built for, as far as both are known."""
-        wanted = with_batch(self.input_shape)
-        for built, size in zip(self.input_shape or (), given, strict=False):
-            if built is not None and size is not None and built != size:
-                raise ValueError(f"{self.name} was built for inputs of shape {wanted}, but got {shown}")
+        """Stop if the layer's parameters would have other shapes for a sample of these sizes."""
+        if self.input_shape is None or same_sizes(self.input_shape, given):
+            return
+        if {name: shape for name, (shape, _) in self.param_specs(given).items()} != shapes_of(self.params):
+            wanted = with_batch(self.input_shape)
+            raise ValueError(f"{self.name} was built for inputs of shape {wanted}, but got {shown}")
 
     def _check_rank(self, rank: int, shape: Shape) -> None:
         ranks = self.ranks if self.input_shape is None else (len(self.input_shape) + 1,)

@@ -13,7 +13,7 @@ from scratchlstm._support.checks import came, index, whole_number
 from scratchlstm.layers.base import KNOWN, Gradients, Layer, Node
 from scratchlstm.layers.composite import Composite, of_part, with_prefix
 from scratchlstm.layers.passes import Cache, FromLogits, Pass
-from scratchlstm.layers.weights import as_shape, check_weights
+from scratchlstm.layers.weights import Shape, as_shape, check_weights, same_sizes, with_batch
 from scratchlstm.rows import GatheredRows, RowGradient, as_array
 
 Source = tuple[int, int]  # a place's number and which of its outputs; input k has the number -1 - k
@@ -244,18 +244,18 @@ class Network(Composite):
         if twice := [name for name, count in names.items() if count > 1]:
             raise ValueError(f"two of the layers of {self.name} are named {twice[0]!r}; give each its own name")
         specs: dict[str, Any] = {}
-        taken: dict[Layer, Any] = {}  # the shape of the input at the first of its places
+        taken: dict[Layer, Any] = {}  # the shape of the input at the first of its places, and those of its parameters
 
         def plan(layer: Layer, shape: Any, states: Any) -> Any:
             if states:
                 layer.require_states(states)
             again = layer in taken
-            before = taken.setdefault(layer, shape)
-            if not layer.built and not _fit(before, shape):
-                problem = f"{layer.name} is at two places whose inputs differ in shape, {before} and {shape}"
-                todo = "make another layer for one of them, or leave a length that may differ open (None)"
-                raise ValueError(f"{problem}: {todo}")
             own = with_prefix(layer.name, layer.plan(shape))
+            sizes = {name: size for name, (size, _) in own.items()}
+            before, sizes_before = taken.setdefault(layer, (shape, sizes))
+            if sizes != sizes_before:
+                problem = f"{layer.name} is at two places whose inputs differ in shape, {before} and {shape}"
+                raise ValueError(f"{problem}: make another layer for one of them")
             if again and layer.stateful:
                 raise ValueError(f"{layer.name} is stateful, and can be at one place only: make another layer")
             if not again and (twice := own.keys() & specs.keys()):
@@ -284,11 +284,24 @@ class Network(Composite):
 
     def _as_shapes(self, input_shape: Any) -> Any:
         if not self.merges:
-            return as_shape(input_shape)
+            return self._fitting(0, as_shape(input_shape))
         if not isinstance(input_shape, list | tuple) or len(input_shape) != len(self.input_shapes):
             wanted = f"a list of {len(self.input_shapes)} shapes, one for each input"
             raise ValueError(f"input_shape of {self.name} must be {wanted}, not {came(input_shape)}")
-        return [as_shape(shape) for shape in input_shape]
+        return [self._fitting(k, as_shape(shape)) for k, shape in enumerate(input_shape)]
+
+    def _fitting(self, k: int, shape: Shape) -> Shape:
+        """The shape of a sample for input k, compared with what is known of that.
+
+        Raises:
+            ValueError: it is another.
+        """
+        wanted = self.input_shapes[k]
+        if wanted is not None and len(wanted) == len(shape) and not same_sizes(wanted, shape):
+            which = f"for {self.input_names[k]!r} " if self.merges else ""
+            given = f"{self.name} takes inputs of shape {with_batch(wanted)} {which}".rstrip()
+            raise ValueError(f"{given}, but got {with_batch(shape)}")
+        return shape
 
     # --- passes ---------------------------------------------------------------------------------------------------
 
@@ -298,8 +311,11 @@ class Network(Composite):
         if self.merges and (not isinstance(x, list | tuple) or len(x) != count):
             given = f"{len(x)} of them" if isinstance(x, list | tuple) else came(x)
             raise ValueError(f"x of {self.name} must be a list of {count} arrays, one for each input, not {given}")
-        if not self.built:
-            shapes = [as_array(each).shape[1:] for each in (x if self.merges else [x])]
+        shapes = [as_array(each).shape[1:] for each in (x if self.merges else [x])]
+        if self.built:
+            for k, shape in enumerate(shapes):
+                self._fitting(k, shape)
+        else:
             self.build(shapes if self.merges else shapes[0])
         return list(x) if self.merges else x
 
@@ -531,10 +547,3 @@ def keras_order(
             if source >= 0:
                 depth[source] = max(depth[source], depth[number] + 1)
     return sorted(met, key=lambda owner: -of_owner[owner])
-
-
-def _fit(one: Any, other: Any) -> bool:
-    """Whether one layer can be built for both shapes: sizes are equal as far as both are known."""
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(_fit, one, other))
-    return len(one) == len(other) and all(a == b or None in (a, b) for a, b in zip(one, other, strict=True))

@@ -64,6 +64,16 @@ def as_shape(shape: Any, argument: str = "a shape") -> Shape:
     return tuple(None if size is None else checks.positive_int("each size of a shape", size) for size in shape)
 
 
+def same_sizes(one: Shape, other: Shape) -> bool:
+    """Whether the sizes are equal, as far as both are known."""
+    return len(one) == len(other) and all(a == b or None in (a, b) for a, b in zip(one, other, strict=True))
+
+
+def shapes_of(arrays: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Name -> shape."""
+    return {name: array.shape for name, array in arrays.items()}
+
+
 def with_batch(shape: Shape | None) -> str:
     """(100,) -> "(None, 100)", as Keras shows a shape."""
     return f"({', '.join(str(size) for size in (None, *(shape or ())))})"

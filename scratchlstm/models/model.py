@@ -449,7 +449,11 @@ class Sequential(Model):
             network.input_shapes, network.input_names = [layer.given_shape], [layer.name]
             return
         if layer.merges or layer.outputs > 1:
-            several = "takes several inputs" if layer.merges else f"gives {layer.outputs} outputs"
+            several = (
+                "takes several inputs"
+                if layer.merges
+                else f"gives {layer.outputs} outputs (return_state or merge_mode)"
+            )
             raise ValueError(f"{layer.name} {several}, which a Sequential has not; see Model")
         given = layer.input_shape if isinstance(layer, Network) else layer.given_shape
         shape = self.input_shape if self.layers or self.input_shape is not None else given

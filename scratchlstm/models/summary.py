@@ -1,5 +1,6 @@
 """The table that `Model.summary` prints, laid out as Keras 3 does."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,35 +8,41 @@ from scratchlstm.layers import Layer
 from scratchlstm.layers.network import Network
 from scratchlstm.layers.weights import with_batch
 
-_WIDTHS = (33, 24, 15)  # of the three columns, as Keras draws them by default
-_COLUMNS = ("Layer (type)", "Output Shape", "Param #")
+# of the columns, as Keras draws them by default
+_STACK = {"Layer (type)": 33, "Output Shape": 24, "Param #": 15}
+_GRAPH = {"Layer (type)": 21, "Output Shape": 19, "Param #": 12, "Connected to": 19}
 
 
 def table(network: Network) -> str:
-    """The whole table."""
+    """The whole table; of a network that is no stack, also its inputs and what each layer takes its inputs from."""
 
     def shape_after(layer: Layer, shape: Any, states: Any) -> Any:
         known = layer.built and None not in (shape if isinstance(shape, list) else [shape])
         return layer.output_shape(shape) if known else [None] * layer.outputs if layer.outputs > 1 else None
 
     shapes = network.along(network.input_shapes if network.merges else network.input_shapes[0], shape_after)
-    first = {id(place.layer): number for number, place in reversed(list(enumerate(network.places)))}
+    columns = _STACK if network.is_stack else _GRAPH
     rows = []
     for layer in network.layers:
-        of_layer = [shapes[first[id(layer)], output] for output in range(layer.outputs)]
-        each = ["?" if shape is None else with_batch(shape) for shape in of_layer]
-        shown = each[0] if len(each) == 1 else f"[{', '.join(each)}]"
+        places = [number for number, place in enumerate(network.places) if place.layer is layer]
+        each = [_shown(shapes[places[0], output]) for output in range(layer.outputs)]
         count = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
-        rows.append(_row((_fit(layer), shown, count), "│"))
+        name = _fit(layer) if network.is_stack else f"{_plain(layer.name)} ({type(layer).__name__})"
+        sources = [_connection(network, *source) for number in places for source in network.places[number].sources]
+        rows.append([name, each[0] if len(each) == 1 else f"[{', '.join(each)}]", count, ", ".join(sources)])
+    if not network.is_stack:
+        inputs = zip(network.input_names, network.input_shapes, strict=True)
+        rows[:0] = [[f"{_plain(name)} (Input)", _shown(shape), "0", "-"] for name, shape in inputs]
     total, size = network.count_params(), _size(sum(param.nbytes for param in network.params.values()))
+    widths = list(columns.values())
     return "\n".join(
         [
             f'Model: "{_plain(network.name)}"',
-            _rule("┏━┳┓"),
-            _row(_COLUMNS, "┃"),
-            _rule("┡━╇┩"),
-            f"\n{_rule('├─┼┤')}\n".join(rows),
-            _rule("└─┴┘"),
+            _rule("┏━┳┓", widths),
+            _row(list(columns), widths, "┃"),
+            _rule("┡━╇┩", widths),
+            f"\n{_rule('├─┼┤', widths)}\n".join(_row(row, widths, "│") for row in rows),
+            _rule("└─┴┘", widths),
             f" Total params: {total:,} ({size})",
             f" Trainable params: {total:,} ({size})",
             " Non-trainable params: 0 (0.00 B)",
@@ -43,19 +50,39 @@ def table(network: Network) -> str:
     )
 
 
-def _rule(pieces: str) -> str:
+def _shown(shape: Any) -> str:
+    return "?" if shape is None else with_batch(shape)
+
+
+def _connection(network: Network, number: int, output: int) -> str:
+    """A source as Keras names it: layer[which of its calls][which of the call's outputs]."""
+    if number < 0:
+        return f"{_plain(network.input_names[-1 - number])}[0][0]"
+    layer = network.places[number].layer
+    return f"{_plain(layer.name)}[{sum(place.layer is layer for place in network.places[:number])}][{output}]"
+
+
+def _rule(pieces: str, widths: Sequence[int]) -> str:
     left, line, middle, right = list(pieces)
-    return left + middle.join(line * width for width in _WIDTHS) + right
+    return left + middle.join(line * width for width in widths) + right
 
 
-def _row(cells: Sequence[str], edge: str) -> str:
-    first, second, third = (width - 2 for width in _WIDTHS)
-    return f"{edge} {cells[0]:<{first}} {edge} {cells[1]:<{second}} {edge} {cells[2]:>{third}} {edge}"
+def _row(cells: Sequence[str], widths: Sequence[int], edge: str) -> str:
+    """The lines of one row, in which long cells are wrapped between words and long words are cut."""
+    columns = []
+    for number, (cell, width) in enumerate(zip(cells, widths, strict=False)):
+        room = width - 2
+        words = [word if len(word) <= room else f"{word[: room - 1]}…" for word in cell.split()]
+        lines = textwrap.wrap(" ".join(words), room, break_on_hyphens=False)
+        columns.append([f" {line:>{room}} " if number == 2 else f" {line:<{room}} " for line in lines])
+    height = max(map(len, columns))
+    filled = [lines + [" " * width] * (height - len(lines)) for lines, width in zip(columns, widths, strict=True)]
+    return "\n".join(edge + edge.join(line) + edge for line in zip(*filled, strict=True))
 
 
 def _fit(layer: Layer) -> str:
     kind = f" ({type(layer).__name__})"
-    room = _WIDTHS[0] - 2 - len(kind)
+    room = _STACK["Layer (type)"] - 2 - len(kind)
     name = _plain(layer.name)
     return (name if len(name) <= room else name[: room - 1] + "…") + kind
 

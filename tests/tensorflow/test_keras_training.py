@@ -7,7 +7,8 @@ import pytest
 from cases import EXACT, assert_agree, error, training_case, tutorial_weights, word_ids
 from keras_side import keras
 
-from scratchlstm import Sequential, optimizers
+from scratchlstm import Model, Sequential, layers, optimizers
+from scratchlstm.interop.keras import to_keras
 from scratchlstm.layers import LSTM, Dense, Embedding
 
 IMPLEMENTATIONS = "fused", "textbook"
@@ -163,6 +164,26 @@ def test_summary_text(monkeypatch, capsys):
     our_side.tutorial_model(start, 100).summary()
     assert "2,605,421" in printed[0]
     assert capsys.readouterr().out.splitlines() == printed[0].splitlines()
+
+
+def test_summary_of_a_graph(monkeypatch, capsys):
+    """Keras' rows of layers, which come after those of the inputs."""
+    monkeypatch.setenv("COLUMNS", "80")
+    x, y = layers.Input((None, 3), name="x"), layers.Input((5, 3), name="y")
+    read, *states = layers.LSTM(600, return_sequences=True, return_state=True, name="reads")(x)
+    written = layers.LSTM(600, name="a_name_of_many_letters")(y, initial_state=states)
+    model = Model([x, y], layers.Concatenate(name="both")([layers.GlobalAveragePooling1D(name="mean")(read), written]))
+    model.summary()
+    theirs = []
+    to_keras(model).summary(print_fn=theirs.append)
+
+    def rows(text):
+        rule = next(line for line in text.splitlines() if line.startswith("├"))
+        head, *middle, last = text.split(f"{rule}\n")
+        return [head.splitlines()[2], *(row for row in middle if "Input" not in row), last]
+
+    assert len(rows(theirs[0])) == 5
+    assert rows(capsys.readouterr().out) == rows(theirs[0])
 
 
 SOFT = {
