@@ -256,7 +256,7 @@ class Layer(registry.Configured):
         if params is None:
             drawn = {name: initializers.get(of)(shape, self.dtype, rng) for name, (shape, of) in specs.items()}
             # laid out as they will be when they come from a file, so that products round the same
-            made = {name: np.ascontiguousarray(array) for name, array in drawn.items()}
+            made = {name: np.asarray(array, order="C") for name, array in drawn.items()}
         else:
             arrays = check_weights(self.name, {name: shape for name, (shape, _) in specs.items()}, params, self.dtype)
             if any(array.dtype != self.dtype for array in arrays.values()):
@@ -414,19 +414,28 @@ class Layer(registry.Configured):
             self.build(x.shape[1:])
         return x if isinstance(x, GatheredRows) else self.place(x)
 
-    def receive_mask(self, mask: Any, x: Any) -> np.ndarray | None:
-        """A mask for x as booleans on the CPU; None if every step counts."""
-        return self.check_mask(mask, (x[0] if isinstance(x, tuple) else x).shape[:2])
+    def receive_mask(self, mask: Any, x: Any) -> Any:
+        """A mask for x as booleans on the CPU, None if every step counts; of several inputs a list with one for each.
 
-    def check_mask(self, mask: Any, shape: tuple[int, ...]) -> np.ndarray | None:
-        """A mask as booleans on the CPU; None if every step counts.
+        Raises:
+            ValueError: another shape, or no booleans, or not as many masks as inputs.
+        """
+        if not self.merges:
+            return self.check_mask(mask, x[0] if isinstance(x, tuple) else x)
+        masks = mask if isinstance(mask, list | tuple) else [mask] * len(x)
+        if len(masks) != len(x):
+            raise ValueError(f"mask of {self.name} must be a list of {len(x)}, one for each input, not {came(mask)}")
+        return [self.check_mask(one, each) for one, each in zip(masks, x, strict=True)]
+
+    def check_mask(self, mask: Any, x: Any, dimensions: int = 2) -> np.ndarray | None:
+        """A mask for the first dimensions of one input as booleans on the CPU; None if every step counts.
 
         Raises:
             ValueError: another shape, or no booleans.
         """
         if mask is None:
             return None
-        mask = backend.host(as_array(mask, "mask"))
+        mask, shape = backend.host(as_array(mask, "mask")), np.shape(x)[:dimensions]
         if mask.shape != shape or mask.dtype.kind not in "bui":
             wanted = f"True or False for each step, with shape {shape}"
             given = f"its shape is {mask.shape} and its dtype {mask.dtype}"

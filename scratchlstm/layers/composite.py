@@ -66,6 +66,10 @@ class Composite(Layer):
             part.build(self.shape_inside(input_shape), rng, None if params is None else of_part(name, params))
         self.input_shape = as_shape(input_shape)
 
+    def check_mask(self, mask: Any, x: Any, dimensions: int = 2) -> np.ndarray | None:
+        """That of `Layer`; of sequences of sequences the mask has more dimensions, and who takes it looks again."""
+        return super().check_mask(mask, x, max(np.ndim(mask), dimensions))
+
     def with_inner(self) -> list[Layer]:
         """This layer, its parts, and what is inside them."""
         return [self, *(inner for part in self.parts.values() for inner in part.with_inner())]

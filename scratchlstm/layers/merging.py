@@ -1,50 +1,36 @@
 """Several inputs made one."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Unpack
+import functools
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, NamedTuple, Unpack
 
 import numpy as np
 
-from scratchlstm._support.checks import instance
+from scratchlstm import backend
+from scratchlstm._support import checks
 from scratchlstm.backend import Array
 from scratchlstm.layers.base import Gradients, Layer, LayerOptions
-from scratchlstm.layers.weights import Shape, as_shape
+from scratchlstm.layers.weights import Shape, Specs, as_shape, with_batch
 from scratchlstm.rows import as_array
 
 
-class Concatenate(Layer):
-    """Inputs side by side, in a `Model`: `Concatenate()([a, b])`.
+class Merging(Layer):
+    """What layers of several inputs share: `layer([a, b])`, arrays with one batch size.
 
-    Args:
-        axis: along which; -1 is the last, the features.
-        options: name, dtype, see `Layer`.
-
-    Input: a list of (B, ..., E_k), alike but for the axis. Output: (B, ..., ΣE_k).
-
-    Where an input has a mask, a step of the output counts if it does in any of them (an input without a mask counts
-    throughout), as in Keras; along the time axis the masks are put side by side, too.
+    One of your own defines `output_shape`, which is given a list of shapes and refuses what does not fit.
     """
 
     merges: ClassVar = True
     passes_mask = True
 
-    def __init__(self, axis: int = -1, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(**options)
-        if isinstance(axis, bool) or not isinstance(axis, int | np.integer) or axis == 0:
-            raise ValueError(f"axis must be a whole number other than 0, the batch's, not {axis!r}")
-        self.axis = int(axis)
+    def plan(self, input_shape: Any) -> Specs:
+        checks.instance(f"input_shape of {self.name}", input_shape, list | tuple, "a list of shapes")
+        shapes: Any = [as_shape(shape, "each input_shape") for shape in input_shape]
+        self.output_shape(shapes)
+        return self.param_specs(shapes)
 
-    def plan(self, input_shape: Any) -> dict[str, Any]:
-        self._sizes(input_shape)
-        return {}
-
-    def output_shape(self, input_shape: Any) -> Shape:
-        sizes, axis = self._sizes(input_shape)
-        shape = list(input_shape[0])
-        shape[axis - 1] = None if None in sizes else sum(sizes)  # type: ignore[arg-type]
-        return tuple(shape)
-
-    def receive(self, x: Any) -> list[np.ndarray]:
+    def receive(self, x: Any) -> list[Array]:
         """The inputs as arrays in the layer's dtype.
 
         Raises:
@@ -57,8 +43,54 @@ class Concatenate(Layer):
         if len({each.shape[:1] for each in inputs}) > 1:
             shapes = ", ".join(str(each.shape) for each in inputs)
             raise ValueError(f"{self.name} takes inputs of one batch size, not of shapes {shapes}")
-        self._sizes([each.shape[1:] for each in inputs])
+        of_samples: Any = [each.shape[1:] for each in inputs]
+        if self.built:
+            self.plan(of_samples)
+        else:
+            self.build(of_samples)
         return inputs
+
+    def output_mask(self, x: Any, mask: Any) -> np.ndarray | None:
+        """Of the output, from the list of the inputs' masks: a step counts if it does in any of them."""
+        if any(m is None for m in mask) or len({each.ndim for each in x}) > 1:
+            return None
+        return functools.reduce(np.logical_or, mask)
+
+    def gives_mask(self, masked: Any) -> bool:
+        return bool(np.all(masked))
+
+    def misfit(self, wanted: str, shapes: Iterable[Shape]) -> ValueError:
+        """The error for inputs of these shapes."""
+        given = ", ".join(map(with_batch, shapes)) or "(none)"
+        return ValueError(f"{self.name} takes {wanted}, not of shapes {given}")
+
+
+class Concatenate(Merging):
+    """Inputs side by side, in a `Model`: `Concatenate()([a, b])`.
+
+    Args:
+        axis: along which; -1 is the last, the features.
+        options: name, dtype, see `Layer`.
+
+    Input: a list of (B, ..., E_k), alike but for the axis. Output: (B, ..., ΣE_k).
+
+    Where an input has a mask, a step of the output counts if it does in any of them (an input without a mask counts
+    throughout), as in Keras; along the time axis the masks are put side by side, too.
+    """
+
+    def __init__(self, axis: int = -1, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
+        self.axis = _axis("axis", axis)
+
+    def output_shape(self, input_shape: Any) -> Shape:
+        rank = len(input_shape[0]) + 1 if input_shape else 0
+        axis = self.axis % rank if -rank <= self.axis < rank else 0
+        others = {(*shape[: axis - 1], *shape[axis:]) for shape in input_shape if axis and len(shape) == rank - 1}
+        if len(others) != 1 or any(len(shape) != rank - 1 for shape in input_shape):
+            raise self.misfit(f"a list of inputs of one shape but for axis {self.axis}", input_shape)
+        shape, sizes = list(input_shape[0]), [shape[axis - 1] for shape in input_shape]
+        shape[axis - 1] = None if None in sizes else sum(sizes)
+        return tuple(shape)
 
     def output_mask(self, x: Any, mask: Any) -> np.ndarray | None:
         """Of the output, from the list of the inputs' masks."""
@@ -67,21 +99,194 @@ class Concatenate(Layer):
         masks = [np.ones(each.shape[:2], bool) if m is None else m for each, m in zip(x, mask, strict=True)]
         return np.concatenate(masks, axis=1) if self.axis % x[0].ndim == 1 else np.logical_or.reduce(masks)
 
+    def gives_mask(self, masked: Any) -> bool:
+        return bool(np.any(masked))
+
     def forward(self, x: Sequence[Array]) -> tuple[Array, list[int]]:
         return np.concatenate(x, axis=self.axis), [each.shape[self.axis] for each in x]
 
     def backward(self, dy: Array, cache: list[int]) -> tuple[list[Array], Gradients]:
         return np.split(dy, np.cumsum(cache)[:-1].tolist(), axis=self.axis), {}
 
-    def _sizes(self, shapes: Any) -> tuple[list[int | None], int]:
-        """Each input's size along the axis, and the number of the axis, the batch's being 0."""
-        instance(f"input_shape of {self.name}", shapes, list | tuple, "a list of shapes")
-        shapes = [as_shape(shape, "each input_shape") for shape in shapes]
-        rank = len(shapes[0]) + 1 if shapes else 0
-        axis = self.axis % rank if -rank <= self.axis < rank else 0
-        others = {(*shape[: axis - 1], *shape[axis:]) for shape in shapes if axis and len(shape) == rank - 1}
-        if len(others) != 1 or any(len(shape) != rank - 1 for shape in shapes):
-            given = ", ".join(str((None, *shape)) for shape in shapes) or "(none)"
-            wanted = f"a list of inputs of one shape but for axis {self.axis}"
-            raise ValueError(f"{self.name} takes {wanted}, not of shapes {given}")
-        return [shape[axis - 1] for shape in shapes], axis
+
+class _Elementwise(Merging):
+    """Merges element by element, and broadcasts sizes of 1; the dimensions that an input lacks follow the batch's."""
+
+    def output_shape(self, input_shape: Any) -> Shape:
+        rank = max(map(len, input_shape), default=0)
+        by_axis = zip(*((1,) * (rank - len(shape)) + tuple(shape) for shape in input_shape), strict=True)
+        larger = [set(sizes) - {1} for sizes in by_axis]  # None, a size left open, may turn out to be any
+        if not input_shape or any(len(sizes - {None}) > 1 for sizes in larger):
+            raise self.misfit("a list of inputs whose sizes are equal or 1", input_shape)
+        return tuple(max(sizes - {None}, default=None if sizes else 1) for sizes in larger)
+
+    def aligned(self, x: Sequence[Array]) -> list[Array]:
+        """The inputs with one number of dimensions."""
+        rank = max(each.ndim for each in x)
+        return [each.reshape(len(each), *(1,) * (rank - each.ndim), *each.shape[1:]) for each in x]
+
+
+class Add(_Elementwise):
+    """The sum of the inputs, element by element: `Add()([a, b])`.
+
+    Args:
+        options: name, dtype, see `Layer`.
+
+    Input: a list of (B, ...). A size of 1 is repeated to fit the others, and an input with fewer dimensions gets sizes
+    of 1 after the batch's: (B, T, E) and (B, E) fit. Output: (B, ...).
+
+    If all inputs have masks, a step counts if it does in any of them; else the masks end here, as in Keras. They end,
+    too, if the inputs differ in their number of dimensions.
+    """
+
+    def forward(self, x: Sequence[Array]) -> tuple[Array, list[tuple[int, ...]]]:
+        return functools.reduce(np.add, self.aligned(x)), [each.shape for each in x]
+
+    def backward(self, dy: Array, cache: list[tuple[int, ...]]) -> tuple[list[Array], Gradients]:
+        return [_summed(dy, shape) for shape in cache], {}
+
+
+class Multiply(_Elementwise):
+    """The product of the inputs, element by element: `Multiply()([a, b])`.
+
+    Args:
+        options: name, dtype, see `Layer`.
+
+    Input and output: as of `Add`.
+
+    An input is 1 at its masked steps, as in Keras. If all inputs have masks, a step counts if it does in any of them,
+    and the output is 0 at the others; else the masks end here. They end, too, if the inputs differ in their number of
+    dimensions (of these Keras ignores the masks of the smaller ones).
+    """
+
+    def forward(self, x: Sequence[Array], mask: Any = None) -> tuple[Array, tuple[list[Array], Any]]:
+        masks = [None if m is None else self._over_features(m, each.ndim) for m, each in zip(mask, x, strict=True)]
+        one = np.dtype(self.dtype).type(1)
+        factors = [each if m is None else np.where(m, each, one) for m, each in zip(masks, x, strict=True)]
+        y, counts = functools.reduce(np.multiply, self.aligned(factors)), self.output_mask(x, mask)
+        return (y if counts is None else y * self._over_features(counts, y.ndim)), (factors, masks)
+
+    def backward(self, dy: Array, cache: tuple[list[Array], Any]) -> tuple[list[Array], Gradients]:
+        factors, masks = cache
+        aligned, dx = self.aligned(factors), []
+        for number, (factor, m) in enumerate(zip(factors, masks, strict=True)):
+            others = aligned[:number] + aligned[number + 1 :]
+            d = _summed(functools.reduce(np.multiply, others, dy), factor.shape)
+            dx.append(d if m is None else d * m)
+        return dx, {}
+
+    def _over_features(self, mask: np.ndarray, rank: int) -> Array:
+        """A mask (B, T) as (B, T, 1, ...), where the layer computes."""
+        return backend.to(self.backend, mask.reshape(*mask.shape, *(1,) * (rank - mask.ndim)))
+
+
+class Dot(Merging):
+    """Products of two inputs, summed over one axis of each: `Dot(axes=1)([a, b])`, as Keras' `batch_dot`.
+
+    Args:
+        axes: the axis of both, or a pair with one for each, counted with the batch's, which is 0 and cannot be meant.
+        normalize: divide each vector along its axis by its length first, so that the products are cosines.
+        options: name, dtype, see `Layer`.
+
+    Input: a list of two, each (B, ..., K, ...). Output: (B, ...), the other sizes of the first and those of the second, or
+    (B, 1). A mask ends here.
+
+    A vector shorter than 1e-7 is multiplied by 1e7 instead, as in Keras (where the gradient of one of zeros is NaN).
+
+    Raises:
+        ValueError: axes that are no whole numbers, or the batch's.
+    """
+
+    passes_mask = False
+
+    def __init__(self, axes: Any, normalize: bool = False, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
+        pair = axes if isinstance(axes, list | tuple) else (axes, axes)
+        if len(pair) != 2:
+            raise ValueError(f"axes must be a whole number or two, one for each input, not {checks.came(axes)}")
+        self._pair = tuple(_axis("axes", axis) for axis in pair)
+        self.axes = self._pair if isinstance(axes, list | tuple) else self._pair[0]
+        self.normalize = checks.flag("normalize", normalize)
+
+    def output_shape(self, input_shape: Any) -> Shape:
+        ranks = [len(shape) + 1 for shape in input_shape]
+        if len(ranks) != 2:
+            raise self.misfit("a list of two inputs", input_shape)
+        if not all(-rank < axis < rank for axis, rank in zip(self._pair, ranks, strict=True)):
+            raise self.misfit(f"two inputs that have the axes {self._pair}", input_shape)
+        axes = [axis % rank - 1 for axis, rank in zip(self._pair, ranks, strict=True)]
+        sizes = {shape[axis] for axis, shape in zip(axes, input_shape, strict=True)}
+        if len(sizes - {None}) > 1:
+            raise self.misfit(f"two inputs of one size along the axes {self._pair}", input_shape)
+        others = [size for axis, shape in zip(axes, input_shape, strict=True) for size in _without(shape, axis)]
+        return tuple(others) or (1,)
+
+    def output_mask(self, x: Any, mask: Any) -> None:
+        """None."""
+
+    def gives_mask(self, masked: Any) -> bool:
+        return False
+
+    def forward(self, x: Sequence[Array]) -> tuple[Array, tuple["_Vectors", "_Vectors"]]:
+        a, b = (_Vectors.of(each, axis, self.normalize) for each, axis in zip(x, self._pair, strict=True))
+        y = np.matmul(a.rows, np.swapaxes(b.rows, 1, 2))  # (B, M, N)
+        return y.reshape(len(y), *(a.others + b.others or (1,))), (a, b)
+
+    def backward(self, dy: Array, cache: tuple["_Vectors", "_Vectors"]) -> tuple[list[Array], Gradients]:
+        a, b = cache
+        dy = dy.reshape(len(dy), a.rows.shape[1], b.rows.shape[1])  # (B, M, N)
+        return [a.backward(np.matmul(dy, b.rows)), b.backward(np.matmul(np.swapaxes(dy, 1, 2), a.rows))], {}
+
+
+class _Vectors(NamedTuple):
+    """An input's vectors along an axis."""
+
+    rows: Array  # (B, M, K), of length 1 if they are normalized
+    others: tuple[int, ...]  # sizes of which M is the product
+    axis: int
+    scale: Array | None  # (B, M, 1), what they were multiplied by to be so
+
+    @classmethod
+    def of(cls, x: Array, axis: int, normalize: bool) -> "_Vectors":
+        last = np.moveaxis(x, axis, -1)
+        others = last.shape[1:-1]
+        rows = last.reshape(len(x), math.prod(others), x.shape[axis])
+        if not normalize:
+            return cls(rows, others, axis, None)
+        length = np.sqrt(np.sum(rows * rows, axis=-1, keepdims=True))
+        scale = 1 / np.maximum(length, length.dtype.type(_SHORTEST))
+        return cls(rows * scale, others, axis, scale)
+
+    def backward(self, d: Array) -> Array:
+        """The gradient with respect to x from that with respect to the rows."""
+        if self.scale is not None:
+            # the length depends on every element: what d has along the vector cancels, unless the length did not count
+            counts = self.scale < 1 / self.scale.dtype.type(_SHORTEST)
+            along = np.sum(d * self.rows, axis=-1, keepdims=True) * counts
+            d = self.scale * (d - along * self.rows)
+        return np.moveaxis(d.reshape(len(d), *self.others, d.shape[-1]), -1, self.axis)
+
+
+_SHORTEST = 1e-7  # Keras' epsilon
+
+
+def _axis(argument: str, value: Any) -> int:
+    """A number of an axis other than the batch's.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value == 0:
+        raise ValueError(f"{argument} must be a whole number other than 0, the batch's, not {value!r}")
+    return int(value)
+
+
+def _without(shape: Shape, axis: int) -> Shape:
+    return (*shape[:axis], *shape[axis + 1 :])
+
+
+def _summed(d: Array, shape: tuple[int, ...]) -> Array:
+    """The gradient of an input of this shape from that of its broadcast values: their sum."""
+    aligned = (shape[0], *(1,) * (d.ndim - len(shape)), *shape[1:])
+    repeated = tuple(axis for axis, size in enumerate(aligned) if size != d.shape[axis])
+    return (d.sum(axis=repeated) if repeated else d).reshape(shape)

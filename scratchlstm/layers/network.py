@@ -319,15 +319,6 @@ class Network(Composite):
             self.build(shapes if self.merges else shapes[0])
         return list(x) if self.merges else x
 
-    def receive_mask(self, mask: Any, x: Any) -> Any:
-        """The masks of all inputs: one is for each of them, a list has each its own."""
-        inputs = x if self.merges else [x]
-        masks = mask if self.merges and isinstance(mask, list) else [mask] * len(inputs)
-        return [
-            None if one is None else self.check_mask(one, np.shape(each)[: max(np.ndim(one), 2)])
-            for one, each in zip(masks, inputs, strict=True)
-        ]
-
     def checked(self, x: Any, k: int = 0) -> Any:
         """Input k as all layers can take it; cast if a single one takes it."""
         taken = [layer.checked(x) for layer in self.takers(k)]

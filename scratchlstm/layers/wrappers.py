@@ -239,9 +239,6 @@ class TimeDistributed(Composite):
         """X as the layer takes it."""
         return self.layer.cast(x)
 
-    def receive_mask(self, mask: Any, x: Any) -> np.ndarray | None:
-        return self.check_mask(mask, x.shape[: max(as_array(mask, "mask").ndim, 2)])
-
     def output_mask(self, x: Any, mask: np.ndarray | None) -> np.ndarray | None:
         """The input's, (B, T)."""
         return mask if mask is None else np.any(mask, axis=tuple(range(2, np.ndim(mask))))

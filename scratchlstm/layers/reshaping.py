@@ -1,0 +1,95 @@
+"""The numbers of a sample in another shape."""
+
+import math
+from typing import Any, ClassVar, Unpack
+
+import numpy as np
+
+from scratchlstm._support import checks
+from scratchlstm.backend import Array
+from scratchlstm.layers.base import Gradients, Layer, LayerOptions
+from scratchlstm.layers.weights import Shape, Specs, with_batch
+
+
+class _Reshaped(Layer):
+    """Gives `output_shape` to the same numbers."""
+
+    def forward(self, x: Array) -> tuple[Array, tuple[int, ...]]:
+        return x.reshape(len(x), *self.output_shape(x.shape[1:])), x.shape
+
+    def backward(self, dy: Array, cache: tuple[int, ...]) -> tuple[Array, Gradients]:
+        return dy.reshape(cache), {}
+
+
+class Flatten(_Reshaped):
+    """All features of a sample in one row: (B, ...) -> (B, N). A mask ends here.
+
+    Args:
+        options: name, dtype, input_shape, see `Layer`.
+    """
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (None,) if None in input_shape else (math.prod(size for size in input_shape if size is not None),)
+
+
+class Reshape(_Reshaped):
+    """(B, ...) -> (B, *target_shape). A mask ends here, as in Keras.
+
+    Args:
+        target_shape: of one sample; one of its sizes may be -1, for whatever is left.
+        options: name, dtype, input_shape, see `Layer`.
+
+    Raises:
+        ValueError: sizes other than whole numbers above 0 and one -1; when built, an input with another number of
+            elements.
+    """
+
+    def __init__(self, target_shape: Any, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
+        if not isinstance(target_shape, list | tuple):
+            raise ValueError(f"target_shape must be a tuple such as (3, -1), not {checks.came(target_shape)}")
+        sizes = [checks.whole_number("each size of target_shape", size, at_least=-1) for size in target_shape]
+        if 0 in sizes or sizes.count(-1) > 1:
+            raise ValueError(f"target_shape must have sizes above 0 and at most one -1, but is {tuple(target_shape)}")
+        self.target_shape = tuple(sizes)
+
+    def param_specs(self, input_shape: Shape) -> Specs:
+        self.output_shape(input_shape)  # which compares the sizes
+        return {}
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        known = [size for size in input_shape if size is not None]
+        if len(known) < len(input_shape):
+            return tuple(None if size == -1 else size for size in self.target_shape)
+        left, rest = divmod(math.prod(known), abs(math.prod(self.target_shape)))
+        if rest or (left != 1 and -1 not in self.target_shape):
+            problem = f"{math.prod(known)} elements, of shape {with_batch(input_shape)}, into {self.target_shape}"
+            raise ValueError(f"{self.name} cannot reshape {problem}: choose a target_shape with as many, or one -1")
+        return tuple(left if size == -1 else size for size in self.target_shape)
+
+
+class RepeatVector(Layer):
+    """The same vector at each of n steps: (B, E) -> (B, n, E).
+
+    Args:
+        n: how many steps.
+        options: name, dtype, input_shape, see `Layer`.
+
+    Raises:
+        ValueError: n is no whole number above 0.
+    """
+
+    ranks: ClassVar = (2,)
+
+    def __init__(self, n: int, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
+        self.n = checks.positive_int("n", n)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (self.n, *input_shape)
+
+    def forward(self, x: Array) -> tuple[Array, None]:
+        return np.repeat(x[:, None], self.n, axis=1), None
+
+    def backward(self, dy: Array, cache: None) -> tuple[Array, Gradients]:
+        return dy.sum(axis=1), {}
