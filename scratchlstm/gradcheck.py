@@ -146,7 +146,7 @@ def check_layer(
         layer: ours, built or not, or your own with `params`, `grads`, `forward(x)` and `backward(dy)`.
         x: a float64 input, or integers; for a layer that takes several inputs, their list.
         initial_state: of a recurrent layer, arrays (B, H), for an `LSTM` [h0, c0]; drawn at random where None.
-        mask: (B, T), for a layer that takes one.
+        mask: (B, T), for a layer that takes one; of several inputs a list.
         training: check the pass that training takes; dropout then draws the same numbers at every pass.
         tensorflow: also compare outputs and gradients with TensorFlow's (layers of this package only).
         seed: of r and of the states.
@@ -178,7 +178,7 @@ def check_layer(
         raise ValueError(f"x has {what}: they have no numerical gradient; check it on other steps")
 
     where = layer.backend if isinstance(layer, Layer) else "numpy"
-    mask = None if mask is None else host(as_array(mask, "mask")).copy()
+    mask = [_copied_mask(each) for each in mask] if several and isinstance(mask, list | tuple) else _copied_mask(mask)
     sizes: dict[str, int] = getattr(layer, "state_sizes", {})
     states: dict[str, np.ndarray] = {}
     if sizes:
@@ -457,6 +457,10 @@ def _require_layer(layer: Any, mask: Any, initial_state: Any, tensorflow: bool) 
         raise ValueError(f"{kind} is not of scratchlstm, and TensorFlow does not know it: {advice}")
     if initial_state is not None and not getattr(layer, "state_sizes", None):
         raise ValueError(f"initial_state was given, but {kind} has no states")
+
+
+def _copied_mask(mask: Any) -> np.ndarray | None:
+    return None if mask is None else host(as_array(mask, "mask")).copy()
 
 
 def _copied_states(owner: str, given: Any, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from scratchlstm.backend import host
 from scratchlstm.interop.keras import layer_to_keras, to_keras
-from scratchlstm.layers import Bidirectional, Dropout, Layer, TimeDistributed
+from scratchlstm.layers import Attention, Bidirectional, Dropout, Layer, Multiply, TimeDistributed
 from scratchlstm.layers.passes import Cache
 from scratchlstm.layers.recurrent import Kept, Recurrent
 from scratchlstm.models.model import Model
@@ -20,7 +20,7 @@ Answers = dict[str, np.ndarray]
 
 def layer_answers(
     layer: Layer, cache: Cache, inputs: Mapping[str, np.ndarray], states: Mapping[str, np.ndarray],
-    mask: np.ndarray | None, upstream: Sequence[np.ndarray], training: bool,
+    mask: Any, upstream: Sequence[np.ndarray], training: bool,
 ) -> Answers:  # fmt: skip
     """For L = Σ r y.
 
@@ -29,7 +29,7 @@ def layer_answers(
         cache: of its forward pass.
         inputs: name -> input; several where the layer merges. Integer ones have no gradient.
         states: name -> initial state, in the layer's order.
-        mask: (B, T).
+        mask: (B, T); of several inputs a list.
         upstream: r, one array for each output.
         training: whether dropout drops what ours did.
 
@@ -50,11 +50,17 @@ def layer_answers(
     _hand_over(cache, twin, training)
     read = {name: tf.Variable(host(x)) if x.dtype.kind == "f" else tf.constant(host(x)) for name, x in inputs.items()}
     begun = {name: tf.Variable(host(state)) for name, state in states.items()}
-    call: dict[str, Any] = {} if mask is None else {"mask": tf.constant(mask.astype(bool))}
-    if begun:
-        call["initial_state"] = list(begun.values())
+    call: dict[str, Any] = {"initial_state": list(begun.values())} if begun else {}
+    if isinstance(layer, Attention):
+        call["return_attention_scores"] = True
+    if mask is not None:
+        masks = [None if m is None else tf.constant(m.astype(bool)) for m in (mask if layer.merges else [mask])]
+        call["mask"] = masks if layer.merges else masks[0]
     with tf.GradientTape() as tape:
-        given = list(read.values())
+        given = [tf.convert_to_tensor(x) for x in read.values()]
+        if isinstance(layer, Multiply):  # whose inputs bring their masks along
+            for x, of_x in zip(given, call.pop("mask", []), strict=False):
+                x._keras_mask = of_x
         y = twin(given if layer.merges else given[0], training=training, **call)
         outputs = y if isinstance(y, list | tuple) else [y]
         loss = sum(tf.reduce_sum(r * part) for r, part in zip(upstream, outputs, strict=True))
@@ -136,6 +142,14 @@ def _hand_over(cache: Cache, theirs: Any, training: bool) -> None:
                 setattr(theirs.cell, name, list(mask.swapaxes(0, 1)) if mask.ndim == 3 else mask)
     elif isinstance(ours, Dropout) and cache.kept is not None:
         theirs.call = lambda x, training=None, kept=cache.kept: x * kept
+    elif isinstance(ours, Attention) and cache.kept.dropout is not None:
+        apply, kept_weights = theirs._apply_scores, cache.kept.dropout
+
+        def dropped(scores: Any, value: Any, scores_mask: Any, training: bool) -> Any:
+            weights = apply(scores, value, scores_mask)[1] * kept_weights
+            return weights @ value, weights
+
+        theirs._apply_scores = dropped
 
 
 def _outputs(outputs: Sequence[Any]) -> Answers:

@@ -81,7 +81,7 @@ class Attention(Merging):
     def param_specs(self, input_shape: Any) -> Specs:
         return {"scale": ((), "ones")} if self.use_scale else {}
 
-    def output_shape(self, input_shape: Any) -> list[Shape]:  # type: ignore[override]
+    def output_shape(self, input_shape: Any) -> list[Shape]:
         """Of the output and of the weights."""
         if len(input_shape) not in (2, 3) or any(len(shape) != 2 for shape in input_shape):
             raise self.misfit("[query, value] or [query, value, key] of three dimensions each", input_shape)

@@ -188,7 +188,7 @@ class Dot(Merging):
         normalize: divide each vector along its axis by its length first, so that the products are cosines.
         options: name, dtype, see `Layer`.
 
-    Input: a list of two, each (B, ..., K, ...). Output: (B, ...), the other sizes of the first and those of the second, or
+    Input: a list of two, each (B, ..., K, ...). Output: (B, ...), the other sizes of the first, then of the second; or
     (B, 1). A mask ends here.
 
     A vector shorter than 1e-7 is multiplied by 1e7 instead, as in Keras (where the gradient of one of zeros is NaN).
