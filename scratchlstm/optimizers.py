@@ -172,8 +172,9 @@ class Optimizer(registry.Configured):
     def _require_fitting(self, params: Sequence[Array], grads: Sequence[Gradient]) -> None:
         """Stop before anything is changed that should not be; see `apply`."""
         for name, arrays, kinds, what in ("params", params, "f", "floats"), ("grads", grads, "fiub", "numbers"):
+            others = (RowGradient, np.generic) if name == "grads" else RowGradient  # NumPy's sums of no dimensions
             if not isinstance(arrays, list | tuple | np.ndarray) or not all(
-                (is_array(a) or isinstance(a, RowGradient)) and a.dtype.kind in kinds for a in arrays
+                (is_array(a) or isinstance(a, others)) and a.dtype.kind in kinds for a in arrays
             ):
                 raise TypeError(f"{name} must be a list of arrays of {what}, not {checks.came(arrays)}")
         swapped = len(grads) and all(map(is_known, grads)) and not all(map(is_known, params))
@@ -206,14 +207,16 @@ class Optimizer(registry.Configured):
             learning_rate: the size of this step.
             factor: to scale the gradient by.
         """
+        w = np.atleast_1d(w)  # a parameter of no dimensions is one row
         limit, length = self.clipvalue, max(1, _BLOCK * len(w) // max(w.size, 1))
 
         def update(start: int) -> None:
             block = slice(start, start + length)
-            rows, values = g.block(start, start + length) if isinstance(g, RowGradient) else (slice(None), g[block])
+            is_rows = isinstance(g, RowGradient)
+            rows, values = g.block(start, start + length) if is_rows else (slice(None), np.atleast_1d(g)[block])
             values = values if factor == 1 else values * factor
             values = values if limit is None else np.clip(values, -limit, limit)
-            part = {name: array[block] for name, array in slots.items()}
+            part = {name: np.atleast_1d(array)[block] for name, array in slots.items()}
             self.update(w[block], rows, values, learning_rate, **part)
 
         blocks = [partial(update, start) for start in range(0, len(w), length)]

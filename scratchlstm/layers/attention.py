@@ -158,7 +158,7 @@ class Attention(Merging):
         grads: Gradients = {}
         if self.use_scale:
             dscale = np.sum(ds * qk)  # ()  (41)
-            grads["scale"] = dscale.reshape(())
+            grads["scale"] = dscale[...]
         return ([dq, dv, dk] if has_key else [dq, dv + dk]), grads
 
 

@@ -188,8 +188,9 @@ class Worker:
         if factors is None:
             self.merge()
         for number, (w, g, slots) in enumerate(zip(self.params, self.merged, optimizer.state, strict=True)):
+            w = np.atleast_1d(w)
             first, last = self.share(len(w))
-            part = {name: array[first:last] for name, array in slots.items()}
+            part = {name: np.atleast_1d(array)[first:last] for name, array in slots.items()}
             optimizer.step(w[first:last], g, part, learning_rate, 1.0 if factors is None else factors[number])
 
     def evaluate(self, start: int, stop: int) -> tuple[float, Totals]:
@@ -215,10 +216,11 @@ class Worker:
                 self.shared[f"{where}/count"][0] = 0
 
     def _merge(self, number: int, param: np.ndarray) -> Gradient:
-        first, last = self.share(len(param))
+        first, last = self.share(len(np.atleast_1d(param)))
         places = [f"gradient{rank}/{number}" for rank in range(self.workers)]
         if f"{places[0]}/ids" not in self.shared:
-            return sum((self.shared[place][first:last] for place in places[1:]), self.shared[places[0]][first:last])
+            arrays = [np.atleast_1d(self.shared[place])[first:last] for place in places]
+            return sum(arrays[1:], arrays[0])
         parts = []
         for place in places:
             count = self.shared[f"{place}/count"][0]
