@@ -11,6 +11,7 @@ from scratchlstm import Model, Sequential, backend, callbacks, gradcheck, inspec
 from scratchlstm.backend import host
 from scratchlstm.layers import (
     LSTM,
+    Attention,
     Bidirectional,
     Concatenate,
     Dense,
@@ -57,6 +58,19 @@ def branches(name, dtype="float64"):
     return model
 
 
+def translator(name):
+    read, write = Input((None,)), Input((None,))
+    embedded = Embedding(V, 4, mask_zero=True, dtype="float64")(read)
+    hs, h, c = LSTM(3, return_sequences=True, return_state=True, dtype="float64")(embedded)
+    decoder = LSTM(3, return_sequences=True, dropout=0.1, dtype="float64")
+    written = decoder(Embedding(V, 4, dtype="float64")(write), initial_state=[h, c])
+    context = Attention(use_scale=True, dropout=0.1, dtype="float64")([written, hs])
+    both = Concatenate(dtype="float64")([written, context])
+    model = Model([read, write], Dense(5, "softmax", dtype="float64")(both), seed=5, backend=name)
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
 def compare_models(ours, theirs, tolerance):
     for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         assert np.linalg.norm(a - b) <= tolerance * np.linalg.norm(a)
@@ -86,6 +100,15 @@ def test_a_model_with_branches_trains_alike(device):
     labels = RNG.integers(0, 3, size=len(X))
     options = {"epochs": 2, "batch_size": 12, "verbose": 0, "sample_weight": np.linspace(0.5, 1.5, len(X))}
     compare_histories(ours.fit(X, labels, **options), theirs.fit(X, labels, **options), 1e-9)
+    compare_models(ours, theirs, 1e-9)
+
+
+def test_an_encoder_and_a_decoder_with_attention_train_alike(device):
+    ours, theirs = translator("numpy"), translator("cupy")
+    padded, before = X * (np.arange(T) >= np.arange(50)[:, None] % 5), RNG.integers(0, V, size=(50, 3))
+    labels, options = RNG.integers(0, 5, size=(50, 3)), {"epochs": 2, "batch_size": 12, "verbose": 0}
+    histories = [model.fit([padded, before], labels, **options) for model in (ours, theirs)]
+    compare_histories(*histories, 1e-9)
     compare_models(ours, theirs, 1e-9)
 
 
