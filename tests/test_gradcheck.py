@@ -7,9 +7,12 @@ from scratchlstm import gates, gradcheck, layers
 from scratchlstm.layers import (
     LSTM,
     Activation,
+    Add,
+    Attention,
     Bidirectional,
     Concatenate,
     Dense,
+    Dot,
     Dropout,
     Embedding,
     Flatten,
@@ -19,7 +22,10 @@ from scratchlstm.layers import (
     LayerNormalization,
     MaskedGlobalMaxPooling1D,
     Masking,
+    Multiply,
     Network,
+    RepeatVector,
+    Reshape,
     SimpleRNN,
     SpatialDropout1D,
     TimeDistributed,
@@ -97,6 +103,16 @@ EVERY_LAYER = {  # name of the layer -> (layer, x, call)
     "Dense ints": (Dense(2, "tanh", use_bias=False, **F64), [[1, 2], [3, 5]], {}),
     "Activation": (Activation("sigmoid", **F64), X, {}),
     "Concatenate": (Concatenate(axis=1, **F64), [SEQUENCES, SEQUENCES[:, :2]], {}),
+    "Add": (Add(**F64), [SEQUENCES, SEQUENCES[:, :1], SEQUENCES[:, 0]], {}),
+    "Multiply": (Multiply(**F64), [SEQUENCES, SEQUENCES[:, :1]], {"mask": [MASK, MASK[:, 1:2]]}),
+    "Dot": (Dot((2, 1), normalize=True, **F64), [SEQUENCES, SEQUENCES[:, :3]], {}),
+    "Attention": (
+        Attention(True, dropout=0.3, **F64),
+        [SEQUENCES[:, :2], SEQUENCES[..., :2], SEQUENCES],
+        {"mask": [MASK[:, :2], MASK], "training": True},
+    ),
+    "Reshape": (Reshape((2, -1), **F64), SEQUENCES, {}),
+    "RepeatVector": (RepeatVector(3, **F64), X, {}),
     "Dropout": (Dropout(0.4, **F64), X, {"training": True}),
     "SpatialDropout1D": (SpatialDropout1D(0.4, **F64), SEQUENCES, {"training": True}),
     "Embedding": (Embedding(5, 2, **F64), [[0, 1, 1], [4, 1, 0]], {}),
@@ -116,7 +132,7 @@ def test_every_layer_passes(name):
     report = gradcheck.check_layer(layer, x, **call)
     assert report.ok, report
     rows = [row.tensor for row in report.rows]
-    inputs = {"Concatenate": ["x[0]", "x[1]"], "Network": ["x[0]", "x[1]"], "Embedding": []}.get(name, ["x"])
+    inputs = [f"x[{number}]" for number in range(len(x))] if layer.merges else ["x"] * (name != "Embedding")
     assert rows == [*layer.params, *inputs, *getattr(layer, "state_sizes", ())]
 
 

@@ -72,6 +72,13 @@ def _network(outputs):
     return layers.Network([x], [outputs(x)])
 
 
+_F64 = {"dtype": "float64"}
+
+
+def _tanh(x):
+    return layers.Activation("tanh", **_F64)(x)
+
+
 def _branched(x):
     first, second = (Dense(2, "tanh", name=name, dtype="float64") for name in ("first", "second"))
     return second(layers.Concatenate(dtype="float64")([first(x), x]))
@@ -89,6 +96,12 @@ _LAYERS = {
     "TimeDistributed": (lambda: layers.TimeDistributed(Dense(5, activation="tanh", dtype="float64")), _X),
     "Concatenate": (lambda: _network(lambda x: layers.Concatenate(dtype="float64")([x, x])), _X),
     "Network": (lambda: _network(_branched), _X),
+    "Add": (lambda: _network(lambda x: layers.Add(**_F64)([x, _tanh(x)])), _X),
+    "Multiply": (lambda: _network(lambda x: layers.Multiply(**_F64)([x, _tanh(x)])), _X),
+    "Dot": (lambda: _network(lambda x: layers.Dot(2, normalize=True, **_F64)([x, _tanh(x)])), _X),
+    "Attention": (lambda: _network(lambda x: layers.Attention(True, dropout=0.5, seed=1, **_F64)([x, _tanh(x)])), _X),
+    "Reshape": (lambda: layers.Reshape((2, -1), dtype="float64"), _X),
+    "RepeatVector": (lambda: layers.RepeatVector(5, dtype="float64"), _X[:, 0]),
     "Flatten": (lambda: layers.Flatten(dtype="float64"), _X),
     "GlobalAveragePooling1D": (lambda: layers.GlobalAveragePooling1D(dtype="float64"), _X),
     "GlobalMaxPooling1D": (lambda: layers.GlobalMaxPooling1D(dtype="float64"), _X),

@@ -155,7 +155,7 @@ def _of_layer(make, x, takes="", **call):
         return layer.backward(dy, own if cache is ... else cache, need)
 
     shape = [each.shape[1:] for each in x] if isinstance(x, list) else x.shape[1:]
-    y = make()(x)
+    y = make().forward(x)[0]
     kinds = {"x": takes, "training": "None True", **dict.fromkeys(call, OPTIONAL)}
     by_name = {"x": "input|" + type(make()).__name__.lower()[:4] + ".* (takes|got|has|was|needs)"}
     return [
@@ -177,7 +177,7 @@ def _of_layer(make, x, takes="", **call):
         Entry(
             backward,
             {
-                "dy": tuple(map(np.ones_like, y)) if isinstance(y, list) else np.ones_like(np.asarray(y)),
+                "dy": tuple(map(np.ones_like, y)) if isinstance(y, tuple) else np.ones_like(np.asarray(y)),
                 "cache": ...,  # its own
                 "need": True,
             },
@@ -625,6 +625,31 @@ TABLE = {
     "layers.Concatenate": [
         _by_default(layers.Concatenate, {"axis": ANY_NUMBER}),
         *_of_layer(layers.Concatenate, [X, X]),
+    ],
+    "layers.Add": [_by_default(layers.Add), *_of_layer(layers.Add, [X, X])],
+    "layers.Multiply": [_by_default(layers.Multiply), *_of_layer(layers.Multiply, [SERIES, SERIES], mask=[MASK, MASK])],
+    "layers.Dot": [
+        _by_default(layers.Dot, {"axes": ANY_NUMBER}, axes=1),
+        *_of_layer(lambda: layers.Dot(2, normalize=True), [SERIES, SERIES]),
+    ],
+    "layers.Attention": [
+        _by_default(layers.Attention),
+        *_of_layer(lambda: layers.Attention(use_scale=True), [SERIES, SERIES], mask=[MASK, MASK]),
+        _by_default(
+            partial(_call, layers.Attention, "__call__"),
+            {"use_causal_mask": ""},
+            layers.Attention.__call__,
+            {"x": "attention takes"},
+            x=[SERIES, SERIES],
+        ),
+    ],
+    "layers.Reshape": [
+        _by_default(layers.Reshape, target_shape=(3,)),
+        *_of_layer(lambda: layers.Reshape((3, 2)), SERIES),
+    ],
+    "layers.RepeatVector": [
+        _by_default(layers.RepeatVector, n=2),
+        *_of_layer(lambda: layers.RepeatVector(2), X),
     ],
     "layers.LayerNormalization": [
         _by_default(layers.LayerNormalization),

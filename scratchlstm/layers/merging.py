@@ -229,13 +229,13 @@ class Dot(Merging):
 
     def forward(self, x: Sequence[Array]) -> tuple[Array, tuple["_Vectors", "_Vectors"]]:
         a, b = (_Vectors.of(each, axis, self.normalize) for each, axis in zip(x, self._pair, strict=True))
-        y = np.matmul(a.rows, np.swapaxes(b.rows, 1, 2))  # (B, M, N)
+        y = a.rows @ b.rows.swapaxes(1, 2)  # (B, M, N)
         return y.reshape(len(y), *(a.others + b.others or (1,))), (a, b)
 
     def backward(self, dy: Array, cache: tuple["_Vectors", "_Vectors"]) -> tuple[list[Array], Gradients]:
         a, b = cache
         dy = dy.reshape(len(dy), a.rows.shape[1], b.rows.shape[1])  # (B, M, N)
-        return [a.backward(np.matmul(dy, b.rows)), b.backward(np.matmul(np.swapaxes(dy, 1, 2), a.rows))], {}
+        return [a.backward(dy @ b.rows), b.backward(dy.swapaxes(1, 2) @ a.rows)], {}
 
 
 class _Vectors(NamedTuple):

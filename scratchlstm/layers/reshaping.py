@@ -63,8 +63,8 @@ class Reshape(_Reshaped):
             return tuple(None if size == -1 else size for size in self.target_shape)
         left, rest = divmod(math.prod(known), abs(math.prod(self.target_shape)))
         if rest or (left != 1 and -1 not in self.target_shape):
-            problem = f"{math.prod(known)} elements, of shape {with_batch(input_shape)}, into {self.target_shape}"
-            raise ValueError(f"{self.name} cannot reshape {problem}: choose a target_shape with as many, or one -1")
+            given = f"an input of shape {with_batch(input_shape)}, {math.prod(known)} elements a sample"
+            raise ValueError(f"{self.name} got {given}, which do not fill target_shape {self.target_shape}")
         return tuple(left if size == -1 else size for size in self.target_shape)
 
 

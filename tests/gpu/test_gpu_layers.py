@@ -10,9 +10,12 @@ from scratchlstm.backend import host
 from scratchlstm.layers import (
     LSTM,
     Activation,
+    Add,
+    Attention,
     Bidirectional,
     Concatenate,
     Dense,
+    Dot,
     Dropout,
     Embedding,
     Flatten,
@@ -22,6 +25,9 @@ from scratchlstm.layers import (
     LayerNormalization,
     MaskedGlobalMaxPooling1D,
     Masking,
+    Multiply,
+    RepeatVector,
+    Reshape,
     SimpleRNN,
     SpatialDropout1D,
     TimeDistributed,
@@ -208,6 +214,12 @@ OTHERS = {
     "Masking": lambda **o: Masking(0.0, **o),
     "TimeDistributed": lambda **o: TimeDistributed(Dense(2, **o)),
     "Concatenate": lambda **o: Concatenate(**o),
+    "Add": lambda **o: Add(**o),
+    "Multiply": lambda **o: Multiply(**o),
+    "Dot": lambda **o: Dot(1, normalize=True, **o),
+    "Attention": lambda **o: Attention(use_scale=True, dropout=0.5, seed=1, **o),
+    "Reshape": lambda **o: Reshape((2, -1), **o),
+    "RepeatVector": lambda **o: RepeatVector(3, **o),
 }
 
 
@@ -224,8 +236,11 @@ def test_other_layers(device, dtype, make, training):
     x[:, 1] = 0
     layer = make(dtype=dtype)
     if layer.merges:
-        x = [x, numbers(B, T, 2, dtype=dtype, seed=9)]
+        x = [x, numbers(B, T, 2 if isinstance(layer, Concatenate | Dot) else E, dtype=dtype, seed=9)]
+    if isinstance(layer, RepeatVector):
+        x = x[:, 0]
     mask = MASKS["anywhere"] if layer.takes_mask and not isinstance(layer, TimeDistributed) else None
+    mask = [MASKS["anywhere"], MASKS["ends"]] if layer.takes_mask and layer.merges else mask
     compare(lambda: make(dtype=dtype), x, dtype, training=training, mask=mask)
 
 

@@ -104,6 +104,7 @@ def test_every_layer_that_takes_a_mask_is_tested():
             "MaskedGlobalMaxPooling1D",
             "TimeDistributed",
         ),
+        *("Attention", "Multiply"),  # a list of masks: test_merging.py
     }
 
 

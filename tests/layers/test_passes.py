@@ -9,9 +9,12 @@ from scratchlstm import Input, Model, Sequential, backend, layers
 from scratchlstm.layers import (
     LSTM,
     Activation,
+    Add,
+    Attention,
     Bidirectional,
     Concatenate,
     Dense,
+    Dot,
     Dropout,
     Embedding,
     Flatten,
@@ -20,11 +23,15 @@ from scratchlstm.layers import (
     LayerNormalization,
     MaskedGlobalMaxPooling1D,
     Masking,
+    Multiply,
     Network,
+    RepeatVector,
+    Reshape,
     SimpleRNN,
     SpatialDropout1D,
     TimeDistributed,
 )
+from scratchlstm.layers.merging import Merging
 from scratchlstm.layers.passes import Pass, Workspaces
 from scratchlstm.rows import RowGradient
 
@@ -126,6 +133,18 @@ CASES = {
         lambda: Concatenate(**OPTIONS),
         lambda: list(zip(arrays(3, 4), arrays(3, 2), strict=True)),
     ),
+    "Add": (lambda: Add(**OPTIONS), lambda: list(zip(arrays(3, 4), arrays(3, 1), strict=True))),
+    "Multiply": (lambda: Multiply(**OPTIONS), lambda: list(zip(arrays(3, 5, 4), arrays(3, 5, 4), strict=True))),
+    "Dot": (
+        lambda: Dot(2, normalize=True, **OPTIONS),
+        lambda: list(zip(arrays(3, 2, 4), arrays(3, 5, 4), strict=True)),
+    ),
+    "Attention": (
+        lambda: Attention(use_scale=True, dropout=0.3, seed=1, **OPTIONS),
+        lambda: list(zip(arrays(3, 5, 4), arrays(3, 5, 4), strict=True)),
+    ),
+    "Reshape": (lambda: Reshape((2, -1), **OPTIONS), lambda: arrays(3, 5, 4)),
+    "RepeatVector": (lambda: RepeatVector(2, **OPTIONS), lambda: arrays(3, 4)),
     "Network": (network, lambda: list(zip(ids(3, 5), ids(3, 5), strict=True))),
 }
 every_case = pytest.mark.parametrize(("make", "draw"), CASES.values(), ids=CASES)
@@ -152,6 +171,8 @@ class Open:
         self.layer = layer
         self.batches = [self._there(batch) for batch in batches]
         self.masks = list(MASKS) if layer.takes_mask and not isinstance(layer, Network) else [None, None]
+        if layer.takes_mask and isinstance(layer, Merging):
+            self.masks = [[mask, mask] for mask in MASKS]
         self.runs = [Pass(True, keeps_states=False) for _ in batches]
         found = [layer.forward(x, run, mask) for x, run, mask in zip(self.batches, self.runs, self.masks, strict=True)]
         self.dys = [self._gradient(y) for y, _ in found]

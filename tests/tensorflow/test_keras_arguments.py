@@ -27,7 +27,13 @@ LAYERS = [
     "GlobalMaxPooling1D",
     "GlobalAveragePooling1D",
     "Flatten",
+    "RepeatVector",
+    "Reshape",
     "Concatenate",
+    "Add",
+    "Multiply",
+    "Dot",
+    "Attention",
     "Activation",
 ]
 METHODS = ["compile", "fit", "evaluate", "predict", "train_on_batch", "save", "summary"]
@@ -149,6 +155,9 @@ NEEDED = {
     "Dropout": {"rate": 0.5},
     "SpatialDropout1D": {"rate": 0.5},
     "TimeDistributed": {"layer": layers.Dense(2)},
+    "RepeatVector": {"n": 2},
+    "Reshape": {"target_shape": (3,)},
+    "Dot": {"axes": 1},
     "Activation": {"activation": "relu"},
     "Input": {"shape": (3,)},
     "compile": {"optimizer": "sgd", "loss": "mse"},
