@@ -3,6 +3,7 @@
 L = Σ d(output) · output for a random d(output), so that dL/d(output) is that very array; then one input after the other
 is nudged. The lines are read from the source: a mistake in one of them is seen under its number. (22) to (32) are about
 sequences and about the layers below and above: there it is the package's own functions and layers that are checked.
+(33) to (41), attention, are lines again.
 """
 
 import inspect
@@ -13,12 +14,13 @@ import numpy as np
 import pytest
 
 from scratchlstm import gates, losses
-from scratchlstm.layers import LSTM, Dense, Embedding
+from scratchlstm.layers import LSTM, Dense, Embedding, attention
 
 PAGE = (Path(__file__).parent.parent / "docs" / "derivation.md").read_text(encoding="utf-8")
 LINES = {
     int(number): code.strip()
-    for code, number in re.findall(r"^( +\w+ = .*?) +# .*\((\d+)\)$", inspect.getsource(gates), re.MULTILINE)
+    for module in (gates, attention)
+    for code, number in re.findall(r"^( +\w+ = .*?) +# .*\((\d+)\)$", inspect.getsource(module), re.MULTILINE)
 }
 B, E, H = 3, 4, 2
 SHAPES = {"x": (B, E), "W": (E, 4 * H), "U": (H, 4 * H), "b": (4 * H,), "dz": (B, 4 * H)}
@@ -58,12 +60,17 @@ def slope(loss, array):
     return numerical
 
 
+def evaluated(number, name, values):
+    """What the line of equation `number` gives, which has to be for this name."""
+    target, expression = LINES[number].split(" = ", 1)
+    assert target == name
+    functions = {"sigma_prime": gates.sigmoid_prime, "phi_prime": gates.tanh_prime, "softmax": attention.softmax}
+    return eval(expression, functions | {"xp": np, "np": np}, values)
+
+
 def check(number, name, loss, values):
     """Equation `number` gives d(name) as the slope of `loss`, and nothing else."""
-    target, expression = LINES[number].split(" = ", 1)
-    assert target == f"d{name}"
-    functions = {"sigma_prime": gates.sigmoid_prime, "phi_prime": gates.tanh_prime, "xp": np}
-    analytic = eval(expression, functions, values)
+    analytic = evaluated(number, f"d{name}", values)
     np.testing.assert_allclose(analytic, slope(lambda: loss(**values), values[name]), rtol=1e-7, atol=1e-9)
 
 
@@ -168,6 +175,15 @@ MISTAKES = {
     19: ("x.T @ dz", "x.T @ dz / len(x)"),
     20: ("h_prev.T", "h_prev[::-1].T"),
     21: ("xp.sum(dz, axis=0)", "xp.mean(dz, axis=0)"),
+    33: ("scale * ", ""),
+    34: ("values", "None"),
+    35: ("w @ v", "w @ v / v.shape[1]"),
+    36: ("w.swapaxes", "w[:, ::-1].swapaxes"),
+    37: ("v.swapaxes", "v[:, ::-1].swapaxes"),
+    38: (" - np.sum(da * a, axis=-1, keepdims=True)", ""),
+    39: ("scale * ", ""),
+    40: ("scale * ", ""),
+    41: ("ds * qk", "ds"),
 }
 
 
@@ -181,11 +197,11 @@ def test_a_mistake_is_seen_under_its_number(number, monkeypatch):
 
 
 def test_the_page_has_every_equation_in_order_and_links_its_test():
-    assert [int(number) for number in re.findall(r"\\tag\{(\d+)\}", PAGE)] == list(range(1, 33))
-    assert sorted(LINES) == list(range(1, 22))
+    assert [int(number) for number in re.findall(r"\\tag\{(\d+)\}", PAGE)] == list(range(1, 42))
+    assert sorted(LINES) == [*range(1, 22), *range(33, 42)]
     source = Path(__file__).read_text(encoding="utf-8").splitlines()
     links = dict(re.findall(r"\[`(test_\w+)`\]\(\.\./tests/test_derivation\.py#L(\d+)\)", PAGE))
-    assert {f"test_equation_{number}" for number in range(7, 33)} == set(links)
+    assert {f"test_equation_{number}" for number in range(7, 42)} == set(links)
     for name, line in links.items():
         assert source[int(line) - 1].startswith(f"def {name}(")
 
@@ -348,3 +364,82 @@ def test_equation_31():
 
 def test_equation_32():
     check_dense("h")
+
+
+# --- attention --------------------------------------------------------------------------------------------------------
+
+
+def attended(mask=None):
+    """Random values for the lines of attention, two queries and five keys, with what goes before computed."""
+    rng = np.random.default_rng(6)
+    shapes = {"q": (B, 2, E), "k": (B, 5, E), "v": (B, 5, H), "dy": (B, 2, H), "scale": ()}
+    values = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    values |= {name: rng.normal(size=(B, 2, 5)) for name in ("s", "w", "da", "ds")}
+    values["scale"] = np.array(0.7)
+    values["values"] = None if mask is None else np.array(mask, bool)[..., None]
+    values["qk"] = values["q"] @ values["k"].swapaxes(1, 2)
+    return values | {"a": attention.softmax(values["s"], values["values"])}
+
+
+SOME_KEYS = [[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]]
+
+
+def scores(ds, q, k, scale, **_):  # (33)
+    return np.sum(ds * scale * np.einsum("nie,nje->nij", q, k))
+
+
+def weights(da, s, values, **_):  # (34)
+    return np.sum(da * attention.softmax(s, values))
+
+
+def context(dy, w, v, **_):  # (35)
+    return np.sum(dy * np.einsum("nij,njd->nid", w, v))
+
+
+def test_equation_33():
+    values = attended()
+    expected = 0.7 * np.einsum("nie,nje->nij", values["q"], values["k"])
+    np.testing.assert_allclose(evaluated(33, "s", values), expected, rtol=1e-12)
+
+
+def test_equation_34():
+    """By the quotient itself; and from scores that are too large for it, with no weight for what is masked."""
+    values = attended(SOME_KEYS)
+    m, s = np.array(SOME_KEYS)[:, None], values["s"]
+    with np.errstate(invalid="ignore"):
+        expected = np.nan_to_num(m * np.exp(s) / np.sum(m * np.exp(s), axis=-1, keepdims=True))
+    np.testing.assert_allclose(evaluated(34, "a", values), expected, rtol=1e-12)
+    huge = evaluated(34, "a", values | {"s": np.where(m, 1e4 * s, 1e6)})
+    np.testing.assert_array_equal(huge.argmax(axis=-1)[[0, 2]], np.where(m, s, -np.inf).argmax(axis=-1)[[0, 2]])
+    assert not huge[np.broadcast_to(m == 0, huge.shape)].any()
+
+
+def test_equation_35():
+    values = attended()
+    expected = np.einsum("nij,njd->nid", values["w"], values["v"])
+    np.testing.assert_allclose(evaluated(35, "y", values), expected, rtol=1e-12)
+
+
+def test_equation_36():
+    check(36, "v", context, attended())
+
+
+def test_equation_37():
+    check(37, "w", context, attended())
+
+
+def test_equation_38():
+    check(38, "s", weights, attended())
+    check(38, "s", weights, attended(SOME_KEYS))
+
+
+def test_equation_39():
+    check(39, "q", scores, attended())
+
+
+def test_equation_40():
+    check(40, "k", scores, attended())
+
+
+def test_equation_41():
+    check(41, "scale", scores, attended())
