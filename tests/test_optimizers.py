@@ -3,6 +3,7 @@
 import copy
 import gc
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -181,3 +182,13 @@ def test_a_norm_over_several_huge_gradients():
     params = [np.zeros(1, np.float32), np.zeros(1, np.float32)]
     SGD(1.0, global_clipnorm=1.0).apply(params, [np.array([3e30], np.float32), np.array([4e30], np.float32)])
     np.testing.assert_allclose(np.ravel(params), [-0.6, -0.8], rtol=1e-6)
+
+
+@pytest.mark.parametrize("clips", [{}, {"clipnorm": 0.5}, {"clipvalue": 0.25}])
+@pytest.mark.parametrize("make", [SGD, partial(SGD, momentum=0.5), RMSprop, Adam])
+def test_a_parameter_of_no_dimensions_moves_as_one_of_one_element(make, clips):
+    alone, row = np.array(0.5), np.array([0.5])
+    for optimizer, w in (make(**clips), alone), (make(**clips), row):
+        for g in (1.5, -0.25, 0.75):
+            optimizer.apply([w], [np.float64(g) if w is alone else np.array([g])])
+    assert alone == row[0] != 0.5

@@ -424,7 +424,7 @@ class Layer(registry.Configured):
             return self.check_mask(mask, x[0] if isinstance(x, tuple) else x)
         masks = mask if isinstance(mask, list | tuple) else [mask] * len(x)
         if len(masks) != len(x):
-            raise ValueError(f"mask of {self.name} must be a list of {len(x)}, one for each input, not {came(mask)}")
+            raise ValueError(f"mask of {self.name} must be a list of {len(x)}, one for each input, not of {len(masks)}")
         return [self.check_mask(one, each) for one, each in zip(masks, x, strict=True)]
 
     def check_mask(self, mask: Any, x: Any, dimensions: int = 2) -> np.ndarray | None:
