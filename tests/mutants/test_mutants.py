@@ -4,13 +4,15 @@ A mistake in the backward pass alone shows against numerical gradients. One that
 is a consistent other network: only numbers from outside show it.
 """
 
+from typing import Any
+
 import numpy as np
 import planting
 import pytest
 
 from scratchlstm import gates, gradcheck, optimizers, rows
 from scratchlstm.kernels import numpy_lstm
-from scratchlstm.layers import LSTM, Dense, Embedding
+from scratchlstm.layers import LSTM, Dense, Embedding, attention, merging
 from scratchlstm.models.model import Sequential
 
 
@@ -230,6 +232,57 @@ def test_the_model_check_sees_lost_ids(monkeypatch, old, new):
 def test_the_optimizer_check_sees(monkeypatch, old, new):
     planting.plant(monkeypatch, optimizers, old, new)
     assert not adam_steps_are_right()
+
+
+ATTENTION = {
+    "the mask of the values ignored in the softmax": ("axis=-1, keepdims=True)) * values", "axis=-1, keepdims=True))"),
+    "the softmax without its sum": (" - np.sum(da * a, axis=-1, keepdims=True)", ""),
+    "gradient of masked queries": ("dy = dy if queries is None else dy * queries", "dy = dy"),
+    "gradient of the weights lost": ("dw = dw if dw_given is None else dw + dw_given", "dw = dw"),
+    "dropout in the forward pass alone": ("da = dw if dropout is None else dw * dropout", "da = dw"),
+    "values as weighted before dropout": ("dv = w.swapaxes(1, 2) @ dy", "dv = a.swapaxes(1, 2) @ dy"),
+    "no scale in the gradient of the keys": ("dk = scale * ds", "dk = ds"),
+    "the value that is the key, as value alone": ("dv + dk", "dv"),
+}
+
+
+def attention_gradients_are_right(of: Any) -> bool:
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 5, 4))]
+    layer = of.Attention(use_scale=True, dropout=0.3, seed=1, dtype="float64")
+    layer.build([each.shape[1:] for each in x])
+    layer.params["scale"][...] = 0.7
+    mask = [np.array([[True, True, False], [True] * 3]), np.array([[True, False, True, True, False], [True] * 5])]
+    _, weights = layer(x, mask=mask, return_attention_scores=True)
+    return gradcheck.check_layer(layer, x, mask=mask, training=True).ok and not weights[0, :, [1, 4]].any()
+
+
+@pytest.mark.parametrize(("old", "new"), ATTENTION.values(), ids=ATTENTION)
+def test_the_check_of_attention_sees(old, new):
+    assert attention_gradients_are_right(attention)
+    assert not attention_gradients_are_right(planting.mutated(attention, old, new))
+
+
+MERGING = {
+    "what was broadcast not summed": ("(d.sum(axis=repeated) if repeated else d)", "(d[:, :1] if repeated else d)"),
+    "a masked factor with a gradient": ("d if m is None else d * m", "d"),
+    "the own factor among the others": ("aligned[:number] + aligned[number + 1 :]", "aligned[: number + 1]"),
+    "length taken for constant": ("d - along * self.rows", "d"),
+}
+
+
+def merging_gradients_are_right(of: Any) -> bool:
+    rng, mask = np.random.default_rng(0), np.array([[True, True, False], [True] * 3])
+    x, one = rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 1, 4))
+    cases: list[Any] = [(of.Multiply(dtype="float64"), [x, one], {"mask": [mask, None]})]
+    cases += [(of.Dot((1, 2), True, dtype="float64"), [x, rng.normal(size=(2, 2, 3))], {})]
+    return all(gradcheck.check_layer(layer, inputs, **call).ok for layer, inputs, call in cases)
+
+
+@pytest.mark.parametrize(("old", "new"), MERGING.values(), ids=MERGING)
+def test_the_check_of_merging_layers_sees(old, new):
+    assert merging_gradients_are_right(merging)
+    assert not merging_gradients_are_right(planting.mutated(merging, old, new))
 
 
 def test_a_change_that_matches_nothing_is_refused():
