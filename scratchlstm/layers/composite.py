@@ -67,7 +67,7 @@ class Composite(Layer):
         self.input_shape = as_shape(input_shape)
 
     def check_mask(self, mask: Any, x: Any, dimensions: int = 2) -> np.ndarray | None:
-        """That of `Layer`; of sequences of sequences the mask has more dimensions, and who takes it looks again."""
+        """That of `Layer`; of sequences of sequences it may have more dimensions, which the parts compare again."""
         return super().check_mask(mask, x, max(np.ndim(mask), dimensions))
 
     def with_inner(self) -> list[Layer]:

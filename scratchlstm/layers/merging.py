@@ -16,9 +16,9 @@ from scratchlstm.rows import as_array
 
 
 class Merging(Layer):
-    """What layers of several inputs share: `layer([a, b])`, arrays with one batch size.
+    """What layers of several inputs share, `layer([a, b])`: the inputs have one batch size, and each may have a mask.
 
-    One of your own defines `output_shape`, which is given a list of shapes and refuses what does not fit.
+    One of your own defines `output_shape`, which takes a list of shapes and raises `misfit` for what it cannot take.
     """
 
     merges: ClassVar = True
@@ -44,10 +44,7 @@ class Merging(Layer):
             shapes = ", ".join(str(each.shape) for each in inputs)
             raise ValueError(f"{self.name} takes inputs of one batch size, not of shapes {shapes}")
         of_samples: Any = [each.shape[1:] for each in inputs]
-        if self.built:
-            self.plan(of_samples)
-        else:
-            self.build(of_samples)
+        self.build(of_samples)
         return inputs
 
     def output_mask(self, x: Any, mask: Any) -> np.ndarray | None:
@@ -156,7 +153,7 @@ class Multiply(_Elementwise):
 
     An input is 1 at its masked steps, as in Keras. If all inputs have masks, a step counts if it does in any of them,
     and the output is 0 at the others; else the masks end here. They end, too, if the inputs differ in their number of
-    dimensions (of these Keras ignores the masks of the smaller ones).
+    dimensions (Keras then reads only the masks of those with the most).
     """
 
     def forward(self, x: Sequence[Array], mask: Any = None) -> tuple[Array, tuple[list[Array], Any]]:
@@ -184,7 +181,7 @@ class Dot(Merging):
     """Products of two inputs, summed over one axis of each: `Dot(axes=1)([a, b])`, as Keras' `batch_dot`.
 
     Args:
-        axes: the axis of both, or a pair with one for each, counted with the batch's, which is 0 and cannot be meant.
+        axes: the axis of both inputs, or a pair with one for each; 0 is the batch's, and refused.
         normalize: divide each vector along its axis by its length first, so that the products are cosines.
         options: name, dtype, see `Layer`.
 
@@ -218,8 +215,8 @@ class Dot(Merging):
         sizes = {shape[axis] for axis, shape in zip(axes, input_shape, strict=True)}
         if len(sizes - {None}) > 1:
             raise self.misfit(f"two inputs of one size along the axes {self._pair}", input_shape)
-        others = [size for axis, shape in zip(axes, input_shape, strict=True) for size in _without(shape, axis)]
-        return tuple(others) or (1,)
+        a, b = ((*shape[:axis], *shape[axis + 1 :]) for axis, shape in zip(axes, input_shape, strict=True))
+        return a + b or (1,)
 
     def output_mask(self, x: Any, mask: Any) -> None:
         """None."""
@@ -279,10 +276,6 @@ def _axis(argument: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value == 0:
         raise ValueError(f"{argument} must be a whole number other than 0, the batch's, not {value!r}")
     return int(value)
-
-
-def _without(shape: Shape, axis: int) -> Shape:
-    return (*shape[:axis], *shape[axis + 1 :])
 
 
 def _summed(d: Array, shape: tuple[int, ...]) -> Array:
