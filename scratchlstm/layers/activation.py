@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Unpack
 from scratchlstm import activations
 from scratchlstm.backend import Array
 from scratchlstm.layers.base import Gradients, Layer, LayerOptions
-from scratchlstm.layers.passes import FromLogits
+from scratchlstm.layers.passes import FromLogits, at_logits
 
 
 class Kept(NamedTuple):
@@ -36,7 +36,7 @@ class Activation(Layer):
         return y, Kept(x, y)
 
     def backward(self, dy: Array | FromLogits, cache: Kept) -> tuple[Array, Gradients]:
-        return (dy.dz if isinstance(dy, FromLogits) else self.activation.backward(cache.y, dy)), {}
+        return at_logits(dy, self.activation, cache.y), {}
 
     def is_identity(self, kept: Kept) -> bool:
         return self.activation == activations.LINEAR

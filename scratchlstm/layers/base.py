@@ -496,7 +496,7 @@ class Layer(registry.Configured):
             TypeError: no numbers, or an array of the other backend.
         """
         if isinstance(dy, FromLogits):
-            return FromLogits(self.receive_gradient(dy.dz, shape))
+            return FromLogits(*(None if d is None else self.receive_gradient(d, shape) for d in dy))
         if isinstance(dy, RowGradient):
             return dy.astype(self.dtype, copy=False)
         dy = as_array(dy, "dL/dy")

@@ -7,7 +7,7 @@ from scratchlstm._support import checks
 from scratchlstm._support.threads import product
 from scratchlstm.backend import Array
 from scratchlstm.layers.base import Gradients, Layer, LayerOptions
-from scratchlstm.layers.passes import FromLogits
+from scratchlstm.layers.passes import FromLogits, at_logits
 from scratchlstm.layers.weights import Shape, Specs, known_features
 
 
@@ -82,7 +82,7 @@ class Dense(Layer):
         return y, Kept(x, logits, y)
 
     def backward(self, dy: Array | FromLogits, cache: Kept, need: bool = True) -> tuple[Array | None, Gradients]:
-        dz = dy.dz if isinstance(dy, FromLogits) else self.activation.backward(cache.y, dy)
+        dz = at_logits(dy, self.activation, cache.y)
         x, flat_dz = cache.x.reshape(-1, cache.x.shape[-1]), dz.reshape(-1, self.units)
         grads: Gradients = {"kernel": product(x.T, flat_dz)}
         if self.use_bias:

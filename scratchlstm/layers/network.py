@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Hashable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -116,10 +116,14 @@ class Network(Composite):
         return _numbered([self.places[number].layer.name for number, _ in self.ends if number >= 0])
 
     @property
+    def dtypes(self) -> list[str]:
+        """Of each output."""
+        return [self.places[number].layer.dtype if number >= 0 else config.floatx() for number, _ in self.ends]
+
+    @property
     def dtype(self) -> str:
         """Of the first output."""
-        number = self.ends[0][0]
-        return self.places[number].layer.dtype if number >= 0 else config.floatx()
+        return self.dtypes[0]
 
     @dtype.setter
     def dtype(self, own: str) -> None:
@@ -346,10 +350,10 @@ class Network(Composite):
         return self.through(x, run or Pass(), mask)
 
     def infer(self, x: Any, mask: Any = None) -> Any:
-        return self.through(x, Pass(), mask, keep_from=len(self.places))[0]
+        return self.through(x, Pass(), mask, keep=())[0]
 
-    def through(self, x: Any, run: Pass, mask: Any = None, keep_from: int = 0) -> tuple[Any, Kept]:
-        """A forward pass in which places before `keep_from` keep nothing for a backward pass."""
+    def through(self, x: Any, run: Pass, mask: Any = None, keep: Container[int] | None = None) -> tuple[Any, Kept]:
+        """A forward pass in which only the places with these numbers (None: all) keep what a backward pass needs."""
         caches: list[Cache | None] = []
 
         def step(layer: Layer, given: Any, states: list[Any]) -> Any:
@@ -358,7 +362,7 @@ class Network(Composite):
             mask: Any = [each[1] for each in given] if several else given[1]
             if states:
                 x = (x, *(state for state, _ in states))
-            y, cache, mask = layer.pass_on(x, run, mask, keeps=len(caches) >= keep_from)
+            y, cache, mask = layer.pass_on(x, run, mask, keeps=keep is None or len(caches) in keep)
             caches.append(cache)
             return list(zip(y, mask, strict=True)) if layer.outputs > 1 else (y, mask)
 
@@ -376,36 +380,42 @@ class Network(Composite):
             y, cache = self.forward(x, run, mask)
             masks = cache.kept.masks
         else:
-            y, (_, _, masks) = self.through(x, run, mask, keep_from=len(self.places))
+            y, (_, _, masks) = self.through(x, run, mask, keep=())
             cache = None
         return y, cache, masks if len(masks) > 1 else masks[0]
 
-    def head(self, kept: Kept | None = None) -> tuple[Layer, Any]:
-        """The last layer that is more than the identity, in this pass or without dropout, and what it kept."""
-        number = self._head(kept)
+    def head(self, kept: Kept | None = None, end: int = 0) -> tuple[Layer, Any]:
+        """An output's last layer that is more than the identity, in this pass or without dropout, and what it kept."""
+        number, k = self._to_head(end, kept)[-1]
         layer = self.places[number].layer
         own: Any = None if kept is None else kept.caches[number].kept  # type: ignore[union-attr]
-        return layer.head(own) if isinstance(layer, Network) else (layer, own)
+        return layer.head(own, k) if isinstance(layer, Network) else (layer, own)
 
-    def _head(self, kept: Kept | None = None, lowest: bool = False) -> int:
-        """The number of the head's place; or of the lowest that it may be in any pass."""
-        number = self.ends[0][0]
-        while (layer := self.places[number].layer).may_be_identity:
+    def _to_head(self, end: int, kept: Kept | None = None, lowest: bool = False) -> list[Source]:
+        """What an output goes through from the head on, backward; or from the lowest that may be the head in any pass.
+
+        The last is the head's own output.
+        """
+        found = [self.ends[end]]
+        while (layer := self.places[number := found[-1][0]].layer).may_be_identity:
             own: Any = None if kept is None else kept.caches[number].kept  # type: ignore[union-attr]
-            below = self.sources[number][0]
-            if below < 0 or self.places[below].layer.dtype != layer.dtype or not (lowest or layer.is_identity(own)):
+            (below,) = self.places[number].sources
+            other = below[0] < 0 or self.places[below[0]].layer.dtype != layer.dtype
+            if other or not (lowest or layer.is_identity(own)):
                 break
-            number = below
-        return number
+            found.append(below)
+        return found
 
     def infer_to_head(self, x: Any) -> tuple[Any, Kept]:
-        """The output for x, with what a loss needs of the head."""
-        return self.through(x, Pass(), keep_from=self._head(lowest=True))
+        """The output for x, with what a loss needs of the head, or heads."""
+        needed = {number for end in range(self.outputs) for number, _ in self._to_head(end, lowest=True)}
+        return self.through(x, Pass(), keep=needed)
 
     def backward(self, dy: Any, cache: Any, need: Any = True) -> tuple[Any, Gradients]:
-        arrived: dict[Source, Any] = {(self._head(cache), 0): dy} if isinstance(dy, FromLogits) else {}
-        for end, d in () if arrived else zip(self.ends, dy if self.outputs > 1 else [dy], strict=True):
-            arrived[end] = self._added(cache, end, arrived.get(end), d)
+        arrived: dict[Source, Any] = {}
+        for end, d in enumerate(dy if self.outputs > 1 else [dy]):
+            source = self._to_head(end, cache)[-1] if isinstance(d, FromLogits) else self.ends[end]
+            arrived[source] = self._added(cache, source, arrived.get(source), d)
         grads: Gradients = {}
         reached: set[Layer] = set()
         needs = need if isinstance(need, tuple | list) else [need] * len(self.input_shapes)
@@ -453,6 +463,9 @@ class Network(Composite):
         """The sum of two gradients of what this source gave; None is nothing."""
         if one is None or other is None:
             return other if one is None else one
+        if isinstance(one, FromLogits) or isinstance(other, FromLogits):
+            pair = (d if isinstance(d, FromLogits) else FromLogits(None, d) for d in (one, other))
+            return FromLogits(*(self._added(kept, source, *of_both) for of_both in zip(*pair, strict=True)))
         if isinstance(one, RowGradient) or isinstance(other, RowGradient):
             one, other = (kept.rows[source].row_gradient(d) for d in (one, other))
         return one + other

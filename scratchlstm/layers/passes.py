@@ -36,9 +36,20 @@ class Cache:
 
 
 class FromLogits(NamedTuple):
-    """dL/d(logits) in the place of dL/dy, from a loss that looks below the last activation."""
+    """dL/d(logits) in the place of dL/dy, from a loss that looks below the last activation.
+
+    If y is used elsewhere, too, `dy` is the gradient from there.
+    """
 
     dz: Any
+    dy: Any = None
+
+
+def at_logits(dy: Any, activation: Any, y: Any) -> Any:
+    """dL/d(logits) of y = activation(logits), from dL/dy or `FromLogits`."""
+    if not isinstance(dy, FromLogits):
+        return activation.backward(y, dy)
+    return dy.dz if dy.dy is None else dy.dz + activation.backward(y, dy.dy)
 
 
 class DropoutMask:
