@@ -158,17 +158,129 @@ def a_stateful_model():
     return model, np.ones((8, 4, 2)), np.ones(8), "stateful"
 
 
-def a_model_with_a_masked_loss():
-    model = Sequential([Embedding(5, 2, mask_zero=True, input_shape=(4,)), LSTM(3, return_sequences=True), Dense(1)])
-    return model, np.ones((8, 4), dtype=int), np.ones((8, 4)), "mask reaches the loss"
-
-
-@pytest.mark.parametrize("make", [a_stateful_model, a_model_with_a_masked_loss])
-def test_what_cannot_be_split_is_left_to_one_process_which_says_why(make):
-    model, x, y, reason = make()
+def test_what_cannot_be_split_is_left_to_one_process_which_says_why():
+    model, x, y, reason = a_stateful_model()
     model.compile("sgd", "mse")
     with pytest.warns(UserWarning, match=reason):
         model.fit(x, y, batch_size=4, workers=2, verbose=0)
+
+
+def masked_loss(workers, lengths, dtype="float64", optimizer="adam", regularizer=None, **options):
+    """A loss that leaves out masked steps, in batches whose halves have different numbers of steps that count."""
+    model = Sequential([Embedding(9, 3, mask_zero=True, input_shape=(6,), dtype=dtype)], seed=1)
+    model.add(LSTM(4, return_sequences=True, dropout=0.2, kernel_regularizer=regularizer, dtype=dtype))
+    model.add(Dense(3, activation="softmax", dtype=dtype))
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    rng, start = np.random.default_rng(2), model.get_weights()
+    x = rng.integers(1, 9, (len(lengths), 6)) * (np.arange(6) < np.array(lengths)[:, None])
+    y, weights = rng.integers(0, 3, x.shape), options.pop("sample_weight", None)
+    data = {"validation_data": (x, y), "sample_weight": weights, "shuffle": False}
+    settings = {"epochs": 2, "batch_size": 8, "verbose": 0, "workers": workers} | data | options
+    history = model.fit(x, y, **settings).history
+    return model, history, [after - before for after, before in zip(model.get_weights(), start, strict=True)]
+
+
+LENGTHS = [
+    6,
+    5,
+    1,
+    0,
+    2,
+    0,
+    1,
+    0,
+    *[0] * 8,
+    *[0] * 4,
+    *[6] * 4,
+    3,
+]  # a batch and a half are all masked; the last has one
+
+
+@pytest.mark.parametrize(
+    ("workers", "options"), [(3, {}), (2, {"sample_weight": RNG.random((25, 6)), "regularizer": "l2"})]
+)
+def test_equals_one_process_with_a_masked_loss(workers, options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_same(masked_loss(1, LENGTHS, **options), masked_loss(workers, LENGTHS, **options))
+
+
+def test_a_batch_without_a_step_that_counts_changes_nothing():
+    _, history, moves = masked_loss(2, [0] * 8, optimizer="sgd")
+    assert history["loss"] == [0.0, 0.0]
+    assert not any(np.any(move) for move in moves)
+
+
+def test_a_masked_loss_is_resumed_bit_for_bit(tmp_path):
+    class Stop(Callback):
+        at = None
+
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == self.at:
+                raise RuntimeError("stopped")
+
+    def run(name):
+        path = tmp_path / name
+        resumed = {"callbacks": [Checkpoint(path, save_freq=1), Stop()], "resume": path}
+        model, history, _ = masked_loss(2, LENGTHS, shuffle=True, **resumed)
+        return history, content(model)
+
+    whole = run("whole.npz")
+    Stop.at = 2
+    with pytest.raises(RuntimeError, match="stopped"):
+        run("part.npz")
+    Stop.at = None
+    assert run("part.npz") == whole
+
+
+def between_the_passes(monkeypatch, do):
+    """Before the third of the backward passes, which is in the second epoch."""
+    everybody, seen = parallel.Team._all, []
+
+    def watched(team, command, *arguments):
+        seen.extend([command] if command == "backward" else [])
+        if command == "backward" and len(seen) == 3:
+            do(team)
+        return everybody(team, command, *arguments)
+
+    monkeypatch.setattr(parallel.Team, "_all", watched)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+def test_a_worker_that_dies_between_forward_and_backward(monkeypatch):
+    def kill(team):
+        team.processes[0].kill()
+        team.processes[0].join()
+
+    between_the_passes(monkeypatch, kill)
+    with pytest.raises(WorkerError, match=r"worker 1 of 2 died \(killed by SIGKILL\)"):
+        masked_loss(2, LENGTHS[:16], epochs=3)
+    assert not multiprocessing.active_children()
+
+
+def test_ctrl_c_between_forward_and_backward(monkeypatch):
+    def interrupt(team):
+        raise KeyboardInterrupt
+
+    between_the_passes(monkeypatch, interrupt)
+    with pytest.raises(KeyboardInterrupt, match="interrupted in epoch 2; 1 completed epoch is in model.history"):
+        masked_loss(2, LENGTHS[:16], epochs=3)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_a_masked_loss_that_is_infinite_in_another_process():
+    def run(workers):
+        model = Sequential([layers.Masking(input_shape=(3, 2)), Dense(1)], seed=0)
+        model.compile("sgd", "mse")
+        y = np.zeros((8, 3, 1), "f4")
+        y[7] = 1e30  # of which the square is infinite
+        with pytest.raises(FloatingPointError, match=r"the loss became inf.* \(epoch 1, batch 1 of 1\)"):
+            model.fit(np.ones((8, 3, 2)), y, workers=workers, verbose=0)
+        return model.get_weights()
+
+    for one, two in zip(run(1), run(2), strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize("n", [1, 511, 512, 1025, 3000])

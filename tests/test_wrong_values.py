@@ -527,8 +527,8 @@ TABLE = {
         _beside_model(Model.load),
         _method(
             "compile",
-            {"optimizer": "sgd", "loss": "mse", "metrics": None},
-            {"metrics": OPTIONAL},
+            {"optimizer": "sgd", "loss": "mse", "loss_weights": None, "metrics": None},
+            {"loss_weights": "None -1", "metrics": OPTIONAL},
         ),
         _method(
             "fit",
@@ -895,6 +895,7 @@ BASES = {
 }
 PARTS = {
     *("passes.Cache", "passes.DropoutMask", "passes.FromLogits", "passes.Workspaces"),  # what layers and passes have
+    "passes.at_logits",
     *(f"optimizers.{name}" for name in ("values_of", "with_values", "norm", "is_finite")),
     *("gates.StepCache", "gates.StepGradients", "gates.sigmoid_prime", "gates.tanh_prime"),  # what operators take
     *("constraints.non_neg", "constraints.max_norm", "constraints.unit_norm"),  # other names of classes

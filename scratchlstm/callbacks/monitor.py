@@ -34,7 +34,7 @@ class Monitor(Callback):
     def _direction(self) -> str:
         if self.mode != "auto":
             return self.mode
-        directions = {"loss": "min"} | {metric.name: metric.direction for metric in self.model.metrics}
+        directions = {"loss": "min"} | {name: metric.direction for name, metric in self.model.measured.items()}
         if (direction := directions.get(self.monitor.removeprefix("val_"))) is None:
             problem = f"{type(self).__name__} cannot tell whether {self.monitor!r} should become large or small"
             known = ", ".join(self.params.get("metrics", directions))

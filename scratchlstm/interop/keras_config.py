@@ -64,13 +64,17 @@ def input_dtype(model: Model, number: int = 0) -> str:
 
 def describe_compiled(model: Model) -> dict[str, Any]:
     """How it was compiled, as config.json has it; a `UserWarning` names the metrics that Keras does not have."""
-    if ours_alone := [metric.name for metric in model.metrics if type(metric).__name__ in _CLASSES_OF_OURS_ALONE]:
-        warn(f"Keras does not have the metrics {', '.join(ours_alone)}, which stay behind")
+    all_metrics = [metric for target in model.targets for metric in target.metrics]
+    if ours_alone := [metric for metric in all_metrics if type(metric).__name__ in _CLASSES_OF_OURS_ALONE]:
+        warn(f"Keras does not have the metrics {', '.join(m.name for m in ours_alone)}, which stay behind")
+    losses = [target.loss and _keras_thing("keras.losses", registry.serialize(target.loss)) for target in model.targets]
+    kept = [[_describe_metric(m) for m in target.metrics if m not in ours_alone] for target in model.targets]
+    weights, several = [target.weight for target in model.targets], len(losses) > 1
     return {
         "optimizer": _keras_thing("keras.optimizers", registry.serialize(model.optimizer)),
-        "loss": _keras_thing("keras.losses", registry.serialize(model.loss)),
-        "metrics": [_describe_metric(metric) for metric in model.metrics if metric.name not in ours_alone],
-    }
+        "loss": losses if several else losses[0],
+        "metrics": kept if several else kept[0],
+    } | ({"loss_weights": weights if several else weights[0]} if set(weights) != {1.0} else {})
 
 
 def describe_layer(layer: Layer) -> Description:
@@ -232,9 +236,16 @@ def compile_like(model: Model, config: Mapping[str, Any] | None) -> None:
     """
     if not config:
         return
-    lost = [f"{name}={config[name]!r}" for name in ("loss_weights", "weighted_metrics") if config.get(name)]
+    lost = [f"{name}={config[name]!r}" for name in ("weighted_metrics",) if config.get(name)]
 
     def found(module: Any, described: Any) -> Any:
+        if described is None:
+            return None
+        if isinstance(described, list | tuple):  # of several outputs, or several metrics
+            ours = [found(module, one) for one in described]
+            return [one for one, theirs in zip(ours, described, strict=True) if one is not None or theirs is None]
+        if isinstance(described, Mapping) and "class_name" not in described:
+            return {name: found(module, one) for name, one in described.items()}
         try:
             return module.get(our_thing(described) if isinstance(described, Mapping) else described)
         except (ValueError, TypeError) as error:
@@ -242,10 +253,12 @@ def compile_like(model: Model, config: Mapping[str, Any] | None) -> None:
             return None
 
     optimizer = found(optimizers, config.get("optimizer"))
+    before = len(lost)
     loss = found(losses, config.get("loss"))
-    known = [metric for each in config.get("metrics") or [] if (metric := found(metrics, each)) is not None]
-    if optimizer is not None and loss is not None:
-        model.compile(optimizer, loss, metrics=known)
+    whole = loss is not None and len(lost) == before
+    known = found(metrics, config.get("metrics"))
+    if optimizer is not None and whole:
+        model.compile(optimizer, loss, config.get("loss_weights"), known)
     else:
         lost.append("so the model is not compiled: call compile")
     if lost:

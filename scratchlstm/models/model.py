@@ -315,7 +315,7 @@ class Model(Compiled):
             runner = training.OneProcess(self, data, None)
             loss, totals = runner.step_on(runner.data)
             runner.require_finite()
-        values = [metric.value(backends.host(sums)) for metric, sums in zip(self.metrics, totals, strict=True)]
+        values = [m.value(backends.host(sums)) for m, sums in zip(self.measured.values(), totals, strict=True)]
         return [float(loss), *values] if values else float(loss)
 
     def evaluate(
@@ -342,20 +342,19 @@ class Model(Compiled):
             logs = training.evaluate(self, data, batch_size, checks.verbosity(verbose), workers)
         if as_dict:
             return logs
-        values = [logs["loss"]] + [logs[metric.name] for metric in self.metrics]
-        return values if self.metrics else values[0]
+        values = [logs[name] for name in ("loss", *self.measured)]
+        return values if self.measured else values[0]
 
-    def predict(
-        self, x: Any, batch_size: int | None = None, verbose: Any = "auto", *, workers: int | str = 1
-    ) -> np.ndarray:
+    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto", *, workers: int | str = 1) -> Any:
         """The model's output for x, (N, ...), without dropout, by as many processes as `workers` (see `fit`).
 
-        A NumPy array, also where the model is on a GPU.
+        A NumPy array, also if the model is on a GPU. For several outputs a list or a dict of them, as `outputs` was.
         """
         data = Data(check_x(self, x))
         batch_size, workers = self._inference_batch(batch_size), self._count_workers(workers)
         with backends.explain_memory(f"lower batch_size (now {batch_size})"):
-            return training.predict(self, data, batch_size, checks.verbosity(verbose), workers)
+            found = training.predict(self, data, batch_size, checks.verbosity(verbose), workers)
+        return self._given_out(found if len(found) > 1 else found[0])
 
     def _inference_batch(self, batch_size: int | None) -> int:
         """As given; else Keras' where the result depends on it, and a large one where it does not."""
@@ -374,14 +373,15 @@ class Model(Compiled):
 
     def _require_compiled(self, method: str) -> None:
         if not self._compiled:
-            raise RuntimeError(f"call compile(optimizer, loss, metrics) before {method}")
-        if self.loss.from_logits and not self._told and self.layers and self.looks_through():
-            self._told = True
-            head, _ = self.network.head()
-            warn(
-                f"the loss has from_logits=True, but {head.name} gives probabilities, so the logits below them are "
-                f"used, as in Keras; leave out from_logits=True, or the activation"
-            )
+            raise RuntimeError(f"call compile(optimizer, loss, metrics=...) before {method}")
+        for end, target in enumerate(self.targets if self.layers and not self._told else ()):
+            if target.loss is not None and target.loss.from_logits and self.looks_through(end=end):
+                self._told = True
+                head, _ = self.network.head(end=end)
+                warn(
+                    f"the loss has from_logits=True, but {head.name} gives probabilities, so the logits below them "
+                    f"are used, as in Keras; leave out from_logits=True, or the activation"
+                )
 
     # --- files ----------------------------------------------------------------------------------------------------
 

@@ -104,12 +104,17 @@ def describe(model: Compiled) -> dict[str, Any]:
         description = {"name": network.name, "network": network.get_config()}
     description["compiled"] = None
     if model._compiled:
+        losses = [target.loss and registry.serialize(target.loss) for target in model.targets]
+        metrics = [[registry.serialize(metric) for metric in target.metrics] for target in model.targets]
         description["compiled"] = {
             "optimizer": registry.serialize(model.optimizer),
-            "loss": registry.serialize(model.loss),
-            "metrics": [registry.serialize(metric) for metric in model.metrics],
+            "loss": losses if len(losses) > 1 else losses[0],
+            "metrics": metrics if len(losses) > 1 else metrics[0],
             "iterations": model.optimizer.iterations,
         }
+        weights = [target.weight for target in model.targets]
+        if weights != [1.0] * len(weights):
+            description["compiled"]["loss_weights"] = weights
     return description
 
 
@@ -176,7 +181,8 @@ def rebuild(kind: type[M], description: dict[str, Any], arrays: Arrays) -> M:
     network.build(shapes)
     require_no_more([name for name in arrays if name.startswith("layer")])
     if (compiled := description["compiled"]) is not None:
-        model.compile(compiled["optimizer"], compiled["loss"], metrics=compiled["metrics"])
+        loss = compiled["loss"] if network.outputs > 1 else [compiled["loss"]]
+        model.compile(compiled["optimizer"], loss, compiled.get("loss_weights"), compiled["metrics"])
         optimizer = model.optimizer
         optimizer.claim(model.token, model.params)
         optimizer.iterations, optimizer.state = optimizer_state(model, compiled["iterations"], arrays)

@@ -1,12 +1,12 @@
 """A network with what it takes to train it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchlstm import activations, backend, losses, metrics, optimizers
+from scratchlstm import activations, backend, losses, optimizers
 from scratchlstm._support import checks
 from scratchlstm._support.moved import Gone
 from scratchlstm.backend import Array
@@ -15,12 +15,22 @@ from scratchlstm.layers import Layer
 from scratchlstm.layers.base import CONTRACT, Gradients
 from scratchlstm.layers.network import Kept, Network
 from scratchlstm.layers.passes import Cache, DropoutMask, FromLogits, Pass, Workspaces
-from scratchlstm.losses import Loss
 from scratchlstm.metrics import Metric
 from scratchlstm.optimizers import Optimizer
 from scratchlstm.rows import Gradient, RowGradient
+from scratchlstm.training import targets
+from scratchlstm.training.targets import LossMean, Target
 
-Totals = list[Any]  # each metric's sums over some samples (an array; 0, which adds to any, over none)
+Totals = list[Any]  # the sums of each that is `measured` over some samples (an array; 0, which adds to any, over none)
+
+
+class Judged(NamedTuple):
+    """What a pass comes to, beside the targets."""
+
+    loss: Any  # the sum of all outputs' losses, by their weights, and of the penalties
+    losses: list[Any]  # of each output, without its weight; None if it has none
+    dy: Any  # dL/dy, a tuple for several outputs
+    from_logits: Any  # whether that is with respect to the logits, a tuple for several outputs
 
 
 class Compiled:
@@ -32,7 +42,9 @@ class Compiled:
         backend: "numpy" or "cupy", where the network is.
 
     Attributes:
-        optimizer, loss, metrics: as compiled.
+        optimizer, loss, metrics: as compiled; loss and metrics are lists with an entry for each of several outputs.
+        targets: what each output is trained for.
+        measured: all that is measured beside the loss, by its name in the logs, in the order of `evaluate`.
         history: of the last `fit`, None before.
         stop_training: whether a callback wants training to end.
         rng: what parameters and the order of samples are drawn from.
@@ -42,8 +54,8 @@ class Compiled:
     grads = Gone("model.backward and model.gradients return the gradients; model.forward gives their cache")
     noises = Gone("they are dropout_masks now")
     optimizer: Optimizer
-    loss: Loss
-    metrics: list[Metric]
+    targets: Sequence[Target]
+    measured: Mapping[str, Metric]
 
     def __init__(self, network: Network, seed: int | None, backend: str) -> None:
         self.network, self.backend = network, backend
@@ -87,8 +99,8 @@ class Compiled:
 
     @property
     def masks_loss(self) -> bool:
-        """Whether a mask comes out of the last layer."""
-        return self.network.gives_mask(False)
+        """Whether a mask comes with an output."""
+        return bool(np.any(self.network.gives_mask(False)))
 
     def build_for(self, input_shape: Any) -> None:
         """Make all parameters for samples of this shape (a list for several inputs), unless they exist already."""
@@ -99,22 +111,40 @@ class Compiled:
         """The output's shape (batch left out) for inputs of `input_shape`."""
         return self.network.output_shape(input_shape)
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, *, metrics: Any = None) -> None:
+    def compile(
+        self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None
+    ) -> None:
         """Choose how to train.
+
+        A model with several outputs takes a list with an entry for each, in their order, or a dict by their names.
 
         Args:
             optimizer: a name or an `Optimizer`.
-            loss: a name or a `Loss`.
-            metrics: a list of names or `Metric` objects.
+            loss: a name or a `Loss`; of several outputs one for all, or a list or dict, None for those without one.
+            loss_weights: what each output's loss is multiplied by in the sum that is trained on; one number, or a list
+                or dict. Default: 1. Each output's own loss is reported without it.
+            metrics: a list of names or `Metric` objects; of several outputs a list or dict of such lists.
 
         Raises:
-            ValueError: an unknown name; the known ones are listed.
+            TypeError, ValueError: an unknown name, with those that are known, or what fits no output.
         """
-        if loss is None:
-            raise ValueError('loss is missing; for yes-or-no labels it is "binary_crossentropy"')
-        self.metrics, self.optimizer, self.loss = _metrics(metrics), optimizers.get(optimizer), losses.get(loss)
+        made = targets.targets(self.network.output_names or ["output"], loss, loss_weights, metrics)
+        self.optimizer, self.targets = optimizers.get(optimizer), made
+        measured = {name: metric for target in self.targets for name, metric in target.measured.items()}
+        first = [name for name, metric in measured.items() if isinstance(metric, LossMean) or len(self.targets) == 1]
+        self.measured = {name: measured[name] for name in first + sorted(measured.keys() - {*first})}  # Keras' order
         self.compiled_learning_rate = self.optimizer.get_config()["learning_rate"]  # which a callback may change
         self._compiled, self._told = True, False
+
+    @property
+    def loss(self) -> Any:
+        """As compiled, a list for several outputs."""
+        return [target.loss for target in self.targets] if len(self.targets) > 1 else self.targets[0].loss
+
+    @property
+    def metrics(self) -> list[Any]:
+        """As compiled, a list of lists for several outputs."""
+        return [target.metrics for target in self.targets] if len(self.targets) > 1 else self.targets[0].metrics
 
     # --- a step -----------------------------------------------------------------------------------------------------
 
@@ -127,20 +157,59 @@ class Compiled:
         return self.network.infer_to_head(x)
 
     def loss_with_gradient(
-        self, y_true: Array, y_pred: Array, kept: Kept, sample_weight: Array | None = None
-    ) -> tuple[Any, Array, bool]:
+        self, y_true: Any, y_pred: Any, kept: Kept, sample_weight: Any = None
+    ) -> tuple[Any, Any, Any]:
         """The loss of a pass, its derivative, and whether that is with respect to the logits of the head (see `Loss`).
 
-        The regularizers' penalties are in the loss; their gradients are added by `backward`.
+        Of several outputs all arguments but `kept` are tuples, and so are the derivative and the answer. The
+        regularizers' penalties are in the loss; their gradients are added by `backward`.
         """
-        from_logits = self.looks_through(kept)
-        scores = self.network.head(kept)[1].logits if from_logits else y_pred
-        loss, gradient = self.loss.with_gradient(y_true, scores, sample_weight, from_logits, kept.masks[0])
-        if self.network.regularizers:
-            loss = loss + self.penalty()
-        return loss, gradient, from_logits
+        judged = self.judge(y_true, y_pred, kept, sample_weight)
+        return judged.loss, judged.dy, judged.from_logits
 
-    def gradients(self, dy: Array, cache: Cache, from_logits: bool, share: float = 1.0) -> list[Gradient]:
+    def judge(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        kept: Kept,
+        sample_weight: Any = None,
+        share: float = 1.0,
+        scales: Sequence[float] | None = None,
+    ) -> "Judged":
+        """`loss_with_gradient`, with the loss of each output.
+
+        Args:
+            y_true, y_pred, kept, sample_weight: as for `loss_with_gradient`.
+            share: what everything is multiplied by, for some rows of a batch.
+            scales: what each output's loss is multiplied by besides.
+        """
+        losses, dys, through = [], [], []
+        given = map(self.by_output, (y_true, y_pred, sample_weight))
+        columns = zip(*given, kept.masks, scales or [1.0] * len(self.targets), strict=True)
+        for end, (target, (y, scores, weight, mask, scale)) in enumerate(zip(self.targets, columns, strict=True)):
+            loss = dy = None
+            through.append(self.looks_through(kept, end))
+            if target.loss is not None:
+                scores = self.network.head(kept, end)[1].logits if through[-1] else scores
+                loss, dy = target.loss.with_gradient(y, scores, weight, through[-1], mask)
+            losses.append(_times(loss, scale))
+            dys.append(_times(_times(dy, scale * target.weight), share))
+        parts = [_times(loss, target.weight) for target, loss in zip(self.targets, losses, strict=True)]
+        parts = [part for part in parts if part is not None] + ([self.penalty()] if self.network.regularizers else [])
+        several = len(self.targets) > 1
+        return Judged(
+            _times(sum(parts[1:], parts[0]), share),
+            [_times(loss, share) for loss in losses],
+            tuple(dys) if several else dys[0],
+            tuple(through) if several else through[0],
+        )
+
+    def by_output(self, value: Any) -> Sequence[Any]:
+        """What belongs to each output, from a list or tuple of several, or the one itself; None is None for each."""
+        count = self.network.outputs
+        return [None] * count if value is None else value if count > 1 else [value]
+
+    def gradients(self, dy: Any, cache: Cache, from_logits: Any, share: float = 1.0) -> list[Gradient]:
         """`gradients_by_name`, in the order of `params`.
 
         Raises:
@@ -152,7 +221,7 @@ class Compiled:
             raise ValueError(f"backward gave no gradient of {', '.join(missing)}: {CONTRACT}")
         return [grads[name] for name in names]
 
-    def gradients_by_name(self, dy: Array, cache: Cache, from_logits: bool, share: float = 1.0) -> Gradients:
+    def gradients_by_name(self, dy: Any, cache: Cache, from_logits: Any, share: float = 1.0) -> Gradients:
         """The gradients of the loss, as far as the layers have given them.
 
         Args:
@@ -160,7 +229,9 @@ class Compiled:
             cache: of the pass.
             share: the part of the regularizers' gradients to add.
         """
-        _, grads = self.network.backward(FromLogits(dy) if from_logits else dy, cache, False)
+        of_outputs = zip(self.by_output(dy), self.by_output(from_logits), strict=True)
+        dys = tuple(FromLogits(d) if through else d for d, through in of_outputs)
+        _, grads = self.network.backward(dys if len(dys) > 1 else dys[0], cache, False)
         params = self.network.params  # joined whenever it is read
         for name, regularizer in self.network.regularizers.items():
             if (gradient := grads.get(name)) is not None:
@@ -169,27 +240,33 @@ class Compiled:
                 grads[name] = dense + penalty.dtype.type(share) * penalty
         return grads
 
-    def looks_through(self, kept: Kept | None = None) -> bool:
-        """Whether the loss is computed from the logits of the head, in this pass or without dropout."""
-        head: Any = self.network.head(kept)[0]
+    def looks_through(self, kept: Kept | None = None, end: int = 0) -> bool:
+        """Whether an output's loss is computed from the logits of its head, in this pass or without dropout."""
+        if (loss := self.targets[end].loss) is None:
+            return False
+        head: Any = self.network.head(kept, end)[0]
         ends_in = activations.serialize(head.activation) if head.keeps_logits else None
-        either = self.loss.from_logits or isinstance(self.loss, losses.Crossentropy)  # as in Keras
-        return ends_in in (("sigmoid", "softmax") if either else (self.loss.logits_of or "",))
+        either = loss.from_logits or isinstance(loss, losses.Crossentropy)  # as in Keras
+        return ends_in in (("sigmoid", "softmax") if either else (loss.logits_of or "",))
 
     def penalty(self) -> Any:
         """What the regularizers add to the loss, see `Regularizer`."""
         params = self.network.params
         return sum(r(params[name]) for name, r in self.network.regularizers.items())
 
-    def measure(self, y_true: Array, y_pred: Array, kept: Kept) -> Totals:
-        """Each metric's sums over the predictions of a pass."""
-        mask: Any = {"mask": kept.masks[0]}
-        there = backend.beside(y_pred, y_true), y_pred
-        here = there if all(m.on_gpu for m in self.metrics) else (backend.host(y_true), backend.host(y_pred))
-        return [
-            metric.measure(*(there if metric.on_gpu else here), **(mask if metric.uses_mask else {}))
-            for metric in self.metrics
-        ]
+    def measure(self, y_true: Any, y_pred: Any, kept: Kept, losses: Sequence[Any], samples: int) -> Totals:
+        """The sums of what is `measured` over the predictions of a pass.
+
+        Args:
+            y_true, y_pred, kept: as for `loss_with_gradient`.
+            losses: of each output, from `judge`.
+            samples: how many the whole batch has.
+        """
+        found: dict[str, Any] = {}
+        columns = self.targets, self.by_output(y_true), self.by_output(y_pred), kept.masks, losses
+        for target, y, p, mask, loss in zip(*columns, strict=True):
+            found |= target.measure(y, p, mask, loss, samples)
+        return [found[name] for name in self.measured]
 
     def constrain(self, broken: Any = None) -> None:
         """Put every parameter that has a constraint back to an allowed value; if `broken` is not 0, none."""
@@ -200,12 +277,8 @@ class Compiled:
             param[...] = allowed if broken is None else np.where(broken == 0, allowed, param)
 
 
-def _metrics(identifiers: Any) -> list[Metric]:
-    identifiers = [identifiers] if isinstance(identifiers, str) else [] if identifiers is None else identifiers
-    if not isinstance(identifiers, list | tuple):
-        raise TypeError(f"metrics must be a list of names or Metric objects, not {checks.came(identifiers)}")
-    chosen = [metrics.get(identifier) for identifier in identifiers]
-    names = [metric.name for metric in chosen]
-    if len(set(names)) < len(names) or "loss" in names:
-        raise ValueError(f'metrics need names of their own, apart from "loss"; got {", ".join(names)}')
-    return chosen
+def _times(value: Any, factor: float) -> Any:
+    """The product; `value` itself if the factor is 1, so that nothing is computed on a GPU, or if it is None."""
+    if value is None or factor == 1:
+        return value
+    return value * value.dtype.type(factor) if backend.is_array(value) else value * factor

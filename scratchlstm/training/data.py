@@ -1,7 +1,6 @@
 """Training data, checked before anything is done with it."""
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -9,17 +8,19 @@ import numpy as np
 
 from scratchlstm import backend
 from scratchlstm._support.checks import array, came, instance, number, whole_number
+from scratchlstm.layers.network import Network
 from scratchlstm.training.compiled import Compiled
+from scratchlstm.training.targets import Target, by_output
 
 Spans = list[tuple[int, int]]  # of samples: from, to
 
 
 class Data(NamedTuple):
-    """Checked arrays of the same length; x is a tuple of arrays if the model has several inputs."""
+    """Checked arrays of the same length; tuples of them if the model has several inputs or outputs."""
 
     x: Any
-    y: Any = None  # None to predict
-    weight: np.ndarray | None = None  # of each sample
+    y: Any = None  # None to predict, and for an output that is compared with nothing
+    weight: Any = None  # of each sample
 
     @property
     def samples(self) -> int:
@@ -41,17 +42,23 @@ class Data(NamedTuple):
         return Data(*(take(array, which, on_gpu) for array in self))
 
     def named(self, prefix: str = "") -> dict[str, np.ndarray]:
-        """The arrays that there are, by name: "x", or "x0", "x1", ... for several inputs."""
-        several = {f"x{number}": x for number, x in enumerate(self.x)} if isinstance(self.x, tuple) else {"x": self.x}
-        others = {"y": self.y, "weight": self.weight}
-        return {prefix + name: array for name, array in (several | others).items() if array is not None}
+        """The arrays that there are, by name: "x", or "x0", "x1", ... for several inputs, and so on."""
+        named: dict[str, Any] = {}
+        for name, of in self._asdict().items():
+            named |= (
+                {f"{name}{number}": each for number, each in enumerate(of)} if isinstance(of, tuple) else {name: of}
+            )
+        return {prefix + name: array for name, array in named.items() if array is not None}
 
     @classmethod
-    def of(cls, arrays: Any, prefix: str = "") -> "Data":
-        """What `named` made these arrays of."""
-        several = itertools.takewhile(lambda name: name in arrays, (f"{prefix}x{n}" for n in itertools.count()))
-        x = arrays[f"{prefix}x"] if f"{prefix}x" in arrays else tuple(arrays[name] for name in several)
-        return cls(x, *(arrays[name] for name in (f"{prefix}y", f"{prefix}weight") if name in arrays))
+    def of(cls, arrays: Any, network: Network, prefix: str = "") -> "Data":
+        """What `named` made these arrays of, for a model with this network."""
+
+        def one(name: str) -> Any:
+            return arrays[prefix + name] if prefix + name in arrays else None  # noqa: SIM401  # may have no `get`
+
+        counts = {"x": len(network.input_shapes), "y": network.outputs, "weight": network.outputs}
+        return cls(*(tuple(one(f"{name}{k}") for k in range(n)) if n > 1 else one(name) for name, n in counts.items()))
 
 
 def take(x: Any, which: Any, on_gpu: Any = None) -> Any:
@@ -76,6 +83,10 @@ def check_x(model: Compiled, x: Any, name: str = "x") -> Any:
     """
     several = model.network.merges
     count = len(model.network.input_shapes)
+    input_names = model.network.input_names
+    if isinstance(x, Mapping) and (several or x.keys() == {*input_names}):
+        x = by_output(name, x, input_names, input_names)
+        x = x if several else x[0]
     if several and (not isinstance(x, list | tuple) or len(x) != count):
         raise ValueError(f"{name} must be a list of {count} arrays, one for each input of the model, not {_given(x)}")
     names = [f"{name}[{number}]" for number in range(count)] if several else [name]
@@ -111,39 +122,84 @@ def _checked_array(model: Compiled, x: Any, name: str) -> np.ndarray:
 
 
 def check_data(model: Compiled, x: Any, y: Any, sample_weight: Any = None, prefix: str = "") -> Data:
-    """Arrays that fit the model and each other.
+    """Arrays that fit the model and each other; y and the weights are tuples if the model has several outputs.
 
     Raises:
         TypeError, ValueError: what is wrong with which argument.
     """
     if y is None and isinstance(x, tuple) and len(x) in (2, 3) and not model.network.merges:
         raise ValueError(f"{prefix}y is missing: {prefix}x is a tuple, whose parts are arguments of their own, x and y")
-    x, y = check_x(model, x, prefix + "x"), array(prefix + "y", y, numeric=True)
-    data, dtype = Data(x, y), model.dtype
-    count = data.samples
+    names, several = model.network.output_names, model.network.outputs > 1
+    if several and y is not None and not isinstance(y, list | tuple | Mapping):
+        wanted = f"a list of arrays, one for each of the outputs {', '.join(names)}, or a dict by their names"
+        raise ValueError(f"{prefix}y must be {wanted}, not {came(y)}")
+    data = Data(check_x(model, x, prefix + "x"))
+    ys = _of_outputs(model, prefix + "y", y, [target.name for target in model.targets if target.wants_data])
+    with_loss = [target.name for target in model.targets if target.loss is not None]
+    weights = _of_outputs(model, prefix + "sample_weight", sample_weight, with_loss)
+    found: list[tuple[Any, Any]] = []
+    columns = model.targets, ys, weights, output_shapes(model, data), model.network.dtypes
+    for target, y, weight, shape, dtype in zip(*columns, strict=True):
+        # without memory, shows loss and metrics the shape that predictions will have
+        stand_in = np.broadcast_to(np.zeros((), dtype), (data.samples, *shape))
+        about = f" of {target.name}" if several else ""
+        found.append(_checked_target(target, y, weight, stand_in, prefix, about) if target.wants_data else (None, None))
+    ys, weights = zip(*found, strict=True)
+    if not several:
+        return Data(data.x, ys[0], weights[0])
+    return Data(data.x, ys, None if all(weight is None for weight in weights) else weights)
+
+
+def output_shapes(model: Compiled, data: Data) -> Sequence[Any]:
+    """Of one sample, for each output."""
+    return model.by_output(model.output_shape_for(data.shape))
+
+
+def _of_outputs(model: Compiled, argument: str, given: Any, needed: Sequence[str]) -> Sequence[Any]:
+    """What is given for each output; an array is for all of them, and a list may leave out those that need nothing."""
+    names = model.network.output_names
+    if len(names) == 1:
+        return [given[names[0]] if isinstance(given, Mapping) and given.keys() == {*names} else given]
+    if isinstance(given, list | tuple) and len(given) == len(needed):
+        given = dict(zip(needed, given, strict=True))
+    return (
+        by_output(argument, given, names, needed) if isinstance(given, list | tuple | Mapping) else [given] * len(names)
+    )
+
+
+def _checked_target(
+    target: Target, y: Any, sample_weight: Any, stand_in: np.ndarray, prefix: str, about: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What one output is compared with, and its weights.
+
+    Args:
+        target: what the output is trained for.
+        y, sample_weight: as given.
+        stand_in: of the predictions' shape and dtype.
+        prefix, about: before and behind the arguments' names in errors.
+    """
+    named, count, dtype = f"{prefix}y{about}", len(stand_in), str(stand_in.dtype)
+    y = array(named, y, numeric=True)
     if len(np.atleast_1d(y)) != count:
-        raise ValueError(f"{prefix}x has {count} samples, but {prefix}y has {len(np.atleast_1d(y))}")
-    _require_finite(prefix + "y", y, dtype)
-    # a stand-in without memory shows loss and metrics the shape that predictions will have
-    shape: Any = (count, *model.output_shape_for(data.shape))
-    stand_in = np.broadcast_to(np.zeros((), dtype), shape)
-    with _about(prefix + "y"):
-        model.loss.require_valid(model.loss.align(y, stand_in), stand_in)
-    for metric in model.metrics:
-        with _about(f"{prefix}y, for the metric {metric.name}"):
+        raise ValueError(f"{prefix}x has {count} samples, but {named} has {len(np.atleast_1d(y))}")
+    _require_finite(named, y, dtype)
+    if target.loss is not None:
+        with _about(named):
+            target.loss.require_valid(target.loss.align(y, stand_in), stand_in)
+    for metric in target.metrics:
+        with _about(f"{named}, for the metric {metric.name}"):
             metric.align(y, stand_in)
-    if sample_weight is not None:
-        sample_weight = array(prefix + "sample_weight", sample_weight)
-        if sample_weight.dtype.kind not in "fiub" or sample_weight.shape not in ((count,), (count, 1), shape[:-1]):
-            raise ValueError(
-                f"{prefix}sample_weight must hold one number for each of the {count} samples, but has shape "
-                f"{sample_weight.shape} and dtype {sample_weight.dtype}"
-            )
-        _require_finite(prefix + "sample_weight", sample_weight, dtype)
-        if len(shape) == 2:
-            sample_weight = sample_weight.reshape(count)
-        sample_weight = sample_weight.astype(dtype, copy=False)
-    return data._replace(weight=sample_weight)
+    if sample_weight is None:
+        return y, None
+    named = f"{prefix}sample_weight{about}"
+    weight, shape = array(named, sample_weight), stand_in.shape
+    if weight.dtype.kind not in "fiub" or weight.shape not in ((count,), (count, 1), shape[:-1]):
+        raise ValueError(
+            f"{named} must hold one number for each of the {count} samples, but has shape {weight.shape} and dtype "
+            f"{weight.dtype}"
+        )
+    _require_finite(named, weight, dtype)
+    return y, (weight.reshape(count) if len(shape) == 2 else weight).astype(dtype, copy=False)
 
 
 @contextmanager
@@ -196,6 +252,10 @@ def weigh_classes(data: Data, class_weight: Mapping[int, float], dtype: str) -> 
     Raises:
         TypeError, ValueError: no dict of labels and weights, targets without one label a sample, or weights twice.
     """
+    if isinstance(data.y, tuple):
+        raise ValueError(
+            "class_weight is for a model with one output; give sample_weight, a list of the weights of each"
+        )
     if data.weight is not None:
         raise ValueError("class_weight and sample_weight cannot both be given")
     instance("class_weight", class_weight, Mapping, "a dict of labels and weights such as {0: 1.0, 1: 2.0}")

@@ -17,7 +17,7 @@ from scratchlstm.callbacks import base as callback_base
 from scratchlstm.callbacks.base import Logs
 from scratchlstm.training import archive
 from scratchlstm.training.compiled import Compiled
-from scratchlstm.training.data import Data, Spans, check_data, split_validation, weigh_classes
+from scratchlstm.training.data import Data, Spans, check_data, output_shapes, split_validation, weigh_classes
 from scratchlstm.training.progress import Progress
 from scratchlstm.training.run import Run, State, fingerprint
 from scratchlstm.training.steps import INFERENCE_BATCH, Meter, OneProcess, WorkerError, no_totals, outputs
@@ -63,7 +63,7 @@ def fit(
     if resume is not None:
         _resume(run, resume, epochs, verbose)
     model.history = history
-    names = sorted(["loss", *(metric.name for metric in model.metrics)])
+    names = sorted(["loss", *model.measured])
     names += [f"val_{name}" for name in names if validation is not None]
     params = {"epochs": epochs, "epoch": run.epoch, "steps": len(run.batches), "verbose": verbose, "metrics": names}
     for listener in listeners:
@@ -184,7 +184,7 @@ def _run_epoch(run: Run, runner: Any, validation: Spans, verbose: int) -> Logs:
                     batch = first + model.optimizer.iterations - steps_before + 1  # which no update followed
                     place = f"epoch {run.epoch + 1}, batch {batch} of {batches}"
                     raise FloatingPointError(f"{error} ({place})") from None
-                loss, totals = math.nan, no_totals(model)
+                loss, totals = math.nan, no_totals(model, math.nan)
             meter.add(loss, stop - start, totals)
             if watched:
                 _call(listeners, "on_train_batch_end", number, meter.logs())
@@ -219,13 +219,13 @@ def evaluate(model: Compiled, data: Data, batch_size: int, verbose: int, workers
     return meter.logs()
 
 
-def predict(model: Compiled, data: Data, batch_size: int, verbose: int, workers: int) -> np.ndarray:
-    """The model's output for checked x."""
+def predict(model: Compiled, data: Data, batch_size: int, verbose: int, workers: int) -> list[np.ndarray]:
+    """The model's outputs for checked x."""
     model.build_for(data.shape)
     spans = data.batches(batch_size)
     with Progress(len(spans), verbose) as progress:
-        shape = (data.samples, *model.output_shape_for(data.shape))
-        with _team(model, min(workers, len(spans)), data.named(), outputs=shape) as team:
+        shapes = [(data.samples, *shape) for shape in output_shapes(model, data)]
+        with _team(model, min(workers, len(spans)), data.named(), outputs=shapes) as team:
             result = team.predict(spans, progress.step) if team else outputs(model, data.x, spans, progress.step)
         progress.finish({})
     return result

@@ -3,7 +3,8 @@
 Python's threads would fight over the interpreter, so the work is split between processes. Parameters, optimizer state,
 gradients and data lie in memory that all of them share; a batch is split by rows, and so is each parameter:
 
-    each worker    forward and backward on its rows of the batch; the gradients go into buffers of its own
+    each worker    forward and backward on its rows of the batch; the gradients go into buffers of its own (if a mask
+                   can reach a loss, all tell in between how many of their steps count, by which that is divided)
     --- all wait for all ---
     each worker    for its rows of every parameter: add up the workers' gradients, in their order, and update
     --- all wait for all ---
@@ -104,8 +105,6 @@ def _unsplittable(model: Compiled) -> str:
         return f"other processes cannot know {', '.join(own)}, which is not from scratchlstm"
     if stateful := [layer.name for layer in model.layers if layer.stateful]:
         return f"{', '.join(stateful)} is stateful, its states belong to the rows of a whole batch"
-    if model.masks_loss:
-        return "a mask reaches the loss, which is then a mean over the steps of the whole batch that count"
     return ""
 
 
@@ -156,25 +155,52 @@ class Worker:
         return count * self.rank // self.workers, count * (self.rank + 1) // self.workers
 
     def compute(self, start: int, stop: int) -> tuple[float, Totals]:
-        """Forward and backward on this worker's rows of the batch `order[start:stop]`.
+        """`forward`, then `backward`, if no mask can reach a loss."""
+        self.forward(start, stop)
+        return self.backward()
+
+    def forward(self, start: int, stop: int) -> list[int]:
+        """Forward on this worker's rows of the batch `order[start:stop]`.
 
         Returns:
-            its part of the batch's loss, and of each metric's sums.
+            for each output how many values of the loss count, of these rows.
         """
         first, last = self.share(stop - start)
-        batch = Data.of(self.shared).take(self.shared["order"][start + first : start + max(last, first + 1)])
-        with self.model.run(rows=(first, stop - start)) as run:
-            y_pred, cache = self.model.network.forward(batch.x, run)
-            if first == last:  # fewer rows than workers: that was another's row, for the sake of the masks to be drawn
+        rows = self.shared["order"][start + first : start + max(last, first + 1)]
+        batch = Data.of(self.shared, self.model.network).take(rows)
+        run = self.model.run(rows=(first, stop - start))
+        y_pred, cache = self.model.network.forward(batch.x, run)
+        ys = self.model.by_output(y_pred)
+        # fewer rows than workers: that was another's row, for the sake of the masks to be drawn
+        self.counts = [0 if first == last else _count(y, m) for y, m in zip(ys, cache.kept.masks, strict=True)]
+        self.opened = run, batch, y_pred, cache, last - first, stop - start
+        return self.counts
+
+    def backward(self, counts: Sequence[int] | None = None) -> tuple[float, Totals]:
+        """Loss and backward pass, after `forward`.
+
+        Args:
+            counts: for each output how many values of the loss count in the whole batch. Default: these rows have
+                their share of them.
+
+        Returns:
+            this worker's part of the batch's loss, and of what is measured.
+        """
+        run, batch, y_pred, cache, rows, samples = self.opened
+        del self.opened
+        with run:
+            if rows == 0:
                 self._publish([None] * len(self.params))
                 return 0.0, steps.no_totals(self.model)
-            weight = (last - first) / (stop - start)
-            loss, gradient, from_logits = self.model.loss_with_gradient(batch.y, y_pred, cache.kept, batch.weight)
-            steps.require_finite(loss)
-            grads = self.model.gradients(gradient * gradient.dtype.type(weight), cache, from_logits, weight)
+            share, scales = rows / samples, None
+            if counts is not None:
+                scales = [own / max(count, 1) / share for own, count in zip(self.counts, counts, strict=True)]
+            judged = self.model.judge(batch.y, y_pred, cache.kept, batch.weight, share, scales)
+            steps.require_finite(judged.loss)
+            grads = self.model.gradients(judged.dy, cache, judged.from_logits, share)
             steps.require_finite_gradients(self.model, grads)
         self._publish(grads)
-        return loss * weight, self.model.measure(batch.y, y_pred, cache.kept)
+        return judged.loss, self.model.measure(batch.y, y_pred, cache.kept, judged.losses, samples)
 
     def merge(self) -> list[float]:
         """Add up all workers' gradients for this worker's rows of every parameter; their norms."""
@@ -195,12 +221,14 @@ class Worker:
 
     def evaluate(self, start: int, stop: int) -> tuple[float, Totals]:
         """The mean loss of these validation samples, and the metrics."""
-        return steps.evaluate_batch(self.model, Data.of(self.shared, "validation_").take(slice(start, stop)))
+        data = Data.of(self.shared, self.model.network, "validation_")
+        return steps.evaluate_batch(self.model, data.take(slice(start, stop)))
 
     def predict(self, start: int, stop: int) -> None:
         """Write the outputs for these samples."""
-        batch = Data.of(self.shared).take(slice(start, stop))
-        self.shared["outputs"][start:stop] = self.model.network.infer(batch.x)
+        batch = Data.of(self.shared, self.model.network).take(slice(start, stop))
+        for number, y in enumerate(self.model.by_output(self.model.network.infer(batch.x))):
+            self.shared[f"output{number}"][start:stop] = y
 
     def _publish(self, grads: Sequence[Gradient | None]) -> None:
         """Copy gradients to where the other workers read them; None is zero."""
@@ -237,9 +265,9 @@ class Team:
         model: built. Inside the block its parameters are the shared ones; afterwards they are its own again, with the
             values they have then.
         workers: how many processes, this one included.
-        data: arrays by name: "x", "y", "weight", and the same with `validation_` before it.
+        data: arrays as `Data.named` names them, and the same with `validation_` before it.
         batch_size: of training; 0 if nothing will be trained.
-        outputs: shape of what `predict` gives; None where nothing will be predicted.
+        outputs: the shape of each output that `predict` gives, if it will be called.
 
     Raises:
         CannotStart: there is no memory to share, or a process does not start.
@@ -247,9 +275,10 @@ class Team:
     """
 
     def __init__(
-        self, model: Compiled, workers: int, data: Mapping[str, np.ndarray], batch_size: int = 0, outputs: Any = None
+        self, model: Compiled, workers: int, data: Mapping[str, np.ndarray], batch_size: int = 0, outputs: Any = ()
     ) -> None:
         self.model, self.workers, self.trains = model, workers, batch_size > 0
+        self.outputs, self.masks_loss = len(outputs), model.masks_loss
         # whatever start method the program has chosen for itself: a fork would copy locks that other threads hold
         self.context = multiprocessing.get_context("spawn")
         if self.trains and not model.optimizer.state:
@@ -258,12 +287,12 @@ class Team:
         arrays = {**self.own, **data}
         shapes: dict[str, tuple[tuple[int, ...], Any]] = {name: (a.shape, a.dtype) for name, a in arrays.items()}
         if self.trains:
-            shapes["order"] = (len(data["y"]),), np.int64
+            shapes["order"] = (len(next(iter(data.values()))),), np.int64
             positions = sum(math.prod(x.shape[1:]) for name, x in data.items() if name.startswith("x"))
             for rank in range(workers):
                 shapes |= _gradient_shapes(model, rank, -(-batch_size // workers) * positions)
-        if outputs is not None:
-            shapes["outputs"] = outputs, model.dtype
+        for number, (shape, dtype) in enumerate(zip(outputs, model.network.dtypes, strict=False)):
+            shapes[f"output{number}"] = shape, dtype
         try:
             self.shared = SharedArrays(shapes)
         except (OSError, MemoryError) as error:
@@ -329,7 +358,12 @@ class Team:
 
     def step(self, start: int, stop: int) -> tuple[float, Totals]:
         """Train on the batch `order[start:stop]`; as `OneProcess.step`."""
-        losses, totals = zip(*self._all("compute", start, stop), strict=True)
+        if self.masks_loss:  # a mean over the steps of the whole batch that count
+            counts = [sum(of_output) for of_output in zip(*self._all("forward", start, stop), strict=True)]
+            parts = self._all("backward", counts)
+        else:
+            parts = self._all("compute", start, stop)
+        losses, totals = zip(*parts, strict=True)
         loss = sum(losses)
         steps.require_finite(loss)
         optimizer = self.model.optimizer
@@ -349,10 +383,10 @@ class Team:
         """
         return self._share_out("evaluate", spans, done)
 
-    def predict(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> np.ndarray:
-        """The outputs for x, span by span; arguments as of `evaluate`."""
+    def predict(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[np.ndarray]:
+        """The outputs for x, each by itself; arguments as of `evaluate`."""
         self._share_out("predict", spans, done)
-        return self.shared["outputs"].copy()
+        return [self.shared[f"output{number}"].copy() for number in range(self.outputs)]
 
     def _share_out(self, command: str, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[Any]:
         """Each span by whoever is free; the results in the order of the spans.
@@ -512,6 +546,11 @@ def _gradient_shapes(model: Compiled, rank: int, positions: int) -> dict[str, tu
         else:
             shapes[where] = param.shape, param.dtype
     return shapes
+
+
+def _count(y: np.ndarray, mask: np.ndarray | None) -> int:
+    """How many values of the loss count for predictions with this mask."""
+    return math.prod(y.shape[:-1]) if mask is None else int(np.count_nonzero(mask))
 
 
 @contextmanager

@@ -27,8 +27,9 @@ from scratchlstm.backend import Array
 from scratchlstm.callbacks import Callback, Checkpoint, History
 from scratchlstm.training import archive
 from scratchlstm.training.compiled import Compiled
-from scratchlstm.training.data import Data
+from scratchlstm.training.data import Data, output_shapes
 from scratchlstm.training.steps import Meter
+from scratchlstm.training.targets import LossMean
 
 _KIND = "scratchlstm checkpoint"
 
@@ -200,7 +201,8 @@ class Run:
             description = archive.decode(arrays, _KIND)
             was, now = description["settings"], self.settings
             orders = archive.into_keras_order(was["model"], arrays)
-            if difference := archive.difference(was, now) or archive.difference(now | {"model": {}}, was):
+            pairs = (was, now), (now | {"model": {}}, was), (_loss_weights(was), _loss_weights(now))
+            if difference := next(filter(None, (archive.difference(*pair) for pair in pairs)), ""):
                 raise ValueError(f"it is the checkpoint of another run: {difference}")
             seed = description.get("seed")  # None: drawn, or of a version that did not state it
             if None not in (seed, self.model.seed) and seed != self.model.seed:
@@ -260,22 +262,27 @@ class Run:
 
     def _checked_sums(self, saved: Any, batch: int) -> Any:
         """The sums of loss and metrics after so many batches, of the kinds that the next batch's can be added to."""
-        model, y = self.model, self.data.y
+        model = self.model
         loss_sum, count, of_metrics = saved
         number("the sum of the losses", loss_sum)
         samples = self.batches[batch - 1][1]
         if type(count) is not int or count != samples:
             raise ValueError(f"its sums are of {count!r} samples, not of {samples}")
-        y_true = np.zeros((1, *y.shape[1:]), y.dtype)
-        y_pred = np.zeros((1, *model.output_shape_for(self.data.shape)), model.dtype)
-        for metric, of_metric in zip(model.metrics, map(np.asarray, of_metrics), strict=True):
-            expected = of_metric
-            with suppress(Exception):  # of a user's metric that does not take labels which are all 0
-                expected = np.asarray(metric.measure(y_true, y_pred))
+        examples: dict[str, Any] = {}
+        columns = model.targets, model.by_output(self.data.y), output_shapes(model, self.data), model.network.dtypes
+        for target, y, shape, dtype in zip(*columns, strict=True):
+            y_true: Any = None if y is None else np.zeros((1, *y.shape[1:]), y.dtype)
+            y_pred = np.zeros((1, *shape), dtype)
+            for name, metric in target.measured.items():
+                with suppress(Exception):  # of a user's metric that does not take labels which are all 0
+                    of_loss = isinstance(metric, LossMean)
+                    examples[name] = np.zeros(2) if of_loss else np.asarray(metric.measure(y_true, y_pred))
+        for name, of_metric in zip(model.measured, map(np.asarray, of_metrics), strict=True):
+            expected = examples.get(name, of_metric)
             if (of_metric.shape, of_metric.dtype.kind) != (expected.shape, expected.dtype.kind):
-                raise ValueError(f"its sums for {metric.name} are {of_metric.dtype} {of_metric.shape}")
+                raise ValueError(f"its sums for {name} are {of_metric.dtype} {of_metric.shape}")
             if not np.isfinite(of_metric).all():
-                raise ValueError(f"its sums for {metric.name} are not all finite")
+                raise ValueError(f"its sums for {name} are not all finite")
         return saved
 
 
@@ -285,6 +292,11 @@ def fingerprint(data: Data) -> dict[str, Any]:
         name: {"shape": array.shape, "dtype": array.dtype.str, "checksum": zlib.crc32(np.ascontiguousarray(array).data)}
         for name, array in data.named().items()
     }
+
+
+def _loss_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Which are stated only if one is not 1."""
+    return {"loss_weights": settings["model"]["compiled"].get("loss_weights")}
 
 
 def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:

@@ -11,6 +11,7 @@ from scratchlstm.callbacks.base import Logs
 from scratchlstm.rows import Gradient, as_array
 from scratchlstm.training.compiled import Compiled, Totals
 from scratchlstm.training.data import Data, inputs_of, take
+from scratchlstm.training.targets import LossMean
 
 # batches of inference are larger than those of training: nothing is kept, and no result depends on their size
 INFERENCE_BATCH = 512
@@ -27,23 +28,29 @@ def _uploaded(data: Data | None) -> Data | None:
     if data is None:
         return None
     xs = tuple(x if x.dtype.kind in "iu" else backend.to("cupy", x) for x in inputs_of(data.x))
-    weight = None if data.weight is None else backend.to("cupy", data.weight)
-    return Data(xs if isinstance(data.x, tuple) else xs[0], backend.to("cupy", data.y), weight)
+    return Data(xs if isinstance(data.x, tuple) else xs[0], _there(data.y), _there(data.weight))
 
 
-def no_totals(model: Compiled) -> Totals:
-    """The metrics' sums over no samples."""
-    return [0] * len(model.metrics)
+def _there(arrays: Any) -> Any:
+    """An array on the GPU, or each of several; None stays."""
+    if arrays is None or isinstance(arrays, tuple):
+        return arrays and tuple(map(_there, arrays))
+    return backend.to("cupy", arrays)
+
+
+def no_totals(model: Compiled, loss: float = 0.0) -> Totals:
+    """The metrics' sums over no samples, those of the outputs' losses over one with this loss if it is not 0."""
+    return [loss * np.ones(2) if isinstance(metric, LossMean) else 0 for metric in model.measured.values()]
 
 
 class Meter:
     """The running loss (mean over samples) and metrics of one pass over data."""
 
     def __init__(self, model: Compiled) -> None:
-        self.metrics = model.metrics
+        self.metrics = model.measured
         self.loss_sum, self.count = 0.0, 0
         self.unread: list[tuple[Any, int, Totals]] = []  # what is still on the GPU
-        for metric in self.metrics:
+        for metric in self.metrics.values():
             metric.reset()
 
     def add(self, loss: Any, count: int, totals: Totals) -> None:
@@ -56,7 +63,7 @@ class Meter:
 
     def _add(self, loss: float, count: int, totals: Totals) -> None:
         self.loss_sum += loss * count
-        for metric, total in zip(self.metrics, totals, strict=True):
+        for metric, total in zip(self.metrics.values(), totals, strict=True):
             metric.add(total)
 
     def read(self) -> None:
@@ -71,19 +78,19 @@ class Meter:
     def logs(self, prefix: str = "") -> Logs:
         """Name -> value so far, in alphabetical order."""
         self.read()
-        values: Logs = {metric.name: metric.result() for metric in self.metrics}
+        values: Logs = {name: metric.result() for name, metric in self.metrics.items()}
         values["loss"] = self.loss_sum / self.count
         return {prefix + name: values[name] for name in sorted(values)}
 
     def sums(self) -> list[Any]:
         """What `restore` takes."""
         self.read()
-        return [self.loss_sum, self.count, [metric.sums for metric in self.metrics]]
+        return [self.loss_sum, self.count, [metric.sums for metric in self.metrics.values()]]
 
     def restore(self, sums: list[Any]) -> None:
         """Go on from these sums."""
         self.loss_sum, self.count, totals = sums
-        for metric, total in zip(self.metrics, totals, strict=True):
+        for metric, total in zip(self.metrics.values(), totals, strict=True):
             metric.sums = total
 
 
@@ -136,15 +143,15 @@ class OneProcess:
         model, on_cpu = self.model, self.broken is None
         with model.run() as run:
             y_pred, cache = model.network.forward(batch.x, run)
-            loss, gradient, from_logits = model.loss_with_gradient(batch.y, y_pred, cache.kept, batch.weight)
+            judged = model.judge(batch.y, y_pred, cache.kept, batch.weight)
             if on_cpu:
-                require_finite(loss)
-            grads = model.gradients(gradient, cache, from_logits)
+                require_finite(judged.loss)
+            grads = model.gradients(judged.dy, cache, judged.from_logits)
             if on_cpu:
                 require_finite_gradients(model, grads)
-        model.optimizer.apply(model.params, grads, self.broken, loss)
+        model.optimizer.apply(model.params, grads, self.broken, judged.loss)
         model.constrain(self.broken)
-        return loss, model.measure(batch.y, y_pred, cache.kept)
+        return judged.loss, model.measure(batch.y, y_pred, cache.kept, judged.losses, batch.samples)
 
     def require_finite(self) -> None:
         """Wait for the GPU, and stop where a loss or a gradient was NaN or infinite.
@@ -170,14 +177,15 @@ class OneProcess:
         return results
 
 
-def outputs(model: Compiled, x: Any, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> np.ndarray:
-    """The outputs for x, span by span; `done` is called after each."""
+def outputs(model: Compiled, x: Any, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[np.ndarray]:
+    """The outputs for x, each by itself, span by span; `done` is called after each."""
     found = []
     for start, stop in spans:
         with one_blas_thread(sharing=True):
-            found.append(backend.host(as_array(model.network.infer(take(x, slice(start, stop))))))
+            ys = model.by_output(model.network.infer(take(x, slice(start, stop))))
+            found.append([backend.host(as_array(y)) for y in ys])
         done()
-    return np.concatenate(found)
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
 
 def _broken(what: str, advice: str = _ADVICE) -> FloatingPointError:
@@ -210,5 +218,5 @@ def require_finite_gradients(model: Compiled, grads: Sequence[Gradient]) -> None
 def evaluate_batch(model: Compiled, batch: Data) -> tuple[Any, Totals]:
     """The mean loss and the metrics, without dropout, without updates."""
     y_pred, kept = model.infer(batch.x)
-    loss, _, _ = model.loss_with_gradient(batch.y, y_pred, kept, batch.weight)
-    return loss, model.measure(batch.y, y_pred, kept)
+    judged = model.judge(batch.y, y_pred, kept, batch.weight)
+    return judged.loss, model.measure(batch.y, y_pred, kept, judged.losses, batch.samples)

@@ -612,7 +612,7 @@ def test_too_little_memory_in_a_batch(standin, monkeypatch, call):
         raise cupy_standin.OutOfMemoryError("Out of memory allocating 2,048 bytes.")
 
     model = tutorial("cupy")
-    monkeypatch.setattr(model, "loss_with_gradient", full)
+    monkeypatch.setattr(model, "judge", full)
     with pytest.raises(MemoryError, match=r"lower batch_size \(now 16\)"):
         getattr(model, call)(X, Y, batch_size=16, verbose=0)
 

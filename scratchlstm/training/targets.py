@@ -1,0 +1,160 @@
+"""What each output of a model is trained for."""
+
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scratchlstm import backend, losses, metrics
+from scratchlstm._support import checks
+from scratchlstm.backend import Array
+from scratchlstm.losses import Loss
+from scratchlstm.metrics import Metric
+
+
+class LossMean(Metric):
+    """The mean of one output's loss over the samples of all batches, as Keras reports it."""
+
+    direction = "min"
+    on_gpu: ClassVar[bool] = True
+
+    def of_batch(self, loss: Any, samples: int, rows: int) -> Any:
+        """What `add` takes.
+
+        Args:
+            loss: of a batch, or the part of it that some of its rows have.
+            samples: how many the batch has.
+            rows: how many of them this is of.
+        """
+        total = loss * float(samples)
+        return np.stack([total, np.full_like(total, rows)])
+
+
+class Target:
+    """What an output is trained for.
+
+    Args:
+        name: of the output.
+        loss: None if it has none.
+        weight: of the loss in the sum of all outputs' losses.
+        metrics: of the output.
+
+    Attributes:
+        mean: of the loss, if the logs report it.
+        measured: what is measured of this output, by its name in the logs.
+    """
+
+    def __init__(self, name: str, loss: Loss | None, weight: float, metrics: list[Metric]) -> None:
+        self.name, self.loss, self.weight, self.metrics = name, loss, weight, metrics
+        self.mean: LossMean | None = None
+        self.measured: dict[str, Metric] = {}
+
+    @property
+    def wants_data(self) -> bool:
+        """Whether there is anything to compare with targets."""
+        return self.loss is not None or bool(self.metrics)
+
+    def measure(self, y_true: Any, y_pred: Array, mask: Any, loss: Any, samples: int) -> dict[str, Any]:
+        """The sums of a batch, or of some of its rows, by name.
+
+        Args:
+            y_true, y_pred, mask: of the rows.
+            loss, samples: as `LossMean.of_batch` takes them.
+        """
+        found: dict[str, Any] = {}
+        if not self.measured:
+            return found
+        there = backend.beside(y_pred, y_true), y_pred
+        here = there if all(m.on_gpu for m in self.metrics) else (backend.host(y_true), backend.host(y_pred))
+        for name, metric in self.measured.items():
+            if isinstance(metric, LossMean):
+                found[name] = metric.of_batch(loss, samples, len(y_pred))
+            else:
+                masked = {"mask": mask} if metric.uses_mask else {}
+                found[name] = metric.measure(*(there if metric.on_gpu else here), **masked)
+        return found
+
+
+def targets(names: Sequence[str], loss: Any, loss_weights: Any, chosen: Any) -> list[Target]:
+    """What `compile` was given, output by output.
+
+    Args:
+        names: of the outputs.
+        loss, loss_weights, chosen: the arguments `loss`, `loss_weights` and `metrics` of `compile`.
+
+    Raises:
+        TypeError, ValueError: what is wrong with which of them.
+    """
+    one_for_all = not isinstance(loss, Mapping | list | tuple)
+    of_outputs = [loss] * len(names) if one_for_all else by_output("loss", loss, names, names)
+    if all(each is None for each in of_outputs):
+        raise ValueError('loss is missing; for yes-or-no labels it is "binary_crossentropy"')
+    found = [None if each is None else losses.get(each) for each in of_outputs]
+    with_loss = [name for name, each in zip(names, found, strict=True) if each is not None]
+    if not isinstance(loss_weights, Mapping | list | tuple):
+        loss_weights = [loss_weights] * len(names)
+    weights = by_output("loss_weights", loss_weights, names, with_loss)
+    weights = [1.0 if weight is None else checks.number("each of loss_weights", weight) for weight in weights]
+    if chosen is None or (len(names) == 1 and not isinstance(chosen, Mapping)):
+        chosen = [chosen] * len(names)
+    elif not isinstance(chosen, Mapping | list | tuple):
+        wanted = "a list with the metrics of each output, or a dict of them by the outputs' names"
+        raise TypeError(f"metrics of several outputs must be {wanted}, not {checks.came(chosen)}")
+    of_outputs = list(map(_metrics, by_output("metrics", chosen, names, ())))
+    if len({id(metric) for own in of_outputs for metric in own}) < sum(map(len, of_outputs)):
+        raise ValueError("metrics has one object twice, which would add up the numbers of both: make one for each")
+    made = [Target(*of_output) for of_output in zip(names, found, weights, of_outputs, strict=True)]
+    _name(made)
+    return made
+
+
+def by_output(argument: str, given: Any, names: Sequence[str], needed: Collection[str]) -> list[Any]:
+    """What a list, in the order of the outputs, or a dict by their names has for each; None if it has nothing.
+
+    Args:
+        argument: its name.
+        given: the list or dict.
+        names: of the outputs (or the inputs).
+        needed: those that a dict has to name.
+
+    Raises:
+        ValueError: a list of another length, or a dict with other names.
+    """
+    shown = ", ".join(map(repr, names))
+    if not isinstance(given, Mapping):
+        if len(given) != len(names):
+            raise ValueError(f"{argument} must have {len(names)} entries, one for each of {shown}, not {len(given)}")
+        return list(given)
+    if unknown := [name for name in given if name not in names]:
+        raise ValueError(f"{argument} names {unknown[0]!r}, but there are {shown}")
+    if missing := [name for name in needed if name not in given]:
+        raise ValueError(f"{argument} names {', '.join(map(repr, given))}, but has to name {missing[0]!r}, too")
+    return [given.get(name) for name in names]
+
+
+def _metrics(identifiers: Any) -> list[Metric]:
+    identifiers = [] if identifiers is None else identifiers
+    identifiers = [identifiers] if isinstance(identifiers, str | Metric) else identifiers
+    if not isinstance(identifiers, list | tuple):
+        raise TypeError(f"metrics must be a list of names or Metric objects, not {checks.came(identifiers)}")
+    chosen = [metrics.get(identifier) for identifier in identifiers]
+    names = [metric.name for metric in chosen]
+    if len(set(names)) < len(names) or "loss" in names:
+        raise ValueError(f'metrics need names of their own, apart from "loss"; got {", ".join(names)}')
+    return chosen
+
+
+def _name(made: Sequence[Target]) -> None:
+    """Give what is measured its names in the logs, as in Keras: those of several outputs begin with the output's."""
+    taken = {"loss"}
+    report_losses = sum(target.loss is not None for target in made) > 1
+    for target in made:
+        target.mean = LossMean() if report_losses and target.loss is not None else None
+        own = ([(target.mean, "loss")] if target.mean else []) + [(metric, metric.name) for metric in target.metrics]
+        for metric, name in own:
+            first = f"{target.name}_{name}" if len(made) > 1 else name
+            numbered = (f"{first}_{number}" for number in itertools.count(1))
+            key = next(key for key in itertools.chain([first], numbered) if key not in taken)
+            taken.add(key)
+            target.measured[key] = metric
