@@ -158,6 +158,8 @@ class Network(Composite):
     def into_keras_order(self) -> None:
         """Order layers and places as Keras lists them."""
         ends = [number for number, _ in self.ends]
+        if self.named_outputs is not None:  # a dict, which Keras sorts
+            ends = [end for _, end in sorted(zip(self.named_outputs, ends, strict=True))]
         order = keras_order(self.sources, ends)
         self.layers = keras_order(self.sources, ends, [place.layer for place in self.places])
         new = {old: number for number, old in enumerate(order)}
