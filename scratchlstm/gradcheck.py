@@ -303,23 +303,23 @@ def check_model(
     model._require_compiled("check_model")
     rng = np.random.default_rng(checks.seed(seed))
     data = check_data(model, x, y)
-    x, y = data.x, host(data.y)
-    x = x if isinstance(x, tuple) else host(x)
+    x = data.x if isinstance(data.x, tuple) else host(data.x)
     model.build_for(data.shape)
     params = dict(model.network.params)
     _require_float64(params)
     first = Pass(training, keeps_states=False)
 
-    def forward(run: Pass) -> tuple[np.ndarray, Any, Any]:
+    def forward(run: Pass) -> tuple[list[np.ndarray], Any, Any]:
         y_pred, cache = model.network.forward(x, run)
-        y_pred = as_array(y_pred)
-        return host(y_pred), cache, model.loss_with_gradient(y, y_pred, cache.kept)
+        y_preds = list(map(as_array, model.by_output(y_pred)))
+        judged = model.loss_with_gradient(data.y, y_preds if len(y_preds) > 1 else y_preds[0], cache.kept)
+        return list(map(host, y_preds)), cache, judged
 
-    y_pred, cache, (loss, dy, from_logits) = forward(first)
+    y_preds, cache, (loss, dy, from_logits) = forward(first)
     grads = model.gradients_by_name(dy, cache, from_logits)
     tensors = {name: (param, grads.get(name)) for name, param in params.items()}
-    answers = model_answers(model, cache, x, y, training) if tensorflow else {}
-    values = {"output 0": y_pred.copy(), "loss": host(loss)}
+    answers = model_answers(model, cache, x, data.y, training) if tensorflow else {}
+    values = {f"output {number}": y_pred.copy() for number, y_pred in enumerate(y_preds)} | {"loss": host(loss)}
     again: _Loss = lambda: float(forward(first.again())[2][0])  # noqa: E731
     rows = _rows(values, tensors, again, answers, rng, epsilon, tolerance)
     order = " -> " if model.is_stack else ", "

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from scratchlstm import Input, Model, layers, losses, metrics, optimizers
+from scratchlstm import Input, Model, gradcheck, layers, losses, metrics, optimizers
 from scratchlstm.callbacks import Checkpoint, EarlyStopping, LambdaCallback, TerminateOnNaN
+from scratchlstm.inspection import trace
 from scratchlstm.layers import LSTM, Dense, Masking
 
 RNG = np.random.default_rng(0)
@@ -353,3 +354,20 @@ def test_inputs_by_names_that_do_not_fit():
         model.predict({"one": x, "two": x, "three": x}, verbose=0)
     with pytest.raises(ValueError, match="^x names 'one', but has to name 'two', too"):
         model.predict({"one": x}, verbose=0)
+
+
+def test_gradients_of_two_losses_are_those_of_central_differences():
+    report = gradcheck.check_model(two_outputs(), X[:4], {"tags": TAGS[:4], "good": GOOD[:4]})
+    assert report.ok
+    assert [row.tensor for row in report.rows[:3]] == ["output 0", "output 1", "loss"]
+
+
+def test_a_trace_has_every_output():
+    model = two_outputs()
+    found = trace(model, X, [TAGS, GOOD], sample_weight=WEIGHTS)
+    assert "Trace of 23 samples, prediction (23, 5, 3), (23, 1), loss" in repr(found)
+    assert found.loss == pytest.approx(
+        model.evaluate(X, [TAGS, GOOD], sample_weight=WEIGHTS, batch_size=N, verbose=0)[0]
+    )
+    for prediction, y in zip(found.prediction, model.predict(X, verbose=0), strict=True):
+        np.testing.assert_allclose(prediction, y)

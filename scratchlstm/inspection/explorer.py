@@ -165,6 +165,8 @@ def _numbers(model: Model, steps: list[Step], length: int | None, label: Any) ->
 
 def _outputs_by_word(model: Model, ids: list[int], length: int | None) -> np.ndarray:
     """The model's output for the text as far as each word, (steps, D)."""
+    if (count := model.network.outputs) > 1:
+        raise ValueError(f"explore shows models with one output (D,) for a text, but this one has {count}")
     prefixes = [ids[:end] for end in range(1, len(ids) + 1)]
     if length is None:  # each at its own length: padding would be read, too
         outputs = np.concatenate([model.predict(np.array([prefix]), verbose=0) for prefix in prefixes])

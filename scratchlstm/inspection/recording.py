@@ -1,6 +1,6 @@
 """One pass over a batch: what each recurrent layer was given, and the gradients that arrived there."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -38,9 +38,9 @@ class Recorded:
 class Recording(NamedTuple):
     """A pass: what went in and came out, and the layers by name."""
 
-    x: Any
-    y: np.ndarray | None
-    prediction: np.ndarray
+    x: Any  # a tuple of several, and so are y and the prediction
+    y: Any
+    prediction: Any
     loss: float | None
     layers: dict[str, Recorded]
 
@@ -73,7 +73,7 @@ def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recor
     arrived: dict[int, Any] = {}
     run = Pass(keeps_states=False, seen=lambda cache, dy: arrived.update({id(_own(cache)): dy}))
     prediction, cache = model.network.forward(x, run)
-    prediction, loss = as_array(prediction), None
+    prediction, loss = _each(as_array, prediction), None
     if y is not None:
         loss, dy, from_logits = model.loss_with_gradient(y, prediction, cache.kept, weight)
         model.gradients(dy, cache, from_logits)
@@ -84,8 +84,7 @@ def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recor
         reached = None if dh is None else each.layer.arriving(dh, kept)
         part = Recorded(each.layer, np.array(kept.x), [state.copy() for state in kept.states], kept.mask, reached)
         layers[f"{name}#{number + 1}" if number else name] = part
-    x = tuple(map(np.array, x)) if isinstance(x, tuple) else np.array(x)
-    return Recording(x, None if y is None else np.array(y), np.array(prediction), loss, layers)
+    return Recording(_each(np.array, x), _each(np.array, y), _each(np.array, prediction), loss, layers)
 
 
 def choose(layers: dict[str, Any], name: str | None) -> Any:
@@ -102,6 +101,13 @@ def choose(layers: dict[str, Any], name: str | None) -> Any:
     if checks.string("layer", name) not in layers:
         raise ValueError(f"there is no layer {name!r} to look into; there is {', '.join(layers)}")
     return layers[name]
+
+
+def _each(function: Callable[[Any], Any], arrays: Any) -> Any:
+    """What the function makes of an array, or of each of a tuple; None stays."""
+    if arrays is None or isinstance(arrays, tuple):
+        return arrays and tuple(_each(function, each) for each in arrays)
+    return function(arrays)
 
 
 def _own(cache: Cache) -> Cache:

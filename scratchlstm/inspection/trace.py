@@ -176,16 +176,16 @@ class Trace:
     """What every LSTM of a model did with a batch: `trace["lstm"]`, or `trace.lstm` where there is just one.
 
     Attributes:
-        x: the input, (B, ...).
-        y: the target, or None.
-        prediction: the model's output, (B, ...).
+        x: the input, (B, ...); a tuple of several.
+        y: the target, or None; a tuple for several outputs.
+        prediction: the model's output, (B, ...); a tuple of several.
         loss: as `Model.evaluate` gives it; None without a target.
         layers: name -> `LayerTrace`, in the model's order.
     """
 
-    x: np.ndarray
-    y: np.ndarray | None
-    prediction: np.ndarray
+    x: Any
+    y: Any
+    prediction: Any
     loss: float | None
     layers: dict[str, LayerTrace]
 
@@ -208,7 +208,9 @@ class Trace:
 
     def __repr__(self) -> str:
         loss = "" if self.loss is None else f", loss {self.loss:.4g}"
-        head = f"Trace of {len(self.x)} samples, prediction {self.prediction.shape}{loss}"
+        outputs = self.prediction if isinstance(self.prediction, tuple) else (self.prediction,)
+        shapes = ", ".join(str(y.shape) for y in outputs)
+        head = f"Trace of {len(outputs[0])} samples, prediction {shapes}{loss}"
         return "\n".join([head, *map(repr, self.layers.values())])
 
 

@@ -79,7 +79,7 @@ def model_answers(model: Model, cache: Cache, x: Any, y: Any, training: bool) ->
         training: whether dropout drops what ours did.
 
     Returns:
-        "output 0", "loss", and dL/d of each parameter, as "layer/parameter".
+        "output 0", ..., "loss", and dL/d of each parameter, as "layer/parameter".
 
     Raises:
         As `layer_answers`.
@@ -87,8 +87,7 @@ def model_answers(model: Model, cache: Cache, x: Any, y: Any, training: bool) ->
     tf = _tensorflow()
     import keras
 
-    dtype, loss_name = model.dtype, type(model.loss).__name__
-    twin = to_keras(model, batch_size=len(y))
+    twin = to_keras(model, batch_size=len(x[0] if isinstance(x, tuple) else x))
     variables: dict[str, Any] = {}
     shared = [layer for layer in model.layers if training and model.network.uses(layer) > 1]
     if dropping := [layer.name for layer in shared if any(source.rate for source in layer.dropout_masks)]:
@@ -102,13 +101,17 @@ def model_answers(model: Model, cache: Cache, x: Any, y: Any, training: bool) ->
         other = twin.get_layer(layer.name)
         names = [f"{layer.name}/{name}" for name in layer.params]
         variables |= zip(names, other.trainable_variables, strict=True)
-    # in another dtype than the output's, Keras' loss would not look through to the logits
-    compiled = getattr(keras.losses, loss_name)(**model.loss.get_config(), dtype=dtype)
     with tf.GradientTape() as tape:
-        y_pred = twin(list(x) if isinstance(x, tuple) else x, training=training)
-        y_true = model.loss.align(y, np.zeros(y_pred.shape, dtype))
-        loss = compiled(y_true, y_pred) + sum(twin.losses)  # the mask came along with y_pred
-    return _outputs([y_pred]) | {"loss": loss.numpy()} | _gradients(tape, loss, variables)
+        y_preds = model.by_output(twin(list(x) if isinstance(x, tuple) else x, training=training))
+        loss = sum(twin.losses)
+        columns = model.targets, model.by_output(y), y_preds, model.network.dtypes
+        for target, y_true, y_pred, dtype in zip(*columns, strict=True):
+            if target.loss is not None:
+                # in another dtype than the output's, Keras' loss would not look through to the logits
+                theirs = getattr(keras.losses, type(target.loss).__name__)(**target.loss.get_config(), dtype=dtype)
+                y_true = target.loss.align(y_true, np.zeros(y_pred.shape, dtype))
+                loss += target.weight * theirs(y_true, y_pred)  # the mask came along with y_pred
+    return _outputs(y_preds) | {"loss": loss.numpy()} | _gradients(tape, loss, variables)
 
 
 def _tensorflow() -> Any:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras_side import keras
 
-from scratchlstm import Input, Model, layers, optimizers
+from scratchlstm import Input, Model, gradcheck, layers, optimizers
 
 N, T, E = 11, 4, 3
 BATCH = 4  # the last batch has three samples
@@ -83,3 +83,10 @@ def test_outputs_in_a_dict():
 def test_an_output_without_a_loss():
     compiled = {"loss": {**LOSSES, "good": None}, "loss_weights": [1.0, 2.0, -0.5], "metrics": {"good": "acc"}}
     assert_alike(*pair(sgd, **compiled), {"x": X, "y": Y}, {"x": X, "y": Y})
+
+
+def test_gradcheck():
+    model = build(layers, Input, Model, lambda **ends: list(ends.values()), seed=0)
+    model.compile("sgd", LOSSES, SCALES)
+    report = gradcheck.check_model(model, X[:4], {name: y[:4] for name, y in Y.items()}, tensorflow=True)
+    assert report.ok, report
