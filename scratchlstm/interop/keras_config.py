@@ -236,7 +236,7 @@ def compile_like(model: Model, config: Mapping[str, Any] | None) -> None:
     """
     if not config:
         return
-    lost = [f"{name}={config[name]!r}" for name in ("weighted_metrics",) if config.get(name)]
+    lost = [f"weighted_metrics={config['weighted_metrics']!r}"] if config.get("weighted_metrics") else []
 
     def found(module: Any, described: Any) -> Any:
         if described is None:
@@ -252,14 +252,16 @@ def compile_like(model: Model, config: Mapping[str, Any] | None) -> None:
             lost.append(str(error))
             return None
 
-    optimizer = found(optimizers, config.get("optimizer"))
-    before = len(lost)
-    loss = found(losses, config.get("loss"))
-    whole = loss is not None and len(lost) == before
+    others = len(lost)
+    optimizer, loss = found(optimizers, config.get("optimizer")), found(losses, config.get("loss"))
+    whole = optimizer is not None and loss is not None and len(lost) == others
     known = found(metrics, config.get("metrics"))
-    if optimizer is not None and whole:
-        model.compile(optimizer, loss, config.get("loss_weights"), known)
-    else:
+    try:
+        if whole:
+            model.compile(optimizer, loss, config.get("loss_weights"), known)
+    except (TypeError, ValueError) as error:
+        lost.append(str(error))
+    if not model._compiled:
         lost.append("so the model is not compiled: call compile")
     if lost:
         warn(f"not all that Keras compiled is taken over: {'; '.join(lost)}")

@@ -124,7 +124,7 @@ def by_output(argument: str, given: Any, names: Sequence[str], needed: Collectio
     shown = ", ".join(map(repr, names))
     if not isinstance(given, Mapping):
         if len(given) != len(names):
-            raise ValueError(f"{argument} must have {len(names)} entries, one for each of {shown}, not {len(given)}")
+            raise ValueError(f"{argument} must have one entry for each of {shown}, but has {len(given)}")
         return list(given)
     if unknown := [name for name in given if name not in names]:
         raise ValueError(f"{argument} names {unknown[0]!r}, but there are {shown}")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from scratchlstm import Input, Model, Sequential, constraints, layers, losses, metrics, regularizers
 from scratchlstm.interop.keras import load_keras, load_keras_weights, save_keras, save_keras_weights
+from scratchlstm.interop.keras_config import describe_compiled
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
 from scratchlstm.optimizers import SGD, Adam, RMSprop
 
@@ -391,7 +392,9 @@ _COMPILED = {
     ),
     "weight decay": (optimizer(weight_decay=0.1), "'adam' has weight_decay=0.1.*not compiled"),
     "a moving average": (optimizer(use_ema=True), "'adam' has use_ema=True.*not compiled"),
-    "weights of losses": (compiled(loss_weights=[2.0]), r"loss_weights=\[2.0\]"),
+    "weighted metrics": (compiled(weighted_metrics=["accuracy"]), r"weighted_metrics=\['accuracy'\]"),
+    "weights of other losses": (compiled(loss_weights=[2.0, 3.0]), "loss_weights must have one entry.*not compiled"),
+    "a loss too many": (compiled(loss=["mse", None]), "loss must have one entry.*not compiled"),
     "a metric as large as memory": (
         compiled(metrics=[{"module": "keras.metrics", "class_name": "AUC", "config": {"num_thresholds": 10**10}}]),
         "num_thresholds must be at most 100,000",
@@ -405,6 +408,13 @@ def test_what_is_lost_of_compiling_is_said(edited, change, match):
     with pytest.warns(UserWarning, match=f"not all that Keras compiled is taken over: .*{match}"):
         model = load_keras(edited(change))
     assert model._compiled == ("not compiled" not in match and "axis=" not in match)
+
+
+@pytest.mark.parametrize("weights", [2.0, [2.0]])
+def test_weights_of_losses_are_taken_over(edited, weights):
+    model = load_keras(edited(compiled(loss_weights=weights)))
+    assert [target.weight for target in model.targets] == [2.0]
+    assert describe_compiled(model)["loss_weights"] == 2.0
 
 
 def test_a_model_that_was_not_compiled_is_not(edited):
