@@ -275,9 +275,13 @@ COMPILED = {
         ValueError,
         "^loss names 'goood', but there are 'tags', 'good'",
     ),
-    "a loss left out": ({"loss": {"tags": "mse"}}, ValueError, "^loss names 'tags', but has to name 'good', too"),
+    "a loss left out": (
+        {"loss": {"tags": "mse"}},
+        ValueError,
+        "^loss has no entry for 'good', but needs one for each of 'tags', 'good'",
+    ),
     "another's weight": ({"loss_weights": {"bad": 1.0}}, ValueError, "^loss_weights names 'bad'"),
-    "a weight left out": ({"loss_weights": {"tags": 1.0}}, ValueError, "^loss_weights .* has to name 'good', too"),
+    "a weight left out": ({"loss_weights": {"tags": 1.0}}, ValueError, "^loss_weights has no entry for 'good'"),
     "too many weights": ({"loss_weights": [1.0] * 3}, ValueError, "^loss_weights must have one entry"),
     "NaN": ({"loss_weights": [1.0, np.nan]}, ValueError, "loss_weights must be a finite number, not nan"),
     "a weight in words": ({"loss_weights": "much"}, ValueError, "loss_weights must be a finite number, not 'much'"),
@@ -315,7 +319,7 @@ DATA = {
     "too few": ({"y": [TAGS]}, ValueError, "^y must have one entry for each of 'tags', 'good', but has 1"),
     "too many": ({"y": [TAGS, GOOD, GOOD]}, ValueError, "^y must have one entry for each of .*, but has 3"),
     "unknown": ({"y": {"tags": TAGS, "goood": GOOD}}, ValueError, "^y names 'goood', but there are 'tags', 'good'"),
-    "left out": ({"y": {"tags": TAGS}}, ValueError, "^y names 'tags', but has to name 'good', too"),
+    "left out": ({"y": {"tags": TAGS}}, ValueError, "^y has no entry for 'good'"),
     "shorter": ({"y": [TAGS[:-1], GOOD]}, ValueError, "^x has 23 samples, but y of tags has 22"),
     "exchanged": (
         {"y": [GOOD, TAGS]},
@@ -326,7 +330,7 @@ DATA = {
     "weights of three": ({"sample_weight": [ONE] * 3}, ValueError, "^sample_weight must have one entry"),
     "weights in a list": ({"sample_weight": [1.0] * N}, ValueError, "^sample_weight must have one entry"),
     "another's weights": ({"sample_weight": {"bad": ONE}}, ValueError, "^sample_weight names 'bad'"),
-    "weights left out": ({"sample_weight": {"tags": ONE}}, ValueError, "^sample_weight .* has to name 'good', too"),
+    "weights left out": ({"sample_weight": {"tags": ONE}}, ValueError, "^sample_weight has no entry for 'good'"),
     "steps": (
         {"sample_weight": np.ones((N, T))},
         ValueError,
@@ -353,7 +357,7 @@ def test_inputs_by_names_that_do_not_fit():
     assert np.array_equal(model.predict({"two": x, "one": -x}, verbose=0), model.predict([-x, x], verbose=0))
     with pytest.raises(ValueError, match="^x names 'three', but there are 'one', 'two'"):
         model.predict({"one": x, "two": x, "three": x}, verbose=0)
-    with pytest.raises(ValueError, match="^x names 'one', but has to name 'two', too"):
+    with pytest.raises(ValueError, match="^x has no entry for 'two', but needs one for each of 'one', 'two'"):
         model.predict({"one": x}, verbose=0)
 
 

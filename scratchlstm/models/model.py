@@ -261,7 +261,8 @@ class Model(Compiled):
         """Train, with Keras' arguments and defaults.
 
         Args:
-            x: samples, (N, ...); y: targets, (N, ...).
+            x: samples, (N, ...); y: targets, (N, ...). Of several inputs or outputs a list of arrays, in their order,
+                or a dict by their names; y may leave out, or have None for, outputs that have neither loss nor metrics.
             batch_size: 32 where None. The last, shorter batch is used, too.
             epochs: number of the last epoch (from 1).
             verbose: 0 silent, 1 or "auto" progress and a line an epoch, 2 the line only.
@@ -270,7 +271,9 @@ class Model(Compiled):
             validation_data: (x, y) or (x, y, sample_weight) to validate on after each epoch.
             shuffle: whether the order of samples is drawn for each epoch.
             class_weight: label -> weight of its samples in training; a target such as 0.95 counts as label 1 (Keras).
-            sample_weight: weight of each sample's loss, (N,). A negative one turns the sample's gradient around.
+                For models with one output.
+            sample_weight: weight of each sample's loss, (N,), or of each step's, (N, T). A negative one turns the
+                sample's gradient around. Of several outputs a list or dict, as y, or (N,) for all of them.
             initial_epoch: number of epochs done before.
             workers: how many processes share each batch; "auto" is one for each physical core. On a GPU, 1. If they
                 do not start, a warning says so and one process does the work, unless there is a checkpoint to keep.
@@ -278,7 +281,9 @@ class Model(Compiled):
                 the same (`epochs` may have grown); where there is none yet, the run begins.
 
         Returns:
-            the `History`: the mean loss of an epoch's batches, each before its update, and the metrics.
+            the `History`: the mean loss of an epoch's batches, each before its update, and the metrics. If several
+                outputs have a loss, each is there, too, without its weight, as "<output>_loss"; the metrics of several
+                outputs are "<output>_<metric>".
 
         Raises:
             RuntimeError: before `compile`; as a `training.WorkerError`, if a worker dies, or in a run with a checkpoint
@@ -302,7 +307,7 @@ class Model(Compiled):
         """One step on one batch.
 
         Returns:
-            The loss before the update, or [loss, metric, ...] of this batch where there are metrics.
+            The loss before the update, or a list of this batch, as `evaluate` gives it.
 
         Raises:
             As `fit`.
@@ -332,7 +337,8 @@ class Model(Compiled):
         """Loss and metrics over x and y, without dropout, by as many processes as `workers` (see `fit`).
 
         Returns:
-            [loss, metric, ...], the loss alone where there are no metrics, or a dict.
+            [loss, metric, ...], the loss alone if nothing else is measured, or a dict. Of several outputs (as in Keras)
+                the loss, the losses of the outputs in their order, and the metrics by name.
         """
         self._require_compiled("evaluate")
         as_dict = checks.flag("return_dict", return_dict)

@@ -41,13 +41,11 @@ class Target:
         metrics: of the output.
 
     Attributes:
-        mean: of the loss, if the logs report it.
         measured: what is measured of this output, by its name in the logs.
     """
 
     def __init__(self, name: str, loss: Loss | None, weight: float, metrics: list[Metric]) -> None:
         self.name, self.loss, self.weight, self.metrics = name, loss, weight, metrics
-        self.mean: LossMean | None = None
         self.measured: dict[str, Metric] = {}
 
     @property
@@ -129,7 +127,8 @@ def by_output(argument: str, given: Any, names: Sequence[str], needed: Collectio
     if unknown := [name for name in given if name not in names]:
         raise ValueError(f"{argument} names {unknown[0]!r}, but there are {shown}")
     if missing := [name for name in needed if name not in given]:
-        raise ValueError(f"{argument} names {', '.join(map(repr, given))}, but has to name {missing[0]!r}, too")
+        wanted = ", ".join(map(repr, needed))
+        raise ValueError(f"{argument} has no entry for {missing[0]!r}, but needs one for each of {wanted}")
     return [given.get(name) for name in names]
 
 
@@ -150,9 +149,9 @@ def _name(made: Sequence[Target]) -> None:
     taken = {"loss"}
     report_losses = sum(target.loss is not None for target in made) > 1
     for target in made:
-        target.mean = LossMean() if report_losses and target.loss is not None else None
-        own = ([(target.mean, "loss")] if target.mean else []) + [(metric, metric.name) for metric in target.metrics]
-        for metric, name in own:
+        own: list[tuple[str, Metric]] = [(metric.name, metric) for metric in target.metrics]
+        own += [("loss", LossMean())] if report_losses and target.loss is not None else []
+        for name, metric in own:
             first = f"{target.name}_{name}" if len(made) > 1 else name
             numbered = (f"{first}_{number}" for number in itertools.count(1))
             key = next(key for key in itertools.chain([first], numbered) if key not in taken)
