@@ -2,39 +2,69 @@
 
 The n-th layer of a class has the group `layers/<class in snake case>` (`_1`, `_2`, ... from the second on); in it,
 `vars/0`, `vars/1`, ... are its weights in the order of `get_weights`. A recurrent layer keeps its own in `cell`, a
-wrapper's are those of the layers in it.
+wrapper's are those of the layers in it. So are a model's within the model, whose class is `Sequential` or `Functional`;
+they are in its group as in the file.
 """
 
 import io
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from scratchlstm._support import registry
+from scratchlstm.interop.keras_graph import is_sequential
 from scratchlstm.layers import Layer
+from scratchlstm.layers.composite import of_part, with_prefix
+from scratchlstm.layers.network import Network
 from scratchlstm.models.model import Model
 
 _CELLS = ("LSTM", "SimpleRNN")
 _WRAPPED = {"Bidirectional": ("forward_layer", "backward_layer"), "TimeDistributed": ("layer",)}
 
 
-def layer_groups(layers: Sequence[Layer]) -> list[str]:
-    """The group of each layer."""
-    counts: dict[str, int] = {}
+def layer_groups(layers: Sequence[Layer], above: str = "", file: Any = None) -> list[str]:
+    """The group of each layer.
+
+    Args:
+        layers: those of a model.
+        above: the group of that, with a slash.
+        file: tells which class Keras has for each model among the layers; left out, `is_sequential` does.
+    """
+    counts: Counter[str] = Counter()
+
+    def numbered(name: str) -> str:
+        return f"{above}layers/{name}_{counts[name]}" if counts[name] else f"{above}layers/{name}"
+
     groups = []
     for layer in layers:
         name = registry.snake_case(type(layer).__name__)
-        number = counts[name] = counts.get(name, -1) + 1
-        groups.append(f"layers/{name}_{number}" if number else f"layers/{name}")
+        if isinstance(layer, Network):
+            name, other = ("sequential", "functional") if is_sequential(layer) else ("functional", "sequential")
+            if file is not None and (found := _name_in(file, numbered(other))) is not None:
+                name = other if found == layer.name or _name_in(file, numbered(name)) is None else name
+        groups.append(numbered(name))
+        counts[name] += 1
     return groups
 
 
-def owners(layer: Layer, group: str) -> list[tuple[str, Layer]]:
+def _name_in(file: Any, group: str) -> Any:
+    """The name of the layer that a group is for; None if there is no such group."""
+    try:
+        return _place(file, f"{group}/vars").attrs.get("name")
+    except ValueError:
+        return None
+
+
+def owners(layer: Layer, group: str, file: Any = None) -> list[tuple[str, Layer]]:
     """The groups that hold a layer's `vars`, in the order of its weights, and the layer whose they are."""
+    if isinstance(layer, Network):
+        groups = layer_groups(layer.layers, f"{group}/" if group else "", file)
+        return [owner for each, of in zip(layer.layers, groups, strict=True) for owner in owners(each, of, file)]
     if wrapped := _WRAPPED.get(type(layer).__name__):
-        return [owner for name in wrapped for owner in owners(getattr(layer, name), f"{group}/{name}")]
+        return [owner for name in wrapped for owner in owners(getattr(layer, name), f"{group}/{name}", file)]
     return [(f"{group}/cell" if type(layer).__name__ in _CELLS else group, layer)]
 
 
@@ -47,40 +77,58 @@ def read_group(file: Any, group: str) -> list[Any]:
     Raises:
         ValueError: no such group, or one with other things in it.
     """
-    place = file
-    for name in group.split("/"):
-        place = _member(place, name, "group")
+    place = _place(file, group)
     if "vars" not in place:
         return []
     variables = _member(place, "vars", "group")
     return [_member(variables, str(number), "dataset") for number in range(len(variables))]
 
 
-def read_weights(file: Any, layer: Layer, group: str, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-    """A layer's arrays, whose shapes and sizes are compared before anything is read.
+def read_weights(file: Any, network: Network, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """A network's parameters, whose shapes and sizes are compared before anything is read.
+
+    Args:
+        file: open.
+        network: whose layers need not be built.
+        shapes: those of all parameters, by name.
 
     Raises:
-        ValueError: other arrays than the layer has.
+        ValueError: other arrays than the network has.
     """
-    found = [dataset for place, _ in owners(layer, group) for dataset in read_group(file, place)]
-    if [dataset.shape for dataset in found] != list(shapes):
-        came = ", ".join(str(dataset.shape) for dataset in found) or "none"
-        wanted = ", ".join(map(str, shapes)) or "none"
-        raise ValueError(f"{layer.name} has weights of shapes {wanted}, but {group} in the file holds {came}")
-    return [read(dataset) for dataset in found]
+    arrays: dict[str, np.ndarray] = {}
+    groups, used = layer_groups(network.layers, file=file), set()
+    for layer, group in zip(network.layers, groups, strict=True):
+        own = with_prefix(layer.name, of_part(layer.name, shapes))
+        places = [place for place, _ in owners(layer, group, file)]
+        used.update(places)
+        found = [dataset for place in places for dataset in read_group(file, place)]
+        if [dataset.shape for dataset in found] != list(own.values()):
+            came = ", ".join(str(dataset.shape) for dataset in found) or "none"
+            wanted = ", ".join(map(str, own.values())) or "none"
+            raise ValueError(f"{layer.name} has weights of shapes {wanted}, but {group} in the file holds {came}")
+        arrays |= dict(zip(own, map(read, found), strict=True))
+    _require_no_more(file, used)
+    return arrays
 
 
-def require_no_more(file: Any, ours: Sequence[Layer]) -> None:
-    """Refuse a file with weights for layers other than these.
+def _require_no_more(file: Any, used: Collection[str]) -> None:
+    """Refuse a file with weights in other groups than these."""
+    import h5py
 
-    Raises:
-        ValueError: there are.
-    """
-    layers, groups = _member(file, "layers", "group"), layer_groups(ours)
-    for name in (name for name in layers if f"layers/{name}" not in groups):
-        others = set(_member(layers, name, "group"))
-        if others - {"vars", "seed_generator"} or read_group(file, f"layers/{name}"):
-            raise ValueError(f"the file holds weights of {name}, a layer that the model does not have")
+    def look(name: str, found: Any) -> None:
+        place = f"layers/{name}".rpartition("/vars/")[0]
+        if isinstance(found, h5py.Dataset) and place not in used and not place.endswith("/seed_generator"):
+            more = place.removeprefix("layers/") or name
+            raise ValueError(f"the file holds weights of {more}, a layer that the model does not have")
+
+    _member(file, "layers", "group").visititems(look)
+
+
+def _place(file: Any, group: str) -> Any:
+    place = file
+    for name in group.split("/"):
+        place = _member(place, name, "group")
+    return place
 
 
 def _member(group: Any, name: str, kind: str) -> Any:
@@ -125,13 +173,20 @@ def write_file(model: Model, optimizer: Sequence[Any] = ()) -> bytes:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.create_group("vars").attrs["name"] = model.name
-        for layer, group in zip(model.layers, layer_groups(model.layers), strict=True):
-            _write_group(file, group, layer.name, ())
-            for place, owner in owners(layer, group):
-                _write_group(file, place, owner.name, list(owner.params.values()))
+        _write_layers(file, model.network, "")
         if optimizer:
             _write_group(file, "optimizer", registry.snake_case(type(model.optimizer).__name__), optimizer)
     return buffer.getvalue()
+
+
+def _write_layers(file: Any, network: Network, above: str) -> None:
+    for layer, group in zip(network.layers, layer_groups(network.layers, above), strict=True):
+        _write_group(file, group, layer.name, ())
+        if isinstance(layer, Network):
+            _write_layers(file, layer, f"{group}/")
+            continue
+        for place, owner in owners(layer, group):
+            _write_group(file, place, owner.name, list(owner.params.values()))
 
 
 def _write_group(file: Any, group: str, name: str, arrays: Sequence[Any]) -> None:

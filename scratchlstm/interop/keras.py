@@ -4,11 +4,12 @@ The files are read and written by h5py alone (extra `keras`); Keras itself is ne
 file is executed: a layer of Keras becomes one of ours by its name and settings, or is refused.
 """
 
+import functools
 import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -16,14 +17,18 @@ from typing import Any
 
 import numpy as np
 
+from scratchlstm import backend
 from scratchlstm._support.checks import positive_int, whole_number
 from scratchlstm._support.files import atomic_write, file_path
-from scratchlstm.backend import beside
 from scratchlstm.interop import hdf5, keras_config
-from scratchlstm.interop.plain import require_built, require_stack
+from scratchlstm.interop.keras_graph import describe_network, network_from
+from scratchlstm.interop.plain import require_built
 from scratchlstm.layers import Layer
-from scratchlstm.layers.base import Shape, check_weights, name_weights
+from scratchlstm.layers.network import Network
+from scratchlstm.layers.weights import check_weights, name_weights
 from scratchlstm.models.model import Model, Sequential
+from scratchlstm.training.archive import reason
+from scratchlstm.training.compiled import Compiled
 
 _FORMAT = "3.15.1"  # the version of Keras that wrote the files which ours are modelled on
 _PathLike = str | os.PathLike[str]
@@ -32,29 +37,33 @@ _PathLike = str | os.PathLike[str]
 # --- live models ------------------------------------------------------------------------------------------------------
 
 
-def from_keras(model: Any) -> Sequential:
-    """Our model with the layers, dtypes and weights of a `keras.Sequential`.
+def from_keras(model: Any) -> Model:
+    """Our model with the layers, wiring, dtypes and weights of a `keras.Sequential` or a functional `keras.Model`.
 
     A compiled model comes compiled, with the optimizer's state, as far as we have its optimizer, loss and metrics; a
-    `UserWarning` names the rest.
+    `UserWarning` names the rest. The names of inputs and outputs stay.
+
+    Returns:
+        A `Sequential` for a `keras.Sequential`, else a `Model`.
 
     Raises:
         ImportError: Keras is not installed.
-        TypeError: not a `keras.Sequential`.
-        ValueError: not built, or with a layer or setting that we do not have; names it.
+        TypeError: no such model.
+        ValueError: not built, or with a layer, a setting or a call that we do not have; names it.
     """
     import keras
 
-    if not isinstance(model, keras.Sequential):
-        raise TypeError(f"from_keras takes a keras.Sequential, not {type(model).__name__}")
+    functional = isinstance(model, keras.Model) and type(model).__name__ == "Functional"
+    if not isinstance(model, keras.Sequential) and not functional:
+        raise TypeError(f"from_keras takes a keras.Sequential or a functional keras.Model, not {type(model).__name__}")
     if not model.built:
         raise ValueError("the Keras model has no weights yet: give it a keras.Input, or call build first")
     description = keras.saving.serialize_keras_object(model)
 
-    def read(layer: Layer, number: int, input_shape: Shape) -> dict[str, Any]:
-        return name_weights(layer.name, list(layer.plan(input_shape)), model.layers[number].get_weights())
+    def read(network: Network, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        return name_weights(network.name, list(shapes), model.get_weights())
 
-    ours = keras_config.model_from(description, read)
+    ours = _model_from(description, read)
     keras_config.compile_like(ours, description.get("compile_config"))
     if ours._compiled:
         _restore_optimizer(ours, [keras.ops.convert_to_numpy(variable) for variable in model.optimizer.variables])
@@ -64,7 +73,7 @@ def from_keras(model: Any) -> Sequential:
 def to_keras(model: Model, batch_size: int | None = None) -> Any:
     """A `keras.Sequential`, or for a model that is no stack a `keras.Model`, of the same layers, dtypes and weights.
 
-    It is not compiled.
+    It is not compiled. The names of inputs and outputs stay.
 
     Args:
         model: built.
@@ -72,38 +81,47 @@ def to_keras(model: Model, batch_size: int | None = None) -> Any:
 
     Raises:
         ImportError: Keras is not installed.
-        ValueError: the model is not built, has a layer that Keras does not have, another model among its layers, or a
-            stateful layer and no `batch_size`.
+        ValueError: the model is not built, has a layer that Keras does not have, or a stateful layer and no
+            `batch_size`.
     """
     import keras
 
-    sample_shapes, network = require_built(model), model.network
-    sample_shapes = sample_shapes if network.merges else [sample_shapes]
-    layers = [layer_to_keras(layer) for layer in model.layers]
+    require_built(model)
     batch_size = None if batch_size is None else positive_int("batch_size", batch_size)
-    if batch_size is None and any(getattr(layer, "stateful", False) for layer in model.layers):
+    if batch_size is None and model.stateful:
         raise ValueError(f"{model.name} has a stateful layer, for which Keras needs a batch_size")
-    start = []
-    for number, shape in enumerate(sample_shapes):
-        name = f"input_layer_{number}" if number else "input_layer"
-        start.append(keras.Input(shape, batch_size, keras_config.input_dtype(model, number), name=name))
-    if model.is_stack:
-        twin = keras.Sequential([*start, *layers], name=model.name)
-    else:
-        for _ in network.places:
-            keras.layers.Concatenate()  # Keras counts on from its name for what joins masks, which has to miss ours
-        twins = dict(zip(model.layers, layers, strict=True))
-        given = start if network.merges else start[0]
-
-        def call(layer: Layer, x: Any, states: list[Any]) -> Any:
-            return twins[layer](x, initial_state=states) if states else twins[layer](x)
-
-        found = network.along(given, call)
-        ends = [found[end] for end in network.ends]
-        twin = keras.Model(given, ends if len(ends) > 1 else ends[0], name=model.name)
-    for layer, other in zip(model.layers, layers, strict=True):
-        other.set_weights(layer.get_weights())
+    twin = keras.saving.deserialize_keras_object(describe_network(model.network, batch_size))
+    _copy_weights(model.network, twin)
     return twin
+
+
+def _copy_weights(network: Network, twin: Any) -> None:
+    for layer in network.layers:
+        other = twin.get_layer(layer.name)
+        if isinstance(layer, Network):
+            _copy_weights(layer, other)
+        else:
+            other.set_weights(layer.get_weights())
+
+
+def _model_from(description: Any, read: Callable[[Network, dict[str, tuple[int, ...]]], dict[str, Any]]) -> Model:
+    """The model that Keras describes.
+
+    Args:
+        description: of a `Sequential` or a functional model.
+        read: (network, shapes of its parameters by name) -> their values by name; asked before any is allocated.
+
+    Raises:
+        ValueError: see `network_from`.
+    """
+    network = network_from(description)
+    shapes = network.input_shapes if network.merges else network.input_shapes[0]
+    params = read(network, {name: shape for name, (shape, _) in network.plan(shapes).items()})
+    kind = Sequential if description["class_name"] == "Sequential" else Model
+    model = kind.__new__(kind)
+    Compiled.__init__(model, network, None, "numpy")
+    network.build(shapes, model.rng, params=params)
+    return model.to(backend.choose(None))
 
 
 def layer_to_keras(layer: Layer) -> Any:
@@ -116,28 +134,21 @@ def layer_to_keras(layer: Layer) -> Any:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def load_keras(path: _PathLike) -> Sequential:
+def load_keras(path: _PathLike) -> Model:
     """Our model from a `.keras` file, without Keras; compiled as far as `from_keras` would.
+
+    Returns:
+        A `Sequential` for a `keras.Sequential`, else a `Model`.
 
     Raises:
         ImportError: h5py is not installed.
         FileNotFoundError: no such file.
-        ValueError: damaged, or with a layer or setting that we do not have; names it.
+        ValueError: damaged, or with a layer, a setting or a call that we do not have; names it.
     """
     with _opened(path) as (file, description):
         if description is None:
             raise ValueError("it holds weights but no model: build that, and use load_keras_weights")
-        layers: list[Layer] = []
-
-        def read(layer: Layer, number: int, input_shape: Shape) -> dict[str, Any]:
-            layers.append(layer)
-            specs = layer.plan(input_shape)
-            shapes = [shape for shape, _ in specs.values()]
-            arrays = hdf5.read_weights(file, layer, hdf5.layer_groups(layers)[-1], shapes)
-            return dict(zip(specs, arrays, strict=True))
-
-        model = keras_config.model_from(description, read)
-        hdf5.require_no_more(file, layers)
+        model = _model_from(description, functools.partial(hdf5.read_weights, file))
         keras_config.compile_like(model, description.get("compile_config"))
         if model._compiled and "optimizer" in file:
             _restore_optimizer(model, hdf5.read_group(file, "optimizer"))
@@ -147,37 +158,36 @@ def load_keras(path: _PathLike) -> Sequential:
 def load_keras_weights(model: Model, path: _PathLike) -> None:
     """Overwrite the parameters of a model with those of a `.weights.h5` or `.keras` file; all or none.
 
-    As in Keras the n-th layer of a class takes the weights of the file's n-th layer of that class; names play no part.
+    As in Keras the n-th layer of a class takes the weights of the file's n-th layer of that class; names play no part,
+    but between models among the layers, of which Keras has two classes.
 
     Raises:
         ImportError: h5py is not installed.
         FileNotFoundError: no such file.
-        ValueError: the model has branches or is not built, or the file is damaged or not of this model.
+        ValueError: the model is not built, or the file is damaged or not of this model.
     """
-    require_stack(model)
+    require_built(model)
     with _opened(path) as (file, _):
-        weights: list[np.ndarray] = []
-        for layer, group in zip(model.layers, hdf5.layer_groups(model.layers), strict=True):
-            weights += hdf5.read_weights(file, layer, group, [param.shape for param in layer.params.values()])
-        hdf5.require_no_more(file, model.layers)
-        model.set_weights(weights)
+        params = model.network.params
+        arrays = hdf5.read_weights(file, model.network, {name: param.shape for name, param in params.items()})
+        model.set_weights([arrays[name] for name in params])
 
 
 def save_keras(model: Model, path: _PathLike) -> None:
     """Write a `.keras` file, which `keras.saving.load_model` reads; whole or not at all.
 
     A compiled model is written with its optimizer, the optimizer's state, its loss and metrics; a `UserWarning` names
-    a metric that Keras does not have.
+    a metric that Keras does not have. The names of inputs and outputs stay.
 
     Raises:
         ImportError: h5py is not installed.
-        ValueError: the model has branches or is not built, a name that Keras would not take, or a path
-            without the ending.
+        ValueError: the model is not built, has a layer that Keras does not have or a name that it would not take, or
+            a path without the ending.
         OSError: it cannot be written.
     """
-    require_stack(model)
+    require_built(model)
     model = model.on_cpu()
-    description = keras_config.describe_model(model)
+    description = describe_network(model.network)
     if model._compiled:
         description["compile_config"] = keras_config.describe_compiled(model)
     metadata = {"keras_version": _FORMAT, "date_saved": f"{datetime.now():%Y-%m-%d@%H:%M:%S}"}
@@ -191,10 +201,12 @@ def save_keras(model: Model, path: _PathLike) -> None:
 def save_keras_weights(model: Model, path: _PathLike) -> None:
     """Write a `.weights.h5` file, which `load_weights` of a Keras model reads; whole or not at all.
 
+    A model among the layers is written as a `Sequential` if its layers are in a row, else as a functional model.
+
     Raises:
         As `save_keras`.
     """
-    require_stack(model)
+    require_built(model)
     model = model.on_cpu()
     content = hdf5.write_file(model, _optimizer_variables(model))
     with atomic_write(_ending_in(".weights.h5", path)) as file:
@@ -230,7 +242,7 @@ def _opened(path: _PathLike) -> Iterator[tuple[Any, Any]]:
                 )
             yield file, description
     except Exception as error:  # damaged bytes can raise nearly anything in zipfile, HDF5 and json
-        problem = str(error) or type(error).__name__
+        problem = reason(error) or type(error).__name__
         raise ValueError(f"{str(path)!r} cannot be read as a file of Keras 3: {problem}") from error
 
 
@@ -275,4 +287,4 @@ def _restore_optimizer(model: Model, variables: Sequence[Any]) -> None:
     optimizer.build(params)
     for number, slot in names:
         array = optimizer.state[number][slot]
-        array[...] = beside(array, checked[f"{number}/{slot}"], array.dtype)
+        array[...] = backend.beside(array, checked[f"{number}/{slot}"], array.dtype)

@@ -1,19 +1,19 @@
-"""How Keras describes a model in JSON (config.json in a `.keras` file), from and to our own layers.
+"""How Keras describes layers, and how a model was compiled, in JSON (config.json in a `.keras` file).
 
 A thing is described as {"module": "keras.layers", "class_name": "LSTM", "config": {...}, "registered_name": None}.
 Names of classes and of settings are the same here, so most of it is carried over as it is; what has no place is
 refused. Only classes of this package are ever made of a description.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from scratchlstm import constraints, initializers, layers, losses, metrics, optimizers, regularizers, schedules
 from scratchlstm._support import registry
 from scratchlstm._support.console import warn
-from scratchlstm.layers import Bidirectional, Embedding, Input, Layer
-from scratchlstm.layers.base import Shape, as_shape
-from scratchlstm.models.model import Model, Sequential
+from scratchlstm.layers import Bidirectional, Layer
+from scratchlstm.layers.network import Network
+from scratchlstm.models.model import Model
 
 Description = dict[str, Any]
 
@@ -44,34 +44,16 @@ _MODULES = {
 # --- to Keras ---------------------------------------------------------------------------------------------------------
 
 
-def describe_model(model: Model) -> Description:
-    """The model as config.json has it."""
-    assert model.input_shape is not None
-    batch_shape = [None, *model.input_shape]
-    first = {"batch_shape": batch_shape, "dtype": input_dtype(model), "name": "input_layer"}
-    stated = _keras_thing("keras.layers", {"class_name": "InputLayer", "config": first})
-    config = {"name": model.name, "layers": [stated, *map(describe_layer, model.layers)]}
-    description = _keras_thing("keras", {"class_name": "Sequential", "config": config})
-    description["build_config"] = {"input_shape": batch_shape}
-    return description
-
-
-def input_dtype(model: Model, number: int = 0) -> str:
-    """Of the model's data for one of its inputs: whole numbers if only embeddings read them."""
-    readers = [layer for layer, sources in model.network.places if (-1 - number, 0) in sources]
-    return "int32" if all(isinstance(layer, Embedding) for layer in readers) else readers[0].dtype
-
-
 def describe_compiled(model: Model) -> dict[str, Any]:
     """How it was compiled, as config.json has it; a `UserWarning` names the metrics that Keras does not have."""
     all_metrics = [metric for target in model.targets for metric in target.metrics]
     if ours_alone := [metric for metric in all_metrics if type(metric).__name__ in _CLASSES_OF_OURS_ALONE]:
         warn(f"Keras does not have the metrics {', '.join(m.name for m in ours_alone)}, which stay behind")
-    losses = [target.loss and _keras_thing("keras.losses", registry.serialize(target.loss)) for target in model.targets]
+    losses = [target.loss and keras_thing("keras.losses", registry.serialize(target.loss)) for target in model.targets]
     kept = [[_describe_metric(m) for m in target.metrics if m not in ours_alone] for target in model.targets]
     weights, several = [target.weight for target in model.targets], len(losses) > 1
     return {
-        "optimizer": _keras_thing("keras.optimizers", registry.serialize(model.optimizer)),
+        "optimizer": keras_thing("keras.optimizers", registry.serialize(model.optimizer)),
         "loss": losses if several else losses[0],
         "metrics": kept if several else kept[0],
     } | ({"loss_weights": weights if several else weights[0]} if set(weights) != {1.0} else {})
@@ -87,20 +69,29 @@ def describe_layer(layer: Layer) -> Description:
         raise TypeError(f"layer must be a layer of scratchlstm, not {type(layer).__name__}")
     if _known("keras.layers").get(type(layer).__name__) is not type(layer):
         raise ValueError(f"{layer.name} is a {type(layer).__name__}, which Keras does not have")
+    if inner := [each.name for each in layer.with_inner()[1:] if isinstance(each, Network)]:
+        raise ValueError(
+            f"{layer.name} has the model {inner[0]} inside, which goes to Keras only as a layer of a model"
+        )
     described = registry.serialize(layer)
     if isinstance(layer, Bidirectional):  # Keras always describes both
         described["config"]["backward_layer"] = registry.serialize(layer.backward_layer)
-    return _keras_thing("keras.layers", described)
+    return keras_thing("keras.layers", described)
 
 
 def _describe_metric(metric: Any) -> Any:
     """Keras' "accuracy" is a name that stands for one of several classes; `Accuracy` is something else there."""
     if type(metric).__name__ == "Accuracy":
         return metric.name if metric.name == "acc" else "accuracy"
-    return _keras_thing("keras.metrics", registry.serialize(metric))
+    return keras_thing("keras.metrics", registry.serialize(metric))
 
 
-def _keras_thing(module: str, described: Mapping[str, Any]) -> Description:
+def keras_thing(module: str, described: Mapping[str, Any]) -> Description:
+    """A class and its settings as Keras describes them.
+
+    Raises:
+        ValueError: a user's own class, or a name that Keras does not take.
+    """
     for own, origin in registry.foreign(described):
         raise ValueError(f"{own} is not a part of scratchlstm (but of {origin}), and Keras would not know it either")
     kind, config = described["class_name"], described["config"]
@@ -112,53 +103,11 @@ def _keras_thing(module: str, described: Mapping[str, Any]) -> Description:
 
 def _keras_value(name: str, value: Any) -> Any:
     if isinstance(value, Mapping) and set(value) == {"class_name", "config"}:
-        return _keras_thing(_MODULES[name.split("_")[-1]], value)
+        return keras_thing(_MODULES[name.split("_")[-1]], value)
     return value
 
 
 # --- from Keras -------------------------------------------------------------------------------------------------------
-
-
-def model_from(description: Any, read: Callable[[Layer, int, Shape], dict[str, Any]]) -> Sequential:
-    """The model that Keras describes.
-
-    Args:
-        description: of a `Sequential`.
-        read: (layer, its number, its input's shape) -> its parameters by name; asked before anything is allocated.
-
-    Raises:
-        ValueError: a layer or a setting that we do not have.
-    """
-    kind = description["class_name"]
-    if (description["module"], kind) != ("keras", "Sequential"):
-        raise ValueError(f"it is a {kind} model; only a Sequential one can be taken over")
-    config = description["config"]
-    if not config.get("trainable", True):
-        raise ValueError("the model has trainable=False, which scratchlstm does not take")
-    shape, described_layers = _input_shape(config, description.get("build_config"))
-    model = Sequential([Input(shape)], name=config["name"])
-    for number, described in enumerate(described_layers):
-        layer = layer_from(described)
-        layer_input = model.output_shape_for(shape)
-        layer.build(layer_input, model.rng, params=read(layer, number, layer_input))
-        model.add(layer)
-    return model
-
-
-def _input_shape(config: Mapping[str, Any], build_config: Any) -> tuple[Shape, list[Description]]:
-    """The shape of a sample, and the layers without the one that states it."""
-    described = list(config["layers"])
-    if described and described[0]["class_name"] == "InputLayer":
-        stated = described.pop(0)["config"]
-        _refuse_unknown("the input", stated, {"batch_shape", "dtype", "name"})
-        shape = stated["batch_shape"]
-    else:
-        shape = config.get("build_input_shape") or (build_config or {}).get("input_shape")
-        if shape is None:
-            raise ValueError("the model states no input shape: it was never built")
-    if not described:
-        raise ValueError("the model has no layers")
-    return as_shape(tuple(shape)[1:]), described
 
 
 def layer_from(described: Any) -> Layer:
@@ -193,7 +142,7 @@ def our_thing(described: Any) -> dict[str, Any]:
         raise ValueError(f"scratchlstm has no counterpart of {what}" + (f"; it has {ours}" if ours else ""))
     owner = f"the {name} {config['name']!r}" if "name" in config else str(name)
     accepted = registry.defaults(cls)
-    _refuse_unknown(owner, config, set(accepted))
+    refuse_unknown(owner, config, set(accepted))
     for option in accepted.keys() & config.keys():
         if isinstance(accepted[option], bool) and not isinstance(config[option], bool):
             raise ValueError(f"{owner} has {option}={config[option]!r}, which has to be true or false")
@@ -209,7 +158,12 @@ def _our_value(value: Any) -> Any:
     return value["config"]["name"] if value["class_name"] == "DTypePolicy" else our_thing(value)
 
 
-def _refuse_unknown(owner: str, config: Mapping[str, Any], accepted: set[str]) -> None:
+def refuse_unknown(owner: str, config: Mapping[str, Any], accepted: set[str]) -> None:
+    """Refuse a setting that is not among those accepted, unless it has no effect.
+
+    Raises:
+        ValueError: names it.
+    """
     for option, value in config.items():
         neutral = _WITHOUT_EFFECT.get(option, object())  # which nothing equals
         if option not in accepted and neutral is not _ANY and value not in (None, neutral, [neutral]):

@@ -27,32 +27,33 @@ def require_stack(model: Model) -> Shape:
 
     Raises:
         TypeError: not a model.
-        ValueError: a model with branches or a layer at several places, one that holds a model, or not built.
+        ValueError: a model with branches, states as values, several outputs or a layer at several places, one that
+            holds a model, or not built.
     """
     shape = require_built(model)
+    inner = [part.name for layer in model.layers for part in layer.with_inner() if isinstance(part, Network)]
+    if inner:
+        raise ValueError(f"{model.name} has the model {inner[0]} as a layer, and only single layers are exchanged")
     if not model.is_stack:
-        problem = f"{model.name} is a model with branches, or with a layer at several places"
+        problem = f"{model.name} is a model with branches, or with a layer at several places, states or several outputs"
         raise ValueError(f"{problem}; weights are exchanged for layers in a row alone")
     return shape
 
 
 def require_built(model: Model) -> Any:
-    """Refuse a model that has no parameters, or another model among its layers.
+    """Refuse a model that has no parameters.
 
     Returns:
         The shape of a sample; a list for several inputs.
 
     Raises:
         TypeError: not a model.
-        ValueError: not built, or a model is one of its layers.
+        ValueError: not built.
     """
     if not isinstance(model, Model):
         raise TypeError(f"model must be a Sequential or a Model of scratchlstm, not {type(model).__name__}")
     if not model.built or model.input_shape is None:
         raise ValueError("the model has no parameters yet: state an input_shape, or call build first")
-    inner = [part.name for layer in model.layers for part in layer.with_inner() if isinstance(part, Network)]
-    if inner:
-        raise ValueError(f"{model.name} has the model {inner[0]} as a layer, and only single layers are exchanged")
     return model.input_shape
 
 

@@ -352,9 +352,10 @@ class Layer(registry.Configured):
     def pass_on(self, x: Any, run: Pass, mask: Any, keeps: bool) -> tuple[Any, Cache | None, Any]:
         """What a network needs of a pass: y, the cache if one is to be kept, and the mask that goes on.
 
-        Several outputs have one mask, which is the first's.
+        Several outputs have one mask, which is the first's. A layer that is given initial states hands the mask on, but
+        does not heed it, as in Keras.
         """
-        own = mask if self.takes_mask else None
+        own = mask if self.takes_mask and not isinstance(x, tuple) else None
         y, cache = self.forward(x, run, own) if keeps else (self.infer(x, own), None)
         mask = self.output_mask(x, mask)
         return y, cache, mask if self.outputs == 1 else [mask, *[None] * (self.outputs - 1)]

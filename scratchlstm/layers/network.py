@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -12,18 +12,10 @@ from scratchlstm._support import registry
 from scratchlstm._support.checks import came, index, whole_number
 from scratchlstm.layers.base import KNOWN, Gradients, Layer, Node
 from scratchlstm.layers.composite import Composite, of_part, with_prefix
+from scratchlstm.layers.keras_order import Place, Source, keras_order, mask_operations
 from scratchlstm.layers.passes import Cache, FromLogits, Pass
 from scratchlstm.layers.weights import Shape, as_shape, check_weights, same_sizes, with_batch
 from scratchlstm.rows import GatheredRows, RowGradient, as_array
-
-Source = tuple[int, int]  # a place's number and which of its outputs; input k has the number -1 - k
-
-
-class Place(NamedTuple):
-    """A layer at one place, and what it takes its inputs from. The same layer may be at several."""
-
-    layer: Layer
-    sources: tuple[Source, ...]
 
 
 class Kept(NamedTuple):
@@ -140,9 +132,10 @@ class Network(Composite):
 
     @property
     def is_stack(self) -> bool:
-        """Whether each layer is at one place, and takes its input from the one before."""
-        in_a_row = all(own == (number - 1,) for number, own in enumerate(self.sources))
-        return in_a_row and len(self.places) == len(self.layers)
+        """Whether each layer is at one place, and takes its input, and nothing else, from the one before."""
+        in_a_row = all(own == ((number - 1, 0),) for number, (_, own) in enumerate(self.places))
+        of_one = all(layer.outputs == 1 for layer in self.layers) and self.ends == [(len(self.places) - 1, 0)]
+        return in_a_row and of_one and len(self.places) == len(self.layers)
 
     @property
     def built(self) -> bool:
@@ -157,11 +150,15 @@ class Network(Composite):
 
     def into_keras_order(self) -> None:
         """Order layers and places as Keras lists them."""
-        ends = [number for number, _ in self.ends]
-        if self.named_outputs is not None:  # a dict, which Keras sorts
-            ends = [end for _, end in sorted(zip(self.named_outputs, ends, strict=True))]
-        order = keras_order(self.sources, ends)
-        self.layers = keras_order(self.sources, ends, [place.layer for place in self.places])
+        names = self.named_outputs
+        ends = self.ends if names is None else [end for _, end in sorted(zip(names, self.ends, strict=True))]
+        operations, masks = mask_operations(self.places)
+        calls = [[*own, *filter(None, of)] for (_, own), of in zip(self.places, masks, strict=True)]
+        sources = [[number for number, _ in own] for own in [*calls, *(each.sources for each in operations)]]
+        owners = [*(place.layer for place in self.places), *operations]
+        found = keras_order(sources, [number for number, _ in ends], owners)
+        self.layers = [owner for owner in found if isinstance(owner, Layer)]
+        order = [n for n in keras_order(sources, [number for number, _ in ends]) if n < len(self.places)]
         new = {old: number for number, old in enumerate(order)}
 
         def moved(source: Source) -> Source:
@@ -270,7 +267,7 @@ class Network(Composite):
             return layer.output_shape(shape)
 
         self.along(self._as_shapes(input_shape), plan)
-        return specs
+        return {name: specs[name] for layer in self.layers for name in taken[layer][1]}
 
     def build(self, input_shape: Any, rng: Any = None, params: Mapping[str, np.ndarray] | None = None) -> None:
         shapes = self._as_shapes(input_shape)
@@ -517,39 +514,3 @@ def _visited(outputs: Sequence[Node], inputs: Collection[object]) -> list[Node]:
         else:
             to_visit.append(missing[0])
     return list(order.values())
-
-
-def keras_order(
-    sources: Sequence[Sequence[int]], ends: Sequence[int], owners: Sequence[Hashable] | None = None
-) -> list[Any]:
-    """The owners of places (default: the places' numbers) in the order in which Keras lists layers.
-
-    Those with the longest path to an output come first; among equals, those that a depth-first search from the outputs
-    meets first.
-
-    Args:
-        sources: for each place, the numbers of those that it takes its input from; inputs are negative.
-        ends: numbers of the places that give the outputs.
-        owners: of each place, its layer.
-    """
-    owners = range(len(sources)) if owners is None else owners
-    met: dict[Any, None] = {}
-    seen: set[int] = set()
-    finished: list[int] = []
-    to_visit = [(number, False) for number in reversed(ends)]
-    while to_visit:
-        number, done = to_visit.pop()
-        if done:
-            finished.append(number)
-        elif number >= 0 and number not in seen:
-            seen.add(number)
-            met[owners[number]] = None
-            to_visit.append((number, True))
-            to_visit += [(source, False) for source in reversed(sources[number])]
-    depth, of_owner = [0] * len(sources), dict.fromkeys(met, 0)
-    for number in reversed(finished):
-        depth[number] = of_owner[owners[number]] = max(depth[number], of_owner[owners[number]])
-        for source in sources[number]:
-            if source >= 0:
-                depth[source] = max(depth[source], depth[number] + 1)
-    return sorted(met, key=lambda owner: -of_owner[owner])

@@ -13,7 +13,8 @@ from scratchlstm import backend
 from scratchlstm._support import registry
 from scratchlstm._support.checks import whole_number
 from scratchlstm._support.files import write_arrays
-from scratchlstm.layers.network import Network, keras_order
+from scratchlstm.layers.keras_order import keras_order
+from scratchlstm.layers.network import Network
 from scratchlstm.layers.weights import check_weights
 from scratchlstm.optimizers import is_finite
 from scratchlstm.training.compiled import Compiled
@@ -94,7 +95,8 @@ def describe(model: Compiled) -> dict[str, Any]:
     network = model.network
     once = len(network.places) == len(network.layers)
     with_states = any(len(place.sources) > 1 and not place.layer.merges for place in network.places)
-    simple = once and not with_states and network.ends == [(len(network.places) - 1, 0)]
+    of_first = all(output == 0 for place in network.places for _, output in place.sources)
+    simple = once and of_first and not with_states and network.ends == [(len(network.places) - 1, 0)]
     if simple and network.input_names == ["input"] and network.named_outputs is None:
         layers = [registry.serialize(layer) for layer in network.layers]
         description = {"name": network.name, "input_shape": network.input_shapes[0], "layers": layers}
@@ -235,8 +237,14 @@ def into_keras_order(description: dict[str, Any], arrays: Arrays) -> tuple[list[
     """
     if (saved := description.get("sources")) is None:
         return None
-    sources = [[whole_number("a source", source, at_least=-1) for source in own] for own in saved]
-    order = keras_order(sources, [len(sources) - 1])
+    if registry.foreign(description["layers"]):  # they cannot be made here, so that their masks are not known
+        sources = [[whole_number("a source", source, at_least=-1) for source in own] for own in saved]
+        order = keras_order(sources, [len(sources) - 1])
+    else:
+        network = Network.from_config(_config_of(description))
+        before = list(network.layers)
+        network.into_keras_order()
+        order = [before.index(layer) for layer in network.layers]
     if order == list(range(len(description["layers"]))) or len(order) != len(description["layers"]):
         return None  # as it is, or not to be loaded anyway
     counts = Counter(name.partition("/")[0] for name in arrays)
@@ -247,7 +255,7 @@ def into_keras_order(description: dict[str, Any], arrays: Arrays) -> tuple[list[
     named = [(*name.partition("/"), arrays.pop(name)) for name in list(arrays)]
     arrays.update({f"{places.get(owner, owner)}{slash}{name}": array for owner, slash, name, array in named})
     description["layers"] = reordered(description["layers"], order)
-    description["sources"] = [[new[source] for source in own] for own in reordered(sources, order)]
+    description["sources"] = [[new[source] for source in own] for own in reordered(saved, order)]
     return order, of_params
 
 
