@@ -1,6 +1,6 @@
 """How Keras describes a model's wiring in JSON, from and to a `Network`.
 
-A `Sequential` lists its layers. A functional model lists for each layer its calls, `inbound_nodes`. In these a tensor is
+A `Sequential` lists its layers, a functional model also the calls of each layer, `inbound_nodes`. In these a tensor is
 known by its history: the name of the layer that made it, the number of the call and that of the output.
 """
 
@@ -147,7 +147,7 @@ class _Described:
 
 def _first_call(described: Mapping[str, Any]) -> int:
     """The number of a layer's first call among a model's outputs; in other histories it is 0."""
-    return int(described["class_name"] == "Functional")
+    return int(described.get("class_name") == "Functional")
 
 
 def _position(layer: Layer, k: int) -> int:
@@ -167,9 +167,7 @@ def network_from(described: Mapping[str, Any]) -> Network:
     """
     kind, config = described["class_name"], described["config"]
     if not _is_model(described):
-        raise ValueError(
-            f"it is a {kind} of {described['module']}; only a Sequential or a functional model is taken over"
-        )
+        raise ValueError(f"it is a {kind} of {described['module']}, and only a Sequential or Functional model is read")
     if not config.get("trainable", True):
         raise ValueError("the model has trainable=False, which scratchlstm does not take")
     if kind == "Functional":
@@ -187,10 +185,8 @@ def network_from(described: Mapping[str, Any]) -> Network:
 
 def _is_model(described: Mapping[str, Any]) -> bool:
     module, kind = described["module"], described["class_name"]
-    functional = kind == "Functional" and isinstance(module, str) and module.startswith("keras.")
-    return described.get("registered_name") in (None, kind) and (
-        functional or (module, kind) == ("keras", "Sequential")
-    )
+    known = str(module).startswith("keras.") if kind == "Functional" else (module, kind) == ("keras", "Sequential")
+    return known and described.get("registered_name") in (None, kind)
 
 
 def _part_from(described: Any) -> Layer:
@@ -259,10 +255,10 @@ class _Wiring:
         ends, output_names = _ends(self.config["output_layers"])
         starts = [self.node(history) for history in inputs]
         outputs = [self.node((of, call - _first_call(self.described.get(of, {})), k)) for of, call, k in ends]
-        if wrong := [node for node in starts if not isinstance(node, Input)] + [
-            n for n in outputs if isinstance(n, Input)
-        ]:
-            raise ValueError(f"{wrong[0].layer.name!r} cannot be an input or an output of the model here")
+        if through := [node for node in outputs if isinstance(node, Input)]:
+            raise ValueError(f"an output of the model is its input {through[0].name!r}, which no layer has changed")
+        if inside := [node for node in starts if not isinstance(node, Input)]:
+            raise ValueError(f"an input of the model is what its layer {inside[0].layer.name!r} gives")
         network = Network(starts, outputs, self.config["name"], output_names)
         network.input_names = input_names or network.input_names
         network.layers = [layer for layer in self.layers.values() if layer in {*network.layers}]
@@ -341,9 +337,7 @@ class _Wiring:
             given = mask if isinstance(mask, list | tuple) else [mask]
             of_call = [_filled(each, source) for each in given if each is not None]
             if any(each is None or each not in own for each in of_call):
-                raise ValueError(
-                    f"{name} is called with a mask other than that of its input, which scratchlstm does not take"
-                )
+                raise ValueError(f"{name} is called with a mask= that is not its input's, and can have no other here")
 
 
 def _is_operation(described: Mapping[str, Any]) -> bool:

@@ -1,5 +1,7 @@
 """Arguments that cannot be: each is named, whatever came."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 
@@ -55,41 +57,70 @@ def nested_deeper():
     return Sequential([layers.TimeDistributed(inner.network, input_shape=(4, 2)), layers.Flatten()], name="wired")
 
 
+def with_states():
+    start = Input((4, 2))
+    y, h, c = layers.LSTM(3, return_sequences=True, return_state=True)(start)
+    return Model(start, layers.LSTM(3)(y, initial_state=[h, c]), name="wired")
+
+
+def of_a_state():
+    start = Input((4, 2))
+    return Model(start, layers.Dense(1)(layers.LSTM(3, return_state=True)(start)[2]), name="wired")
+
+
+def with_two_outputs():
+    start = Input((4,))
+    first = layers.Dense(3)(start)
+    return Model(start, [first, layers.Dense(1)(first)], name="wired")
+
+
+_WIRED = "wired is a model with branches, or with a layer at several places"
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (shared_by_two_inputs, "wired is a model with branches, or with a layer at several places"),
-        (twice_in_a_row, "wired is a model with branches, or with a layer at several places"),
+        (shared_by_two_inputs, _WIRED),
+        (twice_in_a_row, _WIRED),
+        (with_states, f"{_WIRED}, states or several outputs;"),
+        (of_a_state, f"{_WIRED}, states or several outputs;"),
+        (with_two_outputs, f"{_WIRED}, states or several outputs;"),
         (nested, "wired has the model inner as a layer"),
         (nested_deeper, "wired has the model inner as a layer"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_models_that_are_no_stack_of_layers_are_refused(build, message, tmp_path):
-    for package in ("h5py", "onnx", "safetensors", "torch"):
+def test_models_that_are_no_stack_of_layers_go_to_keras_alone(build, message, tmp_path):
+    for package in ("onnx", "safetensors", "torch"):
         pytest.importorskip(package)
     wired = build()
     if build is nested:
         wired.build((None, 4))
     state = {f"x.{n}": w for n, w in enumerate(wired.get_weights())}
     calls = [
-        lambda: to_and_from_keras.load_keras_weights(wired, tmp_path / "x.keras"),
-        lambda: to_and_from_keras.save_keras(wired, tmp_path / "x.keras"),
-        lambda: to_and_from_keras.save_keras_weights(wired, tmp_path / "x.weights.h5"),
         lambda: onnx.to_onnx(wired, tmp_path / "x.onnx"),
         lambda: torch.to_torch(wired),
         lambda: torch.load_torch_weights(wired, state),
         lambda: torch.save_safetensors(wired, tmp_path / "x.safetensors"),
         lambda: torch.torch_state_dict(wired),
     ]
-    if "inner" in message:
-        pytest.importorskip("keras")
-        calls.append(lambda: to_and_from_keras.to_keras(wired))
-        with pytest.raises(ValueError, match="inner is a Network, which Keras does not have"):
-            keras_config.describe_layer(next(i for i in wired.network.with_inner() if i.name == "inner"))
     for call in calls:
         with pytest.raises(ValueError, match=message):
             call()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_inside_of_a_wrapper_goes_nowhere(tmp_path):
+    pytest.importorskip("h5py")
+    wired = nested_deeper()
+    calls = [lambda: to_and_from_keras.save_keras(wired, tmp_path / "x.keras")]
+    if importlib.util.find_spec("keras"):
+        calls.append(lambda: to_and_from_keras.to_keras(wired))
+    for call in calls:
+        with pytest.raises(ValueError, match="time_distributed has the model inner inside; only models within models"):
+            call()
+    with pytest.raises(ValueError, match="inner is a Network, which Keras does not have"):
+        keras_config.describe_layer(next(i for i in wired.network.with_inner() if i.name == "inner"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,11 +11,11 @@ import zipfile
 
 import numpy as np
 import pytest
-from exchange_models import IDS, E, H, T, V
+from exchange_models import IDS, SERIES, E, H, T, V
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scratchlstm import Input, Model, Sequential, constraints, layers, losses, metrics, regularizers
+from scratchlstm import Model, Sequential, constraints, layers, losses, metrics, regularizers
 from scratchlstm.interop.keras import load_keras, load_keras_weights, save_keras, save_keras_weights
 from scratchlstm.interop.keras_config import describe_compiled
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
@@ -93,17 +93,41 @@ def test_every_layer_of_keras_answers_the_same(exchange, answers):
         "Masking",
         "GlobalMaxPooling1D",
     }
-    merging = {"Concatenate", "Add", "Multiply", "Dot", "Attention"}
-    live = {"Reshape", "RepeatVector"}  # tensorflow/test_keras_merging.py
-    assert kinds | merging | live | {"MaskedGlobalMaxPooling1D", "Network"} == {*layers.KNOWN}, (
-        "a new layer belongs into exchange_models.py, too"
-    )
+    kinds |= {type(layer).__name__ for layer in load_keras(exchange / "keras_graph.keras").network.with_inner()}
+    assert kinds | {"MaskedGlobalMaxPooling1D"} == {*layers.KNOWN}, "a new layer belongs into exchange_models.py, too"
     assert model.layers[2].get_config()["backward_layer"] is None
     assert model.layers[3].get_config()["backward_layer"]["config"]["activation"] == "relu"
     assert model.layers[5].get_config()["recurrent_constraint"] == {
         "class_name": "MaxNorm",
         "config": {"max_value": 2, "axis": 0},
     }
+
+
+@pytest.mark.parametrize("change", [None, "our own file"])
+def test_a_graph_of_keras_answers_the_same(exchange, answers, tmp_path, change):
+    """States, masks, attention, shared and nested parts; inputs and outputs keep their names."""
+    model = load_keras(exchange / "keras_graph.keras")
+    if change:
+        save_keras(model, tmp_path / "m.keras")
+        model = load_keras(tmp_path / "m.keras")
+    data = {"words": IDS, "series": SERIES}
+    assert isinstance(model, Model)
+    assert {*model.network.input_names} == {*data}
+    found = model([data[name] for name in model.network.input_names])
+    assert {*found} == {"weights", "column", "scores"}
+    for name, value in found.items():
+        np.testing.assert_allclose(value, answers[f"keras_graph/{name}"], rtol=0, atol=1e-6)
+
+
+def test_weights_of_a_graph_go_into_an_equal_one(exchange, answers, tmp_path):
+    model = load_keras(exchange / "keras_graph.keras")
+    wanted = model.get_weights()
+    for name in (exchange / "keras_graph.weights.h5", exchange / "keras_graph.keras", tmp_path / "m.weights.h5"):
+        if not name.exists():
+            save_keras_weights(model, name)
+        model.set_weights([0 * weight for weight in wanted])
+        load_keras_weights(model, name)
+        assert same_bits(model.get_weights(), wanted)
 
 
 # --- round trips ------------------------------------------------------------------------------------------------------
@@ -205,20 +229,6 @@ def test_weights_come_back_from_their_file(tmp_path_factory, model):
 # --- how files are written --------------------------------------------------------------------------------------------
 
 
-def test_a_model_with_branches_is_refused(tmp_path, exchange):
-    x = Input((3,))
-    model = Model(x, layers.Concatenate()([Dense(2)(x), Dense(2)(x)]))
-    calls = [
-        (save_keras, "m.keras"),
-        (save_keras_weights, "m.weights.h5"),
-        (load_keras_weights, exchange / "keras.keras"),
-    ]
-    for call, path in calls:
-        with pytest.raises(ValueError, match="a model with branches"):
-            call(model, tmp_path / path)
-    assert not os.listdir(tmp_path)
-
-
 def test_what_cannot_be_written(tmp_path):
     unbuilt = Sequential([Dense(1)])
     for write in (save_keras, save_keras_weights):
@@ -292,10 +302,10 @@ def test_what_is_no_file_of_keras_3(tmp_path, exchange):
 
 @pytest.fixture
 def edited(exchange, tmp_path):
-    """Write the file of Keras anew, with its description or its HDF5 file changed."""
+    """Write a file of Keras again, with its description or its HDF5 file changed."""
 
-    def edit(change=None, change_weights=None, **how):
-        with zipfile.ZipFile(exchange / "keras.keras") as archive:
+    def edit(change=None, change_weights=None, name="keras.keras", **how):
+        with zipfile.ZipFile(exchange / name) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
         if change:
             description = json.loads(members["config.json"])
@@ -346,7 +356,8 @@ _DESCRIPTIONS = {
         layer(2, dtype={"module": "keras", "class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}),
         "LSTM 'lower': dtype must be one of float32, float64",
     ),
-    "a functional model": (lambda d: d.update(class_name="Functional"), "a Functional model; only a Sequential"),
+    "a functional model": (lambda d: d.update(class_name="Functional"), "a Functional of keras, and only a Seq"),
+    "a class of models": (lambda d: d.update(class_name="Mine"), "a Mine of keras, and only a Sequential or"),
     "no layers": (lambda d: d["config"].update(layers=[]), "no layers"),
     "an input alone": (lambda d: d["config"].update(layers=d["config"]["layers"][:1]), "no layers"),
     "a sparse input": (layer(0, sparse=True), "the input has sparse=True"),
@@ -371,6 +382,126 @@ _DESCRIPTIONS = {
 def test_descriptions_that_are_refused(edited, change, match):
     with pytest.raises(ValueError, match=REFUSED + match):
         load_keras(edited(change))
+
+
+def part(name):
+    """A layer of the graph's description, or a model within the model."""
+    return lambda d: next(each for each in d["config"]["layers"] if each["name"] == name)
+
+
+def call(name, number=0, **arguments):
+    """Give a call of the graph these arguments by name."""
+    return lambda d: part(name)(d)["inbound_nodes"][number]["kwargs"].update(arguments)
+
+
+def taken(name, history, number=0):
+    """Let a call take its input from elsewhere."""
+    return lambda d: part(name)(d)["inbound_nodes"][number]["args"].__setitem__(0, tensor(*history))
+
+
+def tensor(*history):
+    config = {"shape": [None], "dtype": "float32", "keras_history": list(history)}
+    return {"class_name": "__keras_tensor__", "config": config}
+
+
+def whole(**values):
+    return lambda d: d["config"].update(values)
+
+
+def operation(d):
+    d["config"]["layers"].append(
+        {
+            "module": "keras.src.ops.numpy", "class_name": "Tanh", "config": {"name": "it"}, "registered_name": "Tanh",
+            "name": "it", "inbound_nodes": [{"args": [tensor("series", 0, 0)], "kwargs": {}}],
+        }
+    )  # fmt: skip
+    taken("inner", ["it", 0, 0])(d)
+
+
+def deep(d):
+    nested = tensor("series", 0, 0)
+    for _ in range(900):
+        nested = [nested]
+    part("decoder")(d)["inbound_nodes"][0]["args"] = [nested]
+
+
+_GRAPHS = {
+    "a circle": (taken("encoder", ["reader", 0, 0]), "wired in a circle: '[a-z_0-9]+' depends on itself"),
+    "a layer of itself": (taken("inner", ["inner", 0, 0]), "wired in a circle: 'inner'"),
+    "no such layer": (taken("encoder", ["nothing", 0, 0]), "from call 0 of 'nothing', which there is not"),
+    "no such call": (taken("encoder", ["embedding", 1, 0]), "from call 1 of 'embedding', which there is not"),
+    "a call far off": (taken("encoder", ["embedding", 10**30, 0]), "which there is not"),
+    "a call below 0": (taken("encoder", ["embedding", -1, 0]), "the number of a call must be"),
+    "no such output": (taken("reader", ["encoder", 0, 3]), "output 3 of call 0 of 'encoder', which there is not"),
+    "an output below 0": (taken("reader", ["encoder", 0, -1]), "the number of an output must be"),
+    "an output in words": (taken("reader", ["encoder", 0, "y"]), "the number of an output must be"),
+    "a history of one": (taken("reader", ["encoder"]), "history of a tensor is a layer's name and two numbers, not"),
+    "a history of numbers": (taken("reader", [0, 0, 0]), "history of a tensor is"),
+    "an operation": (operation, "no counterpart of keras.src.ops.numpy.Tanh, which makes 'it'"),
+    "a mask of one's own": (call("decoder", mask=tensor("words", 0, 0)), "decoder is called with a mask= that is not"),
+    "another mask": (
+        lambda d: call("reader", mask=tensor("not_equal", 0, 0))(d),
+        "reader is called with a mask= that is not its input's",
+    ),
+    "training": (call("encoder", training=True), "encoder in a Model takes .* without training"),
+    "an unknown argument": (call("encoder", colour=1), "encoder in a Model takes .* without colour"),
+    "a causal mask": (call("attention", use_causal_mask=True), "use_causal_mask of attention must be False"),
+    "one state": (call("decoder", initial_state=[tensor("encoder", 0, 1)]), r"initial_state of decoder must be \["),
+    "a number for a state": (call("decoder", initial_state=[1, 2]), "initial_state of decoder"),
+    "no arguments": (lambda d: part("encoder")(d)["inbound_nodes"][0].update(args=[]), "with other arguments than x, "),
+    "many arguments": (
+        lambda d: part("encoder")(d)["inbound_nodes"][0].update(args=[None] * 10**5),
+        "with other arguments than x, ",
+    ),
+    "a call of Keras 2": (lambda d: part("encoder")(d)["inbound_nodes"].append([["series", 0, 0, {}]]), ""),
+    "deep arguments": (deep, ""),
+    "two names": (lambda d: part("reader")(d).update(name="encoder"), "a layer named 'encoder' already"),
+    "an unused input": (
+        lambda d: d["config"]["layers"].append(
+            part("series")(d) | {"name": "more", "config": {"batch_shape": [None, 2], "name": "more"}}
+        )
+        or d["config"]["input_layers"].update(more=["more", 0, 0]),
+        "no output depends on the input",
+    ),
+    "a missing input": (whole(input_layers={"words": ["words", 0, 0]}), "depend on the Input 'series', which is not"),
+    "an input twice": (
+        whole(input_layers=[["words", 0, 0], ["series", 0, 0], ["words", 0, 0]]),
+        "one of them is listed twice",
+    ),
+    "inputs of inputs": (whole(input_layers={"words": {"words": ["words", 0, 0]}}), "history of a tensor is"),
+    "no inputs": (whole(input_layers=[]), "history of a tensor is"),
+    "an input that is a layer": (
+        whole(input_layers=[["words", 0, 0], ["series", 0, 0], ["reader", 0, 0]]),
+        "an input of the model is what its layer 'reader' gives",
+    ),
+    "an input for an output": (whole(output_layers=["words", 0, 0]), "an output of the model is its input 'words'"),
+    "no such end": (whole(output_layers=["reader", 7, 0]), "output 0 of call 7 of 'reader', which there is not"),
+    "many ends": (whole(output_layers=[["reader", 0, 0]] * 1000), ""),
+    "nested settings": (
+        lambda d: part("inner")(d)["config"].update(output_layers=["nothing", 0, 0]),
+        "of 'nothing', which there is not",
+    ),
+    "another class within": (lambda d: part("inner")(d).update(module="os"), "no counterpart of .*Functional"),
+    "an unknown setting": (whole(colour="red"), "the model has colour='red'"),
+    "frozen": (whole(trainable=False), "the model has trainable=False"),
+    "sizes that differ": (lambda d: part("encoder")(d)["config"].update(units=4), "initial_state of decoder must be"),
+    "an activation more": (lambda d: part("attention")(d)["config"].update(use_scale=False), "attention has weights"),
+    "a huge layer within": (
+        lambda d: part("stack")(part("inner")(d))["config"]["layers"][1]["config"].update(units=10**12),
+        "",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "match"), _GRAPHS.values(), ids=_GRAPHS)
+def test_graphs_that_are_refused(edited, change, match):
+    path = edited(change, name="keras_graph.keras")
+    if change is _GRAPHS["many ends"][0]:
+        assert load_keras(path).network.outputs == 1000
+        return
+    with pytest.raises(ValueError, match=REFUSED + match) as refused:
+        load_keras(path)
+    assert str(refused.value).count("\n") == 0
 
 
 def compiled(**values):
@@ -698,7 +829,7 @@ def _places(node, place=()):
 
 
 @pytest.mark.filterwarnings("ignore:not all that Keras compiled")
-@pytest.mark.parametrize("name", ["keras.keras", "keras_layers.keras"])
+@pytest.mark.parametrize("name", ["keras.keras", "keras_layers.keras", "keras_graph.keras"])
 def test_a_description_with_anything_anywhere_is_refused_or_read(exchange, tmp_path, name):
     """Nothing else happens: no other error, no hanging, no memory for what is merely said to be large."""
     with zipfile.ZipFile(exchange / name) as archive:

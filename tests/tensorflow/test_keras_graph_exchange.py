@@ -119,7 +119,14 @@ def merged(k):
 MODELS = {
     build.__name__: build
     for build in (
-        encoder_decoder, siamese, by_name, nested_twice, both_ways_into_decoder, two_masks, attention, merged,
+        encoder_decoder,
+        siamese,
+        by_name,
+        nested_twice,
+        both_ways_into_decoder,
+        two_masks,
+        attention,
+        merged,
     )
 }
 
