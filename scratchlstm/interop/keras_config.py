@@ -70,9 +70,7 @@ def describe_layer(layer: Layer) -> Description:
     if _known("keras.layers").get(type(layer).__name__) is not type(layer):
         raise ValueError(f"{layer.name} is a {type(layer).__name__}, which Keras does not have")
     if inner := [each.name for each in layer.with_inner()[1:] if isinstance(each, Network)]:
-        raise ValueError(
-            f"{layer.name} has the model {inner[0]} inside, which goes to Keras only as a layer of a model"
-        )
+        raise ValueError(f"{layer.name} has the model {inner[0]} inside; only models within models go to Keras")
     described = registry.serialize(layer)
     if isinstance(layer, Bidirectional):  # Keras always describes both
         described["config"]["backward_layer"] = registry.serialize(layer.backward_layer)

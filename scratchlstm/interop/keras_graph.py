@@ -6,7 +6,7 @@ known by its history: the name of the layer that made it, the number of the call
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -306,16 +306,15 @@ class _Wiring:
         Keras writes down the operations that make a mask, and the mask among the arguments.
         """
         numbers = {made[0].call: -1 - k for k, made in enumerate(self.made.values()) if isinstance(made[0], Input)}
-        places, owners = [], []
-        for name, number in self.calls:
-            if name in self.layers:
-                node = self.made[name, number][0]
-                numbers[node.call] = len(places)
-                places.append(Place(node.layer, tuple((numbers[each.call], each.output) for each in node.sources)))
-                owners.append((name, number))
+        calls = [(name, number) for name, number in self.calls if name in self.layers]
+        places: list[Place] = []
+        for call in calls:
+            node = self.made[call][0]
+            numbers[node.call] = len(places)
+            places.append(Place(node.layer, tuple((numbers[each.call], each.output) for each in node.sources)))
         operations, masks = mask_operations(places)
-        known = {_key(operation): (len(places) + number, 0) for number, operation in enumerate(operations)}
-        found: dict[str, Source | None] = {}  # of operations
+        known = {_key(*operation): (len(places) + number, 0) for number, operation in enumerate(operations)}
+        found: dict[str, Source | None] = {}  # what an operation gives, None if it is no mask of ours
 
         def source(history: History) -> Source | None:
             if history[0] in found:
@@ -323,30 +322,35 @@ class _Wiring:
             node = self.node(history)
             return numbers[node.call], node.output
 
-        for name, _ in self.calls:
+        for name, number in self.calls:
             if name not in self.layers:
-                config, (call, *_) = self.described[name]["config"], self.described[name]["inbound_nodes"]
-                given = _flat(_filled(call["args"], source))
-                compared = [each for each in given if isinstance(each, int | float)]
+                described = self.described[name]
+                given = _flat(_filled(described["inbound_nodes"][number]["args"], source))
                 sources = tuple(each for each in given if isinstance(each, tuple))
-                options = tuple((key, config[key]) for key in ("axis",) if key in config)
-                operation = Operation(self.described[name]["class_name"], sources, options, *compared[:1])
-                found[name] = known.get(_key(operation)) if len(sources) + len(compared) == len(given) else None
-        for (name, number), own in zip(owners, masks, strict=True):
-            mask = self.arguments(name, number).get("mask")
-            given = mask if isinstance(mask, list | tuple) else [mask]
-            of_call = [_filled(each, source) for each in given if each is not None]
-            if any(each is None or each not in own for each in of_call):
-                raise ValueError(f"{name} is called with a mask= that is not its input's, and can have no other here")
+                others = [each for each in given if not isinstance(each, tuple)]
+                key = _key(described["class_name"], sources, described["config"].items(), *others[:1])
+                found[name] = known.get(key) if len(others) < 2 else None
+        for call, own in zip(calls, masks, strict=True):
+            mask = self.arguments(*call).get("mask")
+            given = [each for each in (mask if isinstance(mask, list | tuple) else [mask]) if each is not None]
+            if any(of is None or of not in own for of in _filled(given, source)):
+                raise ValueError(
+                    f"{call[0]} is called with a mask= that is not its input's, and can have no other here"
+                )
 
 
 def _is_operation(described: Mapping[str, Any]) -> bool:
     return str(described["module"]).startswith("keras.src.ops.")
 
 
-def _key(operation: Operation) -> Any:
-    """What tells it from others."""
-    return operation._replace(options=tuple(option for option in operation.options if option[0] == "axis"))
+def _key(kind: str, sources: tuple[Source, ...], options: Iterable[tuple[str, Any]], compared: Any = None) -> Any:
+    """What tells an operation from others."""
+    return (
+        kind,
+        sources,
+        str(dict(options).get("axis")),
+        compared if isinstance(compared, int | float) else str(compared),
+    )
 
 
 def _ends(described: Any) -> tuple[list[History], list[str] | None]:

@@ -65,10 +65,9 @@ def mask_operations(places: Sequence[Place]) -> tuple[list[Operation], list[list
             mask = add("Any", side_by_side, axis=-1, keepdims=False)
         elif isinstance(layer, Attention):
             mask = add("ConvertToTensor", masks[sources[0]])
-        elif layer.merges:
-            mask = functools.reduce(lambda one, other: add("LogicalOr", one, other), own)
         else:
-            mask = own[0]
+            of_inputs = [masks[source] for source in (sources if layer.merges else sources[:1])]
+            mask = functools.reduce(lambda one, other: add("LogicalOr", one, other), of_inputs)
         masks[number, 0] = mask
     return list(operations), given
 
