@@ -352,8 +352,8 @@ class Layer(registry.Configured):
     def pass_on(self, x: Any, run: Pass, mask: Any, keeps: bool) -> tuple[Any, Cache | None, Any]:
         """What a network needs of a pass: y, the cache if one is to be kept, and the mask that goes on.
 
-        Several outputs have one mask, which is the first's. A layer that is given initial states hands the mask on, but
-        does not heed it, as in Keras.
+        Several outputs have one mask, which is the first's. As in Keras, a layer that is given initial states hands the
+        mask of its input on, but does not look at it.
         """
         own = mask if self.takes_mask and not isinstance(x, tuple) else None
         y, cache = self.forward(x, run, own) if keeps else (self.infer(x, own), None)

@@ -122,8 +122,8 @@ class Network(Composite):
         """A network has none of its own."""
 
     def takers(self, k: int = 0) -> list[Layer]:
-        """The layers that take input k, those that merge it with others left out."""
-        return [layer for layer, sources in self.places if (-1 - k, 0) in sources and not layer.merges]
+        """The layers that take input k, those left out that merge it with others or begin with it as a state."""
+        return [layer for layer, sources in self.places if sources[0] == (-1 - k, 0) and not layer.merges]
 
     @property
     def sources(self) -> list[tuple[int, ...]]:
