@@ -21,6 +21,7 @@ from scratchlstm.rows import GatheredRows, RowGradient, as_array
 class Kept(NamedTuple):
     """What a pass through a network leaves."""
 
+    inputs: list[Any]  # as given
     caches: list[Cache | None]  # of each place; None if its layer only inferred
     rows: dict[Source, GatheredRows]  # what embeddings gave, by which a gradient of all positions becomes one of rows
     masks: list[Any]  # of the outputs; False at what a loss ignores
@@ -372,15 +373,15 @@ class Network(Composite):
         rows = {source: y for source, (y, _) in found.items() if isinstance(y, GatheredRows)}
         ends = [found[end] for end in self.ends]
         y = tuple(y for y, _ in ends) if len(ends) > 1 else ends[0][0]
-        return y, Kept(caches, rows, [mask for _, mask in ends])
+        return y, Kept(inputs, caches, rows, [mask for _, mask in ends])
 
     def pass_on(self, x: Any, run: Pass, mask: Any, keeps: bool) -> tuple[Any, Cache | None, Any]:
         if keeps:
             y, cache = self.forward(x, run, mask)
             masks = cache.kept.masks
         else:
-            y, (_, _, masks) = self.through(x, run, mask, keep=())
-            cache = None
+            y, kept = self.through(x, run, mask, keep_from=len(self.places))
+            masks, cache = kept.masks, None
         return y, cache, masks if len(masks) > 1 else masks[0]
 
     def head(self, kept: Kept | None = None, end: int = 0) -> tuple[Layer, Any]:
@@ -447,6 +448,9 @@ class Network(Composite):
                 raise ValueError(f"{name} has shape {param.shape}, but backward gave it a gradient of shape {shape}")
         if unknown := grads.keys() - params.keys():
             raise ValueError(f"backward gave gradients of {', '.join(sorted(unknown))}, which are no parameters")
+        for k, x in enumerate(cache.inputs):
+            if needs[k] and (-1 - k, 0) not in arrived and (x := as_array(x)).dtype.kind == "f":
+                arrived[-1 - k, 0] = backend.namespace(x).zeros_like(x)
         dxs = [arrived.get((-1 - k, 0)) for k in range(len(self.input_shapes))]
         return (dxs if self.merges else dxs[0]), {name: grads[name] for name in params if name in grads}
 
