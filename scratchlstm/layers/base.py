@@ -107,6 +107,7 @@ class Layer(registry.Configured):
     makes_mask: bool = False  # whether it finds out from x which steps are to be ignored
     passes_mask: bool = False  # whether the mask of the input is that of the output, too
     outputs: int = 1  # how many arrays forward gives
+    masked_outputs: int = 1  # how many of them, from the first on, the mask belongs to
     stateful: bool = False  # whether it keeps states from batch to batch
     merges: ClassVar[bool] = False  # whether it takes a list of inputs
     state_sizes: Mapping[str, int] = {}  # name -> H of each initial state that it may be given
@@ -352,13 +353,17 @@ class Layer(registry.Configured):
     def pass_on(self, x: Any, run: Pass, mask: Any, keeps: bool) -> tuple[Any, Cache | None, Any]:
         """What a network needs of a pass: y, the cache if one is to be kept, and the mask that goes on.
 
-        Several outputs have one mask, which is the first's. As in Keras, a layer that is given initial states hands the
-        mask of its input on, but does not look at it.
+        For several outputs a list of masks. As in Keras, a layer that is given initial states hands the mask of its
+        input on, but does not look at it.
         """
         own = mask if self.takes_mask and not isinstance(x, tuple) else None
         y, cache = self.forward(x, run, own) if keeps else (self.infer(x, own), None)
-        mask = self.output_mask(x, mask)
-        return y, cache, mask if self.outputs == 1 else [mask, *[None] * (self.outputs - 1)]
+        return y, cache, self.per_output(self.output_mask(x, mask), None)
+
+    def per_output(self, masked: Any, others: Any) -> Any:
+        """The first for an output that a mask belongs to, else the second; a list for several outputs."""
+        listed = [masked] * self.masked_outputs + [others] * (self.outputs - self.masked_outputs)
+        return listed if self.outputs > 1 else masked
 
     def with_inner(self) -> list["Layer"]:
         """This layer, and those inside it."""

@@ -336,7 +336,7 @@ class Network(Composite):
 
         def step(layer: Layer, masked: Any, states: Any) -> Any:
             gives = layer.gives_mask(masked)
-            return gives if layer.outputs == 1 or isinstance(gives, list) else [gives] + [False] * (layer.outputs - 1)
+            return gives if isinstance(gives, list) else layer.per_output(gives, False)
 
         found = self.along(start if self.merges else start[0], step)
         gives = [bool(found[end]) for end in self.ends]

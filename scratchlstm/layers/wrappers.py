@@ -81,7 +81,8 @@ class Bidirectional(Composite):
             each.zero_output_for_mask = each.return_sequences
         self.return_sequences = self.passes_mask = layer.return_sequences
         self.return_state = layer.return_state
-        self.outputs = (2 if merge_mode is None else 1) + (len(self.state_sizes) if self.return_state else 0)
+        self.masked_outputs = 2 if merge_mode is None else 1
+        self.outputs = self.masked_outputs + (len(self.state_sizes) if self.return_state else 0)
 
     def param_specs(self, input_shape: Shape) -> Specs:
         specs: Specs = {}
