@@ -1,4 +1,4 @@
-"""Random graphs: gradients, files, and two processes for one. `tensorflow/test_keras_random_graphs.py` has Keras' twins.
+"""Random graphs: gradients, files, two processes for one; tests/tensorflow/test_keras_random_graphs.py has their twins.
 
 RANDOM_GRAPHS=300 in the environment takes so many of them instead of the first thirty.
 """
