@@ -6,6 +6,7 @@ import pytest
 from scratchlstm import Input, Model, Sequential, gradcheck
 from scratchlstm.layers import (
     LSTM,
+    Add,
     Bidirectional,
     Concatenate,
     Dense,
@@ -135,6 +136,56 @@ def test_summary_tells_what_each_layer_takes_its_inputs_from(capsys):
             "two of the inputs are named 'x'",
         ),
         (lambda a, b: Sequential([Input((4, 2)), LSTM(2, return_state=True)]), ValueError, "gives 3 outputs .*, which"),
+        (lambda a, b: Model(a, [Dense(1)(a), Dense(1)(b)]), ValueError, "on the Input 'input', which is not among"),
+        (lambda a, b: Model(a, [Dense(1)(a), a]), TypeError, "outputs must be what layers gave"),
+        (
+            lambda a, b: Model(a, Dense(1, name="x")(Dense(1, name="x")(a))),
+            ValueError,
+            "the model has a layer named 'x' already",
+        ),
+        (
+            lambda a, b: LSTM(4)(Input((4, 2)), initial_state=a),
+            ValueError,
+            r"must be \[h0 \(None, 4\), c0 \(None, 4\)\], not \[\(None, 4\)\]",
+        ),
+        (lambda a, b: LSTM(4)(Input((4, 2)), initial_state=[]), ValueError, r"must be .*, not \[\]"),
+        (
+            lambda a, b: Bidirectional(LSTM(4))(Input((4, 2)), initial_state=[a, b]),
+            ValueError,
+            r"must be \[forward h0 .* backward c0 \(None, 4\)\], not \[\(None, 4\), \(None, 4\)\]",
+        ),
+        (
+            lambda a, b: LSTM(4)(Input((4, 2)), initial_state=[a, np.ones((3, 4))]),
+            TypeError,
+            "must hold what Input and layers give, not an array of shape",
+        ),
+        (
+            lambda a, b: LSTM(4)(np.ones((3, 4, 2)), initial_state=[a, b]),
+            TypeError,
+            "lstm got arrays beside what Input",
+        ),
+        (lambda a, b: Concatenate()([a, np.ones((3, 4))]), TypeError, "concatenate got arrays beside what Input or"),
+        (
+            lambda a, b: _sum_of(Input((4,)), Input((4,)))(a),
+            ValueError,
+            "takes a list of 2 inputs, input, input_1, but",
+        ),
+        (
+            lambda a, b: _sum_of(Input((4,)), Input((4,)))([a, b, a]),
+            ValueError,
+            "takes a list of 2 inputs, input, input_1, but got shapes",
+        ),
+        (
+            lambda a, b: _sum_of(Input((4,)), Input((4,)))([a, Input((3,))]),
+            ValueError,
+            r"takes inputs of shape \(None, 4\) for 'input_1', but got \(None, 3\)",
+        ),
+        (
+            lambda a, b: _sum_of(a, b)([np.ones((3, 4))]),
+            ValueError,
+            "must be a list of 2 arrays, one for each input, not",
+        ),
+        (lambda a, b: _sum_of(a, b)([np.ones((3, 4)), b]), TypeError, "got arrays beside what Input or layers give"),
         (lambda a, b: Model(a, _in_a_circle(a)), ValueError, "wired in a circle: dense depends on its own output"),
     ],
 )
@@ -150,8 +201,81 @@ def _in_a_circle(x):
     return second
 
 
+def _sum_of(a, b):
+    return Model([a, b], Add()([a, b]))
+
+
 def _twice(layer, x):
     return layer(layer(x))
+
+
+# --- states -----------------------------------------------------------------------------------------------------------
+
+
+def with_states():
+    """A decoder of padded words that begins with states from outside."""
+    words, h, c = Input((4,), name="words"), Input((3,), name="h"), Input((3,), name="c")
+    x = Embedding(V, 2, mask_zero=True, dtype="float64")(words)
+    y = LSTM(3, return_sequences=True, dtype="float64")(x, initial_state=[h, c])
+    model = Model([words, h, c], Dense(1, dtype="float64")(y), seed=0)
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("h", "message"),
+    [
+        (np.ones((2, 3)), "x must hold the same number of samples for each input, not"),
+        (np.ones((3, 4)), r"takes inputs of shape \(None, 3\) for 'h', but got \(None, 4\)"),
+        (np.ones((3, 3, 1)), r"initial_state of lstm must be \[h0 \(None, 3\), c0 .*, not \[\(None, 3, 1\)"),
+    ],
+)
+@pytest.mark.parametrize("use", ["fit", "predict", "forward"])
+def test_states_of_another_size_or_batch(use, h, message):
+    model = with_states()
+    x = [X[:3, :4], h, np.ones((3, 3))]
+    calls = {
+        "fit": lambda: model.fit(x, np.ones((3, 4, 1)), verbose=0),
+        "predict": lambda: model.predict(x, verbose=0),
+        "forward": lambda: model.forward(x),
+    }
+    before = model.get_weights()
+    if use == "forward" and h.shape[1:] != (4,):  # which knows of no samples
+        message = r"h0 in initial_state of lstm must have shape \(3, 3\), not"
+    with pytest.raises(ValueError, match=message):
+        calls[use]()
+    assert all(map(np.array_equal, model.get_weights(), before))
+
+
+def test_a_mask_beside_states_leaves_steps_out_of_the_loss_alone():
+    """As in Keras, which gives a layer the mask of its input only if it is called with nothing else."""
+    model, rng = with_states(), np.random.default_rng(0)
+    words, states = np.array([[0, 3, 0, 4], [1, 2, 3, 4]]), [rng.normal(size=(2, 3)) for _ in range(2)]
+    embedding, lstm, dense = model.layers
+    every_step = dense(lstm(embedding(words), initial_state=states))
+    y, cache = model.forward([words, *states])
+    assert np.array_equal(y, every_step)
+    assert np.array_equal(cache.kept.masks[0], words != 0)
+    assert model.masks_loss
+    expected = np.sum(np.square(every_step - 1)[words != 0]) / 6
+    assert model.evaluate([words, *states], np.ones((2, 4, 1)), verbose=0) == pytest.approx(expected, rel=1e-12)
+
+
+def test_what_nothing_reaches_has_gradients_of_zeros():
+    a, b = Input((3,)), Input((2,))
+    one, other = Dense(2, dtype="float64"), Dense(2, dtype="float64")
+    inner = Model([a, b], [one(a), other(b)], seed=0)
+    x = [np.ones((4, 3)), np.ones((4, 2))]
+    _, cache = inner.forward(x)
+    (da, db), grads = inner.backward((np.ones((4, 2)), None), cache)
+    assert da.any()
+    assert np.array_equal(db, np.zeros((4, 2)))
+    assert not grads["dense_1/kernel"].any()
+    starts = [Input((3,)), Input((2,))]
+    below = [Dense(size, dtype="float64")(start) for size, start in zip((3, 2), starts, strict=True)]
+    outer = Model(starts, inner(below)[0], seed=0)
+    outer.compile("sgd", "mse")
+    assert gradcheck.check_model(outer, x, np.ones((4, 2))).ok
 
 
 # --- one input for several layers, and layers that are shared ---------------------------------------------------------

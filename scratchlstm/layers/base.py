@@ -300,9 +300,13 @@ class Layer(registry.Configured):
         if len(args) > len(named) or named.keys() & call.keys():
             raise TypeError(f"{self.name} takes x, {', '.join(self.call_order)} in this order, each once")
         call |= named
-        nodes = list(x) if isinstance(x, list | tuple) else [x]
+        nodes, states = _listed(x), _listed(call.get("initial_state"))
         if nodes and all(isinstance(node, Node) for node in nodes):
             return self._nodes(nodes, **{argument: value for argument, value in call.items() if value is not None})
+        if any(isinstance(each, Node) for each in nodes + states):
+            raise TypeError(
+                f"{self.name} got arrays beside what Input or layers give for a Model: choose one or the other"
+            )
         if unknown := call.keys() - {*self.call_order} - ({"mask"} if self.takes_mask else set()):
             raise TypeError(f"{self.name} takes x, {', '.join(self.call_order)}, but not {', '.join(unknown)}")
         training = call.get("training")
@@ -314,20 +318,20 @@ class Layer(registry.Configured):
 
     def _nodes(self, nodes: list[Node], **given: Any) -> Any:
         """The output of a call in a `Model`, or a list of them."""
-        initial_state = given.pop("initial_state", ()) if self.state_sizes else ()
+        initial_state = given.pop("initial_state", None) if self.state_sizes else None
         if given:
             takes = "its input and initial states" if self.state_sizes else "its input"
             instead = "to give these, call the layer itself with an array"
             raise TypeError(f"{self.name} in a Model takes {takes} alone, without {', '.join(given)}; {instead}")
         if not self.merges and len(nodes) > 1:
             raise TypeError(f"{self.name} takes one input, not {len(nodes)}; Concatenate makes one of several")
-        states = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
-        if not all(isinstance(state, Node) for state in states):
+        states = _listed(() if initial_state is None else initial_state)
+        if other := [state for state in states if not isinstance(state, Node)]:
             problem = f"initial_state of {self.name} in a Model must hold what Input and layers give"
-            raise TypeError(f"{problem}, not {came(initial_state)}")
+            raise TypeError(f"{problem}, not {came(other[0])}")
         shape: Any = [node.shape for node in nodes] if self.merges else nodes[0].shape
         self.plan(shape)
-        if states:
+        if initial_state is not None:
             self.require_states([state.shape for state in states])
         sources, call, shapes = nodes + states, object(), self.output_shape(shape)
         if self.outputs == 1:
@@ -541,6 +545,10 @@ class Layer(registry.Configured):
             check_weights(self.name, {name: param.shape}, {name: named[name]}, str(param.dtype))
         for name, param in self.params.items():
             param[...] = backend.beside(param, named[name], param.dtype)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 # --- around what a layer defines --------------------------------------------------------------------------------------

@@ -290,8 +290,8 @@ class Network(Composite):
         if not self.merges:
             return self._fitting(0, as_shape(input_shape))
         if not isinstance(input_shape, list | tuple) or len(input_shape) != len(self.input_shapes):
-            wanted = f"a list of {len(self.input_shapes)} shapes, one for each input"
-            raise ValueError(f"input_shape of {self.name} must be {wanted}, not {came(input_shape)}")
+            wanted = f"a list of {len(self.input_shapes)} inputs, {', '.join(self.input_names)}"
+            raise ValueError(f"{self.name} takes {wanted}, but got shapes {came(input_shape)}")
         return [self._fitting(k, as_shape(shape)) for k, shape in enumerate(input_shape)]
 
     def _fitting(self, k: int, shape: Shape) -> Shape:
