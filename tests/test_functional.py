@@ -57,6 +57,16 @@ def test_saved_and_loaded_it_trains_on_identically(tmp_path):
     assert histories[0] == histories[1]
 
 
+def test_a_file_tells_which_output_is_taken(tmp_path):
+    x = Input((T, 2))
+    _, h, c = LSTM(3, return_state=True)(x)
+    model = Model(x, Concatenate()([c, h]), seed=0)
+    model.save(tmp_path / "model.npz")
+    data = np.random.default_rng(0).normal(size=(3, T, 2))
+    loaded = Model.load(tmp_path / "model.npz")
+    assert np.array_equal(loaded.predict(data, verbose=0), model.predict(data, verbose=0))
+
+
 def test_each_class_loads_its_own(tmp_path):
     two_branches().save(tmp_path / "model.npz")
     with pytest.raises(ValueError, match="holds a Model with branches, not a Sequential: use Model.load"):
