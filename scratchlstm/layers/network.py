@@ -380,7 +380,7 @@ class Network(Composite):
             y, cache = self.forward(x, run, mask)
             masks = cache.kept.masks
         else:
-            y, kept = self.through(x, run, mask, keep_from=len(self.places))
+            y, kept = self.through(x, run, mask, keep=())
             masks, cache = kept.masks, None
         return y, cache, masks if len(masks) > 1 else masks[0]
 

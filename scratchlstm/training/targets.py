@@ -67,7 +67,7 @@ class Target:
         here = there if all(m.on_gpu for m in self.metrics) else (backend.host(y_true), backend.host(y_pred))
         for name, metric in self.measured.items():
             if isinstance(metric, LossMean):
-                found[name] = metric.of_batch(loss, samples, len(y_pred))
+                found[name] = metric.of_batch(loss, samples, y_pred.shape[0])
             else:
                 masked = {"mask": mask} if metric.uses_mask else {}
                 found[name] = metric.measure(*(there if metric.on_gpu else here), **masked)
