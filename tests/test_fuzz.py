@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scratchlstm import Sequential
+from scratchlstm import Input, Model, Sequential
 from scratchlstm.callbacks import Callback, Checkpoint
 from scratchlstm.datasets.reviews import corpus_path, load_corpus, read_npz, save_corpus, tokenize
 from scratchlstm.datasets.vocabulary import read_vocabulary, read_word_index
-from scratchlstm.layers import LSTM, Dense, Dropout, Embedding
+from scratchlstm.layers import LSTM, Concatenate, Dense, Dropout, Embedding, Flatten
 from scratchlstm.metrics import BinaryAccuracy
 from scratchlstm.optimizers import Adam
+from scratchlstm.training import archive
 
 ROOT = Path(__file__).parent.parent
 X, Y = np.arange(24).reshape(8, 3) % 5, np.arange(8) % 2
@@ -31,6 +32,20 @@ def make():
     layers = [Embedding(5, 2, input_shape=(3,)), Dropout(0.5), LSTM(2), Dense(1, activation="sigmoid")]
     model = Sequential(layers, seed=0)
     model.compile(Adam(0.01, clipnorm=1.0), "binary_crossentropy", metrics=[BinaryAccuracy("half", 0.25)])
+    return model
+
+
+def wired():
+    """States, several inputs and outputs by name, a layer at two places, a model inside."""
+    words, start = Input((3,), name="words"), Input((2,))
+    inside = Input((3, 2))
+    inner = Model(inside, [Dense(2)(inside), Flatten()(inside)], name="inner")
+    sequence, flat = inner(Embedding(5, 2)(words))
+    shared = LSTM(2, return_sequences=True, return_state=True)
+    _, h, c = shared(sequence, initial_state=[start, start])
+    again, *_ = shared(sequence, initial_state=[c, h])
+    model = Model([words, start], {"a": Dense(1)(again), "b": Concatenate()([h, flat])}, seed=0)
+    model.compile("adam", "mse", loss_weights={"a": 0.5, "b": 2})
     return model
 
 
@@ -86,6 +101,10 @@ def content(model):
     )
 
 
+def described_with_weights(model):
+    return archive.describe(model), None, [array.tobytes() for array in model.params]
+
+
 def reviews(corpus):
     return [(half.ranks.tolist(), half.lengths.tolist(), half.labels.tolist()) for half in (corpus.train, corpus.test)]
 
@@ -108,6 +127,7 @@ def files(tmp_path_factory):
     model = make()
     model.fit(X, Y, 2, 2, 0)
     model.save(folder / "model")
+    wired().save(folder / "graph")
     resume(folder / "none", last=5, checkpoint=folder / "run")
     halves = {f"{half}_{part}": value for part in ("train", "test") for half, value in
               (("x", np.array([1, 2, 300, 3])), ("lengths", np.array([3, 1])), ("y", np.array([0, 1])))}  # fmt: skip
@@ -130,6 +150,7 @@ def files(tmp_path_factory):
     same = None  # has to come out as it went in: a checksum sees every change
     return {
         "model": ((folder / "model").read_bytes(), lambda path: content(Sequential.load(path)), same),
+        "graph": ((folder / "graph").read_bytes(), lambda path: described_with_weights(Model.load(path)), same),
         "checkpoint": ((folder / "run").read_bytes(), lambda path: content(resume(path)), same),
         "cache": (cache, read_cache, same),
         "imdb.npz": ((folder / "plain.npz").read_bytes(), keras, same),
@@ -405,10 +426,10 @@ def described(tmp_path, files, request):
     return Described(tmp_path, request.param, files)
 
 
-@pytest.mark.parametrize("described", ["model", "checkpoint"], indirect=True)
+@pytest.mark.parametrize("described", ["model", "graph", "checkpoint"], indirect=True)
 def test_descriptions_that_mislead(described):
     draw, changes = random.Random(0), _changes()
-    of_each = {"model": 4, "checkpoint": 2}[described.kind]  # which takes longer to read
+    of_each = {"model": 4, "graph": 2, "checkpoint": 2}[described.kind]  # which takes longer to read
     for path in _places(described.description):
         for label in draw.sample(sorted(changes), of_each):
             described.change(path, changes[label], label)
