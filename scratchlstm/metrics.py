@@ -66,6 +66,11 @@ class Metric(registry.Configured):
             y_true = y_true[..., None]
         return self._require(y_true, y_pred.shape)
 
+    def _require_rows(self, y_pred: np.ndarray) -> np.ndarray:
+        if y_pred.ndim != 2:
+            raise ValueError(f"the metric {self.name} takes predictions (B, C), not {y_pred.shape}")
+        return y_pred
+
     def _require(self, y_true: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         if y_true.shape != shape:
             raise ValueError(
@@ -74,25 +79,30 @@ class Metric(registry.Configured):
         return y_true
 
 
-class _Matches(Metric):
-    """How often a prediction is right."""
+class _Mean(Metric):
+    """The mean of a value of each prediction, of those that the mask of the predictions lets count."""
 
-    direction = "max"
     uses_mask = True
     on_gpu = True
 
     def measure(self, y_true: Array, y_pred: Array, mask: np.ndarray | None = None) -> Array:
-        matches = self.matches(self.align(y_true, y_pred), y_pred)
-        count = matches.size
+        values = self.values(self.align(y_true, y_pred), y_pred)
+        count = values.size
         if mask is not None:
-            mask = np.broadcast_to(mask.reshape(mask.shape + (1,) * (matches.ndim - mask.ndim)), matches.shape)
-            matches, count = matches & beside(matches, mask), np.count_nonzero(mask)
-        right = np.sum(matches, dtype=np.int64)
-        return np.stack([right, np.full_like(right, count)])
+            mask = np.broadcast_to(mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)), values.shape)
+            values, count = values * beside(values, mask), np.count_nonzero(mask)
+        total = np.sum(values, dtype=np.int64 if values.dtype == bool else np.float64)
+        return np.stack([total, np.full_like(total, count)])
 
-    def matches(self, y_true: Array, y_pred: Array) -> Array:
-        """For each prediction whether it is right."""
-        raise NotImplementedError(f"{type(self).__name__} has to define matches(y_true, y_pred)")
+    def values(self, y_true: Array, y_pred: Array) -> Array:
+        """A value of each prediction, (B, ...)."""
+        raise NotImplementedError(f"{type(self).__name__} has to define values(y_true, y_pred)")
+
+
+class _Matches(_Mean):
+    """How often a prediction is right."""
+
+    direction = "max"
 
 
 class BinaryAccuracy(_Matches):
@@ -107,7 +117,7 @@ class BinaryAccuracy(_Matches):
         super().__init__(name)
         self.threshold = checks.number("threshold", threshold)
 
-    def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+    def values(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         return (y_pred > self.threshold) == y_true
 
 
@@ -117,7 +127,7 @@ class CategoricalAccuracy(_Matches):
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         return self._require(y_true, y_pred.shape)
 
-    def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+    def values(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         return np.argmax(y_pred, axis=-1) == np.argmax(y_true, axis=-1)
 
 
@@ -129,7 +139,7 @@ class SparseCategoricalAccuracy(_Matches):
             y_true = y_true[..., 0]
         return self._require(y_true, y_pred.shape[:-1])
 
-    def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+    def values(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         return np.argmax(y_pred, axis=-1) == y_true
 
 
@@ -145,8 +155,8 @@ class Accuracy(_Matches):
             self.form = CategoricalAccuracy(self.name)
         return self.form.align(y_true, y_pred)
 
-    def matches(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        return self.form.matches(y_true, y_pred)
+    def values(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        return self.form.values(y_true, y_pred)
 
 
 def _above(thresholds: Sequence[float], labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -345,9 +355,7 @@ class F1Score(Metric):
         self.threshold = None if threshold is None else checks.number("threshold", threshold, above=0, at_most=1)
 
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        if y_pred.ndim != 2:
-            raise ValueError(f"the metric {self.name} takes predictions (B, C), not {y_pred.shape}")
-        return super().align(y_true, y_pred)
+        return super().align(y_true, self._require_rows(y_pred))
 
     def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         y_true = self.align(y_true, y_pred).astype(np.float64)
@@ -369,6 +377,82 @@ class F1Score(Metric):
         if self.average == "weighted":
             return float(np.sum(scores * support / (np.sum(support) + epsilon)))
         return float(np.mean(scores))
+
+
+class MeanSquaredError(_Mean):
+    """(y - p)², mean over the last axis and all predictions."""
+
+    direction = "min"
+
+    def values(self, y_true: Array, y_pred: Array) -> Array:
+        return np.mean(np.square(y_pred - y_true), axis=-1)
+
+
+class MeanAbsoluteError(_Mean):
+    """`|y - p|`, mean over the last axis and all predictions."""
+
+    direction = "min"
+
+    def values(self, y_true: Array, y_pred: Array) -> Array:
+        return np.mean(np.abs(y_pred - y_true), axis=-1)
+
+
+class RootMeanSquaredError(MeanSquaredError):
+    """The square root of the mean of (y - p)² over everything. A mask does not enter, as in Keras."""
+
+    uses_mask = False
+
+    def value(self, sums: np.ndarray) -> Value:
+        return float(np.sqrt(super().value(sums)))
+
+
+class R2Score(Metric):
+    """The coefficient of determination, R² = 1 - Σ (y - p)² / Σ (y - mean(y))², of each column of the targets.
+
+    1 is perfect, 0 is as good as always predicting the mean of the targets, and below 0 is worse. Targets and predictions
+    are (B, D); a target that never changes gives 0.
+
+    Args:
+        class_aggregation: None gives a list, one value for each column; "uniform_average" their mean;
+            "variance_weighted_average" their mean by the variance of each column.
+        num_regressors: p, above 0 for the adjusted score, 1 - (1 - R²) (n - 1) / (n - p - 1), where n is the number of
+            target values (B D, as in Keras). While n is at most p + 1, it is the plain one.
+        name: see `Metric`.
+
+    Raises:
+        ValueError: a bad argument. From `measure`: predictions that are not (B, D).
+    """
+
+    direction = "max"
+    on_gpu = True
+
+    def __init__(
+        self, class_aggregation: str | None = "uniform_average", num_regressors: int = 0, name: str | None = None
+    ) -> None:
+        super().__init__(name)
+        aggregations = (None, "uniform_average", "variance_weighted_average")
+        self.class_aggregation = checks.one_of("class_aggregation", class_aggregation, aggregations)
+        self.num_regressors = checks.whole_number("num_regressors", num_regressors)
+
+    def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        return super().align(y_true, self._require_rows(y_pred))
+
+    def measure(self, y_true: Array, y_pred: Array) -> Array:
+        y = self.align(y_true, y_pred).astype(np.float64)
+        return np.stack([np.sum(part, axis=0) for part in (y, y * y, np.square(y - y_pred), np.ones_like(y))])
+
+    def value(self, sums: np.ndarray) -> Value:
+        total, squares, residuals, count = sums  # (D,) each
+        variation = squares - _divide(total * total, count)
+        scores = np.where(variation > 0, 1 - _divide(residuals, variation), 0.0)
+        if self.class_aggregation == "uniform_average":
+            scores = np.mean(scores)
+        elif self.class_aggregation == "variance_weighted_average":
+            scores = _divide(np.sum(variation * scores), np.sum(variation))
+        n, p = np.sum(count), self.num_regressors
+        if 0 < p < n - 1:
+            scores = 1 - (1 - scores) * (n - 1) / (n - p - 1)
+        return scores.tolist()
 
 
 class Perplexity(Metric):
@@ -448,7 +532,15 @@ def _classes(name: str, values: Any) -> np.ndarray:
 
 
 _ACCURACIES = BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy, Accuracy
-_KNOWN = registry.by_both_names(*_ACCURACIES, Precision, Recall, AUC, F1Score, Perplexity) | {"acc": Accuracy}
+_ERRORS = MeanSquaredError, MeanAbsoluteError, RootMeanSquaredError
+_SHORT = {"mse": MeanSquaredError, "mae": MeanAbsoluteError}
+_KNOWN = registry.by_both_names(*_ACCURACIES, *_ERRORS, R2Score, Precision, Recall, AUC, F1Score, Perplexity) | {
+    "acc": Accuracy,
+    **_SHORT,
+    **{name.upper(): metric for name, metric in _SHORT.items()},  # as in Keras
+    "rmse": RootMeanSquaredError,
+    "r2": R2Score,
+}
 
 
 def get(identifier: Any) -> Metric:

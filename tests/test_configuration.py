@@ -58,6 +58,10 @@ CONFIGS = [
     (metrics.Recall(), {"name": "recall", "thresholds": None, "top_k": None, "class_id": None}),
     (metrics.AUC(9, "PR", "minoring", "a", thresholds=(0.5, 0.25)), _AUC | {"from_logits": False}),
     (metrics.F1Score("micro", 0.5), {"name": "f1_score", "average": "micro", "threshold": 0.5}),
+    (metrics.MeanSquaredError(), {"name": "mean_squared_error"}),
+    (metrics.get("mae"), {"name": "mae"}),
+    (metrics.RootMeanSquaredError("r"), {"name": "r"}),
+    (metrics.R2Score(None, 2), {"name": "r2_score", "class_aggregation": None, "num_regressors": 2}),
     (metrics.Perplexity(mask_token_id=0), {"name": "perplexity", "from_logits": False, "mask_token_id": 0}),
 ]
 MODULES = optimizers, schedules, initializers, regularizers, constraints, losses, metrics

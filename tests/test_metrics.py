@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from scratchlstm import Sequential, metrics
 from scratchlstm.layers import LSTM, Dense, Embedding
-from scratchlstm.metrics import AUC, F1Score, Perplexity, Precision, Recall, confusion_matrix
+from scratchlstm.metrics import AUC, F1Score, Perplexity, Precision, R2Score, Recall, confusion_matrix
 
 HYPOTHESIS = settings(max_examples=60, derandomize=True, database=None, deadline=None)
 RNG = np.random.default_rng(0)
@@ -98,8 +98,48 @@ def test_perplexity_too_large_for_a_number_is_infinite():
     assert found(Perplexity(from_logits=True), [0], np.array([[-1e5, 0.0]])) == np.inf
 
 
+COUNTS = np.array([[1.0, 10.0], [2.0, 30.0], [3.0, 20.0]])
+FORECASTS = np.array([[1.0, 20.0], [2.0, 20.0], [5.0, 20.0]])  # off by 2 once, and the mean of the second column
+
+
+def test_errors_by_hand():
+    assert found(metrics.get("mse"), COUNTS, FORECASTS) == (4 + 100 + 100) / 6
+    assert found(metrics.get("mae"), COUNTS, FORECASTS) == (2 + 10 + 10) / 6
+    assert found(metrics.get("rmse"), COUNTS, FORECASTS) == pytest.approx(np.sqrt(204 / 6))
+    assert found(metrics.get("mae"), [1, 2], np.array([[1], [4]])) == 1
+
+
+def test_r2_by_hand():
+    """The columns' sums of squares are 2 and 200: R² is 1 - 4 / 2 and 1 - 200 / 200."""
+    assert found(metrics.get("r2"), COUNTS, FORECASTS) == -1 / 2
+    assert found(R2Score(None), COUNTS, FORECASTS) == [-1, 0]
+    assert found(R2Score("variance_weighted_average"), COUNTS, FORECASTS) == pytest.approx(-2 / 202)
+    assert found(R2Score(num_regressors=2), COUNTS, FORECASTS) == 1 - (1 + 1 / 2) * 5 / 3
+    assert found(R2Score(num_regressors=5), COUNTS, FORECASTS) == -1 / 2
+    assert found(R2Score(), COUNTS, COUNTS) == 1
+
+
+@pytest.mark.parametrize("aggregation", ["uniform_average", "variance_weighted_average"])
+def test_r2_of_a_target_that_never_changes_is_0(aggregation):
+    for forecast in (3.0, 4.0):
+        assert found(R2Score(aggregation), np.full((2, 1), 3.0), np.full((2, 1), forecast)) == 0
+
+
+def test_steps_that_a_mask_leaves_out_are_in_no_error():
+    y_true, y_pred, mask = np.zeros((1, 2, 3)), np.array([[[1.0] * 3, [9.0] * 3]]), np.array([[True, False]])
+    for name, value in (("mse", 1), ("mae", 1)):
+        metric = metrics.get(name)
+        metric.add(metric.measure(y_true, y_pred, mask))
+        assert metric.result() == value
+    assert not any(metrics.get(name).uses_mask for name in ("rmse", "r2"))
+
+
 def _metrics():
     return [
+        (metrics.get("mse"), COUNTS, FORECASTS),
+        (metrics.get("mae"), COUNTS, FORECASTS),
+        (metrics.get("rmse"), COUNTS, FORECASTS),
+        (R2Score(None, num_regressors=1), COUNTS, FORECASTS),
         (Precision([0.2, 0.7]), LABELS, SCORES),
         (Recall(top_k=1), ONE_HOT, ROWS),
         (AUC(), LABELS, SCORES),
@@ -149,6 +189,10 @@ def test_arguments_are_left_alone(which):
         (lambda: F1Score("mean"), "average must be None"),
         (lambda: F1Score(threshold=0), "threshold must be above 0"),
         (lambda: Perplexity(mask_token_id=-1), "mask_token_id must be"),
+        (lambda: R2Score("mean"), 'class_aggregation must be None, "uniform_average" or "variance_weighted_average"'),
+        (lambda: R2Score(num_regressors=-1), "num_regressors must be a whole number of at least 0, not -1"),
+        (lambda: found(R2Score(), TOKENS, np.ones((2, 3, 1))), r"r2_score takes predictions \(B, C\), not \(2, 3, 1\)"),
+        (lambda: found(metrics.get("mae"), [0, 1], COUNTS), r"mae takes targets of shape \(3, 2\) .*, not \(2,\)"),
         (lambda: found(AUC(), LABELS, SCORES * 9), "from 0 to 1, but they run from 0.9.* to 8.1.*from_logits=True"),
         (lambda: found(Precision(top_k=4), ONE_HOT, ROWS), "top_k=4 .* does not fit predictions"),
         (lambda: found(Precision(class_id=3), ONE_HOT, ROWS), "class_id=3 .* does not fit predictions"),
@@ -204,7 +248,8 @@ IDS, TARGETS = RNG.integers(0, 12, (31, 5)), RNG.integers(0, 2, 31)
 
 
 def all_metrics():
-    return ["auc", "recall", Precision([0.4, 0.5], name="precisions"), F1Score(threshold=0.5), "accuracy"]
+    counts = ["auc", "recall", Precision([0.4, 0.5], name="precisions"), F1Score(threshold=0.5), "accuracy"]
+    return [*counts, "mse", "mae", "rmse", "r2"]
 
 
 @pytest.mark.parametrize("workers", [2, 3])

@@ -239,6 +239,10 @@ _VALUES = {  # of labels 0, 1 with scores 0.25, 0.75
     metrics.Recall: 1,
     metrics.AUC: 1,
     metrics.F1Score: pytest.approx([2 / 3], abs=1e-6),
+    metrics.MeanSquaredError: 1 / 16,
+    metrics.MeanAbsoluteError: 1 / 4,
+    metrics.RootMeanSquaredError: 1 / 4,
+    metrics.R2Score: 3 / 4,
     metrics.Perplexity: 1,  # of a single class
 }
 

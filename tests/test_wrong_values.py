@@ -345,8 +345,18 @@ TABLE = {
     ],
     **{
         f"metrics.{name}": [Entry(getattr(metrics, name), {"name": None}, {"name": NAME})]
-        for name in ("Accuracy", "CategoricalAccuracy", "SparseCategoricalAccuracy")
+        for name in (
+            *("Accuracy", "CategoricalAccuracy", "SparseCategoricalAccuracy"),
+            *("MeanSquaredError", "MeanAbsoluteError", "RootMeanSquaredError"),
+        )
     },
+    "metrics.R2Score": [
+        Entry(
+            metrics.R2Score,
+            {"class_aggregation": None, "num_regressors": 0, "name": None},
+            {"class_aggregation": OPTIONAL, "name": NAME},
+        )
+    ],
     "metrics.BinaryAccuracy": [
         Entry(metrics.BinaryAccuracy, {"name": None, "threshold": 0.5}, {"name": NAME, "threshold": ANY_NUMBER}),
         Entry(

@@ -135,7 +135,7 @@ def test_labels_at_every_step_behind_a_mask(device):
     compare_models(*models, 1e-9)
 
 
-@pytest.mark.parametrize("metric", ["AUC", "Precision", "Recall", "F1Score", "accuracy"])
+@pytest.mark.parametrize("metric", ["AUC", "Precision", "Recall", "F1Score", "accuracy", "mae", "rmse", "r2"])
 def test_every_metric(device, metric):
     found = []
     for name in "numpy", "cupy":

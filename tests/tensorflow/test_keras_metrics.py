@@ -59,6 +59,20 @@ CASES = {
         f"f1 {average}, a threshold": ("F1Score", {"average": average, "threshold": 0.25}, SEVERAL, MANY)
         for average in AVERAGES
     },
+    **{
+        f"{name} {np.shape(y_true)}": (name, {}, y_true, y_pred)
+        for name in ("MeanSquaredError", "MeanAbsoluteError", "RootMeanSquaredError")
+        for y_true, y_pred in ((LABELS[:, 0], SCORES), (SEVERAL, MANY), (SEVERAL, MANY[..., None]))
+    },
+    **{
+        f"r2 {aggregation}, {regressors}": ("R2Score", {"class_aggregation": aggregation, "num_regressors": regressors},
+            3 * MANY + SEVERAL, 4 * MANY)
+        for aggregation in (None, "uniform_average", "variance_weighted_average")
+        for regressors in (0, 3)
+    },
+    "r2 (B,) targets": ("R2Score", {}, LABELS[:, 0], SCORES),
+    "r2, more regressors than values": ("R2Score", {"num_regressors": 500}, LABELS, SCORES),
+    "r2, a target that never changes": ("R2Score", {}, 0 * SEVERAL, MANY),
     "f1 of one column": ("F1Score", {"threshold": 0.5}, LABELS, SCORES),
     "f1 of one column without a threshold": ("F1Score", {}, LABELS, SCORES),
     "f1, ties and rows of zeros": ("F1Score", {}, SEVERAL, np.round(MANY)),
@@ -121,7 +135,21 @@ def test_perplexity_is_the_exponential_of_keras_crossentropy(form, shape, from_l
 
 def test_compile_takes_the_same_names():
     y_true, y_pred = SEVERAL, MANY.astype("float32")
-    names = ["precision", "recall", "auc", "AUC", "F1Score", "f1_score"]
+    names = [
+        "precision",
+        "recall",
+        "auc",
+        "AUC",
+        "F1Score",
+        "f1_score",
+        "mse",
+        "MSE",
+        "mae",
+        "MAE",
+        "R2Score",
+        "r2_score",
+    ]
+    names += ["mean_squared_error", "mean_absolute_error", "root_mean_squared_error", "RootMeanSquaredError"]
     theirs = keras.Sequential([keras.Input((4,)), keras.layers.Activation("linear")])
     theirs.compile(loss="mse", metrics=names)
     expected = theirs.evaluate(y_pred, y_true, verbose=0, return_dict=True)
@@ -141,3 +169,25 @@ def test_confusion_matrix():
     predicted = np.argmax(MANY, axis=1)
     theirs = keras.src.metrics.metrics_utils.confusion_matrix(CLASSES, predicted, num_classes=5)
     assert np.array_equal(metrics.confusion_matrix(CLASSES, MANY, num_classes=5), np.asarray(theirs))
+
+
+def test_masks_reach_the_errors_that_they_reach_in_keras():
+    """Of the errors only `mse` and `mae` leave masked steps out."""
+    from scratchlstm import Sequential
+    from scratchlstm.layers import LSTM, Masking
+
+    x, y = RNG.normal(size=(5, 4, 2)).astype("float32"), RNG.normal(size=(5, 4, 3)).astype("float32")
+    x[:2, 1:] = 0
+    names = ["mse", "mae", "root_mean_squared_error"]
+    theirs = keras.Sequential(
+        [keras.Input((4, 2)), keras.layers.Masking(), keras.layers.LSTM(3, return_sequences=True)]
+    )
+    theirs.compile(loss="mse", metrics=names, run_eagerly=True)
+    ours = Sequential([Masking(input_shape=(4, 2)), LSTM(3, return_sequences=True)])
+    ours.compile("sgd", "mse", metrics=names)
+    ours.set_weights(theirs.get_weights())
+    expected = theirs.evaluate(x, y, batch_size=5, verbose=0, return_dict=True)
+    found = ours.evaluate(x, y, batch_size=5, verbose=0, return_dict=True)
+    assert expected["mse"] != pytest.approx(expected["root_mean_squared_error"] ** 2, rel=1e-3)
+    for name in names:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, err_msg=name)
