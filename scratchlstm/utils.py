@@ -7,8 +7,9 @@ import numpy as np
 from scratchlstm._support import checks
 from scratchlstm._support.files import atomic_write, held_folder
 from scratchlstm.preprocessing.sequence import pad_sequences
+from scratchlstm.preprocessing.timeseries import timeseries_dataset_from_array
 
-__all__ = ["atomic_write", "held_folder", "pad_sequences", "to_categorical"]
+__all__ = ["atomic_write", "held_folder", "pad_sequences", "timeseries_dataset_from_array", "to_categorical"]
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:

@@ -431,6 +431,11 @@ def _pad_again():
     assert scratchlstm.utils.pad_sequences([[1, 2], [3]]).tolist() == [[1, 2], [0, 3]]
 
 
+def _timeseries():
+    for room in (scratchlstm.preprocessing, scratchlstm.utils):
+        assert room.timeseries_dataset_from_array([1, 2, 3], [5, 6, 7], 2).x.tolist() == [[1, 2], [2, 3]]
+
+
 def _to_categorical():
     assert scratchlstm.utils.to_categorical([2, 0]).tolist() == [[0, 0, 1], [1, 0, 0]]
 
@@ -494,6 +499,7 @@ _USES = {
     "scratchlstm.models.Sequential": _sequential,
     "scratchlstm.models.load_model": _load_model,
     "scratchlstm.utils.pad_sequences": _pad_again,
+    "scratchlstm.utils.timeseries_dataset_from_array": _timeseries,
     "scratchlstm.utils.to_categorical": _to_categorical,
     "scratchlstm.utils.atomic_write": _files,
     "scratchlstm.utils.held_folder": _files,
@@ -505,6 +511,8 @@ _USES = {
     "scratchlstm.inspection.learning_curve": _learning_curve,
     "scratchlstm.preprocessing.sequence": _pad,
     "scratchlstm.preprocessing.text": _words,
+    "scratchlstm.preprocessing.timeseries": _timeseries,
+    "scratchlstm.preprocessing.timeseries_dataset_from_array": _timeseries,
 }
 
 

@@ -41,7 +41,7 @@ from scratchlstm.interop import keras as keras_files
 from scratchlstm.interop import onnx, torch
 from scratchlstm.layers import Dense, Input, Layer, passes
 from scratchlstm.layers.passes import Pass
-from scratchlstm.preprocessing import sequence, text
+from scratchlstm.preprocessing import sequence, text, timeseries
 
 
 class Tensor:
@@ -501,6 +501,15 @@ TABLE = {
             {"maxlen": OPTIONAL, "dtype": OPTIONAL, "value": "True -1"},  # dtype=None is float64, as in Keras
         )
     ],
+    "timeseries.timeseries_dataset_from_array": [
+        _by_default(
+            timeseries.timeseries_dataset_from_array,
+            {"data": ARRAYS, "targets": f"None {ARRAYS}", "batch_size": OPTIONAL},
+            data=np.ones(5),
+            targets=np.ones(5),
+            sequence_length=2,
+        )
+    ],
     "text.text_to_word_sequence": [
         Entry(
             text.text_to_word_sequence,
@@ -912,7 +921,9 @@ PARTS = {
     *("regularizers.l1", "regularizers.l2", "regularizers.l1_l2"),
     *("gates.four_copies", "gates.sum_copies", "gates.block_diagonal", "gates.diagonal_blocks"),
     *("gradcheck.LayerLike", "gradcheck.Row", "gradcheck.Report"),
-    *("models.Model", "models.Sequential", "utils.pad_sequences"),  # which have their entries under other names
+    # which have their entries under other names
+    *("models.Model", "models.Sequential", "utils.pad_sequences", "utils.timeseries_dataset_from_array"),
+    "timeseries.TimeseriesDataset",  # tests/preprocessing/test_timeseries.py
     *("utils.atomic_write", "utils.held_folder"),  # tests/test_files.py
     "imdb.find_source",
     # tests/interop/test_exchange_arguments.py, with Keras and PyTorch themselves
@@ -926,6 +937,7 @@ MODULES = {
     "callbacks": callbacks,
     "sequence": sequence,
     "text": text,
+    "timeseries": timeseries,
     "utils": utils,
     "layers": layers,
     "passes": passes,

@@ -19,10 +19,11 @@ from scratchlstm.layers.network import Network
 from scratchlstm.layers.passes import Pass
 from scratchlstm.layers.weights import Shape, as_shape
 from scratchlstm.models import saving, summary
+from scratchlstm.preprocessing.timeseries import TimeseriesDataset
 from scratchlstm.rows import as_array
 from scratchlstm.training import loop as training
 from scratchlstm.training.compiled import Compiled
-from scratchlstm.training.data import Data, check_data, check_x
+from scratchlstm.training.data import Data, check_data, check_x, unpack
 
 
 class Model(Compiled):
@@ -263,6 +264,8 @@ class Model(Compiled):
         Args:
             x: samples, (N, ...); y: targets, (N, ...). Of several inputs or outputs a list of arrays, in their order,
                 or a dict by their names; y may leave out, or have None for, outputs that have neither loss nor metrics.
+                Or x is what `timeseries_dataset_from_array` gives, which has y, batch_size and shuffle in it, and may
+                be `validation_data`, too.
             batch_size: 32 where None. The last, shorter batch is used, too.
             epochs: number of the last epoch (from 1).
             verbose: 0 silent, 1 or "auto" progress and a line an epoch, 2 the line only.
@@ -296,6 +299,8 @@ class Model(Compiled):
             KeyboardInterrupt: on Ctrl-C; weights and `model.history` are those of the last completed epoch.
         """
         self._require_compiled("fit")
+        shuffle = x.shuffle if isinstance(x, TimeseriesDataset) else shuffle
+        x, y, batch_size = unpack(x, y, batch_size)
         batch_size = 32 if batch_size is None else batch_size
         with backends.explain_memory(f"lower batch_size (now {batch_size}), the number of time steps, or the units"):
             return training.fit(
@@ -342,6 +347,7 @@ class Model(Compiled):
         """
         self._require_compiled("evaluate")
         as_dict = checks.flag("return_dict", return_dict)
+        x, y, batch_size = unpack(x, y, batch_size)
         data = check_data(self, x, y, sample_weight)
         batch_size, workers = self._inference_batch(batch_size), self._count_workers(workers)
         with backends.explain_memory(f"lower batch_size (now {batch_size})"):
@@ -356,6 +362,7 @@ class Model(Compiled):
 
         A NumPy array, also if the model is on a GPU. For several outputs a list or a dict of them, as `outputs` was.
         """
+        x, _, batch_size = unpack(x, None, batch_size)
         data = Data(check_x(self, x))
         batch_size, workers = self._inference_batch(batch_size), self._count_workers(workers)
         with backends.explain_memory(f"lower batch_size (now {batch_size})"):

@@ -9,6 +9,7 @@ import numpy as np
 from scratchlstm import backend
 from scratchlstm._support.checks import array, came, instance, number, whole_number
 from scratchlstm.layers.network import Network
+from scratchlstm.preprocessing.timeseries import TimeseriesDataset
 from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.targets import Target, by_output
 
@@ -121,6 +122,20 @@ def _checked_array(model: Compiled, x: Any, name: str) -> np.ndarray:
     return x
 
 
+def unpack(x: Any, y: Any = None, batch_size: int | None = None) -> tuple[Any, Any, int | None]:
+    """X, y and the batch size, from x if it is a `TimeseriesDataset`.
+
+    Raises:
+        ValueError: y or batch_size is given beside one that has its own.
+    """
+    if not isinstance(x, TimeseriesDataset):
+        return x, y, batch_size
+    for name, given, own in (("y", y, x.y), ("batch_size", batch_size, x.batch_size)):
+        if given is not None and own is not None:
+            raise ValueError(f"{name} must be left out: x is a TimeseriesDataset, which has its own")
+    return x.x, y if x.y is None else x.y, x.batch_size or batch_size
+
+
 def check_data(model: Compiled, x: Any, y: Any, sample_weight: Any = None, prefix: str = "") -> Data:
     """Arrays that fit the model and each other; y and the weights are tuples if the model has several outputs.
 
@@ -230,6 +245,8 @@ def split_validation(
     model: Compiled, data: Data, validation_split: float, validation_data: Any
 ) -> tuple[Data, Data | None]:
     """Training and validation part; the split takes the unshuffled tail from floor(n (1 - v)) on, as Keras does."""
+    if isinstance(validation_data, TimeseriesDataset):
+        validation_data = validation_data.x, validation_data.y
     if validation_data is not None:
         if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
             raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight), not {_given(validation_data)}")
