@@ -71,8 +71,8 @@ _OPTIMIZERS = {
     "rmsprop": lambda: RMSprop(0.01, rho=0.5, global_clipnorm=2.0),
 }
 _LOSSES = {  # loss -> (kind of targets, activation of the last layer, metrics)
-    "mean_squared_error": ("any", "tanh", ["accuracy"]),
-    "mean_absolute_error": ("any", "tanh", ["accuracy"]),
+    "mean_squared_error": ("any", "tanh", ["accuracy", "mse", "rmse"]),
+    "mean_absolute_error": ("any", "tanh", ["accuracy", "mae", metrics.R2Score()]),
     "binary_crossentropy": (
         "any",
         "sigmoid",
