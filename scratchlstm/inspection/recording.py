@@ -1,6 +1,6 @@
 """One pass over a batch: what each recurrent layer was given, and the gradients that arrived there."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from scratchlstm.layers.passes import Cache, Pass
 from scratchlstm.layers.recurrent import Recurrent
 from scratchlstm.models import Model
 from scratchlstm.rows import as_array
-from scratchlstm.training.data import check_data, check_x
+from scratchlstm.training.data import check_data, check_x, each_of
 
 
 @dataclass
@@ -73,7 +73,7 @@ def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recor
     arrived: dict[int, Any] = {}
     run = Pass(keeps_states=False, seen=lambda cache, dy: arrived.update({id(_own(cache)): dy}))
     prediction, cache = model.network.forward(x, run)
-    prediction, loss = _each(as_array, prediction), None
+    prediction, loss = each_of(as_array, prediction), None
     if y is not None:
         loss, dy, from_logits = model.loss_with_gradient(y, prediction, cache.kept, weight)
         model.gradients(dy, cache, from_logits)
@@ -84,7 +84,8 @@ def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recor
         reached = None if dh is None else each.layer.arriving(dh, kept)
         part = Recorded(each.layer, np.array(kept.x), [state.copy() for state in kept.states], kept.mask, reached)
         layers[f"{name}#{number + 1}" if number else name] = part
-    return Recording(_each(np.array, x), _each(np.array, y), _each(np.array, prediction), loss, layers)
+    x, y, prediction = (each_of(np.array, each) for each in (x, y, prediction))
+    return Recording(x, y, prediction, loss, layers)
 
 
 def choose(layers: dict[str, Any], name: str | None) -> Any:
@@ -101,13 +102,6 @@ def choose(layers: dict[str, Any], name: str | None) -> Any:
     if checks.string("layer", name) not in layers:
         raise ValueError(f"there is no layer {name!r} to look into; there is {', '.join(layers)}")
     return layers[name]
-
-
-def _each(function: Callable[[Any], Any], arrays: Any) -> Any:
-    """What the function makes of an array, or of each of a tuple; None stays."""
-    if arrays is None or isinstance(arrays, tuple):
-        return arrays and tuple(_each(function, each) for each in arrays)
-    return function(arrays)
 
 
 def _own(cache: Cache) -> Cache:

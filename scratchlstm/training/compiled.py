@@ -175,7 +175,7 @@ class Compiled:
         sample_weight: Any = None,
         share: float = 1.0,
         scales: Sequence[float] | None = None,
-    ) -> "Judged":
+    ) -> Judged:
         """`loss_with_gradient`, with the loss of each output.
 
         Args:
@@ -196,13 +196,8 @@ class Compiled:
             dys.append(_times(_times(dy, scale * target.weight), share))
         parts = [_times(loss, target.weight) for target, loss in zip(self.targets, losses, strict=True)]
         parts = [part for part in parts if part is not None] + ([self.penalty()] if self.network.regularizers else [])
-        several = len(self.targets) > 1
-        return Judged(
-            _times(sum(parts[1:], parts[0]), share),
-            [_times(loss, share) for loss in losses],
-            tuple(dys) if several else dys[0],
-            tuple(through) if several else through[0],
-        )
+        of_all = (tuple(dys), tuple(through)) if len(dys) > 1 else (dys[0], through[0])
+        return Judged(_times(sum(parts[1:], parts[0]), share), [_times(loss, share) for loss in losses], *of_all)
 
     def by_output(self, value: Any) -> Sequence[Any]:
         """What belongs to each output, from a list or tuple of several, or the one itself; None is None for each."""

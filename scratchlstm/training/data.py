@@ -1,6 +1,6 @@
 """Training data, checked before anything is done with it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -46,10 +46,9 @@ class Data(NamedTuple):
         """The arrays that there are, by name: "x", or "x0", "x1", ... for several inputs, and so on."""
         named: dict[str, Any] = {}
         for name, of in self._asdict().items():
-            named |= (
-                {f"{name}{number}": each for number, each in enumerate(of)} if isinstance(of, tuple) else {name: of}
-            )
-        return {prefix + name: array for name, array in named.items() if array is not None}
+            several = enumerate(of) if isinstance(of, tuple) else [("", of)]
+            named |= {f"{prefix}{name}{number}": array for number, array in several if array is not None}
+        return named
 
     @classmethod
     def of(cls, arrays: Any, network: Network, prefix: str = "") -> "Data":
@@ -64,9 +63,14 @@ class Data(NamedTuple):
 
 def take(x: Any, which: Any, on_gpu: Any = None) -> Any:
     """`Data.take` of one array, of each of several, or of None."""
-    if x is None or isinstance(x, tuple):
-        return x and tuple(take(each, which, on_gpu) for each in x)
-    return x[on_gpu if on_gpu is not None and backend.is_cupy(x) else which]
+    return each_of(lambda array: array[on_gpu if on_gpu is not None and backend.is_cupy(array) else which], x)
+
+
+def each_of(function: Callable[[Any], Any], arrays: Any) -> Any:
+    """What the function makes of an array, or of each of a tuple; None stays."""
+    if arrays is None or isinstance(arrays, tuple):
+        return arrays and tuple(each_of(function, array) for array in arrays)
+    return function(arrays)
 
 
 def inputs_of(x: Any) -> tuple[Any, ...]:
@@ -177,9 +181,9 @@ def _of_outputs(model: Compiled, argument: str, given: Any, needed: Sequence[str
         return [given[names[0]] if isinstance(given, Mapping) and given.keys() == {*names} else given]
     if isinstance(given, list | tuple) and len(given) == len(needed):
         given = dict(zip(needed, given, strict=True))
-    return (
-        by_output(argument, given, names, needed) if isinstance(given, list | tuple | Mapping) else [given] * len(names)
-    )
+    if not isinstance(given, list | tuple | Mapping):
+        return [given] * len(names)
+    return by_output(argument, given, names, needed)
 
 
 def _checked_target(
@@ -271,7 +275,7 @@ def weigh_classes(data: Data, class_weight: Mapping[int, float], dtype: str) -> 
     """
     if isinstance(data.y, tuple):
         raise ValueError(
-            "class_weight is for a model with one output; give sample_weight, a list of the weights of each"
+            "class_weight is for a model with one output: give sample_weight, a list of each one's weights"
         )
     if data.weight is not None:
         raise ValueError("class_weight and sample_weight cannot both be given")

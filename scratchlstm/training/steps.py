@@ -1,5 +1,6 @@
 """The steps that training is made of: a batch forward, its loss, backward, update; and the sums of an epoch."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from scratchlstm._support.threads import one_blas_thread
 from scratchlstm.callbacks.base import Logs
 from scratchlstm.rows import Gradient, as_array
 from scratchlstm.training.compiled import Compiled, Totals
-from scratchlstm.training.data import Data, inputs_of, take
+from scratchlstm.training.data import Data, each_of, take
 from scratchlstm.training.targets import LossMean
 
 # batches of inference are larger than those of training: nothing is kept, and no result depends on their size
@@ -27,15 +28,9 @@ def _uploaded(data: Data | None) -> Data | None:
     """Data, if any, on the GPU, whole numbers of x (ids) left out."""
     if data is None:
         return None
-    xs = tuple(x if x.dtype.kind in "iu" else backend.to("cupy", x) for x in inputs_of(data.x))
-    return Data(xs if isinstance(data.x, tuple) else xs[0], _there(data.y), _there(data.weight))
-
-
-def _there(arrays: Any) -> Any:
-    """An array on the GPU, or each of several; None stays."""
-    if arrays is None or isinstance(arrays, tuple):
-        return arrays and tuple(map(_there, arrays))
-    return backend.to("cupy", arrays)
+    there = functools.partial(backend.to, "cupy")
+    x = each_of(lambda x: x if x.dtype.kind in "iu" else there(x), data.x)
+    return Data(x, each_of(there, data.y), each_of(there, data.weight))
 
 
 def no_totals(model: Compiled, loss: float = 0.0) -> Totals:
