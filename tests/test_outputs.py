@@ -234,6 +234,26 @@ def test_an_output_that_feeds_another_is_looked_through_as_well():
         np.testing.assert_allclose(gradient, sum(part[name] for part in parts if name in part), rtol=1e-12)
 
 
+def test_losses_look_through_the_outputs_of_a_model_inside():
+    series = Input((3,))
+    low = Dense(2, activation="sigmoid", name="low", dtype="float64")(series)
+    inner = Model(series, [low, Dense(1, activation="sigmoid", name="high", dtype="float64")(low)], seed=1)
+    around = Input((3,))
+    first, second = inner(around)
+    outer = Model(around, [layers.Activation("linear", dtype="float64")(second), first])
+    x, y = RNG.normal(size=(6, 3)) * 90, (RNG.integers(0, 2, (6, 2)), RNG.integers(0, 2, (6, 1)))  # that saturates
+    weights, found = inner.get_weights(), []
+    for model, targets in (outer, y[::-1]), (inner, y):
+        model.set_weights(weights)
+        model.compile(optimizers.SGD(0.1), "binary_crossentropy")
+        assert model.looks_through(end=0)
+        assert model.looks_through(end=1)
+        model.fit(x, list(targets), verbose=0)
+        found.append(inner.get_weights())
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
 def test_one_output_given_twice():
     series = Input((3,))
     low = Dense(1, activation="sigmoid", name="low", dtype="float64")(series)
