@@ -102,6 +102,8 @@ def _embedding_and_length(model: Any) -> tuple[Embedding, int | None]:
         raise TypeError(f"model must be a Model or Sequential, not {type(model).__name__}")
     if not model.built:
         raise ValueError("the model has no parameters yet: train it first, or load a trained one")
+    if model.network.merges:
+        raise ValueError(f"explore reads one text, but the model has {len(model.input_shape)} inputs")
     first = model.layers[0]
     if not isinstance(first, Embedding):
         raise ValueError(f"explore shows words, so the model must begin with an Embedding, not {first.name}")

@@ -42,8 +42,10 @@ class LayerTrace:
         z_i, z_f, z_g, z_o: what the gates' activations get, (B, T, H).
         i, f, g, o: the gates, (1) to (4), (B, T, H).
         c, h: cell (5) and hidden state (6), (B, T, H).
-        dh_above: dL/dh as far as it comes from the layer above or the loss, (B, T, H).
-        dh_next, dc_next: what the step computed after this one hands back, 0 at the last one, (B, T, H).
+        dh_above: dL/dh as far as it comes from the layer above or the loss, at the last step also from the layers that
+            take the final state, (B, T, H).
+        dh_next, dc_next: what the step computed after this one hands back, (B, T, H). At the last step dh_next is 0,
+            and dc_next what arrives from the layers that take the final cell.
         dh, dc: dL/dh, and dL/dc (8), all ways, (B, T, H).
         dh_prev, dc_prev: what this step hands back to the one computed before it, (18) and (12), (B, T, H).
         dz_i, dz_f, dz_g, dz_o: dL/dz of each gate, (13) to (16), (B, T, H).
@@ -223,7 +225,8 @@ def trace(model: Any, x: Any, y: Any = None, *, sample_weight: Any = None) -> Tr
     that explodes is shown as it is, infinite or NaN, with NumPy's warning.
 
     Args:
-        model: a built `Sequential` or `Model` with an `LSTM` in it, also within `Bidirectional`. (One within
+        model: a built `Sequential` or `Model` with an `LSTM` in it, also within `Bidirectional`. One that is at several
+            places has a trace for each: "lstm", "lstm#2", ... in the order of computation. (One within
             `TimeDistributed` runs over a sequence of its own at each outer step s of S: row b·S + s of its arrays.)
         x: a batch, as the model takes it.
         y: targets; the model has to be compiled then.
