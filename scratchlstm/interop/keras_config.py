@@ -51,12 +51,17 @@ def describe_compiled(model: Model) -> dict[str, Any]:
         warn(f"Keras does not have the metrics {', '.join(m.name for m in ours_alone)}, which stay behind")
     losses = [target.loss and keras_thing("keras.losses", registry.serialize(target.loss)) for target in model.targets]
     kept = [[_describe_metric(m) for m in target.metrics if m not in ours_alone] for target in model.targets]
-    weights, several = [target.weight for target in model.targets], len(losses) > 1
+    weights, names = [target.weight for target in model.targets], model.network.named_outputs
+
+    def arranged(values: list[Any]) -> Any:
+        """As the outputs are."""
+        return values[0] if len(values) == 1 else values if names is None else dict(zip(names, values, strict=True))
+
     return {
         "optimizer": keras_thing("keras.optimizers", registry.serialize(model.optimizer)),
-        "loss": losses if several else losses[0],
-        "metrics": kept if several else kept[0],
-    } | ({"loss_weights": weights if several else weights[0]} if set(weights) != {1.0} else {})
+        "loss": arranged(losses),
+        "metrics": arranged(kept),
+    } | ({"loss_weights": arranged(weights)} if set(weights) != {1.0} else {})
 
 
 def describe_layer(layer: Layer) -> Description:

@@ -21,6 +21,7 @@ from scratchlstm.layers.weights import as_shape
 
 History = tuple[str, int, int]
 Call = tuple[str, int]
+_UNKNOWN: Source = (0, -1)  # what an operation gives that makes no mask of ours
 
 
 # --- to Keras ---------------------------------------------------------------------------------------------------------
@@ -251,6 +252,7 @@ class _Wiring:
                 raise ValueError(f"a layer takes its input from call {number} of {name!r}, which there is not")
             if name in self.layers:
                 self.call(name, number)
+        self.check_masks()
         inputs, input_names = _ends(self.config["input_layers"])
         ends, output_names = _ends(self.config["output_layers"])
         starts = [self.node(history) for history in inputs]
@@ -262,7 +264,6 @@ class _Wiring:
         network = Network(starts, outputs, self.config["name"], output_names)
         network.input_names = input_names or network.input_names
         network.layers = [layer for layer in self.layers.values() if layer in {*network.layers}]
-        self.check_masks()
         return network
 
     def arguments(self, name: str, number: int) -> dict[str, Any]:
@@ -280,10 +281,8 @@ class _Wiring:
         x = given.pop("x")
         if given.get("training") is False:
             del given["training"]
-        if isinstance(x, Mapping) and isinstance(layer, Network):
-            x = [x[each] for each in layer.input_names]
         try:
-            made = layer(x, **given)
+            made = layer(_by_input(layer, x) if isinstance(x, Mapping) else x, **given)
         except TypeError as error:
             raise ValueError(str(error)) from error
         self.made[name, number] = made if isinstance(made, list) else [made]
@@ -314,9 +313,9 @@ class _Wiring:
             places.append(Place(node.layer, tuple((numbers[each.call], each.output) for each in node.sources)))
         operations, masks = mask_operations(places)
         known = {_key(*operation): (len(places) + number, 0) for number, operation in enumerate(operations)}
-        found: dict[str, Source | None] = {}  # what an operation gives, None if it is no mask of ours
+        found: dict[str, Source] = {}  # what operations give
 
-        def source(history: History) -> Source | None:
+        def source(history: History) -> Source:
             if history[0] in found:
                 return found[history[0]]
             node = self.node(history)
@@ -329,14 +328,25 @@ class _Wiring:
                 sources = tuple(each for each in given if isinstance(each, tuple))
                 others = [each for each in given if not isinstance(each, tuple)]
                 key = _key(described["class_name"], sources, described["config"].items(), *others[:1])
-                found[name] = known.get(key) if len(others) < 2 else None
+                found[name] = known.get(key, _UNKNOWN) if len(others) < 2 else _UNKNOWN
+                if (
+                    described["class_name"] == "Cast" and sources
+                ):  # to the dtype of the layer: what is masked stays the same
+                    found[name] = sources[0]
         for call, own in zip(calls, masks, strict=True):
             mask = self.arguments(*call).get("mask")
-            given = [each for each in (mask if isinstance(mask, list | tuple) else [mask]) if each is not None]
-            if any(of is None or of not in own for of in _filled(given, source)):
+            given = _by_input(self.layers[call[0]], _filled(mask, source))
+            if any(of not in (None, wanted) for of, wanted in itertools.zip_longest(given, own)):
                 raise ValueError(
                     f"{call[0]} is called with a mask= that is not its input's, and can have no other here"
                 )
+
+
+def _by_input(layer: Layer, given: Any) -> list[Any]:
+    """What belongs to each of a layer's inputs."""
+    if isinstance(given, Mapping) and isinstance(layer, Network):
+        return [given[name] for name in layer.input_names]
+    return given if isinstance(given, list) else [given]
 
 
 def _is_operation(described: Mapping[str, Any]) -> bool:

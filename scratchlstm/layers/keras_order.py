@@ -68,7 +68,7 @@ def mask_operations(places: Sequence[Place]) -> tuple[list[Operation], list[list
         else:
             of_inputs = [masks[source] for source in (sources if layer.merges else sources[:1])]
             mask = functools.reduce(lambda one, other: add("LogicalOr", one, other), of_inputs)
-        masks[number, 0] = mask
+        masks |= {(number, k): mask for k in range(layer.masked_outputs)}
     return list(operations), given
 
 

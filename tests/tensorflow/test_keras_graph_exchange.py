@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import keras_side
 import numpy as np
 import pytest
+from cases import error
 
 from scratchlstm import Input, Model, Sequential, layers
 from scratchlstm.interop.keras import (
@@ -89,8 +90,8 @@ def two_masks(k):
     ids, more, rows = k.Input((T,), name="ids"), k.Input((T,), name="more"), k.Input((T, E), name="rows")
     x, y = k.Embedding(V, E, mask_zero=True)(ids), k.Embedding(V, E, mask_zero=True)(more)
     deep = k.Dense(E)(k.Dense(E)(k.LSTM(E, return_sequences=True)(rows)))
-    z = k.LSTM(E, return_sequences=True)(k.Masking(0.5)(rows))
-    both = k.Concatenate()([x, k.LSTM(E, return_sequences=True)(y), z, deep])
+    z, back = k.Bidirectional(k.LSTM(E, return_sequences=True), merge_mode=None)(k.Masking(0.5)(rows))
+    both = k.Concatenate()([x, k.LSTM(E, return_sequences=True)(y), z, deep, k.LSTM(E, return_sequences=True)(back)])
     read = k.LSTM(H, return_sequences=True)(both)
     return k.Model([ids, more, rows], [k.GlobalAveragePooling1D()(read), k.LSTM(H)(k.Concatenate(axis=1)([x, y]))])
 
@@ -171,8 +172,12 @@ def assert_alike(model, other, x, tolerance):
         assert np.array_equal(a, b)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", MODELS)
+IN_BOTH = ("attention", "nested_twice")
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [*((name, "float32") for name in MODELS), *((name, "float64") for name in IN_BOTH)]
+)
 def test_a_graph_there_and_back(name, dtype, tmp_path):
     tolerance = 1e-6 if dtype == "float32" else 1e-12
     with keras_side.floats(dtype):
@@ -211,3 +216,113 @@ def test_our_own_graph_goes_to_keras(name, tmp_path):
     ours.set_weights([rng.normal(size=weight.shape) / 2 for weight in ours.get_weights()])
     save_keras(ours, tmp_path / "ours.keras")
     assert_alike(ours, keras.saving.load_model(tmp_path / "ours.keras"), inputs_of(ours), 1e-6)
+
+
+def of(layer, **call):
+    """A model of one layer that is called with these arguments."""
+    start = keras.Input((T, E))
+    given = {key: value(start) if callable(value) else value for key, value in call.items()}
+    return keras.Model(start, layer(start, **given))
+
+
+def with_mask_of_other_ids():
+    ids, more = keras.Input((T,), name="ids"), keras.Input((T,), name="more")
+    words, others = keras.layers.Embedding(V, E, mask_zero=True), keras.layers.Embedding(V, E, mask_zero=True)
+    x, mask = words(ids), others.compute_mask(more)
+    return keras.Model([ids, more], keras.layers.LSTM(H, name="it")(x, mask=mask))
+
+
+def with_a_mask_beside_states():
+    ids, state = keras.Input((T,)), keras.Input((H,))
+    words = keras.layers.Embedding(V, E, mask_zero=True)
+    layer = keras.layers.LSTM(H, name="it")
+    return keras.Model([ids, state], layer(words(ids), initial_state=[state, state], mask=words.compute_mask(ids)))
+
+
+def sharing_between_levels():
+    start, shared = keras.Input((E,)), keras.layers.Dense(E)
+    inner = keras.Model(start, shared(start))
+    other = keras.Input((E,))
+    return keras.Model(other, shared(inner(other)), name="both")
+
+
+L = keras.layers
+REFUSED = {
+    "a sum": (lambda: of(lambda x: x + x), "no counterpart of keras.src.ops.numpy.Add, which makes"),
+    "an operation": (lambda: of(lambda x: L.LSTM(H)(keras.ops.tanh(x))), "no counterpart of keras.src.ops.numpy.Tanh"),
+    "a part of x": (lambda: of(lambda x: L.LSTM(H)(x[:, 1:])), "no counterpart of keras.src.ops.numpy.GetItem"),
+    "another layer": (lambda: of(L.GRU(H)), "no counterpart of keras.layers.GRU"),
+    "training": (lambda: of(L.Dropout(0.5, name="it"), training=True), "it in a Model takes .* without training"),
+    "mask": (with_mask_of_other_ids, "it is called with a mask= that is not its input's"),
+    "mask and states": (with_a_mask_beside_states, "it is called with a mask= that is not its input's"),
+    "a mask of one's own": (
+        lambda: of(L.LSTM(H, name="it"), mask=lambda x: keras.ops.any(x > 0, axis=-1)),
+        "it is called with a mask= that is not its input's",
+    ),
+    "a layer at two levels": (sharing_between_levels, "both has 4 weights, but 2 were given"),
+    "an input for an output": (lambda: of(lambda x: [x, L.LSTM(H)(x)]), "an output of the model is its input"),
+    "a causal mask": (
+        lambda: of(lambda x: L.Attention(name="it")([x, x], use_causal_mask=True)),
+        "use_causal_mask of it must be False",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_calls_that_we_do_not_have_are_refused_by_name(name):
+    make, match = REFUSED[name]
+    with pytest.raises(ValueError, match=match):
+        from_keras(make())
+
+
+def test_calls_that_change_nothing_are_taken():
+    start = keras.Input((T, E))
+    x = L.Dropout(0.5)(start, training=False)
+    x = L.LSTM(H, return_sequences=True)(x, mask=None, training=None)
+    theirs = keras.Model([start], [L.Attention()([x, x], return_attention_scores=False)])
+    data = np.random.default_rng(0).normal(size=(B, T, E)).astype("float32")
+    np.testing.assert_allclose(from_keras(theirs)(data), np.asarray(theirs(data)), rtol=0, atol=1e-6)
+
+
+def test_a_compiled_graph_goes_on_in_the_other_package(float64, tmp_path):
+    """Losses by output, their weights and the optimizer's state; outputs in a dict."""
+    theirs = by_name(THEIRS)
+    theirs.compile(
+        keras.optimizers.Adam(0.0625, beta_1=0.5, beta_2=0.75),
+        loss={"steps": "mse", "mean": "mae", "cell": "mse"},
+        loss_weights={"steps": 1.0, "mean": 0.5, "cell": 0.25},
+        run_eagerly=True,
+    )
+    rng = np.random.default_rng(0)
+    x = {"series": rng.normal(size=(B, T, E)), "calendar": rng.normal(size=(B, T, 2))}
+    y = {"steps": rng.normal(size=(B, T, 1)), "mean": rng.normal(size=(B, 2)), "cell": rng.normal(size=(B, H))}
+
+    def train(model):
+        model.fit(x, y, batch_size=B, shuffle=False, verbose=0)
+
+    train(theirs)
+    start = theirs.get_weights()
+    theirs.save(tmp_path / "theirs.keras")
+    others = [from_keras(theirs), load_keras(tmp_path / "theirs.keras")]
+    save_keras(others[0], tmp_path / "ours.keras")
+    others.append(keras.saving.load_model(tmp_path / "ours.keras"))
+    others[-1].run_eagerly = True
+    train(theirs)
+    for model in others:
+        train(model)
+        for w, w0, wanted in zip(model.get_weights(), start, theirs.get_weights(), strict=True):
+            assert error(w - w0, wanted - w0) < 1e-6
+
+
+def test_our_compiled_graph_goes_to_keras(float64, tmp_path):
+    """Its dict of outputs is not sorted, as Keras' is."""
+    ours = by_name(OURS)
+    ours.compile("sgd", ["mse", "mae", "mse"], loss_weights=[1.0, 0.5, 0.25], metrics={"mean": ["mae"]})
+    save_keras(ours, tmp_path / "ours.keras")
+    theirs = keras.saving.load_model(tmp_path / "ours.keras")
+    theirs.run_eagerly = True
+    rng = np.random.default_rng(0)
+    x = {"series": rng.normal(size=(B, T, E)), "calendar": rng.normal(size=(B, T, 2))}
+    y = {"steps": rng.normal(size=(B, T, 1)), "mean": rng.normal(size=(B, 2)), "cell": rng.normal(size=(B, H))}
+    found, wanted = (model.evaluate(x, y, verbose=0, return_dict=True) for model in (ours, theirs))
+    assert found == pytest.approx(wanted, rel=1e-5)
