@@ -20,8 +20,7 @@ import numpy as np
 from scratchlstm import backend
 from scratchlstm._support.checks import positive_int, whole_number
 from scratchlstm._support.files import atomic_write, file_path
-from scratchlstm.interop import hdf5, keras_config
-from scratchlstm.interop.keras_graph import describe_network, network_from
+from scratchlstm.interop import hdf5, keras_config, keras_graph
 from scratchlstm.interop.plain import require_built
 from scratchlstm.layers import Layer
 from scratchlstm.layers.network import Network
@@ -90,7 +89,7 @@ def to_keras(model: Model, batch_size: int | None = None) -> Any:
     batch_size = None if batch_size is None else positive_int("batch_size", batch_size)
     if batch_size is None and model.stateful:
         raise ValueError(f"{model.name} has a stateful layer, for which Keras needs a batch_size")
-    twin = keras.saving.deserialize_keras_object(describe_network(model.network, batch_size))
+    twin = keras.saving.deserialize_keras_object(keras_graph.describe_network(model.network, batch_size))
     _copy_weights(model.network, twin)
     return twin
 
@@ -114,7 +113,7 @@ def _model_from(description: Any, read: Callable[[Network, dict[str, tuple[int, 
     Raises:
         ValueError: see `network_from`.
     """
-    network = network_from(description)
+    network = keras_graph.network_from(description)
     shapes = network.input_shapes if network.merges else network.input_shapes[0]
     params = read(network, {name: shape for name, (shape, _) in network.plan(shapes).items()})
     kind = Sequential if description["class_name"] == "Sequential" else Model
@@ -187,7 +186,7 @@ def save_keras(model: Model, path: _PathLike) -> None:
     """
     require_built(model)
     model = model.on_cpu()
-    description = describe_network(model.network)
+    description = keras_graph.describe_network(model.network)
     if model._compiled:
         description["compile_config"] = keras_config.describe_compiled(model)
     metadata = {"keras_version": _FORMAT, "date_saved": f"{datetime.now():%Y-%m-%d@%H:%M:%S}"}

@@ -401,7 +401,7 @@ def uncompiled():
         (lambda: Sequential([Embedding(6, 3), LSTM(4)]), IDS, None, ValueError, "trace needs a model with parameters"),
         (lambda: LSTM(4), IDS, None, TypeError, "trace takes a Sequential or a Model, not "),
         (uncompiled, IDS, LABELS, RuntimeError, r"call compile\(.*\) before trace with y"),
-        (uncompiled, IDS[:, :3], None, ValueError, r"x: .*shape \(None, 5\), but got \(3, 3\)"),
+        (uncompiled, IDS[:, :3], None, ValueError, r"x: .*shape \(None, 5\), but got \(None, 3\)"),
         (uncompiled, IDS * 3, None, ValueError, "x: .*too large"),
         (uncompiled, [[1, 2], [3]], None, ValueError, "x has rows of different lengths"),
         (uncompiled, IDS[:0], None, ValueError, "x is empty"),
