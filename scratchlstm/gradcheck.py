@@ -142,6 +142,8 @@ def check_layer(
 ) -> Report:  # fmt: skip
     """Compare a layer's gradients with numerical ones, for L = Σ r y with random r on every number of every output.
 
+    Of a layer that is not `trainable`, those of its input and states alone.
+
     Args:
         layer: ours, built or not, or your own with `params`, `grads`, `forward(x)` and `backward(dy)`.
         x: a float64 input, or integers; for a layer that takes several inputs, their list.
@@ -208,7 +210,8 @@ def check_layer(
             answers = layer_answers(layer, cache, inputs, states, mask, weights, training)
     else:
         dx, grads = layer.backward(*dy), layer.grads
-    checked = {name: (array, grads.get(name)) for name, array in layer.params.items()}
+    params = layer.unfrozen_params if isinstance(layer, Layer) else layer.params
+    checked = {name: (array, grads.get(name)) for name, array in params.items()}
     arrived = zip(tensors.items(), dx if several or states else [dx], strict=True)
     checked |= {name: (array, d) for (name, array), d in arrived if array.dtype.kind == "f"}
 
@@ -285,7 +288,7 @@ def check_model(
     model: Model, x: Any, y: Any, *, training: bool = False, tensorflow: bool = False,
     seed: int = 0, epsilon: float = EPSILON, tolerance: float = TOLERANCE,
 ) -> Report:  # fmt: skip
-    """Compare the gradients of a compiled model's loss with numerical ones.
+    """Compare the gradients of a compiled model's loss with numerical ones, for all parameters that are trained.
 
     Args:
         model: compiled, in float64.
@@ -305,8 +308,10 @@ def check_model(
     data = check_data(model, x, y)
     x = data.x if isinstance(data.x, tuple) else host(data.x)
     model.build_for(data.shape)
-    params = dict(model.network.params)
-    _require_float64(params)
+    _require_float64(model.network.params)
+    params = dict(model.network.trainable_params)
+    if not params:
+        raise ValueError(f"{model.name} has no parameter that is trained, so no gradient to check: set trainable=True")
     first = Pass(training, keeps_states=False)
 
     def forward(run: Pass) -> tuple[list[np.ndarray], Any, Any]:

@@ -136,12 +136,13 @@ class Optimizer(registry.Configured):
         know(params)
 
     def apply(
-        self, params: Sequence[Array], grads: Sequence[Gradient], broken: Array | None = None, loss: Any = None
+        self, params: Sequence[Array], grads: Sequence[Gradient | None], broken: Array | None = None, loss: Any = None
     ) -> None:
         """One step: change every parameter by its gradient. (Keras' `apply` takes the gradients first.)
 
         Args:
-            params, grads: of one length and one backend, each gradient with the shape of its parameter.
+            params, grads: of one length and one backend, each gradient with the shape of its parameter. A parameter
+                whose gradient is None stays as it is, and so does its state.
             broken: on a GPU, (1,) of int32: where it is not 0 nothing is changed, and where it is 0 and the loss or a
                 gradient is NaN or infinite it becomes the number of this step.
             loss: on a GPU, the loss, an array of no dimensions.
@@ -167,14 +168,17 @@ class Optimizer(registry.Configured):
                 return
         factors = self.clip_factors([norm(g) for g in grads]) if self.clips_norms else [1.0] * len(params)
         for w, g, slots, factor in zip(params, grads, self.state, factors, strict=True):
-            self.step(w, g, slots, learning_rate, factor)
+            if g is not None:
+                self.step(w, g, slots, learning_rate, factor)
 
-    def _require_fitting(self, params: Sequence[Array], grads: Sequence[Gradient]) -> None:
+    def _require_fitting(self, params: Sequence[Array], grads: Sequence[Gradient | None]) -> None:
         """Stop before anything is changed that should not be; see `apply`."""
         for name, arrays, kinds, what in ("params", params, "f", "floats"), ("grads", grads, "fiub", "numbers"):
             others = (RowGradient, np.generic) if name == "grads" else RowGradient  # NumPy's sums of no dimensions
             if not isinstance(arrays, list | tuple | np.ndarray) or not all(
-                (is_array(a) or isinstance(a, others)) and a.dtype.kind in kinds for a in arrays
+                (is_array(a) or isinstance(a, others)) and a.dtype.kind in kinds
+                for a in arrays
+                if a is not None or name == "params"
             ):
                 raise TypeError(f"{name} must be a list of arrays of {what}, not {checks.came(arrays)}")
         swapped = len(grads) and all(map(is_known, grads)) and not all(map(is_known, params))
@@ -184,12 +188,12 @@ class Optimizer(registry.Configured):
         if len(params) != len(grads):
             raise ValueError(f"apply needs a gradient for each of the {len(params)} params, but got {len(grads)} grads")
         for number, (w, g) in enumerate(zip(params, grads, strict=True)):
-            if g.shape != w.shape:
+            if g is not None and g.shape != w.shape:
                 raise ValueError(f"grads[{number}] has shape {g.shape}, but its parameter has {w.shape}")
         if self.slots and self.iterations and self.trained and self.trained != [w.shape for w in params]:
             raise ValueError("this optimizer keeps the state of params of other shapes: make a new one for these")
 
-    def _is_broken(self, grads: Sequence[Array], broken: Array, loss: Any) -> bool:
+    def _is_broken(self, grads: Sequence[Array | None], broken: Array, loss: Any) -> bool:
         """Whether this step, or one before it, has a loss or gradient that is no number; see `apply`."""
         if not int(broken[0]) and not all(map(is_finite, [*grads, *([] if loss is None else [loss])])):
             broken[...] = self.iterations
@@ -363,8 +367,13 @@ def values_of(g: Gradient) -> np.ndarray:
     return g.values if isinstance(g, RowGradient) else g
 
 
-def norm(g: Gradient) -> float:
-    """||g|| = sqrt(Σ g²), also if the squares are too large or too small for the dtype; not finite if g is not."""
+def norm(g: Gradient | None) -> float:
+    """||g|| = sqrt(Σ g²), also if the squares are too large or too small for the dtype; not finite if g is not.
+
+    0 for None, a parameter that is not trained.
+    """
+    if g is None:
+        return 0.0
     values = values_of(g)
     with np.errstate(over="ignore", invalid="ignore"):
         square = float(np.vdot(values, values))
@@ -377,9 +386,9 @@ def norm(g: Gradient) -> float:
         return largest * math.sqrt(float(np.vdot(values, values)))
 
 
-def is_finite(g: Gradient) -> bool:
-    """Whether a gradient has no NaN or infinity."""
-    return math.isfinite(norm(g)) or bool(np.isfinite(values_of(g)).all())
+def is_finite(g: Gradient | None) -> bool:
+    """Whether a gradient, if there is one, has no NaN or infinity."""
+    return g is None or math.isfinite(norm(g)) or bool(np.isfinite(values_of(g)).all())
 
 
 _KNOWN = registry.by_both_names(SGD, RMSprop, Adam) | {"sgd": SGD, "rmsprop": RMSprop}

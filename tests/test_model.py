@@ -635,21 +635,6 @@ def test_a_split_that_leaves_nothing_on_one_side(split):
         model.fit(np.ones((4, 3)), np.ones((4, 2)), validation_split=split, verbose=0)
 
 
-def test_layers_cannot_be_frozen():
-    layer = Dense(1)
-    layer.trainable = True
-    with pytest.raises(ValueError, match="cannot be frozen"):
-        layer.trainable = False
-    assert layer.trainable
-
-
-def test_a_model_cannot_be_frozen():
-    model = _small()
-    model.trainable = True
-    with pytest.raises(ValueError, match="trainable of sequential must be True: no layer can be frozen here; train"):
-        model.trainable = False
-
-
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [

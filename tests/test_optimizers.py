@@ -121,7 +121,7 @@ _MISFITS = {
         r"list of arrays of floats, not \[\[1.0, 2.0\]\]",
     ),
     "whole numbers": ([np.ones(2, int)], [np.ones(2)], TypeError, "params must be a list of arrays of floats"),
-    "no gradient": ([np.ones(2)], [None], TypeError, r"grads must be a list of arrays of numbers, not \[None\]"),
+    "no parameter": ([None], [np.ones(2)], TypeError, r"params must be a list of arrays of floats, not \[None\]"),
     "words": ([np.ones(2)], [np.array(["a", "b"])], TypeError, "grads must be a list of arrays of numbers"),
 }
 

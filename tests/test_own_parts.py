@@ -155,7 +155,7 @@ def test_an_argument_that_a_subclass_adds_is_for_its_own_get_config():
 
 def test_a_description_begins_with_what_every_layer_has():
     assert list(LSTM(2).get_config()) == [
-        *("name", "dtype", "units", "activation", "use_bias"),
+        *("name", "dtype", "trainable", "units", "activation", "use_bias"),
         *("kernel_initializer", "recurrent_initializer", "bias_initializer"),
         *("kernel_regularizer", "recurrent_regularizer", "bias_regularizer"),
         *("kernel_constraint", "recurrent_constraint", "bias_constraint"),

@@ -615,7 +615,7 @@ TABLE = {
     "layers.Dense": [
         _by_default(layers.Dense, units=2),
         *_of_layer(lambda: Dense(1, "sigmoid"), X),
-        _attribute(lambda: Dense(1), "trainable", True, "True"),
+        _attribute(lambda: Dense(1), "trainable", True, FLAG),
         _attribute(lambda: Dense(1), "activity_regularizer", None, OPTIONAL),
     ],
     "layers.Dropout": [
@@ -804,7 +804,7 @@ TABLE = {
         ),
         Entry(lambda **a: _model().infer(**a), {"x": X}, {}, other={"x": "dense"}),
         Entry(_backward, {"dy": np.ones((4, 1)), "cache": ..., "need": True}, {"need": FLAG}),
-        _attribute(_model, "trainable", True, "True"),
+        _attribute(_model, "trainable", True, FLAG),
     ],
     "backend.choose": [Entry(backend.choose, {"name": "numpy"}, {"name": OPTIONAL}, other={"name": "backend"})],
     # --- gradcheck ----------------------------------------------------------------------------------------------------

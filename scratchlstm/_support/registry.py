@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from scratchlstm._support.checks import came
 
@@ -85,14 +85,20 @@ def arguments(thing: Any) -> list[str]:
 def defaults(cls: type) -> dict[str, Any]:
     """A class's arguments and what they are if left out, `inspect.Parameter.empty` for one that is required.
 
-    **options that a TypedDict describes are its keys: flags are False if left out, rates 0, all others None.
+    **options that a TypedDict describes are its keys: flags are False if left out, rates 0, all others None, unless
+    `Annotated` states what they are.
     """
     found: dict[str, Any] = {}
     for name, parameter in inspect.signature(cls).parameters.items():
         described = get_args(parameter.annotation) if parameter.kind is parameter.VAR_KEYWORD else ()
         options = described[0].__annotations__ if described else {}
-        found |= {key: {bool: False, float: 0.0}.get(of) for key, of in options.items()} or {name: parameter.default}
+        found |= {key: _left_out(of) for key, of in options.items()} or {name: parameter.default}
     return found
+
+
+def _left_out(of: Any) -> Any:
+    """See `defaults`."""
+    return of.__metadata__[0] if get_origin(of) is Annotated else {bool: False, float: 0.0}.get(of)
 
 
 def is_ours(cls: type) -> bool:

@@ -76,7 +76,8 @@ def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recor
     prediction, loss = each_of(as_array, prediction), None
     if y is not None:
         loss, dy, from_logits = model.loss_with_gradient(y, prediction, cache.kept, weight)
-        model.gradients(dy, cache, from_logits)
+        # need: so that it arrives at layers that are not trained, too
+        model.back_from_loss(dy, cache, from_logits, need=True)
     layers: dict[str, Recorded] = {}
     for name, each in _recurrent(cache, ""):
         number = sum(other.partition("#")[0] == name for other in layers)  # of the places where the layer is

@@ -91,6 +91,8 @@ def to_keras(model: Model, batch_size: int | None = None) -> Any:
         raise ValueError(f"{model.name} has a stateful layer, for which Keras needs a batch_size")
     twin = keras.saving.deserialize_keras_object(keras_graph.describe_network(model.network, batch_size))
     _copy_weights(model.network, twin)
+    if not model.trainable:
+        twin.trainable = False  # and with it all layers; one that says otherwise is frozen anyway
     return twin
 
 
@@ -259,21 +261,29 @@ def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _optimizer_variables(model: Model) -> list[np.ndarray]:
-    """Keras' variables of an optimizer: iterations, learning rate, then each parameter's slots."""
+    """Keras' variables of an optimizer: iterations, learning rate, then the slots of each parameter that is trained."""
     if not model._compiled:
         return []
-    optimizer = model.optimizer
+    optimizer, trained = model.optimizer, model.network.trainable_params
     state = optimizer.state or [{slot: np.zeros_like(w) for slot in optimizer.slots} for w in model.params]
+    state = [slots for name, slots in zip(model.network.params, state, strict=True) if name in trained]
     head = [np.asarray(optimizer.iterations, "int64"), np.asarray(optimizer.learning_rate, "float32")]
     return head[: 2 if optimizer.schedule is None else 1] + [slots[name] for slots in state for name in optimizer.slots]
 
 
 def _restore_optimizer(model: Model, variables: Sequence[Any]) -> None:
-    """Take over Keras' variables (arrays, or datasets not read yet), where they are there already."""
+    """Take over Keras' variables (arrays, or datasets not read yet), if there are any.
+
+    Keras makes them for the parameters that are trainable then; layers may have been frozen later.
+    """
     optimizer, params = model.optimizer, model.params
-    names = [(number, slot) for number in range(len(params)) for slot in optimizer.slots]
-    head = len(variables) - len(names)  # iterations and, unless it follows a schedule, the learning rate
-    if head not in (1, 2):
+    trained = [name in model.network.trainable_params for name in model.network.params]
+    for built_for in trained, [True] * len(params):
+        names = [(number, slot) for number, there in enumerate(built_for) if there for slot in optimizer.slots]
+        head = len(variables) - len(names)  # iterations and, unless it follows a schedule, the learning rate
+        if head in (1, 2):
+            break
+    else:
         return  # not trained yet
     shapes = {f"{number}/{slot}": params[number].shape for number, slot in names}
     for (name, shape), variable in zip(shapes.items(), variables[head:], strict=True):

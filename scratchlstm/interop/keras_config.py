@@ -26,7 +26,7 @@ _ANY = object()
 # what we do not take is passed over at the value where it has no effect; None is one for every setting
 _WITHOUT_EFFECT: dict[str, Any] = {
     "name": _ANY, "dtype": _ANY,  # of what is no layer; layers take theirs
-    "trainable": True, "unroll": _ANY, "rms_scaling": False, "data_format": "channels_last",
+    "unroll": _ANY, "rms_scaling": False, "data_format": "channels_last",
     "sparse": False, "ragged": False, "optional": False,
     # optimizers; the average's options are of no effect where use_ema is False
     "amsgrad": False, "centered": False, "momentum": 0,

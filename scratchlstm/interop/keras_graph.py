@@ -46,7 +46,8 @@ def describe_network(network: Network, batch_size: int | None = None) -> Descrip
     if not is_sequential(network):
         return _Described(network, starts).model()
     layers = [*starts, *map(_describe_part, network.layers)]
-    described = {"class_name": "Sequential", "config": {"name": network.name, "layers": layers}}
+    own = {"name": network.name} | ({} if network.trainable else {"trainable": False})
+    described = {"class_name": "Sequential", "config": own | {"layers": layers}}
     return keras_thing("keras", described) | {"build_config": {"input_shape": starts[0]["config"]["batch_shape"]}}
 
 
@@ -106,7 +107,7 @@ class _Described:
             self.parts[layer.name]["inbound_nodes"].append(call)
         ends = [self.end(source) for source in network.ends]
         inputs = [[name, 0, 0] for name in network.input_names]
-        config = {"name": network.name, "trainable": True, "layers": list(self.parts.values())}
+        config = {"name": network.name, "trainable": network.trainable, "layers": list(self.parts.values())}
         config["input_layers"] = inputs if len(inputs) > 1 else inputs[0]
         config["output_layers"] = (
             (ends if len(ends) > 1 else ends[0]) if names is None else dict(zip(names, ends, strict=True))
@@ -169,8 +170,6 @@ def network_from(described: Mapping[str, Any]) -> Network:
     kind, config = described["class_name"], described["config"]
     if not _is_model(described):
         raise ValueError(f"it is a {kind} of {described['module']}, and only a Sequential or Functional model is read")
-    if not config.get("trainable", True):
-        raise ValueError("the model has trainable=False, which scratchlstm does not take")
     if kind == "Functional":
         return _Wiring(config).network()
     start, parts = _input_of(config, described.get("build_config"))
@@ -181,7 +180,7 @@ def network_from(described: Mapping[str, Any]) -> Network:
         node = layer(node)
         if not isinstance(node, Node):
             raise ValueError(f"{layer.name} gives {len(node)} outputs, which a Sequential has not")
-    return Network([start], [node], config["name"])
+    return Network([start], [node], config["name"], trainable=config.get("trainable", True))
 
 
 def _is_model(described: Mapping[str, Any]) -> bool:
@@ -261,7 +260,8 @@ class _Wiring:
             raise ValueError(f"an output of the model is its input {through[0].name!r}, which no layer has changed")
         if inside := [node for node in starts if not isinstance(node, Input)]:
             raise ValueError(f"an input of the model is what its layer {inside[0].layer.name!r} gives")
-        network = Network(starts, outputs, self.config["name"], output_names)
+        trainable = self.config.get("trainable", True)
+        network = Network(starts, outputs, self.config["name"], output_names, trainable=trainable)
         network.input_names = input_names or network.input_names
         network.layers = [layer for layer in self.layers.values() if layer in {*network.layers}]
         return network

@@ -13,7 +13,7 @@ from scratchlstm.models.model import Model
 # settings without influence on what a trained layer answers: how it starts and how it is trained; a mask has to come
 # from a layer that is refused itself
 _WITHOUT_EFFECT = {
-    *("name", "dtype", "implementation", "unit_forget_bias"),
+    *("name", "dtype", "trainable", "implementation", "unit_forget_bias"),
     *("dropout", "recurrent_dropout", "seed", "zero_output_for_mask"),
 }
 _KINDS_WITHOUT_EFFECT = ("initializer", "regularizer", "constraint")

@@ -64,7 +64,7 @@ def layer_answers(
         y = twin(given if layer.merges else given[0], training=training, **call)
         outputs = y if isinstance(y, list | tuple) else [y]
         loss = sum(tf.reduce_sum(r * part) for r, part in zip(upstream, outputs, strict=True))
-    variables = dict(zip(layer.params, twin.trainable_variables, strict=True)) | begun
+    variables = _unfrozen(layer, twin) | begun
     variables |= {name: x for name, x in read.items() if isinstance(x, tf.Variable)}
     return _outputs(outputs) | _gradients(tape, loss, variables)
 
@@ -99,8 +99,7 @@ def model_answers(model: Model, cache: Cache, x: Any, y: Any, training: bool) ->
         _hand_over(of, twin.get_layer(of.layer.name), training)
     for layer in model.layers:
         other = twin.get_layer(layer.name)
-        names = [f"{layer.name}/{name}" for name in layer.params]
-        variables |= zip(names, other.trainable_variables, strict=True)
+        variables |= {f"{layer.name}/{name}": variable for name, variable in _unfrozen(layer, other).items()}
     with tf.GradientTape() as tape:
         y_preds = model.by_output(twin(list(x) if isinstance(x, tuple) else x, training=training))
         loss = sum(twin.losses)
@@ -112,6 +111,12 @@ def model_answers(model: Model, cache: Cache, x: Any, y: Any, training: bool) ->
                 y_true = target.loss.align(y_true, np.zeros(y_pred.shape, dtype))
                 loss += target.weight * theirs(y_true, y_pred)  # the mask came along with y_pred
     return _outputs(y_preds) | {"loss": loss.numpy()} | _gradients(tape, loss, variables)
+
+
+def _unfrozen(layer: Layer, theirs: Any) -> dict[str, Any]:
+    """The twin's variables of what is trained, by our names."""
+    variables = [variable for variable in theirs.weights if variable.trainable]
+    return dict(zip(layer.unfrozen_params, variables, strict=True))
 
 
 def _tensorflow() -> Any:

@@ -188,18 +188,24 @@ class CupyLSTM:
         return (h_last if hs is None else hs.swapaxes(0, 1)), c_last
 
     def backward(
-        self, dh: Array, dh_last: Array | None, dc_last: Array | None, input_gradient: bool = True
-    ) -> tuple[Array | None, Array, Array, Array, Array, Array]:
+        self,
+        dh: Array,
+        dh_last: Array | None,
+        dc_last: Array | None,
+        input_gradient: bool = True,
+        weight_gradients: bool = True,
+    ) -> tuple[Array | None, Array | None, Array | None, Array | None, Array, Array]:
         """Equations (7) to (21) at every step, last to first.
 
         Args:
             dh: dL/dh_t for every step, (B, T, H), or of the step computed last only, (B, H).
             dh_last, dc_last: what reaches the final states besides, (B, H), or None.
             input_gradient: whether dx is wanted.
+            weight_gradients: whether dW, dU and db are.
 
         Returns:
-            dx, dW, dU, db, dh0, dc0. dx is (B, T, E), or (K, E) per distinct row where the input was `GatheredRows`, or
-            None.
+            dx, dW, dU, db, dh0, dc0, None for what is not wanted. dx is (B, T, E), or (K, E) per distinct row if the
+            input was `GatheredRows`.
         """
         kept, dtype, empty = self.workspace, self.dtype, backend.cupy().empty
         T, B, H = kept.h_prev.shape
@@ -215,9 +221,11 @@ class CupyLSTM:
             arrays = self.U, self.mask, kept.gates, kept.c_prev, kept.tanh_c, dhs, dh_last, dc_last, dz, dh0, dc0
             self._launch("lstm_backward", plan, plan.backward_bytes, T, B, arrays)
         flat = dz.reshape(T * B, 4 * H)
-        dU = kept.h_prev.reshape(T * B, H).T @ flat  # (20)
         dz_rows = flat if self.groups is None else self.groups.sum(flat)
-        dW, db = self.rows.T @ dz_rows, dz_rows.sum(axis=0)  # (19), (21)
+        dW = dU = db = None
+        if weight_gradients:
+            dU = kept.h_prev.reshape(T * B, H).T @ flat  # (20)
+            dW, db = self.rows.T @ dz_rows, dz_rows.sum(axis=0)  # (19), (21)
         dx = dz_rows @ self.W.T if input_gradient else None  # (17)
         if dx is not None and self.groups is None:
             dx = dx.reshape(T, B, self.rows.shape[1]).swapaxes(0, 1)

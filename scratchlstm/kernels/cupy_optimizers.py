@@ -31,7 +31,7 @@ _CLIPPING = np.dtype([("factors", np.uint64), ("value", np.float64)], align=True
 def apply(
     optimizer: "Optimizer",
     params: Sequence[Any],
-    grads: Sequence[Gradient],
+    grads: Sequence[Gradient | None],
     learning_rate: float,
     broken: Any,
     loss: Any = None,
@@ -42,7 +42,7 @@ def apply(
         optimizer: one with a `kernel`; its `state` is built, and its `iterations` counts this step.
         params: CuPy arrays, changed in place.
         grads: of the same shapes. A `RowGradient` may have its ids on the device (as `Groups.on_device` has them), and
-            in any order.
+            in any order. None: the parameter is left alone.
         learning_rate: of this step.
         broken: int32, (1,): 0, or the first step whose gradients or loss were not finite; set to this one if they are
             not. While it is not 0, nothing is changed. None begins with 0.
@@ -55,7 +55,8 @@ def apply(
     cupy = backend.cupy()
     if broken is None:
         broken = cupy.zeros((1,), dtype=np.int32)
-    tables = _tables(optimizer, params, loss)
+    given = zip(range(len(params)), params, optimizer.state, grads, strict=True)
+    tables = _tables(optimizer, [(number, w, slots) for number, w, slots, g in given if g is not None], loss)
     held = [table.take(grads) for table in tables]  # what the tables point at, kept until the kernels are launched
     starts = np.cumsum([0, *(table.checks for table in tables)])
     square_norms = cupy.empty((max(1, starts[-1]),), dtype=np.float64)
@@ -110,7 +111,7 @@ class _Table:
         self.at["first_block"] = np.cumsum(blocks) - blocks
         self.blocks, self.checks = int(blocks.sum()), 0
 
-    def take(self, grads: Sequence[Gradient]) -> list[Any]:
+    def take(self, grads: Sequence[Any]) -> list[Any]:
         """Point at this step's gradients; the arrays that are pointed at.
 
         Raises:
@@ -156,12 +157,18 @@ def forget(optimizer: "Optimizer") -> None:
     _made.pop(optimizer, None)
 
 
-def _tables(optimizer: "Optimizer", params: Sequence[Any], loss: Any) -> list[_Table]:
-    """The tables of these parameters, which are made once; at least one, as the loss is checked with the first."""
-    addresses = [a.data.ptr for w, slots in zip(params, optimizer.state, strict=True) for a in (w, *slots.values())]
+def _tables(optimizer: "Optimizer", members: Sequence[tuple[int, Any, dict[str, Any]]], loss: Any) -> list[_Table]:
+    """The tables of these parameters, made again when they are others; at least one, with which the loss is checked.
+
+    Args:
+        optimizer: whose.
+        members: number, parameter and slots of each that is trained.
+        loss: of the step, or None.
+    """
+    addresses = [array.data.ptr for _, w, slots in members for array in (w, *slots.values())]
     if optimizer not in _made or _made[optimizer][0] != addresses:
-        members = list(zip(range(len(params)), params, optimizer.state, strict=True))
-        dtypes = list(dict.fromkeys(w.dtype for w in params)) or [np.dtype(np.float32) if loss is None else loss.dtype]
+        alone = np.dtype(np.float32) if loss is None else loss.dtype
+        dtypes = list(dict.fromkeys(w.dtype for _, w, _ in members)) or [alone]
         tables, most = [], _SIZES["MOST"]
         for dtype in dtypes:
             alike = [member for member in members if member[1].dtype == dtype]

@@ -209,8 +209,13 @@ class NumpyLSTM:
                 sequence[t] = h
 
     def backward(
-        self, dh: np.ndarray, dh_last: np.ndarray | None, dc_last: np.ndarray | None, input_gradient: bool = True
-    ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        self,
+        dh: np.ndarray,
+        dh_last: np.ndarray | None,
+        dc_last: np.ndarray | None,
+        input_gradient: bool = True,
+        weight_gradients: bool = True,
+    ) -> tuple[Any, Any, Any, Any, np.ndarray, np.ndarray]:
         """Equations (7) to (21) at every step, last to first.
 
         dz is written over the gates, and another backward pass over the same forward pass computes them again first. If
@@ -220,10 +225,11 @@ class NumpyLSTM:
             dh: dL/dh_t for every step, (B, T, H), or of the step computed last only, (B, H).
             dh_last, dc_last: what reaches the final states besides, (B, H), or None.
             input_gradient: whether dx is wanted.
+            weight_gradients: whether dW, dU and db are.
 
         Returns:
-            dx, dW, dU, db, dh0, dc0. dx is (B, T, E), or (K, E) per distinct row where the input was `GatheredRows`, or
-            None.
+            dx, dW, dU, db, dh0, dc0, None for what is not wanted. dx is (B, T, E), or (K, E) per distinct row if the
+            input was `GatheredRows`.
         """
         if self.gates_hold_dz:
             self._fill()
@@ -241,11 +247,11 @@ class NumpyLSTM:
         h_before = self._before_and_after(workspace.h)[0]
         h_rows, dz_rows = h_before.reshape(T * B, H), dz.reshape(T * B, 4 * H)
         tasks = [
-            lambda: _by_product(h_rows, dz_rows, self.recurrent_dropout),  # (20)
-            lambda: self._backward_input(dz, input_gradient),
+            lambda: _by_product(h_rows, dz_rows, self.recurrent_dropout) if weight_gradients else None,  # (20)
+            lambda: self._backward_input(dz, input_gradient, weight_gradients),
         ]
         dU, (dx, dW, db) = spread(tasks, multiplications=dz.size * H)
-        return dx, _swap_g_and_o(dW), _swap_g_and_o(dU), _swap_g_and_o(db), dh0, dc0
+        return dx, *(None if d is None else _swap_g_and_o(d) for d in (dW, dU, db)), dh0, dc0
 
     def _back_through_time(
         self, rows: slice, dh: np.ndarray, dh_last: np.ndarray | None, dc_last: np.ndarray | None, dz: np.ndarray
@@ -296,20 +302,23 @@ class NumpyLSTM:
                 dh_t[idle], dc[idle] = held
         return dh_t, dc
 
-    def _backward_input(self, dz: np.ndarray, input_gradient: bool) -> tuple[Any, np.ndarray, np.ndarray]:
-        """dx, dW and db from dz of all steps, (T, B, 4H)."""
+    def _backward_input(self, dz: np.ndarray, input_gradient: bool, weight_gradients: bool) -> tuple[Any, Any, Any]:
+        """dx, dW and db from dz of all steps, (T, B, 4H), as far as they are wanted; see `backward`."""
+        if not (input_gradient or weight_gradients):
+            return None, None, None
         x, (T, B, _) = self.x, dz.shape
         flat = dz.reshape(T * B, -1)
         rows = x.values if isinstance(x, GatheredRows) else _time_major(x)
         dz_rows = x.groups.sum(flat) if isinstance(x, GatheredRows) else flat
         tasks = [
             lambda: self._dx(rows, flat, dz_rows) if input_gradient else None,
-            lambda: _by_product(rows, dz_rows, self.input_dropout),  # (19)
+            lambda: _by_product(rows, dz_rows, self.input_dropout) if weight_gradients else None,  # (19)
         ]
         dx, dW = spread(tasks, multiplications=dz_rows.size * rows.shape[1])
         if dx is not None and not isinstance(x, GatheredRows):
             dx = dx.reshape(T, B, -1).swapaxes(0, 1)
-        return dx, dW, dz_rows.sum(axis=0)  # (21)
+        db = None if not weight_gradients else dz_rows.sum(axis=0)  # (21)
+        return dx, dW, db
 
     def _dx(self, rows: np.ndarray, dz: np.ndarray, dz_rows: np.ndarray) -> np.ndarray:
         """The gradient of `rows`, whose dz is `dz_rows`; with dropout, from dz of each step."""

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypedDict, Unpack
+from typing import Annotated, Any, ClassVar, TypedDict, Unpack
 from weakref import WeakSet
 
 import numpy as np
@@ -60,6 +60,7 @@ class LayerOptions(TypedDict, total=False):
     name: str | None
     dtype: str | None
     input_shape: Shape | None
+    trainable: Annotated[bool, True]  # which is the default
 
 
 def fixed(setting: str, only: Any, why: str) -> property:
@@ -93,9 +94,14 @@ class Layer(registry.Configured):
         name: shown in the summary; unique in a model. Default: the class's name in snake case.
         dtype: "float32" or "float64". Default: `config.floatx()`.
         input_shape: of one sample, if the layer is a model's first; None for a length left open.
+        trainable: whether training changes the parameters; see the attribute. A layer that begins frozen begins with
+            frozen parts.
 
     Attributes:
         params: name -> array.
+        trainable: whether training changes the parameters, and `backward` gives their gradients. May be set at any
+            time; the next training step follows it. Setting it sets it for the layers inside, too; of these each can be
+            set by itself later. Dropout still drops.
         dropout_masks: what draws the random masks of training.
         regularizers, constraints: name -> that of a parameter which has one.
         backend: "numpy" or "cupy", where the parameters are and everything is computed; see `to`.
@@ -118,7 +124,6 @@ class Layer(registry.Configured):
     keeps_logits: ClassVar[bool] = False  # whether a loss may look at logits below an `activation`; see `Dense`
     may_be_identity: ClassVar[bool] = False  # whether a pass may give x itself, so that a loss looks through the layer
 
-    trainable = fixed("trainable", True, "a layer cannot be frozen here; train those above it alone, on what it gives")
     activity_regularizer = fixed("activity_regularizer", None, "only parameters have penalties here")
 
     grads = Gone("backward returns the gradients, dx, grads = layer.backward(dy, cache)")
@@ -157,6 +162,7 @@ class Layer(registry.Configured):
         self.name = (name is not None and string("name", name)) or registry.snake_case(type(self).__name__)
         self.named_by_user = bool(name)
         self.dtype = config.float_dtype(options.pop("dtype", None))
+        self._trainable = flag("trainable", options.pop("trainable", True))
         if options:
             raise TypeError(f"{type(self).__name__} takes no argument {', '.join(options)}")
         self.given_shape = None if input_shape is None else as_shape(input_shape, "input_shape")
@@ -205,7 +211,7 @@ class Layer(registry.Configured):
             need: whether dx is wanted; for several inputs a tuple.
 
         Returns:
-            dL/dx, as x (None if it is not wanted, and for ids), and the parameters' gradients by name.
+            dL/dx, as x (None if it is not wanted, and for ids), and the gradients of `unfrozen_params` by name.
 
         Raises:
             TypeError, ValueError, RuntimeError: a gradient of another shape, or a cache that is another layer's, or
@@ -234,7 +240,49 @@ class Layer(registry.Configured):
         names = [name for name in registry.arguments(self) if name not in ("input_shape", "input_length")]
         return {name: registry.serialize(getattr(self, name)) for name in names}
 
+    def description(self) -> Any:
+        """See `registry.serialize`. Only a frozen layer says whether it is: other files are as they always were."""
+        description = super().description()
+        if self.trainable:
+            description["config"].pop("trainable", None)
+        return description
+
     # --- what a layer gets ----------------------------------------------------------------------------------------
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the parameters, if the model that is trained is trainable, too."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, trainable: bool) -> None:
+        """Sets it for the layers inside, too."""
+        trainable = flag(f"trainable of {self.name}", trainable)
+        for layer in self.with_inner():
+            layer._trainable = trainable
+
+    @property
+    def unfrozen_params(self) -> Mapping[str, backend.Array]:
+        """Those of `params` that `backward` gives gradients of: of the layers inside that are trainable themselves."""
+        return self.params if self.trainable else {}
+
+    @property
+    def trainable_params(self) -> Mapping[str, backend.Array]:
+        """Those of `params` that are trained if this is the model: `unfrozen_params`, or none if it is not trainable.
+
+        As in Keras 3, what is in between plays no part.
+        """
+        return self.unfrozen_params if self.trainable else {}
+
+    @property
+    def trainable_weights(self) -> list[backend.Array]:
+        """The arrays of `trainable_params`, in Keras' order."""
+        return list(self.trainable_params.values())
+
+    @property
+    def non_trainable_weights(self) -> list[backend.Array]:
+        """The other parameters, in Keras' order."""
+        return [param for name, param in self.params.items() if name not in self.trainable_params]
 
     @property
     def built(self) -> bool:
@@ -624,7 +672,9 @@ def _checked_backward(cls: Any, own: Callable[..., Any], takes: set[str], inheri
         result = own(self, dy, cache if inherits else cache.kept, **({"need": need} if takes else {}))
         if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
             raise TypeError(f"backward of {self.name} must return dx and a dict of gradients, not {came(result)}")
-        return result
+        dx, grads = result
+        frozen = self.params.keys() - self.unfrozen_params.keys()
+        return dx, {name: gradient for name, gradient in grads.items() if name not in frozen}
 
     return backward
 

@@ -37,6 +37,7 @@ class Composite(Layer):
     parts: Mapping[str, Layer]
 
     params = _of_parts("params")
+    unfrozen_params = _of_parts("unfrozen_params")
     regularizers = _of_parts("regularizers")
     constraints = _of_parts("constraints")
 
@@ -49,6 +50,11 @@ class Composite(Layer):
     def stateful(self) -> bool:  # type: ignore[override]
         """Whether a part keeps its states from batch to batch."""
         return any(part.stateful for part in self.parts.values())
+
+    def freeze_like(self, given: Any) -> None:
+        """Freeze the parts if the layer is frozen, unless what was given for them describes saved ones."""
+        if not self.trainable and not isinstance(given, Mapping):
+            self.trainable = False
 
     def shape_inside(self, input_shape: Any) -> Any:
         """The shape of what the parts get, for inputs of this shape."""

@@ -108,4 +108,4 @@ class Embedding(Layer):
             dy: (B, T, E), or already summed per distinct id.
             cache: from `forward`.
         """
-        return None, {"embeddings": cache.row_gradient(dy)}
+        return None, {"embeddings": cache.row_gradient(dy)} if self.trainable else {}

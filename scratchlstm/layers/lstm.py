@@ -94,7 +94,7 @@ class LSTM(Recurrent):
         if isinstance(kept.steps, tuple):
             dx, dW, dU, db, dh0, dc0 = self._scan_back_textbook(dh, d_states, kept)
         else:
-            dx, dW, dU, db, dh0, dc0 = kept.steps.backward(dh, *d_states, need)
+            dx, dW, dU, db, dh0, dc0 = kept.steps.backward(dh, *d_states, need, self.trainable)
             dx = recurrent.rows_gradient(kept.x, dx) if need else None
         return dx, [dW, dU, db], [dh0, dc0]
 

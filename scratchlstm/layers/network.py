@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -35,6 +35,7 @@ class Network(Composite):
         outputs: nodes that are given out.
         name: in front of the names of the parameters.
         output_names: of the outputs; default: the names of their layers, from the second of a name on with a number.
+        trainable: see `Layer`.
 
     Attributes:
         layers: each once, in Keras' order, which puts each after those that it takes its input from.
@@ -56,8 +57,10 @@ class Network(Composite):
         outputs: Sequence[Node] = (),
         name: str = "network",
         output_names: Sequence[str] | None = None,
+        *,
+        trainable: bool = True,
     ) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, trainable=trainable)
         for argument, nodes in ("inputs", inputs), ("outputs", outputs):
             if not isinstance(nodes, list | tuple) or not all(isinstance(node, Node) for node in nodes):
                 raise TypeError(f"{argument} must be a list of what Input and layers give, not {came(nodes)}")
@@ -176,6 +179,7 @@ class Network(Composite):
     def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
+            "trainable": self.trainable,
             "inputs": self.input_shapes,
             "input_names": self.input_names,
             "output_names": self.named_outputs,
@@ -191,7 +195,7 @@ class Network(Composite):
         Raises:
             KeyError, TypeError, ValueError: it describes none.
         """
-        network = cls(name=config["name"])
+        network = cls(name=config["name"], trainable=config.get("trainable", True))
         network.input_shapes = [as_shape(shape) for shape in config["inputs"]]
         names = config.get("input_names") or _numbered(["input"] * len(network.input_shapes))
         network.input_names = _names("input", names, len(network.input_shapes))
@@ -421,13 +425,14 @@ class Network(Composite):
         needs = need if isinstance(need, tuple | list) else [need] * len(self.input_shapes)
         if len(needs) != len(self.input_shapes):
             raise ValueError(f"need of {self.name} must be True, False, or a list with one of them for each input")
-        trained = self._with_params_below()
+        trained = self._above(())
+        needed = self._above(-1 - k for k, of_input in enumerate(needs) if of_input)
         for number, (layer, sources) in reversed(list(enumerate(self.places))):
             dys = tuple(arrived.pop((number, k), None) for k in range(layer.outputs))
             of_place = cache.caches[number]
-            if of_place is None or all(d is None for d in dys):
+            if of_place is None or number not in needed or all(d is None for d in dys):
                 continue
-            wanted = tuple(source >= 0 or needs[-1 - source] for source, _ in sources)
+            wanted = tuple(source in needed for source, _ in sources)
             several = len(sources) > 1 or layer.merges
             dx, own = layer.backward(dys if of_place.several else dys[0], of_place, wanted if several else wanted[0])
             reached.add(layer)
@@ -439,7 +444,8 @@ class Network(Composite):
                 grads[name] = gradient if name not in grads else grads[name] + gradient
         for layer in self.layers:
             if layer not in reached:  # nothing that is given out depends on it
-                zeros = {name: backend.namespace(param).zeros_like(param) for name, param in layer.params.items()}
+                unfrozen = layer.unfrozen_params.items()
+                zeros = {name: backend.namespace(param).zeros_like(param) for name, param in unfrozen}
                 grads |= with_prefix(layer.name, zeros)
         params = self.params
         for name, param in params.items():
@@ -454,11 +460,13 @@ class Network(Composite):
         dxs = [arrived.get((-1 - k, 0)) for k in range(len(self.input_shapes))]
         return (dxs if self.merges else dxs[0]), {name: grads[name] for name in params if name in grads}
 
-    def _with_params_below(self) -> set[int]:
-        """The numbers of places whose gradient trains parameters, there or below."""
-        found: set[int] = set()
+    def _above(self, inputs: Iterable[int]) -> set[int]:
+        """The numbers of these inputs (-1 - k is input k), and of the places whose gradient they need, or parameters
+        that are trained there or below.
+        """
+        found = set(inputs)
         for number, (layer, sources) in enumerate(self.places):
-            if layer.params or any(source in found for source, _ in sources):
+            if layer.unfrozen_params or any(source in found for source, _ in sources):
                 found.add(number)
         return found
 

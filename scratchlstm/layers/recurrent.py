@@ -150,6 +150,8 @@ class Recurrent(Layer):
     def scan_back(self, dh: Array, d_states: StateGradients, kept: Kept, need: bool) -> tuple[Any, States, States]:
         """dx, the gradients of the kernel, the recurrent kernel and the bias, and those of the initial states.
 
+        What is not wanted may be None: dx, and the parameters' gradients if the layer is not `trainable`.
+
         Args:
             dh: as `scan` gave h.
             d_states: what reaches the final states besides; None is zero.

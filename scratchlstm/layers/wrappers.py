@@ -64,7 +64,7 @@ class Bidirectional(Composite):
         backward_layer: Any = None,
         **options: Unpack[LayerOptions],
     ) -> None:
-        layer = _as_recurrent("layer", layer, options.get("dtype"))
+        given, layer = layer, _as_recurrent("layer", layer, options.get("dtype"))
         super().__init__(**options | {"dtype": layer.dtype})
         if not isinstance(merge_mode, str | None) or merge_mode not in MERGE_MODES:
             raise ValueError(f"merge_mode must be one of {', '.join(map(repr, MERGE_MODES))}, not {merge_mode!r}")
@@ -79,6 +79,7 @@ class Bidirectional(Composite):
         self.parts = {"forward": self.forward_layer, "backward": self.backward_layer}
         for each in self.parts.values():
             each.zero_output_for_mask = each.return_sequences
+        self.freeze_like(given)
         self.return_sequences = self.passes_mask = layer.return_sequences
         self.return_state = layer.return_state
         self.masked_outputs = 2 if merge_mode is None else 1
@@ -187,7 +188,8 @@ class Bidirectional(Composite):
         return ((dx, *d_initial, *d_initial_back) if cache.given else dx), grads
 
     def get_config(self) -> dict[str, Any]:
-        backward = registry.serialize(self.backward_layer) if self.has_own_backward else None
+        differ = self.backward_layer.trainable != self.forward_layer.trainable
+        backward = registry.serialize(self.backward_layer) if self.has_own_backward or differ else None
         return super().get_config() | {"backward_layer": backward}
 
     layer = property(attrgetter("forward_layer"), doc="The forward layer, as the argument is called.")
@@ -216,13 +218,15 @@ class TimeDistributed(Composite):
     passes_mask = True
 
     def __init__(self, layer: Any, **options: Unpack[LayerOptions]) -> None:
-        self.layer = layer = _as_layer("layer", layer, options.get("dtype"))
+        given, layer = layer, _as_layer("layer", layer, options.get("dtype"))
+        self.layer = layer
         if layer.outputs > 1:
             raise ValueError(f"TimeDistributed needs a layer with one output, but {layer.name} has {layer.outputs}")
         if layer.stateful:
             raise ValueError(f"TimeDistributed takes each step by itself, but {layer.name} is stateful")
         self.parts = {"": layer}
         super().__init__(**options | {"dtype": layer.dtype})
+        self.freeze_like(given)
 
     def param_specs(self, input_shape: Shape) -> Specs:
         if len(input_shape) < 2:

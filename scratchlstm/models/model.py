@@ -14,7 +14,7 @@ from scratchlstm._support import checks
 from scratchlstm._support.console import say, warn
 from scratchlstm.callbacks import History
 from scratchlstm.layers import Input, Layer
-from scratchlstm.layers.base import Node, fixed
+from scratchlstm.layers.base import Node
 from scratchlstm.layers.network import Network
 from scratchlstm.layers.passes import Pass
 from scratchlstm.layers.weights import Shape, as_shape
@@ -44,6 +44,7 @@ class Model(Compiled):
             from the operating system. (NumPy's global random state is neither read nor changed.)
         backend: "numpy", "cupy" (a GPU), "auto", or None for what the environment variable SCRATCHLSTM_BACKEND says;
             see `to`.
+        trainable: False freezes all layers, see the attribute.
 
     Attributes:
         network: the layers and how they are wired; its `forward` and `backward` are the explicit pass.
@@ -51,6 +52,9 @@ class Model(Compiled):
         history: the `History` of the last `fit`, None before.
         optimizer, loss, metrics: as compiled.
         backend: "numpy" or "cupy".
+        trainable: whether training changes the parameters; see `Layer`. Setting it sets it for all layers. Each step of
+            training follows what is set then: there is no need to `compile` again, and the optimizer's state of frozen
+            parameters waits until they are trained again.
 
     Raises:
         TypeError: not an `Input`, or not something that layers made of one.
@@ -59,7 +63,14 @@ class Model(Compiled):
     """
 
     def __init__(
-        self, inputs: Any, outputs: Any, name: str = "functional", seed: int | None = None, backend: str | None = None
+        self,
+        inputs: Any,
+        outputs: Any,
+        name: str = "functional",
+        seed: int | None = None,
+        backend: str | None = None,
+        *,
+        trainable: bool = True,
     ) -> None:
         nodes, input_names = _listed("inputs", inputs)
         for node in nodes:
@@ -68,7 +79,8 @@ class Model(Compiled):
         for node in ends:
             if not isinstance(node, Node) or isinstance(node, Input):
                 raise TypeError(f"outputs must be what layers gave for the inputs, not {node!r}")
-        network = Network(nodes, ends, checks.string("name", name), output_names)
+        network = Network(nodes, ends, checks.string("name", name), output_names, trainable=trainable)
+        network.freeze_like(nodes)
         network.input_names = input_names or network.input_names
         super().__init__(network, seed, backends.choose(backend))
         network.named_by_user = name != "functional"
@@ -79,8 +91,6 @@ class Model(Compiled):
         # in this order, on which the parameters that a seed draws depend
         self.build_for([node.shape for node in nodes] if len(nodes) > 1 else nodes[0].shape)
         self.network.into_keras_order()
-
-    trainable = fixed("trainable", True, "no layer can be frozen here; train a smaller model on the output of another")
 
     def _welcome(self, layer: Layer) -> str:
         """Take a layer to our backend.
@@ -113,6 +123,15 @@ class Model(Compiled):
     @name.setter
     def name(self, name: str) -> None:
         self.network.name = name
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the parameters; setting it sets it for all layers. See `Layer`."""
+        return self.network.trainable
+
+    @trainable.setter
+    def trainable(self, trainable: bool) -> None:
+        self.network.trainable = trainable
 
     sources = property(attrgetter("network.sources"), doc="See `Network.sources`.")
     is_stack = property(attrgetter("network.is_stack"), doc="See `Network.is_stack`.")
@@ -149,6 +168,9 @@ class Model(Compiled):
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the parameters as NumPy arrays, in Keras' order."""
         return self.network.get_weights()
+
+    trainable_weights = property(attrgetter("network.trainable_weights"), doc="See `Layer.trainable_weights`.")
+    non_trainable_weights = property(attrgetter("network.non_trainable_weights"), doc="The others, in Keras' order.")
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Overwrite the parameters; all or none.
@@ -427,10 +449,10 @@ class Sequential(Model):
 
     Args:
         layers: to add at once.
-        name, seed, backend: see `Model`.
+        name, seed, backend, trainable: see `Model`.
 
     Attributes:
-        network, layers, history, optimizer, loss, metrics, backend: see `Model`.
+        network, layers, history, optimizer, loss, metrics, backend, trainable: see `Model`.
     """
 
     def __init__(
@@ -439,8 +461,11 @@ class Sequential(Model):
         name: str = "sequential",
         seed: int | None = None,
         backend: str | None = None,
+        *,
+        trainable: bool = True,
     ) -> None:
-        Compiled.__init__(self, Network(name=checks.string("name", name)), seed, backends.choose(backend))
+        network = Network(name=checks.string("name", name), trainable=trainable)
+        Compiled.__init__(self, network, seed, backends.choose(backend))
         self.network.named_by_user = name != "sequential"
         for layer in checks.instance("layers", layers, list | tuple | None, "a list of layers") or ():
             self.add(layer)
@@ -474,6 +499,8 @@ class Sequential(Model):
         if shape is not None:
             layer.build(network.output_shape(shape) if self.layers else shape, self.rng)
         layer.name = name
+        if not self.trainable:
+            layer.trainable = False
         network.input_shape, network.input_shapes = shape, [shape]
         network.append(layer)
 

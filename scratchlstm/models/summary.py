@@ -1,9 +1,10 @@
 """The table that `Model.summary` prints, laid out as Keras 3 does."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from scratchlstm.backend import Array
 from scratchlstm.layers import Layer
 from scratchlstm.layers.network import Network
 from scratchlstm.layers.weights import with_batch
@@ -33,7 +34,6 @@ def table(network: Network) -> str:
     if not network.is_stack:
         inputs = zip(network.input_names, network.input_shapes, strict=True)
         rows[:0] = [[f"{_plain(name)} (Input)", _shown(shape), "0", "-"] for name, shape in inputs]
-    total, size = network.count_params(), _size(sum(param.nbytes for param in network.params.values()))
     widths = list(columns.values())
     return "\n".join(
         [
@@ -43,9 +43,9 @@ def table(network: Network) -> str:
             _rule("┡━╇┩", widths),
             f"\n{_rule('├─┼┤', widths)}\n".join(_row(row, widths, "│") for row in rows),
             _rule("└─┴┘", widths),
-            f" Total params: {total:,} ({size})",
-            f" Trainable params: {total:,} ({size})",
-            " Non-trainable params: 0 (0.00 B)",
+            f" Total params: {_count(network.params.values())}",
+            f" Trainable params: {_count(network.trainable_weights)}",
+            f" Non-trainable params: {_count(network.non_trainable_weights)}",
         ]
     )
 
@@ -90,6 +90,11 @@ def _fit(layer: Layer) -> str:
 def _plain(name: str) -> str:
     """A name, which may come from a file, without what steers a terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in name)
+
+
+def _count(params: Iterable[Array]) -> str:
+    params = list(params)
+    return f"{sum(param.size for param in params):,} ({_size(sum(param.nbytes for param in params))})"
 
 
 def _size(count: int) -> str:

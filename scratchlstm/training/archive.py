@@ -75,9 +75,12 @@ def plain(description: Any) -> Any:
 def difference(was: Any, now: Any, name: str = "") -> str:
     """In words, where `now` is other than `was`, a description from a file; "" where it is not.
 
-    What only `now` has is no difference: an option that is newer than the file, at its default.
+    What only `now` has is no difference: an option that is newer than the file, at its default. (But `trainable`, which
+    is left out at its default.)
     """
     if isinstance(was, dict) and isinstance(now, dict):
+        if "trainable" in was or "trainable" in now:
+            was, now = ({"trainable": True} | each for each in (was, now))
         pairs = [(key, item, now.get(key, "missing")) for key, item in was.items()]
     elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
         pairs = [(number, *pair) for number, pair in enumerate(zip(was, now, strict=True))]
@@ -100,10 +103,12 @@ def describe(model: Compiled) -> dict[str, Any]:
     if simple and network.input_names == ["input"] and network.named_outputs is None:
         layers = [registry.serialize(layer) for layer in network.layers]
         description = {"name": network.name, "input_shape": network.input_shapes[0], "layers": layers}
+        if not network.trainable:
+            description["trainable"] = False
         if not network.is_stack:
             description["sources"] = network.sources
     else:
-        description = {"name": network.name, "network": network.get_config()}
+        description = {"name": network.name, "network": registry.serialize(network)["config"]}
     description["compiled"] = None
     if model._compiled:
         losses = [target.loss and registry.serialize(target.loss) for target in model.targets]
@@ -198,7 +203,8 @@ def _config_of(description: Mapping[str, Any]) -> dict[str, Any]:
     sources = description.get("sources") or [(number - 1,) for number in range(len(layers))]
     places = [[number, [[source, 0] for source in own]] for number, own in enumerate(sources)]
     inputs, ends = [description["input_shape"]], [[len(layers) - 1, 0]]
-    return {"name": description["name"], "inputs": inputs, "layers": layers, "places": places, "ends": ends}
+    own = {"name": description["name"], "trainable": description.get("trainable", True)}
+    return own | {"inputs": inputs, "layers": layers, "places": places, "ends": ends}
 
 
 def require_no_more(arrays: Collection[str]) -> None:

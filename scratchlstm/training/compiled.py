@@ -90,6 +90,17 @@ class Compiled:
         """All that random numbers are drawn from in training."""
         return [self.rng, *(source.rng for source in self.dropout_masks)]
 
+    @property
+    def trainability(self) -> list[bool]:
+        """`trainable` of the network and of each layer in it, which a callback may change between two steps."""
+        return [layer.trainable for layer in self.network.with_inner()]
+
+    @trainability.setter
+    def trainability(self, trainability: Sequence[bool]) -> None:
+        """Set them all."""
+        for layer, trainable in zip(self.network.with_inner(), trainability, strict=True):
+            layer.trainable = trainable  # and after it those inside
+
     dtype = property(attrgetter("network.dtype"), doc="Of the output.")
 
     @property
@@ -204,17 +215,16 @@ class Compiled:
         count = self.network.outputs
         return [None] * count if value is None else value if count > 1 else [value]
 
-    def gradients(self, dy: Any, cache: Cache, from_logits: Any, share: float = 1.0) -> list[Gradient]:
-        """`gradients_by_name`, in the order of `params`.
+    def gradients(self, dy: Any, cache: Cache, from_logits: Any, share: float = 1.0) -> list[Gradient | None]:
+        """`gradients_by_name`, in the order of `params`; None for one that is not trained.
 
         Raises:
             ValueError: a layer has not given the gradient of a parameter.
         """
         grads = self.gradients_by_name(dy, cache, from_logits, share)
-        names = list(self.network.params)
-        if missing := [name for name in names if grads.get(name) is None]:
+        if missing := [name for name in self.network.trainable_params if grads.get(name) is None]:
             raise ValueError(f"backward gave no gradient of {', '.join(missing)}: {CONTRACT}")
-        return [grads[name] for name in names]
+        return [grads.get(name) for name in self.network.params]
 
     def gradients_by_name(self, dy: Any, cache: Cache, from_logits: Any, share: float = 1.0) -> Gradients:
         """The gradients of the loss, as far as the layers have given them.
@@ -224,9 +234,9 @@ class Compiled:
             cache: of the pass.
             share: the part of the regularizers' gradients to add.
         """
-        of_outputs = zip(self.by_output(dy), self.by_output(from_logits), strict=True)
-        dys = tuple(FromLogits(d) if through else d for d, through in of_outputs)
-        _, grads = self.network.backward(dys if len(dys) > 1 else dys[0], cache, False)
+        if not self.network.trainable_params:
+            return {}
+        _, grads = self.back_from_loss(dy, cache, from_logits)
         params = self.network.params  # joined whenever it is read
         for name, regularizer in self.network.regularizers.items():
             if (gradient := grads.get(name)) is not None:
@@ -234,6 +244,12 @@ class Compiled:
                 dense = gradient.dense() if isinstance(gradient, RowGradient) else gradient
                 grads[name] = dense + penalty.dtype.type(share) * penalty
         return grads
+
+    def back_from_loss(self, dy: Any, cache: Cache, from_logits: Any, need: bool = False) -> tuple[Any, Gradients]:
+        """`Network.backward`, without penalties; the arguments are those of `gradients_by_name`."""
+        of_outputs = zip(self.by_output(dy), self.by_output(from_logits), strict=True)
+        dys = tuple(FromLogits(d) if through else d for d, through in of_outputs)
+        return self.network.backward(dys if len(dys) > 1 else dys[0], cache, need)
 
     def looks_through(self, kept: Kept | None = None, end: int = 0) -> bool:
         """Whether an output's loss is computed from the logits of its head, in this pass or without dropout."""
@@ -245,9 +261,9 @@ class Compiled:
         return ends_in in (("sigmoid", "softmax") if either else (loss.logits_of or "",))
 
     def penalty(self) -> Any:
-        """What the regularizers add to the loss, see `Regularizer`."""
-        params = self.network.params
-        return sum(r(params[name]) for name, r in self.network.regularizers.items())
+        """What the regularizers of trained parameters add to the loss, see `Regularizer`."""
+        params = self.network.trainable_params
+        return sum(r(params[name]) for name, r in self.network.regularizers.items() if name in params)
 
     def measure(self, y_true: Any, y_pred: Any, kept: Kept, losses: Sequence[Any], samples: int) -> Totals:
         """The sums of what is `measured` over the predictions of a pass.
@@ -264,10 +280,11 @@ class Compiled:
         return [found[name] for name in self.measured]
 
     def constrain(self, broken: Any = None) -> None:
-        """Put every parameter that has a constraint back to an allowed value; if `broken` is not 0, none."""
-        params = self.network.params
+        """Put every trained parameter that has a constraint back to an allowed value; if `broken` is not 0, none."""
+        params = self.network.trainable_params
         for name, constraint in self.network.constraints.items():
-            param = params[name]
+            if (param := params.get(name)) is None:
+                continue
             allowed = constraint(param)
             param[...] = allowed if broken is None else np.where(broken == 0, allowed, param)
 

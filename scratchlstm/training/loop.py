@@ -10,7 +10,7 @@ import numpy as np
 
 from scratchlstm import backend
 from scratchlstm._support.checks import flag, instance, positive_int, verbosity, whole_number
-from scratchlstm._support.console import say
+from scratchlstm._support.console import say, warn
 from scratchlstm._support.files import file_path
 from scratchlstm.callbacks import Callback, History, TerminateOnNaN
 from scratchlstm.callbacks import base as callback_base
@@ -62,6 +62,8 @@ def fit(
     before, before_history = None if resume is None else State.of(model), model.history
     if resume is not None:
         _resume(run, resume, epochs, verbose)
+    if model.params and not model.network.trainable_params:
+        warn(f"{model.network.name} has no weights that are trainable, so fit changes nothing")
     model.history = history
     names = sorted(["loss", *model.measured])
     names += [f"val_{name}" for name in names if validation is not None]

@@ -154,17 +154,22 @@ class Worker:
         """This worker's part of `count` things: from, to."""
         return count * self.rank // self.workers, count * (self.rank + 1) // self.workers
 
-    def compute(self, start: int, stop: int) -> tuple[float, Totals]:
+    def compute(self, start: int, stop: int, trainability: Sequence[bool]) -> tuple[float, Totals]:
         """`forward`, then `backward`, if no mask can reach a loss."""
-        self.forward(start, stop)
+        self.forward(start, stop, trainability)
         return self.backward()
 
-    def forward(self, start: int, stop: int) -> list[int]:
+    def forward(self, start: int, stop: int, trainability: Sequence[bool]) -> list[int]:
         """Forward on this worker's rows of the batch `order[start:stop]`.
+
+        Args:
+            start, stop: of the batch.
+            trainability: of the calling process's model, see `Compiled`.
 
         Returns:
             for each output how many values of the loss count, of these rows.
         """
+        self.model.trainability = trainability
         first, last = self.share(stop - start)
         rows = self.shared["order"][start + first : start + max(last, first + 1)]
         batch = Data.of(self.shared, self.model.network).take(rows)
@@ -204,7 +209,8 @@ class Worker:
 
     def merge(self) -> list[float]:
         """Add up all workers' gradients for this worker's rows of every parameter; their norms."""
-        self.merged = [self._merge(number, param) for number, param in enumerate(self.params)]
+        trained = self._trained()
+        self.merged = [self._merge(number, w) if number in trained else None for number, w in enumerate(self.params)]
         return [norm(g) for g in self.merged]
 
     def update(self, learning_rate: float, factors: list[float] | None) -> None:
@@ -214,6 +220,8 @@ class Worker:
         if factors is None:
             self.merge()
         for number, (w, g, slots) in enumerate(zip(self.params, self.merged, optimizer.state, strict=True)):
+            if g is None:  # not trained
+                continue
             w = np.atleast_1d(w)
             first, last = self.share(len(w))
             part = {name: np.atleast_1d(array)[first:last] for name, array in slots.items()}
@@ -231,8 +239,9 @@ class Worker:
             self.shared[f"output{number}"][start:stop] = y
 
     def _publish(self, grads: Sequence[Gradient | None]) -> None:
-        """Copy gradients to where the other workers read them; None is zero."""
-        for number, g in enumerate(grads):
+        """Copy gradients of what is trained to where the other workers read them; None is zero."""
+        for number in self._trained():
+            g = grads[number]
             where = f"gradient{self.rank}/{number}"
             if f"{where}/ids" not in self.shared:
                 self.shared[where][...] = 0 if g is None else g
@@ -242,6 +251,11 @@ class Worker:
                 self.shared[f"{where}/values"][: len(g.ids)] = g.values
             else:
                 self.shared[f"{where}/count"][0] = 0
+
+    def _trained(self) -> list[int]:
+        """The numbers of the parameters that are trained."""
+        trained = self.model.network.trainable_params
+        return [number for number, name in enumerate(self.model.network.params) if name in trained]
 
     def _merge(self, number: int, param: np.ndarray) -> Gradient:
         first, last = self.share(len(np.atleast_1d(param)))
@@ -358,11 +372,12 @@ class Team:
 
     def step(self, start: int, stop: int) -> tuple[float, Totals]:
         """Train on the batch `order[start:stop]`; as `OneProcess.step`."""
+        batch = start, stop, self.model.trainability
         if self.masks_loss:  # a mean over the steps of the whole batch that count
-            counts = [sum(of_output) for of_output in zip(*self._all("forward", start, stop), strict=True)]
+            counts = [sum(of_output) for of_output in zip(*self._all("forward", *batch), strict=True)]
             parts = self._all("backward", counts)
         else:
-            parts = self._all("compute", start, stop)
+            parts = self._all("compute", *batch)
         losses, totals = zip(*parts, strict=True)
         loss = sum(losses)
         steps.require_finite(loss)

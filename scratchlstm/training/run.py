@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchlstm import backend
-from scratchlstm._support.checks import number, whole_number
+from scratchlstm._support.checks import flag, number, whole_number
 from scratchlstm._support.files import read_arrays
 from scratchlstm._support.threads import settle
 from scratchlstm.backend import Array
@@ -43,6 +43,7 @@ class State(NamedTuple):
     generators: list[Any]
     iterations: int
     learning_rate: float | None  # None if it is not to be set
+    trainability: list[bool]
 
     @classmethod
     def of(cls, model: Compiled) -> "State":
@@ -54,6 +55,7 @@ class State(NamedTuple):
             [rng.bit_generator.state for rng in model.generators],
             model.optimizer.iterations,
             None if model.optimizer.schedule else model.optimizer.learning_rate,
+            model.trainability,
         )
 
     def put_into(self, model: Compiled) -> None:
@@ -68,6 +70,7 @@ class State(NamedTuple):
         model.optimizer.state, model.optimizer.iterations = self.slots, self.iterations
         if self.learning_rate is not None:
             model.optimizer.learning_rate = self.learning_rate
+        model.trainability = self.trainability
 
 
 class Run:
@@ -175,6 +178,7 @@ class Run:
             "history": {"epoch": self.history.epoch, "history": self.history.history},
             "iterations": model.optimizer.iterations,
             "learning_rate": model.optimizer.get_config().get("learning_rate"),
+            "trainability": model.trainability,
             "rng": model.rng.bit_generator.state,
             "before_order": self.before_order,
             "noises": [source.rng.bit_generator.state for source in model.dropout_masks],
@@ -248,12 +252,14 @@ class Run:
         rate, own_rate = state["learning_rate"], optimizer.get_config().get("learning_rate")  # or of schedules
         learning_rate = None if rate == own_rate else number("learning_rate", rate, above=0)
         layers = [dict(of_layer) for of_layer in state["layers"]]
-        if len(layers) != len(model.layers):
+        trainability = state.get("trainability", model.trainability)  # which older versions do not state
+        if len(layers) != len(model.layers) or len(trainability) != len(model.trainability):
             raise ValueError("it has the states of other layers")
+        trainability = [flag("trainable", trainable) for trainable in trainability]
 
         params = [backend.to(model.backend, array) for saved in of_layers for array in saved.values()]
         slots = [{n: backend.to(model.backend, a) for n, a in of_param.items()} for of_param in slots]
-        State(layers, params, slots, generators, iterations, learning_rate).put_into(model)
+        State(layers, params, slots, generators, iterations, learning_rate, trainability).put_into(model)
         self.history.epoch, self.history.history = history
         model.stop_training, self._finished = stopped, stopped and not batch
         self.epoch, self.batch = epoch, batches if stopped and batch else batch

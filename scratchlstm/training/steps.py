@@ -197,7 +197,7 @@ def require_finite(loss: float) -> None:
         raise _broken(f"the loss became {loss}")
 
 
-def require_finite_gradients(model: Compiled, grads: Sequence[Gradient]) -> None:
+def require_finite_gradients(model: Compiled, grads: Sequence[Gradient | None]) -> None:
     """Stop if a gradient has NaN or infinity, which a finite loss can have.
 
     Raises:

@@ -112,6 +112,36 @@ def test_an_encoder_and_a_decoder_with_attention_train_alike(device):
     compare_models(ours, theirs, 1e-9)
 
 
+@pytest.mark.parametrize("optimizer", DIFFERENT.values(), ids=DIFFERENT)
+def test_frozen_layers_and_a_change_of_them(device, optimizer):
+    ours, theirs = (tutorial(name, optimizer(), dropout=0.0) for name in ("numpy", "cupy"))
+    start = ours.get_weights()
+    for frozen in ((0, 1), (1,), ()):
+        for model in ours, theirs:
+            for number, layer in enumerate(model.layers):
+                layer.trainable = number not in frozen
+        histories = [model.fit(X, Y, epochs=1, batch_size=12, verbose=0) for model in (ours, theirs)]
+        compare_histories(*histories, 1e-9)
+        compare_models(ours, theirs, 1e-9)
+        for slots, on_gpu in zip(ours.optimizer.state, theirs.optimizer.state, strict=True):
+            assert all(np.allclose(slots[name], host(on_gpu[name]), rtol=1e-9, atol=1e-15) for name in slots)
+        moved = [not np.array_equal(*pair) for pair in zip(start, theirs.get_weights(), strict=True)]
+        assert moved == [0 not in frozen, *[1 not in frozen] * 3, True, True]
+
+
+def test_the_users_own_optimizer_leaves_frozen_parameters_alone(device):
+    class Own(optimizers.SGD):
+        def update(self, w, rows, g, learning_rate):
+            w[rows] -= learning_rate * g
+
+    model = tutorial("cupy", Own(0.1))
+    model.layers[0].trainable = False
+    start = model.get_weights()
+    model.fit(X, Y, batch_size=12, verbose=0)
+    moved = [not np.array_equal(*pair) for pair in zip(start, model.get_weights(), strict=True)]
+    assert moved == [False] + [True] * 5
+
+
 def test_training_is_the_same_from_run_to_run(device):
     first, second = (tutorial("cupy", dtype="float32") for _ in range(2))
     for model in first, second:

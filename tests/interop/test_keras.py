@@ -338,7 +338,6 @@ _EVIL = {"class_name": "__lambda__", "config": {"code": "4wEAAAAAAAAA", "default
 _REGULARIZER = {"module": "keras.regularizers", "class_name": "OrthogonalRegularizer", "config": {"factor": 0.01}}
 _DESCRIPTIONS = {
     "an option at another value": (layer(2, activity_regularizer=_REGULARIZER), "'lower' has activity_regularizer="),
-    "not trainable": (layer(2, trainable=False), "LSTM 'lower' has trainable=False"),
     "an unknown option": (layer(2, colour="red"), "LSTM 'lower' has colour='red'"),
     "the base class": (described(2, class_name="Layer"), "no counterpart of keras.layers.Layer"),
     "an unknown layer": (described(2, class_name="GRU"), "no counterpart of keras.layers.GRU; it has .*LSTM"),
@@ -483,7 +482,7 @@ _GRAPHS = {
     ),
     "another class within": (lambda d: part("inner")(d).update(module="os"), "no counterpart of .*Functional"),
     "an unknown setting": (whole(colour="red"), "the model has colour='red'"),
-    "frozen": (whole(trainable=False), "the model has trainable=False"),
+    "half frozen": (whole(trainable="half"), "trainable must be True or False, not 'half'"),
     "sizes that differ": (lambda d: part("encoder")(d)["config"].update(units=4), "initial_state of decoder must be"),
     "an activation more": (lambda d: part("attention")(d)["config"].update(use_scale=False), "attention has weights"),
     "a huge layer within": (

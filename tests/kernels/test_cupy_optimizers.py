@@ -50,6 +50,8 @@ class OnBoth:
         device = [
             RowGradient(asarray(g.ids, np.int32) if ids_on_device else g.ids, asarray(g.values), g.shape)
             if isinstance(g, RowGradient)
+            else None
+            if g is None
             else asarray(g)
             for g in grads
         ]
@@ -104,6 +106,28 @@ def test_steps_are_those_of_the_cpu(small, shapes, kind, clip, dtype, seed, ids_
         both.step(grads, loss=0.5 if params else None, ids_on_device=ids_on_device)
     both.require_equal(TOLERANCE[dtype])
     assert both.broken.get() == 0
+
+
+@pytest.mark.parametrize("clip", CLIPS, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_trained_is_left_alone(small, kind, clip):
+    """From step to step others: the tables are made again. In the end none is trained, and the loss is looked at."""
+    rng = np.random.default_rng(1)
+    params = [rng.normal(size=shape) for shape in ((40,), (7, 3), (5,), (9, 2), (150,))]
+    both = OnBoth(small, KINDS[kind](**clip), params)
+    both.cpu.build(both.params)
+    for trained in ((0, 1, 2, 3, 4), (0, 2, 4), (1, 2), (0, 1, 2, 3, 4), ()):
+        grads = [gradient_of(w, rng, n % 2) if n in trained else None for n, w in enumerate(params)]
+        before = [gpu for _, gpu in both.everything()]
+        both.step(grads, loss=0.5)
+        both.require_equal(TOLERANCE["float64"])
+        each = len(before) // len(params)
+        for number in set(range(len(params))) - set(trained):
+            part = slice(number * each, (number + 1) * each)
+            now = [gpu for _, gpu in both.everything()]
+            assert all(map(np.array_equal, before[part], now[part]))
+    both.step_gpu([None] * len(params), loss=np.nan)
+    assert both.broken.get() == 6
 
 
 @pytest.mark.sanitized

@@ -62,7 +62,7 @@ def test_settings_that_do_not_fit(make, error, message):
         make()
 
 
-@pytest.mark.parametrize("option", ["unroll", "use_cudnn", "activity_regularizer", "trainable", "time_major"])
+@pytest.mark.parametrize("option", ["unroll", "use_cudnn", "activity_regularizer", "time_major"])
 def test_what_keras_has_and_we_have_not_is_refused(option):
     with pytest.raises(TypeError, match=option):
         LSTM(3, **{option: True})

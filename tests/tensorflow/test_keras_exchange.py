@@ -331,7 +331,6 @@ def test_a_model_built_by_its_first_batch(tmp_path):
 REFUSED = {
     "GRU": (lambda: L.GRU(2), "no counterpart of keras.layers.GRU"),
     "Lambda": (lambda: L.Lambda(lambda x: x), "no counterpart of keras.layers.Lambda"),
-    "trainable": (lambda: L.LSTM(2, trainable=False), "LSTM 'it' has trainable=False"),
     "activity": (lambda: L.LSTM(2, activity_regularizer="l2"), "LSTM 'it' has activity_regularizer="),
     "dtype": (lambda: L.LSTM(2, dtype="mixed_float16"), "LSTM 'it': dtype must be one of float32, float64"),
     "activation": (lambda: L.LSTM(2, activation="gelu"), "LSTM 'it': unknown activation 'gelu'"),
