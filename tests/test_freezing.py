@@ -208,6 +208,24 @@ def test_nested_models():
     assert visited(model, SERIES) == ["head", "inner", "b", "a"]
 
 
+@pytest.mark.parametrize("frozen", [[], ["encoder"], ["decoder"], ["encoder", "decoder"]], ids=str)
+def test_states_carry_gradients_through_a_frozen_decoder_only_to_what_is_trained(frozen):
+    x, before = Input((5, 3)), Input((4, 2))
+    _, *states = LSTM(3, return_state=True, name="encoder", dtype="float64", trainable="encoder" not in frozen)(x)
+    decoder = LSTM(3, name="decoder", dtype="float64", trainable="decoder" not in frozen)
+    y = Dense(1, name="head", dtype="float64")(decoder(before, initial_state=states))
+    model = Model([x, before], y, seed=1)
+    model.compile("adam", "mse")
+    inputs = [SERIES, SERIES[:, :4, :2]]
+    seen = visited(model, inputs)
+    assert ("encoder" in seen) == ("encoder" not in frozen)
+    assert ("decoder" in seen) == (frozen != ["encoder", "decoder"])
+    assert gradcheck.check_model(model, inputs, np.ones((4, 1))).ok
+    start = model.get_weights()
+    model.fit(inputs, np.ones((4, 1)), verbose=0)
+    assert equal(start, model.get_weights()) == [owner in frozen for owner in owners(model)]
+
+
 # --- Keras' rules -----------------------------------------------------------------------------------------------------
 
 
