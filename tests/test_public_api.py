@@ -427,6 +427,18 @@ def _load_model():
         assert np.array_equal(loaded.predict(np.ones((1, 3)), verbose=0), model.predict(np.ones((1, 3)), verbose=0))
 
 
+def _decoding():
+    from scratchlstm.models import decoding
+
+    def step(given):
+        tokens, counts = given
+        return np.eye(4)[(tokens[:, 0] + 1) % 4], counts + 1
+
+    ids, log_p = decoding.beam(step, 1, [np.zeros((2, 1))], 3, end=0, width=1)
+    assert ids.tolist() == [[[2, 3, 0]]] * 2
+    assert log_p.tolist() == [[0.0]] * 2
+
+
 def _pad_again():
     assert scratchlstm.utils.pad_sequences([[1, 2], [3]]).tolist() == [[1, 2], [0, 3]]
 
@@ -497,6 +509,7 @@ _USES = {
     "scratchlstm.utils": _ROOM,
     "scratchlstm.models.Model": _model,
     "scratchlstm.models.Sequential": _sequential,
+    "scratchlstm.models.decoding": _decoding,
     "scratchlstm.models.load_model": _load_model,
     "scratchlstm.utils.pad_sequences": _pad_again,
     "scratchlstm.utils.timeseries_dataset_from_array": _timeseries,

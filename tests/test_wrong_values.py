@@ -41,6 +41,7 @@ from scratchlstm.interop import keras as keras_files
 from scratchlstm.interop import onnx, torch
 from scratchlstm.layers import Dense, Input, Layer, passes
 from scratchlstm.layers.passes import Pass
+from scratchlstm.models import decoding
 from scratchlstm.preprocessing import sequence, text, timeseries
 
 
@@ -298,6 +299,12 @@ TAKES_WATCHED = {"monitor": "text", "min_delta": ANY_NUMBER, "verbose": FLAG}
 RETRIEVAL = {"thresholds": None, "top_k": None, "class_id": None, "name": None}
 TAKES_RETRIEVAL = {"thresholds": "None array", "top_k": OPTIONAL, "class_id": OPTIONAL, "name": NAME}
 PARAMS, GRADS = [np.ones(2)], [np.ones(2)]
+STEP = {
+    "step": lambda given: [np.full((len(given[0]), 4), 0.25), *given[1:]],
+    "start": 1,
+    "states": [STATE],
+    "steps": 3,
+}
 DECAY = {"initial_learning_rate": 0.1, "decay_steps": 10}
 
 TABLE = {
@@ -783,6 +790,9 @@ TABLE = {
     ],
     # --- models -------------------------------------------------------------------------------------------------------
     "models.load_model": [_beside_model(models.load_model)],
+    "decoding.greedy": [_by_default(decoding.greedy, **STEP)],
+    "decoding.sample": [_by_default(decoding.sample, **STEP)],
+    "decoding.beam": [_by_default(decoding.beam, **STEP, width=2)],
     "Sequential": [
         _by_default(Sequential, {"name": "text", "layers": OPTIONAL}),
         Entry(lambda **a: _model().add(**a), {"layer": Dense(1)}, {}),
@@ -948,6 +958,7 @@ MODULES = {
     "config": config,
     "gates": gates,
     "models": models,
+    "decoding": decoding,
     "gradcheck": gradcheck,
     "inspection": inspection,
     "imdb": imdb,

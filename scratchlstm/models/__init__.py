@@ -2,9 +2,10 @@
 
 import os
 
+from scratchlstm.models import decoding
 from scratchlstm.models.model import Model, Sequential
 
-__all__ = ["Model", "Sequential", "load_model"]
+__all__ = ["Model", "Sequential", "decoding", "load_model"]
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:
