@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm._support.threads import product, spread, threads
+from scratchlstm._support.threads import LARGE, product, spread, threads
 from scratchlstm.activations import SIGMOID, TANH, Activation
 from scratchlstm.rows import GatheredRows
 
@@ -80,7 +80,7 @@ class NumpyLSTM:
         self.H = len(U)
         self.order = slice(None, None, -1 if reverse else 1)  # of the steps, from the time they stand at
         W, U, b = (_swap_g_and_o(array) for array in (W, U, b))
-        self.W_back, self.U_back = W.T, np.ascontiguousarray(U.T)  # for dx and dh
+        self.W_back, self.U_back = W.T, U.T  # for dx and dh
         self.W, self.U, self.b = (
             _by_gate(array).copy() for array in (W, U, b[None])
         )  # (4, E, H), (4, H, H), (4, 1, H)
@@ -153,28 +153,40 @@ class NumpyLSTM:
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `forward`, but nothing is kept, and few rows at a time go through all steps, their state in the cache.
 
-        The distinct rows of x are projected once for all.
+        Rows of about one length go together: what is masked in all of them is passed over. The distinct rows of x are
+        projected once for all.
         """
         (B, T, _), H, dtype = x.shape, self.H, x.dtype
         table = self._project(x) if isinstance(x, GatheredRows) else np.empty(0, dtype)
         hs = np.empty((B, T, H), dtype=dtype) if return_sequences else None
-        h_last, c_last = h0.astype(dtype, order="C"), c0.astype(dtype, order="C")  # which each step overwrites
-        for first in range(0, B, _STRIP):
-            rows = slice(first, first + _STRIP)
+        sequence = None if hs is None else hs.swapaxes(0, 1)[self.order]
+        h_last, c_last = (
+            h0.astype(dtype, order="C"),
+            c0.astype(dtype, order="C"),
+        )  # of which each strip overwrites its rows
+
+        def run(rows: Any) -> None:
             h, c = h_last[rows], c_last[rows]
             gates, tanh_c = np.empty((4, *c.shape), dtype=dtype), np.empty_like(c)
             projected, own = (table, rows) if isinstance(x, GatheredRows) else (self._project(x[rows]), slice(None))
             idle = self._idle_rows(x, mask, rows)
-            sequence = None if hs is None else hs[rows].swapaxes(0, 1)[self.order]
             self._run(self._inputs(x, projected, own), repeat((gates, c, c, tanh_c, h, h)), rows, idle, sequence)
+            h_last[rows], c_last[rows] = h, c
+
+        strips: list[Any] = [slice(first, first + _STRIP) for first in range(0, B, _STRIP)]
+        if mask is not None:
+            by_length = np.argsort(mask.sum(axis=1), kind="stable")
+            strips = [by_length[rows] for rows in strips]
+        large = T > 1 and min(B, _STRIP) * self.U.size >= _LARGE_STEP  # one step is over before a thread wakes up
+        spread([partial(run, rows) for rows in strips], multiplications=LARGE if large else 0)
         return (h_last if hs is None else hs), c_last
 
-    def _idle_rows(self, x: Any, mask: np.ndarray | None, rows: slice) -> list[Any]:
+    def _idle_rows(self, x: Any, mask: np.ndarray | None, rows: Any) -> list[Any]:
         """At each time those of the rows that are masked."""
         return [()] * x.shape[1] if mask is None else [np.flatnonzero(of_step) for of_step in ~mask[rows].T]
 
     def _run(
-        self, inputs: Iterable[np.ndarray], steps: Iterable[Any], rows: slice, idle: list[Any], sequence: Any = None
+        self, inputs: Iterable[np.ndarray], steps: Iterable[Any], rows: Any, idle: list[Any], sequence: Any = None
     ) -> None:
         """The recurrence.
 
@@ -183,7 +195,7 @@ class NumpyLSTM:
             steps: where each step's values go and come from: gates, c_prev, c, tanh(c), h_prev, h.
             rows: of the batch.
             idle: see `_idle_rows`.
-            sequence: where each h is to be copied, (T, B, H), if anywhere.
+            sequence: where each h of these rows is to be copied, (T, batch, H), if anywhere.
         """
         written: np.ndarray | None = None
         dropped: np.ndarray | None = None
@@ -206,7 +218,7 @@ class NumpyLSTM:
             if held is not None:
                 h[at_rest], c[at_rest] = held
             if sequence is not None:
-                sequence[t] = h
+                sequence[t, rows] = h
 
     def backward(
         self,
@@ -233,6 +245,7 @@ class NumpyLSTM:
         """
         if self.gates_hold_dz:
             self._fill()
+        self.U_back = np.ascontiguousarray(self.U_back)  # which inference has no use for
         workspace, parts, H = self.workspace, self._parts(), self.H
         T, _, B, _ = workspace.gates.shape
         self.gates_hold_dz = len(parts) == 1
@@ -346,7 +359,7 @@ class NumpyLSTM:
         B, T, _ = x.shape
         return projected.reshape(4, T, B, self.H).swapaxes(0, 1)
 
-    def _inputs(self, x: np.ndarray | GatheredRows, projected: np.ndarray, rows: slice) -> Iterator[np.ndarray]:
+    def _inputs(self, x: np.ndarray | GatheredRows, projected: np.ndarray, rows: Any) -> Iterator[np.ndarray]:
         """Of what `_project` made of x, x_t W + b of these rows at each step, (4, B, H)."""
         if not isinstance(x, GatheredRows):
             yield from projected[self.order][:, :, rows]

@@ -104,7 +104,7 @@ def test_same_as_the_textbook(sizes, phi, sigma, dtype, sequences, tokens, maske
 @pytest.mark.parametrize("tokens", [True, False])
 @pytest.mark.parametrize(("masked", "reverse"), [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("B", [1, 3, 128, 131, 260])
-def test_inference_gives_the_same_and_keeps_nothing(B, masked, reverse, tokens, sequences):
+def test_inference_gives_the_same_and_keeps_nothing(B, masked, reverse, tokens, sequences, monkeypatch):
     rng = np.random.default_rng(0)
     T, E, H = 7, 4, 5
     W, U, b = rng.normal(size=(E, 4 * H)), rng.normal(size=(H, 4 * H)), rng.normal(size=4 * H)
@@ -118,8 +118,13 @@ def test_inference_gives_the_same_and_keeps_nothing(B, masked, reverse, tokens, 
     expected = NumpyLSTM(W, U, b, reverse=reverse).forward(x, h0, c0, None, sequences, mask)
     before = h0.copy(), c0.copy()
     kernel = NumpyLSTM(W, U, b, reverse=reverse)
-    for result, value in zip(kernel.infer(x, h0, c0, sequences, mask), expected, strict=True):
+    found = kernel.infer(x, h0, c0, sequences, mask)
+    for result, value in zip(found, expected, strict=True):
         np.testing.assert_allclose(result, value, rtol=1e-12, atol=1e-15)
+    monkeypatch.setattr(numpy_lstm, "_LARGE_STEP", 0)  # several threads, each with its rows, as if a step were large
+    monkeypatch.setattr(threads, "threads", lambda: 3)
+    for result, value in zip(kernel.infer(x, h0, c0, sequences, mask), found, strict=True):
+        assert np.array_equal(result, value)
     assert not hasattr(kernel, "workspace")
     assert np.array_equal(h0, before[0])
     assert np.array_equal(c0, before[1])
