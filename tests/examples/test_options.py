@@ -4,7 +4,9 @@ import re
 
 import pytest
 
-EXAMPLES = ["adding_problem.py", "char_lm.py", "forecast.py", "gates.py", "gradient_flow.py", "padding.py"]
+EXAMPLES = [
+    *("adding_problem.py", "char_lm.py", "forecast.py", "gates.py", "gradient_flow.py", "padding.py", "seq2seq.py"),
+]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
