@@ -40,7 +40,7 @@ class Ours:
         """Seconds of each epoch."""
         from scratchlstm.callbacks import Callback
 
-        return _timed_fit(self.model, Callback, x, y, batch, count, workers=self.workers)
+        return timed_fit(self.model, Callback, x, y, batch, count, workers=self.workers)
 
     def predict(self, x, batch):
         self.model.predict(x, batch_size=batch, verbose=0, workers=self.workers)
@@ -59,7 +59,7 @@ class Keras:
         """Seconds of each epoch."""
         from keras.callbacks import Callback
 
-        return _timed_fit(self.model, Callback, x, y, batch, count)
+        return timed_fit(self.model, Callback, x, y, batch, count)
 
     def predict(self, x, batch):
         self.model.predict(x, batch_size=batch, verbose=0)
@@ -113,7 +113,7 @@ class Torch:
                 self.torch.sigmoid(self.forward(x[first : first + batch])).numpy()
 
 
-def _timed_fit(model, base, x, y, batch, count, **options):
+def timed_fit(model, base, x, y, batch, count, **options):
     """Fit, without hooks on single batches, which would slow Keras down."""
     seconds = []
 

@@ -33,11 +33,11 @@ HERE = Path(__file__).parent
 
 
 class Contender:
-    """A process of `contenders.py`."""
+    """A process of `contenders.py`, or of another script that answers commands like it."""
 
-    def __init__(self, name, shape, data, **setup):
+    def __init__(self, name, shape, data=None, script="contenders.py", **setup):
         self.name = name
-        command = [sys.executable, HERE / "contenders.py", json.dumps({"shape": shape, "data": str(data)} | setup)]
+        command = [sys.executable, HERE / script, json.dumps({"shape": shape, "data": str(data)} | setup)]
         self.start = time.perf_counter()
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -186,7 +186,7 @@ def beside_load(makers, counts, samples, rounds, steps):
             name: median(own / keras for own, keras in zip(values, times["Keras/TensorFlow"], strict=True))
             for name, values in times.items()
         }
-        cells = [f"{_spread(values)}: {ratios[name]:.2f}" for name, values in times.items()]
+        cells = [f"{spread(values)}: {ratios[name]:.2f}" for name, values in times.items()]
         lines.append(f"| {count} | {' | '.join(cells)} |")
         print(lines[-1], flush=True)
     for contender in running.values():
@@ -255,12 +255,12 @@ def report(results, reference):
     lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for quantity, by_name in results.items():
         base = median(by_name[reference])
-        cells = [f"{_spread(values)}: {median(values) / base:.2f}" for values in by_name.values()]
+        cells = [f"{spread(values)}: {median(values) / base:.2f}" for values in by_name.values()]
         lines.append(f"| {quantity} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _spread(values):
+def spread(values):
     digits = 1 if median(values) < 100 else 0
     return f"{median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
