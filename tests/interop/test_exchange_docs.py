@@ -12,6 +12,7 @@ EXAMPLES = {name: "".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)) f
 NEEDS = {
     "From Keras, live": ["tensorflow.python", "keras"],
     "Files of Keras, without Keras": ["h5py"],
+    "Graphs of Keras": ["h5py"],
     "From PyTorch": ["torch"],
     "Files of PyTorch, without PyTorch": ["safetensors"],
     "To PyTorch": ["torch"],
