@@ -10,6 +10,7 @@ from scratchlstm.backend import Array
 from scratchlstm.layers.base import Layer
 from scratchlstm.layers.passes import DropoutMask
 from scratchlstm.layers.weights import Shape, as_shape, check_weights
+from scratchlstm.rows import as_array
 
 V = TypeVar("V")
 
@@ -74,6 +75,7 @@ class Composite(Layer):
 
     def check_mask(self, mask: Any, x: Any, dimensions: int = 2) -> np.ndarray | None:
         """That of `Layer`; of sequences of sequences it may have more dimensions, which the parts compare again."""
+        mask = None if mask is None else as_array(mask, "mask")
         return super().check_mask(mask, x, max(np.ndim(mask), dimensions))
 
     def with_inner(self) -> list[Layer]:
