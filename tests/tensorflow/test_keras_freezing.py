@@ -7,9 +7,10 @@ import pytest
 from cases import EXACT, error, word_ids
 from keras_side import dense, floats, keras, tf
 
-from scratchlstm import Sequential, layers, losses, optimizers, regularizers
+from scratchlstm import Model, Sequential, layers, losses, optimizers, regularizers
 from scratchlstm.gradcheck import check_model
 from scratchlstm.interop.keras import from_keras, load_keras, save_keras, to_keras
+from scratchlstm.models import load_model
 
 V, T, E, H, B = 13, 3, 4, 3, 6
 
@@ -173,7 +174,26 @@ def test_flags_of_what_is_around_come_over(tmp_path):
         assert shapes(ours.trainable_weights) == shapes(theirs.trainable_weights)
         assert shapes(to_keras(ours).trainable_weights) == shapes(theirs.trainable_weights)
         ours.save(tmp_path / "model.npz")
-        assert flags(Sequential.load(tmp_path / "model.npz")) == flags(theirs)
+        assert flags(load_model(tmp_path / "model.npz")) == flags(theirs)
+
+
+@pytest.mark.parametrize("frozen", ["inner", "outer"])
+def test_models_within_models_there_and_back(frozen, tmp_path):
+    """The inner one frozen but for a layer; or the outer one, in which a layer says otherwise."""
+    inner = Sequential([layers.Input((T, E)), layers.LSTM(2, name="a"), layers.Dense(2, name="b")], name="inner")
+    i = layers.Input((T, E))
+    both = layers.Concatenate()([inner(i), layers.GlobalAveragePooling1D()(i)])  # Keras forgets it of a Sequential
+    ours = Model(i, layers.Dense(1, name="head")(both))
+    (inner if frozen == "inner" else ours).trainable = False
+    inner.layers[1].trainable = True
+    twin = to_keras(ours)
+    assert shapes(twin.trainable_weights) == shapes(ours.trainable_weights)
+    assert bool(ours.trainable_weights) == (frozen == "inner")
+    save_keras(ours, tmp_path / "ours.keras")
+    theirs = keras.saving.load_model(tmp_path / "ours.keras")
+    assert shapes(theirs.trainable_weights) == shapes(ours.trainable_weights)
+    for back in load_keras(tmp_path / "ours.keras"), from_keras(theirs):
+        assert shapes(back.trainable_weights) == shapes(ours.trainable_weights)
 
 
 def test_gradcheck_with_tensorflow():
