@@ -43,7 +43,8 @@ def test_gradients(number):
     y, cache = model.forward(x)
     dys = [rng.normal(size=each.shape) for each in listed(y)]
     dx, grads = model.backward(tuple(dys) if len(dys) > 1 else dys[0], cache)
-    checked = [(name, param, grads[name]) for name, param in model.network.params.items()]
+    checked = [(name, model.network.params[name], gradient) for name, gradient in grads.items()]
+    assert list(grads) == list(model.network.trainable_params)
     checked += [("x", each, d) for each, d in zip(xs, listed(dx), strict=True) if each.dtype.kind == "f"]
 
     def loss():
@@ -84,7 +85,9 @@ def test_two_processes(number):
         x, start = one_or_all(xs), model.get_weights()
         y = one_or_all([np.ones_like(each) for each in listed(model.predict(x, verbose=0))])
         model.compile("sgd", "mse")
+        frozen = [name not in model.network.trainable_params for name in model.network.params]
         model.fit(x, y, batch_size=4, workers=workers, verbose=0)
         moves.append([w - w0 for w, w0 in zip(model.get_weights(), start, strict=True)])
-    for one, other in zip(*moves, strict=True):
+    for one, other, stays in zip(*moves, frozen, strict=True):
+        assert not (stays and one.any())
         assert np.linalg.norm(one - other) <= 1e-11 * max(np.linalg.norm(one), 1e-3)
