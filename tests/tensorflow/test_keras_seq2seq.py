@@ -9,7 +9,7 @@ from keras_side import dense, keras, tf
 
 from scratchlstm import Input, Model, config, optimizers
 from scratchlstm.interop.keras import to_keras
-from scratchlstm.layers import LSTM, Bidirectional, Concatenate, Dense, Embedding
+from scratchlstm.layers import LSTM, Attention, Bidirectional, Concatenate, Dense, Embedding
 
 V, E, H, N = 13, 5, 4, 6
 T_IN, T_OUT = 5, 4
@@ -45,6 +45,15 @@ def all_that_is_given_out(source, target):
     y, h, c = LSTM(H, return_sequences=True, return_state=True)(Embedding(V, E, mask_zero=True)(source))
     found = LSTM(H, return_sequences=True, return_state=True)(Embedding(V, E)(target), initial_state=[h, c])
     return [y, *found, Concatenate()([h, found[1]])]
+
+
+def attention(source, target):
+    """The decoder looks back at the encoder's sequence: of a source that is all padding at nothing, unlike in Keras."""
+    words = Embedding(V, E, mask_zero=True)
+    sequence, *states = LSTM(H, return_sequences=True, return_state=True)(words(source))
+    decoded = LSTM(H, return_sequences=True)(words(target), initial_state=states)
+    context = Attention(use_scale=True)([decoded, sequence])
+    return Dense(V, activation="softmax")(Concatenate()([decoded, context]))
 
 
 def two_directions(source, target):
@@ -84,6 +93,7 @@ def one_decoder_twice(source, target, elsewhere):
 MODELS = {
     plain: [SOURCE, TARGET],
     no_mask_on_the_target: [SOURCE, TARGET],
+    attention: [np.maximum(SOURCE, np.arange(T_IN) == T_IN - 1), TARGET],
     two_directions: [SOURCE, TARGET],
     both_ways_into_both_ways: [SOURCE, TARGET],
     from_features: [SOURCE, TARGET, FEATURES],
@@ -137,7 +147,9 @@ def test_outputs_and_gradients(build):
         assert error(np.asarray(gradient), dense(of_keras)) < 1e-9
 
 
-@pytest.mark.parametrize(("build", "kind"), [*zip(MODELS, itertools.cycle(["Adam", "SGD"])), (plain, "SGD")])
+@pytest.mark.parametrize(
+    ("build", "kind"), [*zip(MODELS, itertools.cycle(["Adam", "SGD"])), (plain, "SGD"), (attention, "SGD")]
+)
 def test_ten_steps(build, kind):
     """The loss counts the steps of the target that are not padding, as Keras does by the decoder's mask."""
     xs = MODELS[build]
