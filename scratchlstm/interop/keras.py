@@ -113,7 +113,7 @@ def _model_from(description: Any, read: Callable[[Network, dict[str, tuple[int, 
         read: (network, shapes of its parameters by name) -> their values by name; asked before any is allocated.
 
     Raises:
-        ValueError: see `network_from`.
+        ValueError: see `keras_graph.network_from`.
     """
     network = keras_graph.network_from(description)
     shapes = network.input_shapes if network.merges else network.input_shapes[0]
