@@ -227,10 +227,6 @@ class Layer(registry.Configured):
         """Whether a mask comes out, if the input has one, or for several inputs any of a list."""
         return self.makes_mask or (bool(np.any(masked)) and self.passes_mask)
 
-    def by_output(self, mask: Any, none: Any) -> list[Any]:
-        """A mask for each of several outputs."""
-        return [mask] * self.masked_outputs + [none] * (self.outputs - self.masked_outputs)
-
     def is_identity(self, kept: Any) -> bool:
         """Whether the pass that kept this gave x itself; asked if `may_be_identity`."""
         return False
