@@ -96,13 +96,13 @@ def test_summary_lists_every_layer(capsys):
 
 
 def test_summary_tells_what_each_layer_takes_its_inputs_from(capsys):
-    x, y, inner = Input((4, 3), name="x"), Input((2, 3)), LSTM(6, return_state=True, name="shared")
+    x, y, inner = Input((4, 3), name="x"), Input((2, 3), name="y"), LSTM(6, return_state=True, name="shared")
     _, *states = inner(x)
     Model([x, y], Dense(1)(inner(y, initial_state=states)[0])).summary()
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert rows[2:6] == [
         "│ shared (LSTM)       │ [(None, 6),       │        240 │ x[0][0],          │",
-        "│                     │ (None, 6), (None, │            │ input[0][0],      │",
+        "│                     │ (None, 6), (None, │            │ y[0][0],          │",
         "│                     │ 6)]               │            │ shared[0][1],     │",
         "│                     │                   │            │ shared[0][2]      │",
     ]
@@ -113,14 +113,18 @@ def test_summary_tells_what_each_layer_takes_its_inputs_from(capsys):
     ("make", "error", "message"),
     [
         (lambda a, b: Model([a, Dense(1)(a)], b), TypeError, "inputs must be one Input, or a list or dict of them"),
-        (lambda a, b: Model([a, b], Dense(1)(a)), ValueError, "no output depends on the input 'input_1'; leave it out"),
+        (
+            lambda a, b: Model([a, b], Dense(1)(a)),
+            ValueError,
+            "no output depends on the input 'input_layer_1'; leave it out",
+        ),
         (lambda a, b: Model([a, a], Dense(1)(a)), ValueError, "different ones, but one of them is listed twice"),
         (lambda a, b: Model(a, a), TypeError, "outputs must be what layers gave"),
-        (lambda a, b: Model(a, Dense(1)(b)), ValueError, "on the Input 'input', which is not among the inputs"),
+        (lambda a, b: Model(a, Dense(1)(b)), ValueError, "on the Input 'input_layer', which is not among the inputs"),
         (
             lambda a, b: Model(a, Concatenate()([a, b])),
             ValueError,
-            "on the Input 'input', which is not among the inputs",
+            "on the Input 'input_layer', which is not among the inputs",
         ),
         (lambda a, b: Dense(1)([a, b]), TypeError, "dense takes one input, not 2; Concatenate"),
         (lambda a, b: Concatenate()([a, Input((3, 4))]), ValueError, r"one shape but for axis -1, not of shapes"),
@@ -146,7 +150,11 @@ def test_summary_tells_what_each_layer_takes_its_inputs_from(capsys):
             "two of the inputs are named 'x'",
         ),
         (lambda a, b: Sequential([Input((4, 2)), LSTM(2, return_state=True)]), ValueError, "gives 3 outputs .*, which"),
-        (lambda a, b: Model(a, [Dense(1)(a), Dense(1)(b)]), ValueError, "on the Input 'input', which is not among"),
+        (
+            lambda a, b: Model(a, [Dense(1)(a), Dense(1)(b)]),
+            ValueError,
+            "on the Input 'input_layer', which is not among",
+        ),
         (lambda a, b: Model(a, [Dense(1)(a), a]), TypeError, "outputs must be what layers gave"),
         (
             lambda a, b: Model(a, Dense(1, name="x")(Dense(1, name="x")(a))),
@@ -178,17 +186,17 @@ def test_summary_tells_what_each_layer_takes_its_inputs_from(capsys):
         (
             lambda a, b: _sum_of(Input((4,)), Input((4,)))(a),
             ValueError,
-            "takes a list of 2 inputs, input, input_1, but",
+            "takes a list of 2 inputs, input_layer, input_layer_1, but",
         ),
         (
             lambda a, b: _sum_of(Input((4,)), Input((4,)))([a, b, a]),
             ValueError,
-            "takes a list of 2 inputs, input, input_1, but got shapes",
+            "takes a list of 2 inputs, input_layer, input_layer_1, but got shapes",
         ),
         (
             lambda a, b: _sum_of(Input((4,)), Input((4,)))([a, Input((3,))]),
             ValueError,
-            r"takes inputs of shape \(None, 4\) for 'input_1', but got \(None, 3\)",
+            r"takes inputs of shape \(None, 4\) for 'input_layer_1', but got \(None, 3\)",
         ),
         (
             lambda a, b: _sum_of(a, b)([np.ones((3, 4))]),

@@ -60,6 +60,8 @@ def test_lists_and_dicts_by_name_are_one():
     assert values == [by_key[name] for name in ["loss", "tags_loss", "good_loss", *NAMES[:2], "tags_accuracy"]]
     assert list(by_key) == NAMES
     assert [y.shape for y in by_list.predict(X, verbose=0)] == [(N, T, 3), (N, 1)]
+    for a, b in zip(by_name({"series": X}), by_name.forward({"series": X})[0], strict=True):
+        assert np.array_equal(a, b)
 
 
 def test_a_model_that_gives_a_dict():

@@ -29,6 +29,7 @@ from scratchlstm.rows import GatheredRows, Gradient, RowGradient, as_array
 
 Signal = backend.Array | GatheredRows  # what travels forward between layers
 Gradients = dict[str, Gradient]  # parameter name -> its gradient
+INPUT = "input_layer"  # what an input is called, as in Keras, if it is not named
 KNOWN: dict[str, Any] = {}  # the layers that a saved model may name; `layers/__init__.py` lists them
 CONTRACT = (
     "a layer defines forward(x) -> (y, cache) and backward(dy, cache) -> (dx, grads), where grads has the gradient of "

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from scratchlstm.layers.base import Layer, Node
+from scratchlstm.layers.base import INPUT, Layer, Node
 from scratchlstm.layers.weights import Shape, as_shape
 
 
@@ -25,6 +25,7 @@ class Input(Layer, Node):
 
     def __init__(self, shape: Shape, *, name: str | None = None, dtype: str | None = None) -> None:
         Layer.__init__(self, name=name, input_shape=as_shape(shape, "shape"))
+        self.name = INPUT if name is None else self.name
         Node.__init__(self, self, (), as_shape(shape))
         with suppress(TypeError):  # no dtype at all
             if dtype is None or np.dtype(dtype).kind in "iuf":

@@ -10,7 +10,7 @@ import numpy as np
 from scratchlstm import backend, config
 from scratchlstm._support import registry
 from scratchlstm._support.checks import came, index, whole_number
-from scratchlstm.layers.base import KNOWN, Gradients, Layer, Node
+from scratchlstm.layers.base import INPUT, KNOWN, Gradients, Layer, Node
 from scratchlstm.layers.composite import Composite, of_part, with_prefix
 from scratchlstm.layers.keras_order import Place, Source, keras_order, mask_operations
 from scratchlstm.layers.passes import Cache, FromLogits, Pass
@@ -68,7 +68,7 @@ class Network(Composite):
         self.places: list[Place] = []
         self.input_shapes: list[Any] = [node.shape for node in inputs] or [None]
         own = [node.layer.name for node in inputs if node.layer.named_by_user]
-        self.input_names = _numbered([node.layer.name for node in inputs]) or ["input"]
+        self.input_names = _numbered([node.layer.name for node in inputs]) or [INPUT]
         self.named_outputs = None if output_names is None else _names("output", output_names, len(outputs))
         at: dict[object, int] = {node.call: -1 - number for number, node in enumerate(inputs)}
         order = _visited(outputs, at)
@@ -197,7 +197,7 @@ class Network(Composite):
         """
         network = cls(name=config["name"], trainable=config.get("trainable", True))
         network.input_shapes = [as_shape(shape) for shape in config["inputs"]]
-        names = config.get("input_names") or _numbered(["input"] * len(network.input_shapes))
+        names = config.get("input_names") or _numbered([INPUT] * len(network.input_shapes))
         network.input_names = _names("input", names, len(network.input_shapes))
         network.layers = [registry.resolve("layer", saved, KNOWN, Layer) for saved in config["layers"]]
         outputs = {-1 - k: 1 for k in range(len(network.input_shapes))}  # how many each place has

@@ -23,7 +23,7 @@ from scratchlstm.preprocessing.timeseries import TimeseriesDataset
 from scratchlstm.rows import as_array
 from scratchlstm.training import loop as training
 from scratchlstm.training.compiled import Compiled
-from scratchlstm.training.data import Data, check_data, check_x, unpack
+from scratchlstm.training.data import Data, check_data, check_x, listed, unpack
 
 
 class Model(Compiled):
@@ -234,7 +234,8 @@ class Model(Compiled):
     # --- passes ---------------------------------------------------------------------------------------------------
 
     def forward(self, x: Any, run: Pass | None = None, **old: Any) -> tuple[Any, Any]:
-        """The output for x and the cache for `backward`; see `Layer.forward`. A list of arrays for several inputs."""
+        """The output for x and the cache for `backward`; see `Layer.forward`. A list or dict for several inputs."""
+        x = listed(self, x)
         self._build_on(x)
         return self.network.forward(x, run, **old)
 
@@ -244,6 +245,7 @@ class Model(Compiled):
 
     def __call__(self, x: Any, training: bool | None = None) -> Any:
         """The output for x; for a `Node` instead of x, the node of this model as a layer of another."""
+        x = listed(self, x)
         if not any(isinstance(each, Node) for each in (x if isinstance(x, list | tuple) else [x])):
             self._build_on(x)
         return self._given_out(self.network(x, training=training))

@@ -13,6 +13,7 @@ from scratchlstm import backend
 from scratchlstm._support import registry
 from scratchlstm._support.checks import whole_number
 from scratchlstm._support.files import write_arrays
+from scratchlstm.layers.base import INPUT
 from scratchlstm.layers.keras_order import keras_order
 from scratchlstm.layers.network import Network
 from scratchlstm.layers.weights import check_weights
@@ -100,7 +101,7 @@ def describe(model: Compiled) -> dict[str, Any]:
     with_states = any(len(place.sources) > 1 and not place.layer.merges for place in network.places)
     of_first = all(output == 0 for place in network.places for _, output in place.sources)
     simple = once and of_first and not with_states and network.ends == [(len(network.places) - 1, 0)]
-    if simple and network.input_names == ["input"] and network.named_outputs is None:
+    if simple and network.input_names == [INPUT] and network.named_outputs is None:
         layers = [registry.serialize(layer) for layer in network.layers]
         description = {"name": network.name, "input_shape": network.input_shapes[0], "layers": layers}
         if not network.trainable:

@@ -88,10 +88,7 @@ def check_x(model: Compiled, x: Any, name: str = "x") -> Any:
     """
     several = model.network.merges
     count = len(model.network.input_shapes)
-    input_names = model.network.input_names
-    if isinstance(x, Mapping) and (several or x.keys() == {*input_names}):
-        x = by_output(name, x, input_names, input_names)
-        x = x if several else x[0]
+    x = listed(model, x, name)
     if several and (not isinstance(x, list | tuple) or len(x) != count):
         raise ValueError(f"{name} must be a list of {count} arrays, one for each input of the model, not {_given(x)}")
     names = [f"{name}[{number}]" for number in range(count)] if several else [name]
@@ -104,6 +101,19 @@ def check_x(model: Compiled, x: Any, name: str = "x") -> Any:
     with _about(name):
         model.network.plan([each.shape[1:] for each in arrays] if several else arrays[0].shape[1:])
     return tuple(arrays) if several else arrays[0]
+
+
+def listed(model: Compiled, x: Any, name: str = "x") -> Any:
+    """X as it is, but the arrays of a dict by the names of the inputs in their order.
+
+    Raises:
+        ValueError: a dict with other names.
+    """
+    names = model.network.input_names
+    if not isinstance(x, Mapping) or not (model.network.merges or x.keys() == {*names}):
+        return x
+    arrays = by_output(name, x, names, names)
+    return arrays if model.network.merges else arrays[0]
 
 
 def _given(arrays: Any) -> str:

@@ -173,7 +173,7 @@ def test_different_batches_in_the_inputs(use):
 
 @every_use
 def test_an_input_of_another_shape(use):
-    with refused(ValueError, r"takes inputs of shape \(None, 2\) for 'input_1', but got \(None, 3\)"):
+    with refused(ValueError, r"takes inputs of shape \(None, 2\) for 'input_layer_1', but got \(None, 3\)"):
         use(two_inputs(), [X, X])
 
 
