@@ -200,7 +200,7 @@ def written_ids(isos: Sequence[str]) -> np.ndarray:
 
 
 def written_date(text: str) -> str:
-    """The type of an option for a date: in small letters."""
+    """The type of an option for a date: in lower case."""
     text = " ".join(text.lower().split())
     if unknown := set(text) - set(READ):
         raise argparse.ArgumentTypeError(f"the model reads letters, digits and {READ[:6]!r}, but not {min(unknown)!r}")

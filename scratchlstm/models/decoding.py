@@ -77,7 +77,7 @@ def sample(
     rng = np.random.default_rng(checks.seed(seed))
 
     def draw(scores: np.ndarray) -> np.ndarray:
-        with np.errstate(over="ignore"):  # beside a temperature near 0, where all but the largest become -inf
+        with np.errstate(over="ignore"):  # a temperature near 0 makes -inf of all but the largest
             logits = (scores - scores.max(axis=1, keepdims=True)) / temperature
         return (logits + rng.gumbel(size=scores.shape)).argmax(axis=1)[:, None]
 
