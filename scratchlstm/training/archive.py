@@ -101,11 +101,13 @@ def describe(model: Compiled) -> dict[str, Any]:
     with_states = any(len(place.sources) > 1 and not place.layer.merges for place in network.places)
     of_first = all(output == 0 for place in network.places for _, output in place.sources)
     simple = once and of_first and not with_states and network.ends == [(len(network.places) - 1, 0)]
-    if simple and network.input_names == [INPUT] and network.named_outputs is None:
+    if simple and not network.merges and network.named_outputs is None:
         layers = [registry.serialize(layer) for layer in network.layers]
         description = {"name": network.name, "input_shape": network.input_shapes[0], "layers": layers}
         if not network.trainable:
             description["trainable"] = False
+        if network.input_names != [INPUT]:
+            description["input_names"] = network.input_names
         if not network.is_stack:
             description["sources"] = network.sources
     else:
@@ -205,6 +207,7 @@ def _config_of(description: Mapping[str, Any]) -> dict[str, Any]:
     places = [[number, [[source, 0] for source in own]] for number, own in enumerate(sources)]
     inputs, ends = [description["input_shape"]], [[len(layers) - 1, 0]]
     own = {"name": description["name"], "trainable": description.get("trainable", True)}
+    own["input_names"] = description.get("input_names")
     return own | {"inputs": inputs, "layers": layers, "places": places, "ends": ends}
 
 
