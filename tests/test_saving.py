@@ -134,7 +134,8 @@ _POOLINGS = {  # from sequence to sequence of one step, or none
 }
 # layers of several inputs and what goes with them: test_functional.py and layers/test_merging.py save these
 _IN_GRAPHS = {"Concatenate", "Add", "Multiply", "Dot", "Attention", "Reshape", "RepeatVector"}
-_F1 = metrics.F1Score("macro")  # of single predictions only, not of sequences
+# of single predictions only, not of sequences
+_OF_ROWS = {"categorical_crossentropy": metrics.F1Score("macro"), "mean_absolute_error": metrics.R2Score()}
 
 
 @st.composite
@@ -158,8 +159,8 @@ def _models(draw):
         model.add(_POOLINGS[last]())
         model.add(Flatten())
     model.add(Dense(3, activation))
-    if loss == "categorical_crossentropy" and len(model.output_shape_for(shape)) == 1:
-        names = [*names, _F1]
+    if loss in _OF_ROWS and len(model.output_shape_for(shape)) == 1:
+        names = [*names, _OF_ROWS[loss]]
     model.compile(_OPTIMIZERS[draw(st.sampled_from(sorted(_OPTIMIZERS)))](), loss, metrics=names)
     return model, targets
 
@@ -172,9 +173,8 @@ def test_every_kind_is_drawn_above():
     assert {type(make()) for make in _OPTIMIZERS.values()} == {*optimizers._KNOWN.values()}
     followed = {type(make().schedule) for make in _OPTIMIZERS.values()}
     assert followed == {type(None), *schedules._KNOWN.values()}
-    drawn = [metrics.get(name) for _, _, names in _LOSSES.values() for name in [*names, _F1]]
-    # R2Score takes (B, D) alone; test_configuration.py has its settings
-    assert {type(metric) for metric in drawn} == {*metrics._KNOWN.values()} - {metrics.R2Score}
+    drawn = [metrics.get(name) for _, _, names in _LOSSES.values() for name in [*names, *_OF_ROWS.values()]]
+    assert {type(metric) for metric in drawn} == {*metrics._KNOWN.values()}
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
