@@ -12,7 +12,7 @@ from scratchlstm.interop.keras import to_keras
 from scratchlstm.layers import LSTM, Attention, Bidirectional, Concatenate, Dense, Embedding
 
 V, E, H, N = 13, 5, 4, 6
-T_IN, T_OUT = 5, 4
+T_IN, T_OUT = 4, 3
 RNG = np.random.default_rng(3)
 SOURCE, TARGET = word_ids(RNG, V - 1, (N, T_IN)) + 1, word_ids(RNG, V - 1, (N, T_OUT)) + 1
 SOURCE[0, 3:], SOURCE[1, :2], SOURCE[2], TARGET[0, 2:], TARGET[3, 1:], TARGET[4, :2] = 0, 0, 0, 0, 0, 0
