@@ -75,6 +75,56 @@ def test_each_class_loads_its_own(tmp_path):
     assert type(Model.load(tmp_path / "stack.npz")) is Sequential
 
 
+def test_a_layer_keeps_the_name_that_it_has_in_a_model():
+    x, first, second = Input((2,)), Dense(2), Dense(2)
+    model = Model(x, second(first(x)), seed=0)
+    model.compile("sgd", "mse")
+    other = Model(x, Concatenate()([Dense(2)(x), first(x)]))
+    assert [layer.name for layer in model.layers] == ["dense", "dense_1"]
+    assert {layer.name for layer in other.layers} == {"dense", "dense_1", "concatenate"}
+    assert len(model.get_weights()) == 4
+    model.fit(np.ones((4, 2)), np.ones((4, 2)), verbose=0)
+    with pytest.raises(ValueError, match="named 'dense' already: .* keeps the name that it has there"):
+        Model(x, Concatenate()([first(x), Sequential([x, Dense(3)]).layers[0](x)]))
+
+
+def test_layers_are_numbered_in_the_order_in_which_they_are_made():
+    """As in Keras, and not in the order of the wiring."""
+    first, second, x = Dense(2), Dense(3), Input((2,))
+    model = Model(x, first(second(x)))
+    assert (first.name, second.name) == ("dense", "dense_1")
+    assert model.get_layer("dense") is first
+    assert (model.input_names, model.output_names) == (["input_layer"], ["dense"])
+    with pytest.raises(ValueError, match="functional has no layer 'lstm', but dense_1, dense"):
+        model.get_layer("lstm")
+
+
+def test_values_of_a_model_say_what_they_cannot_do():
+    x = Input((7, 3), name="x")
+    assert x.shape == (None, 7, 3)
+    y = LSTM(4)(x)
+    assert y.shape == (None, 4)
+    for use, instead in (
+        (lambda: y + y, r"^the output \(None, 4\) of lstm, .* cannot be added here: Add\(\)\(\[a, b\]\)"),
+        (lambda: y * y, r"cannot be multiplied here: Multiply\(\)"),
+        (lambda: x[:, -1], r"^the output \(None, 7, 3\) of x, .* be indexed here: .* return_sequences=False"),
+        (lambda: [*y], "cannot be unpacked here: .* return_state=True"),
+    ):
+        with pytest.raises(TypeError, match=instead):
+            use()
+    with pytest.raises(TypeError, match="an LSTM|lstm_1 takes one input, not 3; initial_state="):
+        LSTM(4, name="lstm_1")([x, y, y])
+    with pytest.raises(TypeError, match="concatenate in a Model takes its input alone, .* inputs come in one list"):
+        Concatenate()(y, y)
+
+
+def test_a_list_of_the_one_input_is_that_input():
+    model = Sequential([Input((3,)), Dense(1)], seed=0)
+    x = np.arange(6.0).reshape(2, 3)
+    assert np.array_equal(model.predict([x], verbose=0), model.predict(x, verbose=0))
+    assert np.array_equal(model.predict([x[0]], verbose=0), model.predict(x[:1], verbose=0))
+
+
 def test_the_name_of_a_stacks_input_comes_back(tmp_path):
     model = Sequential([Input((3,), name="words"), Dense(1)], seed=0)
     model.save(tmp_path / "model.npz")

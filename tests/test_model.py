@@ -611,7 +611,7 @@ def test_a_layer_built_for_another_shape_has_no_place():
     first = Sequential([layer])
     name = layer.name
     with pytest.raises(ValueError, match=r"built for inputs of shape \(None, 3\), but got \(None, 7\)"):
-        Sequential([Input((9,)), Dense(7), layer])
+        Sequential([Input((9,)), Dense(7, name="seven"), layer])
     assert (layer.name, first.predict(np.ones((1, 3)), verbose=0).shape) == (name, (1, 1))
 
 

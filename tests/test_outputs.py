@@ -285,7 +285,7 @@ def test_a_single_output_may_be_named_too():
 
 A = metrics.AUC()
 COMPILED = {
-    "no loss": ({"loss": [None, None]}, ValueError, "loss is missing"),
+    "no loss": ({"loss": [None, None]}, ValueError, "loss is None for every output"),
     "too few losses": (
         {"loss": ["mse"]},
         ValueError,

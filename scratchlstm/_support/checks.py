@@ -15,9 +15,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def came(value: Any) -> str:
-    """`value` as an error shows it: an array by its shape, anything long cut short."""
-    if np.ndim(getattr(value, "shape", 0)) == 1 and not isinstance(value, np.generic):
+    """`value` as an error shows it: an array by its shape, a dict by its keys, anything long cut short."""
+    if np.ndim(getattr(value, "shape", 0)) == 1 and hasattr(value, "ndim") and not isinstance(value, np.generic):
         return f"an array of shape {tuple(value.shape)}"
+    if isinstance(value, Mapping) and not all(isinstance(each, str | float | int) for each in value.values()):
+        return f"a dict with {', '.join(map(repr, value))}"
     text = repr(value)
     return text if len(text) <= 300 else f"{text[:297]}..."
 

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypedDict, Unpack
 from weakref import WeakSet
@@ -37,22 +38,41 @@ CONTRACT = (
 )
 
 
+def _instead(what: str, instead: str) -> Callable[..., Any]:
+    """An operation that a `Node` does not have."""
+
+    def refuse(node: "Node", *others: Any) -> Any:
+        raise TypeError(f"{node}, which a Model is to compute, cannot {what} here: {instead}")
+
+    return refuse
+
+
 class Node:
     """A value in a model that is not computed yet: an output of one call of a layer.
 
     Args:
         layer: the layer.
         sources: what it takes its inputs from, and then its initial states if any were given.
-        shape: of one sample.
+        sample_shape: without the batch.
         output: which of the layer's outputs this is.
         call: identifies the call, if it has several outputs.
     """
 
     def __init__(
-        self, layer: "Layer", sources: Sequence["Node"], shape: Shape, output: int = 0, call: object = None
+        self, layer: "Layer", sources: Sequence["Node"], sample_shape: Shape, output: int = 0, call: object = None
     ) -> None:
-        self.layer, self.sources, self.shape = layer, tuple(sources), shape
+        self.layer, self.sources, self.sample_shape = layer, tuple(sources), sample_shape
         self.output, self.call = output, call or object()
+
+    shape = property(lambda node: (None, *node.sample_shape), doc="With None for the batch, as in Keras.")
+
+    def __repr__(self) -> str:
+        return f"the output {with_batch(self.sample_shape)} of {self.layer.name}"
+
+    __add__ = __radd__ = _instead("be added", "Add()([a, b]) does that")
+    __mul__ = __rmul__ = _instead("be multiplied", "Multiply()([a, b]) does that")
+    __getitem__ = _instead("be indexed", "a recurrent layer with return_sequences=False gives the last step")
+    __iter__ = _instead("be unpacked", "it is one output; return_state=True of a recurrent layer gives states, too")
 
 
 class LayerOptions(TypedDict, total=False):
@@ -161,7 +181,8 @@ class Layer(registry.Configured):
     def __init__(self, **options: Unpack[LayerOptions]) -> None:
         name, input_shape = options.pop("name", None), options.pop("input_shape", None)
         self.name = (name is not None and string("name", name)) or registry.snake_case(type(self).__name__)
-        self.named_by_user = bool(name)
+        self.keeps_name = bool(name)  # given by the user, or by the first model that it is in
+        self.created = next(_created)
         self.dtype = config.float_dtype(options.pop("dtype", None))
         self._trainable = flag("trainable", options.pop("trainable", True))
         if options:
@@ -371,17 +392,19 @@ class Layer(registry.Configured):
         if given:
             takes = "its input and initial states" if self.state_sizes else "its input"
             instead = "to give these, call the layer itself with an array"
+            instead = "its inputs come in one list" if self.merges else instead
             raise TypeError(f"{self.name} in a Model takes {takes} alone, without {', '.join(given)}; {instead}")
         if not self.merges and len(nodes) > 1:
-            raise TypeError(f"{self.name} takes one input, not {len(nodes)}; Concatenate makes one of several")
+            todo = "initial_state=[...] takes states" if self.state_sizes else "Concatenate makes one of several"
+            raise TypeError(f"{self.name} takes one input, not {len(nodes)}; {todo}")
         states = _listed(() if initial_state is None else initial_state)
         if other := [state for state in states if not isinstance(state, Node)]:
             problem = f"initial_state of {self.name} in a Model must hold what Input and layers give"
             raise TypeError(f"{problem}, not {came(other[0])}")
-        shape: Any = [node.shape for node in nodes] if self.merges else nodes[0].shape
+        shape: Any = [node.sample_shape for node in nodes] if self.merges else nodes[0].sample_shape
         self.plan(shape)
         if initial_state is not None:
-            self.require_states([state.shape for state in states])
+            self.require_states([state.sample_shape for state in states])
         sources, call, shapes = nodes + states, object(), self.output_shape(shape)
         if self.outputs == 1:
             return Node(self, sources, shapes)
@@ -541,7 +564,7 @@ class Layer(registry.Configured):
         ranks = self.ranks if self.input_shape is None else (len(self.input_shape) + 1,)
         if ranks is not None and rank not in ranks:
             wanted = " or ".join(str(r) for r in ranks)
-            hint = "; a recurrent layer before it has to give its sequence, return_sequences=True"
+            hint = "; Embedding makes one of ids, a recurrent layer gives its sequence with return_sequences=True"
             raise ValueError(
                 f"{self.name} takes an input of {wanted} dimensions (batch first), but got shape {with_batch(shape)}"
                 + (hint if (ranks, rank) == ((3,), 2) else "")
@@ -685,4 +708,5 @@ def _checked_infer(own: Callable[..., Any], takes: set[str]) -> Callable[..., An
     return infer
 
 
+_created = itertools.count()  # numbers layers in the order in which they are made
 _checked: WeakSet[Any] = WeakSet([Layer.forward, Layer.backward, Layer.infer])  # methods with these checks around them

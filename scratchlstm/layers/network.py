@@ -66,8 +66,8 @@ class Network(Composite):
                 raise TypeError(f"{argument} must be a list of what Input and layers give, not {came(nodes)}")
         self.layers: list[Layer] = []
         self.places: list[Place] = []
-        self.input_shapes: list[Any] = [node.shape for node in inputs] or [None]
-        own = [node.layer.name for node in inputs if node.layer.named_by_user]
+        self.input_shapes: list[Any] = [node.sample_shape for node in inputs] or [None]
+        own = [node.layer.name for node in inputs if node.layer.keeps_name]
         self.input_names = _numbered([node.layer.name for node in inputs]) or [INPUT]
         self.named_outputs = None if output_names is None else _names("output", output_names, len(outputs))
         at: dict[object, int] = {node.call: -1 - number for number, node in enumerate(inputs)}

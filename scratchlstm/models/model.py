@@ -83,13 +83,16 @@ class Model(Compiled):
         network.freeze_like(nodes)
         network.input_names = input_names or network.input_names
         super().__init__(network, seed, backends.choose(backend))
-        network.named_by_user = name != "functional"
-        layers, self.network.layers = self.network.layers, []
-        for layer in layers:
+        network.keeps_name = name != "functional"
+        layers, network.layers = network.layers, []
+        for layer in sorted(layers, key=lambda layer: (not layer.keeps_name, layer.created)):  # as Keras counts them
             layer.name = self._welcome(layer)
-            self.network.layers.append(layer)
+            network.layers.append(layer)
+        network.layers = layers
+        for layer in layers:
+            layer.keeps_name = True
         # in this order, on which the parameters that a seed draws depend
-        self.build_for([node.shape for node in nodes] if len(nodes) > 1 else nodes[0].shape)
+        self.build_for([node.sample_shape for node in nodes] if len(nodes) > 1 else nodes[0].sample_shape)
         self.network.into_keras_order()
 
     def _welcome(self, layer: Layer) -> str:
@@ -99,7 +102,7 @@ class Model(Compiled):
             the name for it: its own, with a number if that is taken.
 
         Raises:
-            ValueError: it, or a layer inside it, is in the model already.
+            ValueError: it, or a layer inside it, is in the model already, or a name that it keeps is taken.
         """
         here = [inner for other in self.layers for inner in other.with_inner()]
         for inner in layer.with_inner():
@@ -109,8 +112,9 @@ class Model(Compiled):
                     f"equal weights to begin with), or call the same one twice in a functional Model"
                 )
         taken = {other.name for other in self.layers}
-        if layer.name in taken and layer.named_by_user:
-            raise ValueError(f"the model has a layer named {layer.name!r} already; give each its own name")
+        if layer.name in taken and layer.keeps_name:
+            todo = "give each its own name; one that is in another model keeps the name that it has there"
+            raise ValueError(f"the model has a layer named {layer.name!r} already: {todo}")
         numbered = (f"{layer.name}_{number}" for number in itertools.count(1))
         layer.to(self.backend)
         return next(name for name in itertools.chain([layer.name], numbered) if name not in taken)
@@ -133,6 +137,19 @@ class Model(Compiled):
     def trainable(self, trainable: bool) -> None:
         self.network.trainable = trainable
 
+    def get_layer(self, name: str) -> Layer:
+        """The layer of that name.
+
+        Raises:
+            ValueError: there is none; the names of all are listed.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise ValueError(f"{self.name} has no layer {name!r}, but {', '.join(layer.name for layer in self.layers)}")
+
+    input_names = property(attrgetter("network.input_names"), doc="Of the inputs.")
+    output_names = property(attrgetter("network.output_names"), doc="Of the outputs, see `Network`.")
     sources = property(attrgetter("network.sources"), doc="See `Network.sources`.")
     is_stack = property(attrgetter("network.is_stack"), doc="See `Network.is_stack`.")
 
@@ -468,7 +485,7 @@ class Sequential(Model):
     ) -> None:
         network = Network(name=checks.string("name", name), trainable=trainable)
         Compiled.__init__(self, network, seed, backends.choose(backend))
-        self.network.named_by_user = name != "sequential"
+        self.network.keeps_name = name != "sequential"
         for layer in checks.instance("layers", layers, list | tuple | None, "a list of layers") or ():
             self.add(layer)
 
@@ -500,7 +517,7 @@ class Sequential(Model):
         name = self._welcome(layer)
         if shape is not None:
             layer.build(network.output_shape(shape) if self.layers else shape, self.rng)
-        layer.name = name
+        layer.name, layer.keeps_name = name, True
         if not self.trainable:
             layer.trainable = False
         network.input_shape, network.input_shapes = shape, [shape]

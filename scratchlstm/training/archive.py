@@ -85,6 +85,8 @@ def difference(was: Any, now: Any, name: str = "") -> str:
         pairs = [(key, item, now.get(key, "missing")) for key, item in was.items()]
     elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
         pairs = [(number, *pair) for number, pair in enumerate(zip(was, now, strict=True))]
+    elif isinstance(was, list) and isinstance(now, list) and any(isinstance(each, dict) for each in (*was, *now)):
+        return f"{name} were {len(was)}, and are {len(now)} now"
     elif isinstance(was, str) and isinstance(now, dict) and was == now.get("class_name"):
         return ""  # an activation of the user's own, of which older files had the name alone
     else:

@@ -104,12 +104,15 @@ def check_x(model: Compiled, x: Any, name: str = "x") -> Any:
 
 
 def listed(model: Compiled, x: Any, name: str = "x") -> Any:
-    """X as it is, but the arrays of a dict by the names of the inputs in their order.
+    """X as it is, but the arrays of a dict by the names of the inputs in their order, and the one of a list as itself.
 
     Raises:
         ValueError: a dict with other names.
     """
-    names = model.network.input_names
+    names, shape = model.network.input_names, model.network.input_shapes[0]
+    of_one = isinstance(x, list | tuple) and len(x) == 1 and not model.network.merges and shape is not None
+    if of_one and getattr(x[0], "ndim", 0) == len(shape) + 1:  # Keras' list of inputs, and no list of samples
+        return x[0]
     if not isinstance(x, Mapping) or not (model.network.merges or x.keys() == {*names}):
         return x
     arrays = by_output(name, x, names, names)

@@ -87,7 +87,8 @@ def targets(names: Sequence[str], loss: Any, loss_weights: Any, chosen: Any) -> 
     one_for_all = not isinstance(loss, Mapping | list | tuple)
     of_outputs = [loss] * len(names) if one_for_all else by_output("loss", loss, names, names)
     if all(each is None for each in of_outputs):
-        raise ValueError('loss is missing; for yes-or-no labels it is "binary_crossentropy"')
+        given = "is missing" if one_for_all else "is None for every output"
+        raise ValueError(f'loss {given}; for yes-or-no labels it is "binary_crossentropy"')
     found = [None if each is None else losses.get(each) for each in of_outputs]
     with_loss = [name for name, each in zip(names, found, strict=True) if each is not None]
     if not isinstance(loss_weights, Mapping | list | tuple):
