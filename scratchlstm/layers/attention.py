@@ -56,7 +56,7 @@ class Attention(Merging):
         ValueError: another score_mode, or a rate outside [0, 1).
     """
 
-    call_order: ClassVar = ("mask", "training")
+    call_order: ClassVar = ("mask", "training", "return_attention_scores", "use_causal_mask")
     outputs = 2
 
     def __init__(
@@ -92,24 +92,22 @@ class Attention(Merging):
             raise self.misfit("as many keys as values", input_shape)
         return [(Tq, D), (Tq, Tv)]
 
-    def __call__(
-        self, x: Any, *args: Any, return_attention_scores: bool = False, use_causal_mask: bool = False, **call: Any
-    ) -> Any:
+    def __call__(self, x: Any, *args: Any, **call: Any) -> Any:
         """Build on first use, and give y; see `Layer.__call__`.
 
         Args:
             x: [query, value] or [query, value, key].
-            args, call: mask, training.
-            return_attention_scores: give [output, weights].
-            use_causal_mask: must be False.
+            args, call: mask, training; return_attention_scores, to give [output, weights]; use_causal_mask, which
+                must be False.
 
         Raises:
             TypeError, ValueError: see `Layer.__call__`; or a causal mask.
         """
-        both = checks.flag("return_attention_scores", return_attention_scores)
-        if checks.flag("use_causal_mask", use_causal_mask):
+        call = self.named(args, call)
+        both, causal = (checks.flag(name, call.pop(name, False)) for name in self.call_order[2:])
+        if causal:
             raise ValueError(f"use_causal_mask of {self.name} must be False: here each query attends to all values")
-        outputs = super().__call__(x, *args, **call)
+        outputs = super().__call__(x, **call)
         return outputs if both else outputs[0]
 
     def receive_mask(self, mask: Any, x: Any) -> Any:

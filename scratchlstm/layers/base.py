@@ -366,10 +366,7 @@ class Layer(registry.Configured):
         Raises:
             TypeError: an argument that the layer does not take, or a `training` other than True and False.
         """
-        named = dict(zip(self.call_order, args, strict=False))
-        if len(args) > len(named) or named.keys() & call.keys():
-            raise TypeError(f"{self.name} takes x, {', '.join(self.call_order)} in this order, each once")
-        call |= named
+        call = self.named(args, call)
         nodes, states = _listed(x), _listed(call.get("initial_state"))
         if nodes and all(isinstance(node, Node) for node in nodes):
             return self._nodes(nodes, **{argument: value for argument, value in call.items() if value is not None})
@@ -385,6 +382,17 @@ class Layer(registry.Configured):
             x = (self.receive(x), *self.receive_states(call["initial_state"]))  # type: ignore[attr-defined]
         y = self.forward(x, Pass(training), call.get("mask"))[0] if training else self.infer(x, call.get("mask"))
         return list(y) if isinstance(y, tuple) else y
+
+    def named(self, args: Sequence[Any], call: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by name, of which `args` are given by position.
+
+        Raises:
+            TypeError: too many, or one twice.
+        """
+        named = dict(zip(self.call_order, args, strict=False))
+        if len(args) > len(named) or named.keys() & call.keys():
+            raise TypeError(f"{self.name} takes x, {', '.join(self.call_order)} in this order, each once")
+        return {**call, **named}
 
     def _nodes(self, nodes: list[Node], **given: Any) -> Any:
         """The output of a call in a `Model`, or a list of them."""

@@ -24,7 +24,7 @@ class Model:
     def __init__(self):
         self.stop_training, self.weights, self.saved = False, None, []
         self.optimizer = SGD(0.5)
-        self.metrics = []
+        self.metrics, self.measured = [], {}
 
     def get_weights(self):
         return self.weights
