@@ -406,11 +406,15 @@ class RootMeanSquaredError(MeanSquaredError):
         return float(np.sqrt(super().value(sums)))
 
 
+_ROUNDING = 1e-12  # what sums of squares in float64 leave of a difference between two that are equal, and some more
+
+
 class R2Score(Metric):
     """The coefficient of determination, R² = 1 - Σ (y - p)² / Σ (y - mean(y))², of each column of the targets.
 
     1 is perfect, 0 is as good as always predicting the mean of the targets, and below 0 is worse. Targets and
-    predictions are (B, D); a target that never changes gives 0.
+    predictions are (B, D). A target that never changes gives 0, and so does one whose changes are below a millionth of its
+    size, too small for sums of squares.
 
     Args:
         class_aggregation: None gives a list, one value for each column; "uniform_average" their mean;
@@ -444,6 +448,7 @@ class R2Score(Metric):
     def value(self, sums: np.ndarray) -> Value:
         total, squares, residuals, count = sums  # (D,) each
         variation = squares - _divide(total * total, count)
+        variation = np.where(variation > _ROUNDING * squares, variation, 0.0)
         scores: Any = np.where(variation > 0, 1 - _divide(residuals, variation), 0.0)
         if self.class_aggregation == "uniform_average":
             scores = np.mean(scores)

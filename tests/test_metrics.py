@@ -123,6 +123,15 @@ def test_r2_by_hand():
 def test_r2_of_a_target_that_never_changes_is_0(aggregation):
     for forecast in (3.0, 4.0):
         assert found(R2Score(aggregation), np.full((2, 1), 3.0), np.full((2, 1), forecast)) == 0
+    for count in (3, 7, 10, 100):  # of numbers whose squares are rounded
+        for target in (0.1, 0.3, 1e6 + 0.1):
+            assert found(R2Score(aggregation), np.full((count, 1), target), np.full((count, 1), target + 1)) == 0
+
+
+def test_r2_of_a_target_that_hardly_changes():
+    y_true = 1e5 + np.array([[-1.0], [1.0]])
+    assert found(R2Score(), y_true, y_true + 1) == pytest.approx(0, abs=1e-4)
+    assert found(R2Score(), y_true, y_true + 0.5) == pytest.approx(0.75, abs=1e-4)
 
 
 def test_steps_that_a_mask_leaves_out_are_in_no_error():
