@@ -67,7 +67,8 @@ class Loss(registry.Configured):
             sample_weight: (B,), (B, 1) or the shape of `values`; multiplies each value, the divisor stays their number
                 (Keras).
             from_logits: whether y_pred holds logits.
-            mask: the shape of `values`; where False, a value does not count, nor in the divisor. All False gives 0.
+            mask: the shape of `values`, or its first dimensions; where False, a value does not count, nor in the
+                divisor. All False gives 0.
 
         Raises:
             ValueError: shapes that do not match.
@@ -75,6 +76,7 @@ class Loss(registry.Configured):
         values, gradient = self.values(self.align(y_true, y_pred), y_pred, from_logits or self.from_logits)
         weight: Any = y_pred.dtype.type(1 / values.size)
         if mask is not None:
+            mask = over_values(mask, values.shape)
             weight = beside(values, mask / max(np.count_nonzero(mask), 1), y_pred.dtype)
         if sample_weight is not None:
             weight = weight * _beside_values(values, beside(values, sample_weight, y_pred.dtype))
@@ -238,6 +240,11 @@ def _clip(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """P in [1e-7, 1 - 1e-7], and where it was inside before."""
     clipped = np.clip(p, p.dtype.type(_EPSILON), p.dtype.type(1 - _EPSILON))
     return clipped, clipped == p
+
+
+def over_values(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A mask for values of this shape, from one for their first dimensions."""
+    return np.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)), shape)
 
 
 def _numbers(argument: str, value: Any) -> np.ndarray:

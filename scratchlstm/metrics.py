@@ -89,7 +89,7 @@ class _Mean(Metric):
         values = self.values(self.align(y_true, y_pred), y_pred)
         count = values.size
         if mask is not None:
-            mask = np.broadcast_to(mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)), values.shape)
+            mask = losses.over_values(mask, values.shape)
             values, count = values * beside(values, mask), np.count_nonzero(mask)
         total = np.sum(values, dtype=np.int64 if values.dtype == bool else np.float64)
         return np.stack([total, np.full_like(total, count)])

@@ -165,15 +165,21 @@ def test_what_cannot_be_split_is_left_to_one_process_which_says_why():
         model.fit(x, y, batch_size=4, workers=2, verbose=0)
 
 
-def masked_loss(workers, lengths, dtype="float64", optimizer="adam", regularizer=None, **options):
-    """A loss that leaves out masked steps, in batches whose halves have different numbers of steps that count."""
+def masked_loss(workers, lengths, dtype="float64", optimizer="adam", regularizer=None, twice=False, **options):
+    """A loss that leaves out masked steps, in batches whose halves have different numbers of steps that count.
+
+    With `twice`, every step has two values and two labels, which are equal.
+    """
     model = Sequential([Embedding(9, 3, mask_zero=True, input_shape=(6,), dtype=dtype)], seed=1)
     model.add(LSTM(4, return_sequences=True, dropout=0.2, kernel_regularizer=regularizer, dtype=dtype))
+    if twice:
+        model.add(layers.TimeDistributed(layers.RepeatVector(2, dtype=dtype)))
     model.add(Dense(3, activation="softmax", dtype=dtype))
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     rng, start = np.random.default_rng(2), model.get_weights()
     x = rng.integers(1, 9, (len(lengths), 6)) * (np.arange(6) < np.array(lengths)[:, None])
     y, weights = rng.integers(0, 3, x.shape), options.pop("sample_weight", None)
+    y = np.stack([y, y], axis=-1) if twice else y
     data = {"validation_data": (x, y), "sample_weight": weights, "shuffle": False}
     settings = {"epochs": 2, "batch_size": 8, "verbose": 0, "workers": workers} | data | options
     history = model.fit(x, y, **settings).history
@@ -203,6 +209,11 @@ def test_equals_one_process_with_a_masked_loss(workers, options):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert_same(masked_loss(1, LENGTHS, **options), masked_loss(workers, LENGTHS, **options))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_mask_of_steps_leaves_out_all_values_of_a_step(workers):
+    assert_same(masked_loss(1, LENGTHS), masked_loss(workers, LENGTHS, twice=True))
 
 
 def test_a_batch_without_a_step_that_counts_changes_nothing():

@@ -565,7 +565,8 @@ def _gradient_shapes(model: Compiled, rank: int, positions: int) -> dict[str, tu
 
 def _count(y: np.ndarray, mask: np.ndarray | None) -> int:
     """How many values of the loss count for predictions with this mask."""
-    return math.prod(y.shape[:-1]) if mask is None else int(np.count_nonzero(mask))
+    steps = math.prod(y.shape[:-1]) if mask is None else np.count_nonzero(mask) * math.prod(y.shape[mask.ndim : -1])
+    return int(steps)
 
 
 @contextmanager
