@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm._support import checks, cupy_elementwise, registry
+from scratchlstm._support import checks, cupy_elementwise, masks, registry
 from scratchlstm.activations import softmax
 from scratchlstm.backend import Array, beside, is_cupy
 from scratchlstm.gates import sigmoid
@@ -76,7 +76,7 @@ class Loss(registry.Configured):
         values, gradient = self.values(self.align(y_true, y_pred), y_pred, from_logits or self.from_logits)
         weight: Any = y_pred.dtype.type(1 / values.size)
         if mask is not None:
-            mask = over_values(mask, values.shape)
+            mask = masks.over(mask, values.shape)
             weight = beside(values, mask / max(np.count_nonzero(mask), 1), y_pred.dtype)
         if sample_weight is not None:
             weight = weight * _beside_values(values, beside(values, sample_weight, y_pred.dtype))
@@ -240,11 +240,6 @@ def _clip(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """P in [1e-7, 1 - 1e-7], and where it was inside before."""
     clipped = np.clip(p, p.dtype.type(_EPSILON), p.dtype.type(1 - _EPSILON))
     return clipped, clipped == p
-
-
-def over_values(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A mask for values of this shape, from one for their first dimensions."""
-    return np.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)), shape)
 
 
 def _numbers(argument: str, value: Any) -> np.ndarray:

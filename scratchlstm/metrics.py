@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchlstm import losses
-from scratchlstm._support import checks, registry
+from scratchlstm._support import checks, masks, registry
 from scratchlstm.backend import Array, beside
 from scratchlstm.gates import sigmoid
 
@@ -89,7 +89,7 @@ class _Mean(Metric):
         values = self.values(self.align(y_true, y_pred), y_pred)
         count = values.size
         if mask is not None:
-            mask = losses.over_values(mask, values.shape)
+            mask = masks.over(mask, values.shape)
             values, count = values * beside(values, mask), np.count_nonzero(mask)
         total = np.sum(values, dtype=np.int64 if values.dtype == bool else np.float64)
         return np.stack([total, np.full_like(total, count)])
@@ -413,8 +413,8 @@ class R2Score(Metric):
     """The coefficient of determination, R² = 1 - Σ (y - p)² / Σ (y - mean(y))², of each column of the targets.
 
     1 is perfect, 0 is as good as always predicting the mean of the targets, and below 0 is worse. Targets and
-    predictions are (B, D). A target that never changes gives 0, and so does one whose changes are below a millionth of its
-    size, too small for sums of squares.
+    predictions are (B, D). A target that never changes gives 0; so does one that changes by less than a millionth of
+    its size, too little for sums of squares.
 
     Args:
         class_aggregation: None gives a list, one value for each column; "uniform_average" their mean;

@@ -9,6 +9,7 @@ import numpy as np
 
 from scratchlstm import backend
 from scratchlstm._support import checks
+from scratchlstm._support.masks import of_rank
 from scratchlstm.backend import Array
 from scratchlstm.layers.base import Gradients, Layer, LayerOptions
 from scratchlstm.layers.weights import Shape, Specs, as_shape, with_batch
@@ -174,7 +175,7 @@ class Multiply(_Elementwise):
 
     def _over_features(self, mask: np.ndarray, rank: int) -> Array:
         """A mask (B, T) as (B, T, 1, ...), where the layer computes."""
-        return backend.to(self.backend, mask.reshape(*mask.shape, *(1,) * (rank - mask.ndim)))
+        return backend.to(self.backend, of_rank(mask, rank))
 
 
 class Dot(Merging):
