@@ -14,7 +14,7 @@ from scratchlstm.metrics import Metric
 
 
 class LossMean(Metric):
-    """The mean of one output's loss over the samples of all batches, as Keras reports it."""
+    """The mean of one output's loss over the samples of all batches, as Keras reports it when it runs eagerly."""
 
     direction = "min"
     on_gpu: ClassVar[bool] = True
