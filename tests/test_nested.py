@@ -270,3 +270,13 @@ def test_the_gradients_of_a_loss_take_the_models_own_open_cache():
     run.release()
     with pytest.raises(RuntimeError, match="was released"):
         models[0].gradients(dy, cache, from_logits)
+
+
+def test_each_output_of_a_model_inside_another_has_its_own_dtype():
+    x, y = Input((3,)), Input((3,))
+    inner = Model(x, [Dense(1, dtype="float32")(x), Dense(1, dtype="float64")(x)])
+    model = Model(y, inner(y), seed=0)
+    assert model.network.dtypes == ["float32", "float64"]
+    data = np.random.default_rng(0).normal(size=(6, 3))
+    one, two = (model.predict(data, 2, verbose=0, workers=workers) for workers in (1, 2))
+    assert all(map(np.array_equal, one, two))

@@ -114,7 +114,12 @@ class Network(Composite):
     @property
     def dtypes(self) -> list[str]:
         """Of each output."""
-        return [self.places[number].layer.dtype if number >= 0 else config.floatx() for number, _ in self.ends]
+        return [self._dtype(end) for end in self.ends]
+
+    def _dtype(self, source: Source) -> str:
+        number, k = source
+        layer = self.places[number].layer if number >= 0 else None
+        return config.floatx() if layer is None else layer.dtypes[k] if isinstance(layer, Network) else layer.dtype
 
     @property
     def dtype(self) -> str:
@@ -404,7 +409,7 @@ class Network(Composite):
         while (layer := self.places[number := found[-1][0]].layer).may_be_identity:
             own: Any = None if kept is None else kept.caches[number].kept  # type: ignore[union-attr]
             (below,) = self.places[number].sources
-            other = below[0] < 0 or self.places[below[0]].layer.dtype != layer.dtype
+            other = below[0] < 0 or self._dtype(below) != layer.dtype
             if other or not (lowest or layer.is_identity(own)):
                 break
             found.append(below)
