@@ -19,7 +19,8 @@ from scratchlstm.rows import as_array
 class Merging(Layer):
     """What layers of several inputs share, `layer([a, b])`: the inputs have one batch size, and each may have a mask.
 
-    One of your own defines `output_shape`, which takes a list of shapes and raises `misfit` for what it cannot take.
+    One of your own defines `output_shape`, which takes a list of shapes and raises `misfit` for what it cannot take. With
+    `passes_mask = False` masks end there.
     """
 
     merges: ClassVar = True
@@ -50,12 +51,12 @@ class Merging(Layer):
 
     def output_mask(self, x: Any, mask: Any) -> np.ndarray | None:
         """Of the output, from the list of the inputs' masks: a step counts if it does in any of them."""
-        if any(m is None for m in mask) or len({each.ndim for each in x}) > 1:
+        if not self.passes_mask or any(m is None for m in mask) or len({each.ndim for each in x}) > 1:
             return None
         return functools.reduce(np.logical_or, mask)
 
     def gives_mask(self, masked: Any) -> bool:
-        return bool(np.all(masked))
+        return self.passes_mask and bool(np.all(masked))
 
     def misfit(self, wanted: str, shapes: Iterable[Shape]) -> ValueError:
         """The error for inputs of these shapes."""
@@ -218,12 +219,6 @@ class Dot(Merging):
             raise self.misfit(f"two inputs of one size along the axes {self._pair}", input_shape)
         a, b = ((*shape[:axis], *shape[axis + 1 :]) for axis, shape in zip(axes, input_shape, strict=True))
         return a + b or (1,)
-
-    def output_mask(self, x: Any, mask: Any) -> None:
-        """None."""
-
-    def gives_mask(self, masked: Any) -> bool:
-        return False
 
     def forward(self, x: Sequence[Array]) -> tuple[Array, tuple["_Vectors", "_Vectors"]]:
         a, b = (_Vectors.of(each, axis, self.normalize) for each, axis in zip(x, self._pair, strict=True))
