@@ -160,10 +160,7 @@ class NumpyLSTM:
         table = self._project(x) if isinstance(x, GatheredRows) else np.empty(0, dtype)
         hs = np.empty((B, T, H), dtype=dtype) if return_sequences else None
         sequence = None if hs is None else hs.swapaxes(0, 1)[self.order]
-        h_last, c_last = (
-            h0.astype(dtype, order="C"),
-            c0.astype(dtype, order="C"),
-        )  # of which each strip overwrites its rows
+        h_last, c_last = (each.astype(dtype, order="C") for each in (h0, c0))  # each strip overwrites its rows
 
         def run(rows: Any) -> None:
             h, c = h_last[rows], c_last[rows]

@@ -253,7 +253,7 @@ class Worker:
                 self.shared[f"{where}/count"][0] = 0
 
     def _trained(self) -> list[int]:
-        """The numbers of the parameters that are trained."""
+        """Which of the parameters are trained, by their indices."""
         trained = self.model.network.trainable_params
         return [number for number, name in enumerate(self.model.network.params) if name in trained]
 
