@@ -19,8 +19,8 @@ from scratchlstm.rows import as_array
 class Merging(Layer):
     """What layers of several inputs share, `layer([a, b])`: the inputs have one batch size, and each may have a mask.
 
-    One of your own defines `output_shape`, which takes a list of shapes and raises `misfit` for what it cannot take. With
-    `passes_mask = False` masks end there.
+    One of your own defines `output_shape`, which takes a list of shapes and raises `misfit` for what it cannot take.
+    With `passes_mask = False` masks end there.
     """
 
     merges: ClassVar = True
