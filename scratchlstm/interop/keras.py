@@ -60,7 +60,11 @@ def from_keras(model: Any) -> Model:
     description = keras.saving.serialize_keras_object(model)
 
     def read(network: Network, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-        return name_weights(network.name, list(shapes), model.get_weights())
+        weights = model.get_weights()
+        if len(weights) < len(shapes):  # Keras counts a layer once
+            where = "is inside two of the models in it, or inside one and beside it"
+            raise ValueError(f"a layer of {network.name} {where}; here a layer can be in one of them only")
+        return name_weights(network.name, list(shapes), weights)
 
     ours = _model_from(description, read)
     keras_config.compile_like(ours, description.get("compile_config"))
