@@ -259,7 +259,10 @@ REFUSED = {
         lambda: of(L.LSTM(H, name="it"), mask=lambda x: keras.ops.any(x > 0, axis=-1)),
         "it is called with a mask= that is not its input's",
     ),
-    "a layer at two levels": (sharing_between_levels, "a layer of both is inside two of the models in it, or inside one and beside it; here"),
+    "a layer at two levels": (
+        sharing_between_levels,
+        "a layer of both is inside two of the models in it, or inside one and beside it; here",
+    ),
     "an input for an output": (lambda: of(lambda x: [x, L.LSTM(H)(x)]), "an output of the model is its input"),
     "a causal mask": (
         lambda: of(lambda x: L.Attention(name="it")([x, x], use_causal_mask=True)),
