@@ -84,8 +84,18 @@ def test_a_layer_keeps_the_name_that_it_has_in_a_model():
     assert {layer.name for layer in other.layers} == {"dense", "dense_1", "concatenate"}
     assert len(model.get_weights()) == 4
     model.fit(np.ones((4, 2)), np.ones((4, 2)), verbose=0)
-    with pytest.raises(ValueError, match="named 'dense' already: .* keeps the name that it has there"):
-        Model(x, Concatenate()([first(x), Sequential([x, Dense(3)]).layers[0](x)]))
+
+
+def test_layers_of_two_models_that_have_one_name_get_two():
+    x, first, second = Input((2,)), Dense(2), Dense(2)
+    models = [Model(x, [layer(x), Dense(3, name="other")(x)], seed=0) for layer in (first, second)]
+    for model in models:
+        model.compile("sgd", "mse")
+    both = Model(x, Concatenate()([first(x), second(x)]))
+    assert [layer.name for layer in both.layers][:2] == ["dense", "dense_1"]
+    for model in models:  # and compiled names are as they were
+        assert len(model.get_weights()) == 4
+        model.fit(np.ones((4, 2)), {"dense": np.ones((4, 2)), "other": np.ones((4, 3))}, verbose=0)
 
 
 def test_layers_are_numbered_in_the_order_in_which_they_are_made():

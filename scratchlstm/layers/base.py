@@ -181,7 +181,7 @@ class Layer(registry.Configured):
     def __init__(self, **options: Unpack[LayerOptions]) -> None:
         name, input_shape = options.pop("name", None), options.pop("input_shape", None)
         self.name = (name is not None and string("name", name)) or registry.snake_case(type(self).__name__)
-        self.keeps_name = bool(name)  # given by the user, or by the first model that it is in
+        self.named_by_user = bool(name)
         self.created = next(_created)
         self.dtype = config.float_dtype(options.pop("dtype", None))
         self._trainable = flag("trainable", options.pop("trainable", True))

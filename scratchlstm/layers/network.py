@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 
@@ -67,7 +68,7 @@ class Network(Composite):
         self.layers: list[Layer] = []
         self.places: list[Place] = []
         self.input_shapes: list[Any] = [node.sample_shape for node in inputs] or [None]
-        own = [node.layer.name for node in inputs if node.layer.keeps_name]
+        own = [node.layer.name for node in inputs if node.layer.named_by_user]
         self.input_names = _numbered([node.layer.name for node in inputs]) or [INPUT]
         self.named_outputs = None if output_names is None else _names("output", output_names, len(outputs))
         at: dict[object, int] = {node.call: -1 - number for number, node in enumerate(inputs)}
@@ -88,6 +89,11 @@ class Network(Composite):
                 self.places.append(Place(node.layer, sources))
         self.ends: list[Source] = [(at[node.call], node.output) for node in outputs] or [(-1, 0)]
         self.layers = list(dict.fromkeys(place.layer for place in self.places))
+        _alive.add(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        _alive.add(self)
 
     @property
     def parts(self) -> dict[str, Layer]:  # type: ignore[override]
@@ -485,6 +491,14 @@ class Network(Composite):
         if isinstance(one, RowGradient) or isinstance(other, RowGradient):
             one, other = (kept.rows[source].row_gradient(d) for d in (one, other))
         return one + other
+
+
+_alive: WeakSet[Network] = WeakSet()  # all networks that exist
+
+
+def networks_of(layer: Layer) -> list[Network]:
+    """The networks that a layer is in."""
+    return [network for network in list(_alive) if layer in network.layers]
 
 
 def _numbered(names: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from scratchlstm._support.console import say, warn
 from scratchlstm.callbacks import History
 from scratchlstm.layers import Input, Layer
 from scratchlstm.layers.base import Node
-from scratchlstm.layers.network import Network
+from scratchlstm.layers.network import Network, networks_of
 from scratchlstm.layers.passes import Pass
 from scratchlstm.layers.weights import Shape, as_shape
 from scratchlstm.models import saving, summary
@@ -83,14 +83,13 @@ class Model(Compiled):
         network.freeze_like(nodes)
         network.input_names = input_names or network.input_names
         super().__init__(network, seed, backends.choose(backend))
-        network.keeps_name = name != "functional"
+        network.named_by_user = name != "functional"
         layers, network.layers = network.layers, []
-        for layer in sorted(layers, key=lambda layer: (not layer.keeps_name, layer.created)):  # as Keras counts them
+        # first those that have a name in another model, then as Keras counts them
+        for layer in sorted(layers, key=lambda layer: (not networks_of(layer), layer.created)):
             layer.name = self._welcome(layer)
             network.layers.append(layer)
         network.layers = layers
-        for layer in layers:
-            layer.keeps_name = True
         # in this order, on which the parameters that a seed draws depend
         self.build_for([node.sample_shape for node in nodes] if len(nodes) > 1 else nodes[0].sample_shape)
         self.network.into_keras_order()
@@ -99,10 +98,10 @@ class Model(Compiled):
         """Take a layer to our backend.
 
         Returns:
-            the name for it: its own, with a number if that is taken.
+            the name for it: its own, with a number if that is taken, which no layer beside it in another model has.
 
         Raises:
-            ValueError: it, or a layer inside it, is in the model already, or a name that it keeps is taken.
+            ValueError: it, or a layer inside it, is in the model already, or the name that it was given is taken.
         """
         here = [inner for other in self.layers for inner in other.with_inner()]
         for inner in layer.with_inner():
@@ -112,12 +111,13 @@ class Model(Compiled):
                     f"equal weights to begin with), or call the same one twice in a functional Model"
                 )
         taken = {other.name for other in self.layers}
-        if layer.name in taken and layer.keeps_name:
-            todo = "give each its own name; one that is in another model keeps the name that it has there"
-            raise ValueError(f"the model has a layer named {layer.name!r} already: {todo}")
-        numbered = (f"{layer.name}_{number}" for number in itertools.count(1))
+        if layer.name in taken and layer.named_by_user:
+            raise ValueError(f"the model has a layer named {layer.name!r} already; give each its own name")
         layer.to(self.backend)
-        return next(name for name in itertools.chain([layer.name], numbered) if name not in taken)
+        if layer.name not in taken:
+            return layer.name
+        taken |= {other.name for network in networks_of(layer) for other in network.layers}
+        return next(name for number in itertools.count(1) if (name := f"{layer.name}_{number}") not in taken)
 
     @property
     def name(self) -> str:
@@ -485,7 +485,7 @@ class Sequential(Model):
     ) -> None:
         network = Network(name=checks.string("name", name), trainable=trainable)
         Compiled.__init__(self, network, seed, backends.choose(backend))
-        self.network.keeps_name = name != "sequential"
+        self.network.named_by_user = name != "sequential"
         for layer in checks.instance("layers", layers, list | tuple | None, "a list of layers") or ():
             self.add(layer)
 
@@ -517,7 +517,7 @@ class Sequential(Model):
         name = self._welcome(layer)
         if shape is not None:
             layer.build(network.output_shape(shape) if self.layers else shape, self.rng)
-        layer.name, layer.keeps_name = name, True
+        layer.name = name
         if not self.trainable:
             layer.trainable = False
         network.input_shape, network.input_shapes = shape, [shape]

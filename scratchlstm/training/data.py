@@ -189,9 +189,10 @@ def output_shapes(model: Compiled, data: Data) -> Sequence[Any]:
 
 def _of_outputs(model: Compiled, argument: str, given: Any, needed: Sequence[str]) -> Sequence[Any]:
     """What is given for each output; an array is for all of them, and a list may leave out those that need nothing."""
-    names = model.network.output_names
-    if len(names) == 1:
+    if model.network.outputs == 1:
+        names = model.network.output_names
         return [given[names[0]] if isinstance(given, Mapping) and given.keys() == {*names} else given]
+    names = [target.name for target in model.targets]  # as they were when the model was compiled
     if isinstance(given, list | tuple) and len(given) == len(needed):
         given = dict(zip(needed, given, strict=True))
     if not isinstance(given, list | tuple | Mapping):
