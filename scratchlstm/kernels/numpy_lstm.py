@@ -77,6 +77,8 @@ class NumpyLSTM:
     ) -> None:
         self.activation, self.recurrent_activation = activation, recurrent_activation
         self.one_tanh = activation == TANH and recurrent_activation == SIGMOID
+        # of one of the user's own, which has no name here, nobody knows whether threads can share it
+        self.shares = all(isinstance(each.description(), str) for each in (activation, recurrent_activation))
         self.H = len(U)
         self.order = slice(None, None, -1 if reverse else 1)  # of the steps, from the time they stand at
         W, U, b = (_swap_g_and_o(array) for array in (W, U, b))
@@ -140,7 +142,7 @@ class NumpyLSTM:
     def _parts(self) -> list[slice]:
         """The rows that go through the steps together: all of them, or if a step is large, a part for each thread."""
         B = self.workspace.gates.shape[2]
-        count = min(threads(), B) if B * self.U.size >= _LARGE_STEP else 1
+        count = min(threads(), B) if self.shares and B * self.U.size >= _LARGE_STEP else 1
         return [slice(B * k // count, B * (k + 1) // count) for k in range(count)]
 
     def infer(
@@ -174,7 +176,9 @@ class NumpyLSTM:
         if mask is not None:
             by_length = np.argsort(mask.sum(axis=1), kind="stable")
             strips = [by_length[rows] for rows in strips]
-        large = T > 1 and min(B, _STRIP) * self.U.size >= _LARGE_STEP  # one step is over before a thread wakes up
+        large = (
+            self.shares and T > 1 and min(B, _STRIP) * self.U.size >= _LARGE_STEP
+        )  # one step is over before a thread wakes up
         spread([partial(run, rows) for rows in strips], multiplications=LARGE if large else 0)
         return (h_last if hs is None else hs), c_last
 

@@ -120,9 +120,6 @@ class Layer(registry.Configured):
 
     Attributes:
         params: name -> array.
-        trainable: whether training changes the parameters, and `backward` gives their gradients. May be set at any
-            time; the next training step follows it. Setting it sets it for the layers inside, too; of these each can be
-            set by itself later. Dropout still drops.
         dropout_masks: what draws the random masks of training.
         regularizers, constraints: name -> that of a parameter which has one.
         backend: "numpy" or "cupy", where the parameters are and everything is computed; see `to`.
@@ -269,7 +266,11 @@ class Layer(registry.Configured):
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes the parameters, if the model that is trained is trainable, too."""
+        """Whether training changes the parameters, if the model that is trained is trainable, too.
+
+        If not, `backward` gives no gradients of them; dropout still drops. It may be set at any time, and the next
+        training step follows it. Setting it sets it for the layers inside, each of which can be set by itself later.
+        """
         return self._trainable
 
     @trainable.setter

@@ -33,7 +33,7 @@ class Flatten(_Reshaped):
 
 
 class Reshape(_Reshaped):
-    """(B, ...) -> (B, *target_shape). A mask ends here, as in Keras.
+    """(B, ...) -> (B, target_shape). A mask ends here, as in Keras.
 
     Args:
         target_shape: of one sample; one of its sizes may be -1, for whatever is left.

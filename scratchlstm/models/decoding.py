@@ -1,7 +1,7 @@
 """Write sequences token by token, with states kept from step to step: greedily, by sampling, or by beam search.
 
 A step gets the last token of each sequence and the states from the step before, so nothing is read twice. It is a
-`Model`, or a function of the same form: it takes a list [tokens (B, 1), *states] and gives [probabilities, *states].
+`Model`, or a function of the same form: it takes a list, `[tokens, *states]`, and gives `[p, *states]`.
 
     def step(given):
         tokens, *states = given
@@ -33,7 +33,7 @@ def greedy(
     """The likeliest token at each step.
 
     Args:
-        step: a Model, or a function: [tokens (B, 1), *states] -> [probabilities (B, V) or (B, 1, V), *states].
+        step: a Model, or a function, `[tokens, *states] -> [p, *states]`: tokens (B, 1), p (B, V) or (B, 1, V).
         start: the token that a sequence begins with; one for all, or (B,). It is not part of the result.
         states: arrays (B, ...) for the first step.
         steps: how many tokens are written.

@@ -52,9 +52,6 @@ class Model(Compiled):
         history: the `History` of the last `fit`, None before.
         optimizer, loss, metrics: as compiled.
         backend: "numpy" or "cupy".
-        trainable: whether training changes the parameters; see `Layer`. Setting it sets it for all layers. Each step of
-            training follows what is set then: there is no need to `compile` again, and the optimizer's state of frozen
-            parameters waits until they are trained again.
 
     Raises:
         TypeError: not an `Input`, or not something that layers made of one.
@@ -130,7 +127,11 @@ class Model(Compiled):
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes the parameters; setting it sets it for all layers. See `Layer`."""
+        """Whether training changes the parameters; setting it sets it for all layers, see `Layer`.
+
+        Each step of training follows what is set then: there is no need to `compile` again, and the optimizer's state
+        of frozen parameters waits until they are trained again.
+        """
         return self.network.trainable
 
     @trainable.setter

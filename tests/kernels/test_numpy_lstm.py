@@ -177,6 +177,26 @@ def test_a_second_backward_pass_over_the_same_forward_pass(tokens):
     assert all(np.array_equal(a, b) for a, b in zip(first, gradients(), strict=True))
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_an_activation_of_the_users_own_is_called_by_one_thread(monkeypatch, named):
+    for name, value in {"threads": lambda: 2, "_LARGE_STEP": 0, "_STRIP": 2}.items():
+        monkeypatch.setattr(numpy_lstm, name, value)
+    shared = []
+    monkeypatch.setattr(
+        numpy_lstm,
+        "spread",
+        lambda tasks, multiplications=1: shared.append(multiplications * len(tasks)) or [task() for task in tasks],
+    )
+    relu = activations.get("relu")
+    own = relu if named else activations.Activation("own", lambda z: relu(z), relu.prime)
+    kernel = numpy_lstm.NumpyLSTM(np.ones((3, 16)), np.ones((4, 16)), np.ones(16), own)
+    x, state = np.ones((6, 5, 3)), np.zeros((6, 4))
+    kernel.infer(x, state, state)
+    inferred = shared.pop()
+    kernel.forward(x, state, state)
+    assert (inferred > 0, shared.pop() > 1) == (named, named)
+
+
 def test_a_copy_of_a_layer_goes_the_same_way():
     """The one tanh for all gates is taken by what the activations are, not by which object holds them."""
     layer = LSTM(4)
