@@ -162,6 +162,10 @@ def test_kept_states_give_what_a_pass_over_the_whole_prefix_gives():
     out, *states = lstm(embedding(token), initial_state=given)
     model = Model([token, *given], [dense(out), *states])
     np.testing.assert_array_equal(decoding.greedy(model, starts, [h, c], 7)[0], ids)
+    by_name = Model([token, *given], dict(zip("phc", [dense(out), *states], strict=True)))
+    np.testing.assert_array_equal(decoding.greedy(by_name, starts, [h, c], 7)[0], ids)
+    with pytest.raises(ValueError, match=r"states must hold an array for each input of step .*\(h, c\), but holds 1"):
+        decoding.greedy(model, starts, [h], 7)
     with pytest.raises(ValueError, match="rows for ids 0 to 3, but the input holds the id 4"):
         decoding.greedy(step, 4, [h, c], 7)
 

@@ -14,7 +14,7 @@ A state is any array with one row for each sequence; what the steps only read, s
 they hand on as it is.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -137,6 +137,10 @@ def _decode(
     checks.function("step", step)
     steps = checks.positive_int("steps", steps)
     tokens, states = _begin(start, states)
+    inputs = getattr(step, "input_names", None)  # of a Model
+    if inputs is not None and len(inputs) != 1 + len(states):
+        wanted = f"an array for each input of step after the tokens ({', '.join(inputs[1:]) or 'none'})"
+        raise ValueError(f"states must hold {wanted}, but holds {len(states)}")
     B, K = len(tokens), 1
     total, ids = np.zeros((B, 1)), np.empty((B, 0), dtype=int)
     for t in range(steps):
@@ -186,6 +190,7 @@ def _advance(step: Step, tokens: np.ndarray, states: list[Array]) -> tuple[np.nd
         ValueError: anything else.
     """
     given = step([tokens[:, None], *states])
+    given = list(given.values()) if isinstance(given, Mapping) else given
     given = list(given) if isinstance(given, list | tuple) else [given]
     if len(given) != 1 + len(states) or not all(np.shape(each)[:1] == tokens.shape for each in given):
         wanted = f"step must give [probabilities, *states] with {len(states)} states, {len(tokens)} rows in each"
