@@ -518,7 +518,7 @@ def test_layers_of_ones_own_and_what_they_keep(tmp_path):
 # --- another run ------------------------------------------------------------------------------------------------------
 
 _OTHERS = {
-    "units": (lambda: tutorial(units=4), {}, "model/layers/2/config/units was 3, and is 4 now"),
+    "units": (lambda: tutorial(units=4), {}, "model/layers/lstm/config/units was 3, and is 4 now"),
     "dropout": (lambda: tutorial(rate=0.2), {}, "rate was 0.3, and is 0.2 now"),
     "optimizer": (lambda: tutorial("sgd"), {}, "class_name was 'Adam', and is 'SGD' now"),
     "learning rate": (lambda: tutorial(Adam(0.1)), {}, "learning_rate was 0.001, and is 0.1 now"),

@@ -366,7 +366,7 @@ def test_a_checkpoint_of_another_freezing_is_refused(tmp_path):
     path = tmp_path / "run.npz"
     fit(classifier("words"), callbacks=[Checkpoint(path)])
     model = classifier()
-    with pytest.raises(ValueError, match="another run: model/layers/0/config/trainable was False, and is True now"):
+    with pytest.raises(ValueError, match="another run: model/layers/words/config/trainable was False, and is True now"):
         fit(model, epochs=3, callbacks=[Checkpoint(path)], resume=path)
     model.trainable = False
     model.layers[0].trainable = False

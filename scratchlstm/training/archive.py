@@ -84,7 +84,9 @@ def difference(was: Any, now: Any, name: str = "") -> str:
             was, now = ({"trainable": True} | each for each in (was, now))
         pairs = [(key, item, now.get(key, "missing")) for key, item in was.items()]
     elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
-        pairs = [(number, *pair) for number, pair in enumerate(zip(was, now, strict=True))]
+        pairs = [
+            (_name_in(one) or number, one, other) for number, (one, other) in enumerate(zip(was, now, strict=True))
+        ]
     elif isinstance(was, list) and isinstance(now, list) and any(isinstance(each, dict) for each in (*was, *now)):
         return f"{name} were {len(was)}, and are {len(now)} now"
     elif isinstance(was, str) and isinstance(now, dict) and was == now.get("class_name"):
@@ -93,6 +95,13 @@ def difference(was: Any, now: Any, name: str = "") -> str:
         same = was is now if bool in (type(was), type(now)) else was == now  # True and False are 1 and 0 to Python
         return "" if same else f"{name} was {was!r:.80}, and is {now!r:.80} now"
     return next(filter(None, (difference(a, b, f"{name}/{key}".lstrip("/")) for key, a, b in pairs)), "")
+
+
+def _name_in(described: Any) -> str | None:
+    """The name in the description of a layer."""
+    config = described.get("config") if isinstance(described, dict) else None
+    name = config.get("name") if isinstance(config, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def describe(model: Compiled) -> dict[str, Any]:
