@@ -282,7 +282,7 @@ def require_array_like(argument: str, value: Any, depth: int = 0) -> None:
                 require_array_like(argument, item, depth + 1)
     elif isinstance(value, Mapping):
         raise TypeError(f"{argument} holds objects, in a {kind.__name__}; pass the array itself")
-    elif hasattr(kind, "__iter__") or hasattr(kind, "__getitem__"):
+    elif (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")) and not hasattr(value, "sample_shape"):  # a Node
         if isinstance(value, Sequence) or backend.is_array_like(value):
             return
         if hasattr(kind, "ragged_rank"):
