@@ -54,7 +54,7 @@ def test_long_sequence():
     check(lstm_case(6, T=200, **FULL))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     sizes=st.fixed_dictionaries({size: st.integers(1, 5) for size in "BTEH"}),
