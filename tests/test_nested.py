@@ -18,6 +18,7 @@ from scratchlstm.layers import (
 )
 from scratchlstm.layers.passes import Pass
 from scratchlstm.losses import BinaryCrossentropy
+from scratchlstm.rows import GatheredRows, RowGradient
 
 RNG = np.random.default_rng(0)
 OPTIONS = {"dtype": "float64"}
@@ -52,6 +53,17 @@ def test_a_mask_from_a_model_inside_reaches_the_loss(workers):
         history = model.fit(x, y, epochs=2, shuffle=False, verbose=0, workers=workers)
         losses.append((history.history["loss"], model.evaluate(x, y, verbose=0)))
     assert losses[0] == losses[1]
+
+
+def test_a_model_inside_takes_gathered_rows_without_putting_them_together(monkeypatch):
+    model = Sequential([Embedding(9, 3, input_shape=(5,)), Sequential([LSTM(2, input_shape=(5, 3))])], seed=0)
+    gathered = []
+    monkeypatch.setattr(GatheredRows, "gathered", lambda rows: gathered.append(rows))
+    run = Pass(training=True)
+    y, cache = model.forward(RNG.integers(0, 9, size=(4, 5)), run)
+    _, grads = model.backward(np.ones_like(y), cache)
+    assert isinstance(grads["embedding/embeddings"], RowGradient)
+    assert gathered == []
 
 
 @pytest.mark.parametrize("from_logits", [False, True])

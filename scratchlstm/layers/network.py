@@ -330,7 +330,8 @@ class Network(Composite):
         if self.merges and (not isinstance(x, list | tuple) or len(x) != count):
             given = f"{len(x)} of them" if isinstance(x, list | tuple) else came(x)
             raise ValueError(f"x of {self.name} must be a list of {count} arrays, one for each input, not {given}")
-        shapes = [as_array(each).shape[1:] for each in (x if self.merges else [x])]
+        inputs = x if self.merges else [x]  # of gathered rows the shape is known without putting them together
+        shapes = [(each if isinstance(each, GatheredRows) else as_array(each)).shape[1:] for each in inputs]
         if self.built:
             for k, shape in enumerate(shapes):
                 self._fitting(k, shape)
