@@ -79,14 +79,9 @@ def timeseries_dataset_from_array(
         TypeError, ValueError: a bad argument, or one window does not fit between start_index and end_index.
     """
     data = _series("data", data)
-    length, stride, rate = (
-        checks.positive_int(name, value)
-        for name, value in (
-            ("sequence_length", sequence_length),
-            ("sequence_stride", sequence_stride),
-            ("sampling_rate", sampling_rate),
-        )
-    )
+    length = checks.positive_int("sequence_length", sequence_length)
+    stride = checks.positive_int("sequence_stride", sequence_stride)
+    rate = checks.positive_int("sampling_rate", sampling_rate)
     batch_size = None if batch_size is None else checks.positive_int("batch_size", batch_size)
     start = 0 if start_index is None else checks.whole_number("start_index", start_index)
     end = len(data) if end_index is None else checks.positive_int("end_index", end_index)

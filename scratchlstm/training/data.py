@@ -161,9 +161,10 @@ def check_data(model: Compiled, x: Any, y: Any, sample_weight: Any = None, prefi
     """
     if y is None and isinstance(x, tuple) and len(x) in (2, 3) and not model.network.merges:
         raise ValueError(f"{prefix}y is missing: {prefix}x is a tuple, whose parts are arguments of their own, x and y")
-    names, several = model.network.output_names, model.network.outputs > 1
+    several = model.network.outputs > 1
     if several and y is not None and not isinstance(y, list | tuple | Mapping):
-        wanted = f"a list of arrays, one for each of the outputs {', '.join(names)}, or a dict by their names"
+        names = ", ".join(target.name for target in model.targets)
+        wanted = f"a list of arrays, one for each of the outputs {names}, or a dict by their names"
         raise ValueError(f"{prefix}y must be {wanted}, not {came(y)}")
     data = Data(check_x(model, x, prefix + "x"))
     ys = _of_outputs(model, prefix + "y", y, [target.name for target in model.targets if target.wants_data])
