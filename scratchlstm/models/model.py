@@ -144,10 +144,10 @@ class Model(Compiled):
         Raises:
             ValueError: there is none; the names of all are listed.
         """
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise ValueError(f"{self.name} has no layer {name!r}, but {', '.join(layer.name for layer in self.layers)}")
+        parts = self.network.parts
+        if name not in list(parts):
+            raise ValueError(f"{self.name} has no layer {name!r}, but {', '.join(parts)}")
+        return parts[name]
 
     input_names = property(attrgetter("network.input_names"), doc="Of the inputs.")
     output_names = property(attrgetter("network.output_names"), doc="Of the outputs, see `Network`.")
