@@ -18,7 +18,7 @@ from scratchlstm import Sequential
 from scratchlstm.callbacks import History
 from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, SimpleRNN
-from scratchlstm.layers.recurrent import Recurrent
+from scratchlstm.layers.rnn import RNN
 from scratchlstm.optimizers import Adam
 from scratchlstm.schedules import CosineDecay
 from scratchlstm.utils import atomic_write, held_folder
@@ -65,7 +65,7 @@ def make_data(sequences: int, T: int, rng: np.random.Generator) -> tuple[np.ndar
 
 
 def train(
-    layer: Recurrent,
+    layer: RNN,
     training: tuple[np.ndarray, np.ndarray],
     validation: tuple[np.ndarray, np.ndarray],
     epochs: int,

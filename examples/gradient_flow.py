@@ -21,7 +21,7 @@ from command_line import example_parser, in_one_line, whole
 from scratchlstm import Sequential
 from scratchlstm.inspection import gradient_norm_over_time, gradient_norms, learning_curve
 from scratchlstm.layers import LSTM, Dense, SimpleRNN
-from scratchlstm.layers.recurrent import Recurrent
+from scratchlstm.layers.rnn import RNN
 from scratchlstm.optimizers import Adam
 from scratchlstm.utils import atomic_write, held_folder
 
@@ -68,7 +68,7 @@ def experiment(folder: Path, options: argparse.Namespace) -> None:
 
 
 def train(
-    layer: Recurrent, T: int, sequences: int, epochs: int, seed: int, backend: str | None
+    layer: RNN, T: int, sequences: int, epochs: int, seed: int, backend: str | None
 ) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, list[float]]]:
     """||dL/dh_t|| for each t, (T,), before and after training; and the history."""
     rng = np.random.default_rng(seed)

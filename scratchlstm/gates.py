@@ -200,7 +200,7 @@ def lstm_forward(
     for t in range(x.shape[1]):
         h_in = h  #                                             (B, H)
         if recurrent_dropout is not None:
-            h_in = four_copies(h, recurrent_dropout)  #         (B, 4H)
+            h_in = gate_copies(h, recurrent_dropout)  #         (B, 4H)
         h_t, c_t, cache = lstm_step_forward(x[:, t, :], h_in, c, W, U, b, sigma, phi)
         if mask is not None:
             valid = mask[:, t, None]  #                         (B, 1)
@@ -271,31 +271,31 @@ def lstm_backward(
 
 # --- dropout with a mask of its own for each gate ---------------------------------------------------------------------
 #
-# Each gate sees its own masked copy of x or h_prev. That is the same cell on four copies side by side; the kernel's
-# four blocks lie along a diagonal, so the equations above stay as they are. n features are copied, E or H.
+# Each gate sees its own masked copy of x or h_prev. That is the same cell on copies side by side; the kernel's blocks
+# lie along a diagonal, so the equations above stay as they are. k features are copied, E or H, n times: for the LSTM 4.
 
 
-def four_copies(a: Array, masks: Array) -> Array:
-    """(..., n) and (..., 4, n) -> (..., 4n): a times each gate's mask."""
+def gate_copies(a: Array, masks: Array) -> Array:
+    """(..., k) and (..., n, k) -> (..., nk): a times each gate's mask."""
     copies = a[..., None, :] * masks
-    return namespace(copies).reshape(copies, (*a.shape[:-1], 4 * a.shape[-1]))
+    return namespace(copies).reshape(copies, (*a.shape[:-1], masks.shape[-2] * a.shape[-1]))
 
 
 def sum_copies(d_copies: Array, masks: Array) -> Array:
-    """The gradient of `four_copies`: (..., 4n) -> (..., n)."""
+    """The gradient of `gate_copies`: (..., nk) -> (..., k)."""
     xp = namespace(d_copies)
-    by_gate = xp.reshape(d_copies, (*d_copies.shape[:-1], 4, d_copies.shape[-1] // 4))
+    by_gate = xp.reshape(d_copies, (*d_copies.shape[:-1], masks.shape[-2], masks.shape[-1]))
     return xp.sum(by_gate * masks, axis=-2)
 
 
-def block_diagonal(kernel: Array) -> Array:
-    """(n, 4H) -> (4n, 4H): gate k's columns only in the rows of copy k."""
-    xp, H = namespace(kernel), kernel.shape[1] // 4
-    gate = xp.arange(4 * H) // H  # of each column
-    return xp.concat([xp.where(gate == k, kernel, xp.zeros_like(kernel)) for k in range(4)], axis=0)
+def block_diagonal(kernel: Array, n: int = 4) -> Array:
+    """(k, nH) -> (nk, nH): each gate's columns only in the rows of its own copy."""
+    xp, H = namespace(kernel), kernel.shape[1] // n
+    gate = xp.arange(n * H) // H  # of each column
+    return xp.concat([xp.where(gate == own, kernel, xp.zeros_like(kernel)) for own in range(n)], axis=0)
 
 
-def diagonal_blocks(d_kernel: Array) -> Array:
-    """The gradient of `block_diagonal`: (4n, 4H) -> (n, 4H)."""
-    xp, n, H = namespace(d_kernel), d_kernel.shape[0] // 4, d_kernel.shape[1] // 4
-    return xp.concat([d_kernel[k * n : (k + 1) * n, k * H : (k + 1) * H] for k in range(4)], axis=1)
+def diagonal_blocks(d_kernel: Array, n: int = 4) -> Array:
+    """The gradient of `block_diagonal`: (nk, nH) -> (k, nH)."""
+    xp, k, H = namespace(d_kernel), d_kernel.shape[0] // n, d_kernel.shape[1] // n
+    return xp.concat([d_kernel[own * k : (own + 1) * k, own * H : (own + 1) * H] for own in range(n)], axis=1)

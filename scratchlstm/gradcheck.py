@@ -20,7 +20,7 @@ from scratchlstm.backend import Array, host
 from scratchlstm.interop.tensorflow import layer_answers, model_answers
 from scratchlstm.layers import LSTM, Layer
 from scratchlstm.layers.passes import Pass
-from scratchlstm.layers.recurrent import as_states
+from scratchlstm.layers.rnn import as_states
 from scratchlstm.models.model import Model, Sequential
 from scratchlstm.rows import RowGradient, as_array
 from scratchlstm.training.data import check_data, inputs_of

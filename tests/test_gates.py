@@ -71,7 +71,7 @@ def test_step_is_the_six_equations_number_by_number():
 def forward_and_back(x, h0, c0, W, U, b, dhs, dc, mask=None, of_x=None, of_h=None):
     """Every result of both passes; with dropout for each gate where `of_x` and `of_h` are given."""
     if of_x is not None:
-        x, W = gates.four_copies(x, of_x[:, None, ...]), gates.block_diagonal(W)
+        x, W = gates.gate_copies(x, of_x[:, None, ...]), gates.block_diagonal(W)
     hs, c, caches = gates.lstm_forward(x, h0, c0, W, U, b, mask=mask, recurrent_dropout=of_h)
     dx, dW, *rest = gates.lstm_backward(dhs, dc, caches, W, U, mask=mask, recurrent_dropout=of_h)
     if of_x is not None:

@@ -929,7 +929,7 @@ PARTS = {
     *("gates.StepCache", "gates.StepGradients", "gates.sigmoid_prime", "gates.tanh_prime"),  # what operators take
     *("constraints.non_neg", "constraints.max_norm", "constraints.unit_norm"),  # other names of classes
     *("regularizers.l1", "regularizers.l2", "regularizers.l1_l2"),
-    *("gates.four_copies", "gates.sum_copies", "gates.block_diagonal", "gates.diagonal_blocks"),
+    *("gates.gate_copies", "gates.sum_copies", "gates.block_diagonal", "gates.diagonal_blocks"),
     *("gradcheck.LayerLike", "gradcheck.Row", "gradcheck.Report"),
     # which have their entries under other names
     *("models.Model", "models.Sequential", "utils.pad_sequences", "utils.timeseries_dataset_from_array"),

@@ -1,1 +1,11 @@
-"""Recurrent cells by hand, forward and backward."""
+"""Recurrent cells by hand, one file each: `RNN(cell)` runs one over a sequence."""
+
+from scratchlstm.cells.base import Cell, GatedCell
+from scratchlstm.cells.gru import GRUCell
+from scratchlstm.cells.lstm import LSTMCell
+from scratchlstm.cells.simple_rnn import SimpleRNNCell
+from scratchlstm.cells.stacked import KNOWN, StackedRNNCells
+
+__all__ = ["Cell", "GRUCell", "GatedCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"]
+
+KNOWN.update({name: globals()[name] for name in __all__ if name not in ("Cell", "GatedCell")})

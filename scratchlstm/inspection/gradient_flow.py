@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchlstm._support.drawing import DASHES, PALETTE, add_legend, as_written, require_title
-from scratchlstm.cells import simple_rnn
+from scratchlstm.cells.scan import scan, steps_back
 from scratchlstm.inspection.recording import Recorded, choose, record
 from scratchlstm.inspection.trace import trace_layer
 from scratchlstm.layers import LSTM
-from scratchlstm.layers.recurrent import reverse_steps
+from scratchlstm.layers.rnn import reverse_steps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,18 +95,11 @@ def gradient_norms(norms: Mapping[str, Any], title: str = "Gradient of the loss 
 def _rnn_gradients(of: Recorded) -> np.ndarray:
     """dL/dh_t of a `SimpleRNN` at every step, (B, T, H): backpropagation, one step after the other."""
     assert of.reached is not None
-    layer, (h0,), (dh, d_states) = of.layer, of.states, of.reached
-    in_order = [None if a is None else reverse_steps(a, layer.go_backwards) for a in (of.x, of.mask)]
-    W, U, b = layer.kernels()
-    _, caches = simple_rnn.rnn_forward(in_order[0], h0, W, U, b, layer.activation, in_order[1])
-    dh = layer.dh_in_order(dh, d_states[0], len(caches))
-    dh_next = np.zeros_like(dh[:, 0])
-    for t in reversed(range(len(caches))):
-        dh[:, t] += dh_next
-        step = slice(t, t + 1)
-        counts = None if in_order[1] is None else in_order[1][:, step]
-        *_, dh_next = simple_rnn.rnn_backward(dh[:, step], caches[step], W, U, layer.activation.prime, counts)
-    return reverse_steps(dh, layer.go_backwards)
+    layer, (dh, d_last) = of.layer, of.reached
+    x, mask = (None if a is None else reverse_steps(a, layer.go_backwards) for a in (of.x, of.mask))
+    *_, kept = scan(layer.cell, x, of.states, layer.kernels(), mask)
+    steps = steps_back(layer.cell, layer.dh_in_order(dh, len(kept.caches)), d_last, kept)
+    return reverse_steps(np.stack([step.arrived[0] for step in steps][::-1], axis=1), layer.go_backwards)
 
 
 def _checked(label: Any, values: Any) -> np.ndarray:

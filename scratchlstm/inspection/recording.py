@@ -10,7 +10,7 @@ from scratchlstm._support import checks
 from scratchlstm.layers import Bidirectional, TimeDistributed
 from scratchlstm.layers.network import Network
 from scratchlstm.layers.passes import Cache, Pass
-from scratchlstm.layers.recurrent import Recurrent
+from scratchlstm.layers.rnn import RNN
 from scratchlstm.models import Model
 from scratchlstm.rows import as_array
 from scratchlstm.training.data import check_data, check_x, each_of
@@ -28,7 +28,7 @@ class Recorded:
         reached: dL/dh, as the layer gave h, and dL/d(final states); None if there was no backward pass.
     """
 
-    layer: Recurrent
+    layer: RNN
     x: np.ndarray
     states: list[np.ndarray]
     mask: np.ndarray | None
@@ -83,7 +83,8 @@ def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recor
         number = sum(other.partition("#")[0] == name for other in layers)  # of the places where the layer is
         kept, dh = each.kept, arrived.get(id(each))
         reached = None if dh is None else each.layer.arriving(dh, kept)
-        part = Recorded(each.layer, np.array(kept.x), [state.copy() for state in kept.states], kept.mask, reached)
+        first, states = kept.parts[0], [state.copy() for part in kept.parts for state in part.states]
+        part = Recorded(each.layer, np.array(first.x), states, first.mask, reached)
         layers[f"{name}#{number + 1}" if number else name] = part
     x, y, prediction = (each_of(np.array, each) for each in (x, y, prediction))
     return Recording(x, y, prediction, loss, layers)
@@ -114,7 +115,7 @@ def _recurrent(cache: Cache, name: str) -> Iterator[tuple[str, Cache]]:
     """The caches of recurrent layers within one, by the layers' names."""
     cache = _own(cache)
     layer, kept = cache.layer, cache.kept
-    if isinstance(layer, Recurrent):
+    if isinstance(layer, RNN):
         yield name, cache
     elif isinstance(layer, Bidirectional):
         yield from ((f"{name}/{end}", of) for end, of in zip(layer.parts, kept.caches, strict=True))

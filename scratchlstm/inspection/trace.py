@@ -12,7 +12,7 @@ from scratchlstm import gates
 from scratchlstm._support import checks
 from scratchlstm.inspection.recording import Recorded, choose, record
 from scratchlstm.layers import LSTM
-from scratchlstm.layers.recurrent import reverse_steps
+from scratchlstm.layers.rnn import reverse_steps
 
 GATES = ("i", "f", "g", "o")
 _BACK = ("dh_above", "dh_next", "dh", "dh_prev", "dc_next", "dc", "dc_prev")
@@ -266,11 +266,13 @@ def trace_layer(name: str, of: Recorded) -> LayerTrace:
 
 
 def _gradients(
-    layer: LSTM, reached: Any, caches: list[gates.StepCache], mask: np.ndarray, W: np.ndarray, U: np.ndarray
+    layer: Any, reached: Any, caches: list[gates.StepCache], mask: np.ndarray, W: np.ndarray, U: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Backpropagation through time, with each step's gradients kept."""
     dh, (dh_last, dc_last) = reached
-    dh_above = layer.dh_in_order(dh, dh_last, len(caches))  # (B, T, H)
+    dh_above = layer.dh_in_order(dh, len(caches))  #                (B, T, H)
+    if dh_last is not None:
+        dh_above[:, -1] += dh_last
     dh_next = np.zeros_like(dh_above[:, 0])  #                      (B, H)
     dc_next = dh_next if dc_last is None else dc_last  #            (B, H)
     steps = []

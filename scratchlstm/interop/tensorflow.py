@@ -12,7 +12,7 @@ from scratchlstm.backend import host
 from scratchlstm.interop.keras import layer_to_keras, to_keras
 from scratchlstm.layers import Attention, Bidirectional, Dropout, Layer, Multiply, TimeDistributed
 from scratchlstm.layers.passes import Cache
-from scratchlstm.layers.recurrent import Kept, Recurrent
+from scratchlstm.layers.rnn import RNN, Kept
 from scratchlstm.models.model import Model
 
 Answers = dict[str, np.ndarray]
@@ -139,15 +139,19 @@ def _hand_over(cache: Cache, theirs: Any, training: bool) -> None:
             _hand_over(of, other, training)
     elif isinstance(ours, TimeDistributed):
         _hand_over(cache.kept[0], theirs.layer, training)
-    elif isinstance(ours, Recurrent):
+    elif isinstance(ours, RNN):
         kept: Kept = cache.kept
         if ours.stateful and ours.states is not None:
             for variable, state in zip(theirs.states, ours.states, strict=True):
                 variable.assign(state)
         # a Keras cell would draw masks of its own where it has none yet; by gate, they are a list there
-        for name, mask in (("_dropout_mask", kept.input_dropout), ("_recurrent_dropout_mask", kept.recurrent_dropout)):
-            if mask is not None:
-                setattr(theirs.cell, name, list(mask.swapaxes(0, 1)) if mask.ndim == 3 else mask)
+        cells = getattr(theirs.cell, "cells", [theirs.cell])
+        for part, cell in zip(kept.parts, cells, strict=True):
+            masks = {"_dropout_mask": part.input_dropout, "_recurrent_dropout_mask": part.recurrent_dropout}
+            for name, mask in masks.items():
+                if mask is not None:
+                    by_gate = list(mask.swapaxes(0, 1)) if mask.ndim == 3 else [mask]
+                    setattr(cell, name, by_gate if len(by_gate) > 1 else by_gate[0])
     elif isinstance(ours, Dropout) and cache.kept is not None:
         theirs.call = lambda x, training=None, kept=cache.kept: x * kept
     elif isinstance(ours, Attention) and cache.kept.dropout is not None:

@@ -495,7 +495,7 @@ def _torch_weights(layer: Layer) -> dict[str, np.ndarray]:
         for half, backwards in ((layer.forward_layer, False), (layer.backward_layer, True)):
             if type(half) is not LSTM:
                 raise ValueError(f"{layer.name} holds a {type(half).__name__}; to PyTorch goes a Bidirectional LSTM")
-            bias = (layer.forward_layer.use_bias,)  # PyTorch's directions have one, or none, together
+            bias = (layer.forward_layer.cell.use_bias,)  # PyTorch's directions have one, or none, together
             require_plain(half, "PyTorch", use_bias=bias, return_sequences=flags, go_backwards=(backwards,))
         return _direction(layer.forward_layer) | _direction(layer.backward_layer, "_reverse")
     if kind == "Dropout":

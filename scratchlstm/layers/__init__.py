@@ -1,11 +1,13 @@
 """Layers with Keras' names, arguments and defaults."""
 
+from scratchlstm.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from scratchlstm.layers.activation import Activation
 from scratchlstm.layers.attention import Attention
 from scratchlstm.layers.base import KNOWN, Layer
 from scratchlstm.layers.dense import Dense
 from scratchlstm.layers.dropout import Dropout, SpatialDropout1D
 from scratchlstm.layers.embedding import Embedding
+from scratchlstm.layers.gru import GRU
 from scratchlstm.layers.input import Input
 from scratchlstm.layers.lstm import LSTM
 from scratchlstm.layers.masking import Masking
@@ -14,14 +16,15 @@ from scratchlstm.layers.network import Network
 from scratchlstm.layers.normalization import LayerNormalization
 from scratchlstm.layers.pooling import GlobalAveragePooling1D, GlobalMaxPooling1D, MaskedGlobalMaxPooling1D
 from scratchlstm.layers.reshaping import Flatten, RepeatVector, Reshape
+from scratchlstm.layers.rnn import RNN
 from scratchlstm.layers.simple_rnn import SimpleRNN
 from scratchlstm.layers.wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
-    "LSTM", "Activation", "Add", "Attention", "Bidirectional", "Concatenate", "Dense", "Dot", "Dropout", "Embedding",
-    "Flatten", "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Input", "Layer", "LayerNormalization",
-    "MaskedGlobalMaxPooling1D", "Masking", "Multiply", "Network", "RepeatVector", "Reshape", "SimpleRNN",
-    "SpatialDropout1D", "TimeDistributed",
+    "GRU", "LSTM", "RNN", "Activation", "Add", "Attention", "Bidirectional", "Concatenate", "Dense", "Dot", "Dropout",
+    "Embedding", "Flatten", "GRUCell", "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Input", "LSTMCell", "Layer",
+    "LayerNormalization", "MaskedGlobalMaxPooling1D", "Masking", "Multiply", "Network", "RepeatVector", "Reshape",
+    "SimpleRNN", "SimpleRNNCell", "SpatialDropout1D", "StackedRNNCells", "TimeDistributed",
 ]  # fmt: skip
 
-KNOWN.update({name: globals()[name] for name in __all__ if name not in ("Input", "Layer")})
+KNOWN.update({name: globals()[name] for name in __all__ if name not in ("Input", "Layer") and "Cell" not in name})

@@ -1,5 +1,6 @@
 """Layers around layers."""
 
+import copy
 from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple, Unpack
@@ -12,7 +13,7 @@ from scratchlstm.backend import Array
 from scratchlstm.layers.base import KNOWN, Gradients, Layer, LayerOptions, Signal
 from scratchlstm.layers.composite import Composite, with_prefix
 from scratchlstm.layers.passes import Cache, Pass
-from scratchlstm.layers.recurrent import Recurrent, has_states
+from scratchlstm.layers.rnn import RNN, has_states
 from scratchlstm.layers.weights import Shape, Specs
 from scratchlstm.rows import RowGradient, as_array
 
@@ -32,9 +33,9 @@ class Bidirectional(Composite):
     """A recurrent layer from both ends (Schuster & Paliwal, 1997), with Keras' semantics.
 
     Args:
-        layer: an `LSTM` or `SimpleRNN`. The forward layer is one with equal settings, the backward layer, too, except
-            for `go_backwards`; both begin with parameters of their own. If a sequence is given out, masked steps are 0
-            in it.
+        layer: a recurrent layer: `LSTM`, `GRU`, `RNN(cell)`, ... The forward layer is one with equal settings, the
+            backward layer, too, except for `go_backwards`; both begin with parameters of their own. If a sequence is
+            given out, masked steps are 0 in it.
         merge_mode: "concat" (features side by side), "sum", "ave", "mul", or None for two outputs.
         backward_layer: another layer for the reverse direction, with `go_backwards=True`.
         options: name, dtype (that of `layer`), input_shape, see `Layer`.
@@ -54,7 +55,7 @@ class Bidirectional(Composite):
     ranks: ClassVar = (3,)
     call_order: ClassVar = ("initial_state", "mask", "training")
     takes_rows: ClassVar = True
-    parts: Mapping[str, Recurrent]
+    parts: Mapping[str, RNN]
 
     def __init__(
         self,
@@ -122,7 +123,7 @@ class Bidirectional(Composite):
     def infer(self, x: Any, mask: Any = None) -> Any:
         return self._merge([each.infer(own, mask) for each, own in self._inputs(x)])[0]
 
-    def _inputs(self, x: Any) -> list[tuple[Recurrent, Any]]:
+    def _inputs(self, x: Any) -> list[tuple[RNN, Any]]:
         """The two layers, each with its input, and its initial states if there are any."""
         x, *states = x if isinstance(x, tuple) else (x,)
         half = len(states) // 2
@@ -150,10 +151,10 @@ class Bidirectional(Composite):
         Args:
             dy: dL/d of each output, in their order; None is zero.
             cache: from `forward`.
-            need: see `Recurrent.backward`.
+            need: see `RNN.backward`.
 
         Returns:
-            dx and the gradients, see `Recurrent.backward`.
+            dx and the gradients, see `RNN.backward`.
         """
         dys = dy if isinstance(dy, tuple) else (dy,)
         y, y_back = cache.y
@@ -164,7 +165,7 @@ class Bidirectional(Composite):
             d, *d_states = dys
             if d is not None:
                 d_forward, d_back = {
-                    "concat": lambda: np.split(d, [self.forward_layer.units], axis=-1),
+                    "concat": lambda: np.split(d, [self.forward_layer.output_size], axis=-1),
                     "sum": lambda: (d, d),
                     "ave": lambda: (d / 2, d / 2),
                     "mul": lambda: (d * y_back, d * y),
@@ -273,26 +274,27 @@ def _as_layer(argument: str, given: Any, dtype: str | None = None) -> Layer:
     return layer
 
 
-def _as_recurrent(argument: str, given: Any, dtype: str | None = None) -> Recurrent:
+def _as_recurrent(argument: str, given: Any, dtype: str | None = None) -> RNN:
     layer = _as_layer(argument, given, dtype)
-    if not isinstance(layer, Recurrent):
-        raise TypeError(f"{argument} must be an LSTM or a SimpleRNN, not {type(layer).__name__}")
+    if not isinstance(layer, RNN):
+        raise TypeError(f"{argument} must be a recurrent layer such as an LSTM, not {type(layer).__name__}")
     return layer
 
 
-def _like(layer: Recurrent, end: str, **changes: Any) -> Recurrent:
+def _like(layer: RNN, end: str, **changes: Any) -> RNN:
     """An unbuilt layer with the same settings; activations, initializers, ... are the same objects."""
     name = f"{end}_{layer.name.removeprefix(f'{end}_').removeprefix('forward_')}"
     described = layer.get_config()
     settings: dict[str, Any] = {n: getattr(layer, n, v) if isinstance(v, dict) else v for n, v in described.items()}
+    settings |= {"cell": copy.deepcopy(layer.cell)} if "cell" in settings else {}  # each layer has a cell of its own
     kind: Any = type(layer)
     return kind(**settings | {"name": name} | changes)
 
 
-def _require_a_pair(forward: Recurrent, backward: Recurrent) -> None:
+def _require_a_pair(forward: RNN, backward: RNN) -> None:
     if forward.go_backwards or not backward.go_backwards:
         raise ValueError("of the two layers the first must have go_backwards=False, backward_layer go_backwards=True")
-    for setting in ("units", "dtype", "return_sequences", "return_state", "stateful"):
+    for setting in ("output_size", "dtype", "return_sequences", "return_state", "stateful"):
         first, second = getattr(forward, setting), getattr(backward, setting)
         if first != second:
             raise ValueError(f"{setting} must be the same for both layers, but is {first!r} and {second!r}")

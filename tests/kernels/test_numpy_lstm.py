@@ -76,7 +76,7 @@ def test_same_as_the_textbook(sizes, phi, sigma, dtype, sequences, tokens, maske
     order = slice(None, None, -1 if reverse else 1)
     x_in_order, W_wide, mask_in_order = wide[0][:, order], wide[3], None if mask is None else mask[:, order]
     if of_x is not None:
-        x_in_order, W_wide = gates.four_copies(x_in_order, of_x[:, None]), gates.block_diagonal(W_wide)
+        x_in_order, W_wide = gates.gate_copies(x_in_order, of_x[:, None]), gates.block_diagonal(W_wide)
     hs, last_c, caches = gates.lstm_forward(x_in_order, *wide[1:3], W_wide, *wide[4:], sigma, phi, mask_in_order, of_h)
     dhs = np.array(dy, dtype=float)[:, order] if sequences else np.zeros((B, T, H))
     dhs[:, -1] += dh_last if sequences else dy.astype(float) + dh_last

@@ -1,0 +1,263 @@
+"""What a cell is: one step of a recurrent layer, and the derivatives of that step, written by hand."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypedDict, Unpack
+
+import numpy as np
+
+from scratchlstm import activations, constraints, initializers, regularizers
+from scratchlstm._support import checks, registry
+from scratchlstm.backend import Array, namespace
+from scratchlstm.initializers import Initializer
+
+Specs = dict[str, tuple[tuple[int, ...], Initializer | str]]  # parameter name -> (shape, initializer)
+LIMITED = {"kernel": "kernel", "recurrent": "recurrent_kernel", "bias": "bias"}  # argument -> parameter
+CONTRACT = (
+    "a cell defines forward(x, h_prev, W, U, b) -> (h, cache) and backward(dh, cache, W, U, b) -> the gradients by "
+    "name (dx, dh_prev, dW, dU, db), each with its states and parameters one after another (docs/cells.md)"
+)
+
+
+class CellOptions(TypedDict, total=False):
+    """Arguments that every cell takes by keyword, see `Cell`."""
+
+    kernel_regularizer: Any
+    recurrent_regularizer: Any
+    bias_regularizer: Any
+    kernel_constraint: Any
+    recurrent_constraint: Any
+    bias_constraint: Any
+    dropout: float
+    recurrent_dropout: float
+    seed: int | None
+
+
+class Cell(registry.Configured):
+    """One time step, forward and backward. `RNN(cell)` runs it over a sequence and holds its parameters.
+
+    A cell of your own names what it computes and defines two functions, in the style of `gates.py`:
+
+        class Mine(Cell):
+            gates = ("a", "g")
+
+            def forward(self, x, h_prev, W, U, b):        # (B, E), (B, H), (E, 2H), (H, 2H), (2H,)
+                ...
+                return h, StepCache(x, h_prev, a, g)
+
+            def backward(self, dh, cache, W, U, b):
+                ...
+                return {"dx": dx, "dh_prev": dh_prev, "dW": dW, "dU": dU, "db": db}
+
+    The arguments of `forward` are x, the states of the step before, and the parameters in the order of `param_specs`;
+    it returns each new state and the cache, which has an attribute for each gate. `backward` gets dL/d of each new
+    state, the cache and the parameters, and returns a gradient for each argument of `forward`, called "d" and its
+    name. Others besides are for the trace: "dz" (B, nH), dL/dz of all blocks, and "dc", the whole dL/dc.
+
+    Where h_prev enters a product with U, a cell may take `h_in` (before `h_prev`, or instead of it if products are its
+    only use). It is h_prev, or with recurrent dropout a masked copy of it for each block side by side, (B, nH), with U
+    made block-diagonal, (nH, nH). A cell without `h_in` refuses `recurrent_dropout`.
+
+    Args:
+        units: H.
+        activation: of the cell's values.
+        use_bias: whether there is a bias; if not, b is zeros.
+        kernel_initializer, recurrent_initializer, bias_initializer: names or `Initializer` objects.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: penalties added to the loss, or None.
+        kernel_constraint, recurrent_constraint, bias_constraint: applied after each update, or None.
+        dropout: rate for x; one mask for all steps, drawn for each batch.
+        recurrent_dropout: the same for h_prev; each block has its own mask, and then x, too, has one for each block.
+        seed: of the dropout; None draws from the model's generator.
+
+    Attributes:
+        gates: names of the values of a step that a trace and pictures show, each (B, H), in order.
+        blocks: names of the kernels' column blocks, in order. Default: the gates.
+        states: names of the states; the first is the output.
+
+    Raises:
+        TypeError: a class whose functions do not follow this contract, when it is defined.
+    """
+
+    gates: ClassVar[tuple[str, ...]] = ()
+    blocks: ClassVar[tuple[str, ...]] = ()
+    states: ClassVar[tuple[str, ...]] = ("h",)
+    arguments: ClassVar[tuple[str, ...]] = ()  # of `forward`
+    starts: ClassVar[dict[str, float]] = {}  # block -> what its bias starts at instead
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        **options: Unpack[CellOptions],
+    ) -> None:
+        self.units = checks.positive_int("units", units)
+        self.activation = elementwise("activation", activation)
+        self.use_bias = checks.flag("use_bias", use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
+        self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
+        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
+        for kind, module in (("regularizer", regularizers), ("constraint", constraints)):
+            for name in (f"{word}_{kind}" for word in LIMITED):
+                setattr(self, name, module.get(options.pop(name, None), name))  # type: ignore[misc]
+        self.dropout = checks.number("dropout", options.pop("dropout", 0.0), at_least=0, below=1)
+        rate = checks.number("recurrent_dropout", options.pop("recurrent_dropout", 0.0), at_least=0, below=1)
+        self.recurrent_dropout, self.seed = rate, checks.seed(options.pop("seed", None))
+        if options:
+            raise TypeError(f"{type(self).__name__} takes no argument {', '.join(options)}")
+        if rate and "h_in" not in self.arguments:
+            why = "nothing in it sees h_prev through a kernel"
+            if "recurrent_kernel" in self.param_specs(1):
+                why = "its forward has no argument h_in, the masked copies of h_prev (see Cell)"
+            raise ValueError(f"{type(self).__name__} has no use for recurrent_dropout: {why}")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "gates" in vars(cls) and "blocks" not in vars(cls):
+            cls.blocks = cls.gates
+        if "call" in vars(cls) and "forward" not in vars(cls):
+            raise TypeError(f"{cls.__name__} defines call(), as a cell of Keras does; here {CONTRACT}")
+        names = [tuple(inspect.signature(getattr(cls, each)).parameters)[1:] for each in ("forward", "backward")]
+        states = tuple(f"{state}_prev" for state in cls.states)
+        for entering in (states, ("h_in", *states[1:]), ("h_in", *states)):
+            if names[0][: 1 + len(entering)] == ("x", *entering):
+                cls.arguments = names[0]
+                cls.params = names[0][1 + len(entering) :]
+        if "forward" in vars(cls) and cls.arguments != names[0]:
+            raise TypeError(
+                f"{cls.__name__} has the states {', '.join(cls.states)} and defines forward({', '.join(names[0])}), "
+                f"but {CONTRACT}"
+            )
+        if "backward" in vars(cls) and len(names[1]) != len(states) + 1 + len(cls.params):
+            raise TypeError(f"{cls.__name__} defines backward({', '.join(names[1])}), but {CONTRACT}")
+
+    params: ClassVar[tuple[str, ...]] = ()  # what `forward` calls the parameters: W, U, b
+
+    # --- what a cell defines --------------------------------------------------------------------------------------
+
+    def forward(self, x: Array, *states_and_params: Array) -> tuple[Any, ...]:
+        """One step: the new states, and a cache for `backward`."""
+        raise NotImplementedError(f"{type(self).__name__} has to define forward: {CONTRACT}")
+
+    def backward(self, *d_states_cache_and_params: Any) -> Any:
+        """The derivatives of one step: a gradient for each argument of `forward`, by name, in a dict or NamedTuple."""
+        raise NotImplementedError(f"{type(self).__name__} has to define backward to be trained: {CONTRACT}")
+
+    def param_specs(self, features: int) -> Specs:
+        """Name -> (shape, initializer or its name) of each parameter, for an input (B, features).
+
+        Default: `kernel` (E, nH), `recurrent_kernel` (H, nH), `bias` (nH,) for n blocks.
+        """
+        width = len(self.blocks) * self.units
+        return {
+            "kernel": ((features, width), self.kernel_initializer),
+            "recurrent_kernel": ((self.output_size, width), self.recurrent_initializer),
+            "bias": ((width,), _Started(self.bias_initializer, [self.starts.get(block) for block in self.blocks])),
+        }
+
+    # --- what a cell gets -----------------------------------------------------------------------------------------
+
+    @property
+    def state_sizes(self) -> dict[str, int]:
+        """Name -> size of each state; by default H."""
+        return dict.fromkeys(self.states, self.units)
+
+    @property
+    def output_size(self) -> int:
+        """The size of the first state, which is the output."""
+        return self.state_sizes[self.states[0]]
+
+    def split(self, columns: Array) -> list[Array]:
+        """(..., nH) -> the blocks, (..., H) each, as views."""
+        H = columns.shape[-1] // len(self.blocks)
+        return [columns[..., k * H : (k + 1) * H] for k in range(len(self.blocks))]
+
+    def limits(self, kind: str) -> dict[str, Any]:
+        """Parameter -> its "regularizer" or "constraint", for those that have one."""
+        found = {param: getattr(self, f"{word}_{kind}") for word, param in LIMITED.items()}
+        return {p: of for p, of in found.items() if of is not None and (p != "bias" or self.use_bias)}
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """A cell holds no parameters."""
+        raise TypeError(
+            f"{type(self).__name__} is one step and holds no parameters: RNN(cell)(x) runs it over a sequence, "
+            f"cell.forward({', '.join(self.arguments)}) is the step by itself"
+        )
+
+
+class GatedCell(Cell):
+    """A cell whose gates have an activation of their own, in Keras' order of arguments.
+
+    Args:
+        units, activation: see `Cell`.
+        recurrent_activation: σ, of the gates.
+        use_bias, ..., options: see `Cell`.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        **options: Unpack[CellOptions],
+    ) -> None:
+        super().__init__(
+            units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, **options
+        )
+        self.recurrent_activation = elementwise("recurrent_activation", recurrent_activation)
+
+
+def back_to_inputs(dz: Array, x: Array, h_in: Array, W: Array, U: Array) -> dict[str, Array]:
+    """The gradients of z = x W + h_in U + b, (17) to (21), and dz itself; of every cell with such a z."""
+    return {
+        "dx": dz @ W.T,  #                      (B, E)
+        "dh_in": dz @ U.T,  #                   (B, H)
+        "dW": x.T @ dz,  #                      (E, nH)
+        "dU": h_in.T @ dz,  #                   (H, nH)
+        "db": namespace(dz).sum(dz, axis=0),  # (nH,)
+        "dz": dz,  #                            (B, nH)
+    }
+
+
+def each_copy(gate: Array, h_in: Array) -> Array:
+    """A gate (B, H) for each of the copies that h_in holds side by side, (B, H) or (B, nH)."""
+    return namespace(gate).tile(gate, (1, h_in.shape[1] // gate.shape[1]))
+
+
+def sum_each_copy(d_copies: Array, H: int) -> Array:
+    """The gradient of `each_copy`: (B, H) or (B, nH) -> (B, H)."""
+    return namespace(d_copies).sum(d_copies.reshape(len(d_copies), -1, H), axis=1)
+
+
+def elementwise(argument: str, identifier: Any) -> activations.Activation:
+    """The activation of that name.
+
+    Raises:
+        ValueError: unknown name, or one that mixes its inputs.
+    """
+    activation = activations.get(identifier, argument)
+    if isinstance(activation, activations.Softmax):
+        raise ValueError(f"{argument} of a recurrent layer must act on each number by itself; softmax does not")
+    return activation
+
+
+class _Started(Initializer):
+    """`others`, with some blocks of columns set to a number: `starts` has one for each block, or None."""
+
+    def __init__(self, others: Initializer, starts: Sequence[float | None]) -> None:
+        super().__init__()
+        self.others, self.starts = others, starts
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        values = np.array(self.others(shape, "float64", rng))
+        for block, start in zip(np.split(values, len(self.starts), axis=-1), self.starts, strict=True):
+            if start is not None:
+                block[...] = start
+        return values

@@ -1,0 +1,55 @@
+"""Cells on top of each other, for one `RNN`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from scratchlstm._support import checks, registry
+from scratchlstm.cells.base import Cell
+
+
+class StackedRNNCells(registry.Configured):
+    """Cells of which each takes the output of the one before: `RNN(StackedRNNCells([LSTMCell(8), GRUCell(4)]))`.
+
+    `RNN` runs the first over the whole sequence, then the second over its outputs, and so on: the same as all of them
+    at every step. Its states and parameters are those of all cells in their order.
+
+    Args:
+        cells: at least one; a list of them inside counts as its cells.
+
+    Raises:
+        TypeError, ValueError: no cells.
+    """
+
+    def __init__(self, cells: Sequence[Any]) -> None:
+        given = checks.instance("cells", cells, list | tuple, "a list of cells")
+        if not given:
+            raise ValueError("cells must hold at least one cell")
+        parts = [as_cell(f"cells[{number}]", cell) for number, cell in enumerate(given)]
+        self.cells: list[Cell] = []
+        for part in parts:
+            self.cells += part.cells if isinstance(part, StackedRNNCells) else [part]
+
+    def get_config(self) -> dict[str, Any]:
+        return {"cells": [registry.serialize(cell) for cell in self.cells]}
+
+
+def as_cell(argument: str, given: Any) -> "Cell | StackedRNNCells":
+    """A cell, cells in a list, or the saved description of one.
+
+    Raises:
+        TypeError: none of them.
+        ValueError: the name of no cell.
+    """
+    if isinstance(given, list | tuple):
+        return StackedRNNCells(given)
+    if isinstance(given, StackedRNNCells):
+        return given
+    if isinstance(given, dict) and given.get("class_name") == "StackedRNNCells":
+        return registry.resolve("cell", given, KNOWN, StackedRNNCells, argument)
+    try:
+        return registry.resolve("cell", given, KNOWN, Cell, argument)
+    except TypeError as error:
+        raise TypeError(f"{argument} must be a cell such as LSTMCell(32), not {checks.came(given)}") from error
+
+
+KNOWN: dict[str, Any] = {}  # the cells that a saved model may name; `cells/__init__.py` lists them

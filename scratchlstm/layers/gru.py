@@ -1,0 +1,46 @@
+"""The gated recurrent unit as a layer."""
+
+from typing import Any, ClassVar, Unpack
+
+from scratchlstm.cells.gru import GRUCell
+from scratchlstm.layers.rnn import RecurrentOptions, WithOwnCell, split_options
+
+
+class GRU(WithOwnCell):
+    """Gated recurrent unit over a sequence; the equations are in `scratchlstm.cells.gru`.
+
+    Args:
+        units: H.
+        activation: of the candidate n.
+        recurrent_activation: of the gates u and r.
+        use_bias, kernel_initializer, ..., options: see `Cell` and `RNN`.
+        reset_after: whether the reset gate acts after the product of h_prev with its kernel (as cuDNN has it), or
+            before.
+
+    Input: (B, T, E). Output: (B, H) or (B, T, H).
+
+    Parameters, columns in three blocks u r n (Keras' z r h): `kernel` (E, 3H), `recurrent_kernel` (H, 3H), `bias`
+    (2, 3H) with `reset_after` (for x, and for h_prev), else (3H,).
+
+    Call: `layer(x, mask=mask, initial_state=[h0])`; see `RNN`.
+    """
+
+    cell_class: ClassVar = GRUCell
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        *,
+        reset_after: bool = True,
+        **options: Unpack[RecurrentOptions],
+    ) -> None:
+        own, of_cell = split_options(options)
+        initial = kernel_initializer, recurrent_initializer, bias_initializer
+        cell = GRUCell(units, activation, recurrent_activation, use_bias, *initial, reset_after=reset_after, **of_cell)
+        super().__init__(cell, **own)
