@@ -2,14 +2,11 @@
 
 python examples/gradient_flow.py
 
-The task: at the end of a sequence of random numbers, say which number was the first. To learn it, dL/dh_t has to reach
-the first step. Its norm is drawn against t, before and after training, and so is the error of each epoch, for
+Two networks of 32 units read 50 random numbers, untrained. The picture shows ||dL/dh_t|| / ||dL/dh_T|| against the steps
+back from the end, for
 
-    SimpleRNN              dL/dh_t = U^T (tanh' dL/dh_t+1): at each step times U, and times tanh', which is at most 1
-    LSTM, forget bias 0    the cell passes dL/dc_t+1 on times f, at first σ(0) = 1/2 (and something goes through U)
-    LSTM, forget bias 1    the same, at first f = σ(1) = 0.73: it vanishes, too, but so slowly that training can begin
-
-One run can have luck. So there are three of each, from seeds one after the other; what is printed is their median.
+    SimpleRNN, U = k Q    dL/dh_t = (tanh' dL/dh_t+1) U^T: each step multiplies by k (Q is orthogonal) and by tanh' <= 1
+    LSTM, forget bias b   dL/dc_t = f dL/dc_t+1, with f near σ(b), and on top of it what goes through the gates and U
 """
 
 import argparse
@@ -17,20 +14,19 @@ from pathlib import Path
 
 import numpy as np
 from command_line import example_parser, in_one_line, whole
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 
 from scratchlstm import Sequential
-from scratchlstm.inspection import gradient_norm_over_time, gradient_norms, learning_curve
+from scratchlstm.gates import sigmoid
+from scratchlstm.initializers import Orthogonal
+from scratchlstm.inspection import gradient_norm_over_time
 from scratchlstm.layers import LSTM, Dense, SimpleRNN
-from scratchlstm.layers.rnn import RNN
-from scratchlstm.optimizers import Adam
 from scratchlstm.utils import atomic_write, held_folder
 
-LAYERS = {
-    "SimpleRNN": lambda units: SimpleRNN(units),
-    "LSTM, forget bias 0": lambda units: LSTM(units, unit_forget_bias=False),
-    "LSTM, forget bias 1": lambda units: LSTM(units),
-}
-RUNS = 3
+UNITS = 32
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)  # k
+FORGET_BIASES = (0.0, 1.0, 2.0, 5.0)  # b
 
 
 def main() -> None:
@@ -40,53 +36,75 @@ def main() -> None:
 
 
 def experiment(folder: Path, options: argparse.Namespace) -> None:
-    T = options.length or (10 if options.quick else 20)
-    units, sequences, epochs = (8, 500, 3) if options.quick else (32, 5000, 10)
-
-    flows: dict[str, dict[str, np.ndarray]] = {"before training": {}, "after training": {}}  # (T,) each
-    histories = {}
-    print(f"T = {T}           | ||dL/dh_1|| / ||dL/dh_T|| before | after training | mean squared error")
-    for name, layer in LAYERS.items():
-        runs = [train(layer(units), T, sequences, epochs, options.seed + run, options.backend) for run in range(RUNS)]
-        for moment, of_runs in zip(flows, zip(*(flow for flow, _ in runs), strict=True), strict=True):
-            # relative to the last step: the loss itself shrinks in training, and every gradient with it
-            flows[moment][name] = np.median([flow / flow[-1] for flow in of_runs], axis=0)
-        histories[name] = [{"val_loss": history["val_loss"]} for _, history in runs]
-        before, after = (flow[name][0] for flow in flows.values())
-        error = np.median([history["val_loss"][-1] for history in histories[name]])
-        print(f"{name:19} | {before:32.1e} | {after:14.1e} | {error:.4f}")
-
-    norms = gradient_norms(flows, title="How much of the last step's gradient arrives at each step")
-    norms.axes[0].set_ylabel("‖dL/dh_t‖ / ‖dL/dh_T‖")
-    curves = learning_curve(histories, title=f"Which number was the first of {T}? {RUNS} runs each")
-    curves.axes[0].set(yscale="log", ylabel="mean squared error")
-    pictures = {"gradient_flow.png": norms, "learning_curves.png": curves}
-    for picture, figure in pictures.items():
-        with atomic_write(folder / picture) as file:
-            figure.savefig(file, dpi=150)
-    print(f"written to {folder}/: {', '.join(pictures)}")
+    T = options.length or (10 if options.quick else 50)
+    plain = {f"k = {k}": plain_flow(k, T, options.seed, options.backend) for k in SCALES}
+    lstm = {
+        f"b = {b:.0f} (f = {sigmoid(np.array(b)):.2f})": lstm_flow(b, T, options.seed, options.backend)
+        for b in FORGET_BIASES
+    }
+    print(f"T = {T:<5} {UNITS} units           | ||dL/dh_1|| / ||dL/dh_T||")
+    for name, flows in (("SimpleRNN", plain), ("LSTM", lstm)):
+        for label, flow in flows.items():
+            print(f"{name:9}  {label:16} | {flow[0]:.1e}  {verdict(flow)}")
+    with atomic_write(folder / "gradient_flow.png") as file:
+        draw(plain, lstm).savefig(file, dpi=150)
+    print(f"written to {folder}/: gradient_flow.png")
 
 
-def train(
-    layer: RNN, T: int, sequences: int, epochs: int, seed: int, backend: str | None
-) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, list[float]]]:
-    """||dL/dh_t|| for each t, (T,), before and after training; and the history."""
-    rng = np.random.default_rng(seed)
-    x = rng.uniform(-1, 1, size=(sequences, T, 1)).astype("float32")  # (N, T, 1)
-    x_new = rng.uniform(-1, 1, size=(500, T, 1)).astype("float32")
-    y, y_new = x[:, 0], x_new[:, 0]  #                                  (N, 1)
-    model = Sequential([layer, Dense(1)], seed=seed, backend=backend)
-    model.build((None, T, 1))
-    model.compile(Adam(0.005, clipnorm=1.0), "mean_squared_error")
-    before = gradient_norm_over_time(model, x_new, y_new)
-    run = model.fit(x, y, batch_size=50, epochs=epochs, validation_data=(x_new, y_new), verbose=0)
-    return (before, gradient_norm_over_time(model, x_new, y_new)), run.history
+def plain_flow(k: float, T: int, seed: int, backend: str | None = None) -> np.ndarray:
+    """||dL/dh_t|| / ||dL/dh_T|| for each t of a plain network whose U is k times an orthogonal matrix, (T,)."""
+    model = new_model(SimpleRNN(UNITS, recurrent_initializer=Orthogonal(gain=k), dtype="float64"), seed, backend)
+    return relative_norms(model, T, seed)
+
+
+def lstm_flow(forget_bias: float, T: int, seed: int, backend: str | None = None) -> np.ndarray:
+    """The same for each t of an LSTM with this bias of the forget gate, (T,)."""
+    model = new_model(LSTM(UNITS, dtype="float64"), seed, backend)
+    model.layers[0].params["bias"][UNITS : 2 * UNITS] = forget_bias  # the second of the blocks i f g o
+    return relative_norms(model, T, seed)
+
+
+def new_model(layer: SimpleRNN | LSTM, seed: int, backend: str | None) -> Sequential:
+    model = Sequential([layer, Dense(1, dtype="float64")], seed=seed, backend=backend)
+    model.build((None, None, 1))
+    model.compile(loss="mean_squared_error")
+    return model
+
+
+def relative_norms(model: Sequential, T: int, seed: int) -> np.ndarray:
+    x = np.random.default_rng(seed).uniform(-1, 1, size=(100, T, 1))
+    norms = gradient_norm_over_time(model, x, y=x[:, 0])  # say at the end which number was the first
+    return norms / norms[-1]
+
+
+def verdict(flow: np.ndarray) -> str:
+    arrives = flow[0]
+    return "vanishes" if arrives < 1e-3 else "fades" if arrives < 0.1 else "holds" if arrives <= 10 else "explodes"
+
+
+def draw(plain: dict[str, np.ndarray], lstm: dict[str, np.ndarray]) -> Figure:
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    title = "A plain network's gradient vanishes or explodes with U; an LSTM's forget gate decides how long it lasts"
+    figure.suptitle(title, fontweight="bold")
+    heads = "Plain network: U = k × an orthogonal matrix", "LSTM: forget gate f = σ(... + b)"
+    panels = figure.subplots(1, 2, sharey=True)
+    for panel, head, flows in zip(panels, heads, (plain, lstm), strict=True):
+        panel.axhline(1, color="0.6", linewidth=0.8, linestyle=":")
+        for (label, flow), shade in zip(flows.items(), np.linspace(0, 0.7, len(flows)), strict=True):
+            color, back = colormaps["plasma"](shade), flow[flow > 0][::-1]
+            panel.plot(back, color=color, linewidth=2, label=label)
+            at = {"xy": (len(back) - 1, back[-1]), "xytext": (5, 0), "textcoords": "offset points"}
+            panel.annotate(f"{label}: {verdict(flow)}", **at, color=color, va="center")
+        panel.set(yscale="log", xlim=(0, len(flow) - 1), title=head, xlabel="steps back from the end")
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("‖dL/dh_t‖ / ‖dL/dh_T‖")
+    return figure
 
 
 def parse_options() -> argparse.Namespace:
     parser = example_parser(__doc__, "runs/gradient_flow")
     parser.add_argument(
-        "--length", type=whole(2, 1_000_000), help="T, steps of a sequence (default 20, or 10 with --quick)"
+        "--length", type=whole(2, 1_000_000), help="T, steps of a sequence (default 50, or 10 with --quick)"
     )
     return parser.parse_args()
 

@@ -1,15 +1,67 @@
-"""The example on the vanishing gradient, in its quick mode."""
+"""The example on the vanishing gradient: what it measures, prints and draws."""
 
 import re
 
+import numpy as np
+import pytest
+
 
 def test_it_prints_a_table_and_draws(run, colors_of, tmp_path):
-    printed = run("gradient_flow.py", "--output", tmp_path / "made" / "here")
-    rows = re.findall(r"^(\S.*\S) +\| +(\S+) \| +(\S+) \| (\S+)$", printed, re.MULTILINE)
-    assert [name for name, *_ in rows] == ["SimpleRNN", "LSTM, forget bias 0", "LSTM, forget bias 1"]
-    before = {name: float(value) for name, value, *_ in rows}
-    assert before["LSTM, forget bias 0"] < before["LSTM, forget bias 1"] < before["SimpleRNN"] < 1
-    errors = {name: float(error) for name, *_, error in rows}
-    assert errors["SimpleRNN"] < 1 / 3  # the error of who always answers 0
-    for picture in ("gradient_flow.png", "learning_curves.png"):
-        assert colors_of(tmp_path / "made" / "here" / picture) > 100
+    printed = run("gradient_flow.py", "--length", "50", "--output", tmp_path / "made" / "here")
+    rows = re.findall(r"^(\w+) +([kb] = [\d.]+) .*\| (\S+)  (\w+)$", printed, re.MULTILINE)
+    assert [(name, swept, word) for name, swept, _, word in rows] == [
+        ("SimpleRNN", "k = 0.5", "vanishes"),
+        ("SimpleRNN", "k = 0.75", "vanishes"),
+        ("SimpleRNN", "k = 1.0", "fades"),
+        ("SimpleRNN", "k = 1.25", "holds"),
+        ("SimpleRNN", "k = 1.5", "explodes"),
+        ("LSTM", "b = 0", "vanishes"),
+        ("LSTM", "b = 1", "vanishes"),
+        ("LSTM", "b = 2", "fades"),
+        ("LSTM", "b = 5", "holds"),
+    ]
+    assert colors_of(tmp_path / "made" / "here" / "gradient_flow.png") > 100
+
+
+@pytest.fixture(scope="module")
+def example(functions):
+    return functions("gradient_flow.py")
+
+
+@pytest.mark.parametrize(("k", "arrives"), [(0.5, 4e-16), (0.9, 3e-4), (1.0, 1e-2), (1.1, 0.13), (1.5, 33)])
+def test_of_a_plain_network_the_scale_of_u_decides(example, k, arrives):
+    flow = example["plain_flow"](k, T=50, seed=0)
+    assert flow.shape == (50,)
+    assert flow[-1] == 1
+    assert arrives / 3 < flow[0] < 3 * arrives
+
+
+@pytest.mark.parametrize(("forget_bias", "arrives"), [(0, 6e-12), (1, 3e-5), (3, 0.74), (5, 2.4)])
+def test_of_an_lstm_the_forget_gate_decides(example, forget_bias, arrives):
+    flow = example["lstm_flow"](forget_bias, T=50, seed=0)
+    assert flow.shape == (50,)
+    assert flow[-1] == 1
+    assert arrives / 3 < flow[0] < 3 * arrives
+
+
+def test_an_lstm_loses_most_in_the_step_through_the_gates_and_then_little(example):
+    """One step back from h leads through the gates; from there on the gradient stays on the cell."""
+    flow = example["lstm_flow"](5.0, T=50, seed=0)[::-1]
+    assert flow[1] < 0.2
+    assert min(flow[2:]) > 0.5 * flow[1]
+
+
+def test_lines_run_from_the_last_step_back_and_end_in_their_labels(example):
+    plain, lstm = {"k = 0.5": np.array([1e-9, 1e-3, 1.0])}, {"b = 0": np.array([0.0, 0.02, 1.0])}
+    figure = example["draw"](plain, lstm)
+    assert figure.get_suptitle().startswith("A plain network's gradient vanishes or explodes with U")
+    for panel, back, label in zip(
+        figure.axes, ([1.0, 1e-3, 1e-9], [1.0, 0.02]), ("k = 0.5: vanishes", "b = 0: vanishes"), strict=True
+    ):
+        assert (panel.get_yscale(), panel.get_xlabel()) == ("log", "steps back from the end")
+        _, line = panel.lines  # the first is at 1
+        np.testing.assert_array_equal(line.get_ydata(), back)  # what underflowed to 0 is not on the logarithmic axis
+        (text,) = panel.texts
+        assert text.get_text() == label
+        assert text.xy == (len(back) - 1, back[-1])
+        assert text.get_color() == line.get_color()
