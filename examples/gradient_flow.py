@@ -2,8 +2,8 @@
 
 python examples/gradient_flow.py
 
-Two networks of 32 units read 50 random numbers, untrained. The picture shows ||dL/dh_t|| / ||dL/dh_T|| against the steps
-back from the end, for
+Two untrained networks of 32 units read 50 random numbers. The picture shows ||dL/dh_t|| / ||dL/dh_T|| against the
+steps back from the end, for
 
     SimpleRNN, U = k Q    dL/dh_t = (tanh' dL/dh_t+1) U^T: each step multiplies by k (Q is orthogonal) and by tanh' <= 1
     LSTM, forget bias b   dL/dc_t = f dL/dc_t+1, with f near σ(b), and on top of it what goes through the gates and U

@@ -3,7 +3,7 @@
 L = Σ d(output) · output for a random d(output), so that dL/d(output) is that very array; then one input after the other
 is nudged. The lines are read from the source: a mistake in one of them is seen under its number. (22) to (32) are about
 sequences and about the layers below and above: there it is the package's own functions and layers that are checked.
-(33) to (41), attention, are lines again.
+(33) to (41), attention, are lines again. (42) is (12) over many steps.
 """
 
 import inspect
@@ -197,11 +197,11 @@ def test_a_mistake_is_seen_under_its_number(number, monkeypatch):
 
 
 def test_the_page_has_every_equation_in_order_and_links_its_test():
-    assert [int(number) for number in re.findall(r"\\tag\{(\d+)\}", PAGE)] == list(range(1, 42))
+    assert [int(number) for number in re.findall(r"\\tag\{(\d+)\}", PAGE)] == list(range(1, 43))
     assert sorted(LINES) == [*range(1, 22), *range(33, 42)]
     source = Path(__file__).read_text(encoding="utf-8").splitlines()
     links = dict(re.findall(r"\[`(test_\w+)`\]\(\.\./tests/test_derivation\.py#L(\d+)\)", PAGE))
-    assert {f"test_equation_{number}" for number in range(7, 42)} == set(links)
+    assert {f"test_equation_{number}" for number in range(7, 43)} == set(links)
     for name, line in links.items():
         assert source[int(line) - 1].startswith(f"def {name}(")
 
@@ -443,3 +443,26 @@ def test_equation_40():
 
 def test_equation_41():
     check(41, "scale", scores, attended())
+
+
+# --- how far back a gradient reaches ----------------------------------------------------------------------------------
+
+
+def test_equation_42():
+    """Without U only the direct path is left: c reaches a later c by the product of the forget gates between them."""
+    run = Sequence()
+    run.dhs[:] = 0  # the loss sees the last c alone
+    product = np.prod([cache.f for cache in run.forward()[2]], axis=0)
+    assert np.abs(run.backward()["dc0"] - run.dc * product).max() > 1e-3  # through U there are other paths
+    run.U = np.zeros_like(run.U)
+    hs, _, caches = run.forward()
+    for s in range(5):
+        h, c = (run.h0, run.c0) if s == 0 else (hs[:, s - 1], caches[s].c_prev.copy())
+        product = np.prod([cache.f for cache in caches[s:]], axis=0)
+
+        def loss(s=s, h=h, c=c):
+            return np.sum(run.dc * gates.lstm_forward(run.x[:, s:], h, c, run.W, run.U, run.b)[1])
+
+        np.testing.assert_allclose(run.dc * product, slope(loss, c), rtol=1e-7, atol=1e-9)
+        *_, dc = gates.lstm_backward(run.dhs[:, s:], run.dc, caches[s:], run.W, run.U)
+        np.testing.assert_allclose(run.dc * product, dc, rtol=1e-12)
