@@ -92,7 +92,7 @@ def draw(plain: dict[str, np.ndarray], lstm: dict[str, np.ndarray]) -> Figure:
         panel.axhline(1, color="0.6", linewidth=0.8, linestyle=":")
         for (label, flow), shade in zip(flows.items(), np.linspace(0, 0.7, len(flows)), strict=True):
             color, back = colormaps["plasma"](shade), flow[flow > 0][::-1]
-            panel.plot(back, color=color, linewidth=2, label=label)
+            panel.plot(back, color=color, linewidth=2)
             at = {"xy": (len(back) - 1, back[-1]), "xytext": (5, 0), "textcoords": "offset points"}
             panel.annotate(f"{label}: {verdict(flow)}", **at, color=color, va="center")
         panel.set(yscale="log", xlim=(0, len(flow) - 1), title=head, xlabel="steps back from the end")
