@@ -61,7 +61,8 @@ class Row:
         shape: its shape.
         numerical: norm-relative difference between the analytic and the numerical gradient.
         tensorflow: the same against TensorFlow's gradient; None where not compared.
-        problem: what is wrong apart from numbers (a gradient missing or of another shape).
+        problem: what is wrong apart from numbers (a gradient missing or of another shape), or of a wrong gradient the
+            gates whose blocks of columns are wrong.
     """
 
     tensor: str
@@ -142,7 +143,8 @@ def check_layer(
 ) -> Report:  # fmt: skip
     """Compare a layer's gradients with numerical ones, for L = Σ r y with random r on every number of every output.
 
-    Of a layer that is not `trainable`, those of its input and states alone.
+    Of a layer that is not `trainable`, those of its input and states alone. If a recurrent layer's kernel is wrong, the
+    report names the gates whose blocks of columns are wrong in a single step.
 
     Args:
         layer: ours, built or not, or your own with `params`, `grads`, `forward(x)` and `backward(dy)`.
@@ -219,9 +221,22 @@ def check_layer(
         return sum(float(np.sum(r * y)) for r, y in zip(weights, forward()[0], strict=True))
 
     values = {f"output {number}": y.copy() for number, y in enumerate(found)}
+    blocks = layer.column_blocks if isinstance(layer, Layer) else {}
     shapes = ", ".join(str(each.shape) for each in inputs.values())
     title = f"{type(layer).__name__}, input {shapes}, a gradient on every output"
-    return Report(title, list(_rows(values, checked, loss, answers, rng, epsilon, tolerance)))
+    report = Report(title, list(_rows(values, checked, loss, answers, rng, epsilon, tolerance, blocks)))
+    if blocks and not report.ok and not several and given[0].ndim == 3 and given[0].shape[1] > 1:
+        # a mistake in one gate reaches the others through h and the steps before: one step shows which it is
+        step = check_layer(
+            layer, given[0][:, :1], initial_state=list(states.values()) or None, training=training, seed=seed,
+            epsilon=epsilon, tolerance=tolerance,
+        )  # fmt: skip
+        of_step = {row.tensor: row for row in step.rows}
+        for row in report.rows:
+            if not row.ok and row.tensor in of_step:
+                alone = of_step[row.tensor]
+                row.problem = "over several steps, right in one" if alone.ok else alone.problem
+    return report
 
 
 def check_functions(
@@ -326,7 +341,7 @@ def check_model(
     answers = model_answers(model, cache, x, data.y, training) if tensorflow else {}
     values = {f"output {number}": y_pred.copy() for number, y_pred in enumerate(y_preds)} | {"loss": host(loss)}
     again: _Loss = lambda: float(forward(first.again())[2][0])  # noqa: E731
-    rows = _rows(values, tensors, again, answers, rng, epsilon, tolerance)
+    rows = _rows(values, tensors, again, answers, rng, epsilon, tolerance, model.network.column_blocks)
     order = " -> " if model.is_stack else ", "
     shapes = ", ".join(str(each.shape) for each in inputs_of(x))
     return Report(f"{order.join(type(layer).__name__ for layer in model.layers)}, input {shapes}", list(rows))
@@ -387,6 +402,7 @@ def _scatter(model: Model, rng: np.random.Generator) -> None:
 def _rows(
     values: Mapping[str, np.ndarray], tensors: Mapping[str, tuple[np.ndarray, Any]], loss: _Loss,
     answers: Mapping[str, np.ndarray], rng: np.random.Generator, epsilon: float, tolerance: float,
+    blocks: Mapping[str, Sequence[str]] = {},
 ) -> Iterator[Row]:  # fmt: skip
     """First what the forward pass gave, where TensorFlow has answers to compare it with, then the gradients."""
     # all analytic gradients are copied first: computing the loss runs the layers again
@@ -405,7 +421,24 @@ def _rows(
             row.numerical = _numeric_error(loss, array, analytic, rng, epsilon)
             if answers:
                 _compared(row, analytic, answers[name])
+        if not (row.ok or row.problem) and len(blocks.get(name, ())) > 1:
+            row.problem = _wrong_blocks(blocks[name], loss, array, analytic, rng, epsilon, tolerance)
         yield row
+
+
+def _wrong_blocks(
+    blocks: Sequence[str], loss: _Loss, array: Array, analytic: Any, rng: np.random.Generator, epsilon: float,
+    tolerance: float,
+) -> str:  # fmt: skip
+    """Which of the named blocks of columns a wrong gradient is wrong in: along random directions within each."""
+    errors = {}
+    for name, columns in zip(blocks, np.split(np.arange(array.shape[-1]), len(blocks)), strict=True):
+        directions = np.zeros((DIRECTIONS, *array.shape))
+        directions[..., columns] = rng.normal(size=directions[..., columns].shape)
+        errors[name] = _error_along(directions, loss, array, analytic, epsilon)
+    wrong = [name for name, error in errors.items() if not error <= tolerance]
+    right = [name for name in errors if name not in wrong]
+    return f"in {', '.join(wrong)}" + (f" ({', '.join(right)} ok)" if right else "")
 
 
 def _compared(row: Row, ours: np.ndarray, answer: np.ndarray) -> Row:
@@ -421,9 +454,14 @@ def _compared(row: Row, ours: np.ndarray, answer: np.ndarray) -> Row:
 def _numeric_error(loss: _Loss, array: Array, analytic: np.ndarray, rng: np.random.Generator, epsilon: float) -> float:
     if array.size <= EVERY_NUMBER:
         return relative_error(analytic, numerical_gradient(loss, array, epsilon))
-    directions = [direction / np.linalg.norm(direction) for direction in rng.normal(size=(DIRECTIONS, *array.shape))]
-    slopes = [_slope(loss, array, direction, epsilon) for direction in directions]
-    return relative_error([float(np.sum(analytic * direction)) for direction in directions], slopes)
+    return _error_along(rng.normal(size=(DIRECTIONS, *array.shape)), loss, array, analytic, epsilon)
+
+
+def _error_along(directions: np.ndarray, loss: _Loss, array: Array, analytic: np.ndarray, epsilon: float) -> float:
+    """Of the slopes along these directions, made 1 long."""
+    unit = [direction / np.linalg.norm(direction) for direction in directions]
+    slopes = [_slope(loss, array, direction, epsilon) for direction in unit]
+    return relative_error([float(np.sum(analytic * direction)) for direction in unit], slopes)
 
 
 def _slope(loss: _Loss, array: Array, direction: np.ndarray, epsilon: float) -> float:

@@ -133,6 +133,7 @@ class Layer(registry.Configured):
     outputs: int = 1  # how many arrays forward gives
     masked_outputs: int = 1  # how many of them, from the first on, the mask belongs to
     stateful: bool = False  # whether it keeps states from batch to batch
+    column_blocks: Mapping[str, tuple[str, ...]] = {}  # parameter -> names of its blocks of columns, if it has any
     merges: ClassVar[bool] = False  # whether it takes a list of inputs
     state_sizes: Mapping[str, int] = {}  # name -> H of each initial state that it may be given
     call_order: ClassVar[tuple[str, ...]] = ("training",)  # what arguments after x mean by position, as in Keras

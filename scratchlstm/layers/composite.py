@@ -41,6 +41,7 @@ class Composite(Layer):
     unfrozen_params = _of_parts("unfrozen_params")
     regularizers = _of_parts("regularizers")
     constraints = _of_parts("constraints")
+    column_blocks = _of_parts("column_blocks")
 
     @property
     def dropout_masks(self) -> list[DropoutMask]:  # type: ignore[override]

@@ -12,7 +12,7 @@ from scratchlstm._support import checks, registry
 from scratchlstm._support.threads import one_blas_thread
 from scratchlstm.activations import Activation
 from scratchlstm.backend import Array
-from scratchlstm.cells.base import Cell, CellOptions
+from scratchlstm.cells.base import LIMITED, Cell, CellOptions
 from scratchlstm.cells.scan import States, scan, scan_back
 from scratchlstm.cells.stacked import StackedRNNCells, as_cell
 from scratchlstm.layers.base import Gradients, Layer, LayerOptions, Signal
@@ -297,6 +297,11 @@ class RNN(Layer):
     def state_names(self) -> tuple[str, ...]:
         """Of each state, in order."""
         return tuple(self._sizes)
+
+    @property
+    def column_blocks(self) -> dict[str, tuple[str, ...]]:  # type: ignore[override]
+        """Parameter -> the names of its blocks, of the kernels and the bias."""
+        return self._joined({name: dict.fromkeys(LIMITED.values(), each.blocks) for name, each in self.cells.items()})
 
     @staticmethod
     def _joined(of_cells: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
