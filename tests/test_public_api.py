@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import types
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import scratchlstm
 from scratchlstm import (
     activations,
     callbacks,
+    cells,
     config,
     gates,
     initializers,
@@ -91,6 +93,8 @@ _LAYERS = {
     "Dropout": (lambda: layers.Dropout(0.5, seed=1, dtype="float64"), _X),
     "Embedding": (lambda: Embedding(4, 3, dtype="float64"), _IDS),
     "Layer": (lambda: _Half(dtype="float64"), _X),
+    "GRU": (lambda: layers.GRU(5, return_sequences=True, dtype="float64"), _X),
+    "RNN": (lambda: layers.RNN(layers.StackedRNNCells([cells.LSTMCell(5), cells.GRUCell(3)]), **_F64), _X),
     "SimpleRNN": (lambda: layers.SimpleRNN(5, return_sequences=True, dtype="float64"), _X),
     "Bidirectional": (lambda: layers.Bidirectional(LSTM(5, dtype="float64")), _X),
     "TimeDistributed": (lambda: layers.TimeDistributed(Dense(5, activation="tanh", dtype="float64")), _X),
@@ -112,7 +116,7 @@ _LAYERS = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in layers.__all__ if name != "Input"])
+@pytest.mark.parametrize("name", sorted({*layers.KNOWN, "Layer"}))
 def test_layers(name):
     """Forward, and a backward that agrees with the slope of the output along a random direction."""
     make, x = _LAYERS[name]
@@ -141,7 +145,7 @@ def test_layers(name):
     assert abs(slope) > 1e-3
 
 
-@pytest.mark.parametrize("name", [name for name in layers.__all__ if name not in ("Input", "Layer")])
+@pytest.mark.parametrize("name", sorted(layers.KNOWN))
 def test_a_layers_config_makes_an_equal_layer(name):
     layer = _LAYERS[name][0]()
     again = registry.resolve("layer", registry.serialize(layer), layers.KNOWN, Layer)
@@ -326,6 +330,32 @@ def _gates():
     assert gates.lstm_step_backward(np.ones_like(h), np.zeros_like(c), cache, W, U).dx.shape == x.shape
 
 
+def _cells():
+    """A cell of one's own, trained in a stack with ours, and its step by itself."""
+
+    class Leaky(cells.Cell):
+        gates = ("g",)
+
+        def forward(self, x, h_prev, W, U, b):
+            g = np.tanh(x @ W + h_prev @ U + b)
+            return (h_prev + g) / 2, types.SimpleNamespace(x=x, h_prev=h_prev, g=g)
+
+        def backward(self, dh, cache, W, U, b):
+            dz = dh / 2 * (1 - cache.g**2)
+            d_params = {"dW": cache.x.T @ dz, "dU": cache.h_prev.T @ dz, "db": dz.sum(axis=0)}
+            return {"dx": dz @ W.T, "dh_prev": dh / 2 + dz @ U.T, **d_params}
+
+    stack = cells.StackedRNNCells([cells.LSTMCell(3), cells.GRUCell(3), cells.SimpleRNNCell(2), Leaky(2)])
+    assert all(isinstance(cell, cells.Cell) for cell in stack.cells)
+    assert [isinstance(cell, cells.GatedCell) for cell in stack.cells] == [True, True, False, False]
+    model = scratchlstm.Sequential([layers.RNN(stack, input_shape=(4, 3)), Dense(1)], seed=0)
+    model.compile("adam", "mse")
+    losses = model.fit(_X, [0.0, 1.0], epochs=2, verbose=0).history["loss"]
+    assert losses[1] < losses[0]
+    h, cache = cells.SimpleRNNCell(2).forward(_X[:, 0], np.zeros((2, 2)), np.ones((3, 2)), np.ones((2, 2)), np.zeros(2))
+    assert np.array_equal(h, cache.h)
+
+
 def _callbacks():
     seen = []
 
@@ -493,6 +523,7 @@ _USES = {
     },
     "scratchlstm.callbacks.Callback": _callbacks,
     "scratchlstm.callbacks.History": _callbacks,
+    **{f"scratchlstm.cells.{name}": _cells for name in cells.__all__},
     "scratchlstm.config": _config,
     "scratchlstm.datasets": _ROOM,
     "scratchlstm.gates": _gates,

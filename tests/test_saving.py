@@ -108,6 +108,23 @@ _KINDS = {  # layers from sequence to sequence, each with settings of its own
     "SimpleRNN": lambda draw, options: layers.SimpleRNN(
         2, recurrent_dropout=draw(st.sampled_from([0.0, 0.5])), return_sequences=True, **options
     ),
+    "GRU": lambda draw, options: layers.GRU(
+        2, reset_after=draw(st.booleans()), dropout=draw(st.sampled_from([0.0, 0.5])), return_sequences=True, **options
+    ),
+    "RNN": lambda draw, options: layers.RNN(
+        draw(
+            st.sampled_from(
+                [
+                    lambda: layers.LSTMCell(2, "relu", unit_forget_bias=False),
+                    lambda: layers.GRUCell(2, use_bias=False, kernel_regularizer="l2"),
+                    lambda: layers.SimpleRNNCell(2, recurrent_constraint=MaxNorm(0.5)),
+                    lambda: [layers.LSTMCell(3), layers.GRUCell(2, recurrent_dropout=0.5, seed=3)],
+                ]
+            )
+        )(),
+        return_sequences=True,
+        **options,
+    ),
     "Bidirectional": lambda draw, options: layers.Bidirectional(
         LSTM(2, dropout=0.5, return_sequences=True, dtype=options.pop("dtype")),
         draw(st.sampled_from(["concat", "sum", "ave", "mul"])),
@@ -535,7 +552,7 @@ _DESCRIPTIONS = {
     "no kind": (lambda d: d.pop("kind"), "kind"),
     "a version in words": (_set(version="one"), ""),
     "version none": (_set(version=None), ""),
-    "unknown layer": (lambda d: d["layers"][1].update(class_name="GRU"), "unknown layer 'GRU'. Known: .*LSTM"),
+    "unknown layer": (lambda d: d["layers"][1].update(class_name="QRNN"), "unknown layer 'QRNN'. Known: .*LSTM"),
     "a path to a class": (lambda d: d["layers"][1].update(class_name="os.system"), "unknown layer 'os.system'"),
     "the base class": (lambda d: d["layers"].append({"class_name": "Layer", "config": {}}), "Layer"),
     "an Input": (lambda d: d["layers"].append({"class_name": "Input", "config": {"shape": [1]}}), "Input"),

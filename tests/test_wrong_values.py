@@ -21,6 +21,7 @@ from scratchlstm import (
     activations,
     backend,
     callbacks,
+    cells,
     config,
     constraints,
     gates,
@@ -102,6 +103,7 @@ ARRAYS = "array tensor"
 SCALARS = "True -1 NaN inf"
 NUMBERS = f"{SCALARS} {ARRAYS}"
 ANYTHING = " ".join(WRONG)
+FLAGS = ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
 
 
 def _model():
@@ -697,6 +699,32 @@ TABLE = {
         _by_default(layers.SimpleRNN, {"activation": OPTIONAL}, units=2),
         *_of_layer(lambda: layers.SimpleRNN(1), SERIES, mask=MASK, initial_state=STATES[:1]),
     ],
+    "layers.GRU": [
+        _by_default(layers.GRU, dict.fromkeys(("activation", "recurrent_activation"), OPTIONAL), units=2),
+        *_of_layer(lambda: layers.GRU(1), SERIES, mask=MASK, initial_state=STATES[:1]),
+        *_of_layer(lambda: layers.GRU(1, reset_after=False, return_sequences=True, return_state=True), SERIES),
+    ],
+    "layers.RNN": [
+        Entry(
+            lambda cell, **a: layers.RNN(cells.LSTMCell(2) if cell is ... else cell, **a),
+            {"cell": ...} | dict.fromkeys(FLAGS, False),
+            dict.fromkeys(FLAGS, FLAG),
+            layers.RNN,
+        ),
+        *_of_layer(lambda: layers.RNN(cells.GRUCell(1)), SERIES, mask=MASK, initial_state=STATES[:1]),
+        *_of_layer(lambda: layers.RNN([cells.LSTMCell(2), cells.SimpleRNNCell(1)], return_state=True), SERIES),
+    ],
+    **{
+        f"{room}.{name}": [
+            _by_default(getattr(cells, name), dict.fromkeys(("activation", "recurrent_activation"), OPTIONAL), units=2)
+        ]
+        for room in ("cells", "layers")
+        for name in ("GRUCell", "LSTMCell", "SimpleRNNCell")
+    },
+    **{
+        f"{room}.StackedRNNCells": [Entry(cells.StackedRNNCells, {"cells": [cells.LSTMCell(2)]}, {})]
+        for room in ("cells", "layers")
+    },
     "layers.Bidirectional": [
         _by_default(layers.Bidirectional, {"merge_mode": OPTIONAL}, layer=layers.LSTM(1)),
         *_of_layer(lambda: layers.Bidirectional(layers.LSTM(1)), SERIES, mask=MASK, initial_state=STATES * 2),
@@ -916,6 +944,7 @@ TABLE = {
 
 # public names without an entry, and why
 BASES = {
+    *("cells.Cell", "cells.GatedCell"),  # whose arguments are those of the cells
     *("initializers.Initializer", "constraints.Constraint", "regularizers.Regularizer", "activations.Softmax"),
     *("losses.Loss", "losses.Crossentropy"),
     "optimizers.Optimizer",
@@ -950,6 +979,7 @@ MODULES = {
     "timeseries": timeseries,
     "utils": utils,
     "layers": layers,
+    "cells": cells,
     "passes": passes,
     "initializers": initializers,
     "constraints": constraints,

@@ -297,4 +297,5 @@ def _require_a_pair(forward: RNN, backward: RNN) -> None:
     for setting in ("output_size", "dtype", "return_sequences", "return_state", "stateful"):
         first, second = getattr(forward, setting), getattr(backward, setting)
         if first != second:
-            raise ValueError(f"{setting} must be the same for both layers, but is {first!r} and {second!r}")
+            name = "units" if setting == "output_size" else setting
+            raise ValueError(f"{name} must be the same for both layers, but is {first!r} and {second!r}")

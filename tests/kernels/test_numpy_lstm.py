@@ -201,5 +201,5 @@ def test_a_copy_of_a_layer_goes_the_same_way():
     """The one tanh for all gates is taken by what the activations are, not by which object holds them."""
     layer = LSTM(4)
     layer.build((5, 3))
-    kernels = [each.forward(np.ones((2, 5, 3)))[1].kept.steps for each in (layer, copy.deepcopy(layer))]
+    kernels = [each.forward(np.ones((2, 5, 3)))[1].kept.parts[0].steps for each in (layer, copy.deepcopy(layer))]
     assert [kernel.one_tanh for kernel in kernels] == [True, True]

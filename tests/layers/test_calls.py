@@ -5,14 +5,18 @@ import pytest
 
 from scratchlstm import Input, Model, Sequential, layers
 from scratchlstm.layers import (
+    GRU,
     LSTM,
+    RNN,
     Bidirectional,
     Dense,
     Dropout,
     Embedding,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
+    GRUCell,
     Layer,
+    LSTMCell,
     MaskedGlobalMaxPooling1D,
     SimpleRNN,
     TimeDistributed,
@@ -30,6 +34,8 @@ STATES = [np.random.default_rng(n).normal(size=(2, 3)) for n in range(4)]
         (lambda: LSTM(3), (STATES[:2], MASK), {"initial_state": STATES[:2], "mask": MASK}),
         (lambda: LSTM(3, dropout=0.5, seed=1), (None, MASK, True), {"mask": MASK, "training": True}),
         (lambda: SimpleRNN(3), (STATES[:1], MASK), {"initial_state": STATES[:1], "mask": MASK}),
+        (lambda: GRU(3), (STATES[:1], MASK), {"initial_state": STATES[:1], "mask": MASK}),
+        (lambda: RNN(LSTMCell(3)), (STATES[:2], MASK), {"initial_state": STATES[:2], "mask": MASK}),
         (lambda: Bidirectional(LSTM(3)), (STATES, MASK), {"initial_state": STATES, "mask": MASK}),
         (lambda: GlobalAveragePooling1D(), (MASK,), {"mask": MASK}),
         (lambda: MaskedGlobalMaxPooling1D(), (MASK,), {"mask": MASK}),
@@ -77,6 +83,8 @@ def test_an_argument_too_many_is_refused(args):
     [
         lambda: LSTM(3),
         lambda: SimpleRNN(3),
+        lambda: GRU(3),
+        lambda: RNN([LSTMCell(3), GRUCell(2)]),
         lambda: Bidirectional(LSTM(3)),
         lambda: GlobalAveragePooling1D(),
         lambda: MaskedGlobalMaxPooling1D(),
@@ -99,6 +107,8 @@ def test_every_layer_that_takes_a_mask_is_tested():
         *(
             "LSTM",
             "SimpleRNN",
+            "GRU",
+            "RNN",
             "Bidirectional",
             "GlobalAveragePooling1D",
             "MaskedGlobalMaxPooling1D",

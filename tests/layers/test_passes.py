@@ -7,7 +7,9 @@ import pytest
 
 from scratchlstm import Input, Model, Sequential, backend, layers
 from scratchlstm.layers import (
+    GRU,
     LSTM,
+    RNN,
     Activation,
     Add,
     Attention,
@@ -20,7 +22,9 @@ from scratchlstm.layers import (
     Flatten,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
+    GRUCell,
     LayerNormalization,
+    LSTMCell,
     MaskedGlobalMaxPooling1D,
     Masking,
     Multiply,
@@ -28,6 +32,7 @@ from scratchlstm.layers import (
     RepeatVector,
     Reshape,
     SimpleRNN,
+    SimpleRNNCell,
     SpatialDropout1D,
     TimeDistributed,
 )
@@ -94,6 +99,27 @@ CASES = {
         for kind, of in RECURRENT.items()
     },
     **{
+        f"GRU {kind}": (lambda of=of: GRU(2, **of, **OPTIONS), lambda: arrays(3, 5, 4))
+        for kind, of in RECURRENT.items()
+    },
+    **{
+        f"GRU before {kind}": (lambda of=of: GRU(2, reset_after=False, **of, **OPTIONS), lambda: arrays(3, 5, 4))
+        for kind, of in RECURRENT.items()
+    },
+    **{
+        f"RNN of {cell.__name__}": (lambda cell=cell: RNN(cell(2, dropout=0.4), **OPTIONS), lambda: arrays(3, 5, 4))
+        for cell in (LSTMCell, GRUCell, SimpleRNNCell)
+    },
+    "RNN of three": (
+        lambda: RNN([LSTMCell(2), GRUCell(3, recurrent_dropout=0.4, dropout=0.3), SimpleRNNCell(2)], **OPTIONS),
+        lambda: arrays(3, 5, 4),
+    ),
+    "RNN of two, all": (
+        lambda: RNN([LSTMCell(2), GRUCell(2)], return_sequences=True, return_state=True, go_backwards=True, **OPTIONS),
+        lambda: states(count=3),
+    ),
+    "RNN of rows": (lambda: RNN([GRUCell(2), LSTMCell(2)], **OPTIONS), rows),
+    **{
         f"LSTM of rows {implementation}": (lambda i=implementation: LSTM(2, implementation=i, **OPTIONS), rows)
         for implementation in ("fused", "textbook")
     },
@@ -114,6 +140,14 @@ CASES = {
         lambda: states(count=4),
     ),
     "TimeDistributed": (lambda: TimeDistributed(Dense(2, "tanh", **OPTIONS)), lambda: arrays(3, 5, 4)),
+    "Bidirectional of two cells": (
+        lambda: Bidirectional(RNN([LSTMCell(2), GRUCell(3)], **OPTIONS)),
+        lambda: arrays(3, 5, 4),
+    ),
+    "TimeDistributed GRU": (
+        lambda: TimeDistributed(GRU(2, recurrent_dropout=0.3, **OPTIONS)),
+        lambda: arrays(3, 5, 4, 2),
+    ),
     "TimeDistributed LSTM": (
         lambda: TimeDistributed(LSTM(2, dropout=0.3, seed=1, **OPTIONS)),
         lambda: arrays(3, 5, 4, 2),
@@ -147,6 +181,7 @@ CASES = {
     "RepeatVector": (lambda: RepeatVector(2, **OPTIONS), lambda: arrays(3, 4)),
     "Network": (network, lambda: list(zip(ids(3, 5), ids(3, 5), strict=True))),
 }
+RECURRENT_LAYERS = ("LSTM", "SimpleRNN", "GRU", "RNN", "Bidirectional")
 every_case = pytest.mark.parametrize(("make", "draw"), CASES.values(), ids=CASES)
 
 
@@ -298,7 +333,7 @@ def test_training_leaves_nothing_on_a_model_but_its_weights():
 # --- weights that change, memory that is released ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name.split()[0] in ("LSTM", "SimpleRNN", "Bidirectional")])
+@pytest.mark.parametrize("name", [name for name in CASES if name.split()[0] in RECURRENT_LAYERS])
 def test_a_recurrent_layers_backward_uses_the_weights_of_its_forward(name):
     make, draw = CASES[name]
     layer, batches = make(), draw()

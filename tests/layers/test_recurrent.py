@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from scratchlstm import Sequential, gradcheck
 from scratchlstm.constraints import MaxNorm
-from scratchlstm.layers import LSTM, Bidirectional, Dense, Embedding, Input, SimpleRNN, TimeDistributed
+from scratchlstm.layers import GRU, LSTM, Bidirectional, Dense, Embedding, Input, SimpleRNN, TimeDistributed
 
 X = np.random.default_rng(0).normal(size=(2, 5, 3))
 
 
-@pytest.mark.parametrize("kind", [LSTM, SimpleRNN])
+@pytest.mark.parametrize("kind", [LSTM, SimpleRNN, GRU])
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -36,7 +36,7 @@ def test_a_mask_of_zeros_and_ones_is_one_of_booleans():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: Bidirectional(Dense(3)), TypeError, "layer must be an LSTM or a SimpleRNN, not Dense"),
+        (lambda: Bidirectional(Dense(3)), TypeError, "layer must be a recurrent layer such as an LSTM, not Dense"),
         (lambda: Bidirectional("lstm"), ValueError, "unknown layer 'lstm'"),
         (lambda: Bidirectional(3), TypeError, "layer must be a layer, not 3"),
         (lambda: Bidirectional(LSTM(3), "add"), ValueError, "merge_mode must be one of 'concat', .* not 'add'"),
