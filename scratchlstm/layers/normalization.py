@@ -1,21 +1,15 @@
 """Normalization of activations."""
 
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
 from scratchlstm import initializers
 from scratchlstm._support import checks
 from scratchlstm.backend import Array
+from scratchlstm.cells.normalize import Normal, normalize, normalize_back
 from scratchlstm.layers.base import Gradients, Layer, LayerOptions
 from scratchlstm.layers.weights import Shape, Specs, known_features
-
-
-class Kept(NamedTuple):
-    """What a pass keeps."""
-
-    normal: Array  #             (B, ..., E), x with mean 0 and variance 1
-    inverse_deviation: Array  #  (B, ..., 1)
 
 
 class LayerNormalization(Layer):
@@ -65,22 +59,14 @@ class LayerNormalization(Layer):
         specs: Specs = {"gamma": (shape, self.gamma_initializer)} if self.scale else {}
         return specs | ({"beta": (shape, self.beta_initializer)} if self.center else {})
 
-    def forward(self, x: Array) -> tuple[Array, Kept]:
-        centered = x - x.mean(axis=-1, keepdims=True)
-        variance = np.mean(centered * centered, axis=-1, keepdims=True)
-        inverse_deviation = 1 / np.sqrt(variance + x.dtype.type(self.epsilon))  # (B, ..., 1)
-        normal = centered * inverse_deviation
-        y = normal * self.params["gamma"] if self.scale else normal
-        return (y + self.params["beta"] if self.center else y), Kept(normal, inverse_deviation)
+    def forward(self, x: Array) -> tuple[Array, Normal]:
+        normal = normalize(x, self.epsilon)
+        y = normal.value * self.params["gamma"] if self.scale else normal.value
+        return (y + self.params["beta"] if self.center else y), normal
 
-    def backward(self, dy: Array, cache: Kept) -> tuple[Array, Gradients]:
-        normal, inverse_deviation = cache
+    def backward(self, dy: Array, cache: Normal) -> tuple[Array, Gradients]:
         rows = tuple(range(dy.ndim - 1))
-        grads: Gradients = {"gamma": np.sum(dy * normal, axis=rows)} if self.scale else {}
+        grads: Gradients = {"gamma": np.sum(dy * cache.value, axis=rows)} if self.scale else {}
         if self.center:
             grads["beta"] = dy.sum(axis=rows)
-        d_normal = dy * self.params["gamma"] if self.scale else dy
-        # mean and variance depend on every x of the row: what d_normal has along 1 and along normal cancels
-        along_one = d_normal.mean(axis=-1, keepdims=True)
-        along_normal = np.mean(d_normal * normal, axis=-1, keepdims=True)
-        return inverse_deviation * (d_normal - along_one - normal * along_normal), grads
+        return normalize_back(dy * self.params["gamma"] if self.scale else dy, cache), grads

@@ -1,0 +1,45 @@
+"""Layer normalization by hand: each row of an array with mean 0 and variance 1, and the derivative.
+
+    a^ = (a - mean(a)) / sqrt(var(a) + ε)
+
+`layers.LayerNormalization` and `cells.LayerNormLSTMCell` use it. Source: Ba, Kiros & Hinton (2016).
+"""
+
+from typing import NamedTuple
+
+from scratchlstm.backend import Array, namespace
+
+
+class Normal(NamedTuple):
+    """Normalized rows, and what their derivative needs besides."""
+
+    value: Array  #  (..., n)
+    scale: Array  #  (..., 1)  1 / sqrt(var(a) + ε)
+
+
+def normalize(a: Array, epsilon: float) -> Normal:
+    """Each row less its mean, divided by its deviation.
+
+    Args:
+        a: (..., n).
+        epsilon: keeps the root away from 0.
+    """
+    xp = namespace(a)
+    centered = a - xp.mean(a, axis=-1, keepdims=True)  #                                        (..., n)
+    scale = 1 / xp.sqrt(xp.mean(centered * centered, axis=-1, keepdims=True) + epsilon)  #      (..., 1)
+    value = centered * scale  #                                                                 (..., n)  (N1)
+    return Normal(value, scale)
+
+
+def normalize_back(d_value: Array, normal: Normal) -> Array:
+    """The derivative of `normalize`: mean and deviation depend on every element of the row.
+
+    Args:
+        d_value: dL/d(value), (..., n).
+        normal: from `normalize`.
+    """
+    xp, (value, scale) = namespace(d_value), normal
+    through_mean = xp.mean(d_value, axis=-1, keepdims=True)  #                                  (..., 1)
+    through_deviation = value * xp.mean(d_value * value, axis=-1, keepdims=True)  #             (..., n)
+    da = scale * (d_value - through_mean - through_deviation)  #                                (..., n)  (N5)
+    return da
