@@ -176,9 +176,17 @@ class Cell(registry.Configured):
         return [columns[..., k * H : (k + 1) * H] for k in range(len(self.blocks))]
 
     def limits(self, kind: str) -> dict[str, Any]:
-        """Parameter -> its "regularizer" or "constraint", for those that have one."""
+        """Parameter -> its "regularizer" or "constraint", for those that have one.
+
+        Raises:
+            ValueError: one for a parameter that the cell does not have.
+        """
         found = {param: getattr(self, f"{word}_{kind}") for word, param in LIMITED.items()}
-        return {p: of for p, of in found.items() if of is not None and (p != "bias" or self.use_bias)}
+        found = {param: of for param, of in found.items() if of is not None}
+        for word, param in LIMITED.items():
+            if param in found and param not in self.param_specs(1):
+                raise ValueError(f"{type(self).__name__} has no use for {word}_{kind}: it has no {param}")
+        return {param: of for param, of in found.items() if param != "bias" or self.use_bias}
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         """A cell holds no parameters."""
@@ -216,11 +224,17 @@ class GatedCell(Cell):
 
 def back_to_inputs(dz: Array, x: Array, h_in: Array, W: Array, U: Array) -> dict[str, Array]:
     """The gradients of z = x W + h_in U + b, (17) to (21), and dz itself; of every cell with such a z."""
+    return back_to_input(dz, x, W) | {
+        "dh_in": dz @ U.T,  #                   (B, H)
+        "dU": h_in.T @ dz,  #                   (H, nH)
+    }
+
+
+def back_to_input(dz: Array, x: Array, W: Array) -> dict[str, Array]:
+    """Those of z = x W + b."""
     return {
         "dx": dz @ W.T,  #                      (B, E)
-        "dh_in": dz @ U.T,  #                   (B, H)
         "dW": x.T @ dz,  #                      (E, nH)
-        "dU": h_in.T @ dz,  #                   (H, nH)
         "db": namespace(dz).sum(dz, axis=0),  # (nH,)
         "dz": dz,  #                            (B, nH)
     }
