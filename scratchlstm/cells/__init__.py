@@ -2,10 +2,27 @@
 
 from scratchlstm.cells.base import Cell, GatedCell
 from scratchlstm.cells.gru import GRUCell
+from scratchlstm.cells.layer_norm import LayerNormLSTMCell
 from scratchlstm.cells.lstm import LSTMCell
+from scratchlstm.cells.min_gru import MinGRUCell
+from scratchlstm.cells.min_lstm import MinLSTMCell
+from scratchlstm.cells.minimal_gated import MGUCell
+from scratchlstm.cells.projected import ProjectedLSTMCell
 from scratchlstm.cells.simple_rnn import SimpleRNNCell
 from scratchlstm.cells.stacked import KNOWN, StackedRNNCells
 
-__all__ = ["Cell", "GRUCell", "GatedCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"]
+__all__ = [
+    "Cell",
+    "GRUCell",
+    "GatedCell",
+    "LSTMCell",
+    "LayerNormLSTMCell",
+    "MGUCell",
+    "MinGRUCell",
+    "MinLSTMCell",
+    "ProjectedLSTMCell",
+    "SimpleRNNCell",
+    "StackedRNNCells",
+]
 
 KNOWN.update({name: globals()[name] for name in __all__ if name not in ("Cell", "GatedCell")})

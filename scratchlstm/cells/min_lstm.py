@@ -1,0 +1,63 @@
+"""minLSTM: gates and candidate see x alone, and the two gates are scaled so that together they are 1.
+
+    (1)   i = σ(x W_i + b_i)              input gate
+    (2)   f = σ(x W_f + b_f)              forget gate
+    (3)   g = φ(x W_g + b_g)              candidate
+    (L7)  w = i / (f + i)                 how much of h is new
+    (L8)  h = (1 - w) h_prev + w g
+
+f + i must not be 0: σ is above 0, `hard_sigmoid` may be 0. A line's number is that of `gates.py` if only h_prev U is
+left out, else that of docs/variants.md. Source: Feng et al. (2024), "Were RNNs all we needed?": their plain form, in
+which φ is the identity, not the one in log space. They call w `i'`, 1 - w `f'` and g `h~`.
+"""
+
+from typing import NamedTuple
+
+from scratchlstm.backend import Array, namespace
+from scratchlstm.cells.base import back_to_input
+from scratchlstm.cells.min_gru import MinGRUCell
+
+
+class StepCache(NamedTuple):
+    """What the backward step needs from the forward step."""
+
+    x: Array  #       (B, E)  for dW
+    h_prev: Array  #  (B, H)  for dw
+    i: Array  #       (B, H)
+    f: Array  #       (B, H)
+    g: Array  #       (B, H)
+    w: Array  #       (B, H)
+
+
+class MinLSTMCell(MinGRUCell):
+    """A minimal LSTM; its c is its h.
+
+    Args: those of `MinGRUCell`.
+
+    Parameters, columns in three blocks i f g: `kernel` (E, 3H), `bias` (3H,).
+    """
+
+    gates = ("i", "f", "g")
+
+    def forward(self, x: Array, h_prev: Array, W: Array, b: Array) -> tuple[Array, StepCache]:
+        z_i, z_f, z_g = self.split(x @ W + b)  #                 (B, H) each
+        i = self.recurrent_activation(z_i)  #                    (B, H)   (1)
+        f = self.recurrent_activation(z_f)  #                    (B, H)   (2)
+        g = self.activation(z_g)  #                              (B, H)   (3)
+        w = i / (f + i)  #                                       (B, H)  (L7)
+        h = (1 - w) * h_prev + w * g  #                          (B, H)  (L8)
+        return h, StepCache(x, h_prev, i, f, g, w)
+
+    def backward(self, dh: Array, cache: StepCache, W: Array, b: Array) -> dict[str, Array]:
+        x, h_prev, i, f, g, w = cache
+        sigma_prime, phi_prime = self.recurrent_activation.prime, self.activation.prime
+        dw = dh * (g - h_prev)  #                                (B, H)  (L9)
+        dg = dh * w  #                                           (B, H) (L10)
+        dh_prev = dh * (1 - w)  #                                (B, H) (L11)
+        di = dw * (1 - w) / (f + i)  #                           (B, H) (L12)
+        df = -dw * w / (f + i)  #                                (B, H) (L13)
+        dz_i = di * sigma_prime(i)  #                            (B, H)  (13)
+        dz_f = df * sigma_prime(f)  #                            (B, H)  (14)
+        dz_g = dg * phi_prime(g)  #                              (B, H)  (15)
+        dz = namespace(dh).concat([dz_i, dz_f, dz_g], axis=1)  # (B, 3H)
+        return back_to_input(dz, x, W) | {"dh_prev": dh_prev}
