@@ -65,8 +65,7 @@ class LayerNormLSTMCell(LSTMCell):
         i, f, g, o = sigma(z_i), sigma(z_f), phi(z_g), sigma(z_o)  #   (1) to (4)
         c = f * c_prev + i * g  #                             (B, H)   (5)
         of_c = normalize(c, epsilon)
-        m = gain_c * of_c.value + bias_c  #                   (B, H)   (N3)
-        phi_m = phi(m)  #                                     (B, H)
+        phi_m = phi(gain_c * of_c.value + bias_c)  #          (B, H)   (N3)
         h = o * phi_m  #                                      (B, H)   (N4)
         return h, c, StepCache(x, h_in, c_prev, i, f, g, o, phi_m, (of_x, of_h, of_c))
 
@@ -77,14 +76,15 @@ class LayerNormLSTMCell(LSTMCell):
         do = dh * phi_m  #                                    (B, H)   (N6)
         dm = dh * o * phi_prime(phi_m)  #                     (B, H)   (N7)
         dgain_c = xp.sum(dm * of_c.value, axis=0)  #          (H,)     (N8)
-        dc = dc_next + normalize_back(dm * gain_c, of_c)  #   (B, H)   (N9)
+        dbias_c = xp.sum(dm, axis=0)  #                       (H,)     (N9)
+        dc = dc_next + normalize_back(dm * gain_c, of_c)  #   (B, H)  (N10)
         dz_i, dz_f = dc * g * sigma_prime(i), dc * c_prev * sigma_prime(f)  # (9), (10), (13), (14)
         dz_g, dz_o = dc * i * phi_prime(g), do * sigma_prime(o)  #            (11), (15), (16)
         dz = xp.concat([dz_i, dz_f, dz_g, dz_o], axis=1)  #   (B, 4H)
-        dgain_x = xp.sum(dz * of_x.value, axis=0)  #          (4H,)   (N10)
-        dgain_h = xp.sum(dz * of_h.value, axis=0)  #          (4H,)   (N11)
-        dxW = normalize_back(dz * gain_x, of_x)  #            (B, 4H) (N12)
-        dhU = normalize_back(dz * gain_h, of_h)  #            (B, 4H) (N13)
-        of_params = {"dW": x.T @ dxW, "dU": h_in.T @ dhU, "db": xp.sum(dz, axis=0), "dbias_c": xp.sum(dm, axis=0)}
-        of_params |= {"dgain_x": dgain_x, "dgain_h": dgain_h, "dgain_c": dgain_c}
-        return of_params | {"dx": dxW @ W.T, "dh_in": dhU @ U.T, "dc_prev": dc * f, "dz": dz, "dc": dc}
+        dgain_x = xp.sum(dz * of_x.value, axis=0)  #          (4H,)   (N11)
+        dgain_h = xp.sum(dz * of_h.value, axis=0)  #          (4H,)   (N12)
+        dxW = normalize_back(dz * gain_x, of_x)  #            (B, 4H) (N13)
+        dhU = normalize_back(dz * gain_h, of_h)  #            (B, 4H) (N14)
+        of_gains = {"dgain_x": dgain_x, "dgain_h": dgain_h, "dgain_c": dgain_c, "dbias_c": dbias_c}
+        of_products = {"dx": dxW @ W.T, "dh_in": dhU @ U.T, "dW": x.T @ dxW, "dU": h_in.T @ dhU}
+        return of_gains | of_products | {"db": xp.sum(dz, axis=0), "dc_prev": dc * f, "dz": dz, "dc": dc}
