@@ -1,12 +1,16 @@
-"""The gated recurrent unit: two gates, one state, and nothing kept apart from what is shown.
+"""The gated recurrent unit: two gates, and one state that is both memory and output.
 
-    u = σ(x W_u + h_prev U_u + b_u)               update gate: how much of the old state is kept
-    r = σ(x W_r + h_prev U_r + b_r)               reset gate:  how much of it the candidate sees
-    n = φ(x W_n + b_n + r (h_prev U_n + b'_n))    candidate, with `reset_after`
-    n = φ(x W_n + (r h_prev) U_n + b_n)           candidate, without
-    h = u h_prev + (1 - u) n
+    z = x W + b, k = h_prev U + b'    three blocks of H columns each, in the order u r n
 
-Source: Cho et al. (2014); with `reset_after` the variant of cuDNN and Keras' default. Keras calls u `z` and n `hh`.
+    (G1)  u = σ(z_u + k_u)            update gate: how much of the old state is kept
+    (G2)  r = σ(z_r + k_r)            reset gate:  how much of it the candidate sees
+    (G3)  n = φ(z_n + r k_n)          candidate, with `reset_after`
+    (G4)  s = r h_prev                without: r multiplies h_prev before the product, and there is no b'
+    (G5)  n = φ(z_n + s U_n)
+    (G6)  h = u h_prev + (1 - u) n    the hidden state
+
+docs/variants.md derives them. Source: Cho et al. (2014); with `reset_after` the variant of cuDNN and Keras' default.
+Keras calls u `z` and n `hh`.
 """
 
 from typing import Any, NamedTuple, Unpack
@@ -19,13 +23,14 @@ from scratchlstm.cells.base import CellOptions, GatedCell, Specs, each_copy, sum
 class StepCache(NamedTuple):
     """What the backward step needs from the forward step."""
 
-    x: Array  #       (B, E)  for dW
-    h_in: Array  #    (B, H)  for dU
-    h_prev: Array  #  (B, H)  for du
-    u: Array  #       (B, H)
-    r: Array  #       (B, H)
-    n: Array  #       (B, H)
-    into_n: Array  #  (B, H)  with `reset_after`: h_prev U_n + b'_n, for dr; else r h_in, for dU_n
+    x: Array
+    h_in: Array
+    h_prev: Array
+    u: Array
+    r: Array
+    n: Array
+    k_n: Array
+    s: Any  # None with `reset_after`
 
 
 class GRUCell(GatedCell):
@@ -42,18 +47,10 @@ class GRUCell(GatedCell):
     gates = ("u", "r", "n")
 
     def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        *,
-        reset_after: bool = True,
-        **options: Unpack[CellOptions],
-    ) -> None:
+        self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform", recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros", *, reset_after: bool = True, **options: Unpack[CellOptions],
+    ) -> None:  # fmt: skip
         initial = kernel_initializer, recurrent_initializer, bias_initializer
         super().__init__(units, activation, recurrent_activation, use_bias, *initial, **options)
         self.reset_after = checks.flag("reset_after", reset_after)
@@ -66,35 +63,43 @@ class GRUCell(GatedCell):
         sigma, phi, H = self.recurrent_activation, self.activation, self.units
         b_x, b_h = b if self.reset_after else (b, 0)  #            (3H,)
         z_u, z_r, z_n = self.split(x @ W + b_x)  #                 (B, H) each
-        h_u, h_r, h_n = self.split(h_in @ U + b_h)  #              (B, H) each
-        u, r = sigma(z_u + h_u), sigma(z_r + h_r)  #               (B, H) each
+        k_u, k_r, k_n = self.split(h_in @ U + b_h)  #              (B, H) each
+        u = sigma(z_u + k_u)  #                                    (B, H)   (G1)
+        r = sigma(z_r + k_r)  #                                    (B, H)   (G2)
         if self.reset_after:
-            into_n, through_r = h_n, r * h_n  #                    (B, H) each
+            s = None
+            n = phi(z_n + r * k_n)  #                              (B, H)   (G3)
         else:
-            into_n = each_copy(r, h_in) * h_in  #                  (B, H)
-            through_r = into_n @ U[:, 2 * H :]  #                  (B, H)
-        n = phi(z_n + through_r)  #                                (B, H)
-        h = u * h_prev + (1 - u) * n  #                            (B, H)
-        return h, StepCache(x, h_in, h_prev, u, r, n, into_n)
+            s = each_copy(r, h_in) * h_in  #                       (B, H)   (G4)
+            n = phi(z_n + s @ U[:, 2 * H :])  #                    (B, H)   (G5)
+        h = u * h_prev + (1 - u) * n  #                            (B, H)   (G6)
+        return h, StepCache(x, h_in, h_prev, u, r, n, k_n, s)
 
     def backward(self, dh: Array, cache: StepCache, W: Array, U: Array, b: Array) -> dict[str, Array]:
-        x, h_in, h_prev, u, r, n, into_n = cache
+        x, h_in, h_prev, u, r, n, k_n, s = cache
         sigma_prime, phi_prime = self.recurrent_activation.prime, self.activation.prime
-        xp, H, U_n = namespace(dh), self.units, U[:, 2 * self.units :]
-        dz_u = dh * (h_prev - n) * sigma_prime(u)  #               (B, H)
-        dz_n = dh * (1 - u) * phi_prime(n)  #                      (B, H)
+        xp, H = namespace(dh), self.units
+        du = dh * (h_prev - n)  #                                  (B, H)   (G7)
+        dn = dh * (1 - u)  #                                       (B, H)   (G8)
+        dh_prev = dh * u  #                                        (B, H)   (G9)
+        dz_n = dn * phi_prime(n)  #                                (B, H)  (G10)
         if self.reset_after:
-            dr, dz_h_n = dz_n * into_n, dz_n * r  #                (B, H) each
+            dr = dz_n * k_n  #                                     (B, H)  (G11)
         else:
-            d_into = dz_n @ U_n.T  #                               (B, H)
-            dr, dz_h_n = sum_each_copy(d_into * h_in, H), 0 * dz_n  # (B, H) each
-        dz_r = dr * sigma_prime(r)  #                              (B, H)
-        dz = xp.concat([dz_u, dz_r, dz_n], axis=1)  #              (B, 3H)  what reaches x W + b
-        dz_h = xp.concat([dz_u, dz_r, dz_h_n], axis=1)  #          (B, 3H)  what reaches h_in U + b'
-        dh_in, dU, db = dz_h @ U.T, h_in.T @ dz_h, xp.sum(dz, axis=0)
+            ds = dz_n @ U[:, 2 * H :].T  #                         (B, H)  (G12)
+            dr = sum_each_copy(ds * h_in, H)  #                    (B, H)  (G13)
+        dz_u = du * sigma_prime(u)  #                              (B, H)  (G14)
+        dz_r = dr * sigma_prime(r)  #                              (B, H)  (G15)
+        dz = xp.concat([dz_u, dz_r, dz_n], axis=1)  #              (B, 3H)
         if self.reset_after:
-            db = xp.stack([db, xp.sum(dz_h, axis=0)])  #           (2, 3H)
+            dk_n = dz_n * r  #                                     (B, H)  (G16)
+            dk = xp.concat([dz_u, dz_r, dk_n], axis=1)  #          (B, 3H)
+            dh_in = dk @ U.T  #                                    (B, H)  (G17)
+            dU = h_in.T @ dk  #                                    (H, 3H) (G18)
+            db = xp.stack([xp.sum(dz, axis=0), xp.sum(dk, axis=0)])  # (2, 3H) (G19)
         else:
-            dh_in = dh_in + d_into * each_copy(r, h_in)  #         (B, H)
-            dU[:, 2 * H :] = into_n.T @ dz_n  #                    (H, 3H)
-        return {"dx": dz @ W.T, "dh_in": dh_in, "dh_prev": dh * u, "dW": x.T @ dz, "dU": dU, "db": db, "dz": dz}
+            dk = dz[:, : 2 * H]  # of u and r
+            dh_in = dk @ U[:, : 2 * H].T + ds * each_copy(r, h_in)  # (B, H) (G20)
+            dU = xp.concat([h_in.T @ dk, s.T @ dz_n], axis=1)  #   (H, 3H) (G21)
+            db = xp.sum(dz, axis=0)  #                             (3H,)    (21)
+        return {"dx": dz @ W.T, "dh_in": dh_in, "dh_prev": dh_prev, "dW": x.T @ dz, "dU": dU, "db": db, "dz": dz}

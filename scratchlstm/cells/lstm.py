@@ -1,6 +1,6 @@
 """The LSTM cell as `RNN` takes one; its equations, (1) to (21), are in `gates.py`."""
 
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 from scratchlstm import gates as equations
 from scratchlstm._support import checks
@@ -18,8 +18,8 @@ class LSTMCell(GatedCell):
     Parameters, columns in four blocks i f g o: `kernel` (E, 4H), `recurrent_kernel` (H, 4H), `bias` (4H,).
     """
 
-    gates = ("i", "f", "g", "o")
-    states = ("h", "c")
+    gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
+    states: ClassVar[tuple[str, ...]] = ("h", "c")
     starts = {"f": 1.0}
 
     def __init__(

@@ -1,0 +1,85 @@
+"""The LSTM with one thing taken away, to see what it is for: five cells, each one line.
+
+The step is that of `gates.py`, (1) to (21). In it a gate that is taken away is 1 everywhere and has no parameters; an
+activation that is taken away returns its input. Source: Greff et al., "LSTM: A Search Space Odyssey" (2015).
+"""
+
+from typing import Any, ClassVar
+
+from scratchlstm.activations import LINEAR, Activation
+from scratchlstm.backend import Array, namespace
+from scratchlstm.cells.base import back_to_inputs
+from scratchlstm.cells.lstm import LSTMCell
+from scratchlstm.gates import StepCache
+
+
+class AblatedLSTMCell(LSTMCell):
+    """The step of all five; its subclasses say what is missing.
+
+    Args: those of `LSTMCell`.
+
+    Parameters, columns in a block for each of the n gates that are left: `kernel` (E, nH), `recurrent_kernel` (H, nH),
+    `bias` (nH,).
+    """
+
+    input_activation: ClassVar[Activation | None] = None  # of g, if not `activation`
+    output_activation: ClassVar[Activation | None] = None  # of c, if not `activation`
+
+    def forward(self, x: Array, h_in: Array, c_prev: Array, W: Array, U: Array, b: Array) -> tuple[Any, ...]:
+        z = dict(zip(self.blocks, self.split(x @ W + h_in @ U + b), strict=True))  # (B, H) each
+        one = namespace(x).ones_like(c_prev)
+        i, f, o = (self.recurrent_activation(z[gate]) if gate in z else one for gate in "ifo")  # (1) (2) (4)
+        g = (self.input_activation or self.activation)(z["g"])  # (B, H)   (3)
+        c = f * c_prev + i * g  #                                 (B, H)   (5)
+        phi_c = (self.output_activation or self.activation)(c)  # (B, H)
+        h = o * phi_c  #                                          (B, H)   (6)
+        return h, c, StepCache(x, h_in, c_prev, i, f, g, o, phi_c)
+
+    def backward(self, dh: Array, dc_next: Array, cache: StepCache, W: Array, U: Array, b: Array) -> dict[str, Array]:
+        x, h_in, c_prev, i, f, g, o, phi_c = cache
+        sigma_prime = self.recurrent_activation.prime
+        g_prime = (self.input_activation or self.activation).prime
+        phi_prime = (self.output_activation or self.activation).prime
+        do = dh * phi_c  #                                        (B, H)   (7)
+        dc = dc_next + dh * o * phi_prime(phi_c)  #               (B, H)   (8)
+        di = dc * g  #                                            (B, H)   (9)
+        df = dc * c_prev  #                                       (B, H)  (10)
+        dg = dc * i  #                                            (B, H)  (11)
+        dc_prev = dc * f  #                                       (B, H)  (12)
+        dz_i = di * sigma_prime(i)  #                             (B, H)  (13)
+        dz_f = df * sigma_prime(f)  #                             (B, H)  (14)
+        dz_g = dg * g_prime(g)  #                                 (B, H)  (15)
+        dz_o = do * sigma_prime(o)  #                             (B, H)  (16)
+        every = {"i": dz_i, "f": dz_f, "g": dz_g, "o": dz_o}
+        dz = namespace(dh).concat([every[block] for block in self.blocks], axis=1)  # (B, nH)
+        return {"dc_prev": dc_prev, "dc": dc} | back_to_inputs(dz, x, h_in, W, U)
+
+
+class NoInputGateLSTMCell(AblatedLSTMCell):
+    """Every candidate is written whole: i = 1."""
+
+    gates = ("f", "g", "o")  # (A1)
+
+
+class NoForgetGateLSTMCell(AblatedLSTMCell):
+    """Nothing is forgotten: f = 1, the LSTM of 1997; `unit_forget_bias` has nothing to set."""
+
+    gates = ("i", "g", "o")  # (A2)
+
+
+class NoOutputGateLSTMCell(AblatedLSTMCell):
+    """The cell is always shown: o = 1."""
+
+    gates = ("i", "f", "g")  # (A3)
+
+
+class NoInputActivationLSTMCell(AblatedLSTMCell):
+    """The candidate is not squashed: g = z_g."""
+
+    input_activation = LINEAR  # (A4)
+
+
+class NoOutputActivationLSTMCell(AblatedLSTMCell):
+    """The cell is shown as it is: h = o c."""
+
+    output_activation = LINEAR  # (A5)
