@@ -9,7 +9,7 @@ from pathlib import Path
 from scratchlstm import gradcheck
 from scratchlstm.datasets.vocabulary import read_vocabulary
 from scratchlstm.inspection import explore
-from scratchlstm.layers.lstm import IMPLEMENTATIONS
+from scratchlstm.layers.fused import IMPLEMENTATIONS
 from scratchlstm.models import load_model
 
 

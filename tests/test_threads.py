@@ -229,13 +229,13 @@ def _trained(options):
 @pytest.mark.parametrize("large", [0, 1 << 22], ids=["rows apart", "rows together"])
 def test_a_shared_step_is_the_step(monkeypatch, three_share_all, options, large):
     from scratchlstm import optimizers
-    from scratchlstm.kernels import numpy_lstm
+    from scratchlstm.kernels import numpy_recurrence
 
     with monkeypatch.context() as patch:
         patch.setattr(threads, "threads", lambda: 1)
         alone = _trained(options)
-    monkeypatch.setattr(numpy_lstm, "_LARGE_STEP", large)
-    monkeypatch.setattr(numpy_lstm, "threads", lambda: 3)
+    monkeypatch.setattr(numpy_recurrence, "_LARGE_STEP", large)
+    monkeypatch.setattr(numpy_recurrence, "threads", lambda: 3)
     monkeypatch.setattr(optimizers, "_BLOCK", 8)
     for mine, shared in zip(alone, _trained(options), strict=True):
         np.testing.assert_allclose(shared, mine, rtol=1e-4, atol=1e-6)

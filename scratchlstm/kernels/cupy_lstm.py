@@ -5,6 +5,7 @@ all steps together by products of matrices, here. Everything is time-major, (T, 
 time t, as `Groups` counts. Nothing here waits for the device.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
@@ -131,40 +132,38 @@ class CupyLSTM:
     def forward(
         self,
         x: Array | GatheredRows,
-        h0: Array,
-        c0: Array,
+        states: Sequence[Array],
         workspace: Workspace | None = None,
         return_sequences: bool = True,
         mask: Array | None = None,
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Array, list[Array]]:
         """Equations (1) to (6) at every step; everything is kept for `backward`.
 
         Args:
             x: (B, T, E), or `GatheredRows` whose values are on the device and whose groups are on the host.
-            h0, c0: initial states, (B, H).
+            states: h0 and c0, (B, H).
             workspace: of an earlier pass, overwritten if the shape is the same.
             return_sequences: whether every h_t is wanted or only that of the step computed last.
             mask: (B, T), bool; where False, a row's state stays as it is.
 
         Returns:
-            h: (B, T, H) or (B, H), and the last c, (B, H).
+            h: (B, T, H) or (B, H), and the last h and c, (B, H).
         """
         B, T, _ = x.shape
         if workspace is None or not workspace.fits(T, B, self.H, self.dtype):
             workspace = Workspace.empty(T, B, self.H, self.dtype)
         # for the backward pass as they are now: an optimizer writes the new ones over the old
         self.W, self.U = self.W.copy(), self.U.copy()
-        return self.infer(x, h0, c0, return_sequences, mask, workspace)
+        return self.infer(x, states, return_sequences, mask, workspace)
 
     def infer(
         self,
         x: Array | GatheredRows,
-        h0: Array,
-        c0: Array,
+        states: Sequence[Array],
         return_sequences: bool = True,
         mask: Array | None = None,
         kept: Workspace | None = None,
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Array, list[Array]]:
         """As `forward`, but nothing is kept for `backward`, unless there is a workspace to keep it in."""
         (B, T, _), H, dtype, empty = x.shape, self.H, self.dtype, backend.cupy().empty
         mask = self._contiguous(mask)
@@ -175,7 +174,7 @@ class CupyLSTM:
             self.workspace, self.mask, self.rows, self.groups = kept, mask, rows, groups
         z_x = self._contiguous(rows @ self.W)  # the bias is added in the kernel
         index = None if groups is None else groups.on_device.index
-        h0, c0 = self._contiguous(h0), self._contiguous(c0)
+        h0, c0 = (self._contiguous(state) for state in states)
         hs = empty((T, B, H), dtype=dtype) if return_sequences else None
         plan = self._plan(B)
         if plan is None:
@@ -185,30 +184,32 @@ class CupyLSTM:
             h_last, c_last = None if return_sequences else empty((B, H), dtype=dtype), empty((B, H), dtype=dtype)
             arrays = z_x, index, self.U, self.b, h0, c0, mask, *(kept or _NOWHERE), hs, h_last, c_last
             self._launch("lstm_forward", plan, plan.forward_bytes, T, B, arrays)
-        return (h_last if hs is None else hs.swapaxes(0, 1)), c_last
+        if hs is None:
+            return h_last, [h_last.copy(), c_last]
+        return hs.swapaxes(0, 1), [hs[0 if self.reverse else -1].copy(), c_last]
 
     def backward(
         self,
         dh: Array,
-        dh_last: Array | None,
-        dc_last: Array | None,
+        d_last: Sequence[Array | None],
         input_gradient: bool = True,
         weight_gradients: bool = True,
-    ) -> tuple[Array | None, Array | None, Array | None, Array | None, Array, Array]:
+    ) -> tuple[Array | None, list[Array | None], list[Array]]:
         """Equations (7) to (21) at every step, last to first.
 
         Args:
             dh: dL/dh_t for every step, (B, T, H), or of the step computed last only, (B, H).
-            dh_last, dc_last: what reaches the final states besides, (B, H), or None.
+            d_last: what reaches the final h and c besides, (B, H), or None.
             input_gradient: whether dx is wanted.
             weight_gradients: whether dW, dU and db are.
 
         Returns:
-            dx, dW, dU, db, dh0, dc0, None for what is not wanted. dx is (B, T, E), or (K, E) per distinct row if the
-            input was `GatheredRows`.
+            dx, [dW, dU, db] and [dh0, dc0], None for what is not wanted. dx is (B, T, E), or (K, E) per distinct row if
+            the input was `GatheredRows`.
         """
         kept, dtype, empty = self.workspace, self.dtype, backend.cupy().empty
         T, B, H = kept.h_prev.shape
+        dh_last, dc_last = d_last
         dhs = dh.swapaxes(0, 1) if dh.ndim == 3 else None
         if dhs is None:
             dh_last = dh if dh_last is None else dh + dh_last
@@ -229,7 +230,7 @@ class CupyLSTM:
         dx = dz_rows @ self.W.T if input_gradient else None  # (17)
         if dx is not None and self.groups is None:
             dx = dx.reshape(T, B, self.rows.shape[1]).swapaxes(0, 1)
-        return dx, dW, dU, db, dh0, dc0
+        return dx, [dW, dU, db], [dh0, dc0]
 
     def _launch(self, name: str, plan: Plan, shared: int, T: int, B: int, arrays: tuple[Array | None, ...]) -> None:
         """All steps at once."""

@@ -3,10 +3,12 @@
 from typing import Any, ClassVar, Unpack
 
 from scratchlstm.cells.gru import GRUCell
-from scratchlstm.layers.rnn import RecurrentOptions, WithOwnCell, split_options
+from scratchlstm.kernels.numpy_gru import NumpyGRU
+from scratchlstm.layers.fused import Fused
+from scratchlstm.layers.rnn import Part, RecurrentOptions, split_options
 
 
-class GRU(WithOwnCell):
+class GRU(Fused):
     """Gated recurrent unit over a sequence; the equations are in `scratchlstm.cells.gru`.
 
     Args:
@@ -16,6 +18,7 @@ class GRU(WithOwnCell):
         use_bias, kernel_initializer, ..., options: see `Cell` and `RNN`.
         reset_after: whether the reset gate acts after the product of h_prev with its kernel (as cuDNN has it), or
             before.
+        implementation: "fused" (`kernels.numpy_gru`, several times faster) or "textbook" (the cell, to study).
 
     Input: (B, T, E). Output: (B, H) or (B, T, H).
 
@@ -26,6 +29,8 @@ class GRU(WithOwnCell):
     """
 
     cell_class: ClassVar = GRUCell
+    on_gpu: ClassVar = "the kernel there is the LSTM's"
+    reset_after: bool
 
     def __init__(
         self,
@@ -38,9 +43,18 @@ class GRU(WithOwnCell):
         bias_initializer: Any = "zeros",
         *,
         reset_after: bool = True,
+        implementation: str = "fused",
         **options: Unpack[RecurrentOptions],
     ) -> None:
         own, of_cell = split_options(options)
         initial = kernel_initializer, recurrent_initializer, bias_initializer
-        cell = GRUCell(units, activation, recurrent_activation, use_bias, *initial, reset_after=reset_after, **of_cell)
-        super().__init__(cell, **own)
+        gates = units, activation, recurrent_activation
+        cell = GRUCell(*gates, use_bias, *initial, reset_after=reset_after, **of_cell)
+        super().__init__(cell, implementation, **own)
+
+    def kernel(self, part: Part) -> Any:
+        if self.backend != "numpy":
+            return None
+        W, U, b = part.params
+        options = self.activation, self.recurrent_activation, self.go_backwards, part.by_block, part.recurrent_dropout
+        return NumpyGRU(W, U, b, *options, self.reset_after)

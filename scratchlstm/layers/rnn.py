@@ -19,7 +19,7 @@ from scratchlstm.layers.base import Gradients, Layer, LayerOptions, Signal
 from scratchlstm.layers.composite import of_part, with_prefix
 from scratchlstm.layers.passes import DropoutMask, Pass
 from scratchlstm.layers.weights import Shape, Specs, known_features
-from scratchlstm.rows import GatheredRows, as_array
+from scratchlstm.rows import as_array
 
 StateGradients = Sequence[Array | None]
 
@@ -430,11 +430,6 @@ def has_states(x: Any) -> bool:
 def reverse_steps(x: Signal, reverse: bool) -> Array:
     """An array (B, T, ...) with its steps turned around if `reverse`."""
     return as_array(x)[:, ::-1] if reverse else as_array(x)
-
-
-def rows_gradient(x: Signal, dx: Array) -> Any:
-    """The gradient of x that goes on: for gathered rows, from that of each distinct row, (K, E)."""
-    return x.gradient(dx) if isinstance(x, GatheredRows) else dx
 
 
 def as_states(owner: str, names: Sequence[str], given: Any) -> Sequence[Any]:

@@ -214,8 +214,8 @@ def recurrence(version, direction, shape, batch):
         return cupy.asarray(rng.normal(scale=0.3, size=sizes).astype("float32"))
 
     passes = Recurrence(draw(E, 4 * H), draw(H, 4 * H), draw(4 * H), version=version)
-    passes.forward(draw(batch, T, E), draw(batch, H), draw(batch, H), return_sequences=False)
-    passes.backward(draw(batch, H), None, None)
+    passes.forward(draw(batch, T, E), [draw(batch, H), draw(batch, H)], return_sequences=False)
+    passes.backward(draw(batch, H), [None, None])
     return passes.launch_again(direction)
 
 

@@ -64,15 +64,18 @@ class Case:
         return CupyLSTM(there(self.W), there(self.U), there(self.b), self.reverse, **options)
 
     def forward(self, lstm, workspace=None):
-        arrays = there(self.x), there(self.h0), there(self.c0)
-        return here(lstm.forward(*arrays, workspace, self.sequences, there(self.mask)))
+        states = [there(self.h0), there(self.c0)]
+        h, (_, c) = lstm.forward(there(self.x), states, workspace, self.sequences, there(self.mask))
+        return here([h, c])
 
     def infer(self, lstm):
-        return here(lstm.infer(there(self.x), there(self.h0), there(self.c0), self.sequences, there(self.mask)))
+        h, (_, c) = lstm.infer(there(self.x), [there(self.h0), there(self.c0)], self.sequences, there(self.mask))
+        return here([h, c])
 
     def backward(self, lstm, **options):
         of_last = (there(self.dh_last), there(self.dc_last)) if self.last else (None, None)
-        return here(lstm.backward(there(self.dh), *of_last, **options))
+        dx, gradients, d_initial = lstm.backward(there(self.dh), of_last, **options)
+        return here([dx, *gradients, *d_initial])
 
     def results(self, **options):
         """h, c, dx, dW, dU, db, dh0, dc0 by the kernels."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from scratchlstm import activations, gates
 from scratchlstm._support import threads
-from scratchlstm.kernels import numpy_lstm
+from scratchlstm.kernels import numpy_recurrence
 from scratchlstm.kernels.numpy_lstm import NumpyLSTM
 from scratchlstm.layers import LSTM
 from scratchlstm.rows import GatheredRows, Groups
@@ -64,12 +64,12 @@ def test_same_as_the_textbook(sizes, phi, sigma, dtype, sequences, tokens, maske
     with pytest.MonkeyPatch.context() as patch:
         if apart:  # each of three threads takes its rows through the steps, as it does if these are large
             for name, value in {"threads": lambda: 3, "_LARGE_STEP": 0}.items():
-                patch.setattr(numpy_lstm, name, value)
+                patch.setattr(numpy_recurrence, name, value)
             patch.setattr(threads, "threads", lambda: 3)
-        h, c = kernel.forward(x, h0, c0, return_sequences=sequences, mask=mask)
-        dx, *gradients = kernel.backward(dy, dh_last, dc_last)
+        h, final = kernel.forward(x, [h0, c0], return_sequences=sequences, mask=mask)
+        dx, gradients, d_initial = kernel.backward(dy, [dh_last, dc_last])
         if seed % 2:  # the gates, where dz has taken their place, are computed again
-            dx, *gradients = kernel.backward(dy, dh_last, dc_last)
+            dx, gradients, d_initial = kernel.backward(dy, [dh_last, dc_last])
 
     # the textbook in float64 throughout, so that only the kernel's rounding shows
     wide = [np.asarray(array, dtype=float) for array in (x, h0, c0, W, U, b)]
@@ -94,7 +94,9 @@ def test_same_as_the_textbook(sizes, phi, sigma, dtype, sequences, tokens, maske
     if dtype == "float32" and {phi.name, sigma.name} & {"relu", "hard_sigmoid"}:
         return close(h, hs if sequences else last_h, dtype)  # rounding may cross a kink, where the slope jumps
     for result, value in zip(
-        [h, c, dx, *gradients], [hs if sequences else last_h, last_c, expected_dx, *expected], strict=True
+        [h, *final, dx, *gradients, *d_initial],
+        [hs if sequences else last_h, last_h, last_c, expected_dx, *expected],
+        strict=True,
     ):
         close(result, value, dtype)
     return None
@@ -115,15 +117,18 @@ def test_inference_gives_the_same_and_keeps_nothing(B, masked, reverse, tokens, 
     else:
         x = rng.normal(size=(B, T, E))
     mask = rng.random((B, T)) < 0.5 if masked else None
-    expected = NumpyLSTM(W, U, b, reverse=reverse).forward(x, h0, c0, None, sequences, mask)
+    h, final = NumpyLSTM(W, U, b, reverse=reverse).forward(x, [h0, c0], None, sequences, mask)
     before = h0.copy(), c0.copy()
     kernel = NumpyLSTM(W, U, b, reverse=reverse)
-    found = kernel.infer(x, h0, c0, sequences, mask)
-    for result, value in zip(found, expected, strict=True):
+    found_h, found = kernel.infer(x, [h0, c0], sequences, mask)
+    for result, value in zip([found_h, *found], [h, *final], strict=True):
         np.testing.assert_allclose(result, value, rtol=1e-12, atol=1e-15)
-    monkeypatch.setattr(numpy_lstm, "_LARGE_STEP", 0)  # several threads, each with its rows, as if a step were large
+    monkeypatch.setattr(
+        numpy_recurrence, "_LARGE_STEP", 0
+    )  # several threads, each with its rows, as if a step were large
     monkeypatch.setattr(threads, "threads", lambda: 3)
-    for result, value in zip(kernel.infer(x, h0, c0, sequences, mask), found, strict=True):
+    again_h, again = kernel.infer(x, [h0, c0], sequences, mask)
+    for result, value in zip([again_h, *again], [found_h, *found], strict=True):
         assert np.array_equal(result, value)
     assert not hasattr(kernel, "workspace")
     assert np.array_equal(h0, before[0])
@@ -137,7 +142,7 @@ def test_workspace_is_used_again_for_the_same_shape_only():
     def run(B, T, workspace=None):
         zeros = np.zeros((B, 3))
         x = np.random.default_rng(1).normal(size=(4, 6, 2))[:B, :T]
-        return kernel.forward(x, zeros, zeros, workspace)[0], kernel.workspace
+        return kernel.forward(x, [zeros, zeros], workspace)[0], kernel.workspace
 
     first, workspace = run(4, 5)
     again, same = run(4, 5, workspace)
@@ -155,10 +160,10 @@ def test_saturated_gates_and_long_sequences_stay_finite():
     kernel = NumpyLSTM(W, U, np.zeros(4 * H, dtype="float32"))
     zeros = np.zeros((B, H), dtype="float32")
     with np.errstate(over="raise", invalid="raise"):
-        h, c = kernel.forward(100 * rng.normal(size=(B, T, E)).astype("float32"), zeros, zeros)
-        gradients = kernel.backward(np.ones_like(h), None, None)
+        h, final = kernel.forward(100 * rng.normal(size=(B, T, E)).astype("float32"), [zeros, zeros])
+        dx, gradients, d_initial = kernel.backward(np.ones_like(h), [None, None])
     assert np.all(np.abs(h) <= 1)
-    assert all(np.isfinite(array).all() for array in (c, *gradients))
+    assert all(np.isfinite(array).all() for array in (*final, dx, *gradients, *d_initial))
 
 
 @pytest.mark.parametrize("tokens", [True, False])
@@ -180,20 +185,20 @@ def test_a_second_backward_pass_over_the_same_forward_pass(tokens):
 @pytest.mark.parametrize("named", [True, False])
 def test_an_activation_of_the_users_own_is_called_by_one_thread(monkeypatch, named):
     for name, value in {"threads": lambda: 2, "_LARGE_STEP": 0, "_STRIP": 2}.items():
-        monkeypatch.setattr(numpy_lstm, name, value)
+        monkeypatch.setattr(numpy_recurrence, name, value)
     shared = []
     monkeypatch.setattr(
-        numpy_lstm,
+        numpy_recurrence,
         "spread",
         lambda tasks, multiplications=1: shared.append(multiplications * len(tasks)) or [task() for task in tasks],
     )
     relu = activations.get("relu")
     own = relu if named else activations.Activation("own", lambda z: relu(z), relu.prime)
-    kernel = numpy_lstm.NumpyLSTM(np.ones((3, 16)), np.ones((4, 16)), np.ones(16), own)
+    kernel = NumpyLSTM(np.ones((3, 16)), np.ones((4, 16)), np.ones(16), own)
     x, state = np.ones((6, 5, 3)), np.zeros((6, 4))
-    kernel.infer(x, state, state)
+    kernel.infer(x, [state, state])
     inferred = shared.pop()
-    kernel.forward(x, state, state)
+    kernel.forward(x, [state, state])
     assert (inferred > 0, shared.pop() > 1) == (named, named)
 
 

@@ -6,7 +6,7 @@ import types
 import pytest
 
 from scratchlstm import gates, optimizers, rows
-from scratchlstm.kernels import numpy_lstm
+from scratchlstm.kernels import numpy_lstm, numpy_recurrence
 from scratchlstm.layers import lstm
 
 
@@ -27,6 +27,9 @@ def plant(monkeypatch: pytest.MonkeyPatch, module: types.ModuleType, old: str, n
         monkeypatch.setattr(lstm, "gates", copy)
     elif module is numpy_lstm:
         monkeypatch.setattr(lstm, "NumpyLSTM", copy.NumpyLSTM)
+    elif module is numpy_recurrence:
+        for name, method in inspect.getmembers(copy.Recurrence, inspect.isfunction):
+            monkeypatch.setattr(numpy_recurrence.Recurrence, name, method)
     elif module is rows:
         monkeypatch.setattr(rows.Groups, "sum", copy.Groups.sum)
     elif module is optimizers:

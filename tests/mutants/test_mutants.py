@@ -4,6 +4,7 @@ A mistake in the backward pass alone shows against numerical gradients. One that
 is a consistent other network: only numbers from outside show it.
 """
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import planting
 import pytest
 
 from scratchlstm import gates, gradcheck, optimizers, rows
-from scratchlstm.kernels import numpy_lstm
+from scratchlstm.kernels import numpy_lstm, numpy_recurrence
 from scratchlstm.layers import LSTM, Dense, Embedding, attention, merging
 from scratchlstm.models.model import Sequential
 
@@ -80,7 +81,7 @@ BACKWARD = {
     ),
     "drop dh between steps": (
         ("dh = dhs[:, t, :] + dh_next", "dh = dhs[:, t, :]"),
-        ("np.matmul(dz[t], self.U_back, out=dh_t)  # (18)", "dh_t[...] = 0"),
+        ("self._back_to_h(dz, self.U_back, dropout, out=dh)  # (18)", "dh[...] = 0"),
     ),
     "overwrite dh instead of adding the upstream gradient": (
         ("dh = dhs[:, t, :] + dh_next", "dh = dhs[:, t, :] if t == len(caches) - 1 else dh_next"),
@@ -88,11 +89,11 @@ BACKWARD = {
     ),
     "swap the i and f gradient blocks": (
         ("xp.concat([dz_i, dz_f, dz_g, dz_o], axis=1)", "xp.concat([dz_f, dz_i, dz_g, dz_o], axis=1)"),
-        ("di, df, do, dg = d_gates", "df, di, do, dg = d_gates"),
+        ("(di, df, do, dg), through_h = d_gates", "(df, di, do, dg), through_h = d_gates"),
     ),
     "sigma instead of its derivative": (
         ("dz_i = di * sigma_prime(i)", "dz_i = di * i"),
-        ("np.subtract(gates[:3], out[:3], out=out[:3])", "out[:3] = gates[:3]"),
+        ("np.subtract(gates[:-1], out[:-1], out=out[:-1])", "out[:-1] = gates[:-1]"),
     ),
     "no derivative of the cell's tanh": (
         ("dh * o * phi_prime(tanh_c)", "dh * o"),
@@ -100,7 +101,7 @@ BACKWARD = {
     ),
     "no tanh on the cell where o is reached": (
         ("do = dh * tanh_c", "do = dh"),
-        ("np.multiply(dh_t, tanh_c, out=do)  # (7)", "do[...] = dh_t"),
+        ("np.multiply(dh, tanh_c, out=do)  # (7)", "do[...] = dh"),
     ),
     "one bias for all gates": (
         ("db = xp.sum(dz, axis=0)", "db = xp.concat([xp.sum(dz_o, axis=0)] * 4)"),
@@ -108,18 +109,26 @@ BACKWARD = {
     ),
     "gradient of the last step only for U": (
         ("dU + step.dU", "dU if t < len(caches) - 1 else step.dU"),
-        ("_by_product(h_rows, dz_rows, self.recurrent_dropout)", "_by_product(h_before[T - 1], dz[-1], None)"),
+        ("kernel_gradient(h_prev, dz, self.recurrent_dropout)", "kernel_gradient(h_prev[-2:], dz[-2:], None)"),
     ),
 }
-# the first change of each pair is planted in the textbook, the second in the fast recurrence
-PLANTED = [
-    pytest.param(implementation, module, *changes[which], id=f"{name} [{implementation}]")
-    for name, changes in BACKWARD.items()
-    for which, (implementation, module) in enumerate((("textbook", gates), ("fused", numpy_lstm)))
-]
 
 
-@pytest.mark.parametrize(("implementation", "module", "old", "new"), PLANTED)
+def planted(changes_by_name: dict[str, Any]) -> list[Any]:
+    """The first change of each pair is planted in the textbook, the second in the fast recurrence."""
+    modules = {"textbook": [gates], "fused": [numpy_lstm, numpy_recurrence]}
+
+    def holder(implementation: str, line: str) -> Any:
+        return next(module for module in modules[implementation] if line in inspect.getsource(module))
+
+    return [
+        pytest.param(implementation, holder(implementation, old), old, new, id=f"{name} [{implementation}]")
+        for name, changes in changes_by_name.items()
+        for implementation, (old, new) in zip(modules, changes, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("implementation", "module", "old", "new"), planted(BACKWARD))
 def test_numerical_gradients_see(monkeypatch, implementation, module, old, new):
     planting.plant(monkeypatch, module, old, new)
     assert not lstm_gradients_are_right(implementation)
@@ -128,11 +137,11 @@ def test_numerical_gradients_see(monkeypatch, implementation, module, old, new):
 MASKED = {
     "state of a masked step not carried": (
         ("c_t = xp.where(valid, c_t, c)", "pass"),
-        ("h[at_rest], c[at_rest] = held", "h[rows] = held[0]"),
+        ("state[at_rest] = of_rows", "state[rows] = of_rows[0]"),
     ),
     "gradients not carried past a masked step": (
         ("dc_next = step.dc_prev + dc_past", "dc_next = step.dc_prev"),
-        ("dh_t[idle], dc[idle] = held", "pass"),
+        ("d[idle] = of_rows", "pass"),
     ),
     "gradients into the gates of a masked step": (
         ("dh = xp.where(valid, dh, none)", "pass"),
@@ -158,14 +167,7 @@ def _masked_steps_change_nothing(implementation: str) -> bool:
     return all(np.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(with_mask, without, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("implementation", "module", "old", "new"),
-    [
-        pytest.param(implementation, module, *changes[which], id=f"{name} [{implementation}]")
-        for name, changes in MASKED.items()
-        for which, (implementation, module) in enumerate((("textbook", gates), ("fused", numpy_lstm)))
-    ],
-)
+@pytest.mark.parametrize(("implementation", "module", "old", "new"), planted(MASKED))
 def test_the_check_with_a_mask_sees(monkeypatch, implementation, module, old, new):
     assert masked_gradients_are_right(implementation)
     planting.plant(monkeypatch, module, old, new)
@@ -185,14 +187,17 @@ CONSISTENT = [
     pytest.param(gates, [("tanh_c = phi(c)", "tanh_c = c")], "textbook", id="no tanh on the cell [textbook]"),
     pytest.param(
         numpy_lstm,
-        [("self._activate_cell(c, out=tanh_c)", "tanh_c[...] = c")],
+        [("self._phi(c, out=tanh_c)", "tanh_c[...] = c")],
         "fused",
         id="no tanh on the cell [fused]",
     ),
     pytest.param(
-        numpy_lstm, [("i, f, g, o = np.split(W", "f, i, g, o = np.split(W")], "fused", id="gate order f i g o [fused]"
+        numpy_lstm,
+        [("order_of_gates: ClassVar = [0, 1, 3, 2]", "order_of_gates: ClassVar = [1, 0, 3, 2]")],
+        "fused",
+        id="gate order f i g o [fused]",
     ),
-    pytest.param(numpy_lstm, [("array[:3] *= 0.5", "pass")], "fused", id="sigmoid of 2z [fused]"),
+    pytest.param(numpy_recurrence, [("array[:-1] *= 0.5", "pass")], "fused", id="sigmoid of 2z [fused]"),
 ]
 
 

@@ -88,9 +88,7 @@ def no_output_activation(x, h, c, W, U, b):
 def full_gate(x, h, c, i, f, o, W, U, b, R):
     z_i, z_f, z_g, z_o = blocks(4, x, h, W, U, b)
     R = [tf.split(rows, 3, axis=1) for rows in tf.split(R, 3)]  # nine matrices, from each of i f o to each
-    i, f, o = (
-        sigma(z + i @ R[0][to] + f @ R[1][to] + o @ R[2][to]) for to, z in enumerate((z_i, z_f, z_o))
-    )
+    i, f, o = (sigma(z + i @ R[0][to] + f @ R[1][to] + o @ R[2][to]) for to, z in enumerate((z_i, z_f, z_o)))
     c = f * c + i * tanh(z_g)
     return [o * tanh(c), c, i, f, o]
 

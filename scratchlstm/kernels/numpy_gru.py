@@ -1,0 +1,153 @@
+"""The GRU recurrence, fast in NumPy; all but the step itself is in `numpy_recurrence`.
+
+    z = x_t W + b_x          three blocks of H columns each, in the order u r n (Keras calls them z r h)
+
+    (1)  u = σ(z_u + h_prev U_u)           update gate: how much of the old state is kept
+    (2)  r = σ(z_r + h_prev U_r)           reset gate:  how much of it the candidate sees
+    (3)  n = tanh(z_n + r (h_prev U_n + b_n))           candidate, with `reset_after`
+         n = tanh(z_n + (r h_prev) U_n)                 candidate, without
+    (4)  h = u h_prev + (1 - u) n
+
+Source: Cho et al. (2014); `reset_after` is the form that cuDNN computes, and the default of Keras.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scratchlstm.activations import SIGMOID, TANH, Activation
+from scratchlstm.kernels import numpy_recurrence
+from scratchlstm.kernels.numpy_recurrence import Recurrence, States, kernel_gradient
+
+
+class Workspace(numpy_recurrence.Workspace):
+    """Gates u r n, state h; `inner` is h_prev U_n + b_n with `reset_after`, else r h_prev."""
+
+    gate_count: ClassVar = 3
+    state_count: ClassVar = 1
+
+
+class NumpyGRU(Recurrence):
+    """One pass of a GRU; the arguments are those of `Recurrence`, and
+
+    Args:
+        b: bias; with `reset_after` (2, 3H): b[0] is added to x W and b[1] to h U. Without, (3H,).
+        reset_after: whether r multiplies h U_n or h.
+    """
+
+    memory: ClassVar = Workspace
+    order_of_gates: ClassVar = [0, 1, 2]
+
+    def __init__(
+        self,
+        W: np.ndarray,
+        U: np.ndarray,
+        b: np.ndarray,
+        activation: Activation = TANH,
+        recurrent_activation: Activation = SIGMOID,
+        reverse: bool = False,
+        input_dropout: np.ndarray | None = None,
+        recurrent_dropout: np.ndarray | None = None,
+        reset_after: bool = True,
+    ) -> None:
+        self.reset_after, self.split = reset_after, 2 * len(U)  # columns of u and r, then those of n
+        if reset_after:  # only n's own share has to be added before r multiplies it
+            self.b_n = b[1, self.split :].copy()
+            b = np.concatenate([b[0, : self.split] + b[1, : self.split], b[0, self.split :]])
+        super().__init__(W, U, b, activation, recurrent_activation, reverse, input_dropout, recurrent_dropout)
+
+    def forward_step(self) -> Callable[..., None]:
+        U_ur, U_n = self.U[:2], self.U[2]
+
+        def step(
+            z_x: np.ndarray, h_in: np.ndarray, gates: np.ndarray, inner: np.ndarray, h_prev: np.ndarray, after: States
+        ) -> None:
+            (h,), ur, (u, r, n) = after, gates[:2], gates
+            if self.reset_after:
+                np.matmul(h_in, self.U, out=gates)
+                np.add(n, self.b_n, out=inner)
+            else:
+                np.matmul(h_in[:2] if h_in.ndim == 3 else h_in, U_ur, out=ur)
+            ur += z_x[:2]
+            self._sigma(ur)  # (1), (2)
+            if self.reset_after:
+                np.multiply(r, inner, out=n)
+            else:
+                np.multiply(r, h_in[2] if h_in.ndim == 3 else h_in, out=inner)
+                np.matmul(inner, U_n, out=n)
+            n += z_x[2]
+            self._phi(n, out=n)  # (3)
+            np.subtract(h_prev, n, out=h)
+            h *= u
+            h += n  # (4), as n + u (h_prev - n)
+
+        return step
+
+    def backward_step(self, B: int, dtype: np.dtype, dropout: np.ndarray | None) -> Callable[..., None]:
+        d_gates, prime = np.empty((2, 3, B, self.H), dtype=dtype)
+        (du, dr, dn), (dz_n, kept) = d_gates, np.empty((2, B, self.H), dtype=dtype)
+        U_ur, U_n = np.split(self.U_back, [self.split])
+        of_ur, of_n = _ur_and_n(dropout)
+
+        def step(
+            d_states: States, gates: np.ndarray, inner: np.ndarray, h_prev: np.ndarray, dz: np.ndarray,
+            dz_by_gate: np.ndarray,
+        ) -> None:  # fmt: skip
+            (dh,), (u, r, n) = d_states, gates
+            self._gates_prime(gates, out=prime)
+            # h = u h_prev + (1 - u) n
+            np.subtract(h_prev, n, out=du)
+            np.multiply(du, dh, out=du)
+            np.multiply(dh, u, out=kept)  # of h_prev, past the gates
+            np.subtract(dh, kept, out=dn)
+            np.multiply(dn, prime[2], out=dz_n)
+            if self.reset_after:  # dz_n reaches r and the product that r multiplies
+                np.multiply(dz_n, inner, out=dr)
+                np.multiply(dz_n, r, out=inner)
+                self._back_to_h(inner, U_n, of_n, out=dh)
+            else:  # dz_n reaches r and h_prev through the product
+                self._back_to_h(dz_n, U_n, of_n, out=dh)
+                np.multiply(dh, h_prev, out=dr)
+                dh *= r
+            np.add(kept, dh, out=kept)
+            np.multiply(d_gates, prime, out=dz_by_gate)
+            self._back_to_h(dz[:, : self.split], U_ur, of_ur, out=dh)
+            dh += kept
+
+        return step
+
+    def recurrent_gradient(self, h_prev: np.ndarray, dz: np.ndarray) -> np.ndarray:
+        inner, (of_ur, of_n) = self.workspace.inner, _ur_and_n(self.recurrent_dropout)
+        if self.mask is not None:
+            inner[~self.mask.T] = 0  # where nothing was computed
+        inner, (dz_ur, dz_n) = inner.reshape(-1, self.H), np.split(dz, [self.split], axis=1)
+        dU_n = kernel_gradient(h_prev, inner, of_n) if self.reset_after else inner.T @ dz_n
+        return np.concatenate([kernel_gradient(h_prev, dz_ur, of_ur), dU_n], axis=1)
+
+    def backward(
+        self,
+        dh: np.ndarray,
+        d_last: Sequence[np.ndarray | None],
+        input_gradient: bool = True,
+        weight_gradients: bool = True,
+    ) -> tuple[Any, list[Any], States]:
+        dx, (dW, dU, db), d_initial = super().backward(dh, d_last, input_gradient, weight_gradients)
+        if self.reset_after and db is not None:
+            db = np.stack([db, db])
+            db[1, self.split :] = self.workspace.inner.sum(axis=(0, 1))  # by now r dz_n
+        return dx, [dW, dU, db], d_initial
+
+    def _sigma(self, z: np.ndarray) -> None:
+        """From z to the gates' values, in place."""
+        if self.one_tanh:
+            np.tanh(z, out=z)
+            z *= 0.5
+            z += 0.5
+        else:
+            z[...] = self.recurrent_activation(z)
+
+
+def _ur_and_n(dropout: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The dropout of the gates u and r, and that of n, (k, B, H) each."""
+    return (None, None) if dropout is None else (dropout[:2], dropout[2:])
