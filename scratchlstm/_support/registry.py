@@ -1,6 +1,7 @@
 """From a name to the thing: "adam", Adam, Adam(0.01) or a saved description all give an optimizer; and back."""
 
 import inspect
+import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -16,7 +17,7 @@ def resolve(kind: str, identifier: Any, known: Mapping[str, Any], base: type[T],
     Args:
         kind: what is asked for, used in the error ("optimizer").
         identifier: a name in `known`, an object of class `base`, such a class itself, or a saved
-            description `{"class_name": ..., "config": {...}}`.
+            description `{"class_name": ..., "config": {...}}`, perhaps `with_own` classes.
         known: names and what they stand for: classes (called without arguments) or ready objects.
         base: the class of the result.
         argument: what the caller names it, if that is not `kind`.
@@ -25,11 +26,11 @@ def resolve(kind: str, identifier: Any, known: Mapping[str, Any], base: type[T],
         ValueError: unknown name; the known ones are listed.
         TypeError: anything else.
     """
-    if isinstance(identifier, base):
-        return identifier
     config = {}
     if isinstance(identifier, Mapping) and set(identifier) == {"class_name", "config"}:
         identifier, config = identifier["class_name"], identifier["config"]
+    if isinstance(identifier, base):
+        return identifier
     if isinstance(identifier, str):
         if identifier not in known:
             names = ", ".join(sorted(name for name in known if name == name.lower()) or sorted(known))
@@ -61,15 +62,19 @@ class Configured:
 
     def description(self) -> Any:
         """See `serialize`."""
-        cls = type(self)
-        description = {"class_name": cls.__name__, "config": self.get_config()}
-        return description if is_ours(cls) else description | {"foreign": cls.__module__}
+        cls, config = type(self), self.get_config()
+        description = {"class_name": cls.__name__, "config": config}
+        if is_ours(cls):
+            return description
+        problem = _problem(cls, config)
+        return description | {"foreign": cls.__module__} | ({"problem": problem} if problem else {})
 
 
 def serialize(thing: Any) -> Any:
     """The description that `resolve` turns back into an equal object; what is not `Configured` as it is.
 
-    That of the user's own class, which may have the name of one of ours, names its module and is refused by `resolve`.
+    That of the user's own class, which may have the name of one of ours, names its module and is refused by `resolve`
+    until `with_own` puts the class there. A "problem" is why the class cannot be called with its config.
     """
     return thing.description() if isinstance(thing, Configured) else thing
 
@@ -86,13 +91,16 @@ def defaults(cls: type) -> dict[str, Any]:
     """A class's arguments and what they are if left out, `inspect.Parameter.empty` for one that is required.
 
     **options that a TypedDict describes are its keys: flags are False if left out, rates 0, all others None, unless
-    `Annotated` states what they are.
+    `Annotated` states what they are. Others are the arguments of the base class.
     """
     found: dict[str, Any] = {}
     for name, parameter in inspect.signature(cls).parameters.items():
-        described = get_args(parameter.annotation) if parameter.kind is parameter.VAR_KEYWORD else ()
-        options = described[0].__annotations__ if described else {}
-        found |= {key: _left_out(of) for key, of in options.items()} or {name: parameter.default}
+        if parameter.kind is parameter.VAR_KEYWORD:
+            described = get_args(parameter.annotation)
+            options = described[0].__annotations__ if described else {}
+            found |= {key: _left_out(of) for key, of in options.items()} or defaults(cls.__mro__[1]) | found
+        elif parameter.kind is not parameter.VAR_POSITIONAL:
+            found[name] = parameter.default
     return found
 
 
@@ -108,13 +116,85 @@ def is_ours(cls: type) -> bool:
 
 def foreign(description: Any) -> list[tuple[str, str]]:
     """Name and module of each thing in a description that `serialize` found to be the user's own."""
+    return [(own["class_name"], own["foreign"]) for own in own_parts(description)]
+
+
+def own_parts(description: Any) -> list[Mapping[str, Any]]:
+    """The descriptions of the user's own things within a description, the outer ones first."""
     if isinstance(description, list | tuple):
-        return [found for part in description for found in foreign(part)]
+        return [found for part in description for found in own_parts(part)]
     if not isinstance(description, Mapping):
         return []
-    is_own = {"class_name", "foreign"} <= description.keys()
-    own = [(description["class_name"], description["foreign"])] if is_own else []
-    return own + foreign(list(description.values()))
+    return [description] * _is_own(description) + own_parts(list(description.values()))
+
+
+def with_own(description: Any, own: Mapping[str, Any]) -> Any:
+    """A description from a file as `resolve` takes it, with the user's own classes in place of their names.
+
+    Args:
+        own: name -> class, or a ready thing such as an `Activation`. What the file says is ours stays ours.
+
+    Raises:
+        ValueError: classes are missing.
+    """
+    if missing := {name: module for name, module in foreign(description) if name not in own}:
+        what = " and ".join(f"{name} of {module}" for name, module in missing.items())
+        todo = f"pass custom_objects={{{', '.join(f'{name!r}: {name}' for name in missing)}}}"
+        raise ValueError(f"it needs {what}, and holds no code: {todo}")
+
+    def placed(part: Any) -> Any:
+        if isinstance(part, list):
+            return [placed(each) for each in part]
+        if not isinstance(part, Mapping):
+            return part
+        if _is_own(part):
+            return {"class_name": own[part["class_name"]], "config": placed(part["config"])}
+        return {key: placed(each) for key, each in part.items()}
+
+    return placed(description)
+
+
+def require_loadable(description: Any) -> None:
+    """Stop if the user's own things could not be made again from this description.
+
+    Raises:
+        ValueError: with the first that cannot, and why.
+    """
+    modules: dict[str, str] = {}
+    for part in own_parts(description):
+        name, module = part["class_name"], part["foreign"]
+        if "problem" in part:
+            raise ValueError(f"{name} of {module} cannot be saved: {part['problem']}")
+        if modules.setdefault(name, module) != module:
+            both = f"there is a {name} of {modules[name]} and one of {module}"
+            raise ValueError(f"the model cannot be saved: {both}, but a file knows classes by name only; rename one")
+
+
+def _is_own(description: Mapping[str, Any]) -> bool:
+    return {"class_name", "foreign"} <= description.keys()
+
+
+def _problem(cls: Any, config: Mapping[str, Any]) -> str:
+    """Why a user's class, called with its config, would not give the same thing; "" if nothing says so."""
+    try:
+        json.dumps(config)
+    except (TypeError, ValueError) as error:
+        return f"what its get_config returns does not fit into JSON ({error})"
+    if hasattr(cls, "from_config"):
+        return ""
+    parameters = inspect.signature(cls).parameters.values()
+    fixed = {each.name: each.default for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
+    # a get_config of ours leaves out only what ours need not say, a user's own whatever has a default
+    optional = defaults(next(filter(is_ours, cls.__mro__))) if is_ours(cls.get_config) else fixed
+    required = inspect.Parameter.empty
+    if lacks := [n for n in fixed if n not in config and (n not in optional or fixed[n] is required)]:
+        todo = f"define get_config so that it returns it, too (of a cell it is enough to store it as self.{lacks[0]})"
+        return f"its constructor takes {', '.join(lacks)}, which its get_config leaves out: {todo}"
+    takes_more = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    if not takes_more and (surplus := [name for name in config if name not in fixed]):
+        todo = "take **options and pass them to super().__init__, or define get_config"
+        return f"its get_config returns {', '.join(surplus)}, which its constructor does not take: {todo}"
+    return ""
 
 
 def snake_case(name: str) -> str:

@@ -158,6 +158,11 @@ class Cell(registry.Configured):
             "bias": ((width,), _Started(self.bias_initializer, [self.starts.get(block) for block in self.blocks])),
         }
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, each from the attribute of its name; of a class of your own, too."""
+        names = [name for name in registry.defaults(type(self)) if hasattr(self, name)]
+        return {name: registry.serialize(self.argument(name)) for name in names}
+
     # --- what a cell gets -----------------------------------------------------------------------------------------
 
     @property

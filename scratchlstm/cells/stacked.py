@@ -1,6 +1,6 @@
 """Cells on top of each other, for one `RNN`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scratchlstm._support import checks, registry
@@ -49,6 +49,8 @@ def as_cell(argument: str, given: Any) -> "Cell | StackedRNNCells":
     try:
         return registry.resolve("cell", given, KNOWN, Cell, argument)
     except TypeError as error:
+        if isinstance(given, Mapping):
+            raise
         raise TypeError(f"{argument} must be a cell such as LSTMCell(32), not {checks.came(given)}") from error
 
 

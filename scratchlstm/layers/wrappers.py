@@ -268,6 +268,8 @@ def _as_layer(argument: str, given: Any, dtype: str | None = None) -> Layer:
     try:
         layer = registry.resolve("layer", getattr(given, "network", given), KNOWN, Layer, argument)
     except TypeError as error:
+        if isinstance(given, Mapping):
+            raise
         raise TypeError(f"{argument} must be a layer, not {checks.came(given)}") from error
     if dtype is not None and config.float_dtype(dtype) != layer.dtype:
         raise ValueError(f"dtype={dtype!r} contradicts that of the layer inside, {layer.dtype}")

@@ -443,25 +443,35 @@ class Model(Compiled):
     def save(self, filepath: str | os.PathLike[str]) -> None:
         """Write layers, parameters, and if compiled the optimizer with its state, to one `.npz` file.
 
-        The file appears whole or not at all, and holds arrays and JSON only.
+        The file appears whole or not at all, and holds arrays and JSON only. Of a class of your own (a cell, a layer,
+        an optimizer, ...) it has the name and what its `get_config` gives, see `load`.
 
         Raises:
-            ValueError: not built yet, or a name that ends like a file of Keras, which `interop.keras` writes.
+            ValueError: not built yet, or a name that ends like a file of Keras, which `interop.keras` writes; or a
+                class of your own that its `get_config` does not describe.
             OSError: it cannot be written.
         """
         saving.save(self, filepath)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Self:
         """The model that `save` wrote, ready to predict, and to train on if it was compiled.
 
-        Nothing in the file is executed or unpickled.
+        Nothing in the file is executed or unpickled, and nothing is imported by a name in it.
+
+        Args:
+            path: of the file.
+            custom_objects: name -> class, for each class of your own in it, as in Keras; an `Activation` of your own
+                comes as it is. Names that the file does not need are ignored; what is ours in the file stays ours,
+                whatever has its name here.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not a model file, damaged, or from a newer version.
+            TypeError: `custom_objects` is no such mapping.
+            ValueError: not a model file, damaged, or from a newer version; or `custom_objects` lacks a class, or has
+                one that does not fit.
         """
-        return saving.load(cls, path, Sequential, Model)
+        return saving.load(cls, path, custom_objects, Sequential, Model)
 
 
 class Sequential(Model):

@@ -1,10 +1,11 @@
 """A model in one `.npz` file: arrays, and a description in JSON. Nothing is pickled."""
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scratchlstm import backend
-from scratchlstm._support import registry
+from scratchlstm._support import checks, registry
 from scratchlstm._support.files import keras_function, read_arrays, require_own_ending
 from scratchlstm.training import archive
 
@@ -22,18 +23,18 @@ def save(model: "Model", path: str | os.PathLike[str]) -> None:
     if not model.built or model.input_shape is None:
         raise ValueError("a model can be saved once it has parameters: state an input_shape, or call build first")
     description = archive.describe(model)
-    for name, module in registry.foreign(description):
-        raise ValueError(
-            f"{name} is not a part of scratchlstm (but of {module}), so a file with it could not be loaded again; keep "
-            f"the values of get_weights instead"
-        )
+    registry.require_loadable(description)
     if model._compiled and model.optimizer.iterations:
         model.optimizer.claim(model.token, model.params)
     archive.write(path, _KIND, description, archive.finite_arrays_of(model))
 
 
-def load(cls: type[M], path: str | os.PathLike[str], stack: Any, graph: Any) -> M:
+def load(cls: type[M], path: str | os.PathLike[str], own: Mapping[str, Any] | None, stack: Any, graph: Any) -> M:
     """See `Model.load`; the file's model becomes one of the classes `stack` and `graph`."""
+    own = checks.instance("custom_objects", own, Mapping | None, "a dict of name -> class") or {}
+    for name, thing in own.items():
+        if not isinstance(thing, type | registry.Configured):
+            raise TypeError(f"custom_objects must hold a class (or an Activation) for {name!r}, not {checks.came(thing)}")
     try:
         arrays = read_arrays(path, "model file")
     except ValueError as error:
@@ -41,7 +42,7 @@ def load(cls: type[M], path: str | os.PathLike[str], stack: Any, graph: Any) -> 
             raise
         raise ValueError(f"{error}. If Keras wrote it: scratchlstm.interop.keras.load_{function} reads that") from error
     try:
-        description = archive.decode(arrays, _KIND)
+        description = registry.with_own(archive.decode(arrays, _KIND), own)
         archive.into_keras_order(description, arrays)
         model = archive.rebuild(graph if {"sources", "network"} & description.keys() else stack, description, arrays)
         if not isinstance(model, cls):

@@ -89,6 +89,8 @@ def difference(was: Any, now: Any, name: str = "") -> str:
         ]
     elif isinstance(was, list) and isinstance(now, list) and any(isinstance(each, dict) for each in (*was, *now)):
         return f"{name} were {len(was)}, and are {len(now)} now"
+    elif isinstance(was, type | registry.Configured):
+        return ""  # from custom_objects, where a class may have got another name
     elif isinstance(was, str) and isinstance(now, dict) and was == now.get("class_name"):
         return ""  # an activation of the user's own, of which older files had the name alone
     else:
