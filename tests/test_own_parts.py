@@ -5,6 +5,7 @@ import pytest
 
 from scratchlstm import (
     Input,
+    Model,
     Sequential,
     activations,
     constraints,
@@ -15,17 +16,22 @@ from scratchlstm import (
     schedules,
 )
 from scratchlstm.layers import LSTM, Activation, Bidirectional, Dense, TimeDistributed
+from scratchlstm.models import load_model
 from scratchlstm.optimizers import SGD
+from scratchlstm.training import archive
 
 X, Y = np.random.default_rng(0).normal(size=(8, 4, 3)), np.random.default_rng(1).integers(0, 2, size=(8, 4, 2))
 
 
+OWN = {}  # the user's classes by name, as `load` gets them
+
+
 def own(base, **members):
     """A class of the user's with the name of ours that it is derived from."""
-    return type(base.__name__, (base,), {"__module__": "mine", **members})
+    return OWN.setdefault(base.__name__, type(base.__name__, (base,), {"__module__": "mine", **members}))
 
 
-LEAKY = activations.Activation("relu", lambda z: np.maximum(z, z / 2), lambda y: np.where(y > 0, 1, 0.5))
+LEAKY = OWN["relu"] = activations.Activation("relu", lambda z: np.maximum(z, z / 2), lambda y: np.where(y > 0, 1, 0.5))
 
 
 def twice(self, x):
@@ -73,18 +79,31 @@ MODELS = {name: lambda make=make: model(make()) for name, make in PARTS.items()}
 every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 
 
+def data(model):
+    deep = len(model.input_shape) == 3
+    return (X[..., None], Y[:, :, None].repeat(3, axis=2)) if deep else (X, Y)
+
+
 @every_model
-def test_it_cannot_be_saved(make, tmp_path):
-    with pytest.raises(ValueError, match=r"\w+ is not a part of scratchlstm \(but of .*\), so a file"):
-        make().save(tmp_path / "model.npz")
-    assert not list(tmp_path.iterdir())
+def test_it_comes_back_from_a_file_if_load_gets_its_class(make, tmp_path):
+    saved, path = make(), tmp_path / "model.npz"
+    x, y = data(saved)
+    saved.fit(x, y, batch_size=4, verbose=0)
+    saved.save(path)
+    with pytest.raises(ValueError, match=r"loaded: it needs \w+ of \w+, and holds no code: pass custom_objects=\{'\w+': "):
+        Model.load(path)
+    loaded = load_model(path, custom_objects=OWN)
+    assert archive.describe(loaded) == archive.describe(saved)
+    assert loaded.evaluate(x, y, verbose=0) == saved.evaluate(x, y, verbose=0)
+    histories = [each.fit(x, y, epochs=2, shuffle=False, verbose=0).history for each in (saved, loaded)]
+    assert histories[0] == histories[1]
+    assert all(np.array_equal(a, b) for a, b in zip(saved.get_weights(), loaded.get_weights(), strict=True))
 
 
 @every_model
 def test_several_workers_do_what_one_does(make):
-    x = X[..., None] if len(make().input_shape) == 3 else X
-    y = Y[:, :, None].repeat(3, axis=2) if len(make().input_shape) == 3 else Y
     alone, several = make(), make()
+    x, y = data(alone)
     alone.fit(x, y, batch_size=4, verbose=0)
     with pytest.warns(UserWarning, match="workers=2 is not possible: other processes cannot know"):
         several.fit(x, y, batch_size=4, verbose=0, workers=2)

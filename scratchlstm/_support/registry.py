@@ -164,10 +164,10 @@ def require_loadable(description: Any) -> None:
     for part in own_parts(description):
         name, module = part["class_name"], part["foreign"]
         if "problem" in part:
-            raise ValueError(f"{name} of {module} cannot be saved: {part['problem']}")
+            raise ValueError(f"{name} is not a part of scratchlstm (but of {module}), and {part['problem']}")
         if modules.setdefault(name, module) != module:
-            both = f"there is a {name} of {modules[name]} and one of {module}"
-            raise ValueError(f"the model cannot be saved: {both}, but a file knows classes by name only; rename one")
+            both = f"{name} of {modules[name]} and {name} of {module}"
+            raise ValueError(f"a file knows your classes by their names alone, and there are {both}: rename one of them")
 
 
 def _is_own(description: Mapping[str, Any]) -> bool:
@@ -179,7 +179,7 @@ def _problem(cls: Any, config: Mapping[str, Any]) -> str:
     try:
         json.dumps(config)
     except (TypeError, ValueError) as error:
-        return f"what its get_config returns does not fit into JSON ({error})"
+        return f"JSON cannot hold what its get_config returns ({error}): numbers, strings, lists and dicts are fine"
     if hasattr(cls, "from_config"):
         return ""
     parameters = inspect.signature(cls).parameters.values()

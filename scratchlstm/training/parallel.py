@@ -77,13 +77,17 @@ def team_or_alone(
 
     Args:
         recorded: whether a checkpoint states the number of workers. Then the run must not depend on what starts: only
-            a model that can never be split is trained alone.
+            a stateful model, which can never be split, is trained alone.
 
     Raises:
         steps.WorkerError: recorded, and the processes do not start.
+        ValueError: recorded, and the model has parts that other processes cannot know.
     """
     with ExitStack() as stack:
-        team, reason = None, _unsplittable(model)
+        team, reason = None, _unknown_parts(model)
+        if reason and recorded:
+            raise ValueError(f"a run with a checkpoint cannot have workers={workers}, as {reason}: use workers=1")
+        reason = reason or _unsplittable(model)
         if not reason:
             try:
                 team = stack.enter_context(Team(model, workers, *arguments, **options))
@@ -99,10 +103,14 @@ def team_or_alone(
         yield team
 
 
+def _unknown_parts(model: Compiled) -> str:
+    """Which parts of the model another process could not make; "" if it could make all of them."""
+    own = dict.fromkeys(name for name, _ in registry.foreign(archive.describe(model)))
+    return f"other processes cannot know {', '.join(own)}, which is not from scratchlstm" if own else ""
+
+
 def _unsplittable(model: Compiled) -> str:
     """Why a batch of this model cannot be split by rows, wherever it is trained; "" if it can."""
-    if own := [name for name, _ in registry.foreign(archive.describe(model))]:
-        return f"other processes cannot know {', '.join(own)}, which is not from scratchlstm"
     if stateful := [layer.name for layer in model.layers if layer.stateful]:
         return f"{', '.join(stateful)} is stateful, its states belong to the rows of a whole batch"
     return ""
