@@ -1,5 +1,7 @@
 """A user's own part is never taken for ours of the same name, however deep inside a model it is."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,8 @@ from scratchlstm import (
     regularizers,
     schedules,
 )
-from scratchlstm.layers import LSTM, Activation, Bidirectional, Dense, TimeDistributed
+from scratchlstm.cells import Cell
+from scratchlstm.layers import GRU, LSTM, RNN, Activation, Bidirectional, Dense, GRUCell, LSTMCell, TimeDistributed
 from scratchlstm.models import load_model
 from scratchlstm.optimizers import SGD
 from scratchlstm.training import archive
@@ -42,6 +45,34 @@ def twice(self, x):
 TWICE = own(Dense, forward=twice, backward=lambda self, dy, cache: Dense.backward(self, 2 * dy, cache))
 HALVES = own(initializers.Zeros, draw=lambda self, shape, rng: np.full(shape, 0.5))
 
+
+class StepCache(NamedTuple):
+    x: np.ndarray
+    h_prev: np.ndarray
+    a: np.ndarray
+
+
+class Fading(Cell):
+    """h = rate a, a = tanh(x W + h_prev U + b)."""
+
+    gates = ("a",)
+
+    def __init__(self, units, rate, **options):
+        super().__init__(units, **options)
+        self.rate = rate
+
+    def forward(self, x, h_prev, W, U, b):
+        a = np.tanh(x @ W + h_prev @ U + b)
+        return a * x.dtype.type(self.rate), StepCache(x, h_prev, a)
+
+    def backward(self, dh, cache, W, U, b):
+        dz = self.rate * dh * (1 - cache.a**2)
+        return {"dx": dz @ W.T, "dh_prev": dz @ U.T, "dW": cache.x.T @ dz, "dU": cache.h_prev.T @ dz, "db": dz.sum(0)}
+
+
+OWN["Fading"] = Fading
+
+
 PARTS = {
     "an activation": lambda: [Activation(LEAKY), Dense(2)],
     "a Dense's activation": lambda: [Dense(2, activation=LEAKY)],
@@ -59,6 +90,11 @@ PARTS = {
     "regularizer below Bidirectional": lambda: [
         Bidirectional(LSTM(1, bias_regularizer=own(regularizers.L1)(), return_sequences=True))
     ],
+    "a cell": lambda: [RNN(Fading(2, 0.5), return_sequences=True)],
+    "a cell named like ours": lambda: [RNN(own(GRUCell)(2), return_sequences=True), GRU(2, return_sequences=True)],
+    "a cell among ours": lambda: [RNN([GRUCell(2), Fading(3, 0.5), LSTMCell(2)], return_sequences=True)],
+    "a cell in Bidirectional": lambda: [Bidirectional(RNN(Fading(1, 0.5), return_sequences=True))],
+    "a cell in a model": lambda: [Sequential([RNN(Fading(2, 0.5), return_sequences=True)], "inner")],
 }
 
 
@@ -90,7 +126,9 @@ def test_it_comes_back_from_a_file_if_load_gets_its_class(make, tmp_path):
     x, y = data(saved)
     saved.fit(x, y, batch_size=4, verbose=0)
     saved.save(path)
-    with pytest.raises(ValueError, match=r"loaded: it needs \w+ of \w+, and holds no code: pass custom_objects=\{'\w+': "):
+    with pytest.raises(
+        ValueError, match=r"needs \w+ of \w+, and holds no code: pass custom_objects={'\w+': "
+    ):
         Model.load(path)
     loaded = load_model(path, custom_objects=OWN)
     assert archive.describe(loaded) == archive.describe(saved)
@@ -181,3 +219,43 @@ def test_a_description_begins_with_what_every_layer_has():
         *("dropout", "recurrent_dropout", "seed", "return_sequences", "return_state", "go_backwards", "stateful"),
         *("zero_output_for_mask", "recurrent_activation", "unit_forget_bias", "implementation"),
     ]
+
+
+# --- cells ------------------------------------------------------------------------------------------------------------
+
+
+class Passing(Fading):
+    def __init__(self, units, *args, slope=2.0, **options):
+        super().__init__(units, *args, **options)
+        self.slope = slope
+
+
+class Described(Fading):
+    def __init__(self, size, half):
+        super().__init__(size, half * 2)
+
+    def get_config(self):
+        return {"size": self.units, "half": self.rate / 2}
+
+
+class Derived(Fading):
+    """Whose arguments are other than those of its config."""
+
+    def __init__(self):
+        super().__init__(2, 0.5)
+
+    @classmethod
+    def from_config(cls, config):
+        return cls()
+
+
+CONFIGS = {
+    "of Cell": (type("Plain", (Fading,), {"__init__": Cell.__init__, "rate": 1})(2, "relu"), {"activation": "relu"}),
+    "its own": (type("Fixed", (Fading,), {"__init__": lambda self, units, rate: None})(2, 1), {}),
+    "passed on": (Passing(2, 0.5, slope=3.0, dropout=0.25), {"rate": 0.5, "slope": 3.0, "dropout": 0.25}),
+    "described": (Described(2, 0.25), {"size": 2, "half": 0.25}),
+}
+
+
+def with_cell(*cells, **options):
+    return model([RNN(list(cells), return_sequences=True, **options), Dense(2)])

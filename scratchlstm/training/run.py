@@ -204,7 +204,9 @@ class Run:
         try:
             description = archive.decode(arrays, _KIND)
             was, now = description["settings"], self.settings
-            orders = archive.into_keras_order(was["model"], arrays)
+            wired = {key: was["model"].get(key) for key in ("layers", "sources")}
+            as_now = not archive.difference(wired, now["model"])  # and so in Keras' order
+            orders = None if as_now else archive.into_keras_order(was["model"], arrays)
             pairs = (was, now), (now | {"model": {}}, was), (_loss_weights(was), _loss_weights(now))
             if difference := next(filter(None, (archive.difference(*pair) for pair in pairs)), ""):
                 raise ValueError(f"it is the checkpoint of another run: {difference}")
