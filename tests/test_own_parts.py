@@ -1,5 +1,8 @@
 """A user's own part is never taken for ours of the same name, however deep inside a model it is."""
 
+import copy
+import pickle
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +20,22 @@ from scratchlstm import (
     regularizers,
     schedules,
 )
+from scratchlstm.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 from scratchlstm.cells import Cell
-from scratchlstm.layers import GRU, LSTM, RNN, Activation, Bidirectional, Dense, GRUCell, LSTMCell, TimeDistributed
+from scratchlstm.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Activation,
+    Add,
+    Bidirectional,
+    Dense,
+    Embedding,
+    GRUCell,
+    LSTMCell,
+    Masking,
+    TimeDistributed,
+)
 from scratchlstm.models import load_model
 from scratchlstm.optimizers import SGD
 from scratchlstm.training import archive
@@ -126,9 +143,7 @@ def test_it_comes_back_from_a_file_if_load_gets_its_class(make, tmp_path):
     x, y = data(saved)
     saved.fit(x, y, batch_size=4, verbose=0)
     saved.save(path)
-    with pytest.raises(
-        ValueError, match=r"needs \w+ of \w+, and holds no code: pass custom_objects={'\w+': "
-    ):
+    with pytest.raises(ValueError, match=r"needs \w+ of \w+, and holds no code: pass custom_objects={'\w+': "):
         Model.load(path)
     loaded = load_model(path, custom_objects=OWN)
     assert archive.describe(loaded) == archive.describe(saved)
@@ -221,7 +236,7 @@ def test_a_description_begins_with_what_every_layer_has():
     ]
 
 
-# --- cells ------------------------------------------------------------------------------------------------------------
+# --- cells, and what goes into a file ---------------------------------------------------------------------------------
 
 
 class Passing(Fading):
@@ -238,24 +253,188 @@ class Described(Fading):
         return {"size": self.units, "half": self.rate / 2}
 
 
-class Derived(Fading):
-    """Whose arguments are other than those of its config."""
+class Unkept(Fading):
+    def __init__(self, units, slope=2.0):
+        super().__init__(units, slope)
 
-    def __init__(self):
-        super().__init__(2, 0.5)
 
+class Long(Described):
+    def get_config(self):
+        return super().get_config() | {"more": 1}
+
+
+class Converted(Unkept):
     @classmethod
     def from_config(cls, config):
-        return cls()
+        return cls(config["units"], 0.5)
 
 
-CONFIGS = {
-    "of Cell": (type("Plain", (Fading,), {"__init__": Cell.__init__, "rate": 1})(2, "relu"), {"activation": "relu"}),
-    "its own": (type("Fixed", (Fading,), {"__init__": lambda self, units, rate: None})(2, 1), {}),
-    "passed on": (Passing(2, 0.5, slope=3.0, dropout=0.25), {"rate": 0.5, "slope": 3.0, "dropout": 0.25}),
-    "described": (Described(2, 0.25), {"size": 2, "half": 0.25}),
+class Doubling(Fading):
+    def __init__(self, units, rate, **options):
+        super().__init__(units, 2 * rate, **options)
+
+
+def with_cell(cell, **options):
+    return model([RNN(cell, return_sequences=True, **options), Dense(2)])
+
+
+@pytest.mark.parametrize(
+    ("cell", "config"),
+    [
+        (type("Plain", (Fading,), {"__init__": Cell.__init__, "rate": 1})(2, "relu"), {"activation": "relu"}),
+        (Passing(2, 0.5, slope=3.0, dropout=0.25), {"units": 2, "rate": 0.5, "slope": 3.0, "dropout": 0.25}),
+        (Described(2, 0.25), {"size": 2, "half": 0.25}),
+    ],
+    ids=["its base's", "passed on", "described"],
+)
+def test_a_cells_configuration_is_its_signature(cell, config):
+    full = cell.get_config()
+    assert full | config == full
+    assert type(cell)(**full).get_config() == full
+
+
+@pytest.mark.parametrize("cell", [Passing(2, 0.5, slope=3.0), Described(2, 0.25), Converted(2, 0.5)])
+def test_such_a_cell_comes_back(cell, tmp_path):
+    saved = with_cell(cell)
+    saved.save(tmp_path / "model.npz")
+    classes = {each.__name__: each for each in (Passing, Described, Converted)}
+    loaded = load_model(tmp_path / "model.npz", classes | {"LSTM": int})
+    assert loaded.layers[0].cell.get_config() == cell.get_config()
+    assert np.array_equal(loaded.predict(X, verbose=0), saved.predict(X, verbose=0))
+
+
+NOT_SAVED = {
+    "an argument that is not kept": (
+        lambda: [RNN(Unkept(2, 0.5), return_sequences=True)],
+        "and its constructor takes slope, which its get_config leaves out: define .* enough to store it as self.slope",
+    ),
+    "an argument of a layer": (lambda: [_Scaled(2), Dense(2)], "its constructor takes scale, which .* leaves out"),
+    "a required argument": (
+        lambda: [RNN(type("Short", (Fading,), {"get_config": lambda self: {"units": 2}})(2, 0.5), True)],
+        "its constructor takes rate",
+    ),
+    "an argument that there is not": (
+        lambda: [RNN(Long(2, 0.25), True)],
+        "its get_config returns more, which its constructor does not take: take ..options",
+    ),
+    "an array": (
+        lambda: [RNN(Passing(2, 0.5, slope=np.ones(2)), True)],
+        "JSON cannot hold what its get_config returns .*ndarray",
+    ),
+    "two of one name": (
+        lambda: [RNN([Fading(2, 0.5), type("Fading", (Fading,), {"__module__": "mine"})(2, 1.0)], True)],
+        f"a file knows your classes by name only, and there are Fading of {__name__} and Fading of mine: rename",
+    ),
 }
 
 
-def with_cell(*cells, **options):
-    return model([RNN(list(cells), return_sequences=True, **options), Dense(2)])
+@pytest.mark.parametrize(("make", "message"), NOT_SAVED.values(), ids=NOT_SAVED)
+def test_what_could_not_be_made_again_is_not_saved(make, message, tmp_path):
+    made = model(make())
+    with pytest.raises(ValueError, match=message):
+        made.save(tmp_path / "model.npz")
+    assert not list(tmp_path.iterdir())
+    made.fit(X, Y, batch_size=4, verbose=0)  # which needs no description
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        (None, ValueError, f"needs Passing of {__name__} and Fading of {__name__}, .*custom_objects={{'Passing': Pas"),
+        ({"Fading": Fading}, ValueError, f"needs Passing of {__name__}, .*custom_objects={{'Passing': Passing}}"),
+        ({"Fading": Fading, "Passing": Dense}, ValueError, r"cells\[0\] must be a name or a Cell, not <class .*Dense"),
+        ({"Fading": Fading, "Passing": LSTMCell}, ValueError, "LSTMCell takes no argument slope, rate"),
+        ({"Fading": Doubling, "Passing": Passing}, ValueError, "rate was 0.5, and is 1.0 now"),
+        ({"Fading": "Fading"}, TypeError, "custom_objects.'Fading'. must be a class .or an Activation., not 'Fading'"),
+        ([Fading], TypeError, "custom_objects must be a dict of name -> class"),
+    ],
+)
+def test_classes_that_do_not_fit_are_named(given, kind, message, tmp_path):
+    with_cell([Passing(2, 0.5), LSTMCell(2), Fading(2, 0.5)]).save(tmp_path / "model.npz")
+    with pytest.raises(kind, match=message):
+        Model.load(tmp_path / "model.npz", custom_objects=given)
+
+
+def test_a_class_may_have_got_another_name_since(tmp_path):
+    with_cell(Fading(2, 0.5)).save(tmp_path / "old.npz")
+    renamed = type("Renamed", (Fading,), {})
+    loaded = load_model(tmp_path / "old.npz", {"Fading": renamed})
+    loaded.save(tmp_path / "new.npz")
+    assert type(load_model(tmp_path / "new.npz", {"Renamed": renamed}).layers[0].cell) is renamed
+
+
+def test_nothing_is_imported_by_a_name_in_a_file(tmp_path):
+    made, path = with_cell(Fading(2, 0.5)), tmp_path / "model.npz"
+    description = archive.describe(made)
+    description["layers"][0]["config"]["cell"] |= {"class_name": "s", "foreign": "this"}
+    archive.write(path, "scratchlstm model", description, archive.arrays_of(made))
+    with pytest.raises(ValueError, match="needs s of this"):
+        Model.load(path)
+    assert "this" not in sys.modules
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def masked_branches():
+    """A graph in whose order masks play a part."""
+    ids = Input((4,))
+    x = Embedding(9, 3, mask_zero=True)(ids)
+    first = RNN(GRUCell(3), return_sequences=True)(RNN(Fading(3, 0.5, dropout=0.25), return_sequences=True)(x))
+    made = Model(ids, LSTM(1)(Add()([first, Masking()(Dense(3)(x))])), seed=0)
+    made.compile("adam", "mse")
+    return made
+
+
+IDS, ONES = np.random.default_rng(0).integers(0, 9, (16, 4)), np.ones((16, 1))
+RUN = {"x": IDS, "y": ONES, "batch_size": 8, "verbose": 0}
+
+
+def test_a_run_is_resumed_bit_for_bit(tmp_path):
+    straight, stopped, resumed = masked_branches(), masked_branches(), masked_branches()
+    straight.fit(epochs=4, **RUN)
+    stopped.fit(epochs=2, callbacks=[Checkpoint(tmp_path / "run.npz")], **RUN)
+    resumed.fit(epochs=4, resume=tmp_path / "run.npz", **RUN)
+    assert all(np.array_equal(a, b) for a, b in zip(straight.get_weights(), resumed.get_weights(), strict=True))
+    straight.save(tmp_path / "model.npz")
+    loaded = load_model(tmp_path / "model.npz", OWN)
+    assert [layer.name for layer in loaded.layers] == [layer.name for layer in straight.layers]
+    assert np.array_equal(loaded.predict(IDS, verbose=0), straight.predict(IDS, verbose=0))
+
+
+def test_a_run_with_a_checkpoint_has_one_worker(tmp_path):
+    made, path = masked_branches(), tmp_path / "run.npz"
+    before = made.get_weights()
+    for options in ({"callbacks": [Checkpoint(path)]}, {"resume": path}):
+        with pytest.raises(ValueError, match="cannot have workers=2, as other .* know Fading, .*use workers=1"):
+            made.fit(workers=2, **RUN, **options)
+    assert not path.exists()
+    assert all(np.array_equal(a, b) for a, b in zip(before, made.get_weights(), strict=True))
+    made.fit(callbacks=[Checkpoint(path)], **RUN)
+    with pytest.raises(ValueError, match="workers was 1, and is 2 now"):
+        made.fit(workers=2, resume=path, **RUN)
+
+
+def test_callbacks_that_keep_weights(tmp_path):
+    made, path = masked_branches(), tmp_path / "best.npz"
+    stop = EarlyStopping("loss", patience=0, mode="max", restore_best_weights=True)
+    keeping = [ModelCheckpoint(path, monitor="loss"), stop]
+    made.fit(epochs=3, callbacks=keeping, **RUN)
+    assert len(made.history.epoch) == 2  # the second loss is lower, and the first epoch's weights are back
+    first = masked_branches()
+    first.fit(epochs=1, **RUN)
+    for kept, expected in ((made, first), (load_model(path, OWN), masked_branches())):
+        if expected is not first:
+            expected.fit(epochs=2, **RUN)
+        assert all(np.array_equal(a, b) for a, b in zip(kept.get_weights(), expected.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))], ids=["copy", "file"])
+def test_a_copy_is_a_model_of_its_own(again):
+    made = masked_branches()
+    made.fit(**RUN)
+    other = again(made)
+    assert other.get_layer("rnn").cell is not made.get_layer("rnn").cell
+    histories = [each.fit(epochs=2, **RUN).history for each in (made, other)]
+    assert histories[0] == histories[1]
+    assert all(np.array_equal(a, b) for a, b in zip(made.get_weights(), other.get_weights(), strict=True))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scratchlstm import Sequential, layers, losses, metrics, optimizers, schedules
+from scratchlstm import Sequential, cells, layers, losses, metrics, optimizers, schedules
 from scratchlstm.constraints import MaxNorm
 from scratchlstm.initializers import Constant, RandomUniform
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding, Flatten
@@ -86,6 +86,7 @@ _LOSSES = {  # loss -> (kind of targets, activation of the last layer, metrics)
 _INITIALIZERS = st.sampled_from(
     ["glorot_normal", "random_normal", "ones", Constant(0.25), RandomUniform(-1, 1, seed=3)]
 )
+_CELLS = {name: kind for name, kind in cells.KNOWN.items() if name != "StackedRNNCells"}
 _KINDS = {  # layers from sequence to sequence, each with settings of its own
     "LSTM": lambda draw, options: LSTM(
         2,
@@ -258,15 +259,32 @@ def test_settings_given_as_numpy_numbers_can_be_saved(tmp_path, make):
 
 
 def test_what_cannot_be_loaded_again_is_not_saved(tmp_path):
-    """A class of the user's own has no name that load knows: better said at save than after the training is gone."""
+    """Better said at save than after the training is gone; test_own_parts.py has more of such classes."""
 
     class Mine(layers.Layer):
+        def __init__(self, factor):
+            super().__init__(input_shape=(2,))
+
         def forward(self, x):
             return x, None
 
-    with pytest.raises(ValueError, match="Mine"):
-        Sequential([Mine(input_shape=(2,))]).save(tmp_path / "m")
+    with pytest.raises(ValueError, match="Mine .* constructor takes factor"):
+        Sequential([Mine(2.0)]).save(tmp_path / "m")
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("name", sorted(_CELLS))
+def test_each_cell_comes_back_by_its_name(name, tmp_path):
+    cell, options = _CELLS[name], {"kernel_initializer": "ones", "bias_regularizer": "l1", "use_bias": False, "seed": 3}
+    model = Sequential([layers.RNN([cell(2, **options), cell(3)], input_shape=(T, 3), go_backwards=True)], seed=0)
+    model.compile("adam", "mse")
+    x = np.random.default_rng(0).normal(size=(N, T, 3))
+    model.fit(x, np.ones((N, 3)), verbose=0)
+    model.save(tmp_path / "m")
+    loaded = load_model(tmp_path / "m")
+    assert _same_model(loaded, model)
+    assert [type(each) for each in loaded.layers[0].cells.values()] == [cell, cell]
+    assert np.array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
 def test_a_model_without_parameters_is_not_saved(tmp_path):

@@ -167,9 +167,7 @@ def require_loadable(description: Any) -> None:
             raise ValueError(f"{name} is not a part of scratchlstm (but of {module}), and {part['problem']}")
         if modules.setdefault(name, module) != module:
             both = f"{name} of {modules[name]} and {name} of {module}"
-            raise ValueError(
-                f"a file knows your classes by their names alone, and there are {both}: rename one of them"
-            )
+            raise ValueError(f"a file knows your classes by name only, and there are {both}: rename one of them")
 
 
 def _is_own(description: Mapping[str, Any]) -> bool:

@@ -34,9 +34,7 @@ def load(cls: type[M], path: str | os.PathLike[str], own: Mapping[str, Any] | No
     own = checks.instance("custom_objects", own, Mapping | None, "a dict of name -> class") or {}
     for name, thing in own.items():
         if not isinstance(thing, type | registry.Configured):
-            raise TypeError(
-                f"custom_objects must hold a class (or an Activation) for {name!r}, not {checks.came(thing)}"
-            )
+            raise TypeError(f"custom_objects[{name!r}] must be a class (or an Activation), not {checks.came(thing)}")
     try:
         arrays = read_arrays(path, "model file")
     except ValueError as error:
