@@ -7,6 +7,7 @@ import pytest
 from cases import EXACT, assert_agree, error, training_case, tutorial_weights, word_ids
 from keras_side import keras
 
+import scratchlstm
 from scratchlstm import Model, Sequential, layers, optimizers
 from scratchlstm.interop.keras import to_keras
 from scratchlstm.layers import LSTM, Dense, Embedding
@@ -163,6 +164,29 @@ def test_summary_text(monkeypatch, capsys):
     keras_side.tutorial_model(start, 100).summary(print_fn=printed.append)
     our_side.tutorial_model(start, 100).summary()
     assert "2,605,421" in printed[0]
+    assert capsys.readouterr().out.splitlines() == printed[0].splitlines()
+
+
+def test_summary_of_layers_with_cells(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def model(package, kind):
+        of = package.layers
+        two = [of.GRUCell(4), of.SimpleRNNCell(2, use_bias=False)]
+        rnns = [
+            of.RNN(of.LSTMCell(4), return_sequences=True, name="one"),
+            of.RNN(two, return_sequences=True, name="two"),
+        ]
+        grus = [
+            of.Bidirectional(of.GRU(6, return_sequences=True), name="both"),
+            of.GRU(7, reset_after=False, name="gru"),
+        ]
+        return kind([package.Input((5, 3)), *rnns, *grus], name="cells")
+
+    printed = []
+    model(keras, keras.Sequential).summary(print_fn=printed.append)
+    model(scratchlstm, Sequential).summary()
+    assert "128" in printed[0]
     assert capsys.readouterr().out.splitlines() == printed[0].splitlines()
 
 
