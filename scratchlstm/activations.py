@@ -37,7 +37,8 @@ class Activation(registry.Configured):
         """The name that `get` takes; for one of the user's own what `registry.serialize` gives for such a thing."""
         if _KNOWN.get(self.name) == self:
             return self.name
-        return {"class_name": self.name, "config": {}, "foreign": self.function.__module__}
+        description = {"class_name": self.name, "config": {}, "foreign": self.function.__module__}
+        return registry.OwnPart(description, self)
 
 
 class Softmax(Activation):

@@ -1,6 +1,7 @@
 """A user's own part is never taken for ours of the same name, however deep inside a model it is."""
 
 import copy
+import dataclasses
 import pickle
 import sys
 from typing import NamedTuple
@@ -323,7 +324,15 @@ NOT_SAVED = {
     ),
     "two of one name": (
         lambda: [RNN([Fading(2, 0.5), type("Fading", (Fading,), {"__module__": "mine"})(2, 1.0)], True)],
-        f"a file knows your classes by name only, and there are Fading of {__name__} and Fading of mine: rename",
+        f"your classes by name only, and there is Fading of {__name__} and another Fading of mine: rename one",
+    ),
+    "a class that was defined again": (
+        lambda: [RNN([Fading(2, 0.5), type("Fading", (Fading,), {})(2, 1.0)], True)],
+        f"there is Fading of {__name__} and another Fading of {__name__}",
+    ),
+    "two activations of one name": (
+        lambda: [Dense(2, activation=LEAKY), Dense(2, activation=dataclasses.replace(LEAKY, prime=np.ones_like))],
+        "there is relu of .* and another relu",
     ),
 }
 
@@ -413,6 +422,13 @@ def test_a_run_with_a_checkpoint_has_one_worker(tmp_path):
     made.fit(callbacks=[Checkpoint(path)], **RUN)
     with pytest.raises(ValueError, match="workers was 1, and is 2 now"):
         made.fit(workers=2, resume=path, **RUN)
+
+
+def test_a_run_with_a_checkpoint_is_described_before_it_begins(tmp_path):
+    made = with_cell(Passing(2, 0.5, slope=np.ones(2)))
+    with pytest.raises(TypeError, match="JSON cannot hold what describes the model .*ndarray.*: get_config of a class"):
+        made.fit(X, Y, callbacks=[Checkpoint(tmp_path / "run.npz")], verbose=0)
+    assert made.history is None
 
 
 def test_callbacks_that_keep_weights(tmp_path):

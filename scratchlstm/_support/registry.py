@@ -62,19 +62,24 @@ class Configured:
 
     def description(self) -> Any:
         """See `serialize`."""
-        cls, config = type(self), self.get_config()
-        description = {"class_name": cls.__name__, "config": config}
-        if is_ours(cls):
-            return description
-        problem = _problem(cls, config)
-        return description | {"foreign": cls.__module__} | ({"problem": problem} if problem else {})
+        cls = type(self)
+        description = {"class_name": cls.__name__, "config": self.get_config()}
+        return description if is_ours(cls) else OwnPart(description | {"foreign": cls.__module__}, cls)
+
+
+class OwnPart(dict[str, Any]):
+    """The description of a thing of the user's own, and what `custom_objects` must have to make it: the class."""
+
+    def __init__(self, description: Mapping[str, Any], maker: Any) -> None:
+        super().__init__(description)
+        self.maker = maker
 
 
 def serialize(thing: Any) -> Any:
     """The description that `resolve` turns back into an equal object; what is not `Configured` as it is.
 
     That of the user's own class, which may have the name of one of ours, names its module and is refused by `resolve`
-    until `with_own` puts the class there. A "problem" is why the class cannot be called with its config.
+    until `with_own` puts the class there.
     """
     return thing.description() if isinstance(thing, Configured) else thing
 
@@ -160,27 +165,31 @@ def require_loadable(description: Any) -> None:
     Raises:
         ValueError: with the first that cannot, and why.
     """
-    modules: dict[str, str] = {}
+    seen: dict[str, OwnPart] = {}
     for part in own_parts(description):
+        if not isinstance(part, OwnPart):
+            continue  # a user's get_config has put something else there
         name, module = part["class_name"], part["foreign"]
-        if "problem" in part:
-            raise ValueError(f"{name} is not a part of scratchlstm (but of {module}), and {part['problem']}")
-        if modules.setdefault(name, module) != module:
-            both = f"{name} of {modules[name]} and {name} of {module}"
-            raise ValueError(f"a file knows your classes by name only, and there are {both}: rename one of them")
+        if problem := _problem(part):
+            raise ValueError(f"{name} is not a part of scratchlstm (but of {module}), and {problem}")
+        if (other := seen.setdefault(name, part)).maker != part.maker:
+            both = f"{name} of {other['foreign']} and another {name} of {module}"
+            raise ValueError(f"a file knows your classes by name only, and there is {both}: rename one of them")
 
 
 def _is_own(description: Mapping[str, Any]) -> bool:
     return {"class_name", "foreign"} <= description.keys()
 
 
-def _problem(cls: Any, config: Mapping[str, Any]) -> str:
+def _problem(part: OwnPart) -> str:
     """Why a user's class, called with its config, would not give the same thing; "" if nothing says so."""
+    cls: Any = part.maker
+    config = part["config"]
     try:
         json.dumps(config)
     except (TypeError, ValueError) as error:
         return f"JSON cannot hold what its get_config returns ({error}): numbers, strings, lists and dicts are fine"
-    if hasattr(cls, "from_config"):
+    if not isinstance(cls, type) or hasattr(cls, "from_config"):
         return ""
     parameters = inspect.signature(cls).parameters.values()
     fixed = {each.name: each.default for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}

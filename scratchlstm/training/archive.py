@@ -70,7 +70,11 @@ def plain(description: Any) -> Any:
     Raises:
         TypeError: JSON cannot hold it.
     """
-    return json.loads(json.dumps(description))
+    try:
+        return json.loads(json.dumps(description))
+    except TypeError as error:
+        wanted = "get_config of a class of your own must return numbers, strings, lists and dicts"
+        raise TypeError(f"JSON cannot hold what describes the model ({error}): {wanted}") from error
 
 
 def difference(was: Any, now: Any, name: str = "") -> str:
