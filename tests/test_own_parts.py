@@ -228,12 +228,13 @@ def test_an_argument_that_a_subclass_adds_is_for_its_own_get_config():
 
 def test_a_description_begins_with_what_every_layer_has():
     assert list(LSTM(2).get_config()) == [
-        *("name", "dtype", "trainable", "units", "activation", "use_bias"),
-        *("kernel_initializer", "recurrent_initializer", "bias_initializer"),
+        *("name", "dtype", "trainable"),
+        *("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask", "implementation"),
+        *("units", "activation", "recurrent_activation", "use_bias"),
+        *("kernel_initializer", "recurrent_initializer", "bias_initializer", "unit_forget_bias"),
         *("kernel_regularizer", "recurrent_regularizer", "bias_regularizer"),
         *("kernel_constraint", "recurrent_constraint", "bias_constraint"),
-        *("dropout", "recurrent_dropout", "seed", "return_sequences", "return_state", "go_backwards", "stateful"),
-        *("zero_output_for_mask", "recurrent_activation", "unit_forget_bias", "implementation"),
+        *("dropout", "recurrent_dropout", "seed"),
     ]
 
 

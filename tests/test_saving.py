@@ -1,5 +1,6 @@
 """A saved model is the model: bit for bit, whole or not at all, and never a program."""
 
+import inspect
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scratchlstm import Sequential, cells, layers, losses, metrics, optimizers, schedules
+from scratchlstm._support import registry
 from scratchlstm.constraints import MaxNorm
 from scratchlstm.initializers import Constant, RandomUniform
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding, Flatten
@@ -275,11 +277,13 @@ def test_what_cannot_be_loaded_again_is_not_saved(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(_CELLS))
 def test_each_cell_comes_back_by_its_name(name, tmp_path):
-    cell, options = _CELLS[name], {"kernel_initializer": "ones", "bias_regularizer": "l1", "use_bias": False, "seed": 3}
-    model = Sequential([layers.RNN([cell(2, **options), cell(3)], input_shape=(T, 3), go_backwards=True)], seed=0)
+    cell, options = _CELLS[name], {"kernel_initializer": "ones", "bias_regularizer": "l1", "dropout": 0.5, "seed": 3}
+    needed = {name: 2 for name, default in registry.defaults(cell).items() if default is inspect.Parameter.empty}
+    both = [cell(**needed, **options), cell(**needed, use_bias=False)]
+    model = Sequential([layers.RNN(both, input_shape=(T, 3), go_backwards=True)], seed=0)
     model.compile("adam", "mse")
     x = np.random.default_rng(0).normal(size=(N, T, 3))
-    model.fit(x, np.ones((N, 3)), verbose=0)
+    model.fit(x, np.ones((N, 2)), verbose=0)
     model.save(tmp_path / "m")
     loaded = load_model(tmp_path / "m")
     assert _same_model(loaded, model)

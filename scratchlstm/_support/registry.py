@@ -189,7 +189,7 @@ def _problem(part: OwnPart) -> str:
         json.dumps(config)
     except (TypeError, ValueError) as error:
         return f"JSON cannot hold what its get_config returns ({error}): numbers, strings, lists and dicts are fine"
-    if not isinstance(cls, type) or hasattr(cls, "from_config"):
+    if isinstance(cls, Configured) or hasattr(cls, "from_config"):
         return ""
     parameters = inspect.signature(cls).parameters.values()
     fixed = {each.name: each.default for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
