@@ -57,32 +57,28 @@ class NumpyGRU(Recurrence):
             b = np.concatenate([b[0, : self.split] + b[1, : self.split], b[0, self.split :]])
         super().__init__(W, U, b, activation, recurrent_activation, reverse, input_dropout, recurrent_dropout)
 
-    def forward_step(self) -> Callable[..., None]:
-        U_ur, U_n = self.U[:2], self.U[2]
-
-        def step(
-            z_x: np.ndarray, h_in: np.ndarray, gates: np.ndarray, inner: np.ndarray, h_prev: np.ndarray, after: States
-        ) -> None:
-            (h,), ur, (u, r, n) = after, gates[:2], gates
-            if self.reset_after:
-                np.matmul(h_in, self.U, out=gates)
-                np.add(n, self.b_n, out=inner)
-            else:
-                np.matmul(h_in[:2] if h_in.ndim == 3 else h_in, U_ur, out=ur)
-            ur += z_x[:2]
-            self._sigma(ur)  # (1), (2)
-            if self.reset_after:
-                np.multiply(r, inner, out=n)
-            else:
-                np.multiply(r, h_in[2] if h_in.ndim == 3 else h_in, out=inner)
-                np.matmul(inner, U_n, out=n)
-            n += z_x[2]
-            self._phi(n, out=n)  # (3)
-            np.subtract(h_prev, n, out=h)
-            h *= u
-            h += n  # (4), as n + u (h_prev - n)
-
-        return step
+    def forward_step(
+        self, z_x: np.ndarray, h_in: np.ndarray, gates: np.ndarray, inner: np.ndarray, h_prev: np.ndarray, after: States
+    ) -> None:
+        (h,), ur, (u, r, n) = after, gates[:2], gates
+        if self.reset_after:
+            np.matmul(h_in, self.U, out=gates)
+            np.add(n, self.b_n, out=inner)
+        else:
+            h_ur, h_n = (h_in, h_in) if h_in.ndim == 2 else (h_in[:2], h_in[2])
+            np.matmul(h_ur, self.U[:2], out=ur)
+        ur += z_x[:2]
+        self._sigma(ur)  # (1), (2)
+        if self.reset_after:
+            np.multiply(r, inner, out=n)
+        else:
+            np.multiply(r, h_n, out=inner)
+            np.matmul(inner, self.U[2], out=n)
+        n += z_x[2]
+        self._phi(n, out=n)  # (3)
+        np.subtract(h_prev, n, out=h)
+        h *= u
+        h += n  # (4), as n + u (h_prev - n)
 
     def backward_step(self, B: int, dtype: np.dtype, dropout: np.ndarray | None) -> Callable[..., None]:
         d_gates, prime = np.empty((2, 3, B, self.H), dtype=dtype)

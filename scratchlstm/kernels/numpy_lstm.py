@@ -25,39 +25,33 @@ class NumpyLSTM(Recurrence):
     memory: ClassVar = Workspace
     order_of_gates: ClassVar = [0, 1, 3, 2]  # i f g o -> i f o g
 
-    def forward_step(self) -> Callable[..., None]:
-        U, written = self.U, None
-
-        def step(
-            z_x: np.ndarray, h_in: np.ndarray, z: np.ndarray, tanh_c: np.ndarray, c_prev: np.ndarray, after: States
-        ) -> None:
-            nonlocal written
-            h, c = after
-            np.matmul(h_in, U, out=z)
-            z += z_x
-            self._activate(z)  # (1) to (4)
-            i, f, o, g = z
-            np.multiply(f, c_prev, out=c)
-            written = np.multiply(i, g, out=written)
-            np.add(c, written, out=c)  # (5)
-            self._phi(c, out=tanh_c)
-            np.multiply(o, tanh_c, out=h)  # (6)
-
-        return step
+    def forward_step(
+        self, z_x: np.ndarray, h_in: np.ndarray, z: np.ndarray, tanh_c: np.ndarray, c_prev: np.ndarray, after: States
+    ) -> None:
+        h, c = after
+        np.matmul(h_in, self.U, out=z)
+        z += z_x
+        self._activate(z)  # (1) to (4)
+        i, f, o, g = z
+        np.multiply(f, c_prev, out=c)
+        c += np.multiply(i, g, out=h)  # (5); h is free until (6)
+        self._phi(c, out=tanh_c)
+        np.multiply(o, tanh_c, out=h)  # (6)
 
     def _activate(self, z: np.ndarray) -> None:
         """From z to the gates' values, in place."""
+        ifo, g = z[:3], z[3]
         if self.one_tanh:
             np.tanh(z, out=z)
-            z[:3] *= 0.5
-            z[:3] += 0.5
+            ifo *= 0.5
+            ifo += 0.5
         else:
-            z[:3] = self.recurrent_activation(z[:3])
-            z[3] = self.activation(z[3])
+            ifo[...] = self.recurrent_activation(ifo)
+            g[...] = self.activation(g)
 
     def backward_step(self, B: int, dtype: np.dtype, dropout: np.ndarray | None) -> Callable[..., None]:
         d_gates, prime = np.empty((2, 4, B, self.H), dtype=dtype)
-        (di, df, do, dg), through_h = d_gates, np.empty((B, self.H), dtype=dtype)
+        (di, df, do, dg), spare = d_gates, np.empty((B, self.H), dtype=dtype)
 
         def step(
             d_states: States,
@@ -68,9 +62,9 @@ class NumpyLSTM(Recurrence):
             dz_by_gate: np.ndarray,
         ) -> None:
             (dh, dc), (i, f, o, g) = d_states, gates
-            self._cell_prime(tanh_c, out=through_h)
-            np.multiply(through_h, o, out=through_h)
-            np.multiply(through_h, dh, out=through_h)
+            through_h = self._cell_prime(tanh_c, out=spare)
+            through_h *= o
+            through_h *= dh
             dc += through_h  # (8)
             np.multiply(dh, tanh_c, out=do)  # (7)
             np.multiply(dc, g, out=di)  # (9)
@@ -83,9 +77,8 @@ class NumpyLSTM(Recurrence):
 
         return step
 
-    def _cell_prime(self, tanh_c: np.ndarray, out: np.ndarray) -> None:
+    def _cell_prime(self, tanh_c: np.ndarray, out: np.ndarray) -> np.ndarray:
         if self.one_tanh:
-            np.multiply(tanh_c, tanh_c, out=out)
-            np.subtract(1, out, out=out)
-        else:
-            out[...] = self.activation.prime(tanh_c)
+            return np.subtract(1, np.multiply(tanh_c, tanh_c, out=out), out=out)
+        out[...] = self.activation.prime(tanh_c)
+        return out

@@ -103,10 +103,12 @@ class Recurrence:
 
     # --- what a cell defines ------------------------------------------------------------------------------------------
 
-    def forward_step(self) -> Callable[..., None]:
-        """A function for one step, with memory of its own that it uses again at each.
+    def forward_step(
+        self, z_x: np.ndarray, h_in: np.ndarray, gates: np.ndarray, inner: np.ndarray, prev: np.ndarray, after: States
+    ) -> None:
+        """One step.
 
-        Its arguments:
+        Args:
             z_x: x_t W + b, (n, B, H).
             h_in: h_prev, (B, H), or with dropout that of each gate, (n, B, H).
             gates, inner: to be filled, see `Workspace`.
@@ -235,7 +237,7 @@ class Recurrence:
         """
         dropout = None if self.recurrent_dropout is None else self.recurrent_dropout[:, rows]
         dropped: np.ndarray | None = None
-        step = self.forward_step()
+        step = self.forward_step
         ordered = zip(inputs, idle[self.order], steps, strict=False)
         for t, (z_x, at_rest, (gates, inner, before, after)) in enumerate(ordered):
             held = [state[at_rest] for state in before] if len(at_rest) else None
@@ -414,13 +416,14 @@ class Recurrence:
 
     def _gates_prime(self, gates: np.ndarray, out: np.ndarray) -> None:
         """The activations' derivatives: σ' = s - s², tanh' = 1 - t²."""
+        sigma_prime, phi_prime = out[:-1], out[-1]
         if self.one_tanh:
             np.multiply(gates, gates, out=out)
-            np.subtract(gates[:-1], out[:-1], out=out[:-1])
-            np.subtract(1, out[-1], out=out[-1])
+            np.subtract(gates[:-1], sigma_prime, out=sigma_prime)
+            np.subtract(1, phi_prime, out=phi_prime)
         else:
-            out[:-1] = self.recurrent_activation.prime(gates[:-1])
-            out[-1] = self.activation.prime(gates[-1])
+            sigma_prime[...] = self.recurrent_activation.prime(gates[:-1])
+            phi_prime[...] = self.activation.prime(gates[-1])
 
     def _reordered(self, columns: np.ndarray) -> np.ndarray:
         """Blocks of H columns from Keras' order to ours, or back; a copy."""

@@ -93,7 +93,7 @@ BACKWARD = {
     ),
     "sigma instead of its derivative": (
         ("dz_i = di * sigma_prime(i)", "dz_i = di * i"),
-        ("np.subtract(gates[:-1], out[:-1], out=out[:-1])", "out[:-1] = gates[:-1]"),
+        ("np.subtract(gates[:-1], sigma_prime, out=sigma_prime)", "sigma_prime[...] = gates[:-1]"),
     ),
     "no derivative of the cell's tanh": (
         ("dh * o * phi_prime(tanh_c)", "dh * o"),
