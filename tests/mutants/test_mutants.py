@@ -12,7 +12,7 @@ import planting
 import pytest
 
 from scratchlstm import gates, gradcheck, optimizers, rows
-from scratchlstm.kernels import numpy_lstm, numpy_recurrence
+from scratchlstm.kernels import numpy_gru, numpy_lstm, numpy_recurrence
 from scratchlstm.layers import LSTM, Dense, Embedding, attention, merging
 from scratchlstm.models.model import Sequential
 
@@ -89,7 +89,7 @@ BACKWARD = {
     ),
     "swap the i and f gradient blocks": (
         ("xp.concat([dz_i, dz_f, dz_g, dz_o], axis=1)", "xp.concat([dz_f, dz_i, dz_g, dz_o], axis=1)"),
-        ("(di, df, do, dg), through_h = d_gates", "(df, di, do, dg), through_h = d_gates"),
+        ("(di, df, do, dg), spare = d_gates", "(df, di, do, dg), spare = d_gates"),
     ),
     "sigma instead of its derivative": (
         ("dz_i = di * sigma_prime(i)", "dz_i = di * i"),
@@ -97,7 +97,10 @@ BACKWARD = {
     ),
     "no derivative of the cell's tanh": (
         ("dh * o * phi_prime(tanh_c)", "dh * o"),
-        ("np.subtract(1, out, out=out)", "out[...] = 1"),
+        (
+            "return np.subtract(1, np.multiply(tanh_c, tanh_c, out=out), out=out)",
+            "out[...] = 1\n            return out",
+        ),
     ),
     "no tanh on the cell where o is reached": (
         ("do = dh * tanh_c", "do = dh"),
@@ -288,6 +291,97 @@ def merging_gradients_are_right(of: Any) -> bool:
 def test_the_check_of_merging_layers_sees(old, new):
     assert merging_gradients_are_right(merging)
     assert not merging_gradients_are_right(planting.mutated(merging, old, new))
+
+
+def gru_gradients_are_right(of: Any, reset_after: bool) -> bool:
+    mask = np.array([[True, False, True, True], [True, True, False, True]])
+
+    def forward(*inputs: np.ndarray) -> Any:
+        x, h0, *parameters = inputs
+        kernel = of.NumpyGRU(*parameters, recurrent_dropout=dropout, reset_after=reset_after)
+        h, final = kernel.forward(x, [h0], mask=mask)
+        return (h, *final), kernel
+
+    def backward(d_outputs: Any, kernel: Any) -> Any:
+        dx, gradients, d_initial = kernel.backward(d_outputs[0], d_outputs[1:])
+        return dx, *d_initial, *gradients
+
+    rng, shape = np.random.default_rng(0), (2, 9) if reset_after else (9,)
+    inputs = [rng.normal(size=shape) for shape in ((2, 4, 5), (2, 3), (5, 9), (3, 9), shape)]
+    dropout = rng.random((2, 3, 3))
+    return gradcheck.check_functions(forward, backward, inputs).ok
+
+
+def gru_outputs_are_those_of_keras(of: Any, reset_after: bool) -> bool:
+    """The final state that keras.layers.GRU (3.15, float64) gives for weights sin(k n)."""
+
+    def wave(k: float, *shape: int) -> np.ndarray:
+        return np.sin(k * np.arange(1, np.prod(shape) + 1)).reshape(shape)
+
+    B, T, E, H = 2, 4, 2, 3
+    bias = wave(2.1, 2, 3 * H) if reset_after else wave(2.1, 3 * H)
+    kernel = of.NumpyGRU(wave(1.3, E, 3 * H), wave(0.7, H, 3 * H), bias, reset_after=reset_after)
+    h, _ = kernel.forward(wave(0.9, B, T, E), [wave(1.7, B, H)], return_sequences=False)
+    expected = {
+        True: [[0.81914085, -0.51693674, -0.02769439], [0.6680864, -0.64631824, -0.30232013]],
+        False: [[0.20650036, -0.57726583, -0.22221566], [0.41070325, -0.43262512, -0.36525559]],
+    }
+    return np.allclose(h, expected[reset_after], rtol=0, atol=1e-8)
+
+
+GRU_BACKWARD = {
+    "dh_prev without u dh": ("np.add(kept, dh, out=kept)", "kept[...] = dh"),
+    "dh_prev without the gates": ("            dh += kept\n", "            dh[...] = kept\n"),
+    "dh_prev without the candidate": ("np.add(kept, dh, out=kept)", "pass"),
+    "du without n": ("np.subtract(h_prev, n, out=du)", "du[...] = h_prev"),
+    "du of the other sign": ("np.subtract(h_prev, n, out=du)", "np.subtract(n, h_prev, out=du)"),
+    "dn by u": ("np.subtract(dh, kept, out=dn)", "dn[...] = kept"),
+    "the candidate's tanh without its derivative": ("np.multiply(dn, prime[2], out=dz_n)", "dz_n[...] = dn"),
+    "blocks of u and r swapped": ("(du, dr, dn), (dz_n, kept)", "(dr, du, dn), (dz_n, kept)"),
+}
+GRU_AFTER = {
+    "r forgotten where h U_n is reached": ("np.multiply(dz_n, r, out=inner)", "inner[...] = dz_n"),
+    "dr without h U_n": ("np.multiply(dz_n, inner, out=dr)", "dr[...] = dz_n"),
+    "dU_n from dz_n": ("if self.reset_after else inner.T @ dz_n", "if False else h_prev.T @ dz_n"),
+    "one bias for both": ("db[1, self.split :] = ", "_ = "),
+    "what a masked step had there": ("inner[~self.mask.T] = 0", "pass"),
+}
+GRU_BEFORE = {
+    "r forgotten where h is reached": ("                dh *= r\n", ""),
+    "dr without h": ("np.multiply(dh, h_prev, out=dr)", "dr[...] = dh"),
+    "dU_n from h": ("if self.reset_after else inner.T @ dz_n", "if self.reset_after else h_prev.T @ dz_n"),
+}
+GRU_CONSISTENT = {
+    "u and 1 - u swapped": (
+        "np.subtract(h_prev, n, out=h)\n        h *= u\n        h += n",
+        "h[...] = h_prev + u * (n - h_prev)",
+    ),
+    "gate order r u n": ("order_of_gates: ClassVar = [0, 1, 2]", "order_of_gates: ClassVar = [1, 0, 2]"),
+    "the other place of r": ("self.reset_after, self.split = reset_after,", "self.reset_after, self.split = False,"),
+}
+
+
+def test_nothing_planted_in_the_gru_nothing_seen():
+    for reset_after in (True, False):
+        assert gru_gradients_are_right(numpy_gru, reset_after)
+        assert gru_outputs_are_those_of_keras(numpy_gru, reset_after)
+
+
+@pytest.mark.parametrize(
+    ("reset_after", "old", "new"),
+    [
+        pytest.param(reset_after, *change, id=f"{name} [{'after' if reset_after else 'before'}]")
+        for reset_after, changes in ((True, GRU_BACKWARD | GRU_AFTER), (False, GRU_BACKWARD | GRU_BEFORE))
+        for name, change in changes.items()
+    ],
+)
+def test_numerical_gradients_of_the_gru_see(reset_after, old, new):
+    assert not gru_gradients_are_right(planting.mutated(numpy_gru, old, new), reset_after)
+
+
+@pytest.mark.parametrize(("old", "new"), GRU_CONSISTENT.values(), ids=GRU_CONSISTENT)
+def test_numbers_from_keras_see_another_gru(old, new):
+    assert not gru_outputs_are_those_of_keras(planting.mutated(numpy_gru, old, new), True)
 
 
 def test_a_change_that_matches_nothing_is_refused():
