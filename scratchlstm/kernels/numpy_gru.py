@@ -1,11 +1,11 @@
 """The GRU recurrence, fast in NumPy; all but the step itself is in `numpy_recurrence`.
 
-    z = x_t W + b_x          three blocks of H columns each, in the order u r n (Keras calls them z r h)
+    z = x_t W + b                         three blocks of H columns each, in the order u r n (Keras calls them z r h)
 
-    (1)  u = σ(z_u + h_prev U_u)           update gate: how much of the old state is kept
-    (2)  r = σ(z_r + h_prev U_r)           reset gate:  how much of it the candidate sees
-    (3)  n = tanh(z_n + r (h_prev U_n + b_n))           candidate, with `reset_after`
-         n = tanh(z_n + (r h_prev) U_n)                 candidate, without
+    (1)  u = σ(z_u + h_prev U_u)              update gate: how much of the old state is kept
+    (2)  r = σ(z_r + h_prev U_r)              reset gate: how much of it the candidate sees
+    (3)  n = tanh(z_n + r (h_prev U_n + b_n)) candidate, with `reset_after`
+         n = tanh(z_n + (r h_prev) U_n)       candidate, without
     (4)  h = u h_prev + (1 - u) n
 
 Source: Cho et al. (2014); `reset_after` is the form that cuDNN computes, and the default of Keras.
@@ -29,11 +29,11 @@ class Workspace(numpy_recurrence.Workspace):
 
 
 class NumpyGRU(Recurrence):
-    """One pass of a GRU; the arguments are those of `Recurrence`, and
+    """One pass over a batch of sequences. Its arguments are those of `Recurrence`, except for two.
 
     Args:
-        b: bias; with `reset_after` (2, 3H): b[0] is added to x W and b[1] to h U. Without, (3H,).
-        reset_after: whether r multiplies h U_n or h.
+        b: bias. With `reset_after` (2, 3H): b[0] is added to x W and b[1] to h U; else (3H,).
+        reset_after: whether r multiplies h U_n, as in Keras by default, or h.
     """
 
     memory: ClassVar = Workspace
@@ -52,7 +52,7 @@ class NumpyGRU(Recurrence):
         reset_after: bool = True,
     ) -> None:
         self.reset_after, self.split = reset_after, 2 * len(U)  # columns of u and r, then those of n
-        if reset_after:  # only n's own share has to be added before r multiplies it
+        if reset_after:  # n's own share has to be added before r multiplies it; all others can be added now
             self.b_n = b[1, self.split :].copy()
             b = np.concatenate([b[0, : self.split] + b[1, : self.split], b[0, self.split :]])
         super().__init__(W, U, b, activation, recurrent_activation, reverse, input_dropout, recurrent_dropout)
@@ -87,9 +87,13 @@ class NumpyGRU(Recurrence):
         of_ur, of_n = _ur_and_n(dropout)
 
         def step(
-            d_states: States, gates: np.ndarray, inner: np.ndarray, h_prev: np.ndarray, dz: np.ndarray,
+            d_states: States,
+            gates: np.ndarray,
+            inner: np.ndarray,
+            h_prev: np.ndarray,
+            dz: np.ndarray,
             dz_by_gate: np.ndarray,
-        ) -> None:  # fmt: skip
+        ) -> None:
             (dh,), (u, r, n) = d_states, gates
             self._gates_prime(gates, out=prime)
             # h = u h_prev + (1 - u) n
@@ -116,7 +120,7 @@ class NumpyGRU(Recurrence):
     def recurrent_gradient(self, h_prev: np.ndarray, dz: np.ndarray) -> np.ndarray:
         inner, (of_ur, of_n) = self.workspace.inner, _ur_and_n(self.recurrent_dropout)
         if self.mask is not None:
-            inner[~self.mask.T] = 0  # where nothing was computed
+            inner[~self.mask.T] = 0  # a masked step has no part in it
         inner, (dz_ur, dz_n) = inner.reshape(-1, self.H), np.split(dz, [self.split], axis=1)
         dU_n = kernel_gradient(h_prev, inner, of_n) if self.reset_after else inner.T @ dz_n
         return np.concatenate([kernel_gradient(h_prev, dz_ur, of_ur), dU_n], axis=1)
