@@ -20,6 +20,7 @@ OLD = [
     *("files", "threads", "checks", "console", "registry", "command_line", "model", "simple_rnn", "gate_dropout"),
     *("saving", "summary", "parallel", "checkpoint", "data", "progress"),
     *("kernels.rows", "kernels.device", "kernels.cupy_rows", "kernels.cupy_elementwise", "layers.noise"),
+    "layers.recurrent",
 ]
 PAGE = (ROOT / "docs/migration.md").read_text(encoding="utf-8")
 ROWS = dict(re.findall(r"^\| `(scratchlstm\.[\w.]+)` \| `([\w./]+)`", PAGE, re.MULTILINE))

@@ -37,6 +37,7 @@ from scratchlstm import (
     schedules,
     utils,
 )
+from scratchlstm._support import registry
 from scratchlstm.datasets import imdb
 from scratchlstm.interop import keras as keras_files
 from scratchlstm.interop import onnx, torch
@@ -103,6 +104,8 @@ ARRAYS = "array tensor"
 SCALARS = "True -1 NaN inf"
 NUMBERS = f"{SCALARS} {ARRAYS}"
 ANYTHING = " ".join(WRONG)
+EMPTY = inspect.Parameter.empty
+CELLS = {name for name in cells.__all__ if name not in ("Cell", "GatedCell", "StackedRNNCells")}
 FLAGS = ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
 
 
@@ -716,10 +719,14 @@ TABLE = {
     ],
     **{
         f"{room}.{name}": [
-            _by_default(getattr(cells, name), dict.fromkeys(("activation", "recurrent_activation"), OPTIONAL), units=2)
+            _by_default(
+                getattr(cells, name),
+                dict.fromkeys(("activation", "recurrent_activation"), OPTIONAL),
+                **{each: 2 for each, given in registry.defaults(getattr(cells, name)).items() if given is EMPTY},
+            )
         ]
         for room in ("cells", "layers")
-        for name in ("GRUCell", "LSTMCell", "SimpleRNNCell")
+        for name in sorted(CELLS & {*vars({"cells": cells, "layers": layers}[room])})
     },
     **{
         f"{room}.StackedRNNCells": [Entry(cells.StackedRNNCells, {"cells": [cells.LSTMCell(2)]}, {})]

@@ -8,6 +8,7 @@ _MOVED = {
     "command_line": "examples/command_line.py, outside the package",
     "kernels.rows": "scratchlstm.rows",
     "layers.noise": "scratchlstm.layers.passes",
+    "layers.recurrent": "scratchlstm.layers.rnn",
     "model": "scratchlstm.models",
     "simple_rnn": "scratchlstm.cells.simple_rnn",
     "gate_dropout": "scratchlstm.gates",

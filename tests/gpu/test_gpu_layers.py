@@ -8,7 +8,9 @@ import pytest
 from scratchlstm import backend, layers
 from scratchlstm.backend import host
 from scratchlstm.layers import (
+    GRU,
     LSTM,
+    RNN,
     Activation,
     Add,
     Attention,
@@ -21,14 +23,17 @@ from scratchlstm.layers import (
     Flatten,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
+    GRUCell,
     Input,
     LayerNormalization,
+    LSTMCell,
     MaskedGlobalMaxPooling1D,
     Masking,
     Multiply,
     RepeatVector,
     Reshape,
     SimpleRNN,
+    SimpleRNNCell,
     SpatialDropout1D,
     TimeDistributed,
 )
@@ -193,6 +198,25 @@ def test_simple_rnn(device, dtype, mask):
     compare(make, numbers(B, T, E, dtype=dtype), dtype, mask=mask, states=[numbers(B, H, dtype=dtype)])
 
 
+@either_dtype
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+@pytest.mark.parametrize("options", [{}, {"reset_after": False}, {"use_bias": False}], ids=str)
+def test_gru(device, dtype, mask, options):
+    make = lambda: GRU(H, dtype=dtype, return_sequences=True, **options)  # noqa: E731
+    compare(make, numbers(B, T, E, dtype=dtype), dtype, mask=mask, states=[numbers(B, H, dtype=dtype)])
+
+
+def stack():
+    return [LSTMCell(H, dropout=0.3), GRUCell(2, recurrent_dropout=0.3, seed=1), SimpleRNNCell(3)]
+
+
+@either_dtype
+@pytest.mark.parametrize("around", [lambda layer: layer, Bidirectional])
+def test_cells_on_top_of_each_other(device, dtype, around):
+    make = lambda: around(RNN(stack(), return_state=True, dtype=dtype))  # noqa: E731
+    compare(make, numbers(B, T, E, dtype=dtype), dtype, mask=MASKS["anywhere"], training=True)
+
+
 def network(dtype):
     x = Input((T, E))
     return Network([x], [Dense(2, dtype=dtype)(LSTM(H, return_sequences=True, dtype=dtype)(x))])
@@ -225,7 +249,7 @@ OTHERS = {
 
 def test_no_layer_is_left_out():
     tested = {type(make(dtype="float64")).__name__ for make in OTHERS.values()}
-    assert tested | {"LSTM", "SimpleRNN", "Bidirectional", "Embedding"} == set(layers.KNOWN)
+    assert tested | {"LSTM", "SimpleRNN", "GRU", "RNN", "Bidirectional", "Embedding"} == set(layers.KNOWN)
 
 
 @either_dtype
