@@ -24,10 +24,9 @@ def normalize(a: Array, epsilon: float) -> Normal:
         a: (..., n).
         epsilon: keeps the root away from 0.
     """
-    xp = namespace(a)
-    centered = a - xp.mean(a, axis=-1, keepdims=True)  #                                        (..., n)
-    scale = 1 / xp.sqrt(xp.mean(centered * centered, axis=-1, keepdims=True) + epsilon)  #      (..., 1)
-    value = centered * scale  #                                                                 (..., n)  (N1)
+    centered = a - mean(a)  #                                                   (..., n)
+    scale = 1 / namespace(a).sqrt(mean(centered * centered) + epsilon)  #       (..., 1)
+    value = centered * scale  #                                                 (..., n)  (N1)
     return Normal(value, scale)
 
 
@@ -38,8 +37,11 @@ def normalize_back(d_value: Array, normal: Normal) -> Array:
         d_value: dL/d(value), (..., n).
         normal: from `normalize`.
     """
-    xp, (value, scale) = namespace(d_value), normal
-    through_mean = xp.mean(d_value, axis=-1, keepdims=True)  #                                  (..., 1)
-    through_deviation = value * xp.mean(d_value * value, axis=-1, keepdims=True)  #             (..., n)
-    da = scale * (d_value - through_mean - through_deviation)  #                                (..., n)  (N5)
+    value, scale = normal
+    da = scale * (d_value - mean(d_value) - value * mean(d_value * value))  #   (..., n)  (N5)
     return da
+
+
+def mean(a: Array) -> Array:
+    """Of each row, (..., n) -> (..., 1)."""
+    return namespace(a).mean(a, axis=-1, keepdims=True)

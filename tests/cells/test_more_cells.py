@@ -1,0 +1,300 @@
+"""Layer-normalized, projected and minimal cells: central differences, each labelled line, seeded bugs, PyTorch.
+
+`tests/tensorflow` compares them with TensorFlow; docs/variants.md derives what is checked here line by line.
+"""
+
+import ast
+import inspect
+import re
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scratchlstm import cells, gates, gradcheck
+from scratchlstm.cells import layer_norm, min_gru, min_lstm, minimal_gated, normalize, projected
+from scratchlstm.cells.base import each_copy, sum_each_copy
+from scratchlstm.gates import sigmoid
+from scratchlstm.layers import LSTM, RNN, LayerNormalization
+from scratchlstm.layers.passes import Pass
+
+B, T, E, H, P = 2, 4, 4, 3, 2
+MASK = np.array([[1, 1, 0, 1], [0, 1, 1, 0]], bool)
+F64 = {"dtype": "float64"}
+WITH_U = {
+    "LayerNormLSTMCell": lambda **options: cells.LayerNormLSTMCell(H, **options),
+    "ProjectedLSTMCell": lambda **options: cells.ProjectedLSTMCell(H, P, **options),
+    "MGUCell": lambda **options: cells.MGUCell(H, **options),
+}
+WITHOUT_U = {
+    "MinGRUCell": lambda **options: cells.MinGRUCell(H, **options),
+    "MinLSTMCell": lambda **options: cells.MinLSTMCell(H, **options),
+}
+CELLS = WITH_U | WITHOUT_U
+
+
+def scattered(cell, seed=0):
+    """A layer of the cell with random parameters, far from where they start."""
+    rng = np.random.default_rng(seed)
+    layer = RNN(cell, return_sequences=True, return_state=True, **F64)
+    layer.build((T, E))
+    layer.set_weights([rng.normal(size=w.shape) for w in layer.get_weights()])
+    return layer, rng.normal(size=(B, T, E))
+
+
+# --- the whole cell ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_gradients_are_slopes_with_masks_and_dropout(name):
+    dropped = {"dropout": 0.3, "seed": 1} | ({"recurrent_dropout": 0.3} if name in WITH_U else {})
+    for options in (dropped, {"use_bias": False, "activation": "sigmoid", "recurrent_activation": "sigmoid"}):
+        layer, x = scattered(CELLS[name](**options))
+        report = gradcheck.check_layer(layer, x, mask=MASK, training=True)
+        assert report.ok, report
+
+
+def test_a_projected_cell_is_pytorchs():
+    torch = pytest.importorskip("torch")
+    layer, x = scattered(cells.ProjectedLSTMCell(H, P))
+    theirs = torch.nn.LSTM(E, H, proj_size=P, batch_first=True, dtype=torch.float64)
+    W, U, b, R = layer.get_weights()
+    own = {"weight_ih_l0": W.T, "weight_hh_l0": U.T, "bias_ih_l0": b, "bias_hh_l0": 0 * b, "weight_hr_l0": R.T}
+    theirs.load_state_dict({name: torch.tensor(array) for name, array in own.items()})
+    rng = np.random.default_rng(1)
+    given = [x, rng.normal(size=(B, P)), rng.normal(size=(B, H))]
+    arriving = [rng.normal(size=(B, T, P)), rng.normal(size=(B, P)), rng.normal(size=(B, H))]
+
+    tensors = [torch.tensor(each, requires_grad=True) for each in given]
+    hs, (h, c) = theirs(tensors[0], (tensors[1][None], tensors[2][None]))
+    outputs = hs, h[0], c[0]
+    torch.autograd.backward(outputs, [torch.tensor(each) for each in arriving])
+    ours, cache = layer.forward(tuple(given), Pass())
+    into, grads = layer.backward(tuple(arriving), cache)
+
+    dW, dU, db, dR = grads.values()
+    found = [*ours, *into, dW.T, dU.T, db, db, dR.T]
+    expected = [each.detach() for each in outputs] + [each.grad for each in tensors]
+    expected += [getattr(theirs, name).grad for name in own]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_a_projection_that_changes_nothing_is_an_lstm():
+    layer, x = scattered(cells.ProjectedLSTMCell(H, H))
+    *of_lstm, R = layer.get_weights()
+    layer.set_weights([*of_lstm, np.eye(*R.shape)])
+    plain = LSTM(H, return_sequences=True, **F64)
+    plain.build((T, E))
+    plain.set_weights(of_lstm)
+    np.testing.assert_allclose(layer(x)[0], plain(x), rtol=1e-12)
+
+
+def test_layer_normalization_hides_the_scale_of_the_kernels():
+    """The paper's reason for it: W and U times any factor give the same states; not so in an LSTM."""
+    layer, x = scattered(cells.LayerNormLSTMCell(H, epsilon=1e-12))
+    before, (W, U, *rest) = layer(x)[0], layer.get_weights()
+    layer.set_weights([5 * W, 0.1 * U, *rest])
+    np.testing.assert_allclose(layer(x)[0], before, rtol=1e-6)
+
+
+def test_the_layer_and_the_cell_normalize_alike():
+    a = np.random.default_rng(0).normal(size=(4, 6))
+    found = normalize.normalize(a, 1e-3).value
+    np.testing.assert_array_equal(LayerNormalization(**F64)(a), found)
+    np.testing.assert_allclose(found, (a - a.mean(1, keepdims=True)) / np.sqrt(a.var(1, keepdims=True) + 1e-3))
+
+
+@pytest.mark.parametrize("name", WITHOUT_U)
+def test_gates_that_do_not_see_h_make_h_a_weighted_mean(name):
+    """Gates of all steps in one product; then h_T is the sum of all candidates, each by its share and those after."""
+    layer, x = scattered(CELLS[name]())
+    W, b = layer.get_weights()
+    *of_gates, g = np.split(x @ W + b, len(layer.cell.gates), axis=-1)
+    i, f = sigmoid(of_gates[0]), 1 - sigmoid(of_gates[0]) if name == "MinGRUCell" else sigmoid(of_gates[1])
+    w, h0 = i / (f + i), np.random.default_rng(1).normal(size=(B, H))
+    after = [np.prod(1 - w[:, t:], axis=1) for t in range(T + 1)]
+    expected = h0 * after[0] + sum(after[t + 1] * w[:, t] * g[:, t] for t in range(T))
+    np.testing.assert_allclose(layer(x, initial_state=[h0])[1], expected, rtol=1e-12)
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", WITHOUT_U)
+def test_options_of_a_recurrent_kernel_are_refused_by_name(name):
+    make = WITHOUT_U[name]
+    with pytest.raises(ValueError, match=f"{name} has no use for recurrent_dropout: nothing in it sees h_prev"):
+        make(recurrent_dropout=0.1)
+    for option, value in {"recurrent_regularizer": "l2", "recurrent_constraint": "non_neg"}.items():
+        with pytest.raises(ValueError, match=f"{name} has no use for {option}: it has no recurrent_kernel"):
+            RNN(make(**{option: value}))
+    with pytest.raises(TypeError, match="recurrent_initializer"):
+        make(recurrent_initializer="zeros")
+    assert "recurrent_initializer" not in make().get_config()
+
+
+@pytest.mark.parametrize("wrong", [0, 2.5, None, "2"])
+def test_a_projection_is_a_positive_whole_number(wrong):
+    with pytest.raises(ValueError, match="projection"):
+        cells.ProjectedLSTMCell(H, wrong)
+
+
+@pytest.mark.parametrize("wrong", [0, -1e-3, None, float("nan")])
+def test_epsilon_is_above_0(wrong):
+    with pytest.raises(ValueError, match="epsilon"):
+        cells.LayerNormLSTMCell(H, epsilon=wrong)
+
+
+def test_shapes_and_first_values():
+    built = {name: RNN(make(), **F64) for name, make in CELLS.items()}
+    for layer in built.values():
+        layer.build((T, E))
+    shapes = {name: {key: param.shape for key, param in layer.params.items()} for name, layer in built.items()}
+    lstm = {"kernel": (E, 4 * H), "recurrent_kernel": (H, 4 * H), "bias": (4 * H,)}
+    gains = {"gain_x": (4 * H,), "gain_h": (4 * H,), "gain_c": (H,), "bias_c": (H,)}
+    assert shapes == {
+        "LayerNormLSTMCell": lstm | gains,
+        "ProjectedLSTMCell": lstm | {"recurrent_kernel": (P, 4 * H), "projection_kernel": (H, P)},
+        "MGUCell": {"kernel": (E, 2 * H), "recurrent_kernel": (H, 2 * H), "bias": (2 * H,)},
+        "MinGRUCell": {"kernel": (E, 2 * H), "bias": (2 * H,)},
+        "MinLSTMCell": {"kernel": (E, 3 * H), "bias": (3 * H,)},
+    }
+    assert built["ProjectedLSTMCell"].state_sizes == {"h0": P, "c0": H}
+    first = built["LayerNormLSTMCell"].params
+    assert [set(np.unique(first[name])) for name in gains] == [{1}, {1}, {1}, {0}]
+    assert [list(first["bias"][k * H : (k + 1) * H]) for k in range(4)] == [[0] * H, [1] * H, [0] * H, [0] * H]
+    for name in WITHOUT_U:
+        assert built[name].cell.get_config()["activation"] == "linear"
+
+
+# --- each labelled line by itself -------------------------------------------------------------------------------------
+
+MODULES = {
+    "LayerNormLSTMCell": layer_norm,
+    "ProjectedLSTMCell": projected,
+    "MGUCell": minimal_gated,
+    "MinGRUCell": min_gru,
+    "MinLSTMCell": min_lstm,
+}
+LABELLED = re.compile(r"^( +\w+ = .*?) +# .*\(([A-Z]\d+)\)$", re.MULTILINE)
+LINES = {
+    label: code.strip()
+    for module in (normalize, *MODULES.values())
+    for code, label in LABELLED.findall(inspect.getsource(module))
+}
+
+
+def some_values():
+    """A random array for every name in the lines; activations' values lie where the activations put them."""
+    rng = np.random.default_rng(0)
+    shapes = {"R": (H, P), "dz": (B, 4 * H), "xW": (B, 4 * H), "hU": (B, 4 * H), "gain_x": 4 * H, "gain_h": 4 * H}
+    shapes |= {"gain_c": H, "bias_c": H, "U_f": (H, H), "U_n": (H, H)}
+    states = "a d_value dh dc_next dm df dn di dg dw dz_f dz_n dinto_n c m h_in h_prev into_n i f g n o z_f z_n"
+    values = {name: rng.normal(size=shapes.get(name, (B, H))) for name in (*shapes, *states.split())}
+    values |= {name: sigmoid(values[name]) for name in "ifo"}
+    return values | {"w": values["i"] / (values["f"] + values["i"])}
+
+
+def normal(a):
+    """(N1) in other words."""
+    return (a - a.mean(axis=1, keepdims=True)) / np.sqrt(a.var(axis=1, keepdims=True) + 1e-3)
+
+
+def shown(dh, o, m, **_):  # (N4)
+    return np.sum(dh * o * np.tanh(m))
+
+
+def of_cell(dm, dc_next, gain_c, bias_c, c, **_):  # (N3), and what c gives to the step after
+    return np.sum(dm * (gain_c * normal(c) + bias_c)) + np.sum(dc_next * c)
+
+
+def pre_activations(dz, gain_x, xW, gain_h, hU, **_):  # (N2)
+    return np.sum(dz * (gain_x * normal(xW) + gain_h * normal(hU)))
+
+
+def projection(dh, m, R, **_):  # (R2)
+    return np.sum(dh * (m @ R))
+
+
+def mixed(by):
+    def loss(dh, h_prev, **values):  # (M3), (L3), (L8)
+        share, candidate = (values[name] for name in by)
+        return np.sum(dh * ((1 - share) * h_prev + share * candidate))
+
+    return loss
+
+
+def products(dz_f, dz_n, h_in, U_f, into_n, U_n, **_):  # those of (M1) and (M2)
+    return np.sum(dz_f * (h_in @ U_f)) + np.sum(dz_n * (into_n @ U_n))
+
+
+def forget_gate(**values):  # everything that f is in: (M3) and (M2)
+    return mixed("fn")(**values) + np.sum(values["dinto_n"] * values["f"] * values["h_in"])
+
+
+def products_of_h(dz_f, dinto_n, h_in, U_f, f, **_):  # both
+    return np.sum(dz_f * (h_in @ U_f)) + np.sum(dinto_n * f * h_in)
+
+
+def share(dw, i, f, **_):  # (L7)
+    return np.sum(dw * i / (f + i))
+
+
+CHECKS = {  # label of a line of a backward pass -> the name whose gradient it gives, the loss
+    "N5": ("a", lambda d_value, a, **_: np.sum(d_value * normal(a))),
+    "N6": ("o", shown),
+    "N7": ("m", shown),
+    "N8": ("gain_c", of_cell),
+    "N9": ("bias_c", of_cell),
+    "N10": ("c", of_cell),
+    "N11": ("gain_x", pre_activations),
+    "N12": ("gain_h", pre_activations),
+    "N13": ("xW", pre_activations),
+    "N14": ("hU", pre_activations),
+    "R3": ("m", projection),
+    "R4": ("R", projection),
+    "M4": ("n", mixed("fn")),
+    "M5": ("z_n", lambda dn, z_n, **_: np.sum(dn * np.tanh(z_n))),
+    "M6": ("into_n", products),
+    "M7": ("f", forget_gate),
+    "M8": ("z_f", lambda df, z_f, **_: np.sum(df * sigmoid(z_f))),
+    "M9": ("h_prev", mixed("fn")),
+    "M10": ("h_in", products_of_h),
+    "M11": ("U_f", products),
+    "M12": ("U_n", products),
+    "L4": ("i", mixed("ig")),
+    "L5": ("g", mixed("ig")),
+    "L6": ("h_prev", mixed("ig")),
+    "L9": ("w", mixed("wg")),
+    "L10": ("g", mixed("wg")),
+    "L11": ("h_prev", mixed("wg")),
+    "L12": ("i", share),
+    "L13": ("f", share),
+}
+
+
+def evaluated(label):
+    """What the line with this label gives, and the values it is evaluated with."""
+    values, (name, _) = some_values(), CHECKS[label]
+    if label[0] == "R":
+        values["dh"] = np.random.default_rng(1).normal(size=(B, P))
+    activation, value = {"m": (np.tanh, "phi_m"), "z_n": (np.tanh, "n"), "z_f": (sigmoid, "f")}.get(name, (None, ""))
+    known = {value: activation(values[name])} if activation else {}
+    known |= {each: getattr(normalize.normalize(values["a"], 1e-3), each) for each in ("value", "scale")}
+    known |= {f"of_{of}": normalize.normalize(values[a], 1e-3) for of, a in {"x": "xW", "h": "hU", "c": "c"}.items()}
+    known |= {"phi_m": np.tanh(values["m"]), "cache": types.SimpleNamespace(m=values["m"]), "xp": np, "H": H}
+    known |= {"sigma_prime": gates.sigmoid_prime, "phi_prime": gates.tanh_prime, "mean": normalize.mean}
+    known |= {"normalize_back": normalize.normalize_back, "each_copy": each_copy, "sum_each_copy": sum_each_copy}
+    target, expression = LINES[label].split(" = ", 1)
+    assert target == f"d{name}"
+    return eval(expression, known, values | ({value: known[value]} if value else {})), values
+
+
+@pytest.mark.parametrize("label", CHECKS)
+def test_each_labelled_line_is_the_slope_it_claims_to_be(label):
+    name, loss = CHECKS[label]
+    analytic, values = evaluated(label)
+    numerical = gradcheck.numerical_gradient(lambda: float(loss(**values)), values[name])
+    np.testing.assert_allclose(analytic, numerical, rtol=1e-6, atol=1e-8)
