@@ -7,7 +7,6 @@ import ast
 import inspect
 import re
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from scratchlstm import cells, gates, gradcheck
 from scratchlstm.cells import layer_norm, min_gru, min_lstm, minimal_gated, normalize, projected
 from scratchlstm.cells.base import each_copy, sum_each_copy
 from scratchlstm.gates import sigmoid
-from scratchlstm.layers import LSTM, RNN, LayerNormalization
+from scratchlstm.layers import LSTM, RNN, LayerNormalization, normalization
 from scratchlstm.layers.passes import Pass
 
 B, T, E, H, P = 2, 4, 4, 3, 2
@@ -298,3 +297,125 @@ def test_each_labelled_line_is_the_slope_it_claims_to_be(label):
     analytic, values = evaluated(label)
     numerical = gradcheck.numerical_gradient(lambda: float(loss(**values)), values[name])
     np.testing.assert_allclose(analytic, numerical, rtol=1e-6, atol=1e-8)
+
+
+# --- seeded bugs ------------------------------------------------------------------------------------------------------
+
+SWAPPED = {"sigma_prime": "phi_prime", "phi_prime": "sigma_prime"}
+
+
+class Mistake(ast.NodeTransformer):
+    """Makes mistake number `wanted` in the operations of all backward functions of a module.
+
+    An operand of a sum or product is left out; a difference becomes a sum or its second operand, a quotient its first;
+    a sign is lost, a matrix product gets one; σ' becomes φ', φ' becomes σ'.
+    """
+
+    def __init__(self, wanted):
+        self.wanted, self.count, self.inside, self.made = wanted, 0, False, ""
+
+    def visit_FunctionDef(self, node):
+        self.inside = "back" in node.name
+        self.generic_visit(node)
+        self.inside = False
+        return node
+
+    def _choose(self, node, *others):
+        for other in others:
+            if self.inside and self.count == self.wanted:
+                self.made = f"{ast.unparse(node)} -> {ast.unparse(other)}"
+                node = other
+            self.count += self.inside
+        return node
+
+    def visit_BinOp(self, node):
+        self.generic_visit(node)
+        a, b = node.left, node.right
+        match node.op:
+            case ast.Add() | ast.Mult():
+                return self._choose(node, a, b)
+            case ast.Sub():
+                return self._choose(node, ast.BinOp(a, ast.Add(), b), b)
+            case ast.Div():
+                return self._choose(node, a)
+            case ast.MatMult():
+                return self._choose(node, ast.UnaryOp(ast.USub(), node))
+        return node
+
+    def visit_UnaryOp(self, node):
+        self.generic_visit(node)
+        return self._choose(node, node.operand)
+
+    def visit_Call(self, node):
+        self.generic_visit(node)
+        name = getattr(node.func, "id", "")
+        return (
+            self._choose(node, ast.Call(ast.Name(SWAPPED[name], ast.Load()), node.args, []))
+            if name in SWAPPED
+            else node
+        )
+
+
+def with_mistake(module, number):
+    """The module's names with that mistake in the code, and what it is; None if there are not so many."""
+    mistake = Mistake(number)
+    tree = mistake.visit(ast.parse(inspect.getsource(module)))
+    if not mistake.made:
+        return None
+    names = {"__name__": module.__name__}
+    exec(compile(ast.fix_missing_locations(tree), module.__file__, "exec"), names)
+    return names, mistake.made
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """The numerical gradients are computed once, since a mistake in a backward pass does not change them.
+
+    Which gate is wrong, tests/cells/test_wrong_gates.py asks.
+    """
+    slopes, compute = {}, gradcheck.numerical_gradient
+
+    def remembered(loss, array, epsilon):
+        key = array.shape, array.tobytes()
+        if key not in slopes:
+            slopes[key] = compute(loss, array, epsilon)
+        return slopes[key]
+
+    monkeypatch.setattr(gradcheck, "numerical_gradient", remembered)
+    monkeypatch.setattr(gradcheck, "_wrong_blocks", lambda *_: "")
+
+
+def seen(layer):
+    """Whether `check_layer` objects, or cannot even go on because shapes do not fit."""
+    rng = np.random.default_rng(0)
+    layer.build((1, 3))
+    layer.set_weights([rng.normal(size=w.shape) for w in layer.get_weights()])
+    try:
+        return not gradcheck.check_layer(layer, rng.normal(size=(2, 1, 3))).ok
+    except ValueError:
+        return True
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_mistake_in_a_backward_pass_is_seen(name, quick):
+    def layer(cell):
+        sizes = (3, 2) if name == "ProjectedLSTMCell" else (3,)
+        return RNN(cell(*sizes, activation="tanh"), return_state=True, **F64)  # gradients on h and c
+
+    assert not seen(layer(getattr(cells, name)))
+    number = 0
+    while (found := with_mistake(MODULES[name], number)) is not None:
+        names, made = found
+        assert seen(layer(names[name])), made
+        number += 1
+    assert number >= (2 if name == "ProjectedLSTMCell" else 10)
+
+
+def test_every_mistake_in_the_normalization_is_seen(quick, monkeypatch):
+    number = 0
+    while (found := with_mistake(normalize, number)) is not None:
+        names, made = found
+        monkeypatch.setattr(normalization, "normalize_back", names["normalize_back"])
+        assert seen(LayerNormalization(**F64)), made
+        number += 1
+    assert number >= 10
