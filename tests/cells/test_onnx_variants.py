@@ -41,7 +41,7 @@ class CoupledPeepholeLSTMCell(PeepholeLSTMCell):
         return super().forward(x, h_in, c_prev, peephole_f(W), peephole_f(U), peephole_f(b), p)
 
 
-@pytest.mark.parametrize(("coupled", "peepholes"), itertools.product([False, True], repeat=2))
+@pytest.mark.parametrize(("coupled", "peepholes"), [*itertools.product([False, True], repeat=2)])
 def test_outputs_are_those_of_onnx_runtime(coupled, peepholes):
     rng = np.random.default_rng(0)
     cell = {
