@@ -27,9 +27,11 @@ class AblatedLSTMCell(LSTMCell):
 
     def forward(self, x: Array, h_in: Array, c_prev: Array, W: Array, U: Array, b: Array) -> tuple[Any, ...]:
         z = dict(zip(self.blocks, self.split(x @ W + h_in @ U + b), strict=True))  # (B, H) each
-        one = namespace(x).ones_like(c_prev)
-        i, f, o = (self.recurrent_activation(z[gate]) if gate in z else one for gate in "ifo")  # (1) (2) (4)
+        sigma, one = self.recurrent_activation, namespace(x).ones_like(c_prev)
+        i = sigma(z["i"]) if "i" in z else one  #                 (B, H)   (1)
+        f = sigma(z["f"]) if "f" in z else one  #                 (B, H)   (2)
         g = (self.input_activation or self.activation)(z["g"])  # (B, H)   (3)
+        o = sigma(z["o"]) if "o" in z else one  #                 (B, H)   (4)
         c = f * c_prev + i * g  #                                 (B, H)   (5)
         phi_c = (self.output_activation or self.activation)(c)  # (B, H)
         h = o * phi_c  #                                          (B, H)   (6)
