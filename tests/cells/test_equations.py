@@ -22,10 +22,15 @@ from scratchlstm.cells.stacked import KNOWN
 from scratchlstm.layers import RNN
 
 OPTIONS = {"GRUCell": [{}, {"reset_after": False}]}  # a cell with several forms
+ELSEWHERE = {
+    "LayerNormLSTMCell",
+    "ProjectedLSTMCell",
+    "StackedRNNCells",
+}  # they call other functions: test_more_cells.py
 CASES = {
     f"{name}{options or ''}": (cls, options)
     for name, cls in KNOWN.items()
-    if name != "StackedRNNCells"
+    if name not in ELSEWHERE
     for options in OPTIONS.get(name, [{}])
 }
 LABEL = re.compile(r"^ +(\w+) = .*# .*\((\w?\d+)\)$")

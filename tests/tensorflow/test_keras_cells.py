@@ -17,7 +17,7 @@ MASK = np.array([[1, 1, 0, 1], [1, 0, 0, 1], [1, 1, 1, 0]], bool)
 sigma, tanh = tf.sigmoid, tf.tanh
 
 
-def blocks(n, x, h, W, U, b=0.0):
+def blocks(n, x, h, W, U, b):
     return tf.split(x @ W + h @ U + b, n, axis=1)
 
 
@@ -93,6 +93,39 @@ def full_gate(x, h, c, i, f, o, W, U, b, R):
     return [o * tanh(c), c, i, f, o]
 
 
+def layer_norm(x, h, c, W, U, b, gain_x, gain_h, gain_c, bias_c):
+    def normal(a):
+        mean, variance = tf.nn.moments(a, axes=[1], keepdims=True)
+        return (a - mean) / tf.sqrt(variance + 1e-3)
+
+    z_i, z_f, z_g, z_o = tf.split(gain_x * normal(x @ W) + gain_h * normal(h @ U) + b, 4, axis=1)
+    c = sigma(z_f) * c + sigma(z_i) * tanh(z_g)
+    return [sigma(z_o) * tanh(gain_c * normal(c) + bias_c), c]
+
+
+def projected(x, h, c, W, U, b, R):
+    z_i, z_f, z_g, z_o = blocks(4, x, h, W, U, b)
+    c = sigma(z_f) * c + sigma(z_i) * tanh(z_g)
+    return [(sigma(z_o) * tanh(c)) @ R, c]
+
+
+def minimal_gated(x, h, W, U, b):
+    (W_f, W_n), (U_f, U_n), (b_f, b_n) = (tf.split(each, 2, axis=-1) for each in (W, U, b))
+    f = sigma(x @ W_f + h @ U_f + b_f)
+    return [(1 - f) * h + f * tanh(x @ W_n + (f * h) @ U_n + b_n)]
+
+
+def min_gru(x, h, W, b):
+    z, candidate = tf.split(x @ W + b, 2, axis=1)
+    return [(1 - sigma(z)) * h + sigma(z) * candidate]
+
+
+def min_lstm(x, h, W, b):
+    z_i, z_f, candidate = tf.split(x @ W + b, 3, axis=1)
+    i, f = sigma(z_i), sigma(z_f)
+    return [f / (f + i) * h + i / (f + i) * candidate]
+
+
 STEPS = {
     "SimpleRNNCell(3)": simple_rnn,
     "GRUCell(3)": gru,
@@ -106,6 +139,11 @@ STEPS = {
     "NoInputActivationLSTMCell(3)": no_input_activation,
     "NoOutputActivationLSTMCell(3)": no_output_activation,
     "FullGateLSTMCell(3)": full_gate,
+    "LayerNormLSTMCell(3)": layer_norm,
+    "ProjectedLSTMCell(4, 3)": projected,
+    "MGUCell(3)": minimal_gated,
+    "MinGRUCell(3)": min_gru,
+    "MinLSTMCell(3)": min_lstm,
 }
 
 
