@@ -32,7 +32,9 @@ def executed():
     return _extension("executed")
 
 
-@pytest.mark.parametrize("name", ["derivation", "examples", "explorer", "faq", "guide", "migration", "wiring"])
+@pytest.mark.parametrize(
+    "name", ["derivation", "examples", "explorer", "faq", "guide", "migration", "variants", "wiring"]
+)
 def test_code_prints_what_the_page_shows_and_saves_what_it_links(name, executed, tmp_path):
     page = PAGES[f"{name}.md"]
     now = executed.run(page, tmp_path)

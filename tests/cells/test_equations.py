@@ -13,11 +13,12 @@ import re
 import sys
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scratchlstm import gradcheck
+from scratchlstm import cells, gradcheck
 from scratchlstm.cells.stacked import KNOWN
 from scratchlstm.layers import RNN
 
@@ -131,6 +132,19 @@ def test_each_line_is_the_slope_it_claims_to_be(case):
     names = [name for name in labels(step.cls) if name in found]  # without those of the cell's other form
     for name in [*names, *(f"d{argument}" for argument in step.cls.arguments)]:
         np.testing.assert_allclose(found[name], step.slope(name[1:]), rtol=1e-7, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("letter", "module"),
+    [("G", "gru"), ("P", "peephole"), ("C", "coupled"), ("A", "ablations"), ("F", "full_gate_recurrence")],
+)
+def test_the_page_has_every_equation_of_the_code_in_order(letter, module):
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "variants.md").read_text(encoding="utf-8")
+    tags = re.findall(rf"\\tag\{{({letter}\d+)\}}", page)
+    in_code = re.findall(rf"\(({letter}\d+)\)$", inspect.getsource(getattr(cells, module)), re.MULTILINE)
+    assert tags == [f"{letter}{number + 1}" for number in range(len(tags))]
+    assert tags == sorted(in_code, key=lambda label: int(label[1:]))
 
 
 def recurrent(cls, options, **of_layer):
