@@ -86,4 +86,5 @@ class FullGateLSTMCell(LSTMCell):
         dR = ifo_prev.T @ ds  #                      (3H, 3H) (F8)
         before = {f"d{k}_prev": difo_prev[:, n * H : (n + 1) * H] for n, k in enumerate("ifo")}
         dz = xp.concat([dz_i, dz_f, dz_g, dz_o], axis=1)  # (B, 4H)
-        return before | {"dc_prev": dc_prev, "dR": dR, "dc": dc} | back_to_inputs(dz, x, h_in, W, U)
+        whole = {"dc": dc, "di": di, "df": df, "do": do}
+        return before | whole | {"dc_prev": dc_prev, "dR": dR} | back_to_inputs(dz, x, h_in, W, U)
