@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # blue, vermilion, bluish green, purple, orange, sky blue, black of Okabe & Ito's palette
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# indigo, wine, olive; teal, brown, grey of Tol's "muted" palette, for what an LSTM does not have
+MORE_COLORS = ("#332288", "#882255", "#999933", "#44AA99", "#661100", "#888888")
 DASHES = ("solid", "dashed", "dashdot", "dotted", (0, (5, 1, 1, 1, 1, 1)))
 
 

@@ -20,7 +20,7 @@ from scratchlstm._support.files import atomic_write
 from scratchlstm.datasets.encoding import Encoding, require_words
 from scratchlstm.datasets.vocabulary import LONGEST
 from scratchlstm.gates import sigmoid
-from scratchlstm.inspection.trace import LayerTrace, Trace, by_gate, trace
+from scratchlstm.inspection.trace import LayerTrace, by_block, trace
 from scratchlstm.layers import Embedding
 from scratchlstm.models.model import Model
 from scratchlstm.preprocessing.sequence import pad_sequences
@@ -151,7 +151,9 @@ def _numbers(model: Model, steps: list[Step], length: int | None, label: Any) ->
         if label is not None:
             check_data(model, x, y, prefix="label: ")
         traced = trace(model, x, y)
-    _require_finite_gradients(traced, steps)
+    layers = list(traced.lstms("explore").values())
+    if traced.loss is not None:
+        _require_finite_gradients(traced.loss, layers, steps)
     outputs[-1] = traced.prediction[0]  # as predict gave it, but for the last bits
     chosen = int(np.argmax(outputs[-1]))
     return {
@@ -161,7 +163,7 @@ def _numbers(model: Model, steps: list[Step], length: int | None, label: Any) ->
         "loss": traced.loss,
         "output": f"output {chosen} of {outputs.shape[1]}" if outputs.shape[1] > 1 else "output",
         "outputs": outputs[:, chosen].tolist(),
-        "layers": [_layer(layer, len(ids), _SHOWN // len(traced.layers)) for layer in traced.layers.values()],
+        "layers": [_layer(layer, len(ids), _SHOWN // len(layers)) for layer in layers],
     }
 
 
@@ -191,13 +193,11 @@ def _own_answer(model: Model, output: np.ndarray) -> Any:
     return None
 
 
-def _require_finite_gradients(traced: Trace, steps: list[Step]) -> None:
-    """Raise ValueError where the way back ends in infinite numbers or NaN, and name where that begins."""
-    if traced.loss is None:
-        return
-    if not np.isfinite(traced.loss):
-        raise ValueError(f"the loss is {traced.loss}: from this label there is no way back to show")
-    for layer in traced.layers.values():
+def _require_finite_gradients(loss: float, layers: list[LayerTrace], steps: list[Step]) -> None:
+    """Raise ValueError if gradients are infinite or NaN, and name the step at which that begins."""
+    if not np.isfinite(loss):
+        raise ValueError(f"the loss is {loss}: from this label there is no way back to show")
+    for layer in layers:
         finite = np.all([np.isfinite(layer.gradient(name)[0]).all(axis=1) for name in ("dh", "dc", "d_input")], axis=0)
         if len(wrong := np.flatnonzero(~finite)):
             first = (wrong[0] if layer.go_backwards else wrong[-1]) - len(finite) + len(steps)
@@ -218,8 +218,9 @@ def _layer(layer: LayerTrace, steps: int, most_bytes: int) -> dict[str, Any]:
     shown = slice(-steps, None)
     first, last = (-1, -steps) if layer.go_backwards else (-steps, -1)  # in the order of computation
     arrays = {key: getattr(layer, key)[0, shown] for key in _FORWARD}  # (T, H) each
-    arrays |= by_gate("u", layer.h_prev[0, shown] @ layer.recurrent_kernel)  # h_prev U
-    of_unit = by_gate("b", layer.bias) | {"h_before": layer.h_prev[0, first], "c_before": layer.c_prev[0, first]}
+    arrays |= by_block("u", layer.blocks, layer.h_prev[0, shown] @ layer.recurrent_kernel)  # h_prev U
+    of_unit = by_block("b", layer.blocks, layer.bias)
+    of_unit |= {f"{state}_before": layer.arrays[f"{state}_prev"][0, first] for state in layer.states}
     above: list[int] = []
     if layer.dh is not None:
         arrays |= {key: layer.gradient(key)[0, shown] for key in _BACKWARD}

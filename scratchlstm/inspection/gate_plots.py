@@ -3,13 +3,14 @@
 Each returns its matplotlib figure; none shows or saves it.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scratchlstm._support import checks
-from scratchlstm._support.drawing import DASHES, PALETTE, add_legend, as_written
+from scratchlstm._support.drawing import DASHES, MORE_COLORS, PALETTE, add_legend, as_written
 from scratchlstm.inspection.trace import LayerTrace, Trace
 from scratchlstm.inspection.words import chosen_layer, steps_with_words
 
@@ -19,20 +20,22 @@ if TYPE_CHECKING:
 OPEN, SHUT = 0.9, 0.1  # beyond which a gate is called saturated (Karpathy, Johnson & Fei-Fei, 2015)
 _MOST_LABELS = 150  # more words than these are not all named
 _NAMES = {
-    "i": "input gate i", "f": "forget gate f", "g": "candidate g", "o": "output gate o",
-    "c": "cell c", "h": "hidden state h",
+    "i": "input gate", "f": "forget gate", "o": "output gate", "g": "candidate", "c": "cell", "h": "hidden state",
+    "u": "update gate", "r": "reset gate", "n": "candidate",
 }  # fmt: skip
+_COLORS = dict(zip(_NAMES, (*PALETTE[:6], *MORE_COLORS), strict=False))
+_OTHERS = (PALETTE[6], *MORE_COLORS[3:])
 
 
 def gates_over_words(
     trace: Trace, words: Sequence[str], layer: str | None = None, sample: int = 0, units: Any = None, title: str = ""
 ) -> "Figure":
-    """Gates, candidate, cell and hidden state over the words of a sample, a pair of panels for each unit.
+    """Gates and states over the words of a sample, a pair of panels for each unit (one if the cell has no gates).
 
     Args:
         trace: from `trace`.
         words: one for each step, or for each step that counts (see `LayerTrace.mask`); others are not drawn.
-        layer: the LSTM's name, where there are several.
+        layer: the layer's name if there are several.
         sample: number of the row in the batch.
         units: numbers of units. Default: the two that matter most (`LayerTrace.importance`).
         title: above the picture.
@@ -46,33 +49,41 @@ def gates_over_words(
     of = chosen_layer(trace, layer, title)
     steps, texts = steps_with_words(of, words, sample)
     chosen = chosen_units(of, units, sample, steps, 2)
-    figure = Figure(figsize=_size(texts, 3.4 * len(chosen) + 0.6), layout="constrained")
-    grid = figure.subplots(2 * len(chosen), 1, sharex=True, squeeze=False, height_ratios=[3, 2] * len(chosen))
-    bounded = {of.activation, of.recurrent_activation} <= {"tanh", "sigmoid", "hard_sigmoid"}  # from -1 to 1
-    for unit, (above, below) in zip(chosen, grid[:, 0].reshape(-1, 2), strict=True):
-        for panel, names in ((above, "ifog"), (below, "ch")):
+    looks, states = looks_of(of), [s for s in reversed(of.states) if of.arrays[s].shape[2] == of.units]
+    panels = [(3, "gates", sorted(of.gates, key=_is_candidate))] if of.gates else []
+    panels += [(2, "memory", states)]
+    height = (3.4 if of.gates else 1.6) * len(chosen) + 0.6
+    figure = Figure(figsize=_size(texts, height), layout="constrained")
+    ratios = [ratio for ratio, *_ in panels] * len(chosen)
+    grid = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    for unit, row in zip(chosen, grid.reshape(len(chosen), -1), strict=True):
+        for panel, (_, label, names) in zip(row, panels, strict=True):
             for number, name in enumerate(names):
-                style: dict[str, Any] = {"color": PALETTE[number + 4 * (panel is below)], "linestyle": DASHES[number]}
-                style |= {"marker": "o", "markersize": 3} if len(steps) <= 40 else {}
-                panel.plot(getattr(of, name)[sample, steps, unit], label=_NAMES[name], linewidth=1.8, **style)
+                (told, color), dashes = looks[name], DASHES[number % len(DASHES)]
+                style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(steps) <= 40 else {}
+                style |= {"color": color, "linestyle": dashes, "linewidth": 1.8}
+                panel.plot(of.arrays[name][sample, steps, unit], label=told, **style)
             panel.grid(alpha=0.25)
             add_legend(panel, panel.lines, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
             panel.axhline(0, color="0.5", linewidth=0.8, zorder=0)
-        above.set(ylabel="gates, candidate", ylim=(-1.05, 1.05) if bounded else None, title=f"unit {unit}")
-        below.set(ylabel="memory")
-    _name_words(below, texts)
+            panel.set(ylabel=f"{label}, candidate" if any(map(_is_candidate, names)) else label)
+        if of.gates and all(np.all(np.abs(of.arrays[gate][sample, steps, unit]) <= 1) for gate in of.gates):
+            row[0].set(ylim=(-1.05, 1.05))
+        row[0].set(title=f"unit {unit}")
+    _name_words(grid[-1], texts)
     figure.suptitle(title or f"What {of.name} does with each word")
     return as_written(figure)
 
 
 def gate_heatmap(
-    trace: Trace, words: Sequence[str], gate: str = "f", layer: str | None = None, sample: int = 0, title: str = ""
+    trace: Trace, words: Sequence[str], gate: str = "", layer: str | None = None, sample: int = 0, title: str = ""
 ) -> "Figure":
     """One gate of all units over all words of a sample.
 
     Args:
         trace, words, layer, sample: see `gates_over_words`.
-        gate: "i", "f", "g", "o", or "c" or "h"; with a target also "dh", "dc", "dz_i", "dz_f", "dz_g", "dz_o".
+        gate: a gate or a state ("i", "f", "g", "o", "c", "h" of an LSTM); with a target also the gradient of a state or
+            a pre-activation ("dh", "dc", "dz_i", ...). Default: the forget gate, or else the cell's first gate, or h.
         title: above the picture.
 
     Raises:
@@ -83,15 +94,18 @@ def gate_heatmap(
 
     of = chosen_layer(trace, layer, title)
     steps, texts = steps_with_words(of, words, sample)
-    names = [*_NAMES, "dh", "dc", "dz_i", "dz_f", "dz_g", "dz_o"]
-    if not isinstance(gate, str) or gate not in names:
+    looks = looks_of(of)
+    names = [*of.gates, *reversed(of.states), *(f"d{state}" for state in of.states)]
+    names += [name for name in of.gradients if name.startswith("dz_")]
+    if not isinstance(gate, str) or gate not in ["", *names]:
         raise ValueError(f"gate must be one of {', '.join(names)}, not {gate!r}")
-    label = _NAMES.get(gate, f"dL/d{gate.removeprefix('d')}")
-    head = label.capitalize() if gate in _NAMES else label
-    values = (getattr(of, gate) if gate in _NAMES else of.gradient(gate))[sample, steps].T
-    figure = Figure(figsize=_size(texts, min(0.8 + 0.14 * max(of.units, 8), 24)), layout="constrained")
+    gate = gate or ("f" if "f" in of.gates else names[0])
+    label = looks[gate][0] if gate in looks else f"dL/d{gate.removeprefix('d')}"
+    head = label.capitalize() if gate in looks else label
+    values = (of.arrays[gate] if gate in looks else of.gradient(gate))[sample, steps].T
+    figure = Figure(figsize=_size(texts, min(0.8 + 0.14 * max(len(values), 8), 24)), layout="constrained")
     panel = figure.subplots()
-    look = {"cmap": "cividis", "vmin": 0, "vmax": max(1, values.max())} if gate in "ifo" else scale(values)
+    look = {"cmap": "cividis", "vmin": 0, "vmax": 1} if gate in _opening(of) else scale(values)
     picture = panel.imshow(values, aspect="auto", interpolation="nearest", **look)
     panel.set(ylabel="unit", title=title or f"{head} of {of.name}")
     panel.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -101,9 +115,10 @@ def gate_heatmap(
 
 
 def gate_saturation(trace: Trace, layer: str | None = None, title: str = "") -> "Figure":
-    """How open the gates i, f and o are: histograms over all samples, units and steps that count.
+    """How open the gates are: histograms over all samples, units and steps that count.
 
-    The parts below 0.1 (shut) and above 0.9 (open) are shaded and stated; a saturated gate has next to no gradient.
+    Drawn are the gates whose values all lie between 0 and 1, except candidates (g, n). The parts below 0.1 (shut) and
+    above 0.9 (open) are shaded and stated; a saturated gate has next to no gradient.
 
     Args:
         trace, layer, title: see `gates_over_words`.
@@ -117,17 +132,19 @@ def gate_saturation(trace: Trace, layer: str | None = None, title: str = "") -> 
     of = chosen_layer(trace, layer, title)
     if not of.mask.any():
         raise ValueError("every step is masked: there is nothing to draw")
-    if of.recurrent_activation not in ("sigmoid", "hard_sigmoid"):
-        raise ValueError(f"gates saturate at 0 and 1, but those of {of.name} are {of.recurrent_activation}")
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    for panel, gate, color in zip(figure.subplots(1, 3, sharey=True), "ifo", PALETTE, strict=False):
-        values = getattr(of, gate)[of.mask].ravel()
+    if not (gates := _opening(of)):
+        own = f"those of {of.name} are {of.recurrent_activation}" if of.gates and of.recurrent_activation else ""
+        raise ValueError(f"gates saturate at 0 and 1, but {own or f'{of.name} ({of.cell}) has none between them'}")
+    looks = looks_of(of)
+    figure = Figure(figsize=(2 + 3 * len(gates), 3.6), layout="constrained")
+    for panel, gate in zip(figure.subplots(1, len(gates), sharey=True, squeeze=False)[0], gates, strict=True):
+        values, (name, color) = of.arrays[gate][of.mask].ravel(), looks[gate]
         panel.hist(values, bins=np.linspace(0, 1, 41), weights=np.full(values.size, 1 / values.size), color=color)
         shut, opened = f"{np.mean(values < SHUT):.1%}\nbelow {SHUT}", f"{np.mean(values > OPEN):.1%}\nabove {OPEN}"
         for start, end, x, side, told in ((0, SHUT, 0.02, "left", shut), (OPEN, 1, 0.98, "right", opened)):
             panel.axvspan(start, end, color="0.88", zorder=0)
             panel.text(x, 0.97, told, ha=side, va="top", transform=panel.transAxes)
-        panel.set(xlim=(0, 1), xlabel="value", title=_NAMES[gate].capitalize())
+        panel.set(xlim=(0, 1), xlabel="value", title=name.capitalize())
         panel.margins(y=0.25)  # room for what stands in the corners
         panel.yaxis.set_major_formatter(PercentFormatter(1))
     first = figure.axes[0]  # the others have its axis
@@ -136,6 +153,28 @@ def gate_saturation(trace: Trace, layer: str | None = None, title: str = "") -> 
     first.set(ylabel="share of values", ylim=ylim)
     figure.suptitle(title or f"How open the gates of {of.name} are")
     return as_written(figure)
+
+
+def looks_of(of: LayerTrace) -> dict[str, tuple[str, str]]:
+    """Name and colour of each gate and state; those that we do not know have further colours, in their order."""
+    names = dict.fromkeys(of.gates, "gate") | dict.fromkeys(of.states, "state")
+    others = itertools.cycle(_OTHERS)
+    return {
+        name: (f"{_NAMES.get(name, kind)} {name}", _COLORS[name] if name in _COLORS else next(others))
+        for name, kind in names.items()
+    }
+
+
+def _is_candidate(gate: str) -> bool:
+    return _NAMES.get(gate) == "candidate"
+
+
+def _opening(of: LayerTrace) -> list[str]:
+    """The gates whose values lie between 0, shut, and 1, open."""
+    if of.recurrent_activation not in (None, "sigmoid", "hard_sigmoid"):
+        return []
+    inside = {gate: not np.any((of.arrays[gate] < 0) | (of.arrays[gate] > 1)) for gate in of.gates}
+    return [gate for gate in of.gates if inside[gate] and not _is_candidate(gate)]
 
 
 def chosen_units(of: LayerTrace, units: Any, sample: int, steps: np.ndarray, default: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""How far back in time the gradient reaches: its norm at each step, of an LSTM and of a plain recurrent network."""
+"""How far back in time the gradient reaches: its norm at each step, for any recurrent cell."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchlstm._support.drawing import DASHES, PALETTE, add_legend, as_written, require_title
-from scratchlstm.cells.scan import scan, steps_back
-from scratchlstm.inspection.recording import Recorded, choose, record
+from scratchlstm.inspection.recording import choose, record
 from scratchlstm.inspection.trace import trace_layer
-from scratchlstm.layers import LSTM
-from scratchlstm.layers.rnn import reverse_steps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
 def gradient_norm_over_time(
     model: Any, x: Any, y: Any, *, layer: str | None = None, sample_weight: Any = None
 ) -> np.ndarray:
-    """||dL/dh_t|| at each step t of an `LSTM` or a `SimpleRNN`, averaged over the batch.
+    """||dL/dh_t|| at each step t of a recurrent layer, averaged over the batch.
 
     dL/dh_t is the whole derivative: from the layer above and through all later steps. Where it falls towards the first
     steps, the model cannot learn from them ("vanishing gradient": Hochreiter, 1991; Bengio, Simard & Frasconi, 1994).
@@ -27,7 +24,7 @@ def gradient_norm_over_time(
     Args:
         model: built and compiled; it is left as it is, and dropout is off (see `trace`).
         x, y, sample_weight: a batch.
-        layer: the recurrent layer's name, where there are several ("bidirectional/forward", ...).
+        layer: the recurrent layer's name if there are several ("bidirectional/forward", "rnn/cell_0", ...).
 
     Returns:
         (T,), by time.
@@ -42,9 +39,8 @@ def gradient_norm_over_time(
     recording = record(model, x, y, sample_weight, "gradient_norm_over_time")
     if not recording.layers:
         raise ValueError("gradient_norm_over_time needs a recurrent layer, and the model has none")
-    chosen = choose(recording.layers, layer)
-    dh = trace_layer("", chosen).gradient("dh") if isinstance(chosen.layer, LSTM) else _rnn_gradients(chosen)
-    return np.mean(np.linalg.norm(dh, axis=-1), axis=0)
+    traced = trace_layer("", choose(recording.layers, layer))
+    return np.mean(np.linalg.norm(traced.gradient(f"d{traced.states[0]}"), axis=-1), axis=0)
 
 
 def gradient_norms(norms: Mapping[str, Any], title: str = "Gradient of the loss by the hidden state") -> "Figure":
@@ -90,16 +86,6 @@ def gradient_norms(norms: Mapping[str, Any], title: str = "Gradient of the loss 
     if several:
         figure.suptitle(title)
     return as_written(figure)
-
-
-def _rnn_gradients(of: Recorded) -> np.ndarray:
-    """dL/dh_t of a `SimpleRNN` at every step, (B, T, H): backpropagation, one step after the other."""
-    assert of.reached is not None
-    layer, (dh, d_last) = of.layer, of.reached
-    x, mask = (None if a is None else reverse_steps(a, layer.go_backwards) for a in (of.x, of.mask))
-    *_, kept = scan(layer.cell, x, of.states, layer.kernels(), mask)
-    steps = steps_back(layer.cell, layer.dh_in_order(dh, len(kept.caches)), d_last, kept)
-    return reverse_steps(np.stack([step.arrived[0] for step in steps][::-1], axis=1), layer.go_backwards)
 
 
 def _checked(label: Any, values: Any) -> np.ndarray:

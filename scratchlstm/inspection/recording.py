@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchlstm._support import checks
+from scratchlstm.cells import Cell
 from scratchlstm.layers import Bidirectional, TimeDistributed
 from scratchlstm.layers.network import Network
 from scratchlstm.layers.passes import Cache, Pass
@@ -18,10 +19,12 @@ from scratchlstm.training.data import check_data, check_x, each_of
 
 @dataclass
 class Recorded:
-    """A recurrent layer's part in a pass.
+    """A cell's part in a pass.
 
     Attributes:
-        layer: the layer.
+        layer: the layer whose cell it is.
+        cell: the cell.
+        params: its parameters, in the order of `cell.forward`.
         x: its input, (B, T, E).
         states: its initial states.
         mask: (B, T), None if every step counts.
@@ -29,14 +32,16 @@ class Recorded:
     """
 
     layer: RNN
+    cell: Cell
+    params: list[np.ndarray]
     x: np.ndarray
     states: list[np.ndarray]
     mask: np.ndarray | None
-    reached: tuple[np.ndarray, list[np.ndarray | None]] | None = None
+    reached: tuple[np.ndarray, list[np.ndarray | None]] | None
 
 
 class Recording(NamedTuple):
-    """A pass: what went in and came out, and the layers by name."""
+    """A pass: what went in and came out, and the recurrent layers by name; a layer of several cells as "rnn/cell_0"."""
 
     x: Any  # a tuple of several, and so are y and the prediction
     y: Any
@@ -80,12 +85,9 @@ def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recor
         model.back_from_loss(dy, cache, from_logits, need=True)
     layers: dict[str, Recorded] = {}
     for name, each in _recurrent(cache, ""):
-        number = sum(other.partition("#")[0] == name for other in layers)  # of the places where the layer is
-        kept, dh = each.kept, arrived.get(id(each))
-        reached = None if dh is None else each.layer.arriving(dh, kept)
-        first, states = kept.parts[0], [state.copy() for part in kept.parts for state in part.states]
-        part = Recorded(each.layer, np.array(first.x), states, first.mask, reached)
-        layers[f"{name}#{number + 1}" if number else name] = part
+        for part_name, part in _cells(each, name, arrived.get(id(each))).items():
+            number = sum(other.partition("#")[0] == part_name for other in layers)  # of the places where the layer is
+            layers[f"{part_name}#{number + 1}" if number else part_name] = part
     x, y, prediction = (each_of(np.array, each) for each in (x, y, prediction))
     return Recording(x, y, prediction, loss, layers)
 
@@ -104,6 +106,22 @@ def choose(layers: dict[str, Any], name: str | None) -> Any:
     if checks.string("layer", name) not in layers:
         raise ValueError(f"there is no layer {name!r} to look into; there is {', '.join(layers)}")
     return layers[name]
+
+
+def _cells(cache: Cache, name: str, dy: Any) -> dict[str, Recorded]:
+    """The cells of a recurrent layer in their order; `dy` is what arrived at the layer, None if nothing did."""
+    layer, kept, found = cache.layer, cache.kept, {}
+    dh, d_states = (None, []) if dy is None else layer.arriving(dy, kept)
+    for own, part in reversed(list(zip(layer.cells, kept.parts, strict=True))):
+        begin = len(d_states) - len(part.states)
+        reached = None if dh is None else (dh, d_states[begin:])
+        states = [state.copy() for state in part.states]
+        found[f"{name}/{own}" if own else name] = Recorded(
+            layer, part.cell, part.params, np.array(part.x), states, part.mask, reached
+        )
+        if dh is not None and part is not kept.parts[0]:
+            dh, d_states = layer.scan_back(dh, d_states[begin:], part, need=True)[0], d_states[:begin]
+    return dict(reversed(found.items()))
 
 
 def _own(cache: Cache) -> Cache:

@@ -1,95 +1,102 @@
-"""The gates of a trained model, at every step of real input, and with a target the gradient of each.
+"""What the recurrent cells of a trained model do at every step of real input, and with a target each gradient.
 
-Equations and names are those of `scratchlstm.gates`; B samples, T steps, E input features, H units.
+Names follow from the cell: its gates, blocks and states (`cells.Cell`). Those of the LSTM are explained in
+`scratchlstm.gates`. B samples, T steps, E input features, H units.
 """
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from scratchlstm import gates
 from scratchlstm._support import checks
+from scratchlstm.cells import LSTMCell
+from scratchlstm.cells.scan import Scan, scan, steps_back
 from scratchlstm.inspection.recording import Recorded, choose, record
-from scratchlstm.layers import LSTM
 from scratchlstm.layers.rnn import reverse_steps
-
-GATES = ("i", "f", "g", "o")
-_BACK = ("dh_above", "dh_next", "dh", "dh_prev", "dc_next", "dc", "dc_prev")
 
 
 @dataclass(frozen=True, repr=False)
 class LayerTrace:
-    """What one LSTM did at each step. Every array stands by the time of its step, also where the layer runs backwards.
+    """What one recurrent cell did at each step: arrays by name, each an attribute too (`traced.f`, `traced.dh`).
 
-    `dx` stands for dL/dx, all ways from x to the loss taken together: `dh` is `dh_above` + `dh_next`, and `dc` is
-    `dc_next` and what comes through this step's h. Gradients are None where there was no target. Numbers are what the
-    layer computes: where a gradient explodes they are infinite or NaN.
+    `dx` stands for dL/dx, summed over all paths from x to the loss: `dh` is `dh_above` + `dh_next`. Gradients are None
+    if there was no target. Values are what the layer computes: if a gradient explodes they are infinite or NaN. Arrays
+    are in the order of time, even if the layer runs backwards.
 
-    At a step that does not count (see `mask`) c and h are those of the step before. The gates there are what they would
-    be, but nothing uses them: their gradients are 0, and dh and dc pass on to the step before as they are.
+    At a step that does not count (see `mask`) the states are those of the step before. The gates there are what they
+    would be, but nothing uses them: their gradients are 0, and those of the states pass on to the step before as they
+    are.
+
+    The arrays, for a cell that has a gate and a block i and the states h and c (an LSTM has i f g o); (B, T, H) unless
+    stated:
+
+    - `kernel`, `recurrent_kernel`, `bias`, ...: the cell's parameters; a bias of zeros if it has none.
+    - `mask`, (B, T): True if the step counts.
+    - `input`, (B, T, E): x.
+    - `h_prev`, `c_prev`: the states that the step begins with.
+    - `z_i`: what the activation of block i gets. It is taken from the cache's `z`, (B, nH), or is x W + h_prev U + b if
+      the cell takes `h_in` alone and no other parameters; else there is none.
+    - `i`: the gate.
+    - `h`, `c`: the new states.
+    - `dh_above`: dL/dh from the layer above or the loss; at the last step also from the layers that take the final h.
+    - `dh_next`, `dc_next`: what the step computed after this one hands back. At the last step `dh_next` is 0, and
+      `dc_next` what arrives from the layers that take the final c.
+    - `dh`: dL/dh. `dc`: dL/dc, which includes the path through this step's h if the cell's `backward` gives "dc".
+    - `dh_prev`, `dc_prev`: what this step hands back to the one computed before it.
+    - `dz_i`: dL/dz of block i, if the cell's `backward` gives "dz".
+    - `d_input`, (B, T, E): dL/dx.
 
     Attributes:
-        name: in the model; "bidirectional/forward" and "bidirectional/backward" for the two directions.
-        activation, recurrent_activation: names of φ (for g, and for the cell in (6)) and σ (for i, f and o).
-        go_backwards: whether the last step was computed first, so that c_prev is the cell at the *next* time.
-        kernel: W, (E, 4H).
-        recurrent_kernel: U, (H, 4H).
-        bias: b, (4H,); zeros where the layer has none.
-        mask: (B, T), True where the step counts.
-        input: x, (B, T, E).
-        h_prev, c_prev: states that the step begins with, (B, T, H).
-        z_i, z_f, z_g, z_o: what the gates' activations get, (B, T, H).
-        i, f, g, o: the gates, (1) to (4), (B, T, H).
-        c, h: cell (5) and hidden state (6), (B, T, H).
-        dh_above: dL/dh as far as it comes from the layer above or the loss, at the last step also from the layers that
-            take the final state, (B, T, H).
-        dh_next, dc_next: what the step computed after this one hands back, (B, T, H). At the last step dh_next is 0,
-            and dc_next what arrives from the layers that take the final cell.
-        dh, dc: dL/dh, and dL/dc (8), all ways, (B, T, H).
-        dh_prev, dc_prev: what this step hands back to the one computed before it, (18) and (12), (B, T, H).
-        dz_i, dz_f, dz_g, dz_o: dL/dz of each gate, (13) to (16), (B, T, H).
-        d_input: dL/dx (17), (B, T, E).
+        name: in the model; "bidirectional/forward" and "bidirectional/backward" for the two directions, "rnn/cell_0",
+            ... for the cells of a layer that has several.
+        cell: the name of the cell's class.
+        activation, recurrent_activation: names of φ and of the gates' σ; None if the cell has no such attribute.
+        go_backwards: whether the last step was computed first, so that h_prev is the state at the *next* time.
+        gates, blocks, states: as the cell names them.
+        arrays: all of them, by name.
     """
 
     name: str
-    activation: str
-    recurrent_activation: str
+    cell: str
+    activation: str | None
+    recurrent_activation: str | None
     go_backwards: bool
-    kernel: np.ndarray
-    recurrent_kernel: np.ndarray
-    bias: np.ndarray
-    mask: np.ndarray
-    input: np.ndarray
-    h_prev: np.ndarray
-    c_prev: np.ndarray
-    z_i: np.ndarray
-    z_f: np.ndarray
-    z_g: np.ndarray
-    z_o: np.ndarray
-    i: np.ndarray
-    f: np.ndarray
-    g: np.ndarray
-    o: np.ndarray
-    c: np.ndarray
-    h: np.ndarray
-    dh_above: np.ndarray | None = None
-    dh_next: np.ndarray | None = None
-    dh: np.ndarray | None = None
-    dh_prev: np.ndarray | None = None
-    dc_next: np.ndarray | None = None
-    dc: np.ndarray | None = None
-    dc_prev: np.ndarray | None = None
-    dz_i: np.ndarray | None = None
-    dz_f: np.ndarray | None = None
-    dz_g: np.ndarray | None = None
-    dz_o: np.ndarray | None = None
-    d_input: np.ndarray | None = None
+    gates: tuple[str, ...]
+    blocks: tuple[str, ...]
+    states: tuple[str, ...]
+    arrays: dict[str, np.ndarray]
+
+    def __getattr__(self, name: str) -> Any:
+        """The array of that name; None for a gradient in a trace without a target."""
+        if "arrays" not in vars(self):  # while a copy is made
+            raise AttributeError(name)
+        if name not in self.arrays and name not in self.gradients:
+            there_is = ", ".join([*self.arrays, *(each for each in self.gradients if each not in self.arrays)])
+            raise AttributeError(f"the trace of {self.name} ({self.cell}) has no {name!r}; it has {there_is}")
+        return self.arrays.get(name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self.arrays, *self.gradients})
+
+    @property
+    def gradients(self) -> list[str]:
+        """Names of the gradients that there are or, in a trace without a target, would be."""
+        names = [f"d{self.states[0]}_above"]
+        names += [f"d{state}{which}" for state in self.states for which in ("_next", "", "_prev")]
+        names += [*(f"dz_{block}" for block in self.blocks), "d_input"]
+        return [name for name in names if name in self.arrays] if "d_input" in self.arrays else names
+
+    @property
+    def memory(self) -> str:
+        """The name of the cell's last state: c of an LSTM, h if there is no other."""
+        return self.states[-1]
 
     @property
     def units(self) -> int:
         """How many there are, H."""
-        return self.h.shape[2]
+        return self.arrays[self.memory].shape[2]
 
     @property
     def d_words(self) -> np.ndarray:
@@ -104,10 +111,10 @@ class LayerTrace:
         return np.linalg.norm(d_input / scale, axis=-1) * scale[..., 0]
 
     def importance(self, sample: int = 0, steps: Any = slice(None)) -> np.ndarray:
-        """How much hangs on each unit's cell in a sample, (H,) in float64: the sum over the steps of `|dL/dc · c|`.
+        """How much the loss depends on each unit in a sample, (H,) in float64: the sum over the steps of `|dL/dc · c|`.
 
-        To first order the loss changes by no more than that share of it by which the cell is scaled at every step.
-        Without gradients it is the sum of `|c|`.
+        c is the cell's last state, h if there is no other. To first order the loss changes by no more than that share
+        of it by which c is scaled at every step. Without gradients it is the sum of `|c|`.
 
         Args:
             sample: number of the row in the batch.
@@ -116,15 +123,16 @@ class LayerTrace:
         Raises:
             ValueError: no such sample or steps.
         """
-        sample = checks.index("sample", sample, len(self.h))
+        sample, T = checks.index("sample", sample, len(self.mask)), self.mask.shape[1]
         try:
-            steps = np.atleast_1d(np.arange(self.h.shape[1])[steps])
+            steps = np.atleast_1d(np.arange(T)[steps])
         except (IndexError, TypeError) as error:
-            raise ValueError(f"steps must be an index into the {self.h.shape[1]} steps, but {error}") from error
+            raise ValueError(f"steps must be an index into the {T} steps, but {error}") from error
         if steps.ndim > 1:
             raise ValueError(f"steps must choose a row of steps, not {steps.ndim} dimensions of them")
-        cells = self.c[sample, steps].astype("float64")  # (steps, H)
-        slopes = 1.0 if self.dc is None else self.dc[sample, steps]
+        cells = self.arrays[self.memory][sample, steps].astype("float64")  # (steps, H)
+        gradient = self.arrays.get(f"d{self.memory}")
+        slopes = 1.0 if gradient is None else gradient[sample, steps]
         return np.sum(np.abs(slopes * cells), axis=0, where=self.mask[sample, steps, None])
 
     def gradient(self, name: str) -> np.ndarray:
@@ -133,17 +141,15 @@ class LayerTrace:
         Raises:
             ValueError: no such gradient, or the trace has none.
         """
-        names = [field.name for field in fields(self) if field.default is None]
-        if not isinstance(name, str) or name not in names:
-            raise ValueError(f"name must be that of a gradient, one of {', '.join(names)}, not {name!r:.80}")
-        found = getattr(self, name)
-        if found is None:
+        if not isinstance(name, str) or name not in self.gradients:
+            raise ValueError(f"name must be that of a gradient, one of {', '.join(self.gradients)}, not {name!r:.80}")
+        if name not in self.arrays:
             raise ValueError(f"{name} is a gradient, for which the trace needs a target: trace(model, x, y)")
-        return found
+        return self.arrays[name]
 
     def as_dict(self) -> dict[str, np.ndarray]:
         """All arrays by name, as `np.savez` takes them."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return dict(self.arrays)
 
     def table(self, sample: int = 0, unit: int = 0) -> list[dict[str, Any]]:
         """One sample and unit, step by step: "step" (from 0), "counts", and a number for each array (B, T, H).
@@ -151,31 +157,36 @@ class LayerTrace:
         Raises:
             ValueError: no such sample or unit.
         """
-        sample, unit = checks.index("sample", sample, len(self.h)), checks.index("unit", unit, self.units)
-        of_unit = ["z_i", "z_f", "z_g", "z_o", *GATES, "c_prev", "c", "h_prev", "h"]
-        of_unit += [*_BACK, "dz_i", "dz_f", "dz_g", "dz_o"] if self.dh is not None else []
-        columns = [getattr(self, name)[sample, :, unit].tolist() for name in of_unit]
-        rows = zip(range(self.h.shape[1]), self.mask[sample].tolist(), *columns, strict=True)
-        return [dict(zip(["step", "counts", *of_unit], row, strict=True)) for row in rows]
+        sample, unit = checks.index("sample", sample, len(self.mask)), checks.index("unit", unit, self.units)
+        names = [*(f"z_{block}" for block in self.blocks), *self.gates]
+        names += [name for state in reversed(self.states) for name in (f"{state}_prev", state)]
+        names += [name for name in self.gradients if name != "d_input"]
+        shape = (*self.mask.shape, self.units)
+        of_unit = {name: array for name in names if (array := self.arrays.get(name)) is not None}
+        columns = {name: array[sample, :, unit].tolist() for name, array in of_unit.items() if array.shape == shape}
+        rows = zip(range(shape[1]), self.mask[sample].tolist(), *columns.values(), strict=True)
+        return [dict(zip(["step", "counts", *columns], row, strict=True)) for row in rows]
 
     def __repr__(self) -> str:
-        B, T, H = self.h.shape
+        B, T, E = self.arrays["input"].shape
+        names = [*self.gates, *reversed(self.states), *(f"d{state}" for state in self.states)]
+        width = max(3, *(len(name) + 1 for name in names))
         lines = [
-            f"LayerTrace {self.name!r}: {B} samples, {T} steps, {self.input.shape[2]} features, {H} units"
+            f"LayerTrace {self.name!r}: {B} samples, {T} steps, {E} features, {self.units} units"
             + (", backwards" if self.go_backwards else "")
             + ("" if self.mask.all() else f"; {np.mean(self.mask):.0%} of the steps count"),
-            f"     {'mean':>10}{'min':>10}{'max':>10}",
+            f"  {'':{width}}{'mean':>10}{'min':>10}{'max':>10}",
         ]
-        for name in (*GATES, "c", "h", *(("dh", "dc") if self.dh is not None else ())):
-            values = getattr(self, name)[self.mask]
+        for name in (name for name in names if name in self.arrays):
+            values = self.arrays[name][self.mask]
             numbers = "".join(f"{of(values):10.3g}" for of in (np.mean, np.min, np.max)) if values.size else "  (none)"
-            lines.append(f"  {name:<3}{numbers}")
+            lines.append(f"  {name:<{width}}{numbers}")
         return "\n".join(lines)
 
 
 @dataclass(frozen=True, repr=False)
 class Trace:
-    """What every LSTM of a model did with a batch: `trace["lstm"]`, or `trace.lstm` where there is just one.
+    """What every recurrent cell of a model did with a batch: `trace["gru"]`, or `trace.lstm` for the only LSTM.
 
     Attributes:
         x: the input, (B, ...); a tuple of several.
@@ -192,10 +203,10 @@ class Trace:
     layers: dict[str, LayerTrace]
 
     def __getitem__(self, name: str | None) -> LayerTrace:
-        """The LSTM of that name; None is the only one.
+        """The layer of that name; None is the only one.
 
         Raises:
-            ValueError: no such LSTM, or several to choose from; they are named.
+            ValueError: no such layer, or several to choose from; they are named.
         """
         return choose(self.layers, name)
 
@@ -204,9 +215,24 @@ class Trace:
         """The only LSTM.
 
         Raises:
-            ValueError: there are several; they are named.
+            ValueError: there is none, or there are several; they are named.
         """
-        return self[None]
+        return choose(self.lstms("trace.lstm"), None)
+
+    def lstms(self, caller: str) -> dict[str, LayerTrace]:
+        """The LSTMs by name.
+
+        Args:
+            caller: who asks, for the error.
+
+        Raises:
+            ValueError: there is none.
+        """
+        found = {name: layer for name, layer in self.layers.items() if layer.cell == LSTMCell.__name__}
+        if not found:
+            has = ", ".join(f"{name} ({layer.cell})" for name, layer in self.layers.items())
+            raise ValueError(f"{caller} shows an LSTM, and the model has none: it has {has}")
+        return found
 
     def __repr__(self) -> str:
         loss = "" if self.loss is None else f", loss {self.loss:.4g}"
@@ -217,16 +243,17 @@ class Trace:
 
 
 def trace(model: Any, x: Any, y: Any = None, *, sample_weight: Any = None) -> Trace:
-    """Every gate, cell and hidden state that a model computes for a batch; with a target also their gradients.
+    """Every gate and state that a model's recurrent cells compute for a batch; with a target also their gradients.
 
     The model is left as it is: parameters, gradients, states of stateful layers (with which the pass begins), dropout's
-    generators, optimizer. Dropout is off. All values are computed by the textbook's functions (`scratchlstm.gates`)
-    from the input, states and mask that reached the layer, so they are the same for both implementations. A gradient
-    that explodes is shown as it is, infinite or NaN, with NumPy's warning.
+    generators, optimizer. Dropout is off. All values are computed by the cell's own `forward` and `backward` (for an
+    LSTM, the functions of `scratchlstm.gates`) from the input, states and mask that reached the layer, so they are the
+    same for both implementations. A gradient that explodes is shown as it is, infinite or NaN, with NumPy's warning.
 
     Args:
-        model: a built `Sequential` or `Model` with an `LSTM` in it, also within `Bidirectional`. One that is at several
-            places has a trace for each: "lstm", "lstm#2", ... in the order of computation. (One within
+        model: a built `Sequential` or `Model` with a recurrent layer in it, `LSTM`, `GRU`, `RNN(cell)`, ..., also
+            within `Bidirectional`. If a layer has several cells, each has a trace: "rnn/cell_0", ... A layer used at
+            several places has one for each: "lstm", "lstm#2", ... in the order of computation. (One within
             `TimeDistributed` runs over a sequence of its own at each outer step s of S: row b·S + s of its arrays.)
         x: a batch, as the model takes it.
         y: targets; the model has to be compiled then.
@@ -234,63 +261,75 @@ def trace(model: Any, x: Any, y: Any = None, *, sample_weight: Any = None) -> Tr
 
     Raises:
         TypeError: not a model, or data that are no numbers.
-        ValueError: not built, without an LSTM, or data of the wrong shape.
+        ValueError: not built, without a recurrent layer, or data of the wrong shape.
         RuntimeError: a target, but not compiled.
     """
     recording = record(model, x, y, sample_weight, "trace")
-    layers = {name: trace_layer(name, of) for name, of in recording.layers.items() if isinstance(of.layer, LSTM)}
-    if not layers:
-        hint = "; of a SimpleRNN, gradient_norm_over_time shows the gradients" if recording.layers else ""
+    if not recording.layers:
         has = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in model.layers)
-        raise ValueError(f"trace shows the gates of an LSTM, and the model has none: it has {has}{hint}")
-    return Trace(*recording[:4], layers)
+        raise ValueError(f"trace shows the gates of recurrent layers, and the model has none: it has {has}")
+    return Trace(*recording[:4], {name: trace_layer(name, of) for name, of in recording.layers.items()})
 
 
 def trace_layer(name: str, of: Recorded) -> LayerTrace:
-    """One LSTM's steps, from what was recorded; here all arrays are in the order of computation."""
-    layer: Any = of.layer
-    x, (h0, c0), mask, backwards = of.x, of.states, of.mask, layer.go_backwards
-    mask = np.ones(x.shape[:2], bool) if mask is None else mask
-    x, mask = (reverse_steps(array, backwards) for array in (x, mask))
-    W, U, b = (param.copy() for param in layer.kernels())
-    hs, c_last, caches = gates.lstm_forward(x, h0, c0, W, U, b, layer.recurrent_activation, layer.activation, mask)
-    steps = {key: np.stack([getattr(cache, key) for cache in caches], axis=1) for key in (*GATES, "h_prev", "c_prev")}
-    steps |= {"h": hs, "c": np.concatenate([steps["c_prev"][:, 1:], c_last[:, None]], axis=1)}
-    steps |= by_gate("z", x @ W + steps["h_prev"] @ U + b)
+    """A cell's steps, from what was recorded; here all arrays are in the order of computation."""
+    cell, backwards = of.cell, of.layer.go_backwards
+    x, mask = reverse_steps(of.x, backwards), np.ones(of.x.shape[:2], bool)
+    if of.mask is not None:
+        mask = reverse_steps(of.mask, backwards)
+    at, caches = [of.states], []  # the states before each step, and after the last
+    for t in range(x.shape[1]):
+        _, states, kept = scan(cell, x[:, t : t + 1], at[-1], of.params, mask[:, t : t + 1])
+        at.append(states)
+        caches += kept.caches
+    states_at = {state: np.stack(each, axis=1) for state, each in zip(cell.states, zip(*at, strict=True), strict=True)}
+    steps = {"input": x, "mask": mask} | {f"{state}_prev": each[:, :-1] for state, each in states_at.items()}
+    if (z := _pre_activations(of, x, steps[f"{cell.states[0]}_prev"], caches)) is not None:
+        steps |= by_block("z", cell.blocks, z)
+    steps |= {gate: np.stack([getattr(cache, gate) for cache in caches], axis=1) for gate in cell.gates}
+    steps |= {state: each[:, 1:] for state, each in states_at.items()}
     if of.reached is not None:
-        steps |= _gradients(layer, of.reached, caches, mask, W, U)
-    steps |= {"input": x, "mask": mask}
-    in_time: dict[str, Any] = {key: np.ascontiguousarray(reverse_steps(a, backwards)) for key, a in steps.items()}
-    names = layer.activation.name, layer.recurrent_activation.name
-    return LayerTrace(name, *names, backwards, W, U, b, **in_time)
+        steps |= _gradients(of, of.reached, caches, mask)
+    params = {param: array.copy() for param, array in zip(cell.param_specs(1), of.params, strict=True)}
+    in_time = {key: np.ascontiguousarray(reverse_steps(array, backwards)) for key, array in steps.items()}
+    phi, sigma = (getattr(getattr(cell, each, None), "name", None) for each in ("activation", "recurrent_activation"))
+    names = cell.gates, cell.blocks, cell.states
+    return LayerTrace(name, type(cell).__name__, phi, sigma, backwards, *names, params | in_time)
 
 
-def _gradients(
-    layer: Any, reached: Any, caches: list[gates.StepCache], mask: np.ndarray, W: np.ndarray, U: np.ndarray
-) -> dict[str, np.ndarray]:
+def _pre_activations(of: Recorded, x: np.ndarray, h_prev: np.ndarray, caches: list[Any]) -> np.ndarray | None:
+    """z of all blocks, (B, T, nH); None if it is not known."""
+    if hasattr(caches[0], "z"):
+        return np.stack([cache.z for cache in caches], axis=1)
+    if of.cell.params != ("W", "U", "b") or "h_in" not in of.cell.arguments or "h_prev" in of.cell.arguments:
+        return None  # h_prev may come to a gate through more than the product
+    W, U, b = of.params
+    return x @ W + h_prev @ U + b
+
+
+def _gradients(of: Recorded, reached: Any, caches: list[Any], mask: np.ndarray) -> dict[str, np.ndarray]:
     """Backpropagation through time, with each step's gradients kept."""
-    dh, (dh_last, dc_last) = reached
-    dh_above = layer.dh_in_order(dh, len(caches))  #                (B, T, H)
-    if dh_last is not None:
-        dh_above[:, -1] += dh_last
-    dh_next = np.zeros_like(dh_above[:, 0])  #                      (B, H)
-    dc_next = dh_next if dc_last is None else dc_last  #            (B, H)
-    steps = []
-    for t in reversed(range(len(caches))):
-        dh = dh_above[:, t] + dh_next  #                            (B, H)
-        counts = mask[:, t, None]  #                                (B, 1)
-        step = gates.lstm_step_backward(
-            np.where(counts, dh, 0), np.where(counts, dc_next, 0), caches[t], W, U,
-            layer.recurrent_activation.prime, layer.activation.prime,
-        )  # fmt: skip
-        dc = np.where(counts, step.dc, dc_next)  #                  (B, H)
-        dh_prev, dc_prev = np.where(counts, step.dh_prev, dh), np.where(counts, step.dc_prev, dc_next)
-        found = {"dh_next": dh_next, "dh": dh, "dh_prev": dh_prev, "dc_next": dc_next, "dc": dc, "dc_prev": dc_prev}
-        steps.append(found | {"d_input": step.dx} | by_gate("dz", step.dz))
-        dh_next, dc_next = dh_prev, dc_prev
-    return {"dh_above": dh_above} | {key: np.stack([step[key] for step in reversed(steps)], 1) for key in steps[0]}
+    dh, (d_last, *d_others) = reached
+    dh_above = of.layer.dh_in_order(dh, len(caches))  #  (B, T, H)
+    if d_last is not None:
+        dh_above[:, -1] += d_last
+    kept = Scan(caches, of.params, mask, None, None)
+    back = list(steps_back(of.cell, dh_above, [None, *d_others], kept))[::-1]
+    found, given = {f"d{of.cell.states[0]}_above": dh_above}, back[0].gradients
+    for number, state in enumerate(of.cell.states):
+        arrived = np.stack([step.arrived[number] for step in back], axis=1)
+        handed_on = np.stack([step.handed_on[number] for step in back], axis=1)
+        after = arrived if number else np.concatenate([handed_on[:, 1:], np.zeros_like(handed_on[:, :1])], axis=1)
+        found |= {f"d{state}_next": after, f"d{state}": arrived, f"d{state}_prev": handed_on}
+        if f"d{state}" in given:
+            whole = np.stack([step.gradients[f"d{state}"] for step in back], axis=1)
+            found[f"d{state}"] = np.where(mask[..., None], whole, arrived)
+    if "dz" in given:
+        found |= by_block("dz", of.cell.blocks, np.stack([step.gradients["dz"] for step in back], axis=1))
+    return found | {"d_input": np.stack([step.gradients["dx"] for step in back], axis=1)}
 
 
-def by_gate(name: str, columns: np.ndarray) -> dict[str, np.ndarray]:
-    """The four blocks of an array (..., 4H), as "name_i", "name_f", "name_g" and "name_o"."""
-    return {f"{name}_{gate}": block for gate, block in zip(GATES, np.split(columns, 4, axis=-1), strict=True)}
+def by_block(name: str, blocks: Sequence[str], columns: np.ndarray) -> dict[str, np.ndarray]:
+    """The blocks of an array (..., nH), as "name_i", "name_f", ..."""
+    parts = np.split(columns, len(blocks), axis=-1)
+    return {f"{name}_{block}": part for block, part in zip(blocks, parts, strict=True)}

@@ -7,7 +7,7 @@ import numpy as np
 
 from scratchlstm._support import checks
 from scratchlstm._support.drawing import as_written
-from scratchlstm.inspection.gate_plots import chosen_units, scale
+from scratchlstm.inspection.gate_plots import chosen_units, looks_of, scale
 from scratchlstm.inspection.trace import LayerTrace, Trace
 from scratchlstm.inspection.words import chosen_layer, steps_with_words
 
@@ -25,14 +25,15 @@ def colored_words(
     trace: Trace, words: Sequence[str], by: str = "cell", unit: int | None = None,
     layer: str | None = None, sample: int = 0, title: str = "",
 ) -> "Figure":  # fmt: skip
-    """The words of a sample as a text, each coloured by one unit's cell after it, or by how much it moves the loss.
+    """The words of a sample as a text, each coloured by one unit's memory after it, or by how much it moves the loss.
 
     Args:
         trace: from `trace`; for "saliency" with a target.
         words: one for each step, or for each step that counts (see `LayerTrace.mask`); others are not drawn.
-        by: "cell" (c of `unit`), or "saliency" (the norm of dL/d(input), `LayerTrace.d_words`).
+        by: "cell" (c of `unit`, or h if the cell has no c), or "saliency" (the norm of dL/d(input),
+            `LayerTrace.d_words`).
         unit: for "cell". Default: the one that matters most (`LayerTrace.importance`).
-        layer: the LSTM's name, where there are several.
+        layer: the layer's name if there are several.
         sample: number of the row in the batch.
         title: above the picture.
 
@@ -80,7 +81,8 @@ def _values(of: LayerTrace, by: str, unit: int | None, sample: int, steps: np.nd
     if by == "cell":
         given = None if unit is None else checks.index("unit", unit, of.units)
         (chosen,) = chosen_units(of, given, sample, steps, 1)
-        return of.c[sample, steps, chosen], f"cell c of unit {chosen}", f"What unit {chosen} of {of.name} remembers"
+        values, label = of.arrays[of.memory][sample, steps, chosen], f"{looks_of(of)[of.memory][0]} of unit {chosen}"
+        return values, label, f"What unit {chosen} of {of.name} remembers"
     if unit is not None:
         raise ValueError(f"unit is for by='cell'; saliency is that of the whole layer, but unit={unit!r} was given")
     return of.d_words[sample, steps], "saliency ‖dL/d(input)‖", f"Which words move the loss, through {of.name}"

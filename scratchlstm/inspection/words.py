@@ -15,7 +15,7 @@ MISSING = "□"  # stands for what the font does not have
 
 
 def chosen_layer(trace: Any, layer: str | None, title: Any) -> LayerTrace:
-    """The LSTM of that name; the only one where None.
+    """The layer of that name; the only one if None.
 
     Raises:
         TypeError: not a trace, or a name or a picture's title that is not a string.

@@ -129,7 +129,7 @@ def test_words_have_the_colour_of_their_cell():
 @pytest.mark.parametrize("size", [1e-7, 1e-4, 1.0, 1e4])
 @pytest.mark.parametrize("by", ["cell", "saliency"])
 def test_the_numbers_at_the_colour_bar_stand_apart(by, size):
-    layer = replace(LAYER, c=LAYER.c * size, d_input=LAYER.d_input * size)
+    layer = replace(LAYER, arrays=LAYER.arrays | {"c": LAYER.c * size, "d_input": LAYER.d_input * size})
     figure = colored_words(replace(TRACE, layers={"lstm": layer}), WORDS, by, sample=2)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -190,7 +190,7 @@ def test_histograms_count_what_is_shut_and_open():
     values = np.full(LAYER.f.shape, 0.5)
     values[~LAYER.mask] = 0  # do not count
     values[2, :4, 0] = 0.95, 0.96, 0.97, 0.05
-    found = replace(TRACE, layers={"lstm": replace(LAYER, f=values)})
+    found = replace(TRACE, layers={"lstm": replace(LAYER, arrays=LAYER.arrays | {"f": values})})
     panels = draw(gate_saturation(found)).axes
     assert [panel.get_title() for panel in panels] == ["Input gate i", "Forget gate f", "Output gate o"]
     n = 4 * np.count_nonzero(LAYER.mask)
@@ -203,7 +203,8 @@ def test_histograms_count_what_is_shut_and_open():
 
 def test_a_share_beyond_all_is_not_named():
     values = np.full(LAYER.f.shape, 0.5)
-    panels = draw(gate_saturation(replace(TRACE, layers={"lstm": replace(LAYER, i=values)}))).axes
+    layer = replace(LAYER, arrays=LAYER.arrays | {"i": values})
+    panels = draw(gate_saturation(replace(TRACE, layers={"lstm": layer}))).axes
     assert panels[0].get_ylim()[1] > 1.1  # room above the bar, in which the shares stand
     for panel in panels:
         assert max(panel.get_yticks()) == pytest.approx(1)
