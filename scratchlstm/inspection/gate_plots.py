@@ -49,9 +49,9 @@ def gates_over_words(
     of = chosen_layer(trace, layer, title)
     steps, texts = steps_with_words(of, words, sample)
     chosen = chosen_units(of, units, sample, steps, 2)
-    looks, states = looks_of(of), [s for s in reversed(of.states) if of.arrays[s].shape[2] == of.units]
-    panels = [(3, "gates", sorted(of.gates, key=_is_candidate))] if of.gates else []
-    panels += [(2, "memory", states)]
+    looks, panels = looks_of(of), [(2, "memory", list(filter(of.has_units, of.memory)))]
+    if of.gates:
+        panels = [(3, "gates", sorted(of.gates, key=_is_candidate)), *panels]
     height = (3.4 if of.gates else 1.6) * len(chosen) + 0.6
     figure = Figure(figsize=_size(texts, height), layout="constrained")
     ratios = [ratio for ratio, *_ in panels] * len(chosen)
@@ -95,7 +95,7 @@ def gate_heatmap(
     of = chosen_layer(trace, layer, title)
     steps, texts = steps_with_words(of, words, sample)
     looks = looks_of(of)
-    names = [*of.gates, *reversed(of.states), *(f"d{state}" for state in of.states)]
+    names = [*looks, *(f"d{state}" for state in of.states)]
     names += [name for name in of.gradients if name.startswith("dz_")]
     if not isinstance(gate, str) or gate not in ["", *names]:
         raise ValueError(f"gate must be one of {', '.join(names)}, not {gate!r}")
@@ -157,7 +157,7 @@ def gate_saturation(trace: Trace, layer: str | None = None, title: str = "") -> 
 
 def looks_of(of: LayerTrace) -> dict[str, tuple[str, str]]:
     """Name and colour of each gate and state; those that we do not know have further colours, in their order."""
-    names = dict.fromkeys(of.gates, "gate") | dict.fromkeys(of.states, "state")
+    names = dict.fromkeys(of.gates, "gate") | dict.fromkeys(of.memory, "state")
     others = itertools.cycle(_OTHERS)
     return {
         name: (f"{_NAMES.get(name, kind)} {name}", _COLORS[name] if name in _COLORS else next(others))

@@ -89,14 +89,14 @@ class LayerTrace:
         return [name for name in names if name in self.arrays] if "d_input" in self.arrays else names
 
     @property
-    def memory(self) -> str:
-        """The name of the cell's last state: c of an LSTM, h if there is no other."""
-        return self.states[-1]
+    def memory(self) -> list[str]:
+        """Names of the states that are not gates, the last one first: c and h of an LSTM, h of a GRU."""
+        return [state for state in reversed(self.states) if state not in self.gates] or [*reversed(self.states)]
 
     @property
     def units(self) -> int:
-        """How many there are, H."""
-        return self.arrays[self.memory].shape[2]
+        """How many there are, H: the size of the last state in `memory`."""
+        return self.arrays[self.memory[0]].shape[2]
 
     @property
     def d_words(self) -> np.ndarray:
@@ -113,7 +113,7 @@ class LayerTrace:
     def importance(self, sample: int = 0, steps: Any = slice(None)) -> np.ndarray:
         """How much the loss depends on each unit in a sample, (H,) in float64: the sum over the steps of `|dL/dc · c|`.
 
-        c is the cell's last state, h if there is no other. To first order the loss changes by no more than that share
+        c is the first in `memory`, h if there is no other. To first order the loss changes by no more than that share
         of it by which c is scaled at every step. Without gradients it is the sum of `|c|`.
 
         Args:
@@ -130,8 +130,8 @@ class LayerTrace:
             raise ValueError(f"steps must be an index into the {T} steps, but {error}") from error
         if steps.ndim > 1:
             raise ValueError(f"steps must choose a row of steps, not {steps.ndim} dimensions of them")
-        cells = self.arrays[self.memory][sample, steps].astype("float64")  # (steps, H)
-        gradient = self.arrays.get(f"d{self.memory}")
+        cells = self.arrays[self.memory[0]][sample, steps].astype("float64")  # (steps, H)
+        gradient = self.arrays.get(f"d{self.memory[0]}")
         slopes = 1.0 if gradient is None else gradient[sample, steps]
         return np.sum(np.abs(slopes * cells), axis=0, where=self.mask[sample, steps, None])
 
@@ -161,15 +161,18 @@ class LayerTrace:
         names = [*(f"z_{block}" for block in self.blocks), *self.gates]
         names += [name for state in reversed(self.states) for name in (f"{state}_prev", state)]
         names += [name for name in self.gradients if name != "d_input"]
-        shape = (*self.mask.shape, self.units)
-        of_unit = {name: array for name in names if (array := self.arrays.get(name)) is not None}
-        columns = {name: array[sample, :, unit].tolist() for name, array in of_unit.items() if array.shape == shape}
-        rows = zip(range(shape[1]), self.mask[sample].tolist(), *columns.values(), strict=True)
-        return [dict(zip(["step", "counts", *columns], row, strict=True)) for row in rows]
+        of_unit = [name for name in names if self.has_units(name)]
+        columns = [self.arrays[name][sample, :, unit].tolist() for name in of_unit]
+        rows = zip(range(self.mask.shape[1]), self.mask[sample].tolist(), *columns, strict=True)
+        return [dict(zip(["step", "counts", *of_unit], row, strict=True)) for row in rows]
+
+    def has_units(self, name: str) -> bool:
+        """Whether the trace has that array, and a value in it for each unit: not if h is narrower than c."""
+        return name in self.arrays and self.arrays[name].shape == (*self.mask.shape, self.units)
 
     def __repr__(self) -> str:
-        B, T, E = self.arrays["input"].shape
-        names = [*self.gates, *reversed(self.states), *(f"d{state}" for state in self.states)]
+        B, T, E = self.input.shape
+        names = [*self.gates, *self.memory, *(f"d{state}" for state in reversed(self.memory))]
         width = max(3, *(len(name) + 1 for name in names))
         lines = [
             f"LayerTrace {self.name!r}: {B} samples, {T} steps, {E} features, {self.units} units"
@@ -291,6 +294,10 @@ def trace_layer(name: str, of: Recorded) -> LayerTrace:
     if of.reached is not None:
         steps |= _gradients(of, of.reached, caches, mask)
     params = {param: array.copy() for param, array in zip(cell.param_specs(1), of.params, strict=True)}
+    for own in (*cell.gates, *cell.states, *params):
+        if own in ("input", "mask", *dir(LayerTrace), *LayerTrace.__match_args__):
+            kind = type(cell).__name__
+            raise ValueError(f"{kind} calls a value {own!r}, which is something else in a trace: give it another name")
     in_time = {key: np.ascontiguousarray(reverse_steps(array, backwards)) for key, array in steps.items()}
     phi, sigma = (getattr(getattr(cell, each, None), "name", None) for each in ("activation", "recurrent_activation"))
     names = cell.gates, cell.blocks, cell.states

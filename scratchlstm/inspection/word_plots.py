@@ -81,8 +81,9 @@ def _values(of: LayerTrace, by: str, unit: int | None, sample: int, steps: np.nd
     if by == "cell":
         given = None if unit is None else checks.index("unit", unit, of.units)
         (chosen,) = chosen_units(of, given, sample, steps, 1)
-        values, label = of.arrays[of.memory][sample, steps, chosen], f"{looks_of(of)[of.memory][0]} of unit {chosen}"
-        return values, label, f"What unit {chosen} of {of.name} remembers"
+        name, _ = looks_of(of)[of.memory[0]]
+        values = of.arrays[of.memory[0]][sample, steps, chosen]
+        return values, f"{name} of unit {chosen}", f"What unit {chosen} of {of.name} remembers"
     if unit is not None:
         raise ValueError(f"unit is for by='cell'; saliency is that of the whole layer, but unit={unit!r} was given")
     return of.d_words[sample, steps], "saliency ‖dL/d(input)‖", f"Which words move the loss, through {of.name}"
