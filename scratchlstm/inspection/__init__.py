@@ -1,4 +1,4 @@
-"""Looking into a model: the gates of its LSTMs at every step, and pictures of them and of training."""
+"""Looking into a model: what its recurrent cells do at every step, and pictures of that and of training."""
 
 from scratchlstm.callbacks.curves import learning_curve
 from scratchlstm.inspection.explorer import explore

@@ -196,7 +196,7 @@ def _own_answer(model: Model, output: np.ndarray) -> Any:
 def _require_finite_gradients(loss: float, layers: list[LayerTrace], steps: list[Step]) -> None:
     """Raise ValueError if gradients are infinite or NaN, and name the step at which that begins."""
     if not np.isfinite(loss):
-        raise ValueError(f"the loss is {loss}: from this label there is no way back to show")
+        raise ValueError(f"the loss is {loss}: from this label there is no gradient to show")
     for layer in layers:
         finite = np.all([np.isfinite(layer.gradient(name)[0]).all(axis=1) for name in ("dh", "dc", "d_input")], axis=0)
         if len(wrong := np.flatnonzero(~finite)):

@@ -24,7 +24,7 @@ _NAMES = {
     "u": "update gate", "r": "reset gate", "n": "candidate",
 }  # fmt: skip
 _COLORS = dict(zip(_NAMES, (*PALETTE[:6], *MORE_COLORS), strict=False))
-_OTHERS = (PALETTE[6], *MORE_COLORS[3:])
+_OTHERS = (*MORE_COLORS[3:], PALETTE[6])
 
 
 def gates_over_words(
@@ -52,9 +52,8 @@ def gates_over_words(
     looks, panels = looks_of(of), [(2, "memory", list(filter(of.has_units, of.memory)))]
     if of.gates:
         panels = [(3, "gates", sorted(of.gates, key=_is_candidate)), *panels]
-    height = (3.4 if of.gates else 1.6) * len(chosen) + 0.6
-    figure = Figure(figsize=_size(texts, height), layout="constrained")
     ratios = [ratio for ratio, *_ in panels] * len(chosen)
+    figure = Figure(figsize=_size(texts, 0.68 * sum(ratios) + 0.6), layout="constrained")
     grid = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
     for unit, row in zip(chosen, grid.reshape(len(chosen), -1), strict=True):
         for panel, (_, label, names) in zip(row, panels, strict=True):

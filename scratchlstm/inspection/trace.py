@@ -4,14 +4,14 @@ Names follow from the cell: its gates, blocks and states (`cells.Cell`). Those o
 `scratchlstm.gates`. B samples, T steps, E input features, H units.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from scratchlstm._support import checks
-from scratchlstm.cells import LSTMCell
+from scratchlstm.cells import Cell, LSTMCell
 from scratchlstm.cells.scan import Scan, scan, steps_back
 from scratchlstm.inspection.recording import Recorded, choose, record
 from scratchlstm.layers.rnn import reverse_steps
@@ -36,8 +36,8 @@ class LayerTrace:
     - `mask`, (B, T): True if the step counts.
     - `input`, (B, T, E): x.
     - `h_prev`, `c_prev`: the states that the step begins with.
-    - `z_i`: what the activation of block i gets. It is taken from the cache's `z`, (B, nH), or is x W + h_prev U + b if
-      the cell takes `h_in` alone and no other parameters; else there is none.
+    - `z_i`: what the activation of block i gets, from the `z` of the cell's cache, (B, nH). For a cell whose `forward`
+      takes `h_in`, not `h_prev`, and W, U and b alone, it is x W + h_prev U + b. Others have none.
     - `i`: the gate.
     - `h`, `c`: the new states.
     - `dh_above`: dL/dh from the layer above or the loss; at the last step also from the layers that take the final h.
@@ -285,11 +285,10 @@ def trace_layer(name: str, of: Recorded) -> LayerTrace:
         _, states, kept = scan(cell, x[:, t : t + 1], at[-1], of.params, mask[:, t : t + 1])
         at.append(states)
         caches += kept.caches
-    states_at = {state: np.stack(each, axis=1) for state, each in zip(cell.states, zip(*at, strict=True), strict=True)}
+    states_at = {state: _stack(each) for state, each in zip(cell.states, zip(*at, strict=True), strict=True)}
     steps = {"input": x, "mask": mask} | {f"{state}_prev": each[:, :-1] for state, each in states_at.items()}
-    if (z := _pre_activations(of, x, steps[f"{cell.states[0]}_prev"], caches)) is not None:
-        steps |= by_block("z", cell.blocks, z)
-    steps |= {gate: np.stack([getattr(cache, gate) for cache in caches], axis=1) for gate in cell.gates}
+    steps |= _z_by_block("z", cell, _pre_activations(of, x, steps[f"{cell.states[0]}_prev"], caches))
+    steps |= {gate: _stack(getattr(cache, gate) for cache in caches) for gate in cell.gates}
     steps |= {state: each[:, 1:] for state, each in states_at.items()}
     if of.reached is not None:
         steps |= _gradients(of, of.reached, caches, mask)
@@ -307,7 +306,7 @@ def trace_layer(name: str, of: Recorded) -> LayerTrace:
 def _pre_activations(of: Recorded, x: np.ndarray, h_prev: np.ndarray, caches: list[Any]) -> np.ndarray | None:
     """z of all blocks, (B, T, nH); None if it is not known."""
     if hasattr(caches[0], "z"):
-        return np.stack([cache.z for cache in caches], axis=1)
+        return _stack(cache.z for cache in caches)
     if of.cell.params != ("W", "U", "b") or "h_in" not in of.cell.arguments or "h_prev" in of.cell.arguments:
         return None  # h_prev may come to a gate through more than the product
     W, U, b = of.params
@@ -324,19 +323,32 @@ def _gradients(of: Recorded, reached: Any, caches: list[Any], mask: np.ndarray) 
     back = list(steps_back(of.cell, dh_above, [None, *d_others], kept))[::-1]
     found, given = {f"d{of.cell.states[0]}_above": dh_above}, back[0].gradients
     for number, state in enumerate(of.cell.states):
-        arrived = np.stack([step.arrived[number] for step in back], axis=1)
-        handed_on = np.stack([step.handed_on[number] for step in back], axis=1)
+        arrived, handed_on = (
+            _stack(step.arrived[number] for step in back),
+            _stack(step.handed_on[number] for step in back),
+        )
         after = arrived if number else np.concatenate([handed_on[:, 1:], np.zeros_like(handed_on[:, :1])], axis=1)
         found |= {f"d{state}_next": after, f"d{state}": arrived, f"d{state}_prev": handed_on}
         if f"d{state}" in given:
-            whole = np.stack([step.gradients[f"d{state}"] for step in back], axis=1)
+            whole = _stack(step.gradients[f"d{state}"] for step in back)
             found[f"d{state}"] = np.where(mask[..., None], whole, arrived)
     if "dz" in given:
-        found |= by_block("dz", of.cell.blocks, np.stack([step.gradients["dz"] for step in back], axis=1))
-    return found | {"d_input": np.stack([step.gradients["dx"] for step in back], axis=1)}
+        found |= _z_by_block("dz", of.cell, _stack(step.gradients["dz"] for step in back))
+    return found | {"d_input": _stack(step.gradients["dx"] for step in back)}
 
 
-def by_block(name: str, blocks: Sequence[str], columns: np.ndarray) -> dict[str, np.ndarray]:
+def _stack(steps: Iterable[np.ndarray]) -> np.ndarray:
+    """(B, H) of each step -> (B, T, H)."""
+    return np.stack(list(steps), axis=1)
+
+
+def _z_by_block(name: str, cell: Cell, z: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Z or dz by block; nothing if it is not known, or the cell calls a gate or state z."""
+    known = z is not None and z.shape[2:] == (len(cell.blocks) * cell.units,)
+    return by_block(name, cell.blocks, z) if known and "z" not in (*cell.gates, *cell.states) else {}
+
+
+def by_block(name: str, blocks: Sequence[str], columns: Any) -> dict[str, np.ndarray]:
     """The blocks of an array (..., nH), as "name_i", "name_f", ..."""
     parts = np.split(columns, len(blocks), axis=-1)
     return {f"{name}_{block}": part for block, part in zip(blocks, parts, strict=True)}

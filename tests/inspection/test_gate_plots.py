@@ -13,10 +13,13 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
+from own_cells import SlowCell
 from small_models import IDS, LABELS, lstm, stack
 
+from scratchlstm.cells import FullGateLSTMCell, NoInputGateLSTMCell, ProjectedLSTMCell
 from scratchlstm.inspection import colored_words, gate_heatmap, gate_saturation, gates_over_words, trace
 from scratchlstm.inspection.words import drawable
+from scratchlstm.layers import GRU, RNN, SimpleRNN
 
 TRACE = trace(stack(lstm()), IDS, LABELS)
 LAYER = TRACE.lstm
@@ -79,6 +82,84 @@ def test_an_activation_without_bounds_is_not_cut_off():
     found = trace(stack(lstm(activation="relu")), IDS)
     below, above = gates_over_words(found, WORDS, sample=2, units=range(4)).axes[0].get_ylim()
     assert below <= 0 <= found.lstm.g[2, :, 0].max() <= above
+
+
+# --- other cells ------------------------------------------------------------------------------------------------------
+
+CELLS = {
+    "gru": (lambda: GRU(4, dtype="float64"), ["update gate u", "reset gate r", "candidate n"], ["hidden state h"]),
+    "simple rnn": (lambda: SimpleRNN(4, dtype="float64"), [], ["hidden state h"]),
+    "own": (
+        lambda: RNN(SlowCell(4), dtype="float64"), ["gate open", "gate idea"], ["state m", "hidden state h"]
+    ),
+    "h is narrow": (
+        lambda: RNN(ProjectedLSTMCell(4, 3), dtype="float64"),
+        ["input gate i", "forget gate f", "output gate o", "candidate g"], ["cell c"],
+    ),
+    "gates are states": (
+        lambda: RNN(FullGateLSTMCell(4), dtype="float64"),
+        ["input gate i", "forget gate f", "output gate o", "candidate g"], ["cell c", "hidden state h"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_any_cell_has_its_gates_above_and_its_states_below(name):
+    make, gates, states = CELLS[name]
+    found = trace(stack(make()), IDS, LABELS)
+    layer, figure = found[None], draw(gates_over_words(found, WORDS, sample=2, units=(3, 1)))
+    rows = [row for row in (gates, states) if row]
+    assert len(figure.axes) == 2 * len(rows)
+    for panel, row, unit in zip(figure.axes, rows * 2, np.repeat([3, 1], len(rows)), strict=True):
+        assert [text.get_text() for text in panel.get_legend().get_texts()] == row
+        for label, line in zip(row, panel.lines, strict=False):
+            np.testing.assert_array_equal(line.get_ydata(), layer.arrays[label.split()[-1]][2, :, unit])
+    assert figure.axes[0].get_title() == "unit 3"
+    assert len({line.get_color() for panel in figure.axes[: len(rows)] for line in panel.lines[:-1]}) == len(
+        gates + states
+    )
+    for gate in (*layer.gates, *layer.states, *(each for each in layer.gradients if each[:3] in ("dh", "dc", "dz_"))):
+        picture = gate_heatmap(found, WORDS, gate, sample=2).axes[0].images[0]
+        np.testing.assert_array_equal(picture.get_array(), layer.arrays[gate][2].T)
+    first = {"gru": "Update gate u", "simple rnn": "Hidden state h", "own": "Gate open"}.get(name, "Forget gate f")
+    assert draw(gate_heatmap(found, WORDS)).axes[0].get_title().startswith(f"{first} of ")
+    panel, bar = draw(colored_words(found, WORDS, unit=2, sample=2)).axes
+    assert bar.get_xlabel() == f"{states[0]} of unit 2"
+    draw(colored_words(found, WORDS, "saliency"))
+
+
+def test_a_quantity_has_one_colour_in_every_picture():
+    colors = {}
+    for make in (lstm, *(of[0] for of in CELLS.values())):
+        found = trace(stack(make()), IDS)
+        lines = [line for panel in gates_over_words(found, WORDS, units=0).axes for line in panel.lines]
+        for line in lines:
+            colors.setdefault(line.get_label(), set()).add(line.get_color())
+        if found[None].gates:
+            for panel in gate_saturation(found).axes:
+                colors[panel.get_title()[0].lower() + panel.get_title()[1:]].add(
+                    "#{:02x}{:02x}{:02x}".format(*(round(255 * part) for part in panel.patches[0].get_facecolor()[:3]))
+                )
+    colors = {label: {str(color).lower() for color in of} for label, of in colors.items() if " " in label}
+    assert all(len(of) == 1 for of in colors.values())
+    known = {color for label, of in colors.items() for color in of}
+    assert len(known) == len(colors) == 12
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (CELLS["gru"][0], ["Update gate u", "Reset gate r"]),
+        (CELLS["own"][0], ["Gate open"]),
+        (lambda: RNN(NoInputGateLSTMCell(4), dtype="float64"), ["Forget gate f", "Output gate o"]),
+    ],
+)
+def test_the_gates_that_stay_between_0_and_1_saturate(make, expected):
+    found = trace(stack(make()), IDS)
+    assert [panel.get_title() for panel in draw(gate_saturation(found)).axes] == expected
+    for title in expected:
+        low, high = gate_heatmap(found, WORDS, title.split()[-1]).axes[0].images[0].get_clim()
+        assert (low, high) == (0, 1)
 
 
 # --- heat map ---------------------------------------------------------------------------------------------------------
@@ -306,6 +387,14 @@ def test_what_cannot_be_drawn_is_refused(plot, change, error, match):
         (lambda: gates_over_words(trace(stack(lstm()), IDS * 0), WORDS), "sample 0 is masked throughout"),
         (lambda: gate_saturation(trace(stack(lstm()), IDS * 0)), "every step is masked"),
         (lambda: gate_saturation(trace(stack(lstm(recurrent_activation="tanh")), IDS)), "those of lstm are tanh"),
+        (
+            lambda: gate_saturation(trace(stack(SimpleRNN(4, dtype="float64")), IDS)),
+            r"at 0 and 1, but simple_rnn \(SimpleRNNCell\) has none between them",
+        ),
+        (
+            lambda: gate_heatmap(trace(stack(GRU(4, dtype="float64")), IDS), WORDS, "f"),
+            "gate must be one of u, r, n, h, dh, dz_u, dz_r, dz_n, not 'f'",
+        ),
     ],
 )
 def test_what_is_not_there_is_said(draw_it, match):

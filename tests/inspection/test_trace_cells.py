@@ -211,6 +211,28 @@ def test_a_name_that_a_trace_has_for_something_else_is_refused():
         trace(stack(rnn(Confusing)), IDS)
 
 
+def test_a_gate_called_z_is_a_gate():
+    """Keras' GRU has one; then "z" in the cache and "dz" are not those of all blocks."""
+
+    class Keras(OneGateCell):
+        gates = ("z",)
+        blocks = ("z",)
+
+        def forward(self, x, h_prev, W, U, b):
+            z = np.tanh(x @ W + h_prev @ U + b)
+            return z, SlowCache(x, h_prev, None, z, None, None)
+
+        def backward(self, dh, cache, W, U, b):
+            d = dh * (1 - cache.z**2)
+            back = {"dx": d @ W.T, "dh_prev": d @ U.T, "dW": cache.x.T @ d, "dU": cache.h_prev.T @ d}
+            return back | {"db": d.sum(axis=0), "dz": dh}
+
+    layer = one(trace(stack(rnn(Keras)), IDS, LABELS))
+    np.testing.assert_array_equal(layer.z[layer.mask], layer.h[layer.mask])
+    assert not hasattr(layer, "z_z")
+    assert layer.gradients == GRADIENTS["OneGateCell"].split()
+
+
 def test_the_lstm_is_the_only_lstm():
     found = trace(stack(LSTM(3, return_sequences=True, **FLOAT64), GRU(2, **FLOAT64)), IDS)
     assert found.lstm is found["lstm"]
