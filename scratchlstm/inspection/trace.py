@@ -323,10 +323,8 @@ def _gradients(of: Recorded, reached: Any, caches: list[Any], mask: np.ndarray) 
     back = list(steps_back(of.cell, dh_above, [None, *d_others], kept))[::-1]
     found, given = {f"d{of.cell.states[0]}_above": dh_above}, back[0].gradients
     for number, state in enumerate(of.cell.states):
-        arrived, handed_on = (
-            _stack(step.arrived[number] for step in back),
-            _stack(step.handed_on[number] for step in back),
-        )
+        arrived = _stack(step.arrived[number] for step in back)
+        handed_on = _stack(step.handed_on[number] for step in back)
         after = arrived if number else np.concatenate([handed_on[:, 1:], np.zeros_like(handed_on[:, :1])], axis=1)
         found |= {f"d{state}_next": after, f"d{state}": arrived, f"d{state}_prev": handed_on}
         if f"d{state}" in given:

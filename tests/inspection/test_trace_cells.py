@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from own_cells import OneGateCell, SlowCell
+from own_cells import OneGateCell, SlowCache, SlowCell
 from small_models import IDS, LABELS, stack
 
 from scratchlstm import Sequential, cells
