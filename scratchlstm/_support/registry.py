@@ -207,8 +207,9 @@ def _problem(part: OwnPart) -> str:
 
 
 def snake_case(name: str) -> str:
-    """GlorotUniform -> glorot_uniform, F1Score -> f1_score, LSTM -> lstm, MaxPooling1D -> max_pooling1d."""
-    return re.sub("(?<=[a-z])(?=[A-Z])|(?<=[0-9])(?=[A-Z][a-z])", "_", name).lower()
+    """GlorotUniform -> glorot_uniform, F1Score -> f1_score, GRUCell -> gru_cell, MaxPooling1D -> max_pooling1d."""
+    # three capitals are an abbreviation, two are not: RMSprop is rmsprop
+    return re.sub("(?<=[a-z])(?=[A-Z])|((?<=[0-9])|(?<=[A-Z]{3}))(?=[A-Z][a-z])", "_", name).lower()
 
 
 def by_both_names(*classes: type) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Keras' `.weights.h5`: which array stands where, read without trusting the file.
 
 The n-th layer of a class has the group `layers/<class in snake case>` (`_1`, `_2`, ... from the second on); in it,
-`vars/0`, `vars/1`, ... are its weights in the order of `get_weights`. A recurrent layer keeps its own in `cell`, a
-wrapper's are those of the layers in it. So are a model's within the model, whose class is `Sequential` or `Functional`;
-they are in its group as in the file.
+`vars/0`, `vars/1`, ... are its weights in the order of `get_weights`. A recurrent layer keeps its own in `cell`, or those
+of several cells in `cell/cells`, which are counted by class as layers are; a wrapper's are those of the layers in it. So
+are a model's within the model, whose class is `Sequential` or `Functional`; they are in its group as in the file.
 """
 
 import io
@@ -16,12 +16,11 @@ import numpy as np
 
 from scratchlstm._support import registry
 from scratchlstm.interop.keras_graph import is_sequential
-from scratchlstm.layers import Layer
+from scratchlstm.layers import RNN, Layer
 from scratchlstm.layers.composite import of_part, with_prefix
 from scratchlstm.layers.network import Network
 from scratchlstm.models.model import Model
 
-_CELLS = ("LSTM", "SimpleRNN")
 _WRAPPED = {"Bidirectional": ("forward_layer", "backward_layer"), "TimeDistributed": ("layer",)}
 
 
@@ -34,20 +33,25 @@ def layer_groups(layers: Sequence[Layer], above: str = "", file: Any = None) -> 
         file: tells which class Keras has for each model among the layers; left out, `is_sequential` does.
     """
     counts: Counter[str] = Counter()
-
-    def numbered(name: str) -> str:
-        return f"{above}layers/{name}_{counts[name]}" if counts[name] else f"{above}layers/{name}"
-
     groups = []
+
+    def place(name: str) -> str:
+        return f"{above}layers/{_numbered(name, counts[name])}"
+
     for layer in layers:
         name = registry.snake_case(type(layer).__name__)
         if isinstance(layer, Network):
             name, other = ("sequential", "functional") if is_sequential(layer) else ("functional", "sequential")
-            if file is not None and (found := _name_in(file, numbered(other))) is not None:
-                name = other if found == layer.name or _name_in(file, numbered(name)) is None else name
-        groups.append(numbered(name))
+            if file is not None and (found := _name_in(file, place(other))) is not None:
+                name = other if found == layer.name or _name_in(file, place(name)) is None else name
+        groups.append(place(name))
         counts[name] += 1
     return groups
+
+
+def _numbered(name: str, before: int) -> str:
+    """The name of a group, after so many of its class."""
+    return f"{name}_{before}" if before else name
 
 
 def _name_in(file: Any, group: str) -> Any:
@@ -58,14 +62,23 @@ def _name_in(file: Any, group: str) -> Any:
         return None
 
 
-def owners(layer: Layer, group: str, file: Any = None) -> list[tuple[str, Layer]]:
-    """The groups that hold a layer's `vars`, in the order of its weights, and the layer whose they are."""
+def owners(layer: Layer, group: str, file: Any = None) -> list[tuple[str, Layer, str]]:
+    """The groups that hold a layer's `vars`, in the order of its weights; each with the layer whose they are, and of a
+    layer with several cells the name of the cell."""
     if isinstance(layer, Network):
         groups = layer_groups(layer.layers, f"{group}/" if group else "", file)
         return [owner for each, of in zip(layer.layers, groups, strict=True) for owner in owners(each, of, file)]
     if wrapped := _WRAPPED.get(type(layer).__name__):
         return [owner for name in wrapped for owner in owners(getattr(layer, name), f"{group}/{name}", file)]
-    return [(f"{group}/cell" if type(layer).__name__ in _CELLS else group, layer)]
+    if not isinstance(layer, RNN):
+        return [(group, layer, "")]
+    counts: Counter[str] = Counter()
+    found = []
+    for name, cell in layer.cells.items():
+        own = registry.snake_case(type(cell).__name__)
+        found.append((f"{group}/cell/cells/{_numbered(own, counts[own])}" if name else f"{group}/cell", layer, name))
+        counts[own] += 1
+    return found
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -99,7 +112,7 @@ def read_weights(file: Any, network: Network, shapes: Mapping[str, tuple[int, ..
     groups, used = layer_groups(network.layers, file=file), set()
     for layer, group in zip(network.layers, groups, strict=True):
         own = with_prefix(layer.name, of_part(layer.name, shapes))
-        places = [place for place, _ in owners(layer, group, file)]
+        places = [place for place, *_ in owners(layer, group, file)]
         used.update(places)
         found = [dataset for place in places for dataset in read_group(file, place)]
         if [dataset.shape for dataset in found] != list(own.values()):
@@ -185,8 +198,8 @@ def _write_layers(file: Any, network: Network, above: str) -> None:
         if isinstance(layer, Network):
             _write_layers(file, layer, f"{group}/")
             continue
-        for place, owner in owners(layer, group):
-            _write_group(file, place, owner.name, list(owner.params.values()))
+        for place, owner, cell in owners(layer, group):
+            _write_group(file, place, owner.name, list(of_part(cell, owner.params).values()))
 
 
 def _write_group(file: Any, group: str, name: str, arrays: Sequence[Any]) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from scratchlstm import constraints, initializers, layers, losses, metrics, optimizers, regularizers, schedules
 from scratchlstm._support import registry
 from scratchlstm._support.console import warn
-from scratchlstm.layers import Bidirectional, Layer
+from scratchlstm.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from scratchlstm.layers import RNN, Bidirectional, Layer
 from scratchlstm.layers.network import Network
 from scratchlstm.models.model import Model
 
@@ -22,6 +23,8 @@ _SHARED = (constraints, initializers, layers, losses, metrics, optimizers, regul
 _ROOMS = {room.__name__.rpartition(".")[2]: room for room in _SHARED}
 _OURS_ALONE = ("implementation",)  # settings that Keras' layers do not have
 _CLASSES_OF_OURS_ALONE = ("MaskedGlobalMaxPooling1D", "Network", "Perplexity")
+_CELLS = {cell.__name__: cell for cell in (GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells)}
+_OF_THE_LAYER = ("dtype", "trainable")  # settings of Keras' cells, which are layers there
 _ANY = object()
 # what we do not take is passed over at the value where it has no effect; None is one for every setting
 _WITHOUT_EFFECT: dict[str, Any] = {
@@ -37,7 +40,7 @@ _WITHOUT_EFFECT: dict[str, Any] = {
 # last word of a setting -> where Keras keeps the classes that it names
 _MODULES = {
     "initializer": "keras.initializers", "regularizer": "keras.regularizers", "constraint": "keras.constraints",
-    "layer": "keras.layers", "rate": "keras.optimizers.schedules",
+    "layer": "keras.layers", "cell": "keras.layers", "rate": "keras.optimizers.schedules",
 }  # fmt: skip
 
 
@@ -76,6 +79,11 @@ def describe_layer(layer: Layer) -> Description:
         raise ValueError(f"{layer.name} is a {type(layer).__name__}, which Keras does not have")
     if inner := [each.name for each in layer.with_inner()[1:] if isinstance(each, Network)]:
         raise ValueError(f"{layer.name} has the model {inner[0]} inside; only models within models go to Keras")
+    for each in layer.with_inner():
+        for cell in each.cells.values() if isinstance(each, RNN) else ():
+            if _CELLS.get(type(cell).__name__) is not type(cell):
+                todo = "take its arrays with get_weights() instead, or write an ONNX file, which has some such cells"
+                raise ValueError(f"{each.name} runs a {type(cell).__name__}, a cell that Keras does not have: {todo}")
     described = registry.serialize(layer)
     if isinstance(layer, Bidirectional):  # Keras always describes both
         described["config"]["backward_layer"] = registry.serialize(layer.backward_layer)
@@ -100,12 +108,17 @@ def keras_thing(module: str, described: Mapping[str, Any]) -> Description:
     kind, config = described["class_name"], described["config"]
     if "/" in (name := config.get("name", "")):
         raise ValueError(f"the {kind} {name!r} cannot go to Keras, whose names have no slash: rename it")
-    config = {name: _keras_value(name, value) for name, value in config.items() if name not in _OURS_ALONE}
+    config = {name: _keras_value(name, value, config) for name, value in config.items() if name not in _OURS_ALONE}
     return {"module": module, "class_name": kind, "config": config, "registered_name": None}
 
 
-def _keras_value(name: str, value: Any) -> Any:
+def _keras_value(name: str, value: Any, above: Mapping[str, Any]) -> Any:
+    """A setting's value as Keras describes it; `above` has the settings beside it."""
+    if name == "cells":
+        return [_keras_value("cell", cell, above) for cell in value]
     if isinstance(value, Mapping) and set(value) == {"class_name", "config"}:
+        if name == "cell":
+            value = value | {"config": value["config"] | {key: above[key] for key in _OF_THE_LAYER if key in above}}
         return keras_thing(_MODULES[name.split("_")[-1]], value)
     return value
 
@@ -131,8 +144,12 @@ def layer_from(described: Any) -> Layer:
         raise ValueError(f"the {ours['class_name']} {ours['config'].get('name')!r}: {error}") from error
 
 
-def our_thing(described: Any) -> dict[str, Any]:
+def our_thing(described: Any, above: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A description in Keras' form as `registry.resolve` takes it.
+
+    Args:
+        described: by Keras.
+        above: of a cell, the settings of the layer that has it.
 
     Raises:
         ValueError: a class or a setting that we do not have.
@@ -145,20 +162,36 @@ def our_thing(described: Any) -> dict[str, Any]:
         raise ValueError(f"scratchlstm has no counterpart of {what}" + (f"; it has {ours}" if ours else ""))
     owner = f"the {name} {config['name']!r}" if "name" in config else str(name)
     accepted = registry.defaults(cls)
+    if name in _CELLS and above is not None:
+        config = _without_those_of_the_layer(owner, config, above)
     refuse_unknown(owner, config, set(accepted))
     for option in accepted.keys() & config.keys():
         if isinstance(accepted[option], bool) and not isinstance(config[option], bool):
             raise ValueError(f"{owner} has {option}={config[option]!r}, which has to be true or false")
     try:
-        return {"class_name": name, "config": {o: _our_value(v) for o, v in config.items() if o in accepted}}
+        above = config if above is None else above
+        return {"class_name": name, "config": {o: _our_value(v, above) for o, v in config.items() if o in accepted}}
     except ValueError as error:  # of a thing within
         raise ValueError(f"{owner}: {error}") from error
 
 
-def _our_value(value: Any) -> Any:
+def _our_value(value: Any, above: Mapping[str, Any]) -> Any:
+    if isinstance(value, list):
+        return [_our_value(each, above) for each in value]
     if not isinstance(value, Mapping) or "class_name" not in value:
         return value
-    return value["config"]["name"] if value["class_name"] == "DTypePolicy" else our_thing(value)
+    if value["class_name"] == "DTypePolicy":
+        return value["config"]["name"]
+    return our_thing(value, above if value["class_name"] in _CELLS else None)
+
+
+def _without_those_of_the_layer(owner: str, config: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell's settings without dtype and trainable, which have to be the layer's."""
+    for option in _OF_THE_LAYER:
+        theirs, own = (_our_value(of.get(option), {}) for of in (above, config))
+        if own not in (None, theirs, True):
+            raise ValueError(f"{owner} has {option}={own!r}, but the layer that runs it has {theirs!r}")
+    return {name: value for name, value in config.items() if name not in _OF_THE_LAYER}
 
 
 def refuse_unknown(owner: str, config: Mapping[str, Any], accepted: set[str]) -> None:
@@ -178,7 +211,7 @@ def _known(module: Any) -> Mapping[str, Any]:
     if not isinstance(module, str) or not module.startswith("keras."):
         return {}
     ours = _ROOMS.get(module.split(".")[-1])
-    known = layers.KNOWN if ours is layers else getattr(ours, "_KNOWN", {})
+    known = {**layers.KNOWN, **_CELLS} if ours is layers else getattr(ours, "_KNOWN", {})
     classes = {name: cls for name, cls in known.items() if isinstance(cls, type) and name == cls.__name__}
     return {name: cls for name, cls in classes.items() if name not in _CLASSES_OF_OURS_ALONE}
 
