@@ -1,9 +1,9 @@
 """Keras' `.weights.h5`: which array stands where, read without trusting the file.
 
 The n-th layer of a class has the group `layers/<class in snake case>` (`_1`, `_2`, ... from the second on); in it,
-`vars/0`, `vars/1`, ... are its weights in the order of `get_weights`. A recurrent layer keeps its own in `cell`, or those
-of several cells in `cell/cells`, which are counted by class as layers are; a wrapper's are those of the layers in it. So
-are a model's within the model, whose class is `Sequential` or `Functional`; they are in its group as in the file.
+`vars/0`, `vars/1`, ... are its weights in the order of `get_weights`. A recurrent layer keeps its own in `cell`, or in
+`cell/cells` those of several cells, counted by class as layers are; a wrapper's are those of the layers in it. So are a
+model's within the model, whose class is `Sequential` or `Functional`; they are in its group as in the file.
 """
 
 import io
@@ -63,8 +63,10 @@ def _name_in(file: Any, group: str) -> Any:
 
 
 def owners(layer: Layer, group: str, file: Any = None) -> list[tuple[str, Layer, str]]:
-    """The groups that hold a layer's `vars`, in the order of its weights; each with the layer whose they are, and of a
-    layer with several cells the name of the cell."""
+    """The groups that hold a layer's `vars`, in the order of its weights.
+
+    With each come the layer whose they are, and the name of the cell if it has several.
+    """
     if isinstance(layer, Network):
         groups = layer_groups(layer.layers, f"{group}/" if group else "", file)
         return [owner for each, of in zip(layer.layers, groups, strict=True) for owner in owners(each, of, file)]
@@ -73,7 +75,7 @@ def owners(layer: Layer, group: str, file: Any = None) -> list[tuple[str, Layer,
     if not isinstance(layer, RNN):
         return [(group, layer, "")]
     counts: Counter[str] = Counter()
-    found = []
+    found: list[tuple[str, Layer, str]] = []
     for name, cell in layer.cells.items():
         own = registry.snake_case(type(cell).__name__)
         found.append((f"{group}/cell/cells/{_numbered(own, counts[own])}" if name else f"{group}/cell", layer, name))

@@ -118,7 +118,8 @@ def _keras_value(name: str, value: Any, above: Mapping[str, Any]) -> Any:
         return [_keras_value("cell", cell, above) for cell in value]
     if isinstance(value, Mapping) and set(value) == {"class_name", "config"}:
         if name == "cell":
-            value = value | {"config": value["config"] | {key: above[key] for key in _OF_THE_LAYER if key in above}}
+            of_layer = {key: above[key] for key in _OF_THE_LAYER if key in above}
+            value = {**value, "config": {**value["config"], **of_layer}}
         return keras_thing(_MODULES[name.split("_")[-1]], value)
     return value
 

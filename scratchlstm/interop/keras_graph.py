@@ -13,7 +13,7 @@ from typing import Any
 from scratchlstm._support import registry
 from scratchlstm._support.checks import whole_number
 from scratchlstm.interop.keras_config import Description, describe_layer, keras_thing, layer_from, refuse_unknown
-from scratchlstm.layers import Attention, Embedding, Input, Layer
+from scratchlstm.layers import Attention, Bidirectional, Embedding, Input, Layer
 from scratchlstm.layers.base import Node
 from scratchlstm.layers.keras_order import Operation, Place, Source, mask_operations
 from scratchlstm.layers.network import Network
@@ -97,7 +97,7 @@ class _Described:
             x, *states = map(self.tensor, own)
             named: Description = {}
             if states and not layer.merges:
-                named["initial_state"] = states
+                named["initial_state"] = by_cell(layer, states)
             if isinstance(layer, Attention) and (number, 1) in used:
                 named["return_attention_scores"] = True
             masks = [None if mask is None else self.tensor(mask) for mask in self.masks[number]]
@@ -145,6 +145,18 @@ class _Described:
         """What the model gives out."""
         name, call, output = self.histories[source]
         return [name, call + _first_call(self.parts[name]), output]
+
+
+def by_cell(layer: Any, states: Sequence[Any]) -> list[Any]:
+    """A recurrent layer's states as Keras has them: of several cells a list for each that has several."""
+    if isinstance(layer, Bidirectional):
+        half = len(states) // 2
+        return by_cell(layer.forward_layer, states[:half]) + by_cell(layer.backward_layer, states[half:])
+    if "" in layer.cells:
+        return [*states]
+    rest = iter(states)
+    cells = [list(itertools.islice(rest, len(cell.states))) for cell in layer.cells.values()]
+    return [own if len(own) > 1 else own[0] for own in cells]
 
 
 def _first_call(described: Mapping[str, Any]) -> int:

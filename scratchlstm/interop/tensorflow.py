@@ -10,6 +10,7 @@ import numpy as np
 
 from scratchlstm.backend import host
 from scratchlstm.interop.keras import layer_to_keras, to_keras
+from scratchlstm.interop.keras_graph import by_cell
 from scratchlstm.layers import Attention, Bidirectional, Dropout, Layer, Multiply, TimeDistributed
 from scratchlstm.layers.passes import Cache
 from scratchlstm.layers.rnn import RNN, Kept
@@ -50,7 +51,7 @@ def layer_answers(
     _hand_over(cache, twin, training)
     read = {name: tf.Variable(host(x)) if x.dtype.kind == "f" else tf.constant(host(x)) for name, x in inputs.items()}
     begun = {name: tf.Variable(host(state)) for name, state in states.items()}
-    call: dict[str, Any] = {"initial_state": list(begun.values())} if begun else {}
+    call: dict[str, Any] = {"initial_state": by_cell(layer, list(begun.values()))} if begun else {}
     if isinstance(layer, Attention):
         call["return_attention_scores"] = True
     if mask is not None:
@@ -62,7 +63,7 @@ def layer_answers(
             for x, of_x in zip(given, call.pop("mask", []), strict=False):
                 x._keras_mask = of_x
         y = twin(given if layer.merges else given[0], training=training, **call)
-        outputs = y if isinstance(y, list | tuple) else [y]
+        outputs = tf.nest.flatten(y)
         loss = sum(tf.reduce_sum(r * part) for r, part in zip(upstream, outputs, strict=True))
     variables = _unfrozen(layer, twin) | begun
     variables |= {name: x for name, x in read.items() if isinstance(x, tf.Variable)}
@@ -142,7 +143,7 @@ def _hand_over(cache: Cache, theirs: Any, training: bool) -> None:
     elif isinstance(ours, RNN):
         kept: Kept = cache.kept
         if ours.stateful and ours.states is not None:
-            for variable, state in zip(theirs.states, ours.states, strict=True):
+            for variable, state in zip(_tensorflow().nest.flatten(theirs.states), ours.states, strict=True):
                 variable.assign(state)
         # a Keras cell would draw masks of its own where it has none yet; by gate, they are a list there
         cells = getattr(theirs.cell, "cells", [theirs.cell])
