@@ -1,13 +1,16 @@
-"""What cannot be exchanged is refused, not left out."""
+"""What PyTorch and ONNX share: the order of a recurrence's gates, and what is refused, not left out."""
 
 import inspect
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from scratchlstm._support import registry
-from scratchlstm.layers import Layer
+from scratchlstm.layers import GRU, LSTM, RNN, Layer, SimpleRNN
 from scratchlstm.layers.base import Shape
 from scratchlstm.layers.network import Network
+from scratchlstm.layers.rnn import WithOwnCell
 from scratchlstm.models.model import Model
 
 # settings without influence on what a trained layer answers: how it starts and how it is trained; a mask has to come
@@ -17,6 +20,44 @@ _WITHOUT_EFFECT = {
     *("dropout", "recurrent_dropout", "seed", "zero_output_for_mask"),
 }
 _KINDS_WITHOUT_EFFECT = ("initializer", "regularizer", "constraint")
+
+
+class Recurrence(NamedTuple):
+    """A recurrence that PyTorch and ONNX have, too."""
+
+    layer: type[WithOwnCell]
+    orders: dict[str, str]  # of the gates' rows there, in the letters of `Cell.blocks`
+
+
+RECURRENCES = {  # by their names there
+    "LSTM": Recurrence(LSTM, {"PyTorch": "ifgo", "ONNX": "iofg"}),
+    "GRU": Recurrence(GRU, {"PyTorch": "run", "ONNX": "urn"}),
+    "RNN": Recurrence(SimpleRNN, {"PyTorch": "h", "ONNX": "h"}),
+}
+
+
+def recurrence(layer: RNN, where: str) -> str:
+    """What a recurrent layer is called there.
+
+    Raises:
+        ValueError: the layer or its cell is not known there, or it has several.
+    """
+    if not registry.is_ours(type(layer)):
+        raise ValueError(f"{layer.name} is a {type(layer).__name__} of your own, which does not go to {where}")
+    if "" not in layer.cells:
+        raise ValueError(f"{layer.name} runs several cells, which {where} cannot express: make a layer of each")
+    cells = {name: each.layer.cell_class for name, each in RECURRENCES.items()}
+    for name, cell in cells.items():
+        if type(layer.cell) is cell:
+            return name
+    has, kind = ", ".join(cell.__name__ for cell in cells.values()), type(layer.cell).__name__
+    raise ValueError(f"{layer.name} runs a {kind}, and to {where} go {has}: take the arrays with get_weights() instead")
+
+
+def reordered(columns: np.ndarray, given: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
+    """An array (..., nH) whose n blocks are `given`, with the blocks in the order of `wanted`."""
+    blocks = dict(zip(given, np.split(columns, len(given), axis=-1), strict=True))
+    return np.concatenate([blocks[name] for name in wanted], axis=-1)
 
 
 def require_stack(model: Model) -> Shape:
@@ -80,10 +121,11 @@ def require_plain(layer: Layer, where: str, **allowed: Collection[Any]) -> None:
     Raises:
         ValueError: names layer, setting and value.
     """
-    config = layer.get_config()
-    for option, default in registry.defaults(type(layer)).items():
-        if option not in config or option in _WITHOUT_EFFECT or option.split("_")[-1] in _KINDS_WITHOUT_EFFECT:
-            continue
-        value, fixed = config[option], default is not inspect.Parameter.empty
-        if registry.foreign(value) or (fixed and value not in allowed.get(option, (default,))):
-            raise ValueError(f"{layer.name} has {option}={value!r}, which {where} cannot express")
+    for of in (layer, *layer.cells.values()) if type(layer) is RNN else (layer,):
+        config = of.get_config()
+        for option, default in registry.defaults(type(of)).items():
+            if option not in config or option in _WITHOUT_EFFECT or option.split("_")[-1] in _KINDS_WITHOUT_EFFECT:
+                continue
+            value, fixed = config[option], default is not inspect.Parameter.empty
+            if registry.foreign(value) or (fixed and value not in allowed.get(option, (default,))):
+                raise ValueError(f"{layer.name} has {option}={value!r}, which {where} cannot express")

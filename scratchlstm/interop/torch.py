@@ -3,8 +3,8 @@
 Files are read and written by the package safetensors (extra `safetensors`); PyTorch itself is needed for live modules
 only. Its own `.pt` files are pickles, which can run code when read: they are refused.
 
-PyTorch's gates stand in the order i f g o, as ours; its matrices are transposed, a row for each output. It adds two
-biases where one does: b = bias_ih + bias_hh on the way in, b and zeros on the way out.
+PyTorch's matrices are transposed, a row for each output. Except in a GRU it adds two biases where one does: from there
+comes b = bias_ih + bias_hh, to there go b and zeros.
 """
 
 import json
@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchlstm._support import registry
 from scratchlstm._support.checks import flag
 from scratchlstm._support.console import warn
 from scratchlstm._support.files import atomic_write
-from scratchlstm.interop.plain import common_dtype, require_plain, require_stack
-from scratchlstm.layers import KNOWN, LSTM, Activation, Bidirectional, Dense, Dropout, Embedding, Input, Layer
+from scratchlstm.interop.plain import RECURRENCES, common_dtype, recurrence, reordered, require_plain, require_stack
+from scratchlstm.layers import KNOWN, RNN, Activation, Bidirectional, Dense, Dropout, Embedding, Input, Layer
 from scratchlstm.layers.base import Shape
 from scratchlstm.models.model import Model, Sequential
 
@@ -32,19 +33,21 @@ _ACTIVATIONS = {
     "Sigmoid": "sigmoid", "Tanh": "tanh", "ReLU": "relu", "Hardsigmoid": "hard_sigmoid", "Softmax": "softmax",
     "Identity": "linear",
 }  # fmt: skip
-_KINDS = ("Embedding", "LSTM", "Linear", "Dropout", *_ACTIVATIONS)
+_KINDS = ("Embedding", *RECURRENCES, "Linear", "Dropout", *_ACTIVATIONS)
+_LAYERS = "Embedding, LSTM, GRU, RNN or Linear"
 _NAME = re.compile(r"(?:(?P<module>.*)\.)?(?P<weight>weight|bias|(?:weight|bias)_(?:ih|hh)_l\d+(?:_reverse)?)", re.S)
 _ORDER = "modules"  # the key in a file's metadata under which our own files keep the order
 _OWN_MODEL = "make the model yourself, its layers named as the modules, and use load_torch_weights"
 
 
 class _Module(NamedTuple):
-    """A PyTorch module: its class, its place in the model, its weights by their own names, and its dropout."""
+    """A PyTorch module."""
 
-    kind: str
-    name: str
-    weights: Mapping[str, np.ndarray]
-    rate: float = 0.0
+    kind: str  #                          its class
+    name: str  #                          its place in the model
+    weights: Mapping[str, np.ndarray]  #  by their own names
+    rate: float = 0.0  #                  of dropout
+    nonlinearity: str = "tanh"  #         of an RNN
 
 
 class _Part(NamedTuple):
@@ -63,22 +66,23 @@ def from_torch(
     source: Any, *, activation: Any = None, return_sequences: bool = False,
     input_shape: Sequence[int | None] | None = None,
 ) -> Sequential:  # fmt: skip
-    """Our model with the layers and weights of a PyTorch one: Embedding, LSTM (stacked, bidirectional) and Linear.
+    """Our model with the layers and weights of a PyTorch one: Embedding, Linear, and recurrences (LSTM, GRU, RNN).
 
-    A module's own `forward` is not looked at. The layers come in the order in which the module names them; each LSTM
-    but the last hands on its whole sequence, and the last one its h_n (of both directions, side by side).
+    A module's own `forward` is not looked at. The layers come in the order in which the module names them; each
+    recurrence but the last hands on its whole sequence, and the last one its h_n (of both directions, side by side).
 
-    In a state dict or a file the names tell what is what: `weight_ih_l0` and the like are an LSTM's; a matrix `weight`
-    without `bias` that stands before the first LSTM is an Embedding's, any other matrix a Linear's. A file of PyTorch
-    keeps no order: it is taken as embeddings, LSTMs, linears, several of a kind by the number in their names, and a
-    matrix without `bias` is an Embedding's if it has the width of the LSTM's input. What that does not fit goes into a
-    model of your own by `load_torch_weights`.
+    In a state dict or a file the names tell what is what: `weight_ih_l0` and the like are a recurrence's (the shape of
+    `weight_hh_l0` tells which: (4H, H) is an LSTM, (3H, H) a GRU, (H, H) an RNN, taken to be one of tanh); a matrix
+    `weight` without `bias` before the first recurrence is an Embedding's, any other matrix a Linear's. A file of
+    PyTorch keeps no order: it is taken as embeddings, recurrences, linears, several of a kind by the number in their
+    names, and a matrix without `bias` is an Embedding's if it has the width of a recurrence's input. What that does not
+    fit goes into a model of your own by `load_torch_weights`.
 
     Args:
         source: an `nn.Module`, a state dict (name -> tensor or array), or the path of a `.safetensors` file.
         activation: after the last layer; a state dict does not tell.
-        return_sequences: whether the last LSTM gives every step, (B, T, H).
-        input_shape: of one sample. Default: (None,) for ids, else (None, E) before an LSTM and (E,) before a Linear.
+        return_sequences: whether the last recurrence gives every step, (B, T, H).
+        input_shape: of one sample. Default: (None,) for ids, else (None, E) before a recurrence, (E,) before a Linear.
 
     Raises:
         ImportError: safetensors is not installed, for a file.
@@ -110,7 +114,7 @@ def _input_shape(parts: Sequence[_Part]) -> Shape:
         if weights:
             features = weights[0].shape[0]
             return (features,) if isinstance(layer, Dense) else (None, features)
-    raise ValueError("it has no Embedding, LSTM or Linear")
+    raise ValueError(f"it has no {_LAYERS}")
 
 
 def load_torch_weights(model: Model, source: Any) -> None:
@@ -120,7 +124,8 @@ def load_torch_weights(model: Model, source: Any) -> None:
     keeps no order, several that fit have to differ in a number only.) Every weight has to find its place.
 
     Args:
-        model: built, of any layers; those with weights are Embedding, LSTM, Bidirectional (LSTM) and Dense.
+        model: built, of any layers; those with weights are Embedding, LSTM, GRU, SimpleRNN, `RNN` of one of their
+            cells, Bidirectional (of one of these) and Dense.
         source: as in `from_torch`.
 
     Raises:
@@ -144,6 +149,9 @@ def _pairs(model: Model, source: Any) -> list[tuple[Layer, _Part]]:
         free.sort(key=lambda part: _numbers(part.layer.name))
     chosen: dict[int, _Part] = {}
     with_weights = [layer for layer in model.layers if layer.params]
+    for each in (inner for layer in with_weights for inner in layer.with_inner()):
+        if isinstance(each, RNN) and not getattr(each.cell, "reset_after", True):
+            raise ValueError(f"{each.name} has reset_after=False, which PyTorch cannot express")
     for layer in sorted(with_weights, key=lambda layer: all(layer.name != part.layer.name for part in free)):
         fitting = [n for n, part in enumerate(free) if _fitted(layer, part) is not None]
         named = [n for n in fitting if free[n].layer.name == layer.name]
@@ -165,7 +173,7 @@ def _shapes(arrays: Iterable[np.ndarray]) -> str:
 
 def _fitted(layer: Layer, part: _Part) -> list[np.ndarray] | None:
     """A part's weights as our layer has them; None where they are not for it."""
-    weights, both = part.weights, {type(layer), type(part.layer)}
+    weights, both = part.weights, {_kind(layer), _kind(part.layer)}
     if both == {Embedding, Dense}:
         weights = [weight.T for weight in weights]  # a matrix alone does not tell which one it is
     elif len(both) > 1:
@@ -174,8 +182,15 @@ def _fitted(layer: Layer, part: _Part) -> list[np.ndarray] | None:
     return weights if [weight.shape for weight in weights] == shapes else None
 
 
+def _kind(layer: Layer) -> Any:
+    """What two layers share if their equations are those of the same PyTorch module."""
+    if isinstance(layer, Bidirectional):
+        return Bidirectional, _kind(layer.forward_layer), _kind(layer.backward_layer)
+    return type(layer.cell) if isinstance(layer, RNN) else type(layer)
+
+
 def _our_parts(modules: Sequence[_Module], return_sequences: bool) -> list[_Part]:
-    last = max((n for n, module in enumerate(modules) if module.kind == "LSTM"), default=None)
+    last = max((n for n, module in enumerate(modules) if module.kind in RECURRENCES), default=None)
     common = next((str(weight.dtype) for module in modules for weight in module.weights.values()), None)
     parts: list[_Part] = []
     for number, module in enumerate(modules):
@@ -183,7 +198,7 @@ def _our_parts(modules: Sequence[_Module], return_sequences: bool) -> list[_Part
         try:
             dtype = _common_dtype(weights) if weights else common
             options: dict[str, Any] = {"name": name, "dtype": dtype}
-            if module.kind == "LSTM":
+            if module.kind in RECURRENCES:
                 parts += _stack(module, name, dtype, return_sequences or number != last)
             elif module.kind == "Embedding":
                 embedding = Embedding(*weights["weight"].shape, **options)
@@ -202,8 +217,10 @@ def _our_parts(modules: Sequence[_Module], return_sequences: bool) -> list[_Part
 
 
 def _stack(module: _Module, name: str | None, dtype: str | None, return_sequences: bool) -> list[_Part]:
-    """An nn.LSTM of one or several levels, each in one direction or two."""
-    weights = dict(module.weights)
+    """An nn.LSTM, GRU or RNN of one or several levels, each in one direction or two."""
+    weights, kind, (make, orders) = dict(module.weights), module.kind, RECURRENCES[module.kind]
+    blocks = make.cell_class.blocks
+    options: dict[str, Any] = {"activation": module.nonlinearity} if kind == "RNN" else {}
     directions = ("", "_reverse") if "weight_ih_l0_reverse" in weights else ("",)
     use_bias = "bias_ih_l0" in weights
     kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if use_bias else 2]
@@ -215,16 +232,21 @@ def _stack(module: _Module, name: str | None, dtype: str | None, return_sequence
             wanted = [f"{kind}{suffix}" for kind in kinds]
             if missing := [key for key in wanted if key not in weights]:
                 raise ValueError(f"it has no {', '.join(missing)}, but has {', '.join(weights)}")
-            kernel, recurrent, *biases = (weights.pop(key) for key in wanted)
-            if recurrent.ndim != 2 or recurrent.shape[0] != 4 * recurrent.shape[1]:
-                raise ValueError(f"weight_hh{suffix} has shape {recurrent.shape}, which is no LSTM's (4H, H)")
-            if len({bias.shape for bias in biases}) > 1:
-                shapes = " and ".join(str(bias.shape) for bias in biases)
-                raise ValueError(f"bias_ih{suffix} and bias_hh{suffix} have shapes {shapes}")
-            arrays += [kernel.T, recurrent.T, *([biases[0] + biases[1]] if use_bias else [])]
-        cell_name = name if level == 0 else f"{name or 'lstm'}_{level}"
-        sequences = return_sequences or bool(weights)  # a further level reads them
-        cell = LSTM(len(recurrent) // 4, use_bias=use_bias, return_sequences=sequences, dtype=dtype)
+            own = {key: weights.pop(key) for key in wanted}
+            recurrent = own[f"weight_hh{suffix}"]
+            if recurrent.ndim != 2 or recurrent.shape[0] != len(blocks) * recurrent.shape[1]:
+                shape = f"({len(blocks) if len(blocks) > 1 else ''}H, H)"
+                raise ValueError(f"weight_hh{suffix} has shape {recurrent.shape}, which is no {kind}'s {shape}")
+            for key, array in own.items():
+                if array.ndim != 1 + key.startswith("weight") or len(array) != len(recurrent):
+                    raise ValueError(f"{key} has shape {array.shape} beside a weight_hh{suffix} {recurrent.shape}")
+            W, U, *biases = (reordered(array.T, orders["PyTorch"], blocks) for array in own.values())
+            arrays += [W, U]
+            if use_bias:
+                arrays.append(np.stack(biases) if kind == "GRU" else biases[0] + biases[1])
+        cell_name = name if level == 0 else f"{name or registry.snake_case(make.__name__)}_{level}"
+        options |= {"use_bias": use_bias, "return_sequences": return_sequences or bool(weights), "dtype": dtype}
+        cell = make(recurrent.shape[1], **options)  # a further level reads its sequences
         if level and module.rate:
             parts.append(_Part(Dropout(module.rate, name=f"{cell_name}_dropout", dtype=dtype), [], module.name))
         layer = cell if len(directions) == 1 else Bidirectional(cell)
@@ -301,7 +323,8 @@ def _of_module(model: Any, nn: Any) -> list[_Module]:
             warn(f"{where} has padding_idx={module.padding_idx}; training changes that row here")
         if kind == "Softmax" and module.dim != -1:
             raise ValueError(f"{where} has dim={module.dim!r}; scratchlstm's is over the last axis, dim=-1")
-        modules.append(_Module(kind, name, weights, getattr(module, "dropout" if kind == "LSTM" else "p", 0.0)))
+        rate = getattr(module, "dropout" if kind in RECURRENCES else "p", 0.0)
+        modules.append(_Module(kind, name, weights, rate, getattr(module, "nonlinearity", "tanh")))
     return modules
 
 
@@ -310,19 +333,28 @@ def _of_state(state: Mapping[str, np.ndarray]) -> list[_Module]:
     for key, array in state.items():
         match = _NAME.fullmatch(key) if isinstance(key, str) else None
         if match is None:
-            raise ValueError(f"{key!r} is no weight of an Embedding, LSTM or Linear; {_OWN_MODEL}")
+            raise ValueError(f"{key!r} is no weight of an {_LAYERS}; {_OWN_MODEL}")
         grouped.setdefault(match["module"] or "", {})[match["weight"]] = array
     modules: list[_Module] = []
-    is_lstm = [any("_l" in weight for weight in weights) for weights in grouped.values()]
+    recurrent = [_recurrence_of(weights) for weights in grouped.values()]
     for number, (name, weights) in enumerate(grouped.items()):
-        kind = "LSTM" if is_lstm[number] else "Linear"
-        if kind == "Linear" and set(weights) == {"weight"} and any(is_lstm) and not any(is_lstm[:number]):
+        kind = recurrent[number] or "Linear"
+        if kind == "Linear" and set(weights) == {"weight"} and any(recurrent) and not any(recurrent[:number]):
             kind = "Embedding"
-        if kind != "LSTM" and ("weight" not in weights or weights["weight"].ndim != 2):
+        if kind not in RECURRENCES and ("weight" not in weights or weights["weight"].ndim != 2):
             shapes = ", ".join(f"{weight} {array.shape}" for weight, array in weights.items())
-            raise ValueError(f"{name!r} holds {shapes}, which is no Embedding, LSTM or Linear")
+            raise ValueError(f"{name!r} holds {shapes}, which is no {_LAYERS}")
         modules.append(_Module(kind, name, weights))
     return modules
+
+
+def _recurrence_of(weights: Mapping[str, np.ndarray]) -> str | None:
+    """Which recurrence has these weights; None if none has. It shows in their shapes: all have the same names."""
+    if not any("_l" in weight for weight in weights):
+        return None
+    shape = weights["weight_hh_l0"].shape if "weight_hh_l0" in weights else ()
+    rows = {name: len(of.layer.cell_class.blocks) for name, of in RECURRENCES.items()}
+    return next((name for name, n in rows.items() if len(shape) == 2 and shape[0] == n * shape[1]), "LSTM")
 
 
 def _in_order(modules: Sequence[_Module]) -> list[_Module]:
@@ -334,10 +366,11 @@ def _in_order(modules: Sequence[_Module]) -> list[_Module]:
     widths = {m.weights["weight_ih_l0"].shape[-1] for m in modules if "weight_ih_l0" in m.weights}
     kinds = {m.name: "Embedding" if m.weights["weight"].shape[1] in widths else "Linear" for m in matrices}
     ordered = []
-    for kind in ("Embedding", "LSTM", "Linear"):
-        of_kind = [module._replace(kind=kind) for module in modules if kinds.get(module.name, module.kind) == kind]
-        _require_numbered([module.name for module in of_kind])
-        ordered += sorted(of_kind, key=lambda module: _numbers(module.name))
+    for group in ({"Embedding"}, {*RECURRENCES}, {"Linear"}):
+        of_group = [module._replace(kind=kinds.get(module.name, module.kind)) for module in modules]
+        of_group = [module for module in of_group if module.kind in group]
+        _require_numbered([module.name for module in of_group])
+        ordered += sorted(of_group, key=lambda module: _numbers(module.name))
     return ordered
 
 
@@ -400,8 +433,9 @@ def to_torch(model: Model) -> Any:
         def forward(self, x: Any) -> Any:
             """The output for x: ids (B, T) or numbers (B, T, E)."""
             for module in self.children():
-                if isinstance(module, nn.LSTM):
-                    steps, (h, _) = module(x)
+                if isinstance(module, nn.RNNBase):
+                    steps, state = module(x)
+                    h = state[0] if isinstance(state, tuple) else state
                     x = steps if module.return_sequences else h.transpose(0, 1).flatten(1)  # (D, B, H) -> (B, D·H)
                 else:
                     x = module(x)
@@ -486,30 +520,34 @@ def _torch_weights(layer: Layer) -> dict[str, np.ndarray]:
     if kind in ("Dense", "Activation"):
         require_plain(layer, "PyTorch", use_bias=flags, activation=_ACTIVATIONS.values())
         return {{"kernel": "weight"}.get(name, name): param.T for name, param in layer.params.items()}
-    if kind == "LSTM":
-        require_plain(layer, "PyTorch", use_bias=flags, return_sequences=flags)
+    if isinstance(layer, RNN):
         return _direction(layer)
     if type(layer) is Bidirectional:
         if layer.merge_mode != "concat":
             raise ValueError(f"{layer.name} has merge_mode={layer.merge_mode!r}, which PyTorch cannot express")
-        for half, backwards in ((layer.forward_layer, False), (layer.backward_layer, True)):
-            if type(half) is not LSTM:
-                raise ValueError(f"{layer.name} holds a {type(half).__name__}; to PyTorch goes a Bidirectional LSTM")
-            bias = (layer.forward_layer.cell.use_bias,)  # PyTorch's directions have one, or none, together
-            require_plain(half, "PyTorch", use_bias=bias, return_sequences=flags, go_backwards=(backwards,))
-        return _direction(layer.forward_layer) | _direction(layer.backward_layer, "_reverse")
+        return _direction(layer.forward_layer) | _direction(layer.backward_layer, layer.forward_layer)
     if kind == "Dropout":
         return {}
-    able = "Embedding, LSTM, Bidirectional, Dense, Dropout and Activation"
+    able = "Embedding, LSTM, GRU, SimpleRNN, RNN, Bidirectional, Dense, Dropout and Activation"
     raise ValueError(f"{layer.name} is a {kind}, which does not go to PyTorch; only {able} do")
 
 
-def _direction(cell: Layer, suffix: str = "") -> dict[str, np.ndarray]:
-    kernel, recurrent, *bias = cell.params.values()
-    named = {f"weight_ih_l0{suffix}": kernel.T, f"weight_hh_l0{suffix}": recurrent.T}
+def _direction(layer: RNN, forward: RNN | None = None) -> dict[str, np.ndarray]:
+    """A recurrent layer's weights by PyTorch's names; beside a `forward` it is the backward direction."""
+    kind, flags, suffix = recurrence(layer, "PyTorch"), (True, False), "" if forward is None else "_reverse"
+    allowed = {"use_bias": flags, "activation": ("tanh", "relu") if kind == "RNN" else ("tanh",)}
+    if forward is not None:  # PyTorch has one setting for both
+        if kind != (other := recurrence(forward, "PyTorch")):
+            raise ValueError(f"{layer.name} is a {kind} beside a {other}, which PyTorch cannot express")
+        allowed = {"use_bias": (forward.cell.use_bias,), "activation": (forward.cell.activation.name,)}
+    require_plain(layer, "PyTorch", return_sequences=flags, go_backwards=(forward is not None,), **allowed)
+    order = RECURRENCES[kind].orders["PyTorch"]
+    W, U, *bias = (reordered(param, layer.cell.blocks, order).T for param in layer.params.values())
+    named = {f"weight_ih_l0{suffix}": W, f"weight_hh_l0{suffix}": U}
     for b in bias:
         # -0.0 and not 0.0: b + -0.0 is b bit for bit, for a b of -0.0, too
-        named |= {f"bias_ih_l0{suffix}": b, f"bias_hh_l0{suffix}": np.full_like(b, -0.0)}
+        b_ih, b_hh = b.T if kind == "GRU" else (b, np.full_like(b, -0.0))
+        named |= {f"bias_ih_l0{suffix}": b_ih, f"bias_hh_l0{suffix}": b_hh}
     return named
 
 
@@ -520,11 +558,13 @@ def _torch_modules(layer: Any, nn: Any) -> list[tuple[str, Any]]:
         return [(layer.name, nn.Embedding(layer.input_dim, layer.output_dim))]
     if kind == "Dropout":
         return [(layer.name, nn.Dropout(layer.dropout_masks[0].rate))]
-    if kind in ("LSTM", "Bidirectional"):
-        cell = layer if kind == "LSTM" else layer.forward_layer
-        sizes = cell.params["kernel"].shape[0], cell.units
-        module = nn.LSTM(*sizes, bias=cell.use_bias, batch_first=True, bidirectional=kind == "Bidirectional")
-        module.return_sequences = cell.return_sequences
+    if isinstance(layer, RNN | Bidirectional):
+        one: RNN = layer.forward_layer if isinstance(layer, Bidirectional) else layer
+        name, (features, _) = recurrence(one, "PyTorch"), one.params["kernel"].shape
+        options = {"nonlinearity": one.cell.activation.name} if name == "RNN" else {}
+        options |= {"bias": one.cell.use_bias, "batch_first": True, "bidirectional": one is not layer}
+        module = getattr(nn, name)(features, one.cell.units, **options)
+        module.return_sequences = one.return_sequences
         return [(layer.name, module)]
     names = {ours: name for name, ours in _ACTIVATIONS.items()}
     activation = getattr(nn, names[layer.activation.name])

@@ -225,7 +225,7 @@ def test_two_that_fit_are_not_guessed_between(write):
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 _STATES = {
-    "nothing": ({}, "no Embedding, LSTM or Linear"),
+    "nothing": ({}, "no Embedding, LSTM, GRU, RNN or Linear"),
     "another weight": ({"norm.running_mean": np.zeros(3)}, "'norm.running_mean' is no weight of"),
     "a projection": (lstm_state() | {"lstm.weight_hr_l0": matrix(2, H)}, "'lstm.weight_hr_l0' is no weight of"),
     "a GRU": (

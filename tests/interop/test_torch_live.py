@@ -175,7 +175,7 @@ MODULES = {
     "half precision": (lambda: nn.Linear(2, 3).half(), "weight is torch.float16; it has to be float32 or float64"),
     "bfloat16": (lambda: nn.Linear(2, 3).bfloat16(), "weight is torch.bfloat16"),
     "everything dropped": (lambda: nn.Sequential(nn.Linear(2, 3), nn.Dropout(1.0)), "Dropout '1': rate must be"),
-    "nothing": (nn.Identity, "no Embedding, LSTM or Linear"),
+    "nothing": (nn.Identity, "no Embedding, LSTM, GRU, RNN or Linear"),
     "sizes": (lambda: nn.Sequential(nn.Linear(2, 3), nn.Linear(2, 3)), "kernel of 1 has shape"),
 }
 
