@@ -1,6 +1,6 @@
 """Export to ONNX (extra `onnx`), for inference elsewhere.
 
-ONNX' LSTM has its gates in the order i o f c (our g), a row for each output, and two biases; time comes first.
+ONNX' recurrences have a row for each output, their gates in an order of their own, and two biases; time comes first.
 """
 
 import os
@@ -11,8 +11,9 @@ import numpy as np
 
 from scratchlstm._support import checks
 from scratchlstm._support.files import atomic_write
-from scratchlstm.interop.plain import common_dtype, require_plain, require_stack
-from scratchlstm.layers import KNOWN, LSTM, Bidirectional, Layer
+from scratchlstm.cells import CoupledLSTMCell
+from scratchlstm.interop.plain import RECURRENCES, common_dtype, recurrence, reordered, require_plain, require_stack
+from scratchlstm.layers import KNOWN, RNN, Bidirectional, Layer
 from scratchlstm.layers.base import Shape
 from scratchlstm.models.model import Model
 
@@ -33,7 +34,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str], *, ids_dtype: str = "int
     checked there: one that is negative counts from the end of the table.
 
     Args:
-        model: built, all its layers of one dtype; with an LSTM float32, which is all that ONNX Runtime has.
+        model: built, all its layers of one dtype; with a recurrence float32, which is all that ONNX Runtime has.
         path: of the file.
         ids_dtype: "int64" or "int32", of the input where the first layer is an Embedding.
 
@@ -148,31 +149,37 @@ def _time_distributed(graph: _Graph, layer: Any, x: str) -> str:
 
 
 def _recurrent(graph: _Graph, layer: Any, x: str) -> str:
-    """The operator LSTM or RNN with one direction or two, batch first."""
+    """The operator LSTM, GRU or RNN with one direction or two, batch first."""
     both = isinstance(layer, Bidirectional)
-    cells = [layer.forward_layer, layer.backward_layer] if both else [layer]
-    if len({type(cell) for cell in cells}) > 1:
+    ends = [layer.forward_layer, layer.backward_layer] if both else [layer]
+    kinds = [recurrence(end, "ONNX") for end in ends]
+    if len({type(end.cell) for end in ends}) > 1:
         raise ValueError(f"{layer.name} holds two layers of different classes, which ONNX cannot express")
     direction = "bidirectional" if both else "reverse" if layer.go_backwards else "forward"
     merge_mode = layer.merge_mode if both else "concat"
-    is_lstm = isinstance(cells[0], LSTM)
     used: list[tuple[str, dict[str, Any]]] = []
     inside = [name for name in _ACTIVATIONS if name != "softmax"]
     flags = dict.fromkeys(("use_bias", "return_sequences", "go_backwards"), _FLAGS)
-    for cell in cells:
-        if cell.dtype != "float32":
-            raise ValueError(f"{cell.name} computes in {cell.dtype}; ONNX Runtime's recurrences have float32 alone")
-        require_plain(cell, "ONNX", **flags, activation=inside, recurrent_activation=inside)
-        own = [cell.recurrent_activation, cell.activation, cell.activation] if is_lstm else [cell.activation]
-        used += [_ACTIVATIONS[activation.name] for activation in own]
-    settings = {key: [attributes[key] for _, attributes in used if key in attributes] for key in ("alpha", "beta")}
-    W, R, B = (np.stack(weights) for weights in zip(*(_onnx_weights(cell, is_lstm) for cell in cells), strict=True))
+    after = getattr(ends[0].cell, "reset_after", True)  # one setting for both
+    for end in ends:
+        if end.dtype != "float32":
+            raise ValueError(f"{end.name} computes in {end.dtype}; ONNX Runtime's recurrences have float32 alone")
+        require_plain(end, "ONNX", **flags, reset_after=(after,), activation=inside, recurrent_activation=inside)
+        values = [end.cell.activation] * (2 if kinds[0] == "LSTM" else 1)
+        gates = [] if kinds[0] == "RNN" else [end.cell.recurrent_activation]
+        used += [_ACTIVATIONS[activation.name] for activation in gates + values]
+    given = {key: [attributes[key] for _, attributes in used if key in attributes] for key in ("alpha", "beta")}
+    settings: dict[str, Any] = {f"activation_{key}": values for key, values in given.items() if values}
+    if isinstance(ends[0].cell, CoupledLSTMCell):
+        settings["input_forget"] = 1
+    if kinds[0] == "GRU":
+        settings["linear_before_reset"] = int(after)
+    W, R, B, *P = (np.stack(weights) for weights in zip(*map(_onnx_weights, ends), strict=True))
     hs, h = graph.node(
-        "LSTM" if is_lstm else "RNN", graph.node("Transpose", x, perm=[1, 0, 2]), W, R, B, outputs=2,
-        hidden_size=cells[0].units, direction=direction, activations=[name for name, _ in used],
-        **{f"activation_{key}": values for key, values in settings.items() if values},
+        kinds[0], graph.node("Transpose", x, perm=[1, 0, 2]), W, R, B, *(["", "", "", *P] if P else []), outputs=2,
+        hidden_size=ends[0].cell.units, direction=direction, activations=[name for name, _ in used], **settings,
     )  # fmt: skip
-    if not cells[0].return_sequences:
+    if not ends[0].return_sequences:
         y, directions = graph.node("Transpose", h, perm=[1, 0, 2]), 1  # (D, B, H) -> (B, D, H)
     else:
         if direction == "reverse":  # Keras gives the steps in the order of processing
@@ -185,21 +192,18 @@ def _recurrent(graph: _Graph, layer: Any, x: str) -> str:
     return graph.node(reduction, y, np.array([directions]), keepdims=0)
 
 
-def _onnx_weights(cell: Any, is_lstm: bool) -> list[np.ndarray]:
-    """W (4H, E), R (4H, H) and B (8H,), the second half of B zero; for a SimpleRNN with H in place of 4H."""
-    W, R, b = (_rows_iofc(array) if is_lstm else array.T for array in cell.kernels())
-    return [W, R, np.concatenate([b, np.zeros_like(b)])]
-
-
-def _rows_iofc(columns: np.ndarray) -> np.ndarray:
-    """(..., 4H) in the order i f g o -> (4H, ...) in the order i o f g."""
-    i, f, g, o = np.split(columns, 4, axis=-1)
-    return np.concatenate([i, o, f, g], axis=-1).T
+def _onnx_weights(layer: RNN) -> list[np.ndarray]:
+    """W (nH, E), R (nH, H), B (2nH,), of which only a GRU uses the second half, and with peepholes P (3H,)."""
+    cell, order = layer.cell, RECURRENCES[recurrence(layer, "ONNX")].orders["ONNX"]
+    W, U, b, *peepholes = layer.kernels()
+    W, R, b = (reordered(each, cell.blocks, order) for each in (W, U, b))
+    B = b if b.ndim == 2 else np.stack([b, np.zeros_like(b)])
+    return [W.T, R.T, B.ravel(), *(p[[0, 2, 1]].ravel() for p in peepholes)]  # i f o -> i o f
 
 
 _LAYERS: dict[str, Callable[[_Graph, Any, str], str]] = {
-    "Embedding": _embedding, "LSTM": _recurrent, "SimpleRNN": _recurrent, "Bidirectional": _recurrent,
-    "TimeDistributed": _time_distributed, "Dense": _dense, "Activation": _activation,
+    "Embedding": _embedding, "LSTM": _recurrent, "GRU": _recurrent, "SimpleRNN": _recurrent, "RNN": _recurrent,
+    "Bidirectional": _recurrent, "TimeDistributed": _time_distributed, "Dense": _dense, "Activation": _activation,
     "LayerNormalization": _normalization, "GlobalAveragePooling1D": _pooling("ReduceMean"),
     # a mask would have to come from a layer that is refused
     "GlobalMaxPooling1D": _pooling("ReduceMax"), "MaskedGlobalMaxPooling1D": _pooling("ReduceMax"),

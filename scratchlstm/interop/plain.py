@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchlstm._support import registry
+from scratchlstm.cells import Cell, CoupledLSTMCell, PeepholeLSTMCell, ProjectedLSTMCell
 from scratchlstm.layers import GRU, LSTM, RNN, Layer, SimpleRNN
 from scratchlstm.layers.base import Shape
 from scratchlstm.layers.network import Network
-from scratchlstm.layers.rnn import WithOwnCell
 from scratchlstm.models.model import Model
 
 # settings without influence on what a trained layer answers: how it starts and how it is trained; a mask has to come
@@ -25,12 +25,21 @@ _KINDS_WITHOUT_EFFECT = ("initializer", "regularizer", "constraint")
 class Recurrence(NamedTuple):
     """A recurrence that PyTorch and ONNX have, too."""
 
-    layer: type[WithOwnCell]
+    layer: Any  # its class here
     orders: dict[str, str]  # of the gates' rows there, in the letters of `Cell.blocks`
+    variants: dict[str, tuple[type[Cell], ...]] = {}  # other cells that it can be there
+
+    def cells(self, where: str) -> tuple[type[Cell], ...]:
+        """What can be one there."""
+        return self.layer.cell_class, *self.variants.get(where, ())
 
 
 RECURRENCES = {  # by their names there
-    "LSTM": Recurrence(LSTM, {"PyTorch": "ifgo", "ONNX": "iofg"}),
+    "LSTM": Recurrence(
+        LSTM,
+        {"PyTorch": "ifgo", "ONNX": "iofg"},
+        {"PyTorch": (ProjectedLSTMCell,), "ONNX": (PeepholeLSTMCell, CoupledLSTMCell)},
+    ),
     "GRU": Recurrence(GRU, {"PyTorch": "run", "ONNX": "urn"}),
     "RNN": Recurrence(SimpleRNN, {"PyTorch": "h", "ONNX": "h"}),
 }
@@ -46,18 +55,19 @@ def recurrence(layer: RNN, where: str) -> str:
         raise ValueError(f"{layer.name} is a {type(layer).__name__} of your own, which does not go to {where}")
     if "" not in layer.cells:
         raise ValueError(f"{layer.name} runs several cells, which {where} cannot express: make a layer of each")
-    cells = {name: each.layer.cell_class for name, each in RECURRENCES.items()}
-    for name, cell in cells.items():
-        if type(layer.cell) is cell:
+    for name, each in RECURRENCES.items():
+        if type(layer.cell) in each.cells(where):
             return name
-    has, kind = ", ".join(cell.__name__ for cell in cells.values()), type(layer.cell).__name__
-    raise ValueError(f"{layer.name} runs a {kind}, and to {where} go {has}: take the arrays with get_weights() instead")
+    has = ", ".join(cell.__name__ for each in RECURRENCES.values() for cell in each.cells(where))
+    problem = f"a {type(layer.cell).__name__}, and to {where} go only {has}"
+    raise ValueError(f"{layer.name} runs {problem}: take the arrays with get_weights() instead")
 
 
 def reordered(columns: np.ndarray, given: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
-    """An array (..., nH) whose n blocks are `given`, with the blocks in the order of `wanted`."""
+    """An array (..., nH) whose n blocks are `given`, with those that are `wanted`; 0 for one that is not given."""
     blocks = dict(zip(given, np.split(columns, len(given), axis=-1), strict=True))
-    return np.concatenate([blocks[name] for name in wanted], axis=-1)
+    nothing = np.zeros_like(blocks[given[0]])
+    return np.concatenate([blocks.get(name, nothing) for name in wanted], axis=-1)
 
 
 def require_stack(model: Model) -> Shape:

@@ -22,6 +22,7 @@ from scratchlstm._support import registry
 from scratchlstm._support.checks import flag
 from scratchlstm._support.console import warn
 from scratchlstm._support.files import atomic_write
+from scratchlstm.cells import ProjectedLSTMCell
 from scratchlstm.interop.plain import RECURRENCES, common_dtype, recurrence, reordered, require_plain, require_stack
 from scratchlstm.layers import KNOWN, RNN, Activation, Bidirectional, Dense, Dropout, Embedding, Input, Layer
 from scratchlstm.layers.base import Shape
@@ -34,8 +35,11 @@ _ACTIVATIONS = {
     "Identity": "linear",
 }  # fmt: skip
 _KINDS = ("Embedding", *RECURRENCES, "Linear", "Dropout", *_ACTIVATIONS)
+_WEIGHTS = {"kernel": "weight_ih", "recurrent_kernel": "weight_hh", "projection_kernel": "weight_hr"}
 _LAYERS = "Embedding, LSTM, GRU, RNN or Linear"
-_NAME = re.compile(r"(?:(?P<module>.*)\.)?(?P<weight>weight|bias|(?:weight|bias)_(?:ih|hh)_l\d+(?:_reverse)?)", re.S)
+_NAME = re.compile(
+    r"(?:(?P<module>.*)\.)?(?P<weight>weight|bias|(?:(?:weight|bias)_(?:ih|hh)|weight_hr)_l\d+(?:_reverse)?)", re.S
+)
 _ORDER = "modules"  # the key in a file's metadata under which our own files keep the order
 _OWN_MODEL = "make the model yourself, its layers named as the modules, and use load_torch_weights"
 
@@ -218,35 +222,29 @@ def _our_parts(modules: Sequence[_Module], return_sequences: bool) -> list[_Part
 
 def _stack(module: _Module, name: str | None, dtype: str | None, return_sequences: bool) -> list[_Part]:
     """An nn.LSTM, GRU or RNN of one or several levels, each in one direction or two."""
-    weights, kind, (make, orders) = dict(module.weights), module.kind, RECURRENCES[module.kind]
-    blocks = make.cell_class.blocks
-    options: dict[str, Any] = {"activation": module.nonlinearity} if kind == "RNN" else {}
+    weights, kind = dict(module.weights), module.kind
     directions = ("", "_reverse") if "weight_ih_l0_reverse" in weights else ("",)
-    use_bias = "bias_ih_l0" in weights
-    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if use_bias else 2]
+    use_bias, projects = "bias_ih_l0" in weights, kind == "LSTM" and "weight_hr_l0" in weights
+    kinds = ["weight_ih", "weight_hh", *["bias_ih", "bias_hh"] * use_bias, *["weight_hr"] * projects]
+    options: dict[str, Any] = {"activation": module.nonlinearity} if kind == "RNN" else {}
     parts: list[_Part] = []
     level = 0
     while weights:
         arrays: list[np.ndarray] = []
         for suffix in (f"_l{level}{direction}" for direction in directions):
-            wanted = [f"{kind}{suffix}" for kind in kinds]
+            wanted = [f"{each}{suffix}" for each in kinds]
             if missing := [key for key in wanted if key not in weights]:
                 raise ValueError(f"it has no {', '.join(missing)}, but has {', '.join(weights)}")
-            own = {key: weights.pop(key) for key in wanted}
-            recurrent = own[f"weight_hh{suffix}"]
-            if recurrent.ndim != 2 or recurrent.shape[0] != len(blocks) * recurrent.shape[1]:
-                shape = f"({len(blocks) if len(blocks) > 1 else ''}H, H)"
-                raise ValueError(f"weight_hh{suffix} has shape {recurrent.shape}, which is no {kind}'s {shape}")
-            for key, array in own.items():
-                if array.ndim != 1 + key.startswith("weight") or len(array) != len(recurrent):
-                    raise ValueError(f"{key} has shape {array.shape} beside a weight_hh{suffix} {recurrent.shape}")
-            W, U, *biases = (reordered(array.T, orders["PyTorch"], blocks) for array in own.values())
-            arrays += [W, U]
-            if use_bias:
-                arrays.append(np.stack(biases) if kind == "GRU" else biases[0] + biases[1])
-        cell_name = name if level == 0 else f"{name or registry.snake_case(make.__name__)}_{level}"
-        options |= {"use_bias": use_bias, "return_sequences": return_sequences or bool(weights), "dtype": dtype}
-        cell = make(recurrent.shape[1], **options)  # a further level reads its sequences
+            own = _our_weights(kind, suffix, dict(zip(kinds, map(weights.pop, wanted), strict=True)))
+            arrays += own
+        cell_name = name if level == 0 else f"{name or registry.snake_case(RECURRENCES[kind].layer.__name__)}_{level}"
+        sequences = return_sequences or bool(weights)  # a further level reads them
+        of_layer: dict[str, Any] = {"return_sequences": sequences, "dtype": dtype}
+        if projects:
+            units, projection = own[-1].shape
+            cell: RNN = RNN(ProjectedLSTMCell(units, projection, use_bias=use_bias), **of_layer)
+        else:
+            cell = RECURRENCES[kind].layer(len(own[1]), use_bias=use_bias, **options, **of_layer)
         if level and module.rate:
             parts.append(_Part(Dropout(module.rate, name=f"{cell_name}_dropout", dtype=dtype), [], module.name))
         layer = cell if len(directions) == 1 else Bidirectional(cell)
@@ -254,6 +252,33 @@ def _stack(module: _Module, name: str | None, dtype: str | None, return_sequence
         parts.append(_Part(layer, arrays, module.name, level))
         level += 1
     return parts
+
+
+def _our_weights(kind: str, suffix: str, own: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """The weights of one direction as our layer has them.
+
+    Args:
+        kind: of the module.
+        suffix: of its weights' names.
+        own: their names without it -> array.
+
+    Raises:
+        ValueError: shapes that do not fit together.
+    """
+    cell, order = RECURRENCES[kind].layer.cell_class, RECURRENCES[kind].orders["PyTorch"]
+    R, U, H = own.get("weight_hr"), own["weight_hh"], f"{len(cell.blocks)}H".removeprefix("1")
+    sizes = U if R is None else R
+    if not U.ndim == sizes.ndim == 2 or U.shape != (len(cell.blocks) * sizes.shape[1], sizes.shape[R is None]):
+        shape = f"({H}, H)" if R is None else f"({H}, P) beside a weight_hr{suffix} (P, H)"
+        raise ValueError(f"weight_hh{suffix} has shape {U.shape}, which is no {kind}'s {shape}")
+    rows = {name: array for name, array in own.items() if array is not R}
+    for name, array in rows.items():
+        if array.ndim != 1 + name.startswith("weight") or len(array) != len(U):
+            raise ValueError(f"{name}{suffix} has shape {array.shape} beside a weight_hh{suffix} {U.shape}")
+    W, U, *biases = (reordered(array.T, order, cell.blocks) for array in rows.values())
+    if biases:
+        biases = [np.stack(biases) if kind == "GRU" else biases[0] + biases[1]]
+    return [W, U, *biases, *([] if R is None else [R.T])]
 
 
 def _common_dtype(weights: Mapping[str, np.ndarray]) -> str:
@@ -316,7 +341,7 @@ def _of_module(model: Any, nn: Any) -> list[_Module]:
             if kind.endswith("Loss"):
                 continue
             raise ValueError(f"{where} has no counterpart in scratchlstm; {_OWN_MODEL}")
-        for option in ("proj_size", "max_norm", "scale_grad_by_freq"):
+        for option in ("max_norm", "scale_grad_by_freq"):
             if value := getattr(module, option, None):
                 raise ValueError(f"{where} has {option}={value!r}, which scratchlstm does not take")
         if getattr(module, "padding_idx", None) is not None:
@@ -352,7 +377,7 @@ def _recurrence_of(weights: Mapping[str, np.ndarray]) -> str | None:
     """Which recurrence has these weights; None if none has. It shows in their shapes: all have the same names."""
     if not any("_l" in weight for weight in weights):
         return None
-    shape = weights["weight_hh_l0"].shape if "weight_hh_l0" in weights else ()
+    shape = weights["weight_hh_l0"].shape if "weight_hh_l0" in weights and "weight_hr_l0" not in weights else ()
     rows = {name: len(of.layer.cell_class.blocks) for name, of in RECURRENCES.items()}
     return next((name for name, n in rows.items() if len(shape) == 2 and shape[0] == n * shape[1]), "LSTM")
 
@@ -537,18 +562,21 @@ def _direction(layer: RNN, forward: RNN | None = None) -> dict[str, np.ndarray]:
     kind, flags, suffix = recurrence(layer, "PyTorch"), (True, False), "" if forward is None else "_reverse"
     allowed = {"use_bias": flags, "activation": ("tanh", "relu") if kind == "RNN" else ("tanh",)}
     if forward is not None:  # PyTorch has one setting for both
-        if kind != (other := recurrence(forward, "PyTorch")):
-            raise ValueError(f"{layer.name} is a {kind} beside a {other}, which PyTorch cannot express")
+        if (_kind(layer), layer.state_sizes) != (_kind(forward), forward.state_sizes):
+            raise ValueError(f"{layer.name} and {forward.name} differ in class or size, which PyTorch cannot express")
         allowed = {"use_bias": (forward.cell.use_bias,), "activation": (forward.cell.activation.name,)}
     require_plain(layer, "PyTorch", return_sequences=flags, go_backwards=(forward is not None,), **allowed)
     order = RECURRENCES[kind].orders["PyTorch"]
-    W, U, *bias = (reordered(param, layer.cell.blocks, order).T for param in layer.params.values())
-    named = {f"weight_ih_l0{suffix}": W, f"weight_hh_l0{suffix}": U}
-    for b in bias:
-        # -0.0 and not 0.0: b + -0.0 is b bit for bit, for a b of -0.0, too
-        b_ih, b_hh = b.T if kind == "GRU" else (b, np.full_like(b, -0.0))
-        named |= {f"bias_ih_l0{suffix}": b_ih, f"bias_hh_l0{suffix}": b_hh}
-    return named
+    named = {}
+    for name, param in layer.params.items():
+        array = param.T if name == "projection_kernel" else reordered(param, layer.cell.blocks, order).T
+        if name != "bias":
+            named[_WEIGHTS[name]] = array
+        elif kind == "GRU":
+            named["bias_ih"], named["bias_hh"] = array.T
+        else:  # -0.0 and not 0.0: b + -0.0 is b bit for bit, for a b of -0.0, too
+            named["bias_ih"], named["bias_hh"] = array, np.full_like(array, -0.0)
+    return {f"{name}_l0{suffix}": array for name, array in named.items()}
 
 
 def _torch_modules(layer: Any, nn: Any) -> list[tuple[str, Any]]:
@@ -562,6 +590,7 @@ def _torch_modules(layer: Any, nn: Any) -> list[tuple[str, Any]]:
         one: RNN = layer.forward_layer if isinstance(layer, Bidirectional) else layer
         name, (features, _) = recurrence(one, "PyTorch"), one.params["kernel"].shape
         options = {"nonlinearity": one.cell.activation.name} if name == "RNN" else {}
+        options |= {"proj_size": one.cell.projection} if isinstance(one.cell, ProjectedLSTMCell) else {}
         options |= {"bias": one.cell.use_bias, "batch_first": True, "bidirectional": one is not layer}
         module = getattr(nn, name)(features, one.cell.units, **options)
         module.return_sequences = one.return_sequences

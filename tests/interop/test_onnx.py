@@ -8,7 +8,8 @@ from exchange_models import IDS, E, H, T, V
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scratchlstm import Input, Model, Sequential, layers
+from scratchlstm import Input, Model, Sequential, activations, layers
+from scratchlstm.cells import CoupledLSTMCell, PeepholeLSTMCell, ProjectedLSTMCell
 from scratchlstm.interop.onnx import to_onnx
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
 
@@ -33,14 +34,31 @@ ELEMENTWISE = ["sigmoid", "tanh", "relu", "hard_sigmoid", "linear"]
 _POOLINGS = ("GlobalAveragePooling1D", "GlobalMaxPooling1D", "MaskedGlobalMaxPooling1D")
 
 
+_RECURRENT = {
+    "LSTM": (LSTM, True),
+    "GRU": (layers.GRU, True),
+    "SimpleRNN": (layers.SimpleRNN, False),
+    "GRUCell": (lambda *args, **own: _run_by_rnn(layers.GRUCell, *args, **own), True),
+    "PeepholeLSTMCell": (lambda *args, **own: _run_by_rnn(PeepholeLSTMCell, *args, **own), True),
+    "CoupledLSTMCell": (lambda *args, **own: _run_by_rnn(CoupledLSTMCell, *args, **own), True),
+}  # -> (what makes one, whether it has gates)
+
+
+def _run_by_rnn(cell, units, activation, use_bias, recurrent_activation, reset_after=None, **options):
+    of_cell = {} if reset_after is None else {"reset_after": reset_after}
+    return layers.RNN(cell(units, activation, recurrent_activation, use_bias, **of_cell), **options)
+
+
 def _recurrent(draw, **options):
-    """An LSTM or SimpleRNN, in either direction or in both, with any activations."""
+    """A recurrent layer, in either direction or in both, with any activations."""
     flag, elementwise = st.booleans(), st.sampled_from(ELEMENTWISE)
-    kind, units = draw(st.sampled_from([LSTM, layers.SimpleRNN])), draw(st.integers(1, 3))
+    name, units = draw(st.sampled_from(sorted(_RECURRENT))), draw(st.integers(1, 3))
+    make, has_gates = _RECURRENT[name]
+    options |= {"reset_after": draw(flag)} if "GRU" in name else {}
 
     def one(**more):
-        gates = {"recurrent_activation": draw(elementwise)} if kind is LSTM else {}
-        return kind(units, draw(elementwise), use_bias=draw(flag), **gates, **options, **more)
+        gates = {"recurrent_activation": draw(elementwise)} if has_gates else {}
+        return make(units, draw(elementwise), use_bias=draw(flag), **gates, **options, **more)
 
     if draw(flag):
         return one(go_backwards=draw(flag))
@@ -134,6 +152,14 @@ class _Mine(Activation):
     pass
 
 
+class _MyCell(layers.GRUCell):
+    pass
+
+
+class _MyActivation(activations.Tanh):
+    pass
+
+
 _REFUSED = {
     "a state kept": (
         lambda: LSTM(2, stateful=True, input_shape=(T, E)),
@@ -153,6 +179,30 @@ _REFUSED = {
             LSTM(2), backward_layer=layers.SimpleRNN(2, go_backwards=True), input_shape=(T, E)
         ),
         "it holds two layers of different classes",
+    ),
+    "two ways to reset": (
+        lambda: layers.Bidirectional(
+            layers.GRU(2),
+            backward_layer=layers.GRU(2, reset_after=False, go_backwards=True, name="back"),
+            input_shape=(T, E),
+        ),
+        "back has reset_after=False, which ONNX cannot express",
+    ),
+    "several cells": (
+        lambda: layers.RNN([layers.GRUCell(2), layers.LSTMCell(2)], input_shape=(T, E)),
+        "it runs several cells, which ONNX cannot express: make a layer of each",
+    ),
+    "a cell that ONNX does not have": (
+        lambda: layers.RNN(ProjectedLSTMCell(3, 2), input_shape=(T, E)),
+        "it runs a ProjectedLSTMCell, and to ONNX go only LSTMCell, PeepholeLSTMCell, CoupledLSTMCell, GRUCell, Si",
+    ),
+    "a cell of one's own": (
+        lambda: layers.RNN(_MyCell(2), input_shape=(T, E)),
+        r"it runs a _MyCell, and to ONNX go only .*: take the arrays with get_weights\(\) instead",
+    ),
+    "a function of one's own in a cell": (
+        lambda: layers.RNN(layers.GRUCell(2, _MyActivation()), input_shape=(T, E)),
+        "it has activation=.*_MyActivation.*, which ONNX cannot express",
     ),
     "float64": (
         lambda: LSTM(2, dtype="float64", input_shape=(T, E)),

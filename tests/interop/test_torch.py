@@ -13,9 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scratchlstm import Input, Model, Sequential
+from scratchlstm.cells import CoupledLSTMCell, ProjectedLSTMCell
 from scratchlstm.interop.torch import from_torch, load_torch_weights, save_safetensors
 from scratchlstm.layers import (
+    GRU,
     LSTM,
+    RNN,
     Activation,
     Bidirectional,
     Concatenate,
@@ -23,6 +26,8 @@ from scratchlstm.layers import (
     Dropout,
     Embedding,
     GlobalMaxPooling1D,
+    GRUCell,
+    LSTMCell,
     SimpleRNN,
 )
 
@@ -38,10 +43,16 @@ def same_bits(ours, theirs):
     return [(w.dtype, w.shape, w.tobytes()) for w in ours] == [(w.dtype, w.shape, w.tobytes()) for w in theirs]
 
 
-def lstm_state(prefix="lstm.", features=E, units=H, bias=True, dtype="float32", level=0):
-    shapes = {"weight_ih": (4 * units, features), "weight_hh": (4 * units, units)}
-    shapes |= {"bias_ih": (4 * units,), "bias_hh": (4 * units,)} if bias else {}
+def lstm_state(prefix="lstm.", features=E, units=H, bias=True, dtype="float32", level=0, gates=4, projection=None):
+    rows = gates * units
+    shapes = {"weight_ih": (rows, features), "weight_hh": (rows, projection or units)}
+    shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {}
+    shapes |= {"weight_hr": (projection, units)} if projection else {}
     return {f"{prefix}{name}_l{level}": RNG.normal(size=shape).astype(dtype) for name, shape in shapes.items()}
+
+
+def gru_state(prefix="gru.", **options):
+    return lstm_state(prefix, **options, gates=3)
 
 
 def matrix(rows, columns, dtype="float32"):
@@ -98,6 +109,19 @@ def test_the_equations(exchange):
     np.testing.assert_allclose(model.predict(x, verbose=0), sigmoid(o) * np.tanh(sigmoid(i) * np.tanh(g)), rtol=1e-12)
 
 
+def test_the_equations_of_a_gru():
+    """By hand for two steps: PyTorch's r z n, and its bias of h inside of what r multiplies."""
+    w = gru_state("", dtype="float64")
+    x = RNG.normal(size=(2, 2, E))
+    sigmoid, h = lambda z: 1 / (1 + np.exp(-z)), np.zeros((2, H))
+    for t in range(2):
+        x_r, x_z, x_n = np.split(x[:, t] @ w["weight_ih_l0"].T + w["bias_ih_l0"], 3, axis=1)
+        h_r, h_z, h_n = np.split(h @ w["weight_hh_l0"].T + w["bias_hh_l0"], 3, axis=1)
+        z, n = sigmoid(x_z + h_z), np.tanh(x_n + sigmoid(x_r + h_r) * h_n)
+        h = (1 - z) * n + z * h
+    np.testing.assert_allclose(from_torch(w).predict(x, verbose=0), h, rtol=1e-12)
+
+
 # --- how names are read -----------------------------------------------------------------------------------------------
 
 
@@ -127,6 +151,15 @@ def test_a_file_is_put_in_order(write):
 def test_a_matrix_in_a_file_is_what_fits(write):
     for width, wanted in ((E, [("Embedding", "a"), ("LSTM", "lstm")]), (H, [("LSTM", "lstm"), ("Dense", "a")])):
         assert kinds(from_torch(write({"a.weight": matrix(9, width), **lstm_state()}))) == wanted
+
+
+def test_recurrences_of_a_file_are_told_by_their_shapes(write):
+    state = gru_state("rnn.1.") | lstm_state("rnn.2.", H, projection=3) | lstm_state("rnn.3.", 3, 2, gates=1)
+    model = from_torch(write(state))
+    assert kinds(model) == [("GRU", "rnn_1"), ("RNN", "rnn_2"), ("SimpleRNN", "rnn_3")]
+    assert model.layers[1].cell.get_config()["projection"] == 3
+    with pytest.raises(ValueError, match=REFUSED + "does not tell the order of (gru, lstm|lstm, gru)"):
+        from_torch(write(lstm_state() | gru_state(features=H)))
 
 
 def test_numbered_modules_go_into_a_model_of_ones_own_in_their_order(write):
@@ -208,6 +241,21 @@ def test_what_does_not_fit_leaves_the_model_as_it_was(write):
     assert not same_bits(model.get_weights(), before)
 
 
+def test_a_recurrence_goes_into_any_layer_with_its_equations():
+    state = gru_state(bias=False)
+    for layer in (GRU(H, use_bias=False), RNN(GRUCell(H, use_bias=False))):
+        layer.given_shape = (T, E)
+        model = Sequential([layer])
+        load_torch_weights(model, state)
+        assert same_bits(model.get_weights(), from_torch(state).get_weights())
+    before = Sequential([GRU(H, use_bias=False, reset_after=False, input_shape=(T, E), name="before")])
+    with pytest.raises(ValueError, match="before has reset_after=False, which PyTorch cannot express"):
+        load_torch_weights(before, state)
+    coupled = Sequential([RNN(CoupledLSTMCell(H, use_bias=False), input_shape=(T, E))])  # of the same shapes
+    with pytest.raises(ValueError, match="nothing fits rnn"):
+        load_torch_weights(coupled, state)
+
+
 def test_two_that_fit_are_not_guessed_between(write):
     state = lstm_state() | linear_state("hidden.", H, H) | linear_state("again.", H, H)
     model = Sequential([LSTM(H, input_shape=(T, E)), Dense(H), Dense(H)])
@@ -227,10 +275,36 @@ def test_two_that_fit_are_not_guessed_between(write):
 _STATES = {
     "nothing": ({}, "no Embedding, LSTM, GRU, RNN or Linear"),
     "another weight": ({"norm.running_mean": np.zeros(3)}, "'norm.running_mean' is no weight of"),
-    "a projection": (lstm_state() | {"lstm.weight_hr_l0": matrix(2, H)}, "'lstm.weight_hr_l0' is no weight of"),
-    "a GRU": (
-        {"gru.weight_ih_l0": matrix(9, 2), "gru.weight_hh_l0": matrix(9, 3)},
-        r"LSTM 'gru': .*\(9, 3\), which is no LSTM's",
+    "a projection of another size": (
+        lstm_state() | {"lstm.weight_hr_l0": matrix(2, H)},
+        r"weight_hh_l0 has shape \(16, 4\), which is no LSTM's \(4H, P\) beside a weight_hr_l0 \(P, H\)",
+    ),
+    "a projection in one level": (
+        lstm_state(projection=3) | lstm_state(features=3, level=1),
+        "LSTM 'lstm': it has no weight_hr_l1",
+    ),
+    "a projected GRU": (gru_state(projection=2), r"LSTM 'gru': weight_hh_l0 has shape \(12, 2\)"),
+    "other gates": (lstm_state(gates=2), r"LSTM 'lstm': .*\(8, 4\), which is no LSTM's \(4H, H\)"),
+    "an LSTM on a GRU": (
+        gru_state() | lstm_state("gru.", H, level=1),
+        r"GRU 'gru': weight_hh_l1 has shape \(16, 4\), which is no GRU's \(3H, H\)",
+    ),
+    "a GRU without a bias": (
+        {k: v for k, v in gru_state().items() if "bias_hh" not in k},
+        "GRU 'gru': it has no bias_hh_l0",
+    ),
+    "a GRU with a bias too long": (
+        gru_state() | {"gru.bias_hh_l0": np.zeros(16, "f4")},
+        r"GRU 'gru': bias_hh_l0 has shape \(16,\) beside a weight_hh_l0 \(12, 4\)",
+    ),
+    "a GRU with a kernel of fewer gates": (
+        gru_state() | {"gru.weight_ih_l0": matrix(8, E)},
+        r"GRU 'gru': weight_ih_l0 has shape \(8, 5\) beside",
+    ),
+    "a vector for a kernel": (gru_state() | {"gru.weight_ih_l0": np.zeros(12, "f4")}, r"ih_l0 has shape \(12,\)"),
+    "an RNN with a level of other size": (
+        lstm_state("rnn.", gates=1) | lstm_state("rnn.", 3, level=1, gates=1),
+        r"kernel of rnn_1 has shape \(4, 4\)",
     ),
     "half a GRU": ({"gru.weight_ih_l0": matrix(9, 2)}, "LSTM 'gru': it has no weight_hh_l0"),
     "a bias missing": ({k: v for k, v in lstm_state().items() if "bias_hh" not in k}, "'lstm': it has no bias_hh_l0"),
@@ -310,7 +384,8 @@ def _models(draw):
     dtype = draw(st.sampled_from(["float32", "float64"]))
     model = Sequential([Embedding(V, 3, input_shape=(T,), dtype=dtype)], seed=draw(st.integers(0, 9)))
     for _ in range(draw(st.integers(0, 2))):
-        cell = LSTM(draw(st.integers(1, 3)), use_bias=draw(flag), return_sequences=True, dtype=dtype)
+        kind = draw(st.sampled_from([LSTM, GRU, SimpleRNN]))
+        cell = kind(draw(st.integers(1, 3)), use_bias=draw(flag), return_sequences=True, dtype=dtype)
         model.add(Bidirectional(cell) if draw(flag) else cell)
         model.add(Dropout(0.5, dtype=dtype))
     model.add(LSTM(2, dtype=dtype))
@@ -355,6 +430,14 @@ def test_what_pytorch_gets(tmp_path):
     assert np.array_equal(state["dense.weight"], model.layers[1].params["kernel"].T)
 
 
+class _Own(LSTMCell):
+    pass
+
+
+class _OwnLayer(GRU):
+    pass
+
+
 _OURS = {
     "another activation": (
         lambda: LSTM(2, activation="relu"),
@@ -368,7 +451,30 @@ _OURS = {
         lambda: Bidirectional(LSTM(2), merge_mode="sum"),
         "it has merge_mode='sum', which PyTorch cannot express",
     ),
-    "both ways of another kind": (lambda: Bidirectional(SimpleRNN(2)), "it holds a SimpleRNN; to PyTorch goes"),
+    "both ways of different kinds": (
+        lambda: Bidirectional(LSTM(2), backward_layer=GRU(2, go_backwards=True, name="back")),
+        "back and forward_lstm differ in class or size, which PyTorch cannot express",
+    ),
+    "projections of different cells": (
+        lambda: Bidirectional(
+            RNN(ProjectedLSTMCell(4, 2)), backward_layer=RNN(ProjectedLSTMCell(3, 2), go_backwards=True, name="back")
+        ),
+        "back and forward_rnn differ in class or size",
+    ),
+    "two activations": (
+        lambda: Bidirectional(SimpleRNN(2), backward_layer=SimpleRNN(2, "relu", go_backwards=True, name="back")),
+        "back has activation='relu', which PyTorch cannot express",
+    ),
+    "a reset before the product": (lambda: GRU(2, reset_after=False), "it has reset_after=False, which PyTorch cannot"),
+    "the same in a cell": (lambda: RNN(GRUCell(2, reset_after=False)), "it has reset_after=False, which PyTorch"),
+    "gates of another kind": (lambda: RNN(LSTMCell(2, "relu")), "it has activation='relu', which PyTorch cannot"),
+    "another cell": (
+        lambda: RNN(CoupledLSTMCell(2)),
+        r"it runs a CoupledLSTMCell, and to PyTorch go only LSTMCell, ProjectedLSTMCell, .*get_weights\(\) instead",
+    ),
+    "a cell of one's own": (lambda: RNN(_Own(2)), "it runs a _Own, and to PyTorch go only LSTMCell"),
+    "several cells": (lambda: RNN([LSTMCell(2), GRUCell(2)]), "it runs several cells, .*: make a layer of each"),
+    "a layer of one's own": (lambda: _OwnLayer(2), "it is a _OwnLayer of your own, which does not go to PyTorch"),
     "a backward layer of its own": (
         lambda: Bidirectional(LSTM(2), backward_layer=LSTM(2, activation="relu", go_backwards=True, name="back")),
         "back has activation='relu', which PyTorch cannot express",

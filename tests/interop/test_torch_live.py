@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from exchange_models import IDS, E, H, T, V, torch_answer, torch_model
 
-from scratchlstm import Sequential, optimizers
+from scratchlstm import Sequential, layers, optimizers
 from scratchlstm.interop.torch import from_torch, load_torch_weights, save_safetensors, to_torch, torch_state_dict
 from scratchlstm.layers import LSTM, Activation, Bidirectional, Dense, Dropout, Embedding
 
@@ -46,18 +46,63 @@ def test_a_model_comes_over_live_and_as_a_state_dict(layers, bias, bidirectional
     assert same_bits(again.get_weights(), ours.get_weights())
 
 
+RECURRENT = {
+    "LSTM": (nn.LSTM, {}),
+    "projected": (nn.LSTM, {"proj_size": 3}),
+    "GRU": (nn.GRU, {}),
+    "RNN": (nn.RNN, {}),
+    "RNN of relu": (nn.RNN, {"nonlinearity": "relu"}),
+}
+
+
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_an_lstm_alone(batch_first, dtype):
-    module = nn.LSTM(E, H, 2, batch_first=batch_first, dtype=getattr(torch, dtype)).eval()
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_a_recurrence_alone(kind, batch_first, dtype):
+    make, options = RECURRENT[kind]
+    module = make(E, H, 2, batch_first=batch_first, dtype=getattr(torch, dtype), **options).eval()
     ours = from_torch(module, return_sequences=True)
     x = np.random.default_rng(0).normal(size=(3, T, E)).astype(dtype)
     with torch.no_grad():
-        steps, (h, _) = module(torch.from_numpy(x if batch_first else np.swapaxes(x, 0, 1).copy()))
+        steps, state = module(torch.from_numpy(x if batch_first else np.swapaxes(x, 0, 1).copy()))
+    h = state[0] if isinstance(state, tuple) else state
     steps = steps.numpy() if batch_first else np.swapaxes(steps.numpy(), 0, 1)
     tolerance = 1e-6 if dtype == "float32" else 1e-14
     np.testing.assert_allclose(ours.predict(x, verbose=0), steps, rtol=0, atol=tolerance)
     np.testing.assert_allclose(from_torch(module).predict(x, verbose=0), h[-1].numpy(), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
+@pytest.mark.parametrize("bias", [True, False], ids=["biases", "no bias"])
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_a_recurrence_there_and_back(kind, bias, bidirectional):
+    """As a module and as a state dict in, as a module out, and into the module that it came from."""
+    make, options = RECURRENT[kind]
+    options = options | {"bias": bias, "bidirectional": bidirectional, "batch_first": True}
+    module = nn.Sequential(make(E, H, 2, dropout=0.25, dtype=torch.float64, **options)).eval()
+    ours = from_torch(module)
+    names = [layer.name for layer in ours.layers]
+    assert names == ["0", "0_1_dropout", "0_1"]
+    x = np.random.default_rng(0).normal(size=(3, T, E))
+    wanted = ours.predict(x, verbose=0)
+    np.testing.assert_allclose(answer(to_torch(ours), x), wanted, rtol=0, atol=1e-14)
+    if kind != "RNN of relu":  # of which a state dict does not tell
+        np.testing.assert_allclose(from_torch(module.state_dict()).predict(x, verbose=0), wanted, rtol=0, atol=0)
+    state = torch_state_dict(ours, module)
+    assert list(state) == list(module.state_dict())
+    module.load_state_dict(state)
+    assert same_bits(from_torch(module).get_weights(), ours.get_weights())
+
+
+@pytest.mark.parametrize("make", [layers.GRU, lambda n, **o: layers.RNN(layers.GRUCell(n), **o)], ids=["GRU", "RNN"])
+def test_a_gru_goes_over_bit_for_bit(make):
+    """Both of its biases, which are two here, too."""
+    ours = Sequential([Bidirectional(make(H, return_sequences=True), input_shape=(None, E)), make(3), Dense(2)])
+    ours.set_weights([w + 0.1 for w in ours.get_weights()])
+    x = np.random.default_rng(0).normal(size=(2, 5, E)).astype("float32")
+    module = to_torch(ours)
+    np.testing.assert_allclose(answer(module, x), ours.predict(x, verbose=0), rtol=0, atol=1e-6)
+    assert same_bits(from_torch(module).get_weights(), ours.get_weights())
 
 
 def test_a_sequential_of_activations():
@@ -164,11 +209,10 @@ def _with(module, **attributes):
 
 
 MODULES = {
-    "GRU": (lambda: nn.GRU(2, 3), "GRU '' has no counterpart in scratchlstm"),
+    "a cell": (lambda: nn.GRUCell(2, 3), "GRUCell '' has no counterpart in scratchlstm"),
     "normalization": (lambda: nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)), "BatchNorm1d '1' has no counterpart"),
     "a parameter of its own": (_Own, "_Own '' has no counterpart"),
     "a class of its own": (lambda: nn.Sequential(type("LSTM", (nn.LSTM,), {})(2, 3)), "LSTM '0' has no counterpart"),
-    "projections": (lambda: nn.LSTM(2, 3, proj_size=2), "LSTM '' has proj_size=2, which"),
     "max_norm": (lambda: nn.Embedding(3, 2, max_norm=1.0), r"Embedding '' has max_norm=1\.0, which"),
     "frequencies": (lambda: nn.Embedding(3, 2, scale_grad_by_freq=True), "has scale_grad_by_freq=True, which"),
     "another axis": (lambda: nn.Sequential(nn.Linear(2, 3), nn.Softmax(dim=1)), "Softmax '1' has dim=1"),
