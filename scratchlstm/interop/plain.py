@@ -131,7 +131,7 @@ def require_plain(layer: Layer, where: str, **allowed: Collection[Any]) -> None:
     Raises:
         ValueError: names layer, setting and value.
     """
-    for of in (layer, *layer.cells.values()) if type(layer) is RNN else (layer,):
+    for of in (*layer.cells.values(), layer) if type(layer) is RNN else (layer,):
         config = of.get_config()
         for option, default in registry.defaults(type(of)).items():
             if option not in config or option in _WITHOUT_EFFECT or option.split("_")[-1] in _KINDS_WITHOUT_EFFECT:
