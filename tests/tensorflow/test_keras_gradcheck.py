@@ -12,7 +12,9 @@ from keras_side import keras
 from scratchlstm import gradcheck, layers
 from scratchlstm.interop.keras import to_keras
 from scratchlstm.layers import (
+    GRU,
     LSTM,
+    RNN,
     Activation,
     Add,
     Attention,
@@ -25,15 +27,19 @@ from scratchlstm.layers import (
     Flatten,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
+    GRUCell,
     Input,
     LayerNormalization,
+    LSTMCell,
     MaskedGlobalMaxPooling1D,
     Masking,
     Multiply,
     RepeatVector,
     Reshape,
     SimpleRNN,
+    SimpleRNNCell,
     SpatialDropout1D,
+    StackedRNNCells,
     TimeDistributed,
 )
 from scratchlstm.models.model import Model, Sequential
@@ -73,6 +79,28 @@ def test_every_recurrent_layer(make, mask, training):
     assert all(row.tensorflow is not None for row in report.rows)
 
 
+CELLS = {
+    "GRU": lambda: GRU(3, **ALL_OUT, **NOISY, **F64),
+    "GRU before": lambda: GRU(3, reset_after=False, implementation="textbook", **ALL_OUT, **NOISY, **F64),
+    "GRU x": lambda: GRU(3, reset_after=False, dropout=0.3, go_backwards=True, return_state=True, **F64),
+    "GRU h": lambda: GRU(3, use_bias=False, recurrent_dropout=0.3, zero_output_for_mask=True, stateful=True, **F64),
+    "LSTMCell": lambda: RNN(LSTMCell(3, dropout=0.3), **ALL_OUT, **F64),
+    "GRUCell": lambda: RNN(GRUCell(3, **NOISY), go_backwards=True, **F64),
+    "SimpleRNNCell": lambda: RNN(SimpleRNNCell(3, **NOISY), **F64),
+    "several": lambda: RNN([LSTMCell(3, **NOISY), GRUCell(2, dropout=0.3), SimpleRNNCell(2)], **ALL_OUT, **F64),
+    "StackedRNNCells": lambda: RNN(StackedRNNCells([GRUCell(2, **NOISY), LSTMCell(3)]), stateful=True, **F64),
+    "Bidirectional": lambda: Bidirectional(RNN([GRUCell(3, **NOISY), LSTMCell(2)], **ALL_OUT, **F64), None),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_of_keras_with_mask_states_and_dropout(name):
+    """Each cell drops what ours did: Keras' GRU has one mask for x, or three where h is dropped, too."""
+    report = gradcheck.check_layer(CELLS[name](), X, mask=MASK, training=True, tensorflow=True)
+    assert report.ok, report
+    assert all(row.tensorflow is not None for row in report.rows)
+
+
 OTHERS = {  # name of the layer -> (layer, x, call)
     "Dense": (Dense(3, "softmax", **F64), X, {}),
     "Dense ints": (Dense(3, **F64), IDS, {}),
@@ -107,6 +135,7 @@ OTHERS = {  # name of the layer -> (layer, x, call)
     "RepeatVector": (RepeatVector(3, **F64), X[:, 0], {}),
     "TimeDistributed": (TimeDistributed(Dense(3, "tanh", **F64)), X, {}),
     "TimeDistributed LSTM": (TimeDistributed(LSTM(3, **F64)), RNG.normal(size=(2, 3, 4, 2)), {}),
+    "TimeDistributed RNN": (TimeDistributed(RNN([GRUCell(3), LSTMCell(2)], **F64)), RNG.normal(size=(2, 3, 4, 2)), {}),
     "TimeDistributed Embedding": (TimeDistributed(Embedding(V, 2, **F64)), IDS[:, :, None], {}),
 }
 
@@ -119,7 +148,7 @@ def test_every_other_layer(name):
 
 
 def test_no_layer_is_left_out():
-    told = {name.split()[0] for name in OTHERS} | {"LSTM", "SimpleRNN", "Bidirectional"}
+    told = {name.split()[0] for name in {*OTHERS, *CELLS} - {"several"}} | {"LSTM", "SimpleRNN", "RNN"}
     assert told == set(layers.__all__) - {"Input", "Layer", "MaskedGlobalMaxPooling1D", "Network"}
 
 
