@@ -12,6 +12,7 @@ from scratchlstm import constraints, initializers, layers, losses, metrics, opti
 from scratchlstm._support import registry
 from scratchlstm._support.console import warn
 from scratchlstm.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from scratchlstm.interop.plain import RECURRENCES
 from scratchlstm.layers import RNN, Bidirectional, Layer
 from scratchlstm.layers.network import Network
 from scratchlstm.models.model import Model
@@ -82,7 +83,10 @@ def describe_layer(layer: Layer) -> Description:
     for each in layer.with_inner():
         for cell in each.cells.values() if isinstance(each, RNN) else ():
             if _CELLS.get(type(cell).__name__) is not type(cell):
-                todo = "take its arrays with get_weights() instead, or write an ONNX file, which has some such cells"
+                in_onnx = any(type(cell) in known.cells("ONNX") for known in RECURRENCES.values())
+                todo = (
+                    "write the model with to_onnx instead" if in_onnx else "take the arrays with get_weights() instead"
+                )
                 raise ValueError(f"{each.name} runs a {type(cell).__name__}, a cell that Keras does not have: {todo}")
     described = registry.serialize(layer)
     if isinstance(layer, Bidirectional):  # Keras always describes both
