@@ -12,7 +12,7 @@ import numpy as np
 
 from scratchlstm._support import checks
 from scratchlstm.cells import Cell, LSTMCell
-from scratchlstm.cells.scan import Scan, scan, steps_back
+from scratchlstm.cells.scan import Scan, StepBack, scan, steps_back
 from scratchlstm.inspection.recording import Recorded, choose, record
 from scratchlstm.layers.rnn import reverse_steps
 
@@ -320,7 +320,10 @@ def _gradients(of: Recorded, reached: Any, caches: list[Any], mask: np.ndarray) 
     if d_last is not None:
         dh_above[:, -1] += d_last
     kept = Scan(caches, of.params, mask, None, None)
-    back = list(steps_back(of.cell, dh_above, [None, *d_others], kept))[::-1]
+    shown = {"dx", "dz", *(f"d{state}" for state in of.cell.states)}  # not dW, of which one a step takes much memory
+    back: list[StepBack] = []
+    for step in steps_back(of.cell, dh_above, [None, *d_others], kept):
+        back.insert(0, step._replace(gradients={name: step.gradients[name] for name in shown & {*step.gradients}}))
     found, given = {f"d{of.cell.states[0]}_above": dh_above}, back[0].gradients
     for number, state in enumerate(of.cell.states):
         arrived = _stack(step.arrived[number] for step in back)
