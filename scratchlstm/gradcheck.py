@@ -430,12 +430,10 @@ def _wrong_blocks(
     blocks: Sequence[str], loss: _Loss, array: Array, analytic: Any, rng: np.random.Generator, epsilon: float,
     tolerance: float,
 ) -> str:  # fmt: skip
-    """Which of the named blocks of columns a wrong gradient is wrong in: along random directions within each."""
-    errors = {}
-    for name, columns in zip(blocks, np.split(np.arange(array.shape[-1]), len(blocks)), strict=True):
-        directions = np.zeros((DIRECTIONS, *array.shape))
-        directions[..., columns] = rng.normal(size=directions[..., columns].shape)
-        errors[name] = _error_along(directions, loss, array, analytic, epsilon)
+    """Which of the named blocks of columns a wrong gradient is wrong in."""
+    columns = zip(np.split(array, len(blocks), axis=-1), np.split(analytic, len(blocks), axis=-1), strict=True)
+    found = [_numeric_error(loss, *of_block, rng, epsilon) for of_block in columns]  # views, changed in place
+    errors = dict(zip(blocks, found, strict=True))
     wrong = [name for name, error in errors.items() if not error <= tolerance]
     right = [name for name in errors if name not in wrong]
     return f"in {', '.join(wrong)}" + (f" ({', '.join(right)} ok)" if right else "")
@@ -454,14 +452,9 @@ def _compared(row: Row, ours: np.ndarray, answer: np.ndarray) -> Row:
 def _numeric_error(loss: _Loss, array: Array, analytic: np.ndarray, rng: np.random.Generator, epsilon: float) -> float:
     if array.size <= EVERY_NUMBER:
         return relative_error(analytic, numerical_gradient(loss, array, epsilon))
-    return _error_along(rng.normal(size=(DIRECTIONS, *array.shape)), loss, array, analytic, epsilon)
-
-
-def _error_along(directions: np.ndarray, loss: _Loss, array: Array, analytic: np.ndarray, epsilon: float) -> float:
-    """Of the slopes along these directions, made 1 long."""
-    unit = [direction / np.linalg.norm(direction) for direction in directions]
-    slopes = [_slope(loss, array, direction, epsilon) for direction in unit]
-    return relative_error([float(np.sum(analytic * direction)) for direction in unit], slopes)
+    directions = [direction / np.linalg.norm(direction) for direction in rng.normal(size=(DIRECTIONS, *array.shape))]
+    slopes = [_slope(loss, array, direction, epsilon) for direction in directions]
+    return relative_error([float(np.sum(analytic * direction)) for direction in directions], slopes)
 
 
 def _slope(loss: _Loss, array: Array, direction: np.ndarray, epsilon: float) -> float:

@@ -33,7 +33,7 @@ def executed():
 
 
 @pytest.mark.parametrize(
-    "name", ["derivation", "examples", "explorer", "faq", "guide", "migration", "variants", "wiring"]
+    "name", ["cells", "derivation", "examples", "explorer", "faq", "guide", "migration", "variants", "wiring"]
 )
 def test_code_prints_what_the_page_shows_and_saves_what_it_links(name, executed, tmp_path):
     page = PAGES[f"{name}.md"]

@@ -126,13 +126,13 @@ def _entering(cell: Cell, states: States, dropout: Array | None) -> States:
     if "h_in" not in cell.arguments:
         return states
     h_in = states[0] if dropout is None else gate_copies(states[0], dropout)  # (B, H) or (B, nH)
-    return [h_in, *states] if "h_prev" in cell.arguments else [h_in, *states[1:]]
+    return [h_in, *states] if f"{cell.states[0]}_prev" in cell.arguments else [h_in, *states[1:]]
 
 
 def _leaving(cell: Cell, step: Mapping[str, Array], dropout: Array | None) -> States:
     """The gradients of the states of the step before, from those of `backward`; see `_entering`."""
-    d_others = [step[f"d{state}_prev"] for state in cell.states[1:]]
+    d_states = [step[f"d{state}_prev"] for state in cell.states if f"{state}_prev" in cell.arguments]
     if "h_in" not in cell.arguments:
-        return [step["dh_prev"], *d_others]
+        return d_states
     dh = step["dh_in"] if dropout is None else sum_copies(step["dh_in"], dropout)  # (B, H)
-    return [dh + step["dh_prev"] if "h_prev" in cell.arguments else dh, *d_others]
+    return [dh + d_states[0], *d_states[1:]] if f"{cell.states[0]}_prev" in cell.arguments else [dh, *d_states]

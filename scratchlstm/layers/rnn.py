@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple, Unpack
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -115,11 +115,11 @@ class RNN(Layer):
         several = isinstance(self.cell, StackedRNNCells)
         cells = self.cell.cells if several else [self.cell]
         for each in cells:
-            if each in _in_use:
+            if id(each) in _in_use:
                 problem = f"this {type(each).__name__} belongs to another layer, or comes twice"
                 todo = "make a cell for each, or call the layer itself at both places if they are to share parameters"
                 raise ValueError(f"cell of {self.name}: {problem}: {todo}")
-            _in_use.add(each)
+            _in_use[id(each)] = each
         self.cells: dict[str, Cell] = {f"cell_{number}" if several else "": each for number, each in enumerate(cells)}
         self.regularizers = self._joined({name: each.limits("regularizer") for name, each in self.cells.items()})
         self.constraints = self._joined({name: each.limits("constraint") for name, each in self.cells.items()})
@@ -447,4 +447,4 @@ def as_states(owner: str, names: Sequence[str], given: Any) -> Sequence[Any]:
     return given
 
 
-_in_use: WeakSet[Cell] = WeakSet()  # cells that a layer has
+_in_use: WeakValueDictionary[int, Cell] = WeakValueDictionary()  # cells that a layer has, by their id
