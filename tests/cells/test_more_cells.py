@@ -13,11 +13,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from scratchlstm import cells, gates, gradcheck
+from scratchlstm import Sequential, cells, gates, gradcheck
 from scratchlstm.cells import layer_norm, min_gru, min_lstm, minimal_gated, normalize, projected
 from scratchlstm.gates import sigmoid
-from scratchlstm.layers import LSTM, RNN, LayerNormalization, normalization
+from scratchlstm.layers import LSTM, RNN, Dense, LayerNormalization, normalization
 from scratchlstm.layers.passes import Pass
+from scratchlstm.models import load_model
 
 B, T, E, H, P = 2, 4, 4, 3, 2
 MASK = np.array([[1, 1, 0, 1], [0, 1, 1, 0]], bool)
@@ -166,6 +167,20 @@ def test_shapes_and_first_values():
     assert [list(first["bias"][k * H : (k + 1) * H]) for k in range(4)] == [[0] * H, [1] * H, [0] * H, [0] * H]
     for name in WITHOUT_U:
         assert built[name].cell.get_config()["activation"] == "linear"
+
+
+def test_a_stack_of_them_trains_and_is_saved(tmp_path):
+    made = [cells.LayerNormLSTMCell(H, epsilon=0.1), cells.ProjectedLSTMCell(H, P), cells.MGUCell(H)]
+    made += [cells.MinGRUCell(H, "tanh"), cells.MinLSTMCell(H, use_bias=False)]
+    model = Sequential([RNN(made, input_shape=(T, E)), Dense(1)], seed=0)
+    model.compile("adam", "mse")
+    x = np.random.default_rng(0).normal(size=(8, T, E))
+    losses = model.fit(x, x[:, -1, :1], epochs=5, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    model.save(tmp_path / "model.npz")
+    again = load_model(tmp_path / "model.npz")
+    np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
+    assert again.layers[0].get_config() == model.layers[0].get_config()
 
 
 # --- each labelled line by itself -------------------------------------------------------------------------------------
