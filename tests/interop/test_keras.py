@@ -94,6 +94,7 @@ def test_every_layer_of_keras_answers_the_same(exchange, answers):
         "GlobalMaxPooling1D",
     }
     kinds |= {type(layer).__name__ for layer in load_keras(exchange / "keras_graph.keras").network.with_inner()}
+    kinds |= {type(layer).__name__ for layer in load_keras(exchange / "keras_cells.keras").layers}
     assert kinds | {"MaskedGlobalMaxPooling1D"} == {*layers.KNOWN}, "a new layer belongs into exchange_models.py, too"
     assert model.layers[2].get_config()["backward_layer"] is None
     assert model.layers[3].get_config()["backward_layer"]["config"]["activation"] == "relu"
@@ -101,6 +102,20 @@ def test_every_layer_of_keras_answers_the_same(exchange, answers):
         "class_name": "MaxNorm",
         "config": {"max_value": 2, "axis": 0},
     }
+
+
+def test_every_cell_of_keras_answers_the_same(exchange, answers, tmp_path):
+    """From Keras' file, and from ours of the same model."""
+    model = load_keras(exchange / "keras_cells.keras")
+    save_keras(model, tmp_path / "m.keras")
+    for each in (model, load_keras(tmp_path / "m.keras")):
+        np.testing.assert_allclose(each.predict(IDS, verbose=0), answers["keras_cells"], rtol=0, atol=1e-6)
+    gru, both, several, simple = model.layers[1:]
+    assert (gru.cell.reset_after, both.forward_layer.cell.reset_after) == (True, True)
+    assert [type(cell).__name__ for cell in several.cells.values()] == ["LSTMCell", "GRUCell", "LSTMCell"]
+    assert not several.cells["cell_1"].reset_after
+    assert several.cells["cell_1"].dropout == 0.25
+    assert simple.constraints.keys() == {"recurrent_kernel"}
 
 
 @pytest.mark.parametrize("change", [None, "our own file"])
@@ -140,6 +155,12 @@ _OPTIMIZERS = {
 }
 
 
+_CELLS = [
+    lambda: layers.LSTMCell(2, use_bias=False, dropout=0.5),
+    lambda: layers.GRUCell(2, reset_after=False, kernel_regularizer="l1"),
+    lambda: layers.SimpleRNNCell(2, "relu", seed=3),
+]
+
 _KINDS = {  # from sequence to sequence
     "LSTM": lambda draw, options: LSTM(
         2,
@@ -163,6 +184,17 @@ _KINDS = {  # from sequence to sequence
         else None,
     ),
     "SimpleRNN": lambda draw, options: layers.SimpleRNN(2, return_sequences=True, **options),
+    "GRU": lambda draw, options: layers.GRU(
+        2, reset_after=draw(st.booleans()), use_bias=draw(st.booleans()), return_sequences=True, **options
+    ),
+    "RNN": lambda draw, options: layers.RNN(
+        draw(st.lists(st.sampled_from(_CELLS), min_size=1, max_size=3).map(lambda makes: [make() for make in makes])),
+        return_sequences=True,
+        **options,
+    ),
+    "RNN of a cell": lambda draw, options: layers.RNN(
+        draw(st.sampled_from(_CELLS))(), go_backwards=True, return_sequences=True, **options
+    ),
     "TimeDistributed": lambda draw, options: layers.TimeDistributed(Dense(2, **options)),
     "LayerNormalization": lambda draw, options: layers.LayerNormalization(scale=draw(st.booleans()), **options),
     "Dense": lambda draw, options: Dense(2, draw(st.sampled_from([None, "relu"])), draw(st.booleans()), **options),
@@ -340,7 +372,9 @@ _DESCRIPTIONS = {
     "an option at another value": (layer(2, activity_regularizer=_REGULARIZER), "'lower' has activity_regularizer="),
     "an unknown option": (layer(2, colour="red"), "LSTM 'lower' has colour='red'"),
     "the base class": (described(2, class_name="Layer"), "no counterpart of keras.layers.Layer"),
-    "an unknown layer": (described(2, class_name="GRU"), "no counterpart of keras.layers.GRU; it has .*LSTM"),
+    "an unknown layer": (described(2, class_name="Conv1D"), "no counterpart of keras.layers.Conv1D; it has .*LSTM"),
+    "another layer": (described(2, class_name="GRU"), "GRU 'lower' has unit_forget_bias=True"),
+    "a cell for a layer": (described(2, class_name="LSTMCell"), "LSTMCell 'lower'"),
     "a custom layer": (described(2, registered_name="mine>LSTM"), "no counterpart of mine>LSTM.LSTM"),
     "another module": (described(2, module="os", class_name="system"), "no counterpart of os.system"),
     "a module of ours": (described(2, module="keras.files", class_name="Path"), "no counterpart of keras.files.Path"),
@@ -381,6 +415,53 @@ _DESCRIPTIONS = {
 def test_descriptions_that_are_refused(edited, change, match):
     with pytest.raises(ValueError, match=REFUSED + match):
         load_keras(edited(change))
+
+
+def cell(change, number=4):
+    """Change the description of the cell of an RNN."""
+    return lambda d: change(d["config"]["layers"][number]["config"]["cell"])
+
+
+def settings_of(number=None, **values):
+    """Change a cell's settings, or those of one of several."""
+
+    def change(described):
+        described = described if number is None else described["config"]["cells"][number]
+        described["config"].update(values)
+
+    return change
+
+
+def no_setting(name):
+    return lambda described: described["config"].pop(name)
+
+
+_CELL_DESCRIPTIONS = {
+    "no cell": (lambda d: d["config"]["layers"][4]["config"].pop("cell"), "RNN 'several'.*cell"),
+    "a name for a cell": (lambda d: d["config"]["layers"][4]["config"].update(cell="mine"), "RNN 'several': .*'mine'"),
+    "a layer for a cell": (cell(lambda d: d.update(class_name="LSTM")), "RNN 'several': .*LSTM"),
+    "a cell of one's own": (cell(lambda d: d.update(class_name="Mine"), 5), "RNN 'rnn.* of .*Mine; it has"),
+    "a registered one": (cell(lambda d: d.update(registered_name="a>B"), 5), "no counterpart of a>B.SimpleRNNCell"),
+    "a cell of ours alone": (cell(lambda d: d.update(class_name="MGUCell"), 5), "RNN 'rnn.* of keras.layers.MGUCell"),
+    "no cells": (cell(no_setting("cells")), "RNN 'several'.*cells"),
+    "none of them": (cell(settings_of(cells=[])), "RNN 'several': cells must hold at least one"),
+    "a number for cells": (cell(settings_of(cells=3)), "RNN 'several': cells must be a list"),
+    "numbers among them": (cell(settings_of(cells=[3])), r"RNN 'several': cells\[0\] must be a cell"),
+    "no units": (cell(no_setting("units"), 5), "RNN 'rnn.*(units|cell)"),
+    "more units": (cell(settings_of(1, units=7)), "several has weights of shapes"),
+    "another reset": (cell(settings_of(1, reset_after=True)), "several has weights of shapes"),
+    "reset_after in words": (cell(settings_of(1, reset_after="no")), "has reset_after='no', which has to be true or"),
+    "an unknown setting": (cell(settings_of(0, colour="red")), "LSTMCell 'lstm_cell' has colour='red'"),
+    "another dtype": (cell(settings_of(0, dtype="float64")), "has dtype='float64', but the layer .* has 'float32'"),
+    "a frozen one": (cell(settings_of(0, trainable=False)), "has trainable=False, but the layer that runs it has True"),
+    "another GRU": (layer(2, reset_after=False), r"gru has weights of shapes .*\(12,\), but .*\(2, 12\)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "match"), _CELL_DESCRIPTIONS.values(), ids=_CELL_DESCRIPTIONS)
+def test_descriptions_of_cells_that_are_refused(edited, change, match):
+    with pytest.raises(ValueError, match=REFUSED + match):
+        load_keras(edited(change, name="keras_cells.keras"))
 
 
 def part(name):
@@ -663,6 +744,31 @@ def test_weights_that_are_refused(edited, change, match):
         load_keras(edited(change_weights=change))
 
 
+_GRU, _SEVERAL = "layers/gru/cell/vars", "layers/rnn/cell/cells"
+_CELL_WEIGHTS = {
+    "a bias missing": (lambda file: file.__delitem__(f"{_GRU}/2"), "gru has weights of shapes"),
+    "a kernel missing": (lambda file: file.__delitem__(f"{_GRU}/0"), "has no 0"),
+    "one bias": (instead(lambda f, p: f.create_dataset(p, data=np.zeros(12, "f4")), f"{_GRU}/2"), "gru has weights"),
+    "NaN": (instead(lambda f, p: f.create_dataset(p, data=np.full((2, 12), np.nan, "f4")), f"{_GRU}/2"), "no finite"),
+    "no cells": (lambda file: file.__delitem__(_SEVERAL), "has no cells"),
+    "a cell missing": (lambda file: file.__delitem__(f"{_SEVERAL}/lstm_cell_1"), "has no lstm_cell_1"),
+    "a cell too many": (
+        lambda file: file.create_dataset(f"{_SEVERAL}/gru_cell_1/vars/0", data=[1.0]),
+        "weights of rnn/cell/cells/gru_cell_1, a layer that the model does not have",
+    ),
+    "a link for a cell": (
+        instead(lambda f, p: f.__setitem__(p, h5py.ExternalLink("/etc/hostname", "/")), f"{_SEVERAL}/gru_cell"),
+        "leads elsewhere",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "match"), _CELL_WEIGHTS.values(), ids=_CELL_WEIGHTS)
+def test_weights_of_cells_that_are_refused(edited, change, match):
+    with pytest.raises(ValueError, match=REFUSED + match):
+        load_keras(edited(change_weights=change, name="keras_cells.keras"))
+
+
 def test_refused_weights_leave_the_model_as_it_was(edited):
     model = own_model()
     before = model.get_weights()
@@ -828,7 +934,7 @@ def _places(node, place=()):
 
 
 @pytest.mark.filterwarnings("ignore:not all that Keras compiled")
-@pytest.mark.parametrize("name", ["keras.keras", "keras_layers.keras", "keras_graph.keras"])
+@pytest.mark.parametrize("name", ["keras.keras", "keras_layers.keras", "keras_cells.keras", "keras_graph.keras"])
 def test_a_description_with_anything_anywhere_is_refused_or_read(exchange, tmp_path, name):
     """Nothing else happens: no other error, no hanging, no memory for what is merely said to be large."""
     with zipfile.ZipFile(exchange / name) as archive:

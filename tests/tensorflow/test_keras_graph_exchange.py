@@ -85,6 +85,21 @@ def both_ways_into_decoder(k):
     return k.Model([source, target], [rows, both, x])
 
 
+def cells_into_cells(k):
+    """The states of several cells, a list for each that has several, begin others; of both directions, too."""
+    source, target = k.Input((T, E), name="source"), k.Input((T, E), name="target")
+
+    def cells():
+        return [k.LSTMCell(4), k.GRUCell(2), k.LSTMCell(3)]
+
+    _, *states = k.RNN(cells(), return_state=True)(source)
+    _, *both = k.Bidirectional(k.RNN(cells(), return_state=True))(source)
+    _, h = k.GRU(2, return_state=True)(source)
+    read = k.RNN(cells(), return_sequences=True)(target, initial_state=states)
+    ends = [k.Bidirectional(k.RNN(cells()))(target, initial_state=both), k.GRU(2)(read, initial_state=h)]
+    return k.Model([source, target], k.Concatenate()(ends))
+
+
 def two_masks(k):
     """Masks of two embeddings and of a Masking layer meet, so that Keras' graph has operations for them."""
     ids, more, rows = k.Input((T,), name="ids"), k.Input((T,), name="more"), k.Input((T, E), name="rows")
@@ -125,6 +140,7 @@ MODELS = {
         by_name,
         nested_twice,
         both_ways_into_decoder,
+        cells_into_cells,
         two_masks,
         attention,
         merged,
@@ -251,7 +267,7 @@ REFUSED = {
     "a sum": (lambda: of(lambda x: x + x), "no counterpart of keras.src.ops.numpy.Add, which makes"),
     "an operation": (lambda: of(lambda x: L.LSTM(H)(keras.ops.tanh(x))), "no counterpart of keras.src.ops.numpy.Tanh"),
     "a part of x": (lambda: of(lambda x: L.LSTM(H)(x[:, 1:])), "no counterpart of keras.src.ops.numpy.GetItem"),
-    "another layer": (lambda: of(L.GRU(H)), "no counterpart of keras.layers.GRU"),
+    "another layer": (lambda: of(L.Conv1D(H, 3)), "no counterpart of keras.layers.Conv1D"),
     "training": (lambda: of(L.Dropout(0.5, name="it"), training=True), "it in a Model takes .* without training"),
     "mask": (with_mask_of_other_ids, "it is called with a mask= that is not its input's"),
     "mask and states": (with_a_mask_beside_states, "it is called with a mask= that is not its input's"),
