@@ -15,7 +15,13 @@ from scratchlstm._support import registry
 PAGE = (Path(__file__).parents[2] / "docs" / "keras.md").read_text(encoding="utf-8")
 LAYERS = [
     "LSTM",
+    "GRU",
     "SimpleRNN",
+    "RNN",
+    "LSTMCell",
+    "GRUCell",
+    "SimpleRNNCell",
+    "StackedRNNCells",
     "Bidirectional",
     "Embedding",
     "Dense",
@@ -148,7 +154,9 @@ def test_what_is_taken_is_in_our_signature_with_keras_default(subject):
 
 NEEDED = {
     "LSTM": {"units": 2},
-    "SimpleRNN": {"units": 2},
+    **{name: {"units": 2} for name in ("GRU", "SimpleRNN", "LSTMCell", "GRUCell", "SimpleRNNCell")},
+    "RNN": {"cell": {"class_name": "GRUCell", "config": {"units": 2}}},  # a new one at each call
+    "StackedRNNCells": {"cells": [layers.GRUCell(2)]},
     "Bidirectional": {"layer": layers.LSTM(2)},
     "Embedding": {"input_dim": 3, "output_dim": 2},
     "Dense": {"units": 2},

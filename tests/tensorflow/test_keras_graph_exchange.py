@@ -86,18 +86,10 @@ def both_ways_into_decoder(k):
 
 
 def cells_into_cells(k):
-    """The states of several cells, a list for each that has several, begin others; of both directions, too."""
+    """The states of several cells, a list for each that has several, begin others."""
     source, target = k.Input((T, E), name="source"), k.Input((T, E), name="target")
-
-    def cells():
-        return [k.LSTMCell(4), k.GRUCell(2), k.LSTMCell(3)]
-
-    _, *states = k.RNN(cells(), return_state=True)(source)
-    _, *both = k.Bidirectional(k.RNN(cells(), return_state=True))(source)
-    _, h = k.GRU(2, return_state=True)(source)
-    read = k.RNN(cells(), return_sequences=True)(target, initial_state=states)
-    ends = [k.Bidirectional(k.RNN(cells()))(target, initial_state=both), k.GRU(2)(read, initial_state=h)]
-    return k.Model([source, target], k.Concatenate()(ends))
+    _, *states = k.RNN([k.GRUCell(2), k.LSTMCell(3)], return_state=True)(source)
+    return k.Model([source, target], k.RNN([k.GRUCell(2), k.LSTMCell(3)])(target, initial_state=states))
 
 
 def two_masks(k):
