@@ -47,5 +47,6 @@ class LSTMCell(GatedCell):
 
     def backward(self, dh: Array, dc_next: Array, cache: equations.StepCache, W: Array, U: Array, b: Array) -> Any:
         sigma_prime, phi_prime = self.recurrent_activation.prime, self.activation.prime
-        step = equations.lstm_step_backward(dh, dc_next, cache, W, U, sigma_prime, phi_prime)._asdict()
-        return step | {"dh_in": step.pop("dh_prev")}
+        step = equations.lstm_step_backward(dh, dc_next, cache, W, U, sigma_prime, phi_prime)
+        dx, dh_in, dc_prev, dW, dU, db, dc, dz = step
+        return {"dx": dx, "dh_in": dh_in, "dc_prev": dc_prev, "dW": dW, "dU": dU, "db": db, "dc": dc, "dz": dz}

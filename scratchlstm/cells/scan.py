@@ -85,8 +85,10 @@ def scan_back(cell: Cell, dhs: Array, d_last: Sequence[Array | None], kept: Scan
     """
     xp, n = namespace(dhs), len(cell.blocks)
     grads, dxs = [xp.zeros_like(param) for param in kept.params], []
+    sums = dict(zip((f"d{name}" for name in cell.params), grads, strict=True))
     for step in steps_back(cell, dhs, d_last, kept):
-        grads = [grad + step.gradients[f"d{name}"] for grad, name in zip(grads, cell.params, strict=True)]
+        for name, total in sums.items():
+            total += step.gradients[name]
         dxs.append(step.gradients["dx"])
     dx = xp.stack(dxs[::-1], axis=1)
     if kept.input_dropout is not None:
@@ -114,7 +116,7 @@ def steps_back(cell: Cell, dhs: Array, d_last: Sequence[Array | None], kept: Sca
             inside = [xp.where(valid, d, 0) for d in arrived]
         backward = cell.backward if t < len(kept.caches) - 1 else last.backward
         step = backward(*inside, kept.caches[t], *kept.params)
-        step = step if isinstance(step, Mapping) else step._asdict()
+        step = step if isinstance(step, dict) else step._asdict()
         handed_on = _leaving(cell, step, kept.recurrent_dropout)
         if kept.mask is not None:
             handed_on = [d + xp.where(valid, 0, past) for d, past in zip(handed_on, arrived, strict=True)]

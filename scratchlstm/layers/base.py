@@ -369,6 +369,8 @@ class Layer(registry.Configured):
             TypeError: an argument that the layer does not take, or a `training` other than True and False.
         """
         call = self.named(args, call)
+        if "initial_state" in call:
+            call["initial_state"] = _in_one_list(call["initial_state"])
         nodes, states = _listed(x), _listed(call.get("initial_state"))
         if nodes and all(isinstance(node, Node) for node in nodes):
             return self._nodes(nodes, **{argument: value for argument, value in call.items() if value is not None})
@@ -634,6 +636,17 @@ class Layer(registry.Configured):
 
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _in_one_list(states: Any) -> Any:
+    """Initial states, which for several cells may be in a list for each, as in Keras."""
+    if not isinstance(states, list | tuple):
+        return states
+    found: list[Any] = []
+    for each in states:
+        of_cell = isinstance(each, list | tuple) and all(isinstance(s, Node) or backend.is_array_like(s) for s in each)
+        found += each if of_cell else [each]
+    return found
 
 
 # --- around what a layer defines --------------------------------------------------------------------------------------

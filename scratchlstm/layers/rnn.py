@@ -204,8 +204,6 @@ class RNN(Layer):
         return (x, *self._placed_states(x.shape[0], states)) if states else x
 
     def receive_states(self, given: Any) -> Sequence[Any]:
-        if "" not in self.cells and isinstance(given, list | tuple):  # a list for each cell, as in Keras
-            given = [state for of in given for state in (of if isinstance(of, list | tuple) else [of])]
         return as_states(self.name, list(self.state_sizes), given)
 
     @one_blas_thread(sharing=True)

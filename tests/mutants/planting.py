@@ -5,9 +5,10 @@ import types
 
 import pytest
 
-from scratchlstm import gates, optimizers, rows
+from scratchlstm import cells, gates, optimizers, rows
+from scratchlstm.cells import scan
 from scratchlstm.kernels import numpy_lstm, numpy_recurrence
-from scratchlstm.layers import lstm
+from scratchlstm.layers import fused, lstm, rnn
 
 
 def mutated(module: types.ModuleType, old: str, new: str) -> types.ModuleType:
@@ -24,7 +25,11 @@ def plant(monkeypatch: pytest.MonkeyPatch, module: types.ModuleType, old: str, n
     """Let the package use the mutated module until the test ends."""
     copy = mutated(module, old, new)
     if module is gates:
-        monkeypatch.setattr(lstm, "gates", copy)
+        monkeypatch.setattr(cells.lstm, "equations", copy)
+    elif module is scan:
+        for function in "scan", "scan_back":
+            monkeypatch.setattr(rnn, function, getattr(copy, function))
+        monkeypatch.setattr(fused, "Scan", copy.Scan)
     elif module is numpy_lstm:
         monkeypatch.setattr(lstm, "NumpyLSTM", copy.NumpyLSTM)
     elif module is numpy_recurrence:

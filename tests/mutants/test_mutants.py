@@ -12,6 +12,7 @@ import planting
 import pytest
 
 from scratchlstm import gates, gradcheck, optimizers, rows
+from scratchlstm.cells import LSTMCell, scan
 from scratchlstm.kernels import numpy_gru, numpy_lstm, numpy_recurrence
 from scratchlstm.layers import LSTM, Dense, Embedding, attention, merging
 from scratchlstm.models.model import Sequential
@@ -72,7 +73,7 @@ def test_nothing_planted_nothing_seen():
 
 BACKWARD = {
     "drop dc between steps": (
-        ("dc_next = step.dc_prev + dc_past", "dc_next = dc_past"),
+        ('d_others = [step[f"d{state}_prev"] for', 'd_others = [0 * step[f"d{state}_prev"] for'),
         ("dc *= f  # (12)", "dc *= 0"),
     ),
     "forget the factor f in dc_prev": (
@@ -80,11 +81,11 @@ BACKWARD = {
         ("dc *= f  # (12)", "pass"),
     ),
     "drop dh between steps": (
-        ("dh = dhs[:, t, :] + dh_next", "dh = dhs[:, t, :]"),
+        ("arrived = [dhs[:, t] + handed_on[0], *", "arrived = [dhs[:, t] + 0, *"),
         ("self._back_to_h(dz, self.U_back, dropout, out=dh)  # (18)", "dh[...] = 0"),
     ),
     "overwrite dh instead of adding the upstream gradient": (
-        ("dh = dhs[:, t, :] + dh_next", "dh = dhs[:, t, :] if t == len(caches) - 1 else dh_next"),
+        ("dhs[:, t] + handed_on[0]", "dhs[:, t] if t == len(kept.caches) - 1 else handed_on[0]"),
         ("dh_t += dh[:, t]", "dh_t += dh[:, t] if t == T - 1 else 0"),
     ),
     "swap the i and f gradient blocks": (
@@ -111,7 +112,7 @@ BACKWARD = {
         ("dz_rows.sum(axis=0)  # (21)", "np.tile(dz_rows.sum(axis=0)[2 * self.H : 3 * self.H], 4)"),
     ),
     "gradient of the last step only for U": (
-        ("dU + step.dU", "dU if t < len(caches) - 1 else step.dU"),
+        ("total += step.gradients[name]", "total += step.gradients[name] if not dxs or name != 'dU' else 0"),
         ("kernel_gradient(h_prev, dz, self.recurrent_dropout)", "kernel_gradient(h_prev[-2:], dz[-2:], None)"),
     ),
 }
@@ -119,7 +120,7 @@ BACKWARD = {
 
 def planted(changes_by_name: dict[str, Any]) -> list[Any]:
     """The first change of each pair is planted in the textbook, the second in the fast recurrence."""
-    modules = {"textbook": [gates], "fused": [numpy_lstm, numpy_recurrence]}
+    modules = {"textbook": [gates, scan], "fused": [numpy_lstm, numpy_recurrence]}
 
     def holder(implementation: str, line: str) -> Any:
         return next(module for module in modules[implementation] if line in inspect.getsource(module))
@@ -139,15 +140,15 @@ def test_numerical_gradients_see(monkeypatch, implementation, module, old, new):
 
 MASKED = {
     "state of a masked step not carried": (
-        ("c_t = xp.where(valid, c_t, c)", "pass"),
+        ("[xp.where(valid, s, s_prev) for s, s_prev in", "[s if s is new[-1] else s_prev for s, s_prev in"),
         ("state[at_rest] = of_rows", "state[rows] = of_rows[0]"),
     ),
     "gradients not carried past a masked step": (
-        ("dc_next = step.dc_prev + dc_past", "dc_next = step.dc_prev"),
+        ("d + xp.where(valid, 0, past)", "d"),
         ("d[idle] = of_rows", "pass"),
     ),
     "gradients into the gates of a masked step": (
-        ("dh = xp.where(valid, dh, none)", "pass"),
+        ("inside = [xp.where(valid, d, 0) for d in arrived]", "pass"),
         ("dz[t, idle] = 0", "pass"),
     ),
 }
@@ -175,6 +176,35 @@ def test_the_check_with_a_mask_sees(monkeypatch, implementation, module, old, ne
     assert masked_gradients_are_right(implementation)
     planting.plant(monkeypatch, module, old, new)
     assert not masked_gradients_are_right(implementation)
+
+
+PLAIN = {
+    "dc dropped between steps": ("dc_next = step.dc_prev + dc_past", "dc_next = dc_past"),
+    "dh dropped between steps": ("dh = dhs[:, t, :] + dh_next", "dh = dhs[:, t, :]"),
+    "gradient of the last step only for U": ("dU + step.dU", "dU if t < len(caches) - 1 else step.dU"),
+    "state of a masked step not carried": ("c_t = xp.where(valid, c_t, c)", "pass"),
+    "gradients not carried past a masked step": ("dc_next = step.dc_prev + dc_past", "dc_next = step.dc_prev"),
+    "gradients into the gates of a masked step": ("dh = xp.where(valid, dh, none)", "pass"),
+}
+
+
+def plain_loop_is_right(of: Any) -> bool:
+    """`lstm_forward` and `lstm_backward` against the loop for any cell."""
+    rng = np.random.default_rng(0)
+    x, states, dhs = rng.normal(size=(2, 5, 4)), rng.normal(size=(2, 2, 3)), rng.normal(size=(2, 5, 3))
+    params = [rng.normal(size=shape) for shape in ((4, 12), (3, 12), (12,))]
+    mask = np.array([[True, False, True, True, False], [False, True, True, False, True]])
+    hs, c, caches = of.lstm_forward(x, *states, *params, mask=mask)
+    found = [hs, c, *of.lstm_backward(dhs, states[0], caches, *params[:2], mask=mask)]
+    hs, (_, c), kept = scan.scan(LSTMCell(3), x, states, params, mask)
+    dx, grads, d_states = scan.scan_back(LSTMCell(3), dhs, [None, states[0]], kept)
+    return all(np.allclose(*pair) for pair in zip(found, [hs, c, dx, *grads, *d_states], strict=True))
+
+
+@pytest.mark.parametrize(("old", "new"), PLAIN.values(), ids=PLAIN)
+def test_the_loop_for_any_cell_sees(old, new):
+    assert plain_loop_is_right(gates)
+    assert not plain_loop_is_right(planting.mutated(gates, old, new))
 
 
 CONSISTENT = [
