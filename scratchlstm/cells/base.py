@@ -13,10 +13,6 @@ from scratchlstm.initializers import Initializer
 
 Specs = dict[str, tuple[tuple[int, ...], Initializer | str]]  # parameter name -> (shape, initializer)
 LIMITED = {"kernel": "kernel", "recurrent": "recurrent_kernel", "bias": "bias"}  # argument -> parameter
-CONTRACT = (
-    "a cell defines forward(x, h_prev, W, U, b) -> (h, cache) and backward(dh, cache, W, U, b) -> the gradients by "
-    "name (dx, dh_prev, dW, dU, db), each with its states and parameters one after another (docs/cells.md)"
-)
 
 
 class CellOptions(TypedDict, total=False):
@@ -95,6 +91,8 @@ class Cell(registry.Configured):
         bias_initializer: Any = "zeros",
         **options: Unpack[CellOptions],
     ) -> None:
+        if type(self).forward is Cell.forward:
+            raise TypeError(f"{type(self).__name__} has to define forward: {_contract(self.states)}")
         self.units = checks.positive_int("units", units)
         self.activation = elementwise("activation", activation)
         self.use_bias = checks.flag("use_bias", use_bias)
@@ -117,23 +115,32 @@ class Cell(registry.Configured):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        for name in ("gates", "blocks", "states"):
+            value = getattr(cls, name)
+            if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+                wanted = f"a tuple of names, with a comma after a single one: ({name[0]!r},)"
+                raise TypeError(f"{name} of {cls.__name__} must be {wanted}, not {checks.came(value)}")
+        if not cls.states:
+            raise TypeError(f"states of {cls.__name__} must name at least one, which is the output")
         if "gates" in vars(cls) and "blocks" not in vars(cls):
             cls.blocks = cls.gates
-        if "call" in vars(cls) and "forward" not in vars(cls):
-            raise TypeError(f"{cls.__name__} defines call(), as a cell of Keras does; here {CONTRACT}")
-        names = [tuple(inspect.signature(getattr(cls, each)).parameters)[1:] for each in ("forward", "backward")]
         states = tuple(f"{state}_prev" for state in cls.states)
-        for entering in (states, ("h_in", *states[1:]), ("h_in", *states)):
-            if names[0][: 1 + len(entering)] == ("x", *entering):
-                cls.arguments = names[0]
-                cls.params = names[0][1 + len(entering) :]
-        if "forward" in vars(cls) and cls.arguments != names[0]:
-            raise TypeError(
-                f"{cls.__name__} has the states {', '.join(cls.states)} and defines forward({', '.join(names[0])}), "
-                f"but {CONTRACT}"
-            )
-        if "backward" in vars(cls) and len(names[1]) != len(states) + 1 + len(cls.params):
-            raise TypeError(f"{cls.__name__} defines backward({', '.join(names[1])}), but {CONTRACT}")
+        if "call" in vars(cls) and "forward" not in vars(cls):
+            raise TypeError(f"{cls.__name__} defines call(), as a cell of Keras does; here {_contract(cls.states)}")
+        names = [tuple(inspect.signature(getattr(cls, each)).parameters)[1:] for each in ("forward", "backward")]
+        fitting = [
+            entering
+            for entering in (states, ("h_in", *states[1:]), ("h_in", *states))
+            if names[0][: 1 + len(entering)] == ("x", *entering)
+        ]
+        if cls.forward is not Cell.forward and not fitting:
+            problem = f"has the states {', '.join(cls.states)} and defines forward({', '.join(names[0])})"
+            raise TypeError(f"{cls.__name__} {problem}, but {_contract(cls.states)}")
+        if fitting:
+            cls.arguments, cls.params = names[0], names[0][1 + len(fitting[-1]) :]
+        fits = len(names[1]) == len(states) + 1 + len(cls.params) and "cache" not in names[1][: len(states)]
+        if "backward" in vars(cls) and not fits:
+            raise TypeError(f"{cls.__name__} defines backward({', '.join(names[1])}), but {_contract(cls.states)}")
 
     params: ClassVar[tuple[str, ...]] = ()  # what `forward` calls the parameters: W, U, b
 
@@ -141,17 +148,22 @@ class Cell(registry.Configured):
 
     def forward(self, x: Array, *states_and_params: Array) -> tuple[Any, ...]:
         """One step: the new states, and a cache for `backward`."""
-        raise NotImplementedError(f"{type(self).__name__} has to define forward: {CONTRACT}")
+        raise NotImplementedError
 
     def backward(self, *d_states_cache_and_params: Any) -> Any:
         """The derivatives of one step: a gradient for each argument of `forward`, by name, in a dict or NamedTuple."""
-        raise NotImplementedError(f"{type(self).__name__} has to define backward to be trained: {CONTRACT}")
+        raise NotImplementedError(
+            f"{type(self).__name__} has to define backward to be trained: {_contract(self.states)}"
+        )
 
     def param_specs(self, features: int) -> Specs:
         """Name -> (shape, initializer or its name) of each parameter, for an input (B, features).
 
         Default: `kernel` (E, nH), `recurrent_kernel` (H, nH), `bias` (nH,) for n blocks.
         """
+        if not self.blocks:
+            problem = "names no gates, so its kernels have no columns"
+            raise TypeError(f"{type(self).__name__} {problem}: gates = ('a', 'g') names two blocks of them")
         width = len(self.blocks) * self.units
         return {
             "kernel": ((features, width), self.kernel_initializer),
@@ -266,6 +278,17 @@ def elementwise(argument: str, identifier: Any) -> activations.Activation:
     if isinstance(activation, activations.Softmax):
         raise ValueError(f"{argument} of a recurrent layer must act on each number by itself; softmax does not")
     return activation
+
+
+def _contract(states: Sequence[str]) -> str:
+    """What a cell of one's own has to define, for errors."""
+    before, new = (", ".join(each) for each in ([f"{state}_prev" for state in states], states))
+    d_new, d_before = (", ".join(each) for each in ([f"d{s}" for s in states], [f"d{s}_prev" for s in states]))
+    return (
+        f"a cell defines forward(x, {before}, W, U, b) -> ({new}, cache) and backward({d_new}, cache, W, U, b) -> "
+        f"the gradients by name (dx, {d_before}, dW, dU, db), each with its states and parameters one after another "
+        f"(docs/cells.md)"
+    )
 
 
 class _Started(Initializer):

@@ -1,6 +1,6 @@
 """A user's own cell, compared with the contract at the first step of each pass; see `Cell`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from scratchlstm._support import registry
@@ -31,8 +31,9 @@ class _Checked:
             self._require("forward", name, state, (batch, size), given[0])
         for gate in cell.gates:
             if not hasattr(result[-1], gate):
-                problem = f"the attribute {gate}, one of its gates: a NamedTuple has it, not {came(result[-1])}"
+                problem = f"the attribute {gate}, one of its gates: a NamedTuple has it, not {_shown(result[-1])}"
                 raise TypeError(f"the cache of {self.name} must have {problem}")
+            self._require("forward", f"{gate} in its cache", getattr(result[-1], gate), (batch, cell.units), given[0])
         return result
 
     def backward(self, *given: Any) -> Mapping[str, Array]:
@@ -62,7 +63,8 @@ class _Checked:
 
     def _unchanged(self, function: str, names: Any, given: Any, call: Callable[..., Any]) -> Any:
         """The result of a call, whose arguments must be what they were before it."""
-        before = [each.copy() if hasattr(each, "copy") else None for each in given]
+        arrays = dict(_arrays(names, given))
+        before = {name: array.copy() for name, array in arrays.items()}
         try:
             result = call(*given)
         except TypeError as error:
@@ -70,8 +72,8 @@ class _Checked:
                 raise
             what = f"{function} of {self.name} mixes NumPy with arrays of CuPy ({error})"
             raise TypeError(f"{what}: use the functions of backend.namespace(x), which are CuPy's there") from error
-        for name, array, copy in zip(names, given, before, strict=True):
-            if copy is not None and hasattr(array, "shape") and not bool((array == copy).all()):
+        for name, array in arrays.items():
+            if not bool(((array == before[name]) | (array != array)).all()):  # NaN may stay NaN
                 raise ValueError(f"{function} of {self.name} changes {name} in place, which belongs to others: copy it")
         return result
 
@@ -83,5 +85,17 @@ class _Checked:
             raise TypeError(f"{function} of {self.name} must give {name} {wanted}")
 
 
+def _arrays(names: Sequence[str], given: Sequence[Any]) -> Iterator[tuple[str, Array]]:
+    """Each array among the arguments, and those that the cache holds."""
+    for name, value in zip(names, given, strict=True):
+        if hasattr(value, "shape"):
+            yield name, value
+        else:
+            fields = value._asdict() if hasattr(value, "_asdict") else vars(value) if hasattr(value, "__dict__") else {}
+            yield from ((f"{field} of the {name}", array) for field, array in fields.items() if hasattr(array, "shape"))
+
+
 def _shown(result: Any) -> str:
-    return f"{len(result)} things" if isinstance(result, tuple) else came(result)
+    if isinstance(result, list | tuple):
+        return f"a {type(result).__name__} of {len(result)}"
+    return came(result) if result is None or hasattr(result, "shape") else type(result).__name__

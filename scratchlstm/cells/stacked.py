@@ -47,11 +47,16 @@ def as_cell(argument: str, given: Any) -> "Cell | StackedRNNCells":
     if isinstance(given, dict) and given.get("class_name") == "StackedRNNCells":
         return registry.resolve("cell", given, KNOWN, StackedRNNCells, argument)
     try:
-        return registry.resolve("cell", given, KNOWN, Cell, argument)
+        cell = registry.resolve("cell", given, KNOWN, Cell, argument)
     except TypeError as error:
         if isinstance(given, Mapping):
             raise
-        raise TypeError(f"{argument} must be a cell such as LSTMCell(32), not {checks.came(given)}") from error
+        came = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+        came = checks.came(given) if isinstance(given, str | int | None) else came
+        raise TypeError(f"{argument} must be a cell such as LSTMCell(32), not {came}") from error
+    if not hasattr(cell, "seed"):
+        raise TypeError(f"{type(cell).__name__}.__init__ must call super().__init__(units, ...), which it does not")
+    return cell
 
 
 KNOWN: dict[str, Any] = {}  # the cells that a saved model may name; `cells/__init__.py` lists them

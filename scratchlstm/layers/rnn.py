@@ -103,6 +103,7 @@ class RNN(Layer):
         return_state: bool = False,
         go_backwards: bool = False,
         stateful: bool = False,
+        *,
         zero_output_for_mask: bool = False,
         **options: Unpack[LayerOptions],
     ) -> None:
