@@ -13,24 +13,15 @@ docs/variants.md derives them. Source: Cho et al. (2014); with `reset_after` the
 Keras calls u `z` and n `hh`.
 """
 
-from typing import Any, NamedTuple, Unpack
+from collections import namedtuple
+from typing import Any, Unpack
 
 from scratchlstm._support import checks
 from scratchlstm.backend import Array, namespace
 from scratchlstm.cells.base import CellOptions, GatedCell, Specs, each_copy, sum_each_copy
 
-
-class StepCache(NamedTuple):
-    """What the backward step needs from the forward step."""
-
-    x: Array
-    h_in: Array
-    h_prev: Array
-    u: Array
-    r: Array
-    n: Array
-    k_n: Array
-    s: Any  # None with `reset_after`
+# what the backward step needs from the forward step: x (B, E), the others (B, H); s is None with `reset_after`
+StepCache = namedtuple("StepCache", "x h_in h_prev u r n k_n s")
 
 
 class GRUCell(GatedCell):
