@@ -15,14 +15,14 @@ START = time.perf_counter()
 
 
 def layers_of(shape, layers):
-    """The model's layers, from this package's or Keras' `layers`; `shape` may name options of the LSTM."""
+    """The model's layers, from this package's or Keras' `layers`; `shape` may name options of the recurrent layer."""
     options = shape.get("options", {})
     found = [layers.Input((shape["T"],) if shape["tokens"] else (shape["T"], shape["E"]))]
     if shape["tokens"]:
         found.append(layers.Embedding(shape["V"], shape["E"], mask_zero=shape.get("mask_zero", False)))
     for number in range(depth := shape.get("depth", 1)):
-        lstm = layers.LSTM(shape["H"], return_sequences=number < depth - 1, **options)
-        found.append(layers.Bidirectional(lstm) if shape.get("bidirectional") else lstm)
+        recurrent = getattr(layers, shape["layer"])(shape["H"], return_sequences=number < depth - 1, **options)
+        found.append(layers.Bidirectional(recurrent) if shape.get("bidirectional") else recurrent)
     return [*found, layers.Dense(1, activation="sigmoid")]
 
 
@@ -74,15 +74,16 @@ class Torch:
 
         self.torch, self.tokens = torch, shape["tokens"]
         self.embedding = nn.Embedding(shape["V"], shape["E"]) if self.tokens else nn.Identity()
-        self.lstm = nn.LSTM(shape["E"], shape["H"], batch_first=True)
+        self.recurrent = getattr(nn, shape["layer"])(shape["E"], shape["H"], batch_first=True)
         self.dense = nn.Linear(shape["H"], 1)
-        modules = self.embedding, self.lstm, self.dense
+        modules = self.embedding, self.recurrent, self.dense
         parameters = [p for module in modules for p in module.to(device).parameters()]
         self.optimizer = torch.optim.Adam(parameters, eps=1e-7, **adam)
         self.loss = nn.BCEWithLogitsLoss()
 
     def forward(self, x):
-        _, (h, _) = self.lstm(self.embedding(x))
+        _, last = self.recurrent(self.embedding(x))
+        h = last[0] if isinstance(last, tuple) else last  # an LSTM has c beside it
         return self.dense(h[0])[:, 0]
 
     def epochs(self, x, y, batch, count):

@@ -1,6 +1,7 @@
 """How fast on this CPU, against Keras on TensorFlow and PyTorch: the same model, the same real reviews, in turn.
 
     python tests/benchmarks/cpu.py                 the table at the tutorial's shape: a few minutes
+    python tests/benchmarks/cpu.py --layer GRU     the same for another layer
     python tests/benchmarks/cpu.py --sweep         also units, length and batch size, ids and dense input
     python tests/benchmarks/cpu.py --options       also each option of the LSTM, against Keras with the same one
     python tests/benchmarks/cpu.py --load 0 2 8    only the training step, beside so many processes that never rest
@@ -28,7 +29,7 @@ import numpy as np
 import psutil
 from threadpoolctl import threadpool_info
 
-TUTORIAL = {"V": 20000, "E": 128, "H": 60, "T": 100, "tokens": True}
+TUTORIAL = {"V": 20000, "E": 128, "H": 60, "T": 100, "tokens": True, "layer": "LSTM"}
 HERE = Path(__file__).parent
 
 
@@ -319,6 +320,7 @@ def main():
     parser.add_argument("--samples", type=int, default=20000)
     parser.add_argument("--workers", type=int, default=psutil.cpu_count(logical=False))
     parser.add_argument("--jit", action="store_true", help="Keras with XLA, too (slower here)")
+    parser.add_argument("--layer", choices=("LSTM", "GRU"), default="LSTM", help="of the table")
     parser.add_argument("--sweep", action="store_true")
     parser.add_argument("--options", action="store_true")
     parser.add_argument("--load", type=int, nargs="+", metavar="PROCESSES", help="busy processes, nine rounds or more")
@@ -335,7 +337,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "reviews.npz"
         np.savez(data, x=pad_sequences(x[:samples], TUTORIAL["T"]), y=y[:samples])
-        makers = contenders(TUTORIAL, data, options.workers, options.jit)
+        makers = contenders(TUTORIAL | {"layer": options.layer}, data, options.workers, options.jit)
         if options.load:
             del makers["PyTorch"]  # whose waiting threads make it ten times slower, and this take an hour
             text = f"{machine()}; training step in ms: median (range), and the median ratio to Keras/TensorFlow\n\n"
