@@ -106,7 +106,8 @@ def module(name: str) -> Any:
 
 def is_cupy(thing: Any) -> bool:
     """Whether it is an array (or an error) of CuPy's."""
-    return type(thing).__module__.split(".")[0] == "cupy"
+    module = type(thing).__module__
+    return module == "cupy" or module.startswith("cupy.")
 
 
 def is_array(thing: Any) -> bool:
@@ -135,9 +136,11 @@ def namespace(array: Array) -> Any:
     Raises:
         TypeError: it is no such array.
     """
-    if not is_cupy(array) and not hasattr(array, "__array_namespace__"):
+    if is_cupy(array):
+        return cupy()
+    if not hasattr(array, "__array_namespace__"):
         raise TypeError(f"an array such as np.asarray gives is needed, not a {type(array).__name__}")
-    return cupy() if is_cupy(array) else array.__array_namespace__()
+    return array.__array_namespace__()
 
 
 def to(name: str, array: Any, dtype: Any = None) -> Array:

@@ -43,7 +43,7 @@ class _Checked:
         result = self._unchanged("backward", names, given, cell.backward)
         step: Any = result._asdict() if hasattr(result, "_asdict") else result
         wanted = [f"d{name}" for name in cell.arguments]
-        if not isinstance(step, Mapping):
+        if not isinstance(step, dict):
             problem = f"a dict or a NamedTuple with {', '.join(wanted)}, not {_shown(result)}"
             raise TypeError(f"backward of {self.name} must return {problem}")
         if missing := [name for name in wanted if name not in step]:

@@ -57,18 +57,21 @@ def scan(
         x, params[0] = gate_copies(x, input_dropout[:, None]), block_diagonal(params[0], n)  # (B, T, nE), (nE, nH)
     if recurrent_dropout is not None:
         params[1] = block_diagonal(params[1], n)  # (nH, nH)
-    own_only = contract.first_step(cell)
-    states, hs, caches = list(states), [], []
+    forward = contract.first_step(cell).forward
+    apart = {"h_in", f"{cell.states[0]}_prev"} <= {*cell.arguments}  # else one of the two is all it takes
+    now: States = [*states]
+    hs, caches = [], []
     for t in range(x.shape[1]):
-        given = (x[:, t], *_entering(cell, states, recurrent_dropout), *params)
-        *new, cache = (own_only.forward if t == 0 else cell.forward)(*given)
+        h_in = now[0] if recurrent_dropout is None else gate_copies(now[0], recurrent_dropout)  # (B, H) or (B, nH)
+        *new, cache = forward(x[:, t], h_in, *now[0 if apart else 1 :], *params)
+        forward = cell.forward
         if mask is not None:
             valid = mask[:, t, None]  # (B, 1)
-            new = [xp.where(valid, s, s_prev) for s, s_prev in zip(new, states, strict=True)]
-        states = new
-        hs.append(states[0])
+            new = [xp.where(valid, s, s_prev) for s, s_prev in zip(new, now, strict=True)]
+        now = new
+        hs.append(now[0])
         caches.append(cache)
-    return xp.stack(hs, axis=1), states, Scan(caches, params, mask, input_dropout, recurrent_dropout)
+    return xp.stack(hs, axis=1), now, Scan(caches, params, mask, input_dropout, recurrent_dropout)
 
 
 def scan_back(cell: Cell, dhs: Array, d_last: Sequence[Array | None], kept: Scan) -> tuple[Array, list[Array], States]:
@@ -100,8 +103,9 @@ def scan_back(cell: Cell, dhs: Array, d_last: Sequence[Array | None], kept: Scan
 
 def steps_back(cell: Cell, dhs: Array, d_last: Sequence[Array | None], kept: Scan) -> Iterator[StepBack]:
     """The steps of `scan_back`, from the last to the first."""
-    xp, last = namespace(dhs), contract.first_step(cell)
+    xp, backward = namespace(dhs), contract.first_step(cell).backward
     batch, dtype = len(dhs), dhs.dtype
+    leaving = [f"d{name}" for name in cell.arguments[1 : len(cell.arguments) - len(cell.params)]]
     sizes = cell.state_sizes.values()
     handed_on = [
         xp.zeros((batch, size), dtype=dtype) if d is None else d for d, size in zip(d_last, sizes, strict=True)
@@ -114,27 +118,13 @@ def steps_back(cell: Cell, dhs: Array, d_last: Sequence[Array | None], kept: Sca
             # a masked row's states went past the cell: so do their gradients, and none of them goes into the cell
             valid = kept.mask[:, t, None]  # (B, 1)
             inside = [xp.where(valid, d, 0) for d in arrived]
-        backward = cell.backward if t < len(kept.caches) - 1 else last.backward
         step = backward(*inside, kept.caches[t], *kept.params)
-        step = step if isinstance(step, dict) else step._asdict()
-        handed_on = _leaving(cell, step, kept.recurrent_dropout)
+        backward, step = cell.backward, step if isinstance(step, dict) else step._asdict()
+        handed_on = [step[name] for name in leaving]
+        if kept.recurrent_dropout is not None:
+            handed_on[0] = sum_copies(handed_on[0], kept.recurrent_dropout)  # (B, H)
+        if len(leaving) > len(arrived):  # h_in besides h_prev
+            handed_on = [handed_on[0] + handed_on[1], *handed_on[2:]]
         if kept.mask is not None:
             handed_on = [d + xp.where(valid, 0, past) for d, past in zip(handed_on, arrived, strict=True)]
         yield StepBack(arrived, step, handed_on)
-
-
-def _entering(cell: Cell, states: States, dropout: Array | None) -> States:
-    """The states as `forward` takes them: h_in, or h_in and h_prev, instead of h_prev alone."""
-    if "h_in" not in cell.arguments:
-        return states
-    h_in = states[0] if dropout is None else gate_copies(states[0], dropout)  # (B, H) or (B, nH)
-    return [h_in, *states] if f"{cell.states[0]}_prev" in cell.arguments else [h_in, *states[1:]]
-
-
-def _leaving(cell: Cell, step: Mapping[str, Array], dropout: Array | None) -> States:
-    """The gradients of the states of the step before, from those of `backward`; see `_entering`."""
-    d_states = [step[f"d{state}_prev"] for state in cell.states if f"{state}_prev" in cell.arguments]
-    if "h_in" not in cell.arguments:
-        return d_states
-    dh = step["dh_in"] if dropout is None else sum_copies(step["dh_in"], dropout)  # (B, H)
-    return [dh + d_states[0], *d_states[1:]] if f"{cell.states[0]}_prev" in cell.arguments else [dh, *d_states]

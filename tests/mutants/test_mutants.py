@@ -73,7 +73,7 @@ def test_nothing_planted_nothing_seen():
 
 BACKWARD = {
     "drop dc between steps": (
-        ('d_others = [step[f"d{state}_prev"] for', 'd_others = [0 * step[f"d{state}_prev"] for'),
+        ("[step[name] for name in leaving]", "[step[name] * (name[1] == 'h') for name in leaving]"),
         ("dc *= f  # (12)", "dc *= 0"),
     ),
     "forget the factor f in dc_prev": (
