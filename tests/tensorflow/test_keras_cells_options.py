@@ -94,7 +94,7 @@ def draw(number):
     # with all three of them Keras cannot build a model
     of_layer["stateful"] = stateful and (both_ways is None or not of_layer["return_state"])
     name = one_of("SGD", "Adam", "RMSprop")
-    optimizer = name, EXACT[name] | {"learning_rate": 2**-7}
+    optimizer = name, EXACT[name] | {"learning_rate": 2**-10}
     as_layer = len(cells) == 1 and flag()
     return Drawn(cells, of_layer, as_layer, both_ways, flag(), flag(0.4), optimizer)
 
