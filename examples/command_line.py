@@ -64,6 +64,16 @@ def whole(smallest: int, largest: int = 0) -> Callable[[str], int]:
     return number
 
 
+def workers(text: str) -> int | str:
+    """The type of an option for a number of processes."""
+    if text == "auto":
+        return text
+    try:
+        return whole(1)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or auto") from None
+
+
 def named(text: str) -> str:
     """The type of an option for a folder that may not exist yet."""
     if not text:

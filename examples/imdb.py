@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from command_line import add_backend, fail, in_one_line, named, reviews_path, sentence, whole
+from command_line import add_backend, fail, in_one_line, named, reviews_path, sentence, whole, workers
 
 from scratchlstm import Sequential
 from scratchlstm.callbacks import Checkpoint
@@ -181,15 +181,6 @@ def parse_options() -> argparse.Namespace:
         "--predict", metavar="TEXT", type=sentence, help="score TEXT with the saved model instead of training"
     )
     return parser.parse_args()
-
-
-def workers(text: str) -> int | str:
-    if text == "auto":
-        return text
-    try:
-        return whole(1)(text)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{error}, or auto") from None
 
 
 def rate(text: str) -> float:
