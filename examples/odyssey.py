@@ -1,21 +1,21 @@
-"""What is each gate for? Take it away: cells that lack something, on tasks that need it.
+"""What is each gate for? Take it away: sixteen cells, each on tasks for which a gate matters.
 
-python examples/odyssey.py                  sixteen cells, five made-up tasks, three seeds: under ten minutes on two cores
-python examples/odyssey.py --reviews        the five cells that differ most, on real reviews (extra `imdb`)
+python examples/odyssey.py                  five made-up tasks, three seeds
+python examples/odyssey.py --reviews        real reviews instead, for five of the cells
 
-The tasks; each sequence has T steps, and numbers are drawn from -1 to 1:
+In a made-up task a sequence has T steps, and numbers are drawn from -1 to 1:
 
-    keep      one of four letters comes at some step, noise letters at all others: which of the four was it?
-    reset     some numbers are marked: which was the last of them?
+    keep      one of four letters comes at some step, noise at all others: which of the four was it?
+    reset     some steps are marked: what is the sum of the numbers after the last mark?
     ignore    one number is marked: which?
-    count     some steps are events; at some steps the number of events so far is asked for, at all others the answer is 0
+    count     at some steps the number of events so far is asked for; at all others the answer is 0
     add       one number in each half is marked: what is their sum?
 
-The error is the root of the mean squared error on new sequences, divided by that of always giving the mean answer: 0 is
-solved, 1 is no better than a guess. Every cell has as many units as give it about the LSTM's number of parameters, and
-every network takes the same steps of the same optimizer. Sizes and learning rate were chosen for the LSTM alone.
+The error is that on new sequences, root mean square, divided by that of always giving the mean answer: 0 is solved, 1
+is a guess. (Of reviews: the share of wrong answers, divided by 1/2.) A cell has as many units as give its network the
+number of parameters of the LSTM's, and all networks take the same steps. What can be chosen was chosen for the LSTM.
 
-After Greff et al., "LSTM: A Search Space Odyssey" (2015), whose tasks are speech, handwriting and music.
+The cells are those of Greff et al., "LSTM: A Search Space Odyssey" (2015), and some more (docs/variants.md).
 """
 
 import argparse
@@ -27,14 +27,17 @@ from typing import NamedTuple
 
 import numpy as np
 from command_line import example_parser, in_one_line, reviews_path, whole, workers
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from scratchlstm import Sequential, cells
 from scratchlstm.cells import Cell
-from scratchlstm.layers import RNN, Dense
+from scratchlstm.datasets import imdb
+from scratchlstm.layers import RNN, Dense, Embedding
 from scratchlstm.optimizers import Adam
+from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.schedules import CosineDecay
 from scratchlstm.training.parallel import count_workers
 from scratchlstm.utils import atomic_write, held_folder
@@ -44,12 +47,14 @@ Errors = dict[tuple[str, str], list[float]]  # (cell, task) -> of each seed
 
 CELLS: dict[str, Callable[[int], Cell]] = {
     "LSTM": cells.LSTMCell,
+    # something is taken away
     "no input gate": cells.NoInputGateLSTMCell,
     "no forget gate": cells.NoForgetGateLSTMCell,
     "no output gate": cells.NoOutputGateLSTMCell,
     "no input activation": cells.NoInputActivationLSTMCell,
     "no output activation": cells.NoOutputActivationLSTMCell,
-    "no gate, no cell: plain": cells.SimpleRNNCell,
+    "plain network": cells.SimpleRNNCell,
+    # another cell
     "peepholes": cells.PeepholeLSTMCell,
     "coupled gates": cells.CoupledLSTMCell,
     "full gate recurrence": cells.FullGateLSTMCell,
@@ -60,10 +65,31 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "minLSTM": cells.MinLSTMCell,
     "minGRU": cells.MinGRUCell,
 }
+TAKEN_AWAY = list(CELLS)[1:7]
+REVIEWERS = ["LSTM", "no forget gate", "no output activation", "plain network", "GRU"]
+CLAIMS = [  # the cell that lacks something, and the task that needs it
+    ("no input gate", "ignore"),
+    ("no forget gate", "reset"),
+    ("no output gate", "count"),
+    ("no input activation", "ignore"),
+    ("no output activation", "keep"),
+    *(("plain network", task) for task in ("keep", "reset", "ignore", "count", "add")),
+]
+TITLES = {
+    "keep": "keep\na letter",
+    "reset": "reset\nat a mark",
+    "ignore": "ignore\nthe unmarked",
+    "count": "count\nand be quiet",
+    "add": "add\ntwo numbers",
+    "reviews": "film\nreviews",
+}
+SHADES = 0.04, 1.0  # errors of the palest and of the darkest colour
+BATCH = 64
+VOCABULARY = 5000  # of the reviews
 
 
 class Size(NamedTuple):
-    """Of an experiment."""
+    """How much there is of each."""
 
     T: int  #          steps of a sequence
     units: int  #      of the LSTM
@@ -71,8 +97,19 @@ class Size(NamedTuple):
     epochs: int
 
 
-BATCH = 64
 FULL, QUICK = Size(40, 16, 50 * BATCH, 10), Size(15, 16, 20 * BATCH, 8)
+FULL_REVIEWS, QUICK_REVIEWS = Size(100, 32, 12_800, 3), Size(20, 16, 10 * BATCH, 1)
+
+
+class Job(NamedTuple):
+    """A network to train."""
+
+    cell: str
+    task: str
+    seed: int
+    size: Size
+    backend: str | None = None
+    path: str | None = None  # of the reviews
 
 
 # --- tasks ------------------------------------------------------------------------------------------------------------
@@ -93,12 +130,13 @@ def ignore(N: int, T: int, rng: np.random.Generator) -> Data:
 
 
 def reset(N: int, T: int, rng: np.random.Generator) -> Data:
-    """Numbers and marks: one to T are marked, four on average, and the last one counts."""
+    """Numbers and marks: one step is marked, and others by chance, two on average; the numbers after the last count."""
     x, rows = numbers(N, T, rng), np.arange(N)
-    x[:, :, 1] = rng.random((N, T)) < 3 / T
+    x[:, :, 1] = rng.random((N, T)) < 2 / T
     x[rows, rng.integers(0, T, N), 1] = 1
     last = T - 1 - np.argmax(x[:, ::-1, 1], axis=1)
-    return x, x[rows, last, :1]
+    after = np.arange(T) > last[:, None]  # (N, T)
+    return x, np.sum(x[:, :, 0] * after, axis=1, keepdims=True)
 
 
 def count(N: int, T: int, rng: np.random.Generator) -> Data:
@@ -131,32 +169,53 @@ TASKS = {"keep": keep, "reset": reset, "ignore": ignore, "count": count, "add": 
 # --- one run ----------------------------------------------------------------------------------------------------------
 
 
-def run(cell: str, task: str, seed: int, size: Size, backend: str | None = None) -> float:
-    """The error of a new network with that cell on that task."""
-    rng = np.random.default_rng([seed, list(TASKS).index(task)])  # the same sequences for every cell
-    x, y = TASKS[task](size.sequences, size.T, rng)
-    x_test, y_test = TASKS[task](2000, size.T, rng)
-    features, outputs, each_step = x.shape[-1], y.shape[-1], y.ndim == 3
-    layer = RNN(CELLS[cell](matching_units(cell, features, outputs, size.units)), return_sequences=each_step)
-    model = Sequential([layer, Dense(outputs)], seed=seed, backend=backend)
-    steps = size.epochs * -(-len(x) // BATCH)
-    model.compile(Adam(CosineDecay(0.02, steps), clipnorm=1.0), "mean_squared_error")
+def run(job: Job) -> float:
+    """The error of a new network of that cell on that task."""
     with threadpool_limits(1):
-        model.fit(x, y, batch_size=BATCH, epochs=size.epochs, verbose=0)
-        wrong = model.predict(x_test, batch_size=1000, verbose=0) - y_test
+        return on_reviews(job) if job.task == "reviews" else on_made_up(job)
+
+
+def on_made_up(job: Job) -> float:
+    rng = np.random.default_rng([job.seed, *job.task.encode()])  # the same sequences for every cell
+    x, y = TASKS[job.task](job.size.sequences, job.size.T, rng)
+    x_test, y_test = TASKS[job.task](2000, job.size.T, rng)
+    model = Sequential(seed=job.seed, backend=job.backend)
+    model.add(layer_of(job, x.shape[-1], y.shape[-1], return_sequences=y.ndim == 3))
+    model.add(Dense(y.shape[-1]))
+    steps = job.size.epochs * -(-len(x) // BATCH)
+    model.compile(Adam(CosineDecay(0.02, steps), clipnorm=1.0), "mean_squared_error")
+    model.fit(x, y, batch_size=BATCH, epochs=job.size.epochs, verbose=0)
+    wrong = model.predict(x_test, batch_size=1000, verbose=0) - y_test
     guess = y_test - y_test.mean(axis=tuple(range(y.ndim - 1)))
     return float(np.sqrt(np.mean(wrong**2) / np.mean(guess**2)))
 
 
-def matching_units(cell: str, features: int, outputs: int, units: int) -> int:
-    """How many units give a network with that cell about the parameters of one with an LSTM of `units`."""
+def on_reviews(job: Job) -> float:
+    (x, y), (x_test, y_test) = imdb.load_data(job.path, num_words=VOCABULARY)
+    x, y = pad_sequences(x[: job.size.sequences], job.size.T), y[: job.size.sequences]
+    model = Sequential(seed=job.seed, backend=job.backend)
+    model.add(Embedding(VOCABULARY, 32, mask_zero=True))
+    model.add(layer_of(job, 32, 1))
+    model.add(Dense(1, activation="sigmoid"))
+    model.compile(Adam(clipnorm=1.0), "binary_crossentropy", metrics=["accuracy"])
+    model.fit(x, y, batch_size=BATCH, epochs=job.size.epochs, verbose=0)
+    accuracy = model.evaluate(pad_sequences(x_test, job.size.T), y_test, batch_size=1000, verbose=0)[1]
+    return 2 * (1 - accuracy)
+
+
+def layer_of(job: Job, features: int, outputs: int, return_sequences: bool = False) -> RNN:
+    return RNN(CELLS[job.cell](units_of(job, features, outputs)), return_sequences=return_sequences)
+
+
+def units_of(job: Job, features: int, outputs: int) -> int:
+    """How many units give the network as many parameters as the LSTM's, or nearly."""
 
     def parameters(cell: Cell) -> int:
         of_cell = sum(int(np.prod(shape)) for shape, _ in cell.param_specs(features).values())
         return of_cell + (cell.output_size + 1) * outputs
 
-    wanted = parameters(CELLS["LSTM"](units))
-    return min(range(1, 20 * units), key=lambda n: abs(parameters(CELLS[cell](n)) - wanted))
+    wanted = parameters(CELLS["LSTM"](job.size.units))
+    return min(range(1, 20 * job.size.units), key=lambda units: abs(parameters(CELLS[job.cell](units)) - wanted))
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------
@@ -165,46 +224,71 @@ def matching_units(cell: str, features: int, outputs: int, units: int) -> int:
 def main() -> None:
     options = parse_options()
     with held_folder(options.output) as folder:
-        experiment(folder, options, QUICK if options.quick else FULL)
+        if options.reviews:
+            experiment(folder, options, QUICK_REVIEWS if options.quick else FULL_REVIEWS, REVIEWERS, ["reviews"])
+        else:
+            experiment(folder, options, QUICK if options.quick else FULL, list(CELLS), list(TASKS))
 
 
-def experiment(folder: Path, options: argparse.Namespace, size: Size) -> None:
-    seeds = range(options.seed, options.seed + (options.seeds or (1 if options.quick else 3)))
-    jobs = [(cell, task, seed, size, options.backend) for cell in CELLS for task in TASKS for seed in seeds]
-    found = {}
-    with tqdm(total=len(jobs), unit="run", leave=False, disable=None) as bar:
-        for job, error in results(jobs, count_workers(options.workers)):
-            found[job] = error
-            bar.set_postfix_str(f"{job[0]}, {job[1]}")
-            bar.update()
-    errors = {(cell, task): [found[job] for job in jobs if job[:2] == (cell, task)] for cell, task, *_ in jobs}
-    report(errors)
+def experiment(folder: Path, options: argparse.Namespace, size: Size, names: list[str], tasks: list[str]) -> None:
+    seeds = options.seed + np.arange(options.seeds or (1 if options.quick else 3))
+    jobs = [
+        Job(cell, task, int(seed), size, options.backend, options.path)
+        for seed in seeds
+        for cell in names
+        for task in tasks
+    ]
+    found = dict(results(jobs, count_workers(options.workers)))
+    errors = {
+        (cell, task): [found[job] for job in jobs if (job.cell, job.task) == (cell, task)]
+        for cell in names
+        for task in tasks
+    }
+    print("\n".join([*table(errors), "", *conclusions(errors)]))
     with atomic_write(folder / "odyssey.png") as file:
         draw(errors).savefig(file, dpi=150)
     print(f"written to {folder}/: odyssey.png")
 
 
-def results(jobs: list[tuple], processes: int) -> Iterator[tuple[tuple, float]]:
-    """Each job with what `run` returns for it, in the order in which they end."""
-    if processes == 1:
-        yield from ((job, run(*job)) for job in jobs)
-        return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        pending = {pool.submit(run, *job): job for job in jobs}
-        try:
-            for future in as_completed(pending):
-                yield pending[future], future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+def results(jobs: list[Job], processes: int) -> Iterator[tuple[Job, float]]:
+    """Each job and what `run` returns for it, in the order in which they end."""
+    with tqdm(total=len(jobs), unit="run", leave=False, disable=None) as bar:
+        if processes == 1:
+            for job in jobs:
+                yield job, run(job)
+                bar.update()
+            return
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            pending = {pool.submit(run, job): job for job in jobs}
+            try:
+                for future in as_completed(pending):
+                    yield pending[future], future.result()
+                    bar.update()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
 
-def report(errors: Errors) -> None:
-    """Print the table: the median over the seeds, and their range."""
-    tasks = list(dict.fromkeys(task for _, task in errors))
-    print(f"| {'':23} |" + "".join(f" {task:19} |" for task in tasks))
-    print(f"| {'-' * 23} |" + f" {'-' * 19} |" * len(tasks))
-    for cell in dict.fromkeys(cell for cell, _ in errors):
-        print(f"| {cell:23} |" + "".join(f" {spread(errors[cell, task]):19} |" for task in tasks))
+def table(errors: Errors) -> Iterator[str]:
+    """Of each cell and task the median over the seeds, and their range."""
+    names, tasks = rows_and_columns(errors)
+    yield f"| {'error':20} |" + "".join(f" {task:19} |" for task in tasks)
+    yield f"| {'-' * 20} |" + f" {'-' * 19} |" * len(tasks)
+    for cell in names:
+        yield f"| {cell:20} |" + "".join(f" {spread(errors[cell, task]):19} |" for task in tasks)
+
+
+def conclusions(errors: Errors) -> Iterator[str]:
+    """What holds for all seeds: the ranges of two cells' errors do not overlap."""
+    for cell, task in CLAIMS:
+        if (cell, task) in errors:
+            lstm, other = errors["LSTM", task], errors[cell, task]
+            verdict = "holds" if min(other) > max(lstm) else "does not hold"
+            yield f"{cell:20} is worse at {task:7} {spread(other):19}, LSTM {spread(lstm):19} {verdict}"
+
+
+def rows_and_columns(errors: Errors) -> tuple[list[str], list[str]]:
+    """The cells and the tasks, in order."""
+    return list(dict.fromkeys(cell for cell, _ in errors)), list(dict.fromkeys(task for _, task in errors))
 
 
 def spread(values: list[float]) -> str:
@@ -214,19 +298,44 @@ def spread(values: list[float]) -> str:
 
 
 def draw(errors: Errors) -> Figure:
-    figure = Figure(figsize=(9, 8), layout="constrained")
-    panel = figure.subplots()
-    names, tasks = list(dict.fromkeys(c for c, _ in errors)), list(dict.fromkeys(t for _, t in errors))
-    medians = np.array([[np.median(errors[cell, task]) for task in tasks] for cell in names])
-    panel.imshow(medians, cmap="Reds", vmin=0, vmax=1, aspect="auto")
-    panel.set_xticks(range(len(tasks)), tasks)
-    panel.set_yticks(range(len(names)), names)
+    """The table as a heat map: the LSTM, below it what is lost without a part of it, below that other cells."""
+    names, tasks = rows_and_columns(errors)
+    medians = {cell: np.array([np.median(errors[cell, task]) for task in tasks]) for cell in names}
+    ordered = sorted(names, key=lambda cell: -np.mean(np.log(medians[cell])))  # the worst first
+    groups = {
+        "": ["LSTM"],
+        "something is taken away": [cell for cell in ordered if cell in TAKEN_AWAY],
+        "another cell": [cell for cell in ordered if cell not in ("LSTM", *TAKEN_AWAY)],
+    }
+    groups = {title: members for title, members in groups.items() if members}
+    heights = [len(members) for members in groups.values()]
+    figure = Figure(figsize=(3.6 + 1.25 * len(tasks), 1.6 + 0.36 * len(names)), layout="constrained")
+    panels = figure.subplots(len(groups), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for panel, (title, members) in zip(panels, groups.items(), strict=True):
+        values = np.array([medians[cell] for cell in members])
+        image = panel.imshow(values, cmap="OrRd", norm=LogNorm(*SHADES), aspect="auto")
+        for (row, column), value in np.ndenumerate(values):
+            color = "white" if value > 0.4 else "black"
+            panel.text(column, row, f"{value:.2f}", ha="center", va="center", color=color)
+        panel.set_yticks(range(len(members)), members)
+        panel.set_xticks([])
+        panel.set_title(title, loc="left", fontsize="medium", style="italic")
+        panel.tick_params(length=0)
+        panel.spines[:].set_visible(False)
+    panels[0].set_xticks(range(len(tasks)), [TITLES[task] for task in tasks])
+    panels[0].tick_params(labeltop=True, labelbottom=False)
+    figure.suptitle("What is lost without it", fontweight="bold", fontsize="x-large")
+    bar = figure.colorbar(image, ax=panels, location="bottom", shrink=0.6, aspect=40, pad=0.02)
+    bar.set_ticks([0.05, 0.1, 0.2, 0.5, 1], labels=["0.05\nsolved", "0.1", "0.2", "0.5", "1\na guess"])
+    bar.ax.minorticks_off()
     return figure
 
 
 def parse_options() -> argparse.Namespace:
     parser = example_parser(__doc__, "runs/odyssey")
-    parser.add_argument("--seeds", type=whole(1, 100), help="how many networks of each kind (default 3, or 1 with --quick)")
+    parser.add_argument("--reviews", action="store_true", help="five cells on real reviews instead of made-up tasks")
+    parser.add_argument("--path", type=reviews_path, help="an imdb.npz or an unpacked aclImdb folder with reviews")
+    parser.add_argument("--seeds", type=whole(1, 100), help="networks of each kind (default 3, or 1 with --quick)")
     parser.add_argument("--workers", default="auto", type=workers, help="processes; auto is one for each core")
     return parser.parse_args()
 
