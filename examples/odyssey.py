@@ -191,7 +191,7 @@ def on_made_up(job: Job) -> float:
 
 
 def on_reviews(job: Job) -> float:
-    (x, y), (x_test, y_test) = imdb.load_data(job.path, num_words=VOCABULARY)
+    (x, y), (x_test, y_test) = imdb.load_data(job.path, num_words=VOCABULARY, verbose=0)
     x, y = pad_sequences(x[: job.size.sequences], job.size.T), y[: job.size.sequences]
     model = Sequential(seed=job.seed, backend=job.backend)
     model.add(Embedding(VOCABULARY, 32, mask_zero=True))
@@ -225,6 +225,8 @@ def main() -> None:
     options = parse_options()
     with held_folder(options.output) as folder:
         if options.reviews:
+            with in_one_line(ValueError, ModuleNotFoundError):
+                imdb.load_data(options.path)  # says what it reads, or what is missing
             experiment(folder, options, QUICK_REVIEWS if options.quick else FULL_REVIEWS, REVIEWERS, ["reviews"])
         else:
             experiment(folder, options, QUICK if options.quick else FULL, list(CELLS), list(TASKS))
