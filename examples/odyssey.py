@@ -69,11 +69,15 @@ TAKEN_AWAY = list(CELLS)[1:7]
 REVIEWERS = ["LSTM", "no forget gate", "no output activation", "plain network", "GRU"]
 CLAIMS = [  # the cell that lacks something, and the task that needs it
     ("no input gate", "ignore"),
+    ("no input gate", "add"),
     ("no forget gate", "reset"),
+    ("no forget gate", "ignore"),
     ("no output gate", "count"),
     ("no input activation", "ignore"),
     ("no output activation", "keep"),
     *(("plain network", task) for task in ("keep", "reset", "ignore", "count", "add")),
+    *((cell, task) for cell in ("minLSTM", "minGRU") for task in ("reset", "count")),
+    *((cell, "reviews") for cell in ("no forget gate", "no output activation", "plain network")),
 ]
 TITLES = {
     "keep": "keep\na letter",
@@ -286,6 +290,8 @@ def conclusions(errors: Errors) -> Iterator[str]:
             lstm, other = errors["LSTM", task], errors[cell, task]
             verdict = "holds" if min(other) > max(lstm) else "does not hold"
             yield f"{cell:20} is worse at {task:7} {spread(other):19}, LSTM {spread(lstm):19} {verdict}"
+    better = [f"{cell} at {task}" for (cell, task), other in errors.items() if max(other) < min(errors["LSTM", task])]
+    yield f"better than the LSTM with every seed: {', '.join(better) or 'none'}"
 
 
 def rows_and_columns(errors: Errors) -> tuple[list[str], list[str]]:

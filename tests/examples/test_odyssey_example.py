@@ -77,13 +77,15 @@ def test_a_table_of_all_cells_and_a_picture(capsys, colors_of, tmp_path):
     errors = _errors(printed)
     assert list(errors) == [(cell, task) for cell in CELLS for task in ("ignore", "count")]
     assert all(0 <= low <= median <= high < 10 for median, low, high in errors.values())
-    assert _verdicts(printed) == _expected_verdicts(errors)
+    _check_verdicts(printed, errors)
     assert colors_of(tmp_path / "odyssey.png") > 100
 
 
 def _errors(text):
     """(cell, task) -> median, lowest and highest of the seeds, from a table."""
-    header, _, *rows = [[part.strip() for part in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"]
+    header, _, *rows = [
+        [part.strip() for part in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"
+    ]
     spread = r"(\S+) \((\S+) to (\S+)\)"
     return {
         (cell, task): tuple(float(number) for number in re.fullmatch(spread, value).groups())
@@ -97,12 +99,17 @@ def _verdicts(text):
     return {(cell, task): verdict == "holds" for cell, task, verdict in found}
 
 
-def _expected_verdicts(errors):
-    return {claim: errors[claim][1] > errors["LSTM", claim[1]][2] for claim in CLAIMS if claim in errors}
+def _check_verdicts(text, errors):
+    """The conclusions follow from the table, as far as its two digits tell."""
+    verdicts = _verdicts(text)
+    assert list(verdicts) == [claim for claim in CLAIMS if claim in errors]
+    for (cell, task), holds in verdicts.items():
+        lowest, of_lstm = errors[cell, task][1], errors["LSTM", task][2]
+        assert lowest == of_lstm or holds == (lowest > of_lstm)
 
 
 def test_a_conclusion_holds_if_every_seed_says_so():
-    errors = dict.fromkeys([("LSTM", "ignore")], [0.1, 0.3]) | {("no input gate", "ignore"): [0.31, 0.4]}
+    errors = {("LSTM", "ignore"): [0.1, 0.3], ("no input gate", "ignore"): [0.31, 0.4]}
     assert _verdicts("\n".join(odyssey.conclusions(errors))) == {("no input gate", "ignore"): True}
     errors["no input gate", "ignore"] = [0.3, 0.9]
     assert _verdicts("\n".join(odyssey.conclusions(errors))) == {("no input gate", "ignore"): False}
@@ -121,16 +128,23 @@ def test_an_error_of_1_is_a_guess_and_an_lstm_learns():
     assert odyssey.run(Job("LSTM", "count", 0, odyssey.QUICK)) < 0.3
 
 
-def test_reviews(run, colors_of, tmp_path):
+def test_reviews(monkeypatch, capsys, colors_of, tmp_path):
     rng = np.random.default_rng(0)
     labels = np.arange(200) % 2
     rows = [(rng.integers(1, 40, size=rng.integers(3, 30)) * 2 + label).tolist() for label in labels]
     arrays = {"x": np.concatenate(rows), "lengths": [*map(len, rows)], "y": labels}
-    np.savez(tmp_path / "imdb.npz", **{f"{name}_{part}": of for name, of in arrays.items() for part in ("train", "test")})
+    np.savez(
+        tmp_path / "imdb.npz", **{f"{name}_{part}": of for name, of in arrays.items() for part in ("train", "test")}
+    )
     options = "--reviews", "--path", tmp_path / "imdb.npz", "--seeds", 2, "--workers", 1, "--output", tmp_path / "out"
-    errors = _errors(run("odyssey.py", *options))
+    monkeypatch.setattr("sys.argv", ["odyssey.py", "--quick", *map(str, options)])
+    monkeypatch.setattr(odyssey, "QUICK_REVIEWS", TINY)
+    odyssey.main()
+    printed = capsys.readouterr().out
+    errors = _errors(printed)
+    _check_verdicts(printed, errors)
     assert list(errors) == [(cell, "reviews") for cell in REVIEWERS]
-    assert all(high <= 1.2 for *_, high in errors.values())
+    assert all(0.5 < low <= high < 1.5 for _, low, high in errors.values())
     assert colors_of(tmp_path / "out" / "odyssey.png") > 100
 
 
@@ -139,4 +153,4 @@ def test_the_page_says_what_its_table_says():
     table = re.search(r"^\| error .*?\n\n", page, re.MULTILINE | re.DOTALL)[0]
     errors = _errors(table)
     assert list(errors) == [(cell, task) for cell in CELLS for task in TASKS]
-    assert _verdicts(page) == _expected_verdicts(errors)
+    _check_verdicts(page, errors)
