@@ -102,7 +102,7 @@ def _verdicts(text):
 def _check_verdicts(text, errors):
     """The conclusions follow from the table, as far as its two digits tell."""
     verdicts = _verdicts(text)
-    assert list(verdicts) == [claim for claim in CLAIMS if claim in errors]
+    assert set(verdicts) == {claim for claim in CLAIMS if claim in errors}
     for (cell, task), holds in verdicts.items():
         lowest, of_lstm = errors[cell, task][1], errors["LSTM", task][2]
         assert lowest == of_lstm or holds == (lowest > of_lstm)
@@ -148,9 +148,9 @@ def test_reviews(monkeypatch, capsys, colors_of, tmp_path):
     assert colors_of(tmp_path / "out" / "odyssey.png") > 100
 
 
-def test_the_page_says_what_its_table_says():
+def test_the_page_says_what_its_tables_say():
     page = PAGE.read_text(encoding="utf-8")
-    table = re.search(r"^\| error .*?\n\n", page, re.MULTILINE | re.DOTALL)[0]
-    errors = _errors(table)
-    assert list(errors) == [(cell, task) for cell in CELLS for task in TASKS]
-    _check_verdicts(page, errors)
+    reviews, made_up = map(_errors, re.findall(r"^\| error .*?\n\n", page, re.MULTILINE | re.DOTALL))
+    assert list(reviews) == [(cell, "reviews") for cell in REVIEWERS]
+    assert list(made_up) == [(cell, task) for cell in CELLS for task in TASKS]
+    _check_verdicts(page, reviews | made_up)
