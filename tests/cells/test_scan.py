@@ -86,7 +86,7 @@ def test_a_stack_of_cells_is_a_stack_of_layers():
 
 
 @each_layer
-@pytest.mark.parametrize("around", [lambda layer: layer, Bidirectional], ids=["alone", "both ways"])
+@pytest.mark.parametrize("around", [lambda layer: layer, Bidirectional], ids=["alone", "bidirectional"])
 def test_a_stateful_layer_reads_a_sequence_in_pieces(make, around):
     layer = around(make(stateful=True, return_sequences=True, **F64))
     if not isinstance(layer, Bidirectional):

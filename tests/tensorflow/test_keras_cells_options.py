@@ -94,7 +94,7 @@ def draw(number):
     # with all three of them Keras cannot build a model
     of_layer["stateful"] = stateful and (both_ways is None or not of_layer["return_state"])
     name = one_of("SGD", "Adam", "RMSprop")
-    optimizer = name, EXACT[name] | {"learning_rate": 2**-10}
+    optimizer = name, EXACT[name] | {"learning_rate": 2**-7}
     as_layer = len(cells) == 1 and flag()
     return Drawn(cells, of_layer, as_layer, both_ways, flag(), flag(0.4), optimizer)
 
@@ -140,7 +140,7 @@ def test_outputs_gradients_and_ten_steps(number):
         x = rng.normal(size=(B, T, E)) * (rng.random((B, T, 1)) < 0.7 if drawn.masked else 1)
         return [x, *(rng.normal(size=(B, size)) for of in drawn.sizes for size in of if drawn.from_states)]
 
-    for _ in range(2):  # a stateful layer goes on with the second
+    for _ in range(2):  # a stateful layer begins the second with its states
         given = batch()
         foresee_dropout(model, layer, one_or_all(given), theirs)
         y, cache = model.forward(one_or_all(given), Pass(training=True))
@@ -171,5 +171,7 @@ def test_outputs_gradients_and_ten_steps(number):
         gradients = tape.gradient(of_twin, twin.trainable_variables)
         of_keras.apply(gradients, twin.trainable_variables)
         assert listed(loss)[0] == pytest.approx(float(of_twin), rel=1e-8), step
+        if of_twin > 1e6:
+            break  # a linear network that diverges: soon no number is finite
         for mine, theirs_now in zip(model.get_weights(), twin.get_weights(), strict=True):
             assert error(mine, theirs_now) < 1e-8, step
