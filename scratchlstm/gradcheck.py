@@ -9,6 +9,7 @@ from rounding.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -143,6 +144,9 @@ def check_layer(
 ) -> Report:  # fmt: skip
     """Compare a layer's gradients with numerical ones, for L = Σ r y with random r on every number of every output.
 
+    While it runs, each parameter has a little noise added: at 0, at 1 or at a symmetric matrix, where many begin, a
+    forgotten factor makes no difference.
+
     Of a layer that is not `trainable`, those of its input and states alone. If a recurrent layer's kernel is wrong, the
     report names the gates whose blocks of columns are wrong in a single step.
 
@@ -181,62 +185,69 @@ def check_layer(
         what = f"steps of {layer.mask_value} alone, which Masking hides until they move at all"
         raise ValueError(f"x has {what}: they have no numerical gradient; check it on other steps")
 
-    where = layer.backend if isinstance(layer, Layer) else "numpy"
-    mask = [_copied_mask(each) for each in mask] if several and isinstance(mask, list | tuple) else _copied_mask(mask)
-    sizes: dict[str, int] = getattr(layer, "state_sizes", {})
-    states: dict[str, np.ndarray] = {}
-    if sizes:
-        if initial_state is None:
-            initial_state = [rng.normal(size=(len(given[0]), size)) for size in sizes.values()]
-        states = _copied_states(type(layer).__name__, initial_state, sizes)
-        states = {name: backend.to(where, state) for name, state in states.items()}
-    tensors = inputs | states
-    x = list(inputs.values()) if several else (inputs["x"], *states.values()) if states else inputs["x"]
-    run, call = Pass(training, keeps_states=False), {"training": True} if training else {}
+    with _with_noise(layer.params, rng.spawn(1)[0]):
+        where = layer.backend if isinstance(layer, Layer) else "numpy"
+        mask = (
+            [_copied_mask(each) for each in mask] if several and isinstance(mask, list | tuple) else _copied_mask(mask)
+        )
+        sizes: dict[str, int] = getattr(layer, "state_sizes", {})
+        states: dict[str, np.ndarray] = {}
+        if sizes:
+            if initial_state is None:
+                initial_state = [rng.normal(size=(len(given[0]), size)) for size in sizes.values()]
+            states = _copied_states(type(layer).__name__, initial_state, sizes)
+            states = {name: backend.to(where, state) for name, state in states.items()}
+        tensors = inputs | states
+        if same := tensors.keys() & layer.params.keys():
+            raise ValueError(
+                f"a parameter of {type(layer).__name__} and an input of the check are both called {min(same)}"
+            )
+        x = list(inputs.values()) if several else (inputs["x"], *states.values()) if states else inputs["x"]
+        run, call = Pass(training, keeps_states=False), {"training": True} if training else {}
 
-    def forward(again: bool = True) -> tuple[list[np.ndarray], Any]:
+        def forward(again: bool = True) -> tuple[list[np.ndarray], Any]:
+            if isinstance(layer, Layer):
+                y, cache = layer.forward(x, run.again() if again else run, mask)
+            else:
+                y, cache = layer.forward(x, **call if mask is None else call | {"mask": mask}), None
+            return [host(as_array(part)) for part in (y if isinstance(y, list | tuple) else [y])], cache
+
+        found, cache = forward(again=False)
+        weights = [rng.normal(size=part.shape) for part in found]
+        dy = [backend.to(where, r) for r in weights]
+        grads: Mapping[str, Any]
+        answers: Mapping[str, np.ndarray] = {}
         if isinstance(layer, Layer):
-            y, cache = layer.forward(x, run.again() if again else run, mask)
+            dx, grads = layer.backward(tuple(dy) if len(dy) > 1 else dy[0], cache)
+            if tensorflow:
+                answers = layer_answers(layer, cache, inputs, states, mask, weights, training)
         else:
-            y, cache = layer.forward(x, **call if mask is None else call | {"mask": mask}), None
-        return [host(as_array(part)) for part in (y if isinstance(y, list | tuple) else [y])], cache
+            dx, grads = layer.backward(*dy), layer.grads
+        params = layer.unfrozen_params if isinstance(layer, Layer) else layer.params
+        checked = {name: (array, grads.get(name)) for name, array in params.items()}
+        arrived = zip(tensors.items(), dx if several or states else [dx], strict=True)
+        checked |= {name: (array, d) for (name, array), d in arrived if array.dtype.kind == "f"}
 
-    found, cache = forward(again=False)
-    weights = [rng.normal(size=part.shape) for part in found]
-    dy = [backend.to(where, r) for r in weights]
-    grads: Mapping[str, Any]
-    answers: Mapping[str, np.ndarray] = {}
-    if isinstance(layer, Layer):
-        dx, grads = layer.backward(tuple(dy) if len(dy) > 1 else dy[0], cache)
-        if tensorflow:
-            answers = layer_answers(layer, cache, inputs, states, mask, weights, training)
-    else:
-        dx, grads = layer.backward(*dy), layer.grads
-    params = layer.unfrozen_params if isinstance(layer, Layer) else layer.params
-    checked = {name: (array, grads.get(name)) for name, array in params.items()}
-    arrived = zip(tensors.items(), dx if several or states else [dx], strict=True)
-    checked |= {name: (array, d) for (name, array), d in arrived if array.dtype.kind == "f"}
+        def loss() -> float:
+            return sum(float(np.sum(r * y)) for r, y in zip(weights, forward()[0], strict=True))
 
-    def loss() -> float:
-        return sum(float(np.sum(r * y)) for r, y in zip(weights, forward()[0], strict=True))
-
-    values = {f"output {number}": y.copy() for number, y in enumerate(found)}
-    blocks = layer.column_blocks if isinstance(layer, Layer) else {}
-    shapes = ", ".join(str(each.shape) for each in inputs.values())
-    title = f"{type(layer).__name__}, input {shapes}, a gradient on every output"
-    report = Report(title, list(_rows(values, checked, loss, answers, rng, epsilon, tolerance, blocks)))
-    if blocks and not report.ok and not several and given[0].ndim == 3 and given[0].shape[1] > 1:
-        # a mistake in one gate reaches the others through h and the steps before: one step shows which it is
-        step = check_layer(
-            layer, given[0][:, :1], initial_state=list(states.values()) or None, training=training, seed=seed,
-            epsilon=epsilon, tolerance=tolerance,
-        )  # fmt: skip
-        of_step = {row.tensor: row for row in step.rows}
-        for row in report.rows:
-            if not row.ok and row.tensor in of_step:
-                alone = of_step[row.tensor]
-                row.problem = "over several steps, right in one" if alone.ok else alone.problem
-    return report
+        values = {f"output {number}": y.copy() for number, y in enumerate(found)}
+        blocks = layer.column_blocks if isinstance(layer, Layer) else {}
+        shapes = ", ".join(str(each.shape) for each in inputs.values())
+        title = f"{type(layer).__name__}, input {shapes}, a gradient on every output"
+        report = Report(title, list(_rows(values, checked, loss, answers, rng, epsilon, tolerance, blocks)))
+        if blocks and not report.ok and not several and given[0].ndim == 3 and given[0].shape[1] > 1:
+            # a mistake in one gate reaches the others through h and the steps before: one step shows which it is
+            step = check_layer(
+                layer, given[0][:, :1], initial_state=list(states.values()) or None, training=training, seed=seed,
+                epsilon=epsilon, tolerance=tolerance,
+            )  # fmt: skip
+            of_step = {row.tensor: row for row in step.rows}
+            for row in report.rows:
+                if not row.ok and row.tensor in of_step:
+                    alone = of_step[row.tensor]
+                    row.problem = "over several steps, right in one" if alone.ok else alone.problem
+        return report
 
 
 def check_functions(
@@ -468,6 +479,19 @@ def _slope(loss: _Loss, array: Array, direction: np.ndarray, epsilon: float) -> 
         return (above - loss()) / (2 * epsilon)
     finally:
         array[...] = before
+
+
+@contextmanager
+def _with_noise(params: Mapping[str, Array], rng: np.random.Generator) -> Iterator[None]:
+    """The parameters, each a little off its value; at the end exactly as they were."""
+    before = {name: param.copy() for name, param in params.items()}
+    try:
+        for param in params.values():
+            param += backend.beside(param, 0.1 * rng.normal(size=param.shape))
+        yield
+    finally:
+        for name, param in params.items():
+            param[...] = before[name]
 
 
 def _require_arguments(epsilon: float, tolerance: float, **flags: bool) -> None:

@@ -98,3 +98,43 @@ def test_a_mistake_in_the_textbook_is_traced_to_its_gate(monkeypatch, gate):
     others = ", ".join(name for name in "ifgo" if name != gate)
     assert {found[name] for name in ("kernel", "recurrent_kernel", "bias")} == {f"in {gate} ({others} ok)"}
     assert found["c0"] == "over several steps, right in one"
+
+
+class PeepingCell(LeakyCell):
+    """The gate sees h_prev through p, which starts at 0; `backward` may forget that."""
+
+    def param_specs(self, features):
+        return super().param_specs(features) | {"peephole": ((self.units,), "zeros")}
+
+    def forward(self, x, h_prev, W, U, b, p):
+        z_a, z_g = self.split(x @ W + h_prev @ U + b)
+        a, g = sigmoid(z_a + p * h_prev), tanh(z_g)
+        return (1 - a) * h_prev + a * g, StepCache(x, h_prev, a, g)
+
+    def backward(self, dh, cache, W, U, b, p):
+        x, h_prev, a, g = cache
+        grads = super().backward(dh, cache, W, U, b)
+        dz_a = dh * (g - h_prev) * a * (1 - a)
+        through_p = 0 if self.mistake == "p forgotten" else dz_a * p
+        return grads | {"dh_prev": grads["dh_prev"] + through_p, "dp": (dz_a * h_prev).sum(axis=0)}
+
+
+@pytest.mark.parametrize(("mistake", "wrong"), [("", set()), ("p forgotten", {"kernel", "recurrent_kernel", "h0"})])
+def test_a_mistake_is_seen_that_makes_no_difference_at_first(mistake, wrong):
+    cell = type("Own", (PeepingCell,), {"mistake": mistake})(3)
+    layer = RNN(cell, return_sequences=True, dtype="float64")
+    layer.build(X.shape[1:])
+    before = layer.get_weights()
+    found = problems(layer, X)
+    assert wrong <= found.keys()
+    assert bool(found) == bool(wrong)
+    assert all(np.array_equal(a, b) for a, b in zip(before, layer.get_weights(), strict=True))
+
+
+def test_a_parameter_that_is_called_like_a_state_is_refused():
+    class Own(LeakyCell):
+        def param_specs(self, features):
+            return {("h0" if name == "bias" else name): of for name, of in super().param_specs(features).items()}
+
+    with pytest.raises(ValueError, match="a parameter of RNN and an input of the check are both called h0"):
+        problems(RNN(Own(3), dtype="float64"), X)
