@@ -18,8 +18,9 @@ Source: Hochreiter & Schmidhuber (1997), with the forget gate of Gers, Schmidhub
 and single bias as in Keras. Every function is pure and runs on NumPy, on CuPy, and on any array module
 of the Python array API standard.
 
-To see what a change to this file does in a model, build `LSTM(units, implementation="textbook")`: the default, "fused",
-runs a fast kernel instead (`kernels/numpy_lstm.py`).
+To see what a change to a step does in a model, build `LSTM(units, implementation="textbook")`, which runs the two step
+functions in the loop that all cells share (`cells/scan.py`); the loop here is the same for the LSTM alone, to be read.
+The default, "fused", runs a fast kernel instead (`kernels/numpy_lstm.py`).
 """
 
 from collections.abc import Callable, Sequence

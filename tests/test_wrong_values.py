@@ -721,7 +721,8 @@ TABLE = {
         f"{room}.{name}": [
             _by_default(
                 getattr(cells, name),
-                dict.fromkeys(("activation", "recurrent_activation"), OPTIONAL),
+                # None is linear, which may be 0, by which a MinLSTMCell would divide
+                dict.fromkeys(("activation", "recurrent_activation")[: 1 if name == "MinLSTMCell" else 2], OPTIONAL),
                 **{each: 2 for each, given in registry.defaults(getattr(cells, name)).items() if given is EMPTY},
             )
         ]

@@ -103,10 +103,17 @@ def defaults(cls: type) -> dict[str, Any]:
         if parameter.kind is parameter.VAR_KEYWORD:
             described = get_args(parameter.annotation)
             options = described[0].__annotations__ if described else {}
-            found |= {key: _left_out(of) for key, of in options.items()} or defaults(cls.__mro__[1]) | found
+            found |= {key: _left_out(of) for key, of in options.items()} or defaults(_next_made(cls)) | found
         elif parameter.kind is not parameter.VAR_POSITIONAL:
             found[name] = parameter.default
     return found
+
+
+def _next_made(cls: type) -> type:
+    """The class whose constructor a class's own calls: the next that has one."""
+    first = next(each for each in cls.__mro__ if "__init__" in vars(each))
+    after = cls.__mro__[cls.__mro__.index(first) + 1 :]
+    return next(each for each in after if "__init__" in vars(each))
 
 
 def _left_out(of: Any) -> Any:

@@ -47,7 +47,9 @@ class MinGRUCell(GatedCell):
         bias_initializer: Any = "zeros",
         **options: Unpack[CellOptions],
     ) -> None:
-        initial = kernel_initializer, "zeros", bias_initializer  # there is no recurrent kernel to initialize
+        if "recurrent_initializer" in options:
+            raise ValueError(f"{type(self).__name__} has no use for recurrent_initializer: it has no recurrent_kernel")
+        initial = kernel_initializer, "zeros", bias_initializer
         super().__init__(units, activation, recurrent_activation, use_bias, *initial, **options)
 
     def param_specs(self, features: int) -> Specs:

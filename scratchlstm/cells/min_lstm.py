@@ -6,12 +6,12 @@
     (L7)  w = i / (f + i)                 how much of h is new
     (L8)  h = (1 - w) h_prev + w g
 
-f + i must not be 0: σ is above 0, `hard_sigmoid` may be 0. A line's number is that of `gates.py` if only h_prev U is
-left out, else that of docs/variants.md. Source: Feng et al. (2024), "Were RNNs all we needed?": their plain form, in
-which φ is the identity, not the one in log space. They call w `i'`, 1 - w `f'` and g `h~`.
+A line's number is that of `gates.py` if only h_prev U is left out, else that of docs/variants.md. Source: Feng et al.
+(2024), "Were RNNs all we needed?": their plain form, in which φ is the identity, not the one in log space. They call w
+`i'`, 1 - w `f'` and g `h~`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scratchlstm.backend import Array, namespace
 from scratchlstm.cells.base import back_to_input
@@ -32,12 +32,19 @@ class StepCache(NamedTuple):
 class MinLSTMCell(MinGRUCell):
     """A minimal LSTM; its c is its h.
 
-    Args: those of `MinGRUCell`.
+    Args: those of `MinGRUCell`; recurrent_activation must be above 0 everywhere, as σ is: f + i is a divisor.
 
     Parameters, columns in three blocks i f g: `kernel` (E, 3H), `bias` (3H,).
     """
 
     gates = ("i", "f", "g")
+
+    def __init__(
+        self, units: int, activation: Any = "linear", recurrent_activation: Any = "sigmoid", **options: Any
+    ) -> None:
+        super().__init__(units, activation, recurrent_activation, **options)
+        if (name := self.recurrent_activation.name) in ("hard_sigmoid", "linear", "relu", "tanh"):
+            raise ValueError(f"recurrent_activation of MinLSTMCell must not be {name}: f + i would be 0, and divides")
 
     def forward(self, x: Array, h_prev: Array, W: Array, b: Array) -> tuple[Array, StepCache]:
         z_i, z_f, z_g = self.split(x @ W + b)  #                 (B, H) each

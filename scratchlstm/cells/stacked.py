@@ -11,7 +11,8 @@ class StackedRNNCells(registry.Configured):
     """Cells of which each takes the output of the one before: `RNN(StackedRNNCells([LSTMCell(8), GRUCell(4)]))`.
 
     `RNN` runs the first over the whole sequence, then the second over its outputs, and so on: the same as all of them
-    at every step. Its states and parameters are those of all cells in their order.
+    at every step, but each cell's outputs are kept for the whole sequence. Its states and parameters are those of all
+    cells in their order.
 
     Args:
         cells: at least one; a list of them inside counts as its cells.

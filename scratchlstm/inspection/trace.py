@@ -231,7 +231,8 @@ class Trace:
         Raises:
             ValueError: there is none.
         """
-        found = {name: layer for name, layer in self.layers.items() if layer.cell == LSTMCell.__name__}
+        ours = LSTMCell.__name__, LSTMCell.gates, LSTMCell.states
+        found = {name: of for name, of in self.layers.items() if (of.cell, of.gates, of.states) == ours}
         if not found:
             has = ", ".join(f"{name} ({layer.cell})" for name, layer in self.layers.items())
             raise ValueError(f"{caller} shows an LSTM, and the model has none: it has {has}")

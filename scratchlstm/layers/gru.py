@@ -18,7 +18,7 @@ class GRU(Fused):
         use_bias, kernel_initializer, ..., options: see `Cell` and `RNN`.
         reset_after: whether the reset gate acts after the product of h_prev with its kernel (as cuDNN has it), or
             before.
-        implementation: "fused" (`kernels.numpy_gru`, several times faster) or "textbook" (the cell, to study).
+        implementation: "fused" (`kernels.numpy_gru`, about twice as fast) or "textbook" (the cell, to study).
 
     Input: (B, T, E). Output: (B, H) or (B, T, H).
 
@@ -29,7 +29,7 @@ class GRU(Fused):
     """
 
     cell_class: ClassVar = GRUCell
-    on_gpu: ClassVar = "the kernel there is the LSTM's"
+    on_gpu: ClassVar = "there is no kernel for a GRU there"
     reset_after: bool
 
     def __init__(

@@ -12,9 +12,9 @@ from scratchlstm.layers.rnn import Part, RecurrentOptions, split_options
 class LSTM(Fused):
     """Long short-term memory over a sequence; the equations are in `scratchlstm.gates`.
 
-    `implementation="textbook"` runs the functions of `gates.py`: choose it if you want to edit them and see the effect.
-    "fused", the default, computes the same to rounding with `kernels.numpy_lstm`, which is several times faster; on a
-    GPU with one CUDA kernel, which exists for activation="tanh", recurrent_activation="sigmoid", no recurrent_dropout
+    `implementation="textbook"` runs the step functions of `gates.py`: choose it if you want to edit them and see the
+    effect. "fused", the default, computes the same to rounding with `kernels.numpy_lstm`, about twice as fast; on a GPU
+    with one CUDA kernel, which exists for activation="tanh", recurrent_activation="sigmoid", no recurrent_dropout
     and no dropout of its own for each gate. A layer with other settings runs the textbook there, with a warning.
 
     Args:

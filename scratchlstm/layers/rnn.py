@@ -115,12 +115,13 @@ class RNN(Layer):
         self.cell = as_cell("cell", cell)
         several = isinstance(self.cell, StackedRNNCells)
         cells = self.cell.cells if several else [self.cell]
-        for each in cells:
-            if id(each) in _in_use:
+        for number, each in enumerate(cells):
+            owner = _owners.get(id(each))
+            taken = owner is not None and any(each is of for of in owner.cells.values())
+            if taken or any(each is other for other in cells[:number]):
                 problem = f"this {type(each).__name__} belongs to another layer, or comes twice"
                 todo = "make a cell for each, or call the layer itself at both places if they are to share parameters"
                 raise ValueError(f"cell of {self.name}: {problem}: {todo}")
-            _in_use[id(each)] = each
         self.cells: dict[str, Cell] = {f"cell_{number}" if several else "": each for number, each in enumerate(cells)}
         self.regularizers = self._joined({name: each.limits("regularizer") for name, each in self.cells.items()})
         self.constraints = self._joined({name: each.limits("constraint") for name, each in self.cells.items()})
@@ -136,6 +137,7 @@ class RNN(Layer):
         # the mask is handed on if every step is given out; not turned around by `go_backwards`, as in Keras
         self.passes_mask = self.return_sequences
         self.outputs = 1 + len(self.state_names) if self.return_state else 1
+        _owners.update({id(each): self for each in cells})
 
     # --- the recurrence of one cell -------------------------------------------------------------------------------
 
@@ -300,7 +302,12 @@ class RNN(Layer):
     @property
     def column_blocks(self) -> dict[str, tuple[str, ...]]:  # type: ignore[override]
         """Parameter -> the names of its blocks, of the kernels and the bias."""
-        return self._joined({name: dict.fromkeys(LIMITED.values(), each.blocks) for name, each in self.cells.items()})
+        of_all = self._joined({name: dict.fromkeys(LIMITED.values(), each) for name, each in self.cells.items()})
+        return {
+            name: cell.blocks
+            for name, cell in of_all.items()
+            if name in self.params and self.params[name].shape[-1] == len(cell.blocks) * cell.units
+        }
 
     @staticmethod
     def _joined(of_cells: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -446,4 +453,4 @@ def as_states(owner: str, names: Sequence[str], given: Any) -> Sequence[Any]:
     return given
 
 
-_in_use: WeakValueDictionary[int, Cell] = WeakValueDictionary()  # cells that a layer has, by their id
+_owners: WeakValueDictionary[int, RNN] = WeakValueDictionary()  # id of a cell -> the layer that has it

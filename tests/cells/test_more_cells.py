@@ -130,9 +130,15 @@ def test_options_of_a_recurrent_kernel_are_refused_by_name(name):
     for option, value in {"recurrent_regularizer": "l2", "recurrent_constraint": "non_neg"}.items():
         with pytest.raises(ValueError, match=f"{name} has no use for {option}: it has no recurrent_kernel"):
             RNN(make(**{option: value}))
-    with pytest.raises(TypeError, match="recurrent_initializer"):
+    with pytest.raises(ValueError, match=f"{name} has no use for recurrent_initializer: it has no recurrent_kernel"):
         make(recurrent_initializer="zeros")
     assert "recurrent_initializer" not in make().get_config()
+
+
+@pytest.mark.parametrize("activation", ["hard_sigmoid", "relu", "tanh", None])
+def test_a_minlstm_does_not_divide_by_zero(activation):
+    with pytest.raises(ValueError, match="recurrent_activation of MinLSTMCell must not be"):
+        cells.MinLSTMCell(2, recurrent_activation=activation)
 
 
 @pytest.mark.parametrize("wrong", [0, 2.5, None, "2"])

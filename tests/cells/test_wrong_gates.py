@@ -112,7 +112,7 @@ class PeepingCell(LeakyCell):
         return (1 - a) * h_prev + a * g, StepCache(x, h_prev, a, g)
 
     def backward(self, dh, cache, W, U, b, p):
-        x, h_prev, a, g = cache
+        _x, h_prev, a, g = cache
         grads = super().backward(dh, cache, W, U, b)
         dz_a = dh * (g - h_prev) * a * (1 - a)
         through_p = 0 if self.mistake == "p forgotten" else dz_a * p

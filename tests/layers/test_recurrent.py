@@ -7,7 +7,19 @@ from hypothesis import strategies as st
 
 from scratchlstm import Sequential, gradcheck
 from scratchlstm.constraints import MaxNorm
-from scratchlstm.layers import GRU, LSTM, Bidirectional, Dense, Embedding, Input, SimpleRNN, TimeDistributed
+from scratchlstm.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dense,
+    Embedding,
+    Input,
+    LSTMCell,
+    SimpleRNN,
+    TimeDistributed,
+)
+from scratchlstm.layers.passes import Pass
 
 X = np.random.default_rng(0).normal(size=(2, 5, 3))
 
@@ -210,3 +222,32 @@ def test_inference_of_both_directions_leaves_a_backward_pass_alone():
     expected, _ = layer.backward(dy, cache)
     layer.infer(X[:1])
     assert np.array_equal(layer.backward(dy, cache)[0], expected)
+
+
+def test_a_cell_is_free_again_once_its_layer_is_gone():
+    cell = LSTMCell(2)
+    with pytest.raises(ValueError, match="belongs to another layer, or comes twice"):
+        RNN([cell, cell])
+    layer = RNN(cell)
+    with pytest.raises(ValueError, match="belongs to another layer, or comes twice"):
+        RNN(cell)
+    del layer
+    assert RNN(cell).cell is cell
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("options", [{}, {"recurrent_dropout": 0.3, "dropout": 0.2}, {"go_backwards": True}])
+def test_the_fast_gru_gives_what_its_cell_does(reset_after, options):
+    rng = np.random.default_rng(0)
+    x, h0, mask = rng.normal(size=(3, 5, 4)), rng.normal(size=(3, 2)), rng.random((3, 5)) < 0.7
+    found = []
+    for implementation in ("fused", "textbook"):
+        layer = GRU(2, reset_after=reset_after, implementation=implementation, seed=1, dtype="float64",
+                    return_sequences=True, return_state=True, **options)  # fmt: skip
+        layer.build((5, 4), np.random.default_rng(2))
+        layer.params["bias"][...] = np.random.default_rng(3).normal(size=layer.params["bias"].shape)
+        y, cache = layer.forward((x, h0), Pass(training=True), mask)
+        dx, grads = layer.backward(tuple(np.cos(part) for part in y), cache)
+        found.append([*y, *dx, *grads.values()])
+    for fused, textbook in zip(*found, strict=True):
+        np.testing.assert_allclose(fused, textbook, rtol=1e-12, atol=1e-13)
