@@ -1,14 +1,6 @@
-"""The GRU recurrence, fast in NumPy; all but the step itself is in `numpy_recurrence`.
+"""The GRU recurrence, fast in NumPy: (G1) to (G21) of `cells/gru.py`, which its twin there computes line by line.
 
-    z = x_t W + b                         three blocks of H columns each, in the order u r n (Keras calls them z r h)
-
-    (1)  u = σ(z_u + h_prev U_u)              update gate: how much of the old state is kept
-    (2)  r = σ(z_r + h_prev U_r)              reset gate: how much of it the candidate sees
-    (3)  n = tanh(z_n + r (h_prev U_n + b_n)) candidate, with `reset_after`
-         n = tanh(z_n + (r h_prev) U_n)       candidate, without
-    (4)  h = u h_prev + (1 - u) n
-
-Source: Cho et al. (2014); `reset_after` is the form that cuDNN computes, and the default of Keras.
+All but the step itself is in `numpy_recurrence`.
 """
 
 from collections.abc import Callable, Sequence
@@ -68,17 +60,17 @@ class NumpyGRU(Recurrence):
             h_ur, h_n = (h_in, h_in) if h_in.ndim == 2 else (h_in[:2], h_in[2])
             np.matmul(h_ur, self.U[:2], out=ur)
         ur += z_x[:2]
-        self._sigma(ur)  # (1), (2)
+        self._sigma(ur)  # (G1), (G2)
         if self.reset_after:
             np.multiply(r, inner, out=n)
         else:
             np.multiply(r, h_n, out=inner)
             np.matmul(inner, self.U[2], out=n)
         n += z_x[2]
-        self._phi(n, out=n)  # (3)
+        self._phi(n, out=n)  # (G3), (G5)
         np.subtract(h_prev, n, out=h)
         h *= u
-        h += n  # (4), as n + u (h_prev - n)
+        h += n  # (G6), as n + u (h_prev - n)
 
     def backward_step(self, B: int, dtype: np.dtype, dropout: np.ndarray | None) -> Callable[..., None]:
         d_gates, prime = np.empty((2, 3, B, self.H), dtype=dtype)
@@ -98,20 +90,20 @@ class NumpyGRU(Recurrence):
             self._gates_prime(gates, out=prime)
             # h = u h_prev + (1 - u) n
             np.subtract(h_prev, n, out=du)
-            np.multiply(du, dh, out=du)
-            np.multiply(dh, u, out=kept)  # of h_prev, past the gates
-            np.subtract(dh, kept, out=dn)
-            np.multiply(dn, prime[2], out=dz_n)
+            np.multiply(du, dh, out=du)  # (G7)
+            np.multiply(dh, u, out=kept)  # (G9)
+            np.subtract(dh, kept, out=dn)  # (G8)
+            np.multiply(dn, prime[2], out=dz_n)  # (G10)
             if self.reset_after:  # dz_n reaches r and the product that r multiplies
-                np.multiply(dz_n, inner, out=dr)
-                np.multiply(dz_n, r, out=inner)
+                np.multiply(dz_n, inner, out=dr)  # (G11)
+                np.multiply(dz_n, r, out=inner)  # (G16)
                 self._back_to_h(inner, U_n, of_n, out=dh)
             else:  # dz_n reaches r and h_prev through the product
                 self._back_to_h(dz_n, U_n, of_n, out=dh)
-                np.multiply(dh, h_prev, out=dr)
+                np.multiply(dh, h_prev, out=dr)  # (G13)
                 dh *= r
             np.add(kept, dh, out=kept)
-            np.multiply(d_gates, prime, out=dz_by_gate)
+            np.multiply(d_gates, prime, out=dz_by_gate)  # (G14), (G15)
             self._back_to_h(dz[:, : self.split], U_ur, of_ur, out=dh)
             dh += kept
 

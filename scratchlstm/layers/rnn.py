@@ -52,8 +52,13 @@ class Part(NamedTuple):
 
     @property
     def by_block(self) -> Array | None:
-        """The input's dropout if each block has its own mask, (B, n, E); a single mask was applied to x before."""
+        """The input's dropout if each block has its own mask, (B, n, E)."""
         return None if self.input_dropout is None or self.input_dropout.ndim == 2 else self.input_dropout
+
+    @property
+    def for_all_blocks(self) -> Array | None:
+        """The input's dropout if one mask serves all blocks, (B, E): it was applied to x before the recurrence."""
+        return self.input_dropout if self.by_block is None else None
 
 
 class Kept(NamedTuple):
@@ -243,11 +248,11 @@ class RNN(Layer):
         of_input = (n,) if recurrent_mask.rate > 0 and n > 1 else ()
         of_x = self.place(run.dropout(input_mask, (B, *of_input, E), self.dtype))
         of_h = self.place(run.dropout(recurrent_mask, (B, n, part.cell.output_size), self.dtype))
-        x = part.x
-        if of_x is not None:
-            dropped = as_array(x)  # every row drops other features, so that equal words are alike no longer
-            x = dropped * of_x[:, None] if of_x.ndim == 2 else dropped
-        return part._replace(x=x, input_dropout=of_x, recurrent_dropout=of_h)
+        part = part._replace(input_dropout=of_x, recurrent_dropout=of_h)
+        if of_x is None:
+            return part
+        x = as_array(part.x)  # every row drops other features, so that equal words are alike no longer
+        return part._replace(x=x if part.for_all_blocks is None else x * part.for_all_blocks[:, None])
 
     @one_blas_thread(sharing=True)
     def backward(self, dy: Any, cache: Any, need: Any = True) -> tuple[Any, Gradients]:
@@ -269,8 +274,8 @@ class RNN(Layer):
         for (name, cell), part in reversed(list(zip(self.cells.items(), kept.parts, strict=True))):
             d_own, d_states = d_states[len(d_states) - len(cell.states) :], d_states[: -len(cell.states)]
             dx, grads, of_cell = self.scan_back(dx, d_own, part, need_x or part is not kept.parts[0])
-            if dx is not None and part.input_dropout is not None and part.input_dropout.ndim == 2:
-                dx *= part.input_dropout[:, None]
+            if dx is not None and part.for_all_blocks is not None:
+                dx *= part.for_all_blocks[:, None]
             d_initial = [*of_cell, *d_initial]
             own = dict(zip(cell.param_specs(1), grads, strict=True))
             if not cell.use_bias:
