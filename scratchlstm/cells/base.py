@@ -138,9 +138,10 @@ class Cell(registry.Configured):
             raise TypeError(f"{cls.__name__} {problem}, but {_contract(cls.states)}")
         if fitting:
             cls.arguments, cls.params = names[0], names[0][1 + len(fitting[-1]) :]
-        fits = len(names[1]) == len(states) + 1 + len(cls.params) and "cache" not in names[1][: len(states)]
-        if "backward" in vars(cls) and not fits:
-            raise TypeError(f"{cls.__name__} defines backward({', '.join(names[1])}), but {_contract(cls.states)}")
+        fits = names[1][len(states) + 1 :] == cls.params and "cache" not in names[1][: len(states)]
+        if {"forward", "backward"} & {*vars(cls)} and cls.backward is not Cell.backward and not fits:
+            problem = f"defines forward({', '.join(names[0])}) and backward({', '.join(names[1])})"
+            raise TypeError(f"{cls.__name__} {problem}, but {_contract(cls.states, cls.params)}")
 
     params: ClassVar[tuple[str, ...]] = ()  # what `forward` calls the parameters: W, U, b
 
@@ -280,14 +281,15 @@ def elementwise(argument: str, identifier: Any) -> activations.Activation:
     return activation
 
 
-def _contract(states: Sequence[str]) -> str:
+def _contract(states: Sequence[str], params: Sequence[str] = ("W", "U", "b")) -> str:
     """What a cell of one's own has to define, for errors."""
     before, new = (", ".join(each) for each in ([f"{state}_prev" for state in states], states))
     d_new, d_before = (", ".join(each) for each in ([f"d{s}" for s in states], [f"d{s}_prev" for s in states]))
+    given, d_given = (", ".join(each) for each in (params, [f"d{param}" for param in params]))
     return (
-        f"a cell defines forward(x, {before}, W, U, b) -> ({new}, cache) and backward({d_new}, cache, W, U, b) -> "
-        f"the gradients by name (dx, {d_before}, dW, dU, db), each with its states and parameters one after another "
-        f"(docs/cells.md)"
+        f"a cell defines forward(x, {before}, {given}) -> ({new}, cache) and backward({d_new}, cache, {given}) -> "
+        f"the gradients by name (dx, {d_before}, {d_given}), each with its states and parameters one after another "
+        f"in the same order (docs/cells.md)"
     )
 
 

@@ -178,6 +178,14 @@ def test_a_backward_that_changes_its_input(name):
             r"backward\(cache, dh, W, U, b\), but .* backward\(dh, cache, ",
         ),
         (
+            {"backward": lambda self, dh, cache, U, W, b: None},
+            r"forward\(x, h_prev, W, U, b\) and backward\(dh, cache, U, W, b\), but .* in the same order",
+        ),
+        (
+            {"forward": lambda self, x, h_prev, U, W, b: None},
+            r"forward\(x, h_prev, U, W, b\) and backward\(dh, cache, W, U, b\), but .* backward\(dh, cache, U, W, b\)",
+        ),
+        (
             {"call": lambda self, inputs, states: None},
             r"defines call\(\), as a cell of Keras does; here a cell defines forw",
         ),
