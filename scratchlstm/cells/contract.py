@@ -1,7 +1,9 @@
-"""A user's own cell, compared with the contract at the first step of each pass; see `Cell`."""
+"""A user's own cell, compared with the contract at the first two steps of each pass; see `Cell`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from scratchlstm._support import registry
 from scratchlstm._support.checks import came
@@ -9,21 +11,25 @@ from scratchlstm.backend import Array, namespace
 from scratchlstm.cells.base import Cell
 
 
-def first_step(cell: Cell) -> Any:
-    """What has the cell's `forward` and `backward`, with checks around those of a class of the user's own."""
+def first_steps(cell: Cell) -> Any:
+    """What has the cell's `forward` and `backward` for one pass; those of a user's own class are checked at first."""
     return cell if registry.is_ours(type(cell)) else _Checked(cell)
 
 
 class _Checked:
-    """The two functions of a cell, whose errors name what is wrong."""
+    """The two functions of a cell, whose errors name what is wrong at the first two steps."""
 
     def __init__(self, cell: Cell) -> None:
-        self.cell, self.name = cell, type(cell).__name__
+        self.cell, self.name, self.steps = cell, type(cell).__name__, 0
+        self.returned: _Copies = []  # at the step before
 
     def forward(self, *given: Array) -> tuple[Any, ...]:
         """See `Cell.forward`."""
-        cell, names, batch = self.cell, self.cell.arguments, len(given[0])
-        result = self._unchanged("forward", names, given, cell.forward)
+        cell, batch = self.cell, len(given[0])
+        if self.steps == 2:
+            return cell.forward(*given)
+        before = _copies(_arrays(cell.arguments, given))
+        result: Any = self._called("forward", cell.forward, given)
         if not isinstance(result, tuple) or len(result) != len(cell.states) + 1:
             wanted = f"({', '.join(cell.states)}, cache)"
             raise TypeError(f"forward of {self.name} must return {wanted}, as its states say, not {_shown(result)}")
@@ -34,13 +40,16 @@ class _Checked:
                 problem = f"the attribute {gate}, one of its gates: a NamedTuple has it, not {_shown(result[-1])}"
                 raise TypeError(f"the cache of {self.name} must have {problem}")
             self._require("forward", f"{gate} in its cache", getattr(result[-1], gate), (batch, cell.units), given[0])
+        self._require_own("forward", _arrays((*cell.states, "cache"), result), before)
         return result
 
     def backward(self, *given: Any) -> Mapping[str, Array]:
         """See `Cell.backward`."""
         cell, count = self.cell, len(self.cell.states)
-        names = [*(f"d{state}" for state in cell.states), "cache", *cell.params]
-        result = self._unchanged("backward", names, given, cell.backward)
+        if self.steps == 2:
+            return cell.backward(*given)
+        before = _copies(_arrays([*(f"d{state}" for state in cell.states), "cache", *cell.params], given))
+        result = self._called("backward", cell.backward, given)
         step: Any = result._asdict() if hasattr(result, "_asdict") else result
         wanted = [f"d{name}" for name in cell.arguments]
         if not isinstance(step, dict):
@@ -59,23 +68,32 @@ class _Checked:
         if "dx" in step and cell.params:
             features = next(iter(params.values())).shape[0]
             self._require("backward", "dx", step["dx"], (len(given[0]), features), given[0])
+        self._require_own("backward", _arrays([*step], [*step.values()]), before)
         return step
 
-    def _unchanged(self, function: str, names: Any, given: Any, call: Callable[..., Any]) -> Any:
-        """The result of a call, whose arguments must be what they were before it."""
-        arrays = dict(_arrays(names, given))
-        before = {name: array.copy() for name, array in arrays.items()}
+    def _called(self, function: str, call: Callable[..., Any], given: Any) -> Any:
+        """The result of a call."""
+        self.steps += 1
         try:
-            result = call(*given)
+            return call(*given)
         except TypeError as error:
             if namespace(given[0]).__name__ != "cupy" or "implicit" not in str(error).lower():
                 raise
             what = f"{function} of {self.name} mixes NumPy with arrays of CuPy ({error})"
             raise TypeError(f"{what}: use the functions of backend.namespace(x), which are CuPy's there") from error
-        for name, array in arrays.items():
-            if not bool(((array == before[name]) | (array != array)).all()):  # NaN may stay NaN
+
+    def _require_own(self, function: str, result: Iterable[tuple[str, Array]], given: "_Copies") -> None:
+        """What was returned at the step before, and the arguments, must be what they were before this call."""
+        results = dict(result)
+        for name, array, copy in self.returned:
+            may_return = "of the cache" in name or any(_share(array, each) for _, each, _ in given)  # unchanged
+            if name in results and _share(results[name], array) and (_differ(array, copy) or not may_return):
+                problem = f"returns as {name} an array that it returned at the step before, which changes that one, too"
+                raise ValueError(f"{function} of {self.name} {problem}: make a new one")
+        for name, array, copy in given:
+            if _differ(array, copy):
                 raise ValueError(f"{function} of {self.name} changes {name} in place, which belongs to others: copy it")
-        return result
+        self.returned = _copies(results.items())
 
     def _require(self, function: str, name: str, array: Any, shape: tuple[int, ...], other: Array) -> None:
         if getattr(array, "shape", None) != shape:
@@ -83,6 +101,21 @@ class _Checked:
         if array.dtype != other.dtype:
             wanted = f"the dtype {other.dtype}, as x has it, not {array.dtype}"
             raise TypeError(f"{function} of {self.name} must give {name} {wanted}")
+
+
+_Copies = list[tuple[str, Array, Array]]  # name, array, a copy of it
+
+
+def _copies(arrays: Iterable[tuple[str, Array]]) -> _Copies:
+    return [(name, array, array.copy()) for name, array in arrays]
+
+
+def _differ(array: Array, copy: Array) -> bool:
+    return not bool(((array == copy) | (array != array)).all())  # NaN may stay NaN
+
+
+def _share(one: Array, other: Array) -> bool:
+    return one is other or (isinstance(one, np.ndarray) and np.shares_memory(one, other))
 
 
 def _arrays(names: Sequence[str], given: Sequence[Any]) -> Iterator[tuple[str, Array]]:

@@ -57,14 +57,13 @@ def scan(
         x, params[0] = gate_copies(x, input_dropout[:, None]), block_diagonal(params[0], n)  # (B, T, nE), (nE, nH)
     if recurrent_dropout is not None:
         params[1] = block_diagonal(params[1], n)  # (nH, nH)
-    forward = contract.first_step(cell).forward
+    forward = contract.first_steps(cell).forward
     apart = {"h_in", f"{cell.states[0]}_prev"} <= {*cell.arguments}  # else one of the two is all it takes
     now: States = [*states]
     hs, caches = [], []
     for t in range(x.shape[1]):
         h_in = now[0] if recurrent_dropout is None else gate_copies(now[0], recurrent_dropout)  # (B, H) or (B, nH)
         *new, cache = forward(x[:, t], h_in, *now[0 if apart else 1 :], *params)
-        forward = cell.forward
         if mask is not None:
             valid = mask[:, t, None]  # (B, 1)
             new = [xp.where(valid, s, s_prev) for s, s_prev in zip(new, now, strict=True)]
@@ -103,7 +102,7 @@ def scan_back(cell: Cell, dhs: Array, d_last: Sequence[Array | None], kept: Scan
 
 def steps_back(cell: Cell, dhs: Array, d_last: Sequence[Array | None], kept: Scan) -> Iterator[StepBack]:
     """The steps of `scan_back`, from the last to the first."""
-    xp, backward = namespace(dhs), contract.first_step(cell).backward
+    xp, backward = namespace(dhs), contract.first_steps(cell).backward
     batch, dtype = len(dhs), dhs.dtype
     leaving = [f"d{name}" for name in cell.arguments[1 : len(cell.arguments) - len(cell.params)]]
     sizes = cell.state_sizes.values()
@@ -119,7 +118,7 @@ def steps_back(cell: Cell, dhs: Array, d_last: Sequence[Array | None], kept: Sca
             valid = kept.mask[:, t, None]  # (B, 1)
             inside = [xp.where(valid, d, 0) for d in arrived]
         step = backward(*inside, kept.caches[t], *kept.params)
-        backward, step = cell.backward, step if isinstance(step, dict) else step._asdict()
+        step = step if isinstance(step, dict) else step._asdict()
         handed_on = [step[name] for name in leaving]
         if kept.recurrent_dropout is not None:
             handed_on[0] = sum_copies(handed_on[0], kept.recurrent_dropout)  # (B, H)

@@ -34,10 +34,10 @@ class Leaky(Cell):
         return {"dx": dz @ W.T, "dh_prev": dh / 2 + dz @ U.T, **d_params}
 
 
-def run(cell, x=X):
+def run(cell, x=X, mask=None):
     """Forward and backward of a layer of it."""
     layer = RNN(cell, dtype="float64")
-    y, cache = layer.forward(x, Pass(training=True))
+    y, cache = layer.forward(x, Pass(training=True), mask)
     return layer.backward(np.ones_like(y), cache)
 
 
@@ -150,6 +150,65 @@ def test_a_backward_that_changes_its_input(name):
 
     with pytest.raises(ValueError, match=f"backward of Mine changes {name} in place, which belongs to others: copy it"):
         run(own(backward=backward)(3))
+
+
+def reusing(name):
+    """A cell that writes the result of that name into one array at every step."""
+    buffers = []
+
+    def reused(**results):
+        if name in results:
+            buffers[:] = buffers or [results[name].copy()]
+            buffers[0][...] = results[name]
+            results[name] = buffers[0]
+        return results
+
+    def forward(self, x, h_prev, W, U, b):
+        h, cache = Leaky.forward(self, x, h_prev, W, U, b)
+        results = reused(h=h, g=cache.g)
+        return results["h"], cache._replace(g=results["g"])
+
+    def backward(self, dh, cache, W, U, b):
+        return reused(**Leaky.backward(self, dh, cache, W, U, b))
+
+    return own(forward=forward, backward=backward)(3)
+
+
+@pytest.mark.parametrize("name", ["h", "g", "dx", "dh_prev", "dU"])
+@pytest.mark.parametrize("mask", [None, np.array([[True, True, False, False]] * 2)])
+def test_an_array_that_is_returned_again(name, mask):
+    function, told = "backward" if name[0] == "d" else "forward", "g of the cache" if name == "g" else name
+    match = f"^{function} of Mine returns as {told} an array that it returned at the step before, .*: make a new one$"
+    with pytest.raises(ValueError, match=match):
+        run(reusing(name), mask=mask)
+
+
+def test_what_is_only_passed_on_or_never_changes_may_be_returned_again():
+    same = np.ones(3)
+
+    class Passing(Cell):
+        gates = ("g",)
+        states = ("h", "first", "before")
+
+        def forward(self, x, h_prev, first_prev, before_prev, W, U, b):
+            h, cache = Leaky.forward(self, x, h_prev, W, U, b)
+            return h, first_prev, h_prev, types.SimpleNamespace(**cache._asdict(), same=same)
+
+        def backward(self, dh, dfirst_next, dbefore_next, cache, W, U, b):
+            step = Leaky.backward(self, dh, cache, W, U, b)
+            step["dh_prev"] += dbefore_next
+            return step | {"dfirst_prev": dfirst_next, "dbefore_prev": np.zeros_like(dh)}
+
+    run(Passing(3))
+
+
+def test_what_goes_wrong_only_after_the_first_step():
+    def forward(self, x, h_prev, W, U, b):
+        h, cache = Leaky.forward(self, x, h_prev, W, U, b)
+        return (h[:, :2] if h_prev.any() else h), cache
+
+    with pytest.raises(ValueError, match="forward of Mine must give h the shape"):
+        run(own(forward=forward)(3))
 
 
 @pytest.mark.parametrize(
