@@ -65,6 +65,11 @@ class _Checked:
         for name in wanted:
             if name in sizes:
                 self._require("backward", name, step[name], (len(given[0]), sizes[name]), given[0])
+        columns = len(cell.blocks) * cell.units
+        for_trace = {"dz": columns} if columns and "z" not in cell.gates else {}  # a gate called z has a dz of its own
+        for name, size in (for_trace | {f"d{state}": size for state, size in cell.state_sizes.items()}).items():
+            if name in step:
+                self._require("backward", name, step[name], (len(given[0]), size), given[0])
         if "dx" in step and cell.params:
             features = next(iter(params.values())).shape[0]
             self._require("backward", "dx", step["dx"], (len(given[0]), features), given[0])
