@@ -118,7 +118,8 @@ class Cell(registry.Configured):
         for name in ("gates", "blocks", "states"):
             value = getattr(cls, name)
             if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
-                wanted = f"a tuple of names, with a comma after a single one: ({name[0]!r},)"
+                single = value if isinstance(value, str) and value else name[0]
+                wanted = f"a tuple of names, with a comma after a single one: ({single!r},)"
                 raise TypeError(f"{name} of {cls.__name__} must be {wanted}, not {checks.came(value)}")
         if not cls.states:
             raise TypeError(f"states of {cls.__name__} must name at least one, which is the output")
@@ -164,7 +165,8 @@ class Cell(registry.Configured):
         """
         if not self.blocks:
             problem = "names no gates, so its kernels have no columns"
-            raise TypeError(f"{type(self).__name__} {problem}: gates = ('a', 'g') names two blocks of them")
+            todo = "blocks = ('h',) beside gates = () gives them one block, and gates = ('a', 'g') two"
+            raise TypeError(f"{type(self).__name__} {problem}: {todo}")
         width = len(self.blocks) * self.units
         return {
             "kernel": ((features, width), self.kernel_initializer),

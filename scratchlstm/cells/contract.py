@@ -55,6 +55,8 @@ class _Checked:
         if not isinstance(step, dict):
             problem = f"a dict or a NamedTuple with {', '.join(wanted)}, not {_shown(result)}"
             raise TypeError(f"backward of {self.name} must return {problem}")
+        if not step:
+            raise TypeError(f"backward of {self.name} returned no gradients: it must return {', '.join(wanted)}")
         if missing := [name for name in wanted if name not in step]:
             problem = f"has no {', '.join(missing)} among {', '.join(step)}"
             raise TypeError(f"backward of {self.name} {problem}: a gradient is called d and the argument's name")

@@ -92,6 +92,9 @@ def test_numbers_that_are_not_finite_are_not_taken_for_changes():
             "must give dU the dtype float64, as x has it, not float32",
         ),
         (gives(lambda g: g | {"db": None}), ValueError, r"must give db the shape \(3,\), not None"),
+        (gives(lambda g: g | {"dz": g["dx"][:, :2]}), ValueError, r"must give dz the shape \(2, 3\), not"),
+        (gives(lambda g: g | {"dh": g["db"]}), ValueError, r"must give dh the shape \(2, 3\), not"),
+        (gives(lambda g: {}), TypeError, "backward of Mine returned no gradients: it must return dx, .*, dU, db$"),
         (gives(lambda g: g | {"dx": g["dx"][:, :2]}), ValueError, r"must give dx the shape \(2, 3\), not"),
         (gives(lambda g: g | {"dh_prev": g["dh_prev"][0]}), ValueError, r"must give dh_prev the shape \(2, 3\), not"),
         (
@@ -250,10 +253,10 @@ def test_what_goes_wrong_only_after_the_first_step():
         ),
         (
             {"gates": "in"},
-            r"gates of Mine must be a tuple of names, with a comma after a single one: \('g',\), not 'in'",
+            r"gates of Mine must be a tuple of names, with a comma after a single one: \('in',\), not 'in'",
         ),
         ({"states": "h"}, "states of Mine must be a tuple of names"),
-        ({"blocks": (1, 2)}, "blocks of Mine must be a tuple of names"),
+        ({"blocks": (1, 2)}, r"blocks of Mine must be a tuple of names, with a comma .*: \('b',\), not \(1, 2\)"),
         ({"states": ()}, "states of Mine must name at least one, which is the output"),
     ],
 )
@@ -270,7 +273,7 @@ def test_what_a_cell_has_to_define():
     y, cache = layer.forward(X)
     with pytest.raises(NotImplementedError, match="Mine has to define backward to be trained: a cell defines forward"):
         layer.backward(y, cache)
-    with pytest.raises(TypeError, match=r"Mine names no gates, so its kernels have no columns: gates = \('a', 'g'\)"):
+    with pytest.raises(TypeError, match=r"^Mine names no gates, so its .*: blocks = \('h',\) beside gates = \(\) gives"):
         run(own(gates=())(3))
     with pytest.raises(
         TypeError, match=r"^Mine.__init__ must call super\(\).__init__\(units, ...\), which it does not$"
