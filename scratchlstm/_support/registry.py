@@ -126,6 +126,14 @@ def is_ours(cls: type) -> bool:
     return cls.__module__.split(".")[0] == __name__.split(".")[0]
 
 
+def stranger(thing: Any, known: Mapping[str, Any]) -> str:
+    """What came instead of one of ours, for an error; if ours has the name of another package's, where to find it."""
+    cls = type(thing)
+    if is_ours(cls) or cls.__name__ not in known:
+        return came(thing)
+    return f"{cls.__name__} of {cls.__module__.split('.')[0]}: import it from scratchlstm.layers"
+
+
 def foreign(description: Any) -> list[tuple[str, str]]:
     """Name and module of each thing in a description that `serialize` found to be the user's own."""
     return [(own["class_name"], own["foreign"]) for own in own_parts(description)]

@@ -52,12 +52,20 @@ def as_cell(argument: str, given: Any) -> "Cell | StackedRNNCells":
     except TypeError as error:
         if isinstance(given, Mapping):
             raise
-        came = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
-        came = checks.came(given) if isinstance(given, str | int | None) else came
-        raise TypeError(f"{argument} must be a cell such as LSTMCell(32), not {came}") from error
+        raise TypeError(f"{argument} must be a cell such as LSTMCell(32), not {_no_cell(given)}") from error
     if not hasattr(cell, "seed"):
         raise TypeError(f"{type(cell).__name__}.__init__ must call super().__init__(units, ...), which it does not")
     return cell
+
+
+def _no_cell(given: Any) -> str:
+    """What came instead of a cell, and what to do."""
+    name = type(given).__name__
+    if isinstance(given, type):
+        return f"the class {given.__name__}"
+    if hasattr(given, "cell"):
+        return f"{name}, which is a layer with a cell of its own: use it without RNN"
+    return registry.stranger(given, KNOWN) if name in KNOWN or isinstance(given, str | int | None) else name
 
 
 KNOWN: dict[str, Any] = {}  # the cells that a saved model may name; `cells/__init__.py` lists them

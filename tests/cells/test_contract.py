@@ -297,7 +297,16 @@ def test_parameters_that_forward_does_not_take(specs, shown):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: RNN(LSTM(3)), TypeError, r"cell must be a cell such as LSTMCell\(32\), not LSTM$"),
+        (
+            lambda: RNN(LSTM(3)),
+            TypeError,
+            r"cell must be a cell such as LSTMCell\(32\), not LSTM, which is a layer .*: use it without RNN",
+        ),
+        (
+            lambda: RNN(type("LSTMCell", (), {"__module__": "keras.src.layers"})()),
+            TypeError,
+            r"must be a cell such as LSTMCell\(32\), not LSTMCell of keras: import it from scratchlstm.layers$",
+        ),
         (lambda: RNN(LSTMCell), TypeError, r"cell must be a cell such as LSTMCell\(32\), not the class LSTMCell$"),
         (lambda: RNN(Leaky), TypeError, "not the class Leaky$"),
         (lambda: RNN("LSTMCell"), TypeError, r"cell must be a cell such as LSTMCell\(32\), not 'LSTMCell'$"),
