@@ -15,7 +15,7 @@ from scratchlstm.backend import Array
 from scratchlstm.cells.base import LIMITED, Cell, CellOptions
 from scratchlstm.cells.scan import States, scan, scan_back
 from scratchlstm.cells.stacked import StackedRNNCells, as_cell
-from scratchlstm.layers.base import Gradients, Layer, LayerOptions, Signal
+from scratchlstm.layers.base import KNOWN, Gradients, Layer, LayerOptions, Signal
 from scratchlstm.layers.composite import of_part, with_prefix
 from scratchlstm.layers.passes import DropoutMask, Pass
 from scratchlstm.layers.weights import Shape, Specs, known_features
@@ -67,6 +67,13 @@ class Kept(NamedTuple):
     parts: list[Part]  #        one for each cell
     given: bool  #              whether the caller gave initial states
     shown: Array | None  #      False if the output is 0, (B, T, 1) or (B, 1)
+
+
+def no_layer(given: Any) -> str:
+    """What came instead of a layer, for an error."""
+    if isinstance(given, Cell | StackedRNNCells):
+        return f"the cell {type(given).__name__}: RNN(cell) makes a layer of it"
+    return registry.stranger(given, KNOWN)
 
 
 class RNN(Layer):

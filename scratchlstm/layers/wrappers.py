@@ -8,12 +8,12 @@ from typing import Any, ClassVar, NamedTuple, Unpack
 import numpy as np
 
 from scratchlstm import config
-from scratchlstm._support import checks, registry
+from scratchlstm._support import registry
 from scratchlstm.backend import Array
 from scratchlstm.layers.base import KNOWN, Gradients, Layer, LayerOptions, Signal
 from scratchlstm.layers.composite import Composite, with_prefix
 from scratchlstm.layers.passes import Cache, Pass
-from scratchlstm.layers.rnn import RNN, has_states
+from scratchlstm.layers.rnn import RNN, has_states, no_layer
 from scratchlstm.layers.weights import Shape, Specs
 from scratchlstm.rows import RowGradient, as_array
 
@@ -270,7 +270,7 @@ def _as_layer(argument: str, given: Any, dtype: str | None = None) -> Layer:
     except TypeError as error:
         if isinstance(given, Mapping):
             raise
-        raise TypeError(f"{argument} must be a layer, not {checks.came(given)}") from error
+        raise TypeError(f"{argument} must be a layer object such as Dense(32), not {no_layer(given)}") from error
     if dtype is not None and config.float_dtype(dtype) != layer.dtype:
         raise ValueError(f"dtype={dtype!r} contradicts that of the layer inside, {layer.dtype}")
     return layer

@@ -17,6 +17,7 @@ from scratchlstm.layers import Input, Layer
 from scratchlstm.layers.base import Node
 from scratchlstm.layers.network import Network, networks_of
 from scratchlstm.layers.passes import Pass
+from scratchlstm.layers.rnn import no_layer
 from scratchlstm.layers.weights import Shape, as_shape
 from scratchlstm.models import saving, summary
 from scratchlstm.preprocessing.timeseries import TimeseriesDataset
@@ -509,7 +510,7 @@ class Sequential(Model):
         """
         layer = layer.network if isinstance(layer, Model) else layer
         if not isinstance(layer, Layer):
-            raise TypeError(f"add takes a layer, not {layer!r}")
+            raise TypeError(f"add takes a layer, not {no_layer(layer)}")
         network = self.network
         if isinstance(layer, Input):
             if self.layers or self.input_shape is not None:

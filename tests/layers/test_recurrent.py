@@ -14,6 +14,7 @@ from scratchlstm.layers import (
     Bidirectional,
     Dense,
     Embedding,
+    GRUCell,
     Input,
     LSTMCell,
     SimpleRNN,
@@ -22,6 +23,10 @@ from scratchlstm.layers import (
 from scratchlstm.layers.passes import Pass
 
 X = np.random.default_rng(0).normal(size=(2, 5, 3))
+
+
+def of_keras(name):
+    return type(name, (), {"__module__": "keras.src.layers"})()
 
 
 @pytest.mark.parametrize("kind", [LSTM, SimpleRNN, GRU])
@@ -50,7 +55,12 @@ def test_a_mask_of_zeros_and_ones_is_one_of_booleans():
     [
         (lambda: Bidirectional(Dense(3)), TypeError, "layer must be a recurrent layer such as an LSTM, not Dense"),
         (lambda: Bidirectional("lstm"), ValueError, "unknown layer 'lstm'"),
-        (lambda: Bidirectional(3), TypeError, "layer must be a layer, not 3"),
+        (lambda: Bidirectional(3), TypeError, r"layer must be a layer object such as Dense\(32\), not 3$"),
+        (lambda: Bidirectional(LSTMCell(3)), TypeError, r"not the cell LSTMCell: RNN\(cell\) makes a layer of it"),
+        (lambda: TimeDistributed(GRUCell(3)), TypeError, r"not the cell GRUCell: RNN\(cell\) makes a layer of it"),
+        (lambda: Sequential([LSTMCell(3)]), TypeError, r"not the cell LSTMCell: RNN\(cell\) makes a layer of it"),
+        (lambda: Sequential([of_keras("LSTM")]), TypeError, "not LSTM of keras: import it from scratchlstm.layers"),
+        (lambda: TimeDistributed(of_keras("Dense")), TypeError, "not Dense of keras: import it from scratchlstm.la"),
         (lambda: Bidirectional(LSTM(3), "add"), ValueError, "merge_mode must be one of 'concat', .* not 'add'"),
         (lambda: Bidirectional(LSTM(3, go_backwards=True)), ValueError, "first must have go_backwards=False"),
         (lambda: Bidirectional(LSTM(3), backward_layer=LSTM(3)), ValueError, "backward_layer go_backwards=True"),
