@@ -31,6 +31,7 @@ from scratchlstm.rows import GatheredRows, Gradient, RowGradient, as_array
 Signal = backend.Array | GatheredRows  # what travels forward between layers
 Gradients = dict[str, Gradient]  # parameter name -> its gradient
 INPUT = "input_layer"  # what an input is called, as in Keras, if it is not named
+TENSORFLOWS_LOOP = "in Keras it only changes how TensorFlow runs the loop, so leave it out"  # for errors
 KNOWN: dict[str, Any] = {}  # the layers that a saved model may name; `layers/__init__.py` lists them
 CONTRACT = (
     "a layer defines forward(x) -> (y, cache) and backward(dy, cache) -> (dx, grads), where grads has the gradient of "
@@ -184,7 +185,8 @@ class Layer(registry.Configured):
         self.dtype = config.float_dtype(options.pop("dtype", None))
         self._trainable = flag("trainable", options.pop("trainable", True))
         if options:
-            raise TypeError(f"{type(self).__name__} takes no argument {', '.join(options)}")
+            todo = f": {TENSORFLOWS_LOOP}" if options.keys() <= {"unroll", "use_cudnn", "implementation"} else ""
+            raise TypeError(f"{type(self).__name__} takes no argument {', '.join(options)}{todo}")
         self.given_shape = None if input_shape is None else as_shape(input_shape, "input_shape")
         self.input_shape: Shape | None = None
         self.backend = "numpy"

@@ -8,6 +8,7 @@ from scratchlstm._support.console import warn
 from scratchlstm.activations import Activation
 from scratchlstm.backend import Array
 from scratchlstm.cells.scan import Scan, States
+from scratchlstm.layers.base import TENSORFLOWS_LOOP
 from scratchlstm.layers.passes import Pass
 from scratchlstm.layers.rnn import Part, SequenceOptions, StateGradients, WithOwnCell
 from scratchlstm.rows import GatheredRows
@@ -29,6 +30,8 @@ class Fused(WithOwnCell):
 
     def __init__(self, cell: Any, implementation: str, **options: Unpack[SequenceOptions]) -> None:
         super().__init__(cell, **options)
+        if isinstance(implementation, int):
+            raise ValueError(f'implementation must be "fused" or "textbook", not {implementation}: {TENSORFLOWS_LOOP}')
         self.implementation = one_of("implementation", implementation, IMPLEMENTATIONS)
 
     def kernel(self, part: Part) -> Any:

@@ -90,6 +90,13 @@ def test_what_keras_has_and_we_have_not_is_refused(option):
         LSTM(3, **{option: True})
 
 
+@pytest.mark.parametrize("option", [{"unroll": True}, {"use_cudnn": "auto"}, {"implementation": 2}])
+@pytest.mark.parametrize("kind", [LSTM, GRU])
+def test_what_only_changes_how_tensorflow_runs_the_loop_can_be_left_out(kind, option):
+    with pytest.raises((TypeError, ValueError), match=f"{next(iter(option))}.*: in Keras it only .* so leave it out$"):
+        kind(3, **option)
+
+
 def test_states_belong_to_rows():
     layer = LSTM(4, stateful=True)
     layer(X)
