@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from scratchlstm import backend
 from scratchlstm._support import checks, registry
 from scratchlstm._support.files import keras_function, read_arrays, require_own_ending
+from scratchlstm.activations import Activation
 from scratchlstm.training import archive
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def load(cls: type[M], path: str | os.PathLike[str], own: Mapping[str, Any] | No
     """See `Model.load`; the file's model becomes one of the classes `stack` and `graph`."""
     own = checks.instance("custom_objects", own, Mapping | None, "a dict of name -> class") or {}
     for name, thing in own.items():
-        if not isinstance(thing, type | registry.Configured):
+        if not isinstance(thing, type | Activation):
             raise TypeError(f"custom_objects[{name!r}] must be a class (or an Activation), not {checks.came(thing)}")
     try:
         arrays = read_arrays(path, "model file")
