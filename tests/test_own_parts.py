@@ -356,7 +356,7 @@ def test_what_could_not_be_made_again_is_not_saved(make, message, tmp_path):
         ({"Fading": Fading, "Passing": LSTMCell}, ValueError, "LSTMCell takes no argument slope, rate"),
         ({"Fading": Doubling, "Passing": Passing}, ValueError, "rate was 0.5, and is 1.0 now"),
         ({"Fading": "Fading"}, TypeError, "custom_objects.'Fading'. must be a class .or an Activation., not 'Fading'"),
-        ({"Fading": Fading(2, 0.5)}, TypeError, "custom_objects.'Fading'. must be a class .or an Act.*, not <.*Fading "),
+        ({"Fading": Fading(2, 0.5)}, TypeError, "custom_objects.'Fading'. must be a class .*, not <.*Fading "),
         ([Fading], TypeError, "custom_objects must be a dict of name -> class"),
     ],
 )

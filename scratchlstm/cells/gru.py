@@ -9,8 +9,7 @@
     (G5)  n = φ(z_n + s U_n)
     (G6)  h = u h_prev + (1 - u) n    the hidden state
 
-docs/variants.md derives them. Source: Cho et al. (2014); with `reset_after` the variant of cuDNN and Keras' default.
-Keras calls u `z` and n `hh`.
+docs/variants.md derives them. Source: Cho et al. (2014); `reset_after` is Keras' default. Keras' z and hh are u and n.
 """
 
 from collections import namedtuple
@@ -21,15 +20,13 @@ from scratchlstm.backend import Array, namespace
 from scratchlstm.cells.base import CellOptions, GatedCell, Specs, each_copy, sum_each_copy
 
 # what the backward step needs from the forward step: x (B, E), the others (B, H); s is None with `reset_after`
-StepCache = namedtuple("StepCache", "x h_in h_prev u r n k_n s")
+_StepCache = namedtuple("_StepCache", "x h_in h_prev u r n k_n s")
 
 
 class GRUCell(GatedCell):
     """See `layers.GRU`, which runs it faster, for the arguments.
 
-    Args:
-        units, activation, recurrent_activation, use_bias, ..., options: see `Cell`.
-        reset_after: whether r multiplies h_prev U_n, after the product, or h_prev, before it.
+    Args: those of `GatedCell`, and `reset_after`: whether r multiplies h_prev U_n, after the product, or h_prev, before.
 
     Parameters, columns in three blocks u r n: `kernel` (E, 3H), `recurrent_kernel` (H, 3H), and `bias`, (2, 3H) with
     `reset_after` (b in its first row, b' in its second), else (3H,).
@@ -50,7 +47,7 @@ class GRUCell(GatedCell):
         shape = (2, 3 * self.units) if self.reset_after else (3 * self.units,)
         return super().param_specs(features) | {"bias": (shape, self.bias_initializer)}
 
-    def forward(self, x: Array, h_in: Array, h_prev: Array, W: Array, U: Array, b: Array) -> tuple[Array, StepCache]:
+    def forward(self, x: Array, h_in: Array, h_prev: Array, W: Array, U: Array, b: Array) -> tuple[Array, _StepCache]:
         sigma, phi, H = self.recurrent_activation, self.activation, self.units
         b_x, b_h = b if self.reset_after else (b, 0)  #            (3H,)
         z_u, z_r, z_n = self.split(x @ W + b_x)  #                 (B, H) each
@@ -64,9 +61,9 @@ class GRUCell(GatedCell):
             s = each_copy(r, h_in) * h_in  #                       (B, H)   (G4)
             n = phi(z_n + s @ U[:, 2 * H :])  #                    (B, H)   (G5)
         h = u * h_prev + (1 - u) * n  #                            (B, H)   (G6)
-        return h, StepCache(x, h_in, h_prev, u, r, n, k_n, s)
+        return h, _StepCache(x, h_in, h_prev, u, r, n, k_n, s)
 
-    def backward(self, dh: Array, cache: StepCache, W: Array, U: Array, b: Array) -> dict[str, Array]:
+    def backward(self, dh: Array, cache: _StepCache, W: Array, U: Array, b: Array) -> dict[str, Array]:
         x, h_in, h_prev, u, r, n, k_n, s = cache
         sigma_prime, phi_prime = self.recurrent_activation.prime, self.activation.prime
         xp, H = namespace(dh), self.units

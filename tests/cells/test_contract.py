@@ -273,7 +273,7 @@ def test_what_a_cell_has_to_define():
     y, cache = layer.forward(X)
     with pytest.raises(NotImplementedError, match="Mine has to define backward to be trained: a cell defines forward"):
         layer.backward(y, cache)
-    with pytest.raises(TypeError, match=r"^Mine names no gates, so its .*: blocks = \('h',\) beside gates = \(\) gives"):
+    with pytest.raises(TypeError, match=r"^Mine names no gates, so its .*: blocks = \('h',\) beside gates"):
         run(own(gates=())(3))
     with pytest.raises(
         TypeError, match=r"^Mine.__init__ must call super\(\).__init__\(units, ...\), which it does not$"
