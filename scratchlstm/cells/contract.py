@@ -72,8 +72,8 @@ class _Checked:
         for name, size in (for_trace | {f"d{state}": size for state, size in cell.state_sizes.items()}).items():
             if name in step:
                 self._require("backward", name, step[name], (len(given[0]), size), given[0])
-        if "dx" in step and cell.params:
-            features = next(iter(params.values())).shape[0]
+        if "kernel" in (names := [*cell.param_specs(1)]):
+            features = params[cell.params[names.index("kernel")]].shape[0]
             self._require("backward", "dx", step["dx"], (len(given[0]), features), given[0])
         self._require_own("backward", _arrays([*step], [*step.values()]), before)
         return step

@@ -26,7 +26,7 @@ _StepCache = namedtuple("_StepCache", "x h_in h_prev u r n k_n s")
 class GRUCell(GatedCell):
     """See `layers.GRU`, which runs it faster, for the arguments.
 
-    Args: those of `GatedCell`, and `reset_after`: whether r multiplies h_prev U_n, after the product, or h_prev, before.
+    Args: those of `GatedCell`, and `reset_after`: whether r multiplies h_prev U_n or, before the product, h_prev.
 
     Parameters, columns in three blocks u r n: `kernel` (E, 3H), `recurrent_kernel` (H, 3H), and `bias`, (2, 3H) with
     `reset_after` (b in its first row, b' in its second), else (3H,).

@@ -37,6 +37,7 @@ def scan(
     mask: Array | None = None,
     input_dropout: Array | None = None,
     recurrent_dropout: Array | None = None,
+    keeps: bool = True,
 ) -> tuple[Array, States, Scan]:
     """The cell at every step, the same parameters at each.
 
@@ -48,15 +49,18 @@ def scan(
         mask: (B, T); a row's states stay as they are if it is False.
         input_dropout: (B, n, E), what multiplies x in the product with each block; the same at every step.
         recurrent_dropout: (B, n, H), the same for h_prev.
+        keeps: whether `scan_back` will follow; if not, no step's cache is kept.
 
     Returns:
         every output (B, T, H), the final states, and what `scan_back` needs.
     """
     xp, params, n = namespace(x), list(params), len(cell.blocks)
     if input_dropout is not None:
-        x, params[0] = gate_copies(x, input_dropout[:, None]), block_diagonal(params[0], n)  # (B, T, nE), (nE, nH)
+        W = _place(cell, "kernel")
+        x, params[W] = gate_copies(x, input_dropout[:, None]), block_diagonal(params[W], n)  # (B, T, nE), (nE, nH)
     if recurrent_dropout is not None:
-        params[1] = block_diagonal(params[1], n)  # (nH, nH)
+        U = _place(cell, "recurrent_kernel")
+        params[U] = block_diagonal(params[U], n)  # (nH, nH)
     forward = contract.first_steps(cell).forward
     apart = {"h_in", f"{cell.states[0]}_prev"} <= {*cell.arguments}  # else one of the two is all it takes
     now: States = [*states]
@@ -69,11 +73,14 @@ def scan(
             new = [xp.where(valid, s, s_prev) for s, s_prev in zip(new, now, strict=True)]
         now = new
         hs.append(now[0])
-        caches.append(cache)
+        if keeps:
+            caches.append(cache)
     return xp.stack(hs, axis=1), now, Scan(caches, params, mask, input_dropout, recurrent_dropout)
 
 
-def scan_back(cell: Cell, dhs: Array, d_last: Sequence[Array | None], kept: Scan) -> tuple[Array, list[Array], States]:
+def scan_back(
+    cell: Cell, dhs: Array, d_last: Sequence[Array | None], kept: Scan, weight_gradients: bool = True
+) -> tuple[Array, list[Array | None], States]:
     """Backpropagation through time: the steps in reverse, the parameters' gradients summed over them.
 
     Args:
@@ -81,23 +88,31 @@ def scan_back(cell: Cell, dhs: Array, d_last: Sequence[Array | None], kept: Scan
         dhs: dL/d(output) from the layer above at every step, (B, T, H).
         d_last: what reaches the final states besides, (B, H); None is zero.
         kept: from `scan`.
+        weight_gradients: whether the parameters' gradients are wanted; if not, they are None.
 
     Returns:
         dx (B, T, E), the parameters' gradients in the order of `cell.forward`, those of the initial states.
     """
     xp, n = namespace(dhs), len(cell.blocks)
-    grads, dxs = [xp.zeros_like(param) for param in kept.params], []
-    sums = dict(zip((f"d{name}" for name in cell.params), grads, strict=True))
+    grads: list[Any] = [xp.zeros_like(param) if weight_gradients else None for param in kept.params]
+    dxs = []
     for step in steps_back(cell, dhs, d_last, kept):
-        for name, total in sums.items():
-            total += step.gradients[name]
+        for name, total in zip(cell.params, grads, strict=True):
+            if weight_gradients:
+                total += step.gradients[f"d{name}"]
         dxs.append(step.gradients["dx"])
     dx = xp.stack(dxs[::-1], axis=1)
     if kept.input_dropout is not None:
-        dx, grads[0] = sum_copies(dx, kept.input_dropout[:, None]), diagonal_blocks(grads[0], n)
-    if kept.recurrent_dropout is not None:
-        grads[1] = diagonal_blocks(grads[1], n)
+        dx = sum_copies(dx, kept.input_dropout[:, None])
+    masks = {"kernel": kept.input_dropout, "recurrent_kernel": kept.recurrent_dropout}
+    for at in [_place(cell, param) for param, mask in masks.items() if weight_gradients and mask is not None]:
+        grads[at] = diagonal_blocks(grads[at], n)
     return dx, grads, step.handed_on
+
+
+def _place(cell: Cell, param: str) -> int:
+    """Where a parameter is among those that `forward` takes."""
+    return list(cell.param_specs(1)).index(param)
 
 
 def steps_back(cell: Cell, dhs: Array, d_last: Sequence[Array | None], kept: Scan) -> Iterator[StepBack]:

@@ -13,7 +13,7 @@ from scratchlstm._support.threads import one_blas_thread
 from scratchlstm.activations import Activation
 from scratchlstm.backend import Array
 from scratchlstm.cells.base import LIMITED, Cell, CellOptions
-from scratchlstm.cells.scan import States, scan, scan_back
+from scratchlstm.cells.scan import Scan, States, scan, scan_back
 from scratchlstm.cells.stacked import StackedRNNCells, as_cell
 from scratchlstm.layers.base import KNOWN, Gradients, Layer, LayerOptions, Signal
 from scratchlstm.layers.composite import of_part, with_prefix
@@ -164,10 +164,14 @@ class RNN(Layer):
             every h_t in the order of time, (B, T, H), or without `return_sequences` perhaps only the last, (B, H); the
             final states; and what `scan_back` needs.
         """
-        x = reverse_steps(part.x, self.go_backwards)
+        h, final, steps = self._loop(part)
+        return h, final, steps._replace(params=[param.copy() for param in steps.params])
+
+    def _loop(self, part: Part, keeps: bool = True) -> tuple[Array, States, Scan]:
+        """The plain loop over all steps, in the order of time."""
+        x, mask = reverse_steps(part.x, self.go_backwards), self._in_order(part.mask)
         dropout = part.by_block, part.recurrent_dropout
-        hs, final, steps = scan(part.cell, x, part.states, part.params, self._in_order(part.mask), *dropout)
-        steps = steps._replace(params=[param.copy() for param in steps.params])
+        hs, final, steps = scan(part.cell, x, part.states, part.params, mask, *dropout, keeps)
         return reverse_steps(hs, self.go_backwards), [state.copy() for state in final], steps
 
     def scan_back(self, dh: Array, d_states: StateGradients, part: Part, need: bool) -> tuple[Any, States, States]:
@@ -182,12 +186,12 @@ class RNN(Layer):
             need: whether dx is wanted.
         """
         dhs = self.dh_in_order(dh, len(part.steps.caches))
-        dx, grads, d_initial = scan_back(part.cell, dhs, d_states, part.steps)
+        dx, grads, d_initial = scan_back(part.cell, dhs, d_states, part.steps, self.trainable)
         return reverse_steps(dx, self.go_backwards), grads, d_initial
 
     def scan_only(self, part: Part) -> tuple[Array, States]:
         """As `scan`, if no backward pass will follow."""
-        return self.scan(part, Pass())[:2]
+        return self._loop(part, keeps=False)[:2]
 
     # --- what it gets ---------------------------------------------------------------------------------------------
 

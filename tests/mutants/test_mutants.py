@@ -112,7 +112,7 @@ BACKWARD = {
         ("dz_rows.sum(axis=0)  # (21)", "np.tile(dz_rows.sum(axis=0)[2 * self.H : 3 * self.H], 4)"),
     ),
     "gradient of the last step only for U": (
-        ("total += step.gradients[name]", "total += step.gradients[name] if not dxs or name != 'dU' else 0"),
+        ('total += step.gradients[f"d{name}"]', "total += step.gradients[f'd{name}'] if not dxs or name != 'U' else 0"),
         ("kernel_gradient(h_prev, dz, self.recurrent_dropout)", "kernel_gradient(h_prev[-2:], dz[-2:], None)"),
     ),
 }
