@@ -94,10 +94,11 @@ def gate_heatmap(
     of = chosen_layer(trace, layer, title)
     steps, texts = steps_with_words(of, words, sample)
     looks = looks_of(of)
-    names = [*looks, *(f"d{state}" for state in of.states)]
+    names = [*looks, *(f"d{state}" for state in of.states if f"d{state}" in of.gradients)]
     names += [name for name in of.gradients if name.startswith("dz_")]
     if not isinstance(gate, str) or gate not in ["", *names]:
-        raise ValueError(f"gate must be one of {', '.join(names)}, not {gate!r}")
+        why = of.why_not(gate) if isinstance(gate, str) else ""
+        raise ValueError(f"gate must be one of {', '.join(names)}, not {gate!r}{why}")
     gate = gate or ("f" if "f" in of.gates else names[0])
     label = looks[gate][0] if gate in looks else f"dL/d{gate.removeprefix('d')}"
     head = label.capitalize() if gate in looks else label

@@ -43,7 +43,7 @@ class LayerTrace:
     - `dh_above`: dL/dh from the layer above or the loss; at the last step also from the layers that take the final h.
     - `dh_next`, `dc_next`: what the step computed after this one hands back. At the last step `dh_next` is 0, and
       `dc_next` what arrives from the layers that take the final c.
-    - `dh`: dL/dh. `dc`: dL/dc, which includes the path through this step's h if the cell's `backward` gives "dc".
+    - `dh`: dL/dh. `dc`: dL/dc, with the path through this step's h, if the cell's `backward` gives "dc".
     - `dh_prev`, `dc_prev`: what this step hands back to the one computed before it.
     - `dz_i`: dL/dz of block i, if the cell's `backward` gives "dz".
     - `d_input`, (B, T, E): dL/dx.
@@ -74,7 +74,8 @@ class LayerTrace:
             raise AttributeError(name)
         if name not in self.arrays and name not in self.gradients:
             there_is = ", ".join([*self.arrays, *(each for each in self.gradients if each not in self.arrays)])
-            raise AttributeError(f"the trace of {self.name} ({self.cell}) has no {name!r}; it has {there_is}")
+            problem = f"the trace of {self.name} ({self.cell}) has no {name!r}{self.why_not(name)}"
+            raise AttributeError(f"{problem}; it has {there_is}")
         return self.arrays.get(name)
 
     def __dir__(self) -> list[str]:
@@ -87,6 +88,12 @@ class LayerTrace:
         names += [f"d{state}{which}" for state in self.states for which in ("_next", "", "_prev")]
         names += [*(f"dz_{block}" for block in self.blocks), "d_input"]
         return [name for name in names if name in self.arrays] if "d_input" in self.arrays else names
+
+    def why_not(self, name: str) -> str:
+        """Why a gradient of that name is missing, for errors; "" if no cell's `backward` would give it."""
+        given = name[:2] if name in [f"dz_{block}" for block in self.blocks] else name
+        known = "z" not in (*self.gates, *self.states) if given == "dz" else given in [f"d{s}" for s in self.states]
+        return f": backward of {self.cell} does not return {given}" if known else ""
 
     @property
     def memory(self) -> list[str]:
@@ -113,8 +120,8 @@ class LayerTrace:
     def importance(self, sample: int = 0, steps: Any = slice(None)) -> np.ndarray:
         """How much the loss depends on each unit in a sample, (H,) in float64: the sum over the steps of `|dL/dc · c|`.
 
-        c is the first in `memory`, h if there is no other. To first order the loss changes by no more than that share
-        of it by which c is scaled at every step. Without gradients it is the sum of `|c|`.
+        c is the first in `memory` whose gradient the trace has. To first order the loss changes by no more than that
+        share of it by which c is scaled at every step. Without gradients it is the sum of `|c|` of the first.
 
         Args:
             sample: number of the row in the batch.
@@ -130,9 +137,9 @@ class LayerTrace:
             raise ValueError(f"steps must be an index into the {T} steps, but {error}") from error
         if steps.ndim > 1:
             raise ValueError(f"steps must choose a row of steps, not {steps.ndim} dimensions of them")
-        cells = self.arrays[self.memory[0]][sample, steps].astype("float64")  # (steps, H)
-        gradient = self.arrays.get(f"d{self.memory[0]}")
-        slopes = 1.0 if gradient is None else gradient[sample, steps]
+        state = next((each for each in self.memory if self.has_units(f"d{each}")), None)
+        cells = self.arrays[state or self.memory[0]][sample, steps].astype("float64")  # (steps, H)
+        slopes = self.arrays[f"d{state}"][sample, steps] if state else 1.0
         return np.sum(np.abs(slopes * cells), axis=0, where=self.mask[sample, steps, None])
 
     def gradient(self, name: str) -> np.ndarray:
@@ -142,7 +149,9 @@ class LayerTrace:
             ValueError: no such gradient, or the trace has none.
         """
         if not isinstance(name, str) or name not in self.gradients:
-            raise ValueError(f"name must be that of a gradient, one of {', '.join(self.gradients)}, not {name!r:.80}")
+            why = self.why_not(name) if isinstance(name, str) else ""
+            wanted = f"that of a gradient, one of {', '.join(self.gradients)}"
+            raise ValueError(f"name must be {wanted}, not {name!r:.80}{why}")
         if name not in self.arrays:
             raise ValueError(f"{name} is a gradient, for which the trace needs a target: trace(model, x, y)")
         return self.arrays[name]
@@ -330,10 +339,13 @@ def _gradients(of: Recorded, reached: Any, caches: list[Any], mask: np.ndarray) 
         arrived = _stack(step.arrived[number] for step in back)
         handed_on = _stack(step.handed_on[number] for step in back)
         after = arrived if number else np.concatenate([handed_on[:, 1:], np.zeros_like(handed_on[:, :1])], axis=1)
-        found |= {f"d{state}_next": after, f"d{state}": arrived, f"d{state}_prev": handed_on}
+        found |= {f"d{state}_next": after}
         if f"d{state}" in given:
             whole = _stack(step.gradients[f"d{state}"] for step in back)
             found[f"d{state}"] = np.where(mask[..., None], whole, arrived)
+        elif not number:  # of the other states only the cell knows the path through this step's output
+            found[f"d{state}"] = arrived
+        found[f"d{state}_prev"] = handed_on
     if "dz" in given:
         found |= _z_by_block("dz", of.cell, _stack(step.gradients["dz"] for step in back))
     return found | {"d_input": _stack(step.gradients["dx"] for step in back)}

@@ -9,7 +9,7 @@ from own_cells import OneGateCell, SlowCache, SlowCell
 from small_models import IDS, LABELS, stack
 
 from scratchlstm import Sequential, cells
-from scratchlstm.inspection import explore, gradient_norm_over_time, trace
+from scratchlstm.inspection import explore, gate_heatmap, gates_over_words, gradient_norm_over_time, trace
 from scratchlstm.layers import GRU, LSTM, RNN, Bidirectional, Dense, Embedding, SimpleRNN, TimeDistributed
 
 FLOAT64 = {"dtype": "float64"}
@@ -196,6 +196,35 @@ def test_what_a_trace_does_not_have_is_named():
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert twin.gates == ("u", "r", "n")
         np.testing.assert_array_equal(twin.dz_r, layer.dz_r)
+
+
+def test_a_gradient_that_backward_does_not_return_is_missing():
+    """Of a state beside the output, only the cell knows the whole gradient; likewise that of z."""
+
+    class Short(SlowCell):
+        def backward(self, dh, dm_next, cache, W, U, b):
+            step = super().backward(dh, dm_next, cache, W, U, b)
+            return {name: step[name] for name in step if name not in ("dm", "dz")}
+
+    found, whole = (trace(stack(rnn(cell)), IDS, LABELS) for cell in (Short, SlowCell))
+    layer = one(found)
+    assert layer.gradients == "dh_above dh_next dh dh_prev dm_next dm_prev d_input".split()
+    for name in layer.gradients:
+        np.testing.assert_array_equal(layer.arrays[name], one(whole).arrays[name])
+    with pytest.raises(AttributeError, match=r"has no 'dm': backward of Short does not return dm; it has kernel, "):
+        _ = layer.dm
+    with pytest.raises(AttributeError, match=r"has no 'dz_open': backward of Short does not return dz; it has"):
+        _ = layer.dz_open
+    with pytest.raises(ValueError, match="one of dh_above, .*, not 'dm': backward of Short does not return dm$"):
+        layer.gradient("dm")
+    words = ["word"] * IDS.shape[1]
+    with pytest.raises(ValueError, match=r"gate must be one of open, .*, m, h, dh, not 'dm': backward of Short does"):
+        gate_heatmap(found, words, "dm")
+    assert layer.importance(1) == pytest.approx(np.abs(layer.dh * layer.h)[1][layer.mask[1]].sum(axis=0))
+    assert "dm" not in repr(layer)
+    assert "dm" not in layer.table()[0]
+    assert gates_over_words(found, words).axes
+    assert gate_heatmap(found, words, "dh").axes
 
 
 def test_a_name_that_a_trace_has_for_something_else_is_refused():
