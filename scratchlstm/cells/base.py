@@ -12,6 +12,10 @@ from scratchlstm.backend import Array, namespace
 from scratchlstm.initializers import Initializer
 
 Specs = dict[str, tuple[tuple[int, ...], Initializer | str]]  # parameter name -> (shape, initializer)
+IN_TRACE = frozenset(  # names that a `LayerTrace` has, whatever the cell
+    "activation arrays as_dict blocks cell d_input d_words gates go_backwards gradient gradients has_units importance "
+    "input mask memory name recurrent_activation states table units why_not".split()
+)
 LIMITED = {"kernel": "kernel", "recurrent": "recurrent_kernel", "bias": "bias"}  # argument -> parameter
 
 
@@ -121,6 +125,8 @@ class Cell(registry.Configured):
                 single = value if isinstance(value, str) and value else name[0]
                 wanted = f"a tuple of names, with a comma after a single one: ({single!r},)"
                 raise TypeError(f"{name} of {cls.__name__} must be {wanted}, not {checks.came(value)}")
+            if twice := [each for each in value if value.count(each) > 1]:
+                raise TypeError(f"{name} of {cls.__name__} must be different names, but {twice[0]!r} comes twice")
         if not cls.states:
             raise TypeError(f"states of {cls.__name__} must name at least one, which is the output")
         if "gates" in vars(cls) and "blocks" not in vars(cls):
@@ -143,6 +149,22 @@ class Cell(registry.Configured):
         if {"forward", "backward"} & {*vars(cls)} and cls.backward is not Cell.backward and not fits:
             problem = f"defines forward({', '.join(names[0])}) and backward({', '.join(names[1])})"
             raise TypeError(f"{cls.__name__} {problem}, but {_contract(cls.states, cls.params)}")
+        cls._check_names()
+
+    @classmethod
+    def _check_names(cls) -> None:
+        """Raise TypeError if a gate or state has a name that means something else."""
+        made = {f"{start}_{block}" for start in ("z", "dz") for block in cls.blocks} | {f"d{cls.states[0]}_above"}
+        made |= {f"{of}{state}{end}" for state in cls.states for of in ("", "d") for end in ("_prev", "_next")}
+        made |= {f"d{state}" for state in cls.states}
+        for name in (*cls.gates, *cls.states):
+            if name in ("x", *cls.params):
+                problem = f"{name!r}, which is an argument of its forward"
+            elif name in made | IN_TRACE or name.startswith("__"):
+                problem = f"{name!r}, which is something else in a trace"
+            else:
+                continue
+            raise TypeError(f"{cls.__name__} calls a gate or state {problem}: give it another name")
 
     params: ClassVar[tuple[str, ...]] = ()  # what `forward` calls the parameters: W, U, b
 

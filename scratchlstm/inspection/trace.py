@@ -303,10 +303,6 @@ def trace_layer(name: str, of: Recorded) -> LayerTrace:
     if of.reached is not None:
         steps |= _gradients(of, of.reached, caches, mask)
     params = {param: array.copy() for param, array in zip(cell.param_specs(1), of.params, strict=True)}
-    for own in (*cell.gates, *cell.states, *params):
-        if own in ("input", "mask", *dir(LayerTrace), *LayerTrace.__match_args__):
-            kind = type(cell).__name__
-            raise ValueError(f"{kind} calls a value {own!r}, which is something else in a trace: give it another name")
     in_time = {key: np.ascontiguousarray(reverse_steps(array, backwards)) for key, array in steps.items()}
     phi, sigma = (getattr(getattr(cell, each, None), "name", None) for each in ("activation", "recurrent_activation"))
     names = cell.gates, cell.blocks, cell.states

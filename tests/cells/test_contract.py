@@ -257,6 +257,15 @@ def test_what_goes_wrong_only_after_the_first_step():
         ),
         ({"states": "h"}, "states of Mine must be a tuple of names"),
         ({"blocks": (1, 2)}, r"blocks of Mine must be a tuple of names, with a comma .*: \('b',\), not \(1, 2\)"),
+        ({"gates": ("g", "a", "g")}, "gates of Mine must be different names, but 'g' comes twice"),
+        ({"blocks": ("g", "g")}, "blocks of Mine must be different names, but 'g' comes twice"),
+        ({"states": ("h", "h")}, "states of Mine must be different names, but 'h' comes twice"),
+        ({"gates": ("x",)}, "Mine calls a gate or state 'x', which is an argument of its forward: give it another"),
+        ({"gates": ("a", "b")}, "Mine calls a gate or state 'b', which is an argument of its forward: give it"),
+        ({"gates": ("input",)}, "Mine calls a gate or state 'input', which is something else in a trace: give it"),
+        ({"gates": ("table",)}, "Mine calls a gate or state 'table', which is something else in a trace"),
+        ({"gates": ("h_prev",)}, "Mine calls a gate or state 'h_prev', which is something else in a trace"),
+        ({"gates": ("z_g",), "blocks": ("g",)}, "Mine calls a gate or state 'z_g', which is something else in a trace"),
         ({"states": ()}, "states of Mine must name at least one, which is the output"),
     ],
 )
@@ -273,7 +282,7 @@ def test_what_a_cell_has_to_define():
     y, cache = layer.forward(X)
     with pytest.raises(NotImplementedError, match="Mine has to define backward to be trained: a cell defines forward"):
         layer.backward(y, cache)
-    with pytest.raises(TypeError, match=r"^Mine names no gates, so its .*: blocks = \('h',\) beside gates"):
+    with pytest.raises(TypeError, match=r"^Mine names no gates, .*: blocks = \('h',\) beside gates = \(\) gives"):
         run(own(gates=())(3))
     with pytest.raises(
         TypeError, match=r"^Mine.__init__ must call super\(\).__init__\(units, ...\), which it does not$"

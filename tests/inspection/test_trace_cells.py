@@ -9,7 +9,9 @@ from own_cells import OneGateCell, SlowCache, SlowCell
 from small_models import IDS, LABELS, stack
 
 from scratchlstm import Sequential, cells
+from scratchlstm.cells.base import IN_TRACE
 from scratchlstm.inspection import explore, gate_heatmap, gates_over_words, gradient_norm_over_time, trace
+from scratchlstm.inspection.trace import LayerTrace
 from scratchlstm.layers import GRU, LSTM, RNN, Bidirectional, Dense, Embedding, SimpleRNN, TimeDistributed
 
 FLOAT64 = {"dtype": "float64"}
@@ -208,7 +210,7 @@ def test_a_gradient_that_backward_does_not_return_is_missing():
 
     found, whole = (trace(stack(rnn(cell)), IDS, LABELS) for cell in (Short, SlowCell))
     layer = one(found)
-    assert layer.gradients == "dh_above dh_next dh dh_prev dm_next dm_prev d_input".split()
+    assert layer.gradients == ["dh_above", "dh_next", "dh", "dh_prev", "dm_next", "dm_prev", "d_input"]
     for name in layer.gradients:
         np.testing.assert_array_equal(layer.arrays[name], one(whole).arrays[name])
     with pytest.raises(AttributeError, match=r"has no 'dm': backward of Short does not return dm; it has kernel, "):
@@ -227,17 +229,9 @@ def test_a_gradient_that_backward_does_not_return_is_missing():
     assert gate_heatmap(found, words, "dh").axes
 
 
-def test_a_name_that_a_trace_has_for_something_else_is_refused():
-    class Confusing(OneGateCell):
-        gates = ("input", "idea")
-
-        def forward(self, x, h_prev, W, U, b):
-            h, cache = super().forward(x, h_prev, W, U, b)
-            return h, type("Cache", (), {"input": cache.open, "idea": cache.idea})
-
-    match = "Confusing calls a value 'input', which is something else in a trace: give it another name"
-    with pytest.raises(ValueError, match=match):
-        trace(stack(rnn(Confusing)), IDS)
+def test_the_names_that_no_gate_or_state_may_have_are_those_of_a_trace():
+    own = {name for name in (*dir(LayerTrace), *LayerTrace.__match_args__) if not name.startswith("_")}
+    assert own | {"input", "mask", "d_input"} == IN_TRACE
 
 
 def test_a_gate_called_z_is_a_gate():
