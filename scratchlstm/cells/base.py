@@ -12,10 +12,11 @@ from scratchlstm.backend import Array, namespace
 from scratchlstm.initializers import Initializer
 
 Specs = dict[str, tuple[tuple[int, ...], Initializer | str]]  # parameter name -> (shape, initializer)
-IN_TRACE = frozenset(  # names that a `LayerTrace` has, whatever the cell
-    "activation arrays as_dict blocks cell d_input d_words gates go_backwards gradient gradients has_units importance "
-    "input mask memory name recurrent_activation states table units why_not".split()
-)
+IN_TRACE = {  # names that a `LayerTrace` has, whatever the cell
+    "activation", "arrays", "as_dict", "blocks", "cell", "d_input", "d_words", "gates", "go_backwards", "gradient",
+    "gradients", "has_units", "importance", "input", "mask", "memory", "name", "recurrent_activation", "states",
+    "table", "units", "why_not",
+}  # fmt: skip
 LIMITED = {"kernel": "kernel", "recurrent": "recurrent_kernel", "bias": "bias"}  # argument -> parameter
 
 

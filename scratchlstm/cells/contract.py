@@ -1,6 +1,7 @@
 """A user's own cell, compared with the contract at the first two steps of each pass; see `Cell`."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,49 @@ import numpy as np
 from scratchlstm._support import registry
 from scratchlstm._support.checks import came
 from scratchlstm.backend import Array, namespace
-from scratchlstm.cells.base import Cell
+from scratchlstm.cells.base import IN_TRACE, Cell, Specs
+from scratchlstm.initializers import Initializer
+
+
+def require_sizes(cell: Cell) -> None:
+    """Raise TypeError unless `state_sizes` is a size for each state and `param_specs` takes what it is given."""
+    sizes, name = cell.state_sizes, type(cell).__name__
+    if not isinstance(sizes, dict) or tuple(sizes) != tuple(cell.states) or not _are_sizes(sizes.values()):
+        wanted = f"a property with a whole number above 0 for each state, as {dict.fromkeys(cell.states, cell.units)}"
+        given = "a method" if callable(sizes) else came(sizes)
+        raise TypeError(f"state_sizes of {name} must be {wanted}, not {given}")
+    try:
+        signature(cell.param_specs).bind(1)
+    except TypeError:
+        given = f"param_specs({', '.join(signature(type(cell).param_specs).parameters)})"
+        raise TypeError(f"{name} must define param_specs(self, features), with the size of x, not {given}") from None
+
+
+def param_specs(cell: Cell, features: int) -> Specs:
+    """The cell's.
+
+    Raises:
+        TypeError: they are not as `Cell.param_specs` describes them, or not those of `forward`.
+    """
+    own, name = cell.param_specs(features), type(cell).__name__
+    if not isinstance(own, dict):
+        raise TypeError(f"param_specs of {name} must return a dict, name -> (shape, initializer), not {_shown(own)}")
+    for param, spec in own.items():
+        pair = isinstance(spec, tuple | list) and len(spec) == 2 and isinstance(spec[0], tuple)
+        if not pair or not _are_sizes(spec[0]) or not isinstance(spec[1], str | Initializer):
+            wanted = f"(shape, initializer) for {param!r}, as ((3, 4), 'glorot_uniform')"
+            raise TypeError(f"param_specs of {name} must have {wanted}, not {came(spec)}")
+        if param in {*IN_TRACE, *cell.gates, *cell.states}:
+            problem = f"a parameter {param!r}, which is something else in a trace: give it another name"
+            raise TypeError(f"param_specs of {name} calls {problem}")
+    if len(own) != len(cell.params):
+        problem = f"its forward takes {', '.join(cell.params)}, but its param_specs are {', '.join(own)}"
+        raise TypeError(f"{name} must name its parameters in both: {problem}")
+    return own
+
+
+def _are_sizes(numbers: Iterable[Any]) -> bool:
+    return all(isinstance(each, int | np.integer) and not isinstance(each, bool) and each > 0 for each in numbers)
 
 
 def first_steps(cell: Cell) -> Any:

@@ -12,6 +12,7 @@ from scratchlstm._support import checks, registry
 from scratchlstm._support.threads import one_blas_thread
 from scratchlstm.activations import Activation
 from scratchlstm.backend import Array
+from scratchlstm.cells import contract
 from scratchlstm.cells.base import LIMITED, Cell, CellOptions
 from scratchlstm.cells.scan import Scan, States, scan, scan_back
 from scratchlstm.cells.stacked import StackedRNNCells, as_cell
@@ -134,6 +135,7 @@ class RNN(Layer):
                 problem = f"this {type(each).__name__} belongs to another layer, or comes twice"
                 todo = "make a cell for each, or call the layer itself at both places if they are to share parameters"
                 raise ValueError(f"cell of {self.name}: {problem}: {todo}")
+            contract.require_sizes(each)
         self.cells: dict[str, Cell] = {f"cell_{number}" if several else "": each for number, each in enumerate(cells)}
         self.regularizers = self._joined({name: each.limits("regularizer") for name, each in self.cells.items()})
         self.constraints = self._joined({name: each.limits("constraint") for name, each in self.cells.items()})
@@ -199,10 +201,7 @@ class RNN(Layer):
         features = known_features(self.name, input_shape)
         specs: Specs = {}
         for name, cell in self.cells.items():
-            own = cell.param_specs(features)
-            if len(own) != len(cell.params):
-                problem = f"its forward takes {', '.join(cell.params)}, but its param_specs are {', '.join(own)}"
-                raise TypeError(f"{type(cell).__name__} must name its parameters in both: {problem}")
+            own = contract.param_specs(cell, features)
             specs |= with_prefix(name, {param: of for param, of in own.items() if param != "bias" or cell.use_bias})
             features = cell.output_size
         return specs

@@ -304,6 +304,51 @@ def test_parameters_that_forward_does_not_take(specs, shown):
 
 
 @pytest.mark.parametrize(
+    ("sizes", "shown"),
+    [
+        ({}, "{}"),
+        ({"c": 3}, "{'c': 3}"),
+        ({"h": 3, "c": 3}, "{'h': 3, 'c': 3}"),
+        ({"h": 0}, "{'h': 0}"),
+        ({"h": True}, "{'h': True}"),
+        ({"h": 3.0}, "{'h': 3.0}"),
+        ([3], r"\[3\]"),
+        (None, "None"),
+    ],
+)
+def test_state_sizes_that_do_not_fit(sizes, shown):
+    match = f"^state_sizes of Mine must be a property with a whole number above 0 .*, as {{'h': 3}}, not ({shown})$"
+    with pytest.raises(TypeError, match=match):
+        RNN(own(state_sizes=property(lambda self: sizes))(3))
+
+
+def test_state_sizes_that_are_no_property():
+    with pytest.raises(TypeError, match="^state_sizes of Mine must be a property .*, not a method$"):
+        RNN(own(state_sizes=lambda self: {"h": 3})(3))
+
+
+@pytest.mark.parametrize(
+    ("param_specs", "message"),
+    [
+        (lambda self: {}, r"^Mine must define param_specs\(self, features\), with .*, not param_specs\(self\)$"),
+        (lambda self, E, H: {}, r"features\), with the size of x, not param_specs\(self, E, H\)$"),
+        (lambda self, features: [(3, 3)], r"^param_specs of Mine must return a dict, name -> .*, not a list of 1$"),
+        (lambda self, features: None, "must return a dict, .* not None$"),
+        (lambda self, features: {"W": (3, 6)}, r"must have \(shape, initializer\) for 'W', as .*, not \(3, 6\)$"),
+        (lambda self, features: {"W": ((3, 6.0), "zeros")}, r"for 'W', as .*, not \(\(3, 6.0\), 'zeros'\)$"),
+        (lambda self, features: {"W": ((3, 0), "zeros")}, r"for 'W', as .*, not \(\(3, 0\), 'zeros'\)$"),
+        (lambda self, features: {"W": ((3,), 6)}, r"for 'W', as .*, not \(\(3,\), 6\)$"),
+        (lambda self, features: {"W": ((3,), "zeros", 1)}, "for 'W', as"),
+        (lambda self, features: {"g": ((3,), "zeros")}, "^param_specs of Mine calls a parameter 'g', which is someth"),
+        (lambda self, features: {"mask": ((3,), "zeros")}, "calls a parameter 'mask', which is something else in a"),
+    ],
+)
+def test_param_specs_that_do_not_fit(param_specs, message):
+    with pytest.raises(TypeError, match=message):
+        run(own(param_specs=param_specs)(3))
+
+
+@pytest.mark.parametrize(
     ("make", "error", "message"),
     [
         (
