@@ -276,6 +276,13 @@ class Doubling(Fading):
         super().__init__(units, 2 * rate, **options)
 
 
+class Once(Fading):
+    def __init__(self, units, rate):
+        if rate < 0.4:
+            raise ValueError("rate must be above 0.4")
+        super().__init__(units, rate / 2)
+
+
 def with_cell(cell, **options):
     return model([RNN(cell, return_sequences=True, **options), Dense(2)])
 
@@ -318,6 +325,14 @@ NOT_SAVED = {
     "an argument that there is not": (
         lambda: [RNN(Long(2, 0.25), True)],
         "its get_config returns more, which its constructor does not take: take ..options",
+    ),
+    "an argument that is changed": (
+        lambda: [RNN(Doubling(2, 0.5), True)],
+        r"Doubling cannot be made again from its get_config \(rate was 1.0, and is 2.0 now\): store each argument",
+    ),
+    "an argument that is refused": (
+        lambda: [RNN([LSTMCell(2), Once(2, 0.5)], True)],
+        r"Once cannot be made again from its get_config \(rate must be above 0.4\): store each argument",
     ),
     "an array": (
         lambda: [RNN(Passing(2, 0.5, slope=np.ones(2)), True)],

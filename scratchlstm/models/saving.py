@@ -8,6 +8,7 @@ from scratchlstm import backend
 from scratchlstm._support import checks, registry
 from scratchlstm._support.files import keras_function, read_arrays, require_own_ending
 from scratchlstm.activations import Activation
+from scratchlstm.cells import Cell
 from scratchlstm.training import archive
 
 if TYPE_CHECKING:
@@ -25,9 +26,31 @@ def save(model: "Model", path: str | os.PathLike[str]) -> None:
         raise ValueError("a model can be saved once it has parameters: state an input_shape, or call build first")
     description = archive.describe(model)
     registry.require_loadable(description)
+    _require_equal_cells(description)
     if model._compiled and model.optimizer.iterations:
         model.optimizer.claim(model.token, model.params)
     archive.write(path, _KIND, description, archive.finite_arrays_of(model))
+
+
+def _require_equal_cells(description: dict[str, Any]) -> None:
+    """Stop if a cell of the user's own would come back from its config as another.
+
+    Raises:
+        ValueError: with the first that would, and what changes.
+    """
+    makers = {part["class_name"]: part.maker for part in registry.own_parts(description) if hasattr(part, "maker")}
+    for part in registry.own_parts(description):
+        if not (isinstance(maker := makers.get(part["class_name"]), type) and issubclass(maker, Cell)):
+            continue
+        try:
+            saved = archive.plain(part)
+            again = registry.resolve("cell", registry.with_own(saved, makers), {}, Cell)
+            problem = archive.difference(saved["config"], archive.plain(again.get_config()))
+        except Exception as error:  # whatever the user's code raises
+            problem = archive.reason(error)
+        if problem:
+            todo = "store each argument of __init__ as it came, or define get_config so that it returns that"
+            raise ValueError(f"{part['class_name']} cannot be made again from its get_config ({problem}): {todo}")
 
 
 def load(cls: type[M], path: str | os.PathLike[str], own: Mapping[str, Any] | None, stack: Any, graph: Any) -> M:
@@ -50,7 +73,7 @@ def load(cls: type[M], path: str | os.PathLike[str], own: Mapping[str, Any] | No
             raise ValueError(f"it holds a Model with branches, not a {cls.__name__}: use Model.load")
         again = archive.plain(archive.describe(model))  # an option taken for another value ("no" for True) shows here
         if changed := archive.difference({key: description[key] for key in again}, again):
-            raise ValueError(f"its description is none that was saved: {changed}")
+            raise ValueError(f"the model made from its description has another: {changed}")
     except Exception as error:  # whatever a crafted description leads to
         reason = archive.reason(error)
         raise ValueError(f"the file {str(path)!r} is not a model that can be loaded: {reason}") from error
