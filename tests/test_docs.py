@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scratchlstm import gates
+from scratchlstm import cells, gates
 from scratchlstm.layers import LSTM
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -46,6 +46,11 @@ def test_code_prints_what_the_page_shows_and_saves_what_it_links(name, executed,
 def test_every_page_with_code_and_its_output_is_run(executed):
     run = {f"{name}.md" for name in executed.PAGES}
     assert run >= {page for page, text in PAGES.items() if "```\n\n```text\n" in text}
+
+
+def test_the_page_of_the_variants_lists_every_cell():
+    listed = set(re.findall(r"^(\w+Cell) ", PAGES["variants.md"], re.MULTILINE))
+    assert listed == set(cells.__all__) - {"Cell", "GatedCell", "StackedRNNCells"}
 
 
 def test_examples_on_their_page_leave_what_it_shows():
