@@ -52,9 +52,10 @@ class Cell(registry.Configured):
 
     The arguments of `forward` are x, the states of the step before, and the parameters in the order of `param_specs`;
     it returns each new state and the cache, which has an attribute for each gate. `backward` gets dL/d of each new
-    state, the cache and the parameters, and returns a gradient for each argument of `forward`, called "d" and its
-    name. Others besides are for the trace: "dz" (B, nH), dL/dz of all blocks, and "dc", the whole dL/dc. It shows z,
-    too, if the cache has it, (B, nH).
+    state, the cache and the parameters, named as in `forward`, and returns a gradient for each argument of `forward`,
+    called "d" and its name. Others besides are for the trace: "dz" (B, nH), dL/dz of all blocks, and "dc" (B, H), the
+    whole dL/dc; it has none without. It shows z, too, if the cache has it, (B, nH). Every result is a new array: one
+    that is written again at the next step is refused.
 
     Where h_prev enters a product with U, a cell may take `h_in` (before `h_prev`, or instead of it if products are its
     only use). It is h_prev, or with recurrent dropout a masked copy of it for each block side by side, (B, nH), with U
