@@ -53,11 +53,11 @@ class Cell(registry.Configured):
     The arguments of `forward` are x, the states of the step before, and the parameters in the order of `param_specs`;
     it returns each new state and the cache, which has an attribute for each gate. `backward` gets dL/d of each new
     state, the cache and the parameters, named as in `forward`, and returns a gradient for each argument of `forward`,
-    called "d" and its name. Others besides are for the trace: "dz" (B, nH), dL/dz of all blocks, and "dc" (B, H), the
-    whole dL/dc; it has none without. It shows z, too, if the cache has it, (B, nH). Every result is a new array: one
-    that is written again at the next step is refused.
+    called "d" and its name. It may add two for the trace: "dz" (B, nH), dL/dz of all blocks, and "dc" (B, H), the whole
+    dL/dc. If the cache has an attribute z, (B, nH), the trace shows that, too. Every result is a new array: one that is
+    written again at the next step is refused.
 
-    Where h_prev enters a product with U, a cell may take `h_in` (before `h_prev`, or instead of it if products are its
+    If h_prev enters a product with U, a cell may take `h_in` (before `h_prev`, or instead of it if products are its
     only use). It is h_prev, or with recurrent dropout a masked copy of it for each block side by side, (B, nH), with U
     made block-diagonal, (nH, nH). A cell without `h_in` refuses `recurrent_dropout`.
 
@@ -314,7 +314,7 @@ def _contract(states: Sequence[str], params: Sequence[str] = ("W", "U", "b")) ->
     given, d_given = (", ".join(each) for each in (params, [f"d{param}" for param in params]))
     return (
         f"a cell defines forward(x, {before}, {given}) -> ({new}, cache) and backward({d_new}, cache, {given}) -> "
-        f"the gradients by name (dx, {d_before}, {d_given}), each with its states and parameters one after another "
+        f"the gradients by name (dx, {d_before}, {d_given}), with each state and parameter as an argument of its own, "
         f"in the same order (docs/cells.md)"
     )
 
