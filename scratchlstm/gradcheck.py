@@ -18,10 +18,11 @@ import numpy as np
 from scratchlstm import backend, layers, regularizers
 from scratchlstm._support import checks
 from scratchlstm.backend import Array, host
+from scratchlstm.cells import Cell, StackedRNNCells
 from scratchlstm.interop.tensorflow import layer_answers, model_answers
 from scratchlstm.layers import LSTM, Layer
 from scratchlstm.layers.passes import Pass
-from scratchlstm.layers.rnn import as_states
+from scratchlstm.layers.rnn import as_states, no_layer
 from scratchlstm.models.model import Model, Sequential
 from scratchlstm.rows import RowGradient, as_array
 from scratchlstm.training.data import check_data, inputs_of
@@ -502,6 +503,8 @@ def _require_arguments(epsilon: float, tolerance: float, **flags: bool) -> None:
 
 
 def _require_layer(layer: Any, mask: Any, initial_state: Any, tensorflow: bool) -> None:
+    if isinstance(layer, Cell | StackedRNNCells):
+        raise TypeError(f"layer must be a layer, not {no_layer(layer)}")
     if missing := [name for name in ("params", "forward", "backward") if not hasattr(layer, name)]:
         raise TypeError(f"layer must have params, grads, forward and backward, but {layer!r} has no {missing[0]}")
     kind = type(layer).__name__

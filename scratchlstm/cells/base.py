@@ -76,6 +76,8 @@ class Cell(registry.Configured):
         gates: names of the values of a step that a trace and pictures show, each (B, H), in order.
         blocks: names of the kernels' column blocks, in order. Default: the gates.
         states: names of the states; the first is the output.
+        arguments: of `forward`, found when the class is defined.
+        params: those of them that are parameters: W, U, b.
 
     Raises:
         TypeError: a class whose functions do not follow this contract, when it is defined.
@@ -84,7 +86,8 @@ class Cell(registry.Configured):
     gates: ClassVar[tuple[str, ...]] = ()
     blocks: ClassVar[tuple[str, ...]] = ()
     states: ClassVar[tuple[str, ...]] = ("h",)
-    arguments: ClassVar[tuple[str, ...]] = ()  # of `forward`
+    arguments: ClassVar[tuple[str, ...]] = ()
+    params: ClassVar[tuple[str, ...]] = ()
     starts: ClassVar[dict[str, float]] = {}  # block -> what its bias starts at instead
 
     def __init__(
@@ -132,6 +135,10 @@ class Cell(registry.Configured):
         if not cls.states:
             raise TypeError(f"states of {cls.__name__} must name at least one, which is the output")
         if "gates" in vars(cls) and "blocks" not in vars(cls):
+            steps = next(each for each in cls.__mro__ if "forward" in vars(each))
+            if cls.blocks and registry.is_ours(steps) and not registry.is_ours(cls):
+                problem = f"names gates, but its forward is that of {steps.__name__}, with {', '.join(cls.blocks)}"
+                raise TypeError(f"{cls.__name__} {problem}: define forward as well, or blocks")
             cls.blocks = cls.gates
         states = tuple(f"{state}_prev" for state in cls.states)
         if "call" in vars(cls) and "forward" not in vars(cls):
@@ -163,12 +170,10 @@ class Cell(registry.Configured):
             if name in ("x", *cls.params):
                 problem = f"{name!r}, which is an argument of its forward"
             elif name in made | IN_TRACE or name.startswith("__"):
-                problem = f"{name!r}, which is something else in a trace"
+                problem = f"{name!r}, a name that a trace uses for something else"
             else:
                 continue
             raise TypeError(f"{cls.__name__} calls a gate or state {problem}: give it another name")
-
-    params: ClassVar[tuple[str, ...]] = ()  # what `forward` calls the parameters: W, U, b
 
     # --- what a cell defines --------------------------------------------------------------------------------------
 

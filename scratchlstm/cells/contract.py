@@ -42,7 +42,7 @@ def param_specs(cell: Cell, features: int) -> Specs:
             wanted = f"(shape, initializer) for {param!r}, as ((3, 4), 'glorot_uniform')"
             raise TypeError(f"param_specs of {name} must have {wanted}, not {came(spec)}")
         if param in {*IN_TRACE, *cell.gates, *cell.states}:
-            problem = f"a parameter {param!r}, which is something else in a trace: give it another name"
+            problem = f"a parameter {param!r}, a name that a trace uses for something else: give it another name"
             raise TypeError(f"param_specs of {name} calls {problem}")
     if len(own) != len(cell.params):
         problem = f"its forward takes {', '.join(cell.params)}, but its param_specs are {', '.join(own)}"

@@ -329,7 +329,8 @@ def _gradients(of: Recorded, reached: Any, caches: list[Any], mask: np.ndarray) 
     shown = {"dx", "dz", *(f"d{state}" for state in of.cell.states)}  # not dW, of which one a step takes much memory
     back: list[StepBack] = []
     for step in steps_back(of.cell, dh_above, [None, *d_others], kept):
-        back.insert(0, step._replace(gradients={name: step.gradients[name] for name in shown & {*step.gradients}}))
+        back.append(step._replace(gradients={name: step.gradients[name] for name in shown & {*step.gradients}}))
+    back.reverse()
     found, given = {f"d{of.cell.states[0]}_above": dh_above}, back[0].gradients
     for number, state in enumerate(of.cell.states):
         arrived = _stack(step.arrived[number] for step in back)

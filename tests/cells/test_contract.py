@@ -262,10 +262,16 @@ def test_what_goes_wrong_only_after_the_first_step():
         ({"states": ("h", "h")}, "states of Mine must be different names, but 'h' comes twice"),
         ({"gates": ("x",)}, "Mine calls a gate or state 'x', which is an argument of its forward: give it another"),
         ({"gates": ("a", "b")}, "Mine calls a gate or state 'b', which is an argument of its forward: give it"),
-        ({"gates": ("input",)}, "Mine calls a gate or state 'input', which is something else in a trace: give it"),
-        ({"gates": ("table",)}, "Mine calls a gate or state 'table', which is something else in a trace"),
-        ({"gates": ("h_prev",)}, "Mine calls a gate or state 'h_prev', which is something else in a trace"),
-        ({"gates": ("z_g",), "blocks": ("g",)}, "Mine calls a gate or state 'z_g', which is something else in a trace"),
+        (
+            {"gates": ("input",)},
+            "Mine calls a gate or state 'input', a name that a trace uses for something else: give it",
+        ),
+        ({"gates": ("table",)}, "Mine calls a gate or state 'table', a name that a trace uses for something else"),
+        ({"gates": ("h_prev",)}, "Mine calls a gate or state 'h_prev', a name that a trace uses for something else"),
+        (
+            {"gates": ("z_g",), "blocks": ("g",)},
+            "Mine calls a gate or state 'z_g', a name that a trace uses for something else",
+        ),
         ({"states": ()}, "states of Mine must name at least one, which is the output"),
     ],
 )
@@ -339,8 +345,11 @@ def test_state_sizes_that_are_no_property():
         (lambda self, features: {"W": ((3, 0), "zeros")}, r"for 'W', as .*, not \(\(3, 0\), 'zeros'\)$"),
         (lambda self, features: {"W": ((3,), 6)}, r"for 'W', as .*, not \(\(3,\), 6\)$"),
         (lambda self, features: {"W": ((3,), "zeros", 1)}, "for 'W', as"),
-        (lambda self, features: {"g": ((3,), "zeros")}, "^param_specs of Mine calls a parameter 'g', which is someth"),
-        (lambda self, features: {"mask": ((3,), "zeros")}, "calls a parameter 'mask', which is something else in a"),
+        (
+            lambda self, features: {"g": ((3,), "zeros")},
+            "^param_specs of Mine calls a parameter 'g', a name that a trace uses for something else",
+        ),
+        (lambda self, features: {"mask": ((3,), "zeros")}, "calls a parameter 'mask', a name that a trace uses"),
     ],
 )
 def test_param_specs_that_do_not_fit(param_specs, message):
@@ -418,3 +427,10 @@ def test_arguments_by_position_mean_what_they_mean_in_keras():
     config = RNN(LSTMCell(3), True, True, False, True).get_config()
     flags = ("return_sequences", "return_state", "go_backwards", "stateful")
     assert [config[name] for name in flags] == [True, True, False, True]
+
+
+def test_gates_over_an_inherited_forward_are_refused():
+    with pytest.raises(TypeError, match="Moved names gates, but its forward is that of LSTMCell, with i, f, g, o"):
+        type("Moved", (LSTMCell,), {"gates": ("i", "f", "o", "g")})
+    kept = type("Fewer", (LSTMCell,), {"gates": ("f",), "blocks": ("i", "f", "g", "o")})
+    assert kept(2).param_specs(1)["kernel"][0] == (1, 8)

@@ -138,3 +138,8 @@ def test_a_parameter_that_is_called_like_a_state_is_refused():
 
     with pytest.raises(ValueError, match="a parameter of RNN and an input of the check are both called h0"):
         problems(RNN(Own(3), dtype="float64"), X)
+
+
+def test_a_cell_by_itself_is_no_layer():
+    with pytest.raises(TypeError, match=r"layer must be a layer, not the cell LeakyCell: RNN\(cell\) makes"):
+        check_layer(LeakyCell(3), X)
