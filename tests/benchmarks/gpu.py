@@ -74,7 +74,7 @@ FULL = Sizes(
     steps=50, round=0.3,
 )  # fmt: skip
 QUICK = Sizes(
-    tutorial={"V": 30, "E": 4, "H": 3, "T": 8, "tokens": True}, batch=12, reviews=36,
+    tutorial={"V": 30, "E": 4, "H": 3, "T": 8, "tokens": True, "layer": "LSTM"}, batch=12, reviews=36,
     layers=[(3, 4, 5)], wide_layers=[(260, 2, 2)], exact=[(3, 6, 5)], steps=2, round=0.0,
 )  # fmt: skip
 

@@ -324,10 +324,10 @@ def test_the_peer_computes_the_same_step(gpu, peers):
     theirs = step.model
     E, W, U, b, V, c = (torch.from_numpy(w.T.copy()) for w in ours.get_weights())
     with torch.no_grad():
-        theirs.lstm.bias_hh_l0.zero_().requires_grad_(False)  # a second bias, which we do not have
+        theirs.recurrent.bias_hh_l0.zero_().requires_grad_(False)  # a second bias, which we do not have
         for parameter, weight in (
-            (theirs.embedding.weight, E.T), (theirs.lstm.weight_ih_l0, W), (theirs.lstm.weight_hh_l0, U),
-            (theirs.lstm.bias_ih_l0, b), (theirs.dense.weight, V), (theirs.dense.bias, c),
+            (theirs.embedding.weight, E.T), (theirs.recurrent.weight_ih_l0, W), (theirs.recurrent.weight_hh_l0, U),
+            (theirs.recurrent.bias_ih_l0, b), (theirs.dense.weight, V), (theirs.dense.bias, c),
         ):  # fmt: skip
             parameter.copy_(weight)
     for start in (0, batch, 2 * batch, 0, batch):
