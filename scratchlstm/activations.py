@@ -37,9 +37,8 @@ class Activation(registry.Configured):
         """The name that `get` takes; for one of the user's own what `registry.serialize` gives for such a thing."""
         if _KNOWN.get(self.name) == self:
             return self.name
-        # a ufunc has no module before NumPy 2.1
-        description = {"class_name": self.name, "config": {}, "foreign": getattr(self.function, "__module__", "numpy")}
-        return registry.OwnPart(description, self)
+        module = getattr(self.function, "__module__", "numpy")  # of a ufunc, which has none before NumPy 2.1
+        return registry.OwnPart({"class_name": self.name, "config": {}, "foreign": module}, self)
 
 
 class Softmax(Activation):
