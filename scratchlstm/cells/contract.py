@@ -103,21 +103,19 @@ class _Checked:
         if missing := [name for name in wanted if name not in step]:
             problem = f"has no {', '.join(missing)} among {', '.join(step)}"
             raise TypeError(f"backward of {self.name} {problem}: a gradient is called d and the argument's name")
-        params = dict(zip(cell.params, given[count + 1 :], strict=True))
-        for name, param in params.items():
-            self._require("backward", f"d{name}", step[f"d{name}"], param.shape, given[0])
-        sizes = {f"d{state}_prev": size for state, size in cell.state_sizes.items()}
-        for name in wanted:
-            if name in sizes:
-                self._require("backward", name, step[name], (len(given[0]), sizes[name]), given[0])
+        params, batch = dict(zip(cell.params, given[count + 1 :], strict=True)), len(given[0])
+        shapes = {f"d{name}": param.shape for name, param in params.items()}
+        before_step = {f"d{state}_prev": (batch, size) for state, size in cell.state_sizes.items()}
+        shapes |= {name: shape for name, shape in before_step.items() if name in wanted}
         columns = len(cell.blocks) * cell.units
-        for_trace = {"dz": columns} if columns and "z" not in cell.gates else {}  # a gate called z has a dz of its own
-        for name, size in (for_trace | {f"d{state}": size for state, size in cell.state_sizes.items()}).items():
-            if name in step:
-                self._require("backward", name, step[name], (len(given[0]), size), given[0])
+        if columns and "z" not in cell.gates:  # a gate called z has a dz of its own
+            shapes["dz"] = (batch, columns)
+        shapes |= {f"d{state}": (batch, size) for state, size in cell.state_sizes.items()}
         if "kernel" in (names := [*cell.param_specs(1)]):
-            features = params[cell.params[names.index("kernel")]].shape[0]
-            self._require("backward", "dx", step["dx"], (len(given[0]), features), given[0])
+            shapes["dx"] = (batch, params[cell.params[names.index("kernel")]].shape[0])
+        for name, shape in shapes.items():
+            if name in step:
+                self._require("backward", name, step[name], shape, given[0])
         self._require_own("backward", _arrays([*step], [*step.values()]), before)
         return step
 

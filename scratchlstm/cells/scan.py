@@ -95,11 +95,10 @@ def scan_back(
     """
     xp, n = namespace(dhs), len(cell.blocks)
     grads: list[Any] = [xp.zeros_like(param) if weight_gradients else None for param in kept.params]
-    dxs = []
+    sums, dxs = list(zip(cell.params, grads, strict=True)) if weight_gradients else [], []
     for step in steps_back(cell, dhs, d_last, kept):
-        for name, total in zip(cell.params, grads, strict=True):
-            if weight_gradients:
-                total += step.gradients[f"d{name}"]
+        for name, total in sums:
+            total += step.gradients[f"d{name}"]
         dxs.append(step.gradients["dx"])
     dx = xp.stack(dxs[::-1], axis=1)
     if kept.input_dropout is not None:

@@ -130,15 +130,6 @@ class NumpyGRU(Recurrence):
             db[1, self.split :] = self.workspace.inner.sum(axis=(0, 1))  # by now r dz_n
         return dx, [dW, dU, db], d_initial
 
-    def _sigma(self, z: np.ndarray) -> None:
-        """From z to the gates' values, in place."""
-        if self.one_tanh:
-            np.tanh(z, out=z)
-            z *= 0.5
-            z += 0.5
-        else:
-            z[...] = self.recurrent_activation(z)
-
 
 def _ur_and_n(dropout: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
     """The dropout of the gates u and r, and that of n, (k, B, H) each."""

@@ -46,8 +46,8 @@ class NumpyLSTM(Recurrence):
             ifo *= 0.5
             ifo += 0.5
         else:
-            ifo[...] = self.recurrent_activation(ifo)
-            g[...] = self.activation(g)
+            self._sigma(ifo)
+            self._phi(g, out=g)
 
     def backward_step(self, B: int, dtype: np.dtype, dropout: np.ndarray | None) -> Callable[..., None]:
         d_gates, prime = np.empty((2, 4, B, self.H), dtype=dtype)

@@ -407,6 +407,15 @@ class Recurrence:
 
     # --- activations --------------------------------------------------------------------------------------------------
 
+    def _sigma(self, z: np.ndarray) -> None:
+        """From z to the values of the σ gates, in place."""
+        if self.one_tanh:
+            np.tanh(z, out=z)
+            z *= 0.5
+            z += 0.5
+        else:
+            z[...] = self.recurrent_activation(z)
+
     def _phi(self, z: np.ndarray, out: np.ndarray) -> None:
         """The candidate's activation."""
         if self.one_tanh:

@@ -411,10 +411,7 @@ class Layer(registry.Configured):
         if not self.merges and len(nodes) > 1:
             todo = "initial_state=[...] takes states" if self.state_sizes else "Concatenate makes one of several"
             raise TypeError(f"{self.name} takes one input, not {len(nodes)}; {todo}")
-        given_states = _listed(() if initial_state is None else initial_state)
-        states = [
-            state for of in given_states for state in _listed(of)
-        ]  # of several cells a list for each, as in Keras
+        states = _listed(() if initial_state is None else initial_state)
         if other := [state for state in states if not isinstance(state, Node)]:
             problem = f"initial_state of {self.name} in a Model must hold what Input and layers give"
             raise TypeError(f"{problem}, not {came(other[0])}")

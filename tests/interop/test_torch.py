@@ -451,7 +451,7 @@ _OURS = {
         lambda: Bidirectional(LSTM(2), merge_mode="sum"),
         "it has merge_mode='sum', which PyTorch cannot express",
     ),
-    "both ways of different kinds": (
+    "directions of different kinds": (
         lambda: Bidirectional(LSTM(2), backward_layer=GRU(2, go_backwards=True, name="back")),
         "back and forward_lstm differ in class or size, which PyTorch cannot express",
     ),
