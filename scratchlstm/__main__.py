@@ -1,4 +1,4 @@
-"""`python -m scratchlstm gradcheck`, `python -m scratchlstm explore`."""
+"""`python -m scratchlstm gradcheck`, `... explore` and `... exercises`."""
 
 import argparse
 import importlib.util
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scratchlstm import gradcheck
 from scratchlstm.datasets.vocabulary import read_vocabulary
+from scratchlstm.exercises import command
 from scratchlstm.inspection import explore
 from scratchlstm.layers.fused import IMPLEMENTATIONS
 from scratchlstm.models import load_model
@@ -28,8 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
     page.add_argument("--output", type=Path, help="the page (default: explorer.html beside the model)")
     told = "what the loss compares the output with (default: its own answer, for a classifier)"
     page.add_argument("--label", type=float, help=told)
+    told = "write the equations yourself, and be told what is wrong"
+    command.add_arguments(commands.add_parser("exercises", help=told))
     options = parser.parse_args(arguments)
-    return {"gradcheck": _gradcheck, "explore": _explore}[options.command](options)
+    return {"gradcheck": _gradcheck, "explore": _explore, "exercises": command.run}[options.command](options)
 
 
 def _seed(text: str) -> int:

@@ -1,8 +1,10 @@
 """Every public name works: each is used here as it is meant, so that a new one without a use fails."""
 
 import ast
+import contextlib
 import importlib
 import inspect
+import io
 import re
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from scratchlstm import (
     callbacks,
     cells,
     config,
+    exercises,
     gates,
     initializers,
     inspection,
@@ -518,7 +521,16 @@ def _imdb():
 
 _ROOM = None  # a module whose own names are tested one by one above or below
 
+
+def _exercises():
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exercises.check(lambda dh, o, c, tanh_c: dh * tanh_c, "do")
+    assert said.getvalue() == "do (7) is right\n"
+
+
 _USES = {
+    "scratchlstm.exercises.check": _exercises,
     "scratchlstm.Input": _input,
     "scratchlstm.Model": _model,
     "scratchlstm.Sequential": _sequential,

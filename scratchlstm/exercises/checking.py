@@ -1,0 +1,253 @@
+"""Is a learner's function right, and if not, what is wrong with it?
+
+Each function is compared by itself: it gets the right values of all that comes before it, so one mistake is one
+finding. A wrong value is first compared with what the known mistakes of the exercise give, one at a time and two, then
+taken apart by `gradcheck.diagnosis`. What neither explains is called unknown: nothing is guessed.
+"""
+
+import copy
+import inspect
+import itertools
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scratchlstm.exercises.exercise import EXERCISES, Exercise
+from scratchlstm.exercises.limits import TooLongError, in_words, time_limit
+from scratchlstm.exercises.mistakes import Mistake
+from scratchlstm.exercises.scenes import Scene
+from scratchlstm.gradcheck.diagnosis import explain
+
+# of two sets of random arguments, the first to explain a mistake with: no two of its sizes are alike, 4H included
+_SIZES = ({"B": 3, "T": 4, "E": 5, "H": 2}, {"B": 2, "T": 1, "E": 3, "H": 4})
+_SAME = 1e-9  # largest relative difference of float64 results of the same formula
+_FLOAT32 = 1e-5
+
+
+class Verdict(NamedTuple):
+    """What is said of one function."""
+
+    exercise: str
+    function: str
+    equation: str  # its number in parentheses, if it has one
+    state: str  #   "right", "wrong" or "open"
+    says: str
+
+    def __str__(self) -> str:
+        name = f"{self.function} {self.equation}".rstrip()
+        return f"{name} is {'not written yet' if self.state == 'open' else self.state}{self.says and ': ' + self.says}"
+
+
+class _Wrong(Exception):
+    """What is wrong, in words."""
+
+
+class _Open(Exception):
+    """Dots are left."""
+
+
+def judge(exercise: Exercise, name: str, function: Any) -> Verdict:
+    """Compare a learner's function with the right one called `name`."""
+
+    def verdict(state: str, says: str = "") -> Verdict:
+        return Verdict(exercise.name, name, exercise.equation(name), state, says)
+
+    if not callable(function):
+        return verdict("wrong", f"it must be a function, not {type(function).__name__}")
+    trial, notes = _Trial(exercise, name, function), []
+    try:
+        for seed, sizes in enumerate(_SIZES):
+            notes.append(trial.run(seed, sizes))
+    except _Open as open_:
+        return verdict("open", str(open_))
+    except _Wrong as wrong:
+        return verdict("wrong", str(wrong))
+    return verdict("right", notes[0])
+
+
+class _Trial:
+    """A learner's function beside the right one."""
+
+    def __init__(self, exercise: Exercise, name: str, function: Callable[..., Any]) -> None:
+        self.exercise, self.name, self.function = exercise, name, function
+        self.right = exercise.functions[name]
+        self.arguments = list(inspect.signature(self.right).parameters)
+        self.file = getattr(getattr(function, "__code__", None), "co_filename", "")
+
+    def run(self, seed: int, sizes: Mapping[str, int]) -> str:
+        """A remark on a right result; raises `_Wrong` or `_Open`."""
+        scene = self.exercise.scene(seed, **sizes)
+        given = [scene[argument] for argument in self.arguments]
+        right = self._named(self.right(*copy.deepcopy(given)))
+        result = self._call(copy.deepcopy(given))
+        found = self._parts(result, right)
+        precise = self._compare(found, right, given, scene, sizes)
+        if says := self._guarded(self.exercise.ask, "examine", self.name, self.function, scene):
+            raise _Wrong(says)
+        return "" if precise else "as precisely as float32 computes; the arguments are float64"
+
+    def _call(self, given: list[Any]) -> Any:
+        """The function's result; its arguments have to be as they were, afterwards."""
+        before = copy.deepcopy(given)
+        try:
+            inspect.signature(self.function).bind(*given)
+        except TypeError:
+            raise _Wrong(f"it must take {', '.join(self.arguments)}, in this order") from None
+        result = self._guarded(self.function, *given)
+        for name, old, new in zip(self.arguments, before, given, strict=True):
+            if isinstance(old, np.ndarray) and not np.array_equal(old, new):
+                raise _Wrong(f"it changes its argument {name}; compute a new array: `{name} * 2`, not `{name} *= 2`")
+        return result
+
+    def _guarded(self, function: Callable[..., Any], *given: Any) -> Any:
+        """What a call that runs the learner's code returns; its errors, and its having no end, in words."""
+        named = zip(self.arguments, given, strict=False)
+        shapes = [f"{name} {each.shape}" for name, each in named if isinstance(each, np.ndarray)]
+        try:
+            with time_limit(), np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return function(*given)
+        except (Exception, SystemExit, TooLongError) as error:
+            says = in_words(error, self.file)
+            if "ellipsis" in str(error):
+                raise _Open(says.partition(": ")[0]) from error
+            of_shapes = isinstance(error, ValueError | IndexError) and shapes
+            raise _Wrong(says + (f" (shapes: {', '.join(shapes)})" if of_shapes else "")) from error
+
+    def _named(self, value: Any) -> dict[str, Any]:
+        """A result's parts by name: a tuple's as the right function's last line calls them."""
+        if not isinstance(value, tuple):
+            return {self.name: value}
+        if fields := getattr(value, "_fields", None):
+            return dict(zip(fields, value, strict=True))
+        names = inspect.getsource(self.right).rpartition("return ")[2].partition("  #")[0].split(",")
+        return dict(zip(map(str.strip, names), value, strict=True))
+
+    def _parts(self, result: Any, right: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The result's arrays under the names of the right ones."""
+        if result is Ellipsis or (isinstance(result, tuple | list) and any(each is Ellipsis for each in result)):
+            raise _Open("")
+        if result is None:
+            raise _Wrong("it returns nothing: is `return` missing?")
+        if len(right) > 1:
+            if not isinstance(result, tuple | list):
+                raise _Wrong(f"it must return {len(right)} values, {', '.join(right)}, not one")
+            if len(result) != len(right):
+                raise _Wrong(f"it must return {len(right)} values, {', '.join(right)}, not {len(result)}")
+        parts = zip(right, result if len(right) > 1 else [result], strict=True)
+        return {name: self._array(name, each, right[name]) for name, each in parts}
+
+    def _array(self, name: str, value: Any, right: Any) -> np.ndarray:
+        what = "it" if name == self.name else name
+        if value is None or value is Ellipsis:
+            raise _Open("")
+        if isinstance(value, list | tuple) and np.ndim(right):
+            raise _Wrong(f"{what} must be an array, not a {type(value).__name__}: np.stack or np.array makes one")
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            raise _Wrong(f"{what} must be an array of numbers, not {type(value).__name__}")
+        return array
+
+    def _compare(
+        self,
+        found: Mapping[str, np.ndarray],
+        right: Mapping[str, Any],
+        given: list[Any],
+        scene: Scene,
+        sizes: Mapping[str, int],
+    ) -> bool:
+        """Whether the result is right to the precision of float64 (else of float32); raises `_Wrong`."""
+        errors = {name: difference(array, np.asarray(right[name])) for name, array in found.items()}
+        if max(errors.values()) <= _FLOAT32:
+            return max(errors.values()) <= _SAME
+        if known := self._known(found, given):
+            raise _Wrong("; and ".join(mistake.says for mistake in known))
+        if says := self._guarded(self.exercise.ask, "explain", self.name, self.function, scene):
+            raise _Wrong(says)
+        wrong = [name for name, error in errors.items() if not error <= _FLOAT32]
+        at_hand = {name: value for name, value in scene.items() if isinstance(value, np.ndarray)}
+        said = []
+        for name in wrong:
+            what = f"{name}: " if len(found) > 1 else ""
+            said.append(what + self._explained(found[name], np.asarray(right[name]), at_hand, sizes))
+        raise _Wrong("; ".join(said))
+
+    def _known(self, found: Mapping[str, np.ndarray], given: list[Any]) -> tuple[Mistake, ...]:
+        """The known mistakes that give just this result, one or two; () if there are none."""
+        for planted in _one_or_two(self.exercise.mistakes_in(self.name)):
+            try:
+                with np.errstate(all="ignore"):
+                    value = self.exercise.planted(*planted)[self.name](*copy.deepcopy(given))
+            except (ValueError, TypeError, IndexError):  # two that do not go together
+                continue
+            wrong = self._named(value)
+            if wrong.keys() == found.keys() and all(
+                difference(found[name], np.asarray(each)) <= _FLOAT32 for name, each in wrong.items()
+            ):
+                return planted
+        return ()
+
+    def _explained(
+        self, found: np.ndarray, right: np.ndarray, at_hand: Mapping[str, np.ndarray], sizes: Mapping[str, int]
+    ) -> str:
+        if found.shape != right.shape:
+            return _shape_in_words(found, right, sizes)
+        if bad := np.argwhere(~np.isfinite(found)).tolist():
+            return (
+                f"it is NaN or infinite at {bad[0]}: look for a division by 0, the log of 0, or exp of a large number"
+            )
+        if said := explain(found, right, at_hand):
+            return said
+        place = tuple(np.unravel_index(np.argmax(np.abs(found - right)), right.shape))
+        return (
+            f"the values differ, and not by a mistake that is known here. At {list(map(int, place))}, for example, "
+            f"{found[place]:.6g} came, and {right[place]:.6g} is right"
+        )
+
+
+def _one_or_two(mistakes: list[Mistake]) -> Iterator[tuple[Mistake, ...]]:
+    yield from itertools.combinations(mistakes, 1)
+    yield from itertools.combinations(mistakes, 2)
+
+
+def difference(found: np.ndarray, right: np.ndarray) -> float:
+    """The largest difference relative to the largest value; infinite between two shapes."""
+    if found.shape != right.shape:
+        return np.inf
+    scale = np.max(np.abs(right), initial=1e-300)
+    largest = np.max(np.abs(found - right), initial=0) / scale
+    return float(largest) if np.isfinite(largest) else np.inf
+
+
+def _shape_in_words(found: np.ndarray, right: np.ndarray, sizes: Mapping[str, int]) -> str:
+    for axis in range(found.ndim):
+        if difference(np.sum(found, axis), right) <= _FLOAT32:
+            return f"the sum over its {_AXES[axis]} axis is missing: np.sum(..., axis={axis})"
+    if difference(found.T, right) <= _FLOAT32:
+        return "it is the transpose of the right one"
+    expected = ", ".join(_letter(size, sizes) for size in right.shape)
+    return f"it must have the shape {right.shape}, that is ({expected}), not {found.shape}"
+
+
+_AXES = ("first", "second", "third", "fourth")
+
+
+def _letter(size: int, sizes: Mapping[str, int]) -> str:
+    """The name of a size: that of `_SIZES[0]` that has it."""
+    named = {value: name for name, value in sizes.items()} | {4 * sizes["H"]: "4H"}
+    return named.get(size, str(size))
+
+
+def find(name: str) -> Exercise:
+    """The exercise that asks for a function of this name.
+
+    Raises:
+        ValueError: none does.
+    """
+    asked = {function: exercise for exercise in EXERCISES for function in exercise.functions}
+    if name not in asked:
+        advice = 'check(function, "name") says which of them yours is'
+        raise ValueError(f"no exercise asks for a function {name!r}; they ask for {', '.join(asked)}; {advice}")
+    return asked[name]

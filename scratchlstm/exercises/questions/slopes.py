@@ -1,0 +1,45 @@
+"""The slopes of σ and tanh, written in their values.
+
+Backpropagation multiplies by the slope of every function it passes. The forward pass keeps the values s = σ(z) and
+t = tanh(z), not z itself, so write both slopes in terms of the values. Differentiate σ(z) = 1 / (1 + exp(-z)) by z, and
+look for σ(z) in the result; do the same with tanh = sinh / cosh.
+
+Replace the three dots of each function. Products are elementwise, and so is `*` in NumPy.
+"""
+
+
+def sigmoid_prime(s):
+    """(rule 4), σ'(z) for s = σ(z), in the shape of s."""
+    return s * (1 - s)  # ?
+
+
+def tanh_prime(t):
+    """(rule 4), tanh'(z) for t = tanh(z), in the shape of t."""
+    return 1 - t * t  # ?
+
+
+# --- the checker's part ---
+
+from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
+
+HINTS = {
+    "sigmoid_prime": (
+        "Write exp(-z) / (1 + exp(-z))² as a product of two fractions, one of which is σ(z).",
+        "The other fraction is exp(-z) / (1 + exp(-z)): what is missing to 1?",
+        "σ'(z) = σ(z) (1 - σ(z)), so in terms of s: s times (1 - s).",
+    ),
+    "tanh_prime": (
+        "Use the quotient rule on sinh / cosh; sinh' = cosh and cosh' = sinh.",
+        "(cosh² - sinh²) / cosh² is 1 minus a square that you know.",
+        "tanh'(z) = 1 - tanh²(z), so in terms of t: 1 minus t times t.",
+    ),
+}
+MISTAKES = [
+    Mistake("s * (1 - s)", "sigmoid(s) * (1 - sigmoid(s))", "s is already a value of σ: do not apply σ to it again"),
+    Mistake("s * (1 - s)", "s", "this is σ itself, not its slope"),
+    Mistake("s * (1 - s)", "1 - s * s", "this is the slope of tanh; that of σ is another"),
+    Mistake("s * (1 - s)", "1 - s", "the factor s is missing"),
+    Mistake("1 - t * t", "1 - tanh(t) ** 2", "t is already a value of tanh: do not apply tanh to it again"),
+    Mistake("1 - t * t", "1 - t", "t has to be squared"),
+    Mistake("1 - t * t", "t * (1 - t)", "this is the slope of σ; that of tanh is another"),
+]

@@ -1,0 +1,78 @@
+"""A learner's file, run and judged in a process of its own, which may hang, crash or end itself without harm."""
+
+import importlib.util
+import linecache
+import multiprocessing
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from scratchlstm.exercises.checking import Verdict, judge
+from scratchlstm.exercises.exercise import EXERCISES, Exercise
+from scratchlstm.exercises.limits import SECONDS, TooLongError, in_words, time_limit
+
+_START = 30.0  # seconds for a process to start on a busy machine
+
+
+def judge_file(exercise: Exercise, path: Path) -> list[Verdict]:
+    """A verdict on each function of a learner's file."""
+    if not path.is_file():
+        advice = "`python -m scratchlstm exercises FOLDER` writes what is missing, and nothing else"
+        return _all(exercise, f"there is no file {path.name} in {str(path.parent)!r}; {advice}")
+    context = multiprocessing.get_context("spawn")
+    mine, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_judge, args=(exercise.number, path, theirs), daemon=True)
+    child.start()
+    theirs.close()
+    verdicts: list[Verdict] = []
+    try:
+        while len(verdicts) < len(exercise.functions):
+            # a call that never returns to Python outlasts the limit in the child
+            if not mine.poll(_START + 2 * SECONDS):
+                raise TimeoutError
+            verdicts += mine.recv()
+        return verdicts
+    except (EOFError, TimeoutError) as error:
+        child.join(1)
+        how = "it did not end" if isinstance(error, TimeoutError) else f"Python ended (exit code {child.exitcode})"
+        return verdicts + _all(exercise, f"{path.name} could not be checked: {how}")[len(verdicts) :]
+    finally:
+        child.kill()
+        child.join()
+        mine.close()
+
+
+def _judge(number: int, path: Path, results: Connection) -> None:
+    """In the child: send the verdicts, one by one."""
+    exercise = EXERCISES[number - 1]
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(path.parent))
+    try:
+        names = load(path)
+    except (Exception, SystemExit, TooLongError) as error:
+        results.send(_all(exercise, f"{path.name} cannot be run: {in_words(error, str(path.resolve()))}"))
+        return
+    for name in exercise.functions:
+        if name in names:
+            results.send([judge(exercise, name, names[name])])
+        else:
+            says = f"there is no function {name} in {path.name}"
+            results.send([Verdict(exercise.name, name, exercise.equation(name), "wrong", says)])
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What a file defines."""
+    path = path.resolve()  # as tracebacks name it
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    linecache.checkcache(str(path))
+    with time_limit():
+        spec.loader.exec_module(module)
+    return vars(module)
+
+
+def _all(exercise: Exercise, says: str) -> list[Verdict]:
+    return [Verdict(exercise.name, name, exercise.equation(name), "wrong", says) for name in exercise.functions]
