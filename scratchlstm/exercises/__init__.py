@@ -6,6 +6,8 @@ right, what is wrong and what to do next. In a notebook `check(function)` says t
 
 from typing import Any
 
+from scratchlstm._support.checks import came
+from scratchlstm._support.console import say
 from scratchlstm.exercises import checking
 
 __all__ = ["check"]
@@ -19,7 +21,10 @@ def check(function: Any, name: str | None = None) -> None:
         name: of the function that the exercise asks for, if yours has another name.
 
     Raises:
+        TypeError: not a function.
         ValueError: no exercise asks for a function of this name.
     """
+    if not callable(function):
+        raise TypeError(f"check takes the function itself, check(f), not its result, check(f(...)): {came(function)}")
     asked = str(name or getattr(function, "__name__", ""))
-    print(checking.judge(checking.find(asked), asked, function))
+    say(str(checking.judge(checking.find(asked), asked, function)))

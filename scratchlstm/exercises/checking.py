@@ -6,6 +6,7 @@ taken apart by `gradcheck.diagnosis`. What neither explains is called unknown: n
 """
 
 import copy
+import difflib
 import inspect
 import itertools
 import warnings
@@ -248,6 +249,7 @@ def find(name: str) -> Exercise:
     """
     asked = {function: exercise for exercise in EXERCISES for function in exercise.functions}
     if name not in asked:
-        advice = 'check(function, "name") says which of them yours is'
-        raise ValueError(f"no exercise asks for a function {name!r}; they ask for {', '.join(asked)}; {advice}")
+        near = difflib.get_close_matches(name, asked, n=1)
+        meant = f"; did you mean {near[0]}?" if near else f"; they ask for {', '.join(asked)}"
+        raise ValueError(f"no exercise asks for a function {name!r}{meant}")
     return asked[name]

@@ -4,85 +4,108 @@ import argparse
 import contextlib
 import json
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from scratchlstm._support.console import say
-from scratchlstm.exercises.checking import Verdict
+from scratchlstm.exercises.checking import Verdict, find
 from scratchlstm.exercises.exercise import EXERCISES, Exercise
 from scratchlstm.exercises.folder import PROGRESS, Folder, write
 from scratchlstm.exercises.running import judge_file
 
-DEFAULT = "exercises"
 _COMMAND = "python -m scratchlstm exercises"
+_DEFAULT = Path("exercises")
 _BAR = 20  # characters
-_PAUSE = 0.3  # seconds between two looks at a file
+_PAUSE = 0.3  # seconds between two looks at the files
+
+USAGE = f"""
+  {_COMMAND} [FOLDER]       write the exercises (default: into {str(_DEFAULT)!r}); what is there stays
+  {_COMMAND} check [NAME]   check an exercise, all of them, or the next one that is open
+  {_COMMAND} hint NAME      a hint; again, a plainer one
+  {_COMMAND} watch          check each exercise as soon as it is saved
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument("what", nargs="*", metavar="FOLDER | check [NAME] | hint NAME | watch", help="see above")
-    parser.add_argument("--folder", type=Path, help=f"of the exercises (default: this one, or {DEFAULT!r} in it)")
-    parser.add_argument("--json", action="store_true", help="with check: every verdict, for a program to read")
+    parser.usage = USAGE
+    parser.add_argument("what", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=f"of the exercises (default: this one, or {str(_DEFAULT)!r} in it)")
+    parser.add_argument("--json", action="store_true", help="with check: each verdict, for a program to read")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command; 0 if all that was checked is right."""
-    what, folder, as_json = options.what, options.folder, options.json
+    """Run the command; 0 if all that was checked is right, 1 if not, 2 if it could not be checked."""
     try:
-        match what:
-            case ["check", *names] if len(names) < 2:
-                return _check(_open(folder), names, as_json)
+        match options.what:
+            case ["check"] if options.json:
+                return _check(_open(options.folder), EXERCISES, as_json=True)
+            case ["check"]:
+                return _check_next(_open(options.folder))
+            case ["check", "all"]:
+                return _check(_open(options.folder), EXERCISES, options.json)
+            case ["check", name]:
+                return _check(_open(options.folder), [_named(name)], options.json)
             case ["hint", name]:
-                return _hint(_open(folder), name)
+                return _hint(_open(options.folder), name)
             case ["watch"]:
-                return _watch(_open(folder))
-            case [] | [_]:
-                return _write(Path(what[0]) if what else folder or Path(DEFAULT))
-        raise ValueError(f"say one of: {_COMMAND} [FOLDER], check [NAME], hint NAME, watch")
+                return _watch(_open(options.folder))
+            case [] | [_] if options.what != ["hint"]:
+                return _write(Path(options.what[0]) if options.what else options.folder or _DEFAULT)
+        raise ValueError(f"what should be done? One of:\n{USAGE}")
     except (ValueError, OSError) as error:
         print(f"{_COMMAND}: {error}", file=sys.stderr)
         return 2
 
 
 def _open(path: Path | None) -> Folder:
-    if path is None:
-        path = Path() if Path(PROGRESS).is_file() else Path(DEFAULT)
-    return Folder(path)
+    return Folder(path or (Path() if Path(PROGRESS).is_file() else _DEFAULT))
+
+
+def _named(name: str) -> Exercise:
+    """The exercise of this name, number or file, or the one that asks for a function of this name."""
+    for each in EXERCISES:
+        if Path(name).stem.lstrip("0123456789_") == each.name or name.lstrip("0") == str(each.number):
+            return each
+    try:
+        return find(name)
+    except ValueError:
+        names = ", ".join(each.name for each in EXERCISES)
+        raise ValueError(f"there is no exercise {name!r}; there are {names}") from None
 
 
 def _write(path: Path) -> int:
     folder, written = write(path)
-    say(
-        f"{len(written)} exercises written to {str(path)!r}"
-        + (", others left as they are" if len(written) < len(EXERCISES) else "")
-    )
+    kept = f"; the other {len(EXERCISES) - len(written)} are there already" if len(written) < len(EXERCISES) else ""
+    say(f"{len(written)} exercises written to {str(path)!r}{kept}")
+    where = "" if path == _DEFAULT else f" --folder {path}"
     if folder.next:
-        say(f"Open {folder.file(folder.next)}, replace the three dots, then: {_COMMAND} check")
+        say(f"Open {folder.file(folder.next)}, replace the three dots, then: {_COMMAND} check{where}")
     return 0
 
 
-def _check(folder: Folder, names: Sequence[str], as_json: bool) -> int:
-    if as_json:
-        chosen = [_named(names[0])] if names else EXERCISES
-    elif not names and folder.next is None:
-        say(f"All {len(EXERCISES)} exercises are done.")
+def _check_next(folder: Folder) -> int:
+    if not folder.next:
+        say(f"All {len(EXERCISES)} exercises are done. (`{_COMMAND} check all` checks them again.)")
         return 0
-    else:
-        chosen = [_named(names[0]) if names else folder.next or EXERCISES[-1]]
-    verdicts = {each.name: judge_file(each, folder.file(each)) for each in chosen}
+    return _check(folder, [folder.next])
+
+
+def _check(folder: Folder, chosen: Sequence[Exercise], as_json: bool = False) -> int:
+    found: list[Verdict] = []
     for each in chosen:
-        folder.set_done(each, _right(verdicts[each.name]))
+        verdicts = judge_file(each, folder.file(each))
+        folder.set_done(each, _right(verdicts))
+        if not as_json:
+            _tell(folder, each, verdicts)
+        found += verdicts
     if as_json:
-        print(
-            json.dumps(
-                [each._asdict() for of_one in verdicts.values() for each in of_one], indent=1, ensure_ascii=False
-            )
-        )
+        print(json.dumps([each._asdict() for each in found], indent=1))
     else:
-        _tell(folder, chosen[0], verdicts[chosen[0].name])
-    return 0 if all(map(_right, verdicts.values())) else 1
+        _tell_next(folder, found)
+    return 0 if _right(found) else 1
 
 
 def _right(verdicts: Sequence[Verdict]) -> bool:
@@ -91,48 +114,53 @@ def _right(verdicts: Sequence[Verdict]) -> bool:
 
 def _tell(folder: Folder, exercise: Exercise, verdicts: Sequence[Verdict]) -> None:
     say(f"{folder.file(exercise)}: {exercise.title}")
-    for each in verdicts:
-        say(f"  {each}")
+    of_file = verdicts[0].says if len(verdicts) > 1 and len({each.says for each in verdicts}) == 1 else ""
+    for text in [of_file] if of_file else map(str, verdicts):
+        say(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="    "))
+
+
+def _tell_next(folder: Folder, verdicts: Sequence[Verdict]) -> None:
     if not _right(verdicts):
-        wrong = next(each for each in verdicts if each.state != "right")
-        say(f"A hint: {_COMMAND} hint {wrong.function}")
+        say(f"A hint: {_COMMAND} hint {next(each for each in verdicts if each.state != 'right').function}")
     elif folder.next:
-        say(f"Right, go on: {folder.file(folder.next)}")
-    say(bar(folder))
-
-
-def bar(folder: Folder) -> str:
-    """How far the learner is."""
-    done = sum(each.name in folder.done for each in EXERCISES)
-    filled = round(_BAR * done / len(EXERCISES))
-    return f"[{'#' * filled}{'-' * (_BAR - filled)}] {done} of {len(EXERCISES)} done"
+        say(f"Right. Go on with {folder.file(folder.next)}")
+    done, count = len(folder.done), len(EXERCISES)
+    filled = _BAR * done // count
+    say(f"[{'#' * filled}{'-' * (_BAR - filled)}] {done} of {count} exercises done")
 
 
 def _hint(folder: Folder, name: str) -> int:
-    for exercise in EXERCISES:
-        if name in exercise.hints:
-            hints = folder.next_hints(name, exercise.hints[name])
-            for number, hint in enumerate(hints, start=1):
-                say(f"{number}. {hint}")
-            return 0
-    raise ValueError(name)
-
-
-def _watch(folder: Folder) -> int:
-    """Check the next exercise whenever its file has been saved, until Ctrl-C or until all are done."""
-    seen: tuple[Path, int] | None = None
-    with contextlib.suppress(KeyboardInterrupt):
-        while exercise := folder.next:
-            file = folder.file(exercise)
-            if seen != (state := (file, file.stat().st_mtime_ns if file.exists() else 0)):
-                seen = state
-                _check(folder, [exercise.name], as_json=False)
-            time.sleep(_PAUSE)
+    exercise = _named(name)
+    if name not in exercise.hints:  # an exercise: its first function that is not right
+        verdicts = judge_file(exercise, folder.file(exercise))
+        name = next((each.function for each in verdicts if each.state != "right"), verdicts[-1].function)
+    hints = folder.next_hints(name, exercise.hints[name])
+    say(f"{name} {exercise.equation(name)}, in {folder.file(exercise)}")
+    for number, hint in enumerate(hints, start=1):
+        say(f"  {number}. {hint}")
     return 0
 
 
-def _named(name: str) -> Exercise:
-    for each in EXERCISES:
-        if Path(name).name in (each.name, each.file, str(each.number), Path(each.file).stem):
-            return each
-    raise ValueError(f"there is no exercise {name!r}; there are {', '.join(each.name for each in EXERCISES)}")
+def _watch(folder: Folder) -> int:
+    """Check the next exercise, then each one as soon as it is saved, until Ctrl-C or until all are done."""
+    say(f"Watching {str(folder.path)!r}; Ctrl-C ends it.")
+    with contextlib.suppress(KeyboardInterrupt):
+        before = _saved(folder)
+        changed = [folder.next] if folder.next else []
+        while True:
+            for exercise in changed:
+                say("")
+                _check(folder, [exercise])
+            if not folder.next:
+                break
+            time.sleep(_PAUSE)
+            now = _saved(folder)
+            changed = [each for each in EXERCISES if now[each.name] not in (None, before[each.name])]
+            before = now
+    return 0
+
+
+def _saved(folder: Folder) -> dict[str, int | None]:
+    """When each exercise's file was saved last."""
+    files = {each.name: folder.file(each) for each in EXERCISES}
+    return {name: file.stat().st_mtime_ns if file.exists() else None for name, file in files.items()}

@@ -27,48 +27,59 @@ class Folder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        file = self.path / PROGRESS
-        if not file.is_file():
-            command = "python -m scratchlstm exercises FOLDER"
-            raise ValueError(
-                f"{str(self.path)!r} is not a folder of exercises (no {PROGRESS} in it); {command} makes one"
-            )
-        try:
-            progress = json.loads(file.read_text(encoding="utf-8"))
-            version, self.done, self.hints = progress["format"], set(progress["done"]), dict(progress["hints"])
-        except (ValueError, KeyError, TypeError) as error:
-            advice = (
-                "delete it and write the exercises again: your files stay as they are, and `check --all` counts them"
-            )
-            raise ValueError(f"{str(file)!r} is damaged ({error}); {advice}") from error
-        if version > _FORMAT:
-            raise ValueError(f"{str(file)!r} was written by a newer version of scratchlstm: upgrade to use this folder")
+        self._read()
 
-    def save(self) -> None:
-        """Write what has been done."""
-        progress: dict[str, Any] = {"format": _FORMAT, "done": sorted(self.done), "hints": self.hints}
-        with atomic_write(self.path / PROGRESS) as file:
-            file.write(json.dumps(progress, indent=1).encode())
-
-    def set_done(self, exercise: Exercise, done: bool) -> None:
-        """Note that an exercise is solved, or no longer is."""
-        (self.done.add if done else self.done.discard)(exercise.name)
-        self.save()
-
-    def next_hints(self, function: str, hints: tuple[str, ...]) -> tuple[str, ...]:
-        """One hint more than the last time."""
-        self.hints[function] = min(self.hints.get(function, 0) + 1, len(hints))
-        self.save()
-        return hints[: self.hints[function]]
+    @property
+    def done(self) -> list[str]:
+        """The names of the exercises that have been solved, in their order."""
+        done = self._read()["done"]
+        return [each.name for each in EXERCISES if each.name in done]
 
     @property
     def next(self) -> Exercise | None:
-        """The first exercise that has not been done."""
-        return next((each for each in EXERCISES if each.name not in self.done), None)
+        """The first exercise that has not been solved."""
+        done = self.done
+        return next((each for each in EXERCISES if each.name not in done), None)
 
     def file(self, exercise: Exercise) -> Path:
-        """The learner's file."""
-        return self.path / exercise.file
+        """The learner's file, which keeps its number if another version counts differently."""
+        older = sorted(self.path.glob(f"[0-9][0-9]_{exercise.name}.py"))
+        return older[0] if older else self.path / exercise.file
+
+    def set_done(self, exercise: Exercise, done: bool) -> None:
+        """Note that an exercise is solved, or no longer is."""
+        progress = self._read()
+        others = [name for name in progress["done"] if name != exercise.name]
+        self._write(progress | {"done": others + [exercise.name] * done})
+
+    def next_hints(self, function: str, hints: tuple[str, ...]) -> tuple[str, ...]:
+        """One hint more than the last time."""
+        progress = self._read()
+        count = min(progress["hints"].get(function, 0) + 1, len(hints))
+        self._write(progress | {"hints": progress["hints"] | {function: count}})
+        return hints[:count]
+
+    def _read(self) -> dict[str, Any]:
+        file = self.path / PROGRESS
+        if not file.is_file():
+            advice = "`python -m scratchlstm exercises FOLDER` makes one"
+            raise ValueError(f"{str(self.path)!r} is not a folder of exercises: it has no {PROGRESS}; {advice}")
+        try:
+            progress = json.loads(file.read_text(encoding="utf-8"))
+            is_ours = isinstance(progress["format"], int) and isinstance(progress["done"], list)
+            is_ours = is_ours and all(isinstance(count, int) for count in progress["hints"].values())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            is_ours = False
+        if not is_ours:
+            advice = "delete it, write the exercises again (your answers stay as they are), and run `check all`"
+            raise ValueError(f"{str(file)!r} is damaged: {advice}")
+        if progress["format"] > _FORMAT:
+            raise ValueError(f"{str(file)!r} was written by a newer version of scratchlstm: upgrade to use this folder")
+        return progress
+
+    def _write(self, progress: dict[str, Any]) -> None:
+        with atomic_write(self.path / PROGRESS) as file:
+            file.write(json.dumps(progress, indent=1).encode())
 
 
 def write(path: str | os.PathLike[str]) -> tuple[Folder, list[Path]]:
@@ -88,8 +99,7 @@ def write(path: str | os.PathLike[str]) -> tuple[Folder, list[Path]]:
             file.write(json.dumps({"format": _FORMAT, "done": [], "hints": {}}).encode())
     folder, written = Folder(path), []
     for exercise in EXERCISES:
-        target = folder.file(exercise)
-        if not target.exists():
+        if not (target := folder.file(exercise)).exists():
             with atomic_write(target) as file:
                 file.write(exercise.text.encode())
             written.append(target)

@@ -1,0 +1,219 @@
+"""An answer that cannot be compared: each in a sentence that a beginner understands, from a file and in a notebook."""
+
+import contextlib
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from scratchlstm.exercises import check, running
+from scratchlstm.exercises.checking import find, judge
+from scratchlstm.exercises.limits import TooLongError, time_limit
+
+OUTPUT_GATE = find("do")
+
+
+def verdict(function, name="do"):
+    return judge(find(name), name, function)
+
+
+def written(source, name="do"):
+    scope = {"np": np}
+    exec(source, scope)
+    return verdict(scope[name], name)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("dh * tanh_c", "it returns nothing: is `return` missing?"),
+        ("return [dh * tanh_c]", "it must be an array, not a list: np.stack or np.array makes one"),
+        ("return (dh * tanh_c).tolist()", "it must be an array, not a list"),
+        ("return dh, tanh_c", "it must be an array, not a tuple"),
+        ("return 'dh * tanh_c'", "it must be an array of numbers, not str"),
+        ("return lambda: dh", "it must be an array of numbers, not function"),
+        ("return (dh * tanh_c).T", "it is the transpose of the right one"),
+        ("return np.sum(dh * tanh_c, axis=0)", "it must have the shape (3, 2), that is (B, H), not (2,)"),
+        ("return 1.0", "it must have the shape (3, 2), that is (B, H), not ()"),
+        (
+            "return (dh * tanh_c)[None] / np.ones((2, 1, 1)) / 2",
+            "the sum over its first axis is missing: np.sum(..., axis=0)",
+        ),
+        ("return np.where(dh > 0, dh * tanh_c, np.nan)", "it is NaN or infinite at ["),
+        ("return dh / 0", "it is NaN or infinite at [0, 0]: look for a division by 0"),
+        ("dh *= tanh_c\n    return dh", "it changes its argument dh; compute a new array: `dh * 2`, not `dh *= 2`"),
+        ("return dh * tanhc", "NameError: name 'tanhc' is not defined"),
+        ("return dh @ tanh_c", "(shapes: dh (3, 2), o (3, 2), c (3, 2), tanh_c (3, 2))"),
+        ("return dh.no_such", "AttributeError: 'numpy.ndarray' object has no attribute 'no_such'"),
+        ("raise SystemExit(3)", "this ends the program, so nothing could be checked: leave it out"),
+        (
+            "return np.arange(6.0).reshape(3, 2)",
+            "the values differ, and not by a mistake that is known here. At [2, 1]",
+        ),
+    ],
+)
+def test_in_a_sentence(body, says):
+    found = written(f"def do(dh, o, c, tanh_c):\n    {body}")
+    assert found.state == "wrong"
+    assert says in found.says
+
+
+def test_the_line_is_the_learners():
+    def do(dh, o, c, tanh_c):
+        return np.linalg.inv(dh) @ tanh_c
+
+    assert "`return np.linalg.inv(dh) @ tanh_c`: LinAlgError" in verdict(do).says
+
+
+@pytest.mark.parametrize("signature", ["dh, o, c", "", "dh, o, c, tanh_c, more", "*, dh, o, c, tanh_c"])
+def test_other_arguments(signature):
+    found = written(f"def do({signature}):\n    return 1")
+    assert found.says == "it must take dh, o, c, tanh_c, in this order"
+
+
+@pytest.mark.parametrize("signature", ["a, b, p, q", "a, b, p, q, more=1", "a, *rest"])
+def test_names_of_arguments_are_free(signature):
+    last = "rest[-1]" if "rest" in signature else "q"
+    assert written(f"def do({signature}):\n    return a * {last}").state == "right"
+
+
+@pytest.mark.parametrize("body", ["return ...", "x = ...\n    return x * dh", "return dh * ..."])
+def test_dots_are_left(body):
+    assert written(f"def do(dh, o, c, tanh_c):\n    {body}").state == "open"
+
+
+def test_float32_is_right_and_told():
+    found = written("def do(dh, o, c, tanh_c):\n    return (dh * tanh_c).astype(np.float32)")
+    assert (found.state, found.says) == ("right", "as precisely as float32 computes; the arguments are float64")
+
+
+def test_what_is_nearly_right_is_wrong():
+    assert written("def do(dh, o, c, tanh_c):\n    return dh * tanh_c + 1e-4").state == "wrong"
+
+
+def test_an_endless_loop_in_a_notebook(monkeypatch):
+    def do(dh, o, c, tanh_c):
+        while True:
+            with contextlib.suppress(Exception):
+                dh = dh + 1
+
+    monkeypatch.setattr("scratchlstm.exercises.checking.time_limit", lambda: time_limit(0.2))
+    found = verdict(do)
+    assert found.state == "wrong"
+    assert "still running after" in found.says
+    assert "does a loop never end?" in found.says
+
+
+def test_a_loop_that_catches_everything_is_stopped_all_the_same():
+    def stubborn():
+        for _ in range(2):  # the second time it is too late
+            try:
+                while True:
+                    pass
+            except BaseException as error:
+                caught.append(error)
+        raise caught[-1]
+
+    caught: list[BaseException] = []
+    with pytest.raises(TooLongError), time_limit(0.05):
+        stubborn()
+    assert len(caught) == 2
+
+
+def test_the_limit_in_another_thread_and_none_afterwards():
+    ended = []
+
+    def work():
+        try:
+            with time_limit(0.05):
+                while True:
+                    pass
+        except TooLongError:
+            ended.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(10)
+    assert ended == [True]
+    for _ in range(20):  # at the moment at which the time is over
+        try:
+            with time_limit(0.001):
+                time.sleep(0.001)
+        except TooLongError:
+            pass
+        sum(range(1000))
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (
+            np.ones(3),
+            TypeError,
+            r"check takes the function itself, check\(f\), not its result, check\(f\(...\)\): an array",
+        ),
+        (len, ValueError, "no exercise asks for a function 'len'; they ask for sigmoid_prime, "),
+        (lambda z: z, ValueError, "no exercise asks for a function '<lambda>'"),
+    ],
+)
+def test_not_a_function_of_an_exercise(value, error, message):
+    with pytest.raises(error, match=message):
+        check(value)
+
+
+def test_a_name_that_is_nearly_right():
+    def sigmoid_prim(s):
+        return s
+
+    with pytest.raises(ValueError, match="did you mean sigmoid_prime?"):
+        check(sigmoid_prim)
+
+
+FILES = {
+    "does not parse": ("def do(dh:\n", "line 1 cannot be read by Python: '(' was never closed: def do(dh:"),
+    "does not import": (
+        "\nimport no_such_module\n",
+        "line 2, `import no_such_module`: ModuleNotFoundError: No module named",
+    ),
+    "ends Python": ("import os\nos._exit(3)\n", "could not be checked: Python ended (exit code 3)"),
+    "ends the program": ("exit()\n", "line 1, `exit()`: this ends the program"),
+    "waits for an answer": ("input('name? ')\n", "line 1, `input('name? ')`: EOFError"),
+    "is not text": (b"\xff\xfe\x00", "cannot be run: "),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_file_that_cannot_be_run(tmp_path, case):
+    content, says = FILES[case]
+    path = tmp_path / "01_output_gate.py"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    (found,) = running.judge_file(OUTPUT_GATE, path)
+    assert found.state == "wrong"
+    assert says in found.says
+
+
+def test_a_missing_file_and_a_missing_function(tmp_path):
+    path = tmp_path / "01_output_gate.py"
+    (found,) = running.judge_file(OUTPUT_GATE, path)
+    assert "there is no file 01_output_gate.py in" in found.says
+    path.write_text("def another(): pass\n")
+    (found,) = running.judge_file(OUTPUT_GATE, path)
+    assert found.says == "there is no function do in 01_output_gate.py"
+
+
+def test_what_was_judged_before_a_crash_is_kept(tmp_path):
+    slopes, path = find("tanh_prime"), tmp_path / "01_slopes.py"
+    crash = "def tanh_prime(t):\n    import os\n    os._exit(1)\n"
+    path.write_text("def sigmoid_prime(s):\n    return s * (1 - s)\n" + crash)
+    first, second = running.judge_file(slopes, path)
+    assert first.state == "right"
+    assert "Python ended (exit code 1)" in second.says
+
+
+def test_a_call_that_never_returns_to_python(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "_WAIT", 2.0)
+    path = tmp_path / "01_output_gate.py"
+    path.write_text("import time\ndef do(dh, o, c, tanh_c):\n    time.sleep(1000)\n")
+    (found,) = running.judge_file(OUTPUT_GATE, path)
+    assert found.says == "01_output_gate.py could not be checked: it did not end"
