@@ -23,6 +23,7 @@ from scratchlstm import (
     config,
     exercises,
     gates,
+    gradcheck,
     initializers,
     inspection,
     layers,
@@ -515,6 +516,10 @@ def _words():
     assert tokenizer.texts_to_sequences(["b a"]) == [[2, 1]]
 
 
+def _gradcheck():
+    assert gradcheck.check_layer(LSTM(2, dtype="float64"), _X).ok
+
+
 def _imdb():
     assert callable(scratchlstm.datasets.imdb.load_data)
 
@@ -569,6 +574,7 @@ _USES = {
     "scratchlstm.utils.held_folder": _files,
     "scratchlstm.training.WorkerError": _worker_error,
     "scratchlstm.datasets.imdb": _imdb,
+    **{f"scratchlstm.gradcheck.{name}": _gradcheck for name in gradcheck.__all__},
     **{f"scratchlstm.inspection.{name}": _trace for name in inspection.__all__},
     "scratchlstm.inspection.confusion_matrix": _confusion_matrix,
     "scratchlstm.inspection.explore": _explore,
