@@ -4,6 +4,9 @@ import contextlib
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 _PLAIN = str.maketrans("━─┃│┏┳┓┡╇┩├┼┤└┴┘…", "=-||++++++++++++.")
 
@@ -21,6 +24,15 @@ def warn(message: str) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level)
+
+
+def number(value: Any) -> str:
+    """A loss or a metric as Keras prints it: of several values the mean; of what is no number its text."""
+    values = np.asarray(value)
+    if values.dtype.kind not in "biuf":
+        return f"{value!s:.80}"
+    mean = float(np.mean(values))
+    return f"{mean:.4f}" if abs(mean) > 1e-3 else f"{mean:.4e}"
 
 
 def printable(text: str) -> str:

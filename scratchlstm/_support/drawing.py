@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from scratchlstm._support.checks import instance
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from scratchlstm._support.figure import Figure
 
 # blue, vermilion, bluish green, purple, orange, sky blue, black of Okabe & Ito's palette
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

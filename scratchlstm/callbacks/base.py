@@ -4,12 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scratchlstm._support import checks
+from scratchlstm._support.console import number
+from scratchlstm._support.notebook import table
 
 if TYPE_CHECKING:
     from scratchlstm.models.model import Model
 
 Logs = dict[str, Any]  # name -> float, or a list of floats where a metric has several values
 NUMBER = int, float  # as `isinstance` takes it
+_MOST_EPOCHS = 20  # of which a notebook shows every one
 
 
 class Callback:
@@ -98,6 +101,21 @@ class History(Callback):
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+
+    def __repr__(self) -> str:
+        count = len(self.epoch)
+        last = ", ".join(f"{name} {number(values[-1])}" for name, values in self.history.items() if values)
+        return f"<History of {count} epoch{'s' * (count != 1)}{last and f', the last with {last}'}>"
+
+    def _repr_html_(self) -> str:
+        """The values after each epoch, for a notebook: a table of the names that have one for each."""
+        every = {name: values for name, values in self.history.items() if len(values) == len(self.epoch)}
+        rows = [
+            [str(epoch + 1), *map(number, values)] for epoch, *values in zip(self.epoch, *every.values(), strict=True)
+        ]
+        if len(rows) > _MOST_EPOCHS:
+            rows[_MOST_EPOCHS // 2 : -_MOST_EPOCHS // 2] = [["…"] * len(rows[0])]
+        return table("", ["epoch", *every], rows)
 
 
 class LambdaCallback(Callback):

@@ -8,7 +8,7 @@ import numpy as np
 from scratchlstm._support.drawing import PALETTE, add_legend, as_written, require_title
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from scratchlstm._support.figure import Figure
 
 Curves = Mapping[str, Sequence[float]]  # `History.history`
 _QUANTITIES = "accuracy", "loss"
@@ -30,8 +30,9 @@ def learning_curve(*histories: Any, title: str = "") -> "Figure":
         TypeError: something else than histories.
         ValueError: no history, one without a completed epoch, or histories that have no curve in common.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
+
+    from scratchlstm._support.figure import Figure
 
     require_title(title)
     kinds = _kinds(histories)

@@ -3,7 +3,6 @@
 import csv
 import io
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +11,7 @@ import numpy as np
 
 from scratchlstm._support import checks
 from scratchlstm._support.files import atomic_write, file_path, require_writable_folder
+from scratchlstm._support.notebook import in_notebook
 from scratchlstm.callbacks.base import Callback, History, Logs
 from scratchlstm.callbacks.curves import learning_curve
 
@@ -92,20 +92,19 @@ class LearningCurve(Callback):
         self.curves, self.display = History(), None
         if self.path is not None:
             require_writable_folder(self.path.parent)
-        elif not _in_notebook():
+        elif not in_notebook():
             raise ValueError("LearningCurve needs a path for its picture where there is no notebook to show it in")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.curves.on_epoch_end(epoch, logs)
-        png = io.BytesIO()
-        learning_curve(self.curves, title=self.title).savefig(png, format="png")
+        png = learning_curve(self.curves, title=self.title)._repr_png_()
         if self.path is not None:
             with atomic_write(self.path) as file:
-                file.write(png.getvalue())
-        if _in_notebook():
+                file.write(png)
+        if in_notebook():
             from IPython.display import Image, display
 
-            picture = Image(data=png.getvalue())
+            picture = Image(data=png)
             if self.display is None:
                 self.display = display(picture, display_id=True)
             else:
@@ -116,8 +115,3 @@ class LearningCurve(Callback):
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.curves.epoch, self.curves.history = list(state["epoch"]), {k: list(v) for k, v in state["history"].items()}
-
-
-def _in_notebook() -> bool:
-    """Whether this is a Jupyter kernel, which can show pictures."""
-    return "IPython" in sys.modules and hasattr(sys.modules["IPython"].get_ipython(), "kernel")

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from scratchlstm._support import notebook
+
 TOLERANCE = 1e-7
+_COLUMNS = ["tensor", "shape", "vs numerical", "vs TensorFlow", "verdict"]
 
 
 @dataclass
@@ -31,10 +34,15 @@ class Row:
         errors = [error for error in (self.numerical, self.tensorflow) if error is not None]
         return not self.problem and bool(errors) and all(error <= self.tolerance for error in errors)
 
+    def cells(self) -> list[str]:
+        """What the report's table shows of it."""
+        errors = (f"{error:.1e}" if error is not None else "-" for error in (self.numerical, self.tensorflow))
+        return [self.tensor, str(self.shape), *errors, "ok" if self.ok else f"WRONG {self.problem}".rstrip()]
 
-@dataclass
+
+@dataclass(repr=False)
 class Report:
-    """The rows of one check; `print` shows the table."""
+    """The rows of one check; as the last expression of a notebook's cell, or printed, it is a table."""
 
     title: str
     rows: list[Row] = field(default_factory=list)
@@ -44,11 +52,14 @@ class Report:
         """Whether there are rows and all of them are right."""
         return bool(self.rows) and all(row.ok for row in self.rows)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         width = max([28, *(len(row.tensor) + 2 for row in self.rows)])
-        lines = [self.title, f"  {'tensor':<{width}}{'shape':<14}{'vs numerical':>13}{'vs TensorFlow':>15}  verdict"]
-        for row in self.rows:
-            numbers = (f"{error:.1e}" if error is not None else "-" for error in (row.numerical, row.tensorflow))
-            verdict = "ok" if row.ok else f"WRONG {row.problem}".rstrip()
-            lines.append("  {:<{}}{:<14}{:>13}{:>15}  {}".format(row.tensor, width, str(row.shape), *numbers, verdict))
+        lines = [self.title]
+        for name, shape, numerical, tensorflow, verdict in [_COLUMNS, *(row.cells() for row in self.rows)]:
+            lines.append(f"  {name:<{width}}{shape:<14}{numerical:>13}{tensorflow:>15}  {verdict}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The table for a notebook, in which wrong rows are marked."""
+        wrong = [number for number, row in enumerate(self.rows) if not row.ok]
+        return notebook.table(self.title, _COLUMNS, (row.cells() for row in self.rows), wrong)

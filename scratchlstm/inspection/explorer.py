@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from scratchlstm import losses
 from scratchlstm._support.files import atomic_write
+from scratchlstm._support.notebook import framed
 from scratchlstm.datasets.encoding import Encoding, require_words
 from scratchlstm.datasets.vocabulary import LONGEST
 from scratchlstm.gates import sigmoid
@@ -43,10 +45,34 @@ class Step(NamedTuple):
     id: int
 
 
+@dataclass(frozen=True, repr=False)
+class ExplorerPage(os.PathLike[str]):
+    """What `explore` has written: the path of the file and, as the last expression of a notebook's cell, the page.
+
+    Attributes:
+        path: of the file.
+        html: what was written.
+    """
+
+    path: str | os.PathLike[str]
+    html: str
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.path)
+
+    __str__ = __fspath__
+
+    def __repr__(self) -> str:
+        return f"<page {str(self)!r}: open it in a browser>"
+
+    def _repr_html_(self) -> str:
+        return framed(self.html, f"the page {self}")
+
+
 def explore(
     model: Model, text: str | Sequence[str], path: str | os.PathLike[str], *, word_index: Mapping[str, int],
     label: Any = None, start_char: int | None = 1, oov_char: int | None = 2, index_from: int = 3,
-) -> None:  # fmt: skip
+) -> ExplorerPage:  # fmt: skip
     """Write one HTML file, for any browser and without a network, in which a trained model reads a text.
 
     It shows, for each word and each unit of each `LSTM`, the six equations and their derivatives (numbered as in
@@ -69,6 +95,9 @@ def explore(
             the reader knows; without it the page has no way back.
         start_char, oov_char, index_from: as in `imdb.encode_review`. With `oov_char=None` unknown words are skipped.
 
+    Returns:
+        the page, which a notebook shows where it is a cell's last expression; also a path, as `open` takes it.
+
     Raises:
         OSError: the file cannot be written; found out before any work.
         TypeError: not a model, not a text, or no dict of words and ranks.
@@ -86,7 +115,9 @@ def explore(
             "masked": embedding.makes_mask,
             **_numbers(model, steps, length, label),
         }
-        file.write(_page(data).encode())
+        page = _page(data)
+        file.write(page.encode())
+    return ExplorerPage(path, page)
 
 
 # --- the text ---------------------------------------------------------------------------------------------------------

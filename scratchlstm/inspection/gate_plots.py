@@ -15,7 +15,7 @@ from scratchlstm.inspection.trace import LayerTrace, Trace
 from scratchlstm.inspection.words import chosen_layer, steps_with_words
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from scratchlstm._support.figure import Figure
 
 OPEN, SHUT = 0.9, 0.1  # beyond which a gate is called saturated (Karpathy, Johnson & Fei-Fei, 2015)
 _MOST_LABELS = 150  # more words than these are not all named
@@ -28,12 +28,13 @@ _OTHERS = (*MORE_COLORS[3:], PALETTE[6])
 
 
 def gates_over_words(
-    trace: Trace, words: Sequence[str], layer: str | None = None, sample: int = 0, units: Any = None, title: str = ""
-) -> "Figure":
+    trace: Trace | LayerTrace, words: Sequence[str], layer: str | None = None, sample: int = 0, units: Any = None,
+    title: str = "",
+) -> "Figure":  # fmt: skip
     """Gates and states over the words of a sample, a pair of panels for each unit (one if the cell has no gates).
 
     Args:
-        trace: from `trace`.
+        trace: from `trace`; all of it, or one layer of it (`traced.lstm`, `traced["gru"]`).
         words: one for each step, or for each step that counts (see `LayerTrace.mask`); others are not drawn.
         layer: the layer's name if there are several.
         sample: number of the row in the batch.
@@ -44,7 +45,7 @@ def gates_over_words(
         TypeError: not a trace, or words that are no strings.
         ValueError: no such layer, sample or unit, or not as many words as steps.
     """
-    from matplotlib.figure import Figure
+    from scratchlstm._support.figure import Figure
 
     of = chosen_layer(trace, layer, title)
     steps, texts = steps_with_words(of, words, sample)
@@ -75,8 +76,9 @@ def gates_over_words(
 
 
 def gate_heatmap(
-    trace: Trace, words: Sequence[str], gate: str = "", layer: str | None = None, sample: int = 0, title: str = ""
-) -> "Figure":
+    trace: Trace | LayerTrace, words: Sequence[str], gate: str = "", layer: str | None = None, sample: int = 0,
+    title: str = "",
+) -> "Figure":  # fmt: skip
     """One gate of all units over all words of a sample.
 
     Args:
@@ -88,8 +90,9 @@ def gate_heatmap(
     Raises:
         TypeError, ValueError: as `gates_over_words`; no such gate, or a gradient in a trace without a target.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
+
+    from scratchlstm._support.figure import Figure
 
     of = chosen_layer(trace, layer, title)
     steps, texts = steps_with_words(of, words, sample)
@@ -114,7 +117,7 @@ def gate_heatmap(
     return as_written(figure)
 
 
-def gate_saturation(trace: Trace, layer: str | None = None, title: str = "") -> "Figure":
+def gate_saturation(trace: Trace | LayerTrace, layer: str | None = None, title: str = "") -> "Figure":
     """How open the gates are: histograms over all samples, units and steps that count.
 
     Drawn are the gates whose values all lie between 0 and 1, except candidates (g, n). The parts below 0.1 (shut) and
@@ -126,8 +129,9 @@ def gate_saturation(trace: Trace, layer: str | None = None, title: str = "") -> 
     Raises:
         TypeError, ValueError: as `gates_over_words`; no step that counts, or gates that are not between 0 and 1.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
+
+    from scratchlstm._support.figure import Figure
 
     of = chosen_layer(trace, layer, title)
     if not of.mask.any():

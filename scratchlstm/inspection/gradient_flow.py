@@ -10,7 +10,7 @@ from scratchlstm.inspection.recording import choose, record
 from scratchlstm.inspection.trace import trace_layer
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from scratchlstm._support.figure import Figure
 
 
 def gradient_norm_over_time(
@@ -55,8 +55,9 @@ def gradient_norms(norms: Mapping[str, Any], title: str = "Gradient of the loss 
         TypeError: no dict.
         ValueError: nothing to draw, or values that are no norms.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
+
+    from scratchlstm._support.figure import Figure
 
     require_title(title)
     if not isinstance(norms, Mapping):

@@ -8,7 +8,7 @@ import numpy as np
 from scratchlstm._support.drawing import as_written, require_title
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from scratchlstm._support.figure import Figure
 
 
 def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None, title: str = "") -> "Figure":
@@ -22,7 +22,7 @@ def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None, title: st
     Raises:
         ValueError: a matrix that is not square or holds anything but counts, or another number of labels.
     """
-    from matplotlib.figure import Figure
+    from scratchlstm._support.figure import Figure
 
     require_title(title)
     if labels is not None and (isinstance(labels, str) or not hasattr(labels, "__len__")):

@@ -12,8 +12,9 @@ from scratchlstm.inspection.trace import LayerTrace, Trace
 from scratchlstm.inspection.words import chosen_layer, steps_with_words
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from matplotlib.path import Path
+
+    from scratchlstm._support.figure import Figure
 
 # in points, 72 to the inch
 _WIDTH, _SIZE, _LINE, _GAP, _PAD, _MARGIN = 620.0, 11.0, 21.0, 3.0, 2.5, 14.0
@@ -22,13 +23,13 @@ _HEAD, _FOOT = 34.0, 58.0  # of the title, and of the colour bar
 
 
 def colored_words(
-    trace: Trace, words: Sequence[str], by: str = "cell", unit: int | None = None,
+    trace: Trace | LayerTrace, words: Sequence[str], by: str = "cell", unit: int | None = None,
     layer: str | None = None, sample: int = 0, title: str = "",
 ) -> "Figure":  # fmt: skip
     """The words of a sample as a text, each coloured by one unit's memory after it, or by how much it moves the loss.
 
     Args:
-        trace: from `trace`; for "saliency" with a target.
+        trace: from `trace`, or one layer of it; for "saliency" with a target.
         words: one for each step, or for each step that counts (see `LayerTrace.mask`); others are not drawn.
         by: "cell" (c of `unit`, or h if the cell has no c), or "saliency" (the norm of dL/d(input),
             `LayerTrace.d_words`).
@@ -44,8 +45,9 @@ def colored_words(
     from matplotlib.cm import ScalarMappable
     from matplotlib.collections import PathCollection
     from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
     from matplotlib.patches import BoxStyle
+
+    from scratchlstm._support.figure import Figure
 
     of = chosen_layer(trace, layer, title)
     steps, texts = steps_with_words(of, words, sample)

@@ -8,6 +8,7 @@ import numpy as np
 
 from scratchlstm._support import checks
 from scratchlstm._support.drawing import require_title
+from scratchlstm.inspection.recording import choose
 from scratchlstm.inspection.trace import LayerTrace, Trace
 
 MOST_LETTERS = 24  # letters of a word that are drawn
@@ -15,16 +16,16 @@ MISSING = "□"  # stands for what the font does not have
 
 
 def chosen_layer(trace: Any, layer: str | None, title: Any) -> LayerTrace:
-    """The layer of that name; the only one if None.
+    """The layer of that name; the only one if None. The trace of a single layer is taken for that of all.
 
     Raises:
         TypeError: not a trace, or a name or a picture's title that is not a string.
         ValueError: no such layer.
     """
-    if not isinstance(trace, Trace):
-        raise TypeError(f"trace must be what trace(model, x) gives, not {type(trace).__name__}")
+    if not isinstance(trace, Trace | LayerTrace):
+        raise TypeError(f"trace must be what trace(model, x) gives, or one layer of it, not {type(trace).__name__}")
     require_title(title)
-    return trace[layer]
+    return trace[layer] if isinstance(trace, Trace) else choose({trace.name: trace}, layer)
 
 
 def steps_with_words(layer: LayerTrace, words: Any, sample: int) -> tuple[np.ndarray, list[str]]:

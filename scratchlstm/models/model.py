@@ -174,6 +174,13 @@ class Model(Compiled):
         several = self.network.merges and isinstance(input_shape, list)
         self.build_for([_without_batch(shape) for shape in input_shape] if several else _without_batch(input_shape))
 
+    def __repr__(self) -> str:
+        return summary.line(type(self).__name__, self.network)
+
+    def _repr_html_(self) -> str:
+        """The table of `summary`, for a notebook."""
+        return summary.html(self.network)
+
     def summary(self) -> None:
         """Print the layers with their output shapes and numbers of parameters, as Keras does."""
         say(summary.table(self.network))

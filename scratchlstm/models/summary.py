@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from scratchlstm._support import notebook
 from scratchlstm.backend import Array
 from scratchlstm.layers import Layer
 from scratchlstm.layers.network import Network
@@ -12,17 +13,55 @@ from scratchlstm.layers.weights import with_batch
 # of the columns, as Keras draws them by default
 _STACK = {"Layer (type)": 33, "Output Shape": 24, "Param #": 15}
 _GRAPH = {"Layer (type)": 21, "Output Shape": 19, "Param #": 12, "Connected to": 19}
+_MOST_LAYERS = 12  # that a single line names
+
+
+def line(kind: str, network: Network) -> str:
+    """What a network is, in one line: its kind and name, its layers, how many parameters it has."""
+    names = [type(layer).__name__ for layer in network.layers]
+    if len(names) > _MOST_LAYERS:
+        names[_MOST_LAYERS - 1 : -1] = ["..."]
+    layers = (" -> " if network.is_stack else ", ").join(names) or "no layers yet"
+    count = f"{network.count_params():,} parameters" if network.built else "not built"
+    return f"<{kind} {_plain(network.name)}: {layers}; {count}>"
 
 
 def table(network: Network) -> str:
     """The whole table; of a network that is no stack, also its inputs and what each layer takes its inputs from."""
+    columns = _STACK if network.is_stack else _GRAPH
+    widths = list(columns.values())
+    return "\n".join(
+        [
+            _title(network),
+            _rule("┏━┳┓", widths),
+            _row(list(columns), widths, "┃"),
+            _rule("┡━╇┩", widths),
+            f"\n{_rule('├─┼┤', widths)}\n".join(_row(row, widths, "│") for row in _rows(network)),
+            _rule("└─┴┘", widths),
+            *(f" {count}" for count in _counts(network)),
+        ]
+    )
+
+
+def html(network: Network) -> str:
+    """The same for a notebook."""
+    columns = list(_STACK if network.is_stack else _GRAPH)
+    rows = [row[: len(columns)] for row in _rows(network)]
+    return notebook.table("\n".join([_title(network), *_counts(network)]), columns, rows)
+
+
+def _title(network: Network) -> str:
+    return f'Model: "{_plain(network.name)}"'
+
+
+def _rows(network: Network) -> list[list[str]]:
+    """For each layer its name and kind, output shape, number of parameters, and what it takes its inputs from."""
 
     def shape_after(layer: Layer, shape: Any, states: Any) -> Any:
         known = layer.built and None not in (shape if isinstance(shape, list) else [shape])
         return layer.output_shape(shape) if known else [None] * layer.outputs if layer.outputs > 1 else None
 
     shapes = network.along(network.input_shapes if network.merges else network.input_shapes[0], shape_after)
-    columns = _STACK if network.is_stack else _GRAPH
     rows = []
     for layer in network.layers:
         places = [number for number, place in enumerate(network.places) if place.layer is layer]
@@ -34,20 +73,15 @@ def table(network: Network) -> str:
     if not network.is_stack:
         inputs = zip(network.input_names, network.input_shapes, strict=True)
         rows[:0] = [[f"{_plain(name)} (Input)", _shown(shape), "0", "-"] for name, shape in inputs]
-    widths = list(columns.values())
-    return "\n".join(
-        [
-            f'Model: "{_plain(network.name)}"',
-            _rule("┏━┳┓", widths),
-            _row(list(columns), widths, "┃"),
-            _rule("┡━╇┩", widths),
-            f"\n{_rule('├─┼┤', widths)}\n".join(_row(row, widths, "│") for row in rows),
-            _rule("└─┴┘", widths),
-            f" Total params: {_count(network.params.values())}",
-            f" Trainable params: {_count(network.trainable_weights)}",
-            f" Non-trainable params: {_count(network.non_trainable_weights)}",
-        ]
-    )
+    return rows
+
+
+def _counts(network: Network) -> list[str]:
+    return [
+        f"Total params: {_count(network.params.values())}",
+        f"Trainable params: {_count(network.trainable_weights)}",
+        f"Non-trainable params: {_count(network.non_trainable_weights)}",
+    ]
 
 
 def _shown(shape: Any) -> str:

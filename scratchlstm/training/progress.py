@@ -2,23 +2,46 @@
 
 import sys
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
-from scratchlstm._support.console import printable, say
+from scratchlstm._support.console import number, printable, say
+from scratchlstm._support.notebook import in_notebook
 
 _BAR = "━"
 _WIDTH = 20
 _INTERVAL = 0.1  # seconds between two looks at the numbers
+_SHORT = 0.5  # seconds in which a notebook shows no bar, as it keeps an output for each
+
+
+class _Output:
+    """An output of a notebook's cell with one line, as a file in which tqdm draws its bar; it needs no widgets."""
+
+    handle: Any = None  # before the first line
+
+    def write(self, text: str) -> None:
+        """Show a line in place of the one before; of what moves a terminal's cursor or empties a line nothing comes."""
+        if text.startswith("\r") and text.strip():
+            self.show(text.strip())
+
+    def show(self, line: str) -> None:
+        from IPython.display import display
+
+        data = {"text/plain": line}
+        if self.handle is None:
+            self.handle = display(data, raw=True, display_id=True)
+        else:
+            self.handle.update(data, raw=True)
+
+    def flush(self) -> None:
+        """There is nothing to do: a line is shown at once."""
 
 
 class Progress:
     """One epoch's line: steps, bar, time left, running numbers; at the end time used, time a step, final numbers.
 
-    The moving bar appears in a terminal or notebook only; a file or pipe gets the finished lines.
+    The moving bar appears in a terminal or notebook only; a file or pipe gets the finished lines. In a notebook the
+    finished line takes the bar's place; what takes less than half a second has no bar there.
 
     Args:
         total: number of steps.
@@ -30,10 +53,9 @@ class Progress:
         self.total, self.verbose, self.before, self.done = total, verbose, done, done
         self.start, self.shown = time.perf_counter(), 0.0
         self.bar: Any = None
+        self.output = _Output() if in_notebook() else None
         if verbose == 1 and sys.stdout is not None:  # as it is without a console
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a notebook without ipywidgets: the finished lines are enough
-                from tqdm.auto import tqdm
+            from tqdm import tqdm
 
             self.bar = tqdm(
                 total=total,
@@ -41,7 +63,8 @@ class Progress:
                 bar_format=f"{{n_fmt:>{len(str(total))}}}/{{total_fmt}} {{bar:{_WIDTH}}} {{desc}}",
                 ascii=" " + printable(_BAR),
                 leave=False,
-                file=sys.stdout,
+                file=self.output or sys.stdout,
+                delay=_SHORT if self.output else 0,
                 disable=None,  # not in a terminal: no bar
             )
 
@@ -72,7 +95,11 @@ class Progress:
         used, done = time.perf_counter() - self.start, self.done or self.total
         per_step = _per_step(used / (done - self.before or 1)) + _numbers(logs)
         line = f" {_BAR * _WIDTH} {used:.0f}s {per_step}" if self.verbose == 1 else f" - {used:.0f}s - {per_step}"
-        say(f"{done}/{self.total}{line}")
+        text = f"{done}/{self.total}{line}"
+        if self.output and self.output.handle:
+            self.output.show(text)
+        else:
+            say(text)
 
     def __exit__(self, *error: Any) -> None:
         if self.bar is not None:
@@ -80,8 +107,7 @@ class Progress:
 
 
 def _numbers(logs: Mapping[str, Any]) -> str:
-    means = {name: float(np.mean(value)) for name, value in logs.items()}  # of several values Keras shows the mean
-    return "".join(f" - {name}: {value:{'.4f' if abs(value) > 1e-3 else '.4e'}}" for name, value in means.items())
+    return "".join(f" - {name}: {number(value)}" for name, value in logs.items())
 
 
 def _clock(seconds: float) -> str:
