@@ -184,7 +184,7 @@ class LayerTrace:
         names = [*self.gates, *self.memory, *(f"d{state}" for state in reversed(self.memory))]
         width = max(3, *(len(name) + 1 for name in names))
         lines = [
-            f"LayerTrace {self.name!r}: {B} samples, {T} steps, {E} features, {self.units} units"
+            f"LayerTrace {self.name!r}: {B} sample{'s' * (B != 1)}, {T} steps, {E} features, {self.units} units"
             + (", backwards" if self.go_backwards else "")
             + ("" if self.mask.all() else f"; {np.mean(self.mask):.0%} of the steps count"),
             f"  {'':{width}}{'mean':>10}{'min':>10}{'max':>10}",
@@ -249,10 +249,18 @@ class Trace:
 
     def __repr__(self) -> str:
         loss = "" if self.loss is None else f", loss {self.loss:.4g}"
-        outputs = self.prediction if isinstance(self.prediction, tuple) else (self.prediction,)
-        shapes = ", ".join(str(y.shape) for y in outputs)
-        head = f"Trace of {len(outputs[0])} samples, prediction {shapes}{loss}"
+        inputs, outputs = (each if isinstance(each, tuple) else (each,) for each in (self.x, self.prediction))
+        count = len(outputs[0])
+        read = f"1 sample, input {', '.join(map(_brief, inputs))}" if count == 1 else f"{count} samples"
+        head = f"Trace of {read}, prediction {', '.join(map(_brief, outputs))}{loss}"
         return "\n".join([head, *map(repr, self.layers.values())])
+
+
+def _brief(array: np.ndarray) -> str:
+    """The values of a single sample if they are in a row, a few of them if there are many; or else the shape."""
+    if len(array) != 1 or array.ndim != 2:
+        return str(array.shape)
+    return np.array2string(array[0], precision=4, threshold=16, edgeitems=4, max_line_width=1000)
 
 
 def trace(model: Any, x: Any, y: Any = None, *, sample_weight: Any = None) -> Trace:

@@ -45,6 +45,15 @@ def draw(figure):
     return figure
 
 
+@pytest.mark.parametrize("plot", [gates_over_words, gate_heatmap, colored_words, gate_saturation])
+def test_one_layer_of_a_trace_is_drawn_as_the_whole_trace_is(plot):
+    words = [] if plot is gate_saturation else [WORDS]
+    whole, one, named = (plot(of, *words, **more) for of, more in ((TRACE, {}), (LAYER, {}), (LAYER, {"layer": "lstm"})))
+    assert whole._repr_png_() == one._repr_png_() == named._repr_png_()
+    with pytest.raises(ValueError, match="there is no layer 'gru' to look into; there is lstm"):
+        plot(LAYER, *words, layer="gru")
+
+
 # --- gates over words -------------------------------------------------------------------------------------------------
 
 
@@ -354,7 +363,7 @@ def test_a_hundred_words_do_not_overlap_and_very_many_are_thinned(plot):
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [
-        ({"trace": LAYER}, TypeError, r"trace must be what trace\(model, x\) gives, not LayerTrace"),
+        ({"trace": WORDS}, TypeError, r"trace must be what trace\(model, x\) gives, or one layer of it, not list"),
         ({"layer": "gru"}, ValueError, "there is no layer 'gru' to look into; there is lstm"),
         ({"words": "one two"}, TypeError, "words must be a list of strings, one for each step, not 'one two'"),
         ({"words": 5}, TypeError, "words must be a list of strings"),

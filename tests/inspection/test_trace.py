@@ -391,6 +391,15 @@ def test_the_repr_says_what_is_there():
     assert repr(trace(stack(lstm()), IDS * 0)).endswith("(none)")
 
 
+def test_the_repr_of_one_sample_shows_what_was_read_and_said():
+    found = trace(stack(lstm()), IDS[2:])
+    head, layer, *_ = repr(found).splitlines()
+    assert head == f"Trace of 1 sample, input {IDS[2]}, prediction [{found.prediction[0, 0]:.4f}]"
+    assert layer.startswith("LayerTrace 'lstm': 1 sample, 5 steps")
+    long = trace(stack(lstm()), np.tile(IDS[2:], 20))
+    assert len(repr(long).splitlines()[0]) < 100
+
+
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
