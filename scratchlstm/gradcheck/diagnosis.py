@@ -1,10 +1,604 @@
-"""What is wrong with a wrong array, in words."""
+"""Says in words what is wrong with an array: which change of its formula turns the right values into those found.
 
-from collections.abc import Mapping
+`explain` tries what people get wrong: a factor that is missing, one too many or another one, a sign, a term, a mean for
+a sum, an order. It answers only if the change gives the numbers found, all of them, and prefers the simplest change:
+on random data two different formulas do not agree by chance. What it does not recognise, it does not explain.
+
+`explain_step` finds the wrong equations, (7) to (21) of `gates.py`, of an LSTM step that cannot be opened. Each equation
+is judged with the values that the step itself computed before it, so that one mistake is found once.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchlstm import gates
 
-def explain(found: np.ndarray, right: np.ndarray, at_hand: Mapping[str, np.ndarray]) -> str | None:
-    """How `found` differs from `right`, if it can be told from the arrays at hand."""
-    return "the sign is wrong" if np.allclose(found, -right, rtol=1e-7) else None
+TOLERANCE = 1e-7
+Arrays = Mapping[str, Any]  # name -> array
+_Clauses = Iterator[tuple[float, str]]  # (cost, clause): the cheapest clause is the simplest
+
+_SIZES = {"B": "the batch size", "T": "the number of steps", "E": "the number of features", "H": "the number of units"}
+_LOOKED_AT = 12  # elements that a search begins with
+
+
+def explain(
+    found: Any,
+    right: Any,
+    at_hand: Arrays,
+    *,
+    terms: Arrays | None = None,
+    blocks: Sequence[str] = (),
+    tolerance: float = TOLERANCE,
+) -> str | None:
+    """How `found` comes from what is right, in one clause such as "you have c where c_prev belongs".
+
+    Args:
+        found, right: arrays of the same shape.
+        at_hand: name -> array, or a size such as B: what could be used at this place, rightly or by mistake.
+        terms: if right is a sum, its terms by name: then a mistake inside a term is recognised, too.
+        blocks: names of the blocks of columns, e.g. "ifgo".
+        tolerance: largest difference, relative to the largest value, that counts as rounding.
+
+    Returns:
+        The clause; None if found is right, not finite, or wrong in a way that is not recognised.
+
+    Raises:
+        ValueError: found and right differ in shape.
+    """
+    found, right = np.asarray(found, float), np.asarray(right, float)
+    if found.shape != right.shape:
+        raise ValueError(f"found and right must have the same shape, not {found.shape} and {right.shape}")
+    finite = np.all(np.isfinite(found)) and np.all(np.isfinite(right))
+    if not finite or _close(found, right, tolerance):
+        return None
+    clauses = [
+        *_of_factors(found, right, at_hand, tolerance),
+        *_of_terms(found, right, at_hand, terms or {}, tolerance),
+        *_of_order(found, right, blocks, tolerance),
+        *_of_quantities(found, right, at_hand, tolerance),
+    ]
+    return _simplest(clauses or _of_parts(found, right, at_hand, blocks, tolerance))
+
+
+def _simplest(clauses: Any) -> str | None:
+    return min(clauses, key=lambda clause: clause[0], default=(0, None))[1]
+
+
+def _close(a: Any, b: Any, tolerance: float, scale: float = 0) -> bool:
+    """Whether all differences are rounding, measured against the largest value."""
+    scale = scale or max(np.max(np.abs(a), initial=0), np.max(np.abs(b), initial=0))
+    return bool(np.max(np.abs(a - b), initial=0) <= tolerance * scale)
+
+
+# --- factors ----------------------------------------------------------------------------------------------------------
+
+
+class Factor(NamedTuple):
+    """A factor of a product: an array at hand, what derivatives make of it, or a number."""
+
+    text: str  #    "f", "1 - f", "f (1 - f)", "B", "2"
+    of: str  #      name of the array, "" of a number
+    cost: float  #  1 of a name, more of what is less likely
+    value: Any  #   flat, as long as what it is a factor of
+    note: str = ""  # what to add if it is missing
+
+
+class Ratio(NamedTuple):
+    """found / right = sign · surplus / missing."""
+
+    sign: int
+    surplus: tuple[Factor, ...]
+    missing: tuple[Factor, ...]
+
+    @property
+    def cost(self) -> float:
+        """The lower, the simpler."""
+        return 0.5 * (self.sign < 0) + sum(factor.cost for factor in self.surplus + self.missing)
+
+    @property
+    def text(self) -> str:
+        """The clause."""
+        if not (factors := self.surplus + self.missing):
+            return "the sign is wrong"
+        surplus, missing = _product(self.surplus), _product(self.missing)
+        if len(factors) == 1 and (factors[0].of in _SIZES or not factors[0].of):
+            text = f"it is {'multiplied' if surplus else 'divided'} by {factors[0].value[0]:g}"
+            if factors[0].of:
+                belongs = "a mean belongs there, not a sum" if surplus else "a sum belongs there, not a mean"
+                text += f", {_SIZES[factors[0].of]}: {belongs}"
+        elif surplus and missing:
+            text = f"you have {surplus} where {missing} belongs"
+        else:
+            text = f"the factor {surplus} is one too many" if surplus else f"the factor {missing} is missing"
+        text += self.missing[0].note if len(self.missing) == 1 else ""
+        return text + (", and the sign is wrong" if self.sign < 0 else "")
+
+
+def _product(factors: Sequence[Factor]) -> str:
+    """ "f (1 - f)", "c²", "dh o (1 - tanh_c²)"; "" without factors."""
+    texts = []
+    plain_first = sorted((factor.text for factor in factors), key=lambda text: "1 " in text)
+    for text, group in itertools.groupby(plain_first):
+        times = len(list(group))
+        enclosed = " " in text and not text.endswith(")") and len(factors) > 1
+        texts.append((f"({text})" if enclosed else text) + ("", "²", "³", "⁴")[times - 1])
+    return " ".join(texts)
+
+
+def _like(array: Any, shape: tuple[int, ...]) -> Any:
+    """The array broadcast to a shape, or None; one of rows and steps, such as a mask, goes to all columns."""
+    array = np.asarray(array, float)
+    if array.ndim and array.ndim < len(shape) and array.shape == shape[: array.ndim]:
+        array = array.reshape(array.shape + (1,) * (len(shape) - array.ndim))
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        return None
+
+
+def _factors(at_hand: Arrays, shape: tuple[int, ...]) -> Iterator[Factor]:
+    for name, array in at_hand.items():
+        a = _like(array, shape)
+        if a is None or not np.all(np.isfinite(a)):
+            continue
+        a = a.ravel()
+        yield Factor(name, name, 1, a)
+        if np.ndim(array) == 0 or np.isin(a, (0, 1)).all():
+            continue
+        gate, bounded = np.all((a > 0) & (a < 1)), np.all(np.abs(a) < 1)
+        whole = f"σ is {name} (1 - {name})" if gate else f"tanh is 1 - {name}²"
+        if bounded:
+            yield Factor(f"1 - {name}", name, 1.25, 1 - a, f": the derivative of {whole}")
+            yield Factor(f"1 + {name}", name, 1.75, 1 + a, f": the derivative of tanh is 1 - {name}²")
+        yield Factor(f"{name} (1 - {name})", name, 1.1 if gate else 1.4, a * (1 - a), ", the derivative of σ")
+        cost = 1.1 if bounded and not gate else 1.4
+        yield Factor(f"1 - {name}²", name, cost, 1 - a * a, ", the derivative of tanh")
+    for number in range(2, 10):
+        yield Factor(str(number), "", 1.1, np.full(int(np.prod(shape)), float(number)))
+
+
+def ratios(
+    found: Any, right: Any | None, at_hand: Arrays, tolerance: float = TOLERANCE, scale: float = 0
+) -> list[Ratio]:
+    """The simplest products of at most four factors with found = right · surplus / missing; [] if there is none.
+
+    Several if they are equally simple. The logarithm turns a product into a sum: each product of two factors is a row
+    of logarithms, as many as there are elements, and wanted are two rows that add up to log |found / right|. So that
+    not every pair has to be tried, each row is projected to one number, at random, and its partner's number looked up
+    in the sorted list.
+
+    Args:
+        found, right, at_hand, tolerance: see `explain`; if right is None, found = surplus.
+        scale: what differences are measured against, 0 for the largest value.
+    """
+    factors = list(_factors(at_hand, np.shape(found)))
+    divides = right is not None
+    found, right = np.ravel(found), np.ravel(np.ones_like(found) if right is None else right)
+    size = np.minimum(np.abs(found) / np.max(np.abs(found)), np.abs(right) / (np.max(np.abs(right)) or 1))
+    chosen = np.argsort(-size)[:_LOOKED_AT]  # large ones, which rounding changes least
+    chosen = chosen[size[chosen] > 0]
+    factors = [factor for factor in factors if factor.value[chosen].all()]
+    if not chosen.size or not factors:
+        return []
+    wanted = np.log(np.abs(found[chosen])) - np.log(np.abs(right[chosen]))
+    # a few numbers agree with many products: the fewer they are, the simpler the product must be
+    most = {1: 1, 2: 2}.get(chosen.size, 4)
+
+    logs = np.log(np.abs([factor.value[chosen] for factor in factors]))
+    rows = np.concatenate([np.zeros((1, chosen.size)), logs, *([-logs] if divides else [])])
+    costs = np.array([0] + [factor.cost for factor in factors] * (1 + divides))
+    first, second = np.triu_indices(len(rows))
+    pairs, cost = rows[first] + rows[second], costs[first] + costs[second]
+    window = 1e3 * tolerance
+    projection = np.random.default_rng(0).normal(size=chosen.size) / chosen.size
+    numbers, target = pairs @ projection, wanted @ projection
+    order = np.argsort(numbers)
+    start, stop = (np.searchsorted(numbers[order], target - numbers + side) for side in (-window, window))
+    count = stop - start
+    one = np.repeat(np.arange(len(pairs)), count)
+    other = order[np.arange(len(one)) - np.repeat(np.cumsum(count) - stop, count)]
+    fits = np.max(np.abs(pairs[one] + pairs[other] - wanted), axis=1) < window
+    one, other = one[fits], other[fits]
+
+    verified: dict[tuple[Any, ...], Ratio] = {}
+    total, n = cost[one] + cost[other], len(factors)
+    for index in np.argsort(total, kind="stable"):
+        if verified and total[index] > cheapest:
+            break
+        parts = sorted(side[pair[index]] for pair in (one, other) for side in (first, second))
+        key = tuple(part for part in parts if part)
+        if len(key) > most or key in verified:
+            continue
+        surplus = tuple(factors[part - 1] for part in key if part <= n)
+        missing = tuple(factors[part - 1 - n] for part in key if part > n)
+        left, middle = (
+            values * np.prod([factor.value for factor in more], axis=0)
+            for values, more in ((found, missing), (right, surplus))
+        )
+        for sign in (1, -1):
+            if _close(left, sign * middle, tolerance, scale):
+                verified[key] = Ratio(sign, surplus, missing)
+                cheapest = total[index] + 1e-6
+    return [verified[key] for key in sorted(verified)]
+
+
+def _of_factors(found: Any, right: Any, at_hand: Arrays, tolerance: float) -> _Clauses:
+    """All zero, or right but for factors."""
+    if not found.any():
+        yield 0, "it is 0 everywhere"
+        return
+    at_hand = {name: a for name, a in at_hand.items() if np.shape(a) != right.shape or not np.array_equal(a, right)}
+    for ratio in ratios(found, right, at_hand, tolerance)[:1]:
+        yield ratio.cost, ratio.text
+
+
+# --- terms ------------------------------------------------------------------------------------------------------------
+
+
+def _of_terms(found: Any, right: Any, at_hand: Arrays, terms: Arrays, tolerance: float) -> _Clauses:
+    """Right but for a term."""
+    scale = max(np.max(np.abs(found)), np.max(np.abs(right)))
+    for term in ratios(found - right, None, at_hand, tolerance, scale)[:1]:
+        cost, text = 0.5 + sum(factor.cost for factor in term.surplus), _product(term.surplus) or "1"
+        if numbers := [factor for factor in term.surplus if factor.text == "2"]:
+            once = [factor for factor in term.surplus if factor is not numbers[0]]
+            yield cost, f"the term {_product(once) or '1'} has the wrong sign"
+        elif term.sign < 0:
+            yield cost, f"the term {text} is missing"
+        else:
+            yield cost, f"the term {text} is one too many" if terms else f"it is right once {text} is subtracted"
+    values = {name: np.broadcast_to(np.asarray(term, float), right.shape) for name, term in terms.items()}
+    for missing in range(1, len(values) if len(values) <= 8 else 1):
+        for names in itertools.combinations(values, missing):
+            if _close(found, right - sum(values[name] for name in names), tolerance):
+                kept = [name for name in values if name not in names]
+                alone = f"only {kept[0]} is there: " if len(kept) == 1 and len(names) > 1 else ""
+                what = f"{'term' if len(names) == 1 else 'terms'} {_listed(names)}"
+                yield 1, f"{alone}the {what} {'is' if len(names) == 1 else 'are'} missing"
+    for name, term in values.items():
+        instead = found - (right - term)
+        if _close(instead, -term, tolerance, scale):
+            yield 1, f"the term {name} has the wrong sign"
+        elif instead.any():
+            for ratio in ratios(instead, term, at_hand, tolerance, scale)[:1]:
+                yield 1 + ratio.cost, f"in the term {name}, {ratio.text.removeprefix('it is ')}"
+
+
+def _listed(names: Sequence[Any], last: str = "and") -> str:
+    *most, end = map(str, names)
+    return f"{', '.join(most)} {last} {end}" if most else end
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+
+
+def _axes(ndim: int) -> list[str]:
+    return ["row", "step", "column"] if ndim == 3 else ["row", "column"] if ndim == 2 else ["element"] * ndim
+
+
+def _of_order(found: Any, right: Any, blocks: Sequence[str], tolerance: float) -> _Clauses:
+    """The right values, in another order."""
+
+    def is_now(other: Any, where: Any = ...) -> bool:
+        return _close(found[where], other, tolerance)
+
+    if right.ndim == 2 and right.shape[0] == right.shape[1] and is_now(right.T):
+        yield 1, "it is transposed"
+    for axis, what in enumerate(_axes(right.ndim)):
+        if is_now(np.flip(right, axis)):
+            yield 1, f"the {what}s are in reverse order"
+    if right.ndim == 3 and right.shape[1] > 2 and not _close(right[:, 1:], right[:, :-1], tolerance):
+        if is_now(right[:, :-1], np.s_[:, 1:]):
+            yield 1, "each step has the value of the step before"
+        if is_now(right[:, 1:], np.s_[:, :-1]):
+            yield 1, "each step has the value of the step after"
+    if blocks and right.ndim and right.shape[-1] % len(blocks) == 0:
+        theirs, ours = (np.split(each, len(blocks), axis=-1) for each in (found, right))
+        held = [
+            next((name for name, b in zip(blocks, ours, strict=True) if _close(a, b, tolerance)), "") for a in theirs
+        ]
+        if all(held) and held != [*blocks]:
+            yield 1, _moved(held, blocks)
+    if right.size > 2 and _close(np.sort(found, axis=None), np.sort(right, axis=None), tolerance):
+        yield 5, "the numbers are right, but in another order"
+
+
+def _moved(held: Sequence[str], blocks: Sequence[str]) -> str:
+    """What to say if the blocks hold others."""
+    moved = [name for name, other in zip(blocks, held, strict=True) if name != other]
+    if len(moved) == 2 and sorted(held) == sorted(blocks):
+        return f"the blocks of {_listed(moved)} are swapped"
+    return f"the blocks are {' '.join(held)}, not {' '.join(blocks)}"
+
+
+# --- other quantities -------------------------------------------------------------------------------------------------
+
+
+def _quantities(at_hand: Arrays, shape: tuple[int, ...]) -> Iterator[tuple[float, str, Any]]:
+    """(cost, text, array): what is at hand, its sums, means and products of matrices, if they have the shape."""
+    arrays = {name: np.asarray(array, float) for name, array in at_hand.items() if np.ndim(array)}
+    either = {}
+    for name, array in arrays.items():
+        yield 4, name, array
+        if array.ndim == 2:
+            either |= {name: array, f"{name}.T": array.T}
+            yield 4.1, f"{name}.T", array.T
+        if array.ndim > len(shape):
+            for axes in itertools.combinations(range(array.ndim), array.ndim - len(shape)):
+                over = f"ax{'i' if len(axes) == 1 else 'e'}s {_listed(axes)}"
+                yield 4.2, f"the sum of {name} over {over}", array.sum(axes)
+                yield 4.3, f"the mean of {name} over {over}", array.mean(axes)
+    for (name, a), (other, b) in itertools.permutations(either.items(), 2):
+        if (a.shape[0], b.shape[1]) == shape and a.shape[1] == b.shape[0]:
+            yield 4.4, f"{name} @ {other}", a @ b
+
+
+def _of_quantities(found: Any, right: Any, at_hand: Arrays, tolerance: float) -> _Clauses:
+    """Something else than was asked."""
+    if found.size < 2 or not found.any():
+        return
+    which = [each for each in _quantities(at_hand, right.shape) if each[2].shape == right.shape]
+    belongs = next((text for _, text, a in which if text not in at_hand and _close(right, a, tolerance)), "")
+    for cost, text, array in which:
+        for sign in "", "-":
+            if _close(found, -array if sign else array, tolerance):
+                yield cost, f"you have {sign}{text} where {belongs} belongs" if belongs else f"this is {sign}{text}"
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def _of_parts(found: Any, right: Any, at_hand: Arrays, blocks: Sequence[str], tolerance: float) -> _Clauses:
+    """Right in some parts, and what the others have in common."""
+    differs = np.abs(found - right) > tolerance * max(np.max(np.abs(found)), np.max(np.abs(right)))
+    for cost, where, part in _parts(differs, at_hand, blocks):
+        inside = {name: array for name, a in at_hand.items() if (array := _like(a, right.shape)) is not None}
+        given = {name: a if np.ndim(at_hand[name]) == 0 else a[part] for name, a in inside.items()}
+        of_part = found[part], right[part], given
+        what = _simplest([*_of_factors(*of_part, tolerance), *_of_terms(*of_part, {}, tolerance)])
+        yield cost if what else cost + 5, f"{where}: {what}" if what else where
+
+
+def _parts(differs: Any, at_hand: Arrays, blocks: Sequence[str]) -> Iterator[tuple[float, str, Any]]:
+    """(cost, text, which elements): the parts that hold all wrong elements."""
+    for name, array in at_hand.items():
+        mask = _like(array, differs.shape)
+        if mask is not None and np.isin(mask, (0, 1)).all():
+            for value in 0, 1:
+                if (mask != value).any() and not differs[mask != value].any():
+                    yield 1, f"right where {name} is {1 - value}, wrong where it is {value}", mask == value
+    if blocks and differs.ndim and differs.shape[-1] % len(blocks) == 0:
+        by_block = differs.reshape(*differs.shape[:-1], len(blocks), -1)
+        wrong = by_block.any(axis=(*range(differs.ndim - 1), -1))
+        if not wrong.all():
+            names = [[name for name, bad in zip(blocks, wrong, strict=True) if bad == value] for value in (False, True)]
+            part = np.broadcast_to(np.repeat(wrong, by_block.shape[-1]), differs.shape)
+            yield 2, f"right in the {_counted('block', names[0])}, wrong in the {_counted('block', names[1])}", part
+    for axis, what in enumerate(_axes(differs.ndim)):
+        others = tuple(other for other in range(differs.ndim) if other != axis)
+        wrong = differs.any(axis=others)
+        if not wrong.all() and len(wrong) <= 8:
+            numbers = [np.flatnonzero(wrong == value) for value in (False, True)]
+            part = np.broadcast_to(np.expand_dims(wrong, others), differs.shape)
+            yield 3 + axis, f"right in {_counted(what, numbers[0])}, wrong in {_counted(what, numbers[1])}", part
+
+
+def _counted(what: str, names: Sequence[Any]) -> str:
+    return f"{what}{'s' if len(names) > 1 else ''} {_listed(names)}"
+
+
+# --- a whole step -----------------------------------------------------------------------------------------------------
+
+
+class Finding(NamedTuple):
+    """One wrong equation.
+
+    Attributes:
+        equation: its number, "(14)"; "(9) or (13)" if the values do not tell which of the two, "(8) to (15)" if they
+            tell still less.
+        name: what is wrong, "dz_f".
+        text: how, as `explain` says it; "" if that is not recognised.
+    """
+
+    equation: str
+    name: str
+    text: str
+
+
+# gate -> what its gradient comes from, what that is multiplied by, and the numbers of both equations
+_GATES = {
+    "i": ("dc", "g", 9, 13),
+    "f": ("dc", "c_prev", 10, 14),
+    "g": ("dc", "i", 11, 15),
+    "o": ("dh", "tanh_c", 7, 16),
+}
+_NUMBERS = {"dc": 8, "dc_prev": 12, "dx": 17, "dh_prev": 18, "dW": 19, "dU": 20, "db": 21}
+
+
+def random_step(seed: int = 0, N: int = 3, E: int = 2, H: int = 4) -> dict[str, np.ndarray]:
+    """An LSTM step on random numbers, by name: what goes in, what (1) to (6) give, and dh and dc_next."""
+    rng = np.random.default_rng(seed)
+    shapes = {"x": (N, E), "h_prev": (N, H), "c_prev": (N, H), "W": (E, 4 * H), "U": (H, 4 * H), "b": (4 * H,)}
+    given = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    h, c, cache = gates.lstm_step_forward(*given.values())
+    return given | cache._asdict() | {"c": c, "h": h} | {name: rng.normal(size=(N, H)) for name in ("dh", "dc_next")}
+
+
+def explain_step(
+    backward: Callable[..., Any], known: Arrays | None = None, tolerance: float = TOLERANCE
+) -> list[Finding]:
+    """The wrong equations, (7) to (21), of a function in place of `gates.lstm_step_backward`.
+
+    It is run for each sample alone, which shows what it computes inside, and for all together.
+
+    Args:
+        backward: gets (dh, dc_next, cache, W, U) and returns dx, dh_prev, dc_prev, dW, dU, db, in this order or by name.
+        known: a step as from `random_step`, which it is if None.
+        tolerance: see `explain`.
+    """
+    known = random_step() if known is None else known
+    names = gates.StepGradients._fields[:6]
+
+    def run(rows: slice) -> dict[str, Any]:
+        of_rows = {name: np.array(array if name in ("W", "U", "b") else array[rows]) for name, array in known.items()}
+        came = backward(of_rows["dh"], of_rows["dc_next"], _cache(of_rows), of_rows["W"], of_rows["U"])
+        return (
+            {name: came[name] for name in names} if isinstance(came, Mapping) else dict(zip(names, came, strict=False))
+        )
+
+    alone = [run(slice(n, n + 1)) for n in range(len(known["dh"]))]
+    found = {name: np.stack([each[name] for each in alone]) for name in names}
+    found |= {name: np.concatenate(found[name]) for name in ("dx", "dh_prev", "dc_prev")}
+    findings = wrong_equations(found, known, tolerance)
+
+    expected = found | {name: found[name].sum(axis=0) for name in ("dW", "dU", "db")}
+    together = run(slice(None))
+    wrong = [name for name in names if not _close(together[name], expected[name], tolerance)]
+    if {"dx", "dh_prev"} <= {*wrong}:
+        return [*findings, Finding("(7) to (16)", "dz", "right for one sample, wrong for several")]
+    for name in wrong:
+        if name not in [finding.name for finding in findings]:
+            hand = {"B": len(alone)}
+            terms = {f"of sample {n}": sample for n, sample in enumerate(found[name])} if name[1] in "WUb" else {}
+            text = explain(together[name], expected[name], hand, terms=terms, tolerance=tolerance)
+            findings.append(Finding(f"({_NUMBERS[name]})", name, text or "right for one sample, wrong for several"))
+    return findings
+
+
+def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) -> list[Finding]:
+    """The wrong equations, (7) to (21), judged by the gradients of N samples, each by itself.
+
+    What a step computes inside shows in what it returns: db of one sample is dz, row k of dW is x_k dz; dc is
+    dc_prev / f, and dz_i / (g i (1 - i)), and so on. What most of them agree on is what the step computed.
+
+    Args:
+        found: dx (N, E), dh_prev (N, H), dc_prev (N, H), dW (N, E, 4H), dU (N, H, 4H), db (N, 4H), which may be missing.
+        known: the step, as from `random_step`.
+        tolerance: see `explain`.
+    """
+    findings = []
+
+    def judge(name: str, given: Any, wanted: Any, at_hand: Arrays, **more: Any) -> None:
+        if not _close(given, wanted, tolerance):
+            text = explain(given, wanted, at_hand, tolerance=tolerance, **more) or ""
+            findings.append(Finding(f"({_NUMBERS[name]})", name, text))
+
+    right = gates.lstm_step_backward(known["dh"], known["dc_next"], _cache(known), known["W"], known["U"])
+
+    def from_dz(dz: Any) -> dict[str, Any]:
+        """What (17) to (21) make of dz for each sample, as far as there is something to compare it with."""
+        of_inputs = {"dx": dz @ known["W"].T, "dh_prev": dz @ known["U"].T, "db": dz}
+        of_weights = {f"d{name}": known[a][:, :, None] * dz[:, None] for a, name in (("x", "W"), ("h_prev", "U"))}
+        return {name: value for name, value in (of_inputs | of_weights).items() if name in found}
+
+    guesses = [right.dz, *([found["db"]] if "db" in found else [])]
+    for a, d_weights in ((known["x"], found["dW"]), (known["h_prev"], found["dU"])):
+        guesses.append(_divided(np.einsum("nk,nkz->nz", a, d_weights), np.sum(a * a, axis=1, keepdims=True)))
+    dz, _ = _agreed(guesses, from_dz, found, tolerance)
+    if dz is None:
+        return [Finding("(7) to (21)", "dz", "")]
+
+    # (8) to (16), judged by dz, whose blocks come in the order that fits best
+    orders = map("".join, itertools.permutations("ifgo"))
+    blocks = {order: dict(zip(order, np.split(dz, 4, axis=1), strict=True)) for order in orders}
+    agreed = {order: _agreed_dc(found["dc_prev"], blocks[order], right.dc, known, tolerance) for order in blocks}
+    order = max(agreed, key=lambda order: agreed[order][1])
+    if order != "ifgo":
+        findings.append(Finding("(13) to (16)", "dz", _moved(order, "ifgo")))
+    dc, _ = agreed[order]
+    hand = {name: known[name] for name in _AT_HAND}
+    if dc is None:
+        findings.append(Finding("(8) to (15)", "dc", ""))
+        expected = {"o": _of_gate("o", known)}
+    else:
+        through_h = known["dh"] * known["o"] * gates.tanh_prime(known["tanh_c"])
+        judge("dc", dc, right.dc, hand, terms={"dc_next": known["dc_next"], "dh o (1 - tanh_c²)": through_h})
+        hand["dc"] = dc
+        judge("dc_prev", found["dc_prev"], dc * known["f"], hand)
+        expected = {gate: _of_gate(gate, hand) for gate in "ifgo"}
+        hand |= {f"d{gate}": hand[via] * hand[times] for gate, (via, times, *_) in _GATES.items()}
+    seen = blocks[order]
+    for gate, wanted in expected.items():
+        if _close(seen[gate], wanted, tolerance):
+            continue
+        if copied := [other for other in expected if other != gate and _close(seen[gate], seen[other], tolerance)]:
+            findings.append(Finding("(13) to (16)", "dz", f"the block of {gate} holds that of {copied[0]}"))
+        else:
+            text = explain(seen[gate], wanted, hand, tolerance=tolerance) or ""
+            findings.append(Finding(_which(gate, seen[gate], wanted, hand, tolerance), f"dz_{gate}", text))
+
+    # (17) to (21)
+    rows = {"dz": dz} | {f"dz_{gate}": block for gate, block in blocks["ifgo"].items()} | hand | {"x": known["x"]}
+    weights = {name: known[name] for name in "WU"}
+    for name in "WU":
+        weights |= {f"{name}_{gate}": each for gate, each in zip("ifgo", np.split(known[name], 4, axis=1), strict=True)}
+    for name, wanted in from_dz(dz).items():
+        of_weights = wanted.ndim == 3  # of which the first sample's are looked at
+        given, wanted = (each[0] if of_weights else each for each in (found[name], wanted))
+        at_hand = {key: row[:1] if of_weights else row for key, row in rows.items()} | weights
+        judge(name, given, wanted, at_hand, blocks="" if name in ("dx", "dh_prev") else "ifgo")
+    return findings
+
+
+_AT_HAND = ["dh", "dc_next", "i", "f", "g", "o", "c", "c_prev", "tanh_c", "h", "h_prev"]
+
+
+def _cache(known: Arrays) -> gates.StepCache:
+    return gates.StepCache(*(known[name] for name in gates.StepCache._fields))
+
+
+def _divided(a: Any, b: Any) -> Any:
+    """A / b, 0 where b is."""
+    return np.divide(a, b, out=np.zeros_like(a), where=b != 0)
+
+
+def _of_gate(gate: str, known: Arrays) -> Any:
+    """dz of a gate from dc, or of o from dh."""
+    via, times, *_ = _GATES[gate]
+    return known[via] * known[times] * _slope(gate, known)
+
+
+def _slope(gate: str, known: Arrays) -> Any:
+    return (gates.tanh_prime if gate == "g" else gates.sigmoid_prime)(known[gate])
+
+
+def _agreed_dc(dc_prev: Any, dz: Arrays, right: Any, known: Arrays, tolerance: float) -> tuple[Any, int]:
+    """dc as most of dc_prev, dz_i, dz_f and dz_g have it; and how many values fit, dz_o among them."""
+
+    def follows(dc: Any) -> dict[str, Any]:
+        return {"c": dc * known["f"]} | {gate: _of_gate(gate, {**known, "dc": dc}) for gate in "ifg"}
+
+    seen = {**dz, "c": dc_prev}
+    guesses = [right, *(_divided(seen[name], of_one) for name, of_one in follows(np.ones_like(right)).items())]
+    dc, count = _agreed(guesses, follows, seen, tolerance)
+    return dc, count + _close(dz["o"], _of_gate("o", known), tolerance)
+
+
+def _agreed(
+    guesses: Sequence[Any], follows: Callable[[Any], Arrays], seen: Arrays, tolerance: float
+) -> tuple[Any, int]:
+    """The guess from which most of what was seen follows, and how much.
+
+    The first guess is the right value. Another must do more than give back the one value that it was read from, or it
+    is None.
+    """
+
+    def count(guess: Any) -> int:
+        return sum(_close(seen[name], value, tolerance) for name, value in follows(guess).items())
+
+    best = max(guesses, key=count)
+    return best if count(best) > (best is not guesses[0]) else None, count(best)
+
+
+def _which(gate: str, found: Any, right: Any, at_hand: Arrays, tolerance: float) -> str:
+    """Which of a gate's two equations has what is missing; or either, if a wrong name in the second may do it, too."""
+    via, times, first, second = _GATES[gate]
+    numbers = {second for a in at_hand.values() if _close(found, a * _slope(gate, at_hand), tolerance)}
+    for ratio in ratios(found, right, at_hand, tolerance):
+        missing = {factor.of for factor in ratio.missing}
+        numbers |= {first} if missing and missing <= {via, times} else set()
+        numbers |= {second} if missing and missing <= {gate, f"d{gate}"} else set()
+    return " or ".join(f"({number})" for number in sorted(numbers or {first, second}))
