@@ -4,8 +4,8 @@
 a sum, an order. It answers only if the change gives the numbers found, all of them, and prefers the simplest change:
 on random data two different formulas do not agree by chance. What it does not recognise, it does not explain.
 
-`explain_step` finds the wrong equations, (7) to (21) of `gates.py`, of an LSTM step that cannot be opened. Each equation
-is judged with the values that the step itself computed before it, so that one mistake is found once.
+`explain_step` finds the wrong equations, (7) to (21) of `gates.py`, of an LSTM step that cannot be opened. Each is
+judged with the values that the step itself computed before it, so that one mistake is found once.
 """
 
 import itertools
@@ -21,7 +21,7 @@ Arrays = Mapping[str, Any]  # name -> array
 _Clauses = Iterator[tuple[float, str]]  # (cost, clause): the cheapest clause is the simplest
 
 _SIZES = {"B": "the batch size", "T": "the number of steps", "E": "the number of features", "H": "the number of units"}
-_LOOKED_AT = 12  # elements that a search begins with
+_LOOKED_AT = 6  # elements that a search looks at first
 
 
 def explain(
@@ -118,7 +118,7 @@ class Ratio(NamedTuple):
 
 
 def _product(factors: Sequence[Factor]) -> str:
-    """ "f (1 - f)", "c²", "dh o (1 - tanh_c²)"; "" without factors."""
+    """Such as "c²" or "dh o (1 - tanh_c²)"; without factors, ""."""
     texts = []
     plain_first = sorted((factor.text for factor in factors), key=lambda text: "1 " in text)
     for text, group in itertools.groupby(plain_first):
@@ -165,64 +165,76 @@ def ratios(
 ) -> list[Ratio]:
     """The simplest products of at most four factors with found = right · surplus / missing; [] if there is none.
 
-    Several if they are equally simple. The logarithm turns a product into a sum: each product of two factors is a row
-    of logarithms, as many as there are elements, and wanted are two rows that add up to log |found / right|. So that
-    not every pair has to be tried, each row is projected to one number, at random, and its partner's number looked up
-    in the sorted list.
+    Several if they are equally simple. Logarithms turn the product into a sum, see `_adding_up`; what fits there, at a
+    few elements, is then computed for all of them.
 
     Args:
         found, right, at_hand, tolerance: see `explain`; if right is None, found = surplus.
         scale: what differences are measured against, 0 for the largest value.
     """
     factors = list(_factors(at_hand, np.shape(found)))
-    divides = right is not None
-    found, right = np.ravel(found), np.ravel(np.ones_like(found) if right is None else right)
-    size = np.minimum(np.abs(found) / np.max(np.abs(found)), np.abs(right) / (np.max(np.abs(right)) or 1))
-    chosen = np.argsort(-size)[:_LOOKED_AT]  # large ones, which rounding changes least
-    chosen = chosen[size[chosen] > 0]
-    factors = [factor for factor in factors if factor.value[chosen].all()]
-    if not chosen.size or not factors:
+    found, right, divides = (
+        np.ravel(found),
+        np.ravel(np.ones_like(found) if right is None else right),
+        right is not None,
+    )
+    size = np.minimum(*(np.abs(each) / (np.max(np.abs(each), initial=0) or 1) for each in (found, right)))
+    large = np.argsort(-size)[:_LOOKED_AT]  # rounding changes these least
+    large = large[size[large] > 0.1 * np.max(size, initial=0)]
+    factors = [factor for factor in factors if factor.value[large].all()]
+    if not large.size or not factors:
         return []
-    wanted = np.log(np.abs(found[chosen])) - np.log(np.abs(right[chosen]))
     # a few numbers agree with many products: the fewer they are, the simpler the product must be
-    most = {1: 1, 2: 2}.get(chosen.size, 4)
+    most = {1: 1, 2: 2}.get(int(np.count_nonzero(size)), 4)
 
-    logs = np.log(np.abs([factor.value[chosen] for factor in factors]))
-    rows = np.concatenate([np.zeros((1, chosen.size)), logs, *([-logs] if divides else [])])
-    costs = np.array([0] + [factor.cost for factor in factors] * (1 + divides))
+    logs = np.log(np.abs([factor.value[large] for factor in factors]))
+    rows = np.concatenate([np.zeros((1, large.size)), logs, *([-logs] if divides else [])])
+    wanted = np.log(np.abs(found[large])) - np.log(np.abs(right[large]))
+    fours = _adding_up(rows, wanted, min(2 * tolerance / size[large].min(), 1e-3))
+    costs = np.array([0] + 2 * [factor.cost for factor in factors])[fours].sum(axis=1)
+
+    simplest: dict[tuple[int, ...], Ratio] = {}
+    cheapest = np.inf
+    for four, cost in sorted(zip(map(sorted, fours.tolist()), costs, strict=True), key=lambda each: each[1]):
+        if cost > cheapest + 1e-6:
+            break
+        key = tuple(row for row in four if row)
+        surplus = tuple(factors[row - 1] for row in key if row <= len(factors))
+        missing = tuple(factors[row - 1 - len(factors)] for row in key if row > len(factors))
+        if len(key) <= most and (sign := _sign(found, missing, right, surplus, tolerance, scale)):
+            simplest.setdefault(key, Ratio(sign, surplus, missing))
+            cheapest = cost
+    return [simplest[key] for key in sorted(simplest)]
+
+
+def _adding_up(rows: Any, wanted: Any, window: float) -> Any:
+    """(n, 4): all that add up to `wanted`, to within `window`, of four rows, the first of which is 0.
+
+    Two rows each give a pair, and two pairs are wanted. So that not every pair is tried with every other, each becomes
+    one number, by a random projection: the number of its partner is then known, and looked up in the sorted list.
+    """
     first, second = np.triu_indices(len(rows))
-    pairs, cost = rows[first] + rows[second], costs[first] + costs[second]
-    window = 1e3 * tolerance
-    projection = np.random.default_rng(0).normal(size=chosen.size) / chosen.size
-    numbers, target = pairs @ projection, wanted @ projection
+    pairs = rows[first] + rows[second]
+    projection = np.random.default_rng(0).normal(size=wanted.size) / wanted.size
+    numbers = pairs @ projection
     order = np.argsort(numbers)
-    start, stop = (np.searchsorted(numbers[order], target - numbers + side) for side in (-window, window))
+    partner = wanted @ projection - numbers
+    start, stop = (np.searchsorted(numbers[order], partner + side) for side in (-window, window))
     count = stop - start
     one = np.repeat(np.arange(len(pairs)), count)
-    other = order[np.arange(len(one)) - np.repeat(np.cumsum(count) - stop, count)]
-    fits = np.max(np.abs(pairs[one] + pairs[other] - wanted), axis=1) < window
-    one, other = one[fits], other[fits]
+    other = order[np.arange(len(one)) - np.repeat(np.cumsum(count) - stop, count)]  # start, start + 1, ..., stop - 1
+    keep = (one <= other) & (np.max(np.abs(pairs[one] + pairs[other] - wanted), axis=1) <= window)
+    one, other = one[keep], other[keep]
+    return np.stack([first[one], second[one], first[other], second[other]], axis=1)
 
-    verified: dict[tuple[Any, ...], Ratio] = {}
-    total, n = cost[one] + cost[other], len(factors)
-    for index in np.argsort(total, kind="stable"):
-        if verified and total[index] > cheapest:
-            break
-        parts = sorted(side[pair[index]] for pair in (one, other) for side in (first, second))
-        key = tuple(part for part in parts if part)
-        if len(key) > most or key in verified:
-            continue
-        surplus = tuple(factors[part - 1] for part in key if part <= n)
-        missing = tuple(factors[part - 1 - n] for part in key if part > n)
-        left, middle = (
-            values * np.prod([factor.value for factor in more], axis=0)
-            for values, more in ((found, missing), (right, surplus))
-        )
-        for sign in (1, -1):
-            if _close(left, sign * middle, tolerance, scale):
-                verified[key] = Ratio(sign, surplus, missing)
-                cheapest = total[index] + 1e-6
-    return [verified[key] for key in sorted(verified)]
+
+def _sign(
+    found: Any, missing: Sequence[Factor], right: Any, surplus: Sequence[Factor], tolerance: float, scale: float
+) -> int:
+    """The sign with which found · missing = right · surplus, without dividing by what may be 0; 0 if with none."""
+    left = found * np.prod([factor.value for factor in missing], axis=0)
+    other = right * np.prod([factor.value for factor in surplus], axis=0)
+    return next((sign for sign in (1, -1) if _close(left, sign * other, tolerance, scale)), 0)
 
 
 def _of_factors(found: Any, right: Any, at_hand: Arrays, tolerance: float) -> _Clauses:
@@ -251,25 +263,24 @@ def _of_terms(found: Any, right: Any, at_hand: Arrays, terms: Arrays, tolerance:
         else:
             yield cost, f"the term {text} is one too many" if terms else f"it is right once {text} is subtracted"
     values = {name: np.broadcast_to(np.asarray(term, float), right.shape) for name, term in terms.items()}
-    for missing in range(1, len(values) if len(values) <= 8 else 1):
-        for names in itertools.combinations(values, missing):
+    for count in range(1, len(values) if len(values) <= 8 else 2):
+        for names in itertools.combinations(values, count):
             if _close(found, right - sum(values[name] for name in names), tolerance):
-                kept = [name for name in values if name not in names]
-                alone = f"only {kept[0]} is there: " if len(kept) == 1 and len(names) > 1 else ""
-                what = f"{'term' if len(names) == 1 else 'terms'} {_listed(names)}"
-                yield 1, f"{alone}the {what} {'is' if len(names) == 1 else 'are'} missing"
-    for name, term in values.items():
-        instead = found - (right - term)
-        if _close(instead, -term, tolerance, scale):
+                yield 1 + count, f"the {_counted('term', names)} {'are' if count > 1 else 'is'} missing"
+    for name, value in values.items():
+        if _close(found, value, tolerance) and len(values) > 1:
+            yield 2.5, f"only the term {name} is there"
+        instead = found - (right - value)
+        if _close(instead, -value, tolerance, scale):
             yield 1, f"the term {name} has the wrong sign"
         elif instead.any():
-            for ratio in ratios(instead, term, at_hand, tolerance, scale)[:1]:
+            for ratio in ratios(instead, value, at_hand, tolerance, scale)[:1]:
                 yield 1 + ratio.cost, f"in the term {name}, {ratio.text.removeprefix('it is ')}"
 
 
-def _listed(names: Sequence[Any], last: str = "and") -> str:
+def _listed(names: Any) -> str:
     *most, end = map(str, names)
-    return f"{', '.join(most)} {last} {end}" if most else end
+    return f"{', '.join(most)} and {end}" if most else end
 
 
 # --- order ------------------------------------------------------------------------------------------------------------
@@ -320,7 +331,7 @@ def _moved(held: Sequence[str], blocks: Sequence[str]) -> str:
 def _quantities(at_hand: Arrays, shape: tuple[int, ...]) -> Iterator[tuple[float, str, Any]]:
     """(cost, text, array): what is at hand, its sums, means and products of matrices, if they have the shape."""
     arrays = {name: np.asarray(array, float) for name, array in at_hand.items() if np.ndim(array)}
-    either = {}
+    either: dict[str, Any] = {}
     for name, array in arrays.items():
         yield 4, name, array
         if array.ndim == 2:
@@ -386,7 +397,7 @@ def _parts(differs: Any, at_hand: Arrays, blocks: Sequence[str]) -> Iterator[tup
             yield 3 + axis, f"right in {_counted(what, numbers[0])}, wrong in {_counted(what, numbers[1])}", part
 
 
-def _counted(what: str, names: Sequence[Any]) -> str:
+def _counted(what: str, names: Any) -> str:
     return f"{what}{'s' if len(names) > 1 else ''} {_listed(names)}"
 
 
@@ -422,7 +433,7 @@ def random_step(seed: int = 0, N: int = 3, E: int = 2, H: int = 4) -> dict[str, 
     """An LSTM step on random numbers, by name: what goes in, what (1) to (6) give, and dh and dc_next."""
     rng = np.random.default_rng(seed)
     shapes = {"x": (N, E), "h_prev": (N, H), "c_prev": (N, H), "W": (E, 4 * H), "U": (H, 4 * H), "b": (4 * H,)}
-    given = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    given: dict[str, Any] = {name: rng.normal(size=shape) for name, shape in shapes.items()}
     h, c, cache = gates.lstm_step_forward(*given.values())
     return given | cache._asdict() | {"c": c, "h": h} | {name: rng.normal(size=(N, H)) for name in ("dh", "dc_next")}
 
@@ -435,7 +446,8 @@ def explain_step(
     It is run for each sample alone, which shows what it computes inside, and for all together.
 
     Args:
-        backward: gets (dh, dc_next, cache, W, U) and returns dx, dh_prev, dc_prev, dW, dU, db, in this order or by name.
+        backward: gets (dh, dc_next, cache, W, U) and returns dx, dh_prev, dc_prev, dW, dU, db, in this
+            order or by name.
         known: a step as from `random_step`, which it is if None.
         tolerance: see `explain`.
     """
@@ -445,26 +457,23 @@ def explain_step(
     def run(rows: slice) -> dict[str, Any]:
         of_rows = {name: np.array(array if name in ("W", "U", "b") else array[rows]) for name, array in known.items()}
         came = backward(of_rows["dh"], of_rows["dc_next"], _cache(of_rows), of_rows["W"], of_rows["U"])
-        return (
-            {name: came[name] for name in names} if isinstance(came, Mapping) else dict(zip(names, came, strict=False))
-        )
+        return dict(came) if isinstance(came, Mapping) else dict(zip(names, came, strict=False))
 
     alone = [run(slice(n, n + 1)) for n in range(len(known["dh"]))]
     found = {name: np.stack([each[name] for each in alone]) for name in names}
     found |= {name: np.concatenate(found[name]) for name in ("dx", "dh_prev", "dc_prev")}
     findings = wrong_equations(found, known, tolerance)
 
-    expected = found | {name: found[name].sum(axis=0) for name in ("dW", "dU", "db")}
-    together = run(slice(None))
+    together, only_there = run(slice(None)), "right for one sample, wrong for several"
+    expected = {name: each.sum(axis=0) if name in ("dW", "dU", "db") else each for name, each in found.items()}
     wrong = [name for name in names if not _close(together[name], expected[name], tolerance)]
     if {"dx", "dh_prev"} <= {*wrong}:
-        return [*findings, Finding("(7) to (16)", "dz", "right for one sample, wrong for several")]
+        return [*findings, Finding("(7) to (16)", "dz", only_there)]
     for name in wrong:
         if name not in [finding.name for finding in findings]:
-            hand = {"B": len(alone)}
-            terms = {f"of sample {n}": sample for n, sample in enumerate(found[name])} if name[1] in "WUb" else {}
-            text = explain(together[name], expected[name], hand, terms=terms, tolerance=tolerance)
-            findings.append(Finding(f"({_NUMBERS[name]})", name, text or "right for one sample, wrong for several"))
+            terms = {f"of sample {n}": each[name] for n, each in enumerate(alone)} if name in ("dW", "dU", "db") else {}
+            text = explain(together[name], expected[name], {"B": len(alone)}, terms=terms, tolerance=tolerance)
+            findings.append(Finding(f"({_NUMBERS[name]})", name, text or only_there))
     return findings
 
 
@@ -475,16 +484,19 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
     dc_prev / f, and dz_i / (g i (1 - i)), and so on. What most of them agree on is what the step computed.
 
     Args:
-        found: dx (N, E), dh_prev (N, H), dc_prev (N, H), dW (N, E, 4H), dU (N, H, 4H), db (N, 4H), which may be missing.
+        found: dx (N, E), dh_prev (N, H), dc_prev (N, H), dW (N, E, 4H), dU (N, H, 4H) and, if there is a
+            bias, db (N, 4H).
         known: the step, as from `random_step`.
         tolerance: see `explain`.
     """
-    findings = []
+    findings: list[Finding] = []
 
     def judge(name: str, given: Any, wanted: Any, at_hand: Arrays, **more: Any) -> None:
         if not _close(given, wanted, tolerance):
+            of_gate = name.startswith("dz_")
+            equation = _which(name[-1], given, wanted, at_hand, tolerance) if of_gate else f"({_NUMBERS[name]})"
             text = explain(given, wanted, at_hand, tolerance=tolerance, **more) or ""
-            findings.append(Finding(f"({_NUMBERS[name]})", name, text))
+            findings.append(Finding(equation, name, text))
 
     right = gates.lstm_step_backward(known["dh"], known["dc_next"], _cache(known), known["W"], known["U"])
 
@@ -501,14 +513,16 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
     if dz is None:
         return [Finding("(7) to (21)", "dz", "")]
 
-    # (8) to (16), judged by dz, whose blocks come in the order that fits best
-    orders = map("".join, itertools.permutations("ifgo"))
-    blocks = {order: dict(zip(order, np.split(dz, 4, axis=1), strict=True)) for order in orders}
-    agreed = {order: _agreed_dc(found["dc_prev"], blocks[order], right.dc, known, tolerance) for order in blocks}
+    # (8) to (16), judged by dz, the blocks of which may be in another order
+    blocks = {"ifgo": _by_gate(dz)}
+    agreed = {"ifgo": _agreed_dc(found["dc_prev"], blocks["ifgo"], right.dc, known, tolerance)}
+    if agreed["ifgo"][1] < 4:  # two blocks are wrong: another order may fit better
+        blocks |= {"".join(order): _by_gate(dz, order) for order in itertools.permutations("ifgo")}
+        agreed = {order: _agreed_dc(found["dc_prev"], of, right.dc, known, tolerance) for order, of in blocks.items()}
     order = max(agreed, key=lambda order: agreed[order][1])
     if order != "ifgo":
         findings.append(Finding("(13) to (16)", "dz", _moved(order, "ifgo")))
-    dc, _ = agreed[order]
+    seen, (dc, _) = blocks[order], agreed[order]
     hand = {name: known[name] for name in _AT_HAND}
     if dc is None:
         findings.append(Finding("(8) to (15)", "dc", ""))
@@ -520,27 +534,24 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
         judge("dc_prev", found["dc_prev"], dc * known["f"], hand)
         expected = {gate: _of_gate(gate, hand) for gate in "ifgo"}
         hand |= {f"d{gate}": hand[via] * hand[times] for gate, (via, times, *_) in _GATES.items()}
-    seen = blocks[order]
     for gate, wanted in expected.items():
-        if _close(seen[gate], wanted, tolerance):
-            continue
-        if copied := [other for other in expected if other != gate and _close(seen[gate], seen[other], tolerance)]:
-            findings.append(Finding("(13) to (16)", "dz", f"the block of {gate} holds that of {copied[0]}"))
+        same = [other for other in expected if other != gate and _close(seen[gate], seen[other], tolerance)]
+        if same and seen[gate].any() and not _close(seen[gate], wanted, tolerance):
+            findings.append(Finding("(13) to (16)", "dz", f"the block of {gate} holds that of {same[0]}"))
         else:
-            text = explain(seen[gate], wanted, hand, tolerance=tolerance) or ""
-            findings.append(Finding(_which(gate, seen[gate], wanted, hand, tolerance), f"dz_{gate}", text))
+            judge(f"dz_{gate}", seen[gate], wanted, hand)
 
-    # (17) to (21)
-    rows = {"dz": dz} | {f"dz_{gate}": block for gate, block in blocks["ifgo"].items()} | hand | {"x": known["x"]}
+    # (17) to (21), judged by dz
+    rows = hand | {"x": known["x"], "dz": dz} | {f"dz_{gate}": block for gate, block in blocks["ifgo"].items()}
     weights = {name: known[name] for name in "WU"}
-    for name in "WU":
-        weights |= {f"{name}_{gate}": each for gate, each in zip("ifgo", np.split(known[name], 4, axis=1), strict=True)}
+    weights |= {f"{name}_{gate}": block for name in "WU" for gate, block in _by_gate(known[name]).items()}
     for name, wanted in from_dz(dz).items():
-        of_weights = wanted.ndim == 3  # of which the first sample's are looked at
-        given, wanted = (each[0] if of_weights else each for each in (found[name], wanted))
-        at_hand = {key: row[:1] if of_weights else row for key, row in rows.items()} | weights
+        at_hand = {key: row[:1] if wanted.ndim == 3 else row for key, row in rows.items()} | weights
+        given, wanted = (
+            each[0] if wanted.ndim == 3 else each for each in (found[name], wanted)
+        )  # the first sample will do
         judge(name, given, wanted, at_hand, blocks="" if name in ("dx", "dh_prev") else "ifgo")
-    return findings
+    return sorted(findings, key=lambda finding: int(finding.equation[1:].split(")")[0]))
 
 
 _AT_HAND = ["dh", "dc_next", "i", "f", "g", "o", "c", "c_prev", "tanh_c", "h", "h_prev"]
@@ -550,8 +561,13 @@ def _cache(known: Arrays) -> gates.StepCache:
     return gates.StepCache(*(known[name] for name in gates.StepCache._fields))
 
 
+def _by_gate(array: Any, order: Sequence[str] = "ifgo") -> dict[str, Any]:
+    """Its four blocks of columns."""
+    return dict(zip(order, np.split(array, 4, axis=1), strict=True))
+
+
 def _divided(a: Any, b: Any) -> Any:
-    """A / b, 0 where b is."""
+    """The ratio of two arrays, 0 where the second is."""
     return np.divide(a, b, out=np.zeros_like(a), where=b != 0)
 
 
