@@ -21,6 +21,7 @@ Arrays = Mapping[str, Any]  # name -> array
 _Clauses = Iterator[tuple[float, str]]  # (cost, clause): the cheapest clause is the simplest
 
 _SIZES = {"B": "the batch size", "T": "the number of steps", "E": "the number of features", "H": "the number of units"}
+_SIMPLE = 1.5  # what costs less is not looked for any further
 _LOOKED_AT = 6  # elements that a search looks at first
 
 
@@ -54,17 +55,22 @@ def explain(
     finite = np.all(np.isfinite(found)) and np.all(np.isfinite(right))
     if not finite or _close(found, right, tolerance):
         return None
-    clauses = [
-        *_of_factors(found, right, at_hand, tolerance),
-        *_of_terms(found, right, at_hand, terms or {}, tolerance),
-        *_of_order(found, right, blocks, tolerance),
-        *_of_quantities(found, right, at_hand, tolerance),
-    ]
-    return _simplest(clauses or _of_parts(found, right, at_hand, blocks, tolerance))
+    clauses = itertools.chain(
+        _of_factors(found, right, at_hand, tolerance),
+        _of_order(found, right, blocks, tolerance),
+        _of_terms(found, right, at_hand, terms or {}, tolerance),
+        _of_quantities(found, right, at_hand, tolerance),
+    )
+    return _simplest(clauses) or _simplest(_of_parts(found, right, at_hand, blocks, tolerance))
 
 
-def _simplest(clauses: Any) -> str | None:
-    return min(clauses, key=lambda clause: clause[0], default=(0, None))[1]
+def _simplest(clauses: _Clauses) -> str | None:
+    best: tuple[float, str | None] = np.inf, None
+    for clause in clauses:
+        best = min(best, clause, key=lambda each: each[0])
+        if best[0] < _SIMPLE:
+            break
+    return best[1]
 
 
 def _close(a: Any, b: Any, tolerance: float, scale: float = 0) -> bool:
@@ -369,7 +375,7 @@ def _of_parts(found: Any, right: Any, at_hand: Arrays, blocks: Sequence[str], to
         inside = {name: array for name, a in at_hand.items() if (array := _like(a, right.shape)) is not None}
         given = {name: a if np.ndim(at_hand[name]) == 0 else a[part] for name, a in inside.items()}
         of_part = found[part], right[part], given
-        what = _simplest([*_of_factors(*of_part, tolerance), *_of_terms(*of_part, {}, tolerance)])
+        what = _simplest(itertools.chain(_of_factors(*of_part, tolerance), _of_terms(*of_part, {}, tolerance)))
         yield cost if what else cost + 5, f"{where}: {what}" if what else where
 
 
