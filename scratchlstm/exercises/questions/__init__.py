@@ -4,4 +4,8 @@ ORDER = (
     "slopes",
     "output_gate",
     "cell",
+    "adam",
+    "gradient_check",
+    "precision",
+    "peephole",
 )

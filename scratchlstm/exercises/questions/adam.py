@@ -1,0 +1,151 @@
+"""One step of Adam, as Keras takes it.
+
+Adam keeps two running means of each gradient g: m, of g itself, and v, of its square. Both start at 0.
+
+    (Adam, m)    m = β₁ m + (1 - β₁) g
+    (Adam, v)    v = β₂ v + (1 - β₂) g²
+    (Adam, α)    α = learning_rate · √(1 - β₂ᵗ) / (1 - β₁ᵗ)      t = 1 at the first step
+    (Adam, w)    w = w - α m / (√v + ε)
+
+Since m and v start at 0, they are too small at first: after t steps by the factors 1 - β₁ᵗ and 1 - β₂ᵗ. α makes up for
+both (the bias correction). ε keeps the division from failing where v is 0; mind where it is added.
+
+Shapes: w, m, v and g are arrays of one shape; t, α, ε and the learning rate are numbers. Return new arrays.
+"""
+
+import numpy as np
+
+
+def adam_m(m, v, g, beta_1, beta_2):
+    """(Adam, m), the running mean of g, in the shape of g; m and v are those of the step before."""
+    return beta_1 * m + (1 - beta_1) * g  # ?
+
+
+def adam_v(m, v, g, beta_1, beta_2):
+    """(Adam, v), the running mean of g², in the shape of g; m and v are those of the step before."""
+    return beta_2 * v + (1 - beta_2) * g * g  # ?
+
+
+def adam_alpha(t, learning_rate, beta_1, beta_2):
+    """(Adam, α), the size of step number t, corrected for m and v having started at 0; a number."""
+    return learning_rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)  # ?
+
+
+def adam_w(w, g, m, v, t, learning_rate, alpha, beta_1, beta_2, epsilon):
+    """(Adam, w), the new weights, in the shape of w; m, v and alpha are those of this step."""
+    return w - alpha * m / (np.sqrt(v) + epsilon)  # ?
+
+
+# --- the checker's part ---
+
+from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
+
+HINTS = {
+    "adam_m": (
+        "A running mean moves a small share of the way from its old value to the new one.",
+        "The old m keeps the share beta_1; the rest, 1 - beta_1, belongs to g.",
+        "m = beta_1 * m + (1 - beta_1) * g",
+    ),
+    "adam_v": (
+        "The same running mean, of another quantity and with a beta of its own.",
+        "The old v keeps the share beta_2; the rest, 1 - beta_2, belongs to g², which is g * g, element by element.",
+        "v = beta_2 * v + (1 - beta_2) * g * g",
+    ),
+    "adam_alpha": (
+        "m is divided by its correction. v is corrected by its own, and is below the line and under a root.",
+        "Write m / (1 - beta_1**t) over np.sqrt(v / (1 - beta_2**t)), and take both corrections out of the fraction.",
+        "alpha = learning_rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)",
+    ),
+    "adam_w": (
+        "Go against the mean gradient m, by the size alpha, and divide by how large gradients were.",
+        "Add epsilon to the root of v, after taking it; the corrections are in alpha already.",
+        "w = w - alpha * m / (np.sqrt(v) + epsilon)",
+    ),
+}
+_M = "beta_1 * m + (1 - beta_1) * g"
+_V = "beta_2 * v + (1 - beta_2) * g * g"
+_ALPHA = "learning_rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)"
+_W = "w - alpha * m / (np.sqrt(v) + epsilon)"
+_PAPER = "w - learning_rate * m / (1 - beta_1**t) / (np.sqrt(v / (1 - beta_2**t)) + epsilon)"
+MISTAKES = [
+    Mistake(_M, "beta_2 * m + (1 - beta_2) * g", "m uses β₁, and here is β₂, which belongs to v"),
+    Mistake(_M, "(1 - beta_1) * m + beta_1 * g", "the shares are swapped: the old m keeps β₁, and g gets 1 - β₁"),
+    Mistake(_M, "beta_1 * m + g", "the factor 1 - β₁ of g is missing: this is momentum, a running sum, not a mean"),
+    Mistake(_M, "(1 - beta_1) * g", "β₁ m is missing: without the old m this is no running mean"),
+    Mistake(_M, "beta_1 * m + (1 - beta_1) * g * g", "m is the mean of g itself; g² belongs to v"),
+    Mistake(_M, "m + (1 - beta_1) * g", "the old m has to shrink by the factor β₁"),
+    Mistake(_M, "beta_1 * m - (1 - beta_1) * g", "g is added to m; the minus sign comes at the end, in w"),
+    Mistake(_V, "beta_1 * v + (1 - beta_1) * g * g", "v uses β₂, and here is β₁, which belongs to m"),
+    Mistake(_V, "beta_2 * v + (1 - beta_2) * g", "g has to be squared: v is the mean of g²"),
+    Mistake(_V, "beta_2 * v + ((1 - beta_2) * g) ** 2", "1 - β₂ is squared, too: square g alone"),
+    Mistake(_V, "beta_2 * v + (1 - beta_2) * np.abs(g)", "this is |g|; v is the mean of g²"),
+    Mistake(_V, "(1 - beta_2) * v + beta_2 * g * g", "the shares are swapped: the old v keeps β₂, and g² gets 1 - β₂"),
+    Mistake(_V, "beta_2 * v + g * g", "the factor 1 - β₂ of g² is missing"),
+    Mistake(_V, "(1 - beta_2) * g * g", "β₂ v is missing: without the old v this is no running mean"),
+    Mistake(
+        _V,
+        "beta_2 * v + (1 - beta_2) * np.sum(g * g)",
+        "g² is summed up: every weight has a v of its own, so no sum belongs here",
+    ),
+    Mistake(_V, "beta_2 * v + (1 - beta_2) * m * m", "this is the square of m; v is the mean of g²"),
+    Mistake(_ALPHA, "learning_rate", "the bias correction is missing: √(1 - β₂ᵗ) / (1 - β₁ᵗ)"),
+    Mistake(_ALPHA, _ALPHA.replace("**t", "**(t - 1)"), "t counts from 1: β to the power of t, not t - 1"),
+    Mistake(
+        _ALPHA, _ALPHA.replace("**t", "**(t + 1)"), "t is this step's number already: β to the power of t, not t + 1"
+    ),
+    Mistake(
+        _ALPHA,
+        "learning_rate * (1 - beta_2**t) / (1 - beta_1**t)",
+        "the root of 1 - β₂ᵗ is missing: w divides by √v, not v",
+    ),
+    Mistake(
+        _ALPHA,
+        "learning_rate * np.sqrt(1 - beta_1**t) / (1 - beta_2**t)",
+        "β₁ and β₂ are swapped: the root belongs to v's correction, and v has β₂",
+    ),
+    Mistake(
+        _ALPHA,
+        "learning_rate * (1 - beta_1**t) / np.sqrt(1 - beta_2**t)",
+        "the fraction is upside down: m is divided by 1 - β₁ᵗ, which is below the line",
+    ),
+    Mistake(_ALPHA, "learning_rate / (1 - beta_1**t)", "the correction of v is missing: √(1 - β₂ᵗ)"),
+    Mistake(_ALPHA, "learning_rate * np.sqrt(1 - beta_2**t)", "the correction of m is missing: 1 - β₁ᵗ"),
+    Mistake(
+        _ALPHA,
+        "learning_rate * np.sqrt(1 - beta_2) / (1 - beta_1)",
+        "the power t is missing: this is the correction of the first step",
+    ),
+    Mistake(
+        _ALPHA,
+        "learning_rate * np.sqrt(1 - beta_2 * t) / (1 - beta_1 * t)",
+        "this is β times t; β to the power of t belongs here, `beta_1**t`",
+    ),
+    Mistake(_W, "w + alpha * m / (np.sqrt(v) + epsilon)", "the sign is wrong: the loss falls against the gradient"),
+    Mistake(_W, "alpha * m / (np.sqrt(v) + epsilon)", "this is the step alone: subtract it from w"),
+    Mistake(_W, "w - alpha * m / np.sqrt(v + epsilon)", "ε is inside the root; it is added after taking it: √v + ε"),
+    Mistake(_W, "w - alpha * m / np.sqrt(v) + epsilon", "ε is outside of the division: put (√v + ε) in parentheses"),
+    Mistake(_W, "w - alpha * m / np.sqrt(v)", "ε is missing"),
+    Mistake(_W, "w - alpha * m / (v + epsilon)", "the root of v is missing"),
+    Mistake(_W, "w - alpha * g / (np.sqrt(v) + epsilon)", "this goes along g; Adam goes along m, its running mean"),
+    Mistake(_W, "w - alpha * m", "the division by √v + ε is missing: this is a step of plain momentum"),
+    Mistake(
+        _W,
+        "w - learning_rate * m / (np.sqrt(v) + epsilon)",
+        "this is the learning rate; α belongs here, which has the bias correction",
+    ),
+    Mistake(
+        _W,
+        _PAPER,
+        "this is the form of the paper's Algorithm 1 and of PyTorch, which adds ε after correcting v. Keras adds it to "
+        "√v before, with the corrections in α; the two differ by the size of ε alone",
+    ),
+]
+
+
+def scene(rng, B, T, E, H):
+    """The third step, with an epsilon so large that its place shows."""
+    w, m, g = rng.normal(size=(3, E, H))
+    v = rng.uniform(0.1, 2, size=(E, H))
+    given = {"learning_rate": 0.1, "beta_1": 0.9, "beta_2": 0.95}
+    scene = {"w": w, "m": m, "v": v, "g": g, "t": 3, "epsilon": 0.2} | given
+    return scene | {"alpha": adam_alpha(3, **given)}

@@ -1,0 +1,194 @@
+"""A cell whose equations you derive alone: the LSTM with peepholes.
+
+In an LSTM no gate sees the cell itself, only what the output gate showed of it one step before. Peepholes let each gate
+look inside, each unit at its own cell: i and f at the old one, o at the new one.
+
+    (P1)  i = σ(z_i + p_i c_prev)
+    (P2)  f = σ(z_f + p_f c_prev)
+    (5)   c = f c_prev + i g
+    (P3)  o = σ(z_o + p_o c)
+    (6)   h = o tanh(c)
+
+Backward, (7), (9) to (11) and (13) to (16) are as before: di, df, dg, do, and dz_i, dz_f, dz_g, dz_o, where z_i is still
+what is added to the peephole. Three things are new. Follow every path from c, and from c_prev, to the loss.
+
+Shapes: the vectors p_i, p_f, p_o and their gradients are (H,), the same for all B samples; all other arrays are (B, H).
+"""
+
+import numpy as np
+
+
+def peephole_dc(dc_next, dh, i, f, o, c, c_prev, tanh_c, do, dz_i, dz_f, dz_o, p_i, p_f, p_o):
+    """(P4), dL/dc, (B, H); dz_o has been computed already."""
+    return dc_next + dh * o * (1 - tanh_c * tanh_c) + dz_o * p_o  # ?
+
+
+def peephole_dc_prev(dc, i, f, o, c, c_prev, di, df, dz_i, dz_f, dz_o, p_i, p_f, p_o):
+    """(P5), dL/dc_prev, (B, H), as far as it comes from this step's cell and gates."""
+    return dc * f + dz_i * p_i + dz_f * p_f  # ?
+
+
+def peephole_dp_i(c, c_prev, i, di, dz_i, dz_f, dz_o, p_i):
+    """(P6), dL/dp_i, (H,)."""
+    return np.sum(dz_i * c_prev, axis=0)  # ?
+
+
+def peephole_dp_f(c, c_prev, f, df, dz_i, dz_f, dz_o, p_f):
+    """(P7), dL/dp_f, (H,)."""
+    return np.sum(dz_f * c_prev, axis=0)  # ?
+
+
+def peephole_dp_o(c, c_prev, o, do, dz_i, dz_f, dz_o, p_o):
+    """(P8), dL/dp_o, (H,)."""
+    return np.sum(dz_o * c, axis=0)  # ?
+
+
+# --- the checker's part ---
+
+from scratchlstm.cells import PeepholeLSTMCell  # noqa: E402
+from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
+
+HINTS = {
+    "peephole_dc": (
+        "How many of the forward equations use c? The next step's (5) and this step's (6), as in (8); and one more.",
+        "(P3) uses c, too. dz_o is the gradient of all that σ gets there, z_o + p_o c: what is the slope of that in c?",
+        "dc = dc_next + dh * o * (1 - tanh_c * tanh_c) + dz_o * p_o",
+    ),
+    "peephole_dc_prev": (
+        "Which three equations use c_prev? Each is a path, and the paths add up.",
+        "(5) gives dc * f, as in (12). In (P1) and (P2) c_prev is multiplied by a peephole, behind which dz_i or dz_f arrives.",
+        "dc_prev = dc * f + dz_i * p_i + dz_f * p_f",
+    ),
+    "peephole_dp_i": (
+        "p_i is multiplied by something in (P1): that is its slope. And it is used by every sample of the batch.",
+        "dz_i * c_prev is (B, H), one row for each sample; p_i has one for all, as a bias has. See (21).",
+        "dp_i = np.sum(dz_i * c_prev, axis=0)",
+    ),
+    "peephole_dp_f": (
+        "p_f is multiplied by something in (P2): that is its slope. And it is used by every sample of the batch.",
+        "dz_f * c_prev is (B, H), one row for each sample; p_f has one for all, as a bias has. See (21).",
+        "dp_f = np.sum(dz_f * c_prev, axis=0)",
+    ),
+    "peephole_dp_o": (
+        "p_o is multiplied by something in (P3): that is its slope. And it is used by every sample of the batch.",
+        "The output gate looks at the new cell. Multiply, then sum over the samples, as in (21).",
+        "dp_o = np.sum(dz_o * c, axis=0)",
+    ),
+}
+_DC = "dc_next + dh * o * (1 - tanh_c * tanh_c) + dz_o * p_o"
+_DC_PREV = "dc * f + dz_i * p_i + dz_f * p_f"
+MISTAKES = [
+    Mistake(_DC, "dc_next + dh * o * (1 - tanh_c * tanh_c)", "the path through o is missing: (P3) looks at c, too"),
+    Mistake(_DC, "dh * o * (1 - tanh_c * tanh_c) + dz_o * p_o", "dc_next is missing: the next step's cell uses c, too"),
+    Mistake(_DC, "dc_next + dz_o * p_o", "the path through (6) is missing: h shows tanh(c)"),
+    Mistake("dz_o * p_o", "do * p_o", "p_o c is inside of σ, so dz_o belongs here, not do"),
+    Mistake("dz_o * p_o", "dz_o", "the factor p_o is missing: in (P3) c is multiplied by it"),
+    Mistake("dz_o * p_o", "dz_o * c", "this is what p_o gets, (P8); c gets dz_o p_o"),
+    Mistake(
+        _DC,
+        _DC + " + dz_i * p_i + dz_f * p_f",
+        "i and f look at the old cell: their terms belong to dc_prev, (P5); to dc only dz_o p_o",
+    ),
+    Mistake(
+        _DC,
+        "dc_next + (dh * o + dz_o * p_o) * (1 - tanh_c * tanh_c)",
+        "(P3) looks at c, not at tanh(c): no slope of tanh belongs to the term dz_o p_o",
+    ),
+    Mistake(
+        "(1 - tanh_c * tanh_c) + dz_o", "(1 - tanh_c * tanh_c) - dz_o", "the paths add up: plus dz_o p_o, not minus"
+    ),
+    Mistake("dh * o * (1 - tanh_c * tanh_c)", "dh * o", "the slope of tanh is missing: h shows tanh(c)"),
+    Mistake(_DC_PREV, "dc * f", "the peepholes of i and f are missing: (P1) and (P2) look at c_prev, too"),
+    Mistake(_DC_PREV, "dc * f + dz_f * p_f", "the path through i is missing: (P1) looks at c_prev, too"),
+    Mistake(_DC_PREV, "dc * f + dz_i * p_i", "the path through f is missing: (P2) looks at c_prev, too"),
+    Mistake(_DC_PREV, "dz_i * p_i + dz_f * p_f", "dc f is missing, the path through (5)"),
+    Mistake(_DC_PREV, _DC_PREV + " + dz_o * p_o", "o looks at the new cell: dz_o p_o is in dc already, (P4)"),
+    Mistake(
+        _DC_PREV,
+        "dc * f + di * p_i + df * p_f",
+        "the peepholes are inside of σ: dz_i and dz_f belong here, not di and df",
+    ),
+    Mistake(
+        _DC_PREV,
+        "dc * f + dz_i + dz_f",
+        "the factors p_i and p_f are missing: in (P1) and (P2) c_prev is multiplied by them",
+    ),
+    Mistake(_DC_PREV, "dc * f + dz_i * p_f + dz_f * p_i", "p_i and p_f are swapped"),
+    Mistake(_DC_PREV, "dc * i + dz_i * p_i + dz_f * p_f", "in (5) c_prev is multiplied by f, not by i"),
+    Mistake(_DC_PREV, "dc + dz_i * p_i + dz_f * p_f", "the factor f is missing: (5) keeps f c_prev"),
+    Mistake(
+        "np.sum(dz_i * c_prev, axis=0)",
+        "dz_i * c_prev",
+        "the sum over the batch is missing: p_i is the same for every sample",
+    ),
+    Mistake(
+        "np.sum(dz_i * c_prev, axis=0)",
+        "np.mean(dz_i * c_prev, axis=0)",
+        "this is the mean over the batch; the sum belongs here",
+    ),
+    Mistake(
+        "np.sum(dz_i * c_prev, axis=0)",
+        "np.sum(dz_i * c, axis=0)",
+        "i looks at the old cell, c_prev: the new one comes after it",
+    ),
+    Mistake(
+        "np.sum(dz_i * c_prev, axis=0)", "np.sum(di * c_prev, axis=0)", "p_i is inside of σ: dz_i belongs here, not di"
+    ),
+    Mistake(
+        "np.sum(dz_i * c_prev, axis=0)", "np.sum(dz_i, axis=0)", "this is what a bias gets: p_i is multiplied by c_prev"
+    ),
+    Mistake("np.sum(dz_i * c_prev, axis=0)", "np.sum(dz_f * c_prev, axis=0)", "this is dp_f: i has dz_i"),
+    Mistake(
+        "np.sum(dz_i * c_prev, axis=0)",
+        "np.sum(dz_i * p_i, axis=0)",
+        "this is multiplied by p_i, as c_prev's gradient is; p_i itself gets the other factor, c_prev",
+    ),
+    Mistake(
+        "np.sum(dz_f * c_prev, axis=0)",
+        "dz_f * c_prev",
+        "the sum over the batch is missing: p_f is the same for every sample",
+    ),
+    Mistake(
+        "np.sum(dz_f * c_prev, axis=0)",
+        "np.mean(dz_f * c_prev, axis=0)",
+        "this is the mean over the batch; the sum belongs here",
+    ),
+    Mistake(
+        "np.sum(dz_f * c_prev, axis=0)",
+        "np.sum(dz_f * c, axis=0)",
+        "f looks at the old cell, c_prev: the new one comes after it",
+    ),
+    Mistake(
+        "np.sum(dz_f * c_prev, axis=0)", "np.sum(df * c_prev, axis=0)", "p_f is inside of σ: dz_f belongs here, not df"
+    ),
+    Mistake(
+        "np.sum(dz_o * c, axis=0)", "dz_o * c", "the sum over the batch is missing: p_o is the same for every sample"
+    ),
+    Mistake(
+        "np.sum(dz_o * c, axis=0)", "np.mean(dz_o * c, axis=0)", "this is the mean over the batch; the sum belongs here"
+    ),
+    Mistake(
+        "np.sum(dz_o * c, axis=0)", "np.sum(dz_o * c_prev, axis=0)", "o looks at the new cell, c, not at the old one"
+    ),
+    Mistake("np.sum(dz_o * c, axis=0)", "np.sum(do * c, axis=0)", "p_o is inside of σ: dz_o belongs here, not do"),
+    Mistake(
+        "np.sum(dz_o * c, axis=0)",
+        "np.sum(dz_o * np.tanh(c), axis=0)",
+        "the peephole sees c itself, not tanh(c), which only h shows",
+    ),
+]
+
+
+def scene(rng, B, T, E, H):
+    """One step of the package's cell, with every name of its equations."""
+    x, (h_prev, c_prev, dh, dc_next) = rng.normal(size=(B, E)), rng.normal(size=(4, B, H))
+    W, U, b, p = (rng.normal(size=shape) for shape in ((E, 4 * H), (H, 4 * H), (4 * H,), (3, H)))
+    cell = PeepholeLSTMCell(H)
+    _, c, cache = cell.forward(x, h_prev, c_prev, W, U, b, p)
+    back = cell.backward(dh, dc_next, cache, W, U, b, p)
+    dc, dz, dp = back["dc"], cell.split(back["dz"]), back["dp"]
+    scene = cache._asdict() | {"c": c, "dh": dh, "dc_next": dc_next, "dc": dc, "dc_prev": back["dc_prev"]}
+    scene |= {"di": dc * cache.g, "df": dc * c_prev, "dg": dc * cache.i, "do": dh * cache.tanh_c}
+    for gate, dz_gate in zip("ifgo", dz, strict=True):
+        scene[f"dz_{gate}"] = dz_gate
+    return scene | dict(zip(("p_i", "p_f", "p_o", "dp_i", "dp_f", "dp_o"), (*p, *dp), strict=True))
