@@ -5,6 +5,8 @@ side is handed out as three dots (`# ?-`: they are left out). What follows `# --
 
     HINTS     name of the function -> three hints, each plainer than the one before
     MISTAKES  what people write instead, see `mistakes.py`
+    BUGS      mistakes that the file is handed out with, for the learner to find
+    IN_PLACE  names of arguments that a function may change while it runs
     scene     (rng, B, T, E, H) -> values by name, from which a function gets its arguments by their names (default:
               `scenes.step`)
     explain   (name, function, scene) -> what is wrong with a function whose result is, if there is more to go by than
@@ -24,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from scratchlstm.exercises import questions
-from scratchlstm.exercises.mistakes import Mistake, plant
+from scratchlstm.exercises.mistakes import Mistake, plant, planted
 from scratchlstm.exercises.scenes import Scene, step
 
 _CUT = "# --- the checker's part ---"
@@ -70,14 +72,15 @@ class Exercise:
                 lines.append(line)
             elif not found["gone"]:
                 lines.append(f"{found['left']}...  # {found['label'] or ''}your line")
-        return "\n".join(lines) + "\n"
+        return planted("\n".join(lines) + "\n", self.name, *getattr(self.module, "BUGS", ()))
 
     @cached_property
     def functions(self) -> dict[str, Callable[..., Any]]:
-        """Those that the learner writes, right, by name."""
-        names = [each.name for each in ast.parse(self.solution).body if isinstance(each, ast.FunctionDef)]
+        """Those that the learner writes or mends, right, by name; a cell is a class."""
+        kinds = ast.FunctionDef | ast.ClassDef
+        names = [each.name for each in ast.parse(self.solution).body if isinstance(each, kinds)]
         own = {name: getattr(self.module, name) for name in names}
-        return {name: each for name, each in own.items() if any(map(_OPEN.fullmatch, _lines(each)))}
+        return {name: each for name, each in own.items() if inspect.getsource(each) not in self.text}
 
     @property
     def hints(self) -> dict[str, tuple[str, str, str]]:
@@ -93,6 +96,11 @@ class Exercise:
         """Those whose line is in this function."""
         source = inspect.getsource(self.functions[function])
         return [each for each in self.mistakes if each.old in source]
+
+    @property
+    def in_place(self) -> tuple[str, ...]:
+        """Arguments that a function may change while it runs."""
+        return getattr(self.module, "IN_PLACE", ())
 
     def planted(self, *mistakes: Mistake) -> dict[str, Any]:
         """The names that the solution defines with these mistakes in it."""
@@ -110,10 +118,6 @@ class Exercise:
         """The number that its docstring begins with, in parentheses."""
         found = re.match(r"\(.+?\)", inspect.getdoc(self.functions[function]) or "")
         return found[0] if found else ""
-
-
-def _lines(function: Callable[..., Any]) -> list[str]:
-    return inspect.getsource(function).splitlines()
 
 
 EXERCISES = [Exercise(number, name) for number, name in enumerate(questions.ORDER, start=1)]

@@ -19,12 +19,12 @@ class Mistake(NamedTuple):
     says: str  # to who wrote it
 
 
-def plant(source: str, where: str, *mistakes: tuple[str, str] | Mistake) -> dict[str, Any]:
-    """The names that a module's source defines if, for each mistake, the old text in it is replaced by the new one.
+def planted(source: str, where: str, *mistakes: tuple[str, str] | Mistake) -> str:
+    """A module's source in which, for each mistake, the old text is replaced by the new one.
 
     Args:
         source: of the module.
-        where: the module's name, for tracebacks.
+        where: the module's name, for the error.
         mistakes: pairs of old and new, or `Mistake`s.
 
     Raises:
@@ -34,6 +34,12 @@ def plant(source: str, where: str, *mistakes: tuple[str, str] | Mistake) -> dict
         if (count := source.count(old)) != 1:
             raise ValueError(f"{old!r} occurs {count} times in {where}, not once")
         source = source.replace(old, new)
+    return source
+
+
+def plant(source: str, where: str, *mistakes: tuple[str, str] | Mistake) -> dict[str, Any]:
+    """The names that `planted` source defines."""
+    source = planted(source, where, *mistakes)
     scope: dict[str, Any] = {"__name__": where, "np": np, "sigmoid": gates.sigmoid, "tanh": gates.tanh}
     exec(compile(source, f"{where} with a mistake", "exec"), scope)
     return scope

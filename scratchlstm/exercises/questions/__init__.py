@@ -8,4 +8,5 @@ ORDER = (
     "gradient_check",
     "precision",
     "peephole",
+    "find_the_bug",
 )

@@ -115,11 +115,6 @@ MISTAKES = [
         "learning_rate * np.sqrt(1 - beta_2) / (1 - beta_1)",
         "the power t is missing: this is the correction of the first step",
     ),
-    Mistake(
-        _ALPHA,
-        "learning_rate * np.sqrt(1 - beta_2 * t) / (1 - beta_1 * t)",
-        "this is β times t; β to the power of t belongs here, `beta_1**t`",
-    ),
     Mistake(_W, "w + alpha * m / (np.sqrt(v) + epsilon)", "the sign is wrong: the loss falls against the gradient"),
     Mistake(_W, "alpha * m / (np.sqrt(v) + epsilon)", "this is the step alone: subtract it from w"),
     Mistake(_W, "w - alpha * m / np.sqrt(v + epsilon)", "ε is inside the root; it is added after taking it: √v + ε"),

@@ -48,7 +48,7 @@ HINTS = {
     "numerical_gradient": (
         "Each number takes four steps: make it larger, make it smaller, put it back, divide. Compute from `before`.",
         "a + ε and a - ε are 2ε apart: divide by that. After the second loss, write `before` into its place again.",
-        "array[place] = before + epsilon ... array[place] = before - epsilon ... array[place] = before, "
+        "The four lines: array[place] = before + epsilon; array[place] = before - epsilon; array[place] = before; "
         "gradient[place] = (above - below) / (2 * epsilon)",
     ),
     "relative_error": (
@@ -175,9 +175,15 @@ class _Loss:
 
 
 def scene(rng, B, T, E, H):
-    """A loss of which every number's derivative depends on all, and two gradients that are not quite the same."""
+    """A loss of which every number's derivative depends on all, and two gradients, of which once the one is larger, once the other."""
     array, p, noise = rng.normal(size=(3, B, H))
-    return {"array": array, "loss": _Loss(array), "epsilon": 1e-2, "p": p, "q": 1.5 * p + 0.3 * noise}
+    return {
+        "array": array,
+        "loss": _Loss(array),
+        "epsilon": 1e-2,
+        "p": p,
+        "q": (1.5 if T > 1 else 0.5) * p + 0.1 * noise,
+    }
 
 
 def explain(name, function, scene):

@@ -147,13 +147,24 @@ MISTAKES = [
     Mistake(_BEST, "np.sqrt(u)", "this is best for the one-sided difference; for the central one it is a third root"),
     Mistake(_DIGITS, _DIGITS[1:], "the sign is wrong: a small error means many digits"),
     Mistake(_DIGITS, "-np.log10(rounding + truncation)", "the error is absolute: divide it by |L'|"),
-    Mistake(_DIGITS, _DIGITS.replace("abs(slope)", "abs(loss)"), "it is relative to L, but L' is being computed: divide by |L'|"),
-    Mistake(_DIGITS, _DIGITS.replace("abs(slope)", "slope"), "L' may be negative, and then there is no log: divide by |L'|"),
+    Mistake(
+        _DIGITS,
+        _DIGITS.replace("abs(slope)", "abs(loss)"),
+        "it is relative to L, but L' is being computed: divide by |L'|",
+    ),
     Mistake(_DIGITS, _DIGITS.replace("log10", "log"), "np.log has the base e; digits have the base 10, np.log10"),
     Mistake(_DIGITS, _DIGITS.replace("log10", "log2"), "np.log2 counts bits; digits have the base 10, np.log10"),
-    Mistake(_DIGITS, _DIGITS.replace("rounding + truncation", "rounding"), "the truncation error is missing: both count"),
-    Mistake(_DIGITS, _DIGITS.replace("rounding + truncation", "truncation"), "the rounding error is missing: both count"),
-    Mistake(_DIGITS, _DIGITS.replace("rounding + truncation", "rounding * truncation"), "the errors add up; they are not multiplied"),
+    Mistake(
+        _DIGITS, _DIGITS.replace("rounding + truncation", "rounding"), "the truncation error is missing: both count"
+    ),
+    Mistake(
+        _DIGITS, _DIGITS.replace("rounding + truncation", "truncation"), "the rounding error is missing: both count"
+    ),
+    Mistake(
+        _DIGITS,
+        _DIGITS.replace("rounding + truncation", "rounding * truncation"),
+        "the errors add up; they are not multiplied",
+    ),
     Mistake(_DIGITS, "(rounding + truncation) / abs(slope)", "this is the relative error; its digits are -log₁₀ of it"),
 ]
 
