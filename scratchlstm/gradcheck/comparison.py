@@ -1,6 +1,7 @@
 """Each gradient beside the numerical one, and TensorFlow's if it is there."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,12 @@ from scratchlstm.rows import RowGradient
 def compare(
     values: Mapping[str, np.ndarray], tensors: Mapping[str, tuple[np.ndarray, Any]], loss: Loss,
     answers: Mapping[str, np.ndarray], rng: np.random.Generator, epsilon: float, tolerance: float,
-    blocks: Mapping[str, Sequence[str]] = {},
+    blocks: Mapping[str, Sequence[str]] = {}, sequences: Collection[str] = (),
 ) -> Iterator[Row]:  # fmt: skip
-    """First what the forward pass gave, where TensorFlow has answers to compare it with, then the gradients."""
+    """First what the forward pass gave, if TensorFlow has answers to compare it with, then the gradients.
+
+    Of a wrong gradient, which of its `blocks` of columns are wrong, or of `sequences`, (B, T, E), which steps.
+    """
     # all analytic gradients are copied first: computing the loss runs the layers again
     dense = {name: d.dense() if isinstance(d, RowGradient) else d for name, (_, d) in tensors.items()}
     copies = {name: None if d is None else np.array(host(d)) for name, d in dense.items()}
@@ -33,22 +37,42 @@ def compare(
             row.numerical = numeric_error(loss, array, analytic, rng, epsilon)
             if answers:
                 _compared(row, analytic, answers[name])
-        if not (row.ok or row.problem) and len(blocks.get(name, ())) > 1:
-            row.problem = _wrong_blocks(blocks[name], loss, array, analytic, rng, epsilon, tolerance)
+        if not (row.ok or row.problem):
+            given = loss, array, analytic, rng, epsilon, tolerance
+            if len(names := blocks.get(name, ())) > 1:
+                row.problem = in_blocks(names, _wrong_parts(len(names), -1, *given))
+            elif name in sequences:
+                row.problem = at_steps(_wrong_parts(array.shape[1], 1, *given))
         yield row
 
 
-def _wrong_blocks(
-    blocks: Sequence[str], loss: Loss, array: Array, analytic: Any, rng: np.random.Generator, epsilon: float,
+def _wrong_parts(
+    count: int, axis: int, loss: Loss, array: Array, analytic: Any, rng: np.random.Generator, epsilon: float,
     tolerance: float,
-) -> str:  # fmt: skip
-    """Which of the named blocks of columns a wrong gradient is wrong in."""
-    columns = zip(np.split(array, len(blocks), axis=-1), np.split(analytic, len(blocks), axis=-1), strict=True)
-    found = [numeric_error(loss, *of_block, rng, epsilon) for of_block in columns]  # views, changed in place
-    errors = dict(zip(blocks, found, strict=True))
-    wrong = [name for name, error in errors.items() if not error <= tolerance]
-    right = [name for name in errors if name not in wrong]
-    return f"in {', '.join(wrong)}" + (f" ({', '.join(right)} ok)" if right else "")
+) -> list[bool]:  # fmt: skip
+    """Whether each of the parts along an axis is wrong."""
+    parts = zip(np.split(array, count, axis), np.split(analytic, count, axis), strict=True)
+    return [not numeric_error(loss, *part, rng, epsilon) <= tolerance for part in parts]  # views, changed in place
+
+
+def in_blocks(names: Sequence[str], wrong: Sequence[bool]) -> str:
+    """Which blocks of columns are wrong, in words."""
+    ok = ", ".join(name for name, bad in zip(names, wrong, strict=True) if not bad)
+    return f"in {', '.join(itertools.compress(names, wrong))}" + f" ({ok} ok)" * bool(ok)
+
+
+def at_steps(wrong: Sequence[bool]) -> str:
+    """Which steps are wrong, in words; nothing if all are."""
+    right = [not bad for bad in wrong]
+    return f"at {_steps(wrong)}, right at {_steps(right)}" if any(right) else ""
+
+
+def _steps(chosen: Sequence[bool]) -> str:
+    """As "step 3", "steps 0 to 2", or "steps 0, 2 to 4 and 6"."""
+    numbers = np.flatnonzero(chosen)
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    *most, last = [f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
+    return f"step{'s' * (len(numbers) > 1)} {', '.join(most)}{' and ' if most else ''}{last}"
 
 
 def _compared(row: Row, ours: np.ndarray, answer: np.ndarray) -> Row:

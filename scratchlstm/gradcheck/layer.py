@@ -1,8 +1,8 @@
 """A layer's gradients, ours or yours."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
@@ -11,8 +11,10 @@ from scratchlstm._support import checks
 from scratchlstm.backend import Array, host
 from scratchlstm.cells import Cell, StackedRNNCells
 from scratchlstm.gradcheck.arguments import require_arguments, require_float64
-from scratchlstm.gradcheck.comparison import compare
+from scratchlstm.gradcheck.comparison import compare, in_blocks
 from scratchlstm.gradcheck.numerical import EPSILON
+from scratchlstm.gradcheck.own_layer import diagnose, own_blocks
+from scratchlstm.gradcheck.recurrent import diagnoses
 from scratchlstm.gradcheck.report import TOLERANCE, Report
 from scratchlstm.interop.tensorflow import layer_answers
 from scratchlstm.layers import Layer
@@ -133,11 +135,15 @@ def check_layer(
             return sum(float(np.sum(r * y)) for r, y in zip(weights, forward()[0], strict=True))
 
         values = {f"output {number}": y.copy() for number, y in enumerate(found)}
-        blocks = layer.column_blocks if isinstance(layer, Layer) else {}
+        blocks = layer.column_blocks if _has_cells(layer) else own_blocks(layer)
         shapes = ", ".join(str(each.shape) for each in inputs.values())
         title = f"{type(layer).__name__}, input {shapes}, a gradient on every output"
-        report = Report(title, list(compare(values, checked, loss, answers, rng, epsilon, tolerance, blocks)))
-        if blocks and not report.ok and not several and given[0].ndim == 3 and given[0].shape[1] > 1:
+        sequences = ["x"] if blocks and not several and given[0].ndim == 3 else []
+        rows = compare(values, checked, loss, answers, rng, epsilon, tolerance, blocks, sequences)
+        report = Report(title, list(rows))
+        if report.ok or not blocks:
+            return report
+        if sequences and given[0].shape[1] > 1:
             # a mistake in one gate reaches the others through h and the steps before: one step shows which it is
             step = check_layer(
                 layer, given[0][:, :1], initial_state=list(states.values()) or None, training=training, seed=seed,
@@ -147,8 +153,31 @@ def check_layer(
             for row in report.rows:
                 if not row.ok and row.tensor in of_step:
                     alone = of_step[row.tensor]
-                    row.problem = "over several steps, right in one" if alone.ok else alone.problem
+                    if alone.ok:
+                        at = f": {row.problem}" if row.problem and row.tensor in sequences else ""
+                        row.problem = f"over several steps, right in one{at}"
+                    elif _has_cells(layer) or states:  # one from zeros would see nothing of a forget gate
+                        row.problem = alone.problem or row.problem
+            report.diagnosis = step.diagnosis
+        if _has_cells(layer):
+            report.diagnosis = report.diagnosis or diagnoses(layer, seed)
+        elif sequences and not states:
+            _look_into_own(report, layer, blocks, seed)
         return report
+
+
+def _has_cells(layer: Any) -> TypeGuard[Layer]:
+    """Whether it is made of recurrent layers of this package, which name their blocks of columns."""
+    return isinstance(layer, Layer) and bool(layer.column_blocks)
+
+
+def _look_into_own(report: Report, layer: Any, blocks: Mapping[str, Sequence[str]], seed: int) -> None:
+    """Add the diagnosis of a recurrent layer that is none of ours, and the blocks that are wrong in its last step."""
+    with suppress(ValueError, IndexError):  # of one that takes only its own number of steps or samples
+        wrong, report.diagnosis = diagnose(layer, seed)
+        if any(wrong) and not all(wrong):
+            for row in [row for row in report.rows if not row.ok]:
+                row.problem = in_blocks(blocks[row.tensor], wrong) if row.tensor in blocks else ""
 
 
 @contextmanager

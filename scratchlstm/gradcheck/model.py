@@ -9,6 +9,7 @@ from scratchlstm.backend import host
 from scratchlstm.gradcheck.arguments import require_arguments, require_float64
 from scratchlstm.gradcheck.comparison import compare
 from scratchlstm.gradcheck.numerical import EPSILON, Loss
+from scratchlstm.gradcheck.recurrent import diagnoses
 from scratchlstm.gradcheck.report import TOLERANCE, Report
 from scratchlstm.interop.tensorflow import model_answers
 from scratchlstm.layers.passes import Pass
@@ -62,4 +63,7 @@ def check_model(
     rows = compare(values, tensors, again, answers, rng, epsilon, tolerance, model.network.column_blocks)
     order = " -> " if model.is_stack else ", "
     shapes = ", ".join(str(each.shape) for each in inputs_of(x))
-    return Report(f"{order.join(type(layer).__name__ for layer in model.layers)}, input {shapes}", list(rows))
+    report = Report(f"{order.join(type(layer).__name__ for layer in model.layers)}, input {shapes}", list(rows))
+    if not report.ok:
+        report.diagnosis = diagnoses(model.network, seed)
+    return report

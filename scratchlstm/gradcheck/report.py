@@ -1,6 +1,7 @@
 """What a check found, tensor by tensor, as a table."""
 
 from dataclasses import dataclass, field
+from html import escape
 
 from scratchlstm._support import notebook
 
@@ -42,10 +43,18 @@ class Row:
 
 @dataclass(repr=False)
 class Report:
-    """The rows of one check; as the last expression of a notebook's cell, or printed, it is a table."""
+    """What one check found: a table, in a notebook or printed, and below it the diagnosis.
+
+    Attributes:
+        title: what was checked.
+        rows: one for each tensor.
+        diagnosis: what is wrong in a recurrent layer, in words, a line for each mistake; empty if all is right or the
+            mistake is not recognised.
+    """
 
     title: str
     rows: list[Row] = field(default_factory=list)
+    diagnosis: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -57,9 +66,10 @@ class Report:
         lines = [self.title]
         for name, shape, numerical, tensorflow, verdict in [_COLUMNS, *(row.cells() for row in self.rows)]:
             lines.append(f"  {name:<{width}}{shape:<14}{numerical:>13}{tensorflow:>15}  {verdict}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {line}" for line in self.diagnosis)])
 
     def _repr_html_(self) -> str:
         """The table for a notebook, in which wrong rows are marked."""
         wrong = [number for number, row in enumerate(self.rows) if not row.ok]
-        return notebook.table(self.title, _COLUMNS, (row.cells() for row in self.rows), wrong)
+        table = notebook.table(self.title, _COLUMNS, (row.cells() for row in self.rows), wrong)
+        return table + "".join(f"<p>{escape(line)}</p>" for line in self.diagnosis)
