@@ -504,7 +504,7 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
             text = explain(given, wanted, at_hand, tolerance=tolerance, **more) or ""
             findings.append(Finding(equation, name, text))
 
-    right = gates.lstm_step_backward(known["dh"], known["dc_next"], _cache(known), known["W"], known["U"])
+    right = _inside(known)
 
     def from_dz(dz: Any) -> dict[str, Any]:
         """What (17) to (21) make of dz for each sample, as far as there is something to compare it with."""
@@ -534,8 +534,8 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
         findings.append(Finding("(8) to (15)", "dc", ""))
         expected = {"o": _of_gate("o", known)}
     else:
-        through_h = known["dh"] * known["o"] * gates.tanh_prime(known["tanh_c"])
-        judge("dc", dc, right.dc, hand, terms={"dc_next": known["dc_next"], "dh o (1 - tanh_c²)": through_h})
+        terms = {"dc_next": known["dc_next"], "dh o (1 - tanh_c²)": right.dc - known["dc_next"]}
+        judge("dc", dc, right.dc, hand, terms=terms)
         hand["dc"] = dc
         judge("dc_prev", found["dc_prev"], dc * known["f"], hand)
         expected = {gate: _of_gate(gate, hand) for gate in "ifgo"}
@@ -584,7 +584,21 @@ def _of_gate(gate: str, known: Arrays) -> Any:
 
 
 def _slope(gate: str, known: Arrays) -> Any:
-    return (gates.tanh_prime if gate == "g" else gates.sigmoid_prime)(known[gate])
+    value = known[gate]
+    return 1 - value**2 if gate in ("g", "tanh_c") else value * (1 - value)
+
+
+class _Inside(NamedTuple):
+    """What a right step computes on its way, (8) and (13) to (16)."""
+
+    dc: Any
+    dz: Any
+
+
+def _inside(known: Arrays) -> _Inside:
+    """Written out here: the step that is judged may be that of `gates.py`, changed to see what happens."""
+    dc = known["dc_next"] + known["dh"] * known["o"] * _slope("tanh_c", known)
+    return _Inside(dc, np.concatenate([_of_gate(gate, {**known, "dc": dc}) for gate in "ifgo"], axis=1))
 
 
 def _agreed_dc(dc_prev: Any, dz: Arrays, right: Any, known: Arrays, tolerance: float) -> tuple[Any, int]:
