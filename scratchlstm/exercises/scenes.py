@@ -23,3 +23,30 @@ def step(rng: np.random.Generator, B: int, T: int, E: int, H: int) -> Scene:
     dc = back.dc
     scene |= {"di": dc * cache.g, "df": dc * cache.c_prev, "dg": dc * cache.i, "do": dh * cache.tanh_c}
     return scene | {"z": z, "s": cache.i, "t": cache.g, "B": B, "T": T, "E": E, "H": H}
+
+
+def sequence(rng: np.random.Generator, B: int, T: int, E: int, H: int, masked: bool = False) -> Scene:
+    """A batch of sequences, forward and backward, and the layers around: each name of `docs/derivation.md`, (22) to (32).
+
+    A gradient arrives at every h and at the last c. Every id of `ids` (B, T) is in at least two samples; every sample
+    has a masked step in `mask` (B, T), which the forward pass obeys only if `masked`.
+    """
+    given = {"x": (B, T, E), "h0": (B, H), "c0": (B, H), "W": (E, 4 * H), "U": (H, 4 * H), "b": (4 * H,)}
+    scene: Scene = {name: rng.normal(size=shape) for name, shape in given.items()}
+    mask = (np.arange(B)[:, None] + np.arange(T)) % 3 > 0
+    hs, c_last, caches = gates.lstm_forward(*scene.values(), mask=mask if masked else None)
+    dhs, dc_last = rng.normal(size=(B, T, H)), rng.normal(size=(B, H))
+    dz, dh, dc_next = np.empty((B, T, 4 * H)), np.zeros((B, H)), dc_last
+    for t in reversed(range(T)):
+        step = gates.lstm_step_backward(dhs[:, t] + dh, dc_next, caches[t], scene["W"], scene["U"])
+        dz[:, t], dh, dc_next = step.dz, step.dh_prev, step.dc_prev
+    scene |= {"mask": mask, "hs": hs, "c_last": c_last, "caches": caches, "dz": dz, "k": 3}
+    scene |= {"dhs": dhs, "dh_last": dhs[:, -1], "dc_last": dc_last, "dx": dz @ scene["W"].T}
+    # two samples share their ids, and T of them are drawn from T - 1 rows of the table: some are in a sample twice
+    ids = rng.integers(max(1, T - 1), size=(B, T))
+    ids[1] = ids[0]
+    h, w, w0, y = hs[:, -1], rng.normal(size=(H, 1)), rng.normal(size=1), np.arange(B)[:, None] % 2.0
+    logit = h @ w + w0
+    p = gates.sigmoid(logit)
+    scene |= {"ids": ids, "table": rng.normal(size=(7, E)), "h": h, "w": w, "w0": w0, "logit": logit, "p": p, "y": y}
+    return scene | {"dlogit": (p - y) / B, "B": B, "T": T, "E": E, "H": H}

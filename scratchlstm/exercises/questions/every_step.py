@@ -1,0 +1,157 @@
+"""A gradient at every step: equation (22).
+
+Now every h_t is used outside as well, by the layer above, and L sees them all: `dhs` (B, T, H) has arrived from above,
+dhs[:, t] at h_t. The last c is seen, too: `dc_last` (B, H).
+
+So h_t reaches L on two paths: up, and on to step t + 1, whose z is x_{t+1} W + h_t U + b. Its gradient is the sum:
+
+    (22)  dh_t = dhs_t + dz_{t+1} Uᵀ
+
+The second term is (18) of step t + 1, in the code `dh_next`. The c of a step goes on to the next step only; what comes
+back from there is `dc_next`. The step function is that of the loop before:
+
+    step = lstm_step_backward(dh, dc_next, cache, W, U)
+"""
+
+import numpy as np
+
+from scratchlstm.gates import lstm_step_backward
+
+
+def every_step(dhs, dc_last, hs, caches, W, U):
+    """(22), dx (B, T, E), dW (E, 4H), dU (H, 4H), db (4H,), dh0 (B, H) and dc0 (B, H)."""
+    dW, dU, db = np.zeros_like(W), np.zeros_like(U), np.zeros(W.shape[1])
+    dxs = []
+    none = np.zeros_like(dc_last)
+    # no step comes after the last one: what arrives at its h and c other than dhs?
+    dh_next, dc_next = none, dc_last  # ?
+    for t in reversed(range(len(caches))):
+        dh = dhs[:, t, :] + dh_next  # (22) ?
+        step = lstm_step_backward(dh, dc_next, caches[t], W, U)
+        dh_next = step.dh_prev  # ?
+        dc_next = step.dc_prev  # ?
+        dW = dW + step.dW
+        dU = dU + step.dU
+        db = db + step.db
+        dxs.append(step.dx)
+    dx = np.stack(dxs[::-1], axis=1)
+    dh0, dc0 = dh_next, dc_next
+    return dx, dW, dU, db, dh0, dc0
+
+
+# --- the checker's part ---
+
+from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
+from scratchlstm.exercises.scenes import sequence as scene  # noqa: E402, F401
+
+HINTS = {
+    "every_step": (
+        "For each h_t, count the places that use it. Its gradient is the sum of what comes from each of them.",
+        "dhs[:, t] comes from above, dh_next from the step after. The last step has no step after: its dh_next is 0, and "
+        "its dc_next is what arrives from outside.",
+        "dh_next, dc_next = none, dc_last; in the loop dh = dhs[:, t, :] + dh_next, then dh_next = step.dh_prev and "
+        "dc_next = step.dc_prev.",
+    )
+}
+MISTAKES = [
+    Mistake(
+        "dh_next, dc_next = none, dc_last",
+        "dh_next, dc_next = none, none",
+        "dc_last is lost: a gradient arrives at the last c from outside",
+    ),
+    Mistake(
+        "dh_next, dc_next = none, dc_last",
+        "dh_next, dc_next = dhs[:, -1], dc_last",
+        "the last step's gradient from above counts twice: dh_next begins with zeros, because no step comes after",
+    ),
+    Mistake(
+        "dh_next, dc_next = none, dc_last",
+        "dh_next, dc_next = dc_last, none",
+        "dc_last arrives at the last c; here it is added to the last dh",
+    ),
+    Mistake(
+        "dh = dhs[:, t, :] + dh_next",
+        "dh = dhs[:, t, :]",
+        "dh_next is overwritten: what the step after sends back has to be added to what comes from above (22)",
+    ),
+    Mistake(
+        "dh = dhs[:, t, :] + dh_next",
+        "dh = dh_next",
+        "dhs is not used: the gradient from above is missing at every step",
+    ),
+    Mistake(
+        "dh = dhs[:, t, :] + dh_next",
+        "dh = dhs[:, t, :] + dh_next if t == len(caches) - 1 else dh_next",
+        "the gradient from above is added at the last step only; (22) adds one at every step",
+    ),
+    Mistake(
+        "dh = dhs[:, t, :] + dh_next",
+        "dh = dhs[:, -1, :] + dh_next",
+        "every step gets the gradient from above that belongs to the last one: dhs[:, t] is that of step t",
+    ),
+    Mistake(
+        "dh = dhs[:, t, :] + dh_next",
+        "dh = dhs[:, t - 1, :] + dh_next",
+        "the gradient from above is that of the step before: dhs[:, t] is that of step t",
+    ),
+    Mistake(
+        "dh = dhs[:, t, :] + dh_next",
+        "dh = dhs[:, len(caches) - 1 - t, :] + dh_next",
+        "dhs is read from its beginning while the loop begins at the end: dhs[:, t] is that of step t",
+    ),
+    Mistake("dh = dhs[:, t, :] + dh_next", "dh = dhs[:, t, :] * dh_next", "two paths add up; they are not multiplied"),
+    Mistake(
+        "dh = dhs[:, t, :] + dh_next",
+        "dh = (dhs[:, t, :] + dh_next) / 2",
+        "this is the mean of both paths; (22) is their sum",
+    ),
+    Mistake(
+        "dh = dhs[:, t, :] + dh_next",
+        "dh = (dhs[:, t, :] + dh_next) / len(caches)",
+        "dh is divided by T; nothing is averaged over the steps here: if the loss is a mean, dhs has that factor already",
+    ),
+    Mistake(
+        "dh = dhs[:, t, :] + dh_next",
+        "dh = hs[:, t, :] + dh_next",
+        "this adds the state h_t; the gradient that arrives there is dhs[:, t]",
+    ),
+    Mistake(
+        "dh_next = step.dh_prev",
+        "dh_next = dh_next + step.dh_prev",
+        "dh_next is added up over the steps; it is what step t sends back to step t - 1, and no more",
+    ),
+    Mistake("dh_next = step.dh_prev", "dh_next = dh", "dh goes on to the step before as it came; (18) is step.dh_prev"),
+    Mistake(
+        "dh_next = step.dh_prev", "dh_next = step.dc_prev", "dh_next takes step.dc_prev, the gradient of c, not of h"
+    ),
+    Mistake(
+        "dc_next = step.dc_prev",
+        "dc_next = none",
+        "dc is not carried to the step before: its c was used in this step, so step.dc_prev arrives there",
+    ),
+    Mistake(
+        "dc_next = step.dc_prev",
+        "dc_next = step.dc",
+        "step.dc belongs to this step's own c; one step back it is times f, which is step.dc_prev (12)",
+    ),
+    Mistake(
+        "dc_next = step.dc_prev",
+        "dc_next = dc_next + step.dc_prev",
+        "dc_next is added up over the steps; (8) has added it already, so it counts twice",
+    ),
+    Mistake("dc_next = step.dc_prev", "dc_next = dc_last", "every step gets dc_last; that arrives at the last c only"),
+    Mistake(
+        "dW = dW + step.dW", "dW = step.dW", "dW is overwritten at each step, so step 0 alone remains; (23) is a sum"
+    ),
+    Mistake(
+        "dU = dU + step.dU", "dU = step.dU", "dU is overwritten at each step, so step 0 alone remains; (24) is a sum"
+    ),
+    Mistake(
+        "db = db + step.db", "db = step.db", "db is overwritten at each step, so step 0 alone remains; (25) is a sum"
+    ),
+    Mistake(
+        "np.stack(dxs[::-1], axis=1)",
+        "np.stack(dxs, axis=1)",
+        "dx is in the order of computation, last step first: turn the list around before you stack it",
+    ),
+]

@@ -1,0 +1,259 @@
+"""Back through time: from the last step to the first.
+
+The forward pass ran the steps t = 0, 1, ..., T - 1. Each received h and c of the step before (the first: h0 and c0), used
+the same W, U and b, and kept its values in `caches[t]`. Here the loss L sees the last h and the last c only: `dh_last` and
+`dc_last` have arrived there.
+
+You know one step backward. It is given, and takes what arrives at the step's own h and c:
+
+    step = lstm_step_backward(dh, dc_next, cache, W, U)
+    step.dz         (B, 4H)  (13) to (16)
+    step.dh_prev    (B, H)   (18), for the h that the step received
+    step.dc_prev    (B, H)   (12), for the c that the step received
+    step.dc         (B, H)   (8), for the step's own c
+
+First run through the steps, and hand on what one step leaves to the next one. Then sum up: all steps share W, U and b, so
+L sees these on T paths, one through each z_t = x_t W + h_{t-1} U + b:
+
+    (23)  dW = Σ_t x_tᵀ dz_t
+    (24)  dU = Σ_t h_{t-1}ᵀ dz_t
+    (25)  db = Σ_t Σ_n dz_{t,n}        n counts the B samples
+
+Sizes: B samples, T steps, E input features, H units. x is (B, T, E), hs (B, T, H) holds each step's h.
+"""
+
+import numpy as np
+
+from scratchlstm.gates import lstm_step_backward
+
+
+def through_time(dh_last, dc_last, hs, caches, W, U):
+    """(12, 18), dz of every step, (B, T, 4H), in the order of time; dh0 and dc0, (B, H), of the initial states."""
+    # what arrives at h and c of the step that is processed first
+    dh, dc_next = dh_last, dc_last  # ?
+    dzs = []
+    steps = reversed(range(len(caches)))  # ?
+    for t in steps:
+        step = lstm_step_backward(dh, dc_next, caches[t], W, U)
+        dzs.append(step.dz)
+        # what arrives at h and c of the step before this one
+        dh = step.dh_prev  # ?
+        dc_next = step.dc_prev  # ?
+    # dzs is a list of T arrays (B, 4H), in the order in which they were computed
+    dz = np.stack(dzs[::-1], axis=1)  # ?
+    dh0, dc0 = dh, dc_next
+    return dz, dh0, dc0
+
+
+def sums_over_time(x, hs, h0, dz):
+    """(23 to 25), dW (E, 4H), dU (H, 4H) and db (4H,)."""
+    E, H, Z = x.shape[2], hs.shape[2], dz.shape[2]
+    dW, dU, db = np.zeros((E, Z)), np.zeros((H, Z)), np.zeros(Z)
+    for t in range(x.shape[1]):
+        # the h that step t received
+        h_prev = hs[:, t - 1] if t > 0 else h0  # ?
+        dW = dW + x[:, t].T @ dz[:, t]  # (23) ?
+        dU = dU + h_prev.T @ dz[:, t]  # (24) ?
+        db = db + np.sum(dz[:, t], axis=0)  # (25) ?
+    return dW, dU, db
+
+
+# --- the checker's part ---
+
+from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
+from scratchlstm.exercises.scenes import sequence as scene  # noqa: E402, F401
+
+HINTS = {
+    "through_time": (
+        "Which step can be processed first? The one whose h and c nobody but the loss has used.",
+        "Step t - 1 handed its h and its c to step t. So both of their gradients come from step t: its results of (18) "
+        "and (12).",
+        "Begin with dh, dc_next = dh_last, dc_last; steps = reversed(range(len(caches))); in the loop dh = step.dh_prev "
+        "and dc_next = step.dc_prev; at the end np.stack(dzs[::-1], axis=1).",
+    ),
+    "sums_over_time": (
+        "One step is (19) to (21). How do gradients of several paths make one?",
+        "They add up: begin with zeros, and add what each step gives. Which h did step t multiply by U, and which did "
+        "step 0?",
+        "h_prev = hs[:, t - 1] if t > 0 else h0; dW = dW + x[:, t].T @ dz[:, t]; dU = dU + h_prev.T @ dz[:, t]; "
+        "db = db + np.sum(dz[:, t], axis=0).",
+    ),
+}
+MISTAKES = [
+    # through_time
+    Mistake(
+        "dh, dc_next = dh_last, dc_last",
+        "dh, dc_next = dh_last, np.zeros_like(dc_last)",
+        "dc_last is lost: a gradient arrives at the last c, too",
+    ),
+    Mistake(
+        "dh, dc_next = dh_last, dc_last",
+        "dh, dc_next = np.zeros_like(dh_last), dc_last",
+        "dh_last is lost: a gradient arrives at the last h, too",
+    ),
+    Mistake(
+        "dh, dc_next = dh_last, dc_last",
+        "dh, dc_next = dc_last, dh_last",
+        "dh_last and dc_last are swapped at the start",
+    ),
+    Mistake(
+        "reversed(range(len(caches)))",
+        "range(len(caches))",
+        "the steps run forward; a gradient comes from the step after, so the last step is processed first",
+    ),
+    Mistake(
+        "reversed(range(len(caches)))",
+        "range(len(caches) - 1, 0, -1)",
+        "the loop ends before it reaches step 0: range(T - 1, 0, -1) stops at 1",
+    ),
+    Mistake(
+        "reversed(range(len(caches)))",
+        "range(len(caches) - 2, -1, -1)",
+        "the loop leaves the last step out: it begins at t = T - 1, and dh_last and dc_last belong there",
+    ),
+    Mistake(
+        "dh, dc_next, caches[t]",
+        "dh, dc_next, caches[t - 1]",
+        "the cache is that of the step before: caches[t] has the values of step t",
+    ),
+    Mistake(
+        "dh, dc_next, caches[t]",
+        "dh, dc_next, caches[-1]",
+        "every step uses the cache of the last one: caches[t] has the values of step t",
+    ),
+    Mistake(
+        "dh = step.dh_prev",
+        "dh = np.zeros_like(dh)",
+        "dh is not carried to the step before: that step's h was used in this step, so step.dh_prev arrives there",
+    ),
+    Mistake(
+        "dh = step.dh_prev",
+        "dh = dh_last",
+        "every step gets dh_last; that arrives at the last h only, and at every other h what the step after sends back",
+    ),
+    Mistake(
+        "dh = step.dh_prev",
+        "dh = step.dh_prev + dh_last",
+        "dh_last is added again at every step; it arrives at the last h only",
+    ),
+    Mistake(
+        "dh = step.dh_prev",
+        "dh = dh + step.dh_prev",
+        "dh is added up over the steps; this step's dh went into step.dh_prev already, so it counts twice",
+    ),
+    Mistake("dh = step.dh_prev", "dh = step.dc_prev", "dh takes step.dc_prev, the gradient of the cell, not of h"),
+    Mistake(
+        "dh = step.dh_prev",
+        "dh = hs[:, t - 1]",
+        "this hands on the state h itself; what goes back is its gradient, step.dh_prev",
+    ),
+    Mistake(
+        "dc_next = step.dc_prev",
+        "dc_next = np.zeros_like(dc_next)",
+        "dc is not carried to the step before: that step's c was used in this step, so step.dc_prev arrives there",
+    ),
+    Mistake(
+        "dc_next = step.dc_prev",
+        "dc_next = dc_last",
+        "every step gets dc_last; that arrives at the last c only, and at every other c what the step after sends back",
+    ),
+    Mistake(
+        "dc_next = step.dc_prev",
+        "dc_next = step.dc",
+        "step.dc belongs to this step's own c; one step back it is times f, which is step.dc_prev (12)",
+    ),
+    Mistake(
+        "dc_next = step.dc_prev",
+        "dc_next = dc_next + step.dc_prev",
+        "dc_next is added up over the steps; (8) has added it already, so it counts twice",
+    ),
+    Mistake(
+        "dc_next = step.dc_prev", "dc_next = step.dh_prev", "dc_next takes step.dh_prev, the gradient of h, not of c"
+    ),
+    Mistake(
+        "np.stack(dzs[::-1], axis=1)",
+        "np.stack(dzs, axis=1)",
+        "dz is in the order of computation, last step first: turn the list around before you stack it",
+    ),
+    Mistake(
+        "np.stack(dzs[::-1], axis=1)",
+        "np.stack(dzs[::-1])",
+        "dz is stacked along its first axis, (T, B, 4H): time is the second axis here",
+    ),
+    # sums_over_time
+    Mistake(
+        "hs[:, t - 1] if t > 0 else h0",
+        "hs[:, t]",
+        "dU takes h_t, which step t computes; (24) has h_{t-1}, which it received",
+    ),
+    Mistake(
+        "hs[:, t - 1] if t > 0 else h0",
+        "hs[:, t - 1]",
+        "at t = 0, hs[:, t - 1] is the last h of all: the index -1 counts from the end. Step 0 received h0",
+    ),
+    Mistake(
+        "hs[:, t - 1] if t > 0 else h0",
+        "hs[:, t - 1] if t > 0 else np.zeros_like(h0)",
+        "step 0 received h0, not zeros",
+    ),
+    Mistake("hs[:, t - 1] if t > 0 else h0", "h0", "only step 0 received h0; step t received h_{t-1}"),
+    Mistake(
+        "dW + x[:, t].T @ dz[:, t]",
+        "x[:, t].T @ dz[:, t]",
+        "dW is that of the last step only: it is overwritten at each step, and has to be added up (23)",
+    ),
+    Mistake(
+        "dW + x[:, t].T @ dz[:, t]",
+        "dW + x[:, t].T @ dz[:, t] / x.shape[1]",
+        "dW is the mean over the steps; (23) is their sum, without 1/T",
+    ),
+    Mistake(
+        "dW + x[:, t].T @ dz[:, t]",
+        "dW + x[:, t].T @ dz[:, t] / len(x)",
+        "dW is divided by B; the 1/B of the mean is in the loss already, and so in dz",
+    ),
+    Mistake(
+        "dW + x[:, t].T @ dz[:, t]", "dW + x[:, t - 1].T @ dz[:, t]", "dW takes x of the step before; (23) has x_t"
+    ),
+    Mistake(
+        "dU + h_prev.T @ dz[:, t]",
+        "h_prev.T @ dz[:, t]",
+        "dU is that of the last step only: it is overwritten at each step, and has to be added up (24)",
+    ),
+    Mistake(
+        "dU + h_prev.T @ dz[:, t]",
+        "dU + h_prev.T @ dz[:, t] / x.shape[1]",
+        "dU is the mean over the steps; (24) is their sum, without 1/T",
+    ),
+    Mistake(
+        "dU + h_prev.T @ dz[:, t]",
+        "dU + h_prev.T @ dz[:, t] / len(x)",
+        "dU is divided by B; the 1/B of the mean is in the loss already, and so in dz",
+    ),
+    Mistake(
+        "dU + h_prev.T @ dz[:, t]", "dU + h_prev.T @ dz[:, t - 1]", "dU takes dz of the step before; (24) has dz_t"
+    ),
+    Mistake(
+        "db + np.sum(dz[:, t], axis=0)",
+        "np.sum(dz[:, t], axis=0)",
+        "db is that of the last step only: it is overwritten at each step, and has to be added up (25)",
+    ),
+    Mistake(
+        "db + np.sum(dz[:, t], axis=0)",
+        "db + np.mean(dz[:, t], axis=0)",
+        "db is a mean over the batch; (25) sums: the 1/B of the mean is in the loss already",
+    ),
+    Mistake(
+        "db + np.sum(dz[:, t], axis=0)",
+        "db + np.sum(dz[:, t], axis=0) / x.shape[1]",
+        "db is the mean over the steps; (25) is their sum, without 1/T",
+    ),
+    Mistake(
+        "db + np.sum(dz[:, t], axis=0)",
+        "db + np.sum(dz[:, t])",
+        "db sums over the columns as well; each of the 4H biases has its own gradient, so sum over axis 0 only",
+    ),
+    Mistake(
+        "db + np.sum(dz[:, t], axis=0)", "db + dz[0, t]", "db takes the first sample only; (25) sums over all B samples"
+    ),
+]

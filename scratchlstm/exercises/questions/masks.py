@@ -1,0 +1,229 @@
+"""Masks, forward and backward: equation (27).
+
+Sentences of a batch differ in length, so the short ones are padded. `mask` (B, T) says which steps count: where it is
+False, the step is padding. At a masked step nothing happens: h and c stay as they were.
+
+    (27)  m_t = 0:   h_t = h_{t-1},   c_t = c_{t-1}
+
+A step that changes nothing is the identity, and the gradient of the identity is what arrives, unchanged. Nothing enters
+the gates there, so x, W, U and b get nothing from that step:
+
+          m_t = 0:   dh_prev = dh,    dc_prev = dc_next,    dz = 0
+
+One step may be masked in one row of the batch and not in another, so this is decided row by row:
+np.where(valid, a, b), with `valid` of shape (B, 1), takes the row of a where valid is True, and that of b elsewhere.
+"""
+
+import numpy as np
+
+from scratchlstm.gates import lstm_step_backward, lstm_step_forward
+
+
+def masked_forward(x, mask, h0, c0, W, U, b):
+    """(27), every h, (B, T, H), and the last c, (B, H)."""
+    h, c = h0, c0
+    all_h = []
+    for t in range(x.shape[1]):
+        valid = mask[:, t, None]  # (B, 1), True in the rows that count
+        h_t, c_t, _ = lstm_step_forward(x[:, t, :], h, c, W, U, b)
+        # the state after this step
+        h = np.where(valid, h_t, h)  # ?
+        c = np.where(valid, c_t, c)  # ?
+        all_h.append(h)
+    hs, c_last = np.stack(all_h, axis=1), c
+    return hs, c_last
+
+
+def masked_backward(dhs, dc_last, mask, caches, W, U):
+    """(27), dx (B, T, E), dW (E, 4H), dU (H, 4H), db (4H,), dh0 (B, H) and dc0 (B, H)."""
+    dW, dU, db = np.zeros_like(W), np.zeros_like(U), np.zeros(W.shape[1])
+    dxs = []
+    none = np.zeros_like(dc_last)
+    dh_next, dc_next = none, dc_last
+    for t in reversed(range(len(caches))):
+        dh = dhs[:, t, :] + dh_next  # (22)
+        valid = mask[:, t, None]  # (B, 1), as before
+        # the part that passes the step by: that of the masked rows
+        dh_past = np.where(valid, none, dh)  # ?
+        dc_past = np.where(valid, none, dc_next)  # ?
+        # the part that enters the step: that of the other rows
+        dh = np.where(valid, dh, none)  # ?
+        dc_next = np.where(valid, dc_next, none)  # ?
+        step = lstm_step_backward(dh, dc_next, caches[t], W, U)
+        # what arrives at the step before
+        dh_next = step.dh_prev + dh_past  # ?
+        dc_next = step.dc_prev + dc_past  # ?
+        dW = dW + step.dW
+        dU = dU + step.dU
+        db = db + step.db
+        dxs.append(step.dx)
+    dx = np.stack(dxs[::-1], axis=1)
+    dh0, dc0 = dh_next, dc_next
+    return dx, dW, dU, db, dh0, dc0
+
+
+# --- the checker's part ---
+
+from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
+from scratchlstm.exercises.scenes import Scene, sequence  # noqa: E402
+
+
+def scene(rng: np.random.Generator, **sizes: int) -> Scene:
+    """A batch whose forward pass obeys its mask."""
+    return sequence(rng, **sizes, masked=True)
+
+
+HINTS = {
+    "masked_forward": (
+        "In a masked row, h and c after the step are what they were before it.",
+        "np.where chooses row by row: the new state where the row counts, the old one where it is masked. Both h and c.",
+        "h = np.where(valid, h_t, h) and c = np.where(valid, c_t, c).",
+    ),
+    "masked_backward": (
+        "Split dh and dc_next: each row's gradient either enters the step or passes it by, never both.",
+        "What passes by is dh (with this step's dhs in it) and dc_next, in the masked rows, 0 in the others. What enters "
+        "the step is 0 in the masked rows. Before the step, both parts meet again.",
+        "dh_past = np.where(valid, none, dh), dc_past = np.where(valid, none, dc_next), dh = np.where(valid, dh, none), "
+        "dc_next = np.where(valid, dc_next, none); then dh_next = step.dh_prev + dh_past and "
+        "dc_next = step.dc_prev + dc_past.",
+    ),
+}
+MISTAKES = [
+    # masked_forward
+    Mistake(
+        "where(valid, h_t, h)", "where(valid, h_t, h_t)", "h changes at masked steps; there it keeps its old value"
+    ),
+    Mistake(
+        "where(valid, c_t, c)", "where(valid, c_t, c_t)", "c changes at masked steps; there it keeps its old value"
+    ),
+    Mistake(
+        "where(valid, h_t, h)",
+        "where(valid, h_t, 0)",
+        "h becomes 0 at masked steps; there it keeps its old value",
+    ),
+    Mistake(
+        "where(valid, c_t, c)",
+        "where(valid, c_t, 0)",
+        "c becomes 0 at masked steps; there it keeps its old value",
+    ),
+    Mistake(
+        "where(valid, h_t, h)",
+        "where(valid, h, h_t)",
+        "h is chosen the wrong way round: it takes the new value where the mask is True",
+    ),
+    Mistake(
+        "where(valid, c_t, c)",
+        "where(valid, c, c_t)",
+        "c is chosen the wrong way round: it takes the new value where the mask is True",
+    ),
+    Mistake(
+        "where(valid, h_t, h)",
+        "where(valid, h_t, h0)",
+        "h goes back to h0 at masked steps; it keeps the value of the step before",
+    ),
+    Mistake(
+        "where(valid, c_t, c)",
+        "where(valid, c_t, c0)",
+        "c goes back to c0 at masked steps; it keeps the value of the step before",
+    ),
+    Mistake("where(valid, c_t, c)", "where(valid, c_t, h)", "c takes the value of h at masked steps; c keeps its own"),
+    Mistake(
+        "all_h.append(h)",
+        "all_h.append(h_t)",
+        "hs shows what the step computed in masked rows, too; the h of a masked step is that of the step before",
+    ),
+    Mistake(
+        "mask[:, t, None]  # (B, 1), True",
+        "mask[:, t - 1, None]  # (B, 1), True",
+        "the mask is that of the step before: mask[:, t] belongs to step t",
+    ),
+    Mistake(
+        "mask[:, t, None]  # (B, 1), True",
+        "mask[:, -1, None]  # (B, 1), True",
+        "every step uses the mask of the last one: mask[:, t] belongs to step t",
+    ),
+    Mistake(
+        "mask[:, t, None]  # (B, 1), True",
+        "mask[:, t].any()  # (B, 1), True",
+        "the step is masked for all rows or for none; the mask decides row by row",
+    ),
+    # masked_backward
+    Mistake(
+        "where(valid, none, dh)",
+        "where(valid, none, none)",
+        "dh is lost at masked steps: it has to pass them by, to the last step that counted",
+    ),
+    Mistake(
+        "where(valid, none, dh)",
+        "where(valid, none, dh_next)",
+        "this step's dhs is lost at masked steps: dh passes by, the sum of dhs and dh_next, not dh_next alone",
+    ),
+    Mistake(
+        "where(valid, none, dh)",
+        "where(valid, none, dhs[:, t, :])",
+        "dh_next is lost at masked steps: dh passes by, the sum of dhs and dh_next, not dhs alone",
+    ),
+    Mistake("where(valid, none, dh)", "where(valid, dh, none)", "dh passes by in the wrong rows: in those that count"),
+    Mistake(
+        "dh_past = np.where(valid, none, dh)",
+        "dh_past = dh",
+        "dh passes by in all rows; it does so in masked rows only",
+    ),
+    Mistake(
+        "where(valid, none, dc_next)",
+        "where(valid, none, none)",
+        "dc_next is lost at masked steps: c is kept there as h is, so its gradient passes by, too",
+    ),
+    Mistake("where(valid, none, dc_next)", "where(valid, none, dh)", "dc_past takes dh; past the cell goes dc_next"),
+    Mistake(
+        "where(valid, none, dc_next)",
+        "where(valid, dc_next, none)",
+        "dc_next passes by in the wrong rows: in those that count",
+    ),
+    Mistake(
+        "dc_past = np.where(valid, none, dc_next)",
+        "dc_past = dc_next",
+        "dc_next passes by in all rows; it does so in masked rows only",
+    ),
+    Mistake(
+        "where(valid, dh, none)",
+        "where(valid, dh, dh)",
+        "dh enters the gates of masked steps; nothing enters there, dz = 0",
+    ),
+    Mistake(
+        "where(valid, dc_next, none)",
+        "where(valid, dc_next, dc_next)",
+        "dc_next enters the gates of masked steps; nothing enters there, dz = 0",
+    ),
+    Mistake(
+        "dh_next = step.dh_prev + dh_past",
+        "dh_next = dh_past",
+        "step.dh_prev is missing: in rows that count, the gradient comes back through the step",
+    ),
+    Mistake(
+        "dc_next = step.dc_prev + dc_past",
+        "dc_next = dc_past",
+        "step.dc_prev is missing: in rows that count, the gradient comes back through the step",
+    ),
+    Mistake(
+        "dh = dhs[:, t, :] + dh_next",
+        "dh = np.where(mask[:, t, None], dhs[:, t, :], 0) + dh_next",
+        "dhs is set to 0 at masked steps; if their h is used outside, that gradient counts, and passes by to the last "
+        "step that counted",
+    ),
+    Mistake(
+        "mask[:, t, None]  # (B, 1), as",
+        "mask[:, t - 1, None]  # (B, 1), as",
+        "the mask is that of the step before: mask[:, t] belongs to step t",
+    ),
+    Mistake(
+        "mask[:, t, None]  # (B, 1), as",
+        "mask[:, -1, None]  # (B, 1), as",
+        "every step uses the mask of the last one: mask[:, t] belongs to step t",
+    ),
+    Mistake(
+        "mask[:, t, None]  # (B, 1), as",
+        "~mask[:, t, None]  # (B, 1), as",
+        "the mask is read the wrong way round: True is a step that counts",
+    ),
+]

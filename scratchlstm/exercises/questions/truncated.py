@@ -1,0 +1,112 @@
+"""Truncated backpropagation through time: equation (26).
+
+A text of a million words does not fit into one backward pass. So it is cut into pieces of k steps (the last one may be
+shorter), and each piece has its forward and its backward pass before the next one begins. Between two pieces the state
+goes on, as a value; the gradient does not:
+
+    (26)  h_0 of the next piece = h_t,   c_0 of the next piece = c_t        at the last step t of a piece
+          dh_next = 0,                   dc_next = 0                        there, in the backward pass
+
+You have written both passes. They are given, for a whole piece:
+
+    hs, c_last, caches = lstm_forward(x, h0, c0, W, U, b)
+    dx, dW, dU, db, dh0, dc0 = lstm_backward(dhs, dc_last, caches, W, U)
+
+The gradients of all pieces add up, as those of the steps do. `dhs` (B, T, H) arrives from above at every step. dc_last is
+the gradient that arrives at the c of the piece's last step.
+"""
+
+import numpy as np
+
+from scratchlstm.gates import lstm_backward, lstm_forward
+
+
+def truncated(x, dhs, h0, c0, W, U, b, k):
+    """(26), dW (E, 4H), dU (H, 4H), db (4H,), and the last h and c, (B, H) each."""
+    dW, dU, db = np.zeros_like(W), np.zeros_like(U), np.zeros_like(b)
+    # the states at the beginning of a piece
+    h, c = h0, c0
+    # the first step of each piece
+    starts = range(0, x.shape[1], k)  # ?
+    for start in starts:
+        piece = slice(start, start + k)
+        hs, c_last, caches = lstm_forward(x[:, piece], h, c, W, U, b)
+        dc_last = np.zeros_like(c)  # ?
+        _, own_dW, own_dU, own_db, dh0, dc0 = lstm_backward(dhs[:, piece], dc_last, caches, W, U)
+        dW, dU, db = dW + own_dW, dU + own_dU, db + own_db  # ?
+        # the states at the beginning of the next piece
+        h = hs[:, -1]  # ?
+        c = c_last  # ?
+    return dW, dU, db, h, c
+
+
+# --- the checker's part ---
+
+from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
+from scratchlstm.exercises.scenes import sequence as scene  # noqa: E402, F401
+
+HINTS = {
+    "truncated": (
+        "Forward, a piece continues where the one before ended. Backward, a piece knows nothing of any other.",
+        "Pieces begin at 0, k, 2k, ... A piece's last h is the last of its hs; no gradient arrives at its last c.",
+        "starts = range(0, x.shape[1], k); dc_last = np.zeros_like(c); dW, dU, db = dW + own_dW, dU + own_dU, "
+        "db + own_db; h = hs[:, -1]; c = c_last.",
+    )
+}
+MISTAKES = [
+    Mistake(
+        "range(0, x.shape[1], k)",
+        "range(0, x.shape[1] - k + 1, k)",
+        "the last piece is left out if it is shorter than k; its steps count, too",
+    ),
+    Mistake(
+        "piece = slice(start, start + k)",
+        "piece = slice(None)",
+        "each piece gets the whole sequence: x and dhs have to be cut into pieces of k steps",
+    ),
+    Mistake(
+        "piece = slice(start, start + k)",
+        "piece = slice(start, start + k - 1) if k > 1 else slice(start, start + 1)",
+        "the pieces are one step short: the end of a slice is not part of it, so it is start:start + k",
+    ),
+    Mistake(
+        "dc_last = np.zeros_like(c)",
+        "dc_last = dc0 if start else np.zeros_like(c)",
+        "dc0 of the piece before is handed on; gradients go back in time, and (26) lets none go from piece to piece",
+    ),
+    Mistake(
+        "dc_last = np.zeros_like(c)",
+        "dc_last = c_last",
+        "dc_last takes the value of c; it is the gradient that arrives at c, and none does",
+    ),
+    Mistake(
+        "dc_last = np.zeros_like(c)",
+        "dc_last = np.ones_like(c)",
+        "dc_last is 1; nothing outside uses a piece's last c, so the gradient is 0",
+    ),
+    Mistake(
+        "dW, dU, db = dW + own_dW, dU + own_dU, db + own_db",
+        "dW, dU, db = own_dW, own_dU, own_db",
+        "the gradients are those of the last piece only: they are overwritten, and have to be added up",
+    ),
+    Mistake(
+        "dW, dU, db = dW + own_dW, dU + own_dU, db + own_db",
+        "dW, dU, db = (old + new / len(range(0, x.shape[1], k)) "
+        "for old, new in ((dW, own_dW), (dU, own_dU), (db, own_db)))",
+        "the gradients are the mean over the pieces; they have to be added up",
+    ),
+    Mistake(
+        "dW, dU, db = dW + own_dW, dU + own_dU, db + own_db",
+        "dW, dU, db = (old + new / k for old, new in ((dW, own_dW), (dU, own_dU), (db, own_db)))",
+        "the gradients are divided by k; nothing is averaged over the steps here",
+    ),
+    Mistake("h = hs[:, -1]", "h = h0", "every piece begins with h0; only the gradient is cut, the state goes on"),
+    Mistake("h = hs[:, -1]", "h = np.zeros_like(h)", "h begins with 0 in each piece; the state goes on"),
+    Mistake(
+        "h = hs[:, -1]", "h = hs[:, 0]", "the next piece begins with the h of this piece's first step, not its last"
+    ),
+    Mistake("h = hs[:, -1]", "h = hs[:, -1] - dh0", "dh0 is a gradient; the state that goes on is h itself"),
+    Mistake("c = c_last  #", "c = c0  #", "every piece begins with c0; the cell goes on as h does"),
+    Mistake("c = c_last  #", "c = np.zeros_like(c)  #", "c begins with 0 in each piece; the cell goes on as h does"),
+    Mistake("c = c_last  #", "c = h  #", "c takes the value of h; the cell goes on as c_last"),
+]
