@@ -10,7 +10,7 @@ import difflib
 import inspect
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,6 +76,10 @@ class _Trial:
         self.right = exercise.functions[name]
         self.arguments = list(inspect.signature(self.right).parameters)
         self.file = getattr(getattr(function, "__code__", None), "co_filename", "")
+        try:
+            self.text = inspect.getsource(function)
+        except (OSError, TypeError):  # typed into a plain interpreter, or no function
+            self.text = ""
 
     def run(self, seed: int, sizes: Mapping[str, int]) -> str:
         """A remark on a right result; raises `_Wrong` or `_Open`."""
@@ -115,8 +119,21 @@ class _Trial:
             says = in_words(error, self.file)
             if "ellipsis" in str(error):
                 raise _Open(says.partition(": ")[0]) from error
-            of_shapes = isinstance(error, ValueError | IndexError) and shapes
-            raise _Wrong(says + (f" (shapes: {', '.join(shapes)})" if of_shapes else "")) from error
+            if isinstance(error, ValueError | IndexError) and shapes:
+                says += f" (shapes: {', '.join(shapes)})"
+            known = self._failing(error, given) if function is self.function else None
+            raise _Wrong(f"{known.says}. Python says: {says}" if known else says) from error
+
+    def _failing(self, error: BaseException, given: Sequence[Any]) -> Mistake | None:
+        """The known mistake that fails with the same error, if it is in the learner's text."""
+        for mistake in self.exercise.mistakes_in(self.name):
+            if _squeezed(mistake.new) in _squeezed(self.text):
+                try:
+                    self.exercise.planted(mistake)[self.name](*given)
+                except Exception as same:
+                    if str(same) == str(error):
+                        return mistake
+        return None
 
     def _named(self, value: Any) -> dict[str, Any]:
         """A result's parts by name: a tuple's as the right function's last line calls them."""
@@ -164,10 +181,16 @@ class _Trial:
         errors = {name: difference(array, np.asarray(right[name])) for name, array in found.items()}
         if max(errors.values()) <= _FLOAT32:
             return max(errors.values()) <= _SAME
-        if known := self._known(found, given):
-            raise _Wrong("; and ".join(mistake.says for mistake in known))
-        if says := self._guarded(self.exercise.ask, "explain", self.name, self.function, scene):
+        known = self.exercise.mistakes_in(self.name)
+        # two lines may be wrong in ways that give the same, a sign in (9) or in (13) for example
+        if one := [each.says for each in known if self._gives(found, given, each)]:
+            raise _Wrong("; or ".join(dict.fromkeys(one)))
+        comparable = np.isfinite(max(errors.values()))  # of the right shapes, and without NaN
+        if comparable and (says := self._guarded(self.exercise.ask, "explain", self.name, self.function, scene)):
             raise _Wrong(says)
+        for two in itertools.combinations(known, 2):
+            if self._gives(found, given, *two):
+                raise _Wrong("; and ".join(each.says for each in two))
         wrong = [name for name, error in errors.items() if not error <= _FLOAT32]
         at_hand = {name: value for name, value in scene.items() if isinstance(value, np.ndarray)}
         said = []
@@ -176,20 +199,17 @@ class _Trial:
             said.append(what + self._explained(found[name], np.asarray(right[name]), at_hand, sizes))
         raise _Wrong("; ".join(said))
 
-    def _known(self, found: Mapping[str, np.ndarray], given: list[Any]) -> tuple[Mistake, ...]:
-        """The known mistakes that give just this result, one or two; () if there are none."""
-        for planted in _one_or_two(self.exercise.mistakes_in(self.name)):
-            try:
-                with np.errstate(all="ignore"):
-                    value = self.exercise.planted(*planted)[self.name](*copy.deepcopy(given))
-            except (ValueError, TypeError, IndexError):  # two that do not go together
-                continue
-            wrong = self._named(value)
-            if wrong.keys() == found.keys() and all(
-                difference(found[name], np.asarray(each)) <= _FLOAT32 for name, each in wrong.items()
-            ):
-                return planted
-        return ()
+    def _gives(self, found: Mapping[str, np.ndarray], given: list[Any], *mistakes: Mistake) -> bool:
+        """Whether these mistakes give just this result."""
+        try:
+            with np.errstate(all="ignore"):
+                value = self.exercise.planted(*mistakes)[self.name](*copy.deepcopy(given))
+        except (ValueError, TypeError, IndexError):  # one that fails, or two that do not go together
+            return False
+        wrong = self._named(value)
+        return wrong.keys() == found.keys() and all(
+            difference(found[name], np.asarray(each)) <= _FLOAT32 for name, each in wrong.items()
+        )
 
     def _explained(
         self, found: np.ndarray, right: np.ndarray, at_hand: Mapping[str, np.ndarray], sizes: Mapping[str, int]
@@ -209,9 +229,8 @@ class _Trial:
         )
 
 
-def _one_or_two(mistakes: list[Mistake]) -> Iterator[tuple[Mistake, ...]]:
-    yield from itertools.combinations(mistakes, 1)
-    yield from itertools.combinations(mistakes, 2)
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
 
 
 def difference(found: np.ndarray, right: np.ndarray) -> float:

@@ -4,6 +4,7 @@ One collection for two uses: an exercise recognizes them in a learner's answer, 
 to show that its checks can fail.
 """
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +38,7 @@ def planted(source: str, where: str, *mistakes: tuple[str, str] | Mistake) -> st
     return source
 
 
+@lru_cache(1024)
 def plant(source: str, where: str, *mistakes: tuple[str, str] | Mistake) -> dict[str, Any]:
     """The names that `planted` source defines."""
     source = planted(source, where, *mistakes)

@@ -2,8 +2,13 @@
 
 ORDER = (
     "slopes",
+    "forward",
     "output_gate",
     "cell",
+    "cell_inputs",
+    "pre_activations",
+    "products",
+    "step",
     "loop",
     "every_step",
     "masks",

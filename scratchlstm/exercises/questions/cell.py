@@ -8,13 +8,18 @@ c is used in two places: by this step's hidden state, and by the cell of the nex
 Both lead to the loss, so dc is a sum of two terms. The second has been computed already, when step t + 1 was processed:
 it is `dc_next`. The first leads through (6): `dh` has arrived there.
 
+`tanh_c` is tanh(c). `tanh_prime(t)` is the slope of tanh, written in its value t, as in the first exercise.
 Shapes: every array is (B, H).
 """
 
+import numpy as np
 
-def dc(dc_next, dh, o, c, tanh_c):
+from scratchlstm.gates import sigmoid, sigmoid_prime, tanh, tanh_prime
+
+
+def dc(dc_next, dh, f, o, c, tanh_c):
     """(8), dL/dc, (B, H): the sum over both paths."""
-    return dc_next + dh * o * (1 - tanh_c * tanh_c)  # ?
+    return dc_next + dh * o * tanh_prime(tanh_c)  # ?
 
 
 # --- the checker's part ---
@@ -25,23 +30,31 @@ HINTS = {
     "dc": (
         "L sees c through h and through c_next: compute the gradient of each path by itself, then add the two.",
         "The path through h: dh times the slope of o tanh(c) with respect to c. Which function's slope is in it?",
-        "dc = dc_next + dh * o * (1 - tanh_c * tanh_c)",
+        "dc = dc_next + dh * o * tanh_prime(tanh_c)",
     )
 }
+_DC, _SLOPE = "dc_next + dh * o * tanh_prime(tanh_c)", "tanh_prime(tanh_c)"
 MISTAKES = [
+    Mistake("dc_next + dh", "dh", "dc_next is missing: c also reaches the loss through the next step's cell"),
+    Mistake(_DC, "dc_next", "the path through h is missing: h = o tanh(c) shows c in this step, too"),
+    Mistake(f"* {_SLOPE}", "", "the slope of tanh is missing: h shows tanh(c), not c"),
+    Mistake(_SLOPE, "tanh_c", "this is tanh itself; its slope belongs here, 1 - tanh²(c)"),
+    Mistake(_SLOPE, "tanh_prime(c)", "the slope of tanh is 1 - tanh²(c): square tanh_c, not c"),
+    Mistake(_SLOPE, "tanh_prime(tanh(tanh_c))", "tanh_c is already tanh(c): do not apply tanh to it again"),
+    Mistake(_SLOPE, "tanh_prime(o * tanh_c)", "this squares h = o tanh(c); the slope of tanh is 1 - tanh²(c)"),
+    Mistake(_SLOPE, "sigmoid_prime(tanh_c)", "this is the slope of σ; (6) has tanh(c), whose slope is 1 - tanh²(c)"),
+    Mistake(_SLOPE, "(1 - tanh_c)", "tanh(c) has to be squared: the slope of tanh is 1 - tanh²(c)"),
+    Mistake(_SLOPE, "(1 + tanh_c * tanh_c)", "a sign is wrong: the slope of tanh is 1 - tanh²(c)"),
+    Mistake(_SLOPE, "(1 - o)", "o (1 - o) is the slope of σ, and belongs to (16); c reaches h through tanh"),
+    Mistake("dh * o *", "dh *", "the factor o is missing: the output gate decides how much of c is shown"),
+    Mistake("dh * o *", "dh * f *", "the factor is o, not f: the output gate decides how much of c is shown"),
+    Mistake("+ dh * o", "+ o", "dh is missing in the path through h: multiply by the gradient that arrived"),
+    Mistake("dh * o * tanh_prime", "dh + o * tanh_prime", "dh is multiplied by the slope of h, not added to it"),
     Mistake(
-        "dc_next + dh * o * (1 - tanh_c * tanh_c)",
-        "dh * o * (1 - tanh_c * tanh_c)",
-        "dc_next is missing: c also reaches the loss through the next step's cell",
+        "dc_next + dh", "dc_next * f + dh", "dc_next is passed on as it is: (12) has multiplied it by f_next already"
     ),
-    Mistake(
-        "dc_next + dh * o * (1 - tanh_c * tanh_c)",
-        "dc_next",
-        "the path through h is missing: h = o tanh(c) shows c in this step, too",
-    ),
-    Mistake("* (1 - tanh_c * tanh_c)", "", "the slope of tanh is missing: h shows tanh(c), not c"),
-    Mistake("(1 - tanh_c * tanh_c)", "(1 - c * c)", "the slope of tanh is 1 - tanh²(c): square tanh_c, not c"),
-    Mistake("(1 - tanh_c * tanh_c)", "tanh_c", "this is tanh itself; its slope belongs here, 1 - tanh²(c)"),
-    Mistake("dh * o * (1", "dh * (1", "the factor o is missing: the output gate decides how much of c is shown"),
     Mistake("dc_next + dh", "dc_next * dh", "the two paths add up; they are not multiplied"),
+    Mistake("dc_next + dh", "dc_next - dh", "the sign is wrong: the two paths add up"),
+    Mistake("dc_next + dh", "(dc_next + dh)", "dc_next is not multiplied by the slope of h: only dh arrived at h"),
+    Mistake(_DC, "dc_next + dh", "dh arrives at h, not at c: the slope of h = o tanh(c) in c is missing"),
 ]

@@ -7,8 +7,12 @@ The forward pass ends with
 and `dh`, the gradient of the loss L with respect to h, has arrived from above. o appears nowhere else in the step, so
 there is one path from o to L. Elementwise, with dh/do from (6): dL/do = dL/dh · dh/do.
 
-Shapes: every array is (B, H): B samples, H units.
+`tanh_c` is tanh(c), which the forward pass has kept. Shapes: every array is (B, H): B samples, H units.
 """
+
+import numpy as np
+
+from scratchlstm.gates import sigmoid, tanh
 
 
 def do(dh, o, c, tanh_c):
@@ -29,7 +33,21 @@ HINTS = {
 }
 MISTAKES = [
     Mistake("dh * tanh_c", "dh", "the factor tanh(c) is missing: h is o times tanh(c)"),
+    Mistake("dh * tanh_c", "tanh_c", "dh is missing: this is dh/do, to be multiplied by the gradient that arrived"),
     Mistake("dh * tanh_c", "dh * c", "(6) shows tanh(c), not c itself"),
     Mistake("dh * tanh_c", "dh * o", "this leads through tanh(c), the other factor; the slope in o is tanh(c)"),
+    Mistake("dh * tanh_c", "dh * o * tanh_c", "this is dh times h; the slope of h in o is tanh(c) alone, without o"),
+    Mistake("dh * tanh_c", "dh * tanh(tanh_c)", "tanh_c is already tanh(c): do not apply tanh to it again"),
+    Mistake("dh * tanh_c", "dh * sigmoid(tanh_c)", "σ has no place here: (6) multiplies o by tanh(c) itself"),
+    Mistake("dh * tanh_c", "dh * (1 - tanh_c * tanh_c)", "the slope of tanh belongs to the path to c, which is (8)"),
     Mistake("dh * tanh_c", "dh * tanh_c * o * (1 - o)", "the slope of σ belongs to (16): here o is the value, not z_o"),
+    Mistake(
+        "dh * tanh_c",
+        "dh * o * (1 - o)",
+        "this is the slope of σ, which belongs to (16); the factor tanh(c) is missing",
+    ),
+    Mistake("dh * tanh_c", "dh + tanh_c", "the two are multiplied, not added: the chain rule"),
+    Mistake("dh * tanh_c", "-dh * tanh_c", "the sign is wrong: h grows with o where tanh(c) is positive"),
+    Mistake("dh * tanh_c", "dh @ tanh_c", "the product is elementwise: `*`, not `@`"),
+    Mistake("dh * tanh_c", "np.dot(dh, tanh_c)", "the product is elementwise: `*`, not np.dot"),
 ]

@@ -7,6 +7,10 @@ look for σ(z) in the result; do the same with tanh = sinh / cosh.
 Replace the three dots of each function. Products are elementwise, and so is `*` in NumPy.
 """
 
+import numpy as np
+
+from scratchlstm.gates import sigmoid, tanh
+
 
 def sigmoid_prime(s):
     """(rule 4), σ'(z) for s = σ(z), in the shape of s."""
@@ -26,20 +30,34 @@ HINTS = {
     "sigmoid_prime": (
         "Write exp(-z) / (1 + exp(-z))² as a product of two fractions, one of which is σ(z).",
         "The other fraction is exp(-z) / (1 + exp(-z)): what is missing to 1?",
-        "σ'(z) = σ(z) (1 - σ(z)), so in terms of s: s times (1 - s).",
+        "σ'(z) = σ(z) (1 - σ(z)), so in terms of s: s * (1 - s)",
     ),
     "tanh_prime": (
         "Use the quotient rule on sinh / cosh; sinh' = cosh and cosh' = sinh.",
         "(cosh² - sinh²) / cosh² is 1 minus a square that you know.",
-        "tanh'(z) = 1 - tanh²(z), so in terms of t: 1 minus t times t.",
+        "tanh'(z) = 1 - tanh²(z), so in terms of t: 1 - t * t",
     ),
 }
 MISTAKES = [
     Mistake("s * (1 - s)", "sigmoid(s) * (1 - sigmoid(s))", "s is already a value of σ: do not apply σ to it again"),
+    Mistake("s * (1 - s)", "sigmoid(s)", "this is σ of a value of σ; the slope is asked, in terms of s alone"),
     Mistake("s * (1 - s)", "s", "this is σ itself, not its slope"),
     Mistake("s * (1 - s)", "1 - s * s", "this is the slope of tanh; that of σ is another"),
     Mistake("s * (1 - s)", "1 - s", "the factor s is missing"),
+    Mistake("s * (1 - s)", "s * 1 - s", "without parentheses this is (s * 1) - s, which is 0: write (1 - s)"),
+    Mistake("s * (1 - s)", "s * (s - 1)", "the sign is wrong: σ rises everywhere, so its slope is positive"),
+    Mistake("s * (1 - s)", "s * (1 + s)", "a sign is wrong: the second factor is 1 - s, not 1 + s"),
+    Mistake("s * (1 - s)", "s + (1 - s)", "the two factors are multiplied, not added"),
+    Mistake("s * (1 - s)", "s * s", "the second factor is 1 - s, not s again"),
+    Mistake("s * (1 - s)", "1 - 2 * s", "this is the derivative of s (1 - s): you differentiated once too often"),
     Mistake("1 - t * t", "1 - tanh(t) ** 2", "t is already a value of tanh: do not apply tanh to it again"),
+    Mistake("1 - t * t", "tanh(t)", "this is tanh of a value of tanh; the slope is asked, in terms of t alone"),
+    Mistake("1 - t * t", "t", "this is tanh itself, not its slope"),
     Mistake("1 - t * t", "1 - t", "t has to be squared"),
+    Mistake("1 - t * t", "t * t", "1 minus this square is asked"),
     Mistake("1 - t * t", "t * (1 - t)", "this is the slope of σ; that of tanh is another"),
+    Mistake("1 - t * t", "1 + t * t", "the sign is wrong: the square is subtracted, cosh² - sinh² = 1"),
+    Mistake("1 - t * t", "t * t - 1", "the sign is wrong: tanh rises everywhere, so its slope is positive"),
+    Mistake("1 - t * t", "(1 - t) ** 2", "only t is squared, not the whole of 1 - t"),
+    Mistake("1 - t * t", "-2 * t", "this is the derivative of 1 - t²: you differentiated once too often"),
 ]

@@ -1,0 +1,92 @@
+"""Back through c = f c_prev + i g: equations (9) to (12).
+
+    (5)  c = f c_prev + i g
+
+`dc`, the whole gradient of the loss with respect to c, is known from (8). Each of i, f, g and c_prev appears once in
+(5). Elementwise, for each of them: d(name) = dc · (slope of c in the name). i, f and g are values here, as they are
+after their activations.
+
+Shapes: every array is (B, H).
+"""
+
+import numpy as np
+
+from scratchlstm.gates import sigmoid_prime, tanh, tanh_prime
+
+
+def di(dc, dc_next, i, f, g, c_prev, c):
+    """(9), dL/di, (B, H)."""
+    return dc * g  # ?
+
+
+def df(dc, dc_next, i, f, g, c_prev, c):
+    """(10), dL/df, (B, H)."""
+    return dc * c_prev  # ?
+
+
+def dg(dc, dc_next, i, f, g, c_prev, c):
+    """(11), dL/dg, (B, H)."""
+    return dc * i  # ?
+
+
+def dc_prev(dc, dc_next, i, f, g, c_prev, c):
+    """(12), dL/dc_prev, (B, H): what the step before receives as its `dc_next`."""
+    return dc * f  # ?
+
+
+# --- the checker's part ---
+
+from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
+
+_SLOPES = {"i": "g", "f": "c_prev", "g": "i", "c_prev": "f"}  # of c in each of its inputs
+_C = "(f * c_prev + i * g)"  # c is not at hand in a whole backward step
+
+HINTS = {
+    f"d{name}": (
+        f"Change {name} a little in (5), with the others fixed: how much does c change?",
+        f"{name} stands in a product of two factors: the slope of c in {name} is the other factor.",
+        f"d{name} = dc * {slope}",
+    )
+    for name, slope in _SLOPES.items()
+}
+
+
+def _of_input(name):
+    slope = _SLOPES[name]
+    right, term = f"dc * {slope}", f"{name} * {slope}"
+    yield Mistake(right, "dc", f"the factor {slope} is missing: in (5) {name} is multiplied by it")
+    yield Mistake(
+        right, slope, f"dc is missing: {slope} is the slope of c, to be multiplied by the gradient that arrived"
+    )
+    yield Mistake(right, f"dc_next * {slope}", "dc_next is one of two paths to c: take dc, the sum of both, from (8)")
+    yield Mistake(right, f"-dc * {slope}", "the sign is wrong: both terms of (5) are added")
+    yield Mistake(right, f"dc + {slope}", f"dc is multiplied by {slope}, not added to it: the chain rule")
+    yield Mistake(
+        right, f"dc * {term}", f"this is dc times the whole term {name} {slope}; the slope in {name} is {slope}"
+    )
+    yield Mistake(right, f"dc @ {slope}", "the product is elementwise: `*`, not `@`")
+    yield Mistake(right, f"np.dot(dc, {slope})", "the product is elementwise: `*`, not np.dot")
+    for wrong in [each for each in _SLOPES if each not in (name, slope)]:
+        yield Mistake(right, f"dc * {wrong}", f"the factor of {name} in (5) is {slope}, not {wrong}")
+    if slope != "c_prev":
+        yield Mistake(
+            right, f"dc * {name}", f"the slope of c in {name} is the other factor, {slope}, not {name} itself"
+        )
+
+
+MISTAKES = [
+    *(mistake for name in _SLOPES for mistake in _of_input(name)),
+    Mistake("dc * g", "dc * g * i * (1 - i)", "the slope of σ belongs to (13): here i is the value, not z_i"),
+    Mistake("dc * g", "dc * tanh(g)", "g is already a value of tanh: do not apply tanh to it again"),
+    Mistake("dc * g", "dc * tanh_prime(g)", "the slope of tanh belongs to (15), where g itself is differentiated"),
+    Mistake("dc * c_prev", f"dc * {_C}", "the old cell belongs here, c_prev, not c"),
+    Mistake("dc * c_prev", "dc * tanh(c_prev)", "(5) has c_prev itself; tanh comes in (6) alone"),
+    Mistake("dc * c_prev", "dc * c_prev * f * (1 - f)", "the slope of σ belongs to (14): here f is the value, not z_f"),
+    Mistake("dc * i", "dc * i * (1 - g * g)", "the slope of tanh belongs to (15): here g is the value, not z_g"),
+    Mistake("dc * i", "dc * i * (1 - i)", "i is a factor in (5), not differentiated itself: no slope of σ here"),
+    Mistake("dc * f", "dc * (1 - f)", "f is what is kept: the factor is f, not 1 - f"),
+    Mistake("dc * f", "dc * f * (1 - f)", "f is a factor in (5), not differentiated itself: no slope of σ here"),
+    Mistake("dc * f", "dc_next", "the step before does not get dc_next as it came: it gets dc, times f"),
+    Mistake("dc * f", "dc * f + dc_next", "dc_next counts twice: dc contains it already, see (8)"),
+    Mistake("dc * f", "dc * f * tanh_prime(c_prev)", "there is no tanh between c_prev and c: (5) is plain"),
+]
