@@ -75,6 +75,8 @@ class _Trial:
         self.exercise, self.name, self.function = exercise, name, function
         self.right = exercise.functions[name]
         self.arguments = list(inspect.signature(self.right).parameters)
+        last = inspect.getsource(self.right).rpartition("return ")[2].partition("  #")[0]
+        self.returned = [each.strip() for each in last.split(",")]
         self.file = getattr(getattr(function, "__code__", None), "co_filename", "")
         try:
             self.text = inspect.getsource(function)
@@ -141,8 +143,7 @@ class _Trial:
             return {self.name: value}
         if fields := getattr(value, "_fields", None):
             return dict(zip(fields, value, strict=True))
-        names = inspect.getsource(self.right).rpartition("return ")[2].partition("  #")[0].split(",")
-        return dict(zip(map(str.strip, names), value, strict=True))
+        return dict(zip(self.returned, value, strict=True))
 
     def _parts(self, result: Any, right: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The result's arrays under the names of the right ones."""
