@@ -20,9 +20,9 @@ class _Output:
     handle: Any = None  # before the first line
 
     def write(self, text: str) -> None:
-        """Show a line in place of the one before; of what moves a terminal's cursor or empties a line nothing comes."""
+        """Show a line in place of the one before; what only moves a terminal's cursor or clears a line is ignored."""
         if text.startswith("\r") and text.strip():
-            self.show(text.strip())
+            self.show(text[1:].rstrip())
 
     def show(self, line: str) -> None:
         from IPython.display import display

@@ -48,7 +48,7 @@ def draw(figure):
 @pytest.mark.parametrize("plot", [gates_over_words, gate_heatmap, colored_words, gate_saturation])
 def test_one_layer_of_a_trace_is_drawn_as_the_whole_trace_is(plot):
     words = [] if plot is gate_saturation else [WORDS]
-    whole, one, named = (plot(of, *words, **more) for of, more in ((TRACE, {}), (LAYER, {}), (LAYER, {"layer": "lstm"})))
+    whole, one, named = plot(TRACE, *words), plot(LAYER, *words), plot(LAYER, *words, layer="lstm")
     assert whole._repr_png_() == one._repr_png_() == named._repr_png_()
     with pytest.raises(ValueError, match="there is no layer 'gru' to look into; there is lstm"):
         plot(LAYER, *words, layer="gru")

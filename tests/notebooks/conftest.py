@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-_MISSING = [name for name in ("nbclient", "ipykernel") if find_spec(name) is None]
+_MISSING = [name for name in ("nbclient", "ipykernel", "nbformat") if find_spec(name) is None]
 
 
 def pytest_collection_modifyitems(items):
