@@ -968,6 +968,7 @@ PARTS = {
     *("regularizers.l1", "regularizers.l2", "regularizers.l1_l2"),
     *("gates.gate_copies", "gates.sum_copies", "gates.block_diagonal", "gates.diagonal_blocks"),
     *("gradcheck.LayerLike", "gradcheck.Row", "gradcheck.Report"),
+    "inspection.ExplorerPage",
     # which have their entries under other names
     *("models.Model", "models.Sequential", "utils.pad_sequences", "utils.timeseries_dataset_from_array"),
     "timeseries.TimeseriesDataset",  # tests/preprocessing/test_timeseries.py

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,7 +55,7 @@ class ExplorerPage(os.PathLike[str]):
         html: what was written.
     """
 
-    path: str | os.PathLike[str]
+    path: Path
     html: str
 
     def __fspath__(self) -> str:
@@ -66,6 +67,7 @@ class ExplorerPage(os.PathLike[str]):
         return f"<page {str(self)!r}: open it in a browser>"
 
     def _repr_html_(self) -> str:
+        """The page in a frame, for a notebook; below it the name of the file."""
         return framed(self.html, f"the page {self}")
 
 
@@ -117,7 +119,7 @@ def explore(
         }
         page = _page(data)
         file.write(page.encode())
-    return ExplorerPage(path, page)
+    return ExplorerPage(Path(path), page)
 
 
 # --- the text ---------------------------------------------------------------------------------------------------------

@@ -60,6 +60,20 @@ def files(tmp_path_factory):
     return {name: (folder / f"{name}.html", model) for name, (model, _) in texts.items()}
 
 
+def test_a_notebook_shows_the_page_in_a_frame(window, tmp_path):
+    page = explore(sentiment(), SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX)
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(f"<!doctype html><meta charset=utf-8><link rel=icon href=data:,>{page._repr_html_()}", "utf-8")
+    shown = window(notebook)
+    inside = shown.frame_locator("iframe")
+    inside.locator("#next").click()  # so its script runs, by the policy that its file has
+    assert inside.locator("#status").inner_text().startswith("Step ")
+    assert inside.locator("#words button").count() == STEPS
+    assert inside.locator("body").evaluate("body => body.scrollWidth <= body.clientWidth")
+    assert shown.locator("iframe").bounding_box()["height"] > 600
+    assert shown.locator("p").inner_text() == f"the page {tmp_path / 'page.html'}"
+
+
 EVIL = ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "&lt;"]
 
 
