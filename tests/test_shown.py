@@ -118,7 +118,7 @@ def test_a_report_marks_what_is_wrong():
 
 def test_a_history_is_its_epochs():
     history = _history(2, val_loss=[0.25, 0.75], small=2e-5, odd="x" * 100)
-    history.history["late"] = [1.0]
+    history.history["late"] = [1.0]  # which says nothing of its epoch, so that the table leaves it out
     told = "<History of 2 epochs, the last with loss 0.5000, val_loss 0.5000, small 2.0000e-05, odd xxx"
     assert repr(history).startswith(told)
     assert _Cells(history._repr_html_()).rows == [

@@ -27,11 +27,11 @@ def warn(message: str) -> None:
 
 
 def number(value: Any) -> str:
-    """A loss or a metric as Keras prints it: of several values the mean; of what is no number its text."""
-    values = np.asarray(value)
-    if values.dtype.kind not in "biuf":
+    """A loss or a metric as Keras prints it, the mean if it has several values; the text of anything else."""
+    try:
+        mean = float(np.mean(value))
+    except (TypeError, ValueError):
         return f"{value!s:.80}"
-    mean = float(np.mean(values))
     return f"{mean:.4f}" if abs(mean) > 1e-3 else f"{mean:.4e}"
 
 
