@@ -75,8 +75,8 @@ def _simplest(clauses: _Clauses) -> str | None:
 
 def _close(a: Any, b: Any, tolerance: float, scale: float = 0) -> bool:
     """Whether all differences are rounding, measured against the largest value."""
-    scale = scale or max(np.max(np.abs(a), initial=0), np.max(np.abs(b), initial=0))
-    return bool(np.max(np.abs(a - b), initial=0) <= tolerance * scale)
+    scale = scale or max(np.abs(a).max(initial=0), np.abs(b).max(initial=0))
+    return bool(np.abs(a - b).max(initial=0) <= tolerance * scale)
 
 
 # --- factors ----------------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def _factors(at_hand: Arrays, shape: tuple[int, ...]) -> Iterator[Factor]:
             continue
         a = a.ravel()
         yield Factor(name, name, 1, a)
-        if np.ndim(array) == 0 or np.isin(a, (0, 1)).all():
+        if np.ndim(array) == 0 or ((a == 0) | (a == 1)).all():
             continue
         gate, bounded = np.all((a > 0) & (a < 1)), np.all(np.abs(a) < 1)
         whole = f"σ is {name} (1 - {name})" if gate else f"tanh is 1 - {name}²"
@@ -219,19 +219,17 @@ def _adding_up(rows: Any, wanted: Any, window: float) -> Any:
     Two rows each give a pair, and two pairs are wanted. So that not every pair is tried with every other, each becomes
     one number, by a random projection: the number of its partner is then known, and looked up in the sorted list.
     """
-    first, second = np.triu_indices(len(rows))
-    pairs = rows[first] + rows[second]
+    pairs = np.stack(np.triu_indices(len(rows)), axis=1)
     projection = np.random.default_rng(0).normal(size=wanted.size) / wanted.size
-    numbers = pairs @ projection
-    order = np.argsort(numbers)
-    partner = wanted @ projection - numbers
-    start, stop = (np.searchsorted(numbers[order], partner + side) for side in (-window, window))
-    count = stop - start
+    pairs = pairs[np.argsort((rows @ projection)[pairs].sum(axis=1))]
+    sums = rows[pairs].sum(axis=1)
+    numbers = sums @ projection
+    start, stop = (np.searchsorted(numbers, wanted @ projection - numbers + side) for side in (-window, window))
+    count = np.maximum(stop - start, 0)
     one = np.repeat(np.arange(len(pairs)), count)
-    other = order[np.arange(len(one)) - np.repeat(np.cumsum(count) - stop, count)]  # start, start + 1, ..., stop - 1
-    keep = (one <= other) & (np.max(np.abs(pairs[one] + pairs[other] - wanted), axis=1) <= window)
-    one, other = one[keep], other[keep]
-    return np.stack([first[one], second[one], first[other], second[other]], axis=1)
+    other = np.arange(len(one)) - np.repeat(np.cumsum(count) - count - start, count)  # start, start + 1, ..., stop - 1
+    keep = (one <= other) & (np.abs(sums[one] + sums[other] - wanted).max(axis=1, initial=0) <= window)
+    return np.concatenate([pairs[one[keep]], pairs[other[keep]]], axis=1)
 
 
 def _sign(
@@ -383,7 +381,7 @@ def _parts(differs: Any, at_hand: Arrays, blocks: Sequence[str]) -> Iterator[tup
     """(cost, text, which elements): the parts that hold all wrong elements."""
     for name, array in at_hand.items():
         mask = _like(array, differs.shape)
-        if mask is not None and np.isin(mask, (0, 1)).all():
+        if mask is not None and ((mask == 0) | (mask == 1)).all():
             for value in 0, 1:
                 if (mask != value).any() and not differs[mask != value].any():
                     yield 1, f"right where {name} is {1 - value}, wrong where it is {value}", mask == value
