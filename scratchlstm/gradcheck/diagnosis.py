@@ -126,10 +126,10 @@ class Ratio(NamedTuple):
 def _product(factors: Sequence[Factor]) -> str:
     """Such as "c²" or "dh o (1 - tanh_c²)"; without factors, ""."""
     texts = []
-    plain_first = sorted((factor.text for factor in factors), key=lambda text: "1 " in text)
+    plain_first = sorted((factor.text for factor in factors), key=lambda text: " " in text)
     for text, group in itertools.groupby(plain_first):
         times = len(list(group))
-        enclosed = " " in text and not text.endswith(")") and len(factors) > 1
+        enclosed = " " in text and (times > 1 or (len(factors) > 1 and " (1 - " not in text))
         texts.append((f"({text})" if enclosed else text) + ("", "²", "³", "⁴")[times - 1])
     return " ".join(texts)
 
@@ -155,13 +155,13 @@ def _factors(at_hand: Arrays, shape: tuple[int, ...]) -> Iterator[Factor]:
         if np.ndim(array) == 0 or ((a == 0) | (a == 1)).all():
             continue
         gate, bounded = np.all((a > 0) & (a < 1)), np.all(np.abs(a) < 1)
-        whole = f"σ is {name} (1 - {name})" if gate else f"tanh is 1 - {name}²"
+        of_sigma, of_tanh = f"{name} (1 - {name})", f"1 - {name}²"
+        as_in = [f" (as in {of_sigma}, the derivative of σ)", f" (as in {of_tanh}, the derivative of tanh)"]
         if bounded:
-            yield Factor(f"1 - {name}", name, 1.25, 1 - a, f": the derivative of {whole}")
-            yield Factor(f"1 + {name}", name, 1.75, 1 + a, f": the derivative of tanh is 1 - {name}²")
-        yield Factor(f"{name} (1 - {name})", name, 1.1 if gate else 1.4, a * (1 - a), ", the derivative of σ")
-        cost = 1.1 if bounded and not gate else 1.4
-        yield Factor(f"1 - {name}²", name, cost, 1 - a * a, ", the derivative of tanh")
+            yield Factor(f"1 - {name}", name, 1.25, 1 - a, as_in[0 if gate else 1])
+            yield Factor(f"1 + {name}", name, 1.75, 1 + a, as_in[1])
+        yield Factor(of_sigma, name, 1.1 if gate else 1.4, a * (1 - a), ", the derivative of σ")
+        yield Factor(of_tanh, name, 1.1 if bounded and not gate else 1.4, 1 - a * a, ", the derivative of tanh")
     for number in range(2, 10):
         yield Factor(str(number), "", 1.1, np.full(int(np.prod(shape)), float(number)))
 
@@ -179,14 +179,11 @@ def ratios(
         scale: what differences are measured against, 0 for the largest value.
     """
     factors = list(_factors(at_hand, np.shape(found)))
-    found, right, divides = (
-        np.ravel(found),
-        np.ravel(np.ones_like(found) if right is None else right),
-        right is not None,
-    )
-    size = np.minimum(*(np.abs(each) / (np.max(np.abs(each), initial=0) or 1) for each in (found, right)))
+    divides = right is not None
+    found, right = np.ravel(found), np.ravel(np.ones_like(found) if right is None else right)
+    size = np.minimum(*(np.abs(each) / (np.abs(each).max(initial=0) or 1) for each in (found, right)))
     large = np.argsort(-size)[:_LOOKED_AT]  # rounding changes these least
-    large = large[size[large] > 0.1 * np.max(size, initial=0)]
+    large = large[size[large] > 0.1 * size.max(initial=0)]
     factors = [factor for factor in factors if factor.value[large].all()]
     if not large.size or not factors:
         return []
@@ -246,8 +243,9 @@ def _of_factors(found: Any, right: Any, at_hand: Arrays, tolerance: float) -> _C
     if not found.any():
         yield 0, "it is 0 everywhere"
         return
-    at_hand = {name: a for name, a in at_hand.items() if np.shape(a) != right.shape or not np.array_equal(a, right)}
-    for ratio in ratios(found, right, at_hand, tolerance)[:1]:
+    # "you have dc_next where dc belongs" is no news where dc is asked for
+    others = {name: a for name, a in at_hand.items() if np.shape(a) != right.shape or not _close(a, right, tolerance)}
+    for ratio in ratios(found, right, others, tolerance)[:1]:
         yield ratio.cost, ratio.text
 
 
@@ -450,8 +448,8 @@ def explain_step(
     It is run for each sample alone, which shows what it computes inside, and for all together.
 
     Args:
-        backward: gets (dh, dc_next, cache, W, U) and returns dx, dh_prev, dc_prev, dW, dU, db, in this
-            order or by name.
+        backward: gets (dh, dc_next, cache, W, U) and returns dx, dh_prev, dc_prev, dW, dU, db, in this order or by
+            name, and in their shapes.
         known: a step as from `random_step`, which it is if None.
         tolerance: see `explain`.
     """
@@ -488,18 +486,20 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
     dc_prev / f, and dz_i / (g i (1 - i)), and so on. What most of them agree on is what the step computed.
 
     Args:
-        found: dx (N, E), dh_prev (N, H), dc_prev (N, H), dW (N, E, 4H), dU (N, H, 4H) and, if there is a
-            bias, db (N, 4H).
+        found: dx (N, E), dh_prev (N, H), dc_prev (N, H), dW (N, E, 4H), dU (N, H, 4H) and, if there is a bias, db
+            (N, 4H).
         known: the step, as from `random_step`.
         tolerance: see `explain`.
     """
     findings: list[Finding] = []
 
-    def judge(name: str, given: Any, wanted: Any, at_hand: Arrays, **more: Any) -> None:
+    def judge(
+        name: str, given: Any, wanted: Any, at_hand: Arrays, blocks: str = "", terms: Arrays | None = None
+    ) -> None:
         if not _close(given, wanted, tolerance):
             of_gate = name.startswith("dz_")
             equation = _which(name[-1], given, wanted, at_hand, tolerance) if of_gate else f"({_NUMBERS[name]})"
-            text = explain(given, wanted, at_hand, tolerance=tolerance, **more) or ""
+            text = explain(given, wanted, at_hand, terms=terms, blocks=blocks, tolerance=tolerance) or ""
             findings.append(Finding(equation, name, text))
 
     right = _inside(known)
@@ -550,11 +550,10 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
     weights = {name: known[name] for name in "WU"}
     weights |= {f"{name}_{gate}": block for name in "WU" for gate, block in _by_gate(known[name]).items()}
     for name, wanted in from_dz(dz).items():
+        # of a gradient of weights (N, E, 4H), the first sample's will do
         at_hand = {key: row[:1] if wanted.ndim == 3 else row for key, row in rows.items()} | weights
-        given, wanted = (
-            each[0] if wanted.ndim == 3 else each for each in (found[name], wanted)
-        )  # the first sample will do
-        judge(name, given, wanted, at_hand, blocks="" if name in ("dx", "dh_prev") else "ifgo")
+        given, wanted = (found[name][0], wanted[0]) if wanted.ndim == 3 else (found[name], wanted)
+        judge(name, given, wanted, at_hand, "" if name in ("dx", "dh_prev") else "ifgo")
     return sorted(findings, key=lambda finding: int(finding.equation[1:].split(")")[0]))
 
 
@@ -571,7 +570,7 @@ def _by_gate(array: Any, order: Sequence[str] = "ifgo") -> dict[str, Any]:
 
 
 def _divided(a: Any, b: Any) -> Any:
-    """The ratio of two arrays, 0 where the second is."""
+    """The ratio of two arrays; 0 for elements that would be divided by 0."""
     return np.divide(a, b, out=np.zeros_like(a), where=b != 0)
 
 
