@@ -38,7 +38,8 @@ def explain(
 
     Args:
         found, right: arrays of the same shape.
-        at_hand: name -> array, or a size such as B: what could be used at this place, rightly or by mistake.
+        at_hand: name -> array, or a size such as B: what could be used at this place, rightly or by mistake. A name may
+            be an expression, "tanh(z_i)".
         terms: if right is a sum, its terms by name: then a mistake inside a term is recognised, too.
         blocks: names of the blocks of columns, e.g. "ifgo".
         tolerance: largest difference, relative to the largest value, that counts as rounding.
