@@ -25,6 +25,7 @@ from scratchlstm.gradcheck.diagnosis import explain
 _SIZES = ({"B": 3, "T": 4, "E": 5, "H": 2}, {"B": 2, "T": 1, "E": 3, "H": 4})
 _SAME = 1e-9  # largest relative difference of float64 results of the same formula
 _FLOAT32 = 1e-5
+_BETWEEN = "; right for one step, wrong for four: the mistake is in what is carried or summed from step to step"
 
 
 class Verdict(NamedTuple):
@@ -64,7 +65,8 @@ def judge(exercise: Exercise, name: str, function: Any) -> Verdict:
     except _Open as open_:
         return verdict("open", str(open_))
     except _Wrong as wrong:
-        return verdict("wrong", str(wrong))
+        between = not notes and trial.right_for_one_step()
+        return verdict("wrong", f"{wrong}{_BETWEEN if between else ''}")
     return verdict("right", notes[0])
 
 
@@ -86,14 +88,25 @@ class _Trial:
     def run(self, seed: int, sizes: Mapping[str, int]) -> str:
         """A remark on a right result; raises `_Wrong` or `_Open`."""
         scene = self.exercise.scene(seed, **sizes)
-        given = [scene[argument] for argument in self.arguments]
-        right = self._named(self.right(*copy.deepcopy(given)))
-        result = self._call(copy.deepcopy(given))
-        found = self._parts(result, right)
+        given, right, found = self._results(scene)
         precise = self._compare(found, right, given, scene, sizes)
         if says := self._guarded(self.exercise.ask, "examine", self.name, self.function, scene):
             raise _Wrong(says)
         return "" if precise else "as precisely as float32 computes; the arguments are float64"
+
+    def right_for_one_step(self) -> bool:
+        """Whether the result is right if T is 1, and all else as in the first run."""
+        try:
+            _, right, found = self._results(self.exercise.scene(0, **{**_SIZES[0], "T": 1}))
+        except (_Wrong, _Open):
+            return False
+        return max(_errors(found, right).values()) <= _FLOAT32
+
+    def _results(self, scene: Scene) -> tuple[list[Any], dict[str, Any], dict[str, np.ndarray]]:
+        """The arguments, and of the right result and the learner's the parts by name."""
+        given = [scene[argument] for argument in self.arguments]
+        right = self._named(self.right(*copy.deepcopy(given)))
+        return given, right, self._parts(self._call(copy.deepcopy(given)), right)
 
     def _call(self, given: list[Any]) -> Any:
         """The function's result; its arguments have to be as they were, afterwards."""
@@ -179,7 +192,7 @@ class _Trial:
         sizes: Mapping[str, int],
     ) -> bool:
         """Whether the result is right to the precision of float64 (else of float32); raises `_Wrong`."""
-        errors = {name: difference(array, np.asarray(right[name])) for name, array in found.items()}
+        errors = _errors(found, right)
         if max(errors.values()) <= _FLOAT32:
             return max(errors.values()) <= _SAME
         known = self.exercise.mistakes_in(self.name)
@@ -208,9 +221,7 @@ class _Trial:
         except (ValueError, TypeError, IndexError):  # one that fails, or two that do not go together
             return False
         wrong = self._named(value)
-        return wrong.keys() == found.keys() and all(
-            difference(found[name], np.asarray(each)) <= _FLOAT32 for name, each in wrong.items()
-        )
+        return wrong.keys() == found.keys() and max(_errors(found, wrong).values()) <= _FLOAT32
 
     def _explained(
         self, found: np.ndarray, right: np.ndarray, at_hand: Mapping[str, np.ndarray], sizes: Mapping[str, int]
@@ -241,6 +252,11 @@ def difference(found: np.ndarray, right: np.ndarray) -> float:
     scale = np.max(np.abs(right), initial=1e-300)
     largest = np.max(np.abs(found - right), initial=0) / scale
     return float(largest) if np.isfinite(largest) else np.inf
+
+
+def _errors(found: Mapping[str, np.ndarray], right: Mapping[str, Any]) -> dict[str, float]:
+    """The difference of each part."""
+    return {name: difference(array, np.asarray(right[name])) for name, array in found.items()}
 
 
 def _shape_in_words(found: np.ndarray, right: np.ndarray, sizes: Mapping[str, int]) -> str:

@@ -26,10 +26,11 @@ def step(rng: np.random.Generator, B: int, T: int, E: int, H: int) -> Scene:
 
 
 def sequence(rng: np.random.Generator, B: int, T: int, E: int, H: int, masked: bool = False) -> Scene:
-    """A batch of sequences, forward and backward, and the layers around: each name of `docs/derivation.md`, (22) to (32).
+    """A batch of sequences, forward and backward, and the layers around: the names of equations (22) to (32).
 
-    A gradient arrives at every h and at the last c. Every id of `ids` (B, T) is in at least two samples; every sample
-    has a masked step in `mask` (B, T), which the forward pass obeys only if `masked`.
+    A gradient arrives at every h and at the last c. Some of `ids` (B, T) repeat within a sample and between two, and
+    some rows of the table are not used. Every step is masked for some sample and not for another in `mask` (B, T),
+    which the forward pass obeys only if `masked`. Some of the logits are positive, some negative.
     """
     given = {"x": (B, T, E), "h0": (B, H), "c0": (B, H), "W": (E, 4 * H), "U": (H, 4 * H), "b": (4 * H,)}
     scene: Scene = {name: rng.normal(size=shape) for name, shape in given.items()}
@@ -45,8 +46,9 @@ def sequence(rng: np.random.Generator, B: int, T: int, E: int, H: int, masked: b
     # two samples share their ids, and T of them are drawn from T - 1 rows of the table: some are in a sample twice
     ids = rng.integers(max(1, T - 1), size=(B, T))
     ids[1] = ids[0]
-    h, w, w0, y = hs[:, -1], rng.normal(size=(H, 1)), rng.normal(size=1), np.arange(B)[:, None] % 2.0
+    h, w = hs[:, -1], rng.normal(size=(H, 1))
+    w0 = -np.quantile(h @ w, [0.3])
     logit = h @ w + w0
-    p = gates.sigmoid(logit)
+    p, y = gates.sigmoid(logit), (logit < np.max(logit)) * 1.0
     scene |= {"ids": ids, "table": rng.normal(size=(7, E)), "h": h, "w": w, "w0": w0, "logit": logit, "p": p, "y": y}
     return scene | {"dlogit": (p - y) / B, "B": B, "T": T, "E": E, "H": H}

@@ -53,17 +53,18 @@ from collections.abc import Callable  # noqa: E402
 from typing import Any  # noqa: E402
 
 from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
-from scratchlstm.exercises.scenes import Scene  # noqa: E402
-from scratchlstm.exercises.scenes import sequence as scene  # noqa: E402, F401
+from scratchlstm.exercises.scenes import Scene, sequence  # noqa: E402
+
+scene = sequence
 
 
-def examine(name: str, function: Callable[..., Any], scene: Scene) -> str | None:
+def examine(name: str, function: Callable[..., Any], _: Scene) -> str | None:
     """Right for the scene's logits, which are small; what of a network that is very sure, or very wrong?"""
     logit, y = np.array([[1000.0], [1000.0], [-1000.0], [-1000.0]]), np.array([[0.0], [1.0], [0.0], [1.0]])
     if name == "loss" and not np.allclose(value := float(np.mean(function(logit, y))), 500):
         return (
-            f"right for small logits, but for logits of 1000 and -1000 it gives {value:g}, and 500 is right. exp(1000) is "
-            "infinite, and log(0), too; rounding p away from 0 and 1 only hides it: compute it from the logit as above"
+            f"right for small logits, but for logits of 1000 and -1000 it gives {value:g}, and 500 is right: exp(1000) "
+            "and log(0) are infinite. Keeping p away from 0 and 1 only hides that; write it with exp(-|z|) as above"
         )
     p = (logit > 0) * 1.0
     if name == "dlogit" and not np.allclose(function(logit, p, y), (p - y) / 4):

@@ -70,8 +70,7 @@ MISTAKES = [
     ),
     Mistake(
         "np.add.at(total, ids, dx)",
-        "np.add.at(total, ids[:, ::-1], dx[:, ::-1]); "
-        "total = total / np.maximum(np.bincount(ids.ravel(), minlength=len(table)), 1)[:, None]",
+        "np.add.at(total, ids, dx / np.bincount(ids.ravel())[ids][..., None])",
         "this is the mean over a word's places; (28) is the sum",
     ),
     Mistake(

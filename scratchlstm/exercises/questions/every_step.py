@@ -47,8 +47,8 @@ from scratchlstm.exercises.scenes import sequence as scene  # noqa: E402, F401
 HINTS = {
     "every_step": (
         "For each h_t, count the places that use it. Its gradient is the sum of what comes from each of them.",
-        "dhs[:, t] comes from above, dh_next from the step after. The last step has no step after: its dh_next is 0, and "
-        "its dc_next is what arrives from outside.",
+        "dhs[:, t] comes from above, dh_next from the step after. No step comes after the last one: its dh_next is 0, "
+        "and its dc_next is what arrives from outside.",
         "dh_next, dc_next = none, dc_last; in the loop dh = dhs[:, t, :] + dh_next, then dh_next = step.dh_prev and "
         "dc_next = step.dc_prev.",
     )
@@ -99,7 +99,6 @@ MISTAKES = [
         "dh = dhs[:, len(caches) - 1 - t, :] + dh_next",
         "dhs is read from its beginning while the loop begins at the end: dhs[:, t] is that of step t",
     ),
-    Mistake("dh = dhs[:, t, :] + dh_next", "dh = dhs[:, t, :] * dh_next", "two paths add up; they are not multiplied"),
     Mistake(
         "dh = dhs[:, t, :] + dh_next",
         "dh = (dhs[:, t, :] + dh_next) / 2",
@@ -108,7 +107,7 @@ MISTAKES = [
     Mistake(
         "dh = dhs[:, t, :] + dh_next",
         "dh = (dhs[:, t, :] + dh_next) / len(caches)",
-        "dh is divided by T; nothing is averaged over the steps here: if the loss is a mean, dhs has that factor already",
+        "dh is divided by T; nothing is averaged over the steps here: the 1/T of a mean is in dhs already",
     ),
     Mistake(
         "dh = dhs[:, t, :] + dh_next",

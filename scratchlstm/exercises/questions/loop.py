@@ -1,8 +1,8 @@
 """Back through time: from the last step to the first.
 
-The forward pass ran the steps t = 0, 1, ..., T - 1. Each received h and c of the step before (the first: h0 and c0), used
-the same W, U and b, and kept its values in `caches[t]`. Here the loss L sees the last h and the last c only: `dh_last` and
-`dc_last` have arrived there.
+The forward pass ran the steps t = 0, 1, ..., T - 1. Each received h and c of the step before (the first: h0 and c0),
+used the same W, U and b, and kept its values in `caches[t]`. Here the loss L sees the last h and the last c only:
+`dh_last` and `dc_last` have arrived there.
 
 You know one step backward. It is given, and takes what arrives at the step's own h and c:
 
@@ -12,8 +12,8 @@ You know one step backward. It is given, and takes what arrives at the step's ow
     step.dc_prev    (B, H)   (12), for the c that the step received
     step.dc         (B, H)   (8), for the step's own c
 
-First run through the steps, and hand on what one step leaves to the next one. Then sum up: all steps share W, U and b, so
-L sees these on T paths, one through each z_t = x_t W + h_{t-1} U + b:
+First go through the steps, and hand on what one step gives to the next. Then sum up: all steps share W, U and b, so L
+sees these on T paths, one through each z_t = x_t W + h_{t-1} U + b:
 
     (23)  dW = Σ_t x_tᵀ dz_t
     (24)  dU = Σ_t h_{t-1}ᵀ dz_t
@@ -68,8 +68,8 @@ HINTS = {
         "Which step can be processed first? The one whose h and c nobody but the loss has used.",
         "Step t - 1 handed its h and its c to step t. So both of their gradients come from step t: its results of (18) "
         "and (12).",
-        "Begin with dh, dc_next = dh_last, dc_last; steps = reversed(range(len(caches))); in the loop dh = step.dh_prev "
-        "and dc_next = step.dc_prev; at the end np.stack(dzs[::-1], axis=1).",
+        "dh, dc_next = dh_last, dc_last; steps = reversed(range(len(caches))); in the loop dh = step.dh_prev and "
+        "dc_next = step.dc_prev; at the end dz = np.stack(dzs[::-1], axis=1).",
     ),
     "sums_over_time": (
         "One step is (19) to (21). How do gradients of several paths make one?",
@@ -115,11 +115,6 @@ MISTAKES = [
         "dh, dc_next, caches[t]",
         "dh, dc_next, caches[t - 1]",
         "the cache is that of the step before: caches[t] has the values of step t",
-    ),
-    Mistake(
-        "dh, dc_next, caches[t]",
-        "dh, dc_next, caches[-1]",
-        "every step uses the cache of the last one: caches[t] has the values of step t",
     ),
     Mistake(
         "dh = step.dh_prev",
@@ -229,9 +224,6 @@ MISTAKES = [
         "dU + h_prev.T @ dz[:, t]",
         "dU + h_prev.T @ dz[:, t] / len(x)",
         "dU is divided by B; the 1/B of the mean is in the loss already, and so in dz",
-    ),
-    Mistake(
-        "dU + h_prev.T @ dz[:, t]", "dU + h_prev.T @ dz[:, t - 1]", "dU takes dz of the step before; (24) has dz_t"
     ),
     Mistake(
         "db + np.sum(dz[:, t], axis=0)",

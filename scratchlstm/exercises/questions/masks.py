@@ -76,16 +76,16 @@ def scene(rng: np.random.Generator, **sizes: int) -> Scene:
 HINTS = {
     "masked_forward": (
         "In a masked row, h and c after the step are what they were before it.",
-        "np.where chooses row by row: the new state where the row counts, the old one where it is masked. Both h and c.",
+        "np.where chooses by row: the new state if the row counts, the old one if it is masked. Do so for h and c.",
         "h = np.where(valid, h_t, h) and c = np.where(valid, c_t, c).",
     ),
     "masked_backward": (
         "Split dh and dc_next: each row's gradient either enters the step or passes it by, never both.",
-        "What passes by is dh (with this step's dhs in it) and dc_next, in the masked rows, 0 in the others. What enters "
-        "the step is 0 in the masked rows. Before the step, both parts meet again.",
-        "dh_past = np.where(valid, none, dh), dc_past = np.where(valid, none, dc_next), dh = np.where(valid, dh, none), "
-        "dc_next = np.where(valid, dc_next, none); then dh_next = step.dh_prev + dh_past and "
-        "dc_next = step.dc_prev + dc_past.",
+        "In the masked rows, dh (dhs included) and dc_next pass by, and 0 enters the step. In the others it is the "
+        "reverse. At the step before, both parts arrive: they add up.",
+        "dh_past = np.where(valid, none, dh); dc_past = np.where(valid, none, dc_next); "
+        "dh = np.where(valid, dh, none); dc_next = np.where(valid, dc_next, none); then "
+        "dh_next = step.dh_prev + dh_past and dc_next = step.dc_prev + dc_past.",
     ),
 }
 MISTAKES = [
@@ -144,7 +144,7 @@ MISTAKES = [
     ),
     Mistake(
         "mask[:, t, None]  # (B, 1), True",
-        "mask[:, t].any()  # (B, 1), True",
+        "mask[:, t].all()  # (B, 1), True",
         "the step is masked for all rows or for none; the mask decides row by row",
     ),
     # masked_backward
@@ -156,7 +156,8 @@ MISTAKES = [
     Mistake(
         "where(valid, none, dh)",
         "where(valid, none, dh_next)",
-        "this step's dhs is lost at masked steps: dh passes by, the sum of dhs and dh_next, not dh_next alone",
+        "dhs is lost at masked steps: if their h is used outside, that gradient counts. dh passes by, which is the "
+        "sum of dhs and dh_next",
     ),
     Mistake(
         "where(valid, none, dh)",
@@ -204,12 +205,6 @@ MISTAKES = [
         "dc_next = step.dc_prev + dc_past",
         "dc_next = dc_past",
         "step.dc_prev is missing: in rows that count, the gradient comes back through the step",
-    ),
-    Mistake(
-        "dh = dhs[:, t, :] + dh_next",
-        "dh = np.where(mask[:, t, None], dhs[:, t, :], 0) + dh_next",
-        "dhs is set to 0 at masked steps; if their h is used outside, that gradient counts, and passes by to the last "
-        "step that counted",
     ),
     Mistake(
         "mask[:, t, None]  # (B, 1), as",

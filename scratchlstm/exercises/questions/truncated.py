@@ -12,8 +12,8 @@ You have written both passes. They are given, for a whole piece:
     hs, c_last, caches = lstm_forward(x, h0, c0, W, U, b)
     dx, dW, dU, db, dh0, dc0 = lstm_backward(dhs, dc_last, caches, W, U)
 
-The gradients of all pieces add up, as those of the steps do. `dhs` (B, T, H) arrives from above at every step. dc_last is
-the gradient that arrives at the c of the piece's last step.
+The gradients of all pieces add up, as those of the steps do. `dhs` (B, T, H) arrives from above at every step. dc_last
+is the gradient that arrives at the c of the piece's last step.
 """
 
 import numpy as np
@@ -32,7 +32,8 @@ def truncated(x, dhs, h0, c0, W, U, b, k):
         piece = slice(start, start + k)
         hs, c_last, caches = lstm_forward(x[:, piece], h, c, W, U, b)
         dc_last = np.zeros_like(c)  # ?
-        _, own_dW, own_dU, own_db, dh0, dc0 = lstm_backward(dhs[:, piece], dc_last, caches, W, U)
+        own = lstm_backward(dhs[:, piece], dc_last, caches, W, U)
+        dx, own_dW, own_dU, own_db, dh0, dc0 = own  # noqa: RUF059
         dW, dU, db = dW + own_dW, dU + own_dU, db + own_db  # ?
         # the states at the beginning of the next piece
         h = hs[:, -1]  # ?
