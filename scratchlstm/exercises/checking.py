@@ -25,7 +25,7 @@ from scratchlstm.gradcheck.diagnosis import explain
 _SIZES = ({"B": 3, "T": 4, "E": 5, "H": 2}, {"B": 2, "T": 1, "E": 3, "H": 4})
 _SAME = 1e-9  # largest relative difference of float64 results of the same formula
 _FLOAT32 = 1e-5
-_BETWEEN = "; right for one step, wrong for four: the mistake is in what is carried or summed from step to step"
+_BETWEEN = "; right for one step, wrong for four: the mistake is in how the steps are put together"
 
 
 class Verdict(NamedTuple):
@@ -132,7 +132,7 @@ class _Trial:
                 return function(*given)
         except (Exception, SystemExit, TooLongError) as error:
             says = in_words(error, self.file)
-            if "ellipsis" in str(error):
+            if "ellipsis" in str(error).lower():
                 raise _Open(says.partition(": ")[0]) from error
             if isinstance(error, ValueError | IndexError) and shapes:
                 says += f" (shapes: {', '.join(shapes)})"
@@ -174,8 +174,10 @@ class _Trial:
 
     def _array(self, name: str, value: Any, right: Any) -> np.ndarray:
         what = "it" if name == self.name else name
-        if value is None or value is Ellipsis:
+        if value is Ellipsis:
             raise _Open("")
+        if value is None:
+            raise _Wrong(f"{what} is None; it must be an array")
         if isinstance(value, list | tuple) and np.ndim(right):
             raise _Wrong(f"{what} must be an array, not a {type(value).__name__}: np.stack or np.array makes one")
         array = np.asarray(value)
@@ -250,7 +252,8 @@ def difference(found: np.ndarray, right: np.ndarray) -> float:
     if found.shape != right.shape:
         return np.inf
     scale = np.max(np.abs(right), initial=1e-300)
-    largest = np.max(np.abs(found - right), initial=0) / scale
+    with np.errstate(over="ignore", invalid="ignore"):
+        largest = np.max(np.abs(found - right), initial=0) / scale
     return float(largest) if np.isfinite(largest) else np.inf
 
 
@@ -265,6 +268,8 @@ def _shape_in_words(found: np.ndarray, right: np.ndarray, sizes: Mapping[str, in
             return f"the sum over its {_AXES[axis]} axis is missing: np.sum(..., axis={axis})"
     if difference(found.T, right) <= _FLOAT32:
         return "it is the transpose of the right one"
+    if not right.ndim:
+        return f"it must be a single number, not an array of shape {found.shape}"
     expected = ", ".join(_letter(size, sizes) for size in right.shape)
     return f"it must have the shape {right.shape}, that is ({expected}), not {found.shape}"
 

@@ -8,7 +8,7 @@ Backward, dx (B, T, E) has arrived. A row that was used in several places reache
 
     (28)  dtable_v = Σ dx_{n,t}    over all n, t with ids_{n,t} = v
 
-The rows of words that do not occur get 0.
+The rows of words that do not occur get 0. This answer takes more than one line.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ def dtable(ids, x, dx, table):
 # --- the checker's part ---
 
 from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
-from scratchlstm.exercises.scenes import sequence as scene  # noqa: E402, F401
+from scratchlstm.exercises.scenes import sequence as scene  # noqa: E402
 
 HINTS = {
     "lookup": (
@@ -82,7 +82,7 @@ MISTAKES = [
     Mistake(
         "np.add.at(total, ids, dx)",
         "np.add.at(total, ids, x * dx)",
-        "x is a factor too many: x is the row itself, slope 1",
+        "x is a factor too many: x is the row itself, so the slope is 1",
     ),
     Mistake("np.add.at(total, ids, dx)", "np.add.at(total, ids, 1)", "this counts the places; it has to add up dx"),
     Mistake(

@@ -42,7 +42,7 @@ def every_step(dhs, dc_last, hs, caches, W, U):
 # --- the checker's part ---
 
 from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
-from scratchlstm.exercises.scenes import sequence as scene  # noqa: E402, F401
+from scratchlstm.exercises.scenes import sequence as scene  # noqa: E402
 
 HINTS = {
     "every_step": (

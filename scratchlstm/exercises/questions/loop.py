@@ -61,7 +61,7 @@ def sums_over_time(x, hs, h0, dz):
 # --- the checker's part ---
 
 from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
-from scratchlstm.exercises.scenes import sequence as scene  # noqa: E402, F401
+from scratchlstm.exercises.scenes import sequence as scene  # noqa: E402
 
 HINTS = {
     "through_time": (

@@ -33,7 +33,7 @@ def truncated(x, dhs, h0, c0, W, U, b, k):
         hs, c_last, caches = lstm_forward(x[:, piece], h, c, W, U, b)
         dc_last = np.zeros_like(c)  # ?
         own = lstm_backward(dhs[:, piece], dc_last, caches, W, U)
-        dx, own_dW, own_dU, own_db, dh0, dc0 = own  # noqa: RUF059
+        _, own_dW, own_dU, own_db, _, _ = own
         dW, dU, db = dW + own_dW, dU + own_dU, db + own_db  # ?
         # the states at the beginning of the next piece
         h = hs[:, -1]  # ?
@@ -44,7 +44,7 @@ def truncated(x, dhs, h0, c0, W, U, b, k):
 # --- the checker's part ---
 
 from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
-from scratchlstm.exercises.scenes import sequence as scene  # noqa: E402, F401
+from scratchlstm.exercises.scenes import sequence as scene  # noqa: E402
 
 HINTS = {
     "truncated": (
@@ -72,7 +72,7 @@ MISTAKES = [
     ),
     Mistake(
         "dc_last = np.zeros_like(c)",
-        "dc_last = dc0 if start else np.zeros_like(c)",
+        "dc_last = own[5] if start else np.zeros_like(c)",
         "dc0 of the piece before is handed on; gradients go back in time, and (26) lets none go from piece to piece",
     ),
     Mistake(
@@ -101,12 +101,22 @@ MISTAKES = [
         "dW, dU, db = (old + new / k for old, new in ((dW, own_dW), (dU, own_dU), (db, own_db)))",
         "the gradients are divided by k; nothing is averaged over the steps here",
     ),
+    Mistake(
+        "lstm_forward(x[:, piece], h, c,",
+        "lstm_forward(x[:, piece], h0, c0,",
+        "every piece begins with h0 and c0; only the gradient is cut, the states go on",
+    ),
+    Mistake(
+        "lstm_forward(x[:, piece], h, c,",
+        "lstm_forward(x[:, piece], 0 * h, 0 * c,",
+        "every piece begins with zeros; only the gradient is cut, the states go on",
+    ),
     Mistake("h = hs[:, -1]", "h = h0", "every piece begins with h0; only the gradient is cut, the state goes on"),
     Mistake("h = hs[:, -1]", "h = np.zeros_like(h)", "h begins with 0 in each piece; the state goes on"),
     Mistake(
         "h = hs[:, -1]", "h = hs[:, 0]", "the next piece begins with the h of this piece's first step, not its last"
     ),
-    Mistake("h = hs[:, -1]", "h = hs[:, -1] - dh0", "dh0 is a gradient; the state that goes on is h itself"),
+    Mistake("h = hs[:, -1]", "h = hs[:, -1] - own[4]", "dh0 is a gradient; the state that goes on is h itself"),
     Mistake("c = c_last  #", "c = c0  #", "every piece begins with c0; the cell goes on as h does"),
     Mistake("c = c_last  #", "c = np.zeros_like(c)  #", "c begins with 0 in each piece; the cell goes on as h does"),
     Mistake("c = c_last  #", "c = h  #", "c takes the value of h; the cell goes on as c_last"),
