@@ -345,6 +345,11 @@ def test_other_styles_are_wrong_in_words(style):
     assert says in found.says
 
 
+def test_one_step_is_not_spoken_of_when_four_are_right():
+    source, _ = WRONG["log of 0"]
+    assert ONE_STEP not in verdict("loss", source).says
+
+
 @pytest.mark.parametrize("exercise", OURS, ids=NAMES)
 def test_one_step_is_spoken_of_only_if_it_is_right(exercise):
     told = []
