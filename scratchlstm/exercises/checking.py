@@ -25,7 +25,7 @@ from scratchlstm.gradcheck.diagnosis import explain
 _SIZES = ({"B": 3, "T": 4, "E": 5, "H": 2}, {"B": 2, "T": 1, "E": 3, "H": 4})
 _SAME = 1e-9  # largest relative difference of float64 results of the same formula
 _FLOAT32 = 1e-5
-_BETWEEN = "; right for one step, wrong for four: the mistake is in how the steps are put together"
+_BETWEEN = ". Right for one step, wrong for four: the mistake is in how the steps are put together"
 
 
 class Verdict(NamedTuple):
@@ -217,10 +217,21 @@ class _Trial:
                 raise _Wrong("; and ".join(each.says for each in two))
         wrong = [name for name, error in errors.items() if not error <= _FLOAT32]
         at_hand = {name: value for name, value in scene.items() if isinstance(value, np.ndarray)}
-        said = []
+        said, unknown = [], []
         for name in wrong:
-            what = f"{name}: " if len(found) > 1 else ""
-            said.append(what + self._explained(found[name], np.asarray(right[name]), at_hand, sizes))
+            if says := self._explained(found[name], np.asarray(right[name]), at_hand, sizes):
+                said.append(f"{name}: {says}" if len(found) > 1 else says)
+            else:
+                unknown.append(name)
+        if unknown:
+            value, expected = found[unknown[0]], np.asarray(right[unknown[0]])
+            place = tuple(np.unravel_index(np.argmax(np.abs(value - expected)), value.shape))
+            of = f" of {unknown[0]}" if len(unknown) > 1 else ""
+            says = (
+                f"the values differ, and not by a mistake that is known here. At {list(map(int, place))}{of}, for example, "
+                f"{value[place]:.6g} came, and {expected[place]:.6g} is right"
+            )
+            said.append(f"{', '.join(unknown)}: {says}" if len(found) > 1 else says)
         raise _Wrong("; ".join(said))
 
     def _gives(self, found: Mapping[str, np.ndarray], given: list[Any], *mistakes: Mistake) -> bool:
@@ -235,20 +246,14 @@ class _Trial:
 
     def _explained(
         self, found: np.ndarray, right: np.ndarray, at_hand: Mapping[str, np.ndarray], sizes: Mapping[str, int]
-    ) -> str:
+    ) -> str | None:
         if found.shape != right.shape:
             return _shape_in_words(found, right, sizes)
         if bad := np.argwhere(~np.isfinite(found)).tolist():
             return (
                 f"it is NaN or infinite at {bad[0]}: look for a division by 0, the log of 0, or exp of a large number"
             )
-        if said := explain(found, right, at_hand):
-            return said
-        place = tuple(np.unravel_index(np.argmax(np.abs(found - right)), right.shape))
-        return (
-            f"the values differ, and not by a mistake that is known here. At {list(map(int, place))}, for example, "
-            f"{found[place]:.6g} came, and {right[place]:.6g} is right"
-        )
+        return explain(found, right, at_hand)
 
 
 def _squeezed(text: str) -> str:

@@ -35,7 +35,7 @@ def sequence(rng: np.random.Generator, B: int, T: int, E: int, H: int, masked: b
     given = {"x": (B, T, E), "h0": (B, H), "c0": (B, H), "W": (E, 4 * H), "U": (H, 4 * H), "b": (4 * H,)}
     scene: Scene = {name: rng.normal(size=shape) for name, shape in given.items()}
     mask = (np.arange(B)[:, None] + np.arange(T)) % 3 > 0
-    hs, c_last, caches = gates.lstm_forward(*scene.values(), mask=mask if masked else None)
+    hs, c_last, caches = gates.lstm_forward(**scene, mask=mask if masked else None)
     dhs, dc_last = rng.normal(size=(B, T, H)), rng.normal(size=(B, H))
     dz, dh, dc_next = np.empty((B, T, 4 * H)), np.zeros((B, H)), dc_last
     for t in reversed(range(T)):

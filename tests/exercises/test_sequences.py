@@ -12,7 +12,7 @@ from scratchlstm.exercises.exercise import _OPEN, EXERCISES
 
 NAMES = ("loop", "every_step", "masks", "truncated", "embedding", "dense")
 OURS = [exercise for exercise in EXERCISES if exercise.name in NAMES]
-ONE_STEP = "right for one step, wrong for four"
+ONE_STEP = "Right for one step, wrong for four"
 
 
 def verdict(name, source):
@@ -227,7 +227,7 @@ WRONG = {
             last = hs[:, -2] if x.shape[1] > 1 else h0
             return np.einsum("nte,ntz->ez", x, dz), last.T @ dz[:, -1], dz.sum((0, 1))
         """,
-        f"dU is that of the last step only: it is overwritten at each step, and has to be added up (24); {ONE_STEP}",
+        f"dU is that of the last step only: it is overwritten at each step, and has to be added up (24). {ONE_STEP}",
     ),
     "means over time": (
         """
@@ -249,7 +249,7 @@ WRONG = {
             dW, dU, db = (sum(getattr(each, name) for each in steps) for name in ("dW", "dU", "db"))
             return np.stack([step.dx for step in steps], 1), dW, dU, db, dh, dc
         """,
-        f"; {ONE_STEP}: the mistake is in how the steps are put together",
+        f". {ONE_STEP}: the mistake is in how the steps are put together",
     ),
     "an error after the first step": (
         """
@@ -259,7 +259,7 @@ WRONG = {
                 return dhs @ step.dx
             return step.dx[:, None], step.dW, step.dU, step.db, step.dh_prev, step.dc_prev
         """,
-        f"W (5, 8), U (2, 8)); {ONE_STEP}",
+        f"W (5, 8), U (2, 8)). {ONE_STEP}",
     ),
     "only h is kept": (
         """
@@ -297,7 +297,7 @@ WRONG = {
                 total = [a + b for a, b in zip(total, own)]
             return *total, hs[:, -1], c
         """,
-        f"every piece begins with h0 and c0; only the gradient is cut, the states go on; {ONE_STEP}",
+        f"every piece begins with h0 and c0; only the gradient is cut, the states go on. {ONE_STEP}",
     ),
     "a dictionary": (
         """

@@ -10,13 +10,9 @@ NumPy's p is exactly 1, and log(1 - p) is log 0. With z for the logit, the same 
 
     L = 1/B Σ ( max(z, 0) - z y + log(1 + exp(-|z|)) )
 
-where exp never sees a positive number. The gradient needs no such care, because the denominators cancel:
-
-    (29)  dlogit = (p - y) / B
-
-and the dense layer is a matrix product, as in (17) to (21):
-
-    (30)  dw = hᵀ dlogit        (31)  dw0 = Σ_n dlogit_n        (32)  dh = dlogit wᵀ
+where exp never sees a positive number. The gradient needs no such care. For (29), dlogit, differentiate the logarithms by
+p, multiply by the slope of σ, and simplify: the denominators cancel. The dense layer is a matrix product like z in
+(17) to (21), which gives (30), dw, then (31), dw0, and (32), dh.
 """
 
 import numpy as np

@@ -4,11 +4,8 @@ A word is a number, its id. Its vector is a row of a table (V, E), one row for e
 words of B texts of T words, so x (B, T, E) has at [n, t] the row number ids[n, t]. NumPy takes many rows at once:
 table[ids] has the shape of ids, and one axis more.
 
-Backward, dx (B, T, E) has arrived. A row that was used in several places reaches the loss on that many paths:
-
-    (28)  dtable_v = Σ dx_{n,t}    over all n, t with ids_{n,t} = v
-
-The rows of words that do not occur get 0. This answer takes more than one line.
+Backward, dx (B, T, E) has arrived, and (28) is dtable. A row that was used in several places reaches the loss on that
+many paths; one that was not used does not reach it at all. This answer takes more than one line.
 """
 
 import numpy as np

@@ -3,12 +3,9 @@
 Now every h_t is used outside as well, by the layer above, and L sees them all: `dhs` (B, T, H) has arrived from above,
 dhs[:, t] at h_t. The last c is seen, too: `dc_last` (B, H).
 
-So h_t reaches L on two paths: up, and on to step t + 1, whose z is x_{t+1} W + h_t U + b. Its gradient is the sum:
-
-    (22)  dh_t = dhs_t + dz_{t+1} Uᵀ
-
-The second term is (18) of step t + 1, in the code `dh_next`. The c of a step goes on to the next step only; what comes
-back from there is `dc_next`. The step function is that of the loop before:
+So h_t reaches L on two paths: up, and on to step t + 1, whose z is x_{t+1} W + h_t U + b. What comes back on the second
+path is called `dh_next`; (22) is dh_t, the whole gradient with respect to h_t. In the same way `dc_next` is what comes
+back to c_t from step t + 1. The step function is that of the loop before:
 
     step = lstm_step_backward(dh, dc_next, cache, W, U)
 """

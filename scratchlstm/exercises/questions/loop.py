@@ -12,12 +12,9 @@ You know one step backward. It is given, and takes what arrives at the step's ow
     step.dc_prev    (B, H)   (12), for the c that the step received
     step.dc         (B, H)   (8), for the step's own c
 
-First go through the steps, and hand on what one step gives to the next. Then sum up: all steps share W, U and b, so L
-sees these on T paths, one through each z_t = x_t W + h_{t-1} U + b:
-
-    (23)  dW = Σ_t x_tᵀ dz_t
-    (24)  dU = Σ_t h_{t-1}ᵀ dz_t
-    (25)  db = Σ_t Σ_n dz_{t,n}        n counts the B samples
+First go through the steps, and hand on what one step gives to the next. Then use all of the dz: the steps share W, U and
+b, so L sees these on T paths, one through each z_t = x_t W + h_{t-1} U + b. (23) is dW, (24) dU and (25) db. What (19) to
+(21) say of one step you know.
 
 Sizes: B samples, T steps, E input features, H units. x is (B, T, E), hs (B, T, H) holds each step's h.
 """

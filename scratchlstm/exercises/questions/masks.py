@@ -5,13 +5,11 @@ False, the step is padding. At a masked step nothing happens: h and c stay as th
 
     (27)  m_t = 0:   h_t = h_{t-1},   c_t = c_{t-1}
 
-A step that changes nothing is the identity, and the gradient of the identity is what arrives, unchanged. Nothing enters
-the gates there, so x, W, U and b get nothing from that step:
+A step may be masked in one row of the batch and not in another, so this is decided row by row: np.where(valid, a, b),
+with `valid` of shape (B, 1), takes the row of a where valid is True, and that of b elsewhere.
 
-          m_t = 0:   dh_prev = dh,    dc_prev = dc_next,    dz = 0
-
-One step may be masked in one row of the batch and not in another, so this is decided row by row:
-np.where(valid, a, b), with `valid` of shape (B, 1), takes the row of a where valid is True, and that of b elsewhere.
+Backward, `dh` and `dc_next` arrive at h_t and c_t. In a masked row the step is the identity, h_t = h_{t-1} and
+c_t = c_{t-1}: which gradients reach h_{t-1} and c_{t-1} there, and how much enters the gates?
 """
 
 import numpy as np
