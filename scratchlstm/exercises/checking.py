@@ -217,22 +217,11 @@ class _Trial:
                 raise _Wrong("; and ".join(each.says for each in two))
         wrong = [name for name, error in errors.items() if not error <= _FLOAT32]
         at_hand = {name: value for name, value in scene.items() if isinstance(value, np.ndarray)}
-        said, unknown = [], []
-        for name in wrong:
-            if says := self._explained(found[name], np.asarray(right[name]), at_hand, sizes):
-                said.append(f"{name}: {says}" if len(found) > 1 else says)
-            else:
-                unknown.append(name)
-        if unknown:
-            value, expected = found[unknown[0]], np.asarray(right[unknown[0]])
-            place = tuple(np.unravel_index(np.argmax(np.abs(value - expected)), value.shape))
-            of = f" of {unknown[0]}" if len(unknown) > 1 else ""
-            says = (
-                f"the values differ, and not by a mistake that is known here. At {list(map(int, place))}{of}, for example, "
-                f"{value[place]:.6g} came, and {expected[place]:.6g} is right"
-            )
-            said.append(f"{', '.join(unknown)}: {says}" if len(found) > 1 else says)
-        raise _Wrong("; ".join(said))
+        says = {name: self._explained(found[name], np.asarray(right[name]), at_hand, sizes) for name in wrong}
+        if unknown := [name for name in wrong if not says[name]]:
+            says = {name: each for name, each in says.items() if each}
+            says[", ".join(unknown)] = _unexplained(unknown, found, right)
+        raise _Wrong("; ".join(f"{names}: {each}" if len(found) > 1 else str(each) for names, each in says.items()))
 
     def _gives(self, found: Mapping[str, np.ndarray], given: list[Any], *mistakes: Mistake) -> bool:
         """Whether these mistakes give just this result."""
@@ -254,6 +243,16 @@ class _Trial:
                 f"it is NaN or infinite at {bad[0]}: look for a division by 0, the log of 0, or exp of a large number"
             )
         return explain(found, right, at_hand)
+
+
+def _unexplained(names: list[str], found: Mapping[str, np.ndarray], right: Mapping[str, Any]) -> str:
+    value, expected = found[names[0]], np.asarray(right[names[0]])
+    place = tuple(np.unravel_index(np.argmax(np.abs(value - expected)), value.shape))
+    at = f"{list(map(int, place))}{f' of {names[0]}' if len(names) > 1 else ''}"
+    return (
+        f"the values differ, and not by a mistake that is known here. At {at}, for example, {value[place]:.6g} came, "
+        f"and {expected[place]:.6g} is right"
+    )
 
 
 def _squeezed(text: str) -> str:

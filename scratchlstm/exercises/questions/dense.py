@@ -1,18 +1,19 @@
 """Above the LSTM: the dense layer and the loss. Equations (29) to (32).
 
-The last layer makes one number of the last h, and of it the probability that the answer is 1 (h is (B, H), w (H, 1), w0
-(1,); logit, p and y are (B, 1), y is 0 or 1):
+The last layer makes one number of the last h, and of it the probability p that the answer y, 0 or 1, is 1:
 
     logit = h w + w0        p = σ(logit)
+
+Shapes: h is (B, H), w (H, 1), w0 (1,); logit, p and y are (B, 1).
 
 The loss is the mean over the batch of -y log p - (1 - y) log(1 - p). Computed like that, it fails: for a logit of 1000
 NumPy's p is exactly 1, and log(1 - p) is log 0. With z for the logit, the same loss is
 
     L = 1/B Σ ( max(z, 0) - z y + log(1 + exp(-|z|)) )
 
-where exp never sees a positive number. The gradient needs no such care. For (29), dlogit, differentiate the logarithms by
-p, multiply by the slope of σ, and simplify: the denominators cancel. The dense layer is a matrix product like z in
-(17) to (21), which gives (30), dw, then (31), dw0, and (32), dh.
+where exp never sees a positive number. The gradient needs no such care. For (29), dlogit, differentiate the
+logarithms by p, multiply by the slope of σ, and simplify: the denominators cancel. The dense layer is a matrix product
+like z in (17) to (21), which gives (30), dw, then (31), dw0, and (32), dh.
 """
 
 import numpy as np

@@ -12,9 +12,9 @@ You know one step backward. It is given, and takes what arrives at the step's ow
     step.dc_prev    (B, H)   (12), for the c that the step received
     step.dc         (B, H)   (8), for the step's own c
 
-First go through the steps, and hand on what one step gives to the next. Then use all of the dz: the steps share W, U and
-b, so L sees these on T paths, one through each z_t = x_t W + h_{t-1} U + b. (23) is dW, (24) dU and (25) db. What (19) to
-(21) say of one step you know.
+First go through the steps, and hand on what one step gives to the next. Then use the dz of all steps. They share W, U
+and b, so L sees these on T paths, one through each z_t = x_t W + h_{t-1} U + b: (19) to (21) are those of one step, and
+(23), dW, (24), dU, and (25), db, of all.
 
 Sizes: B samples, T steps, E input features, H units. x is (B, T, E), hs (B, T, H) holds each step's h.
 """
