@@ -9,6 +9,7 @@ import copy
 import difflib
 import inspect
 import itertools
+import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -78,7 +79,8 @@ class _Trial:
         self.arguments = list(inspect.signature(self.right).parameters)
         last = inspect.getsource(self.right).rpartition("return ")[2].partition("  #")[0]
         self.returned = [each.strip() for each in last.split(",")]
-        self.file = getattr(getattr(function, "__code__", None), "co_filename", "")
+        code = getattr(getattr(function, "forward", function), "__code__", None)  # of a cell, that of its step
+        self.file = getattr(code, "co_filename", "")
         try:
             self.text = inspect.getsource(function)
         except (OSError, TypeError):  # typed into a plain interpreter, or no function
@@ -86,8 +88,9 @@ class _Trial:
 
     def run(self, seed: int, sizes: Mapping[str, int]) -> str:
         """A remark on a right result; raises `_Wrong` or `_Open`."""
-        scene = self.exercise.scene(seed, **sizes)
-        precise = self._compared(scene, seed, sizes)
+        scene, precise = self.exercise.scene(seed, **sizes), True
+        if not inspect.isclass(self.right):  # a cell has no single result: `examine` says all there is to say
+            precise = self._compared(scene, seed, sizes)
         if says := self._guarded(self.exercise.ask, "examine", self.name, self.function, scene):
             raise _Wrong(says)
         return "" if precise else "as precisely as float32 computes; the arguments are float64"
@@ -140,8 +143,8 @@ class _Trial:
                 return function(*given)
         except (Exception, SystemExit, TooLongError) as error:
             says = in_words(error, self.file)
-            if "ellipsis" in str(error).lower():
-                raise _Open(says.partition(": ")[0]) from error
+            if "ellipsis" in str(error).lower() or _met_dots(error, self.file):
+                raise _Open(says.partition(": ")[0] if says.startswith("line ") else "") from error
             if isinstance(error, ValueError | IndexError) and shapes:
                 says += f" (shapes: {', '.join(shapes)})"
             known = self._failing(error, given) if function is self.function else None
@@ -257,6 +260,12 @@ def _unexplained(names: list[str], found: Mapping[str, np.ndarray], right: Mappi
 
 def _squeezed(text: str) -> str:
     return "".join(text.split())
+
+
+def _met_dots(error: BaseException, file: str) -> bool:
+    """Whether a variable of the code that failed still has three dots for a value."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
+    return any(value is Ellipsis for frame in frames for value in frame.f_locals.values())
 
 
 def difference(found: np.ndarray, right: np.ndarray) -> float:

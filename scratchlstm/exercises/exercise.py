@@ -11,7 +11,8 @@ side is handed out as three dots (`# ?-`: they are left out). What follows `# --
               `scenes.step`)
     explain   (name, function, scene) -> what is wrong with a function whose result is, if there is more to go by than
               single values; or None
-    examine   (name, function, scene) -> what is wrong with a function whose result is right; or None
+    examine   (name, function, scene) -> what is wrong with a function whose result is right; or None. A class, which
+              is a cell, has no result to be compared: this is all that is asked of it
 """
 
 import ast

@@ -20,4 +20,5 @@ ORDER = (
     "precision",
     "peephole",
     "find_the_bug",
+    "adding_problem",
 )

@@ -148,13 +148,13 @@ BUGS = [
     Mistake(
         "dh = dhs[:, t] + dh_next",
         "dh = dhs[:, t]",
-        "the bug is still there. Run the file: its third tables are right for one step and wrong for four, so something "
+        "the bug is still there. Run the file: its third table is right for one step and wrong for four, so something "
         "that one step hands to another one is lost",
     ),
 ]
 HINTS = {
     "first_backward": (
-        "The first table: kernel, recurrent_kernel and bias are wrong in f; i, g and o are ok. Which lines are about f?",
+        "The first table: kernel, recurrent_kernel and bias are wrong in f; i, g and o are ok. What is about f?",
         "df and dz_f. c0 is ok for T = 1, so dc is right. Compare the line of each with the equation in your notes.",
         "dz_f = df * f * (1 - f): the slope of σ in f's own value; the file has 1 - i.",
     ),

@@ -2,12 +2,12 @@
 
 A derivative says how much the loss L changes when one number a of an array changes a little. So change it, and see:
 
-    (N1)  dL/da ≈ (L(a + ε) - L(a - ε)) / 2ε
+    (D1)  dL/da ≈ (L(a + ε) - L(a - ε)) / 2ε
 
 This is the central difference. It needs no derivation, so it cannot repeat a mistake of yours; but it computes the loss
 twice for every number, so it is used to check a gradient, not to train. Two gradients p and q are compared as a whole:
 
-    (N2)  error = ‖p - q‖ / max(‖p‖, ‖q‖)       ‖p‖ = √(Σ p²), np.linalg.norm(p)
+    (D2)  error = ‖p - q‖ / max(‖p‖, ‖q‖)       ‖p‖ = √(Σ p²), np.linalg.norm(p)
 
 `loss()` takes no argument: it reads `array`. So write a + ε into the array, call `loss()`, and so on; and do not forget
 what the array was like before.
@@ -19,7 +19,7 @@ import numpy as np
 
 
 def numerical_gradient(loss, array, epsilon):
-    """(N1), dL/da for each number of `array`, in its shape; afterwards the array is exactly as it was."""
+    """(D1), dL/da for each number of `array`, in its shape; afterwards the array is exactly as it was."""
     gradient = np.zeros(array.shape)
     for place in np.ndindex(array.shape):  # (0, 0), (0, 1), ...
         before = array[place]
@@ -33,7 +33,7 @@ def numerical_gradient(loss, array, epsilon):
 
 
 def relative_error(p, q):
-    """(N2), how far two gradients of the same shape are apart; a number."""
+    """(D2), how far two gradients of the same shape are apart; a number."""
     return np.linalg.norm(p - q) / max(np.linalg.norm(p), np.linalg.norm(q))  # ?
 
 
@@ -175,7 +175,7 @@ class _Loss:
 
 
 def scene(rng, B, T, E, H):
-    """A loss of which every number's derivative depends on all, and two gradients, of which once the one is larger, once the other."""
+    """A loss whose every derivative depends on all numbers, and two gradients that are not the same."""
     array, p, noise = rng.normal(size=(3, B, H))
     return {
         "array": array,

@@ -9,8 +9,8 @@ look inside, each unit at its own cell: i and f at the old one, o at the new one
     (P3)  o = σ(z_o + p_o c)
     (6)   h = o tanh(c)
 
-Backward, (7), (9) to (11) and (13) to (16) are as before, and give do, di, df, dg and each dz. dz_i, for example, is the
-gradient of the whole sum inside of σ, z_i + p_i c_prev. Three things are new: dc, dc_prev, and the gradients of the
+Backward, (7), (9) to (11) and (13) to (16) are as before, and give do, di, df, dg and each dz. dz_i, for example, is
+the gradient of the whole sum inside of σ, z_i + p_i c_prev. Three things are new: dc, dc_prev, and the gradients of the
 peepholes. Follow every path from c, and from c_prev, to the loss.
 
 Shapes: the vectors p_i, p_f, p_o and their gradients are (H,), the same for all B samples; all other arrays are (B, H).
@@ -57,7 +57,7 @@ HINTS = {
     ),
     "peephole_dc_prev": (
         "Which three equations use c_prev? Each is a path, and the paths add up.",
-        "(5) gives dc * f, as in (12). In (P1) and (P2) c_prev is multiplied by a peephole; what arrives there is dz_i, dz_f.",
+        "(5) gives dc * f, as in (12). In (P1) and (P2) c_prev is multiplied by a peephole; dz_i, dz_f arrive there.",
         "dc_prev = dc * f + dz_i * p_i + dz_f * p_f",
     ),
     "peephole_dp_i": (

@@ -5,13 +5,13 @@ float32 and 2⁻⁵³ ≈ 1e-16 in float64. And a curve is not a line: put Taylo
 
     L(a ± ε) = L ± ε L' + ε² L''/2 ± ε³ L'''/6
 
-into (N1), and see what is left besides L'. A small ε makes one of the errors large, a large ε the other one. In between
+into (D1), and see what is left besides L'. A small ε makes one of the errors large, a large ε the other one. In between
 is a best ε, and even there some digits are lost:
 
-    (N3)  rounding error:    two losses, each off by up to u |L|, in (L(a + ε) - L(a - ε)) / 2ε
-    (N4)  truncation error:  what Taylor's series leaves besides L'
-    (N5)  best ε:            where the sum of the two is smallest, so its derivative with respect to ε is 0
-    (N6)  right digits:      -log₁₀ of that sum, relative to |L'|; 4.8 is between 4 and 5 digits
+    (D3)  rounding error:    two losses, each off by up to u |L|, in (L(a + ε) - L(a - ε)) / 2ε
+    (D4)  truncation error:  what Taylor's series leaves besides L'
+    (D5)  best ε:            where the sum of the two is smallest, so its derivative with respect to ε is 0
+    (D6)  right digits:      -log₁₀ of that sum, relative to |L'|; 4.8 is between 4 and 5 digits
 
 All are numbers, and an error is never negative. In the end run this file: it prints what a check is worth if L, L' and
 L''' are 1. An LSTM of this package, measured: in float32 the error is 2.9e-5 at best, in float64 5.5e-11. A mistake as
@@ -22,22 +22,22 @@ import numpy as np
 
 
 def rounding_error(loss, slope, third, u, epsilon):
-    """(N3), the largest one; `loss` is L, `slope` L', `third` L'''."""
+    """(D3), the largest one; `loss` is L, `slope` L', `third` L'''."""
     return u * abs(loss) / epsilon  # ?
 
 
 def truncation_error(loss, slope, third, u, epsilon):
-    """(N4), its absolute value."""
+    """(D4), its absolute value."""
     return epsilon**2 * abs(third) / 6  # ?
 
 
 def best_epsilon(loss, slope, third, u):
-    """(N5), the ε at which rounding and truncation error add up to the least."""
+    """(D5), the ε at which rounding and truncation error add up to the least."""
     return (3 * u * abs(loss) / abs(third)) ** (1 / 3)  # ?
 
 
 def right_digits(loss, slope, rounding, truncation):
-    """(N6), from the two errors."""
+    """(D6), from the two errors."""
     return -np.log10((rounding + truncation) / abs(slope))  # ?
 
 

@@ -1,0 +1,218 @@
+"""The adding problem, solved with a cell of your own.
+
+Each step shows a random number from 0 to 1 and a mark. The mark is 1 at two steps, one in each half of the sequence,
+and 0 at all others. What is the sum of the two marked numbers? Always answering 1, the mean sum, gives a mean squared
+error of 1/6 = 0.167. To do better, a cell has to remember. Here is one whose output h is itself its memory:
+
+    f = σ(z_f),  i = σ(z_i),  g = tanh(z_g)      z = x W + h_prev U + b, three blocks of H columns
+    (S1)  h = f h_prev + i g
+
+Write it forward and backward. dh has arrived, for the whole h. h_prev is in the sum (S1), and in z. Then run this file:
+it checks the gradients, and trains the cell.
+
+Another cell of your own is right, too, if its gradients are and if it solves the problem: change the gates as you like.
+
+Shapes: x (B, E), W (E, 3H), U (H, 3H), b (3H,); all others (B, H).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from scratchlstm import Sequential
+from scratchlstm.cells import Cell
+from scratchlstm.gates import sigmoid
+from scratchlstm.gradcheck import check_layer
+from scratchlstm.layers import RNN, Dense
+from scratchlstm.optimizers import Adam
+
+SOLVED = 0.02  # a mean squared error below this
+
+
+class StepCache(NamedTuple):
+    """What the backward pass needs of a step."""
+
+    x: np.ndarray
+    h_prev: np.ndarray
+    f: np.ndarray
+    i: np.ndarray
+    g: np.ndarray
+
+
+class OwnCell(Cell):
+    """(S1), one step, and its derivatives."""
+
+    gates = ("f", "i", "g")
+
+    def forward(self, x, h_prev, W, U, b):
+        z_f, z_i, z_g = self.split(x @ W + h_prev @ U + b)  # (B, H) each
+        f, i, g = sigmoid(z_f), sigmoid(z_i), np.tanh(z_g)
+        h = f * h_prev + i * g  # (S1) ?
+        return h, StepCache(x, h_prev, f, i, g)
+
+    def backward(self, dh, cache, W, U, b):
+        x, h_prev, f, i, g = cache
+        df = dh * h_prev  # ?
+        di = dh * g  # ?
+        dg = dh * i  # ?
+        dz_f = df * f * (1 - f)  # ?
+        dz_i = di * i * (1 - i)  # ?
+        dz_g = dg * (1 - g * g)  # ?
+        dz = np.concatenate([dz_f, dz_i, dz_g], axis=1)  # (B, 3H)
+        dx = dz @ W.T
+        dh_prev = dh * f + dz @ U.T  # ?
+        dW = x.T @ dz  # ?
+        dU = h_prev.T @ dz  # ?
+        db = np.sum(dz, axis=0)  # ?
+        return {"dx": dx, "dh_prev": dh_prev, "dW": dW, "dU": dU, "db": db}
+
+
+def sequences(count, T, rng):
+    """Numbers and marks, (count, T, 2), and the sums, (count, 1)."""
+    x, rows = np.zeros((count, T, 2)), np.arange(count)
+    x[:, :, 0] = rng.random((count, T))
+    first, second = rng.integers(0, T // 2, count), rng.integers(T // 2, T, count)
+    x[rows, first, 1] = x[rows, second, 1] = 1
+    return x, (x[rows, first, 0] + x[rows, second, 0])[:, None]
+
+
+def gradients(cell):
+    """gradcheck's table for a cell of 2 units, over 3 steps."""
+    layer = RNN(cell, return_sequences=True, dtype="float64")
+    return check_layer(layer, np.random.default_rng(0).normal(size=(3, 3, 4)))
+
+
+def trained(cell, T=10, seed=0):
+    """The mean squared error of a trained cell on new sequences, and the model."""
+    rng = np.random.default_rng(seed)
+    model = Sequential([RNN(cell, input_shape=(T, 2)), Dense(1)], seed=seed)
+    model.compile(Adam(0.03, clipnorm=1.0), "mean_squared_error")
+    model.fit(*sequences(2000, T, rng), batch_size=50, epochs=5, verbose=0)
+    return model.evaluate(*sequences(500, T, rng), verbose=0), model
+
+
+if __name__ == "__main__":
+    print(gradients(OwnCell(2)))
+    print(f"mean squared error {trained(OwnCell(8))[0]:.4f} (always 1: 0.167; solved: below {SOLVED})")
+
+
+# --- the checker's part ---
+
+import inspect  # noqa: E402
+from functools import cache  # noqa: E402
+from itertools import chain, combinations  # noqa: E402
+
+from scratchlstm.exercises.checking import difference, find  # noqa: E402
+from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
+
+HINTS = {
+    "OwnCell": (
+        "(S1) is the cell of the LSTM, (5), with h in place of c; so are the first derivatives, see (9) to (12).",
+        "df, di and dg follow from the product rule; each dz has the slope of its activation. h_prev is reached twice: "
+        "through the sum, by dh * f, and through z, by dz @ U.T.",
+        "h = f * h_prev + i * g; df, di, dg = dh * h_prev, dh * g, dh * i; dz_f = df * f * (1 - f), dz_i = di * i * "
+        "(1 - i), dz_g = dg * (1 - g * g); dh_prev = dh * f + dz @ U.T; dW = x.T @ dz, dU = h_prev.T @ dz, db = "
+        "np.sum(dz, axis=0)",
+    )
+}
+MISTAKES = [
+    Mistake(
+        "h = f * h_prev + i * g", "h = f * h_prev + g", "h: the input gate is missing, so every step is written whole"
+    ),
+    Mistake("h = f * h_prev + i * g", "h = h_prev + i * g", "h: the forget gate is missing, h = f h_prev + i g"),
+    Mistake("h = f * h_prev + i * g", "h = i * g", "h: f h_prev is missing, so nothing is remembered"),
+    Mistake("h = f * h_prev + i * g", "h = f * h_prev", "h: i g is missing, so nothing is written"),
+    Mistake("h = f * h_prev + i * g", "h = np.tanh(f * h_prev + i * g)", "h: (S1) has no tanh around the sum"),
+    Mistake("h = f * h_prev + i * g", "h = i * h_prev + f * g", "h: f and i are swapped; f keeps h_prev, i writes g"),
+    Mistake("df = dh * h_prev", "df = dh * g", "df: in (S1) f is multiplied by h_prev, so that is its slope"),
+    Mistake("df = dh * h_prev", "df = dh", "df: the factor h_prev is missing"),
+    Mistake("df = dh * h_prev", "df = dh * f", "df: this leads to h_prev, the other factor; the slope in f is h_prev"),
+    Mistake("di = dh * g", "di = dh * i", "di: this leads to g, the other factor; the slope in i is g"),
+    Mistake("di = dh * g", "di = dh", "di: the factor g is missing"),
+    Mistake("di = dh * g", "di = dh * h_prev", "di: in (S1) i is multiplied by g, so that is its slope"),
+    Mistake("dg = dh * i", "dg = dh * g", "dg: this leads to i, the other factor; the slope in g is i"),
+    Mistake("dg = dh * i", "dg = dh", "dg: the factor i is missing"),
+    Mistake("dz_f = df * f * (1 - f)", "dz_f = df", "dz_f: the slope of σ is missing, f (1 - f)"),
+    Mistake("dz_f = df * f * (1 - f)", "dz_f = df * (1 - f * f)", "dz_f: this is the slope of tanh; f comes out of σ"),
+    Mistake("dz_i = di * i * (1 - i)", "dz_i = di", "dz_i: the slope of σ is missing, i (1 - i)"),
+    Mistake("dz_i = di * i * (1 - i)", "dz_i = di * (1 - i * i)", "dz_i: this is the slope of tanh; i comes out of σ"),
+    Mistake("dz_g = dg * (1 - g * g)", "dz_g = dg", "dz_g: the slope of tanh is missing, 1 - g²"),
+    Mistake("dz_g = dg * (1 - g * g)", "dz_g = dg * g * (1 - g)", "dz_g: this is the slope of σ; g comes out of tanh"),
+    Mistake(
+        "dh_prev = dh * f + dz @ U.T", "dh_prev = dz @ U.T", "dh_prev: the path through the sum (S1) is missing, dh f"
+    ),
+    Mistake("dh_prev = dh * f + dz @ U.T", "dh_prev = dh * f", "dh_prev: the path through z is missing, dz Uᵀ"),
+    Mistake("dh_prev = dh * f + dz @ U.T", "dh_prev = dh + dz @ U.T", "dh_prev: the factor f is missing in dh f"),
+    Mistake("dh_prev = dh * f + dz @ U.T", "dh_prev = df * f + dz @ U.T", "dh_prev: dh belongs here, not df"),
+    Mistake("dU = h_prev.T @ dz", "dU = (f * h_prev + i * g).T @ dz", "dU: this is the new h; z has h_prev"),
+    Mistake("dW = x.T @ dz", "dW = x.T @ dz / len(x)", "dW: this is the mean over the batch; the sum belongs here"),
+    Mistake(
+        "dU = h_prev.T @ dz", "dU = h_prev.T @ dz / len(x)", "dU: this is the mean over the batch; the sum belongs here"
+    ),
+    Mistake(
+        "db = np.sum(dz, axis=0)",
+        "db = np.mean(dz, axis=0)",
+        "db: this is the mean over the batch; the sum belongs here",
+    ),
+    Mistake("db = np.sum(dz, axis=0)", "db = dz", "db: the sum over the batch is missing"),
+]
+
+
+def scene(rng, B, T, E, H):
+    """One step of three gates, and a gradient of its h."""
+    shapes = {"x": (B, E), "h_prev": (B, H), "W": (E, 3 * H), "U": (H, 3 * H), "b": (3 * H,), "dh": (B, H)}
+    return {name: rng.normal(size=shape) for name, shape in shapes.items()} | {"T": T, "H": H}
+
+
+def examine(name, function, scene):
+    """A cell: is one of its steps known to be wrong, are its gradients right, does it solve the problem?"""
+    if not (inspect.isclass(function) and issubclass(function, Cell)):
+        return f"{name} must be a subclass of scratchlstm.cells.Cell: `class {name}(Cell):`"
+    if scene["T"] == 1:  # the second look, which shows nothing new of a cell
+        return None
+    if says := _known(name, function, scene):
+        return says
+    if wrong := [f"{row.tensor} {row.problem}".rstrip() for row in gradients(function(2)).rows if not row.ok]:
+        return f"forward and backward do not fit together. Gradients that are wrong: {'; '.join(wrong)}"
+    error, model = trained(function(8))
+    if error < SOLVED:
+        return None
+    x = sequences(9, 10, np.random.default_rng(0))[0]
+    both = np.concatenate([x, x * (np.arange(10) > 0)[:, None]])  # the second time without the first step
+    seen = np.ptp(model.predict(both, verbose=0).reshape(2, 9), axis=0)
+    why = "it remembers too little: what does h keep of h_prev, and who decides?"
+    if np.max(seen) < 1e-6:
+        why = "it forgets, and the first step makes no difference to the last h: h has to depend on h_prev"
+    return (
+        f"its gradients are right, but trained it has the error {error:.3f} (always 1: 0.167; solved: {SOLVED}): {why}"
+    )
+
+
+def _known(name, function, scene):
+    """What to say of the known mistakes, none, one or two, that compute the same in a step; None if there are none."""
+    if (function.gates, function.states) != (OwnCell.gates, OwnCell.states):
+        return None  # another cell
+    try:
+        step = _step(function, scene)
+    except (KeyError, TypeError):
+        return None  # gradcheck says what does not fit
+    for mistakes in chain.from_iterable(combinations(MISTAKES, count) for count in range(3)):
+        if len({each.old for each in mistakes}) == len(mistakes):
+            planted = _step(_planted(name, *mistakes), scene)
+            if all(difference(np.asarray(found), wrong) < 1e-9 for found, wrong in zip(step, planted, strict=True)):
+                return "; and ".join(each.says for each in mistakes)
+    return None
+
+
+@cache
+def _planted(name, *mistakes):
+    return find(name).planted(*mistakes)[name]
+
+
+def _step(cell_class, scene):
+    """What a cell computes in one step, forward and backward."""
+    x, h_prev, W, U, b, dh = (scene[name].copy() for name in ("x", "h_prev", "W", "U", "b", "dh"))
+    cell = cell_class(scene["H"])
+    h, cache = cell.forward(x, h_prev, W, U, b)
+    back = cell.backward(dh, cache, W, U, b)
+    return [h, *(back[name] for name in ("dx", "dh_prev", "dW", "dU", "db"))]
