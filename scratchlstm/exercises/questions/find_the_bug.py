@@ -231,5 +231,5 @@ def scene(rng, B, T, E, H):
 def explain(name, function, scene):
     """Of a wrong number, that its line is right; not where the wrong one is."""
     if name.endswith("_bug"):
-        return f"the line of {function()!r} is right; look at the table again: what is wrong in it, and what is ok?"
+        return f"the line of ({function()}) is right; look at the table again: what is wrong in it, and what is ok?"
     return None

@@ -110,7 +110,8 @@ MISTAKES = [
     Mistake(
         "array[place] = before - epsilon  # ?\n        below = loss()",
         "below = loss()",
-        "both losses are taken at a + ε, so their difference is 0: write a - ε into the array before the second one",
+        "both losses are the same, so their difference is 0: write a - ε into `array` before the second one. (A copy "
+        "of the array does not count: loss() does not see it)",
     ),
     Mistake(
         "array[place] = before + epsilon",
