@@ -57,6 +57,9 @@ HINTS = {
         "np.linalg.norm(p - q) / max(np.linalg.norm(p), np.linalg.norm(q))",
     ),
 }
+_NOT_PUT_BACK = (
+    "the array is not put back: each number has to be as before when the next one is changed, and in the end"
+)
 _BELOW = """array[place] = before - epsilon  # ?
         below = loss()
         array[place] = before  # ?-
@@ -72,7 +75,7 @@ MISTAKES = [
     Mistake(
         "array[place] = before  # ?-",
         "pass",
-        "the array is not put back: each number has to be as before when the next one is changed",
+        _NOT_PUT_BACK,
     ),
     Mistake(_QUOTIENT, "(above - below) / epsilon", "it is divided by ε; a + ε and a - ε are 2ε apart"),
     Mistake(
@@ -112,11 +115,6 @@ MISTAKES = [
         "below = loss()",
         "both losses are the same, so their difference is 0: write a - ε into `array` before the second one. (A copy "
         "of the array does not count: loss() does not see it)",
-    ),
-    Mistake(
-        "array[place] = before + epsilon",
-        "array[...] = array + epsilon",
-        "every number of the array is changed at once; change the one at `place`, and leave the others as they are",
     ),
     Mistake(_ERROR, "np.linalg.norm(p - q)", "this is the absolute error: divide it by the larger norm"),
     Mistake(
@@ -202,7 +200,7 @@ def _restored(name, function, scene):
         array, loss = deepcopy((scene["array"], scene["loss"]))
         function(loss, array, scene["epsilon"])
         if (off := np.max(np.abs(array - scene["array"]))) > 1e-12:
-            return "the array is not put back: afterwards it must be as it was before"
+            return _NOT_PUT_BACK
         if off:
             advice = "keep the number itself in a variable, and write it back"
             return f"the array is not put back exactly: adding ε and taking it away leaves a rounding error; {advice}"

@@ -83,7 +83,7 @@ MISTAKES = [
     ),
     Mistake(
         "u * abs(loss) / epsilon",
-        "2 * u * abs(loss) / epsilon",
+        "u * 2 * abs(loss) / epsilon",
         "twice as much as there can be: two losses are off by u |L| each, but it is divided by 2ε",
     ),
     Mistake(
