@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
@@ -135,34 +136,28 @@ def check_layer(
             return sum(float(np.sum(r * y)) for r, y in zip(weights, forward()[0], strict=True))
 
         values = {f"output {number}": y.copy() for number, y in enumerate(found)}
-        blocks = layer.column_blocks if _has_cells(layer) else own_blocks(layer)
+        named = getattr(layer, "column_blocks", Layer.column_blocks)
+        blocks = own_blocks(layer) if named is Layer.column_blocks else named
         shapes = ", ".join(str(each.shape) for each in inputs.values())
         title = f"{type(layer).__name__}, input {shapes}, a gradient on every output"
         sequences = ["x"] if blocks and not several and given[0].ndim == 3 else []
         rows = compare(values, checked, loss, answers, rng, epsilon, tolerance, blocks, sequences)
         report = Report(title, list(rows))
-        if report.ok or not blocks:
-            return report
-        if sequences and given[0].shape[1] > 1:
-            # a mistake in one gate reaches the others through h and the steps before: one step shows which it is
-            step = check_layer(
-                layer, given[0][:, :1], initial_state=list(states.values()) or None, training=training, seed=seed,
-                epsilon=epsilon, tolerance=tolerance,
+        if not report.ok and blocks:
+            step = partial(
+                check_layer, layer, given[0][:, :1], initial_state=list(states.values()) or None, training=training,
+                seed=seed, epsilon=epsilon, tolerance=tolerance,
             )  # fmt: skip
-            of_step = {row.tensor: row for row in step.rows}
-            for row in report.rows:
-                if not row.ok and row.tensor in of_step:
-                    alone = of_step[row.tensor]
-                    if alone.ok:
-                        at = f": {row.problem}" if row.problem and row.tensor in sequences else ""
-                        row.problem = f"over several steps, right in one{at}"
-                    elif _has_cells(layer) or states:  # one from zeros would see nothing of a forget gate
-                        row.problem = alone.problem or row.problem
-            report.diagnosis = step.diagnosis
-        if _has_cells(layer):
-            report.diagnosis = report.diagnosis or diagnoses(layer, seed)
-        elif sequences and not states:
-            _look_into_own(report, layer, blocks, seed)
+            # this runs the layer on other inputs, which not every layer of one's own takes
+            with suppress(Exception), np.errstate(all="ignore"):
+                from_zeros = not states and not _has_cells(layer)
+                if sequences and given[0].shape[1] > 1:
+                    report.diagnosis = _split(report, step(), from_zeros)
+                if _has_cells(layer):
+                    report.diagnosis = report.diagnosis or diagnoses(layer, seed)
+                elif sequences and from_zeros:
+                    wrong, report.diagnosis = diagnose(layer, seed)
+                    _name_blocks(report, blocks, wrong)
         return report
 
 
@@ -171,13 +166,28 @@ def _has_cells(layer: Any) -> TypeGuard[Layer]:
     return isinstance(layer, Layer) and bool(layer.column_blocks)
 
 
-def _look_into_own(report: Report, layer: Any, blocks: Mapping[str, Sequence[str]], seed: int) -> None:
-    """Add the diagnosis of a recurrent layer that is none of ours, and the blocks that are wrong in its last step."""
-    with suppress(ValueError, IndexError):  # of one that takes only its own number of steps or samples
-        wrong, report.diagnosis = diagnose(layer, seed)
-        if any(wrong) and not all(wrong):
-            for row in [row for row in report.rows if not row.ok]:
-                row.problem = in_blocks(blocks[row.tensor], wrong) if row.tensor in blocks else ""
+def _split(report: Report, step: Report, from_zeros: bool) -> list[str]:
+    """Say which wrong tensors are right in a single step, and what is wrong in that: which gate, and in words.
+
+    A mistake in one gate reaches the others through h and the steps before. A step from zeros sees nothing of a forget
+    gate, so what is wrong in such a one says less than what is wrong over several.
+    """
+    of_step = {row.tensor: row for row in step.rows}
+    for row in [row for row in report.rows if not row.ok and row.tensor in of_step]:
+        alone = of_step[row.tensor]
+        if alone.ok:
+            at = f": {row.problem}" if row.problem.startswith("at ") else ""
+            row.problem = f"over several steps, right in one{at}"
+        elif not from_zeros:
+            row.problem = alone.problem or row.problem
+    return step.diagnosis
+
+
+def _name_blocks(report: Report, blocks: Mapping[str, Sequence[str]], wrong: Sequence[bool]) -> None:
+    """Say which blocks are wrong in a step, unless they are all or none."""
+    if any(wrong) and not all(wrong):
+        for row in [row for row in report.rows if not row.ok]:
+            row.problem = in_blocks(blocks[row.tensor], wrong) if row.tensor in blocks else ""
 
 
 @contextmanager

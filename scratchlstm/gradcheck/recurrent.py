@@ -14,7 +14,7 @@ from scratchlstm.cells.scan import scan
 from scratchlstm.gates import StepCache
 from scratchlstm.gradcheck.diagnosis import Finding, explain, explain_step
 from scratchlstm.gradcheck.loop import diagnose_loop, same
-from scratchlstm.gradcheck.numerical import EVERY_NUMBER, numerical_gradient, relative_error
+from scratchlstm.gradcheck.numerical import EPSILON, EVERY_NUMBER, numerical_gradient, relative_error, slope
 from scratchlstm.gradcheck.report import TOLERANCE
 from scratchlstm.layers import Layer
 from scratchlstm.layers.passes import Pass
@@ -88,12 +88,24 @@ class Trial:
 
     def slopes(self, array: np.ndarray, samples: slice = ALL) -> np.ndarray:
         """The numerical gradient."""
+        return numerical_gradient(lambda: self.loss(samples), array)
 
-        def loss() -> float:
-            outputs = zip(self.d_outputs, self.run(samples).outputs, strict=True)
-            return sum(float(np.sum(d[samples] * y)) for d, y in outputs)
+    def loss(self, samples: slice = ALL) -> float:
+        """The loss whose gradients are looked at."""
+        outputs = zip(self.d_outputs, self.run(samples).outputs, strict=True)
+        return sum(float(np.sum(d[samples] * y)) for d, y in outputs)
 
-        return numerical_gradient(loss, array)
+    def is_right(self, found: ByName, rng: np.random.Generator) -> bool:
+        """Whether the slopes along random directions are those of the gradients."""
+        directions = {name: rng.normal(size=array.shape) for name, array in self.inputs.items()}
+        slopes = {name: slope(self.loss, self.inputs[name], d, EPSILON) for name, d in directions.items()}
+        return all(relative_error(np.sum(found[name] * d), slopes[name]) <= TOLERANCE for name, d in directions.items())
+
+    @property
+    def inputs(self) -> ByName:
+        """What there are gradients of, by the names of these."""
+        names = ["x", *(f"{name}_prev" for name in self.cell.states), *self.cell.params]
+        return {f"d{name}": a for name, a in zip(names, [self.x, *self.states, *self.params], strict=True)}
 
     @property
     def at_hand(self) -> ByName:
@@ -119,8 +131,8 @@ def _of_cell(one: OneCell, seed: int) -> list[str]:
     rng = np.random.default_rng(seed)
     several, alone = Trial(one, STEPS, rng), Trial(one, 1, rng)
     found = several.gradients()
-    if any(found[f"d{name}"].shape != param.shape for name, param in zip(one.cell.params, several.params, strict=True)):
-        return []  # the table says so
+    if any(found[name].shape != array.shape for name, array in several.inputs.items()) or several.is_right(found, rng):
+        return []  # the table names a shape that is wrong
     step = _of_step(alone)
     order = slice(None, None, -1 if one.layer.go_backwards else 1)
     found["dx"] = found["dx"][:, order]
@@ -134,10 +146,8 @@ def _of_cell(one: OneCell, seed: int) -> list[str]:
 def _of_step(trial: Trial) -> list[str]:
     """A line for each mistake in a single step; an empty one for what is not recognised."""
     cell, hand = trial.cell, trial.at_hand
-    names = ["dx", *(f"d{name}_prev" for name in cell.states), *(f"d{name}" for name in cell.params)]
-    inputs = dict(zip(names, [trial.x, *trial.states, *trial.params], strict=True))
     found = trial.gradients()
-    right = {name: trial.slopes(array) for name, array in inputs.items() if array.size <= EVERY_NUMBER}
+    right = {name: trial.slopes(array) for name, array in trial.inputs.items() if array.size <= EVERY_NUMBER}
     if dz := _dz(trial):
         found, right = ({**named, **_by_block(cell, of)} for named, of in zip((found, right), dz, strict=True))
     wrong = [name for name in right if not relative_error(found[name], right[name]) <= TOLERANCE]

@@ -1,11 +1,13 @@
 """`check_layer` names the gate whose gradient is wrong: of a cell of one's own, and of the LSTM's textbook."""
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from scratchlstm import gates
+from scratchlstm.activations import SIGMOID
 from scratchlstm.cells import Cell
 from scratchlstm.gates import sigmoid, tanh
 from scratchlstm.gradcheck import check_layer
@@ -59,7 +61,7 @@ X = np.random.default_rng(0).normal(size=(2, 5, 4))
         (
             "direct path forgotten",
             "over several steps, right in one",
-            {"x": "over several steps, right in one", "h0": ""},
+            {"x": "over several steps, right in one: at steps 0 to 3, right at step 4", "h0": ""},
         ),
     ],
 )
@@ -68,17 +70,50 @@ def test_the_gate_with_a_mistake_is_named(mistake, kernels, others):
     assert problems(RNN(with_mistake(mistake), return_sequences=True, dtype="float64"), X) == expected
 
 
+DIAGNOSES = {
+    "h_prev forgotten": "dz_a: it is right once h_prev dh a (1 - a) is subtracted",
+    "a forgotten": "dz_g: the factor a is missing",
+    "direct path forgotten": "dh_prev: the term dh (1 - a) is missing",
+}
+
+
+@pytest.mark.parametrize("mistake", DIAGNOSES)
+def test_the_report_ends_with_what_the_mistake_is(mistake):
+    report = check_layer(RNN(with_mistake(mistake), return_sequences=True, dtype="float64"), X)
+    assert report.diagnosis == [DIAGNOSES[mistake]]
+    assert str(report).endswith(f"\n  {DIAGNOSES[mistake]}")
+
+
 def test_a_right_cell_has_no_problem():
-    assert problems(RNN(LeakyCell(3), return_sequences=True, dtype="float64"), X) == {}
+    report = check_layer(RNN(LeakyCell(3), return_sequences=True, dtype="float64"), X)
+    assert report.ok
+    assert report.diagnosis == []
 
 
 def test_both_directions_are_told_apart():
     both = Bidirectional(RNN(LeakyCell(3), dtype="float64"))
     both.build(X.shape[1:])
     both.backward_layer.cell.mistake = "a forgotten"
-    found = problems(both, X)
+    report = check_layer(both, X)
+    found = {row.tensor: row.problem for row in report.rows if not row.ok}
     assert found["backward/kernel"] == "in g (a ok)"
     assert "forward/kernel" not in found
+    assert report.diagnosis == [f"{both.backward_layer.name}: {DIAGNOSES['a forgotten']}"]
+
+
+def test_the_cell_of_several_is_named():
+    layer = RNN([LeakyCell(2), with_mistake("a forgotten")], return_sequences=True, dtype="float64")
+    assert check_layer(layer, X).diagnosis == [f"{layer.name}/cell_1: {DIAGNOSES['a forgotten']}"]
+
+
+def test_what_is_not_recognised_is_not_explained():
+    class Odd(LeakyCell):
+        def backward(self, dh, cache, W, U, b):
+            return super().backward(np.tanh(dh) * 1.37, cache, W, U, b)
+
+    report = check_layer(RNN(Odd(3), dtype="float64"), X)
+    assert not report.ok
+    assert report.diagnosis == []
 
 
 @pytest.mark.parametrize("gate", "ifgo")
@@ -98,6 +133,15 @@ def test_a_mistake_in_the_textbook_is_traced_to_its_gate(monkeypatch, gate):
     others = ", ".join(name for name in "ifgo" if name != gate)
     assert {found[name] for name in ("kernel", "recurrent_kernel", "bias")} == {f"in {gate} ({others} ok)"}
     assert found["c0"] == "over several steps, right in one"
+
+
+def test_the_derivative_of_an_activation_may_be_what_is_wrong():
+    """As if `sigmoid_prime` of `gates.py` was changed, which the diagnosis does not take the right values from."""
+    layer = LSTM(3, implementation="textbook", return_sequences=True, dtype="float64")
+    layer.cell.recurrent_activation = dataclasses.replace(SIGMOID, prime=lambda s: s)
+    forgotten = "the factor 1 - {0} is missing: the derivative of σ is {0} (1 - {0})"
+    numbers = {"i": 13, "f": 14, "o": 16}
+    assert check_layer(layer, X).diagnosis == [f"({n}) dz_{of}: {forgotten.format(of)}" for of, n in numbers.items()]
 
 
 class PeepingCell(LeakyCell):
