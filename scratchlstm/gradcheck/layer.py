@@ -51,8 +51,13 @@ def check_layer(
     While it runs, each parameter has a little noise added: at 0, at 1 or at a symmetric matrix, where many begin, a
     forgotten factor makes no difference.
 
-    Of a layer that is not `trainable`, those of its input and states alone. If a recurrent layer's kernel is wrong, the
-    report names the gates whose blocks of columns are wrong in a single step.
+    Of a layer that is not `trainable`, those of its input and states alone.
+
+    If a recurrent layer is wrong, the report names the gates whose blocks of columns are wrong in a single step, and the
+    steps at which dx is; and it ends with the `diagnosis`: which equation is wrong and how, or what in the loop over the
+    steps. That goes for the recurrent layers of this package, for `RNN` with a cell of your own, and for your own layer
+    if its recurrent_kernel is (H, nH): for n = 4 the blocks are taken to be i f g o, as in Keras. A mistake is named only
+    if it gives just the gradients that were found.
 
     Args:
         layer: ours, built or not, or your own with `params`, `grads`, `forward(x)` and `backward(dy)`.
