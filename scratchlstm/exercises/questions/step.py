@@ -48,6 +48,7 @@ import re  # noqa: E402
 
 from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
 from scratchlstm.exercises.questions import cell, cell_inputs, output_gate, pre_activations, products  # noqa: E402
+from scratchlstm.gradcheck.diagnosis import explain_step  # noqa: E402
 
 HINTS = {
     "step_backward": (
@@ -104,3 +105,8 @@ MISTAKES = [
         "(12): dc_prev is not dc_next as it came: it is dc, from (8), times f",
     ),
 ]
+
+
+def explain(name, function, scene):
+    """The wrong equations, whatever the function looks like inside."""
+    return "; ".join(f"{each.equation} {each.name}: {each.text or 'wrong'}" for each in explain_step(function))
