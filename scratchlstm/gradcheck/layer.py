@@ -53,11 +53,11 @@ def check_layer(
 
     Of a layer that is not `trainable`, those of its input and states alone.
 
-    If a recurrent layer is wrong, the report names the gates whose blocks of columns are wrong in a single step, and the
-    steps at which dx is; and it ends with the `diagnosis`: which equation is wrong and how, or what in the loop over the
-    steps. That goes for the recurrent layers of this package, for `RNN` with a cell of your own, and for your own layer
-    if its recurrent_kernel is (H, nH): for n = 4 the blocks are taken to be i f g o, as in Keras. A mistake is named only
-    if it gives just the gradients that were found.
+    If a recurrent layer is wrong, the report names the gates whose blocks of columns are wrong in a single step and the
+    steps at which dx is wrong, and ends with the `diagnosis`: which equation is wrong and how, or what in the loop over
+    the steps. That goes for the recurrent layers of this package, for `RNN` with a cell of your own, and for a layer of
+    your own whose recurrent_kernel is (H, nH): for n = 4 the blocks are taken to be i f g o, as in Keras. A mistake is
+    named only if it gives just the gradients that were found.
 
     Args:
         layer: ours, built or not, or your own with `params`, `grads`, `forward(x)` and `backward(dy)`.
