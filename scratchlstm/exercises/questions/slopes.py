@@ -4,7 +4,8 @@ Backpropagation multiplies by the slope of every function it passes. The forward
 t = tanh(z), not z itself, so write both slopes in terms of the values. Differentiate σ(z) = 1 / (1 + exp(-z)) by z, and
 look for σ(z) in the result; do the same with tanh = sinh / cosh.
 
-Replace the three dots of each function. Products are elementwise, and so is `*` in NumPy.
+Somebody has answered the first question, and got it wrong: run the check, read what it says, and mend the line. Then
+replace the three dots in the second. Products are elementwise, and so is `*` in NumPy.
 """
 
 import numpy as np
@@ -14,7 +15,7 @@ from scratchlstm.gates import sigmoid, tanh
 
 def sigmoid_prime(s):
     """(rule 4), σ'(z) for s = σ(z), in the shape of s."""
-    return s * (1 - s)  # ?
+    return s * (1 - s)
 
 
 def tanh_prime(t):
@@ -38,10 +39,11 @@ HINTS = {
         "tanh'(z) = 1 - tanh²(z), so in terms of t: 1 - t * t",
     ),
 }
+BUGS = [Mistake("s * (1 - s)", "s", "this is σ itself, not its slope")]
 MISTAKES = [
+    *BUGS,
     Mistake("s * (1 - s)", "sigmoid(s) * (1 - sigmoid(s))", "s is already a value of σ: do not apply σ to it again"),
     Mistake("s * (1 - s)", "sigmoid(s)", "this is σ of a value of σ; the slope is asked, in terms of s alone"),
-    Mistake("s * (1 - s)", "s", "this is σ itself, not its slope"),
     Mistake("s * (1 - s)", "1 - s * s", "this is the slope of tanh; that of σ is another"),
     Mistake("s * (1 - s)", "1 - s", "the factor s is missing"),
     Mistake("s * (1 - s)", "s * 1 - s", "without parentheses this is (s * 1) - s, which is 0: write (1 - s)"),
