@@ -74,9 +74,9 @@ class _Trial:
     """A learner's function beside the right one."""
 
     def __init__(self, exercise: Exercise, name: str, function: Callable[..., Any]) -> None:
-        self.exercise, self.name, self.function = exercise, name, function
-        self.right = exercise.functions[name]
+        self.exercise, self.name, self.right = exercise, name, exercise.functions[name]
         self.arguments = list(inspect.signature(self.right).parameters)
+        self.function = _in_order(function, self.arguments)
         last = inspect.getsource(self.right).rpartition("return ")[2].partition("  #")[0]
         self.returned = [each.strip() for each in last.split(",")]
         code = getattr(getattr(function, "forward", function), "__code__", None)  # of a cell, that of its step
@@ -125,7 +125,8 @@ class _Trial:
         try:
             inspect.signature(self.function).bind(*given)
         except TypeError:
-            raise _Wrong(f"it must take {', '.join(self.arguments)}, in this order") from None
+            names = ", ".join(self.arguments)
+            raise _Wrong(f"it must take {names}, in this order, or those of them that it uses, by these names") from None
         result = self._guarded(self.function, *given)
         for name, old, new in zip(self.arguments, before, given, strict=True):
             may_change = not isinstance(old, np.ndarray) or name in self.exercise.in_place
@@ -266,6 +267,17 @@ def _met_dots(error: BaseException, file: str) -> bool:
     """Whether a variable of the code that failed still has three dots for a value."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
     return any(value is Ellipsis for frame in frames for value in frame.f_locals.values())
+
+
+def _in_order(function: Callable[..., Any], arguments: Sequence[str]) -> Callable[..., Any]:
+    """A function of all `arguments`, in their order, if the learner's takes some of them in an order of its own."""
+    try:
+        own = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # it does not say what it takes
+        return function
+    if not own or not set(own) <= set(arguments) or own == list(arguments):
+        return function
+    return lambda *given: function(*(given[arguments.index(name)] for name in own))
 
 
 def difference(found: np.ndarray, right: np.ndarray) -> float:

@@ -82,7 +82,7 @@ def _write(path: Path) -> int:
     say(f"{len(written)} exercises written to {str(path)!r}{kept}")
     where = "" if path == _DEFAULT else f" --folder {path}"
     if folder.next:
-        say(f"Open {folder.file(folder.next)}, replace the three dots, then: {_COMMAND} check{where}")
+        say(f"Open {folder.file(folder.next)}, answer it, then: {_COMMAND} check{where}")
     return 0
 
 

@@ -66,10 +66,20 @@ def test_the_line_is_the_learners():
     assert "`return np.linalg.inv(dh) @ tanh_c`: LinAlgError" in verdict(do).says
 
 
-@pytest.mark.parametrize("signature", ["dh, o, c", "", "dh, o, c, tanh_c, more", "*, dh, o, c, tanh_c"])
+@pytest.mark.parametrize("signature", ["a, b, c", "", "dh, o, c, tanh_c, more", "*, dh, o, c, tanh_c", "dh, o, c, t"])
 def test_other_arguments(signature):
-    found = written(f"def do({signature}):\n    return 1")
-    assert found.says == "it must take dh, o, c, tanh_c, in this order"
+    found = written(f"def do({signature}):\n    return np.ones((3, 2))")
+    names = "dh, o, c, tanh_c"
+    if signature != "dh, o, c, t":  # as many as are given
+        assert found.says == f"it must take {names}, in this order, or those of them that it uses, by these names"
+    assert found.state == "wrong"
+
+
+@pytest.mark.parametrize("signature", ["dh, tanh_c", "tanh_c, dh", "tanh_c, o, c, dh", "c, tanh_c, o, dh"])
+def test_arguments_by_their_names(signature):
+    assert written(f"def do({signature}):\n    return dh * tanh_c").state == "right"
+    assert "the factor tanh(c) is missing" in written(f"def do({signature}):\n    return dh").says
+    assert "it changes its argument dh" in written(f"def do({signature}):\n    dh *= tanh_c\n    return dh").says
 
 
 @pytest.mark.parametrize("signature", ["a, b, p, q", "a, b, p, q, more=1", "a, *rest"])
