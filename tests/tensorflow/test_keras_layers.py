@@ -93,7 +93,7 @@ def _as_list(outputs):
     return outputs if isinstance(outputs, list | tuple) else [outputs]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(
     kind=st.sampled_from(["LSTM", "LSTM textbook", "SimpleRNN", "Bidirectional", "Bidirectional textbook"]),
     sizes=st.fixed_dictionaries({size: st.integers(1, 5) for size in "BTEH"}),
