@@ -62,7 +62,14 @@ def recurrent():
         yield lambda own=own: LSTM(3, dropout=0.3, go_backwards=True, stateful=True, return_state=True, **own)
     yield lambda: LSTM(3, recurrent_dropout=0.3, zero_output_for_mask=True, return_sequences=True, **F64)
     yield lambda: SimpleRNN(3, stateful=True, **ALL_OUT, **NOISY, **F64)
-    for merge_mode in ("concat", "sum", "ave", "mul", None):
+    for merge_mode in ("concat", None):
+        yield lambda mode=merge_mode: Bidirectional(LSTM(3, stateful=True, **ALL_OUT, **NOISY, **F64), mode)
+        yield lambda mode=merge_mode: Bidirectional(SimpleRNN(3, **F64), mode)
+
+
+def merged():
+    """Numbers of both directions are merged when masks and dropout have had their say: at once is enough."""
+    for merge_mode in ("sum", "ave", "mul"):
         yield lambda mode=merge_mode: Bidirectional(LSTM(3, stateful=True, **ALL_OUT, **NOISY, **F64), mode)
         yield lambda mode=merge_mode: Bidirectional(SimpleRNN(3, **F64), mode)
 
@@ -77,6 +84,11 @@ def test_every_recurrent_layer(make, mask, training):
     assert outputs
     assert all(row.numerical is None for row in outputs)
     assert all(row.tensorflow is not None for row in report.rows)
+
+
+@pytest.mark.parametrize("make", list(merged()))
+def test_every_merge_mode_masked_in_training(make):
+    test_every_recurrent_layer(make, MASK, True)
 
 
 CELLS = {
