@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchlstm.exercises.exercise import EXERCISES, Exercise
-from scratchlstm.exercises.limits import TooLongError, in_words, time_limit
+from scratchlstm.exercises.limits import TooLongError, in_words, limited
 from scratchlstm.exercises.mistakes import Mistake
 from scratchlstm.exercises.scenes import Scene
 from scratchlstm.gradcheck.diagnosis import explain
@@ -139,9 +139,9 @@ class _Trial:
         named = zip(self.arguments, given, strict=False)
         shapes = [f"{name} {each.shape}" for name, each in named if isinstance(each, np.ndarray)]
         try:
-            with time_limit(), np.errstate(all="ignore"), warnings.catch_warnings():
+            with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return function(*given)
+                return limited(function, *given)
         except (Exception, SystemExit, TooLongError) as error:
             says = in_words(error, self.file)
             if "ellipsis" in str(error).lower() or _met_dots(error, self.file):

@@ -1,10 +1,11 @@
 """A learner's code under a time limit, and what to say when it fails: its own line, in words."""
 
 import ctypes
+import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from typing import Any
 
 SECONDS = 5.0
 
@@ -13,32 +14,31 @@ class TooLongError(BaseException):
     """Raised inside code that does not end; no `except Exception` of that code stops it."""
 
 
-@contextmanager
-def time_limit(seconds: float = SECONDS) -> Iterator[None]:
-    """Stop the block, with `TooLongError` at whatever line of Python it has reached, when the time is over.
+def limited(function: Callable[..., Any], *given: Any, seconds: float = SECONDS) -> Any:
+    """The function's result; `TooLongError` is raised at whatever line of Python it has reached when the time is over.
 
     It works in any thread and on any system, unlike a signal. A single call that never returns to Python is not
     stopped.
     """
-    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    thread, over = ctypes.c_ulong(threading.get_ident()), threading.Event()
+    here, thread, running = sys._getframe(), threading.get_ident(), threading.Lock()
+    running.acquire()
 
     def stop() -> None:
         wait = seconds
-        while not over.wait(wait):  # more than once, should the code catch it
-            raise_in(thread, ctypes.py_object(TooLongError))
-            wait = 0.5
+        while not running.acquire(timeout=wait):
+            top = frame = sys._current_frames().get(thread)
+            while frame and frame is not here:
+                frame = frame.f_back
+            if frame and frame is not top:  # inside the function: the error is not for what follows it
+                raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+                raise_in(ctypes.c_ulong(thread), ctypes.py_object(TooLongError))
+            wait = 0.5  # again, should the code catch it
 
-    watch = threading.Thread(target=stop, daemon=True)
-    watch.start()
+    threading.Thread(target=stop, daemon=True).start()
     try:
-        yield
+        return function(*given)
     finally:
-        # Not `raise_in(thread, None)`: under CPython 3.11 a thread that clears what never came hangs once it is traced.
-        while watch.is_alive():
-            with suppress(TooLongError):  # one that was on its way
-                over.set()
-                watch.join()
+        running.release()  # calls no Python, so that no error can come between
 
 
 def in_words(error: BaseException, file: str, seconds: float = SECONDS) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from scratchlstm.exercises.checking import Verdict, judge
 from scratchlstm.exercises.exercise import EXERCISES, Exercise
-from scratchlstm.exercises.limits import TooLongError, in_words, time_limit
+from scratchlstm.exercises.limits import TooLongError, in_words, limited
 
 # seconds without a verdict: what never returns to Python outlasts the limit inside, and a busy machine starts slowly
 _WAIT = 30.0
@@ -70,8 +70,7 @@ def load(path: Path) -> dict[str, Any]:
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     linecache.checkcache(str(path))
-    with time_limit():
-        spec.loader.exec_module(module)
+    limited(spec.loader.exec_module, module)
     return vars(module)
 
 

@@ -3,13 +3,14 @@
 import contextlib
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 
 from scratchlstm.exercises import check, running
 from scratchlstm.exercises.checking import find, judge
-from scratchlstm.exercises.limits import TooLongError, time_limit
+from scratchlstm.exercises.limits import TooLongError, limited
 
 OUTPUT_GATE = find("do")
 
@@ -108,7 +109,7 @@ def test_an_endless_loop_in_a_notebook(monkeypatch):
             with contextlib.suppress(Exception):
                 dh = dh + 1
 
-    monkeypatch.setattr("scratchlstm.exercises.checking.time_limit", lambda: time_limit(0.2))
+    monkeypatch.setattr("scratchlstm.exercises.checking.limited", partial(limited, seconds=0.2))
     found = verdict(do)
     assert found.state == "wrong"
     assert "still running after" in found.says
@@ -126,9 +127,15 @@ def test_a_loop_that_catches_everything_is_stopped_all_the_same():
         raise caught[-1]
 
     caught: list[BaseException] = []
-    with pytest.raises(TooLongError), time_limit(0.05):
-        stubborn()
+    with pytest.raises(TooLongError):
+        limited(stubborn, seconds=0.05)
     assert len(caught) == 2
+
+
+def _spin(seconds):
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
 
 
 def test_the_limit_in_another_thread_and_none_afterwards():
@@ -136,9 +143,7 @@ def test_the_limit_in_another_thread_and_none_afterwards():
 
     def work():
         try:
-            with time_limit(0.05):
-                while True:
-                    pass
+            limited(_spin, 60, seconds=0.05)
         except TooLongError:
             ended.append(True)
 
@@ -146,13 +151,10 @@ def test_the_limit_in_another_thread_and_none_afterwards():
     thread.start()
     thread.join(10)
     assert ended == [True]
-    for _ in range(20):  # at the moment at which the time is over
-        try:
-            with time_limit(0.001):
-                time.sleep(0.001)
-        except TooLongError:
-            pass
-        sum(range(1000))
+    for _ in range(50):  # at the moment at which the time is over
+        with contextlib.suppress(TooLongError):
+            limited(_spin, 0.002, seconds=0.002)
+    _spin(0.6)  # long enough for a limit that was not lifted
 
 
 @pytest.mark.parametrize(
