@@ -5,7 +5,7 @@ side is handed out as three dots (`# ?-`: they are left out). What follows `# --
 
     HINTS     name of the function -> three hints, each plainer than the one before
     MISTAKES  what people write instead, see `mistakes.py`
-    BUGS      mistakes that the file is handed out with, for the learner to find
+    BUGS      those of the mistakes that the file is handed out with, for the learner to find
     IN_PLACE  names of arguments that a function may change while it runs
     scene     (rng, B, T, E, H) -> values by name, from which a function gets its arguments by their names (default:
               `scenes.step`)

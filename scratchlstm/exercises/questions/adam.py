@@ -1,14 +1,18 @@
 """One step of Adam, as Keras takes it.
 
-Adam keeps two running means of each gradient g: m, of g itself, and v, of its square. Both start at 0.
+Adam keeps two running means of each gradient g. A running mean moves a little way from its old value to the new one:
 
-    (Adam, m)    m = β₁ m + (1 - β₁) g
-    (Adam, v)    v = β₂ v + (1 - β₂) g²
-    (Adam, α)    α = learning_rate · √(1 - β₂ᵗ) / (1 - β₁ᵗ)      t = 1 at the first step
-    (Adam, w)    w = w - α m / (√v + ε)
+    (Adam, m)  the running mean of g, in which the old m has the share β₁
+    (Adam, v)  the running mean of g², in which the old v has the share β₂
 
-Since m and v start at 0, they are too small at first: after t steps by the factors 1 - β₁ᵗ and 1 - β₂ᵗ. α makes up for
-both (the bias correction). ε keeps the division from failing where v is 0; mind where it is added.
+Both start at 0, so they are too small at first. After t steps (t = 1 at the first) m is made up for by dividing it by
+1 - β₁ᵗ, and v by dividing it by 1 - β₂ᵗ: the bias correction. With both corrected, the step is learning_rate · m / √v,
+against the gradient. Keras takes all but m and √v into one number:
+
+    (Adam, α)  the learning rate with both corrections
+    (Adam, w)  w = w - α m / (√v + ε)
+
+ε keeps the division from failing where v is 0; mind where it is added.
 
 Shapes: w, m, v and g are arrays of one shape; t, α, ε and the learning rate are numbers. Return new arrays.
 """
@@ -42,7 +46,7 @@ from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
 
 HINTS = {
     "adam_m": (
-        "A running mean moves a small share of the way from its old value to the new one.",
+        "The shares of a mean add up to 1: how much is left for g?",
         "The old m keeps the share beta_1; the rest, 1 - beta_1, belongs to g.",
         "m = beta_1 * m + (1 - beta_1) * g",
     ),
