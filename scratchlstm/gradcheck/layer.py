@@ -156,10 +156,10 @@ def check_layer(
             # this runs the layer on other inputs, which not every layer of one's own takes
             with suppress(Exception), np.errstate(all="ignore"):
                 from_zeros = not states and not _has_cells(layer)
-                if sequences and given[0].shape[1] > 1:
-                    report.diagnosis = _split(report, step(), from_zeros)
+                alone = step() if sequences and given[0].shape[1] > 1 else Report("")
+                _split(report, alone, from_zeros)
                 if _has_cells(layer):
-                    report.diagnosis = report.diagnosis or diagnoses(layer, seed)
+                    report.diagnosis = diagnoses(layer, seed) if alone.ok or not alone.rows else alone.diagnosis
                 elif sequences and from_zeros:
                     wrong, report.diagnosis = diagnose(layer, seed)
                     _name_blocks(report, blocks, wrong)
@@ -171,8 +171,8 @@ def _has_cells(layer: Any) -> TypeGuard[Layer]:
     return isinstance(layer, Layer) and bool(layer.column_blocks)
 
 
-def _split(report: Report, step: Report, from_zeros: bool) -> list[str]:
-    """Say which wrong tensors are right in a single step, and what is wrong in that: which gate, and in words.
+def _split(report: Report, step: Report, from_zeros: bool) -> None:
+    """Say which wrong tensors are right in a single step, and of others which gates are wrong in it.
 
     A mistake in one gate reaches the others through h and the steps before. A step from zeros sees nothing of a forget
     gate, so what is wrong in such a one says less than what is wrong over several.
@@ -185,7 +185,6 @@ def _split(report: Report, step: Report, from_zeros: bool) -> list[str]:
             row.problem = f"over several steps, right in one{at}"
         elif not from_zeros:
             row.problem = alone.problem or row.problem
-    return step.diagnosis
 
 
 def _name_blocks(report: Report, blocks: Mapping[str, Sequence[str]], wrong: Sequence[bool]) -> None:
