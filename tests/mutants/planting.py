@@ -3,21 +3,23 @@
 import inspect
 import types
 
+import numpy as np
 import pytest
 
 from scratchlstm import cells, gates, optimizers, rows
 from scratchlstm.cells import scan
+from scratchlstm.exercises.mistakes import planted
 from scratchlstm.kernels import numpy_lstm, numpy_recurrence
 from scratchlstm.layers import fused, lstm, rnn
 
 
 def mutated(module: types.ModuleType, old: str, new: str) -> types.ModuleType:
     """A copy of `module` in which `old`, which must occur exactly once, reads `new`."""
-    source = inspect.getsource(module)
-    assert source.count(old) == 1, f"{old!r} occurs {source.count(old)} times in {module.__name__}"
+    source = planted(inspect.getsource(module), module.__name__, (old, new))
     copy = types.ModuleType(module.__name__)
     copy.__file__ = module.__file__
-    exec(compile(source.replace(old, new), f"mutant of {module.__name__}", "exec"), copy.__dict__)
+    vars(copy)["np"] = np  # which a line of an exercise may need
+    exec(compile(source, f"mutant of {module.__name__}", "exec"), copy.__dict__)
     return copy
 
 

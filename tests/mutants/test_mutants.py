@@ -5,6 +5,8 @@ is a consistent other network: only numbers from outside show it.
 """
 
 import inspect
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 
 from scratchlstm import gates, gradcheck, optimizers, rows
 from scratchlstm.cells import LSTMCell, scan
+from scratchlstm.exercises.exercise import EXERCISES
 from scratchlstm.kernels import numpy_gru, numpy_lstm, numpy_recurrence
 from scratchlstm.layers import LSTM, Dense, Embedding, attention, merging
 from scratchlstm.models.model import Sequential
@@ -71,14 +74,28 @@ def test_nothing_planted_nothing_seen():
     assert adam_steps_are_right()
 
 
+# the fused edits of what the exercises' mistakes are in the textbook
+FUSED = {
+    "forget the factor f in dc_prev": ("dc *= f  # (12)", "pass"),
+    "swap the i and f gradient blocks": ("(di, df, do, dg), spare = d_gates", "(df, di, do, dg), spare = d_gates"),
+    "sigma instead of its derivative": (
+        "np.subtract(gates[:-1], sigma_prime, out=sigma_prime)",
+        "sigma_prime[...] = gates[:-1]",
+    ),
+    "no derivative of the cell's tanh": (
+        "return np.subtract(1, np.multiply(tanh_c, tanh_c, out=out), out=out)",
+        "out[...] = 1\n            return out",
+    ),
+    "no tanh on the cell where o is reached": ("np.multiply(dh, tanh_c, out=do)  # (7)", "do[...] = dh"),
+    "one bias for all gates": (
+        "dz_rows.sum(axis=0)  # (21)",
+        "np.tile(dz_rows.sum(axis=0)[2 * self.H : 3 * self.H], 4)",
+    ),
+}
 BACKWARD = {
     "drop dc between steps": (
         ("[step[name] for name in leaving]", "[step[name] * (name[1] == 'h') for name in leaving]"),
         ("dc *= f  # (12)", "dc *= 0"),
-    ),
-    "forget the factor f in dc_prev": (
-        ("dc_prev = dc * f", "dc_prev = dc"),
-        ("dc *= f  # (12)", "pass"),
     ),
     "drop dh between steps": (
         ("arrived = [dhs[:, t] + handed_on[0], *", "arrived = [dhs[:, t] + 0, *"),
@@ -88,29 +105,6 @@ BACKWARD = {
         ("dhs[:, t] + handed_on[0]", "dhs[:, t] if t == len(kept.caches) - 1 else handed_on[0]"),
         ("dh_t += dh[:, t]", "dh_t += dh[:, t] if t == T - 1 else 0"),
     ),
-    "swap the i and f gradient blocks": (
-        ("xp.concat([dz_i, dz_f, dz_g, dz_o], axis=1)", "xp.concat([dz_f, dz_i, dz_g, dz_o], axis=1)"),
-        ("(di, df, do, dg), spare = d_gates", "(df, di, do, dg), spare = d_gates"),
-    ),
-    "sigma instead of its derivative": (
-        ("dz_i = di * sigma_prime(i)", "dz_i = di * i"),
-        ("np.subtract(gates[:-1], sigma_prime, out=sigma_prime)", "sigma_prime[...] = gates[:-1]"),
-    ),
-    "no derivative of the cell's tanh": (
-        ("dh * o * phi_prime(tanh_c)", "dh * o"),
-        (
-            "return np.subtract(1, np.multiply(tanh_c, tanh_c, out=out), out=out)",
-            "out[...] = 1\n            return out",
-        ),
-    ),
-    "no tanh on the cell where o is reached": (
-        ("do = dh * tanh_c", "do = dh"),
-        ("np.multiply(dh, tanh_c, out=do)  # (7)", "do[...] = dh"),
-    ),
-    "one bias for all gates": (
-        ("db = xp.sum(dz, axis=0)", "db = xp.concat([xp.sum(dz_o, axis=0)] * 4)"),
-        ("dz_rows.sum(axis=0)  # (21)", "np.tile(dz_rows.sum(axis=0)[2 * self.H : 3 * self.H], 4)"),
-    ),
     "gradient of the last step only for U": (
         ('total += step.gradients[f"d{name}"]', "total += step.gradients[f'd{name}'] if not dxs or name != 'U' else 0"),
         ("kernel_gradient(h_prev, dz, self.recurrent_dropout)", "kernel_gradient(h_prev[-2:], dz[-2:], None)"),
@@ -118,24 +112,77 @@ BACKWARD = {
 }
 
 
-def planted(changes_by_name: dict[str, Any]) -> list[Any]:
-    """The first change of each pair is planted in the textbook, the second in the fast recurrence."""
+def module_with(implementation: str, line: str) -> Any:
     modules = {"textbook": [gates, scan], "fused": [numpy_lstm, numpy_recurrence]}
+    return next(module for module in modules[implementation] if line in inspect.getsource(module))
 
-    def holder(implementation: str, line: str) -> Any:
-        return next(module for module in modules[implementation] if line in inspect.getsource(module))
 
+def planted(changes_by_name: dict[str, Any], implementations: Sequence[str] = ("textbook", "fused")) -> list[Any]:
+    """The first change of each pair is planted in the textbook, the second in the fast recurrence."""
     return [
-        pytest.param(implementation, holder(implementation, old), old, new, id=f"{name} [{implementation}]")
+        pytest.param(implementation, module_with(implementation, old), old, new, id=f"{name} [{implementation}]")
         for name, changes in changes_by_name.items()
-        for implementation, (old, new) in zip(modules, changes, strict=True)
+        for implementation, (old, new) in zip(implementations, changes, strict=True)
     ]
 
 
-@pytest.mark.parametrize(("implementation", "module", "old", "new"), planted(BACKWARD))
+@pytest.mark.parametrize(
+    ("implementation", "module", "old", "new"),
+    planted(BACKWARD) + planted({name: [change] for name, change in FUSED.items()}, ["fused"]),
+)
 def test_numerical_gradients_see(monkeypatch, implementation, module, old, new):
     planting.plant(monkeypatch, module, old, new)
     assert not lstm_gradients_are_right(implementation)
+
+
+def as_in_gates(text: str) -> str:
+    """A line of an exercise, which knows one array module and one activation of each kind, as `gates.py` has it."""
+    for ours, theirs in {"sigmoid": "sigma", "tanh": "phi"}.items():
+        text = re.sub(rf"\b{ours}(_prime)?\(", rf"{theirs}\1(", text)
+    return re.sub(r"\bnp\.", "xp.", text.replace("np.concatenate", "np.concat"))
+
+
+GATES = inspect.getsource(gates)
+# the mistakes of exercises about lines of gates.py; several exercises may know the same
+KNOWN = {
+    (old, mistake.new): f"{exercise.name}: {mistake.old} -> {mistake.new}"
+    for exercise in EXERCISES
+    for mistake in exercise.mistakes
+    if GATES.count(old := as_in_gates(mistake.old)) == 1
+}
+
+
+def equations_are_right(of: Any) -> bool:
+    """The loop of `gates.py`, with a mask, against numerical gradients."""
+    mask = np.array([[True, False, True, True], [True, True, False, True]])
+
+    def forward(*inputs: Any) -> Any:
+        hs, c, caches = of.lstm_forward(*inputs, mask=mask)
+        return (hs, c), (caches, *inputs[3:5])
+
+    def backward(arrived: Any, kept: Any) -> Any:
+        dx, dW, dU, db, dh0, dc0 = of.lstm_backward(*arrived, *kept, mask=mask)
+        return dx, dh0, dc0, dW, dU, db
+
+    rng = np.random.default_rng(0)
+    shapes = (2, 4, 3), (2, 2), (2, 2), (3, 8), (2, 8), (8,)
+    try:
+        return gradcheck.check_functions(forward, backward, [rng.normal(size=shape) for shape in shapes]).ok
+    except (ValueError, TypeError, IndexError):
+        return False
+
+
+@pytest.mark.parametrize(("old", "new"), KNOWN, ids=KNOWN.values())
+def test_numerical_gradients_see_what_the_exercises_know(old, new):
+    try:
+        assert not equations_are_right(planting.mutated(gates, old, new))
+    except NameError as error:
+        pytest.skip(f"at hand in the exercise, but not in gates.py: {error.name}")
+
+
+def test_the_equations_are_right():
+    assert equations_are_right(gates)
+    assert len(KNOWN) > 60
 
 
 MASKED = {
@@ -415,5 +462,5 @@ def test_numbers_from_keras_see_another_gru(old, new):
 
 
 def test_a_change_that_matches_nothing_is_refused():
-    with pytest.raises(AssertionError, match="occurs 0 times"):
+    with pytest.raises(ValueError, match="occurs 0 times"):
         planting.mutated(gates, "no such line", "")

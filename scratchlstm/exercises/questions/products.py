@@ -74,7 +74,7 @@ HINTS = {
 def _of_input(name, matrix, other):
     """What is written for dL/d(name) = dz @ matrix.T."""
     right = f"dz @ {matrix}.T"
-    yield Mistake(f"@ {matrix}.T", f"@ {other}.T", f"{name} is multiplied by {matrix} in z, not by {other}")
+    yield Mistake(f"@ {matrix}.T", f"@ {other}.T", f"{name} goes with {matrix} in z, not with {other}")
     yield Mistake(f"dz @ {matrix}.T", f"dz @ {matrix}", f"{matrix} has to be transposed: {matrix}.T")
     yield Mistake(right, f"np.dot(dz, {matrix})", f"{matrix} has to be transposed: {matrix}.T")
     yield Mistake(right, f"dz * {matrix}.T", "this is a matrix product: `@`, not `*`")
@@ -92,7 +92,7 @@ def _of_matrix(name, factor, others):
     """What is written for dL/d(name) = factor.T @ dz."""
     right = f"{factor}.T @ dz"
     for other in others:
-        yield Mistake(right, f"{other}.T @ dz", f"{name} is multiplied by {factor} in z, not by {other}")
+        yield Mistake(right, f"{other}.T @ dz", f"{name} goes with {factor} in z, not with {other}")
     yield Mistake(f"{factor}.T @ dz", f"{factor} @ dz", f"{factor} has to be transposed: {factor}.T")
     yield Mistake(right, f"np.dot({factor}, dz)", f"{factor} has to be transposed: {factor}.T")
     yield Mistake(right, f"{factor}.T * dz", "this is a matrix product: `@`, not `*`")
