@@ -20,7 +20,7 @@ def every_step(dhs, dc_last, hs, caches, W, U):
     dW, dU, db = np.zeros_like(W), np.zeros_like(U), np.zeros(W.shape[1])
     dxs = []
     none = np.zeros_like(dc_last)
-    # no step comes after the last one: what arrives at its h and c other than dhs?
+    # what arrives at the last h besides dhs, and at the last c; no step comes after
     dh_next, dc_next = none, dc_last  # ?
     for t in reversed(range(len(caches))):
         dh = dhs[:, t, :] + dh_next  # (22) ?

@@ -9,7 +9,7 @@ A step may be masked in one row of the batch and not in another, so this is deci
 with `valid` of shape (B, 1), takes the row of a where valid is True, and that of b elsewhere.
 
 Backward, `dh` and `dc_next` arrive at h_t and c_t. In a masked row the step is the identity, h_t = h_{t-1} and
-c_t = c_{t-1}: which gradients reach h_{t-1} and c_{t-1} there, and how much enters the gates?
+c_t = c_{t-1}. Find out which gradients reach h_{t-1} and c_{t-1} there, and how much enters the gates.
 """
 
 import numpy as np
