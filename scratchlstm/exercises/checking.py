@@ -126,7 +126,9 @@ class _Trial:
             inspect.signature(self.function).bind(*given)
         except TypeError:
             names = ", ".join(self.arguments)
-            raise _Wrong(f"it must take {names}, in this order, or those of them that it uses, by these names") from None
+            raise _Wrong(
+                f"it must take {names}, in this order, or those of them that it uses, by these names"
+            ) from None
         result = self._guarded(self.function, *given)
         for name, old, new in zip(self.arguments, before, given, strict=True):
             may_change = not isinstance(old, np.ndarray) or name in self.exercise.in_place
@@ -252,9 +254,10 @@ class _Trial:
 def _unexplained(names: list[str], found: Mapping[str, np.ndarray], right: Mapping[str, Any]) -> str:
     value, expected = found[names[0]], np.asarray(right[names[0]])
     place = tuple(np.unravel_index(np.argmax(np.abs(value - expected)), value.shape))
-    at = f"{list(map(int, place))}{f' of {names[0]}' if len(names) > 1 else ''}"
+    of = f" of {names[0]}" if len(names) > 1 else ""
+    where = f"At {list(map(int, place))}{of}, for example, " if place else ""
     return (
-        f"the values differ, and not by a mistake that is known here. At {at}, for example, {value[place]:.6g} came, "
+        f"the values differ, and not by a mistake that is known here. {where}{value[place]:.6g} came, "
         f"and {expected[place]:.6g} is right"
     )
 

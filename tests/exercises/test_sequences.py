@@ -462,6 +462,7 @@ BAD = {
     ),
     "a step that does not exist": ("every_step", "return dhs[:, len(caches)]", "IndexError: index 4 is out of bounds"),
     "a table row that does not exist": ("lookup", "return table[ids + 7]", "IndexError: index 7 is out of bounds"),
+    "another number": ("loss", "return 0.5", "known here. 0.5 came, and 0."),
     "a number in a list": ("loss", "return [0.5]", "it must be a single number, not an array of shape (1,)"),
 }
 
