@@ -218,12 +218,11 @@ class _Trial:
         comparable = np.isfinite(max(errors.values()))  # of the right shapes, and without NaN
         if comparable and (says := self._guarded(self.exercise.ask, "explain", self.name, self.function, scene)):
             raise _Wrong(says)
-        for two in itertools.combinations(known, 2):
+        for two in itertools.permutations(known, 2):  # one may change what the other has written
             if self._gives(found, given, *two):
                 raise _Wrong("; and ".join(each.says for each in two))
         wrong = [name for name, error in errors.items() if not error <= _FLOAT32]
-        at_hand = {name: value for name, value in scene.items() if isinstance(value, np.ndarray)}
-        says = {name: self._explained(found[name], np.asarray(right[name]), at_hand, sizes) for name in wrong}
+        says = {name: self._explained(found[name], np.asarray(right[name]), scene, sizes) for name in wrong}
         if unknown := [name for name in wrong if not says[name]]:
             says = {name: each for name, each in says.items() if each}
             says[", ".join(unknown)] = _unexplained(unknown, found, right)
@@ -239,16 +238,18 @@ class _Trial:
         wrong = self._named(value)
         return wrong.keys() == found.keys() and max(_errors(found, wrong).values()) <= _FLOAT32
 
-    def _explained(
-        self, found: np.ndarray, right: np.ndarray, at_hand: Mapping[str, np.ndarray], sizes: Mapping[str, int]
-    ) -> str | None:
+    def _explained(self, found: np.ndarray, right: np.ndarray, scene: Scene, sizes: Mapping[str, int]) -> str | None:
         if found.shape != right.shape:
             return _shape_in_words(found, right, sizes)
         if bad := np.argwhere(~np.isfinite(found)).tolist():
             return (
                 f"it is NaN or infinite at {bad[0]}: look for a division by 0, the log of 0, or exp of a large number"
             )
-        return explain(found, right, at_hand)
+        arrays = {name: value for name, value in scene.items() if isinstance(value, np.ndarray)}
+        given = {name: arrays[name] for name in self.arguments if name in arrays}
+        over_time = any(array.ndim == 3 for array in given.values())
+        counts = {name: sizes[name] for name in ("BT" if over_time else "B")} if given else {}
+        return explain(found, right, given | counts) or explain(found, right, arrays | counts)
 
 
 def _unexplained(names: list[str], found: Mapping[str, np.ndarray], right: Mapping[str, Any]) -> str:
