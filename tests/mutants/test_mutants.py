@@ -154,7 +154,7 @@ KNOWN = {
 
 def equations_are_right(of: Any) -> bool:
     """The loop of `gates.py`, with a mask, against numerical gradients."""
-    mask = np.array([[True, False, True, True], [True, True, False, True]])
+    mask = np.array([[True, False, True], [True, True, True]])
 
     def forward(*inputs: Any) -> Any:
         hs, c, caches = of.lstm_forward(*inputs, mask=mask)
@@ -165,7 +165,7 @@ def equations_are_right(of: Any) -> bool:
         return dx, dh0, dc0, dW, dU, db
 
     rng = np.random.default_rng(0)
-    shapes = (2, 4, 1), (2, 2), (2, 2), (1, 8), (2, 8), (8,)
+    shapes = (2, 3, 1), (2, 2), (2, 2), (1, 8), (2, 8), (8,)
     try:
         return gradcheck.check_functions(forward, backward, [rng.normal(size=shape) for shape in shapes]).ok
     except (ValueError, TypeError, IndexError):
