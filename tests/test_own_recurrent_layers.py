@@ -159,7 +159,7 @@ def test_the_mistake_is_named(mistake):
 def test_the_last_output_alone_or_no_bias_will_do(options):
     assert checked(OwnLSTM(**options)) == ({}, [])
     _, diagnosis = checked(changed(OwnLSTM, ("df * f * (1 - f)", "df * f"))(**options))
-    assert diagnosis == ["(14) dz_f: the factor 1 - f is missing: the derivative of σ is f (1 - f)"]
+    assert diagnosis == ["(14) dz_f: the factor 1 - f is missing (as in f (1 - f), the derivative of σ)"]
 
 
 def test_what_is_not_recognised_is_not_explained():

@@ -139,7 +139,7 @@ def test_the_derivative_of_an_activation_may_be_what_is_wrong():
     """As if `sigmoid_prime` of `gates.py` was changed, which the diagnosis does not take the right values from."""
     layer = LSTM(3, implementation="textbook", return_sequences=True, dtype="float64")
     layer.cell.recurrent_activation = dataclasses.replace(SIGMOID, prime=lambda s: s)
-    forgotten = "the factor 1 - {0} is missing: the derivative of σ is {0} (1 - {0})"
+    forgotten = "the factor 1 - {0} is missing (as in {0} (1 - {0}), the derivative of σ)"
     numbers = {"i": 13, "f": 14, "o": 16}
     assert check_layer(layer, X).diagnosis == [f"({n}) dz_{of}: {forgotten.format(of)}" for of, n in numbers.items()]
 

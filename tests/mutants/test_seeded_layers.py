@@ -22,7 +22,7 @@ EQUATIONS = {  # the line, with the mistake -> what is said
     ("df = dc * c_prev", "df = dc * (f * c_prev + i * g)"): "(10) dz_f: you have c where c_prev belongs",
     ("dg = dc * i", "dg = dc * o"): "(11) dz_g: you have o where i belongs",
     ("dc_prev = dc * f", "dc_prev = dc"): "(12) dc_prev: the factor f is missing",
-    ("di * sigma_prime(i)", "di * i"): "(13) dz_i: the factor 1 - i is missing: the derivative of σ is i (1 - i)",
+    ("di * sigma_prime(i)", "di * i"): "(13) dz_i: the factor 1 - i is missing (as in i (1 - i), the derivative of σ)",
     ("df * sigma_prime(f)", "df"): f"(14) dz_f: {FORGOTTEN.format('f (1 - f)', 'σ')}",
     ("dg * phi_prime(g)", "dg"): f"(15) dz_g: {FORGOTTEN.format('1 - g²', 'tanh')}",
     ("do * sigma_prime(o)", "do"): f"(16) dz_o: {FORGOTTEN.format('o (1 - o)', 'σ')}",
