@@ -162,6 +162,25 @@ def test_the_last_output_alone_or_no_bias_will_do(options):
     assert diagnosis == ["(14) dz_f: the factor 1 - f is missing (as in f (1 - f), the derivative of σ)"]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "diagnosis"),
+    [
+        (
+            ("df * f * (1 - f)", "df"),
+            ("dU += h_prev.T @ dz", "dU = h_prev.T @ dz"),
+            "(14) dz_f: the factor f (1 - f) is missing, the derivative of σ",
+        ),
+        (
+            ("dc_next = dc * f", "dc * f"),
+            ("db += dz.sum(axis=0)", "db += dz.mean(axis=0)"),
+            "the loop. dc is not carried from step to step: add dc_prev at the step before",
+        ),
+    ],
+)
+def test_of_two_mistakes_one_is_named_and_none_that_is_not_there(first, second, diagnosis):
+    assert checked(changed(OwnLSTM, first, second)())[1] == [diagnosis]
+
+
 def test_what_is_not_recognised_is_not_explained():
     found, diagnosis = checked(changed(OwnLSTM, ("dg * (1 - g**2)", "dg * np.cos(g)"))())
     assert found["kernel"] == "in g (i, f, o ok)"

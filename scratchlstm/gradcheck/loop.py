@@ -12,6 +12,7 @@ from scratchlstm.gradcheck.numerical import relative_error
 
 Arrays = Mapping[str, np.ndarray]
 SAME = 1e-9  # relative error up to which two computations of the same are equal
+NOT_CARRIED = "d{0} is not carried from step to step: add d{0}_prev at the step before"
 ALL, BACKWARDS = slice(None), slice(None, None, -1)
 _SUMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # what became of the steps' gradients of a parameter
     "": lambda steps: steps.sum(axis=0),
@@ -37,7 +38,7 @@ def loops(states: Sequence[str]) -> Iterator[Loop]:
     """The right one, then those with a mistake."""
     yield Loop()
     for state, initial in itertools.product(states, (True, False)):
-        yield Loop(f"d{state} is not carried from step to step: add d{state}_prev at the step before", state, initial)
+        yield Loop(NOT_CARRIED.format(state), state, initial)
     above = f"d{states[0]} from above"
     yield Loop(f"{above} is overwritten by what comes from step t+1: add the two", overwritten=True)
     yield Loop("step t reads what the forward pass kept at step t-1", shift=-1)
