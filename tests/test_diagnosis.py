@@ -296,7 +296,7 @@ def test_each_mistake_is_named_once_and_explained():
 def test_of_two_mistakes_one_at_least_is_named_and_none_that_is_not_there():
     rng = np.random.default_rng(0)
     one = both = none_else = pairs = 0
-    while pairs < 300:
+    while pairs < 100:
         mistakes = [MISTAKES[k] for k in rng.choice(len(MISTAKES), 2, replace=False)]
         backward = built(*mistakes)
         if mistakes[0][0] == mistakes[1][0] or not is_wrong(backward):
