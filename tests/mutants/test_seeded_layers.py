@@ -40,7 +40,7 @@ EQUATIONS = {  # the line, with the mistake -> what is said
 
 
 def lstm(**options):
-    return LSTM(3, return_sequences=True, return_state=True, implementation="textbook", dtype="float64", **options)
+    return LSTM(2, return_sequences=True, return_state=True, implementation="textbook", dtype="float64", **options)
 
 
 @pytest.mark.parametrize("mistake", EQUATIONS, ids=lambda mistake: mistake[1])
@@ -85,10 +85,15 @@ LOOPS = {
 
 
 @pytest.mark.parametrize("mistake", LOOPS, ids=lambda mistake: mistake[1])
-@pytest.mark.parametrize("go_backwards", [False, True])
-def test_a_mistake_in_the_loop_is_named(monkeypatch, mistake, go_backwards):
+def test_a_mistake_in_the_loop_is_named(monkeypatch, mistake):
     planting.plant(monkeypatch, scan, *mistake)
-    assert gradcheck.check_layer(lstm(go_backwards=go_backwards), X).diagnosis == [LOOPS[mistake]]
+    assert gradcheck.check_layer(lstm(), X).diagnosis == [LOOPS[mistake]]
+
+
+def test_so_is_one_in_a_loop_that_goes_backwards(monkeypatch):
+    mistake = "xp.stack(dxs[::-1], axis=1)", "xp.stack(dxs, axis=1)"
+    planting.plant(monkeypatch, scan, *mistake)
+    assert gradcheck.check_layer(lstm(go_backwards=True), X).diagnosis == [LOOPS[mistake]]
 
 
 def test_the_step_before_which_a_gradient_is_lost_is_named(monkeypatch):
