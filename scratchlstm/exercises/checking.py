@@ -224,6 +224,7 @@ class _Trial:
             if self._gives(found, given, *two):
                 raise _Wrong("; and ".join(each.says for each in two))
         wrong = [name for name, error in errors.items() if not error <= _FLOAT32]
+        wrong = [name for name in wrong if not np.isfinite(errors[name])] or wrong  # shapes and NaN first
         says = {name: self._explained(found[name], np.asarray(right[name]), scene, sizes) for name in wrong}
         if unknown := [name for name in wrong if not says[name]]:
             says = {name: each for name, each in says.items() if each}
@@ -303,13 +304,13 @@ def _errors(found: Mapping[str, np.ndarray], right: Mapping[str, Any]) -> dict[s
 
 def _shape_in_words(found: np.ndarray, right: np.ndarray, sizes: Mapping[str, int]) -> str:
     for axis in range(found.ndim):
-        if difference(np.sum(found, axis), right) <= _FLOAT32:
+        if found.shape[axis] > 1 and difference(np.sum(found, axis), right) <= _FLOAT32:
             return f"the sum over its {_AXES[axis]} axis is missing: np.sum(..., axis={axis})"
     if difference(found.T, right) <= _FLOAT32:
         return "it is the transpose of the right one"
     if not right.ndim:
         return f"it must be a single number, not an array of shape {found.shape}"
-    expected = ", ".join(_letter(size, sizes) for size in right.shape)
+    expected = ", ".join(_letter(size, sizes) for size in right.shape) + "," * (right.ndim == 1)
     return f"it must have the shape {right.shape}, that is ({expected}), not {found.shape}"
 
 

@@ -376,6 +376,15 @@ def test_a_wrong_answer_in_another_style_is_told_what_is_wrong(name, answer, say
     assert [clause for clause in says if clause not in verdict.says] == [], verdict
 
 
+def test_a_wrong_shape_in_a_whole_step_is_told_beside_another_mistake():
+    def answer(dh, dc_next, cache, W, U):
+        found = step_in_blocks(dh, dc_next, cache, W, U, i=lambda cache: cache.i)
+        return found._replace(db=found.db[None])
+
+    verdict = judge(find("step_backward"), "step_backward", answer)
+    assert "db: it must have the shape (8,), that is (4H,), not (1, 8)" in verdict.says
+
+
 def test_there_are_enough_styles():
     assert sum(map(len, RIGHT.values())) >= 30
     assert len(WRONG) >= 15
