@@ -198,7 +198,7 @@ FILES = {
 @pytest.mark.parametrize("case", FILES)
 def test_a_file_that_cannot_be_run(tmp_path, case):
     content, says = FILES[case]
-    path = tmp_path / "01_output_gate.py"
+    path = tmp_path / "01_hidden_state.py"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     (found,) = running.judge_file(OUTPUT_GATE, path)
     assert found.state == "wrong"
@@ -206,12 +206,12 @@ def test_a_file_that_cannot_be_run(tmp_path, case):
 
 
 def test_a_missing_file_and_a_missing_function(tmp_path):
-    path = tmp_path / "01_output_gate.py"
+    path = tmp_path / "01_hidden_state.py"
     (found,) = running.judge_file(OUTPUT_GATE, path)
-    assert "there is no file 01_output_gate.py in" in found.says
+    assert "there is no file 01_hidden_state.py in" in found.says
     path.write_text("def another(): pass\n")
     (found,) = running.judge_file(OUTPUT_GATE, path)
-    assert found.says == "there is no function do in 01_output_gate.py"
+    assert found.says == "there is no function do in 01_hidden_state.py"
 
 
 def test_what_was_judged_before_a_crash_is_kept(tmp_path):
@@ -225,7 +225,7 @@ def test_what_was_judged_before_a_crash_is_kept(tmp_path):
 
 def test_a_call_that_never_returns_to_python(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "_WAIT", 2.0)
-    path = tmp_path / "01_output_gate.py"
+    path = tmp_path / "01_hidden_state.py"
     path.write_text("import time\ndef do(dh, o, c, tanh_c):\n    time.sleep(1000)\n")
     (found,) = running.judge_file(OUTPUT_GATE, path)
-    assert found.says == "01_output_gate.py could not be checked: it did not end"
+    assert found.says == "01_hidden_state.py could not be checked: it did not end"

@@ -14,7 +14,7 @@ from scratchlstm.exercises.exercise import EXERCISES
 
 RIGHT = "def do(dh, o, c, tanh_c):\n    return dh * tanh_c\n"
 WRONG = "def do(dh, o, c, tanh_c):\n    return dh\n"
-FILE = next(each.file for each in EXERCISES if each.name == "output_gate")
+FILE = next(each.file for each in EXERCISES if each.name == "hidden_state")
 
 
 @pytest.fixture
@@ -57,15 +57,15 @@ def test_writing_again_keeps_what_is_there_and_adds_what_is_missing(exercises, t
 
 
 def test_a_file_numbered_by_another_version_stays_the_learners(exercises, tmp_path):
-    (tmp_path / "exercises" / FILE).rename(tmp_path / "exercises" / "77_output_gate.py")
+    (tmp_path / "exercises" / FILE).rename(tmp_path / "exercises" / "77_hidden_state.py")
     assert exercises()[1].startswith("0 exercises written")
-    assert "77_output_gate.py: Back through" in exercises("check", "output_gate")[1]
+    assert "77_hidden_state.py: Back through" in exercises("check", "hidden_state")[1]
 
 
 def test_wrong_then_right_then_the_next(exercises, tmp_path):
     path = tmp_path / "exercises" / FILE
     path.write_text(WRONG)
-    code, output, _ = exercises("check", "output_gate")
+    code, output, _ = exercises("check", "hidden_state")
     assert code == 1
     assert "do (7) is wrong: the factor tanh(c) is missing: h is o times tanh(c)" in output
     assert "hint do" in output
@@ -76,7 +76,7 @@ def test_wrong_then_right_then_the_next(exercises, tmp_path):
     assert "do (7) is right" in output
     assert f"Go on with {command._DEFAULT / EXERCISES[0].file}" in output
     assert f"1 of {len(EXERCISES)} exercises done" in output
-    assert progress(tmp_path)["done"] == ["output_gate"]
+    assert progress(tmp_path)["done"] == ["hidden_state"]
     path.write_text(WRONG)
     exercises("check", str(path))
     assert progress(tmp_path)["done"] == []
@@ -113,8 +113,8 @@ def test_a_hint_by_exercise_is_for_what_is_not_right_yet(exercises, tmp_path):
 
 def test_verdicts_for_a_program(exercises, tmp_path):
     (tmp_path / "exercises" / FILE).write_text("print('to whom?')\n" + WRONG)
-    code, output, _ = exercises("check", "output_gate", "--json")
-    verdict = {"exercise": "output_gate", "function": "do", "equation": "(7)", "state": "wrong"}
+    code, output, _ = exercises("check", "hidden_state", "--json")
+    verdict = {"exercise": "hidden_state", "function": "do", "equation": "(7)", "state": "wrong"}
     says = "the factor tanh(c) is missing: h is o times tanh(c)"
     assert (code, json.loads(output)) == (1, [verdict | {"says": says}])
 

@@ -27,6 +27,8 @@ def names_in(source, folder):
 def test_no_two_exercises_ask_for_a_function_of_the_same_name():
     names = [name for exercise in EXERCISES for name in exercise.functions]
     assert len(set(names)) == len(names)
+    # so that `check NAME` and `hint NAME` mean one thing
+    assert not set(names) & set(questions.ORDER) - {"every_step", "truncated"}  # the only functions of theirs
 
 
 def test_there_are_enough_known_mistakes():

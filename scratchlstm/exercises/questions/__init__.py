@@ -3,7 +3,7 @@
 ORDER = (
     "slopes",
     "forward",
-    "output_gate",
+    "hidden_state",
     "cell",
     "cell_inputs",
     "pre_activations",

@@ -47,7 +47,7 @@ import inspect  # noqa: E402
 import re  # noqa: E402
 
 from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
-from scratchlstm.exercises.questions import cell, cell_inputs, output_gate, pre_activations, products  # noqa: E402
+from scratchlstm.exercises.questions import cell, cell_inputs, hidden_state, pre_activations, products  # noqa: E402
 from scratchlstm.gradcheck.diagnosis import explain_step  # noqa: E402
 
 HINTS = {
@@ -67,7 +67,7 @@ MISTAKES = [
     # each line here is one of the exercises before, with the same mistakes
     *(
         mistake._replace(says=f"{line.split('# ')[1].split(' ?')[0]}: {mistake.says}")
-        for exercise in (output_gate, cell, cell_inputs, pre_activations, products)
+        for exercise in (hidden_state, cell, cell_inputs, pre_activations, products)
         for mistake in exercise.MISTAKES
         for line in _LINES
         if mistake.old in line and not _ELSEWHERE.search(mistake.new)
