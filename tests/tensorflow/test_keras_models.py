@@ -8,7 +8,7 @@ from keras_side import dense, floats, give_dropout, keras, tf
 from scratchlstm import Sequential, constraints, layers, losses, optimizers, regularizers
 
 B, T, V, E, H = 6, 5, 13, 5, 4
-STEPS = 4  # the last two with moments that already remember a step; test_keras_optimizers takes ten with each optimizer
+STEPS = 4  # all but the first with moments of the ones before; test_keras_optimizers takes ten with each optimizer
 
 
 def both(build):
