@@ -18,7 +18,7 @@ project = "scratchlstm"
 release = scratchlstm.__version__
 html_title = f"{project} {release}"
 extensions = [
-    "myst_parser",
+    "myst_nb",  # with myst_parser inside
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
@@ -28,6 +28,7 @@ extensions = [
     "sources",
 ]
 exclude_patterns = ["_build", "extensions"]
+nb_execution_mode = "off"  # notebooks are shown as they are stored; tests/notebooks executes them
 
 # Markdown as on a code host: formulas in $ or in a block called math, anchors at headings
 myst_enable_extensions = ["dollarmath"]

@@ -1,5 +1,6 @@
 """Links to files of the repository lead to their text, with line numbers, as they do where the repository lies."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,14 @@ def link(app: Sphinx, docname: str, content: list[str]) -> None:
         text = re.sub(r"`([^`]*)`", r"<code>\1</code>", text)
         return f'<a href="{up}source/{path}.html{f"#line-{line}" if line else ""}">{text}</a>'
 
-    content[0] = _LINK.sub(to_page, content[0])
+    if Path(app.env.doc2path(docname)).suffix != ".ipynb":
+        content[0] = _LINK.sub(to_page, content[0])
+        return
+    notebook = json.loads(content[0])
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = _LINK.sub(to_page, "".join(cell["source"]))
+    content[0] = json.dumps(notebook)
 
 
 def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:

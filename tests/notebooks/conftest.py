@@ -18,19 +18,8 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def run_notebook(tmp_path_factory):
+def run_notebook():
     """Executes the cells of a notebook in a folder, one after another in one kernel; they have their outputs then."""
-    from nbclient import NotebookClient
+    from execute import execute
 
-    settings = tmp_path_factory.mktemp("settings")
-
-    def run(notebook, folder, timeout=60):
-        with pytest.MonkeyPatch.context() as patch:
-            for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"):
-                patch.setenv(name, str(settings / name))
-            patch.delenv("MPLBACKEND", raising=False)
-            resources = {"metadata": {"path": str(folder)}}
-            options = {"kernel_name": "python3", "timeout": timeout}
-            return NotebookClient(notebook, resources=resources, **options).execute()
-
-    return run
+    return execute
