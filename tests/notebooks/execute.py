@@ -13,12 +13,14 @@ from pathlib import Path
 from unittest import mock
 
 import nbformat
+from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 from pictures import same
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs" / "notebooks").glob("*.ipynb"))
 _SETTINGS = "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"
 _PICTURE = "image/png"
+_KERNEL = "python3"
 
 
 def execute(notebook, folder, timeout=60):
@@ -32,8 +34,10 @@ def execute(notebook, folder, timeout=60):
     with tempfile.TemporaryDirectory() as settings, mock.patch.dict(os.environ):
         os.environ.update({name: os.path.join(settings, name) for name in _SETTINGS})
         os.environ.pop("MPLBACKEND", None)
+        if _KERNEL not in KernelSpecManager().find_kernel_specs():
+            raise SystemExit(f'no kernel {_KERNEL!r} to run a notebook in: pip install -e ".[notebooks]"')
         client = NotebookClient(
-            notebook, resources={"metadata": {"path": str(folder)}}, kernel_name="python3", timeout=timeout,
+            notebook, resources={"metadata": {"path": str(folder)}}, kernel_name=_KERNEL, timeout=timeout,
             record_timing=False,
         )  # fmt: skip
         return client.execute()
@@ -45,7 +49,7 @@ def again(path):
     with tempfile.TemporaryDirectory() as folder:
         execute(notebook, folder)
     notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": _KERNEL},
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:

@@ -71,6 +71,14 @@ def test_links_of_the_notebooks_lead_somewhere():
                 assert anchor in [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
 
 
+def test_without_a_kernel_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(execute.KernelSpecManager, "find_kernel_specs", lambda self: {"ir": "/somewhere"})
+    with pytest.raises(
+        SystemExit, match=r"no kernel 'python3' to run a notebook in: pip install -e \"\.\[notebooks\]\""
+    ):
+        execute.again(execute.NOTEBOOKS[0])
+
+
 # --- blanks and their answers ---
 
 
