@@ -31,7 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
     page.add_argument("--label", type=float, help=told)
     told = "write the equations yourself, and be told what is wrong"
     command.add_arguments(commands.add_parser("exercises", help=told))
-    options = parser.parse_args(arguments)
+    options, more = parser.parse_known_args(arguments)
+    if options.command == "exercises":  # whose words may be before and behind its options
+        options.what += [each for each in more if not each.startswith("-")]
+        more = [each for each in more if each.startswith("-")]
+    if more:
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
     return {"gradcheck": _gradcheck, "explore": _explore, "exercises": command.run}[options.command](options)
 
 

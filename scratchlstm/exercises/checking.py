@@ -48,6 +48,10 @@ class _Wrong(Exception):
     """What is wrong, in words."""
 
 
+class _Endless(_Wrong):
+    """It had to be stopped."""
+
+
 class _Open(Exception):
     """Dots are left."""
 
@@ -102,12 +106,17 @@ class _Trial:
             given, right, found = self._results(scene)
             return self._compare(found, right, given, scene, sizes)
         except _Wrong as wrong:
-            if sizes["T"] > 1 and self._right_for_one_step(seed, sizes):
+            if not isinstance(wrong, _Endless) and self._right_for_one_step(seed, sizes):
                 raise _Wrong(f"{wrong}{_BETWEEN}") from None
             raise
 
     def _right_for_one_step(self, seed: int, sizes: Mapping[str, int]) -> bool:
-        """Whether the same function is right if T is 1 and all else is as it was."""
+        """Whether a function of sequences is right if T is 1 and all else is as it was."""
+        scene = self.exercise.scene(seed, **sizes)
+        given = [scene[name] for name in self.arguments]
+        of_steps = any(isinstance(each, list) or sizes["T"] in getattr(each, "shape", ())[1:] for each in given)
+        if sizes["T"] == 1 or not of_steps:
+            return False
         try:
             _, right, found = self._results(self.exercise.scene(seed, **{**sizes, "T": 1}))
         except (_Wrong, _Open):
@@ -134,7 +143,7 @@ class _Trial:
         for name, old, new in zip(self.arguments, before, given, strict=True):
             may_change = not isinstance(old, np.ndarray) or name in self.exercise.in_place
             if not may_change and not np.array_equal(old, new):
-                raise _Wrong(f"it changes its argument {name}; compute a new array: `{name} * 2`, not `{name} *= 2`")
+                raise _Wrong(f"it changes its argument {name}; compute a new array, or change {name}.copy()")
         return result
 
     def _guarded(self, function: Callable[..., Any], *given: Any) -> Any:
@@ -152,7 +161,8 @@ class _Trial:
             if isinstance(error, ValueError | IndexError) and shapes:
                 says += f" (shapes: {', '.join(shapes)})"
             known = self._failing(error, given) if function is self.function else None
-            raise _Wrong(f"{known.says}. Python says: {says}" if known else says) from error
+            wrong = _Endless if isinstance(error, TooLongError) else _Wrong
+            raise wrong(f"{known.says}. Python says: {says}" if known else says) from error
 
     def _failing(self, error: BaseException, given: Sequence[Any]) -> Mistake | None:
         """The known mistake that fails with the same error, if it is in the learner's text."""
@@ -197,7 +207,11 @@ class _Trial:
             raise _Wrong(f"{what} must be an array, not a {type(value).__name__}: np.stack or np.array makes one")
         array = np.asarray(value)
         if array.dtype.kind not in "fiub":
-            raise _Wrong(f"{what} must be an array of numbers, not {type(value).__name__}")
+            expected = "an array of numbers" if np.ndim(right) else "a number"
+            other = (
+                f"of {array.dtype}" if array.ndim else repr(value) if isinstance(value, str) else type(value).__name__
+            )
+            raise _Wrong(f"{what} must be {expected}, not {other}")
         return array
 
     def _compare(
@@ -212,6 +226,10 @@ class _Trial:
         errors = _errors(found, right)
         if max(errors.values()) <= _FLOAT32:
             return max(errors.values()) <= _SAME
+        if len(found) > 1 and all(
+            min(map(difference, [each] * len(right), _arrays(right))) <= _FLOAT32 for each in found.values()
+        ):
+            raise _Wrong(f"the values are right, but in another order; return {', '.join(right)}")
         known = self.exercise.mistakes_in(self.name)
         # two lines may be wrong in ways that give the same, a sign in (9) or in (13) for example
         if one := [each.says for each in known if self._gives(found, given, each)]:
@@ -245,14 +263,12 @@ class _Trial:
         if found.shape != right.shape:
             return _shape_in_words(found, right, sizes)
         if bad := np.argwhere(~np.isfinite(found)).tolist():
-            return (
-                f"it is NaN or infinite at {bad[0]}: look for a division by 0, the log of 0, or exp of a large number"
-            )
-        arrays = {name: value for name, value in scene.items() if isinstance(value, np.ndarray)}
-        given = {name: arrays[name] for name in self.arguments if name in arrays}
+            causes = "a division by 0, exp of a large number, or the log or root of a number that is not positive"
+            return f"it is NaN or infinite at {bad[0]}: look for {causes}"
+        given = {name: scene[name] for name in self.arguments if isinstance(scene[name], np.ndarray)}
         over_time = any(array.ndim == 3 for array in given.values())
         counts = {name: sizes[name] for name in ("BT" if over_time else "B")} if given else {}
-        return explain(found, right, given | counts) or explain(found, right, arrays | counts)
+        return explain(found, right, given | counts)
 
 
 def _unexplained(names: list[str], found: Mapping[str, np.ndarray], right: Mapping[str, Any]) -> str:
@@ -297,6 +313,10 @@ def difference(found: np.ndarray, right: np.ndarray) -> float:
     return float(largest) if np.isfinite(largest) else np.inf
 
 
+def _arrays(values: Mapping[str, Any]) -> list[np.ndarray]:
+    return list(map(np.asarray, values.values()))
+
+
 def _errors(found: Mapping[str, np.ndarray], right: Mapping[str, Any]) -> dict[str, float]:
     """The difference of each part."""
     return {name: difference(array, np.asarray(right[name])) for name, array in found.items()}
@@ -308,10 +328,13 @@ def _shape_in_words(found: np.ndarray, right: np.ndarray, sizes: Mapping[str, in
             return f"the sum over its {_AXES[axis]} axis is missing: np.sum(..., axis={axis})"
     if difference(found.T, right) <= _FLOAT32:
         return "it is the transpose of the right one"
+    if difference(found.reshape(-1), right.reshape(-1)) <= _FLOAT32:
+        return f"the values are right, but in the shape {found.shape}, not {right.shape}"
     if not right.ndim:
         return f"it must be a single number, not an array of shape {found.shape}"
-    expected = ", ".join(_letter(size, sizes) for size in right.shape) + "," * (right.ndim == 1)
-    return f"it must have the shape {right.shape}, that is ({expected}), not {found.shape}"
+    letters = [_letter(size, sizes) for size in right.shape]
+    meaning = "" if any(map(str.isdigit, letters)) else f", that is ({', '.join(letters)}{',' * (right.ndim == 1)})"
+    return f"it must have the shape {right.shape}{meaning}, not {found.shape}"
 
 
 _AXES = ("first", "second", "third", "fourth")
@@ -331,7 +354,9 @@ def find(name: str) -> Exercise:
     """
     asked = {function: exercise for exercise in EXERCISES for function in exercise.functions}
     if name not in asked:
-        near = difflib.get_close_matches(name, asked, n=1)
-        meant = f"; did you mean {near[0]}?" if near else f"; they ask for {', '.join(asked)}"
-        raise ValueError(f"no exercise asks for a function {name!r}{meant}")
+        near = {each.lower(): each for each in asked}
+        close = difflib.get_close_matches(name.lower(), near, n=1)
+        meant = f"did you mean {near[close[0]]}?" if close else f"they ask for {', '.join(asked)}"
+        advice = 'if yours has another name, say which of them it is: check(function, "do")'
+        raise ValueError(f"no exercise asks for a function {name!r}; {meant}; {advice}")
     return asked[name]

@@ -2,7 +2,10 @@
 
 import argparse
 import contextlib
+import difflib
 import json
+import os
+import shlex
 import sys
 import textwrap
 import time
@@ -53,11 +56,31 @@ def run(options: argparse.Namespace) -> int:
             case ["watch"]:
                 return _watch(_open(options.folder))
             case [] | [_] if options.what != ["hint"]:
-                return _write(Path(options.what[0]) if options.what else options.folder or _DEFAULT)
+                return _write(_new_folder(*options.what) if options.what else options.folder or _DEFAULT)
         raise ValueError(f"what should be done? One of:\n{USAGE}")
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError) as error:
         print(f"{_COMMAND}: {error}", file=sys.stderr)
         return 2
+
+
+def _new_folder(name: str) -> Path:
+    """The folder of this name, unless it looks like a command with a slip of the pen."""
+    near = "/" not in name and difflib.get_close_matches(name, ["check", "hint", "watch"], n=1)
+    if (near or name == "list") and not Path(name).is_dir():
+        meant = f"did you mean {near[0]}?" if near else f"{_COMMAND} check all lists them."
+        raise ValueError(f"{name!r} is no command; {meant} (./{name} is a folder of this name.)")
+    return Path(name)
+
+
+def _option(folder: Folder) -> str:
+    """What names the folder in a command, if it has to be named."""
+    found_without = Path() if Path(PROGRESS).is_file() else _DEFAULT
+    return "" if folder.path == found_without else f" --folder {shlex.quote(str(folder.path))}"
 
 
 def _open(path: Path | None) -> Folder:
@@ -80,9 +103,8 @@ def _write(path: Path) -> int:
     folder, written = write(path)
     kept = f"; the other {len(EXERCISES) - len(written)} are there already" if len(written) < len(EXERCISES) else ""
     say(f"{len(written)} exercises written to {str(path)!r}{kept}")
-    where = "" if path == _DEFAULT else f" --folder {path}"
     if folder.next:
-        say(f"Open {folder.file(folder.next)}, answer it, then: {_COMMAND} check{where}")
+        say(f"Open {folder.file(folder.next)}, answer it, then: {_COMMAND} check{_option(folder)}")
     return 0
 
 
@@ -121,7 +143,8 @@ def _tell(folder: Folder, exercise: Exercise, verdicts: Sequence[Verdict]) -> No
 
 def _tell_next(folder: Folder, verdicts: Sequence[Verdict]) -> None:
     if not _right(verdicts):
-        say(f"A hint: {_COMMAND} hint {next(each for each in verdicts if each.state != 'right').function}")
+        name = next(each for each in verdicts if each.state != "right").function
+        say(f"A hint: {_COMMAND} hint {name}{_option(folder)}")
     elif folder.next:
         say(f"Right. Go on with {folder.file(folder.next)}")
     done, count = len(folder.done), len(EXERCISES)

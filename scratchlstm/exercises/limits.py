@@ -43,10 +43,13 @@ def limited(function: Callable[..., Any], *given: Any, seconds: float = SECONDS)
 
 def in_words(error: BaseException, file: str, seconds: float = SECONDS) -> str:
     """What went wrong in the code of `file`, with the last line of it that ran."""
+    if isinstance(error, SyntaxError) and "unicode error" in str(error):
+        return "it has characters that are not UTF-8: save it in that encoding"
     if isinstance(error, SyntaxError) and error.filename == file:
         return f"line {error.lineno} cannot be read by Python: {error.msg}: {(error.text or '').strip()}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    where = f"line {frames[-1].lineno}, `{frames[-1].line}`: " if frames else ""
+    source = f", `{frames[-1].line}`" if frames and frames[-1].line else ""
+    where = f"line {frames[-1].lineno}{source}: " if frames else ""
     if isinstance(error, TooLongError):
         return f"{where}still running after {seconds:g} seconds, so it was stopped: does a loop never end?"
     if isinstance(error, SystemExit):

@@ -3,6 +3,7 @@
 import importlib.util
 import linecache
 import multiprocessing
+import signal
 import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -46,6 +47,7 @@ def judge_file(exercise: Exercise, path: Path) -> list[Verdict]:
 def _judge(number: int, path: Path, results: Connection) -> None:
     """In the child: send the verdicts, one by one."""
     exercise = EXERCISES[number - 1]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends this process
     sys.dont_write_bytecode = True
     sys.stdout = sys.stderr  # what the code prints is not part of what the command says
     sys.path.insert(0, str(path.parent))

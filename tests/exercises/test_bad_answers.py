@@ -1,6 +1,7 @@
 """An answer that cannot be compared: each in a sentence that a beginner understands, from a file and in a notebook."""
 
 import contextlib
+import inspect
 import threading
 import time
 from functools import partial
@@ -32,9 +33,15 @@ def written(source, name="do"):
         ("return [dh * tanh_c]", "it must be an array, not a list: np.stack or np.array makes one"),
         ("return (dh * tanh_c).tolist()", "it must be an array, not a list"),
         ("return dh, tanh_c", "it must be an array, not a tuple"),
-        ("return 'dh * tanh_c'", "it must be an array of numbers, not str"),
+        ("return 'dh * tanh_c'", "it must be an array of numbers, not 'dh * tanh_c'"),
         ("return lambda: dh", "it must be an array of numbers, not function"),
         ("return (dh * tanh_c).T", "it is the transpose of the right one"),
+        ("return dh * tanh_c * 1j", "it must be an array of numbers, not of complex128"),
+        ("return (dh * tanh_c)[None]", "the values are right, but in the shape (1, 3, 2), not (3, 2)"),
+        (
+            "return np.log(dh - 100)",
+            "it is NaN or infinite at [0, 0]: look for a division by 0, exp of a large number, or the",
+        ),
         ("return np.sum(dh * tanh_c, axis=0)", "it must have the shape (3, 2), that is (B, H), not (2,)"),
         ("return 1.0", "it must have the shape (3, 2), that is (B, H), not ()"),
         (
@@ -43,7 +50,7 @@ def written(source, name="do"):
         ),
         ("return np.where(dh > 0, dh * tanh_c, np.nan)", "it is NaN or infinite at ["),
         ("return dh / 0", "it is NaN or infinite at [0, 0]: look for a division by 0"),
-        ("dh *= tanh_c\n    return dh", "it changes its argument dh; compute a new array: `dh * 2`, not `dh *= 2`"),
+        ("dh *= tanh_c\n    return dh", "it changes its argument dh; compute a new array, or change dh.copy()"),
         ("return dh * tanhc", "NameError: name 'tanhc' is not defined"),
         ("return dh @ tanh_c", "(shapes: dh (3, 2), o (3, 2), c (3, 2), tanh_c (3, 2))"),
         ("return dh.no_such", "AttributeError: 'numpy.ndarray' object has no attribute 'no_such'"),
@@ -174,12 +181,24 @@ def test_not_a_function_of_an_exercise(value, error, message):
         check(value)
 
 
-def test_a_name_that_is_nearly_right():
-    def sigmoid_prim(s):
-        return s
+@pytest.mark.parametrize(("name", "meant"), [("sigmoid_prim", "sigmoid_prime"), ("Dz_F", "dz_f"), ("dX", "dx")])
+def test_a_name_that_is_nearly_right(name, meant):
+    with pytest.raises(
+        ValueError, match=rf"did you mean {meant}\?; if yours has another name.*check\(function, \"do\"\)"
+    ):
+        check(lambda s: s, name)
 
-    with pytest.raises(ValueError, match="did you mean sigmoid_prime?"):
-        check(sigmoid_prim)
+
+def test_several_results_in_another_order():
+    source = inspect.getsource(find("step_backward").functions["step_backward"])
+    right, other = "return dx, dh_prev, dc_prev, dW, dU, db", "return dW, dU, db, dx, dh_prev, dc_prev"
+    assert right in source
+    found = written("from scratchlstm.gates import *\n" + source.replace(right, other), "step_backward")
+    assert found.says == f"the values are right, but in another order; {right}"
+
+
+def test_code_without_its_source_is_quoted_by_the_line_alone():
+    assert "line 2: NameError: name 'tanhc'" in written("def do(dh, o, c, tanh_c):\n    return dh * tanhc").says
 
 
 FILES = {
@@ -192,6 +211,7 @@ FILES = {
     "ends the program": ("exit()\n", "line 1, `exit()`: this ends the program"),
     "waits for an answer": ("input('name? ')\n", "line 1, `input('name? ')`: EOFError"),
     "is not text": (b"\xff\xfe\x00", "cannot be run: "),
+    "is in Latin-1": (b'name = "\xfc"\n', "it has characters that are not UTF-8: save it in that encoding"),
 }
 
 

@@ -158,12 +158,42 @@ def test_no_folder_of_exercises(exercises, tmp_path, content, message):
         (["hint", "no_such"], "there is no exercise 'no_such'"),
         (["hint"], "what should be done?"),
         (["check", "do", "dc"], "what should be done?"),
+        (["chek"], "'chek' is no command; did you mean check? (./chek is a folder of this name.)"),
+        (["list"], "'list' is no command; python -m scratchlstm exercises check all lists them."),
     ],
 )
 def test_what_cannot_be_done(exercises, what, message):
     code, output, errors = exercises(*what)
     assert (code, output) == (2, "")
     assert message in errors
+
+
+def test_a_folder_called_like_a_command_with_a_slip(exercises, tmp_path):
+    assert exercises("./chek")[0] == 0
+    assert exercises("chek")[0] == 0
+
+
+@pytest.mark.parametrize("order", [("check", "do", "--folder", "my course"), ("check", "--folder", "my course", "do")])
+def test_options_before_and_behind_and_a_folder_with_a_blank(exercises, tmp_path, order):
+    assert "check --folder 'my course'" in exercises("my course")[1]
+    (tmp_path / "my course" / FILE).write_text(WRONG)
+    code, output, _ = exercises(*order)
+    assert code == 1
+    assert "hint do --folder 'my course'" in output
+
+
+def test_an_option_that_there_is_not(exercises, capsys):
+    with pytest.raises(SystemExit):
+        exercises("check", "--jsn")
+    assert "unrecognized arguments: --jsn" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_a_file_is_checked(exercises, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "judge_file", interrupted)
+    assert exercises("check") == (130, "", "")
 
 
 def test_a_folder_that_cannot_be_made(exercises, tmp_path):

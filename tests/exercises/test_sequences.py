@@ -453,12 +453,12 @@ BAD = {
     "overflow": (
         "every_step",
         "return [np.exp(1000 * np.abs(each)) for each in (caches[0].x, W, U, W[0], hs[:, 0], hs[:, 0])]",
-        "dW: it is NaN or infinite at [0, 0]: look for a division by 0, the log of 0, or exp of a large number",
+        "dW: it is NaN or infinite at [0, 0]: look for a division by 0, exp of a large number, or the log or root of a number that is not positive",
     ),
     "added to dhs": (
         "every_step",
         "dhs[:, 0] += dhs[:, 1]",
-        "it changes its argument dhs; compute a new array: `dhs * 2`, not `dhs *= 2`",
+        "it changes its argument dhs; compute a new array, or change dhs.copy()",
     ),
     "a step that does not exist": ("every_step", "return dhs[:, len(caches)]", "IndexError: index 4 is out of bounds"),
     "a table row that does not exist": ("lookup", "return table[ids + 7]", "IndexError: index 7 is out of bounds"),
