@@ -226,14 +226,12 @@ class _Trial:
         errors = _errors(found, right)
         if max(errors.values()) <= _FLOAT32:
             return max(errors.values()) <= _SAME
-        if len(found) > 1 and all(
-            min(map(difference, [each] * len(right), _arrays(right))) <= _FLOAT32 for each in found.values()
-        ):
-            raise _Wrong(f"the values are right, but in another order; return {', '.join(right)}")
         known = self.exercise.mistakes_in(self.name)
         # two lines may be wrong in ways that give the same, a sign in (9) or in (13) for example
         if one := [each.says for each in known if self._gives(found, given, each)]:
             raise _Wrong("; or ".join(dict.fromkeys(one)))
+        if sorted(_places(found, right)) == list(range(len(right))):
+            raise _Wrong(f"the values are right, but in another order; return {', '.join(right)}")
         comparable = np.isfinite(max(errors.values()))  # of the right shapes, and without NaN
         if comparable and (says := self._guarded(self.exercise.ask, "explain", self.name, self.function, scene)):
             raise _Wrong(says)
@@ -313,8 +311,10 @@ def difference(found: np.ndarray, right: np.ndarray) -> float:
     return float(largest) if np.isfinite(largest) else np.inf
 
 
-def _arrays(values: Mapping[str, Any]) -> list[np.ndarray]:
-    return list(map(np.asarray, values.values()))
+def _places(found: Mapping[str, np.ndarray], right: Mapping[str, Any]) -> list[int]:
+    """Which of the right values each part is."""
+    values = list(map(np.asarray, right.values()))
+    return [n for each in found.values() for n, value in enumerate(values) if difference(each, value) <= _FLOAT32]
 
 
 def _errors(found: Mapping[str, np.ndarray], right: Mapping[str, Any]) -> dict[str, float]:
