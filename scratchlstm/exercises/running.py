@@ -3,8 +3,10 @@
 import importlib.util
 import linecache
 import multiprocessing
+import os
 import signal
 import sys
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -27,18 +29,22 @@ def judge_file(exercise: Exercise, path: Path) -> list[Verdict]:
     child = context.Process(target=_judge, args=(exercise.number, path, theirs), daemon=True)
     child.start()
     theirs.close()
-    verdicts: list[Verdict] = []
+    verdicts: dict[str, Verdict] = {}  # by function: a file that forks may send them twice
     try:
         while len(verdicts) < len(exercise.functions):
             if not mine.poll(_WAIT):
                 raise TimeoutError
-            verdicts += mine.recv()
-        return verdicts
+            verdicts |= {each.function: each for each in mine.recv()}
+        return list(verdicts.values())
     except (EOFError, TimeoutError) as error:
         child.join(1)
         how = "it did not end" if isinstance(error, TimeoutError) else f"Python ended (exit code {child.exitcode})"
-        return verdicts + _all(exercise, f"{path.name} could not be checked: {how}")[len(verdicts) :]
+        failed = _all(exercise, f"{path.name} could not be checked: {how}")
+        return [verdicts.get(each.function, each) for each in failed]
     finally:
+        if hasattr(os, "killpg"):
+            with suppress(ProcessLookupError):  # what the file itself has started, too
+                os.killpg(child.pid or 0, signal.SIGKILL)
         child.kill()
         child.join()
         mine.close()
@@ -49,7 +55,10 @@ def _judge(number: int, path: Path, results: Connection) -> None:
     exercise = EXERCISES[number - 1]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends this process
     sys.dont_write_bytecode = True
-    sys.stdout = sys.stderr  # what the code prints is not part of what the command says
+    if hasattr(os, "setsid"):
+        os.setsid()  # a group of processes of its own, to be ended as a whole
+    os.dup2(2, 1)  # what the code prints, and what it starts, is not part of what the command says
+    sys.stdout = sys.stderr
     sys.path.insert(0, str(path.parent))
     try:
         names = load(path)
