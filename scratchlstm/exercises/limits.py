@@ -3,11 +3,13 @@
 import ctypes
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
 
-SECONDS = 5.0
+SECONDS = 5.0  # of computing
+_WAITING = 4  # times as long, by the clock, may code take that waits, or that a busy machine keeps waiting
 
 
 class TooLongError(BaseException):
@@ -22,17 +24,20 @@ def limited(function: Callable[..., Any], *given: Any, seconds: float = SECONDS)
     """
     here, thread, running = sys._getframe(), threading.get_ident(), threading.Lock()
     running.acquire()
+    started, used = time.monotonic(), time.process_time()
 
     def stop() -> None:
         wait = seconds
         while not running.acquire(timeout=wait):
+            wait = 0.5  # and once more, should the code catch the error
+            if time.process_time() - used < seconds and time.monotonic() - started < _WAITING * seconds:
+                continue
             top = frame = sys._current_frames().get(thread)
             while frame and frame is not here:
                 frame = frame.f_back
             if frame and frame is not top:  # inside the function: the error is not for what follows it
                 raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
                 raise_in(ctypes.c_ulong(thread), ctypes.py_object(TooLongError))
-            wait = 0.5  # again, should the code catch it
 
     threading.Thread(target=stop, daemon=True).start()
     try:
