@@ -141,9 +141,9 @@ class _Trial:
             ) from None
         result = self._guarded(self.function, *given)
         for name, old, new in zip(self.arguments, before, given, strict=True):
-            may_change = not isinstance(old, np.ndarray) or name in self.exercise.in_place
-            if not may_change and not np.array_equal(old, new):
-                raise _Wrong(f"it changes its argument {name}; compute a new array, or change {name}.copy()")
+            if name not in self.exercise.in_place and not _same_arrays(old, new):
+                what = "" if isinstance(old, np.ndarray) else "an array in "  # a cache
+                raise _Wrong(f"it changes {what}its argument {name}; compute a new array, or change a copy of it")
         return result
 
     def _guarded(self, function: Callable[..., Any], *given: Any) -> Any:
@@ -205,13 +205,15 @@ class _Trial:
             raise _Wrong(f"{what} is None; it must be an array")
         if isinstance(value, list | tuple) and np.ndim(right):
             raise _Wrong(f"{what} must be an array, not a {type(value).__name__}: np.stack or np.array makes one")
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except ValueError:  # a list of lists of different lengths
+            raise _Wrong(f"{what} must be a single number, not a {type(value).__name__}") from None
         if array.dtype.kind not in "fiub":
-            expected = "an array of numbers" if np.ndim(right) else "a number"
-            other = (
+            kind = (
                 f"of {array.dtype}" if array.ndim else repr(value) if isinstance(value, str) else type(value).__name__
             )
-            raise _Wrong(f"{what} must be {expected}, not {other}")
+            raise _Wrong(f"{what} must be {'an array of numbers' if np.ndim(right) else 'a number'}, not {kind}")
         return array
 
     def _compare(
@@ -282,6 +284,13 @@ def _unexplained(names: list[str], found: Mapping[str, np.ndarray], right: Mappi
 
 def _squeezed(text: str) -> str:
     return "".join(text.split())
+
+
+def _same_arrays(old: Any, new: Any) -> bool:
+    """Whether the arrays are equal, those in a cache and in a list of caches, too."""
+    if isinstance(old, tuple | list):
+        return len(old) == len(new) and all(map(_same_arrays, old, new))
+    return not isinstance(old, np.ndarray) or np.array_equal(old, new)
 
 
 def _met_dots(error: BaseException, file: str) -> bool:

@@ -2,16 +2,19 @@
 
 import contextlib
 import inspect
+import os
 import threading
 import time
 from functools import partial
 
 import numpy as np
+import psutil
 import pytest
 
 from scratchlstm.exercises import check, running
 from scratchlstm.exercises.checking import find, judge
 from scratchlstm.exercises.limits import TooLongError, limited
+from scratchlstm.gates import lstm_backward, lstm_step_backward
 
 OUTPUT_GATE = find("do")
 
@@ -36,7 +39,7 @@ def written(source, name="do"):
         ("return 'dh * tanh_c'", "it must be an array of numbers, not 'dh * tanh_c'"),
         ("return lambda: dh", "it must be an array of numbers, not function"),
         ("return (dh * tanh_c).T", "it is the transpose of the right one"),
-        ("return dh * tanh_c * 1j", "it must be an array of numbers, not of complex128"),
+        ("return dh * tanh_c * 1j", "it must be an array of numbers, not an array of complex128"),
         ("return (dh * tanh_c)[None]", "the values are right, but in the shape (1, 3, 2), not (3, 2)"),
         (
             "return np.log(dh - 100)",
@@ -50,7 +53,7 @@ def written(source, name="do"):
         ),
         ("return np.where(dh > 0, dh * tanh_c, np.nan)", "it is NaN or infinite at ["),
         ("return dh / 0", "it is NaN or infinite at [0, 0]: look for a division by 0"),
-        ("dh *= tanh_c\n    return dh", "it changes its argument dh; compute a new array, or change dh.copy()"),
+        ("dh *= tanh_c\n    return dh", "it changes its argument dh; compute a new array, or change a copy of it"),
         ("return dh * tanhc", "NameError: name 'tanhc' is not defined"),
         ("return dh @ tanh_c", "(shapes: dh (3, 2), o (3, 2), c (3, 2), tanh_c (3, 2))"),
         ("return dh.no_such", "AttributeError: 'numpy.ndarray' object has no attribute 'no_such'"),
@@ -243,9 +246,77 @@ def test_what_was_judged_before_a_crash_is_kept(tmp_path):
     assert "Python ended (exit code 1)" in second.says
 
 
+def test_what_a_file_prints_is_not_what_the_command_says(tmp_path, capfd):
+    path = tmp_path / "01_hidden_state.py"
+    path.write_text(
+        "import os\nprint('printed')\nos.system('echo from a program of its own')\ndo = lambda *given: 1.0\n"
+    )
+    running.judge_file(OUTPUT_GATE, path)
+    output, errors = capfd.readouterr()
+    assert not output
+    assert "printed" in errors
+    assert "from a program of its own" in errors
+
+
+def _ended(pid):
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # nobody waits for it
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+def test_a_file_that_forks(tmp_path):
+    slopes, path, left = find("tanh_prime"), tmp_path / "01_slopes.py", tmp_path / "left"
+    child = f"    open({str(left)!r}, 'w').write(str(os.getpid()))\n    while True: pass\n"
+    functions = "def sigmoid_prime(s):\n    return s * (1 - s)\ndef tanh_prime(t):\n    return t\n"
+    path.write_text(f"import os\nos.fork()\n{functions}")
+    assert [each.state for each in running.judge_file(slopes, path)] == ["right", "wrong"]
+    wait = f"while not (os.path.exists({str(left)!r}) and open({str(left)!r}).read()): pass\n"
+    path.write_text(f"import os\nif os.fork() == 0:\n{child}{wait}{functions}")
+    assert [each.state for each in running.judge_file(slopes, path)] == ["right", "wrong"]
+    assert any(_ended(int(left.read_text())) or time.sleep(0.01) for _ in range(500))
+
+
 def test_a_call_that_never_returns_to_python(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "_WAIT", 2.0)
     path = tmp_path / "01_hidden_state.py"
     path.write_text("import time\ndef do(dh, o, c, tanh_c):\n    time.sleep(1000)\n")
     (found,) = running.judge_file(OUTPUT_GATE, path)
     assert found.says == "01_hidden_state.py could not be checked: it did not end"
+
+
+def test_a_busy_machine_is_no_endless_loop(monkeypatch):
+    monkeypatch.setattr("time.process_time", lambda: 0.0)  # others use the processor
+    limited(_spin, 0.3, seconds=0.2)
+    with pytest.raises(TooLongError):
+        limited(_spin, 60, seconds=0.05)  # but not for ever
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("dh + 0j", "it must be an array of numbers, not an array of complex128"),
+        ("np.array([dh, None], dtype=object)", "it must be an array of numbers, not an array of object"),
+    ],
+)
+def test_arrays_of_something_else(value, says):
+    assert written(f"def do(dh, o, c, tanh_c):\n    return {value}").says == says
+
+
+def test_lists_of_different_lengths_for_a_number():
+    found = written("def relative_error(p, q):\n    return [1, [2, 3]]", "relative_error")
+    assert found.says == "it must be a single number, not a list"
+
+
+def test_an_array_of_a_cache_is_changed():
+    def step_backward(dh, dc_next, cache, W, U):
+        result = lstm_step_backward(dh, dc_next, cache, W, U)
+        np.multiply(cache.i, 2, out=cache.i)
+        return result[:6]
+
+    def every_step(dhs, dc_last, hs, caches, W, U):
+        result = lstm_backward(dhs, dc_last, caches, W, U)
+        caches[2].f[0, 0] = 0
+        return result
+
+    advice = "compute a new array, or change a copy of it"
+    assert verdict(step_backward, "step_backward").says == f"it changes an array in its argument cache; {advice}"
+    assert verdict(every_step, "every_step").says == f"it changes an array in its argument caches; {advice}"

@@ -458,7 +458,7 @@ BAD = {
     "added to dhs": (
         "every_step",
         "dhs[:, 0] += dhs[:, 1]",
-        "it changes its argument dhs; compute a new array, or change dhs.copy()",
+        "it changes its argument dhs; compute a new array, or change a copy of it",
     ),
     "a step that does not exist": ("every_step", "return dhs[:, len(caches)]", "IndexError: index 4 is out of bounds"),
     "a table row that does not exist": ("lookup", "return table[ids + 7]", "IndexError: index 7 is out of bounds"),
