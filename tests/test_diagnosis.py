@@ -52,8 +52,9 @@ def in_blocks(*order):
         (dc_next * c_prev, dc * c_prev, "you have dc_next where dc belongs"),
         (-dc * f, dc * f, "the sign is wrong"),
         (-dc, dc * f, "the factor f is missing, and the sign is wrong"),
-        (dz.mean(axis=0), db, "it is divided by 3, the batch size: a sum belongs there, not a mean"),
-        (db, dz.mean(axis=0), "it is multiplied by 3, the batch size: a mean belongs there, not a sum"),
+        (dz.mean(axis=0), db, "it is divided by 3, the batch size: no mean belongs there"),
+        (dz.mean(axis=0) * 2, db, "it is multiplied by 2 and divided by B"),
+        (db, dz.mean(axis=0), "it is multiplied by 3, the batch size: no sum belongs there"),
         (dc * f / 2, dc * f, "it is divided by 2"),
         (dc * dh * (1 - f) ** 2, dc * dh * f, "you have (1 - f)² where f belongs"),
         (dc * dh * (1 - f), dc * c, "you have dh (1 - f) where c belongs"),
@@ -329,7 +330,7 @@ def test_of_two_mistakes_one_at_least_is_named_and_none_that_is_not_there():
         ([("dU", "c_prev.T @ dz")], [("(20)", "dU", "you have c_prev.T @ dz where h_prev.T @ dz belongs")]),
         (
             [("db", "xp.mean(dz, axis=0)")],
-            [("(21)", "db", "it is divided by 3, the batch size: a sum belongs there, not a mean")],
+            [("(21)", "db", "it is divided by 3, the batch size: no mean belongs there")],
         ),
         ([("db", "dz[0]")], [("(21)", "db", "only the term of sample 0 is there")]),
         (

@@ -115,7 +115,7 @@ MISTAKES = {  # line, with a mistake -> which blocks or tensors are wrong, the d
     ("dh_next = dz @ U.T", "dh_next = dz @ U.T * 2"): (BEFORE, "(18) dh_prev: it is multiplied by 2"),
     ("dW += x.T @ dz", "dW += x.T @ dz / B"): (
         {"kernel": "in i, f, g, o"},
-        "(19) dW: it is divided by 4, the batch size: a sum belongs there, not a mean",
+        "(19) dW: it is divided by 4, the batch size: no mean belongs there",
     ),
     ("dU += h_prev.T @ dz", "dU += (o * tanh_c).T @ dz"): (
         {"recurrent_kernel": "in i, f, g, o"},
@@ -123,7 +123,7 @@ MISTAKES = {  # line, with a mistake -> which blocks or tensors are wrong, the d
     ),
     ("db += dz.sum(axis=0)", "db += dz.mean(axis=0)"): (
         {"bias": "in i, f, g, o"},
-        "(21) db: it is divided by 4, the batch size: a sum belongs there, not a mean",
+        "(21) db: it is divided by 4, the batch size: no mean belongs there",
     ),
     ("dh_next = dz @ U.T", "dz @ U.T"): (
         BEFORE,

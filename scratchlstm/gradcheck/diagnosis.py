@@ -114,8 +114,9 @@ class Ratio(NamedTuple):
         if len(factors) == 1 and (factors[0].of in _SIZES or not factors[0].of):
             text = f"it is {'multiplied' if surplus else 'divided'} by {factors[0].value[0]:g}"
             if factors[0].of:
-                belongs = "a mean belongs there, not a sum" if surplus else "a sum belongs there, not a mean"
-                text += f", {_SIZES[factors[0].of]}: {belongs}"
+                text += f", {_SIZES[factors[0].of]}: no {'sum' if surplus else 'mean'} belongs there"
+        elif surplus and any(factor.of in _SIZES or not factor.of for factor in self.missing):
+            text = f"it is multiplied by {surplus} and divided by {missing}"
         elif surplus and missing:
             text = f"you have {surplus} where {missing} belongs"
         else:

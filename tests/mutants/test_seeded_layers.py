@@ -30,11 +30,11 @@ EQUATIONS = {  # the line, with the mistake -> what is said
     ("dx = dz @ W.T", "dx = -dz @ W.T"): "(17) dx: the sign is wrong",
     ("dh_prev = dz @ U.T", "dh_prev = 2 * dz @ U.T"): "(18) dh_prev: it is multiplied by 2",
     ("dW = x.T @ dz", "dW = x.T @ dz / len(x)"): (
-        "(19) dW: it is divided by 4, the batch size: a sum belongs there, not a mean"
+        "(19) dW: it is divided by 4, the batch size: no mean belongs there"
     ),
     ("dU = h_prev.T @ dz", "dU = (o * tanh_c).T @ dz"): "(20) dU: you have h.T @ dz where h_prev.T @ dz belongs",
     ("xp.sum(dz, axis=0)", "xp.mean(dz, axis=0)"): (
-        "(21) db: it is divided by 4, the batch size: a sum belongs there, not a mean"
+        "(21) db: it is divided by 4, the batch size: no mean belongs there"
     ),
 }
 

@@ -44,10 +44,13 @@ MISTAKES = [
     Mistake(_SLOPE, "tanh_prime(o * tanh_c)", "this squares h = o tanh(c); the slope of tanh is 1 - tanh²(c)"),
     Mistake(_SLOPE, "sigmoid_prime(tanh_c)", "this is the slope of σ; (6) has tanh(c), whose slope is 1 - tanh²(c)"),
     Mistake(_SLOPE, "(1 - tanh_c)", "tanh(c) has to be squared: the slope of tanh is 1 - tanh²(c)"),
+    Mistake(_SLOPE, "(1 - tanh_c) ** 2", "only tanh(c) is squared, not the whole of 1 - tanh(c)"),
+    Mistake(_SLOPE, "c", "this is c; the slope of tanh belongs here, 1 - tanh²(c)"),
     Mistake(_SLOPE, "(1 + tanh_c * tanh_c)", "a sign is wrong: the slope of tanh is 1 - tanh²(c)"),
     Mistake(_SLOPE, "(1 - o)", "o (1 - o) is the slope of σ, and belongs to (16); c reaches h through tanh"),
     Mistake("dh * o *", "dh *", "the factor o is missing: the output gate decides how much of c is shown"),
     Mistake("dh * o *", "dh * f *", "the factor is o, not f: the output gate decides how much of c is shown"),
+    Mistake("dh * o *", "dh * tanh_c *", "the factor is o: in h = o tanh(c) it is tanh(c) that is differentiated"),
     Mistake("+ dh * o", "+ o", "dh is missing in the path through h: multiply by the gradient that arrived"),
     Mistake("dh * o * tanh_prime", "dh + o * tanh_prime", "dh is multiplied by the slope of h, not added to it"),
     Mistake(

@@ -99,11 +99,6 @@ MISTAKES = [
         "dx, dh_prev, dc_prev, dU, dW, db",
         "dW and dU are swapped: (19) comes before (20)",
     ),
-    Mistake(
-        "dx, dh_prev, dc_prev, dW, dU, db",
-        "dx, dh_prev, dc_next, dW, dU, db",
-        "(12): dc_prev is not dc_next as it came: it is dc, from (8), times f",
-    ),
 ]
 
 
