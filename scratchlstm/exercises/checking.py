@@ -211,7 +211,11 @@ class _Trial:
             raise _Wrong(f"{what} must be a single number, not a {type(value).__name__}") from None
         if array.dtype.kind not in "fiub":
             kind = (
-                f"of {array.dtype}" if array.ndim else repr(value) if isinstance(value, str) else type(value).__name__
+                f"an array of {array.dtype}"
+                if array.ndim
+                else repr(value)
+                if isinstance(value, str)
+                else type(value).__name__
             )
             raise _Wrong(f"{what} must be {'an array of numbers' if np.ndim(right) else 'a number'}, not {kind}")
         return array
