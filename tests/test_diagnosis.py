@@ -62,10 +62,10 @@ def in_blocks(*order):
         (0 * dc, dc * f, "it is 0 everywhere"),
         (STEPS, STEPS * MASK[..., None], "the factor mask is missing"),
         # terms
-        (f * c_prev, f * c_prev + i * g, "the term i g is missing"),
-        (f * c_prev - i * g, f * c_prev + i * g, "the term i g has the wrong sign"),
+        (f * c_prev, f * c_prev + i * g, "it is right once i g is added"),
+        (f * c_prev - i * g, f * c_prev + i * g, "it is right once 2 i g is added"),
         (f * c_prev + i * g + h_prev, f * c_prev + i * g, "it is right once h_prev is subtracted"),
-        (dh * o * (1 - tanh_c**2), dc, "the term dc_next is missing"),
+        (dh * o * (1 - tanh_c**2), dc, "it is right once dc_next is added"),
         # order
         (SQUARE.T, SQUARE, "it is transposed"),
         (SQUARE[::-1], SQUARE, "the rows are in reverse order"),
@@ -170,7 +170,8 @@ def test_numerical_gradients_are_good_enough():
 def test_zeros_among_the_right_values():
     """As where a step is masked: nothing is divided by them."""
     valid = np.array([[1.0], [0], [1]])
-    assert explain(valid * dc, valid * dc * f, AT_HAND) == "the factor f is missing"
+    hand = AT_HAND | {"valid": valid}
+    assert explain(valid * dc, valid * dc * f, hand) == "the factor f is missing"
     assert explain(valid * dc * c, valid * dc * c_prev, AT_HAND) == "you have c where c_prev belongs"
     assert explain(dc, 0 * dc, {"f": f}) is None
     assert explain(dc * f, 0 * dc, AT_HAND) == "it is right once f dc is subtracted"
@@ -354,7 +355,7 @@ def test_of_two_mistakes_one_at_least_is_named_and_none_that_is_not_there():
         ),
         (
             [("dz", "xp.concat([dz_i, dz_f, dz_g, dz_o], axis=1) / len(dh)")],
-            [("(7) to (16)", "dz", "right for one sample, wrong for several")],
+            [("(7) to (16)", "dz", "right for one sample, wrong for several: it is divided by 3, the batch size")],
         ),
     ],
 )

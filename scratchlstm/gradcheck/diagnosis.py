@@ -21,6 +21,8 @@ Arrays = Mapping[str, Any]  # name -> array
 _Clauses = Iterator[tuple[float, str]]  # (cost, clause): the cheapest clause is the simplest
 
 _SIZES = {"B": "the batch size", "T": "the number of steps", "E": "the number of features", "H": "the number of units"}
+_MASKS = ("mask", "valid")
+_DIGITS = {float(digit) for digit in range(2, 10)}
 _SIMPLE = 1.5  # what costs less is not looked for any further
 _LOOKED_AT = 6  # elements that a search looks at first
 
@@ -86,11 +88,12 @@ def _close(a: Any, b: Any, tolerance: float, scale: float = 0) -> bool:
 class Factor(NamedTuple):
     """A factor of a product: an array at hand, what derivatives make of it, or a number."""
 
-    text: str  #    "f", "1 - f", "f (1 - f)", "B", "2"
-    of: str  #      name of the array, "" of a number
+    text: str  #    "f", "1 - f", "f (1 - f)", "2"
+    of: str  #      name of the array or size, "" of another number
     cost: float  #  1 of a name, more of what is less likely
     value: Any  #   flat, as long as what it is a factor of
     note: str = ""  # what to add if it is missing
+    says: tuple[str, ...] = ()  # only of a number: the clause if it is one too many, and if it is missing
 
 
 class Ratio(NamedTuple):
@@ -106,29 +109,43 @@ class Ratio(NamedTuple):
         return 0.5 * (self.sign < 0) + sum(factor.cost for factor in self.surplus + self.missing)
 
     @property
-    def text(self) -> str:
-        """The clause."""
-        if not (factors := self.surplus + self.missing):
-            return "the sign is wrong"
-        surplus, missing = _product(self.surplus), _product(self.missing)
-        if len(factors) == 1 and (factors[0].of in _SIZES or not factors[0].of):
-            text = f"it is {'multiplied' if surplus else 'divided'} by {factors[0].value[0]:g}"
-            if factors[0].of:
-                text += f", {_SIZES[factors[0].of]}: no {'sum' if surplus else 'mean'} belongs there"
-        elif surplus and any(factor.of in _SIZES or not factor.of for factor in self.missing):
-            text = f"it is multiplied by {surplus} and divided by {missing}"
-        elif surplus and missing:
-            text = f"you have {surplus} where {missing} belongs"
+    def arrays(self) -> list[list[Factor]]:
+        """Surplus and missing, without the number."""
+        return [[factor for factor in side if not factor.says] for side in (self.surplus, self.missing)]
+
+    @property
+    def number(self) -> list[str]:
+        """What is said of the number, if there is one."""
+        sides = enumerate((self.surplus, self.missing))
+        return [factor.says[which] for which, side in sides for factor in side if factor.says]
+
+    def text(self, divided: bool | None = False) -> str:
+        """The clause.
+
+        Args:
+            divided: whether found is divided by what is called missing; None if the values do not tell.
+        """
+        surplus, missing = map(_product, self.arrays)
+        more = self.number + ["the sign is wrong"] * (self.sign < 0)
+        if not (surplus or missing):
+            return ", and ".join(more)
+        if missing and divided:
+            clause = f"it is {f'multiplied by {surplus} and ' if surplus else ''}divided by {missing}"
+        elif missing and surplus:
+            clause = f"you have {surplus} where {missing} belongs"
+        elif missing and divided is None and not more:
+            clause = f"it is right once it is multiplied by {missing}"
         else:
-            text = f"the factor {surplus} is one too many" if surplus else f"the factor {missing} is missing"
-        text += self.missing[0].note if len(self.missing) == 1 else ""
-        return text + (", and the sign is wrong" if self.sign < 0 else "")
+            clause = f"the factor {missing} is missing" if missing else f"the factor {surplus} is one too many"
+        if len(self.arrays[1]) == 1 and not divided:
+            clause += self.arrays[1][0].note
+        return ", and ".join([clause, *(each.partition(":")[0] for each in more)])
 
 
 def _product(factors: Sequence[Factor]) -> str:
     """Such as "c²" or "dh o (1 - tanh_c²)"; without factors, ""."""
     texts = []
-    plain_first = sorted((factor.text for factor in factors), key=lambda text: " " in text)
+    plain_first = sorted((factor.text for factor in factors), key=lambda text: (" " in text) - text.isdigit())
     for text, group in itertools.groupby(plain_first):
         times = len(list(group))
         enclosed = " " in text and (times > 1 or (len(factors) > 1 and " (1 - " not in text))
@@ -153,10 +170,14 @@ def _factors(at_hand: Arrays, shape: tuple[int, ...]) -> Iterator[Factor]:
         if a is None or not np.all(np.isfinite(a)):
             continue
         a = a.ravel()
-        yield Factor(name, name, 1, a)
-        if np.ndim(array) == 0 or ((a == 0) | (a == 1)).all():
+        if name in _SIZES:
+            yield _number(a[0], shape, name)
             continue
-        gate, bounded = np.all((a > 0) & (a < 1)), np.all(np.abs(a) < 1)
+        yield Factor(name, name, 1, a)
+        gate, bounded = np.all((a > 0) & (a < 1)), np.all(np.abs(a) < 1) and name[0] not in "dxWUwb"
+        before = name[0] in "cz"  # what the slopes are computed of by mistake
+        if not (bounded or before) or np.ndim(array) == 0 or ((a == 0) | (a == 1)).all():
+            continue
         of_sigma, of_tanh = f"{name} (1 - {name})", f"1 - {name}²"
         as_in = [f" (as in {of_sigma}, the derivative of σ)", f" (as in {of_tanh}, the derivative of tanh)"]
         if bounded:
@@ -164,8 +185,29 @@ def _factors(at_hand: Arrays, shape: tuple[int, ...]) -> Iterator[Factor]:
             yield Factor(f"1 + {name}", name, 1.75, 1 + a, as_in[1])
         yield Factor(of_sigma, name, 1.1 if gate else 1.4, a * (1 - a), ", the derivative of σ")
         yield Factor(of_tanh, name, 1.1 if bounded and not gate else 1.4, 1 - a * a, ", the derivative of tanh")
-    for number in range(2, 10):
-        yield Factor(str(number), "", 1.1, np.full(int(np.prod(shape)), float(number)))
+
+
+def _number(value: float, shape: tuple[int, ...], size: str = "") -> Factor:
+    """A number, or a size at hand, as a factor of an array of this shape."""
+    text = f"{value:.0f}" if value == round(value) else f"{value:.4g}"
+    says = [f"it is multiplied by {text}", f"it is divided by {text}"]
+    if size:
+        says = [f"{each}, {_SIZES[size]}" for each in says]
+        if value not in shape:  # that axis is summed over
+            says = [says[0] + ": no sum belongs there", says[1] + ": no mean belongs there"]
+    elif value != round(value):
+        says = [f"it is {each:.4g} times the right value" for each in (value, 1 / value)]
+    cost = 1 if size else 1.1 if value in _DIGITS else 1.2
+    return Factor(text, size, cost, np.full(int(np.prod(shape)), value), says=tuple(says))
+
+
+def _multiple(found: Any, right: Any, divides: bool, tolerance: float, scale: float) -> set[float]:
+    """The number that found is right times, everywhere, or divided by; empty if there is none."""
+    times = abs(float(found @ right)) / (float(right @ right) or 1)
+    if not times or not _close(np.abs(found), times * np.abs(right), tolerance, scale):
+        return set()
+    times = 1 / times if divides and times < 1 else times
+    return {float(round(times)) if abs(times - round(times)) <= tolerance * times else times}
 
 
 def ratios(
@@ -180,22 +222,25 @@ def ratios(
         found, right, at_hand, tolerance: see `explain`; if right is None, found = surplus.
         scale: what differences are measured against, 0 for the largest value.
     """
-    factors = list(_factors(at_hand, np.shape(found)))
-    divides = right is not None
+    shape, divides = np.shape(found), right is not None
     found, right = np.ravel(found), np.ravel(np.ones_like(found) if right is None else right)
     size = np.minimum(*(np.abs(each) / (np.abs(each).max(initial=0) or 1) for each in (found, right)))
     large = np.argsort(-size)[:_LOOKED_AT]  # rounding changes these least
     large = large[size[large] > 0.1 * size.max(initial=0)]
-    factors = [factor for factor in factors if factor.value[large].all()]
-    if not large.size or not factors:
+    if not large.size:
         return []
     # a few numbers agree with many products: the fewer they are, the simpler the product must be
     most = {1: 1, 2: 2}.get(int(np.count_nonzero(size)), 4)
+    multiple = _multiple(found, right, divides, tolerance, scale) if most > 1 else set()
+    factors = [*_factors(at_hand, shape), *(_number(value, shape) for value in sorted(_DIGITS | multiple))]
+    factors = [factor for factor in factors if factor.value[large].all()]
 
     logs = np.log(np.abs([factor.value[large] for factor in factors]))
     rows = np.concatenate([np.zeros((1, large.size)), logs, *([-logs] if divides else [])])
     wanted = np.log(np.abs(found[large])) - np.log(np.abs(right[large]))
     fours = _adding_up(rows, wanted, min(2 * tolerance / size[large].min(), 1e-3))
+    numbers = np.array([0] + 2 * [bool(factor.says) for factor in factors])
+    fours = fours[numbers[fours].sum(axis=1) < 2]
     costs = np.array([0] + 2 * [factor.cost for factor in factors])[fours].sum(axis=1)
 
     simplest: dict[tuple[int, ...], Ratio] = {}
@@ -248,7 +293,15 @@ def _of_factors(found: Any, right: Any, at_hand: Arrays, tolerance: float) -> _C
     # "you have dc_next where dc belongs" is no news where dc is asked for
     others = {name: a for name, a in at_hand.items() if np.shape(a) != right.shape or not _close(a, right, tolerance)}
     for ratio in ratios(found, right, others, tolerance)[:1]:
-        yield ratio.cost, ratio.text
+        yield ratio.cost, _in_words(ratio, found, right, others, tolerance)
+
+
+def _in_words(ratio: Ratio, found: Any, right: Any, at_hand: Arrays, tolerance: float) -> str:
+    """The clause. right = found · f, either because f is missing, or because found is divided by it."""
+    missing = ratio.arrays[1]
+    if not missing or not all(factor.value.all() for factor in missing) or ratios(found, None, at_hand, tolerance):
+        return ratio.text()
+    return ratio.text(divided=True if ratios(right, None, at_hand, tolerance) else None)
 
 
 # --- terms ------------------------------------------------------------------------------------------------------------
@@ -257,20 +310,20 @@ def _of_factors(found: Any, right: Any, at_hand: Arrays, tolerance: float) -> _C
 def _of_terms(found: Any, right: Any, at_hand: Arrays, terms: Arrays, tolerance: float) -> _Clauses:
     """Right but for a term."""
     scale = max(np.max(np.abs(found)), np.max(np.abs(right)))
-    for term in ratios(found - right, None, at_hand, tolerance, scale)[:1]:
+    arrays = {name: array for name, array in at_hand.items() if name not in _SIZES}
+    for term in ratios(found - right, None, arrays, tolerance, scale)[:1]:
         cost, text = 0.5 + sum(factor.cost for factor in term.surplus), _product(term.surplus) or "1"
-        if numbers := [factor for factor in term.surplus if factor.text == "2"]:
-            once = [factor for factor in term.surplus if factor is not numbers[0]]
-            yield cost, f"the term {_product(once) or '1'} has the wrong sign"
-        elif term.sign < 0:
-            yield cost, f"the term {text} is missing"
+        if len(term.arrays[0]) > 3:
+            continue  # too long to be of help
+        if term.sign > 0 and terms:
+            yield cost, f"the term {text} is one too many"
         else:
-            yield cost, f"the term {text} is one too many" if terms else f"it is right once {text} is subtracted"
+            yield cost, f"it is right once {text} is {'subtracted' if term.sign > 0 else 'added'}"
     values = {name: np.broadcast_to(np.asarray(term, float), right.shape) for name, term in terms.items()}
     for count in range(1, len(values) if len(values) <= 8 else 2):
         for names in itertools.combinations(values, count):
             if _close(found, right - sum(values[name] for name in names), tolerance):
-                yield 1 + count, f"the {_counted('term', names)} {'are' if count > 1 else 'is'} missing"
+                yield 2 * count - 1, f"the {_counted('term', names)} {'are' if count > 1 else 'is'} missing"
     for name, value in values.items():
         if _close(found, value, tolerance) and len(values) > 1:
             yield 2.5, f"only the term {name} is there"
@@ -279,7 +332,9 @@ def _of_terms(found: Any, right: Any, at_hand: Arrays, terms: Arrays, tolerance:
             yield 1, f"the term {name} has the wrong sign"
         elif instead.any():
             for ratio in ratios(instead, value, at_hand, tolerance, scale)[:1]:
-                yield 1 + ratio.cost, f"in the term {name}, {ratio.text.removeprefix('it is ')}"
+                what = _in_words(ratio, instead, value, at_hand, tolerance)
+                is_ = what.startswith("it is ")
+                yield 1 + ratio.cost, f"{'' if is_ else 'in '}the term {name}{what[2:] if is_ else f', {what}'}"
 
 
 def _listed(names: Any) -> str:
@@ -381,7 +436,7 @@ def _parts(differs: Any, at_hand: Arrays, blocks: Sequence[str]) -> Iterator[tup
     """(cost, text, which elements): the parts that hold all wrong elements."""
     for name, array in at_hand.items():
         mask = _like(array, differs.shape)
-        if mask is not None and ((mask == 0) | (mask == 1)).all():
+        if name in _MASKS and mask is not None and ((mask == 0) | (mask == 1)).all():
             for value in 0, 1:
                 if (mask != value).any() and not differs[mask != value].any():
                     yield 1, f"right where {name} is {1 - value}, wrong where it is {value}", mask == value
@@ -472,7 +527,9 @@ def explain_step(
     expected = {name: each.sum(axis=0) if name in ("dW", "dU", "db") else each for name, each in found.items()}
     wrong = [name for name in names if not _close(together[name], expected[name], tolerance)]
     if {"dx", "dh_prev"} <= {*wrong}:
-        return [*findings, Finding("(7) to (16)", "dz", only_there)]
+        of_batch = {explain(together[name], expected[name], {"B": len(alone)}) for name in ("dx", "dh_prev")}
+        what = of_batch.pop() if len(of_batch) == 1 else None
+        return [*findings, Finding("(7) to (16)", "dz", only_there + (f": {what}" if what else ""))]
     for name in wrong:
         if name not in [finding.name for finding in findings]:
             terms = {f"of sample {n}": each[name] for n, each in enumerate(alone)} if name in ("dW", "dU", "db") else {}
@@ -488,8 +545,7 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
     dc_prev / f, and dz_i / (g i (1 - i)), and so on. What most of them agree on is what the step computed.
 
     Args:
-        found: dx (N, E), dh_prev (N, H), dc_prev (N, H), dW (N, E, 4H), dU (N, H, 4H) and, if there is a bias, db
-            (N, 4H).
+        found: dx (N, E), dW (N, E, 4H), dU (N, H, 4H) and, if known, dh_prev and dc_prev (N, H), db (N, 4H).
         known: the step, as from `random_step`.
         tolerance: see `explain`.
     """
@@ -520,24 +576,41 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
         return [Finding("(7) to (21)", "dz", "")]
 
     # (8) to (16), judged by dz, the blocks of which may be in another order
+    of_right = right.dc * known["f"]
+    dc_prev = found.get("dc_prev", of_right)
     blocks = {"ifgo": _by_gate(dz)}
-    agreed = {"ifgo": _agreed_dc(found["dc_prev"], blocks["ifgo"], right.dc, known, tolerance)}
+    agreed = {"ifgo": _agreed_dc(dc_prev, blocks["ifgo"], right.dc, known, tolerance)}
+    swapped = None
     if agreed["ifgo"][1] < 4:  # two blocks are wrong: another order may fit better
+        swapped = _swapped(found, dz, known, tolerance)
         blocks |= {"".join(order): _by_gate(dz, order) for order in itertools.permutations("ifgo")}
-        agreed = {order: _agreed_dc(found["dc_prev"], of, right.dc, known, tolerance) for order, of in blocks.items()}
+        agreed = {order: _agreed_dc(dc_prev, of, right.dc, known, tolerance) for order, of in blocks.items()}
     order = max(agreed, key=lambda order: agreed[order][1])
-    if order != "ifgo":
+    if order != "ifgo" and not swapped:
         findings.append(Finding("(13) to (16)", "dz", _moved(order, "ifgo")))
     seen, (dc, _) = blocks[order], agreed[order]
     hand = {name: known[name] for name in _AT_HAND}
-    if dc is None:
+    if swapped:
+        text = f"{swapped} are swapped everywhere, as if the cache was unpacked in another order"
+        findings.append(Finding("(7) to (16)", "dz", text))
+        expected = {}
+    elif dc is None:
         findings.append(Finding("(8) to (15)", "dc", ""))
         expected = {"o": _of_gate("o", known)}
     else:
         terms = {"dc_next": known["dc_next"], "dh o (1 - tanh_c²)": right.dc - known["dc_next"]}
-        judge("dc", dc, right.dc, hand, terms=terms)
-        hand["dc"] = dc
-        judge("dc_prev", found["dc_prev"], dc * known["f"], hand)
+        if "dc_prev" in found and dc is not right.dc and _close(dc_prev, of_right, tolerance):
+            # (8) is right, as (12) shows: what is wrong are the three where it is used
+            name = next((name for name in hand if _close(dc, hand[name], tolerance)), None)
+            text = explain(dc, right.dc, hand, terms=terms, tolerance=tolerance)
+            text = f"you have {name} where dc belongs" if name else f"in dc, {text}" if text else ""
+            findings.append(Finding("(9) to (11)", "di, df, dg", text))
+            hand["dc"] = dc
+        else:
+            judge("dc", dc, right.dc, hand, terms=terms)
+            hand["dc"] = dc
+            if "dc_prev" in found:
+                judge("dc_prev", dc_prev, dc * known["f"], hand)
         expected = {gate: _of_gate(gate, hand) for gate in "ifgo"}
         hand |= {f"d{gate}": hand[via] * hand[times] for gate, (via, times, *_) in _GATES.items()}
     for gate, wanted in expected.items():
@@ -598,6 +671,17 @@ def _inside(known: Arrays) -> _Inside:
     """Written out here: the step that is judged may be that of `gates.py`, changed to see what happens."""
     dc = known["dc_next"] + known["dh"] * known["o"] * _slope("tanh_c", known)
     return _Inside(dc, np.concatenate([_of_gate(gate, {**known, "dc": dc}) for gate in "ifgo"], axis=1))
+
+
+def _swapped(found: Arrays, dz: Any, known: Arrays, tolerance: float) -> str | None:
+    """Which two names, such as "i and f", explain all that was found if each has the other's values."""
+    for a, b in itertools.combinations(["i", "f", "g", "o", "c_prev", "tanh_c"], 2):
+        other = {**known, a: known[b], b: known[a]}
+        inside = _inside(other)
+        dc_prev = inside.dc * other["f"]
+        if _close(dz, inside.dz, tolerance) and _close(found.get("dc_prev", dc_prev), dc_prev, tolerance):
+            return f"{a} and {b}"
+    return None
 
 
 def _agreed_dc(dc_prev: Any, dz: Arrays, right: Any, known: Arrays, tolerance: float) -> tuple[Any, int]:

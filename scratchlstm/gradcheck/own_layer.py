@@ -132,10 +132,9 @@ class _LSTM(NamedTuple):
         known, _ = self.last_step(alone)
         dx, dU = (np.array([trial.found[name] for trial in alone]) for name in ("dx", "dU"))
         dW = known["x"][:, :, None] * np.array([trial.dz()[1] for trial in alone])[:, None]
-        dc_prev = known["f"] * known["dh"] * known["o"] * (1 - known["tanh_c"] ** 2)  # which cannot be seen here
-        findings = wrong_equations({"dx": dx[:, 0, 1], "dc_prev": dc_prev, "dW": dW, "dU": dU}, known)
+        findings = wrong_equations({"dx": dx[:, 0, 1], "dW": dW, "dU": dU}, known)
         # where nothing of the last step is left in dW or dU, step 0 may have overwritten it
-        hidden = ["dc_prev", *(name for name, d in (("dW", dW), ("dU", dU)) if np.allclose(d, 0, rtol=0, atol=1e-12))]
+        hidden = [name for name, d in (("dW", dW), ("dU", dU)) if np.allclose(d, 0, rtol=0, atol=1e-12)]
         return [
             f"{each.equation} {each.name}: {each.text}" for each in findings if each.text and each.name not in hidden
         ]

@@ -73,7 +73,7 @@ def test_the_gate_with_a_mistake_is_named(mistake, kernels, others):
 DIAGNOSES = {
     "h_prev forgotten": "dz_a: it is right once h_prev dh a (1 - a) is subtracted",
     "a forgotten": "dz_g: the factor a is missing",
-    "direct path forgotten": "dh_prev: the term dh (1 - a) is missing",
+    "direct path forgotten": "dh_prev: it is right once dh (1 - a) is added",
 }
 
 

@@ -104,4 +104,5 @@ MISTAKES = [
 
 def explain(name, function, scene):
     """The wrong equations, whatever the function looks like inside."""
-    return "; ".join(f"{each.equation} {each.name}: {each.text or 'wrong'}" for each in explain_step(function))
+    unknown = "differs, in a way that is not recognised"
+    return "; ".join(f"{each.equation} {each.name}: {each.text or unknown}" for each in explain_step(function))
