@@ -10,38 +10,42 @@ Scene = dict[str, Any]
 
 
 def step(rng: np.random.Generator, B: int, T: int, E: int, H: int) -> Scene:
-    """One LSTM step of B samples, forward and backward: each name of `gates.py`, from x to db."""
+    """One LSTM step of B samples, forward as in `gates.py`, and the gradients that its equations get.
+
+    The gradients are random, each by itself: of those that belong together more than one formula gives the same, as
+    dg i = di g. And they are so large that one who limits them is found out.
+    """
     given = {"x": (B, E), "h_prev": (B, H), "c_prev": (B, H), "W": (E, 4 * H), "U": (H, 4 * H), "b": (4 * H,)}
     scene: Scene = {name: rng.normal(size=shape) for name, shape in given.items()}
     h, c, cache = gates.lstm_step_forward(*scene.values())
-    dh, dc_next = rng.normal(size=(2, B, H))
-    back = gates.lstm_step_backward(dh, dc_next, cache, scene["W"], scene["U"])
-    scene |= cache._asdict() | back._asdict() | {"h": h, "c": c, "cache": cache, "dh": dh, "dc_next": dc_next}
     z = scene["x"] @ scene["W"] + scene["h_prev"] @ scene["U"] + scene["b"]
+    dz = 30 * rng.normal(size=z.shape)
     for k, gate in enumerate("ifgo"):
-        scene |= {f"z_{gate}": z[:, k * H : (k + 1) * H], f"dz_{gate}": back.dz[:, k * H : (k + 1) * H]}
-    dc = back.dc
-    scene |= {"di": dc * cache.g, "df": dc * cache.c_prev, "dg": dc * cache.i, "do": dh * cache.tanh_c}
-    return scene | {"z": z, "s": cache.i, "t": cache.g, "B": B, "T": T, "E": E, "H": H}
+        scene |= {f"z_{gate}": z[:, k * H : (k + 1) * H], f"dz_{gate}": dz[:, k * H : (k + 1) * H]}
+    for name in ("dh", "dc_next", "dc", "di", "df", "dg", "do"):
+        scene[name] = 30 * rng.normal(size=(B, H))
+    scene |= cache._asdict() | {"h": h, "c": c, "cache": cache, "z": z, "dz": dz}
+    return scene | {"s": cache.i, "t": cache.g, "B": B, "T": T, "E": E, "H": H}
 
 
 def sequence(rng: np.random.Generator, B: int, T: int, E: int, H: int, masked: bool = False) -> Scene:
     """A batch of sequences, forward and backward, and the layers around: the names of equations (22) to (32).
 
     A gradient arrives at every h and at the last c. Some of `ids` (B, T) repeat within a sample and between two, and
-    some rows of the table are not used. Every step is masked for some sample and not for another in `mask` (B, T),
-    which the forward pass obeys only if `masked`. Some of the logits are positive, some negative.
+    some rows of the table are not used. In `mask` (B, T), which the forward pass obeys only if `masked`, the second step
+    is masked for all samples, every other one for some only. Some of the logits are positive, some negative.
     """
     given = {"x": (B, T, E), "h0": (B, H), "c0": (B, H), "W": (E, 4 * H), "U": (H, 4 * H), "b": (4 * H,)}
     scene: Scene = {name: rng.normal(size=shape) for name, shape in given.items()}
     mask = (np.arange(B)[:, None] + np.arange(T)) % 3 > 0
+    mask[:, 1:2] = False
     hs, c_last, caches = gates.lstm_forward(**scene, mask=mask if masked else None)
     dhs, dc_last = rng.normal(size=(B, T, H)), rng.normal(size=(B, H))
     dz, dh, dc_next = np.empty((B, T, 4 * H)), np.zeros((B, H)), dc_last
     for t in reversed(range(T)):
         step = gates.lstm_step_backward(dhs[:, t] + dh, dc_next, caches[t], scene["W"], scene["U"])
         dz[:, t], dh, dc_next = step.dz, step.dh_prev, step.dc_prev
-    scene |= {"mask": mask, "hs": hs, "c_last": c_last, "caches": caches, "dz": dz, "k": 3}
+    scene |= {"mask": mask, "hs": hs, "c_last": c_last, "caches": caches, "dz": dz}
     scene |= {"dhs": dhs, "dh_last": dhs[:, -1], "dc_last": dc_last, "dx": dz @ scene["W"].T}
     # two samples share their ids, and T of them are drawn from T - 1 rows of the table: some are in a sample twice
     ids = rng.integers(max(1, T - 1), size=(B, T))

@@ -46,8 +46,8 @@ def peephole_dp_o(c, c_prev, o, do, dz_i, dz_f, dz_o, p_o):
 
 # --- the checker's part ---
 
-from scratchlstm.cells import PeepholeLSTMCell  # noqa: E402
 from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
+from scratchlstm.exercises.scenes import step  # noqa: E402
 
 HINTS = {
     "peephole_dc": (
@@ -181,15 +181,5 @@ MISTAKES = [
 
 
 def scene(rng, B, T, E, H):
-    """One step of the package's cell, with every name of its equations."""
-    x, (h_prev, c_prev, dh, dc_next) = rng.normal(size=(B, E)), rng.normal(size=(4, B, H))
-    W, U, b, p = (rng.normal(size=shape) for shape in ((E, 4 * H), (H, 4 * H), (4 * H,), (3, H)))
-    cell = PeepholeLSTMCell(H)
-    _, c, cache = cell.forward(x, h_prev, c_prev, W, U, b, p)
-    back = cell.backward(dh, dc_next, cache, W, U, b, p)
-    dc, dz, dp = back["dc"], cell.split(back["dz"]), back["dp"]
-    scene = cache._asdict() | {"c": c, "dh": dh, "dc_next": dc_next, "dc": dc, "dc_prev": back["dc_prev"]}
-    scene |= {"di": dc * cache.g, "df": dc * c_prev, "dg": dc * cache.i, "do": dh * cache.tanh_c}
-    for gate, dz_gate in zip("ifgo", dz, strict=True):
-        scene[f"dz_{gate}"] = dz_gate
-    return scene | dict(zip(("p_i", "p_f", "p_o", "dp_i", "dp_f", "dp_o"), (*p, *dp), strict=True))
+    """A step as of the LSTM, and peepholes."""
+    return step(rng, B, T, E, H) | {f"p_{gate}": rng.normal(size=H) for gate in "ifo"}

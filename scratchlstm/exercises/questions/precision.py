@@ -174,3 +174,11 @@ def scene(rng, B, T, E, H):
     loss, slope, third = -rng.uniform(2, 4), -rng.uniform(3, 5), -rng.uniform(6, 9)
     scene = {"loss": loss, "slope": slope, "third": third, "u": 2.0**-24, "epsilon": rng.uniform(0.3, 0.6)}
     return scene | {"rounding": rng.uniform(1e-6, 1e-5), "truncation": rng.uniform(1e-6, 1e-5)}
+
+
+def examine(name, function, scene):
+    """Without abs: the fraction of the scene's two numbers is positive all the same."""
+    loss, slope, third, u = (abs(scene[argument]) for argument in ("loss", "slope", "third", "u"))
+    if name == "best_epsilon" and not np.isclose(function(-loss, slope, third, u), best_epsilon(loss, slope, third, u)):
+        return "right only if L and L''' have the same sign: take |L| and |L'''|"
+    return None

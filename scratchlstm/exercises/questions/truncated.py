@@ -44,7 +44,13 @@ def truncated(x, dhs, h0, c0, W, U, b, k):
 # --- the checker's part ---
 
 from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
-from scratchlstm.exercises.scenes import sequence as scene  # noqa: E402
+from scratchlstm.exercises.scenes import Scene, sequence  # noqa: E402
+
+
+def scene(rng: np.random.Generator, B: int, T: int, E: int, H: int) -> Scene:
+    """Pieces of 2, 2, 2 and 1 steps; if T is 1, one piece of one step."""
+    return sequence(rng, B, 2 * T - 1, E, H) | {"k": min(T, 2)}
+
 
 HINTS = {
     "truncated": (
@@ -54,19 +60,34 @@ HINTS = {
         "db + own_db; h = hs[:, -1]; c = c_last.",
     )
 }
+_STARTS, _PIECE = "range(0, x.shape[1], k)", "piece = slice(start, start + k)"
+_ADDED = "dW, dU, db = dW + own_dW, dU + own_dU, db + own_db"
 MISTAKES = [
     Mistake(
-        "range(0, x.shape[1], k)",
+        _STARTS,
         "range(0, x.shape[1] - k + 1, k)",
         "the last piece is left out if it is shorter than k; its steps count, too",
     ),
     Mistake(
-        "piece = slice(start, start + k)",
-        "piece = slice(None)",
-        "each piece gets the whole sequence: x and dhs have to be cut into pieces of k steps",
+        _STARTS,
+        "range(0, x.shape[1] + 1, k)",
+        "if T is a multiple of k, an empty piece is added at the end: it begins at T, and the last step is T - 1",
     ),
     Mistake(
-        "piece = slice(start, start + k)",
+        _STARTS,
+        "range(0, k, x.shape[1])",
+        "T and k are swapped in range(first, end, step), so the first piece is the only one",
+    ),
+    Mistake(_STARTS, "range(x.shape[1] // k)", "these are the numbers of the pieces; piece number j begins at j k"),
+    Mistake(_STARTS, "range(x.shape[1])", "a piece begins at every step here; the next one begins k steps later"),
+    Mistake(
+        f"{_STARTS}  # ?\n    for start in starts:\n        {_PIECE}",
+        "[0]\n    for start in starts:\n        piece = slice(None)",
+        "the sequence is not cut: each piece of k steps has its own forward and backward pass",
+    ),
+    Mistake(_PIECE, "piece = slice(None)", "each piece gets the whole sequence: x and dhs have to be cut, too"),
+    Mistake(
+        _PIECE,
         "piece = slice(start, start + k - 1) if k > 1 else slice(start, start + 1)",
         "the pieces are one step short: the end of a slice is not part of it, so it is start:start + k",
     ),
@@ -81,25 +102,17 @@ MISTAKES = [
         "dc_last takes the value of c; it is the gradient that arrives at c, and none does",
     ),
     Mistake(
-        "dc_last = np.zeros_like(c)",
-        "dc_last = np.ones_like(c)",
-        "dc_last is 1; nothing outside uses a piece's last c, so the gradient is 0",
-    ),
-    Mistake(
-        "dW, dU, db = dW + own_dW, dU + own_dU, db + own_db",
+        _ADDED,
         "dW, dU, db = own_dW, own_dU, own_db",
         "the gradients are those of the last piece only: they are overwritten, and have to be added up",
     ),
-    Mistake(
-        "dW, dU, db = dW + own_dW, dU + own_dU, db + own_db",
-        "dW, dU, db = (old + new / len(range(0, x.shape[1], k)) "
-        "for old, new in ((dW, own_dW), (dU, own_dU), (db, own_db)))",
-        "the gradients are the mean over the pieces; they have to be added up",
-    ),
-    Mistake(
-        "dW, dU, db = dW + own_dW, dU + own_dU, db + own_db",
-        "dW, dU, db = (old + new / k for old, new in ((dW, own_dW), (dU, own_dU), (db, own_db)))",
-        "the gradients are divided by k; nothing is averaged over the steps here",
+    *(
+        Mistake(
+            f"{name} + own_{name}",
+            f"own_{name}",
+            f"{name} is that of the last piece only: it is overwritten, and has to be added up as the others are",
+        )
+        for name in ("dW", "dU", "db")
     ),
     Mistake(
         "lstm_forward(x[:, piece], h, c,",
@@ -107,17 +120,19 @@ MISTAKES = [
         "every piece begins with h0 and c0; only the gradient is cut, the states go on",
     ),
     Mistake(
-        "lstm_forward(x[:, piece], h, c,",
-        "lstm_forward(x[:, piece], 0 * h, 0 * c,",
-        "every piece begins with zeros; only the gradient is cut, the states go on",
+        "h = hs[:, -1]  # ?\n        c = c_last",
+        "h = c_last\n        c = hs[:, -1]",
+        "h and c are swapped: hs[:, -1] is the last h",
     ),
     Mistake("h = hs[:, -1]", "h = h0", "every piece begins with h0; only the gradient is cut, the state goes on"),
     Mistake("h = hs[:, -1]", "h = np.zeros_like(h)", "h begins with 0 in each piece; the state goes on"),
     Mistake(
         "h = hs[:, -1]", "h = hs[:, 0]", "the next piece begins with the h of this piece's first step, not its last"
     ),
-    Mistake("h = hs[:, -1]", "h = hs[:, -1] - own[4]", "dh0 is a gradient; the state that goes on is h itself"),
+    Mistake("h = hs[:, -1]", "h = hs[-1]", "hs[-1] is the last sample; time is the second axis, so it is hs[:, -1]"),
+    Mistake("h = hs[:, -1]", "h = own[4]", "dh0 is a gradient; the state that goes on is h itself"),
     Mistake("c = c_last  #", "c = c0  #", "every piece begins with c0; the cell goes on as h does"),
     Mistake("c = c_last  #", "c = np.zeros_like(c)  #", "c begins with 0 in each piece; the cell goes on as h does"),
     Mistake("c = c_last  #", "c = h  #", "c takes the value of h; the cell goes on as c_last"),
+    Mistake("c = c_last  #", "c = own[5]  #", "dc0 is a gradient; the state that goes on is c itself"),
 ]
