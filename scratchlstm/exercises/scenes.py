@@ -32,8 +32,8 @@ def sequence(rng: np.random.Generator, B: int, T: int, E: int, H: int, masked: b
     """A batch of sequences, forward and backward, and the layers around: the names of equations (22) to (32).
 
     A gradient arrives at every h and at the last c. Some of `ids` (B, T) repeat within a sample and between two, and
-    some rows of the table are not used. In `mask` (B, T), which the forward pass obeys only if `masked`, the second step
-    is masked for all samples, every other one for some only. Some of the logits are positive, some negative.
+    some rows of the table are not used. In `mask` (B, T), which the forward pass obeys only if `masked`, the second
+    step is masked for all samples, each of the others for some. Some of the logits are positive, some negative.
     """
     given = {"x": (B, T, E), "h0": (B, H), "c0": (B, H), "W": (E, 4 * H), "U": (H, 4 * H), "b": (4 * H,)}
     scene: Scene = {name: rng.normal(size=shape) for name, shape in given.items()}

@@ -73,6 +73,7 @@ _W = "w - alpha * m / (np.sqrt(v) + epsilon)"
 _PAPER = "w - learning_rate * m / (1 - beta_1**t) / (np.sqrt(v / (1 - beta_2**t)) + epsilon)"
 MISTAKES = [
     Mistake(_M, "beta_2 * m + (1 - beta_2) * g", "m uses β₁, and here is β₂, which belongs to v"),
+    Mistake(_M, "beta_1 * m + beta_2 * g", "the shares add up to 1, so that of g is 1 - β₁; β₂ belongs to v"),
     Mistake(_M, "(1 - beta_1) * m + beta_1 * g", "the shares are swapped: the old m keeps β₁, and g gets 1 - β₁"),
     Mistake(_M, "beta_1 * m + g", "the factor 1 - β₁ of g is missing: this is momentum, a running sum, not a mean"),
     Mistake(_M, "(1 - beta_1) * g", "β₁ m is missing: without the old m this is no running mean"),
@@ -80,6 +81,7 @@ MISTAKES = [
     Mistake(_M, "m + (1 - beta_1) * g", "the old m has to shrink by the factor β₁"),
     Mistake(_M, "beta_1 * m - (1 - beta_1) * g", "g is added to m; the minus sign comes at the end, in w"),
     Mistake(_V, "beta_1 * v + (1 - beta_1) * g * g", "v uses β₂, and here is β₁, which belongs to m"),
+    Mistake(_V, "beta_2 * v + beta_1 * g * g", "the shares add up to 1, so that of g² is 1 - β₂; β₁ belongs to m"),
     Mistake(_V, "beta_2 * v + (1 - beta_2) * g", "g has to be squared: v is the mean of g²"),
     Mistake(_V, "beta_2 * v + ((1 - beta_2) * g) ** 2", "1 - β₂ is squared, too: square g alone"),
     Mistake(_V, "beta_2 * v + (1 - beta_2) * np.abs(g)", "this is |g|; v is the mean of g²"),
@@ -92,6 +94,15 @@ MISTAKES = [
         "g² is summed up: every weight has a v of its own, so no sum belongs here",
     ),
     Mistake(_V, "beta_2 * v + (1 - beta_2) * m * m", "this is the square of m; v is the mean of g²"),
+    Mistake(_ALPHA, _ALPHA[len("learning_rate * ") :], "the learning rate is missing: this is its correction alone"),
+    Mistake(
+        _ALPHA, "learning_rate * np.sqrt(1 - beta_2**t) / 1 - beta_1**t", "parentheses are missing: / (1 - beta_1**t)"
+    ),
+    Mistake(
+        _ALPHA,
+        "learning_rate * np.sqrt((1 - beta_2**t) / (1 - beta_1**t))",
+        "the root is of 1 - β₂ᵗ alone: w divides m, without a root, by √v",
+    ),
     Mistake(_ALPHA, "learning_rate", "the bias correction is missing: √(1 - β₂ᵗ) / (1 - β₁ᵗ)"),
     Mistake(_ALPHA, _ALPHA.replace("**t", "**(t - 1)"), "t counts from 1: β to the power of t, not t - 1"),
     Mistake(
@@ -131,6 +142,21 @@ MISTAKES = [
         _W,
         "w - learning_rate * m / (np.sqrt(v) + epsilon)",
         "this is the learning rate; α belongs here, which has the bias correction",
+    ),
+    Mistake(
+        _W,
+        "w - alpha * m / (1 - beta_1**t) / (np.sqrt(v / (1 - beta_2**t)) + epsilon)",
+        "m and v are corrected once more here; α has both corrections already",
+    ),
+    Mistake(
+        _W,
+        "w - learning_rate * m / (1 - beta_1**t) / np.sqrt(v / (1 - beta_2**t) + epsilon)",
+        "ε is inside the root; it is added after taking it. And m and v are not corrected here: α has both corrections",
+    ),
+    Mistake(
+        _W,
+        f"w - alpha * ({_M}) / (np.sqrt({_V}) + epsilon)",
+        "m and v are updated once more here; the given ones have this step's g in them already",
     ),
     Mistake(
         _W,

@@ -115,6 +115,36 @@ HINTS = {
         "np.sum(dz, axis=0)",
     )
 }
+# gate -> its factor in (S1), and the slope of its activation, in code and in words; last, that of the other one
+_SLOPES = {
+    "f": ("h_prev", "f * (1 - f)", "f (1 - f)", "σ", "(1 - f * f)", "tanh"),
+    "i": ("g", "i * (1 - i)", "i (1 - i)", "σ", "(1 - i * i)", "tanh"),
+    "g": ("i", "(1 - g * g)", "1 - g²", "tanh", "g * (1 - g)", "σ"),
+}
+
+
+def _of_gate(gate, factor, slope, formula, name, other, other_name):
+    value = f"d{gate} = dh * {factor}"
+    yield Mistake(value, f"d{gate} = dh", f"d{gate}: the factor {factor} is missing")
+    for wrong in [each for each in ("f", "i", "g", "h_prev") if each != factor]:
+        yield Mistake(
+            value, f"d{gate} = dh * {wrong}", f"d{gate}: in (S1) {gate} is multiplied by {factor}, so that is its slope"
+        )
+    right = f"dz_{gate} = d{gate} * {slope}"
+    yield Mistake(right, f"dz_{gate} = d{gate}", f"dz_{gate}: the slope of {name} is missing, {formula}")
+    yield Mistake(
+        right, f"dz_{gate} = d{gate} * {gate}", f"dz_{gate}: this is {name} itself; its slope belongs here, {formula}"
+    )
+    yield Mistake(
+        right, f"dz_{gate} = d{gate} * (1 - {gate})", f"dz_{gate}: this is not the whole slope of {name}, {formula}"
+    )
+    yield Mistake(
+        right,
+        f"dz_{gate} = d{gate} * {other}",
+        f"dz_{gate}: this is the slope of {other_name}; {gate} comes out of {name}",
+    )
+
+
 MISTAKES = [
     Mistake(
         "h = f * h_prev + i * g", "h = f * h_prev + g", "h: the input gate is missing, so every step is written whole"
@@ -124,20 +154,7 @@ MISTAKES = [
     Mistake("h = f * h_prev + i * g", "h = f * h_prev", "h: i g is missing, so nothing is written"),
     Mistake("h = f * h_prev + i * g", "h = np.tanh(f * h_prev + i * g)", "h: (S1) has no tanh around the sum"),
     Mistake("h = f * h_prev + i * g", "h = i * h_prev + f * g", "h: f and i are swapped; f keeps h_prev, i writes g"),
-    Mistake("df = dh * h_prev", "df = dh * g", "df: in (S1) f is multiplied by h_prev, so that is its slope"),
-    Mistake("df = dh * h_prev", "df = dh", "df: the factor h_prev is missing"),
-    Mistake("df = dh * h_prev", "df = dh * f", "df: this leads to h_prev, the other factor; the slope in f is h_prev"),
-    Mistake("di = dh * g", "di = dh * i", "di: this leads to g, the other factor; the slope in i is g"),
-    Mistake("di = dh * g", "di = dh", "di: the factor g is missing"),
-    Mistake("di = dh * g", "di = dh * h_prev", "di: in (S1) i is multiplied by g, so that is its slope"),
-    Mistake("dg = dh * i", "dg = dh * g", "dg: this leads to i, the other factor; the slope in g is i"),
-    Mistake("dg = dh * i", "dg = dh", "dg: the factor i is missing"),
-    Mistake("dz_f = df * f * (1 - f)", "dz_f = df", "dz_f: the slope of σ is missing, f (1 - f)"),
-    Mistake("dz_f = df * f * (1 - f)", "dz_f = df * (1 - f * f)", "dz_f: this is the slope of tanh; f comes out of σ"),
-    Mistake("dz_i = di * i * (1 - i)", "dz_i = di", "dz_i: the slope of σ is missing, i (1 - i)"),
-    Mistake("dz_i = di * i * (1 - i)", "dz_i = di * (1 - i * i)", "dz_i: this is the slope of tanh; i comes out of σ"),
-    Mistake("dz_g = dg * (1 - g * g)", "dz_g = dg", "dz_g: the slope of tanh is missing, 1 - g²"),
-    Mistake("dz_g = dg * (1 - g * g)", "dz_g = dg * g * (1 - g)", "dz_g: this is the slope of σ; g comes out of tanh"),
+    *(mistake for gate, slope in _SLOPES.items() for mistake in _of_gate(gate, *slope)),
     Mistake(
         "dh_prev = dh * f + dz @ U.T", "dh_prev = dz @ U.T", "dh_prev: the path through the sum (S1) is missing, dh f"
     ),

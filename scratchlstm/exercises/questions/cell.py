@@ -36,7 +36,6 @@ HINTS = {
 _DC, _SLOPE = "dc_next + dh * o * tanh_prime(tanh_c)", "tanh_prime(tanh_c)"
 MISTAKES = [
     Mistake("dc_next + dh", "dh", "dc_next is missing: c also reaches the loss through the next step's cell"),
-    Mistake(_DC, "dc_next", "the path through h is missing: h = o tanh(c) shows c in this step, too"),
     Mistake(f"* {_SLOPE}", "", "the slope of tanh is missing: h shows tanh(c), not c"),
     Mistake(_SLOPE, "tanh_c", "this is tanh itself; its slope belongs here, 1 - tanh²(c)"),
     Mistake(_SLOPE, "tanh_prime(c)", "the slope of tanh is 1 - tanh²(c): square tanh_c, not c"),
@@ -48,6 +47,9 @@ MISTAKES = [
     Mistake(_SLOPE, "c", "this is c; the slope of tanh belongs here, 1 - tanh²(c)"),
     Mistake(_SLOPE, "(1 + tanh_c * tanh_c)", "a sign is wrong: the slope of tanh is 1 - tanh²(c)"),
     Mistake(_SLOPE, "(1 - o)", "o (1 - o) is the slope of σ, and belongs to (16); c reaches h through tanh"),
+    Mistake(_SLOPE, "(1 - tanh_c) ** 2", "only tanh(c) is squared, not the whole of 1 - tanh(c)"),
+    Mistake(_SLOPE, f"{_SLOPE} ** 2", "the slope of tanh is squared here; it is 1 - tanh²(c), once"),
+    Mistake("dh * o *", "dh * o * o *", "the factor o is there twice: h = o tanh(c) has it once"),
     Mistake("dh * o *", "dh *", "the factor o is missing: the output gate decides how much of c is shown"),
     Mistake("dh * o *", "dh * f *", "the factor is o, not f: the output gate decides how much of c is shown"),
     Mistake("dh * o *", "dh * tanh_c *", "the factor is o: in h = o tanh(c) it is tanh(c) that is differentiated"),
@@ -57,7 +59,6 @@ MISTAKES = [
         "dc_next + dh", "dc_next * f + dh", "dc_next is passed on as it is: (12) has multiplied it by f_next already"
     ),
     Mistake("dc_next + dh", "dc_next * dh", "the two paths add up; they are not multiplied"),
-    Mistake("dc_next + dh", "dc_next - dh", "the sign is wrong: the two paths add up"),
     Mistake("dc_next + dh", "(dc_next + dh)", "dc_next is not multiplied by the slope of h: only dh arrived at h"),
     Mistake(_DC, "dc_next + dh", "dh arrives at h, not at c: the slope of h = o tanh(c) in c is missing"),
 ]

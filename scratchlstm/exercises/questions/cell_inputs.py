@@ -59,15 +59,12 @@ def _of_input(name):
         right, slope, f"dc is missing: {slope} is the slope of c, to be multiplied by the gradient that arrived"
     )
     yield Mistake(right, f"dc_next * {slope}", "dc_next is one of two paths to c: take dc, the sum of both, from (8)")
-    yield Mistake(right, f"-dc * {slope}", "the sign is wrong: both terms of (5) are added")
     yield Mistake(right, f"dc + {slope}", f"dc is multiplied by {slope}, not added to it: the chain rule")
     yield Mistake(
         right, f"dc * {term}", f"this is dc times the whole term {name} {slope}; the slope in {name} is {slope}"
     )
     yield Mistake(right, f"dc @ {slope}", "the product is elementwise: `*`, not `@`")
     yield Mistake(right, f"np.dot(dc, {slope})", "the product is elementwise: `*`, not np.dot")
-    for wrong in [each for each in _SLOPES if each not in (name, slope)]:
-        yield Mistake(right, f"dc * {wrong}", f"the factor of {name} in (5) is {slope}, not {wrong}")
     if slope != "c_prev":
         yield Mistake(
             right, f"dc * {name}", f"the slope of c in {name} is the other factor, {slope}, not {name} itself"
@@ -87,6 +84,7 @@ MISTAKES = [
     Mistake("dc * f", "dc * (1 - f)", "f is what is kept: the factor is f, not 1 - f"),
     Mistake("dc * f", "dc * f * (1 - f)", "f is a factor in (5), not differentiated itself: no slope of σ here"),
     Mistake("dc * f", "dc_next", "the step before does not get dc_next as it came: it gets dc, times f"),
+    Mistake("dc * f", "dc + dc_next * f", "it is dc, the whole gradient, that is multiplied by f; dc_next is in dc"),
     Mistake("dc * f", "dc * f + dc_next", "dc_next counts twice: dc contains it already, see (8)"),
     Mistake("dc * f", "dc * f * tanh_prime(c_prev)", "there is no tanh between c_prev and c: (5) is plain"),
 ]

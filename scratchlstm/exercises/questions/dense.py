@@ -104,6 +104,7 @@ MISTAKES = [
     # loss
     Mistake(_LOSS, _LOSS.replace("mean", "sum"), "this is the sum over the batch; the loss is the mean"),
     Mistake(_LOSS, _LOSS.replace("np.mean(", "("), "the mean over the batch is missing: the loss is one number"),
+    Mistake("- logit * y +", "+", "z y is missing, so the answer y has no influence"),
     Mistake("- logit * y +", "- logit +", "y is missing in z y: as it is, every answer counts as 1"),
     Mistake("- logit * y +", "+ logit * y +", "the sign of z y is wrong: it is subtracted"),
     Mistake("- logit * y +", "- logit * (1 - y) +", "y and 1 - y are swapped: it is z times y"),
@@ -126,6 +127,12 @@ MISTAKES = [
         "(p - y) / len(y)",
         "(p - y) / (p * (1 - p)) / len(y)",
         "this is dL/dp, the gradient with respect to p: multiply by the slope of σ, p (1 - p), to get to the logit",
+    ),
+    Mistake(
+        "(p - y) / len(y)",
+        "(p - y) / (p * (1 - p))",
+        "this is the gradient of one sample's loss with respect to p: multiply by the slope of σ, p (1 - p), to get to "
+        "the logit, and divide by B, because L is a mean",
     ),
     Mistake(
         "(p - y) / len(y)",

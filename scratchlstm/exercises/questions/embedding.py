@@ -53,17 +53,17 @@ MISTAKES = [
     Mistake(
         "np.add.at(total, ids, dx)",
         "total[ids] += dx",
-        "repeated ids are lost: total[ids] += dx writes once for each row, so one place of each word remains",
+        "of an id that occurs more than once only one gradient is kept; all of them add up: np.add.at does that",
     ),
     Mistake(
         "np.add.at(total, ids, dx)",
         "for n in range(len(ids)): total[ids[n]] += dx[n]",
-        "ids that repeat within one text are lost: total[ids[n]] += dx[n] writes once for each row",
+        "of an id that is in one text twice only one gradient is kept; all of them add up: np.add.at does that",
     ),
     Mistake(
         "np.add.at(total, ids, dx)",
         "for t in range(ids.shape[1]): total[ids[:, t]] += dx[:, t]",
-        "ids that repeat at one step, in two texts, are lost: total[ids[:, t]] += dx[:, t] writes once for each row",
+        "of an id that two texts have at one step only one gradient is kept; all of them add up: np.add.at does that",
     ),
     Mistake(
         "np.add.at(total, ids, dx)",
@@ -84,16 +84,6 @@ MISTAKES = [
     Mistake("np.add.at(total, ids, dx)", "np.add.at(total, ids, 1)", "this counts the places; it has to add up dx"),
     Mistake(
         "np.add.at(total, ids, dx)",
-        "np.add.at(total, ids, dx / len(ids))",
-        "dx is divided by B; the 1/B of the mean is in the loss already, and so in dx",
-    ),
-    Mistake(
-        "np.add.at(total, ids, dx)",
-        "np.add.at(total, ids, dx / ids.shape[1])",
-        "dx is divided by T; (28) is a sum, not a mean over the steps",
-    ),
-    Mistake(
-        "np.add.at(total, ids, dx)",
         "np.add.at(total, ids[:, -1], dx[:, -1])",
         "only the last step counts here; (28) sums over all steps",
     ),
@@ -101,10 +91,5 @@ MISTAKES = [
         "np.add.at(total, ids, dx)",
         "np.add.at(total, ids, dx); total[0] = 0",
         "the row 0 gets nothing here; without a mask, it is a word like any other",
-    ),
-    Mistake(
-        "total = np.zeros_like(table)",
-        "total = table.copy()",
-        "the table itself is in the sum: begin with zeros, the gradient is no update",
     ),
 ]

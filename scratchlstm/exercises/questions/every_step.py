@@ -116,6 +116,19 @@ MISTAKES = [
         "dh_next = dh_next + step.dh_prev",
         "dh_next is added up over the steps; it is what step t sends back to step t - 1, and no more",
     ),
+    Mistake(
+        "dh_next = step.dh_prev",
+        "dh_next = dh + step.dh_prev",
+        "dh went into this step already, so it counts twice: step.dh_prev alone arrives at the step before",
+    ),
+    Mistake(
+        "dh_next = step.dh_prev",
+        "dh_next = dhs[:, t] + step.dh_prev",
+        "dhs[:, t] counts twice: it went into this step; (22) adds that of the step before, at the step before",
+    ),
+    Mistake(
+        "dc_next = step.dc_prev", "dc_next = step.dh_prev", "dc_next takes step.dh_prev, the gradient of h, not of c"
+    ),
     Mistake("dh_next = step.dh_prev", "dh_next = dh", "dh goes on to the step before as it came; (18) is step.dh_prev"),
     Mistake(
         "dh_next = step.dh_prev", "dh_next = step.dc_prev", "dh_next takes step.dc_prev, the gradient of c, not of h"

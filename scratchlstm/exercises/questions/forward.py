@@ -101,6 +101,13 @@ def _of_gate(k, gate):
 _CELL = "f * c_prev + i * g"
 MISTAKES = [
     *(mistake for k, gate in enumerate("ifgo") for mistake in _of_gate(k, gate)),
+    Mistake(
+        f"sigmoid({_BLOCKS['f']})",
+        f"sigmoid({_BLOCKS['f']} + 1)",
+        "1 is added to z_f here; if the bias of the forget gate begins at 1, that is in b, and so in z, already",
+    ),
+    Mistake("f * c_prev +", "o * c_prev +", "this is o; the forget gate, f, decides how much of the old cell is kept"),
+    Mistake("i * g", "o * g", "this is o; the input gate, i, decides how much of the candidate is written"),
     Mistake(_CELL, "i * c_prev + f * g", "i and f are swapped: the forget gate belongs to the old cell"),
     Mistake(
         "c_prev + i * g", "c_prev + (1 - f) * g", "what is written is weighted by i, a gate of its own, not by 1 - f"
@@ -112,9 +119,6 @@ MISTAKES = [
     Mistake("i * g", "i", "the factor g is missing: the candidate is what is written"),
     Mistake("i * g", "i * tanh(g)", "g is already a value of tanh: do not apply tanh to it again"),
     Mistake("i * g", "i + g", "the input gate is multiplied by the candidate, not added to it"),
-    Mistake(" + i * g", "", "what is written, i g, is missing"),
-    Mistake(_CELL, "i * g", "what is kept of the old cell, f c_prev, is missing"),
-    Mistake("c_prev + i * g", "c_prev - i * g", "the sign is wrong: the two terms add up"),
     Mistake("c_prev + i * g", "c_prev * i * g", "the two terms are added, not multiplied"),
     Mistake(
         "f * c_prev +", "(1 - f) * c_prev +", "f is what is kept, not what is forgotten: f c_prev, not (1 - f) c_prev"
@@ -123,12 +127,11 @@ MISTAKES = [
     Mistake(_CELL, "f * (c_prev + i * g)", "f multiplies the old cell alone, not what is written now"),
     Mistake(_CELL, "tanh(f * c_prev + i * g)", "there is no tanh here: it comes in (6), and c itself is carried on"),
     Mistake("o * tanh(c)", "o * c", "tanh is missing: (6) shows tanh(c), not c"),
-    Mistake("o * tanh(c)", "tanh(c)", "the factor o is missing: the output gate decides how much is shown"),
+    Mistake("o * tanh(c)", "sigmoid(o) * tanh(c)", "o is already a value of σ: do not apply σ to it again"),
     Mistake("o * tanh(c)", "o", "the factor tanh(c) is missing: the cell is what is shown"),
     Mistake("o * tanh(c)", "tanh(o * c)", "tanh is applied to c alone; o multiplies the result"),
     Mistake("o * tanh(c)", "o * sigmoid(c)", "this is σ; (6) has tanh(c)"),
     Mistake("o * tanh(c)", "o * tanh(tanh(c))", "tanh is applied twice"),
     Mistake("o * tanh(c)", "o + tanh(c)", "the output gate is multiplied by tanh(c), not added to it"),
     Mistake("o * tanh(c)", "o * tanh(c_prev)", "the new cell is shown, c, not the old one"),
-    Mistake("o * tanh(c)", "o * h_prev", "the new cell is shown, through tanh(c), not the old hidden state"),
 ]

@@ -72,11 +72,8 @@ _QUOTIENT = "(above - below) / (2 * epsilon)"
 _ERROR = "np.linalg.norm(p - q) / max(np.linalg.norm(p), np.linalg.norm(q))"
 _NORMS = "max(np.linalg.norm(p), np.linalg.norm(q))"
 MISTAKES = [
-    Mistake(
-        "array[place] = before  # ?-",
-        "pass",
-        _NOT_PUT_BACK,
-    ),
+    Mistake("array[place] = before  # ?-", "pass", _NOT_PUT_BACK),
+    Mistake(_QUOTIENT, f"abs{_QUOTIENT}", "without abs: a gradient is negative if the loss falls while a grows"),
     Mistake(_QUOTIENT, "(above - below) / epsilon", "it is divided by ε; a + ε and a - ε are 2ε apart"),
     Mistake(
         _QUOTIENT,
@@ -122,11 +119,14 @@ MISTAKES = [
         "(np.linalg.norm(p) + np.linalg.norm(q))",
         "it is divided by the sum of the norms, which some books do; here it is the larger one of them, `max`",
     ),
-    Mistake(
-        _NORMS, "np.linalg.norm(p)", "it is divided by the norm of p alone: were p nearly 0, the error would be huge"
-    ),
-    Mistake(
-        _NORMS, "np.linalg.norm(q)", "it is divided by the norm of q alone: were q nearly 0, the error would be huge"
+    *(
+        Mistake(
+            _NORMS,
+            f"np.linalg.norm({one})",
+            f"it is divided by the norm of {one} alone, or by the smaller norm: were that nearly 0, the error would be "
+            "huge; `max` finds the larger one",
+        )
+        for one in "pq"
     ),
     Mistake(
         _ERROR,

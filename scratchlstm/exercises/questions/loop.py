@@ -172,7 +172,21 @@ MISTAKES = [
         "np.stack(dzs[::-1])",
         "dz is stacked along its first axis, (T, B, 4H): time is the second axis here",
     ),
+    Mistake("dh = step.dh_prev", "dh = step.dz", "dh takes step.dz, the gradient of z, not of h"),
     # sums_over_time
+    Mistake(
+        "for t in range(x.shape[1])",
+        "for t in range(x.shape[1])[-1:]",
+        "dW, dU and db are those of the last step only: they are overwritten at each step, and have to be added up",
+    ),
+    *(
+        Mistake(
+            f"{name} + {h}.T @ dz[:, t]",
+            f"{name} + {h}.T @ dz[:, t - 1]",
+            f"{name} takes dz of the step before; its factor {h} belongs to dz[:, t]",
+        )
+        for name, h in (("dW", "x[:, t]"), ("dU", "h_prev"))
+    ),
     Mistake(
         "hs[:, t - 1] if t > 0 else h0",
         "hs[:, t]",
@@ -195,16 +209,6 @@ MISTAKES = [
         "dW is that of the last step only: it is overwritten at each step, and has to be added up (23)",
     ),
     Mistake(
-        "dW + x[:, t].T @ dz[:, t]",
-        "dW + x[:, t].T @ dz[:, t] / x.shape[1]",
-        "dW is the mean over the steps; (23) is their sum, without 1/T",
-    ),
-    Mistake(
-        "dW + x[:, t].T @ dz[:, t]",
-        "dW + x[:, t].T @ dz[:, t] / len(x)",
-        "dW is divided by B; the 1/B of the mean is in the loss already, and so in dz",
-    ),
-    Mistake(
         "dW + x[:, t].T @ dz[:, t]", "dW + x[:, t - 1].T @ dz[:, t]", "dW takes x of the step before; (23) has x_t"
     ),
     Mistake(
@@ -213,29 +217,9 @@ MISTAKES = [
         "dU is that of the last step only: it is overwritten at each step, and has to be added up (24)",
     ),
     Mistake(
-        "dU + h_prev.T @ dz[:, t]",
-        "dU + h_prev.T @ dz[:, t] / x.shape[1]",
-        "dU is the mean over the steps; (24) is their sum, without 1/T",
-    ),
-    Mistake(
-        "dU + h_prev.T @ dz[:, t]",
-        "dU + h_prev.T @ dz[:, t] / len(x)",
-        "dU is divided by B; the 1/B of the mean is in the loss already, and so in dz",
-    ),
-    Mistake(
         "db + np.sum(dz[:, t], axis=0)",
         "np.sum(dz[:, t], axis=0)",
         "db is that of the last step only: it is overwritten at each step, and has to be added up (25)",
-    ),
-    Mistake(
-        "db + np.sum(dz[:, t], axis=0)",
-        "db + np.mean(dz[:, t], axis=0)",
-        "db is a mean over the batch; (25) sums: the 1/B of the mean is in the loss already",
-    ),
-    Mistake(
-        "db + np.sum(dz[:, t], axis=0)",
-        "db + np.sum(dz[:, t], axis=0) / x.shape[1]",
-        "db is the mean over the steps; (25) is their sum, without 1/T",
     ),
     Mistake(
         "db + np.sum(dz[:, t], axis=0)",

@@ -200,6 +200,11 @@ MISTAKES = [
         "step.dh_prev is missing: in rows that count, the gradient comes back through the step",
     ),
     Mistake(
+        "step.dc_prev + dc_past",
+        "step.dc + dc_past",
+        "step.dc belongs to this step's own c; one step back it is times f, which is step.dc_prev (12)",
+    ),
+    Mistake(
         "dc_next = step.dc_prev + dc_past",
         "dc_next = dc_past",
         "step.dc_prev is missing: in rows that count, the gradient comes back through the step",

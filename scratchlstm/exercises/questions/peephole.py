@@ -78,6 +78,23 @@ HINTS = {
 }
 _DC = "dc_next + dh * o * (1 - tanh_c * tanh_c) + dz_o * p_o"
 _DC_PREV = "dc * f + dz_i * p_i + dz_f * p_f"
+
+
+def _of_peephole(gate):
+    seen, other, when = ("c", "c_prev", "new") if gate == "o" else ("c_prev", "c", "old")
+    right = f"dz_{gate} * {seen},"
+    yield Mistake(right, f"dz_{gate} * {other},", f"{gate} looks at the {when} cell, {seen}, not at {other}")
+    yield Mistake(right, f"d{gate} * {seen},", f"p_{gate} is inside of σ: dz_{gate} belongs here, not d{gate}")
+    yield Mistake(right, f"dz_{gate},", f"this is what a bias gets: p_{gate} is multiplied by {seen}")
+    yield Mistake(
+        right,
+        f"dz_{gate} * p_{gate},",
+        f"this is multiplied by p_{gate}, as the gradient of {seen} is; p_{gate} itself gets the other factor, {seen}",
+    )
+    for wrong in "ifo".replace(gate, ""):
+        yield Mistake(right, f"dz_{wrong} * {seen},", f"this takes dz_{wrong}: {gate} has dz_{gate}")
+
+
 MISTAKES = [
     Mistake(_DC, "dc_next + dh * o * (1 - tanh_c * tanh_c)", "the path through o is missing: (P3) looks at c, too"),
     Mistake(_DC, "dh * o * (1 - tanh_c * tanh_c) + dz_o * p_o", "dc_next is missing: the next step's cell uses c, too"),
@@ -95,19 +112,16 @@ MISTAKES = [
         "dc_next + (dh * o + dz_o * p_o) * (1 - tanh_c * tanh_c)",
         "(P3) looks at c, not at tanh(c): no slope of tanh belongs to the term dz_o p_o",
     ),
-    Mistake(
-        "(1 - tanh_c * tanh_c) + dz_o", "(1 - tanh_c * tanh_c) - dz_o", "the paths add up: plus dz_o p_o, not minus"
-    ),
     Mistake("dh * o * (1 - tanh_c * tanh_c)", "dh * o", "the slope of tanh is missing: h shows tanh(c)"),
     Mistake(_DC_PREV, "dc * f", "the peepholes of i and f are missing: (P1) and (P2) look at c_prev, too"),
-    Mistake(_DC_PREV, "dc * f + dz_f * p_f", "the path through i is missing: (P1) looks at c_prev, too"),
-    Mistake(_DC_PREV, "dc * f + dz_i * p_i", "the path through f is missing: (P2) looks at c_prev, too"),
-    Mistake(_DC_PREV, "dz_i * p_i + dz_f * p_f", "dc f is missing, the path through (5)"),
     Mistake(_DC_PREV, _DC_PREV + " + dz_o * p_o", "o looks at the new cell: dz_o p_o is in dc already, (P4)"),
-    Mistake(
-        _DC_PREV,
-        "dc * f + di * p_i + df * p_f",
-        "the peepholes are inside of σ: dz_i and dz_f belong here, not di and df",
+    *(
+        Mistake(
+            f"dz_{gate} * p_{gate}",
+            f"d{gate} * p_{gate}",
+            f"the peephole is inside of σ: dz_{gate} belongs here, not d{gate}",
+        )
+        for gate in "if"
     ),
     Mistake(
         _DC_PREV,
@@ -117,66 +131,8 @@ MISTAKES = [
     Mistake(_DC_PREV, "dc * f + dz_i * p_f + dz_f * p_i", "p_i and p_f are swapped"),
     Mistake(_DC_PREV, "dc * i + dz_i * p_i + dz_f * p_f", "in (5) c_prev is multiplied by f, not by i"),
     Mistake(_DC_PREV, "dc + dz_i * p_i + dz_f * p_f", "the factor f is missing: (5) keeps f c_prev"),
-    Mistake(
-        "np.sum(dz_i * c_prev, axis=0)",
-        "dz_i * c_prev",
-        "the sum over the batch is missing: p_i is the same for every sample",
-    ),
-    Mistake(
-        "np.sum(dz_i * c_prev, axis=0)",
-        "np.mean(dz_i * c_prev, axis=0)",
-        "this is the mean over the batch; the sum belongs here",
-    ),
-    Mistake(
-        "np.sum(dz_i * c_prev, axis=0)",
-        "np.sum(dz_i * c, axis=0)",
-        "i looks at the old cell, c_prev: the new one comes after it",
-    ),
-    Mistake(
-        "np.sum(dz_i * c_prev, axis=0)", "np.sum(di * c_prev, axis=0)", "p_i is inside of σ: dz_i belongs here, not di"
-    ),
-    Mistake(
-        "np.sum(dz_i * c_prev, axis=0)", "np.sum(dz_i, axis=0)", "this is what a bias gets: p_i is multiplied by c_prev"
-    ),
-    Mistake("np.sum(dz_i * c_prev, axis=0)", "np.sum(dz_f * c_prev, axis=0)", "this is dp_f: i has dz_i"),
-    Mistake(
-        "np.sum(dz_i * c_prev, axis=0)",
-        "np.sum(dz_i * p_i, axis=0)",
-        "this is multiplied by p_i, as c_prev's gradient is; p_i itself gets the other factor, c_prev",
-    ),
-    Mistake(
-        "np.sum(dz_f * c_prev, axis=0)",
-        "dz_f * c_prev",
-        "the sum over the batch is missing: p_f is the same for every sample",
-    ),
-    Mistake(
-        "np.sum(dz_f * c_prev, axis=0)",
-        "np.mean(dz_f * c_prev, axis=0)",
-        "this is the mean over the batch; the sum belongs here",
-    ),
-    Mistake(
-        "np.sum(dz_f * c_prev, axis=0)",
-        "np.sum(dz_f * c, axis=0)",
-        "f looks at the old cell, c_prev: the new one comes after it",
-    ),
-    Mistake(
-        "np.sum(dz_f * c_prev, axis=0)", "np.sum(df * c_prev, axis=0)", "p_f is inside of σ: dz_f belongs here, not df"
-    ),
-    Mistake(
-        "np.sum(dz_o * c, axis=0)", "dz_o * c", "the sum over the batch is missing: p_o is the same for every sample"
-    ),
-    Mistake(
-        "np.sum(dz_o * c, axis=0)", "np.mean(dz_o * c, axis=0)", "this is the mean over the batch; the sum belongs here"
-    ),
-    Mistake(
-        "np.sum(dz_o * c, axis=0)", "np.sum(dz_o * c_prev, axis=0)", "o looks at the new cell, c, not at the old one"
-    ),
-    Mistake("np.sum(dz_o * c, axis=0)", "np.sum(do * c, axis=0)", "p_o is inside of σ: dz_o belongs here, not do"),
-    Mistake(
-        "np.sum(dz_o * c, axis=0)",
-        "np.sum(dz_o * np.tanh(c), axis=0)",
-        "the peephole sees c itself, not tanh(c), which only h shows",
-    ),
+    *(mistake for gate in "ifo" for mistake in _of_peephole(gate)),
+    Mistake("dz_o * c,", "dz_o * np.tanh(c),", "the peephole sees c itself, not tanh(c), which only h shows"),
 ]
 
 

@@ -73,14 +73,14 @@ def _of_gate(gate):
         slope, f"{wrong}({gate})", f"this is the slope of {wrong_sign}; {gate} is a value of {sign}: {formula}"
     )
     yield Mistake(slope, f"(1 - {gate})", f"this is not the whole slope of {sign}, which is {formula}")
-    yield Mistake(right, f"-{right}", f"the sign is wrong: {sign} rises, so its slope is positive")
+    written, bare = (
+        (f"(1 - {gate} * {gate})", f"1 - {gate} * {gate}")
+        if gate == "g"
+        else (f"{gate} * (1 - {gate})", f"{gate} * 1 - {gate}")
+    )
+    yield Mistake(right, f"{value} * {bare}", f"parentheses are missing: it is {value} * {written}")
     yield Mistake(right, f"{value} + {slope}", f"{value} is multiplied by the slope, not added to it: the chain rule")
     yield Mistake(right, f"{value} @ {slope}", "the product is elementwise: `*`, not `@`")
-    for other in "ifgo".replace(gate, ""):
-        yield Mistake(
-            slope, f"{prime}({other})", f"the slope is taken at {other}, but {gate} is the value at this gate"
-        )
-        yield Mistake(right, f"d{other} * {slope}", f"this passes on d{other}; what arrived at {gate} is {value}")
 
 
 MISTAKES = [mistake for gate in _PRIMES for mistake in _of_gate(gate)]

@@ -134,6 +134,7 @@ MISTAKES = [
         "the derivative of ε²/6 is ε/3, not ε/12: the factor is 3, not 12",
     ),
     Mistake(_BEST, "(3 * u * abs(loss) / abs(third)) ** (1 / 2)", "this is the square root: it is ε³ that is known"),
+    Mistake(_BEST, f"{_BEST[:-7]}1 / 3", "parentheses are missing: `a ** 1 / 3` is a third of a; write a ** (1 / 3)"),
     Mistake(_BEST, "(3 * u * abs(loss) / abs(third)) ** 3", "the third root is the power 1/3, not 3"),
     Mistake(_BEST, "(3 * u * abs(loss) / abs(third))", "this is ε³: the third root is missing"),
     Mistake(

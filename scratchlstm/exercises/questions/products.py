@@ -71,6 +71,17 @@ HINTS = {
 }
 
 
+_ORDERS = {"i g f o": [0, 2, 1, 3], "i f o g": [0, 1, 3, 2], "i o f g": [0, 3, 1, 2]}
+
+
+def _in_order(right):
+    """What is written if the blocks of dz are in the order of another library."""
+    for order, blocks in _ORDERS.items():
+        dz = f"np.reshape(np.reshape(dz, (len(dz), 4, -1))[:, {blocks}], dz.shape)"
+        says = f"the blocks of dz are in the order {order} here; they are i f g o, as those of z, W, U and b"
+        yield Mistake(right, right.replace("dz", dz), says)
+
+
 def _of_input(name, matrix, other):
     """What is written for dL/d(name) = dz @ matrix.T."""
     right = f"dz @ {matrix}.T"
@@ -79,9 +90,13 @@ def _of_input(name, matrix, other):
     yield Mistake(right, f"np.dot(dz, {matrix})", f"{matrix} has to be transposed: {matrix}.T")
     yield Mistake(right, f"dz * {matrix}.T", "this is a matrix product: `@`, not `*`")
     yield Mistake(right, f"{matrix} @ dz.T", f"this is the transpose: d{name} is dz times {matrix}.T, in this order")
-    yield Mistake(right, f"-{right}", "the sign is wrong: the terms of z are added")
+    yield from _in_order(right)
     yield Mistake(right, f"{right} / len(dz)", _MEAN.format("each sample has a gradient of its own here"))
     yield Mistake(right, f"np.sum({right}, axis=0)", "the samples are not added up here: each one has its own row")
+    last = f"np.outer(dz[:, -1], {matrix}[:, -1])"
+    yield Mistake(
+        right, last, "this is the last of the 4H columns alone; their paths add up (in a loop: `+=`, not `=`)"
+    )
     for k, gate in enumerate("ifgo"):
         block = f"[:, {k} * len(U) : {k + 1} * len(U)]"
         says = f"only z_{gate} is followed back; all four blocks of z contain {name}, and their paths add up"
@@ -97,7 +112,7 @@ def _of_matrix(name, factor, others):
     yield Mistake(right, f"np.dot({factor}, dz)", f"{factor} has to be transposed: {factor}.T")
     yield Mistake(right, f"{factor}.T * dz", "this is a matrix product: `@`, not `*`")
     yield Mistake(right, f"dz.T @ {factor}", f"this is the transpose: d{name} has the shape of {name}")
-    yield Mistake(right, f"-{right}", "the sign is wrong: the terms of z are added")
+    yield from _in_order(right)
     yield Mistake(right, f"{right} / len(dz)", _MEAN.format("the samples add up"))
     yield Mistake(right, f"np.outer({factor}[0], dz[0])", "this is the first sample alone: sum over all samples")
     yield Mistake(right, f"np.outer({factor}[-1], dz[-1])", "this is the last sample alone: sum over all samples")
@@ -106,7 +121,6 @@ def _of_matrix(name, factor, others):
         f"np.outer(np.sum({factor}, axis=0), np.sum(dz, axis=0))",
         f"multiply first, then sum: each sample's {factor} goes with the dz of the same sample",
     )
-    yield Mistake(right, f"{factor}[:, :, None] * dz[:, None, :]", "the sum over the samples, axis 0, is missing")
 
 
 _MEAN = "there is no mean here: {}, and the loss has divided by B already if it is a mean"
@@ -116,14 +130,13 @@ MISTAKES = [
     *_of_input("h_prev", "U", "W"),
     *_of_matrix("W", "x", ["h_prev"]),
     *_of_matrix("U", "h_prev", ["x", "h"]),
+    *_in_order(_DB),
     Mistake(_DB, "np.mean(dz, axis=0)", _MEAN.format("the samples add up")),
     Mistake(_DB, "np.sum(dz, axis=1)", "the sum is over the samples, axis 0, not over the columns"),
     Mistake(_DB, "np.sum(dz)", "the sum is over the samples alone, axis=0: each column has a bias of its own"),
     Mistake(_DB, "np.sum(dz, axis=0, keepdims=True)", "b has the shape (4H,), not (1, 4H): leave keepdims out"),
-    Mistake(_DB, "dz", "the sum over the samples is missing: b is added to the row of each"),
     Mistake(_DB, "dz[0]", "this is the first sample alone: sum over all samples"),
     Mistake(_DB, "dz[-1]", "this is the last sample alone: sum over all samples"),
-    Mistake(_DB, "-np.sum(dz, axis=0)", "the sign is wrong: b is added in z"),
     Mistake(_DB, "np.sum(x.T @ dz, axis=0)", "b is not multiplied by x: dz alone is summed"),
     Mistake(
         _DB, "np.tile(np.sum(dz[:, -len(U) :], axis=0), 4)", "each gate has biases of its own; this repeats those of o"

@@ -6,6 +6,8 @@ look for σ(z) in the result; do the same with tanh = sinh / cosh.
 
 Somebody has answered the first question, and got it wrong: run the check, read what it says, and mend the line. Then
 replace the three dots in the second. Products are elementwise, and so is `*` in NumPy.
+
+The rules and equations, here and in what follows, are those of docs/derivation.md: both slopes are its rule 4.
 """
 
 import numpy as np
@@ -42,15 +44,14 @@ HINTS = {
 BUGS = [Mistake("s * (1 - s)", "s", "this is σ itself, not its slope")]
 MISTAKES = [
     *BUGS,
-    Mistake("s * (1 - s)", "sigmoid(s) * (1 - sigmoid(s))", "s is already a value of σ: do not apply σ to it again"),
+    *(
+        Mistake("s * (1 - s)", twice, "s is already a value of σ: do not apply σ to it again")
+        for twice in ("sigmoid(s) * (1 - sigmoid(s))", "sigmoid(s) * (1 - s)", "s * (1 - sigmoid(s))")
+    ),
     Mistake("s * (1 - s)", "sigmoid(s)", "this is σ of a value of σ; the slope is asked, in terms of s alone"),
     Mistake("s * (1 - s)", "1 - s * s", "this is the slope of tanh; that of σ is another"),
-    Mistake("s * (1 - s)", "1 - s", "the factor s is missing"),
     Mistake("s * (1 - s)", "s * 1 - s", "without parentheses this is (s * 1) - s, which is 0: write (1 - s)"),
-    Mistake("s * (1 - s)", "s * (s - 1)", "the sign is wrong: σ rises everywhere, so its slope is positive"),
-    Mistake("s * (1 - s)", "s * (1 + s)", "a sign is wrong: the second factor is 1 - s, not 1 + s"),
     Mistake("s * (1 - s)", "s + (1 - s)", "the two factors are multiplied, not added"),
-    Mistake("s * (1 - s)", "s * s", "the second factor is 1 - s, not s again"),
     Mistake("s * (1 - s)", "1 - 2 * s", "this is the derivative of s (1 - s): you differentiated once too often"),
     Mistake("1 - t * t", "1 - tanh(t) ** 2", "t is already a value of tanh: do not apply tanh to it again"),
     Mistake("1 - t * t", "tanh(t)", "this is tanh of a value of tanh; the slope is asked, in terms of t alone"),
@@ -58,8 +59,6 @@ MISTAKES = [
     Mistake("1 - t * t", "1 - t", "t has to be squared"),
     Mistake("1 - t * t", "t * t", "1 minus this square is asked"),
     Mistake("1 - t * t", "t * (1 - t)", "this is the slope of σ; that of tanh is another"),
-    Mistake("1 - t * t", "1 + t * t", "the sign is wrong: the square is subtracted, cosh² - sinh² = 1"),
-    Mistake("1 - t * t", "t * t - 1", "the sign is wrong: tanh rises everywhere, so its slope is positive"),
     Mistake("1 - t * t", "(1 - t) ** 2", "only t is squared, not the whole of 1 - t"),
     Mistake("1 - t * t", "-2 * t", "this is the derivative of 1 - t²: you differentiated once too often"),
 ]
