@@ -49,6 +49,7 @@ def peephole_dp_o(c, c_prev, o, do, dz_i, dz_f, dz_o, p_o):
 from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
 from scratchlstm.exercises.scenes import step  # noqa: E402
 
+_PEEPHOLES = (("i", "c_prev", "(P1)"), ("f", "c_prev", "(P2)"), ("o", "c", "(P3)"))  # what each looks at, and where
 HINTS = {
     "peephole_dc": (
         "How many of the forward equations use c? The next step's (5) and this step's (6), as in (8); and one more.",
@@ -60,28 +61,21 @@ HINTS = {
         "(5) gives dc * f, as in (12). In (P1) and (P2) c_prev is multiplied by a peephole; dz_i, dz_f arrive there.",
         "dc_prev = dc * f + dz_i * p_i + dz_f * p_f",
     ),
-    "peephole_dp_i": (
-        "p_i is multiplied by something in (P1): that is its slope. And it is used by every sample of the batch.",
-        "dz_i * c_prev is (B, H), one row for each sample; p_i has one for all, as a bias has. See (21).",
-        "dp_i = np.sum(dz_i * c_prev, axis=0)",
-    ),
-    "peephole_dp_f": (
-        "p_f is multiplied by something in (P2): that is its slope. And it is used by every sample of the batch.",
-        "dz_f * c_prev is (B, H), one row for each sample; p_f has one for all, as a bias has. See (21).",
-        "dp_f = np.sum(dz_f * c_prev, axis=0)",
-    ),
-    "peephole_dp_o": (
-        "p_o is multiplied by something in (P3): that is its slope. And it is used by every sample of the batch.",
-        "The output gate looks at the new cell. Multiply, then sum over the samples, as in (21).",
-        "dp_o = np.sum(dz_o * c, axis=0)",
-    ),
+    **{
+        f"peephole_dp_{gate}": (
+            f"p_{gate} is multiplied by something in {number}: that is its slope. All samples of the batch use it.",
+            f"dz_{gate} * {cell} is (B, H), a row for each sample; p_{gate} has one for all, as a bias has. See (21).",
+            f"dp_{gate} = np.sum(dz_{gate} * {cell}, axis=0)",
+        )
+        for gate, cell, number in _PEEPHOLES
+    },
 }
 _DC = "dc_next + dh * o * (1 - tanh_c * tanh_c) + dz_o * p_o"
 _DC_PREV = "dc * f + dz_i * p_i + dz_f * p_f"
 
 
-def _of_peephole(gate):
-    seen, other, when = ("c", "c_prev", "new") if gate == "o" else ("c_prev", "c", "old")
+def _of_peephole(gate, seen):
+    other, when = ("c_prev", "new") if seen == "c" else ("c", "old")
     right = f"dz_{gate} * {seen},"
     yield Mistake(right, f"dz_{gate} * {other},", f"{gate} looks at the {when} cell, {seen}, not at {other}")
     yield Mistake(right, f"d{gate} * {seen},", f"p_{gate} is inside of σ: dz_{gate} belongs here, not d{gate}")
@@ -131,7 +125,7 @@ MISTAKES = [
     Mistake(_DC_PREV, "dc * f + dz_i * p_f + dz_f * p_i", "p_i and p_f are swapped"),
     Mistake(_DC_PREV, "dc * i + dz_i * p_i + dz_f * p_f", "in (5) c_prev is multiplied by f, not by i"),
     Mistake(_DC_PREV, "dc + dz_i * p_i + dz_f * p_f", "the factor f is missing: (5) keeps f c_prev"),
-    *(mistake for gate in "ifo" for mistake in _of_peephole(gate)),
+    *(mistake for gate, seen, _ in _PEEPHOLES for mistake in _of_peephole(gate, seen)),
     Mistake("dz_o * c,", "dz_o * np.tanh(c),", "the peephole sees c itself, not tanh(c), which only h shows"),
 ]
 
