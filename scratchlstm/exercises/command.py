@@ -185,5 +185,8 @@ def _watch(folder: Folder) -> int:
 
 def _saved(folder: Folder) -> dict[str, int | None]:
     """When each exercise's file was saved last."""
-    files = {each.name: folder.file(each) for each in EXERCISES}
-    return {name: file.stat().st_mtime_ns if file.exists() else None for name, file in files.items()}
+    times = dict.fromkeys(each.name for each in EXERCISES)
+    for each in EXERCISES:
+        with contextlib.suppress(FileNotFoundError):  # an editor may just be putting a new one in its place
+            times[each.name] = folder.file(each).stat().st_mtime_ns
+    return times

@@ -216,3 +216,10 @@ def test_watch_checks_at_each_save(exercises, tmp_path):
             assert any(f"1 of {len(EXERCISES)} exercises done" in line for line in lines)
         finally:
             watch.kill()
+
+
+def test_a_file_that_is_just_being_replaced_is_watched_on(exercises, tmp_path, monkeypatch):
+    folder = command.Folder(tmp_path / "exercises")
+    (tmp_path / "exercises" / FILE).unlink()  # after the command has found it
+    monkeypatch.setattr("pathlib.Path.exists", lambda path: True)
+    assert command._saved(folder)["hidden_state"] is None
