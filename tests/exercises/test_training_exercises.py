@@ -173,6 +173,7 @@ WRONG = [
     ("best_epsilon", lambda loss, slope, third, u: u ** (1 / 3), "rule of thumb"),
     ("peephole_dc", lambda *a: gates_dc(*a) + a[8] * a[-1], "so dz_o belongs here, not do"),
     ("first_bug", lambda: 8, "the line of (8) is right"),
+    ("first_bug", lambda: 99, "there is no equation (99) here: the numbers are to the right of the lines"),
     ("first_bug", lambda: 10, "compare its two lines"),
     ("third_bug", lambda: 24, "more is wrong in the table"),
 ]

@@ -232,6 +232,8 @@ def scene(rng, B, T, E, H):
 
 def explain(name, function, scene):
     """Of a wrong number, that its line is right; not where the wrong one is."""
-    if name.endswith("_bug"):
-        return f"the line of ({function()}) is right; look at the table again: what is wrong in it, and what is ok?"
-    return None
+    if not name.endswith("_bug"):
+        return None
+    if (number := function()) not in range(7, 26):
+        return f"there is no equation ({number}) here: the numbers are to the right of the lines"
+    return f"the line of ({number}) is right; look at the table again: what is wrong in it, and what is ok?"

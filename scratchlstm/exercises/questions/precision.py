@@ -45,7 +45,7 @@ if __name__ == "__main__":
     for dtype, u in (("float32", 2**-24), ("float64", 2**-53)):
         epsilon = best_epsilon(1, 1, 1, u)
         errors = rounding_error(1, 1, 1, u, epsilon), truncation_error(1, 1, 1, u, epsilon)
-        print(f"{dtype}: at ε = {epsilon:.1g}, the best, {right_digits(1, 1, *errors):.1f} digits are right")
+        print(f"{dtype}: at epsilon = {epsilon:.1g}, the best, {right_digits(1, 1, *errors):.1f} digits are right")
 
 
 # --- the checker's part ---
