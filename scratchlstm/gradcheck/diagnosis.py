@@ -560,7 +560,7 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
             text = explain(given, wanted, at_hand, terms=terms, blocks=blocks, tolerance=tolerance) or ""
             findings.append(Finding(equation, name, text))
 
-    right = _inside(known)
+    right = right_step(known)
 
     def from_dz(dz: Any) -> dict[str, Any]:
         """What (17) to (21) make of dz for each sample, as far as there is something to compare it with."""
@@ -667,7 +667,7 @@ class _Inside(NamedTuple):
     dz: Any
 
 
-def _inside(known: Arrays) -> _Inside:
+def right_step(known: Arrays) -> _Inside:
     """Written out here: the step that is judged may be that of `gates.py`, changed to see what happens."""
     dc = known["dc_next"] + known["dh"] * known["o"] * _slope("tanh_c", known)
     return _Inside(dc, np.concatenate([_of_gate(gate, {**known, "dc": dc}) for gate in "ifgo"], axis=1))

@@ -12,7 +12,7 @@ import numpy as np
 from scratchlstm.cells import Cell, LSTMCell
 from scratchlstm.cells.scan import scan
 from scratchlstm.gates import StepCache
-from scratchlstm.gradcheck.diagnosis import Finding, explain, explain_step
+from scratchlstm.gradcheck.diagnosis import Finding, explain, explain_step, right_step
 from scratchlstm.gradcheck.loop import diagnose_loop, same
 from scratchlstm.gradcheck.numerical import EPSILON, EVERY_NUMBER, numerical_gradient, relative_error, slope
 from scratchlstm.gradcheck.report import TOLERANCE
@@ -192,10 +192,7 @@ def _is_lstm(trial: Trial, hand: ByName, right: ByName) -> bool:
     cell = trial.cell
     if not isinstance(cell, LSTMCell) or type(cell).forward is not LSTMCell.forward:
         return False
-    i, f, g, o = (hand[gate] for gate in "ifgo")
-    dc = hand["dc"] + hand["dh"] * o * (1 - hand["tanh_c"] ** 2)
-    of_gates = {"dz_i": dc * g * i * (1 - i), "dz_f": dc * hand["c_prev"] * f * (1 - f), "dz_g": dc * i * (1 - g**2)}
-    of_gates["dz_o"] = hand["dh"] * hand["tanh_c"] * o * (1 - o)
+    of_gates = _by_block(cell, right_step({**hand, "dc_next": hand["dc"]}).dz)
     return all(name in right and relative_error(right[name], dz) <= TOLERANCE for name, dz in of_gates.items())
 
 

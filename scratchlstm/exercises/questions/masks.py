@@ -86,44 +86,47 @@ HINTS = {
         "dh_next = step.dh_prev + dh_past and dc_next = step.dc_prev + dc_past.",
     ),
 }
+
+
+def _of_state(s):
+    """What is written for h or c in masked rows, and for its gradient."""
+    new = f"where(valid, {s}_t, {s})"
+    keeps = "at masked steps; there it keeps its old value"
+    yield Mistake(new, f"where(valid, {s}_t, {s}_t)", f"{s} changes {keeps}")
+    yield Mistake(new, f"where(valid, {s}_t, 0)", f"{s} becomes 0 {keeps}")
+    yield Mistake(
+        new,
+        f"where(valid, {s}, {s}_t)",
+        f"{s} is chosen the wrong way round: it takes the new value where the mask is True",
+    )
+    yield Mistake(
+        new,
+        f"where(valid, {s}_t, {s}0)",
+        f"{s} goes back to {s}0 at masked steps; it keeps the value of the step before",
+    )
+    arrived = {"h": "dh", "c": "dc_next"}[s]
+    past, into = f"where(valid, none, {arrived})", f"where(valid, {arrived}, none)"
+    yield Mistake(past, into, f"{arrived} passes by in the wrong rows: in those that count")
+    yield Mistake(
+        f"d{s}_past = np.{past}",
+        f"d{s}_past = {arrived}",
+        f"{arrived} passes by in all rows; it does so in masked rows only",
+    )
+    yield Mistake(
+        into,
+        f"where(valid, {arrived}, {arrived})",
+        f"{arrived} enters the gates of masked steps; nothing enters there, dz = 0",
+    )
+    yield Mistake(
+        f"d{s}_next = step.d{s}_prev + d{s}_past",
+        f"d{s}_next = d{s}_past",
+        f"step.d{s}_prev is missing: in rows that count, the gradient comes back through the step",
+    )
+
+
 MISTAKES = [
+    *(mistake for state in "hc" for mistake in _of_state(state)),
     # masked_forward
-    Mistake(
-        "where(valid, h_t, h)", "where(valid, h_t, h_t)", "h changes at masked steps; there it keeps its old value"
-    ),
-    Mistake(
-        "where(valid, c_t, c)", "where(valid, c_t, c_t)", "c changes at masked steps; there it keeps its old value"
-    ),
-    Mistake(
-        "where(valid, h_t, h)",
-        "where(valid, h_t, 0)",
-        "h becomes 0 at masked steps; there it keeps its old value",
-    ),
-    Mistake(
-        "where(valid, c_t, c)",
-        "where(valid, c_t, 0)",
-        "c becomes 0 at masked steps; there it keeps its old value",
-    ),
-    Mistake(
-        "where(valid, h_t, h)",
-        "where(valid, h, h_t)",
-        "h is chosen the wrong way round: it takes the new value where the mask is True",
-    ),
-    Mistake(
-        "where(valid, c_t, c)",
-        "where(valid, c, c_t)",
-        "c is chosen the wrong way round: it takes the new value where the mask is True",
-    ),
-    Mistake(
-        "where(valid, h_t, h)",
-        "where(valid, h_t, h0)",
-        "h goes back to h0 at masked steps; it keeps the value of the step before",
-    ),
-    Mistake(
-        "where(valid, c_t, c)",
-        "where(valid, c_t, c0)",
-        "c goes back to c0 at masked steps; it keeps the value of the step before",
-    ),
     Mistake("where(valid, c_t, c)", "where(valid, c_t, h)", "c takes the value of h at masked steps; c keeps its own"),
     Mistake(
         "all_h.append(h)",
@@ -162,12 +165,6 @@ MISTAKES = [
         "where(valid, none, dhs[:, t, :])",
         "dh_next is lost at masked steps: dh passes by, the sum of dhs and dh_next, not dhs alone",
     ),
-    Mistake("where(valid, none, dh)", "where(valid, dh, none)", "dh passes by in the wrong rows: in those that count"),
-    Mistake(
-        "dh_past = np.where(valid, none, dh)",
-        "dh_past = dh",
-        "dh passes by in all rows; it does so in masked rows only",
-    ),
     Mistake(
         "where(valid, none, dc_next)",
         "where(valid, none, none)",
@@ -175,39 +172,9 @@ MISTAKES = [
     ),
     Mistake("where(valid, none, dc_next)", "where(valid, none, dh)", "dc_past takes dh; past the cell goes dc_next"),
     Mistake(
-        "where(valid, none, dc_next)",
-        "where(valid, dc_next, none)",
-        "dc_next passes by in the wrong rows: in those that count",
-    ),
-    Mistake(
-        "dc_past = np.where(valid, none, dc_next)",
-        "dc_past = dc_next",
-        "dc_next passes by in all rows; it does so in masked rows only",
-    ),
-    Mistake(
-        "where(valid, dh, none)",
-        "where(valid, dh, dh)",
-        "dh enters the gates of masked steps; nothing enters there, dz = 0",
-    ),
-    Mistake(
-        "where(valid, dc_next, none)",
-        "where(valid, dc_next, dc_next)",
-        "dc_next enters the gates of masked steps; nothing enters there, dz = 0",
-    ),
-    Mistake(
-        "dh_next = step.dh_prev + dh_past",
-        "dh_next = dh_past",
-        "step.dh_prev is missing: in rows that count, the gradient comes back through the step",
-    ),
-    Mistake(
         "step.dc_prev + dc_past",
         "step.dc + dc_past",
         "step.dc belongs to this step's own c; one step back it is times f, which is step.dc_prev (12)",
-    ),
-    Mistake(
-        "dc_next = step.dc_prev + dc_past",
-        "dc_next = dc_past",
-        "step.dc_prev is missing: in rows that count, the gradient comes back through the step",
     ),
     Mistake(
         "mask[:, t, None]  # (B, 1), as",
