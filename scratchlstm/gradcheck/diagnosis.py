@@ -677,7 +677,7 @@ def _swapped(found: Arrays, dz: Any, known: Arrays, tolerance: float) -> str | N
     """Which two names, such as "i and f", explain all that was found if each has the other's values."""
     for a, b in itertools.combinations(["i", "f", "g", "o", "c_prev", "tanh_c"], 2):
         other = {**known, a: known[b], b: known[a]}
-        inside = _inside(other)
+        inside = right_step(other)
         dc_prev = inside.dc * other["f"]
         if _close(dz, inside.dz, tolerance) and _close(found.get("dc_prev", dc_prev), dc_prev, tolerance):
             return f"{a} and {b}"
