@@ -109,6 +109,70 @@ def test_a_mistake_in_words(found, right, text):
     assert explain(found, right, hand, blocks="ifgo" if right.shape == dz.shape else "") == text
 
 
+OF_BATCH = "the batch size"
+
+
+@pytest.mark.parametrize(
+    ("found", "right", "text"),
+    [
+        # a term that the right formula has not is not called missing
+        (dc * (g - c_prev), dc * g, "it is right once c_prev dc is added"),
+        (dc * (1 - 2 * g**2), dc * (1 - g**2), "it is right once g² dc is added"),
+        (dc * g - 2 * c * f, dc * g, "it is right once 2 f c is added"),
+        (dc * g + 1, dc * g, "it is right once 1 is subtracted"),
+        (dc_next + dh * o * (1 - tanh_c**2) ** 2, dc, None),  # too long a term
+        # one number
+        (x.T @ dz / 12, x.T @ dz, "it is divided by 12"),
+        (x.T @ dz * 50000, x.T @ dz, "it is multiplied by 50000"),
+        (x.T @ dz * 3 / 4, x.T @ dz, "it is 0.75 times the right value"),
+        (-x.T @ dz * 1.7, x.T @ dz, "it is 1.7 times the right value, and the sign is wrong"),
+        (dc * f / 3, dc * f, f"it is divided by 3, {OF_BATCH}"),
+        (
+            3 * dc * f,
+            dc * f * i * (1 - i),
+            f"the factor i (1 - i) is missing{OF_SIGMA}, and it is multiplied by 3, {OF_BATCH}",
+        ),
+        (2 * dc * c, dc * c_prev, "you have c where c_prev belongs, and it is multiplied by 2"),
+        (dc * f * o / 2, dc * f, "the factor o is one too many, and it is divided by 2"),
+        (-2 * dc * f * o, dc * f, "the factor o is one too many, and it is multiplied by 2, and the sign is wrong"),
+        (6 * dc * f * o, dc * f, "the factor o is one too many, and it is multiplied by 6"),
+        (24 * dc * f * o, dc * f, None),  # 3 · 8 is not offered
+        # a division
+        (dc * i / g, dc * i, "it is divided by g"),
+        (dc * i / g, dc * i * f, "it is divided by f g"),
+        (dc * i * c / g, dc * i, "it is multiplied by c and divided by g"),
+        (dc_next * i / g + dh / g, dc_next * i + dh, "it is right once it is multiplied by g"),
+        # one minus what is no gate
+        (dc * (1 - x[:, :1]), dc, None),
+        (dc * (1 - c_prev), dc * c_prev, None),
+        (dc * (1 - c**2), dc * (1 - tanh_c**2), f"you have 1 - c² where 1 - tanh_c² belongs{OF_TANH}"),
+    ],
+)
+def test_no_more_is_said_than_the_values_show(found, right, text):
+    assert explain(found, right, AT_HAND) == text
+
+
+def test_a_slope_is_that_of_an_activation_or_of_what_goes_into_it():
+    small = {"dc": dc / 10, "x_t": dh / 10}  # between -1 and 1, as tanh is, but it has no slope
+    for array in small.values():
+        assert explain(c * (1 - array), c, small) is None
+        assert explain(c * (1 - array**2), c, small) is None
+    z_g = 3 * np.arctanh(g)
+    text = f"you have 1 - z_g² where 1 - g² belongs{OF_TANH}"
+    assert explain(dc * (1 - z_g**2), dc * (1 - g**2), {"dc_": dc, "g": g, "z_g": z_g}) == text
+
+
+def test_labels_explain_nothing():
+    """They have two values: in the rows that have the same one, different formulas agree."""
+    p, y = np.array([[0.3], [0.6], [0.8]]), np.array([[1.0], [0], [1]])
+    hand = {"p": p, "y": y, "B": 3}
+    for found in p, p - 2 * y, -y / p, y * (p - y), np.where(y == 1, 0.5, p - y):
+        assert explain(found / 3, (p - y) / 3, hand) is None
+    text = f"the factor p (1 - p) is one too many, and it is multiplied by 3, {OF_BATCH}"
+    assert explain((p - y) * p * (1 - p), (p - y) / 3, hand) == text
+    assert explain(np.where(y == 1, 0.5, p - y), p - y, {"valid": y}) == "right where valid is 0, wrong where it is 1"
+
+
 @pytest.mark.parametrize(
     ("found", "text"),
     [
@@ -120,6 +184,9 @@ def test_a_mistake_in_words(found, right, text):
             f"in the term {TERM}, you have 1 - c² where 1 - tanh_c² belongs{OF_TANH}",
         ),
         (dc_next + dh * o * (1 - tanh_c**2) + c_prev, "the term c_prev is one too many"),
+        (dc - c_prev, "it is right once c_prev is added"),
+        (dc_next + dh * o * (1 - tanh_c**2) / 2, f"the term {TERM} is divided by 2"),
+        (dc_next + dh * o * (1 - tanh_c**2) ** 2, f"in the term {TERM}, the factor 1 - tanh_c² is one too many"),
     ],
 )
 def test_a_mistake_inside_a_term(found, text):
@@ -292,7 +359,10 @@ def test_each_mistake_is_named_once_and_explained():
         sharp += named(findings[0]) == {of(mistake)}
         unexplained += [] if findings[0].text else [mistake]
     assert sharp > 0.7 * len(MISTAKES)
-    assert unexplained == [("dz_f", "df * sigma_prime(1 / (1 + xp.exp(-f)))")]
+    assert unexplained == [
+        *((f"dz_{gate}", f"d{gate} * sigma_prime(c_prev)") for gate in "ifo"),
+        ("dz_f", "df * sigma_prime(1 / (1 + xp.exp(-f)))"),
+    ]
 
 
 def test_of_two_mistakes_one_at_least_is_named_and_none_that_is_not_there():
@@ -354,6 +424,14 @@ def test_of_two_mistakes_one_at_least_is_named_and_none_that_is_not_there():
             [("(8)", "dc", "the term dh o (1 - tanh_c²) is missing"), ("(12)", "dc_prev", "the factor f is missing")],
         ),
         (
+            [("di", "dc_next * g"), ("df", "dc_next * c_prev"), ("dg", "dc_next * i")],
+            [("(9) to (11)", "di, df, dg", "you have dc_next where dc belongs")],
+        ),
+        (
+            [("dc", "dh * o * phi_prime(tanh_c)"), ("dc_prev", "(dc_next + dc) * f")],
+            [("(9) to (11)", "di, df, dg", "in dc, the term dc_next is missing")],
+        ),
+        (
             [("dz", "xp.concat([dz_i, dz_f, dz_g, dz_o], axis=1) / len(dh)")],
             [("(7) to (16)", "dz", "right for one sample, wrong for several: it is divided by 3, the batch size")],
         ),
@@ -361,6 +439,16 @@ def test_of_two_mistakes_one_at_least_is_named_and_none_that_is_not_there():
 )
 def test_findings(mistakes, expected):
     assert explain_step(built(*mistakes)) == [diagnosis.Finding(*each) for each in expected]
+
+
+@pytest.mark.parametrize(("a", "b"), itertools.combinations(["i", "f", "g", "o", "c_prev", "tanh_c"], 2))
+def test_two_names_that_are_swapped_are_one_mistake(a, b):
+    def backward(dh, dc_next, cache, W, U):
+        swapped = cache._replace(**{a: getattr(cache, b), b: getattr(cache, a)})
+        return gates.lstm_step_backward(dh, dc_next, swapped, W, U)
+
+    text = f"{a} and {b} are swapped everywhere, as if the cache was unpacked in another order"
+    assert explain_step(backward) == [diagnosis.Finding("(7) to (16)", "dz", text)]
 
 
 def test_gradients_by_name_and_what_changes_its_inputs():

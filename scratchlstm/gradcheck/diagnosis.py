@@ -42,7 +42,8 @@ def explain(
         found, right: arrays of the same shape.
         at_hand: name -> array, or a size such as B: what could be used at this place, rightly or by mistake. A name may
             be an expression, "tanh(z_i)".
-        terms: if right is a sum, its terms by name: then a mistake inside a term is recognised, too.
+        terms: if right is a sum, its terms by name: then a mistake inside a term is recognised, too, and that one of
+            them is missing.
         blocks: names of the blocks of columns, e.g. "ifgo".
         tolerance: largest difference, relative to the largest value, that counts as rounding.
 
@@ -173,18 +174,22 @@ def _factors(at_hand: Arrays, shape: tuple[int, ...]) -> Iterator[Factor]:
         if name in _SIZES:
             yield _number(a[0], shape, name)
             continue
+        binary = np.ndim(array) and ((a == 0) | (a == 1)).all()
+        if binary and name not in _MASKS:  # labels: where they are 0, and where they are 1, different formulas agree
+            continue
         yield Factor(name, name, 1, a)
         gate, bounded = np.all((a > 0) & (a < 1)), np.all(np.abs(a) < 1) and name[0] not in "dxWUwb"
-        before = name[0] in "cz"  # what the slopes are computed of by mistake
-        if not (bounded or before) or np.ndim(array) == 0 or ((a == 0) | (a == 1)).all():
+        if binary or np.ndim(array) == 0:
             continue
         of_sigma, of_tanh = f"{name} (1 - {name})", f"1 - {name}²"
         as_in = [f" (as in {of_sigma}, the derivative of σ)", f" (as in {of_tanh}, the derivative of tanh)"]
         if bounded:
             yield Factor(f"1 - {name}", name, 1.25, 1 - a, as_in[0 if gate else 1])
             yield Factor(f"1 + {name}", name, 1.75, 1 + a, as_in[1])
-        yield Factor(of_sigma, name, 1.1 if gate else 1.4, a * (1 - a), ", the derivative of σ")
-        yield Factor(of_tanh, name, 1.1 if bounded and not gate else 1.4, 1 - a * a, ", the derivative of tanh")
+        if bounded or name[0] == "z":  # the slope is computed of z by mistake
+            yield Factor(of_sigma, name, 1.1 if gate else 1.4, a * (1 - a), ", the derivative of σ")
+        if bounded or name[0] in "zc":  # or of c, in place of tanh(c)
+            yield Factor(of_tanh, name, 1.1 if bounded and not gate else 1.4, 1 - a * a, ", the derivative of tanh")
 
 
 def _number(value: float, shape: tuple[int, ...], size: str = "") -> Factor:
@@ -201,12 +206,12 @@ def _number(value: float, shape: tuple[int, ...], size: str = "") -> Factor:
     return Factor(text, size, cost, np.full(int(np.prod(shape)), value), says=tuple(says))
 
 
-def _multiple(found: Any, right: Any, divides: bool, tolerance: float, scale: float) -> set[float]:
+def _multiple(found: Any, right: Any, tolerance: float, scale: float) -> set[float]:
     """The number that found is right times, everywhere, or divided by; empty if there is none."""
     times = abs(float(found @ right)) / (float(right @ right) or 1)
     if not times or not _close(np.abs(found), times * np.abs(right), tolerance, scale):
         return set()
-    times = 1 / times if divides and times < 1 else times
+    times = max(times, 1 / times)
     return {float(round(times)) if abs(times - round(times)) <= tolerance * times else times}
 
 
@@ -231,7 +236,7 @@ def ratios(
         return []
     # a few numbers agree with many products: the fewer they are, the simpler the product must be
     most = {1: 1, 2: 2}.get(int(np.count_nonzero(size)), 4)
-    multiple = _multiple(found, right, divides, tolerance, scale) if most > 1 else set()
+    multiple = _multiple(found, right, tolerance, scale) if divides and most > 1 else set()
     factors = [*_factors(at_hand, shape), *(_number(value, shape) for value in sorted(_DIGITS | multiple))]
     factors = [factor for factor in factors if factor.value[large].all()]
 
@@ -254,7 +259,7 @@ def ratios(
         if len(key) <= most and (sign := _sign(found, missing, right, surplus, tolerance, scale)):
             simplest.setdefault(key, Ratio(sign, surplus, missing))
             cheapest = cost
-    return [simplest[key] for key in sorted(simplest)]
+    return [simplest[key] for key in sorted(simplest, key=lambda key: (len({*key}), key))]
 
 
 def _adding_up(rows: Any, wanted: Any, window: float) -> Any:
@@ -333,8 +338,11 @@ def _of_terms(found: Any, right: Any, at_hand: Arrays, terms: Arrays, tolerance:
         elif instead.any():
             for ratio in ratios(instead, value, at_hand, tolerance, scale)[:1]:
                 what = _in_words(ratio, instead, value, at_hand, tolerance)
-                is_ = what.startswith("it is ")
-                yield 1 + ratio.cost, f"{'' if is_ else 'in '}the term {name}{what[2:] if is_ else f', {what}'}"
+                yield 1 + ratio.cost, _inside_of(f"the term {name}", what)
+
+
+def _inside_of(what: str, clause: str) -> str:
+    return what + clause.removeprefix("it") if clause.startswith("it is ") else f"in {what}, {clause}"
 
 
 def _listed(names: Any) -> str:
@@ -436,9 +444,11 @@ def _parts(differs: Any, at_hand: Arrays, blocks: Sequence[str]) -> Iterator[tup
     """(cost, text, which elements): the parts that hold all wrong elements."""
     for name, array in at_hand.items():
         mask = _like(array, differs.shape)
-        if name in _MASKS and mask is not None and ((mask == 0) | (mask == 1)).all():
+        if mask is not None and ((mask == 0) | (mask == 1)).all():
             for value in 0, 1:
                 if (mask != value).any() and not differs[mask != value].any():
+                    if name not in _MASKS:
+                        return  # of labels it says nothing, and nothing of the rows that have them
                     yield 1, f"right where {name} is {1 - value}, wrong where it is {value}", mask == value
     if blocks and differs.ndim and differs.shape[-1] % len(blocks) == 0:
         by_block = differs.reshape(*differs.shape[:-1], len(blocks), -1)
@@ -580,9 +590,8 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
     dc_prev = found.get("dc_prev", of_right)
     blocks = {"ifgo": _by_gate(dz)}
     agreed = {"ifgo": _agreed_dc(dc_prev, blocks["ifgo"], right.dc, known, tolerance)}
-    swapped = None
+    swapped = _swapped(found, dz, known, tolerance) if agreed["ifgo"][1] < 5 else None
     if agreed["ifgo"][1] < 4:  # two blocks are wrong: another order may fit better
-        swapped = _swapped(found, dz, known, tolerance)
         blocks |= {"".join(order): _by_gate(dz, order) for order in itertools.permutations("ifgo")}
         agreed = {order: _agreed_dc(dc_prev, of, right.dc, known, tolerance) for order, of in blocks.items()}
     order = max(agreed, key=lambda order: agreed[order][1])
@@ -600,17 +609,16 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
     else:
         terms = {"dc_next": known["dc_next"], "dh o (1 - tanh_c²)": right.dc - known["dc_next"]}
         if "dc_prev" in found and dc is not right.dc and _close(dc_prev, of_right, tolerance):
-            # (8) is right, as (12) shows: what is wrong are the three where it is used
-            name = next((name for name in hand if _close(dc, hand[name], tolerance)), None)
-            text = explain(dc, right.dc, hand, terms=terms, tolerance=tolerance)
-            text = f"you have {name} where dc belongs" if name else f"in dc, {text}" if text else ""
+            # (12) shows that (8) is right: the three that use it are wrong
+            named = [f"you have {name} where dc belongs" for name in hand if _close(dc, hand[name], tolerance)]
+            text = explain(dc, right.dc, hand, terms=terms, tolerance=tolerance) or ""
+            text = named[0] if named else text and _inside_of("dc", text)
             findings.append(Finding("(9) to (11)", "di, df, dg", text))
-            hand["dc"] = dc
         else:
             judge("dc", dc, right.dc, hand, terms=terms)
-            hand["dc"] = dc
             if "dc_prev" in found:
-                judge("dc_prev", dc_prev, dc * known["f"], hand)
+                judge("dc_prev", dc_prev, dc * known["f"], hand | {"dc": dc})
+        hand["dc"] = dc
         expected = {gate: _of_gate(gate, hand) for gate in "ifgo"}
         hand |= {f"d{gate}": hand[via] * hand[times] for gate, (via, times, *_) in _GATES.items()}
     for gate, wanted in expected.items():
