@@ -112,13 +112,11 @@ class _Trial:
 
     def _right_for_one_step(self, seed: int, sizes: Mapping[str, int]) -> bool:
         """Whether a function of sequences is right if T is 1 and all else is as it was."""
-        scene = self.exercise.scene(seed, **sizes)
-        given = [scene[name] for name in self.arguments]
-        of_steps = any(isinstance(each, list) or sizes["T"] in getattr(each, "shape", ())[1:] for each in given)
-        if sizes["T"] == 1 or not of_steps:
+        several, one = (self.exercise.scene(seed, **{**sizes, "T": T}) for T in (sizes["T"], 1))
+        if all(_extent(several[name]) == _extent(one[name]) for name in self.arguments):
             return False
         try:
-            _, right, found = self._results(self.exercise.scene(seed, **{**sizes, "T": 1}))
+            _, right, found = self._results(one)
         except (_Wrong, _Open):
             return False
         return max(_errors(found, right).values()) <= _FLOAT32
@@ -301,6 +299,11 @@ def _met_dots(error: BaseException, file: str) -> bool:
     """Whether a variable of the code that failed still has three dots for a value."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
     return any(value is Ellipsis for frame in frames for value in frame.f_locals.values())
+
+
+def _extent(value: Any) -> Any:
+    """The shape of an array, the length of a list."""
+    return len(value) if isinstance(value, list) else np.shape(value) if isinstance(value, np.ndarray) else None
 
 
 def _in_order(function: Callable[..., Any], arguments: Sequence[str]) -> Callable[..., Any]:

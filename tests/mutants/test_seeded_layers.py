@@ -29,9 +29,7 @@ EQUATIONS = {  # the line, with the mistake -> what is said
     ("dz_i, dz_f, dz_g, dz_o]", "dz_f, dz_i, dz_g, dz_o]"): "(13) to (16) dz: the blocks of i and f are swapped",
     ("dx = dz @ W.T", "dx = -dz @ W.T"): "(17) dx: the sign is wrong",
     ("dh_prev = dz @ U.T", "dh_prev = 2 * dz @ U.T"): "(18) dh_prev: it is multiplied by 2",
-    ("dW = x.T @ dz", "dW = x.T @ dz / len(x)"): (
-        "(19) dW: it is divided by 4, the batch size: no mean belongs there"
-    ),
+    ("dW = x.T @ dz", "dW = x.T @ dz / len(x)"): ("(19) dW: it is divided by 4, the batch size: no mean belongs there"),
     ("dU = h_prev.T @ dz", "dU = (o * tanh_c).T @ dz"): "(20) dU: you have h.T @ dz where h_prev.T @ dz belongs",
     ("xp.sum(dz, axis=0)", "xp.mean(dz, axis=0)"): (
         "(21) db: it is divided by 4, the batch size: no mean belongs there"
