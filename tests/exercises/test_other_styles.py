@@ -356,6 +356,7 @@ WRONG = [
     # a name is wrong that none of the known mistakes uses here
     ("dz_i", lambda di, df, dg, do, i, f, g, o, z_i: di * i * (1 - i) * g * f, ["factor", "one too many"]),
     ("di", lambda dc, dc_next, i, f, g, c_prev, c: 2 * dc * g, ["multiplied by 2"]),
+    ("step_backward", changed(i=lambda cache: np.cos(cache.i)), ["dz_i: differs, in a way that is not recognised"]),
     # two at once, in two lines
     ("step_backward", changed(f=lambda cache: 1.0, dc_prev=lambda at_c, cache: at_c), ["(14)", "(12)"]),
     ("step_backward", changed(i=lambda cache: cache.i, sum=np.mean), ["(13)", "(21)"]),
