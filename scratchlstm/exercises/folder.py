@@ -22,7 +22,7 @@ class Folder:
         path: of the folder.
 
     Raises:
-        ValueError: it holds no exercises, those of a newer version, or a damaged `progress.json`.
+        ValueError: it holds no exercises, those of a newer version, or a `progress.json` that is none of ours.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -62,6 +62,8 @@ class Folder:
     def _read(self) -> dict[str, Any]:
         file = self.path / PROGRESS
         if not file.is_file():
+            if any(self.file(each).exists() for each in EXERCISES):
+                return {"format": _FORMAT, "done": [], "hints": {}}  # answers that came without it
             advice = "`python -m scratchlstm exercises FOLDER` makes one"
             raise ValueError(f"{str(self.path)!r} is not a folder of exercises: it has no {PROGRESS}; {advice}")
         try:
@@ -71,8 +73,10 @@ class Folder:
         except (ValueError, KeyError, TypeError, AttributeError):
             is_ours = False
         if not is_ours:
-            advice = "delete it, write the exercises again (your answers stay as they are), and run `check all`"
-            raise ValueError(f"{str(file)!r} is damaged: {advice}")
+            advice = (
+                "if it was, remove it (your answers stay as they are) and run `check all`; else choose another folder"
+            )
+            raise ValueError(f"{str(file)!r} is damaged, or not of these exercises: {advice}")
         if progress["format"] > _FORMAT:
             raise ValueError(f"{str(file)!r} was written by a newer version of scratchlstm: upgrade to use this folder")
         return progress

@@ -119,6 +119,15 @@ def test_verdicts_for_a_program(exercises, tmp_path):
     assert (code, json.loads(output)) == (1, [verdict | {"says": says}])
 
 
+def test_grading_changes_nothing_and_needs_the_answers_alone(exercises, tmp_path):
+    folder = tmp_path / "handed in"
+    folder.mkdir()
+    (folder / FILE).write_text(RIGHT)
+    code, output, _ = exercises("check", "do", "--json", "--folder", "handed in")
+    assert (code, json.loads(output)[0]["state"]) == (0, "right")
+    assert [file.name for file in folder.iterdir()] == [FILE]
+
+
 def test_a_folder_of_another_name(exercises, tmp_path, monkeypatch):
     assert "check --folder course" in exercises("course")[1]
     (tmp_path / "course" / FILE).write_text(RIGHT)
@@ -134,7 +143,7 @@ def test_a_folder_of_another_name(exercises, tmp_path, monkeypatch):
             None,
             r"'.*exercises' is not a folder of exercises: it has no progress\.json; `python -m scratchlstm exercises",
         ),
-        ("{", "is damaged: delete it, write the exercises again"),
+        ("{", "is damaged, or not of these exercises: if it was, remove it"),
         ("[]", "is damaged"),
         ('{"format": 1, "done": {}, "hints": {}}', "is damaged"),
         ('{"format": 1, "done": [], "hints": {"do": "2"}}', "is damaged"),
@@ -143,7 +152,10 @@ def test_a_folder_of_another_name(exercises, tmp_path, monkeypatch):
 )
 def test_no_folder_of_exercises(exercises, tmp_path, content, message):
     path = tmp_path / "exercises" / "progress.json"
-    path.write_text(content) if content else path.unlink()
+    path.write_text(content or "")
+    if not content:  # nor an exercise
+        for file in path.parent.iterdir():
+            file.unlink()
     for what in ["check"], ["hint", "do"], ["watch"]:
         code, output, errors = exercises(*what)
         assert (code, output) == (2, "")
