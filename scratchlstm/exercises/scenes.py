@@ -19,11 +19,11 @@ def step(rng: np.random.Generator, B: int, T: int, E: int, H: int) -> Scene:
     scene: Scene = {name: rng.normal(size=shape) for name, shape in given.items()}
     h, c, cache = gates.lstm_step_forward(*scene.values())
     z = scene["x"] @ scene["W"] + scene["h_prev"] @ scene["U"] + scene["b"]
-    dz = 30 * rng.normal(size=z.shape)
+    dz = 100 * rng.normal(size=z.shape)
     for k, gate in enumerate("ifgo"):
         scene |= {f"z_{gate}": z[:, k * H : (k + 1) * H], f"dz_{gate}": dz[:, k * H : (k + 1) * H]}
     for name in ("dh", "dc_next", "dc", "di", "df", "dg", "do"):
-        scene[name] = 30 * rng.normal(size=(B, H))
+        scene[name] = 100 * rng.normal(size=(B, H))
     scene |= cache._asdict() | {"h": h, "c": c, "cache": cache, "z": z, "dz": dz}
     return scene | {"s": cache.i, "t": cache.g, "B": B, "T": T, "E": E, "H": H}
 

@@ -338,7 +338,7 @@ WRONG = [
     ("dc", dc_by_einsum_without_slope, ["the slope of tanh is missing"]),
     ("dc", dc_with_the_slope_at_c, ["square tanh_c, not c"]),
     ("dz_f", dz_f_by_hand_without_f, ["this is not the whole slope of σ, which is f (1 - f)"]),
-    ("dz_f", dz_f_slope_of_the_wrong_gate, ["the slope is taken at i, but f is the value at this gate"]),
+    ("dz_f", dz_f_slope_of_the_wrong_gate, ["you have i (1 - i) where f (1 - f) belongs"]),
     ("dz_g", dz_g_with_the_slope_of_sigmoid, ["this is the slope of σ"]),
     ("dW", dW_mean_of_outer_products, ["there is no mean here"]),
     ("dU", dU_outer_products_with_this_h, ["U goes with h_prev in z, not with h"]),

@@ -150,18 +150,15 @@ MISTAKES = [
         "(p - y) / len(y)", "2 * (p - y) / len(y)", "there is a factor 2, as the squared error has it; here is none"
     ),
     # dw, dw0, dh
-    Mistake("h.T @ dlogit", "h.T @ dlogit / len(h)", "there is a 1/B too many: dlogit has it already"),
     Mistake("h.T @ dlogit", "h.T @ (p - y)", "this takes p - y for dlogit; the 1/B is missing"),
     Mistake("h.T @ dlogit", "h.T @ p", "this takes p; the gradient that arrives is dlogit"),
     Mistake("h.T @ dlogit", "np.sum(h, axis=0)[:, None]", "the factor dlogit is missing"),
-    Mistake("h.T @ dlogit", "dlogit.T @ h", "it is the transpose of the right one, (1, H): dw has the shape of w"),
     Mistake("h.T @ dlogit", "h * dlogit", "the sum over the batch is missing: the matrix product h.T @ dlogit has it"),
     Mistake(
         "h.T @ dlogit",
         "np.sum(h * dlogit, axis=1, keepdims=True)",
         "this sums over the units; dw is summed over the batch, axis 0",
     ),
-    Mistake("np.sum(dlogit, axis=0)", "np.mean(dlogit, axis=0)", "this is a mean; dlogit has the 1/B already, so sum"),
     Mistake("np.sum(dlogit, axis=0)", "np.sum(p - y, axis=0)", "this takes p - y for dlogit; the 1/B is missing"),
     Mistake("np.sum(dlogit, axis=0)", "np.sum(dlogit, axis=1)", "this sums over the wrong axis: the batch is axis 0"),
     Mistake(
@@ -173,15 +170,7 @@ MISTAKES = [
         "h is a factor too many: w0 is added, it multiplies nothing",
     ),
     Mistake("dlogit @ w.T", "(p - y) @ w.T", "this takes p - y for dlogit; the 1/B is missing"),
-    Mistake("dlogit @ w.T", "dlogit @ w.T / len(h)", "there is a 1/B too many: dlogit has it already"),
-    Mistake("dlogit @ w.T", "np.ones_like(dlogit) @ w.T", "the factor dlogit is missing"),
     Mistake("dlogit @ w.T", "dlogit * h", "this takes h; (32) has w, the other factor of the product"),
-    Mistake("dlogit @ w.T", "w @ dlogit.T", "it is the transpose of the right one, (H, B): dh has the shape of h"),
-    Mistake(
-        "dlogit @ w.T",
-        "dlogit @ w.T * (1 - h * h)",
-        "a slope of tanh is multiplied here; that belongs to the LSTM's own step, not to the dense layer",
-    ),
     Mistake(
         "dlogit @ w.T",
         "np.sum(dlogit) * np.ones_like(dlogit) @ w.T",

@@ -87,9 +87,4 @@ MISTAKES = [
         "np.add.at(total, ids[:, -1], dx[:, -1])",
         "only the last step counts here; (28) sums over all steps",
     ),
-    Mistake(
-        "np.add.at(total, ids, dx)",
-        "np.add.at(total, ids, dx); total[0] = 0",
-        "the row 0 gets nothing here; without a mask, it is a word like any other",
-    ),
 ]

@@ -73,7 +73,11 @@ _ERROR = "np.linalg.norm(p - q) / max(np.linalg.norm(p), np.linalg.norm(q))"
 _NORMS = "max(np.linalg.norm(p), np.linalg.norm(q))"
 MISTAKES = [
     Mistake("array[place] = before  # ?-", "pass", _NOT_PUT_BACK),
-    Mistake(_QUOTIENT, f"abs{_QUOTIENT}", "without abs: a gradient is negative if the loss falls while a grows"),
+    Mistake(
+        _QUOTIENT,
+        "abs(below - above) / (2 * epsilon)",
+        "without abs: a gradient is negative if the loss falls while a grows",
+    ),
     Mistake(_QUOTIENT, "(above - below) / epsilon", "it is divided by ε; a + ε and a - ε are 2ε apart"),
     Mistake(
         _QUOTIENT,

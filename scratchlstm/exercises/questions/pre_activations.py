@@ -80,7 +80,7 @@ def _of_gate(gate):
     )
     yield Mistake(right, f"{value} * {bare}", f"parentheses are missing: it is {value} * {written}")
     yield Mistake(right, f"{value} + {slope}", f"{value} is multiplied by the slope, not added to it: the chain rule")
-    yield Mistake(right, f"{value} @ {slope}", "the product is elementwise: `*`, not `@`")
+    yield Mistake(f"{value} *", f"{value} @", "the product is elementwise: `*`, not `@`")
 
 
 MISTAKES = [mistake for gate in _PRIMES for mistake in _of_gate(gate)]
