@@ -56,6 +56,8 @@ def in_blocks(*order):
         (dz.mean(axis=0) * 2, db, "it is multiplied by 2 and divided by B"),
         (db, dz.mean(axis=0), "it is multiplied by 3, the batch size: no sum belongs there"),
         (dc * f / 2, dc * f, "it is divided by 2"),
+        (dc * f * 0.9, dc * f, "it is multiplied by 0.9"),
+        (-dc * f * 0.7, dc * f, "it is multiplied by 0.7, and the sign is wrong"),
         (dc * dh * (1 - f) ** 2, dc * dh * f, "you have (1 - f)² where f belongs"),
         (dc * dh * (1 - f), dc * c, "you have dh (1 - f) where c belongs"),
         (dc * (f - f * f) ** 2, dc, "the factor (f (1 - f))² is one too many"),

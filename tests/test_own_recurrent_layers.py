@@ -155,6 +155,49 @@ def test_the_mistake_is_named(mistake):
     assert checked(changed(OwnLSTM, mistake)()) == (where, [diagnosis])
 
 
+MIXED = "a sample has other gradients in a batch than alone: use its own values only, and take no mean over the batch"
+ABOVE = "the loop. The gradient from above at step t is that of y at another step, or is lost: add dy[:, t]"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "diagnosis"),
+    [
+        ("df = dc * c_prev", "df = dc * c_prev; df[0] = 0", MIXED),
+        ("df = dc * c_prev", "df = dc * c_prev; df[1:2] = 0", MIXED),
+        ("df = dc * c_prev", "df = dc * c_prev; df[-1] *= 2", MIXED),
+        ("df = dc * c_prev", "df = dc * c_prev[::-1]", MIXED),
+        ("dz_f = df * f * (1 - f)", "dz_f = df * f * (1 - f) / B", MIXED),
+        ("above = dy[:, t]", "above = dy[:, t - 1]", ABOVE),
+        ("above = dy[:, t]", "above = dy[:, T - 1 - t]", ABOVE),
+        ("above = dy[:, t]", "above = dy[:, min(t + 1, T - 1)]", ABOVE),
+        ("above = dy[:, t]", "above = dy[:, -1]", ABOVE),
+    ],
+)
+def test_no_equation_is_named_for_mixed_samples_or_steps(old, new, diagnosis):
+    assert checked(changed(OwnLSTM, (old, new))())[1] == [diagnosis]
+
+
+def test_nothing_is_named_where_the_gradient_is_another_at_every_call():
+    noise = "dz_f = df * f * (1 - f) * np.random.default_rng().normal(size=f.shape)"
+    assert checked(changed(OwnLSTM, ("dz_f = df * f * (1 - f)", noise))())[1] == []
+
+
+def test_a_layer_may_fill_the_same_arrays_at_every_call():
+    class Reusing(changed(OwnLSTM, ("df = dc * c_prev", "df = dc * c"))):
+        def filled(self, name, values):
+            array = vars(self).setdefault(name + str(values.shape), np.empty(values.shape))
+            array[...] = values
+            return array
+
+        def forward(self, x):
+            return self.filled("y", super().forward(x))
+
+        def backward(self, dy):
+            return self.filled("dx", super().backward(dy))
+
+    assert checked(Reusing())[1] == ["(10) dz_f: you have c where c_prev belongs"]
+
+
 @pytest.mark.parametrize("options", [{"sequences": False}, {"bias": False}], ids=str)
 def test_the_last_output_alone_or_no_bias_will_do(options):
     assert checked(OwnLSTM(**options)) == ({}, [])

@@ -22,6 +22,8 @@ from scratchlstm.layers.passes import Pass
 ByName = dict[str, np.ndarray]
 IN_KERAS_ORDER = "its four blocks of columns are taken to be in Keras' order, i f g o"
 CARRIED = "right in the last step, wrong before: what a step gives to the one before it, or the loop"
+MIXED = "a sample has other gradients in a batch than alone: use its own values only, and take no mean over the batch"
+ABOVE = "the loop. The gradient from above at step t is that of y at another step, or is lost: add dy[:, t]"
 _NAMES = {"kernel": "dW", "recurrent_kernel": "dU", "bias": "db"}
 NUMBERS = {"dc_prev": 12, "dh_prev": 18, "dW": 19, "dU": 20, "db": 21}
 
@@ -41,17 +43,35 @@ class Trial:
 
     def __init__(self, layer: Any, B: int, T: int, rng: np.random.Generator, last_only: bool = False) -> None:
         self.layer, self.W, self.U = layer, layer.params["kernel"], layer.params["recurrent_kernel"]
-        self.x = rng.normal(size=(B, T, len(self.W)))
-        self.y, cache = self.forward()
-        self.dhs = rng.normal(size=(B, T, len(self.U)))
-        if last_only or self.y.ndim == 2:
+        self.x, self.dhs = rng.normal(size=(B, T, len(self.W))), rng.normal(size=(B, T, len(self.U)))
+        if last_only:
+            self.dhs[:, :-1] = 0
+        self.run()
+
+    def run(self) -> None:
+        """Both passes; what they give is copied, since a layer may fill the same arrays again."""
+        y, cache = self.forward()
+        self.y = np.array(y)
+        if self.y.ndim == 2:
             self.dhs[:, :-1] = 0
         self.dy = self.dhs if self.y.ndim == 3 else self.dhs[:, -1]
-        if isinstance(layer, Layer):
-            dx, grads = layer.backward(self.dy, cache)
+        if isinstance(self.layer, Layer):
+            dx, grads = self.layer.backward(self.dy, cache)
         else:
-            dx, grads = layer.backward(self.dy), layer.grads
-        self.found = {"dx": dx} | {_NAMES[name]: np.array(d) for name, d in grads.items() if name in _NAMES}
+            dx, grads = self.layer.backward(self.dy), self.layer.grads
+        found = {"dx": dx} | {_NAMES[name]: d for name, d in grads.items() if name in _NAMES}
+        self.found = {name: np.array(d) for name, d in found.items()}
+
+    @classmethod
+    def batch(cls, trials: Sequence["Trial"], backwards: bool = False) -> "Trial":
+        """The samples of several trials in one pass; with `backwards`, the last step's gradient arrives at the first."""
+        batch = object.__new__(cls)
+        batch.layer, batch.W, batch.U = trials[0].layer, trials[0].W, trials[0].U
+        batch.x, batch.dhs = (np.concatenate([getattr(each, name) for each in trials]) for name in ("x", "dhs"))
+        if backwards:
+            batch.dhs = batch.dhs[:, ::-1].copy()
+        batch.run()
+        return batch
 
     def forward(self) -> tuple[np.ndarray, Any]:
         """y, and what `backward` gets besides dy."""
@@ -116,12 +136,21 @@ class _LSTM(NamedTuple):
         loop = diagnose_loop(self.cell, several.x, zeros, self.params, several.dhs, [None, None], several.found)
         if loop is not None:
             return [f"{LOOP}. {words}" for words in loop]
+        batch, above = Trial.batch(alone), Trial.batch(alone, backwards=True)
+        dx, has_steps = batch.found["dx"], batch.y.ndim == 3
+        if not (np.isfinite(dx).all() and same(dx, Trial.batch(alone).found["dx"])):
+            return []
+        if not same(dx, np.concatenate([trial.found["dx"] for trial in alone])):
+            return [MIXED]
+        if has_steps and above.found["dx"][:, 1].any():
+            return [ABOVE]
         if (last := self.in_last_step(alone)) or last_is_wrong:
             return last
         hs, _, kept = self.scan(several.x)
         steps, _ = run_loop(self.cell, Loop(), kept.caches, self.params, several.dhs, [None, None])
         if not same(several.found["dx"], np.stack([step["dx"] for step in steps], axis=1)):
-            return self.in_what_is_carried(alone) or [CARRIED]
+            lost = has_steps and not above.found["dx"][:, 0].any()
+            return [ABOVE] if lost else self.in_what_is_carried(alone) or [CARRIED]
         hand = {name: np.concatenate([getattr(cache, name) for cache in kept.caches]) for name in ("x", "h_prev")}
         hand |= {"h": np.concatenate(np.swapaxes(hs, 0, 1)), "dz": np.concatenate([step["dz"] for step in steps])}
         totals = {name: sum(step[name] for step in steps) for name in NUMBERS if name in several.found}
