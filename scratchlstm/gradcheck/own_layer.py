@@ -64,7 +64,7 @@ class Trial:
 
     @classmethod
     def batch(cls, trials: Sequence["Trial"], backwards: bool = False) -> "Trial":
-        """The samples of several trials in one pass; with `backwards`, the last step's gradient arrives at the first."""
+        """The samples of several trials in one pass; if `backwards`, the last step's gradient arrives at the first."""
         batch = object.__new__(cls)
         batch.layer, batch.W, batch.U = trials[0].layer, trials[0].W, trials[0].U
         batch.x, batch.dhs = (np.concatenate([getattr(each, name) for each in trials]) for name in ("x", "dhs"))

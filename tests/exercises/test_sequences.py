@@ -236,7 +236,7 @@ WRONG = {
             dU = np.einsum("nth,ntz->hz", h_prev, dz)
             return np.einsum("nte,ntz->ez", x, dz) / x.shape[1], dU, dz.mean(1).sum(0)
         """,
-        "dW: it is divided by 4, the number of steps: a sum belongs there, not a mean; db: it is divided by 4",
+        "dW: it is divided by 4, the number of steps: no mean belongs there; db: it is divided by 4",
     ),
     "nothing known: dh halves": (
         """
