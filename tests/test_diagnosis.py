@@ -53,7 +53,7 @@ def in_blocks(*order):
         (-dc * f, dc * f, "the sign is wrong"),
         (-dc, dc * f, "the factor f is missing, and the sign is wrong"),
         (dz.mean(axis=0), db, "it is divided by 3, the batch size: no mean belongs there"),
-        (dz.mean(axis=0) * 2, db, "it is 0.6667 times the right value"),
+        (dz.mean(axis=0) * 2, db, "it is 2/3 times the right value"),
         (db, dz.mean(axis=0), "it is multiplied by 3, the batch size: no sum belongs there"),
         (dc * f / 2, dc * f, "it is divided by 2"),
         (dc * f * 0.9, dc * f, "it is 0.9 times the right value"),
@@ -128,6 +128,7 @@ OF_BATCH = "the batch size"
         (x.T @ dz * 50000, x.T @ dz, "it is multiplied by 50000"),
         (x.T @ dz * 3 / 4, x.T @ dz, "it is 0.75 times the right value"),
         (-x.T @ dz * 1.7, x.T @ dz, "it is 1.7 times the right value, and the sign is wrong"),
+        (x.T @ dz * 0.73125, x.T @ dz, "it is 0.7312 times the right value"),
         (dc * f / 3, dc * f, f"it is divided by 3, {OF_BATCH}"),
         (
             3 * dc * f,

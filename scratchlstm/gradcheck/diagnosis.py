@@ -10,6 +10,7 @@ judged with the values that the step itself computed before it, so that one mist
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -201,9 +202,15 @@ def _number(value: float, shape: tuple[int, ...], size: str = "") -> Factor:
         if value not in shape:  # that axis is summed over
             says = [says[0] + ": no sum belongs there", says[1] + ": no mean belongs there"]
     elif value != round(value):
-        says = [f"it is {each:.4g} times the right value" for each in (value, 1 / value)]
+        says = [f"it is {_decimal(each)} times the right value" for each in (value, 1 / value)]
     cost = 1 if size else 1.1 if value in _DIGITS else 1.2
     return Factor(text, size, cost, np.full(int(np.prod(shape)), value), says=tuple(says))
+
+
+def _decimal(value: float) -> str:
+    """Such as "0.75", "2/3" or "0.7312"."""
+    text, fraction = f"{value:.4g}", Fraction(value).limit_denominator(9)
+    return str(fraction) if abs(fraction - value) < 1e-6 * value < abs(float(text) - value) else text
 
 
 def _multiple(found: Any, right: Any, tolerance: float, scale: float) -> set[float]:
