@@ -5,8 +5,8 @@ Adam keeps two running means of each gradient g. A running mean moves a little w
     (Adam, m)  the running mean of g, in which the old m has the share β₁
     (Adam, v)  the running mean of g², in which the old v has the share β₂
 
-Both start at 0, so they are too small at first. After t steps (t = 1 at the first) m is made up for by dividing it by
-1 - β₁ᵗ, and v by dividing it by 1 - β₂ᵗ: the bias correction. With both corrected, the step is learning_rate · m / √v,
+Both start at 0, so they are too small at first. The bias correction makes up for that: after t steps (t = 1 at the
+first), m is divided by 1 - β₁ᵗ, and v by 1 - β₂ᵗ. With both corrected, the step is learning_rate · m / √v,
 against the gradient. Keras takes all but m and √v into one number:
 
     (Adam, α)  the learning rate with both corrections

@@ -44,7 +44,7 @@ _C = "(f * c_prev + i * g)"  # c is not at hand in a whole backward step
 HINTS = {
     f"d{name}": (
         f"Change {name} a little in (5), with the others fixed: how much does c change?",
-        f"{name} stands in a product of two factors: the slope of c in {name} is the other factor.",
+        f"{name} is in a product of two factors: the slope of c in {name} is the other factor.",
         f"d{name} = dc * {slope}",
     )
     for name, slope in _SLOPES.items()

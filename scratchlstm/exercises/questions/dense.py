@@ -1,6 +1,7 @@
 """Above the LSTM: the dense layer and the loss. Equations (29) to (32).
 
-The last layer makes one number of the last h, and of it the probability p that the answer y, 0 or 1, is 1:
+The last layer turns the last h into one number, the logit, and σ turns that into the probability p that the answer y, 0
+or 1, is 1:
 
     logit = h w + w0        p = σ(logit)
 

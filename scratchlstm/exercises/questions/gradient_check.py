@@ -84,7 +84,7 @@ MISTAKES = [
         "(above - below) / 2 * epsilon",
         "this multiplies by ε: `x / 2 * epsilon` is (x / 2) · ε, so put (2 * epsilon) in parentheses",
     ),
-    Mistake(_QUOTIENT, "(above - below) // (2 * epsilon)", "`//` throws away what is behind the point; write `/`"),
+    Mistake(_QUOTIENT, "(above - below) // (2 * epsilon)", "`//` drops the decimal part; write `/`"),
     Mistake(_QUOTIENT, "(below - above) / (2 * epsilon)", "the sign is wrong: L(a + ε) minus L(a - ε), in this order"),
     Mistake(_QUOTIENT, "above - below", "the division by 2ε is missing"),
     Mistake(_QUOTIENT, "(above + below) / (2 * epsilon)", "the two losses are added; their difference belongs here"),

@@ -1,8 +1,8 @@
 """The slopes of σ and tanh, written in their values.
 
-Backpropagation multiplies by the slope of every function it passes. The forward pass keeps the values s = σ(z) and
-t = tanh(z), not z itself, so write both slopes in terms of the values. Differentiate σ(z) = 1 / (1 + exp(-z)) by z, and
-look for σ(z) in the result; do the same with tanh = sinh / cosh.
+Backpropagation multiplies a gradient by the slope of each function on its way. The forward pass keeps the values
+s = σ(z) and t = tanh(z), not z itself, so write both slopes in terms of the values. Differentiate
+σ(z) = 1 / (1 + exp(-z)) by z, and look for σ(z) in the result; do the same with tanh = sinh / cosh.
 
 Somebody has answered the first question, and got it wrong: run the check, read what it says, and mend the line. Then
 replace the three dots in the second. Products are elementwise, and so is `*` in NumPy.
