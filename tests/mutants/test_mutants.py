@@ -144,11 +144,12 @@ def as_in_gates(text: str) -> str:
 
 GATES = inspect.getsource(gates)
 # the mistakes of exercises about lines of gates.py; several exercises may know the same
+SHIFTED = "sigmoid(z[:, 1 * H : 2 * H] + 1)"  # another network, whose gradients are right
 KNOWN = {
     (old, mistake.new): f"{exercise.name}: {mistake.old} -> {mistake.new}"
     for exercise in EXERCISES
     for mistake in exercise.mistakes
-    if GATES.count(old := as_in_gates(mistake.old)) == 1
+    if GATES.count(old := as_in_gates(mistake.old)) == 1 and mistake.new != SHIFTED
 }
 
 
