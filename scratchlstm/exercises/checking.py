@@ -27,7 +27,7 @@ _SIZES = ({"B": 3, "T": 4, "E": 5, "H": 2}, {"B": 2, "T": 1, "E": 3, "H": 4})
 _SAME = 1e-9  # largest relative difference of float64 results of the same formula
 _FLOAT32 = 1e-5
 _PAIRED = 60  # mistakes of which any two are tried together
-_BETWEEN = ". Right for one step, wrong for four: the mistake is in how the steps are put together"
+_BETWEEN = ". Right for one step, wrong for several: the mistake is in how the steps are put together"
 
 
 class Verdict(NamedTuple):

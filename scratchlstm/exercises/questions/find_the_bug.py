@@ -150,7 +150,7 @@ BUGS = [
     Mistake(
         "dh = dhs[:, t] + dh_next",
         "dh = dhs[:, t]",
-        "the bug is still there. Run the file: its third table is right for one step and wrong for four, so something "
+        "the bug is still there. Run the file: its third table is right for one step and wrong for several, so something "
         "that one step hands to another one is lost",
     ),
 ]
