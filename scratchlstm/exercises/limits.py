@@ -6,9 +6,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 SECONDS = 5.0  # of computing
+_LONGEST = 500  # characters of an error that are shown
 _WAITING = 4  # times as long, by the clock, may code take that waits, or that a busy machine keeps waiting
 
 
@@ -26,18 +28,41 @@ def limited(function: Callable[..., Any], *given: Any, seconds: float = SECONDS)
     running.acquire()
     started, used = time.monotonic(), time.process_time()
 
+    def again(frame: FrameType, event: str, _: Any) -> Any:
+        """Raise at a line of the function; traces no more once that has ended."""
+        if not running.locked():
+            sys.settrace(None)
+            return None
+        if event == "line":
+            raise_in(ctypes.c_ulong(thread), ctypes.py_object(TooLongError))
+        return again
+
+    class Caught(TooLongError):
+        """Raised in code that catches everything: from now on each of its lines raises, those of an `except:`, too."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            frame: FrameType | None = sys._getframe(1)  # made where it is raised
+            while frame and frame is not here:
+                frame.f_trace, frame = again, frame.f_back
+            sys.settrace(again)
+
+    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    error: type[TooLongError] = TooLongError
+
     def stop() -> None:
+        nonlocal error
         wait = seconds
         while not running.acquire(timeout=wait):
-            wait = 0.5  # and once more, should the code catch the error
+            wait = 0.5  # again, should the code catch it
             if time.process_time() - used < seconds and time.monotonic() - started < _WAITING * seconds:
                 continue
             top = frame = sys._current_frames().get(thread)
             while frame and frame is not here:
                 frame = frame.f_back
             if frame and frame is not top:  # inside the function: the error is not for what follows it
-                raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-                raise_in(ctypes.c_ulong(thread), ctypes.py_object(TooLongError))
+                raise_in(ctypes.c_ulong(thread), ctypes.py_object(error))
+                error = Caught
 
     threading.Thread(target=stop, daemon=True).start()
     try:
@@ -59,4 +84,13 @@ def in_words(error: BaseException, file: str, seconds: float = SECONDS) -> str:
         return f"{where}still running after {seconds:g} seconds, so it was stopped: does a loop never end?"
     if isinstance(error, SystemExit):
         return f"{where}this ends the program, so nothing could be checked: leave it out"
-    return f"{where}{type(error).__name__}: {error}"
+    return f"{where}{type(error).__name__}: {_text(error)}".removesuffix(": ")
+
+
+def _text(error: BaseException) -> str:
+    """What an error says, in a line or two."""
+    try:
+        text = str(error)
+    except Exception:  # one of the learner's own, which fails itself
+        return ""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."

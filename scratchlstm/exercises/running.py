@@ -13,7 +13,7 @@ from typing import Any
 
 from scratchlstm.exercises.checking import Verdict, judge
 from scratchlstm.exercises.exercise import EXERCISES, Exercise
-from scratchlstm.exercises.limits import TooLongError, in_words, limited
+from scratchlstm.exercises.limits import in_words, limited
 
 # seconds without a verdict: what never returns to Python outlasts the limit inside, and a busy machine starts slowly
 _WAIT = 30.0
@@ -42,9 +42,9 @@ def judge_file(exercise: Exercise, path: Path) -> list[Verdict]:
         failed = _all(exercise, f"{path.name} could not be checked: {how}")
         return [verdicts.get(each.function, each) for each in failed]
     finally:
-        if hasattr(os, "killpg"):
+        if hasattr(os, "killpg") and child.pid:
             with suppress(ProcessLookupError):  # what the file itself has started, too
-                os.killpg(child.pid or 0, signal.SIGKILL)
+                os.killpg(child.pid, signal.SIGKILL)
         child.kill()
         child.join()
         mine.close()
@@ -57,20 +57,30 @@ def _judge(number: int, path: Path, results: Connection) -> None:
     sys.dont_write_bytecode = True
     if hasattr(os, "setsid"):
         os.setsid()  # a group of processes of its own, to be ended as a whole
-    os.dup2(2, 1)  # what the code prints, and what it starts, is not part of what the command says
+    with suppress(OSError):
+        os.dup2(2, 1)  # what the code prints, and what it starts, is not part of what the command says
     sys.stdout = sys.stderr
     sys.path.insert(0, str(path.parent))
     try:
         names = load(path)
-    except (Exception, SystemExit, TooLongError) as error:
+    except BaseException as error:
         results.send(_all(exercise, f"{path.name} cannot be run: {in_words(error, str(path.resolve()))}"))
         return
     for name in exercise.functions:
         if name in names:
-            results.send([judge(exercise, name, names[name])])
+            results.send([_judged(exercise, name, names[name], path)])
         else:
             says = f"there is no function {name} in {path.name}"
             results.send([Verdict(exercise.name, name, exercise.equation(name), "wrong", says)])
+
+
+def _judged(exercise: Exercise, name: str, function: Any, path: Path) -> Verdict:
+    """The verdict, whatever is raised: an interrupt by the code itself, or an error of NumPy's changed by it."""
+    try:
+        return judge(exercise, name, function)
+    except BaseException as error:
+        says = f"{path.name} could not be checked: {in_words(error, str(path.resolve()))}"
+        return Verdict(exercise.name, name, exercise.equation(name), "wrong", says)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -79,7 +89,7 @@ def load(path: Path) -> dict[str, Any]:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where dataclasses and pickle look
     linecache.checkcache(str(path))
     limited(spec.loader.exec_module, module)
     return vars(module)

@@ -150,8 +150,8 @@ BUGS = [
     Mistake(
         "dh = dhs[:, t] + dh_next",
         "dh = dhs[:, t]",
-        "the bug is still there. Run the file: its third table is right for one step and wrong for several, so something "
-        "that one step hands to another one is lost",
+        "the bug is still there. Run the file: its third table is right for one step and wrong for several, so "
+        "something that one step hands to another one is lost",
     ),
 ]
 HINTS = {
