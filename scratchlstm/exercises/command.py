@@ -120,8 +120,11 @@ def _check(folder: Folder, chosen: Sequence[Exercise], as_json: bool = False) ->
     for each in chosen:
         verdicts = judge_file(each, folder.file(each))
         if not as_json:  # whoever grades leaves the folder as it is
-            folder.set_done(each, _right(verdicts))
             _tell(folder, each, verdicts)
+            try:
+                folder.set_done(each, _right(verdicts))
+            except OSError as error:  # a full disk, a folder that is not theirs
+                print(f"{_COMMAND}: this was not noted in {PROGRESS}: {error}", file=sys.stderr)
         found += verdicts
     if as_json:
         print(json.dumps([each._asdict() for each in found], indent=1))

@@ -67,10 +67,10 @@ class Folder:
             advice = "`python -m scratchlstm exercises FOLDER` makes one"
             raise ValueError(f"{str(self.path)!r} is not a folder of exercises: it has no {PROGRESS}; {advice}")
         try:
-            progress = json.loads(file.read_text(encoding="utf-8"))
+            progress = json.loads(file.read_text(encoding="utf-8-sig"))
             is_ours = isinstance(progress["format"], int) and isinstance(progress["done"], list)
             is_ours = is_ours and all(isinstance(count, int) for count in progress["hints"].values())
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             is_ours = False
         if not is_ours:
             advice = (
@@ -97,6 +97,8 @@ def write(path: str | os.PathLike[str]) -> tuple[Folder, list[Path]]:
         ValueError: see `Folder`.
     """
     path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{str(path)!r} is a file; choose another name for the folder of exercises")
     path.mkdir(parents=True, exist_ok=True)
     if not (path / PROGRESS).exists():
         with atomic_write(path / PROGRESS) as file:

@@ -212,7 +212,25 @@ def test_a_folder_that_cannot_be_made(exercises, tmp_path):
     (tmp_path / "file").write_text("")
     code, _, errors = exercises("file")
     assert code == 2
-    assert "file" in errors
+    assert "'file' is a file; choose another name for the folder of exercises" in errors
+
+
+def test_a_verdict_comes_though_it_cannot_be_noted(exercises, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "exercises" / FILE).write_text(RIGHT)
+    monkeypatch.setattr("scratchlstm.exercises.folder.atomic_write", full)
+    code, output, errors = exercises("check", "do")
+    assert code == 0
+    assert "do (7) is right" in output
+    assert "this was not noted in progress.json: [Errno 28] No space left on device" in errors
+
+
+def test_a_progress_file_that_an_editor_gave_a_mark(exercises, tmp_path):
+    path = tmp_path / "exercises" / "progress.json"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert exercises("hint", "do")[0] == 0
 
 
 def test_watch_checks_at_each_save(exercises, tmp_path):
