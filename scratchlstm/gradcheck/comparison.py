@@ -37,7 +37,7 @@ def compare(
             row.numerical = numeric_error(loss, array, analytic, rng, epsilon)
             if answers:
                 _compared(row, analytic, answers[name])
-        if not (row.ok or row.problem):
+        if row.differs and not row.problem:
             given = loss, array, analytic, rng, epsilon, tolerance
             if len(names := blocks.get(name, ())) > 1:
                 row.problem = in_blocks(names, _wrong_parts(len(names), -1, *given))

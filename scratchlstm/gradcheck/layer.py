@@ -148,7 +148,7 @@ def check_layer(
         sequences = ["x"] if blocks and not several and given[0].ndim == 3 else []
         rows = compare(values, checked, loss, answers, rng, epsilon, tolerance, blocks, sequences)
         report = Report(title, list(rows))
-        if not report.ok and blocks:
+        if blocks and any(row.differs for row in report.rows):
             step = partial(
                 check_layer, layer, given[0][:, :1], initial_state=list(states.values()) or None, training=training,
                 seed=seed, epsilon=epsilon, tolerance=tolerance,
@@ -178,7 +178,7 @@ def _split(report: Report, step: Report, from_zeros: bool) -> None:
     gate, so what is wrong in such a one says less than what is wrong over several.
     """
     of_step = {row.tensor: row for row in step.rows}
-    for row in [row for row in report.rows if not row.ok and row.tensor in of_step]:
+    for row in [row for row in report.rows if row.differs and row.tensor in of_step]:
         alone = of_step[row.tensor]
         if alone.ok:
             at = f": {row.problem}" if row.problem.startswith("at ") else ""
@@ -190,7 +190,7 @@ def _split(report: Report, step: Report, from_zeros: bool) -> None:
 def _name_blocks(report: Report, blocks: Mapping[str, Sequence[str]], wrong: Sequence[bool]) -> None:
     """Say which blocks are wrong in a step, unless they are all or none."""
     if any(wrong) and not all(wrong):
-        for row in [row for row in report.rows if not row.ok]:
+        for row in [row for row in report.rows if row.differs]:
             row.problem = in_blocks(blocks[row.tensor], wrong) if row.tensor in blocks else ""
 
 

@@ -35,6 +35,11 @@ class Row:
         errors = [error for error in (self.numerical, self.tensorflow) if error is not None]
         return not self.problem and bool(errors) and all(error <= self.tolerance for error in errors)
 
+    @property
+    def differs(self) -> bool:
+        """Whether it is not the numerical gradient."""
+        return self.numerical is not None and not self.numerical <= self.tolerance
+
     def cells(self) -> list[str]:
         """What the report's table shows of it."""
         errors = (f"{error:.1e}" if error is not None else "-" for error in (self.numerical, self.tensorflow))
