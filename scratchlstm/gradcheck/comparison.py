@@ -52,7 +52,8 @@ def _wrong_parts(
 ) -> list[bool]:  # fmt: skip
     """Whether each of the parts along an axis is wrong."""
     parts = zip(np.split(array, count, axis), np.split(analytic, count, axis), strict=True)
-    return [not numeric_error(loss, *part, rng, epsilon) <= tolerance for part in parts]  # views, changed in place
+    # views, changed in place
+    return [not numeric_error(loss, *part, rng, epsilon, array.size) <= tolerance for part in parts]
 
 
 def in_blocks(names: Sequence[str], wrong: Sequence[bool]) -> str:

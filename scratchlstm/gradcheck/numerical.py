@@ -54,9 +54,11 @@ def relative_error(analytic: Any, reference: Any) -> float:
     return float(np.linalg.norm(analytic - reference)) / scale
 
 
-def numeric_error(loss: Loss, array: Array, analytic: np.ndarray, rng: np.random.Generator, epsilon: float) -> float:
-    """The relative error of an analytic gradient; of a large one along random directions."""
-    if array.size <= EVERY_NUMBER:
+def numeric_error(
+    loss: Loss, array: Array, analytic: np.ndarray, rng: np.random.Generator, epsilon: float, size: int = 0
+) -> float:
+    """The relative error of an analytic gradient; of a large one, or a part of one of this size, along directions."""
+    if max(size, array.size) <= EVERY_NUMBER:
         return relative_error(analytic, numerical_gradient(loss, array, epsilon))
     directions = [direction / np.linalg.norm(direction) for direction in rng.normal(size=(DIRECTIONS, *array.shape))]
     slopes = [slope(loss, array, direction, epsilon) for direction in directions]
