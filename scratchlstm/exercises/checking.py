@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchlstm.exercises.exercise import EXERCISES, Exercise
-from scratchlstm.exercises.limits import TooLongError, in_words, limited
+from scratchlstm.exercises.limits import TooLongError, in_words, limited, message
 from scratchlstm.exercises.mistakes import Mistake
 from scratchlstm.exercises.scenes import Scene
 from scratchlstm.gradcheck.diagnosis import explain
@@ -107,14 +107,14 @@ class _Trial:
             given, right, found = self._results(scene)
             return self._compare(found, right, given, scene, sizes)
         except _Wrong as wrong:
-            if not isinstance(wrong, _Endless) and self._right_for_one_step(seed, sizes):
+            if not isinstance(wrong, _Endless) and self._right_for_one_step(scene, seed, sizes):
                 raise _Wrong(f"{wrong}{_BETWEEN}") from None
             raise
 
-    def _right_for_one_step(self, seed: int, sizes: Mapping[str, int]) -> bool:
+    def _right_for_one_step(self, scene: Scene, seed: int, sizes: Mapping[str, int]) -> bool:
         """Whether a function of sequences is right if T is 1 and all else is as it was."""
-        several, one = (self.exercise.scene(seed, **{**sizes, "T": T}) for T in (sizes["T"], 1))
-        if all(_extent(several[name]) == _extent(one[name]) for name in self.arguments):
+        one = self.exercise.scene(seed, **{**sizes, "T": 1})
+        if all(_extent(scene[name]) == _extent(one[name]) for name in self.arguments):
             return False
         try:
             _, right, found = self._results(one)
@@ -156,7 +156,7 @@ class _Trial:
                 return limited(function, *given)
         except (Exception, SystemExit, TooLongError) as error:
             says = in_words(error, self.file)
-            if "ellipsis" in str(error).lower() or _met_dots(error, self.file):
+            if "ellipsis" in message(error).lower() or _met_dots(error, self.file):
                 raise _Open(says.partition(": ")[0] if says.startswith("line ") else "") from error
             if isinstance(error, ValueError | IndexError) and shapes:
                 says += f" (shapes: {', '.join(shapes)})"
@@ -171,7 +171,7 @@ class _Trial:
                 try:
                     self.exercise.planted(mistake)[self.name](*given)
                 except Exception as same:
-                    if str(same) == str(error):
+                    if message(same) == message(error):
                         return mistake
         return None
 
@@ -211,13 +211,8 @@ class _Trial:
             expected = "an array" if np.ndim(right) else "a single number"
             raise _Wrong(f"{what} must be {expected}, not a {type(value).__name__}") from error
         if array.dtype.kind not in "fiub":
-            kind = (
-                f"an array of {array.dtype}"
-                if array.ndim
-                else repr(value)
-                if isinstance(value, str)
-                else type(value).__name__
-            )
+            single = repr(value) if isinstance(value, str) else type(value).__name__
+            kind = f"an array of {array.dtype}" if array.ndim else single
             raise _Wrong(f"{what} must be {'an array of numbers' if np.ndim(right) else 'a number'}, not {kind}")
         return array
 

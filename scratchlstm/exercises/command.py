@@ -79,12 +79,16 @@ def _new_folder(name: str) -> Path:
 
 def _option(folder: Folder) -> str:
     """What names the folder in a command, if it has to be named."""
-    found_without = Path() if Path(PROGRESS).is_file() else _DEFAULT
-    return "" if folder.path == found_without else f" --folder {shlex.quote(str(folder.path))}"
+    return "" if folder.path == _here() else f" --folder {shlex.quote(str(folder.path))}"
+
+
+def _here() -> Path:
+    """The folder that is meant if none is named."""
+    return Path() if Path(PROGRESS).is_file() else _DEFAULT
 
 
 def _open(path: Path | None) -> Folder:
-    return Folder(path or (Path() if Path(PROGRESS).is_file() else _DEFAULT))
+    return Folder(path or _here())
 
 
 def _named(name: str) -> Exercise:

@@ -71,7 +71,7 @@ def limited(function: Callable[..., Any], *given: Any, seconds: float = SECONDS)
         running.release()  # calls no Python, so that no error can come between
 
 
-def in_words(error: BaseException, file: str, seconds: float = SECONDS) -> str:
+def in_words(error: BaseException, file: str) -> str:
     """What went wrong in the code of `file`, with the last line of it that ran."""
     if isinstance(error, SyntaxError) and "unicode error" in str(error):
         return "it has characters that are not UTF-8: save it in that encoding"
@@ -81,13 +81,13 @@ def in_words(error: BaseException, file: str, seconds: float = SECONDS) -> str:
     source = f", `{frames[-1].line}`" if frames and frames[-1].line else ""
     where = f"line {frames[-1].lineno}{source}: " if frames else ""
     if isinstance(error, TooLongError):
-        return f"{where}still running after {seconds:g} seconds, so it was stopped: does a loop never end?"
+        return f"{where}still running after {SECONDS:g} seconds, so it was stopped: does a loop never end?"
     if isinstance(error, SystemExit):
         return f"{where}this ends the program, so nothing could be checked: leave it out"
-    return f"{where}{type(error).__name__}: {_text(error)}".removesuffix(": ")
+    return f"{where}{type(error).__name__}: {message(error)}".removesuffix(": ")
 
 
-def _text(error: BaseException) -> str:
+def message(error: BaseException) -> str:
     """What an error says, in a line or two."""
     try:
         text = str(error)

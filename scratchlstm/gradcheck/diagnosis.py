@@ -502,7 +502,7 @@ _GATES = {
     "g": ("dc", "i", 11, 15),
     "o": ("dh", "tanh_c", 7, 16),
 }
-_NUMBERS = {"dc": 8, "dc_prev": 12, "dx": 17, "dh_prev": 18, "dW": 19, "dU": 20, "db": 21}
+NUMBERS = {"dc": 8, "dc_prev": 12, "dx": 17, "dh_prev": 18, "dW": 19, "dU": 20, "db": 21}
 
 
 def random_step(seed: int = 0, N: int = 3, E: int = 2, H: int = 4) -> dict[str, np.ndarray]:
@@ -551,7 +551,7 @@ def explain_step(
         if name not in [finding.name for finding in findings]:
             terms = {f"of sample {n}": each[name] for n, each in enumerate(alone)} if name in ("dW", "dU", "db") else {}
             text = explain(together[name], expected[name], {"B": len(alone)}, terms=terms, tolerance=tolerance)
-            findings.append(Finding(f"({_NUMBERS[name]})", name, text or only_there))
+            findings.append(Finding(f"({NUMBERS[name]})", name, text or only_there))
     return findings
 
 
@@ -573,7 +573,7 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
     ) -> None:
         if not _close(given, wanted, tolerance):
             of_gate = name.startswith("dz_")
-            equation = _which(name[-1], given, wanted, at_hand, tolerance) if of_gate else f"({_NUMBERS[name]})"
+            equation = _which(name[-1], given, wanted, at_hand, tolerance) if of_gate else f"({NUMBERS[name]})"
             text = explain(given, wanted, at_hand, terms=terms, blocks=blocks, tolerance=tolerance) or ""
             findings.append(Finding(equation, name, text))
 

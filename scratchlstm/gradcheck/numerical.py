@@ -22,7 +22,7 @@ def numerical_gradient(loss: Callable[[], float], array: Array, epsilon: float =
     """Central differences, dL/da ≈ (L(a + ε) - L(a - ε)) / 2ε, for each number of `array`.
 
     Args:
-        loss: computes L anew from `array`, which is changed in place and put back.
+        loss: computes L from `array`, which is changed in place and put back.
         array: float64, of NumPy or CuPy.
         epsilon: ε; 1e-5 balances rounding and curvature in float64.
 

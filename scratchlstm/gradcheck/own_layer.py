@@ -11,7 +11,7 @@ import numpy as np
 
 from scratchlstm.cells import LSTMCell
 from scratchlstm.cells.scan import scan
-from scratchlstm.gradcheck.diagnosis import explain, wrong_equations
+from scratchlstm.gradcheck.diagnosis import NUMBERS, explain, wrong_equations
 from scratchlstm.gradcheck.loop import NOT_CARRIED, Loop, diagnose_loop, run_loop, same
 from scratchlstm.gradcheck.numerical import EPSILON, relative_error, slope
 from scratchlstm.gradcheck.recurrent import LOOP, SAMPLES, STEPS
@@ -25,7 +25,6 @@ CARRIED = "right in the last step, wrong before: what a step gives to the one be
 MIXED = "a sample has other gradients in a batch than alone: use its own values only, and take no mean over the batch"
 ABOVE = "the loop. The gradient from above at step t is that of y at another step, or is lost: add dy[:, t]"
 _NAMES = {"kernel": "dW", "recurrent_kernel": "dU", "bias": "db"}
-NUMBERS = {"dc_prev": 12, "dh_prev": 18, "dW": 19, "dU": 20, "db": 21}
 
 
 def own_blocks(layer: Any) -> dict[str, tuple[str, ...]]:
@@ -153,7 +152,7 @@ class _LSTM(NamedTuple):
             return [ABOVE] if lost else self.in_what_is_carried(alone) or [CARRIED]
         hand = {name: np.concatenate([getattr(cache, name) for cache in kept.caches]) for name in ("x", "h_prev")}
         hand |= {"h": np.concatenate(np.swapaxes(hs, 0, 1)), "dz": np.concatenate([step["dz"] for step in steps])}
-        totals = {name: sum(step[name] for step in steps) for name in NUMBERS if name in several.found}
+        totals = {name: sum(step[name] for step in steps) for name in _NAMES.values() if name in several.found}
         return _explained(several.found, totals, hand | {"B": SAMPLES, "T": STEPS})
 
     def in_last_step(self, alone: Sequence[Trial]) -> list[str]:

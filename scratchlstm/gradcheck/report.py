@@ -17,7 +17,7 @@ class Row:
         tensor: its name.
         shape: its shape.
         numerical: norm-relative difference between the analytic and the numerical gradient.
-        tensorflow: the same against TensorFlow's gradient; None where not compared.
+        tensorflow: the same against TensorFlow's gradient; None if not compared.
         problem: what is wrong apart from numbers (a gradient missing or of another shape), or in a recurrent layer
             where a gradient is wrong: in which gates' blocks of columns, at which steps, or only over several steps.
     """

@@ -65,6 +65,7 @@ def written(source, name="do"):
             "return type('Own', (), {'__array__': lambda *a, **k: 1 / 0})()",
             "it must be an array, not a Own",
         ),
+        ("raise type('Own', (Exception,), {'__str__': lambda self: 1})", "line 2: Own"),
         ("raise SystemExit(3)", "this ends the program, so nothing could be checked: leave it out"),
         (
             "return np.arange(6.0).reshape(3, 2)",

@@ -129,7 +129,7 @@ MISTAKES = [
     Mistake(
         "dc_next = step.dc_prev", "dc_next = step.dh_prev", "dc_next takes step.dh_prev, the gradient of h, not of c"
     ),
-    Mistake("dh_next = step.dh_prev", "dh_next = dh", "dh goes on to the step before as it came; (18) is step.dh_prev"),
+    Mistake("dh_next = step.dh_prev", "dh_next = dh", "dh reaches the step before as it came; (18) is step.dh_prev"),
     Mistake(
         "dh_next = step.dh_prev", "dh_next = step.dc_prev", "dh_next takes step.dc_prev, the gradient of c, not of h"
     ),
