@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from scratchlstm import gates
+from scratchlstm.gradcheck.diagnosis import random_forward
 
 Scene = dict[str, Any]
 
@@ -15,17 +16,15 @@ def step(rng: np.random.Generator, B: int, T: int, E: int, H: int) -> Scene:
     The gradients are random, each by itself: of those that belong together more than one formula gives the same, as
     dg i = di g. And they are so large that one who limits them is found out.
     """
-    given = {"x": (B, E), "h_prev": (B, H), "c_prev": (B, H), "W": (E, 4 * H), "U": (H, 4 * H), "b": (4 * H,)}
-    scene: Scene = {name: rng.normal(size=shape) for name, shape in given.items()}
-    h, c, cache = gates.lstm_step_forward(*scene.values())
+    scene: Scene = random_forward(rng, B, E, H)
+    cache = gates.StepCache(*(scene[name] for name in gates.StepCache._fields))
     z = scene["x"] @ scene["W"] + scene["h_prev"] @ scene["U"] + scene["b"]
     dz = 100 * rng.normal(size=z.shape)
     for k, gate in enumerate("ifgo"):
         scene |= {f"z_{gate}": z[:, k * H : (k + 1) * H], f"dz_{gate}": dz[:, k * H : (k + 1) * H]}
     for name in ("dh", "dc_next", "dc", "di", "df", "dg", "do"):
         scene[name] = 100 * rng.normal(size=(B, H))
-    scene |= cache._asdict() | {"h": h, "c": c, "cache": cache, "z": z, "dz": dz}
-    return scene | {"s": cache.i, "t": cache.g, "B": B, "T": T, "E": E, "H": H}
+    return scene | {"cache": cache, "z": z, "dz": dz, "s": cache.i, "t": cache.g, "B": B, "T": T, "E": E, "H": H}
 
 
 def sequence(rng: np.random.Generator, B: int, T: int, E: int, H: int, masked: bool = False) -> Scene:

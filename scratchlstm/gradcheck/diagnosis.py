@@ -508,10 +508,15 @@ NUMBERS = {"dc": 8, "dc_prev": 12, "dx": 17, "dh_prev": 18, "dW": 19, "dU": 20, 
 def random_step(seed: int = 0, N: int = 3, E: int = 2, H: int = 4) -> dict[str, np.ndarray]:
     """An LSTM step on random numbers, by name: what goes in, what (1) to (6) give, and dh and dc_next."""
     rng = np.random.default_rng(seed)
+    return random_forward(rng, N, E, H) | {name: rng.normal(size=(N, H)) for name in ("dh", "dc_next")}
+
+
+def random_forward(rng: np.random.Generator, N: int, E: int, H: int) -> dict[str, np.ndarray]:
+    """What goes into a step of N samples, and what (1) to (6) give."""
     shapes = {"x": (N, E), "h_prev": (N, H), "c_prev": (N, H), "W": (E, 4 * H), "U": (H, 4 * H), "b": (4 * H,)}
     given: dict[str, Any] = {name: rng.normal(size=shape) for name, shape in shapes.items()}
     h, c, cache = gates.lstm_step_forward(*given.values())
-    return given | cache._asdict() | {"c": c, "h": h} | {name: rng.normal(size=(N, H)) for name in ("dh", "dc_next")}
+    return given | cache._asdict() | {"c": c, "h": h}
 
 
 def explain_step(
