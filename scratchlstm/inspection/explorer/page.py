@@ -1,0 +1,33 @@
+"""The file itself: markup, style, scripts and data in one."""
+
+import base64
+import hashlib
+import json
+import re
+from importlib import resources
+from typing import Any
+
+_PARTS = ("sentence", "overview", "cell", "number", "change", "learning")  # of what is seen, each with its own style
+_STYLES = ("base", *_PARTS)
+_SCRIPTS = ("data", "lstm", "quantities", "state", "dom", *_PARTS, "main")
+
+
+def page(data: dict[str, Any]) -> str:
+    """The page with style, scripts and data in it."""
+    style = "\n".join(_part(f"style/{name}.css") for name in _STYLES)
+    script = "\n".join(_part(f"script/{name}.js") for name in _SCRIPTS)
+    numbers = json.dumps(data, allow_nan=False)  # which escapes all beyond ASCII
+    for mark in "&<>":  # would mean something in HTML
+        numbers = numbers.replace(mark, f"\\u{ord(mark):04x}")
+    hashes = {"STYLE_HASH": _hash(style), "SCRIPT_HASH": _hash(script)}
+    parts = hashes | {"STYLE": style, "SCRIPT": script, "DATA": numbers}
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _part("page.html"))
+
+
+def _part(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _hash(content: str) -> str:
+    """By which the page's policy knows its own style and script, and lets no other run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()

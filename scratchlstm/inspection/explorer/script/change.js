@@ -1,0 +1,5 @@
+"use strict";
+
+function buildChange() {}
+
+function showChange() {}

@@ -1,0 +1,219 @@
+"use strict";
+
+// Putting the parts together: what is built once, what is shown after each change, keys and buttons.
+
+const PLAY_MILLISECONDS = 900;
+
+// --- showing ---------------------------------------------------------------------------------------------------------
+
+function show() {
+  showWords();
+  showStatus();
+  showView();
+  showOverview();
+  showCell();
+  showNumber();
+  showChange();
+  showLearning();
+}
+
+function showStatus() {
+  const last = experiment.steps.length - 1;
+  byId("status").textContent = `Step ${state.step + 1} of ${last + 1}: ${wordOf(state.step)}`;
+  byId("slider").max = last;
+  byId("slider").value = state.step;
+  const output = `${outputName()} ${shown(outputAfter(state.step))}`;
+  byId("slider").setAttribute("aria-valuetext", `${state.step + 1} of ${last + 1}: ${wordOf(state.step)}, ${output}`);
+  byId("previous").setAttribute("aria-disabled", state.step === firstStep()); // disabled would lose the focus
+  byId("next").setAttribute("aria-disabled", state.step === last);
+}
+
+function showView() {
+  for (const view of ["forward", "backward"]) {
+    const chosen = view === state.view && (view === "forward" || data.loss !== null);
+    byId(`${view}-picture`).toggleAttribute("hidden", !chosen);
+    byId(`${view}-equations`).hidden = !chosen;
+    byId(`${view}-tab`).setAttribute("aria-selected", view === state.view);
+    byId(`${view}-tab`).tabIndex = view === state.view ? 0 : -1;
+  }
+  byId("study").setAttribute("aria-labelledby", `${state.view}-tab`);
+  byId("no-loss").hidden = state.view === "forward" || data.loss !== null;
+}
+
+// --- acting ----------------------------------------------------------------------------------------------------------
+
+/** Run another experiment, and show it; refused, with the reason, if not all of its numbers are finite. */
+function experimentWith(changes) {
+  const tried = { ...experiment, ...changes };
+  if (RUNS && !isFinitePass(passOf(tried))) return "not every number of that is finite, so it was not done";
+  experiment = tried;
+  state.step = Math.min(Math.max(state.step, firstStep()), experiment.steps.length - 1);
+  if (changes.steps) buildWords();
+  buildNotes();
+  show();
+  return "";
+}
+
+/** Open a number, and go to the step, unit and gate where it is. */
+function open(q) {
+  state.chosen = q;
+  for (const name of ["step", "unit", "gate", "feature", "output"]) if (q[name] !== undefined) state[name] = q[name];
+  byId("unit").value = state.unit;
+  show();
+}
+
+function goTo(step) {
+  state.step = Math.min(Math.max(step, firstStep()), experiment.steps.length - 1);
+  if (state.chosen?.step !== undefined) state.chosen = { ...state.chosen, step: state.step };
+  show();
+}
+
+function pause() {
+  clearInterval(state.timer);
+  state.timer = null;
+  byId("play").textContent = "Play";
+}
+
+function togglePlay() {
+  if (state.timer !== null) return pause();
+  const last = experiment.steps.length - 1;
+  if (state.step === last) goTo(0);
+  if (state.step === last) return;
+  state.timer = setInterval(() => {
+    goTo(state.step + 1);
+    if (state.step === last) pause();
+  }, PLAY_MILLISECONDS);
+  byId("play").textContent = "Pause";
+}
+
+function chooseLayer(number) {
+  state.layer = number;
+  state.unit = 0;
+  state.chosen = null;
+  buildUnits();
+  show();
+}
+
+function chooseUnit(unit) {
+  state.unit = unit;
+  if (state.chosen?.unit !== undefined) state.chosen = { ...state.chosen, unit };
+  show();
+}
+
+function chooseView(view) {
+  state.view = view;
+  show();
+}
+
+function buildLayers() {
+  byId("layer").append(...recordings.map(({ layer }, number) => element("option", { value: number }, layer)));
+  byId("layer-label").hidden = recordings.length < 2;
+}
+
+/** How much the loss depends on each unit's cell: |dL/dc · c| summed over the words; without a loss |c|. */
+function importance(pass, unit) {
+  let sum = 0;
+  for (let step = firstStep(); step < pass.T; step++) {
+    const q = { step, unit };
+    if (pass.counts[step]) sum += Math.abs(valueOf(pass, at("c", q)) * (pass.dc ? valueOf(pass, at("dc", q)) : 1));
+  }
+  return sum;
+}
+
+/** The units, the most important one first; a recording has some of them. */
+function buildUnits() {
+  const pass = current();
+  const units = Array.from({ length: pass.dims.H }, (_, unit) => ({ unit, score: importance(pass, unit) }));
+  units.sort((a, b) => b.score - a.score);
+  const name = (unit) => (pass.names ?? units.map((_, n) => n))[unit];
+  const options = units.map(({ unit, score }) => element("option", { value: unit }, `${name(unit)} (${shown(score)})`));
+  byId("unit").replaceChildren(...options);
+  state.unit = units[0].unit;
+  byId("unit").value = state.unit;
+  byId("order").textContent = order(pass);
+}
+
+function order(pass) {
+  const score = pass.dc ? "|dL/dc · c| summed over the words, how much the loss depends on the cell" : "|c| summed over the words";
+  const some = pass.layer && pass.dims.H < pass.layer.units ? `; ${pass.dims.H} of ${pass.layer.units} are here` : "";
+  const backwards = pass.backwards
+    ? " This layer reads from the last word to the first: “prev” is the word to the right."
+    : "";
+  return `Units are sorted by ${score} (in parentheses)${some}.${backwards}`;
+}
+
+// --- keys and buttons ------------------------------------------------------------------------------------------------
+
+function isDark() {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+function toggleTheme() {
+  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+  showTheme();
+}
+
+function showTheme() {
+  byId("theme").setAttribute("aria-pressed", isDark());
+}
+
+const KEYS = {
+  ArrowLeft: () => goTo(state.step - 1),
+  ArrowRight: () => goTo(state.step + 1),
+  Home: () => goTo(0),
+  End: () => goTo(experiment.steps.length - 1),
+  " ": togglePlay,
+};
+
+/** Keys act anywhere but in a control that has its own use for them. */
+function onKey(event) {
+  if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || !(event.key in KEYS)) return;
+  const { target } = event;
+  if (target.matches("select, input, [role=tab]") || (event.key === " " && target.matches("button"))) return;
+  event.preventDefault();
+  KEYS[event.key]();
+}
+
+/** The arrow keys go from tab to tab, as in every list of tabs. */
+function onTabKey(event) {
+  if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+  chooseView(state.view === "forward" ? "backward" : "forward");
+  byId(`${state.view}-tab`).focus();
+}
+
+function listen() {
+  byId("slider").addEventListener("input", (event) => goTo(Number(event.target.value)));
+  byId("previous").addEventListener("click", () => goTo(state.step - 1));
+  byId("next").addEventListener("click", () => goTo(state.step + 1));
+  byId("play").addEventListener("click", togglePlay);
+  byId("layer").addEventListener("change", (event) => chooseLayer(Number(event.target.value)));
+  byId("unit").addEventListener("change", (event) => chooseUnit(Number(event.target.value)));
+  byId("theme").addEventListener("click", toggleTheme);
+  for (const view of ["forward", "backward"]) {
+    byId(`${view}-tab`).addEventListener("click", () => chooseView(view));
+    byId(`${view}-tab`).addEventListener("keydown", onTabKey);
+  }
+  document.addEventListener("keydown", onKey);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
+}
+
+experiment = untouched();
+state.output = data.chosen;
+state.step = firstStep();
+byId("no-loss").textContent = data.compiled
+  ? "There is no backward pass to show: the loss compares the output with a number that only you know. Give it as label."
+  : "There is no backward pass to show: the model was not compiled, so it has no loss.";
+buildWords();
+buildLayers();
+buildUnits();
+buildNotes();
+buildEquations(byId("forward-equations"), FORWARD);
+if (data.loss !== null) buildEquations(byId("backward-equations"), BACKWARD);
+buildOverview();
+buildNumber();
+buildChange();
+buildLearning();
+listen();
+showTheme();
+show();

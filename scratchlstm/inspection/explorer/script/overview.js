@@ -1,0 +1,5 @@
+"use strict";
+
+function buildOverview() {}
+
+function showOverview() {}

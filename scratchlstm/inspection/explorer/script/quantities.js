@@ -1,0 +1,296 @@
+"use strict";
+
+// Every number of a pass by its name, what it is computed from, and what is computed from it.
+//
+// A quantity is {name, ...where}: `step` and `unit` of a state or gradient, `gate` too of x W, h_prev U and b, `feature`
+// of x, `output` of a logit, `row` of E, `from` (the unit whose h_prev it weighs) of U. Its value is a sum of products,
+// through a function if `wrap` names one: {wrap, terms: [[factor, ...], ...]}, where a factor is a quantity, one with
+// `of` (a function of its value, shown as `text`), or a constant {text, value}.
+
+const at = (name, where) => ({ ...where, name });
+
+/** The step computed before (-1) or after (1) a step; undefined past the ends. */
+const neighbour = (pass, step, way) => {
+  const next = step + (pass.backwards ? -way : way);
+  return next < 0 || next >= pass.T ? undefined : next;
+};
+const everyUnit = (pass, of) => Array.from({ length: pass.dims.H }, (_, unit) => of(unit));
+const everyGateAndUnit = (pass, of) => GATES.flatMap((gate) => everyUnit(pass, (unit) => of(gate, unit)));
+const everyFeature = (pass, of) => Array.from({ length: pass.dims.E }, (_, feature) => of(feature));
+const everyOutput = (pass, of) => Array.from({ length: pass.dims.D }, (_, output) => of(output));
+const everyStep = (pass, of) => Array.from({ length: pass.T }, (_, step) => of(step));
+const constant = (text, value) => ({ text, value });
+
+/** A quantity that is 0 past the end of the text is that of the next step otherwise. */
+const passedOn = (name, way) => (pass, q) => {
+  const step = neighbour(pass, q.step, way);
+  return { terms: step === undefined ? [] : [[at(name, { step, unit: q.unit })]] };
+};
+
+const counts = (pass, q) => pass.counts[q.step];
+const ifCounts = (terms, otherwise = () => []) => (pass, q) => ({ terms: (counts(pass, q) ? terms : otherwise)(pass, q) });
+const isHeld = (pass, gate, unit) =>
+  pass.change?.held.findLast((each) => each.gate === gate && (each.unit === null || each.unit === unit));
+
+const QUANTITIES = {
+  // the word
+  E: { title: "embedding", to: (pass, { row, feature }) => stepsOf(pass, row).map((step) => at("x", { step, feature })), slope: "dE" },
+  x: {
+    title: "input", formula: "x = E[id]", slope: "dx",
+    from: (pass, { step, feature }) => ({ terms: [[at("E", { row: pass.rows[step], feature })]] }),
+    to: (pass, { step }) => everyGateAndUnit(pass, (gate, unit) => at("xW", { step, gate, unit })),
+  },
+  // z
+  W: { title: "kernel", slope: "dW", to: (pass, { gate, unit }) => everyStep(pass, (step) => at("xW", { step, gate, unit })) },
+  U: { title: "recurrent kernel", slope: "dU", to: (pass, { gate, unit }) => everyStep(pass, (step) => at("hU", { step, gate, unit })) },
+  b: { title: "bias", slope: "db", to: (pass, { gate, unit }) => everyStep(pass, (step) => at(`z_${gate}`, { step, unit })) },
+  xW: {
+    title: "x W", formula: "x W = Σ_k x_k W_k",
+    from: (pass, { step, gate, unit }) => ({
+      terms: everyFeature(pass, (feature) => [at("x", { step, feature }), at("W", { gate, feature, unit })]),
+    }),
+    to: (pass, { step, gate, unit }) => [at(`z_${gate}`, { step, unit })],
+  },
+  hU: {
+    title: "h_prev U", formula: "h_prev U = Σ_k h_prev_k U_k",
+    from: (pass, { step, gate, unit }) => ({
+      terms: everyUnit(pass, (from) => [at("h_prev", { step, unit: from }), at("U", { gate, from, unit })]),
+    }),
+    to: (pass, { step, gate, unit }) => [at(`z_${gate}`, { step, unit })],
+  },
+  ...Object.fromEntries(GATES.map((gate) => [`z_${gate}`, {
+    title: `what gate ${gate} gets`, formula: `z_${gate} = x W_${gate} + h_prev U_${gate} + b_${gate}`, slope: `dz_${gate}`,
+    from: (pass, { step, unit }) => ({
+      terms: [[at("xW", { step, gate, unit })], [at("hU", { step, gate, unit })], [at("b", { gate, unit })]],
+    }),
+    to: (pass, { step, unit }) => [at(gate, { step, unit })],
+  }])),
+  // the cell
+  ...Object.fromEntries([
+    ["i", "input gate", "(1)", "i = σ(z_i)", "c"], ["f", "forget gate", "(2)", "f = σ(z_f)", "c"],
+    ["g", "candidate", "(3)", "g = tanh(z_g)", "c"], ["o", "output gate", "(4)", "o = σ(z_o)", "h"],
+  ].map(([gate, title, number, formula, to]) => [gate, {
+    title, number, formula, slope: `d${gate}`,
+    from: (pass, { step, unit }) => {
+      const held = isHeld(pass, gate, unit);
+      if (held) return { terms: [[constant("held", held.value)]] };
+      return { wrap: gate === "g" ? "tanh" : "σ", terms: [[at(`z_${gate}`, { step, unit })]] };
+    },
+    to: (pass, { step, unit }) => (counts(pass, { step }) ? [at(to, { step, unit })] : []),
+  }])),
+  c_prev: {
+    title: "cell before", formula: "c_prev = c of the step before", slope: "dc_prev", from: passedOn("c", -1),
+    to: (pass, { step, unit }) => [at("c", { step, unit })],
+  },
+  h_prev: {
+    title: "hidden state before", formula: "h_prev = h of the step before", slope: "dh_prev", from: passedOn("h", -1),
+    to: (pass, { step, unit }) => [
+      ...everyGateAndUnit(pass, (gate, to) => at("hU", { step, gate, unit: to })),
+      ...(counts(pass, { step }) ? [] : [at("h", { step, unit })]),
+    ],
+  },
+  c: {
+    title: "cell", number: "(5)", formula: "c = f · c_prev + i · g", slope: "dc",
+    from: ifCounts(
+      (_, w) => [[at("f", here(w)), at("c_prev", here(w))], [at("i", here(w)), at("g", here(w))]],
+      (_, w) => [[at("c_prev", here(w))]],
+    ),
+    to: (pass, w) => [at("tanh_c", here(w)), ...after(pass, "c_prev", w)],
+  },
+  tanh_c: {
+    title: "tanh of the cell", formula: "tanh(c)",
+    from: (_, w) => ({ wrap: "tanh", terms: [[at("c", here(w))]] }),
+    to: (pass, w) => (counts(pass, w) ? [at("h", here(w))] : []),
+  },
+  h: {
+    title: "hidden state", number: "(6)", formula: "h = o · tanh(c)", slope: "dh",
+    from: ifCounts((_, w) => [[at("o", here(w)), at("tanh_c", here(w))]], (_, w) => [[at("h_prev", here(w))]]),
+    to: (pass, w) => [...everyOutput(pass, (output) => at("logit", { step: w.step, output })), ...after(pass, "h_prev", w)],
+  },
+  // the head
+  w: { title: "weight of the dense layer", slope: "dw", to: (pass, { output }) => [at("logit", { step: pass.last, output })] },
+  w_b: { title: "bias of the dense layer", slope: "dw_b", to: (pass, { output }) => [at("logit", { step: pass.last, output })] },
+  logit: {
+    title: "logit", formula: "logit = Σ_u h_u w_u + b", slope: "dlogit",
+    from: (pass, { step, output }) => ({
+      terms: [...everyUnit(pass, (unit) => [at("h", { step, unit }), at("w", { unit, output })]), [at("w_b", { output })]],
+    }),
+    to: (pass, { step, output }) => [at("p", { step, output })],
+  },
+  p: {
+    title: "probability", formula: "p = σ(logit)",
+    from: (pass, { step, output }) => ({ wrap: pass.head.wrap, terms: [[at("logit", { step, output })]] }),
+    to: (pass, { step, output }) => (step === pass.last && pass.label ? [at("loss", {}), at("dlogit", { output })] : []),
+  },
+  y: { title: "label", to: (pass, { output }) => [at("loss", {}), at("dlogit", { output })] },
+  loss: { title: "loss", formula: "L", to: () => [], from: (pass) => ({ wrap: "loss", terms: everyOutput(pass, (output) => [at("p", { step: pass.last, output })]) }) },
+  dlogit: {
+    title: "gradient of the logit", formula: "dlogit = p − y",
+    from: (pass, { output }) => ({ terms: pass.head.slopeTerms(pass, output) }),
+    to: (pass, { output }) => [
+      ...everyUnit(pass, (unit) => at("dh_above", { step: pass.last, unit })),
+      ...everyUnit(pass, (unit) => at("dw", { unit, output })), at("dw_b", { output }),
+    ],
+  },
+  dw: {
+    title: "gradient of w", formula: "dw = h · dlogit", to: () => [],
+    from: (pass, { unit, output }) => ({ terms: [[at("h", { step: pass.last, unit }), at("dlogit", { output })]] }),
+  },
+  dw_b: { title: "gradient of the bias", formula: "db = dlogit", to: () => [], from: (_, { output }) => ({ terms: [[at("dlogit", { output })]] }) },
+  // back through the cell
+  dh_above: {
+    title: "gradient of h from above", formula: "from above = Σ dlogit · w",
+    from: (pass, { step, unit }) => ({
+      terms: step === pass.last ? everyOutput(pass, (output) => [at("dlogit", { output }), at("w", { unit, output })]) : [],
+    }),
+    to: (_, w) => [at("dh", here(w))],
+  },
+  dh_next: { title: "gradient of h from the step after", formula: "dh_next", from: passedOn("dh_prev", 1), to: (_, w) => [at("dh", here(w))] },
+  dh: {
+    title: "gradient of h", formula: "dh = from above + dh_next",
+    from: (_, w) => ({ terms: [[at("dh_above", here(w))], [at("dh_next", here(w))]] }),
+    to: (pass, w) => (counts(pass, w) ? [at("do", here(w)), at("dc", here(w))] : [at("dh_prev", here(w))]),
+  },
+  do: {
+    title: "gradient of o", number: "(7)", formula: "do = dh · tanh(c)",
+    from: ifCounts((_, w) => [[at("dh", here(w)), at("tanh_c", here(w))]]), to: (_, w) => [at("dz_o", here(w))],
+  },
+  dc_next: { title: "gradient of c from the step after", formula: "dc_next", from: passedOn("dc_prev", 1), to: (_, w) => [at("dc", here(w))] },
+  dc: {
+    title: "gradient of c", number: "(8)", formula: "dc = dc_next + dh · o · (1 − tanh²(c))",
+    from: ifCounts(
+      (_, w) => [
+        [at("dc_next", here(w))],
+        [at("dh", here(w)), at("o", here(w)), { ...at("tanh_c", here(w)), text: "1 − tanh²(c)", of: (t) => 1 - t * t }],
+      ],
+      (_, w) => [[at("dc_next", here(w))]],
+    ),
+    to: (pass, w) => [...(counts(pass, w) ? ["di", "df", "dg"] : []), "dc_prev"].map((name) => at(name, here(w))),
+  },
+  ...Object.fromEntries([
+    ["di", "(9)", "di = dc · g", "g", "dz_i"], ["df", "(10)", "df = dc · c_prev", "c_prev", "dz_f"],
+    ["dg", "(11)", "dg = dc · i", "i", "dz_g"],
+  ].map(([name, number, formula, factor, to]) => [name, {
+    title: `gradient of ${name[1]}`, number, formula,
+    from: ifCounts((_, w) => [[at("dc", here(w)), at(factor, here(w))]]), to: (_, w) => [at(to, here(w))],
+  }])),
+  dc_prev: {
+    title: "gradient of c_prev", number: "(12)", formula: "dc_prev = dc · f",
+    from: ifCounts((_, w) => [[at("dc", here(w)), at("f", here(w))]], (_, w) => [[at("dc", here(w))]]),
+    to: (pass, w) => before(pass, "dc_next", w),
+  },
+  ...Object.fromEntries([
+    ["i", "(13)", "dz_i = di · i · (1 − i)"], ["f", "(14)", "dz_f = df · f · (1 − f)"],
+    ["g", "(15)", "dz_g = dg · (1 − g²)"], ["o", "(16)", "dz_o = do · o · (1 − o)"],
+  ].map(([gate, number, formula]) => [`dz_${gate}`, {
+    title: `gradient of z_${gate}`, number, formula,
+    from: (pass, w) => ({
+      terms: !counts(pass, w) || isHeld(pass, gate, w.unit) ? [] : [[at(`d${gate}`, here(w)), ...slopeOfGate(gate, w)]],
+    }),
+    to: (pass, { step, unit }) => [
+      ...everyFeature(pass, (feature) => at("dx", { step, feature })),
+      ...everyUnit(pass, (from) => at("dh_prev", { step, unit: from })),
+      ...everyFeature(pass, (feature) => at("dW", { gate, feature, unit })),
+      ...everyUnit(pass, (from) => at("dU", { gate, from, unit })),
+      at("db", { gate, unit }),
+    ],
+  }])),
+  // what leaves the step
+  dx: {
+    title: "gradient of x", number: "(17)", formula: "dx = Σ dz · W over the gates of all units",
+    from: (pass, { step, feature }) => ({
+      terms: everyGateAndUnit(pass, (gate, unit) => [at(`dz_${gate}`, { step, unit }), at("W", { gate, feature, unit })]),
+    }),
+    to: (pass, { step, feature }) => [at("dE", { row: pass.rows[step], feature })],
+  },
+  dE: {
+    title: "gradient of the embedding", formula: "dE = Σ dx over the steps of the word", to: () => [],
+    from: (pass, { row, feature }) => ({ terms: stepsOf(pass, row).map((step) => [at("dx", { step, feature })]) }),
+  },
+  dh_prev: {
+    title: "gradient of h_prev", number: "(18)", formula: "dh_prev = Σ dz · U over the gates of all units",
+    from: ifCounts(
+      (pass, { step, unit: from }) =>
+        everyGateAndUnit(pass, (gate, unit) => [at(`dz_${gate}`, { step, unit }), at("U", { gate, from, unit })]),
+      (_, w) => [[at("dh", here(w))]],
+    ),
+    to: (pass, w) => before(pass, "dh_next", w),
+  },
+  dW: {
+    title: "gradient of W", number: "(19)", formula: "dW = Σ x · dz over the steps", to: () => [],
+    from: (pass, { gate, feature, unit }) => ({
+      terms: everyStep(pass, (step) => [at("x", { step, feature }), at(`dz_${gate}`, { step, unit })]),
+    }),
+  },
+  dU: {
+    title: "gradient of U", number: "(20)", formula: "dU = Σ h_prev · dz over the steps", to: () => [],
+    from: (pass, { gate, from, unit }) => ({
+      terms: everyStep(pass, (step) => [at("h_prev", { step, unit: from }), at(`dz_${gate}`, { step, unit })]),
+    }),
+  },
+  db: {
+    title: "gradient of b", number: "(21)", formula: "db = Σ dz over the steps", to: () => [],
+    from: (pass, { gate, unit }) => ({ terms: everyStep(pass, (step) => [at(`dz_${gate}`, { step, unit })]) }),
+  },
+};
+
+function here({ step, unit }) {
+  return { step, unit };
+}
+
+function after(pass, name, { step, unit }) {
+  const next = neighbour(pass, step, 1);
+  return next === undefined ? [] : [at(name, { step: next, unit })];
+}
+
+function before(pass, name, { step, unit }) {
+  const next = neighbour(pass, step, -1);
+  return next === undefined ? [] : [at(name, { step: next, unit })];
+}
+
+const stepsOf = (pass, row) => Array.from(pass.rows.keys()).filter((step) => pass.rows[step] === row);
+
+/** The derivative of a gate, by its value as (13) to (16) write it. */
+function slopeOfGate(gate, { step, unit }) {
+  const q = at(gate, { step, unit });
+  if (gate === "g") return [{ ...q, text: "1 − g²", of: (g) => 1 - g * g }];
+  return [q, { ...q, text: `1 − ${gate}`, of: (value) => 1 - value }];
+}
+
+/** The value of a quantity in a pass; undefined if the pass does not have it. */
+function valueOf(pass, q) {
+  const { H, E, D } = pass.dims;
+  const { name, step, unit, gate, feature, from, output, row } = q;
+  const column = GATES.indexOf(gate) * H + unit;
+  switch (name) {
+    case "E": return pass.weights?.E[row * E + feature];
+    case "dE": return pass.dE?.[row * E + feature];
+    case "x": case "dx": return pass[name]?.[step * E + feature];
+    case "W": return pass.weights?.W[feature * 4 * H + column];
+    case "dW": return pass.dW?.[feature * 4 * H + column];
+    case "U": return pass.weights?.U[from * 4 * H + column];
+    case "dU": return pass.dU?.[from * 4 * H + column];
+    case "b": return pass.weights.b[column];
+    case "db": return pass.db?.[column];
+    case "w": return pass.weights?.w?.[unit * D + output];
+    case "dw": return pass.dw?.[unit * D + output];
+    case "w_b": return pass.weights?.w_b?.[output];
+    case "dw_b": case "dlogit": return pass[name]?.[output];
+    case "logit": case "p": return pass[name]?.[step][output];
+    case "y": return pass.label?.[output];
+    case "loss": return pass.loss ?? undefined;
+    case "xW":
+      if (!pass.recorded) return sumOf(pass, QUANTITIES.xW.from(pass, q).terms);
+      return valueOf(pass, at(`z_${gate}`, here(q))) - valueOf(pass, at("hU", q)) - valueOf(pass, at("b", q));
+    case "hU": return pass.recorded ? pass[`hU_${gate}`][step * H + unit] : sumOf(pass, QUANTITIES.hU.from(pass, q).terms);
+    default: return pass[name]?.[step * H + unit];
+  }
+}
+
+const factorValue = (pass, factor) => {
+  if (!("name" in factor)) return factor.value;
+  const value = valueOf(pass, factor);
+  return factor.of ? factor.of(value) : value;
+};
+const termValue = (pass, term) => term.reduce((product, factor) => product * factorValue(pass, factor), 1);
+const sumOf = (pass, terms) => terms.reduce((sum, term) => sum + termValue(pass, term), 0);

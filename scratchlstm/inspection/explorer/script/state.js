@@ -1,0 +1,152 @@
+"use strict";
+
+// What is looked at, and what the reader has changed.
+
+/** What is looked at. `chosen` is the number that is opened; `shown` the quantity of the heatmap. */
+const state = {
+  layer: 0, step: 0, unit: 0, gate: "f", feature: 0, output: 0, view: "forward", chosen: null, shown: "c", timer: null,
+};
+
+/** The text and the model as they were written into the page, with nothing changed. */
+const untouched = () => ({
+  steps: originalSteps(), label: labelOf(data.label), snapshot: snapshots.length - 1, held: [], added: [], weights: [],
+});
+
+/** What is run: `untouched`, and then whatever the reader makes of it. Never changed in place; see `experimentWith`. */
+let experiment = null;
+const passes = new Map(); // experiment -> its pass; the last few
+
+function originalSteps() {
+  return RUNS ? padded(data.steps) : data.steps;
+}
+
+/** The steps behind their padding, cut to as many as the model reads. */
+function padded(steps) {
+  const read = data.length === null ? steps : steps.slice(-data.length);
+  const padding = data.length === null ? 0 : data.length - read.length;
+  return [...Array.from({ length: padding }, () => ({ word: "", kind: "padding", id: 0 })), ...read];
+}
+
+/** The label as one number for each output: a class number becomes a row with a 1; null without a label. */
+function labelOf(label) {
+  if (label === null) return null;
+  if (Array.isArray(label)) return label;
+  return data.outputs_of > 1 ? Array.from({ length: data.outputs_of }, (_, d) => (d === label ? 1 : 0)) : [label];
+}
+
+/** The head of the model: how logits become outputs, loss and gradient. */
+const head = (() => {
+  if (!RUNS) return null;
+  const judged = LOSSES[data.loss_name] ?? null;
+  const activate = data.loss_name && data.activation === "linear" ? judged.probability : ACTIVATIONS[data.activation];
+  const wrap = { sigmoid: "σ", softmax: "softmax", linear: "" }[data.activation === "linear" && data.loss_name ? { binary: "sigmoid", categorical: "softmax", squared: "linear" }[data.loss_name] : data.activation];
+  const share = data.loss_name === "squared" ? 2 / data.outputs : data.loss_name === "binary" ? 1 / data.outputs : 1;
+  return {
+    activate, wrap, loss: judged?.loss, slope: judged?.slope,
+    slopeTerms: (pass, output) => {
+      const shared = share === 1 ? [] : [constant(String(share), share)];
+      const total = data.loss_name === "categorical" ? pass.label.reduce((sum, each) => sum + each, 0) : 1;
+      const scaled = total === 1 ? [] : [constant(String(total), total)];
+      return [
+        [at("p", { step: pass.last, output }), ...scaled, ...shared],
+        [constant("−1", -1), at("y", { output }), ...shared],
+      ];
+    },
+  };
+})();
+
+/** The weights of a snapshot with the reader's changes, [{name, index, by}], added. */
+function changedWeights(weights, changes) {
+  const changed = { ...weights };
+  for (const { name, index, by } of changes) {
+    if (changed[name] === weights[name]) changed[name] = weights[name].slice();
+    changed[name][index] += by;
+  }
+  return changed;
+}
+
+/** One run of an experiment, forward alone. */
+function run({ steps, label, snapshot, held, added, weights }) {
+  const rows = steps.map(({ id }) => rowOf.get(id));
+  const counts = steps.map(({ id }) => !data.masked || id !== 0);
+  const dims = { H: data.units, E: data.features, D: data.outputs };
+  const used = changedWeights(snapshots[snapshot].weights, weights);
+  return forward(used, rows, counts, data.backwards, dims, head, label, { held, added });
+}
+
+/** The pass of an experiment, forward and, with a label, backward; of a recording what Python recorded. */
+function passOf(tried) {
+  if (!RUNS) return recordedPass(recordings[state.layer]);
+  if (!passes.has(tried)) {
+    const pass = run(tried);
+    passes.set(tried, pass.label === null ? pass : backward(pass));
+    if (passes.size > 8) passes.delete(passes.keys().next().value);
+  }
+  return passes.get(tried);
+}
+
+const current = () => passOf(experiment);
+
+/** Whether every number of a pass is finite. */
+function isFinitePass(pass) {
+  const arrays = Object.values(pass).filter((value) => value instanceof Float64Array);
+  return arrays.every((array) => array.every(Number.isFinite)) && pass.logit.every((logit) => logit.every(Number.isFinite));
+}
+
+/** A recording as a pass: the units that it has are those that the page has. */
+const recordedPass = (() => {
+  const known = new Map();
+  return (layer) => {
+    if (!known.has(layer)) known.set(layer, asPass(layer));
+    return known.get(layer);
+  };
+})();
+
+function asPass(layer) {
+  const { arrays, kept, b } = layer;
+  const T = data.steps.length;
+  const order = Array.from({ length: T }, (_, step) => (layer.backwards ? T - 1 - step : step));
+  return {
+    ...arrays, recorded: true, T, order, last: order[T - 1], dims: { H: kept.length }, weights: { b },
+    backwards: layer.backwards, counts: layer.counts, rows: [], label: data.loss === null ? null : [], loss: data.loss,
+    names: kept, layer,
+  };
+}
+
+// --- nudging ---------------------------------------------------------------------------------------------------------
+
+/** Which change adds `by` to a quantity; null if the page cannot change it. */
+function shift(q, by) {
+  const { H, E, D } = { H: data.units, E: data.features, D: data.outputs };
+  const column = GATES.indexOf(q.gate) * H + q.unit;
+  const index = {
+    E: () => q.row * E + q.feature, W: () => q.feature * 4 * H + column, U: () => q.from * 4 * H + column,
+    b: () => column, w: () => q.unit * D + q.output, w_b: () => q.output,
+  }[q.name];
+  if (index) return { weights: [{ name: q.name, index: index(), by }], added: [] };
+  if (![...GATES, "z_i", "z_f", "z_g", "z_o", "c", "h", "x", "logit"].includes(q.name)) return null;
+  const unit = q.name === "x" ? q.feature : q.name === "logit" ? q.output : q.unit;
+  return { weights: [], added: [{ name: q.name, step: q.step, unit, by }] };
+}
+
+/** An experiment with a quantity shifted. */
+function shifted(tried, q, by) {
+  const { weights, added } = shift(q, by);
+  return { ...tried, weights: [...tried.weights, ...weights], added: [...tried.added, ...added] };
+}
+
+/** The gradient of a quantity: another quantity; undefined for those that have none. */
+function gradientOf(q) {
+  const name = QUANTITIES[q.name].slope;
+  return name && { ...q, name };
+}
+
+/**
+ * The slope of the loss with respect to a quantity, measured: central differences at ε and 2 ε, of which Richardson's
+ * rule takes away the error of order ε².
+ */
+function measuredSlope(tried, q, epsilon = 2e-3) {
+  const loss = (by) => run(shifted(tried, q, by)).loss;
+  const slope = (by) => (loss(by) - loss(-by)) / (2 * by);
+  return (4 * slope(epsilon) - slope(2 * epsilon)) / 3;
+}
