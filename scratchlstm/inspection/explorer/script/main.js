@@ -62,10 +62,16 @@ function open(q) {
   show();
 }
 
-function goTo(step) {
-  state.step = Math.min(Math.max(step, firstStep()), experiment.steps.length - 1);
-  if (state.chosen?.step !== undefined) state.chosen = { ...state.chosen, step: state.step };
+/** Look at another step or unit; the number that is opened goes along. */
+function lookAt(where) {
+  Object.assign(state, where);
+  for (const name in where) if (state.chosen?.[name] !== undefined) state.chosen = { ...state.chosen, [name]: where[name] };
+  byId("unit").value = state.unit;
   show();
+}
+
+function goTo(step) {
+  lookAt({ step: Math.min(Math.max(step, firstStep()), experiment.steps.length - 1) });
 }
 
 function pause() {
@@ -94,12 +100,6 @@ function chooseLayer(number) {
   show();
 }
 
-function chooseUnit(unit) {
-  state.unit = unit;
-  if (state.chosen?.unit !== undefined) state.chosen = { ...state.chosen, unit };
-  show();
-}
-
 function chooseView(view) {
   state.view = view;
   show();
@@ -120,15 +120,18 @@ function importance(pass, unit) {
   return sum;
 }
 
+/** The number of a unit in the model, of which a recording has some. */
+const unitName = (unit) => current().names?.[unit] ?? unit;
+
 /** The units, the most important one first; a recording has some of them. */
 function buildUnits() {
   const pass = current();
   const units = Array.from({ length: pass.dims.H }, (_, unit) => ({ unit, score: importance(pass, unit) }));
   units.sort((a, b) => b.score - a.score);
-  const name = (unit) => (pass.names ?? units.map((_, n) => n))[unit];
-  const options = units.map(({ unit, score }) => element("option", { value: unit }, `${name(unit)} (${shown(score)})`));
+  const options = units.map(({ unit, score }) => element("option", { value: unit }, `${unitName(unit)} (${shown(score)})`));
   byId("unit").replaceChildren(...options);
-  state.unit = units[0].unit;
+  state.units = units.map(({ unit }) => unit);
+  state.unit = state.units[0];
   byId("unit").value = state.unit;
   byId("order").textContent = order(pass);
 }
@@ -156,6 +159,7 @@ function toggleTheme() {
 
 function showTheme() {
   byId("theme").setAttribute("aria-pressed", isDark());
+  showOverview(); // whose colours are those of the theme
 }
 
 const KEYS = {
@@ -188,7 +192,7 @@ function listen() {
   byId("next").addEventListener("click", () => goTo(state.step + 1));
   byId("play").addEventListener("click", togglePlay);
   byId("layer").addEventListener("change", (event) => chooseLayer(Number(event.target.value)));
-  byId("unit").addEventListener("change", (event) => chooseUnit(Number(event.target.value)));
+  byId("unit").addEventListener("change", (event) => lookAt({ unit: Number(event.target.value) }));
   byId("theme").addEventListener("click", toggleTheme);
   for (const view of ["forward", "backward"]) {
     byId(`${view}-tab`).addEventListener("click", () => chooseView(view));
@@ -215,5 +219,5 @@ buildNumber();
 buildChange();
 buildLearning();
 listen();
-showTheme();
 show();
+showTheme();

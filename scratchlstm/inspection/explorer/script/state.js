@@ -2,9 +2,10 @@
 
 // What is looked at, and what the reader has changed.
 
-/** What is looked at. `chosen` is the number that is opened; `shown` the quantity of the heatmap. */
+/** What is looked at. `chosen` is the number that is opened; `shown` the quantity of the heatmap in each view. */
 const state = {
-  layer: 0, step: 0, unit: 0, gate: "f", feature: 0, output: 0, view: "forward", chosen: null, shown: "c", timer: null,
+  layer: 0, step: 0, unit: 0, gate: "f", feature: 0, output: 0, view: "forward", chosen: null, timer: null,
+  shown: { forward: "c", backward: "dc" }, units: [], // all units, the most important one first
 };
 
 /** The text and the model as they were written into the page, with nothing changed. */
