@@ -21,6 +21,7 @@ from scratchlstm.callbacks import (
     LearningRateScheduler,
     ModelCheckpoint,
     ReduceLROnPlateau,
+    Snapshots,
     TerminateOnNaN,
 )
 from scratchlstm.layers import LSTM, Dense, Embedding
@@ -374,6 +375,23 @@ def _size(png):
     return len(png)
 
 
+@pytest.mark.parametrize(
+    ("every", "first", "epochs"), [(1, 0, [0, 1, 2, 3, 4, 5]), (2, 0, [0, 2, 4]), (3, 2, [2, 3]), (9, 0, [0])]
+)
+def test_snapshots_are_the_weights_before_training_and_after_epochs(every, first, epochs):
+    model, watch, snapshots = dense(), Weights(), Snapshots(every)
+    for _ in range(2):  # a second training begins from its own weights, and forgets the first
+        before = model.get_weights()
+        fit(model, [watch, snapshots], epochs=5, initial_epoch=first)
+        expected = {first: before} | dict(enumerate(watch.seen, start=first + 1))
+        assert [epoch for epoch, _ in snapshots.snapshots] == epochs
+        assert all(same(weights, expected[epoch]) for epoch, weights in snapshots.snapshots)
+
+
+def test_snapshots_of_no_training_are_none():
+    assert Snapshots().snapshots == []
+
+
 def test_a_learning_curve_in_a_file(tmp_path):
     path = tmp_path / "curve.png"
     sizes = []
@@ -502,6 +520,7 @@ STATEFUL = {
     "batches": lambda folder: ModelCheckpoint(folder / "{epoch}-{batch}.npz", save_freq=4),
     "csv": lambda folder: CSVLogger(folder / "log.csv"),
     "curve": lambda folder: LearningCurve(folder / "curve.png"),
+    "snapshots": lambda folder: Snapshots(every=2),
 }
 
 
@@ -529,7 +548,8 @@ def test_a_run_in_two_halves_is_the_run_in_one(tmp_path, name, cut):
     assert same(weights, other_weights)
     assert state.keys() == other_state.keys()
     for key, value in state.items():
-        assert same(value, other_state[key]) if key == "best_weights" and value else value == other_state[key]
+        arrays = key in ("best_weights", "copies")
+        assert same(value, other_state[key]) if arrays and value else value == other_state[key]
     assert files == other_files
 
 
@@ -559,5 +579,5 @@ def test_every_callback_is_tested_here():
     """Or, `Checkpoint`, in test_checkpoint.py."""
     assert {getattr(callbacks, name) for name in callbacks.__all__} == {
         Callback, callbacks.Checkpoint, CSVLogger, EarlyStopping, History, LambdaCallback, LearningCurve,
-        LearningRateScheduler, ModelCheckpoint, ReduceLROnPlateau, TerminateOnNaN,
+        LearningRateScheduler, ModelCheckpoint, ReduceLROnPlateau, Snapshots, TerminateOnNaN,
     }  # fmt: skip

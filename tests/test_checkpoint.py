@@ -853,6 +853,8 @@ def _callback_state(run):
         (callbacks.EarlyStopping, lambda run, folder: _callback_state(run).update(best_weights=[1.0])),
         (callbacks.ReduceLROnPlateau, lambda run, folder: _callback_state(run).pop("best")),
         (callbacks.CSVLogger, lambda run, folder: _callback_state(run).update(text=5)),
+        (callbacks.Snapshots, lambda run, folder: _callback_state(run).update(epochs=[1])),
+        (callbacks.Snapshots, lambda run, folder: _callback_state(run).update(epochs=7)),
     ],
 )
 def test_a_callbacks_state_sets_nothing_else_and_is_taken_up_with_all_or_nothing(tmp_path, callback, change):
@@ -860,6 +862,7 @@ def test_a_callbacks_state_sets_nothing_else_and_is_taken_up_with_all_or_nothing
         arguments = {
             callbacks.ModelCheckpoint: [tmp_path / "model.npz", "loss"],
             callbacks.CSVLogger: [tmp_path / "log.csv"],
+            callbacks.Snapshots: [],
         }.get(callback, ["loss"])
         return [callback(*arguments), callbacks.Checkpoint(tmp_path / "run.npz")]
 

@@ -400,6 +400,7 @@ def _one_of_each():
             callbacks.LearningRateScheduler(lambda epoch: 0.1),
             callbacks.ModelCheckpoint(f"{folder}/model.npz"),
             callbacks.ReduceLROnPlateau("loss"),
+            callbacks.Snapshots(),
             callbacks.TerminateOnNaN(),
         ]
         model.fit([[1.0]], [1], epochs=2, callbacks=chosen, verbose=0)

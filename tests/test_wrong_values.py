@@ -489,6 +489,7 @@ TABLE = {
     "callbacks.TerminateOnNaN": [
         Entry(callbacks.TerminateOnNaN, {"raise_error": False}, {"raise_error": FLAG}),
     ],
+    "callbacks.Snapshots": [Entry(callbacks.Snapshots, {"every": 1}, {})],
     "callbacks.CSVLogger": [
         Entry(
             callbacks.CSVLogger,
