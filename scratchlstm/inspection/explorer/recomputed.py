@@ -25,9 +25,7 @@ _LOSSES = {  # the class -> its name on the page, the activation that turns logi
 def why_not(model: Model) -> str | None:
     """Why the page cannot run this model, as the end of a sentence; None if it can."""
     computing = [layer for layer in model.layers if type(layer) not in _PASSED_OVER]
-    if [type(layer) for layer in computing] != [Embedding, LSTM, Dense] or len(model.network.places) != len(
-        model.layers
-    ):
+    if [type(layer) for layer in computing] != [Embedding, LSTM, Dense]:
         has = ", ".join(type(layer).__name__ for layer in computing)
         return f"it runs one Embedding, one LSTM and one Dense layer, and this model has {has}"
     _, lstm, dense = computing
@@ -36,6 +34,8 @@ def why_not(model: Model) -> str | None:
         return f"it runs LSTMs with tanh and sigmoid, and {lstm.name} has {' and '.join(map(str, names))}"
     if lstm.return_sequences:
         return f"it runs a Dense layer on the last h, and {lstm.name} gives every h"
+    if not model.network.is_stack:
+        return "it runs layers of which each takes the output of the one before, and in this model one takes another"
     ends_in = activations.serialize(dense.activation)
     if ends_in not in ("sigmoid", "softmax", "linear"):
         return f"it runs a Dense layer with sigmoid, softmax or no activation, and {dense.name} has {ends_in}"

@@ -31,8 +31,8 @@ function padded(steps) {
 /** The label as one number for each output: a class number becomes a row with a 1; null without a label. */
 function labelOf(label) {
   if (label === null) return null;
-  if (Array.isArray(label)) return label;
-  return data.outputs_of > 1 ? Array.from({ length: data.outputs_of }, (_, d) => (d === label ? 1 : 0)) : [label];
+  const given = [label].flat().map(Number);
+  return Array.from({ length: data.outputs_of }, (_, d) => (given.length === data.outputs_of ? given[d] : Number(d === given[0])));
 }
 
 /** The head of the model: how logits become outputs, loss and gradient. */
