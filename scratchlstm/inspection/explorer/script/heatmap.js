@@ -6,9 +6,9 @@
 //   drawHeatmap(map, {...});                          // whenever its numbers or the chosen cell change
 
 const LEAST_CELL = 3; // pixels, high and wide; a larger map scrolls within its box
-const MOST_CELL = 28; // pixels, high
+const MOST_CELL = 34; // pixels, high
 const MAP_HEIGHT = 240; // pixels, if neither of these two decides
-const LABEL = 17; // pixels, which a name needs
+const LABEL_SIZE = 17; // pixels, which a name needs
 
 /** A heatmap without numbers; `choose(row, column)` is called for a click on a cell and for the arrow keys. */
 function buildHeatmap(choose) {
@@ -22,7 +22,8 @@ function buildHeatmap(choose) {
   const cells = element("div", { className: "cells", tabIndex: 0, role: "application" }, parts.canvas, parts.ring);
   const box = element("div", { className: "box" }, parts.rows, cells, parts.columns);
   const scale = element("p", { className: "scale" }, parts.low, parts.bar, parts.high);
-  const map = { ...parts, cells, box, drawn: null, element: element("div", { className: "heatmap" }, box, parts.text, scale) };
+  const whole = element("div", { className: "heatmap" }, box, parts.text, scale);
+  const map = { ...parts, cells, box, drawn: null, element: whole };
   cells.addEventListener("click", (event) => choose(...cellUnder(map, event)));
   cells.addEventListener("mousemove", (event) => tellCell(map, ...cellUnder(map, event)));
   cells.addEventListener("mouseleave", () => tellCell(map, ...map.drawn.chosen));
@@ -57,13 +58,14 @@ function drawHeatmap(map, { name, rows, columns, value, chosen, isShare, title }
   if (String([before?.rows, before?.columns]) !== String([rows, columns])) drawNames(map);
   outlineChosen(map, before);
   tellCell(map, ...chosen);
+  map.cells.setAttribute("aria-description", map.text.textContent);
 }
 
 /** One pixel for each cell, which the style enlarges. */
 function paintCells(canvas, rows, columns, values, most, oneSided) {
   Object.assign(canvas, { width: columns, height: rows });
   const image = new ImageData(columns, rows);
-  const [ground, above, below] = [themeColour("ground"), themeColour(oneSided ? "third" : "ahead"), themeColour("back")];
+  const [ground, above, below] = ["ground", oneSided ? "third" : "ahead", "back"].map(themeColour);
   values.forEach((value, at) => {
     if (value === undefined) return;
     const share = Math.abs(value) / most;
@@ -94,14 +96,14 @@ function drawNames(map) {
   map.cells.style.setProperty("height", `${height * rows.length}px`);
   map.cells.style.setProperty("min-width", `${LEAST_CELL * columns.length}px`);
   const names = (texts) => texts.map((text) => element("span", { dir: "auto" }, text));
-  map.rows.replaceChildren(...(height < LABEL ? [] : names(rows)));
+  map.rows.replaceChildren(...(height < LABEL_SIZE ? [] : names(rows)));
   map.columns.replaceChildren(...names(columns));
   fitNames(map);
 }
 
 /** The columns' names are shown if there is room for them. */
 function fitNames({ cells, columns, drawn }) {
-  if (drawn) columns.hidden = cells.clientWidth < LABEL * drawn.columns.length;
+  if (drawn) columns.hidden = cells.clientWidth < LABEL_SIZE * drawn.columns.length;
 }
 
 /** Outline the chosen cell; scroll the map's box, but not the page, to one that has just been chosen. */
@@ -120,7 +122,8 @@ function outlineChosen({ ring, box, cells, drawn }, before) {
 /** The value of a cell, as text below the map. */
 function tellCell({ text, drawn: { name, rows, columns, values } }, row, column) {
   const value = values[row * columns.length + column];
-  text.textContent = `${rows[row]}, ${columns[column]}: ${value === undefined ? "no value" : `${name} = ${shown(value)}`}`;
+  const told = value === undefined ? "no value" : `${name} = ${shown(value)}`;
+  text.textContent = `${rows[row]}, ${columns[column]}: ${told}`;
 }
 
 function cellUnder({ canvas, drawn: { rows, columns } }, event) {
@@ -130,8 +133,9 @@ function cellUnder({ canvas, drawn: { rows, columns } }, event) {
 }
 
 function chooseByKey({ drawn: { rows, columns, chosen } }, event, choose) {
-  const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] ?? [0, 0];
-  if ((!down && !right) || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const arrows = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+  if (!(event.key in arrows) || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const [down, right] = arrows[event.key];
   event.preventDefault();
   event.stopPropagation();
   const moved = (from, by, count) => Math.min(Math.max(from + by, 0), count - 1);

@@ -17,17 +17,6 @@ function show() {
   showLearning();
 }
 
-function showStatus() {
-  const last = experiment.steps.length - 1;
-  byId("status").textContent = `Step ${state.step + 1} of ${last + 1}: ${wordOf(state.step)}`;
-  byId("slider").max = last;
-  byId("slider").value = state.step;
-  const output = `${outputName()} ${shown(outputAfter(state.step))}`;
-  byId("slider").setAttribute("aria-valuetext", `${state.step + 1} of ${last + 1}: ${wordOf(state.step)}, ${output}`);
-  byId("previous").setAttribute("aria-disabled", state.step === firstStep()); // disabled would lose the focus
-  byId("next").setAttribute("aria-disabled", state.step === last);
-}
-
 function showView() {
   for (const view of ["forward", "backward"]) {
     const chosen = view === state.view && (view === "forward" || data.loss !== null);
@@ -65,7 +54,9 @@ function open(q) {
 /** Look at another step or unit; the number that is opened goes along. */
 function lookAt(where) {
   Object.assign(state, where);
-  for (const name in where) if (state.chosen?.[name] !== undefined) state.chosen = { ...state.chosen, [name]: where[name] };
+  for (const [name, value] of Object.entries(where)) {
+    if (state.chosen?.[name] !== undefined) state.chosen = { ...state.chosen, [name]: value };
+  }
   byId("unit").value = state.unit;
   show();
 }
@@ -80,14 +71,16 @@ function pause() {
   byId("play").textContent = "Play";
 }
 
+/** Play in the order in which the view computes: forward from the first word, backward from the last. */
 function togglePlay() {
   if (state.timer !== null) return pause();
-  const last = experiment.steps.length - 1;
-  if (state.step === last) goTo(0);
-  if (state.step === last) return;
+  const way = () => ((state.view === "backward") !== current().backwards ? -1 : 1);
+  const isAtEnd = () => state.step === (way() > 0 ? experiment.steps.length - 1 : firstStep());
+  if (isAtEnd()) goTo(way() > 0 ? firstStep() : experiment.steps.length - 1);
+  if (isAtEnd()) return; // there is one word only
   state.timer = setInterval(() => {
-    goTo(state.step + 1);
-    if (state.step === last) pause();
+    goTo(state.step + way());
+    if (isAtEnd()) pause();
   }, PLAY_MILLISECONDS);
   byId("play").textContent = "Pause";
 }
@@ -128,7 +121,8 @@ function buildUnits() {
   const pass = current();
   const units = Array.from({ length: pass.dims.H }, (_, unit) => ({ unit, score: importance(pass, unit) }));
   units.sort((a, b) => b.score - a.score);
-  const options = units.map(({ unit, score }) => element("option", { value: unit }, `${unitName(unit)} (${shown(score)})`));
+  const options = units.map(({ unit, score }) =>
+    element("option", { value: unit }, `${unitName(unit)} (${shown(score)})`));
   byId("unit").replaceChildren(...options);
   state.units = units.map(({ unit }) => unit);
   state.unit = state.units[0];

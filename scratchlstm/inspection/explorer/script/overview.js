@@ -12,7 +12,11 @@ const SHOWN = {
 };
 const SHARES = ["i", "f", "o"]; // between 0 and 1
 
+const LINES = { forward: ["i", "f", "o", "c", "h"], backward: ["dc", "dh"] }; // of the chosen unit
+
 let overviewMap = null;
+let unitPlot = null;
+let outputPlot = null;
 
 function buildOverview() {
   overviewMap = buildHeatmap((row, column) => lookAt({ unit: state.units[row], step: firstStep() + column }));
@@ -25,16 +29,30 @@ function buildOverview() {
     ...Object.keys(SHOWN[view]).map((name) => element("option", { value: name }, titled(name))),
   );
   byId("shown").append(group("forward"), ...(data.loss === null ? [] : [group("backward")]));
-  byId("shown").addEventListener("change", ({ target }) => { state.shown[state.view] = target.value; showOverview(); });
+  byId("shown").addEventListener("change", ({ target }) => {
+    state.shown[viewShown()] = target.value;
+    showOverview();
+  });
   byId("map").append(overviewMap.element);
+  const chooseWord = (column) => goTo(firstStep() + column);
+  unitPlot = buildPlot(170, chooseWord);
+  outputPlot = buildPlot(70, chooseWord);
+  byId("unit-key").after(unitPlot.element);
+  byId("output-key").after(outputPlot.element);
 }
+
+/** Without gradients the states are shown in both views. */
+const viewShown = () => (current().dc ? state.view : "forward");
 
 function showOverview() {
-  showMap(current());
+  showMap(viewShown());
+  showUnit(viewShown());
+  showOutput();
 }
 
-function showMap(pass) {
-  const name = pass.dc ? state.shown[state.view] : state.shown.forward;
+function showMap(view) {
+  const pass = current();
+  const name = state.shown[view];
   const factors = { ...SHOWN.forward, ...SHOWN.backward }[name].map((each) => pass[each]);
   const [first, { H }] = [firstStep(), pass.dims];
   const columns = experiment.steps.slice(first).map((_, column) => wordOf(first + column));
@@ -49,3 +67,31 @@ function showMap(pass) {
     title: `Heatmap of ${name}: ${state.units.length} units, the most important first, by ${columns.length} words`,
   });
 }
+
+/** The chosen unit's states, or their gradients, after each word. */
+function showUnit(view) {
+  const pass = current();
+  const chosen = state.step - firstStep();
+  const lines = LINES[view].map((name) => ({
+    name, values: wordsOf((step) => pass[name][step * pass.dims.H + state.unit]),
+    colour: name.at(-1), isGradient: view === "backward", isThick: !GATES.includes(name),
+  }));
+  const title = `Unit ${unitName(state.unit)} over the words`;
+  byId("unit-title").textContent = title;
+  byId("unit-key").replaceChildren(...keysOf(lines, chosen));
+  const least = 0;
+  const most = view === "forward" ? 1 : 0;
+  drawPlot(unitPlot, { lines, least, most, chosen, title: `${title}: ${LINES[view].join(", ")}` });
+}
+
+/** What the model would answer after each word. */
+function showOutput() {
+  const line = { name: "", values: wordsOf(outputAfter), colour: "third", isGradient: false, isThick: true };
+  const chosen = state.step - firstStep();
+  byId("output-key").replaceChildren(...keysOf([{ ...line, name: outputName() }], chosen));
+  const title = `The model's ${outputName()} after each word`;
+  drawPlot(outputPlot, { lines: [line], least: 0, most: 1, chosen, title });
+}
+
+/** A value for each word, without the padding if it is folded. */
+const wordsOf = (valueAt) => experiment.steps.map((_, step) => step).slice(firstStep()).map(valueAt);

@@ -1,0 +1,73 @@
+"use strict";
+
+// What happens to the chosen unit at the chosen step, in words.
+
+function showStatus() {
+  const last = experiment.steps.length - 1;
+  const where = `Step ${state.step + 1} of ${last + 1}: ${wordOf(state.step)}`;
+  byId("status").textContent = `${where}. ${(state.view === "forward" ? forwardInWords : backwardInWords)(current())}`;
+  byId("slider").max = last;
+  byId("slider").value = state.step;
+  byId("slider").setAttribute("aria-valuetext", `${where}, ${outputName()} ${shown(outputAfter(state.step))}`);
+  byId("previous").setAttribute("aria-disabled", state.step === firstStep()); // disabled would lose the focus
+  byId("next").setAttribute("aria-disabled", state.step === last);
+}
+
+/** Equations (5) and (6). */
+function forwardInWords(pass) {
+  const unit = `unit ${unitName(state.unit)}`;
+  const [i, f, g, o, c_prev, c, h] = valuesHere(pass, "i", "f", "g", "o", "c_prev", "c", "h");
+  const states = `c = ${shown(c, 3)} and h = ${shown(h, 3)}`;
+  if (!pass.counts[state.step]) return `The mask skips it: ${unit} keeps ${states}.`;
+  const kept = c_prev === 0
+    ? "has nothing to keep (c_prev = 0)"
+    : `keeps ${percent(f)} of ${shown(c_prev, 3)} (${gateInWords(pass, "f")})`;
+  const added = `adds ${percent(i)} of ${shown(g, 3)} (${gateInWords(pass, "i\u00a0·\u00a0g")})`;
+  const squashed = `${pass.layer?.activation ?? "tanh"}(c)`;
+  return `U${unit.slice(1)} ${kept} and ${added}${nudgeInWords(pass, "c")}: c = ${shown(c, 3)}. ` +
+    `It shows ${percent(o)} of ${squashed} (${gateInWords(pass, "o")})${nudgeInWords(pass, "h")}: h = ${shown(h, 3)}.`;
+}
+
+/** Equations (8) and (12). */
+function backwardInWords(pass) {
+  if (!pass.dc) return "Without a loss there are no gradients.";
+  const unit = `unit ${unitName(state.unit)}`;
+  const [f, dh, dc_next, dc, dc_prev] = valuesHere(pass, "f", "dh", "dc_next", "dc", "dc_prev");
+  const gradients = `dc = ${shown(dc, 3)} and dh = ${shown(dh, 3)}`;
+  if (!pass.counts[state.step]) return `The mask skips it: ${gradients} of ${unit} pass it unchanged.`;
+  if (dc === 0) return `A slightly larger c in ${unit} would not change the loss: dc = 0.`;
+  const isFirst = neighbour(pass, state.step, -1) === undefined;
+  const isLast = neighbour(pass, state.step, 1) === undefined;
+  const sources = isLast
+    ? "all of it through h"
+    : `the sum of ${shown(dc_next, 3)} from the step after and ${shown(dc - dc_next, 3)} through h`;
+  const onward = isFirst
+    ? "There is no step before it to pass dc on to."
+    : `${gateInWords(pass, "f")} passes ${percent(f)} of dc on to the step before: dc_prev = ${shown(dc_prev, 3)}.`;
+  const effect = dc < 0 ? "lower" : "raise";
+  return `A larger c in ${unit} would ${effect} the loss: dc = ${shown(dc, 3)}, ${sources}. ${onward}`;
+}
+
+function valuesHere(pass, ...names) {
+  return names.map((name) => valueOf(pass, at(name, { step: state.step, unit: state.unit })));
+}
+
+/** A gate, or a product that begins with one, and the value at which it is held, if any. */
+function gateInWords(pass, product) {
+  const held = isHeld(pass, product[0], state.unit);
+  return held ? `${product} with ${product[0]} held at ${shown(held.value)}` : product;
+}
+
+/** What the reader has added to a state of the unit at this step. */
+function nudgeInWords(pass, name) {
+  const by = addedTo((pass.change?.added ?? []).filter(({ step }) => step === state.step), name, state.unit);
+  return by === 0 ? "" : `, and is nudged by ${shown(by, 3)}`;
+}
+
+/** A gate as a share, without decimals. */
+function percent(share) {
+  const whole = Math.round(100 * share);
+  if (share > 0 && share < 0.01) return "less than 1 %";
+  if (share > 0.99 && share < 1) return "more than 99 %";
+  return `${whole} %`.replace("-", "−");
+}
