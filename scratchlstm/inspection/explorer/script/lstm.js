@@ -74,14 +74,13 @@ function forward(weights, rows, counts, backwards, dims, head, label, change) {
       const f = gate(1, sigmoid); //                    (2)
       const g = gate(2, Math.tanh); //                  (3)
       const o = gate(3, sigmoid); //                    (4)
-      let c_new = f * c[u] + i * g + add("c", u); //    (5)
+      const c_new = (counts[t] ? f * c[u] + i * g : c[u]) + add("c", u); // (5); a masked step leaves the states as they are
       const tanh_c = Math.tanh(c_new);
-      let h_new = o * tanh_c + add("h", u); //          (6)
-      if (!counts[t]) [c_new, h_new] = [c[u], h[u]]; // a masked step leaves the states as they are
+      const h_new = (counts[t] ? o * tanh_c : h[u]) + add("h", u); //      (6)
       pass.i[p] = i; pass.f[p] = f; pass.g[p] = g; pass.o[p] = o;
       [pass.z_i[p], pass.z_f[p], pass.z_g[p], pass.z_o[p]] = z;
       pass.c_prev[p] = c[u]; pass.h_prev[p] = h[u];
-      pass.c[p] = next.c[u] = c_new; pass.tanh_c[p] = counts[t] ? tanh_c : Math.tanh(c_new); pass.h[p] = next.h[u] = h_new;
+      pass.c[p] = next.c[u] = c_new; pass.tanh_c[p] = tanh_c; pass.h[p] = next.h[u] = h_new;
     }
     [h, c] = [next.h, next.c];
   }
@@ -235,19 +234,34 @@ const logSumExp = (logit) => {
   return most + Math.log(logit.reduce((sum, x) => sum + Math.exp(x - most), 0));
 };
 
-/** name -> its loss from logits and label, and dL/dlogit; each as an array over the D outputs, or one number. */
+/**
+ * name -> its loss from logits and label, and dL/dlogit; each as an array over the D outputs, or one number. `formula`
+ * writes the loss with p and y; `terms` are its terms for one output, to be divided by D where the loss is a mean over
+ * them: lists of factors as in quantities.js, the logs taken from the logit, which has digits where p is all but 0 or 1.
+ */
 const LOSSES = {
   binary: {
+    formula: "L = −y · log p − (1 − y) · log(1 − p)", slopeFormula: "dlogit = p − y", isMean: true,
+    terms: (p, y, logit, d) => [
+      [constant("−1", -1), y, { ...p, text: "log p", of: () => -softplus(-logit[d]) }],
+      [constant("−1", -1), { ...y, text: "1 − y", of: (label) => 1 - label }, { ...p, text: "log(1 − p)", of: () => -softplus(logit[d]) }],
+    ],
     probability: (logit) => logit.map(sigmoid),
     loss: (logit, y) => logit.reduce((sum, x, d) => sum + softplus(x) - x * y[d], 0) / logit.length,
     slope: (logit, y) => logit.map((x, d) => (sigmoid(x) - y[d]) / logit.length),
   },
   categorical: {
+    formula: "L = −Σ y · log p over the outputs", slopeFormula: "dlogit = p − y", isMean: false,
+    terms: (p, y, logit, d) => [[constant("−1", -1), y, { ...p, text: "log p", of: () => logit[d] - logSumExp(logit) }]],
     probability: softmax,
     loss: (logit, y) => logit.reduce((sum, x, d) => sum + (y[d] && y[d] * (logSumExp(logit) - x)), 0),
     slope: (logit, y) => softmax(logit).map((p, d) => p * y.reduce((sum, each) => sum + each, 0) - y[d]),
   },
   squared: {
+    formula: "L = (p − y) · (p − y)", slopeFormula: "dlogit = 2 · (p − y)", isMean: true,
+    terms: (p, y, logit, d, label) => [[
+      { ...p, text: "p − y", of: (output) => output - label[d] }, { ...y, text: "p − y", of: (right) => logit[d] - right },
+    ]],
     probability: (logit) => logit,
     loss: (logit, y) => logit.reduce((sum, x, d) => sum + (x - y[d]) ** 2, 0) / logit.length,
     slope: (logit, y) => logit.map((x, d) => (2 * (x - y[d])) / logit.length),

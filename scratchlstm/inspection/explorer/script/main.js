@@ -46,7 +46,7 @@ function experimentWith(changes) {
 /** Open a number, and go to the step, unit and gate where it is. */
 function open(q) {
   state.chosen = q;
-  for (const name of ["step", "unit", "gate", "feature", "output"]) if (q[name] !== undefined) state[name] = q[name];
+  for (const name of ["step", "unit", "gate", "feature", "from", "output"]) if (q[name] !== undefined) state[name] = q[name];
   byId("unit").value = state.unit;
   show();
 }

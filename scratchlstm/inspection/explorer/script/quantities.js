@@ -5,7 +5,9 @@
 // A quantity is {name, ...where}: `step` and `unit` of a state or gradient, `gate` too of x W, h_prev U and b, `feature`
 // of x, `output` of a logit, `row` of E, `from` (the unit whose h_prev it weighs) of U. Its value is a sum of products,
 // through a function if `wrap` names one: {wrap, terms: [[factor, ...], ...]}, where a factor is a quantity, one with
-// `of` (a function of its value, shown as `text`), or a constant {text, value}.
+// `of` (a function of its value, shown as `text`), or a constant {text, value}. `to` gives all that is computed from it,
+// the exact inverse of `from`. What the reader adds to a quantity comes on top of its sum: see `sourcesOf`.
+// A long sum names what it runs `over`: the places in which its terms differ. In a title {place} stands for the place.
 
 const at = (name, where) => ({ ...where, name });
 
@@ -29,63 +31,90 @@ const passedOn = (name, way) => (pass, q) => {
 
 const counts = (pass, q) => pass.counts[q.step];
 const ifCounts = (terms, otherwise = () => []) => (pass, q) => ({ terms: (counts(pass, q) ? terms : otherwise)(pass, q) });
+const countedSteps = (pass) => everyStep(pass, (step) => step).filter((step) => pass.counts[step]);
 const isHeld = (pass, gate, unit) =>
   pass.change?.held.findLast((each) => each.gate === gate && (each.unit === null || each.unit === unit));
 
+/** Uses of a gate or its gradient: none at a masked step; others, if its z, to which a held gate does not listen, is not in them. */
+const ifListens = (gate, uses, ifHeld = () => []) => (pass, w) =>
+  counts(pass, w) ? (isHeld(pass, gate, w.unit) ? ifHeld : uses)(here(w)) : [];
+
 const QUANTITIES = {
   // the word
-  E: { title: "embedding", to: (pass, { row, feature }) => stepsOf(pass, row).map((step) => at("x", { step, feature })), slope: "dE" },
+  E: {
+    title: "feature {feature} of the embedding of {row}", slope: "dE",
+    to: (pass, { row, feature }) => stepsOf(pass, row).map((step) => at("x", { step, feature })),
+  },
   x: {
-    title: "input", formula: "x = E[id]", slope: "dx",
+    title: "feature {feature} of the input x", formula: "x = E[id]", slope: "dx",
     from: (pass, { step, feature }) => ({ terms: [[at("E", { row: pass.rows[step], feature })]] }),
-    to: (pass, { step }) => everyGateAndUnit(pass, (gate, unit) => at("xW", { step, gate, unit })),
+    to: (pass, { step, feature }) => [
+      ...everyGateAndUnit(pass, (gate, unit) => at("xW", { step, gate, unit })),
+      ...everyGateAndUnit(pass, (gate, unit) => at("dW", { gate, feature, unit })),
+    ],
   },
   // z
-  W: { title: "kernel", slope: "dW", to: (pass, { gate, unit }) => everyStep(pass, (step) => at("xW", { step, gate, unit })) },
-  U: { title: "recurrent kernel", slope: "dU", to: (pass, { gate, unit }) => everyStep(pass, (step) => at("hU", { step, gate, unit })) },
-  b: { title: "bias", slope: "db", to: (pass, { gate, unit }) => everyStep(pass, (step) => at(`z_${gate}`, { step, unit })) },
+  W: {
+    title: "weight W from feature {feature} to gate {gate} of unit {unit}", slope: "dW",
+    to: (pass, { gate, feature, unit }) => [
+      ...everyStep(pass, (step) => at("xW", { step, gate, unit })), ...everyStep(pass, (step) => at("dx", { step, feature })),
+    ],
+  },
+  U: {
+    title: "weight U from unit {from} to gate {gate} of unit {unit}", slope: "dU",
+    to: (pass, { gate, from, unit }) => [
+      ...everyStep(pass, (step) => at("hU", { step, gate, unit })),
+      ...countedSteps(pass).map((step) => at("dh_prev", { step, unit: from })),
+    ],
+  },
+  b: {
+    title: "bias of gate {gate} of unit {unit}", slope: "db",
+    to: (pass, { gate, unit }) => everyStep(pass, (step) => at(`z_${gate}`, { step, unit })),
+  },
   xW: {
-    title: "x W", formula: "x W = Σ_k x_k W_k",
+    title: "x W, the part of the word in z of gate {gate} of unit {unit}", formula: "x W = Σ_k x_k W_k", over: ["feature"],
     from: (pass, { step, gate, unit }) => ({
       terms: everyFeature(pass, (feature) => [at("x", { step, feature }), at("W", { gate, feature, unit })]),
     }),
     to: (pass, { step, gate, unit }) => [at(`z_${gate}`, { step, unit })],
   },
   hU: {
-    title: "h_prev U", formula: "h_prev U = Σ_k h_prev_k U_k",
+    title: "h_prev U, the part of the steps before in z of gate {gate} of unit {unit}",
+    formula: "h_prev U = Σ_k h_k U_k over the h before", over: ["from"],
     from: (pass, { step, gate, unit }) => ({
       terms: everyUnit(pass, (from) => [at("h_prev", { step, unit: from }), at("U", { gate, from, unit })]),
     }),
     to: (pass, { step, gate, unit }) => [at(`z_${gate}`, { step, unit })],
   },
   ...Object.fromEntries(GATES.map((gate) => [`z_${gate}`, {
-    title: `what gate ${gate} gets`, formula: `z_${gate} = x W_${gate} + h_prev U_${gate} + b_${gate}`, slope: `dz_${gate}`,
+    title: `pre-activation of gate ${gate}`, formula: `z_${gate} = x W_${gate} + h_prev U_${gate} + b_${gate}`, slope: `dz_${gate}`,
     from: (pass, { step, unit }) => ({
       terms: [[at("xW", { step, gate, unit })], [at("hU", { step, gate, unit })], [at("b", { gate, unit })]],
     }),
-    to: (pass, { step, unit }) => [at(gate, { step, unit })],
+    to: (pass, { step, unit }) => (isHeld(pass, gate, unit) ? [] : [at(gate, { step, unit })]),
   }])),
   // the cell
   ...Object.fromEntries([
-    ["i", "input gate", "(1)", "i = σ(z_i)", "c"], ["f", "forget gate", "(2)", "f = σ(z_f)", "c"],
-    ["g", "candidate", "(3)", "g = tanh(z_g)", "c"], ["o", "output gate", "(4)", "o = σ(z_o)", "h"],
+    ["i", "input gate", "(1)", "i = σ(z_i)", ["c", "dg"]], ["f", "forget gate", "(2)", "f = σ(z_f)", ["c", "dc_prev"]],
+    ["g", "candidate", "(3)", "g = tanh(z_g)", ["c", "di"]], ["o", "output gate", "(4)", "o = σ(z_o)", ["h", "dc"]],
   ].map(([gate, title, number, formula, to]) => [gate, {
     title, number, formula, slope: `d${gate}`,
     from: (pass, { step, unit }) => {
       const held = isHeld(pass, gate, unit);
-      if (held) return { terms: [[constant("held", held.value)]] };
+      if (held) return { terms: [[constant(`held at ${held.value}`, held.value)]] };
       return { wrap: gate === "g" ? "tanh" : "σ", terms: [[at(`z_${gate}`, { step, unit })]] };
     },
-    to: (pass, { step, unit }) => (counts(pass, { step }) ? [at(to, { step, unit })] : []),
+    to: ifListens(gate, (w) => [...to, `dz_${gate}`].map((name) => at(name, w)), (w) => to.map((name) => at(name, w))),
   }])),
   c_prev: {
     title: "cell before", formula: "c_prev = c of the step before", slope: "dc_prev", from: passedOn("c", -1),
-    to: (pass, { step, unit }) => [at("c", { step, unit })],
+    to: (pass, w) => [at("c", here(w)), ...(counts(pass, w) ? [at("df", here(w))] : [])],
   },
   h_prev: {
     title: "hidden state before", formula: "h_prev = h of the step before", slope: "dh_prev", from: passedOn("h", -1),
     to: (pass, { step, unit }) => [
       ...everyGateAndUnit(pass, (gate, to) => at("hU", { step, gate, unit: to })),
+      ...everyGateAndUnit(pass, (gate, to) => at("dU", { gate, from: unit, unit: to })),
       ...(counts(pass, { step }) ? [] : [at("h", { step, unit })]),
     ],
   },
@@ -100,32 +129,55 @@ const QUANTITIES = {
   tanh_c: {
     title: "tanh of the cell", formula: "tanh(c)",
     from: (_, w) => ({ wrap: "tanh", terms: [[at("c", here(w))]] }),
-    to: (pass, w) => (counts(pass, w) ? [at("h", here(w))] : []),
+    to: (pass, w) => (counts(pass, w) ? ["h", "do", "dc"].map((name) => at(name, here(w))) : []),
   },
   h: {
     title: "hidden state", number: "(6)", formula: "h = o · tanh(c)", slope: "dh",
     from: ifCounts((_, w) => [[at("o", here(w)), at("tanh_c", here(w))]], (_, w) => [[at("h_prev", here(w))]]),
-    to: (pass, w) => [...everyOutput(pass, (output) => at("logit", { step: w.step, output })), ...after(pass, "h_prev", w)],
+    to: (pass, w) => [
+      ...everyOutput(pass, (output) => at("logit", { step: w.step, output })), ...after(pass, "h_prev", w),
+      ...(w.step === pass.last ? everyOutput(pass, (output) => at("dw", { unit: w.unit, output })) : []),
+    ],
   },
   // the head
-  w: { title: "weight of the dense layer", slope: "dw", to: (pass, { output }) => [at("logit", { step: pass.last, output })] },
-  w_b: { title: "bias of the dense layer", slope: "dw_b", to: (pass, { output }) => [at("logit", { step: pass.last, output })] },
+  w: {
+    title: "weight w of unit {unit} in the dense layer", slope: "dw",
+    to: (pass, { unit, output }) => [
+      ...everyStep(pass, (step) => at("logit", { step, output })), at("dh_above", { step: pass.last, unit }),
+    ],
+  },
+  w_b: {
+    title: "bias of the dense layer", slope: "dw_b",
+    to: (pass, { output }) => everyStep(pass, (step) => at("logit", { step, output })),
+  },
   logit: {
-    title: "logit", formula: "logit = Σ_u h_u w_u + b", slope: "dlogit",
+    title: "logit, what the dense layer makes of h", formula: "logit = Σ_u h_u w_u + b", slope: "dlogit", over: ["unit"],
     from: (pass, { step, output }) => ({
       terms: [...everyUnit(pass, (unit) => [at("h", { step, unit }), at("w", { unit, output })]), [at("w_b", { output })]],
     }),
-    to: (pass, { step, output }) => [at("p", { step, output })],
+    to: (pass, { step, output }) => [at("p", { step, output }), ...(head.wrap === "softmax" ? [at("total", { step })] : [])],
+  },
+  total: {
+    title: "sum of e to the logit over all outputs, the largest logit taken as 0", formula: "total = Σ e^logit",
+    from: (pass, { step }) => ({ terms: everyOutput(pass, (output) => [exponential(pass, step, output)]) }),
+    to: (pass, { step }) => everyOutput(pass, (output) => at("p", { step, output })),
   },
   p: {
-    title: "probability", formula: "p = σ(logit)",
-    from: (pass, { step, output }) => ({ wrap: pass.head.wrap, terms: [[at("logit", { step, output })]] }),
+    get title() { return head.wrap ? "probability p, the model's output" : "output p of the model"; },
+    get formula() { return { "σ": "p = σ(logit)", softmax: "p = e^logit / total", "": "p = logit" }[head.wrap]; },
+    from: (pass, { step, output }) => {
+      if (head.wrap !== "softmax") return { wrap: head.wrap, terms: [[at("logit", { step, output })]] };
+      return { terms: [[exponential(pass, step, output), { ...at("total", { step }), text: "1 / total", of: (sum) => 1 / sum }]] };
+    },
     to: (pass, { step, output }) => (step === pass.last && pass.label ? [at("loss", {}), at("dlogit", { output })] : []),
   },
-  y: { title: "label", to: (pass, { output }) => [at("loss", {}), at("dlogit", { output })] },
-  loss: { title: "loss", formula: "L", to: () => [], from: (pass) => ({ wrap: "loss", terms: everyOutput(pass, (output) => [at("p", { step: pass.last, output })]) }) },
+  y: { title: "label y, the right answer", to: (pass, { output }) => [at("loss", {}), at("dlogit", { output })] },
+  loss: {
+    title: "loss L of the model's output", get formula() { return head?.formula; }, to: () => [],
+    from: (pass) => ({ terms: everyOutput(pass, (output) => head.lossTerms(pass, output)).flat() }),
+  },
   dlogit: {
-    title: "gradient of the logit", formula: "dlogit = p − y",
+    title: "gradient of the logit", get formula() { return head.slopeFormula; },
     from: (pass, { output }) => ({ terms: pass.head.slopeTerms(pass, output) }),
     to: (pass, { output }) => [
       ...everyUnit(pass, (unit) => at("dh_above", { step: pass.last, unit })),
@@ -133,10 +185,10 @@ const QUANTITIES = {
     ],
   },
   dw: {
-    title: "gradient of w", formula: "dw = h · dlogit", to: () => [],
+    title: "gradient of the weight w of unit {unit} in the dense layer", formula: "dw = h · dlogit", to: () => [],
     from: (pass, { unit, output }) => ({ terms: [[at("h", { step: pass.last, unit }), at("dlogit", { output })]] }),
   },
-  dw_b: { title: "gradient of the bias", formula: "db = dlogit", to: () => [], from: (_, { output }) => ({ terms: [[at("dlogit", { output })]] }) },
+  dw_b: { title: "gradient of the dense layer's bias", formula: "db = dlogit", to: () => [], from: (_, { output }) => ({ terms: [[at("dlogit", { output })]] }) },
   // back through the cell
   dh_above: {
     title: "gradient of h from above", formula: "from above = Σ dlogit · w",
@@ -153,7 +205,7 @@ const QUANTITIES = {
   },
   do: {
     title: "gradient of o", number: "(7)", formula: "do = dh · tanh(c)",
-    from: ifCounts((_, w) => [[at("dh", here(w)), at("tanh_c", here(w))]]), to: (_, w) => [at("dz_o", here(w))],
+    from: ifCounts((_, w) => [[at("dh", here(w)), at("tanh_c", here(w))]]), to: ifListens("o", (w) => [at("dz_o", w)]),
   },
   dc_next: { title: "gradient of c from the step after", formula: "dc_next", from: passedOn("dc_prev", 1), to: (_, w) => [at("dc", here(w))] },
   dc: {
@@ -168,11 +220,10 @@ const QUANTITIES = {
     to: (pass, w) => [...(counts(pass, w) ? ["di", "df", "dg"] : []), "dc_prev"].map((name) => at(name, here(w))),
   },
   ...Object.fromEntries([
-    ["di", "(9)", "di = dc · g", "g", "dz_i"], ["df", "(10)", "df = dc · c_prev", "c_prev", "dz_f"],
-    ["dg", "(11)", "dg = dc · i", "i", "dz_g"],
-  ].map(([name, number, formula, factor, to]) => [name, {
-    title: `gradient of ${name[1]}`, number, formula,
-    from: ifCounts((_, w) => [[at("dc", here(w)), at(factor, here(w))]]), to: (_, w) => [at(to, here(w))],
+    ["i", "(9)", "di = dc · g", "g"], ["f", "(10)", "df = dc · c_prev", "c_prev"], ["g", "(11)", "dg = dc · i", "i"],
+  ].map(([gate, number, formula, factor]) => [`d${gate}`, {
+    title: `gradient of ${gate}`, number, formula,
+    from: ifCounts((_, w) => [[at("dc", here(w)), at(factor, here(w))]]), to: ifListens(gate, (w) => [at(`dz_${gate}`, w)]),
   }])),
   dc_prev: {
     title: "gradient of c_prev", number: "(12)", formula: "dc_prev = dc · f",
@@ -185,11 +236,11 @@ const QUANTITIES = {
   ].map(([gate, number, formula]) => [`dz_${gate}`, {
     title: `gradient of z_${gate}`, number, formula,
     from: (pass, w) => ({
-      terms: !counts(pass, w) || isHeld(pass, gate, w.unit) ? [] : [[at(`d${gate}`, here(w)), ...slopeOfGate(gate, w)]],
+      terms: !counts(pass, w) || isHeld(pass, gate, w.unit) ? [] : [[at(`d${gate}`, here(w)), ...slopeOfGate(pass, gate, w)]],
     }),
     to: (pass, { step, unit }) => [
       ...everyFeature(pass, (feature) => at("dx", { step, feature })),
-      ...everyUnit(pass, (from) => at("dh_prev", { step, unit: from })),
+      ...(counts(pass, { step }) ? everyUnit(pass, (from) => at("dh_prev", { step, unit: from })) : []),
       ...everyFeature(pass, (feature) => at("dW", { gate, feature, unit })),
       ...everyUnit(pass, (from) => at("dU", { gate, from, unit })),
       at("db", { gate, unit }),
@@ -197,18 +248,20 @@ const QUANTITIES = {
   }])),
   // what leaves the step
   dx: {
-    title: "gradient of x", number: "(17)", formula: "dx = Σ dz · W over the gates of all units",
+    title: "gradient of feature {feature} of the input x", number: "(17)", formula: "dx = Σ dz · W over the gates of all units",
+    over: ["gate", "unit"],
     from: (pass, { step, feature }) => ({
       terms: everyGateAndUnit(pass, (gate, unit) => [at(`dz_${gate}`, { step, unit }), at("W", { gate, feature, unit })]),
     }),
     to: (pass, { step, feature }) => [at("dE", { row: pass.rows[step], feature })],
   },
   dE: {
-    title: "gradient of the embedding", formula: "dE = Σ dx over the steps of the word", to: () => [],
+    title: "gradient of feature {feature} of the embedding of {row}", formula: "dE = Σ dx over the steps of the word",
+    over: ["step"], to: () => [],
     from: (pass, { row, feature }) => ({ terms: stepsOf(pass, row).map((step) => [at("dx", { step, feature })]) }),
   },
   dh_prev: {
-    title: "gradient of h_prev", number: "(18)", formula: "dh_prev = Σ dz · U over the gates of all units",
+    title: "gradient of h_prev", number: "(18)", formula: "dh_prev = Σ dz · U over the gates of all units", over: ["gate", "unit"],
     from: ifCounts(
       (pass, { step, unit: from }) =>
         everyGateAndUnit(pass, (gate, unit) => [at(`dz_${gate}`, { step, unit }), at("U", { gate, from, unit })]),
@@ -217,19 +270,22 @@ const QUANTITIES = {
     to: (pass, w) => before(pass, "dh_next", w),
   },
   dW: {
-    title: "gradient of W", number: "(19)", formula: "dW = Σ x · dz over the steps", to: () => [],
+    title: "gradient of the weight W from feature {feature} to gate {gate} of unit {unit}", number: "(19)",
+    formula: "dW = Σ x · dz over the steps", over: ["step"], to: () => [],
     from: (pass, { gate, feature, unit }) => ({
       terms: everyStep(pass, (step) => [at("x", { step, feature }), at(`dz_${gate}`, { step, unit })]),
     }),
   },
   dU: {
-    title: "gradient of U", number: "(20)", formula: "dU = Σ h_prev · dz over the steps", to: () => [],
+    title: "gradient of the weight U from unit {from} to gate {gate} of unit {unit}", number: "(20)",
+    formula: "dU = Σ h_prev · dz over the steps", over: ["step"], to: () => [],
     from: (pass, { gate, from, unit }) => ({
       terms: everyStep(pass, (step) => [at("h_prev", { step, unit: from }), at(`dz_${gate}`, { step, unit })]),
     }),
   },
   db: {
-    title: "gradient of b", number: "(21)", formula: "db = Σ dz over the steps", to: () => [],
+    title: "gradient of the bias of gate {gate} of unit {unit}", number: "(21)", formula: "db = Σ dz over the steps",
+    over: ["step"], to: () => [],
     from: (pass, { gate, unit }) => ({ terms: everyStep(pass, (step) => [at(`dz_${gate}`, { step, unit })]) }),
   },
 };
@@ -250,12 +306,36 @@ function before(pass, name, { step, unit }) {
 
 const stepsOf = (pass, row) => Array.from(pass.rows.keys()).filter((step) => pass.rows[step] === row);
 
-/** The derivative of a gate, by its value as (13) to (16) write it. */
-function slopeOfGate(gate, { step, unit }) {
-  const q = at(gate, { step, unit });
-  if (gate === "g") return [{ ...q, text: "1 − g²", of: (g) => 1 - g * g }];
-  return [q, { ...q, text: `1 − ${gate}`, of: (value) => 1 - value }];
+/** The derivative of a gate, by its value as (13) to (16) write it: that which its z gives, without the reader's nudge. */
+function slopeOfGate(pass, gate, w) {
+  const q = at(gate, here(w));
+  const nudge = nudgeOf(pass, q);
+  if (gate === "g") return [{ ...q, text: "1 − g²", of: (g) => 1 - (g - nudge) ** 2 }];
+  const own = nudge ? { ...q, text: `${gate} without your nudge`, of: (value) => value - nudge } : q;
+  return [own, { ...q, text: `1 − ${gate}`, of: (value) => 1 - (value - nudge) }];
 }
+
+/** e to a logit, divided by e to the largest: no logit is too large for it. */
+function exponential(pass, step, output) {
+  const most = Math.max(...pass.logit[step]);
+  return { ...at("logit", { step, output }), text: "e^logit", of: (logit) => Math.exp(logit - most) };
+}
+
+/** What the reader has added to a quantity. */
+const nudgeOf = (pass, { name, step, unit, feature, output }) =>
+  addedTo(pass.change?.added.filter((each) => each.step === step) ?? [], name, unit ?? feature ?? output);
+
+/** What a quantity is computed from: {wrap, terms, nudge}, where the nudge comes on top; undefined for a weight or label. */
+function sourcesOf(pass, q) {
+  const from = QUANTITIES[q.name].from?.(pass, q);
+  return from && { wrap: "", ...from, nudge: nudgeOf(pass, q) };
+}
+
+const WRAPS = { "": (sum) => sum, "σ": sigmoid, tanh: Math.tanh };
+const resultOf = (pass, { wrap, terms, nudge }) => WRAPS[wrap](sumOf(pass, terms)) + nudge;
+
+/** What is computed from a quantity, as far as the pass has it. */
+const usesOf = (pass, q) => QUANTITIES[q.name].to(pass, q).filter((use) => valueOf(pass, use) !== undefined);
 
 /** The value of a quantity in a pass; undefined if the pass does not have it. */
 function valueOf(pass, q) {
@@ -280,11 +360,23 @@ function valueOf(pass, q) {
     case "y": return pass.label?.[output];
     case "loss": return pass.loss ?? undefined;
     case "xW":
-      if (!pass.recorded) return sumOf(pass, QUANTITIES.xW.from(pass, q).terms);
+      if (!pass.recorded) return dot(pass.x, step * E, E, pass.weights.W, column, 4 * H);
       return valueOf(pass, at(`z_${gate}`, here(q))) - valueOf(pass, at("hU", q)) - valueOf(pass, at("b", q));
-    case "hU": return pass.recorded ? pass[`hU_${gate}`][step * H + unit] : sumOf(pass, QUANTITIES.hU.from(pass, q).terms);
+    case "hU":
+      return pass.recorded ? pass[`hU_${gate}`][step * H + unit] : dot(pass.h_prev, step * H, H, pass.weights.U, column, 4 * H);
+    case "total": return pass.logit && sumOf(pass, QUANTITIES.total.from(pass, q).terms);
+    case "do": case "di": case "df": case "dg":
+      if (pass.recorded) return pass.dh && sumOf(pass, QUANTITIES[name].from(pass, q).terms);
+      return pass[name]?.[step * H + unit];
     default: return pass[name]?.[step * H + unit];
   }
+}
+
+/** `size` elements of v from `start` on, times a column of M. */
+function dot(v, start, size, M, column, columns) {
+  let sum = 0;
+  for (let k = 0; k < size; k++) sum += v[start + k] * M[k * columns + column];
+  return sum;
 }
 
 const factorValue = (pass, factor) => {

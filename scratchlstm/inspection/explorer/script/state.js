@@ -4,7 +4,8 @@
 
 /** What is looked at. `chosen` is the number that is opened; `shown` the quantity of the heatmap in each view. */
 const state = {
-  layer: 0, step: 0, unit: 0, gate: "f", feature: 0, output: 0, view: "forward", chosen: null, timer: null,
+  layer: 0, step: 0, unit: 0, gate: "f", feature: 0, from: 0, output: 0, view: "forward",
+  chosen: null, timer: null,
   shown: { forward: "c", backward: "dc" }, units: [], // all units, the most important one first
 };
 
@@ -42,8 +43,16 @@ const head = (() => {
   const activate = data.loss_name && data.activation === "linear" ? judged.probability : ACTIVATIONS[data.activation];
   const wrap = { sigmoid: "σ", softmax: "softmax", linear: "" }[data.activation === "linear" && data.loss_name ? { binary: "sigmoid", categorical: "softmax", squared: "linear" }[data.loss_name] : data.activation];
   const share = data.loss_name === "squared" ? 2 / data.outputs : data.loss_name === "binary" ? 1 / data.outputs : 1;
+  const isMean = judged?.isMean && data.outputs > 1;
   return {
     activate, wrap, loss: judged?.loss, slope: judged?.slope,
+    formula: judged?.formula + (isMean ? ", the mean over the outputs" : ""),
+    slopeFormula: judged?.slopeFormula + (isMean ? ` / ${data.outputs} outputs` : ""),
+    lossTerms: (pass, output) => {
+      const [p, y] = [at("p", { step: pass.last, output }), at("y", { output })];
+      const terms = judged.terms(p, y, pass.logit[pass.last], output, pass.label);
+      return isMean ? terms.map((term) => [...term, constant(`1/${data.outputs}`, 1 / data.outputs)]) : terms;
+    },
     slopeTerms: (pass, output) => {
       const shared = share === 1 ? [] : [constant(String(share), share)];
       const total = data.loss_name === "categorical" ? pass.label.reduce((sum, each) => sum + each, 0) : 1;
@@ -130,14 +139,28 @@ function shift(q, by) {
   return { weights: [], added: [{ name: q.name, step: q.step, unit, by }] };
 }
 
-/** An experiment with a quantity shifted. */
+let turns = 0;
+
+/** An experiment with a quantity shifted; the `turn` of each shift tells which one came last. */
 function shifted(tried, q, by) {
-  const { weights, added } = shift(q, by);
+  turns += 1;
+  const [weights, added] = Object.values(shift(q, by)).map((list) => list.map((each) => ({ ...each, q, turn: turns })));
   return { ...tried, weights: [...tried.weights, ...weights], added: [...tried.added, ...added] };
 }
 
-/** The gradient of a quantity: another quantity; undefined for those that have none. */
+/** The shift that was made last; undefined if there is none. */
+const lastShift = ({ weights, added }) => [...weights, ...added].sort((a, b) => a.turn - b.turn).at(-1);
+
+/** An experiment without its last shift. */
+function withoutLastShift(tried) {
+  const last = lastShift(tried);
+  const others = (list) => list.filter((each) => each !== last);
+  return { ...tried, weights: others(tried.weights), added: others(tried.added) };
+}
+
+/** The gradient of a quantity: another quantity; undefined for those that have none, and a logit that no loss takes. */
 function gradientOf(q) {
+  if (q.name === "logit") return q.step === current().last ? at("dlogit", { output: q.output }) : undefined;
   const name = QUANTITIES[q.name].slope;
   return name && { ...q, name };
 }
