@@ -43,10 +43,11 @@ function experimentWith(changes) {
   return "";
 }
 
-/** Open a number, and go to the step, unit and gate where it is. */
-function open(q) {
+/** Open a number, and go to the unit, gate and step where it is; or to another step. */
+function open(q, step = q.step ?? state.step) {
   state.chosen = q;
-  for (const name of ["step", "unit", "gate", "feature", "from", "output"]) if (q[name] !== undefined) state[name] = q[name];
+  for (const name of ["unit", "gate", "feature", "from", "output"]) if (q[name] !== undefined) state[name] = q[name];
+  state.step = step;
   byId("unit").value = state.unit;
   show();
 }

@@ -1,5 +1,440 @@
 "use strict";
 
-function buildNumber() {}
+// The number that is opened: the chain it is part of, what it is computed from, what is computed from it, and nudging it.
 
-function showNumber() {}
+const MOST_TERMS = 8; // of a long sum, drawn one by one
+const MOST_USES = 8; // of those that are linked
+const FEW_TERMS = 6; // which are written as one line of arithmetic
+
+const isGradient = ({ name }) => name.startsWith("d");
+const sameQuantity = (a, b) => keyOf(a) === keyOf(b);
+const keyOf = ({ of, text, ...q }) => JSON.stringify(q, Object.keys(q).sort());
+const isNumber = (value) => value !== undefined && Number.isFinite(value);
+
+/** The number that is opened; until one is, the cell or, in Backward, its gradient. */
+function opened() {
+  const { chosen, step, unit, view } = state;
+  if (chosen === null) return at(view === "backward" && current().dc ? "dc" : "c", { step, unit });
+  return chosen.step === undefined ? chosen : { ...chosen, step: Math.min(chosen.step, current().T - 1) };
+}
+
+// --- names -----------------------------------------------------------------------------------------------------------
+
+const STEMS = { xW: "x W", hU: "h_{prev} U", tanh_c: "tanh c", w_b: "b_{dense}", dw_b: "db_{dense}", loss: "L" };
+
+/** The name of a quantity as its equation writes it, subscripts in _{}. */
+function symbolOf({ name, gate, unit, feature, from, output, row }) {
+  const [stem, ...below] = STEMS[name] ? [STEMS[name]] : name.split("_");
+  const places = [gate, from, feature, unit === undefined ? undefined : nameOfUnit(unit), data.outputs > 1 ? output : undefined];
+  if (row !== undefined) places.unshift(data.ids[row]);
+  const subscript = [...below, ...places.filter((place) => place !== undefined)].join(",");
+  return subscript ? `${stem}_{${subscript}}` : stem;
+}
+
+/** A text whose _{...} are subscripts. */
+function named(text) {
+  const parts = text.split(/_\{([^}]*)\}/).map((part, place) => (place % 2 ? element("sub", {}, part) : part));
+  return element("span", { className: "symbol" }, ...parts);
+}
+
+/** A unit's number in the model; a recording has some of the units. */
+const nameOfUnit = (unit) => current().names?.[unit] ?? unit;
+
+/** The word of a step in quotes, with the number of the step if it comes more than once. */
+function quoted(step) {
+  const word = wordOf(step);
+  const times = experiment.steps.filter(({ word: other }) => other === experiment.steps[step].word).length;
+  const short = Array.from(word).length > 24 ? `${Array.from(word).slice(0, 23).join("")}…` : word;
+  return `“${short}”${times > 1 ? ` (step ${step + 1})` : ""}`;
+}
+
+/** The word of a row of E. */
+function wordOfRow(row) {
+  const step = experiment.steps.find(({ id }) => rowOf.get(id) === row);
+  const word = step?.kind === "padding" ? "the padding" : step?.word ?? data.known.find(([, id]) => rowOf.get(id) === row)?.[0];
+  return `“${word}”`;
+}
+
+/** What a number is, in words. */
+function described(q) {
+  const { title } = QUANTITIES[q.name];
+  const places = { ...q, unit: q.unit === undefined ? undefined : nameOfUnit(q.unit) };
+  if (q.row !== undefined) places.row = wordOfRow(q.row);
+  let text = title.replace(/\{(\w+)\}/g, (_, place) => places[place]);
+  if (q.unit !== undefined && !title.includes("{unit}")) text += ` of unit ${places.unit}`;
+  if (q.output !== undefined && data.outputs > 1) text += `, output ${q.output}`;
+  return q.step === undefined ? text : `${text} at ${quoted(q.step)}`;
+}
+
+/** The colour of a quantity: that of the gate or state it belongs to. */
+function colourOf({ name, gate }) {
+  const letter = gate ?? name.replace(/^(tanh_|dz_|z_|d)/, "")[0];
+  return "igofch".includes(letter) ? `var(--${letter})` : "var(--ink)";
+}
+
+/** A button as the link to a number: with its words, in its colour. */
+function linked(button, q, content) {
+  button.append(content);
+  button.title = described(q);
+  button.classList.toggle("gradient", isGradient(q));
+  button.style.setProperty("--own", colourOf(q));
+  return button;
+}
+
+const link = (q, content, className = "") => linked(numberLink(q, "", className), q, content);
+
+// --- the chain -------------------------------------------------------------------------------------------------------
+
+/** From the word to the loss and back, for the unit, gate and step that are looked at: groups of quantities side by side. */
+function chain() {
+  const { step, unit, gate, feature, from, output } = state;
+  const { rows, last } = current();
+  const here = (name) => at(name, { step, unit });
+  const atTheEnd = (name) => (step === last ? [] : [[at(name, { step: last, unit })]]); // which the dense layer takes
+  const forwards = [
+    [at("E", { row: rows[step], feature })], [at("x", { step, feature })],
+    [at("xW", { step, gate, unit }), at("hU", { step, gate, unit }), at("b", { gate, unit })],
+    [here(`z_${gate}`)], [here(gate)], [here("c")], [here("h")], ...atTheEnd("h"),
+    [at("logit", { step: last, output })], [at("p", { step: last, output })], [at("loss", {})],
+  ];
+  const backwards = [
+    [at("dlogit", { output })], ...atTheEnd("dh"), [here("dh")], [here("dc")], [here(`d${gate}`)], [here(`dz_${gate}`)],
+    [
+      at("dW", { gate, feature, unit }), at("dU", { gate, from, unit }), at("db", { gate, unit }), at("dx", { step, feature }),
+    ],
+    [at("dE", { row: rows[step], feature })],
+  ];
+  const known = (groups) =>
+    groups.map((group) => group.filter((q) => isNumber(valueOf(current(), q)))).filter((group) => group.length);
+  return [known(forwards), known(backwards)];
+}
+
+/** The chain as two lists, which are one stop of the Tab key: the arrow keys follow it. */
+function showChain(q) {
+  const rail = byId("chain");
+  const hadFocus = rail.contains(document.activeElement);
+  const lists = chain().filter((groups) => groups.length).map((groups, way) => {
+    const items = groups.flatMap((group) => group.map((each, place) => railItem(each, place > 0, sameQuantity(each, q))));
+    return element("ol", { className: way ? "back" : "", ariaLabel: way ? "backward" : "forward" }, ...items);
+  });
+  rail.replaceChildren(...lists);
+  const stop = rail.querySelector("[aria-current]") ?? rail.querySelector("button");
+  if (stop) stop.tabIndex = 0;
+  if (hadFocus) stop?.focus({ preventScroll: true });
+}
+
+function railItem(q, isBeside, isCurrent) {
+  const button = linked(element("button", { type: "button" }), q, named(railName(q)));
+  button.append(element("small", {}, q.name === "E" ? `id ${data.ids[q.row]}` : shown(valueOf(current(), q), 3)));
+  button.tabIndex = -1;
+  button.addEventListener("click", () => open(q, state.step)); // the chain is followed from the step that is looked at
+  if (isCurrent) button.setAttribute("aria-current", "true");
+  return element("li", { className: isBeside ? "beside" : "" }, button);
+}
+
+/** A quantity's name in the chain, without places that are those of all the others. */
+function railName(q) {
+  const { last } = current();
+  const [stem, below] = STEMS[q.name] ? [STEMS[q.name]] : q.name.split("_");
+  const letters = [below, q.gate].filter(Boolean).join(",");
+  const atEnd = (q.name === "h" || q.name === "dh") && q.step === last && state.step !== last ? " at the end" : "";
+  if (q.name === "dlogit") return "p − y";
+  if (q.name === "E") return Array.from(wordOfRow(q.row)).slice(0, 16).join("");
+  return (letters ? `${stem}_{${letters}}` : stem) + atEnd;
+}
+
+/** The arrow keys in a list of buttons go from one to the next and press it. */
+function onListKey(event) {
+  const way = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+  if (way === undefined || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  event.stopPropagation(); // elsewhere these keys go from word to word
+  const buttons = Array.from(event.currentTarget.querySelectorAll("button"));
+  const next = Math.min(Math.max(buttons.indexOf(event.target) + way, 0), buttons.length - 1);
+  buttons[next].focus();
+  buttons[next].click();
+}
+
+// --- where it comes from ---------------------------------------------------------------------------------------------
+
+/** Why a sum has no terms. */
+function whyEmpty(pass, q) {
+  if (q.step !== undefined && !pass.counts[q.step]) return "At a masked step nothing reaches the gates from the loss, so this is 0.";
+  if (q.name.startsWith("dz_")) return "The gate is held and does not listen to its z, so this is 0.";
+  if (q.name === "dh_above") return "The loss takes h after the last step alone, so nothing comes from above here: 0.";
+  return q.name.endsWith("next") ? "There is no step after this one, so this is 0." : "There is no step before this one: it starts at 0.";
+}
+
+/** Whether the page has everything that a number is computed from, and the equation is this model's. */
+function canOpen(pass, q, sources) {
+  if (!pass.recorded) return true;
+  const isUsual = pass.layer.activation === "tanh" && pass.layer.recurrent_activation === "sigmoid";
+  const bends = sources.wrap !== "" || sources.terms.flat().some(({ of }) => of);
+  const error = Math.abs(resultOf(pass, sources) - valueOf(pass, q));
+  return (isUsual || !bends) && error <= 1e-4 * Math.max(Math.abs(valueOf(pass, q)), 1e-6);
+}
+
+/** What a number is computed from, as elements. */
+function origin(pass, q) {
+  const sources = sourcesOf(pass, q);
+  if (q.name === "y") return [element("p", {}, "It is given with the text.")];
+  if (sources === undefined) return [element("p", {}, learned(q)), ...(q.name === "E" ? embeddingRow(pass, q.row, q.feature) : [])];
+  if (!canOpen(pass, q, sources)) {
+    return [element("p", {}, `What it is computed from is not in this page, which does not run the model: ${data.cannot_run}.`)];
+  }
+  const { number, formula } = QUANTITIES[q.name];
+  const equation = element("p", { className: "equation" }, ...(number ? [`${number} `] : []), withSubscripts(formula));
+  const strip = q.name === "x" ? embeddingRow(pass, pass.rows[q.step], q.feature) : [];
+  if (!sources.terms.length && !sources.nudge) return [equation, element("p", {}, whyEmpty(pass, q))];
+  const isLong = sources.terms.length > FEW_TERMS || (QUANTITIES[q.name].over && sources.terms.length > 1);
+  return [equation, ...(isLong ? opensAsBars(pass, q, sources) : [arithmetic(pass, q, sources)]), ...strip];
+}
+
+/** Of a weight: that it was learned, and what the reader has added to it. */
+function learned(q) {
+  const by = experiment.weights.filter((each) => sameQuantity(each.q, q)).reduce((sum, each) => sum + each.by, 0);
+  const whose = q.name === "E" ? "for this word" : "at every step";
+  return `A weight: training found it, and it is the same ${whose}.${by ? ` Your nudges added ${shown(by)} to it.` : ""}`;
+}
+
+/** A term as its factors, each a link. */
+function product(pass, term, print) {
+  return term.flatMap((factor, place) => [...(place ? [" · "] : []), print(factor, place)]);
+}
+
+/** A factor by its value; a negative one in parentheses if something stands before it. */
+function valueLink(pass, factor, isFirst) {
+  if (!("name" in factor)) return element("span", {}, /[a-z]/.test(factor.text) ? `${factor.text}` : parenthesized(factor.text, isFirst));
+  const text = parenthesized(shown(factorValue(pass, factor)), isFirst);
+  const { of, text: written, ...q } = factor;
+  const made = link(q, text);
+  if (written) made.title = `${written}, of ${described(q)}`;
+  return made;
+}
+
+const parenthesized = (text, isFirst) => (!isFirst && text.startsWith("−") ? `(${text})` : text);
+
+/** A short sum in one line: each number a link. */
+function arithmetic(pass, q, { wrap, terms, nudge }) {
+  const written = terms.flatMap((term, place) => {
+    const isMinus = term[0].value === -1 && term.length > 1;
+    const factors = isMinus ? term.slice(1) : term;
+    const before = isMinus ? (place ? " − " : "−") : place ? " + " : "";
+    return [before, ...product(pass, factors, (factor, nth) => valueLink(pass, factor, before === "" && nth === 0))];
+  });
+  const whole = wrap ? [`${wrap}(`, ...written, ")"] : written;
+  const added = nudge ? [` ${nudge < 0 ? "−" : "+"} ${shown(Math.abs(nudge))} (your nudge)`] : [];
+  return element("p", { className: "arithmetic" }, ...whole, ...added, ` = ${shown(valueOf(pass, q))}`);
+}
+
+/** Whether a term of a long sum is that of the step, unit or feature that is looked at. */
+const isLookedAt = (term, over) => term.some((factor) => over.every((place) => factor[place] === state[place]));
+
+/** A long sum: its largest terms as bars, the others as one. */
+function opensAsBars(pass, q, { terms, nudge }) {
+  const { over = [] } = QUANTITIES[q.name];
+  const all = terms.map((term) => ({ term, value: termValue(pass, term), isHere: over.length > 0 && isLookedAt(term, over) }));
+  const sorted = all.toSorted((a, b) => b.isHere - a.isHere || Math.abs(b.value) - Math.abs(a.value));
+  const [drawn, others] = [sorted.slice(0, MOST_TERMS), sorted.slice(MOST_TERMS)];
+  drawn.sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
+  const bars = drawn.map(({ term, value, isHere }) => ({ label: termLabel(pass, term), value, isHere, colour: colourOf(term.find((f) => f.name) ?? q) }));
+  const rest = others.reduce((sum, { value }) => sum + value, 0);
+  if (others.length) bars.push({ label: [`the other ${others.length}`], value: rest, colour: "var(--quiet)" });
+  if (nudge) bars.push({ label: ["your nudge"], value: nudge, colour: "var(--ink)" });
+  const most = Math.max(...bars.map(({ value }) => Math.abs(value))) || 1;
+  const list = element("ul", { className: "bars" }, ...bars.map((bar) => barItem(bar, most)));
+  const [mine] = all.filter(({ isHere }) => isHere);
+  const share = mine && over.includes("step")
+    ? [element("p", {}, `This step, ${quoted(state.step)}, adds ${shown(mine.value)} of ${shown(valueOf(pass, q))}.`)]
+    : [];
+  return [...share, list, element("p", { className: "arithmetic" }, `${bars.length > 1 ? "All together" : ""} = ${shown(valueOf(pass, q))}`)];
+}
+
+/** "h₄ · w₄ = 0.31 · −1.2", with the word in a sum over the steps. */
+function termLabel(pass, term) {
+  const quantities = term.filter(({ name }) => name);
+  const word = quantities.find(({ name, step }) => step !== undefined && step !== opened().step && name);
+  const names = product(pass, term, (factor) => (factor.name ? named(factor.text ?? symbolOf(factor)) : factor.text));
+  const where = word ? [` at ${quoted(word.step)}`] : [];
+  return [...names, ...where, " = ", ...product(pass, term, (factor, place) => valueLink(pass, factor, place === 0))];
+}
+
+function barItem({ label, value, isHere, colour }, most) {
+  const bar = element("span", { className: value < 0 ? "bar negative" : "bar", ariaHidden: "true" }, element("span"));
+  bar.style.setProperty("--size", `${(50 * Math.abs(value)) / most}%`);
+  bar.style.setProperty("--own", colour);
+  const text = element("span", { className: "label" }, ...label);
+  const item = element("li", { className: isHere ? "here" : "" }, text, bar, element("span", { className: "value" }, shown(value)));
+  return item;
+}
+
+/** A word, its id, and the row of the embedding as bars, the chosen feature marked: one stop of the Tab key. */
+function embeddingRow(pass, row, chosen) {
+  const values = everyFeature(pass, (feature) => valueOf(pass, at("E", { row, feature })));
+  const most = Math.max(...values.map(Math.abs)) || 1;
+  const strip = element("div", { className: "strip", role: "group", ariaLabel: `The row of ${wordOfRow(row)} in the embedding` });
+  values.forEach((value, feature) => {
+    const button = link(at("E", { row, feature }), element("span"), value < 0 ? "negative" : "");
+    button.ariaLabel = `feature ${feature}: ${shown(value)}`;
+    button.style.setProperty("--size", `${(50 * Math.abs(value)) / most}%`);
+    button.tabIndex = feature === chosen ? 0 : -1;
+    if (feature === chosen) button.setAttribute("aria-current", "true");
+    strip.append(button);
+  });
+  strip.addEventListener("keydown", onListKey);
+  const text = `The model reads ${wordOfRow(row)} as id ${data.ids[row]}. The embedding has ${data.features} numbers for that id:`;
+  return [element("p", {}, text), strip];
+}
+
+// --- where it goes to ------------------------------------------------------------------------------------------------
+
+/** Links to what is computed from a number, the largest first. */
+function showUses(pass, q) {
+  const uses = usesOf(pass, q).map((use) => ({ use, value: valueOf(pass, use) }));
+  uses.sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
+  const lines = [["in the forward pass", false], ["in the backward pass", true]].flatMap(([where, back]) => {
+    const all = uses.filter(({ use }) => isGradient(use) === back);
+    if (!all.length) return [];
+    const links = all.slice(0, MOST_USES).flatMap(({ use, value }) => {
+      const place = use.step !== undefined && use.step !== q.step ? ` at ${quoted(use.step)}` : "";
+      return [link(use, element("span", {}, named(symbolOf(use)), `${place} = ${shown(value)}`)), " "];
+    });
+    const more = all.length > MOST_USES ? [`and ${all.length - MOST_USES} smaller ones`] : [];
+    return [element("p", { className: "uses" }, `${where}: `, ...links, ...more)];
+  });
+  byId("number-uses").replaceChildren(...(lines.length ? lines : [element("p", {}, "Nothing more is computed from it: this is where the chain ends.")]));
+}
+
+// --- nudging ---------------------------------------------------------------------------------------------------------
+
+/** Why a number cannot be nudged, as elements; null if it can. */
+function whyNotNudged(pass, q) {
+  if (!RUNS) return [`Nothing can be nudged here, because this page does not run the model: ${data.cannot_run}.`];
+  if (pass.loss === null) return ["Nothing can be nudged here, because there is no loss whose slope could be measured."];
+  if (isGradient(q)) return ["A gradient is a result. Nudge the number that it is the gradient of, and you measure it: ", ...nudgedInstead(q)];
+  if (q.name === "logit" && q.step !== pass.last) return ["The loss takes the logit after the last word alone. Nudge that one."];
+  return shift(q, 0) ? null : ["This number is a result. Nudge one that it is computed from."];
+}
+
+/** A link to the number whose gradient is opened. */
+function nudgedInstead(q) {
+  const name = Object.keys(QUANTITIES).find((each) => QUANTITIES[each].slope === q.name);
+  if (name === undefined) return [];
+  const original = { ...q, name, ...(name === "logit" ? { step: current().last } : {}) };
+  return [link(original, element("span", {}, named(symbolOf(original)), ` = ${shown(valueOf(current(), original))}`)), "."];
+}
+
+function buildNumber() {
+  const title = element("p", { id: "number-title", tabIndex: -1 });
+  const epsilon = element("select", { id: "epsilon" }, ...[0.001, 0.01, 0.1, 1].map((by) => element("option", { value: by }, `${by}`)));
+  epsilon.value = "0.01";
+  const by = (sign) => sign * Number(epsilon.value);
+  const set = element("input", { id: "set-to", type: "text", inputMode: "decimal", autocomplete: "off" });
+  const press = (id, text, act) => {
+    const button = element("button", { type: "button", id }, text);
+    button.addEventListener("click", () => { if (button.ariaDisabled !== "true") act(); });
+    return button;
+  };
+  const form = element("form", { id: "nudge-form", noValidate: true },
+    press("nudge-down", "−ε", () => nudge(by(-1))), press("nudge-up", "+ε", () => nudge(by(1))),
+    element("label", {}, "ε ", epsilon), element("label", {}, "set to ", set), element("button", { id: "set" }, "Set"));
+  form.addEventListener("submit", (event) => { event.preventDefault(); setTo(set.value); });
+  const rail = element("nav", { id: "chain", ariaLabel: "The chain from the word to the loss and back" });
+  rail.addEventListener("keydown", onListKey);
+  byId("number").append(
+    element("h2", {}, "The whole chain, one number followed"), rail,
+    element("div", { id: "number-card" },
+      title, element("h3", {}, "Where it comes from"), element("div", { id: "number-origin" }),
+      element("h3", {}, "Where it goes to"), element("div", { id: "number-uses" }),
+      element("h3", {}, "Nudge it"), element("p", { id: "nudge-refused" }), form,
+      element("p", { id: "nudge-said", role: "status" }), element("dl", { id: "slopes" }),
+      element("p", { id: "nudge-undo" }, press("undo", "Undo", undo), " ", press("reset", "Reset all", reset))),
+  );
+}
+
+function nudge(by) {
+  sayOfNudge(experimentWith(shifted(experiment, opened(), by)));
+}
+
+function setTo(text) {
+  const value = Number(text.trim().replace("−", "-").replace(",", "."));
+  if (text.trim() === "" || !Number.isFinite(value)) return sayOfNudge(`“${text}” is not a number: type one, such as 0.5`);
+  return nudge(value - valueOf(current(), opened()));
+}
+
+const undo = () => sayOfNudge(experimentWith(withoutLastShift(experiment)));
+const reset = () => sayOfNudge(experimentWith({ weights: [], added: [] }));
+
+function sayOfNudge(refused) {
+  if (refused) byId("nudge-said").textContent = `${refused[0].toUpperCase()}${refused.slice(1)}.`;
+}
+
+/** The loss before and after the last nudge. */
+function lossChange() {
+  const last = lastShift(experiment);
+  if (last === undefined) return `The loss is ${shown(current().loss, 6)}.`;
+  const before = run(withoutLastShift(experiment)).loss;
+  const change = current().loss - before;
+  const sign = last.by < 0 ? "−" : "+";
+  return `Your last nudge, ${symbolOf(last.q).replace(/_\{(.*?)\}/, "[$1]")} ${sign} ${shown(Math.abs(last.by))}: the loss was ${shown(before, 6)} and is ${shown(current().loss, 6)} (${change < 0 ? "" : "+"}${shown(change)}).`;
+}
+
+/** How far two numbers agree, in words. */
+function agreement(measured, gradient) {
+  const size = Math.max(Math.abs(measured), Math.abs(gradient));
+  if (size === 0) return "Both are 0: the loss does not depend on this number.";
+  if (size < 1e-9) return "The slope is so small that the loss does not have enough digits to measure it.";
+  const digits = Math.min(Math.floor(-Math.log10(Math.abs(measured - gradient) / size)), 15);
+  return `They agree to ${Math.max(digits, 0)} digits.`;
+}
+
+function showNudge(pass, q) {
+  const refused = whyNotNudged(pass, q);
+  byId("nudge-refused").replaceChildren(...(refused ?? []));
+  byId("nudge-refused").hidden = refused === null;
+  for (const id of ["nudge-form", "nudge-said", "slopes"]) byId(id).hidden = refused !== null;
+  const nudges = experiment.weights.length + experiment.added.length;
+  byId("nudge-undo").hidden = !RUNS || pass.loss === null;
+  byId("undo").setAttribute("aria-disabled", nudges === 0);
+  byId("reset").setAttribute("aria-disabled", nudges === 0);
+  byId("reset").textContent = nudges > 1 ? `Reset all ${nudges} nudges` : "Reset all";
+  if (refused) return;
+  if (document.activeElement !== byId("set-to")) byId("set-to").value = shown(valueOf(pass, q)).replace("−", "-");
+  byId("nudge-said").textContent = lossChange();
+  const [measured, gradient] = [measuredSlope(experiment, q), gradientOf(q)];
+  byId("slopes").replaceChildren(
+    element("dt", {}, "measured slope, (L(+ε) − L(−ε)) / 2ε"), element("dd", {}, shown(measured, 6)),
+    element("dt", {}, "the equation’s gradient, ", named(symbolOf(gradient))), element("dd", {}, link(gradient, shown(valueOf(pass, gradient), 6))),
+    element("dd", { className: "agreement" }, agreement(measured, valueOf(pass, gradient))),
+  );
+}
+
+// --- showing ---------------------------------------------------------------------------------------------------------
+
+/** The number, its value and its words; read out when they change, but not word by word while the page plays. */
+function showTitle(q, value) {
+  const title = byId("number-title");
+  const parts = [named(symbolOf(q)), ...(isNumber(value) ? [" = ", element("strong", {}, shown(value, 6))] : []), element("span", {}, described(q))];
+  const made = element("p", {}, ...parts);
+  if (made.textContent === title.textContent) return;
+  title.ariaLive = state.timer === null ? "polite" : "off";
+  title.replaceChildren(...made.childNodes);
+  title.style.setProperty("--own", colourOf(q));
+}
+
+function showNumber() {
+  const pass = current();
+  const q = opened();
+  const value = valueOf(pass, q);
+  const panel = byId("number-card");
+  const [hadFocus, hadStrip] = [panel.contains(document.activeElement), document.activeElement.closest(".strip")];
+  showChain(q);
+  showTitle(q, value);
+  if (isNumber(value)) {
+    byId("number-origin").replaceChildren(...origin(pass, q));
+    showUses(pass, q);
+  }
+  showNudge(pass, q);
+  const lostFocus = hadFocus && !panel.contains(document.activeElement); // with the link that was pressed
+  if (lostFocus) ((hadStrip && panel.querySelector(".strip [aria-current]")) || byId("number-title")).focus({ preventScroll: true });
+}
