@@ -74,17 +74,20 @@ def explore(
         whole = read(text, word_index, encoding)
         steps = whole[-(length or MOST_STEPS) :]
         _require_memory(model, length or len(steps))
-        padding = 0 if length is None else length - len(steps)
+        start = encoding.start()
+        # without which no sentence can be read: the page lets a reader change it
+        ids = {step.id for step in steps} | set(start) | (set() if length is None else {0})
         data = {
             "steps": [step._asdict() for step in steps],
             "left_out": sum(step.kind != "start" for step in whole[: -len(steps)]),
             "length": length,
-            "padding": padding,
+            "most_steps": length or MOST_STEPS,
+            "start": start,
             "masked": embedding.makes_mask,
             "of_words": embedding.input_dim,
         }
         reason = why_not(model)
-        needed = _OWN + 4 * (1 + len(snapshots)) * weights_in_page(model, steps, padding) // 3
+        needed = _OWN + 4 * (1 + len(snapshots)) * weights_in_page(model, len(ids)) // 3
         if reason is None and needed > most_bytes:
             reason = f"its weights make {needed:,} bytes: explore(..., most_bytes={needed:,})".replace(",", "_")
         traced, judged = _traced(model, steps, length, label, by_word=reason is not None)
@@ -94,7 +97,7 @@ def explore(
             per_word = 4 * embedding.output_dim * embedding.params["embeddings"].itemsize * len(shots) // 3 + 40
             known = known_words(word_index, encoding)
             data |= {"known_of": len(known)}
-            data |= recomputed(model, shots, steps, known[: (most_bytes - needed) // per_word], padding)
+            data |= recomputed(model, shots, ids, known[: (most_bytes - needed) // per_word])
         else:
             layers = list(traced.lstms("explore").values())
             data["layers"] = [recorded(of, len(steps), 3 * (most_bytes - _OWN) // 4 // len(layers)) for of in layers]

@@ -7,9 +7,10 @@ import re
 from importlib import resources
 from typing import Any
 
-_PARTS = ("sentence", "heatmap", "plot", "overview", "cell", "number", "change", "learning")  # of what is seen, each with its own style
+# of what is seen, each with its own style
+_PARTS = ("sentence", "heatmap", "plot", "overview", "cell", "number", "change", "compare", "learning")
 _STYLES = ("base", *_PARTS)
-_SCRIPTS = ("data", "lstm", "quantities", "state", "dom", "step", *_PARTS, "main")
+_SCRIPTS = ("data", "lstm", "quantities", "state", "reading", "dom", "step", *_PARTS, "main")
 
 
 def page(data: dict[str, Any]) -> str:

@@ -44,27 +44,25 @@ def why_not(model: Model) -> str | None:
     return None
 
 
-def weights_in_page(model: Model, steps: Sequence[Step], padding: int) -> int:
-    """Bytes of the weights without which the page cannot run the model at all."""
+def weights_in_page(model: Model, rows: int) -> int:
+    """Bytes of the weights without which the page cannot run the model at all, with `rows` of the embeddings."""
     embeddings, *others = model.get_weights()
-    rows = len({step.id for step in steps}) + bool(padding)
     return rows * embeddings[0].nbytes + sum(array.nbytes for array in others)
 
 
 def recomputed(
-    model: Model, snapshots: Sequence[tuple[str, Weights]], steps: Sequence[Step], known: Sequence[Step], padding: int
+    model: Model, snapshots: Sequence[tuple[str, Weights]], needed: set[int], known: Sequence[Step]
 ) -> dict[str, Any]:
     """A model's weights, as the page takes them.
 
     Args:
         model: for which `why_not` is None.
         snapshots: a label, and the weights at that time; the model's own as the last.
-        steps: what is read.
-        known: other words, whose rows go into the page, too.
-        padding: steps of padding in front.
+        needed: ids without whose rows the text cannot be read.
+        known: words whose rows go into the page, too.
     """
     _, lstm, dense = (layer for layer in model.layers if type(layer) not in _PASSED_OVER)
-    ids = sorted({step.id for step in (*steps, *known)} | ({0} if padding else set()))
+    ids = sorted({step.id for step in known} | needed)
     return {
         "ids": ids,
         "known": [[step.word, step.id] for step in known],

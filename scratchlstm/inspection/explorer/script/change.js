@@ -1,5 +1,244 @@
 "use strict";
 
-function buildChange() {}
+// What if a gate were held, or the label another one: each change with its effect, and the way back from it.
 
-function showChange() {}
+const HOLDS = [
+  ["f", "forget gate", [[1, "the cell forgets nothing"], [0, "it forgets everything at each word"]]],
+  ["i", "input gate", [[0, "nothing is written to the cell"], [1, "all of g is written"]]],
+  ["o", "output gate", [[1, "all of tanh(c) is let out as h"], [0, "nothing is let out: h is 0"]]],
+  ["g", "candidate", [[0, "there is nothing new to write"]]],
+];
+const FREE = "free"; // a gate that is computed
+
+/** Whether a gate is held in the unit that is looked at, or in all. */
+let holdsAll = true;
+
+// --- what was changed ------------------------------------------------------------------------------------------------
+
+const sameSteps = (a, b) => a.length === b.length && a.every(({ word, id }, n) => word === b[n].word && id === b[n].id);
+const unitName = (unit) => (unit === null ? "all units" : `unit ${unit}`);
+const countOf = (count, name) => `${count} ${name}${count === 1 ? "" : "s"}`;
+
+/** The changes of the experiment, each as a text and what takes it back. */
+function changesMade() {
+  const { steps, label, own_label, snapshot, held, added, weights } = experiment;
+  const before = untouched();
+  const made = [];
+  if (!sameSteps(steps, before.steps)) {
+    made.push(["another sentence", () => withSteps(before.steps, before.left_out)]);
+  }
+  if (own_label !== before.own_label || (!own_label && String(label) !== String(before.label))) {
+    made.push([label ? `label ${labelText(label)}` : "no label", () => labelled(before.own_label ? null : before.label)]);
+  }
+  for (const hold of held) {
+    made.push([holdText(hold), () => ({ held: experiment.held.filter((each) => each !== hold) })]);
+  }
+  const nudges = added.length + weights.length;
+  if (nudges) made.push([countOf(nudges, "nudge"), () => ({ added: [], weights: [] })]);
+  if (snapshot !== before.snapshot) made.push([`weights: ${snapshots[snapshot].label}`, () => ({ snapshot: before.snapshot })]);
+  return made;
+}
+
+function holdText({ gate, unit, value }) {
+  if (value === null) return `${gate} free in ${unitName(unit)}`;
+  const [, , meanings] = HOLDS.find(([name]) => name === gate);
+  const meaning = new Map(meanings).get(value);
+  return `${gate} = ${shown(value)} in ${unitName(unit)}${meaning ? `: ${meaning}` : ""}`;
+}
+
+/** Output and loss, as the page was written → as they are now. */
+function effect() {
+  const [before, after] = [passOf(untouched()), current()];
+  const change = (a, b) => (a === b ? a : `${a} → ${b}`);
+  const output = (pass) => shown(pass.p[pass.last][state.output], 3);
+  const label = (pass) => (pass.label ? labelText(pass.label) : "none");
+  const loss = (pass) => (pass.label ? shown(pass.loss, 3) : "none");
+  const parts = [`${outputName()} ${change(output(before), output(after))}`];
+  if (before.label || after.label) parts.push(`loss ${change(loss(before), loss(after))}`);
+  if (label(before) !== label(after)) parts.push(`label ${change(label(before), label(after))}`);
+  return `Changed: ${parts.join(", ")}`;
+}
+
+function resetAll() {
+  sayChange(experimentWith(untouched()));
+  answerSentence("");
+  byId("slider").focus(); // the button is gone
+}
+
+/** Why a change was refused, if it was. */
+function sayChange(text) {
+  byId("change-answer").textContent = text;
+}
+
+function showEffect() {
+  const isChanged = changesMade().length > 0;
+  byId("effect").hidden = !isChanged;
+  setText(byId("effect").firstElementChild, isChanged ? effect() : "");
+}
+
+/** Every change as a button that takes it back. */
+function showChanges() {
+  const made = changesMade();
+  const chips = made.map(([text, undone]) => {
+    const chip = actionButton(`${text} `, () => { sayChange(experimentWith(undone())); byId("changes").focus(); }, { className: "chip" });
+    chip.append(element("span", { ariaHidden: "true" }, "✕"));
+    chip.setAttribute("aria-label", `Take back: ${text}`);
+    return element("li", {}, chip);
+  });
+  byId("changes").replaceChildren(...(chips.length ? chips : [element("li", { className: "note" }, "Nothing is changed yet.")]));
+}
+
+/** Set a text only if it is another one: a status is read aloud whenever it is set. */
+function setText(place, text) {
+  if (place.textContent !== text) place.textContent = text;
+}
+
+// --- holding gates ---------------------------------------------------------------------------------------------------
+
+function hold(gate, value) {
+  const unit = holdsAll ? null : state.unit;
+  const others = experiment.held.filter((each) => each.gate !== gate || (unit !== null && each.unit !== unit));
+  const isFree = value === null && heldAt(others, gate, unit) === null;
+  sayChange(experimentWith({ held: isFree ? others : [...others, { gate, unit, value }] }));
+}
+
+/** Buttons of which one is chosen: [text, value] each. */
+function segments(label, choices, act) {
+  const buttons = choices.map(([text, value]) => {
+    const button = actionButton(text, () => act(value));
+    button.dataset.choice = String(value);
+    return button;
+  });
+  const group = element("div", { className: "segments" }, ...buttons);
+  group.setAttribute("role", "group");
+  group.setAttribute("aria-label", label);
+  return group;
+}
+
+function choose(group, value) {
+  for (const button of group.children) button.setAttribute("aria-pressed", button.dataset.choice === String(value));
+}
+
+function holdRow([gate, name, meanings]) {
+  const choices = [[FREE, null], ...meanings.map(([value]) => [`${value}`, value])];
+  const group = segments(`${name} ${gate}`, choices, (value) => hold(gate, value));
+  group.id = `hold-${gate}`;
+  const title = element("span", { className: `gate-name ${gate}` }, element("b", {}, gate), ` ${name}`);
+  const meaning = meanings.map(([value, text]) => `${gate} = ${value}: ${text}.`).join(" ");
+  return element("li", {}, title, group, element("span", { className: "note" }, meaning));
+}
+
+function buildHolds() {
+  const scope = segments("Which units", [["all units", true], ["", false]], (value) => { holdsAll = value; showChange(); });
+  scope.id = "hold-scope";
+  return element(
+    "section", { className: "card" }, element("h3", {}, "Hold a gate"),
+    element("p", { className: "note" }, "A held gate has this value at every word, whatever it reads. See what the gate is for."),
+    scope, element("ul", { className: "holds" }, ...HOLDS.map(holdRow)),
+  );
+}
+
+function showHolds() {
+  choose(byId("hold-scope"), holdsAll);
+  byId("hold-scope").lastChild.textContent = `only ${unitName(state.unit)}`;
+  for (const [gate] of HOLDS) {
+    const unit = holdsAll ? null : state.unit;
+    choose(byId(`hold-${gate}`), heldAt(experiment.held, gate, unit));
+  }
+}
+
+// --- the label -------------------------------------------------------------------------------------------------------
+
+const isOneClass = (label) => data.loss_name === "categorical" && label.every((y) => y === 0 || y === 1) && label.includes(1);
+
+/** A label as one writes it: the number of its class, or its values. */
+const labelText = (label) => (isOneClass(label) ? String(label.indexOf(1)) : label.map((y) => shown(y)).join(", "));
+
+/** The changes that take another label; null is the model's own answer, which is no label if that is no class. */
+const labelled = (label) => ({ label: label ?? ownAnswer(experiment.steps), own_label: label === null });
+
+function buildLabel() {
+  const card = element("section", { className: "card", id: "label" }, element("h3", {}, "The label"));
+  if (!data.compiled) {
+    card.append(element("p", { className: "note" }, "The model was not compiled, so it has no loss, and no label to compare with."));
+    return card;
+  }
+  const isChoice = data.loss_name === "categorical" || (data.loss_name === "binary" && data.outputs === 1);
+  const told = data.loss_name === "squared"
+    ? "What the output should have been: from it the loss is computed, and the backward pass begins."
+    : "What the answer should have been: the loss compares with it, and the backward pass begins there.";
+  card.append(element("p", { className: "note" }, told), ...(isChoice ? [labelChoice()] : labelFields()));
+  return card;
+}
+
+function labelChoice() {
+  const classes = Array.from({ length: data.loss_name === "binary" ? 2 : data.outputs }, (_, n) => n);
+  const given = data.own_label ? [] : [element("option", { value: "given" }, `as given: ${labelText(untouched().label)}`)];
+  const select = element(
+    "select", { id: "label-choice" }, ...given, element("option", { value: "own", id: "own-label" }),
+    ...classes.map((n) => element("option", { value: n }, `${n}`)),
+  );
+  select.addEventListener("change", () => {
+    const named = { own: null, given: untouched().label };
+    sayChange(experimentWith(labelled(select.value in named ? named[select.value] : labelOf(Number(select.value)))));
+  });
+  return element("label", {}, "Label ", select);
+}
+
+/** A field for each output. */
+function labelFields() {
+  return Array.from({ length: data.outputs }, (_, output) => {
+    const field = element("input", { type: "number", step: "any", className: "label-value" });
+    field.addEventListener("change", () => {
+      const values = Array.from(document.querySelectorAll(".label-value"), ({ value }) => value);
+      const left = values.every((value) => value === "");
+      if (!left && values.includes("")) return sayChange("The loss needs a number for each output.");
+      sayChange(experimentWith(labelled(left ? null : values.map(Number))));
+    });
+    return element("label", {}, data.outputs > 1 ? `Output ${output} ` : "Label ", field);
+  });
+}
+
+/** The label of the experiment in its controls. */
+function showLabel() {
+  const { label, own_label } = experiment;
+  const select = byId("label-choice");
+  if (select) {
+    byId("own-label").textContent = `the model's own answer: ${labelText(ownAnswer(experiment.steps))}`;
+    const isGiven = !data.own_label && String(label) === String(untouched().label);
+    select.value = own_label ? "own" : isGiven ? "given" : labelText(label);
+  }
+  document.querySelectorAll(".label-value").forEach((field, output) => {
+    field.value = label ? label[output] : "";
+  });
+}
+
+// --- the section -----------------------------------------------------------------------------------------------------
+
+function buildChange() {
+  const title = element("h2", {}, "What if");
+  if (!RUNS) {
+    const why = "The sentence, the gates and the label cannot be changed here, because the page cannot run this model:";
+    byId("change").append(title, element("p", { className: "note" }, `${why} ${data.cannot_run}.`));
+    return;
+  }
+  const changes = element("ul", { id: "changes", tabIndex: -1 });
+  changes.setAttribute("aria-label", "What is changed");
+  byId("change").append(
+    title, changes, element("p", { id: "change-answer", role: "status" }),
+    element("div", { className: "cards" }, buildHolds(), buildLabel()),
+  );
+  byId("reset").addEventListener("click", resetAll);
+}
+
+let shownExperiment = null; // that of the chips and the label's controls
+
+function showChange() {
+  if (!RUNS) return;
+  showEffect();
+  showHolds();
+  if (shownExperiment === experiment) return;
+  showChanges();
+  showLabel();
+  shownExperiment = experiment;
+}

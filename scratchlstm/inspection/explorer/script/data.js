@@ -20,9 +20,6 @@ const snapshots = RUNS ? data.snapshots.map(([label, weights]) => ({ label, weig
 /** id -> its row in E */
 const rowOf = new Map(RUNS ? data.ids.map((id, row) => [id, row]) : []);
 
-/** word -> id, of the words that can be typed */
-const idOf = new Map(RUNS ? [...data.known, ...data.steps.filter((s) => s.kind === "word").map((s) => [s.word, s.id])] : []);
-
 /** What Python recorded of each LSTM, for a page that cannot run the model. */
 const recordings = RUNS
   ? []

@@ -4,7 +4,8 @@
 //
 // Arrays are flat, element (t, u) of (T, H) at t * H + u. A gate's columns in W, U and b begin at gate * H, in the order
 // i f g o. `dims` are the sizes {H, E, D}. What an experiment changes of the run comes in `change`:
-//   held:   [{gate, unit, value}]        the gate has this value at every step; unit null: in all units
+//   held:   [{gate, unit, value}]        the gate has this value at every step, or null: is free; unit null: in all units;
+//                                        of several for one unit, the last counts
 //   added:  [{name, step, unit, by}]     added to an x (unit: the feature), z_i ..., gate, c, h or logit of one step
 // Changes of weights are made before, see `changedWeights`.
 
@@ -116,7 +117,7 @@ function xTimesW(weights, row, dims, added) {
   return sum;
 }
 
-/** Gate by gate the value at which each unit is held; undefined if it is free. */
+/** Gate by gate the value at which each unit is held; null or undefined if it is free. */
 function heldGates(held, H) {
   const values = GATES.map(() => new Array(H));
   for (const { gate, unit, value } of held) {
@@ -171,7 +172,7 @@ function backward(pass) {
         const dg = dc * i; //                                            (11)
         before.dc[u] = dc * f; //                                        (12)
         // a held gate does not listen to its z, so nothing reaches it
-        const slope = (n, z) => (held[n][u] === undefined ? SLOPES[n](z[p]) : 0);
+        const slope = (n, z) => ((held[n][u] ?? null) === null ? SLOPES[n](z[p]) : 0);
         dz[u] = di * slope(0, pass.z_i); //                              (13)
         dz[H + u] = df * slope(1, pass.z_f); //                          (14)
         dz[2 * H + u] = dg * slope(2, pass.z_g); //                      (15)

@@ -8,36 +8,43 @@ const PLAY_MILLISECONDS = 900;
 
 function show() {
   showWords();
+  showSentenceChange();
   showStatus();
   showView();
   showOverview();
   showCell();
   showNumber();
   showChange();
+  showCompare();
   showLearning();
 }
 
 function showView() {
   for (const view of ["forward", "backward"]) {
-    const chosen = view === state.view && (view === "forward" || data.loss !== null);
+    const chosen = view === state.view && (view === "forward" || hasGradients());
     byId(`${view}-picture`).toggleAttribute("hidden", !chosen);
     byId(`${view}-equations`).hidden = !chosen;
     byId(`${view}-tab`).setAttribute("aria-selected", view === state.view);
     byId(`${view}-tab`).tabIndex = view === state.view ? 0 : -1;
   }
   byId("study").setAttribute("aria-labelledby", `${state.view}-tab`);
-  byId("no-loss").hidden = state.view === "forward" || data.loss !== null;
+  byId("no-loss").hidden = state.view === "forward" || hasGradients();
 }
 
 // --- acting ----------------------------------------------------------------------------------------------------------
 
 /** Run another experiment, and show it; refused, with the reason, if not all of its numbers are finite. */
-function experimentWith(changes) {
+function experimentWith(changes, step = state.step) {
   const tried = { ...experiment, ...changes };
-  if (RUNS && !isFinitePass(passOf(tried))) return "not every number of that is finite, so it was not done";
+  if (RUNS && !isFinitePass(passOf(tried))) return "With that, not every number would be finite, so nothing was changed.";
   experiment = tried;
-  state.step = Math.min(Math.max(state.step, firstStep()), experiment.steps.length - 1);
-  if (changes.steps) buildWords();
+  state.step = Math.min(Math.max(step, firstStep()), experiment.steps.length - 1);
+  if (changes.steps && state.chosen?.step !== undefined) state.chosen = { ...state.chosen, step: state.step };
+  if (state.chosen && valueOf(current(), state.chosen) === undefined) state.chosen = null; // a gradient that is gone
+  if (changes.steps) {
+    buildWords();
+    showTyped();
+  }
   buildNotes();
   show();
   return "";
@@ -201,17 +208,20 @@ experiment = untouched();
 state.output = data.chosen;
 state.step = firstStep();
 byId("no-loss").textContent = data.compiled
-  ? "There is no backward pass to show: the loss compares the output with a number that only you know. Give it as label."
+  ? `There is no backward pass yet: the loss compares the output with a number that only you know. ${
+    RUNS ? "Give it under “What if” as label." : "Give it as explore(..., label=...)."}`
   : "There is no backward pass to show: the model was not compiled, so it has no loss.";
 buildWords();
 buildLayers();
 buildUnits();
 buildNotes();
 buildEquations(byId("forward-equations"), FORWARD);
-if (data.loss !== null) buildEquations(byId("backward-equations"), BACKWARD);
+buildEquations(byId("backward-equations"), BACKWARD);
 buildOverview();
 buildNumber();
+buildSentenceChange();
 buildChange();
+buildCompare();
 buildLearning();
 listen();
 show();

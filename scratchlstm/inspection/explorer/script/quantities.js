@@ -32,8 +32,10 @@ const passedOn = (name, way) => (pass, q) => {
 const counts = (pass, q) => pass.counts[q.step];
 const ifCounts = (terms, otherwise = () => []) => (pass, q) => ({ terms: (counts(pass, q) ? terms : otherwise)(pass, q) });
 const countedSteps = (pass) => everyStep(pass, (step) => step).filter((step) => pass.counts[step]);
-const isHeld = (pass, gate, unit) =>
-  pass.change?.held.findLast((each) => each.gate === gate && (each.unit === null || each.unit === unit));
+/** The value at which a gate is held in a unit; null if it is free. */
+const heldAt = (held, gate, unit) =>
+  held.findLast((each) => each.gate === gate && (each.unit === null || each.unit === unit))?.value ?? null;
+const isHeld = (pass, gate, unit) => Boolean(pass.change) && heldAt(pass.change.held, gate, unit) !== null;
 
 /** Uses of a gate or its gradient: none at a masked step; others, if its z, to which a held gate does not listen, is not in them. */
 const ifListens = (gate, uses, ifHeld = () => []) => (pass, w) =>
@@ -100,8 +102,10 @@ const QUANTITIES = {
   ].map(([gate, title, number, formula, to]) => [gate, {
     title, number, formula, slope: `d${gate}`,
     from: (pass, { step, unit }) => {
-      const held = isHeld(pass, gate, unit);
-      if (held) return { terms: [[constant(`held at ${held.value}`, held.value)]] };
+      if (isHeld(pass, gate, unit)) {
+        const value = heldAt(pass.change.held, gate, unit);
+        return { terms: [[constant(`held at ${value}`, value)]] };
+      }
       return { wrap: gate === "g" ? "tanh" : "σ", terms: [[at(`z_${gate}`, { step, unit })]] };
     },
     to: ifListens(gate, (w) => [...to, `dz_${gate}`].map((name) => at(name, w)), (w) => to.map((name) => at(name, w))),

@@ -40,15 +40,19 @@ function buildNotes() {
   const notes = [
     `Below each word: the model's ${outputName()} after it. Its tint: the unit's cell, blue above and orange below 0.`,
   ];
-  if (data.steps.some(({ kind }) => kind === "unknown")) notes.push("Dashed words are unknown to the model.");
-  if (data.left_out) notes.push(`${data.left_out} words before these are left out: the model reads ${data.steps.length} steps.`);
-  if (data.padding) {
+  if (experiment.steps.some(({ kind }) => kind === "unknown")) notes.push("Dashed words are unknown to the model.");
+  const { left_out } = experiment;
+  if (left_out) notes.push(`${left_out} words before these are left out: the model reads ${data.most_steps} steps.`);
+  const read = experiment.steps.filter(({ kind }) => kind !== "padding").length;
+  const padding = (data.length ?? read) - read; // of which a recording has no steps
+  if (padding) {
     const how = data.masked ? "which the mask skips" : "which the model reads, too: they have already moved the cell";
-    notes.push(`Before the first word there are ${data.padding} steps of padding, ${how}.`);
+    notes.push(`Before the first word there are ${padding} steps of padding, ${how}.`);
   }
-  if (data.loss !== null) {
-    const whose = data.own_label ? "the model's own answer" : "given";
-    notes.push(`Label ${[data.label].flat().join(", ")} (${whose}), loss ${shown(RUNS ? current().loss : data.loss)}.`);
+  if (hasGradients()) {
+    const whose = experiment.own_label ? "the model's own answer" : "given";
+    const label = RUNS ? labelText(experiment.label) : [data.label].flat().join(", ");
+    notes.push(`Label ${label} (${whose}), loss ${shown(current().loss)}.`);
   }
   byId("notes").textContent = notes.join(" ");
 }
@@ -76,4 +80,122 @@ function bringIntoView(item) {
   const [top, bottom] = [item.offsetTop, item.offsetTop + item.offsetHeight];
   const isSeen = top >= list.scrollTop && bottom <= list.scrollTop + list.clientHeight;
   if (!isSeen) list.scrollTop = top - list.clientHeight / 2;
+}
+
+// --- changing it -----------------------------------------------------------------------------------------------------
+
+/** A text field, with an action for Enter and known words to complete it. */
+function wordField(id, label, act) {
+  const words = element("datalist", { id: `${id}-words` });
+  const field = element("input", { type: "text", id, dir: "auto", autocomplete: "off", spellcheck: false });
+  field.setAttribute("list", words.id);
+  field.setAttribute("autocapitalize", "none");
+  field.setAttribute("aria-label", label);
+  field.addEventListener("input", () => {
+    words.replaceChildren(...completions(field.value).map((value) => element("option", { value })));
+  });
+  field.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") act();
+  });
+  return [field, words];
+}
+
+function actionButton(text, act, properties = {}) {
+  const button = element("button", { type: "button", ...properties }, text);
+  button.addEventListener("click", act);
+  return button;
+}
+
+function buildSentenceChange() {
+  if (!RUNS) return;
+  const readTyped = () => answerSentence(readText(byId("typed").value));
+  const group = element("div", { id: "word-tools", role: "group" });
+  group.append(
+    element("span", { id: "chosen-word" }),
+    actionButton("Drop", () => changeWord((words, n) => words.splice(n, 1))),
+    actionButton("Swap with next", swapWords),
+    ...wordField("other-word", "Another word", () => putWord(1)),
+    actionButton("Replace", () => putWord(1)), actionButton("Insert after", () => putWord(0)),
+  );
+  group.setAttribute("aria-labelledby", "chosen-word");
+  byId("sentence-change").append(
+    element("div", { className: "typing" }, ...wordField("typed", "The sentence", readTyped), actionButton("Read", readTyped)),
+    group, element("p", { id: "sentence-answer", role: "status" }),
+  );
+  showTyped();
+}
+
+const wordsRead = () => experiment.steps.filter(isWord);
+
+/** Which of the words is looked at; -1 at the start mark and the padding. */
+const chosenWord = () => (isWord(experiment.steps[state.step]) ? experiment.steps.slice(0, state.step).filter(isWord).length : -1);
+
+/** The sentence of the experiment in its field. */
+function showTyped() {
+  if (RUNS) byId("typed").value = wordsRead().map(({ word }) => word).join(" ");
+}
+
+function showSentenceChange() {
+  if (!RUNS) return;
+  const n = chosenWord();
+  const { kind, word } = experiment.steps[state.step];
+  byId("chosen-word").textContent = n < 0 ? `Behind the ${kind === "start" ? "start mark" : "padding"}` : `Word ${n + 1}, ${quoted(word)}`;
+  for (const button of byId("word-tools").querySelectorAll("button")) {
+    const needs = { "Swap with next": n >= 0 && n + 1 < wordsRead().length, "Insert after": true }[button.textContent];
+    button.setAttribute("aria-disabled", !(needs ?? n >= 0)); // disabled would lose the focus
+  }
+}
+
+function answerSentence(text) {
+  byId("sentence-answer").textContent = text;
+}
+
+/** Read a text; what was wrong with it, if it could not be read. */
+function readText(text) {
+  const { words, refused } = read(text);
+  return refused ?? readWords(words);
+}
+
+/** Read other words, and look at one of them; why that was refused, if it was. */
+function readWords(words, n = chosenWord()) {
+  if (!words.length) return "A sentence has at least one word. Nothing was changed.";
+  if (!words.some(({ kind }) => kind === "word")) return "The model knows none of these words. Nothing was changed.";
+  const { steps, left_out } = asRead(words);
+  const first = steps.findIndex(isWord);
+  return experimentWith(withSteps(steps, left_out), n < 0 ? state.step : first + Math.max(0, n - left_out));
+}
+
+/** The changes that make an experiment read other steps: nudges of single steps have lost theirs. */
+function withSteps(steps, left_out) {
+  const label = experiment.own_label ? ownAnswer(steps) : experiment.label;
+  return { steps, left_out, label, added: [] };
+}
+
+/** Change the words at the chosen one, n, and then look at the word that `change` names, or the n-th. */
+function changeWord(change) {
+  const n = chosenWord();
+  if (n < 0) return answerSentence("Choose a word first: the start mark and the padding are put there for every sentence.");
+  const words = wordsRead();
+  change(words, n);
+  answerSentence(readWords(words, Math.min(n, words.length - 1)));
+}
+
+function swapWords() {
+  const n = chosenWord();
+  const words = wordsRead();
+  if (n < 0 || n + 1 >= words.length) return answerSentence("There is no next word to swap with.");
+  [words[n], words[n + 1]] = [words[n + 1], words[n]];
+  answerSentence(readWords(words, n + 1));
+}
+
+/** Put the words of the field behind the chosen one, in place of `count` words. */
+function putWord(count) {
+  const n = chosenWord();
+  const { words: put, refused } = read(byId("other-word").value);
+  if (refused) return answerSentence(refused);
+  if (!put.length) return answerSentence("Type a word into the field first.");
+  if (n < 0 && count) return answerSentence("Only words can be replaced: the start mark and the padding are there for every sentence.");
+  const words = wordsRead();
+  words.splice(n + 1 - count, count, ...put);
+  answerSentence(readWords(words, n + 1 - count));
 }

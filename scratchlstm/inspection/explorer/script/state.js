@@ -10,9 +10,13 @@ const state = {
 };
 
 /** The text and the model as they were written into the page, with nothing changed. */
-const untouched = () => ({
-  steps: originalSteps(), label: labelOf(data.label), snapshot: snapshots.length - 1, held: [], added: [], weights: [],
-});
+const untouched = (() => {
+  let known = null;
+  return () => (known ??= {
+    steps: originalSteps(), left_out: data.left_out, label: labelOf(data.label), own_label: data.own_label,
+    snapshot: snapshots.length - 1, held: [], added: [], weights: [],
+  });
+})();
 
 /** What is run: `untouched`, and then whatever the reader makes of it. Never changed in place; see `experimentWith`. */
 let experiment = null;
@@ -34,6 +38,14 @@ function labelOf(label) {
   if (label === null) return null;
   const given = [label].flat().map(Number);
   return Array.from({ length: data.outputs_of }, (_, d) => (given.length === data.outputs_of ? given[d] : Number(d === given[0])));
+}
+
+/** What the model as it was written would itself say to some steps, as a label; null if an answer is no class. */
+function ownAnswer(steps) {
+  const { p, last } = run({ ...untouched(), steps, label: null });
+  if (data.loss_name === "binary") return p[last].map((each) => Number(each > 0.5));
+  if (data.loss_name === "categorical") return labelOf(p[last].indexOf(Math.max(...p[last])));
+  return null;
 }
 
 /** The head of the model: how logits become outputs, loss and gradient. */
@@ -97,10 +109,13 @@ function passOf(tried) {
 
 const current = () => passOf(experiment);
 
+/** Whether there is a backward pass to show. */
+const hasGradients = () => current().label !== null;
+
 /** Whether every number of a pass is finite. */
 function isFinitePass(pass) {
-  const arrays = Object.values(pass).filter((value) => value instanceof Float64Array);
-  return arrays.every((array) => array.every(Number.isFinite)) && pass.logit.every((logit) => logit.every(Number.isFinite));
+  const arrays = [...Object.values(pass).filter((value) => value instanceof Float64Array), ...pass.logit, [pass.loss ?? 0]];
+  return arrays.every((array) => array.every(Number.isFinite));
 }
 
 /** A recording as a pass: the units that it has are those that the page has. */

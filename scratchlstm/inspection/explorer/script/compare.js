@@ -1,0 +1,5 @@
+"use strict";
+
+function buildCompare() {}
+
+function showCompare() {}
