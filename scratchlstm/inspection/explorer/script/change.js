@@ -16,7 +16,7 @@ let holdsAll = true;
 // --- what was changed ------------------------------------------------------------------------------------------------
 
 const sameSteps = (a, b) => a.length === b.length && a.every(({ word, id }, n) => word === b[n].word && id === b[n].id);
-const unitName = (unit) => (unit === null ? "all units" : `unit ${unit}`);
+const unitsHeld = (unit) => (unit === null ? "all units" : `unit ${unit}`);
 const countOf = (count, name) => `${count} ${name}${count === 1 ? "" : "s"}`;
 
 /** The changes of the experiment, each as a text and what takes it back. */
@@ -40,10 +40,10 @@ function changesMade() {
 }
 
 function holdText({ gate, unit, value }) {
-  if (value === null) return `${gate} free in ${unitName(unit)}`;
+  if (value === null) return `${gate} free in ${unitsHeld(unit)}`;
   const [, , meanings] = HOLDS.find(([name]) => name === gate);
   const meaning = new Map(meanings).get(value);
-  return `${gate} = ${shown(value)} in ${unitName(unit)}${meaning ? `: ${meaning}` : ""}`;
+  return `${gate} = ${shown(value)} in ${unitsHeld(unit)}${meaning ? `: ${meaning}` : ""}`;
 }
 
 /** Output and loss, as the page was written → as they are now. */
@@ -140,7 +140,7 @@ function buildHolds() {
 
 function showHolds() {
   choose(byId("hold-scope"), holdsAll);
-  byId("hold-scope").lastChild.textContent = `only ${unitName(state.unit)}`;
+  byId("hold-scope").lastChild.textContent = `only ${unitsHeld(state.unit)}`;
   for (const [gate] of HOLDS) {
     const unit = holdsAll ? null : state.unit;
     choose(byId(`hold-${gate}`), heldAt(experiment.held, gate, unit));

@@ -15,14 +15,14 @@ const readable = new Map(
 );
 
 /** A text's words as text_to_word_sequence makes them; but what is a word of the page as it stands remains one. */
-function wordsOf(text) {
+function splitWords(text) {
   const split = (piece) => Array.from(piece.toLowerCase(), (letter) => (FILTERS.has(letter) ? " " : letter)).join("").split(" ");
   return text.split(/[ \t\n]/).flatMap((piece) => (readable.has(piece) ? [piece] : split(piece))).filter(Boolean);
 }
 
 /** The steps of a text's words, {words}; or, {refused}, what is wrong with it. */
 function read(text) {
-  const words = wordsOf(text);
+  const words = splitWords(text);
   const unknown = [...new Set(words.filter((word) => !readable.has(word)))];
   return unknown.length ? { refused: refusal(unknown) } : { words: words.map((word) => readable.get(word)) };
 }
