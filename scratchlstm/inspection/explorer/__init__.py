@@ -21,7 +21,13 @@ from scratchlstm.datasets.encoding import Encoding
 from scratchlstm.gates import sigmoid
 from scratchlstm.inspection.explorer.page import page
 from scratchlstm.inspection.explorer.reading import MOST_STEPS, Step, embedding_and_length, known_words, read
-from scratchlstm.inspection.explorer.recomputed import Weights, recomputed, weights_in_page, why_not
+from scratchlstm.inspection.explorer.recomputed import (
+    Weights,
+    recomputed,
+    weights_in_page,
+    why_not,
+    with_the_models_own,
+)
 from scratchlstm.inspection.explorer.recorded import recorded
 from scratchlstm.inspection.trace import LayerTrace, Trace, trace
 from scratchlstm.models.model import Model
@@ -29,6 +35,7 @@ from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.training.data import check_data
 
 _OWN = 140_000  # bytes of the page without any numbers, with room for the words
+_OF_SNAPSHOT = 150  # bytes of its names
 _MOST_MEMORY = 2**31  # bytes of states and gradients
 _ARRAYS = 40  # of them, (T, H) each
 
@@ -61,7 +68,7 @@ class ExplorerPage(os.PathLike[str]):
 def explore(
     model: Model, text: str | Sequence[str], path: str | os.PathLike[str], *, word_index: Mapping[str, int],
     label: Any = None, start_char: int | None = 1, oov_char: int | None = 2, index_from: int = 3,
-    snapshots: Sequence[tuple[Any, Weights]] = (), most_bytes: int = 500_000,
+    snapshots: Sequence[tuple[int, Weights]] = (), most_bytes: int = 500_000,
 ) -> ExplorerPage:  # fmt: skip
     """Write one HTML file, for any browser and without a network, in which a trained model reads a text.
 
@@ -70,6 +77,7 @@ def explore(
     most_bytes = checks.whole_number("most_bytes", most_bytes, 1)
     with atomic_write(path) as file:
         embedding, length = embedding_and_length(model)
+        shots = with_the_models_own(model, snapshots)
         encoding = Encoding(embedding.input_dim, 0, start_char, oov_char, index_from)
         whole = read(text, word_index, encoding)
         steps = whole[-(length or MOST_STEPS) :]
@@ -87,13 +95,15 @@ def explore(
             "of_words": embedding.input_dim,
         }
         reason = why_not(model)
-        needed = _OWN + 4 * (1 + len(snapshots)) * weights_in_page(model, len(ids)) // 3
+        needed = _OWN + len(shots) * (4 * weights_in_page(model, len(ids)) // 3 + _OF_SNAPSHOT)
         if reason is None and needed > most_bytes:
             reason = f"its weights make {needed:,} bytes: explore(..., most_bytes={needed:,})".replace(",", "_")
+        if reason is not None and snapshots:
+            fewer = "; fewer snapshots make less (every of callbacks.Snapshots)" if needed > most_bytes else ""
+            raise ValueError(f"snapshots need a page that runs the model, but {reason}{fewer}")
         traced, judged = _traced(model, steps, length, label, by_word=reason is not None)
         data |= {"cannot_run": reason} | judged
         if reason is None:
-            shots = [*((str(when), weights) for when, weights in snapshots), ("", model.get_weights())]
             per_word = 4 * embedding.output_dim * embedding.params["embeddings"].itemsize * len(shots) // 3 + 40
             known = known_words(word_index, encoding)
             data |= {"known_of": len(known)}

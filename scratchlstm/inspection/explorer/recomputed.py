@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from scratchlstm import activations, losses
+from scratchlstm._support import checks
 from scratchlstm.inspection.explorer.packing import packed
 from scratchlstm.inspection.explorer.reading import Step
 from scratchlstm.layers import LSTM, Dense, Dropout, Embedding, SpatialDropout1D
+from scratchlstm.layers.weights import check_weights, name_weights
 from scratchlstm.models.model import Model
 
 Weights = Sequence[np.ndarray]  # as get_weights gives them: embeddings, the LSTM's, the Dense layer's
@@ -44,6 +46,31 @@ def why_not(model: Model) -> str | None:
     return None
 
 
+def with_the_models_own(model: Model, snapshots: Any) -> list[tuple[int | None, Weights]]:
+    """Checked (epoch, weights) pairs; the last has the model's own weights, for None if no epoch is known for them.
+
+    Raises:
+        TypeError, ValueError: not such pairs, or weights of another model.
+    """
+    pairs = "(epoch, weights) pairs, as callbacks.Snapshots keeps them"
+    checks.instance("snapshots", snapshots, list | tuple, f"a list of {pairs}")
+    several = list, tuple
+    if not all(isinstance(pair, several) and len(pair) == 2 and isinstance(pair[1], several) for pair in snapshots):
+        raise TypeError(f"snapshots must be {pairs}, not {checks.came(snapshots)}")
+    params = model.network.params
+    checked: list[tuple[int | None, Weights]] = []
+    for epoch, weights in snapshots:
+        owner = f"the snapshot of epoch {checks.whole_number('an epoch of snapshots', epoch)}"
+        named = name_weights(owner, list(params), weights)
+        for name, param in params.items():
+            named |= check_weights(owner, {name: param.shape}, {name: named[name]}, str(param.dtype))
+        checked.append((int(epoch), list(named.values())))
+    own = model.get_weights()
+    if not checked or not all(map(np.array_equal, checked[-1][1], own)):
+        checked.append((None, own))
+    return checked
+
+
 def weights_in_page(model: Model, rows: int) -> int:
     """Bytes of the weights without which the page cannot run the model at all, with `rows` of the embeddings."""
     embeddings, *others = model.get_weights()
@@ -51,13 +78,13 @@ def weights_in_page(model: Model, rows: int) -> int:
 
 
 def recomputed(
-    model: Model, snapshots: Sequence[tuple[str, Weights]], needed: set[int], known: Sequence[Step]
+    model: Model, snapshots: Sequence[tuple[int | None, Weights]], needed: set[int], known: Sequence[Step]
 ) -> dict[str, Any]:
     """A model's weights, as the page takes them.
 
     Args:
         model: for which `why_not` is None.
-        snapshots: a label, and the weights at that time; the model's own as the last.
+        snapshots: see `with_the_models_own`.
         needed: ids without whose rows the text cannot be read.
         known: words whose rows go into the page, too.
     """
@@ -74,7 +101,7 @@ def recomputed(
         "outputs": dense.units,
         "activation": activations.serialize(dense.activation),
         "loss_name": _loss(model, dense) if model._compiled else None,
-        "snapshots": [[label, _named(model, lstm, dense, weights, ids)] for label, weights in snapshots],
+        "snapshots": [[epoch, _named(model, lstm, dense, weights, ids)] for epoch, weights in snapshots],
     }
 
 
