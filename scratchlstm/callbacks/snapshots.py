@@ -44,6 +44,7 @@ class Snapshots(Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         epochs, copies = (state.get(name) if isinstance(state, dict) else None for name in self._to_resume)
         if isinstance(epochs, list) and isinstance(copies, list):
-            if [np.shape(copy) for copy in copies] != [w.shape for w in self.model.params] * len(epochs):
+            shapes = [w.shape for w in self.model.params] * len(epochs)
+            if [np.shape(copy) for copy in copies] != shapes:
                 raise ValueError("copies in the state of Snapshots are none of this model")
         super().set_state(state)

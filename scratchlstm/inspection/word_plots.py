@@ -26,13 +26,14 @@ def colored_words(
     trace: Trace | LayerTrace, words: Sequence[str], by: str = "cell", unit: int | None = None,
     layer: str | None = None, sample: int = 0, title: str = "",
 ) -> "Figure":  # fmt: skip
-    """The words of a sample as a text, each coloured by one unit's memory after it, or by how much it moves the loss.
+    """The words of a sample as a text, each coloured by one unit's memory after it, or what it does to the loss.
 
     Args:
         trace: from `trace`, or one layer of it; for "saliency" with a target.
         words: one for each step, or for each step that counts (see `LayerTrace.mask`); others are not drawn.
-        by: "cell" (c of `unit`, or h if the cell has no c), or "saliency" (the norm of dL/d(input),
-            `LayerTrace.d_words`).
+        by: "cell" (c of `unit`, or h if the cell has no c), or "saliency" (gradient times input, Σ x · dL/dx over the
+            features of the layer's input x: to first order, what the word adds to the loss. Above 0 it raises the
+            loss, below 0 it lowers it).
         unit: for "cell". Default: the one that matters most (`LayerTrace.importance`).
         layer: the layer's name if there are several.
         sample: number of the row in the batch.
@@ -52,7 +53,7 @@ def colored_words(
     of = chosen_layer(trace, layer, title)
     steps, texts = steps_with_words(of, words, sample)
     values, label, head = _values(of, by, unit, sample, steps)
-    look: dict[str, Any] = scale(values) if by == "cell" else {"cmap": "Blues", "vmin": 0, "vmax": values.max() or 1}
+    look = scale(values)
     colors = ScalarMappable(Normalize(look["vmin"], look["vmax"]), look["cmap"])
     shapes = {text: _outlines(text) for text in set(texts)}
     places, lines = _set([shapes[text] for text in texts])
@@ -88,7 +89,9 @@ def _values(of: LayerTrace, by: str, unit: int | None, sample: int, steps: np.nd
         return values, f"{name} of unit {chosen}", f"What unit {chosen} of {of.name} remembers"
     if unit is not None:
         raise ValueError(f"unit is for by='cell'; saliency is that of the whole layer, but unit={unit!r} was given")
-    return of.d_words[sample, steps], "saliency ‖dL/d(input)‖", f"Which words move the loss, through {of.name}"
+    x, dx = (array[sample, steps].astype("float64") for array in (of.input, of.gradient("d_input")))
+    label = "saliency Σ x · dL/dx, above 0 where the word raises the loss"
+    return np.sum(x * dx, axis=-1), label, f"What each word does to the loss, through {of.name}"
 
 
 def _outlines(text: str) -> "Path":

@@ -231,14 +231,27 @@ def test_the_numbers_at_the_colour_bar_stand_apart(by, size):
     assert all(first.x1 + 3 < second.x0 for first, second in itertools.pairwise(boxes))
 
 
-def test_words_have_the_colour_of_their_saliency():
+def test_words_have_the_colour_of_what_they_add_to_the_loss():
+    """Measured: what the loss changes by if a word's input is scaled by 1 + ε, per ε."""
     from matplotlib import colormaps
 
-    panel, bar = draw(colored_words(TRACE, WORDS[2:], "saliency", sample=0, title="why")).axes
+    ids, label = np.array([[1, 2, 3, 4, 5]]), np.array([1])
+
+    def loss(word, factor):
+        model = stack(lstm())
+        weights = model.get_weights()
+        weights[0][word] *= factor
+        model.set_weights(weights)
+        return model.evaluate(ids, label, verbose=0)
+
+    added = np.array([(loss(word, 1 + 1e-5) - loss(word, 1 - 1e-5)) / 2e-5 for word in ids[0]])
+    assert added.min() < 0 < added.max()
+    panel, bar = draw(colored_words(trace(stack(lstm()), ids, label), WORDS, "saliency", title="why")).axes
     assert panel.texts[0].get_text() == "why"
-    assert bar.get_xlabel().startswith("saliency")
-    norms = np.sqrt(np.sum(LAYER.d_input[0, 2:] ** 2, axis=-1))
-    np.testing.assert_allclose(panel.collections[0].get_facecolors(), colormaps["Blues"](norms / norms.max()))
+    assert bar.get_xlabel() == "saliency Σ x · dL/dx, above 0 where the word raises the loss"
+    np.testing.assert_allclose(bar.get_xlim()[1], np.abs(added).max(), rtol=1e-6)
+    expected = colormaps["PuOr"]((added / np.abs(added).max() + 1) / 2)
+    np.testing.assert_allclose(panel.collections[0].get_facecolors(), expected, atol=1 / 128)  # 256 colours
 
 
 @pytest.mark.parametrize("by", ["cell", "saliency"])

@@ -1,4 +1,4 @@
-"""What the page needs to run a model itself, in JavaScript: the weights, and the embedding rows of the words it knows."""
+"""What the page needs to run a model itself, in JavaScript: weights, and the embedding rows of the words it knows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +14,7 @@ from scratchlstm.layers.weights import check_weights, name_weights
 from scratchlstm.models.model import Model
 
 Weights = Sequence[np.ndarray]  # as get_weights gives them: embeddings, the LSTM's, the Dense layer's
+Snapshot = tuple[int | None, Weights]  # epoch, and the weights after it
 
 _PASSED_OVER = Dropout, SpatialDropout1D  # which do nothing but in training
 _LOSSES = {  # the class -> its name on the page, the activation that turns logits into what it compares
@@ -46,7 +47,7 @@ def why_not(model: Model) -> str | None:
     return None
 
 
-def with_the_models_own(model: Model, snapshots: Any) -> list[tuple[int | None, Weights]]:
+def with_the_models_own(model: Model, snapshots: Any) -> list[Snapshot]:
     """Checked (epoch, weights) pairs; the last has the model's own weights, for None if no epoch is known for them.
 
     Raises:
@@ -58,7 +59,7 @@ def with_the_models_own(model: Model, snapshots: Any) -> list[tuple[int | None, 
     if not all(isinstance(pair, several) and len(pair) == 2 and isinstance(pair[1], several) for pair in snapshots):
         raise TypeError(f"snapshots must be {pairs}, not {checks.came(snapshots)}")
     params = model.network.params
-    checked: list[tuple[int | None, Weights]] = []
+    checked: list[Snapshot] = []
     for epoch, weights in snapshots:
         owner = f"the snapshot of epoch {checks.whole_number('an epoch of snapshots', epoch)}"
         named = name_weights(owner, list(params), weights)
@@ -78,7 +79,7 @@ def weights_in_page(model: Model, rows: int) -> int:
 
 
 def recomputed(
-    model: Model, snapshots: Sequence[tuple[int | None, Weights]], needed: set[int], known: Sequence[Step]
+    model: Model, snapshots: Sequence[Snapshot], needed: set[int], known: Sequence[Step]
 ) -> dict[str, Any]:
     """A model's weights, as the page takes them.
 
