@@ -13,16 +13,17 @@ from scratchlstm import backend
 from scratchlstm.preprocessing.text import text_to_word_sequence
 
 
-def example_parser(description: str | None, folder: str) -> argparse.ArgumentParser:
+def example_parser(description: str | None, folder: str, seed: int = 0) -> argparse.ArgumentParser:
     """A parser with what every small example has: --output, --seed and --quick.
 
     Args:
         description: the example's docstring.
         folder: where its files go.
+        seed: the default one.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=named, default=folder, help=f"folder for the results (default {folder})")
-    parser.add_argument("--seed", type=whole(0), default=0, help="draws everything anew (default 0)")
+    parser.add_argument("--seed", type=whole(0), default=seed, help=f"draws everything anew (default {seed})")
     parser.add_argument("--quick", action="store_true", help="all in small, within seconds, to see that it runs")
     add_backend(parser)
     return parser

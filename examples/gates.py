@@ -1,92 +1,83 @@
-"""Watch a trained LSTM read: train a small one on real reviews, and look at every gate while it reads your sentence.
+"""Watch a gate at work: a two-unit LSTM learns what "not" does to "good" and "bad", and shuts its forget gate at it.
 
 python examples/gates.py
-python examples/gates.py --text "not a bad film at all, I liked it"
+python examples/gates.py --text "the music is not bad"
 
-Leaves pictures of the gates over the words, and explorer.html: a page, for any browser, that walks through the sentence
-word by word, with the numbers of all equations, forward and back.
+Learns in a second, prints the equations of one unit word by word, and leaves pictures of the gates and explorer.html: a
+page, for any browser, in which every number can be followed and changed, and a slider shows how the gates learned.
 """
 
 import argparse
 from pathlib import Path
 
 import numpy as np
-from command_line import example_parser, fail, in_one_line, reviews_path, sentence
+from command_line import example_parser, fail, in_one_line, sentence
 
 from scratchlstm import Sequential
-from scratchlstm.datasets import imdb
-from scratchlstm.inspection import (
-    LayerTrace,
-    colored_words,
-    explore,
-    gate_heatmap,
-    gate_saturation,
-    gates_over_words,
-    trace,
-)
+from scratchlstm.callbacks import Snapshots
+from scratchlstm.inspection import LayerTrace, colored_words, explore, gate_saturation, gates_over_words, trace
 from scratchlstm.layers import LSTM, Dense, Embedding
+from scratchlstm.optimizers import Adam
 from scratchlstm.preprocessing.sequence import pad_sequences
+from scratchlstm.preprocessing.text import Tokenizer, text_to_word_sequence
 from scratchlstm.utils import atomic_write, held_folder
 
-SENTENCE = "the plot is dull and the actors are bad, but the music is wonderful and I loved the end"
-VOCABULARY = 5000
-FIRST_WORD = 4  # ids below are marks: padding, start, unknown
+SENTENCE = "the film is not good"
+THINGS = ("film", "plot", "music", "end")
+PRAISE = [f"the {thing} is {word}" for thing in THINGS for word in ("good", "not bad")]
+BLAME = [f"the {thing} is {word}" for thing in THINGS for word in ("bad", "not good")]
 
 
 def main() -> None:
     options = parse_options()
+    tokenizer = Tokenizer()  # word -> id, from 1 on; 0 is padding
+    tokenizer.fit_on_texts(PRAISE + BLAME)
+    words = text_to_word_sequence(options.text)
+    if unknown := [word for word in words if word not in tokenizer.word_index]:
+        fail(f"--text: the model does not know {unknown[0]!r}; it learns the words {', '.join(tokenizer.word_index)}")
     with held_folder(options.output) as folder:
-        experiment(folder, options)
+        experiment(folder, options, tokenizer, words)
 
 
-def experiment(folder: Path, options: argparse.Namespace) -> None:
-    # The sentence as the model reads it: ids, and the words that they stand for
-    with in_one_line(ValueError, ModuleNotFoundError):
-        (reviews, labels), _ = imdb.load_data(options.path, num_words=VOCABULARY)
-        words_of = imdb.get_word_index(options.path)
-    ids = imdb.encode_review(options.text, num_words=VOCABULARY, word_index=words_of)
-    if max(ids) < FIRST_WORD:
-        fail(f"none of the {VOCABULARY} words that the model learns is in {options.text!r}")
-    words = imdb.decode_review(ids, word_index=words_of).split()
-    x = np.array([ids])  # (1, T): without padding, which a model of any length does not need
-
-    model = train(reviews, labels, options)
+def experiment(folder: Path, options: argparse.Namespace, tokenizer: Tokenizer, words: list[str]) -> None:
+    sentences = pad_sequences(tokenizer.texts_to_sequences(PRAISE + BLAME))  # (16, 5), padded in front
+    labels = [1] * len(PRAISE) + [0] * len(BLAME)
+    model, snapshots = train(sentences, labels, options)
 
     # Forward: i, f, g, o, c and h of every unit at every word. Backward: a loss needs a target, here the answer that
     # the model gives, so that the gradients say what would make it surer or less sure
-    answer = np.round(model.predict(x, verbose=0))  # (1, 1)
-    traced = trace(model, x, answer)
-    print(f"\n{traced}\n")
-    unit = int(np.argmax(traced.lstm.importance()))  # on its cell the loss hangs most
+    x = np.array(tokenizer.texts_to_sequences([options.text]))  # (1, T)
+    traced = trace(model, x, np.round(model.predict(x, verbose=0)))
+    print(f"{traced}\n")
+    unit = int(np.argmax(traced.lstm.importance()))  # the loss depends most on its cell
     print_unit(traced.lstm, words, unit)
-    verdict = f"{traced.prediction[0, 0]:.2f} probability of a positive review"
+    verdict = f"{traced.prediction[0, 0]:.2f} probability of praise"
     print(f"\n{verdict}")
 
     pictures = {
         "gates.png": gates_over_words(traced, words, units=[unit], title=verdict),
-        "cell.png": colored_words(traced, words, by="cell", unit=unit),
         "saliency.png": colored_words(traced, words, by="saliency"),
-        "heatmap.png": gate_heatmap(traced, words, "g"),
-        "saturation.png": gate_saturation(trace(model, pad_sequences(reviews[:100], 100))),
+        "saturation.png": gate_saturation(trace(model, sentences)),
     }
     for name, figure in pictures.items():
         with atomic_write(folder / name) as file:
             figure.savefig(file, dpi=150)
-    explore(model, options.text, folder / "explorer.html", word_index=words_of)
-    print(f"written to {folder}/: {', '.join([*pictures, 'explorer.html'])}")
+    page = folder / "explorer.html"
+    numbers = {"word_index": tokenizer.word_index, "index_from": 0, "start_char": None, "oov_char": None}
+    explore(model, options.text, page, snapshots=snapshots, **numbers)
+    print(f"written to {folder}/: {', '.join([*pictures, page.name])}")
 
 
-def train(reviews: np.ndarray, labels: np.ndarray, options: argparse.Namespace) -> Sequential:
-    """A model small enough to look at: 16 units."""
-    samples, maxlen, epochs = (200, 20, 2) if options.quick else (8000, 100, 3)
-    x, y = pad_sequences(reviews[:samples], maxlen), labels[:samples]
+def train(sentences: np.ndarray, labels: list[int], options: argparse.Namespace) -> tuple[Sequential, list]:
+    """A model small enough to look at, and its weights at every third epoch."""
     model = Sequential(seed=options.seed, backend=options.backend)
-    model.add(Embedding(VOCABULARY, 32, mask_zero=True, input_shape=(None,)))  # None: sentences of any length
-    model.add(LSTM(16))
-    model.add(Dense(1, activation="sigmoid"))
-    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
-    model.fit(x, y, batch_size=64, epochs=epochs, validation_split=0.2, verbose=2)
-    return model
+    model.add(Embedding(sentences.max() + 1, 4, mask_zero=True, input_shape=(None,), dtype="float64"))
+    model.add(LSTM(2, dtype="float64"))
+    model.add(Dense(1, activation="sigmoid", dtype="float64"))
+    model.compile(optimizer=Adam(0.02), loss="binary_crossentropy")
+    learning = Snapshots(every=3)
+    model.fit(sentences, labels, epochs=15 if options.quick else 150, verbose=0, callbacks=[learning])
+    return model, learning.snapshots
 
 
 def print_unit(lstm: LayerTrace, words: list[str], unit: int) -> None:
@@ -100,9 +91,8 @@ def print_unit(lstm: LayerTrace, words: list[str], unit: int) -> None:
 
 
 def parse_options() -> argparse.Namespace:
-    parser = example_parser(__doc__, "runs/gates")
-    parser.add_argument("--text", type=sentence, default=SENTENCE, help="the sentence to read")
-    parser.add_argument("--path", type=reviews_path, help="an imdb.npz or an unpacked aclImdb folder with reviews")
+    parser = example_parser(__doc__, "runs/gates", seed=6)  # in which one unit does it all
+    parser.add_argument("--text", type=sentence, default=SENTENCE, help="the sentence to read, of words that it learns")
     return parser.parse_args()
 
 
