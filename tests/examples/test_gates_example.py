@@ -1,54 +1,90 @@
-"""The example that watches a cell read, in its quick mode."""
+"""The example that watches a gate at work, and the page that it has left in the documentation."""
 
+import base64
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-WORDS = ["the", "film", "is", "good", "bad", "plot"]
+ROOT = Path(__file__).parents[2]
+COMMITTED = ROOT / "docs" / "_static" / "explorer.html"
+DATA = re.compile(r'(?<=<script type="application/json" id="data">).*?(?=</script>)')
+PICTURES = ["gates.png", "saliency.png", "saturation.png"]
+
+
+def rows_of(printed):
+    """Each word, and its f, c_prev, i, g, c, o, h."""
+    found = re.findall(r"^(\S+) +(0\.\d+|1\.00) \* +(\S+) \+ (\S+) \* (\S+) = (\S+) \| (\S+) (\S+) \|", printed, re.M)
+    return [word for word, *_ in found], np.array([numbers for _, *numbers in found], dtype=float).T
 
 
 @pytest.fixture(scope="module")
-def reviews(tmp_path_factory):
-    """An imdb.npz whose reviews say good or bad, and the words beside it."""
-    folder = tmp_path_factory.mktemp("reviews")
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for part, count in (("train", 200), ("test", 20)):
-        labels = np.arange(count) % 2
-        rows = [[*rng.choice([1, 2, 3, 6], size=rng.integers(3, 12)).tolist(), int(5 - label)] for label in labels]
-        arrays |= {f"x_{part}": np.concatenate(rows), f"lengths_{part}": [*map(len, rows)], f"y_{part}": labels}
-    np.savez(folder / "imdb.npz", **arrays)
-    (folder / "imdb_word_index.json").write_text(json.dumps({word: rank for rank, word in enumerate(WORDS, start=1)}))
-    return folder / "imdb.npz"
+def whole(tmp_path_factory):
+    """What the example prints, not in its quick mode, and its folder."""
+    folder = tmp_path_factory.mktemp("gates")
+    command = [sys.executable, ROOT / "examples" / "gates.py", "--output", folder]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, check=True)
+    return done.stdout, folder
 
 
-def test_numbers_pictures_and_page(run, reviews, colors_of, tmp_path):
-    printed = run("gates.py", "--path", reviews, "--output", tmp_path, "--text", "The plot is BAD!")
-    rows = re.findall(r"^(\S+) +(0\.\d+) \* +(\S+) \+ (0\.\d+) \* (\S+) = (\S+) \| (0\.\d+) (\S+) \|", printed, re.M)
-    assert [word for word, *_ in rows] == ["<start>", "the", "plot", "is", "bad"]
-    numbers = np.array([row[1:] for row in rows], dtype=float)
-    f, c_prev, i, g, c, o, h = numbers.T
+def test_numbers_pictures_and_page(run, colors_of, tmp_path):
+    printed = run("gates.py", "--output", tmp_path, "--text", "The plot is NOT bad!")
+    words, (f, c_prev, i, g, c, o, h) = rows_of(printed)
+    assert words == ["the", "plot", "is", "not", "bad"]
     np.testing.assert_allclose(f * c_prev + i * g, c, atol=0.01)
     np.testing.assert_allclose(o * np.tanh(c), h, atol=0.01)
     np.testing.assert_array_equal(c_prev[1:], c[:-1])
-    probability = float(re.search(r"^(\S+) probability of a positive review$", printed, re.MULTILINE).group(1))
+    probability = float(re.search(r"^(\S+) probability of praise$", printed, re.MULTILINE).group(1))
     assert 0 < probability < 1
-    pictures = [path.name for path in sorted(tmp_path.glob("*.png"))]
-    assert pictures == ["cell.png", "gates.png", "heatmap.png", "saliency.png", "saturation.png"]
-    assert all(colors_of(tmp_path / name) > 100 for name in pictures)
+    assert [path.name for path in sorted(tmp_path.glob("*.png"))] == PICTURES
+    assert all(colors_of(tmp_path / name) > 100 for name in PICTURES)
     page = (tmp_path / "explorer.html").read_text(encoding="utf-8")
-    assert page.startswith("<!doctype html>") or page.startswith("<!DOCTYPE html>")
+    assert page.startswith("<!doctype html>")
     assert '"plot"' in page
 
 
-def test_a_text_without_a_known_word_is_told_before_any_training(refused, reviews):
-    assert "none of the 5000 words that the model learns is in 'zzzz'" in refused(
-        "gates.py", "--text", "zzzz", "--path", reviews
-    )
+def test_the_forget_gate_shuts_at_not_and_good_changes_nothing(whole):
+    words, (f, _, i, g, c, _, _) = rows_of(whole[0])
+    assert words == ["the", "film", "is", "not", "good"]
+    assert f[3] <= 0.01
+    assert min(f[1], f[2], f[4]) >= 0.9
+    assert g[2] > 0.9 > -0.9 > g[3]
+    assert c[2] > 2 > -0.9 > c[3]
+    assert i[4] <= 0.01
+    assert abs(c[4] - c[3]) < 0.02
 
 
-def test_words_of_reviews_that_are_missing_are_told(refused, reviews, tmp_path):
-    (tmp_path / "imdb.npz").write_bytes(reviews.read_bytes()[:100])
-    assert "imdb.npz" in refused("gates.py", "--path", tmp_path / "imdb.npz")
+def test_the_page_in_the_documentation_is_what_the_example_writes(whole):
+    committed, written = (path.read_text("utf-8") for path in (COMMITTED, whole[1] / "explorer.html"))
+    again = "write it again: python examples/gates.py && cp runs/gates/explorer.html docs/_static/"
+    assert DATA.sub("", committed) == DATA.sub("", written), again
+    assert_close(*(json.loads(DATA.search(page)[0]) for page in (committed, written)))
+    assert len(committed) < 300_000
+
+
+def assert_close(ours, theirs):
+    """Equal, but for the last digits of numbers, which depend on the machine."""
+    assert type(ours) is type(theirs)
+    if isinstance(ours, dict):
+        assert ours.keys() == theirs.keys()
+        ours, theirs = list(ours.values()), list(theirs.values())
+    if isinstance(ours, list):
+        assert len(ours) == len(theirs)
+        for pair in zip(ours, theirs, strict=True):
+            assert_close(*pair)
+    elif isinstance(ours, float):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    elif isinstance(ours, str) and re.fullmatch(r"d[\w+/]{11,}=*", ours):
+        ours, theirs = (np.frombuffer(base64.b64decode(text[1:]), "<f8") for text in (ours, theirs))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+    else:
+        assert ours == theirs
+
+
+def test_a_word_that_it_does_not_learn_is_told_before_any_training(refused):
+    line = refused("gates.py", "--text", "the film is awful")
+    assert "the model does not know 'awful'; it learns the words the, is, good, not, bad, film, " in line

@@ -14,7 +14,7 @@ from scratchlstm.layers.weights import check_weights, name_weights
 from scratchlstm.models.model import Model
 
 Weights = Sequence[np.ndarray]  # as get_weights gives them: embeddings, the LSTM's, the Dense layer's
-Snapshot = tuple[int | None, Weights]  # epoch, and the weights after it
+Snapshot = tuple[str, Weights]  # epoch, and the weights after it
 
 _PASSED_OVER = Dropout, SpatialDropout1D  # which do nothing but in training
 _LOSSES = {  # the class -> its name on the page, the activation that turns logits into what it compares
@@ -48,7 +48,7 @@ def why_not(model: Model) -> str | None:
 
 
 def with_the_models_own(model: Model, snapshots: Any) -> list[Snapshot]:
-    """Checked (epoch, weights) pairs; the last has the model's own weights, for None if no epoch is known for them.
+    """Checked (epoch, weights) pairs; the last has the model's own weights, with "" if no epoch is known.
 
     Raises:
         TypeError, ValueError: not such pairs, or weights of another model.
@@ -65,10 +65,10 @@ def with_the_models_own(model: Model, snapshots: Any) -> list[Snapshot]:
         named = name_weights(owner, list(params), weights)
         for name, param in params.items():
             named |= check_weights(owner, {name: param.shape}, {name: named[name]}, str(param.dtype))
-        checked.append((int(epoch), list(named.values())))
+        checked.append((str(epoch), list(named.values())))
     own = model.get_weights()
     if not checked or not all(map(np.array_equal, checked[-1][1], own)):
-        checked.append((None, own))
+        checked.append(("", own))
     return checked
 
 
@@ -102,7 +102,7 @@ def recomputed(
         "outputs": dense.units,
         "activation": activations.serialize(dense.activation),
         "loss_name": _loss(model, dense) if model._compiled else None,
-        "snapshots": [[epoch, _named(model, lstm, dense, weights, ids)] for epoch, weights in snapshots],
+        "snapshots": [[label, _named(model, lstm, dense, weights, ids)] for label, weights in snapshots],
     }
 
 

@@ -14,11 +14,8 @@ function unpacked(text) {
 
 const unpackedAll = (texts) => Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, unpacked(text)]));
 
-/**
- * The weights after each epoch that was kept: E (rows, E), W (E, 4H), U (H, 4H), b (4H), w (H, D), w_b (D). The last are
- * the model's own; their epoch is null if it is not known.
- */
-const snapshots = RUNS ? data.snapshots.map(([epoch, weights]) => ({ epoch, weights: unpackedAll(weights) })) : [];
+/** The weights at each snapshot: E (rows, E), W (E, 4H), U (H, 4H), b (4H), w (H, D), w_b (D); the last are the model's. */
+const snapshots = RUNS ? data.snapshots.map(([label, weights]) => ({ label, weights: unpackedAll(weights) })) : [];
 
 /** id -> its row in E */
 const rowOf = new Map(RUNS ? data.ids.map((id, row) => [id, row]) : []);

@@ -9,7 +9,7 @@ let learningTimer = null;
 const learned = { of: null, passes: [] }; // an experiment, and its pass with the weights of each snapshot
 
 const isLearning = () => snapshots.length > 1;
-const epochName = ({ epoch }) => (epoch === null ? "the trained model" : `epoch ${epoch}`);
+const epochName = ({ label }) => (label === "" ? "the trained model" : `epoch ${label}`);
 
 // --- built once ------------------------------------------------------------------------------------------------------
 
@@ -61,7 +61,7 @@ function showLearning() {
   const { step, unit } = state;
   const { what, outcome } = learningOutcome();
   const now = snapshots[experiment.snapshot];
-  const all = now.epoch === null ? "" : ` of ${snapshots.findLast(({ epoch }) => epoch !== null).epoch}`;
+  const all = now.label === "" ? "" : ` of ${snapshots.findLast(({ label }) => label !== "").label}`;
   const text = `${epochName(now)}${all}, ${what} ${shown(valueOf(current(), outcome), 2)}`;
   byId("epoch-text").textContent = text;
   byId("epoch").value = experiment.snapshot;
