@@ -1,82 +1,381 @@
 "use strict";
 
 // The cell at one step: its picture, and every equation with its numbers.
+//
+// A line of equations is {number, symbols, pieces}; a piece is a text or a factor, see quantities.js. What a line says
+// comes from QUANTITIES[...].from alone, the names of activations, held gates and masked steps included. Everything
+// drawn or written for a quantity bears its `keyOf`: hovering one of them lights the others.
 
-// {name} stands for a number, name_under for a subscript
-const FORWARD = [
-  ...GATES.map((k) => ["", `z_${k} = x W_${k} + h_prev U_${k} + b_${k}`, `{w_${k}} + {u_${k}} + {b_${k}} = {z_${k}}`]),
-  ["(1)", "i = σ(z_i)", "σ({z_i}) = {i}"],
-  ["(2)", "f = σ(z_f)", "σ({z_f}) = {f}"],
-  ["(3)", "g = tanh(z_g)", "tanh({z_g}) = {g}"],
-  ["(4)", "o = σ(z_o)", "σ({z_o}) = {o}"],
-  ["(5)", "c = f · c_prev + i · g", "{f} · {c_prev} + {i} · {g} = {c}"],
-  ["(6)", "h = o · tanh(c)", "{o} · tanh({c}) = {o} · {tanh_c} = {h}"],
-];
-const BACKWARD = [
-  ["", "dh = from above + dh_next", "{dh_above} + {dh_next} = {dh}"],
-  ["(7)", "do = dh · tanh(c)", "{dh} · {tanh_c} = {do}"],
-  ["(8)", "dc = dc_next + dh · o · (1 − tanh²(c))", "{dc_next} + {dh} · {o} · {tanh_prime} = {dc}"],
-  ["(9)", "di = dc · g", "{dc} · {g} = {di}"],
-  ["(10)", "df = dc · c_prev", "{dc} · {c_prev} = {df}"],
-  ["(11)", "dg = dc · i", "{dc} · {i} = {dg}"],
-  ["(12)", "dc_prev = dc · f", "{dc} · {f} = {dc_prev}"],
-  ["(13)", "dz_i = di · i · (1 − i)", "{di} · {i} · (1 − {i}) = {dz_i}"],
-  ["(14)", "dz_f = df · f · (1 − f)", "{df} · {f} · (1 − {f}) = {dz_f}"],
-  ["(15)", "dz_g = dg · (1 − g²)", "{dg} · (1 − {g}²) = {dz_g}"],
-  ["(16)", "dz_o = do · o · (1 − o)", "{do} · {o} · (1 − {o}) = {dz_o}"],
-  ["(18)", "dh_prev = Σ dz · U over the gates of all units:", "{dh_prev}"],
-];
+// --- lines -----------------------------------------------------------------------------------------------------------
 
-/** The quantity that a name in the equations or the picture stands for, at the step and unit that are looked at. */
-function quantityOf(name) {
-  const { step, unit } = state;
-  const [kind, gate] = name.split("_");
-  if (kind === "w") return at("xW", { step, gate, unit });
-  if (kind === "u") return at("hU", { step, gate, unit });
-  if (kind === "b") return at("b", { gate, unit });
-  if (name === "tanh_prime") return { ...at("tanh_c", { step, unit }), of: (t) => 1 - t * t };
-  return at(name, { step, unit });
+const now = () => ({ step: state.step, unit: state.unit });
+
+const keyOf = ({ text, name = text, gate, term }) => (term === undefined ? name + (gate ? `_${gate}` : "") : `${name}/${term}`);
+
+/** Factors with " · ", " + " and " − " between. */
+function sumPieces(terms) {
+  return terms.flatMap((term, n) => {
+    const isTakenAway = term[0].value === -1;
+    const factors = (isTakenAway ? term.slice(1) : term).flatMap((factor, k) => (k ? [" · ", factor] : [factor]));
+    return n ? [isTakenAway ? " − " : " + ", ...factors] : factors;
+  });
 }
 
-function buildEquations(list, equations) {
-  for (const [number, symbols, numbers] of equations) {
-    const parts = [element("span", { className: "number" }, number), withSubscripts(symbols), withNumbers(numbers)];
-    list.append(element("li", {}, ...parts));
+const symbolsOf = (pieces) => pieces.map((piece) => (typeof piece === "string" ? piece : symbolOf(piece))).join("");
+
+/** The line of a quantity that is computed from a few others. */
+function line(pass, q) {
+  const { number = "", from } = QUANTITIES[q.name];
+  const { wrap, terms } = from(pass, q);
+  if (!terms.length) return { number, symbols: `${symbolOf(q)} = 0`, pieces: [q] };
+  const sum = wrap ? [`${wrap}(`, ...sumPieces(terms), ")"] : sumPieces(terms);
+  const hasProducts = terms.length > 1 && terms.some((term) => term.filter((factor) => factor.name).length > 1);
+  const products = terms.map((term, n) => [productOf(pass, q, n, term)]);
+  return {
+    number, symbols: q.name === "tanh_c" ? symbolOf(q) : `${symbolOf(q)} = ${symbolsOf(sum)}`,
+    pieces: [...sum, " = ", ...(hasProducts ? [...sumPieces(products), " = "] : []), q],
+  };
+}
+
+/** A product that is one of the terms of q. */
+function productOf(pass, q, term, factors) {
+  return { ...q, term, text: symbolsOf(sumPieces([factors])), of: () => termValue(pass, factors) };
+}
+
+/** [heading, lines] of each group of equations in the forward pass. */
+function forwardGroups(pass) {
+  const lines = (...names) => names.map((name) => line(pass, at(name, now())));
+  const cell = [
+    ["What each gate gets", lines("z_i", "z_f", "z_g", "z_o")],
+    ["The gates", lines(...GATES)],
+    ["The cell and the hidden state", lines("c", "tanh_c", "h")],
+  ];
+  if (pass.recorded) return cell;
+  const isLast = state.step === pass.last;
+  const loss = isLast && pass.label ? [lossLine(pass)] : [];
+  const heading = isLast ? "The answer and the loss" : "The answer, if the text ended here";
+  return [["The word", [wordLine(pass)]], ...cell, [heading, [logitLine(pass), line(pass, outputQuantity("p")), ...loss]]];
+}
+
+const outputQuantity = (name) => at(name, { step: state.step, output: state.output });
+
+const lengthOf = (vector) => Math.hypot(...vector);
+
+/** x or dx of the step. */
+function vectorOf(pass, name) {
+  const { E } = pass.dims;
+  return pass[name].subarray(state.step * E, (state.step + 1) * E);
+}
+
+function wordLine(pass) {
+  const x = at("x", { step: state.step, feature: state.feature });
+  return {
+    number: "", symbols: "x = E[id], the word’s row of the embedding",
+    pieces: [
+      `“${wordOf(state.step)}” is id ${experiment.steps[state.step].id}: x_${state.feature} = `, x,
+      `, length of all ${pass.dims.E}: `, { ...x, text: "length", of: () => lengthOf(vectorOf(pass, "x")) },
+    ],
+  };
+}
+
+function logitLine(pass) {
+  const q = outputQuantity("logit");
+  const own = [at("h", now()), at("w", { unit: state.unit, output: state.output })];
+  const others = { ...q, text: "the rest", of: (logit) => logit - termValue(pass, own) };
+  const rest = pass.dims.H > 1 ? "the other units’ h · w + b" : "b";
+  return { number: "", symbols: `logit = h · w + ${rest}`, pieces: [...sumPieces([own, [others]]), " = ", q] };
+}
+
+function lossLine(pass) {
+  const loss = at("loss", {});
+  const [p, y] = [outputQuantity("p"), at("y", { output: state.output })];
+  const right = pass.label.indexOf(1); // the class that the label names
+  if (data.loss_name === "categorical" && lengthOf(pass.label) === 1 && right >= 0) {
+    return { number: "", symbols: "L = −log(p) of the label", pieces: ["−log(", { ...p, output: right }, ") = ", loss] };
   }
+  const [symbols, pieces] = {
+    binary: ["−y · log(p) − (1 − y) · log(1 − p)", ["−", y, " · log(", p, ") − (1 − ", y, ") · log(1 − ", p, ") = ", loss]],
+    squared: ["(p − y)²", ["(", p, " − ", y, ")² = ", loss]],
+    categorical: ["−Σ y · log(p)", [loss]],
+  }[data.loss_name];
+  const isMean = pass.dims.D > 1 && data.loss_name !== "categorical";
+  return { number: "", symbols: `L = ${isMean ? "mean over the outputs of " : ""}${symbols}`, pieces: isMean ? [loss] : pieces };
 }
 
-/** Places for numbers, of which the one behind the last = is the result. */
-function withNumbers(template) {
-  const pieces = template.split(/\{(\w+)\}/);
-  const parts = pieces.map((piece, place) => (place % 2 ? numberPlace(piece, place, pieces) : piece));
-  return element("span", { className: "numbers" }, ...parts);
+/** [heading, lines] of each group of equations in the backward pass. */
+function backwardGroups(pass) {
+  const lines = (...names) => names.map((name) => line(pass, at(name, now())));
+  const { gate } = state;
+  const fromLoss = [line(pass, at("dlogit", { output: state.output })), ...lines("dh_above")];
+  return [
+    ...(!pass.recorded && state.step === pass.last ? [["From the loss", fromLoss]] : []),
+    ["The hidden state", lines("dh", "do")],
+    ["The cell", lines("dc", "di", "df", "dg", "dc_prev")],
+    ["What each gate gets", lines("dz_i", "dz_f", "dz_g", "dz_o")],
+    ["Back to the word and to the step before", [dxLine(pass), dhPrevLine(pass)]],
+    ...(pass.recorded ? [] : [[`The weights of gate ${gate}, unit ${unitName(pass, state.unit)}`, weightLines(pass)]]),
+  ];
 }
 
-function numberPlace(name, place, pieces) {
-  const link = element("button", { type: "button", className: `link ${place === pieces.length - 2 ? "result" : ""}` });
-  link.dataset.value = name;
-  link.addEventListener("click", () => { const { of, ...q } = quantityOf(name); open(q); });
-  if (/[+·−] $/.test(pieces[place - 1])) link.dataset.term = ""; // a negative one needs parentheses
-  return link;
+function dxLine(pass) {
+  const { number, formula } = QUANTITIES.dx;
+  if (pass.recorded) {
+    return { number, symbols: formula, pieces: ["length: ", constant("dx", pass.layer.dx_norm[state.step])] };
+  }
+  const dx = at("dx", { step: state.step, feature: state.feature });
+  const all = { ...dx, text: "length", of: () => lengthOf(vectorOf(pass, "dx")) };
+  return { number, symbols: formula, pieces: [`dx_${state.feature} = `, dx, `, length of all ${pass.dims.E}: `, all] };
+}
+
+function dhPrevLine(pass) {
+  const { number, formula } = QUANTITIES.dh_prev;
+  const q = at("dh_prev", now());
+  if (!pass.counts[state.step]) return line(pass, q);
+  const units = pass.layer?.units ?? pass.dims.H;
+  return { number, symbols: formula, pieces: [`the sum of ${4 * units} products: `, q] };
+}
+
+/** (19) to (21) for the gate and unit: what the step adds, and the sum over the steps. */
+function weightLines(pass) {
+  const { step, unit, gate, feature } = state;
+  const from = state.chosen?.from ?? unit;
+  const dz = at(`dz_${gate}`, now());
+  const sum = (q, symbols, factors) => {
+    const added = factors.length > 1 ? [" = ", productOf(pass, q, step, factors)] : [];
+    return {
+      number: QUANTITIES[q.name].number, symbols: `${q.name}_${gate} = ${symbols} over the steps`,
+      pieces: ["here ", ...sumPieces([factors]), ...added, ", over all steps ", q],
+    };
+  };
+  return [
+    sum(at("dW", { gate, feature, unit }), `Σ x_${feature} · dz_${gate}`, [at("x", { step, feature }), dz]),
+    sum(at("dU", { gate, from, unit }), `Σ h_prev of unit ${from} · dz_${gate}`, [at("h_prev", { step, unit: from }), dz]),
+    sum(at("db", { gate, unit }), `Σ dz_${gate}`, [dz]),
+  ];
+}
+
+/** Write the groups into a list, whose nodes stay as long as they fit: a focused number keeps the focus. */
+function showGroups(list, groups, pass) {
+  const shape = JSON.stringify(groups.map(([, lines]) => lines.map(({ pieces }) => pieces.map((piece) => typeof piece))));
+  if (list.shape !== shape) list.replaceChildren(...groups.map(emptyGroup));
+  list.shape = shape;
+  groups.forEach(([heading, lines], n) => {
+    list.children[n].querySelector("h3").textContent = heading;
+    lines.forEach((each, k) => showLine(list.children[n].querySelector("ol").children[k], each, pass));
+  });
+}
+
+function emptyGroup([, lines]) {
+  const place = (piece) => (typeof piece === "string" ? element("span") : element("button", { type: "button", className: "link" }));
+  const items = lines.map(({ pieces }) => element("li", {},
+    element("span", { className: "number" }), element("span", { className: "symbols" }),
+    element("span", { className: "numbers" }, ...pieces.map(place))));
+  return element("section", {}, element("h3"), element("ol", { className: "equations" }, ...items));
+}
+
+function showLine(item, { number, symbols, pieces }, pass) {
+  const [numberPlace, symbolsPlace, places] = item.children;
+  numberPlace.textContent = number;
+  if (item.symbols !== symbols) symbolsPlace.replaceChildren(...colouredSymbols(symbols));
+  item.symbols = symbols;
+  pieces.forEach((piece, n) => {
+    const place = places.children[n];
+    if (typeof piece === "string") place.textContent = piece;
+    else showFactor(place, piece, pass, /[+·−] $/.test(pieces[n - 1]));
+    place.classList.toggle("result", n > 0 && n === pieces.length - 1 && typeof piece !== "string");
+  });
+}
+
+/** A number of a line; a negative one behind an operator needs parentheses. */
+function showFactor(place, factor, pass, isOperand) {
+  const text = shown(factorValue(pass, factor));
+  place.textContent = isOperand && text.startsWith("−") ? `(${text})` : text;
+  place.dataset.value = factor.name ? keyOf(factor) : "";
+  place.title = factor.name ? tooltip(pass, factor) : "";
+  colour(place, factor);
+  place.onclick = () => factor.name && openFactor(factor);
+}
+
+function openFactor({ of, term, text, ...q }) {
+  open(q);
+}
+
+// --- the picture -----------------------------------------------------------------------------------------------------
+
+const GATE_X = { f: 55, i: 145, g: 235, o: 325 }; // the middles of their boxes
+const eachGate = (of) => Object.entries(GATE_X).map(([gate, x]) => of(gate, x));
+
+// path, what flows there forward and backward, and in which of them it has no arrowhead
+const WIRES = [
+  ["M0,64 H42", "c_prev", "dc_prev"], ["M68,64 H177", "c/0", "dc"], ["M190,127 V77", "c/1", "dc"],
+  ["M203,64 H285", "c", "dc", "forward"], ["M285,64 H380", "c", "dc_next", "backward"],
+  ["M285,64 V92", "c", "dc/1"], ["M285,120 V183", "tanh_c", "dc/1"], ["M298,196 H380", "h", "dh"],
+  ["M55,236 V77", "f", "df"], ["M145,236 V140 H177", "i", "di"], ["M235,236 V140 H203", "g", "dg"],
+  ["M325,236 V222 H285 V209", "o", "do"],
+  ["M55,345 H325", "x", "dx", "forward backward"], ["M190,394 V345", "x", "dx", "forward"],
+  ["M0,345 H55", "h_prev", "dh_prev", "forward"],
+  ...eachGate((gate, x) => [`M${x},345 V329`, `z_${gate}`, `dz_${gate}`, "forward backward"]),
+  ...eachGate((gate, x) => [`M${x},308 V288`, `z_${gate}`, `dz_${gate}`]),
+];
+
+// sign, where, and what it computes forward and backward
+const SIGNS = [
+  ["×", 55, 64, "c/0", "dc_prev df"], ["+", 190, 64, "c", "dc"], ["×", 190, 140, "c/1", "di dg"],
+  ["×", 285, 196, "h", "do dc/1"], ["tanh", 285, 106, "tanh_c", "dc/1"],
+];
+
+// what, its label if it has one, and where
+const VALUES = {
+  forward: [
+    ["c_prev", "c_prev", 2, 40, "start"], ["c", "c", 378, 40, "end"], ["c/0", "", 122, 84, "middle"], ["c/1", "", 184, 114, "end"],
+    ["tanh_c", "", 292, 150, "start"], ["h", "h", 366, 190, "end"], ["h_prev", "h_prev", 2, 388, "start"],
+  ],
+  backward: [
+    ["dc_prev", "dc_prev", 2, 40, "start"], ["dc", "dc", 244, 40, "middle"], ["dc_next", "dc_next", 378, 40, "end"],
+    ["dc/1", "", 292, 150, "start"], ["dh", "dh", 366, 190, "end"], ["dh_prev", "dh_prev", 2, 388, "start"],
+    ["dx", "|dx|", 200, 388, "start"],
+  ],
+};
+
+/**
+ * The picture of a view. Its numbers can be clicked, but are no stops for the Tab key: the equations beside it have the
+ * same ones as buttons, and assistive technology gets the picture as one text.
+ */
+function picture(view) {
+  const isBack = view === "backward";
+  const d = isBack ? "d" : "";
+  const made = svgElement("svg", { id: `${view}-picture`, class: `picture ${view}`, viewBox: "0 0 380 398", role: "img" });
+  const value = (name, x, y, anchor) => svgElement("text", { class: "value", x, y, "text-anchor": anchor, "data-value": name });
+  const label = (text, x, y, anchor) => svgElement("text", { class: "name", x, y, "text-anchor": anchor }, ...withDrops(text));
+  made.append(svgElement("rect", { class: "body", x: 8, y: 50, width: 364, height: 302, rx: 14 }));
+  for (const [path, forward, back, plain = ""] of WIRES) {
+    const name = isBack ? back : forward;
+    const arrow = plain.includes(view) ? {} : { [isBack ? "marker-start" : "marker-end"]: `url(#arrow-${colourOf({ name }) ?? "x"})` };
+    made.append(part(name, svgElement("path", { class: "wire", d: path, ...arrow }), svgElement("path", { class: "reach", d: path })));
+  }
+  for (const [sign, x, y, forward, back] of SIGNS) {
+    const shape = sign === "tanh"
+      ? svgElement("rect", { class: "box", x: x - 28, y: y - 14, width: 56, height: 28, rx: 7 })
+      : svgElement("circle", { class: "box", cx: x, cy: y, r: 13 });
+    made.append(part(isBack ? back : forward, shape, svgElement("text", { x, y: y + 5, "text-anchor": "middle" }, sign)));
+  }
+  eachGate((gate, x) => {
+    const text = isBack ? d + gate : `${gate} = `;
+    const box = svgElement("rect", { class: "box", x: x - 42, y: 236, width: 84, height: 52, rx: 7 });
+    const level = isBack ? [] : [svgElement("rect", { class: "level", "data-level": gate, x: x - 39, width: 5 })];
+    const name = label(text, x + 3, 256, "middle");
+    if (!isBack) name.append(svgElement("tspan", { "data-wrap": gate }));
+    made.append(part(d + gate, box, ...level, name, value(d + gate, x + 3, 279, "middle")));
+    made.append(part(`${d}z_${gate}`, value(`${d}z_${gate}`, x, 324, "middle")));
+  });
+  for (const [name, text, x, y, anchor] of VALUES[view]) {
+    const isBeside = name === "dx";
+    made.append(part(name, label(text, x, isBeside ? y : y - 19, anchor), value(name, isBeside ? x + 36 : x, y, anchor)));
+  }
+  if (!isBack) made.append(part("x", label("x", 200, 388, "start"), svgElement("text", { class: "value", id: "x-word", x: 214, y: 388 })));
+  made.append(svgElement("text", { class: "name", x: 376, y: 368, "text-anchor": "end" }, ...withDrops(isBack ? "above: dz of each gate" : "z = x W + h_prev U + b")));
+  return made;
+}
+
+/** What is drawn for one quantity, or for several. */
+function part(names, ...shapes) {
+  const made = svgElement("g", { class: "part", "data-of": names }, svgElement("title"), ...shapes);
+  colour(made, { name: names.split(" ")[0] });
+  return made;
+}
+
+/** A text in which name_x has x dropped below the line. */
+function withDrops(text) {
+  return text.split(/_(\w+)/).map((piece, n) => svgElement("tspan", n ? { dy: n % 2 ? 3 : -3 } : {}, piece));
+}
+
+/** An arrowhead of each colour, which only a marker of its own can have in every browser. */
+function arrowhead(name) {
+  const made = svgElement("marker", {
+    id: `arrow-${name}`, class: "arrowhead", viewBox: "0 0 10 10", markerWidth: 9, markerHeight: 9,
+    markerUnits: "userSpaceOnUse", refX: 9, refY: 5, orient: "auto-start-reverse",
+  }, svgElement("path", { d: "M0,0 L10,5 L0,10 z" }));
+  colour(made, { name });
+  return made;
+}
+
+function showPicture(view, pass, factors) {
+  const made = byId(`${view}-picture`);
+  const known = (name) => factors.get(name) ?? at(name, now());
+  for (const place of made.querySelectorAll("[data-value]")) {
+    const value = factorValue(pass, known(place.dataset.value));
+    place.textContent = value === undefined ? "" : shown(value, 3);
+  }
+  for (const drawn of made.querySelectorAll(".part")) {
+    const factor = known(drawn.dataset.of.split(" ")[0]);
+    const isKnown = factor.name in QUANTITIES && factorValue(pass, factor) !== undefined;
+    drawn.querySelector("title").textContent = isKnown ? tooltip(pass, factor) : "";
+    drawn.onclick = () => isKnown && openFactor(factor);
+  }
+  made.setAttribute("aria-label", PICTURE_TEXTS[view]((name) => shown(valueOf(pass, at(name, now())), 3)));
+}
+
+const placeInWords = () => `Unit ${unitName(current(), state.unit)} at “${wordOf(state.step)}”`;
+
+/** The pictures as text. */
+const PICTURE_TEXTS = {
+  forward: (of) =>
+    `${placeInWords()}, forward: the forget gate f = ${of("f")} keeps that share of c_prev = ${of("c_prev")}; ` +
+    `the input gate i = ${of("i")} adds that share of the candidate g = ${of("g")}; so the cell c = ${of("c")}. ` +
+    `The output gate o = ${of("o")} lets out that share of tanh(c) = ${of("tanh_c")}: the hidden state h = ${of("h")}.`,
+  backward: (of) =>
+    `${placeInWords()}, backward: dh = ${of("dh")} and dc_next = ${of("dc_next")} come in; dc = ${of("dc")}; at the gates ` +
+    `df = ${of("df")}, di = ${of("di")}, dg = ${of("dg")}, do = ${of("do")}; dc_prev = ${of("dc_prev")} and ` +
+    `dh_prev = ${of("dh_prev")} go on to the step before.`,
+};
+
+/** How far a gate is open: a bar from the bottom of its box; the candidate's from the middle, up or down. */
+function showLevel(bar, level) {
+  const [zero, room] = bar.dataset.level === "g" ? [262, 23] : [285, 46];
+  const height = room * Math.min(Math.abs(level), 1);
+  bar.setAttribute("height", height);
+  bar.setAttribute("y", level < 0 ? zero : zero - height);
+}
+
+// --- both ------------------------------------------------------------------------------------------------------------
+
+function buildCell() {
+  document.querySelector(".defs").append(...Array.from("ifgochx", arrowhead));
+  byId("pictures").append(picture("forward"), picture("backward"));
+  for (const type of ["pointerover", "focusin"]) byId("study").addEventListener(type, (event) => light(keysUnder(event.target)));
+  for (const type of ["pointerleave", "focusout"]) byId("study").addEventListener(type, () => light([]));
+}
+
+/** The keys of what is under the pointer or has the focus: those of a whole line, or of one part of a picture. */
+function keysUnder(target) {
+  const inLine = target.closest(".equations li")?.querySelectorAll("[data-value]") ?? [];
+  return [...Array.from(inLine, (place) => place.dataset.value), ...(target.closest(".part")?.dataset.of.split(" ") ?? [])];
+}
+
+/** Light whatever stands for one of the quantities: parts of the pictures, numbers, and the lines that have them. */
+function light(keys) {
+  const isLit = (key) => key !== "" && keys.includes(key);
+  for (const drawn of document.querySelectorAll(".part")) drawn.classList.toggle("lit", drawn.dataset.of.split(" ").some(isLit));
+  for (const item of document.querySelectorAll(".equations li")) {
+    const places = [...item.querySelectorAll("[data-value]")];
+    for (const place of places) place.classList.toggle("lit", isLit(place.dataset.value));
+    item.classList.toggle("lit", places.some((place) => isLit(place.dataset.value)));
+  }
 }
 
 function showCell() {
   const pass = current();
-  for (const place of document.querySelectorAll("[data-value]")) {
-    const value = factorValue(pass, quantityOf(place.dataset.value));
-    const text = value === undefined ? "" : shown(value, place.closest("svg") ? 3 : 4);
-    place.textContent = "term" in place.dataset && text.startsWith("−") ? `(${text})` : text;
+  const groups = { forward: forwardGroups(pass), ...(pass.dh && { backward: backwardGroups(pass) }) };
+  for (const [view, lists] of Object.entries(groups)) {
+    const factors = lists.flatMap(([, lines]) => lines.flatMap(({ pieces }) => pieces.filter((piece) => typeof piece !== "string")));
+    showGroups(byId(`${view}-equations`), lists, pass);
+    showPicture(view, pass, new Map(factors.map((factor) => [keyOf(factor), factor])));
   }
-  for (const bar of document.querySelectorAll("[data-level]")) showLevel(bar, factorValue(pass, quantityOf(bar.dataset.level)));
+  for (const bar of document.querySelectorAll("[data-level]")) showLevel(bar, valueOf(pass, at(bar.dataset.level, now())));
+  for (const place of document.querySelectorAll("[data-wrap]")) {
+    place.textContent = QUANTITIES[place.dataset.wrap].from(pass, now()).wrap ?? "held";
+  }
   const { word } = experiment.steps[state.step];
-  byId("x-word").textContent = Array.from(word).length > 24 ? `${Array.from(word).slice(0, 23).join("")}…` : word;
+  byId("x-word").textContent = Array.from(word).length > 14 ? `${Array.from(word).slice(0, 13).join("")}…` : word;
   byId("masked").hidden = pass.counts[state.step];
-}
-
-/** How far a gate is open: a bar from the bottom of its box. */
-function showLevel(bar, level) {
-  const height = 40 * Math.min(Math.abs(level), 1);
-  bar.setAttribute("height", height);
-  bar.setAttribute("y", 269 - height);
-  bar.classList.toggle("negative", level < 0);
 }

@@ -27,8 +27,8 @@ function shown(number, digits = 4) {
 
 /** A text in which name_x has x as a subscript. */
 function withSubscripts(text) {
-  const parts = text.split(/_(\w+)/).map((part, place) => (place % 2 ? element("sub", {}, part) : part));
-  return element("span", { className: "symbols" }, ...parts);
+  const parts = text.split(/_(\w+)/).map((part, place) => (place % 2 ? element("sub", {}, element("span", { className: "unseen" }, "_"), part) : part));
+  return element("span", {}, ...parts);
 }
 
 /** The word of a step, as a text for people. */
@@ -39,9 +39,60 @@ function wordOf(step) {
 
 const current_steps = () => experiment.steps;
 
+/** The letter of the gate or state that a quantity belongs to, whose colour it has; undefined for those of no one. */
+function colourOf({ name, gate }) {
+  return gate ?? /^d?(?:z_)?([ifgoch])(?:_|\/|$)/.exec(name === "tanh_c" ? "c" : name)?.[1];
+}
+
+/** Give a node the colour of a quantity, and mark gradients, which are drawn dashed. */
+function colour(node, q) {
+  const letter = colourOf(q);
+  node.style.setProperty("--own", letter ? `var(--${letter})` : "var(--ink)");
+  node.classList.toggle("gradient", /^d/.test(q.name));
+}
+
+/** A quantity as equations write it. */
+function symbolOf({ name, gate, text }) {
+  if (text !== undefined) return name ? `(${text})` : text;
+  const symbol = { xW: "x W", hU: "h_prev U", tanh_c: "tanh(c)", dh_above: "from above", loss: "L", w_b: "b" }[name] ?? name;
+  return gate ? `${symbol}_${gate}` : symbol;
+}
+
+/** Symbols with their subscripts and colours. */
+function colouredSymbols(text) {
+  return text.split(/(?<!\w)((?:d?(?:z_)?[ifgoch]|d?[WUb](?=_))(?:_\w+)?)(?!\w)/).map((part, place) => {
+    const made = withSubscripts(part);
+    if (place % 2) colour(made, { name: part, gate: /^d?[WUb]_(.)/.exec(part)?.[1] });
+    return made;
+  });
+}
+
+const unitName = (pass, unit) => (pass.names ?? [])[unit] ?? unit;
+
+/** What a quantity is, where, in words: “forget gate f of unit 3 at “film””. */
+function inWords(pass, q) {
+  const { title } = QUANTITIES[q.name];
+  const symbol = symbolOf({ ...q, text: undefined, gate: undefined });
+  const where = [
+    q.gate && `of gate ${q.gate}`,
+    q.feature !== undefined && `of feature ${q.feature}`,
+    q.from !== undefined && `from unit ${unitName(pass, q.from)}`,
+    q.unit !== undefined && `${q.from === undefined ? "of" : "to"} unit ${unitName(pass, q.unit)}`,
+    q.output !== undefined && data.outputs_of > 1 && `of output ${q.output}`,
+    q.step !== undefined && `at “${wordOf(q.step)}”`,
+  ];
+  return [title, title.includes(symbol) ? "" : symbol, ...where].filter(Boolean).join(" ");
+}
+
+/** A quantity in words, and its value to all digits. */
+function tooltip(pass, q) {
+  return `${q.text ? `${q.text}: ` : ""}${inWords(pass, q)}: ${factorValue(pass, q)}`;
+}
+
 /** A number that opens itself when it is clicked: every number of the page is one of these. */
 function numberLink(q, text, className = "") {
-  const button = element("button", { type: "button", className: `link ${className}` }, text);
+  const button = element("button", { type: "button", className: `link ${className}`, title: tooltip(current(), q) }, text);
+  colour(button, q);
   button.addEventListener("click", () => open(q));
   return button;
 }

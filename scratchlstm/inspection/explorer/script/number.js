@@ -7,8 +7,8 @@ const MOST_USES = 8; // of those that are linked
 const FEW_TERMS = 6; // which are written as one line of arithmetic
 
 const isGradient = ({ name }) => name.startsWith("d");
-const sameQuantity = (a, b) => keyOf(a) === keyOf(b);
-const keyOf = ({ of, text, ...q }) => JSON.stringify(q, Object.keys(q).sort());
+const sameQuantity = (a, b) => identity(a) === identity(b);
+const identity = ({ of, text, ...q }) => JSON.stringify(q, Object.keys(q).sort());
 const isNumber = (value) => value !== undefined && Number.isFinite(value);
 
 /** The number that is opened; until one is, the cell or, in Backward, its gradient. */
