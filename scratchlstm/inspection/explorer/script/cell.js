@@ -113,7 +113,7 @@ function backwardGroups(pass) {
     ["The cell", lines("dc", "di", "df", "dg", "dc_prev")],
     ["What each gate gets", lines("dz_i", "dz_f", "dz_g", "dz_o")],
     ["Back to the word and to the step before", [dxLine(pass), dhPrevLine(pass)]],
-    ...(pass.recorded ? [] : [[`The weights of gate ${gate}, unit ${unitName(pass, state.unit)}`, weightLines(pass)]]),
+    ...(pass.recorded ? [] : [[`The weights of gate ${gate}, unit ${unitName(state.unit)}`, weightLines(pass)]]),
   ];
 }
 
@@ -315,7 +315,7 @@ function showPicture(view, pass, factors) {
   made.setAttribute("aria-label", PICTURE_TEXTS[view]((name) => shown(valueOf(pass, at(name, now())), 3)));
 }
 
-const placeInWords = () => `Unit ${unitName(current(), state.unit)} at “${wordOf(state.step)}”`;
+const placeInWords = () => `Unit ${unitName(state.unit)} at “${wordOf(state.step)}”`;
 
 /** The pictures as text. */
 const PICTURE_TEXTS = {

@@ -67,7 +67,8 @@ function colouredSymbols(text) {
   });
 }
 
-const unitName = (pass, unit) => (pass.names ?? [])[unit] ?? unit;
+/** The number of a unit in the model, of which a recording has some. */
+const unitName = (unit) => current().names?.[unit] ?? unit;
 
 /** What a quantity is, where, in words: “forget gate f of unit 3 at “film””. */
 function inWords(pass, q) {
@@ -76,8 +77,8 @@ function inWords(pass, q) {
   const where = [
     q.gate && `of gate ${q.gate}`,
     q.feature !== undefined && `of feature ${q.feature}`,
-    q.from !== undefined && `from unit ${unitName(pass, q.from)}`,
-    q.unit !== undefined && `${q.from === undefined ? "of" : "to"} unit ${unitName(pass, q.unit)}`,
+    q.from !== undefined && `from unit ${unitName(q.from)}`,
+    q.unit !== undefined && `${q.from === undefined ? "of" : "to"} unit ${unitName(q.unit)}`,
     q.output !== undefined && data.outputs_of > 1 && `of output ${q.output}`,
     q.step !== undefined && `at “${wordOf(q.step)}”`,
   ];

@@ -122,9 +122,6 @@ function importance(pass, unit) {
   return sum;
 }
 
-/** The number of a unit in the model, of which a recording has some. */
-const unitName = (unit) => current().names?.[unit] ?? unit;
-
 /** The units, the most important one first; a recording has some of them. */
 function buildUnits() {
   const pass = current();

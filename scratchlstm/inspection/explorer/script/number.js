@@ -23,7 +23,7 @@ function opened() {
 const STEMS = { xW: "x W", hU: "h_{prev} U", tanh_c: "tanh c", w_b: "b_{dense}", dw_b: "db_{dense}", loss: "L" };
 
 /** The name of a quantity as its equation writes it, subscripts in _{}. */
-function symbolOf({ name, gate, unit, feature, from, output, row }) {
+function indexed({ name, gate, unit, feature, from, output, row }) {
   const [stem, ...below] = STEMS[name] ? [STEMS[name]] : name.split("_");
   const places = [gate, from, feature, unit === undefined ? undefined : nameOfUnit(unit), data.outputs > 1 ? output : undefined];
   if (row !== undefined) places.unshift(data.ids[row]);
@@ -41,7 +41,7 @@ function named(text) {
 const nameOfUnit = (unit) => current().names?.[unit] ?? unit;
 
 /** The word of a step in quotes, with the number of the step if it comes more than once. */
-function quoted(step) {
+function quotedStep(step) {
   const word = wordOf(step);
   const times = experiment.steps.filter(({ word: other }) => other === experiment.steps[step].word).length;
   const short = Array.from(word).length > 24 ? `${Array.from(word).slice(0, 23).join("")}…` : word;
@@ -63,11 +63,11 @@ function described(q) {
   let text = title.replace(/\{(\w+)\}/g, (_, place) => places[place]);
   if (q.unit !== undefined && !title.includes("{unit}")) text += ` of unit ${places.unit}`;
   if (q.output !== undefined && data.outputs > 1) text += `, output ${q.output}`;
-  return q.step === undefined ? text : `${text} at ${quoted(q.step)}`;
+  return q.step === undefined ? text : `${text} at ${quotedStep(q.step)}`;
 }
 
 /** The colour of a quantity: that of the gate or state it belongs to. */
-function colourOf({ name, gate }) {
+function ownColour({ name, gate }) {
   const letter = gate ?? name.replace(/^(tanh_|dz_|z_|d)/, "")[0];
   return "igofch".includes(letter) ? `var(--${letter})` : "var(--ink)";
 }
@@ -77,7 +77,7 @@ function linked(button, q, content) {
   button.append(content);
   button.title = described(q);
   button.classList.toggle("gradient", isGradient(q));
-  button.style.setProperty("--own", colourOf(q));
+  button.style.setProperty("--own", ownColour(q));
   return button;
 }
 
@@ -178,7 +178,7 @@ function canOpen(pass, q, sources) {
 function origin(pass, q) {
   const sources = sourcesOf(pass, q);
   if (q.name === "y") return [element("p", {}, "It is given with the text.")];
-  if (sources === undefined) return [element("p", {}, learned(q)), ...(q.name === "E" ? embeddingRow(pass, q.row, q.feature) : [])];
+  if (sources === undefined) return [element("p", {}, learnedFrom(q)), ...(q.name === "E" ? embeddingRow(pass, q.row, q.feature) : [])];
   if (!canOpen(pass, q, sources)) {
     return [element("p", {}, `What it is computed from is not in this page, which does not run the model: ${data.cannot_run}.`)];
   }
@@ -191,7 +191,7 @@ function origin(pass, q) {
 }
 
 /** Of a weight: that it was learned, and what the reader has added to it. */
-function learned(q) {
+function learnedFrom(q) {
   const by = experiment.weights.filter((each) => sameQuantity(each.q, q)).reduce((sum, each) => sum + each.by, 0);
   const whose = q.name === "E" ? "for this word" : "at every step";
   return `A weight: training found it, and it is the same ${whose}.${by ? ` Your nudges added ${shown(by)} to it.` : ""}`;
@@ -237,7 +237,7 @@ function opensAsBars(pass, q, { terms, nudge }) {
   const sorted = all.toSorted((a, b) => b.isHere - a.isHere || Math.abs(b.value) - Math.abs(a.value));
   const [drawn, others] = [sorted.slice(0, MOST_TERMS), sorted.slice(MOST_TERMS)];
   drawn.sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
-  const bars = drawn.map(({ term, value, isHere }) => ({ label: termLabel(pass, term), value, isHere, colour: colourOf(term.find((f) => f.name) ?? q) }));
+  const bars = drawn.map(({ term, value, isHere }) => ({ label: termLabel(pass, term), value, isHere, colour: ownColour(term.find((f) => f.name) ?? q) }));
   const rest = others.reduce((sum, { value }) => sum + value, 0);
   if (others.length) bars.push({ label: [`the other ${others.length}`], value: rest, colour: "var(--quiet)" });
   if (nudge) bars.push({ label: ["your nudge"], value: nudge, colour: "var(--ink)" });
@@ -245,7 +245,7 @@ function opensAsBars(pass, q, { terms, nudge }) {
   const list = element("ul", { className: "bars" }, ...bars.map((bar) => barItem(bar, most)));
   const [mine] = all.filter(({ isHere }) => isHere);
   const share = mine && over.includes("step")
-    ? [element("p", {}, `This step, ${quoted(state.step)}, adds ${shown(mine.value)} of ${shown(valueOf(pass, q))}.`)]
+    ? [element("p", {}, `This step, ${quotedStep(state.step)}, adds ${shown(mine.value)} of ${shown(valueOf(pass, q))}.`)]
     : [];
   return [...share, list, element("p", { className: "arithmetic" }, `${bars.length > 1 ? "All together" : ""} = ${shown(valueOf(pass, q))}`)];
 }
@@ -254,8 +254,8 @@ function opensAsBars(pass, q, { terms, nudge }) {
 function termLabel(pass, term) {
   const quantities = term.filter(({ name }) => name);
   const word = quantities.find(({ name, step }) => step !== undefined && step !== opened().step && name);
-  const names = product(pass, term, (factor) => (factor.name ? named(factor.text ?? symbolOf(factor)) : factor.text));
-  const where = word ? [` at ${quoted(word.step)}`] : [];
+  const names = product(pass, term, (factor) => (factor.name ? named(factor.text ?? indexed(factor)) : factor.text));
+  const where = word ? [` at ${quotedStep(word.step)}`] : [];
   return [...names, ...where, " = ", ...product(pass, term, (factor, place) => valueLink(pass, factor, place === 0))];
 }
 
@@ -296,8 +296,8 @@ function showUses(pass, q) {
     const all = uses.filter(({ use }) => isGradient(use) === back);
     if (!all.length) return [];
     const links = all.slice(0, MOST_USES).flatMap(({ use, value }) => {
-      const place = use.step !== undefined && use.step !== q.step ? ` at ${quoted(use.step)}` : "";
-      return [link(use, element("span", {}, named(symbolOf(use)), `${place} = ${shown(value)}`)), " "];
+      const place = use.step !== undefined && use.step !== q.step ? ` at ${quotedStep(use.step)}` : "";
+      return [link(use, element("span", {}, named(indexed(use)), `${place} = ${shown(value)}`)), " "];
     });
     const more = all.length > MOST_USES ? [`and ${all.length - MOST_USES} smaller ones`] : [];
     return [element("p", { className: "uses" }, `${where}: `, ...links, ...more)];
@@ -321,7 +321,7 @@ function nudgedInstead(q) {
   const name = Object.keys(QUANTITIES).find((each) => QUANTITIES[each].slope === q.name);
   if (name === undefined) return [];
   const original = { ...q, name, ...(name === "logit" ? { step: current().last } : {}) };
-  return [link(original, element("span", {}, named(symbolOf(original)), ` = ${shown(valueOf(current(), original))}`)), "."];
+  return [link(original, element("span", {}, named(indexed(original)), ` = ${shown(valueOf(current(), original))}`)), "."];
 }
 
 function buildNumber() {
@@ -376,7 +376,7 @@ function lossChange() {
   const before = run(withoutLastShift(experiment)).loss;
   const change = current().loss - before;
   const sign = last.by < 0 ? "−" : "+";
-  return `Your last nudge, ${symbolOf(last.q).replace(/_\{(.*?)\}/, "[$1]")} ${sign} ${shown(Math.abs(last.by))}: the loss was ${shown(before, 6)} and is ${shown(current().loss, 6)} (${change < 0 ? "" : "+"}${shown(change)}).`;
+  return `Your last nudge, ${indexed(last.q).replace(/_\{(.*?)\}/, "[$1]")} ${sign} ${shown(Math.abs(last.by))}: the loss was ${shown(before, 6)} and is ${shown(current().loss, 6)} (${change < 0 ? "" : "+"}${shown(change)}).`;
 }
 
 /** How far two numbers agree, in words. */
@@ -404,7 +404,7 @@ function showNudge(pass, q) {
   const [measured, gradient] = [measuredSlope(experiment, q), gradientOf(q)];
   byId("slopes").replaceChildren(
     element("dt", {}, "measured slope, (L(+ε) − L(−ε)) / 2ε"), element("dd", {}, shown(measured, 6)),
-    element("dt", {}, "the equation’s gradient, ", named(symbolOf(gradient))), element("dd", {}, link(gradient, shown(valueOf(pass, gradient), 6))),
+    element("dt", {}, "the equation’s gradient, ", named(indexed(gradient))), element("dd", {}, link(gradient, shown(valueOf(pass, gradient), 6))),
     element("dd", { className: "agreement" }, agreement(measured, valueOf(pass, gradient))),
   );
 }
@@ -414,12 +414,12 @@ function showNudge(pass, q) {
 /** The number, its value and its words; read out when they change, but not word by word while the page plays. */
 function showTitle(q, value) {
   const title = byId("number-title");
-  const parts = [named(symbolOf(q)), ...(isNumber(value) ? [" = ", element("strong", {}, shown(value, 6))] : []), element("span", {}, described(q))];
+  const parts = [named(indexed(q)), ...(isNumber(value) ? [" = ", element("strong", {}, shown(value, 6))] : []), element("span", {}, described(q))];
   const made = element("p", {}, ...parts);
   if (made.textContent === title.textContent) return;
   title.ariaLive = state.timer === null ? "polite" : "off";
   title.replaceChildren(...made.childNodes);
-  title.style.setProperty("--own", colourOf(q));
+  title.style.setProperty("--own", ownColour(q));
 }
 
 function showNumber() {
