@@ -21,11 +21,12 @@ function forwardInWords(pass) {
   if (!pass.counts[state.step]) return `The mask skips it: ${unit} keeps ${states}.`;
   const kept = c_prev === 0
     ? "has nothing to keep (c_prev = 0)"
-    : `keeps ${percent(f)} of ${shown(c_prev, 3)} (${gateInWords(pass, "f")})`;
-  const added = `adds ${percent(i)} of ${shown(g, 3)} (${gateInWords(pass, "i\u00a0·\u00a0g")})`;
+    : `keeps ${percent(f)} of ${shown(c_prev, 3)} (f${heldInWords(pass, "f")})`;
+  const product = `i\u00a0·\u00a0g${heldInWords(pass, "i", "i ")}${heldInWords(pass, "g", "g ")}`;
+  const added = `adds ${percent(i)} of ${shown(g, 3)} (${product})`;
   const squashed = `${pass.layer?.activation ?? "tanh"}(c)`;
   return `U${unit.slice(1)} ${kept} and ${added}${nudgeInWords(pass, "c")}: c = ${shown(c, 3)}. ` +
-    `It shows ${percent(o)} of ${squashed} (${gateInWords(pass, "o")})${nudgeInWords(pass, "h")}: h = ${shown(h, 3)}.`;
+    `It shows ${percent(o)} of ${squashed} (o${heldInWords(pass, "o")})${nudgeInWords(pass, "h")}: h = ${shown(h, 3)}.`;
 }
 
 /** Equations (8) and (12). */
@@ -41,9 +42,10 @@ function backwardInWords(pass) {
   const sources = isLast
     ? "all of it through h"
     : `the sum of ${shown(dc_next, 3)} from the step after and ${shown(dc - dc_next, 3)} through h`;
+  const held = heldInWords(pass, "f");
   const onward = isFirst
     ? "There is no step before it to pass dc on to."
-    : `${gateInWords(pass, "f")} passes ${percent(f)} of dc on to the step before: dc_prev = ${shown(dc_prev, 3)}.`;
+    : `f${held}${held && ","} passes ${percent(f)} of dc on to the step before: dc_prev = ${shown(dc_prev, 3)}.`;
   const effect = dc < 0 ? "lower" : "raise";
   return `A larger c in ${unit} would ${effect} the loss: dc = ${shown(dc, 3)}, ${sources}. ${onward}`;
 }
@@ -52,10 +54,10 @@ function valuesHere(pass, ...names) {
   return names.map((name) => valueOf(pass, at(name, { step: state.step, unit: state.unit })));
 }
 
-/** A gate, or a product that begins with one, and the value at which it is held, if any. */
-function gateInWords(pass, product) {
-  const held = isHeld(pass, product[0], state.unit);
-  return held ? `${product} with ${product[0]} held at ${shown(held.value)}` : product;
+/** The value at which the unit's gate is held, if it is. */
+function heldInWords(pass, gate, name = "") {
+  const held = isHeld(pass, gate, state.unit);
+  return held ? `, ${name}held at ${shown(held.value, 3)}` : "";
 }
 
 /** What the reader has added to a state of the unit at this step. */
