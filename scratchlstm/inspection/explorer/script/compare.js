@@ -1,5 +1,207 @@
 "use strict";
 
-function buildCompare() {}
+// Two readings side by side, and their difference: of two sentences, or of the page as it was written and as it is now.
 
-function showCompare() {}
+const COMPARED = ["i", "f", "g", "o", "c", "h"];
+const MOST_PAIRS = 4_000_000; // of words that are tried to find those in common
+
+/** What is compared: with "", nothing; `words` are the second sentence's; `column` is one that this reading lacks. */
+const comparison = { with: "", words: null, column: null, maps: [] };
+
+/** Titles of the first and the second reading, and which of them is that of the rest of the page. */
+const READINGS = {
+  written: { titles: ["as written", "now"], here: "second" },
+  sentence: { titles: ["first sentence", "second sentence"], here: "first" },
+};
+
+// --- the two readings ------------------------------------------------------------------------------------------------
+
+/** The experiment with the second sentence, made once for each of both. */
+const secondExperiment = (() => {
+  let made = {};
+  return () => {
+    if (made.of !== experiment || made.words !== comparison.words) {
+      made = { of: experiment, words: comparison.words, tried: { ...experiment, ...asRead(comparison.words), added: [] } };
+    }
+    return made.tried;
+  };
+})();
+
+const readings = () => (comparison.with === "written" ? [untouched(), experiment] : [experiment, secondExperiment()]);
+
+/** The words of two texts in columns, {first, second}: their steps; words in common, in order, share one. */
+function aligned(first, second) {
+  const a = first.flatMap(({ kind, word }, step) => (kind === "padding" ? [] : [{ step, word }]));
+  const b = second.flatMap(({ kind, word }, step) => (kind === "padding" ? [] : [{ step, word }]));
+  const same = (n, m) => a[n].word === b[m].word;
+  const shorter = Math.min(a.length, b.length);
+  let [ahead, behind] = [0, 0];
+  while (ahead < shorter && same(ahead, ahead)) ahead++;
+  while (behind < shorter - ahead && same(a.length - 1 - behind, b.length - 1 - behind)) behind++;
+  const [ends, otherEnds] = [a.length - behind, b.length - behind];
+  const width = otherEnds - ahead + 1;
+  const most = new Uint16Array((ends - ahead) * (width - 1) > MOST_PAIRS ? 0 : (ends - ahead + 1) * width);
+  const common = (n, m) => most[(n - ahead) * width + m - ahead] ?? 0; // words in common from a[n] and b[m] on
+  for (let n = ends - 1; most.length && n >= ahead; n--) {
+    for (let m = otherEnds - 1; m >= ahead; m--) {
+      most[(n - ahead) * width + m - ahead] = same(n, m) ? common(n + 1, m + 1) + 1 : Math.max(common(n + 1, m), common(n, m + 1));
+    }
+  }
+  const columns = [];
+  for (let [n, m] = [0, 0]; n < a.length || m < b.length; ) {
+    const pairs = n < ends && m < otherEnds ? same(n, m) && (n < ahead || most.length) : n >= ends && m >= otherEnds;
+    if (pairs) columns.push({ first: a[n++].step, second: b[m++].step });
+    else if (n < ends && (m >= otherEnds || common(n + 1, m) >= common(n, m + 1))) columns.push({ first: a[n++].step });
+    else columns.push({ second: b[m++].step });
+  }
+  return columns;
+}
+
+// --- showing ---------------------------------------------------------------------------------------------------------
+
+function buildCompare() {
+  if (!RUNS) return;
+  const choices = [["nothing", ""], ["the page as written", "written"], ["a second sentence", "sentence"]];
+  const which = segments("Compare with", choices, compareWith);
+  which.id = "compare-with";
+  const readSecond = () => sayCompare(compareSentence(byId("second-sentence").value));
+  const typing = element(
+    "div", { className: "typing", id: "second" },
+    ...wordField("second-sentence", "The second sentence", readSecond), actionButton("Compare", readSecond),
+  );
+  const figures = ["first", "second", "difference"].map((name) => {
+    const map = buildHeatmap(chooseCompared);
+    comparison.maps.push(map);
+    return element("figure", { id: `compared-${name}` }, element("figcaption"), map.element);
+  });
+  byId("change").append(element(
+    "section", { className: "card compare", id: "compare" }, element("h3", {}, "Compare this reading with"), which, typing,
+    element("p", { id: "compare-answer", role: "status" }),
+    element(
+      "div", { id: "compared" }, element("div", { className: "compared" }, ...figures),
+      element("p", { className: "note" }, "Hatched: the other sentence lacks this word."), element("table"),
+    ),
+  ));
+}
+
+function sayCompare(text) {
+  byId("compare-answer").textContent = text;
+}
+
+function compareWith(which) {
+  comparison.with = which;
+  comparison.column = null;
+  if (which === "sentence" && comparison.words === null) {
+    comparison.words = wordsRead();
+    byId("second-sentence").value = byId("typed").value;
+  }
+  sayCompare("");
+  showCompare();
+}
+
+/** Compare with another sentence; why that was refused, if it was. */
+function compareSentence(text) {
+  const { words, refused } = read(text);
+  if (refused) return refused;
+  const why = unreadable(words);
+  if (why) return why;
+  comparison.words = words;
+  comparison.column = null;
+  showCompare();
+  return "";
+}
+
+function showCompare() {
+  if (!RUNS) return;
+  choose(byId("compare-with"), comparison.with);
+  byId("second").hidden = comparison.with !== "sentence";
+  byId("compared").hidden = !comparison.with;
+  byId("compared").querySelector(".note").hidden = comparison.with !== "sentence";
+  if (!comparison.with) return;
+  const [first, second] = readings();
+  const passes = { first: passOf(first), second: passOf(second) };
+  if (!isFinitePass(passes.second)) return sayCompare("Not every number of the second reading is finite.");
+  const columns = aligned(first.steps, second.steps);
+  const names = columns.map((column) => (first.steps[column.first] ?? second.steps[column.second]).word);
+  showMaps(passes, columns, names);
+  showTable(passes, columns[chosenColumn(columns)], names[chosenColumn(columns)]);
+}
+
+/** The column of the step that is looked at, or one that only the other reading has. */
+function chosenColumn(columns) {
+  const { column } = comparison;
+  if (column && column.step === state.step && column.at < columns.length) return column.at;
+  const { here } = READINGS[comparison.with];
+  return Math.max(columns.findIndex((each) => each[here] === state.step), 0);
+}
+
+function chooseCompared(row, at) {
+  const [first, second] = readings();
+  const step = aligned(first.steps, second.steps)[at][READINGS[comparison.with].here];
+  comparison.column = step === undefined ? { at, step: state.step } : null;
+  lookAt({ unit: state.units[row], step: step ?? state.step });
+}
+
+/** Both heatmaps on one scale, and that of the difference. */
+function showMaps(passes, columns, names) {
+  const { titles } = READINGS[comparison.with];
+  const name = shownName(passes.first.dc && passes.second.dc);
+  const of = (which, row, at) => {
+    const step = columns[at][which];
+    return step === undefined ? undefined : shownValue(passes[which], name, step, state.units[row]);
+  };
+  const difference = (row, at) => {
+    const [a, b] = [of("first", row, at), of("second", row, at)];
+    return a === undefined || b === undefined ? undefined : b - a;
+  };
+  const sizes = state.units.flatMap((_, row) => columns.flatMap((_, at) => [of("first", row, at) ?? 0, of("second", row, at) ?? 0]));
+  const scaleTo = sizes.reduce((most, size) => Math.max(most, Math.abs(size)), 0);
+  const rows = state.units.map((unit) => `unit ${unitName(unit)}`);
+  const chosen = [state.units.indexOf(state.unit), chosenColumn(columns)];
+  const shownMaps = [
+    [name, `${name}, ${titles[0]}`, (...cell) => of("first", ...cell), scaleTo],
+    [name, `${name}, ${titles[1]}`, (...cell) => of("second", ...cell), scaleTo],
+    [`difference of ${name}`, `Difference: ${titles[1]} − ${titles[0]}`, difference, 0],
+  ];
+  shownMaps.forEach(([what, title, value, most], n) => {
+    const map = comparison.maps[n];
+    map.element.parentElement.firstChild.textContent = title;
+    drawHeatmap(map, { name: what, rows, columns: names, value, chosen, isShare: n < 2 && SHARES.includes(name), scaleTo: most, title });
+  });
+}
+
+/** The chosen unit at the chosen word, in both readings. */
+function showTable(passes, column, word) {
+  const { titles, here } = READINGS[comparison.with];
+  const quantities = [
+    ...COMPARED.map((name) => [name, (step) => at(name, { step, unit: state.unit })]),
+    [`${outputName()} after the word`, (step) => at("p", { step, output: state.output })],
+    [`${outputName()} at the end`, (_, pass) => at("p", { step: pass.last, output: state.output })],
+    [String(passes.first.label) === String(passes.second.label) ? `loss ${fromLabel(passes.first)}` : "loss", () => at("loss", {})],
+  ];
+  const rows = quantities.map(([title, quantity]) => {
+    const values = ["first", "second"].map((which) => {
+      const q = quantity(column[which], passes[which]);
+      const isHere = !("step" in q) || q.step !== undefined;
+      return [which, q, isHere ? valueOf(passes[which], q) : undefined];
+    });
+    const cells = values.map(([which, q, value]) => {
+      if (value === undefined) return element("td", {}, "–");
+      return element("td", {}, which === here ? numberLink(q, shown(value)) : shown(value));
+    });
+    const [a, b] = values.map(([, , value]) => value);
+    const by = a === undefined || b === undefined ? undefined : b - a;
+    const sign = by > 0 ? "above" : by < 0 ? "below" : "";
+    const name = element("th", { scope: "row" }, title);
+    return element("tr", {}, name, ...cells, element("td", { className: sign }, by === undefined ? "–" : signed(by)));
+  });
+  const heads = ["", ...titles, "difference"].map((title) => element(title ? "th" : "td", {}, title));
+  heads.forEach((head) => head.setAttribute("scope", "col"));
+  document.querySelector("#compare table").replaceChildren(
+    element("caption", {}, `Unit ${unitName(state.unit)} at ${quoted(word)}`),
+    element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows),
+  );
+}
+
+const fromLabel = ({ label }) => (label ? `(label ${labelText(label)})` : "");
+const signed = (number) => (number > 0 ? "+" : "") + shown(number);

@@ -39,15 +39,16 @@ function buildHeatmap(choose) {
  * rows, columns: the name of each
  * value: (row, column) => its number; undefined leaves the cell blank
  * chosen: [row, column], the cell that is outlined
+ * scaleTo: a number that the scale reaches at least, for maps that share one
  * isShare: whether values run from 0 to 1, in one colour; otherwise they are blue above and orange below 0
  * title: what the map shows, for screen readers
  */
-function drawHeatmap(map, { name, rows, columns, value, chosen, isShare, title }) {
+function drawHeatmap(map, { name, rows, columns, value, chosen, isShare, scaleTo = 0, title }) {
   const values = Array.from({ length: rows.length * columns.length }, (_, at) =>
     value(Math.floor(at / columns.length), at % columns.length));
   const sizes = values.map((each) => Math.abs(each ?? 0));
   const oneSided = isShare && !values.some((each) => each < 0);
-  const most = Math.max(oneSided ? 1 : 0, ...sizes) || 1;
+  const most = sizes.reduce((one, other) => Math.max(one, other), oneSided ? 1 : scaleTo) || 1;
   const before = map.drawn;
   map.drawn = { name, rows, columns, values, chosen };
   paintCells(map.canvas, rows.length, columns.length, values, most, oneSided);

@@ -160,6 +160,7 @@ function toggleTheme() {
 function showTheme() {
   byId("theme").setAttribute("aria-pressed", isDark());
   showOverview(); // whose colours are those of the theme
+  showCompare();
 }
 
 const KEYS = {

@@ -14,6 +14,16 @@ const SHARES = ["i", "f", "o"]; // between 0 and 1
 
 const LINES = { forward: ["i", "f", "o", "c", "h"], backward: ["dc", "dh"] }; // of the chosen unit
 
+/** The name of what the heatmap shows; without gradients it shows none. */
+function shownName(gradients) {
+  const name = state.shown[gradients ? state.view : "forward"];
+  return gradients || name in SHOWN.forward ? name : "c";
+}
+
+const FACTORS = { ...SHOWN.forward, ...SHOWN.backward };
+const shownValue = (pass, name, step, unit) =>
+  FACTORS[name].reduce((product, factor) => product * pass[factor][step * pass.dims.H + unit], 1);
+
 let overviewMap = null;
 let unitPlot = null;
 let outputPlot = null;
@@ -28,10 +38,10 @@ function buildOverview() {
     "optgroup", { label: view === "forward" ? "Forward" : "Backward" },
     ...Object.keys(SHOWN[view]).map((name) => element("option", { value: name }, titled(name))),
   );
-  byId("shown").append(group("forward"), ...(data.loss === null ? [] : [group("backward")]));
+  byId("shown").append(group("forward"), group("backward"));
   byId("shown").addEventListener("change", ({ target }) => {
     state.shown[viewShown()] = target.value;
-    showOverview();
+    show();
   });
   byId("map").append(overviewMap.element);
   const chooseWord = (column) => goTo(firstStep() + column);
@@ -42,27 +52,24 @@ function buildOverview() {
 }
 
 /** Without gradients the states are shown in both views. */
-const viewShown = () => (current().dc ? state.view : "forward");
+const viewShown = () => (hasGradients() ? state.view : "forward");
 
 function showOverview() {
-  showMap(viewShown());
+  showMap();
   showUnit(viewShown());
   showOutput();
 }
 
-function showMap(view) {
+function showMap() {
   const pass = current();
-  const name = state.shown[view];
-  const factors = { ...SHOWN.forward, ...SHOWN.backward }[name].map((each) => pass[each]);
-  const [first, { H }] = [firstStep(), pass.dims];
+  const name = shownName(hasGradients());
+  const first = firstStep();
   const columns = experiment.steps.slice(first).map((_, column) => wordOf(first + column));
   byId("shown").value = name;
+  byId("shown").lastElementChild.hidden = !hasGradients();
   drawHeatmap(overviewMap, {
     name, columns, rows: state.units.map((unit) => `unit ${unitName(unit)}`),
-    value: (row, column) => {
-      const place = (first + column) * H + state.units[row];
-      return factors.reduce((product, array) => product * array[place], 1);
-    },
+    value: (row, column) => shownValue(pass, name, first + column, state.units[row]),
     chosen: [state.units.indexOf(state.unit), state.step - first], isShare: SHARES.includes(name),
     title: `Heatmap of ${name}: ${state.units.length} units, the most important first, by ${columns.length} words`,
   });

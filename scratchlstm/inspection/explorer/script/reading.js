@@ -27,6 +27,12 @@ function read(text) {
   return unknown.length ? { refused: refusal(unknown) } : { words: words.map((word) => readable.get(word)) };
 }
 
+/** Why some words are no sentence; "" if they are one. */
+function unreadable(words) {
+  if (!words.length) return "A sentence has at least one word. Nothing was changed.";
+  return words.some(({ kind }) => kind === "word") ? "" : "The model knows none of these words. Nothing was changed.";
+}
+
 /** Words as the model reads them: behind the start mark, cut to its length and padded; how many were left out. */
 function asRead(words) {
   const whole = [...data.start.map((id) => ({ word: "<start>", kind: "start", id })), ...words];

@@ -119,7 +119,7 @@ function buildSentenceChange() {
   );
   group.setAttribute("aria-labelledby", "chosen-word");
   byId("sentence-change").append(
-    element("div", { className: "typing" }, ...wordField("typed", "The sentence", readTyped), actionButton("Read", readTyped)),
+    element("div", { className: "typing" }, ...wordField("typed", "Type a sentence", readTyped), actionButton("Read", readTyped)),
     group, element("p", { id: "sentence-answer", role: "status" }),
   );
   showTyped();
@@ -158,8 +158,8 @@ function readText(text) {
 
 /** Read other words, and look at one of them; why that was refused, if it was. */
 function readWords(words, n = chosenWord()) {
-  if (!words.length) return "A sentence has at least one word. Nothing was changed.";
-  if (!words.some(({ kind }) => kind === "word")) return "The model knows none of these words. Nothing was changed.";
+  const why = unreadable(words);
+  if (why) return why;
   const { steps, left_out } = asRead(words);
   const first = steps.findIndex(isWord);
   return experimentWith(withSteps(steps, left_out), n < 0 ? state.step : first + Math.max(0, n - left_out));
