@@ -106,9 +106,9 @@ function lossLine(pass) {
 function backwardGroups(pass) {
   const lines = (...names) => names.map((name) => line(pass, at(name, now())));
   const { gate } = state;
-  const fromLoss = [line(pass, at("dlogit", { output: state.output })), ...lines("dh_above")];
+  const fromLoss = () => [line(pass, at("dlogit", { output: state.output })), ...lines("dh_above")];
   return [
-    ...(!pass.recorded && state.step === pass.last ? [["From the loss", fromLoss]] : []),
+    ...(!pass.recorded && state.step === pass.last ? [["From the loss", fromLoss()]] : []),
     ["The hidden state", lines("dh", "do")],
     ["The cell", lines("dc", "di", "df", "dg", "dc_prev")],
     ["What each gate gets", lines("dz_i", "dz_f", "dz_g", "dz_o")],

@@ -348,7 +348,7 @@ function buildNumber() {
       element("h3", {}, "Where it goes to"), element("div", { id: "number-uses" }),
       element("h3", {}, "Nudge it"), element("p", { id: "nudge-refused" }), form,
       element("p", { id: "nudge-said", role: "status" }), element("dl", { id: "slopes" }),
-      element("p", { id: "nudge-undo" }, press("undo", "Undo", undo), " ", press("reset", "Reset all", reset))),
+      element("p", { id: "nudge-undo" }, press("undo", "Undo", undo), " ", press("reset-nudges", "Reset all nudges", reset))),
   );
 }
 
@@ -358,7 +358,7 @@ function nudge(by) {
 
 function setTo(text) {
   const value = Number(text.trim().replace("−", "-").replace(",", "."));
-  if (text.trim() === "" || !Number.isFinite(value)) return sayOfNudge(`“${text}” is not a number: type one, such as 0.5`);
+  if (text.trim() === "" || !Number.isFinite(value)) return sayOfNudge(`“${text}” is not a number: type one, such as 0.5.`);
   return nudge(value - valueOf(current(), opened()));
 }
 
@@ -366,7 +366,7 @@ const undo = () => sayOfNudge(experimentWith(withoutLastShift(experiment)));
 const reset = () => sayOfNudge(experimentWith({ weights: [], added: [] }));
 
 function sayOfNudge(refused) {
-  if (refused) byId("nudge-said").textContent = `${refused[0].toUpperCase()}${refused.slice(1)}.`;
+  if (refused) byId("nudge-said").textContent = refused;
 }
 
 /** The loss before and after the last nudge. */
@@ -396,8 +396,8 @@ function showNudge(pass, q) {
   const nudges = experiment.weights.length + experiment.added.length;
   byId("nudge-undo").hidden = !RUNS || pass.loss === null;
   byId("undo").setAttribute("aria-disabled", nudges === 0);
-  byId("reset").setAttribute("aria-disabled", nudges === 0);
-  byId("reset").textContent = nudges > 1 ? `Reset all ${nudges} nudges` : "Reset all";
+  byId("reset-nudges").setAttribute("aria-disabled", nudges === 0);
+  byId("reset-nudges").textContent = nudges > 1 ? `Reset all ${nudges} nudges` : "Reset all nudges";
   if (refused) return;
   if (document.activeElement !== byId("set-to")) byId("set-to").value = shown(valueOf(pass, q)).replace("−", "-");
   byId("nudge-said").textContent = lossChange();

@@ -347,18 +347,18 @@ function valueOf(pass, q) {
   const { name, step, unit, gate, feature, from, output, row } = q;
   const column = GATES.indexOf(gate) * H + unit;
   switch (name) {
-    case "E": return pass.weights?.E[row * E + feature];
+    case "E": return pass.weights.E?.[row * E + feature];
     case "dE": return pass.dE?.[row * E + feature];
     case "x": case "dx": return pass[name]?.[step * E + feature];
-    case "W": return pass.weights?.W[feature * 4 * H + column];
+    case "W": return pass.weights.W?.[feature * 4 * H + column];
     case "dW": return pass.dW?.[feature * 4 * H + column];
-    case "U": return pass.weights?.U[from * 4 * H + column];
+    case "U": return pass.weights.U?.[from * 4 * H + column];
     case "dU": return pass.dU?.[from * 4 * H + column];
     case "b": return pass.weights.b[column];
     case "db": return pass.db?.[column];
-    case "w": return pass.weights?.w?.[unit * D + output];
+    case "w": return pass.weights.w?.[unit * D + output];
     case "dw": return pass.dw?.[unit * D + output];
-    case "w_b": return pass.weights?.w_b?.[output];
+    case "w_b": return pass.weights.w_b?.[output];
     case "dw_b": case "dlogit": return pass[name]?.[output];
     case "logit": case "p": return pass[name]?.[step][output];
     case "y": return pass.label?.[output];

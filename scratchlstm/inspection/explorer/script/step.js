@@ -56,8 +56,8 @@ function valuesHere(pass, ...names) {
 
 /** The value at which the unit's gate is held, if it is. */
 function heldInWords(pass, gate, name = "") {
-  const held = isHeld(pass, gate, state.unit);
-  return held ? `, ${name}held at ${shown(held.value, 3)}` : "";
+  const value = heldAt(pass.change?.held ?? [], gate, state.unit);
+  return value === null ? "" : `, ${name}held at ${shown(value, 3)}`;
 }
 
 /** What the reader has added to a state of the unit at this step. */
