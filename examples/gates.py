@@ -63,8 +63,10 @@ def experiment(folder: Path, options: argparse.Namespace, tokenizer: Tokenizer, 
         with atomic_write(folder / name) as file:
             figure.savefig(file, dpi=150)
     page = folder / "explorer.html"
-    numbers = {"word_index": tokenizer.word_index, "index_from": 0, "start_char": None, "oov_char": None}
-    explore(model, options.text, page, snapshots=snapshots, **numbers)
+    explore(
+        model, options.text, page, word_index=tokenizer.word_index, index_from=0, start_char=None, oov_char=None,
+        snapshots=snapshots,
+    )  # fmt: skip
     print(f"written to {folder}/: {', '.join([*pictures, page.name])}")
 
 
