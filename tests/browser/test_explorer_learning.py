@@ -46,9 +46,10 @@ def _traces(learned):
     return found
 
 
-def _points(page, line):
-    drawn = page.locator(f"#learning .curve.{line}").get_attribute("d")
-    return np.array(re.findall(r"[\d.]+,([\d.]+)", drawn), dtype=float)
+def _curves(page, name):
+    """The values of each line of a plot, relative to its top."""
+    drawn = page.locator(f"#learned-{name} .curve").evaluate_all("all => all.map((each) => each.getAttribute('d'))")
+    return [1 - np.array(re.findall(r"[\d.]+,([\d.e-]+)", line.split("L")[1]), dtype=float) for line in drawn]
 
 
 def test_without_snapshots_there_is_nothing_to_watch(window, learned, tmp_path):
@@ -70,9 +71,9 @@ def test_every_epoch_shows_the_model_of_then(page, learned):
     page.keyboard.press("Home")
     for number, found in enumerate(_traces(learned)):
         text = page.locator("#epoch-text").text_content()
-        epoch, loss = re.fullmatch(r"epoch (\d+) of 20, loss of this sentence (\S+)", text).groups()
+        epoch, loss = re.fullmatch(r"Epoch (\d+) of 20, loss of this sentence (\S+)\. ", text).groups()
         assert int(epoch) == number * EVERY
-        assert page.locator("#epoch").get_attribute("aria-valuetext") == text
+        assert page.locator("#epoch").get_attribute("aria-valuetext").capitalize() == text[:-2]
         np.testing.assert_allclose(float(loss), found.loss, rtol=0.05)
         for name in ("f", "c", "h"):
             ours = np.array(page.evaluate(f"Array.from(current().{name})"))
@@ -85,33 +86,35 @@ def test_every_epoch_shows_the_model_of_then(page, learned):
 def test_the_curves_are_the_gates_and_the_loss_over_the_epochs(page, learned):
     page.locator("#words button", has_text="not").click()
     found, step, unit = _traces(learned), TEXT.index("not"), page.evaluate("state.unit")
-    for gate in "fio":
+    keys = page.locator("#learned-gates .key")
+    for number, gate in enumerate("fio"):
         values = np.array([getattr(each.lstm, gate)[0, step, unit] for each in found])
-        np.testing.assert_allclose(_points(page, gate), 98 - 96 * values, atol=0.01)
-        assert f"{values[-1]:.2f}" in page.locator(f"#learning .key.{gate}").text_content()
+        np.testing.assert_allclose(_curves(page, "gates")[number], values, rtol=1e-9)
+        name, value = keys.nth(number).text_content().split()
+        assert name == gate
+        np.testing.assert_allclose(float(value), values[-1], rtol=0.01)
     losses = np.array([each.loss for each in found])
-    np.testing.assert_allclose(_points(page, "outcome"), 98 - 96 * losses / losses.max(), atol=0.01)
-    kept = f"keeps {100 * found[-1].lstm.f[0, step, unit]:.0f} % of its cell"
+    np.testing.assert_allclose(_curves(page, "outcome"), [losses / losses.max()], rtol=1e-9)
+    kept = f"At “not” unit {unit} keeps {100 * found[-1].lstm.f[0, step, unit]:.0f} % of its cell"
     assert kept in page.locator("#learned-text").text_content()
-    assert "f from " in page.locator("#learning-gates svg").get_attribute("aria-label")
+    assert "f from " in page.locator("#learned-gates svg").get_attribute("aria-label")
 
 
-def test_the_cursor_follows_and_a_click_into_a_chart_goes_there(page):
-    chart = page.locator("#learning-gates svg")
-    box = chart.bounding_box()
-    chart.click(position={"x": box["width"] * 0.27, "y": 20})
+def test_a_click_into_a_plot_goes_to_its_epoch_and_the_cursors_follow(page):
+    plot = page.locator("#learned-gates svg")
+    plot.click(position={"x": plot.bounding_box()["width"] * 0.3, "y": 20})
     assert page.locator("#epoch").input_value() == "1"
-    cursors = page.locator("#learning .cursor").evaluate_all("all => all.map((each) => each.getAttribute('x1'))")
-    assert cursors == ["25", "25"]
+    cursors = page.locator("#learning .cursor").evaluate_all("all => all.map((each) => each.getAttribute('d'))")
+    assert [cursor.split(",")[0] for cursor in cursors] == ["M1.5", "M1.5"]
 
 
 def test_curves_follow_the_sentence(page, learned):
-    before = _points(page, "outcome")
+    (before,) = _curves(page, "outcome")
     page.evaluate("experimentWith({ label: [0] })")
-    page.evaluate("async () => { while (learned.passes.length < snapshots.length) await new Promise(setTimeout); }")
-    after = _points(page, "outcome")
+    page.evaluate("async () => { while (!isLearned()) await new Promise(setTimeout); }")
+    (after,) = _curves(page, "outcome")
     losses = np.array([-np.log(1 - each.prediction.item()) for each in _traces(learned)])
-    np.testing.assert_allclose(after, 98 - 96 * losses / losses.max(), atol=0.01)
+    np.testing.assert_allclose(after, losses / losses.max(), rtol=1e-9)
     assert not np.allclose(before, after)
 
 
@@ -131,9 +134,9 @@ def test_play_goes_from_the_first_epoch_to_the_last_and_stops(page):
 def test_a_phone_has_room_for_it(window, learned, scheme):
     page = window(learned[0], viewport={"width": 390, "height": 844}, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    sizes = page.locator("#learning :is(span, p, b, button)").evaluate_all(
+    sizes = page.locator("#learning :is(figcaption, span, p, b, button)").evaluate_all(
         "all => all.map((each) => parseFloat(getComputedStyle(each).fontSize))"
     )
     assert min(sizes) >= 14
-    boxes = [page.locator(f"#learning-{name} svg").bounding_box() for name in ("gates", "outcome")]
+    boxes = [page.locator(f"#learned-{name} svg").bounding_box() for name in ("gates", "outcome")]
     assert boxes[1]["y"] > boxes[0]["y"] + boxes[0]["height"]

@@ -35,7 +35,7 @@ function changesMade() {
   }
   const nudges = added.length + weights.length;
   if (nudges) made.push([countOf(nudges, "nudge"), () => ({ added: [], weights: [] })]);
-  if (snapshot !== before.snapshot) made.push([`weights: ${snapshots[snapshot].label}`, () => ({ snapshot: before.snapshot })]);
+  if (snapshot !== before.snapshot) made.push([`weights of ${epochName(snapshots[snapshot])}`, () => ({ snapshot: before.snapshot })]);
   return made;
 }
 
