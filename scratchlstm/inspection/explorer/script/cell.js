@@ -10,7 +10,7 @@
 
 const now = () => ({ step: state.step, unit: state.unit });
 
-const keyOf = ({ text, name = text, gate, term }) => (term === undefined ? name + (gate ? `_${gate}` : "") : `${name}/${term}`);
+const keyOf = ({ text, name = text, gate, term }) => name + (gate ? `_${gate}` : "") + (term === undefined ? "" : `/${term}`);
 
 /** Factors with " · ", " + " and " − " between. */
 function sumPieces(terms) {
@@ -27,14 +27,32 @@ const symbolsOf = (pieces) => pieces.map((piece) => (typeof piece === "string" ?
 function line(pass, q) {
   const { number = "", from } = QUANTITIES[q.name];
   const { wrap, terms } = from(pass, q);
+  const own = withOwnSlope(pass, q);
+  if (own) return { number, symbols: own, pieces: [q] };
   if (!terms.length) return { number, symbols: `${symbolOf(q)} = 0`, pieces: [q] };
-  const sum = wrap ? [`${wrap}(`, ...sumPieces(terms), ")"] : sumPieces(terms);
+  const sum = wrap ? [`${activationName(pass, wrap)}(`, ...sumPieces(terms), ")"] : sumPieces(terms);
   const hasProducts = terms.length > 1 && terms.some((term) => term.filter((factor) => factor.name).length > 1);
   const products = terms.map((term, n) => [productOf(pass, q, n, term)]);
   return {
     number, symbols: q.name === "tanh_c" ? symbolOf(q) : `${symbolOf(q)} = ${symbolsOf(sum)}`,
     pieces: [...sum, " = ", ...(hasProducts ? [...sumPieces(products), " = "] : []), q],
   };
+}
+
+/** What σ and tanh of the equations are in this model. */
+function activationName(pass, wrap) {
+  const { recurrent_activation = "sigmoid", activation = "tanh" } = pass.layer ?? {};
+  return { "σ": recurrent_activation === "sigmoid" ? "σ" : recurrent_activation, tanh: activation }[wrap] ?? wrap;
+}
+
+/** The equation of a gradient that has the slope of an activation in it, if that is another than the usual one. */
+function withOwnSlope(pass, { name }) {
+  const gate = /^dz_(.)$/.exec(name)?.[1];
+  if (!gate && name !== "dc") return null;
+  const usual = gate && gate !== "g" ? "σ" : "tanh";
+  const activation = activationName(pass, usual);
+  if (activation === usual) return null;
+  return gate ? `${name} = d${gate} · ${activation}′(z_${gate})` : `dc = dc_next + dh · o · ${activation}′(c)`;
 }
 
 /** A product that is one of the terms of q. */
@@ -257,7 +275,7 @@ function picture(view) {
     const shape = sign === "tanh"
       ? svgElement("rect", { class: "box", x: x - 28, y: y - 14, width: 56, height: 28, rx: 7 })
       : svgElement("circle", { class: "box", cx: x, cy: y, r: 13 });
-    made.append(part(isBack ? back : forward, shape, svgElement("text", { x, y: y + 5, "text-anchor": "middle" }, sign)));
+    made.append(part(isBack ? back : forward, shape, svgElement("text", { x, y: y + 5, "text-anchor": "middle", ...(sign === "tanh" && { "data-wrap": "tanh_c" }) }, sign)));
   }
   eachGate((gate, x) => {
     const text = isBack ? d + gate : `${gate} = `;
@@ -373,9 +391,9 @@ function showCell() {
   }
   for (const bar of document.querySelectorAll("[data-level]")) showLevel(bar, valueOf(pass, at(bar.dataset.level, now())));
   for (const place of document.querySelectorAll("[data-wrap]")) {
-    place.textContent = QUANTITIES[place.dataset.wrap].from(pass, now()).wrap ?? "held";
+    place.textContent = activationName(pass, QUANTITIES[place.dataset.wrap].from(pass, now()).wrap ?? "held");
   }
-  const { word } = experiment.steps[state.step];
+  const word = wordOf(state.step);
   byId("x-word").textContent = Array.from(word).length > 14 ? `${Array.from(word).slice(0, 13).join("")}…` : word;
   byId("masked").hidden = pass.counts[state.step];
 }

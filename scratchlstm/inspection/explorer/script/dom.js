@@ -54,7 +54,8 @@ function colour(node, q) {
 /** A quantity as equations write it. */
 function symbolOf({ name, gate, text }) {
   if (text !== undefined) return name ? `(${text})` : text;
-  const symbol = { xW: "x W", hU: "h_prev U", tanh_c: "tanh(c)", dh_above: "from above", loss: "L", w_b: "b" }[name] ?? name;
+  const tanh_c = `${activationName(current(), "tanh")}(c)`;
+  const symbol = { xW: "x W", hU: "h_prev U", tanh_c, dh_above: "from above", loss: "L", w_b: "b" }[name] ?? name;
   return gate ? `${symbol}_${gate}` : symbol;
 }
 

@@ -148,6 +148,7 @@ function order(pass) {
 // --- keys and buttons ------------------------------------------------------------------------------------------------
 
 function isDark() {
+  if (matchMedia("print").matches) return false;
   const chosen = document.documentElement.dataset.theme;
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 }
@@ -200,7 +201,7 @@ function listen() {
     byId(`${view}-tab`).addEventListener("keydown", onTabKey);
   }
   document.addEventListener("keydown", onKey);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
+  for (const media of ["(prefers-color-scheme: dark)", "print"]) matchMedia(media).addEventListener("change", showTheme);
 }
 
 experiment = untouched();
