@@ -87,3 +87,92 @@ def test_every_quantity_is_that_of_trace(opened, seed):
         model, text = random_reader(seed, dtype), random_text(seed)
         label = random_label(model, seed)
         assert not wrong(model, text, label, opened(model, text, label)), dtype
+
+
+MISTAKES = {  # in the page's script
+    "(1 - tanh_c[p] * tanh_c[p])": "(1 - tanh_c[p])",
+    "df[p] = dc[p] * c_prev[p]": "df[p] = dc[p] * pass.c[p]",
+    "dh[p] = dh_above[p] + dh_next[p]": "dh[p] = dh_above[p]",
+    "df[p] * sigmoidSlope(z_f[p])": "df[p] * sigmoidSlope(z_i[p])",
+    "dc_prev[p] = dc[p] * f[p]": "dc_prev[p] = dc[p]",
+    "(backwards ? T - 1 - step : step)": "step",
+    "if (!counts[t]) {": "if (false) {",
+    "?? Math.tanh(z_g[p])": "?? sigmoid(z_g[p])",
+    "pass.dE[row * E + k] +=": "pass.dE[row * E + k] =",
+    "(sigmoid(x) - y[d]) / logit.length": "(sigmoid(x) - y[d])",
+    "(z >= 0 ? 1 : e) / (1 + e)": "1 / (1 + e)",
+}
+
+
+def test_a_mistake_in_the_page_is_seen(opened):
+    seed = 11  # whose model is masked, padded, goes backwards and has several outputs
+    model, text = random_reader(seed, "float64"), random_text(seed)
+    label = random_label(model, seed)
+    for right, mistaken in MISTAKES.items():
+
+        def planted(html, right=right, mistaken=mistaken):
+            assert html.count(right) == 1, right
+            return html.replace(right, mistaken)
+
+        assert wrong(model, text, label, opened(model, text, label, planted)), mistaken
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e30])
+def test_gates_that_are_shut_or_wide_open_are_those_of_trace(opened, scale):
+    """With z of a thousand and far more, of both signs: nothing overflows, and gradients of 0 are 0."""
+    for seed in (0, 1, 5):
+        model, text = random_reader(seed, "float64"), random_text(seed)
+        embeddings, *others = model.get_weights()
+        model.set_weights([embeddings, *(scale * weight for weight in others)])
+        label = random_label(model, seed)
+        page = opened(model, text, label)
+        assert page.evaluate("Math.max(...current().z_f.map(Math.abs))") > 800 or seed == 5
+        assert page.evaluate("isFinitePass(current())")
+        assert not wrong(model, text, label, page)
+
+
+def test_gradients_too_small_for_their_squares_are_those_of_trace(opened):
+    model, text = random_reader(0, "float64"), random_text(0)
+    *others, kernel = model.get_weights()
+    model.set_weights([*others, 1e-200 * kernel])
+    page = opened(model, text, 1)
+    assert 0 < page.evaluate("Math.max(...current().dx.map(Math.abs))") < 1e-160
+    assert not wrong(model, text, 1, page)
+
+
+def test_a_class_number_in_a_list_is_a_label_too(opened):
+    model, text = random_reader(1, "float64"), random_text(1)
+    assert not wrong(model, text, [1], opened(model, text, [1]))
+
+
+# of numbers that can be changed: [it, the equations' slope, the measured one]
+SLOPES = """() => {
+    const pass = current(), { last } = pass, unit = pass.dims.H - 1, feature = pass.dims.E - 1, output = 0;
+    const steps = everyStep(pass, (step) => step).filter((step) => step % 3 === last % 3 && pass.counts[step]);
+    const ofGate = (gate) => [at("W", { gate, feature, unit }), at("U", { gate, from: 0, unit }), at("b", { gate, unit })];
+    const ofStep = (step) => [
+        ...[...GATES, "z_i", "z_f", "z_g", "z_o", "c", "h"].map((name) => at(name, { step, unit })),
+        at("x", { step, feature }), at("E", { row: pass.rows[step], feature }),
+    ];
+    const head = [at("w", { unit, output }), at("w_b", { output }), at("logit", { step: last, output })];
+    return [...steps.flatMap(ofStep), ...GATES.flatMap(ofGate), ...head].map(
+        (q) => [JSON.stringify(q), valueOf(pass, gradientOf(q)), measuredSlope(experiment, q)]);
+}"""
+CHANGES = [
+    "",
+    "experimentWith({ held: [{ gate: 'f', unit: null, value: 0.3 }, { gate: 'o', unit: 0, value: 1 }] })",
+    "experimentWith(['i', 'z_g', 'c'].reduce((tried, name) => shifted(tried, at(name, { step: 2, unit: 0 }), 0.1), experiment))",
+    "experimentWith(shifted(shifted(experiment, at('W', { gate: 'i', feature: 0, unit: 0 }), 0.2), at('x', { step: 2, feature: 0 }), 0.1))",
+]
+
+
+@pytest.mark.parametrize("seed", [0, 7, 11, 16])  # masked or not, backwards or not, padded, cut
+def test_every_slope_is_the_measured_one_whatever_the_reader_has_changed(opened, seed):
+    model = random_reader(seed, "float64")
+    page = opened(model, random_text(seed), random_label(model, seed))
+    for change in CHANGES:
+        assert page.evaluate(change or "''") == ""
+        slopes = page.evaluate(SLOPES)
+        assert len(slopes) > 20
+        for q, slope, measured in slopes:
+            assert measured == pytest.approx(slope, rel=1e-6, abs=1e-9), (q, change)

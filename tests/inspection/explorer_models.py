@@ -69,9 +69,8 @@ def random_reader(seed, dtype):
     units, features = rng.integers(1, 10, 2)
     features += features == units
     dense = Dense(outputs, activation=activation, use_bias=seed % 7 != 0, dtype=others)
-    lstm = LSTM(
-        int(units), go_backwards=seed % 4 == 3, use_bias=seed % 6 != 1, dropout=0.2, recurrent_dropout=0.1, dtype=others
-    )
+    options = {"implementation": "textbook", "dropout": 0.2, "recurrent_dropout": 0.1, "dtype": others}
+    lstm = LSTM(int(units), go_backwards=seed % 4 == 3, use_bias=seed % 6 != 1, **options)
     layers = [Embedding(len(WORDS) + 4, int(features), mask_zero=seed % 3 != 0, input_shape=(length,), dtype=embedding)]
     layers += [SpatialDropout1D(0.3, dtype=others)] * (seed % 4 == 0) + [lstm, *[Dropout(0.4, dtype=others)] * (seed % 2)]
     model = Sequential([*layers, dense], seed=seed)
@@ -84,7 +83,7 @@ def random_text(seed):
     """Words for `random_reader`, some of them unknown to it, some twice."""
     rng = np.random.default_rng(seed)
     _, count = list(READINGS.values())[seed % len(READINGS)]
-    return ["good", *rng.choice([*WORDS, "unheard"], count - 1).tolist()][::-1]
+    return [*rng.choice([*WORDS, "unheard"], count).tolist(), "good", "not", "good"][-count:]
 
 
 def random_label(model, seed):

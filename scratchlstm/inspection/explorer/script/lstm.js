@@ -9,10 +9,13 @@
 //   added:  [{name, step, unit, by}]     added to an x (unit: the feature), z_i ..., gate, c, h or logit of one step
 // Changes of weights are made before, see `changedWeights`.
 
-const sigmoid = (z) => 1 / (1 + Math.exp(-z));
+/** σ(z), as in gates.py: exp never sees a positive number. */
+function sigmoid(z) {
+  const e = Math.exp(-Math.abs(z));
+  return (z >= 0 ? 1 : e) / (1 + e);
+}
 const sigmoidSlope = (z) => sigmoid(z) * (1 - sigmoid(z)); // i (1 - i)
 const tanhSlope = (z) => 1 - Math.tanh(z) ** 2;
-const SLOPES = [sigmoidSlope, sigmoidSlope, tanhSlope, sigmoidSlope]; // of i f g o
 
 /** What a pass computes at each step and unit. */
 const STATES = ["z_i", "z_f", "z_g", "z_o", "i", "f", "g", "o", "c_prev", "h_prev", "c", "tanh_c", "h"];
@@ -21,27 +24,20 @@ const GRADIENTS = [
   "dz_i", "dz_f", "dz_g", "dz_o", "dh_prev",
 ];
 
-const projections = new WeakMap(); // W -> {E, rows: row of E -> its x W}, which most runs share
+const projections = new WeakMap(); // weights as in the model -> row of E -> its x W, which most runs share
 
-/** x W of one row of E, (4H,). */
+/** x W of one row of E, (4H,), for weights without changes. */
 function projected(weights, row, { H, E }) {
-  let known = projections.get(weights.W);
-  if (known === undefined || known.E !== weights.E) {
-    known = { E: weights.E, rows: new Map() };
-    projections.set(weights.W, known);
-  }
-  if (!known.rows.has(row)) known.rows.set(row, timesMatrix(weights.E, row * E, E, weights.W, 4 * H));
-  return known.rows.get(row);
+  if (!projections.has(weights)) projections.set(weights, new Map());
+  const known = projections.get(weights);
+  if (!known.has(row)) known.set(row, timesMatrix(weights.E, row * E, E, weights.W, 4 * H));
+  return known.get(row);
 }
 
 /** v M for a row vector v of `size` elements from `start` on and M (size, columns). */
 function timesMatrix(v, start, size, M, columns) {
   const product = new Float64Array(columns);
-  for (let k = 0; k < size; k++) {
-    const factor = v[start + k];
-    if (factor === 0) continue;
-    for (let column = 0, at = k * columns; column < columns; column++, at++) product[column] += factor * M[at];
-  }
+  for (let k = 0; k < size; k++) addMultiple(product, 0, v[start + k], M, k * columns, columns);
   return product;
 }
 
@@ -57,46 +53,50 @@ function forward(weights, rows, counts, backwards, dims, head, label, change) {
   for (const name of STATES) pass[name] = new Float64Array(T * H);
   pass.x = inputs(pass);
   pass.order = Array.from(rows, (_, step) => (backwards ? T - 1 - step : step)); // in which steps are computed
-  const held = heldGates(change.held, H);
-  const at = Map.groupBy(change.added, ({ step }) => step);
-  let h = new Float64Array(H);
-  let c = new Float64Array(H);
-  for (const t of pass.order) {
-    const added = at.get(t) ?? [];
-    const xW = xTimesW(weights, rows[t], dims, added);
-    const hU = timesMatrix(h, 0, H, weights.U, 4 * H);
-    const add = (name, u) => addedTo(added, name, u);
-    const next = { h: new Float64Array(H), c: new Float64Array(H) };
-    for (let u = 0; u < H; u++) {
-      const p = t * H + u;
-      const z = GATES.map((gate, n) => xW[n * H + u] + hU[n * H + u] + weights.b[n * H + u] + add(`z_${gate}`, u));
-      const gate = (n, activation) => (held[n][u] ?? activation(z[n])) + add(GATES[n], u);
-      const i = gate(0, sigmoid); //                    (1)
-      const f = gate(1, sigmoid); //                    (2)
-      const g = gate(2, Math.tanh); //                  (3)
-      const o = gate(3, sigmoid); //                    (4)
-      const c_new = (counts[t] ? f * c[u] + i * g : c[u]) + add("c", u); // (5); a masked step leaves the states as they are
-      const tanh_c = Math.tanh(c_new);
-      const h_new = (counts[t] ? o * tanh_c : h[u]) + add("h", u); //      (6)
-      pass.i[p] = i; pass.f[p] = f; pass.g[p] = g; pass.o[p] = o;
-      [pass.z_i[p], pass.z_f[p], pass.z_g[p], pass.z_o[p]] = z;
-      pass.c_prev[p] = c[u]; pass.h_prev[p] = h[u];
-      pass.c[p] = next.c[u] = c_new; pass.tanh_c[p] = tanh_c; pass.h[p] = next.h[u] = h_new;
-    }
-    [h, c] = [next.h, next.c];
-  }
   pass.last = pass.order[T - 1]; // whose h the dense layer takes
-  pass.logit = Array.from(rows, (_, t) => logits(pass, t, at.get(t) ?? []));
+  const { z_i, z_f, z_g, z_o, i, f, g, o, c_prev, h_prev, c, tanh_c, h } = pass;
+  const { U, b } = weights;
+  const held = heldGates(change.held, H);
+  const added = Map.groupBy(change.added, ({ step }) => step);
+  pass.order.forEach((t, n) => {
+    const [start, end] = [t * H, (t + 1) * H];
+    const nudge = (...names) => addTo(pass, t, names, added.get(t) ?? []);
+    if (n > 0) {
+      const before = pass.order[n - 1] * H;
+      h_prev.set(h.subarray(before, before + H), start);
+      c_prev.set(c.subarray(before, before + H), start);
+    }
+    const xW = xTimesW(weights, rows[t], dims, added.get(t) ?? []);
+    const hU = timesMatrix(h_prev, start, H, U, 4 * H);
+    for (let p = start, u = 0; p < end; p++, u++) {
+      z_i[p] = xW[u] + hU[u] + b[u];
+      z_f[p] = xW[H + u] + hU[H + u] + b[H + u];
+      z_g[p] = xW[2 * H + u] + hU[2 * H + u] + b[2 * H + u];
+      z_o[p] = xW[3 * H + u] + hU[3 * H + u] + b[3 * H + u];
+    }
+    nudge("z_i", "z_f", "z_g", "z_o");
+    for (let p = start, u = 0; p < end; p++, u++) {
+      i[p] = held.i[u] ?? sigmoid(z_i[p]); //      (1)
+      f[p] = held.f[u] ?? sigmoid(z_f[p]); //      (2)
+      g[p] = held.g[u] ?? Math.tanh(z_g[p]); //    (3)
+      o[p] = held.o[u] ?? sigmoid(z_o[p]); //      (4)
+    }
+    nudge(...GATES);
+    for (let p = start; p < end; p++) c[p] = counts[t] ? f[p] * c_prev[p] + i[p] * g[p] : c_prev[p]; //  (5)
+    nudge("c"); //                               a masked step leaves the states as they are
+    for (let p = start; p < end; p++) tanh_c[p] = Math.tanh(c[p]);
+    for (let p = start; p < end; p++) h[p] = counts[t] ? o[p] * tanh_c[p] : h_prev[p]; //                (6)
+    nudge("h");
+  });
+  pass.logit = Array.from(rows, (_, t) => logits(pass, t, added.get(t) ?? []));
   pass.p = pass.logit.map((logit) => head.activate(logit));
   pass.loss = label === null ? null : head.loss(pass.logit[pass.last], label);
   return pass;
 }
 
-/** What an experiment adds to a quantity of a step. */
-function addedTo(added, name, unit) {
-  let sum = 0;
-  for (const each of added) if (each.name === name && each.unit === unit) sum += each.by;
-  return sum;
+/** Add to those of the named quantities of a step what an experiment adds there. */
+function addTo(pass, step, names, added) {
+  for (const { name, unit, by } of added) if (names.includes(name)) pass[name][step * pass.dims.H + unit] += by;
 }
 
 /** x of every step, (T, E). */
@@ -107,23 +107,27 @@ function inputs({ weights, rows, dims: { E }, change }) {
   return x;
 }
 
-/** x W of a step, (4H,). */
-function xTimesW(weights, row, dims, added) {
-  const whole = projected(weights, row, dims);
-  const nudged = added.filter(({ name }) => name === "x");
-  if (!nudged.length) return whole;
-  const sum = whole.slice();
-  for (const { unit: k, by } of nudged) for (let n = 0; n < 4 * dims.H; n++) sum[n] += by * weights.W[k * 4 * dims.H + n];
+/** x W of a step, (4H,): that of the model's own weights, and what is added to it by each change of W, E or this x. */
+function xTimesW({ own, changes, W }, row, dims, added) {
+  const [columns, features] = [4 * dims.H, dims.E];
+  const sum = projected(own, row, dims).slice();
+  for (const { name, index, by } of changes) {
+    if (name === "W") sum[index % columns] += own.E[row * features + Math.floor(index / columns)] * by;
+  }
+  const shifts = added.filter(({ name }) => name === "x").map(({ unit, by }) => [unit, by]);
+  for (const { name, index, by } of changes) {
+    if (name === "E" && Math.floor(index / features) === row) shifts.push([index % features, by]);
+  }
+  for (const [k, by] of shifts) addMultiple(sum, 0, by, W, k * columns, columns);
   return sum;
 }
 
-/** Gate by gate the value at which each unit is held; null or undefined if it is free. */
+/** Gate by gate the value at which each unit is held; null if it is free. */
 function heldGates(held, H) {
-  const values = GATES.map(() => new Array(H));
+  const values = Object.fromEntries(GATES.map((gate) => [gate, new Array(H).fill(null)]));
   for (const { gate, unit, value } of held) {
-    const row = values[GATES.indexOf(gate)];
-    if (unit === null) row.fill(value);
-    else row[unit] = value;
+    if (unit === null) values[gate].fill(value);
+    else values[gate][unit] = value;
   }
   return values;
 }
@@ -141,9 +145,6 @@ function backward(pass) {
   const { weights, rows, counts, dims: { H, E, D }, head, T, h } = pass;
   for (const name of GRADIENTS) pass[name] = new Float64Array(T * H);
   pass.dx = new Float64Array(T * E);
-  pass.dW = new Float64Array(E * 4 * H);
-  pass.dU = new Float64Array(H * 4 * H);
-  pass.db = new Float64Array(4 * H);
   pass.dw = new Float64Array(H * D);
   pass.dE = new Float64Array(weights.E.length);
   pass.dlogit = pass.dw_b = head.slope(pass.logit[pass.last], pass.label); // p - y
@@ -153,70 +154,93 @@ function backward(pass) {
       pass.dw[u * D + d] = h[pass.last * H + u] * pass.dlogit[d];
     }
   }
+  const { z_i, z_f, z_g, z_o, i, f, g, o, c_prev, tanh_c } = pass;
+  const { dh_above, dh_next, dh, do: d_o, dc_next, dc, di, df, dg, dc_prev, dz_i, dz_f, dz_g, dz_o, dh_prev } = pass;
   const held = heldGates(pass.change.held, H);
-  let dh_next = new Float64Array(H);
-  let dc_next = new Float64Array(H);
-  for (const t of pass.order.toReversed()) {
-    const dz = new Float64Array(4 * H);
-    const before = { dh: new Float64Array(H), dc: new Float64Array(H) };
-    for (let u = 0; u < H; u++) {
-      const p = t * H + u;
-      const [i, f, g, o] = [pass.i[p], pass.f[p], pass.g[p], pass.o[p]];
-      const tanh_c = pass.tanh_c[p];
-      const dh = pass.dh_above[p] + dh_next[u];
-      if (counts[t]) {
-        const d_o = dh * tanh_c; //                                      (7)
-        const dc = dc_next[u] + dh * o * (1 - tanh_c * tanh_c); //       (8)
-        const di = dc * g; //                                            (9)
-        const df = dc * pass.c_prev[p]; //                               (10)
-        const dg = dc * i; //                                            (11)
-        before.dc[u] = dc * f; //                                        (12)
-        // a held gate does not listen to its z, so nothing reaches it
-        const slope = (n, z) => ((held[n][u] ?? null) === null ? SLOPES[n](z[p]) : 0);
-        dz[u] = di * slope(0, pass.z_i); //                              (13)
-        dz[H + u] = df * slope(1, pass.z_f); //                          (14)
-        dz[2 * H + u] = dg * slope(2, pass.z_g); //                      (15)
-        dz[3 * H + u] = d_o * slope(3, pass.z_o); //                     (16)
-        pass.do[p] = d_o; pass.dc[p] = dc; pass.di[p] = di; pass.df[p] = df; pass.dg[p] = dg;
-      } else {
-        pass.dc[p] = before.dc[u] = dc_next[u];
-        before.dh[u] = dh;
-      }
-      pass.dh_next[p] = dh_next[u]; pass.dh[p] = dh; pass.dc_next[p] = dc_next[u]; pass.dc_prev[p] = before.dc[u];
-      GATES.forEach((gate, n) => { pass[`dz_${gate}`][p] = dz[n * H + u]; });
+  pass.order.toReversed().forEach((t, n, order) => {
+    const [start, end] = [t * H, (t + 1) * H];
+    if (n > 0) {
+      const after = order[n - 1] * H;
+      dh_next.set(dh_prev.subarray(after, after + H), start);
+      dc_next.set(dc_prev.subarray(after, after + H), start);
     }
-    if (counts[t]) stepBack(pass, t, dz, before.dh);
-    pass.dh_prev.set(before.dh, t * H);
-    [dh_next, dc_next] = [before.dh, before.dc];
-  }
+    for (let p = start; p < end; p++) dh[p] = dh_above[p] + dh_next[p];
+    if (!counts[t]) {
+      for (let p = start; p < end; p++) [dc[p], dc_prev[p], dh_prev[p]] = [dc_next[p], dc_next[p], dh[p]];
+      return;
+    }
+    for (let p = start, u = 0; p < end; p++, u++) {
+      d_o[p] = dh[p] * tanh_c[p]; //                                       (7)
+      dc[p] = dc_next[p] + dh[p] * o[p] * (1 - tanh_c[p] * tanh_c[p]); //  (8)
+      di[p] = dc[p] * g[p]; //                                             (9)
+      df[p] = dc[p] * c_prev[p]; //                                        (10)
+      dg[p] = dc[p] * i[p]; //                                             (11)
+      dc_prev[p] = dc[p] * f[p]; //                                        (12)
+      // a held gate does not listen to its z, so nothing reaches it
+      dz_i[p] = held.i[u] === null ? di[p] * sigmoidSlope(z_i[p]) : 0; //   (13)
+      dz_f[p] = held.f[u] === null ? df[p] * sigmoidSlope(z_f[p]) : 0; //   (14)
+      dz_g[p] = held.g[u] === null ? dg[p] * tanhSlope(z_g[p]) : 0; //      (15)
+      dz_o[p] = held.o[u] === null ? d_o[p] * sigmoidSlope(z_o[p]) : 0; //  (16)
+    }
+    stepBack(pass, t);
+  });
+  const ones = new Float64Array(T).fill(1);
+  onDemand(pass, "dW", () => overSteps(pass, pass.x, E)); //       dW = Σ xᵀ dz       (19)
+  onDemand(pass, "dU", () => overSteps(pass, pass.h_prev, H)); //  dU = Σ h_prevᵀ dz  (20)
+  onDemand(pass, "db", () => overSteps(pass, ones, 1)); //         db = Σ dz          (21)
   rows.forEach((row, t) => {
     for (let k = 0; k < E; k++) pass.dE[row * E + k] += pass.dx[t * E + k];
   });
   return pass;
 }
 
-/** (17) to (21) of one step: its dx and dh_prev, and what it adds to dW, dU and db. */
-function stepBack({ weights, x: xs, h_prev, dx, dW, dU, db, dims: { H, E } }, t, dz, dh_prev) {
-  const columns = 4 * H;
-  for (let k = 0; k < E; k++) {
-    const x = xs[t * E + k];
-    let sum = 0;
-    for (let n = 0, at = k * columns; n < columns; n++, at++) {
-      sum += dz[n] * weights.W[at]; // dx = dz Wᵀ           (17)
-      dW[at] += x * dz[n]; //         dW = xᵀ dz            (19)
-    }
-    dx[t * E + k] = sum;
+/** What leaves a step: its dx and dh_prev. */
+function stepBack(pass, t) {
+  const { weights: { W, U }, dx, dh_prev, dims: { H, E } } = pass;
+  const dz = dzOf(pass, t);
+  for (let k = 0; k < E; k++) dx[t * E + k] = timesRow(dz, W, k); //       dx = dz Wᵀ       (17)
+  for (let k = 0; k < H; k++) dh_prev[t * H + k] = timesRow(dz, U, k); //  dh_prev = dz Uᵀ  (18)
+}
+
+/** dz of a step's four gates, (4H,). */
+function dzOf(pass, t) {
+  const { H } = pass.dims;
+  const dz = new Float64Array(4 * H);
+  GATES.forEach((gate, n) => dz.set(pass[`dz_${gate}`].subarray(t * H, (t + 1) * H), n * H));
+  return dz;
+}
+
+/** Σ vᵀ dz over the steps, (size, 4H), of v (T, size). */
+function overSteps(pass, v, size) {
+  const columns = 4 * pass.dims.H;
+  const sum = new Float64Array(size * columns);
+  for (let t = 0; t < pass.T; t++) {
+    const dz = dzOf(pass, t);
+    for (let k = 0; k < size; k++) addMultiple(sum, k * columns, v[t * size + k], dz, 0, columns);
   }
-  for (let k = 0; k < H; k++) {
-    const h = h_prev[t * H + k];
-    let sum = 0;
-    for (let n = 0, at = k * columns; n < columns; n++, at++) {
-      sum += dz[n] * weights.U[at]; // dh_prev = dz Uᵀ      (18)
-      dU[at] += h * dz[n]; //          dU = h_prevᵀ dz      (20)
-    }
-    dh_prev[k] = sum;
-  }
-  for (let n = 0; n < columns; n++) db[n] += dz[n]; //      (21)
+  return sum;
+}
+
+/** A property that is computed when it is first asked for: most changes never need the gradients of all weights. */
+function onDemand(object, name, compute) {
+  const get = () => {
+    const value = compute();
+    Object.defineProperty(object, name, { value });
+    return value;
+  };
+  Object.defineProperty(object, name, { get, configurable: true });
+}
+
+/** The product of v and row k of a matrix. */
+function timesRow(v, M, k) {
+  let sum = 0;
+  for (let n = 0, at = k * v.length; n < v.length; n++, at++) sum += v[n] * M[at];
+  return sum;
+}
+
+/** Add a multiple of `count` elements of v, from `from` on, to those of M from `to` on. */
+function addMultiple(M, to, factor, v, from, count) {
+  for (let n = 0; n < count; n++) M[to + n] += factor * v[from + n];
 }
 
 // --- the head: what the dense layer's logits become ------------------------------------------------------------------

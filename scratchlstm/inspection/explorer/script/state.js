@@ -77,11 +77,11 @@ const head = (() => {
   };
 })();
 
-/** The weights of a snapshot with the reader's changes, [{name, index, by}], added. */
-function changedWeights(weights, changes) {
-  const changed = { ...weights };
+/** The weights of a snapshot with the reader's changes, [{name, index, by}], added; beside them, these and its own. */
+function changedWeights(own, changes) {
+  const changed = { ...own, own, changes };
   for (const { name, index, by } of changes) {
-    if (changed[name] === weights[name]) changed[name] = weights[name].slice();
+    if (changed[name] === own[name]) changed[name] = own[name].slice();
     changed[name][index] += by;
   }
   return changed;
@@ -114,8 +114,10 @@ const hasGradients = () => current().label !== null;
 
 /** Whether every number of a pass is finite. */
 function isFinitePass(pass) {
-  const arrays = [...Object.values(pass).filter((value) => value instanceof Float64Array), ...pass.logit, [pass.loss ?? 0]];
-  return arrays.every((array) => array.every(Number.isFinite));
+  for (const array of [...Object.values(pass), ...pass.logit, Float64Array.of(pass.loss ?? 0)]) {
+    if (array instanceof Float64Array) for (const value of array) if (!Number.isFinite(value)) return false;
+  }
+  return true;
 }
 
 /** A recording as a pass: the units that it has are those that the page has. */
