@@ -94,6 +94,13 @@ function forward(weights, rows, counts, backwards, dims, head, label, change) {
   return pass;
 }
 
+/** What an experiment adds to a quantity of a step. */
+function addedTo(added, name, unit) {
+  let sum = 0;
+  for (const each of added) if (each.name === name && each.unit === unit) sum += each.by;
+  return sum;
+}
+
 /** Add to those of the named quantities of a step what an experiment adds there. */
 function addTo(pass, step, names, added) {
   for (const { name, unit, by } of added) if (names.includes(name)) pass[name][step * pass.dims.H + unit] += by;
