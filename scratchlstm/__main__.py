@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     page.add_argument("--output", type=Path, help="the page (default: explorer.html beside the model)")
     told = "what the loss compares the output with (default: its own answer, for a classifier)"
     page.add_argument("--label", type=float, help=told)
+    told = "size of the page (default 500000): with less than its weights take, it shows the model and cannot run it"
+    page.add_argument("--most-bytes", type=int, default=500_000, help=told)
     told = "write the equations yourself, and be told what is wrong"
     command.add_arguments(commands.add_parser("exercises", help=told))
     options, more = parser.parse_known_args(arguments)
@@ -76,7 +78,8 @@ def _explore(options: argparse.Namespace) -> int:
         sizes = model.input_shape, getattr(model.layers[0], "input_dim", None)
         if sizes != ((vocabulary["maxlen"],), vocabulary["num_words"]):
             raise ValueError(f"{path.name} and vocabulary.json in {str(path.parent)!r} are not of one run")
-        explore(model, options.text, output, word_index=vocabulary["words"], label=options.label)
+        given = {"label": options.label, "most_bytes": options.most_bytes}
+        explore(model, options.text, output, word_index=vocabulary["words"], **given)
     except (OSError, ValueError, ImportError, RuntimeError) as error:  # what the reader can mend
         print(f"python -m scratchlstm explore: error: {error}", file=sys.stderr)
         return 2

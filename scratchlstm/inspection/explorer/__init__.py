@@ -1,6 +1,6 @@
 """A page on which a trained model reads a sentence: from the word to the loss and back, every number in its equation.
 
-`explore` gathers the numbers; `page` puts them into one file with page.html, style.css and the scripts beside this
+`explore` gathers the numbers; `page` puts them into one file with page.html, style/ and script/ beside this
 module. If the page can run the model itself (`recomputed`), a reader can change it there; otherwise it shows what
 `trace` found (`recorded`).
 """
@@ -19,25 +19,27 @@ from scratchlstm._support.files import atomic_write
 from scratchlstm._support.notebook import framed
 from scratchlstm.datasets.encoding import Encoding
 from scratchlstm.gates import sigmoid
-from scratchlstm.inspection.explorer.page import page
-from scratchlstm.inspection.explorer.reading import MOST_STEPS, Step, embedding_and_length, known_words, read
+from scratchlstm.inspection.explorer.page import page, size
+from scratchlstm.inspection.explorer.reading import Reading, embedding_and_length, known_words, read
 from scratchlstm.inspection.explorer.recomputed import (
     Weights,
+    checked_snapshots,
+    fitting_words,
+    packed_weights,
     recomputed,
-    weights_in_page,
+    weights_size,
     why_not,
-    with_the_models_own,
 )
-from scratchlstm.inspection.explorer.recorded import recorded
+from scratchlstm.inspection.explorer.recorded import cells_that_read_words, recorded
 from scratchlstm.inspection.trace import LayerTrace, Trace, trace
+from scratchlstm.layers.rnn import RNN
 from scratchlstm.models.model import Model
-from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.training.data import check_data
 
-_OWN = 140_000  # bytes of the page without any numbers, with room for the words
-_OF_SNAPSHOT = 150  # bytes of its names
+_MOST_WORDS = 2_000  # that can be typed in the page
 _MOST_MEMORY = 2**31  # bytes of states and gradients
 _ARRAYS = 40  # of them, (T, H) each
+_MOST_PREDICTED = 60_000_000  # values of h in all predictions for the output after each word
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,57 +74,96 @@ def explore(
 ) -> ExplorerPage:  # fmt: skip
     """Write one HTML file, for any browser and without a network, in which a trained model reads a text.
 
-    TODO docstring.
+    The reader follows any number through the equations (numbered as in `scratchlstm.gates`): from a word's embedding
+    through the gates to the model's output and the loss, and back to the gradients of the weights. If the page can run
+    the model, it has the weights and does so itself, in double precision: the reader nudges a weight, gate or state,
+    holds a gate open or shut, changes words, and sees what comes of it.
+
+    The page runs models of one `Embedding`, one `LSTM` with tanh and sigmoid, and one `Dense` layer with sigmoid,
+    softmax or no activation, and a crossentropy or the mean squared error. Of any other model with LSTMs, and of one
+    whose weights make the page too large, it shows the values of `trace`: for each word the states, gates and gradients
+    of the units that matter most (`LayerTrace.importance`), and the output after each word. It says why; nothing can be
+    changed then. LSTMs whose steps are not the words (behind one that reads backwards, for example) are left out.
+
+    The text is cut to its last words and padded in front to the length that the model states (`pad_sequences`); if it
+    states none, the last 200 words are read.
+
+    Args:
+        model: begins with an `Embedding` and gives one vector (D,) for a text. If it is compiled, the page shows the
+            backward pass from its loss.
+        text: a sentence, which is split as by `text_to_word_sequence`; or words, which are looked up as they are.
+        path: the file to write.
+        word_index: word -> rank, as `imdb.get_word_index` gives it, or that of a `Tokenizer` (with `index_from=0`,
+            `start_char=None` and its own `oov_char`). The words of the lowest ids, up to 2,000 of them, go into the
+            page as far as there is room, so that the reader can type them.
+        label: what the loss compares the output with, as `fit` takes it for one sample. None takes the model's own
+            answer if the loss is a crossentropy: the likelier class. Other losses compare with a number that only the
+            reader knows; without it there is no backward pass.
+        start_char, oov_char, index_from: as in `imdb.encode_review`. With `oov_char=None` unknown words are skipped.
+        snapshots: pairs of a label and earlier weights of the model, as `get_weights` gives them, in the order of
+            training: the reader goes through them to watch the model learn. A page that cannot run the model has none.
+        most_bytes: the size of the file. A page that needs more for the model's weights and snapshots shows what
+            `trace` gives instead, and says how many bytes it takes to run the model.
+
+    Returns:
+        the page, which a notebook shows if it is a cell's last expression; also a path, as `open` takes it.
+
+    Raises:
+        OSError: the file cannot be written; found out before any work.
+        TypeError: not a model, not a text, no dict of words and ranks, or no pairs of labels and weights.
+        ValueError: a model that cannot be shown or whose states no memory should hold, a text without a known word,
+            values that are not finite, snapshots of another model, or a page that does not fit into `most_bytes`.
     """
     most_bytes = checks.whole_number("most_bytes", most_bytes, 1)
     with atomic_write(path) as file:
         embedding, length = embedding_and_length(model)
         shots = with_the_models_own(model, snapshots)
         encoding = Encoding(embedding.input_dim, 0, start_char, oov_char, index_from)
-        whole = read(text, word_index, encoding)
-        steps = whole[-(length or MOST_STEPS) :]
-        _require_memory(model, length or len(steps))
-        start = encoding.start()
-        # without which no sentence can be read: the page lets a reader change it
-        ids = {step.id for step in steps} | set(start) | (set() if length is None else {0})
+        reading = read(text, word_index, encoding, length)
+        _require_memory(model, reading)
+        model = model.on_cpu()
+        shots = checked_snapshots(model, snapshots)
+        traced, judged = _judged(model, reading, label)
         data = {
-            "steps": [step._asdict() for step in steps],
-            "left_out": sum(step.kind != "start" for step in whole[: -len(steps)]),
+            "steps": [step._asdict() for step in reading.steps],
+            "left_out": reading.left_out,
             "length": length,
-            "most_steps": length or MOST_STEPS,
-            "start": start,
+            "padding": reading.padding,
             "masked": embedding.makes_mask,
             "of_words": embedding.input_dim,
-        }
-        reason = why_not(model)
-        needed = _OWN + len(shots) * (4 * weights_in_page(model, len(ids)) // 3 + _OF_SNAPSHOT)
-        if reason is None and needed > most_bytes:
-            reason = f"its weights make {needed:,} bytes: explore(..., most_bytes={needed:,})".replace(",", "_")
-        if reason is not None and snapshots:
-            fewer = "; fewer snapshots make less (every of callbacks.Snapshots)" if needed > most_bytes else ""
-            raise ValueError(f"snapshots need a page that runs the model, but {reason}{fewer}")
-        traced, judged = _traced(model, steps, length, label, by_word=reason is not None)
-        data |= {"cannot_run": reason} | judged
-        if reason is None:
-            per_word = 4 * embedding.output_dim * embedding.params["embeddings"].itemsize * len(shots) // 3 + 40
-            known = known_words(word_index, encoding)
-            data |= {"known_of": len(known)}
-            data |= recomputed(model, shots, ids, known[: (most_bytes - needed) // per_word])
-        else:
-            layers = list(traced.lstms("explore").values())
-            data["layers"] = [recorded(of, len(steps), 3 * (most_bytes - _OWN) // 4 // len(layers)) for of in layers]
+            "cannot_run": why_not(model, reading),
+        } | judged
+        if data["cannot_run"] is None:
+            needed = size(data | recomputed(model)) + weights_size(model, shots, reading.ids)
+            if needed <= most_bytes:
+                words, known_of = known_words(word_index, encoding, _MOST_WORDS)
+                known = fitting_words(shots, words, reading.ids, most_bytes - needed)
+                data |= recomputed(model) | packed_weights(model, shots, known, reading.ids) | {"known_of": known_of}
+            else:
+                data["cannot_run"] = _too_large(needed, most_bytes)
+        if data["cannot_run"] is not None:
+            data |= _recorded(model, traced, reading, data, most_bytes)
         html = page(data)
         file.write(html.encode())
     return ExplorerPage(Path(path), html)
 
 
-def _require_memory(model: Model, steps: int) -> None:
+def _too_large(needed: int, most_bytes: int) -> str:
+    """Why a page whose model could run does not run it."""
+    unit = 10 ** max(len(str(needed)) - 2, 0)
+    enough = -(-needed // unit) * unit
+    option = f"explore(..., most_bytes={enough:_}), on the command line --most-bytes {enough}, makes room for them"
+    return f"with its weights the page would have more than {most_bytes:,} bytes; {option}"
+
+
+def _require_memory(model: Model, reading: Reading) -> None:
     """Refuse a model whose states and gradients over the text no memory should hold, before any is taken.
 
     Raises:
         ValueError: it is too large.
     """
-    needed = sum(steps * getattr(layer, "units", 0) * _ARRAYS * 8 for layer in model.layers)
+    steps = reading.length or len(reading.steps)
+    needed = steps * _units(model) * _ARRAYS * 8
     if needed > _MOST_MEMORY:
         raise ValueError(
             f"the model's states and gradients over {steps:,} steps take some {needed / 1e9:,.0f} GB, and explore "
@@ -130,55 +171,43 @@ def _require_memory(model: Model, steps: int) -> None:
         )
 
 
+def _units(model: Model) -> int:
+    """Of all recurrent cells, wherever they are, and the embedding's features, of which there are as many arrays."""
+    layers = [layer for layer in model.network.with_inner() if isinstance(layer, RNN)]
+    of_cells = sum(cell.units * model.network.uses(layer) for layer in layers for cell in layer.cells.values())
+    return of_cells + getattr(model.layers[0], "output_dim", 0) // 8
+
+
 # --- what the model makes of it ---------------------------------------------------------------------------------------
 
 
-def _traced(
-    model: Model, steps: list[Step], length: int | None, label: Any, by_word: bool
-) -> tuple[Trace, dict[str, Any]]:
-    """The trace of the text, and the label, loss and outputs that go with it."""
-    ids = [step.id for step in steps]
+def _judged(model: Model, reading: Reading, label: Any) -> tuple[Trace, dict[str, Any]]:
+    """The trace of a text, and the label, loss and output that go with it, as the page takes them."""
     if label is not None and not model._compiled:
         raise ValueError("a label needs a loss, which the model gets in compile")
+    x = reading.input()
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
-        outputs = _outputs_by_word(model, ids if by_word else ids[-1:], length)
-        x = pad_sequences([ids], maxlen=length)
-        if not by_word:
-            outputs = model.predict(x, verbose=0)
-        if len(wrong := np.flatnonzero(~np.isfinite(outputs).all(axis=1))):
-            raise ValueError(f"the model's output is not finite from {_place(wrong[0], steps)} on: is it trained?")
-        answer = _own_answer(model, outputs[-1]) if model._compiled and label is None else label
+        output = model.predict(x, verbose=0)
+        if output.ndim != 2:
+            given = f"this one's is {output.shape[1:]}"
+            raise ValueError(f"explore shows models with one output (D,) for a text, but {given}")
+        if not np.isfinite(output).all():
+            _require_finite_outputs(_outputs_by_word(model, reading, output[0]), reading)
+        answer = _own_answer(model, output[0]) if model._compiled and label is None else label
         y = None if answer is None else np.asarray(answer)[None]
         if label is not None:
             check_data(model, x, y, prefix="label: ")
         traced = trace(model, x, y)
     if traced.loss is not None:
-        _require_finite_gradients(traced.loss, list(traced.lstms("explore").values()), steps)
-    outputs[-1] = traced.prediction[0]  # as predict gave it, but for the last bits
-    chosen = int(np.argmax(outputs[-1]))
+        _require_finite_gradients(traced.loss, list(traced.lstms("explore").values()), reading)
     return traced, {
-        "label": None if y is None else y[0].tolist(),
+        "label": None if y is None else _as_label(model, y[0]),
         "own_label": label is None,
         "compiled": model._compiled,
         "loss": traced.loss,
-        "chosen": chosen,
-        "outputs_of": outputs.shape[1],
-        "outputs_by_word": outputs[:, chosen].tolist() if by_word else None,
+        "chosen": int(np.argmax(output[0])),
+        "outputs_of": output.shape[1],
     }
-
-
-def _outputs_by_word(model: Model, ids: list[int], length: int | None) -> np.ndarray:
-    """The model's output for the text as far as each word, (steps, D)."""
-    if (count := model.network.outputs) > 1:
-        raise ValueError(f"explore shows models with one output (D,) for a text, but this one has {count}")
-    prefixes = [ids[:end] for end in range(1, len(ids) + 1)]
-    if length is None:  # each at its own length: padding would be read, too
-        outputs = np.concatenate([model.predict(np.array([prefix]), verbose=0) for prefix in prefixes])
-    else:
-        outputs = model.predict(pad_sequences(prefixes, maxlen=length), verbose=0)
-    if outputs.ndim != 2:
-        raise ValueError(f"explore shows models with one output (D,) for a text, but this one's is {outputs.shape[1:]}")
-    return outputs
 
 
 def _own_answer(model: Model, output: np.ndarray) -> Any:
@@ -193,18 +222,70 @@ def _own_answer(model: Model, output: np.ndarray) -> Any:
     return None
 
 
-def _require_finite_gradients(loss: float, layers: list[LayerTrace], steps: list[Step]) -> None:
+def _as_label(model: Model, y: np.ndarray) -> Any:
+    """A label as the page takes it: the number of a class as one number, others as they came."""
+    is_class = isinstance(model.loss, losses.SparseCategoricalCrossentropy)
+    return int(np.ravel(y)[0]) if is_class else y.tolist()
+
+
+def _outputs_by_word(model: Model, reading: Reading, last: np.ndarray) -> list[np.ndarray | None]:
+    """The output for the text as far as each word, (D,); None before the last where all would take too long."""
+    ends = range(1, len(reading.steps))
+    if len(reading.steps) * (reading.length or len(reading.steps)) * _units(model) > _MOST_PREDICTED:
+        return [*(None for _ in ends), last]
+    if reading.length is None:  # each at its own length: padding would be read, too
+        return [*(model.predict(reading.input(end), verbose=0)[0] for end in ends), last]
+    if not ends:
+        return [last]
+    return [*model.predict(np.concatenate([reading.input(end) for end in ends]), verbose=0), last]
+
+
+def _recorded(
+    model: Model, traced: Trace, reading: Reading, data: dict[str, Any], most_bytes: int
+) -> dict[str, Any]:  # fmt: skip
+    """What a page shows that cannot run its model: the output after each word, and what each LSTM did.
+
+    Raises:
+        ValueError: no LSTM reads the words, or not one unit has room.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        outputs = _outputs_by_word(model, reading, traced.prediction[0])
+    _require_finite_outputs(outputs, reading)
+    by_word = {"outputs_by_word": [None if each is None else float(each[data["chosen"]]) for each in outputs]}
+    cells, lstms = cells_that_read_words(model), traced.lstms("explore")
+    layers = [(layer, cells[own]) for name, layer in lstms.items() if (own := name.partition("#")[0]) in cells]
+    others = [name for name in lstms if name.partition("#")[0] not in cells]
+    if not layers:
+        raise ValueError(f"explore shows LSTMs each of whose steps is a word, and {', '.join(others)} takes others")
+
+    def of(room: int) -> dict[str, Any]:
+        found = [recorded(layer, cell, reading, room // len(layers)) for layer, cell in layers]
+        return by_word | {"layers": found, "layers_left_out": others}
+
+    smallest = size(data | of(0))
+    if smallest > most_bytes:
+        raise ValueError(
+            f"a page with one unit of each LSTM has {smallest:,} bytes, and most_bytes is {most_bytes:,}: give a "
+            f"shorter text, or a larger most_bytes"
+        )
+    return of(most_bytes - smallest)
+
+
+def _require_finite_outputs(outputs: Sequence[np.ndarray | None], reading: Reading) -> None:
+    """Raise ValueError if an output is infinite or NaN, and name the step at which that begins."""
+    for step, output in enumerate(outputs):
+        if output is not None and not np.isfinite(output).all():
+            raise ValueError(f"the model's output is not finite from {reading.place(step)} on: is it trained?")
+
+
+def _require_finite_gradients(loss: float, layers: list[LayerTrace], reading: Reading) -> None:
     """Raise ValueError if gradients are infinite or NaN, and name the step at which that begins."""
     if not np.isfinite(loss):
         raise ValueError(f"the loss is {loss}: from this label there is no gradient to show")
     for layer in layers:
         finite = np.all([np.isfinite(layer.gradient(name)[0]).all(axis=1) for name in ("dh", "dc", "d_input")], axis=0)
         if len(wrong := np.flatnonzero(~finite)):
-            first = (wrong[0] if layer.go_backwards else wrong[-1]) - len(finite) + len(steps)
-            told = f"on its way back through {layer.name} it is not finite from {_place(first, steps)} on"
+            first = (wrong[0] if layer.go_backwards else wrong[-1]) - len(finite) + len(reading.steps)
+            told = f"on its way back through {layer.name} it is not finite from {reading.place(first)} on"
             advice = "give a shorter text, or train with clipnorm and smaller weights"
             raise ValueError(f"the gradient exploded: {told}, so there is nothing to show there; {advice}")
-
-
-def _place(step: int, steps: list[Step]) -> str:
-    return f"step {step + 1} ({steps[step].word!r:.80})" if step >= 0 else "the padding before the first word"

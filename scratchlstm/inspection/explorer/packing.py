@@ -1,6 +1,7 @@
 """Arrays as text, for a page."""
 
 import base64
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -12,3 +13,9 @@ def packed(array: np.ndarray) -> str:
     """
     precision, kind = ("d", "<f8") if array.dtype == "float64" else ("f", "<f4")
     return precision + base64.b64encode(np.ascontiguousarray(array, kind).tobytes()).decode()
+
+
+def packed_size(arrays: Iterable[np.ndarray]) -> int:
+    """Bytes of these arrays once they are packed, without packing them."""
+    bytes_of = (array.size * (8 if array.dtype == "float64" else 4) for array in arrays)
+    return sum(1 + 4 * -(-each // 3) for each in bytes_of)

@@ -14,15 +14,25 @@ _SCRIPTS = ("data", "lstm", "quantities", "state", "reading", "dom", "step", *_P
 
 
 def page(data: dict[str, Any]) -> str:
-    """The page with style, scripts and data in it."""
+    """The page with style, scripts and data in it; ASCII letters only, but for its own texts."""
     style = "\n".join(_part(f"style/{name}.css") for name in _STYLES)
     script = "\n".join(_part(f"script/{name}.js") for name in _SCRIPTS)
-    numbers = json.dumps(data, allow_nan=False)  # which escapes all beyond ASCII
-    for mark in "&<>":  # would mean something in HTML
-        numbers = numbers.replace(mark, f"\\u{ord(mark):04x}")
     hashes = {"STYLE_HASH": _hash(style), "SCRIPT_HASH": _hash(script)}
-    parts = hashes | {"STYLE": style, "SCRIPT": script, "DATA": numbers}
+    parts = hashes | {"STYLE": style, "SCRIPT": script, "DATA": as_text(data)}
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _part("page.html"))
+
+
+def size(data: dict[str, Any]) -> int:
+    """Bytes of the page with these data in it."""
+    return len(page(data).encode())
+
+
+def as_text(data: Any) -> str:
+    """JSON that means nothing in HTML."""
+    text = json.dumps(data, allow_nan=False)  # which escapes all beyond ASCII
+    for mark in "&<>":
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return text
 
 
 def _part(name: str) -> str:

@@ -1,12 +1,16 @@
 """A text as a model reads it: words, their ids, the padding in front."""
 
+import heapq
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from scratchlstm.datasets.encoding import Encoding, require_words
 from scratchlstm.datasets.vocabulary import LONGEST
 from scratchlstm.layers import Embedding
 from scratchlstm.models.model import Model
+from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.preprocessing.text import text_to_word_sequence
 
 MOST_STEPS = 200  # words that are read if the model states no length itself
@@ -18,6 +22,32 @@ class Step(NamedTuple):
     word: str
     kind: str  # "word", "unknown" or "start"
     id: int
+
+
+class Reading(NamedTuple):
+    """A text as the model reads it."""
+
+    steps: list[Step]  #     as many as it takes, the last ones
+    left_out: int  #         words before these
+    length: int | None  #    how many steps the model states
+
+    @property
+    def padding(self) -> int:
+        """Steps in front of the first word."""
+        return 0 if self.length is None else self.length - len(self.steps)
+
+    @property
+    def ids(self) -> set[int]:
+        """All that the embedding is asked for."""
+        return {step.id for step in self.steps} | ({0} if self.padding else set())
+
+    def input(self, end: int | None = None) -> np.ndarray:
+        """What the model is given for the text as far as step `end`, (1, T)."""
+        return pad_sequences([[step.id for step in self.steps[:end]]], maxlen=self.length)
+
+    def place(self, step: int) -> str:
+        """A step, for errors; a negative one is in the padding."""
+        return f"step {step + 1} ({self.steps[step].word!r:.80})" if step >= 0 else "the padding before the first word"
 
 
 def embedding_and_length(model: Any) -> tuple[Embedding, int | None]:
@@ -32,6 +62,8 @@ def embedding_and_length(model: Any) -> tuple[Embedding, int | None]:
         raise ValueError("the model has no parameters yet: train it first, or load a trained one")
     if model.network.merges:
         raise ValueError(f"explore reads one text, but the model has {len(model.input_shape)} inputs")
+    if (count := model.network.outputs) > 1:
+        raise ValueError(f"explore shows models with one output (D,) for a text, but this one has {count}")
     first = model.layers[0]
     if not isinstance(first, Embedding):
         raise ValueError(f"explore shows words, so the model must begin with an Embedding, not {first.name}")
@@ -43,14 +75,16 @@ def embedding_and_length(model: Any) -> tuple[Embedding, int | None]:
     return first, length
 
 
-def read(text: str | Sequence[str], word_index: Mapping[str, int], encoding: Encoding) -> list[Step]:
-    """Every word as the model would read it, behind the start mark.
+def read(
+    text: str | Sequence[str], word_index: Mapping[str, int], encoding: Encoding, length: int | None
+) -> Reading:  # fmt: skip
+    """The last words of a text as the model reads them, behind the start mark if there is room.
 
     Raises:
         TypeError: not a text, or no dict of words and ranks.
         ValueError: a text without a word that the model knows.
     """
-    require_words(word_index)
+    _require_ranks(word_index)
     if not isinstance(text, str) and not (isinstance(text, list | tuple) and all(isinstance(w, str) for w in text)):
         raise TypeError(f"text must be a sentence or a list of words, not {text!r:.80}")
     words = text_to_word_sequence(text) if isinstance(text, str) else text
@@ -59,16 +93,27 @@ def read(text: str | Sequence[str], word_index: Mapping[str, int], encoding: Enc
     found: list[Step] = []
     for word in words:
         rank = word_index.get(word)
-        word_id = encoding.oov_char if rank is None else encoding.limited(rank + encoding.index_from)
+        word_id = encoding.oov_char if rank is None else encoding.limited(int(rank) + encoding.index_from)
         if word_id is not None:
             found.append(Step(word, "unknown" if word_id == encoding.oov_char else "word", word_id))
     if not any(step.kind == "word" for step in found):
         raise ValueError(f"the model knows none of the words, which begin with {', '.join(map(repr, words[:5]))}")
-    return [Step("<start>", "start", word_id) for word_id in encoding.start()] + found
+    found = [Step("<start>", "start", word_id) for word_id in encoding.start()] + found
+    steps = found[-(length or MOST_STEPS) :]
+    return Reading(steps, sum(step.kind != "start" for step in found[: -len(steps)]), length)
 
 
-def known_words(word_index: Mapping[str, int], encoding: Encoding) -> list[Step]:
-    """All words that the model tells apart, the lowest ids first."""
-    ids = ((encoding.limited(rank + encoding.index_from), word) for word, rank in word_index.items())
-    known = sorted((word_id, word) for word_id, word in ids if word_id is not None and word_id != encoding.oov_char)
-    return [Step(word, "word", word_id) for word_id, word in known]
+def known_words(word_index: Mapping[str, int], encoding: Encoding, most: int) -> tuple[list[Step], int]:
+    """Words that the model tells apart, at most so many, the lowest ids first; and how many there are in all."""
+    ids = ((encoding.limited(int(rank) + encoding.index_from), word) for word, rank in word_index.items())
+    known = [(word_id, word) for word_id, word in ids if word_id is not None and word_id != encoding.oov_char]
+    return [Step(word, "word", word_id) for word_id, word in heapq.nsmallest(most, known)], len(known)
+
+
+def _require_ranks(word_index: Mapping[str, int]) -> None:
+    """Raise TypeError or ValueError unless every word has a whole number."""
+    for word, rank in require_words(word_index).items():
+        if type(rank) is not int and not isinstance(rank, np.integer):
+            raise TypeError(f"word_index must map words to ranks, whole numbers, but {word!r:.80} has {rank!r:.80}")
+        if not isinstance(word, str):
+            raise TypeError(f"word_index must map words to ranks, but it has a key that is no word: {word!r:.80}")

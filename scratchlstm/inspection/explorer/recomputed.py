@@ -1,20 +1,21 @@
 """What the page needs to run a model itself, in JavaScript: weights, and the embedding rows of the words it knows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from scratchlstm import activations, losses
 from scratchlstm._support import checks
-from scratchlstm.inspection.explorer.packing import packed
-from scratchlstm.inspection.explorer.reading import Step
+from scratchlstm.inspection.explorer.packing import packed, packed_size
+from scratchlstm.inspection.explorer.page import as_text
+from scratchlstm.inspection.explorer.reading import Reading, Step
 from scratchlstm.layers import LSTM, Dense, Dropout, Embedding, SpatialDropout1D
 from scratchlstm.layers.weights import check_weights, name_weights
 from scratchlstm.models.model import Model
 
 Weights = Sequence[np.ndarray]  # as get_weights gives them: embeddings, the LSTM's, the Dense layer's
-Snapshot = tuple[str, Weights]  # epoch, and the weights after it
+Named = Mapping[str, np.ndarray]  # "layer/parameter" -> its array
 
 _PASSED_OVER = Dropout, SpatialDropout1D  # which do nothing but in training
 _LOSSES = {  # the class -> its name on the page, the activation that turns logits into what it compares
@@ -23,87 +24,132 @@ _LOSSES = {  # the class -> its name on the page, the activation that turns logi
     losses.SparseCategoricalCrossentropy: ("categorical", "softmax"),
     losses.MeanSquaredError: ("squared", "linear"),
 }
+_MOST_VALUES = 5_000_000  # that the page holds of one run; it keeps several
+_ARRAYS = 28  # of them with a value for each step and unit
 
 
-def why_not(model: Model) -> str | None:
-    """Why the page cannot run this model, as the end of a sentence; None if it can."""
-    computing = [layer for layer in model.layers if type(layer) not in _PASSED_OVER]
+def why_not(model: Model, reading: Reading) -> str | None:
+    """Why the page cannot run this model on a text, as the end of a sentence; None if it can."""
+    computing = _computing(model)
     if [type(layer) for layer in computing] != [Embedding, LSTM, Dense]:
         has = ", ".join(type(layer).__name__ for layer in computing)
         return f"it runs one Embedding, one LSTM and one Dense layer, and this model has {has}"
-    _, lstm, dense = computing
-    names = tuple(map(activations.serialize, (lstm.activation, lstm.recurrent_activation)))
-    if names != ("tanh", "sigmoid"):
-        return f"it runs LSTMs with tanh and sigmoid, and {lstm.name} has {' and '.join(map(str, names))}"
+    embedding, lstm, dense = computing
+    names = [str(activations.serialize(each)) for each in (lstm.activation, lstm.recurrent_activation)]
+    if names != ["tanh", "sigmoid"]:
+        has = f"{lstm.activation.name} and {lstm.recurrent_activation.name}"
+        return f"it runs LSTMs with the package's tanh and sigmoid, and {lstm.name} has {has}"
     if lstm.return_sequences:
         return f"it runs a Dense layer on the last h, and {lstm.name} gives every h"
     if not model.network.is_stack:
         return "it runs layers of which each takes the output of the one before, and in this model one takes another"
-    ends_in = activations.serialize(dense.activation)
-    if ends_in not in ("sigmoid", "softmax", "linear"):
-        return f"it runs a Dense layer with sigmoid, softmax or no activation, and {dense.name} has {ends_in}"
-    if model._compiled and _loss(model, dense) is None:
-        return f"it knows crossentropies and the mean squared error, and not {type(model.loss).__name__} of {ends_in}"
+    if lstm.zero_output_for_mask:
+        return f"{lstm.name} gives 0 at masked steps, which the page does not"
+    if activations.serialize(dense.activation) not in ("sigmoid", "softmax", "linear"):
+        has = f"{dense.name} has {dense.activation.name}"
+        return f"it runs a Dense layer with sigmoid, softmax or no activation, and {has}"
+    if model._compiled and (reason := _why_not_loss(model, dense)):
+        return reason
+    if not all(np.isfinite(embedding.params["embeddings"][word_id]).all() for word_id in reading.ids):
+        return "the embedding of the padding is not finite"
+    steps = reading.length or len(reading.steps)
+    values = steps * (_ARRAYS * lstm.units + 2 * embedding.output_dim + 2 * dense.units)
+    if values > _MOST_VALUES:
+        return f"a run of {steps:,} steps has {values:,} values, too many to be computed while you watch"
     return None
 
 
-def with_the_models_own(model: Model, snapshots: Any) -> list[Snapshot]:
-    """Checked (epoch, weights) pairs; the last has the model's own weights, with "" if no epoch is known.
-
-    Raises:
-        TypeError, ValueError: not such pairs, or weights of another model.
-    """
-    pairs = "(epoch, weights) pairs, as callbacks.Snapshots keeps them"
-    checks.instance("snapshots", snapshots, list | tuple, f"a list of {pairs}")
-    several = list, tuple
-    if not all(isinstance(pair, several) and len(pair) == 2 and isinstance(pair[1], several) for pair in snapshots):
-        raise TypeError(f"snapshots must be {pairs}, not {checks.came(snapshots)}")
-    params = model.network.params
-    checked: list[Snapshot] = []
-    for epoch, weights in snapshots:
-        owner = f"the snapshot of epoch {checks.whole_number('an epoch of snapshots', epoch)}"
-        named = name_weights(owner, list(params), weights)
-        for name, param in params.items():
-            named |= check_weights(owner, {name: param.shape}, {name: named[name]}, str(param.dtype))
-        checked.append((str(epoch), list(named.values())))
-    own = model.get_weights()
-    if not checked or not all(map(np.array_equal, checked[-1][1], own)):
-        checked.append(("", own))
-    return checked
+def _why_not_loss(model: Model, dense: Dense) -> str | None:
+    """Why the page cannot compute the loss of a model."""
+    if _loss(model, dense) is None:
+        of = f"{type(model.loss).__name__} of {dense.activation.name}"
+        return f"it knows crossentropies and the mean squared error as they usually end a model, and not {of}"
+    if model.network.regularizers:
+        return "it does not know the penalties of regularizers, which are part of this model's loss"
+    if model.targets[0].weight != 1:
+        return f"it does not know loss_weights, and this model's is {model.targets[0].weight}"
+    return None
 
 
-def weights_in_page(model: Model, rows: int) -> int:
-    """Bytes of the weights without which the page cannot run the model at all, with `rows` of the embeddings."""
-    embeddings, *others = model.get_weights()
-    return rows * embeddings[0].nbytes + sum(array.nbytes for array in others)
-
-
-def recomputed(
-    model: Model, snapshots: Sequence[Snapshot], needed: set[int], known: Sequence[Step]
-) -> dict[str, Any]:
-    """A model's weights, as the page takes them.
-
-    Args:
-        model: for which `why_not` is None.
-        snapshots: see `with_the_models_own`.
-        needed: ids without whose rows the text cannot be read.
-        known: words whose rows go into the page, too.
-    """
-    _, lstm, dense = (layer for layer in model.layers if type(layer) not in _PASSED_OVER)
-    ids = sorted({step.id for step in known} | needed)
+def recomputed(model: Model) -> dict[str, Any]:
+    """A model for which `why_not` is None, as the page takes it, without its weights."""
+    embedding, lstm, dense = _computing(model)
     return {
-        "ids": ids,
-        "known": [[step.word, step.id] for step in known],
         "layer": lstm.name,
         "units": lstm.units,
-        "features": model.layers[0].output_dim,
+        "features": embedding.output_dim,
         "backwards": lstm.go_backwards,
         "dense": dense.name,
         "outputs": dense.units,
         "activation": activations.serialize(dense.activation),
         "loss_name": _loss(model, dense) if model._compiled else None,
-        "snapshots": [[label, _named(model, lstm, dense, weights, ids)] for label, weights in snapshots],
     }
+
+
+def checked_snapshots(model: Model, snapshots: Any) -> list[tuple[str, Named]]:
+    """Each snapshot's label and weights by name; the model's own, as they are, as the last with the label "".
+
+    Raises:
+        TypeError, ValueError: no pairs of a label and weights of this model, or values that are not finite.
+    """
+    own = model.network.params
+    shots: list[tuple[str, Named]] = []
+    if not isinstance(snapshots, list | tuple):
+        raise TypeError(f"snapshots must be a list of pairs (label, weights), not {checks.came(snapshots)}")
+    for each in snapshots:
+        if not isinstance(each, list | tuple) or len(each) != 2:
+            raise TypeError(f"snapshots must be a list of pairs (label, weights), but one is {checks.came(each)}")
+        owner = f"the snapshot {str(each[0])!r:.80}"
+        named = name_weights(owner, list(own), each[1])
+        for name, param in own.items():
+            checked = check_weights(owner, {name: param.shape}, {name: named[name]}, str(param.dtype))
+            named[name] = checked[name].astype(param.dtype, copy=False)
+        shots.append((str(each[0]), named))
+    return [*shots, ("", own)]
+
+
+def weights_size(model: Model, snapshots: Sequence[tuple[str, Named]], ids: set[int]) -> int:
+    """Bytes in the page of the weights of all snapshots and the embedding rows of these ids."""
+    arrays = [array for _, weights in snapshots for array in _arrays(model, weights, sorted(ids)).values()]
+    around = sum(len(as_text(label)) for label, _ in snapshots) + 20 * (len(arrays) + len(snapshots) + len(ids)) + 200
+    return packed_size(arrays) + around
+
+
+def fitting_words(
+    snapshots: Sequence[tuple[str, Named]], words: Sequence[Step], ids: set[int], room: int
+) -> list[Step]:  # fmt: skip
+    """As many of the words as have room in the page, the first ones; those without a finite embedding are left out."""
+    tables = [next(iter(weights.values())) for _, weights in snapshots]  # (V, E) each
+    row = packed_size(table[0] for table in tables)
+    found, here = [], set(ids)
+    for word in words:
+        if not all(np.isfinite(table[word.id]).all() for table in tables):
+            continue
+        room -= len(as_text([word.word, word.id])) + 2 + (0 if word.id in here else row + 20)
+        if room < 0:
+            break
+        here.add(word.id)
+        found.append(word)
+    return found
+
+
+def packed_weights(
+    model: Model, snapshots: Sequence[tuple[str, Named]], known: Sequence[Step], ids: set[int]
+) -> dict[str, Any]:  # fmt: skip
+    """The weights as the page takes them: the rows of `ids` and of the words that are known."""
+    rows = sorted(ids | {word.id for word in known})
+    return {
+        "ids": rows,
+        "known": [[word.word, word.id] for word in known],
+        "snapshots": [
+            [label, {name: packed(array) for name, array in _arrays(model, weights, rows).items()}]
+            for label, weights in snapshots
+        ],
+    }
+
+
+def _computing(model: Model) -> list[Any]:
+    return [layer for layer in model.layers if type(layer) not in _PASSED_OVER]
 
 
 def _loss(model: Model, dense: Dense) -> str | None:
@@ -115,19 +161,18 @@ def _loss(model: Model, dense: Dense) -> str | None:
     return None
 
 
-def _named(model: Model, lstm: LSTM, dense: Dense, weights: Weights, ids: list[int]) -> dict[str, str]:
-    """One snapshot's arrays by name; a missing bias is 0."""
-    named = dict(zip(model.network.params, weights, strict=True))
+def _arrays(model: Model, weights: Named, ids: list[int]) -> dict[str, np.ndarray]:
+    """One snapshot's arrays by their names in the page; a missing bias is 0."""
+    embedding, lstm, dense = _computing(model)
 
-    def of(layer: LSTM | Dense, name: str, size: int) -> np.ndarray:
-        return named.get(f"{layer.name}/{name}", np.zeros(size, "float32"))
+    def of(layer: Any, name: str, size: int = 0) -> np.ndarray:
+        return weights.get(f"{layer.name}/{name}", np.zeros(size, "float32"))
 
-    arrays = {
-        "E": weights[0][ids],
-        "W": named[f"{lstm.name}/kernel"],
-        "U": named[f"{lstm.name}/recurrent_kernel"],
+    return {
+        "E": of(embedding, "embeddings")[ids],
+        "W": of(lstm, "kernel"),
+        "U": of(lstm, "recurrent_kernel"),
         "b": of(lstm, "bias", 4 * lstm.units),
-        "w": named[f"{dense.name}/kernel"],
+        "w": of(dense, "kernel"),
         "w_b": of(dense, "bias", dense.units),
     }
-    return {name: packed(array) for name, array in arrays.items()}
