@@ -11,8 +11,8 @@ from scratchlstm.cells import Cell
 from scratchlstm.inspection.explorer.packing import packed, packed_size
 from scratchlstm.inspection.explorer.reading import Reading
 from scratchlstm.inspection.trace import LayerTrace, by_block
-from scratchlstm.layers import Bidirectional, Dense, Dropout, Embedding, LayerNormalization
 from scratchlstm.layers import Activation as ActivationLayer
+from scratchlstm.layers import Bidirectional, Dense, Dropout, Embedding, LayerNormalization
 from scratchlstm.layers.base import Layer
 from scratchlstm.layers.rnn import RNN
 from scratchlstm.models.model import Model
