@@ -7,8 +7,8 @@ import re
 from importlib import resources
 from typing import Any
 
-# of what is seen, each with its own style
-_PARTS = ("sentence", "heatmap", "plot", "overview", "cell", "number", "change", "compare", "learning")
+# what is seen, each with its own style
+_PARTS = ("sentence", "heatmap", "overview", "cell", "number", "change", "learning")
 _STYLES = ("base", *_PARTS)
 _SCRIPTS = ("data", "lstm", "quantities", "state", "reading", "dom", "step", *_PARTS, "main")
 
