@@ -1,4 +1,4 @@
-"""The explorer page on Python's side: the numbers in it are those of `trace`, and nothing in it can run."""
+"""The explorer page on Python's side: what is in it, and that nothing in a text can run."""
 
 import base64
 import json
@@ -10,10 +10,27 @@ import numpy as np
 import pytest
 from explorer_models import SENTENCE, WORD_INDEX, WORDS, sentiment, stacked
 
+from scratchlstm import Model, Sequential
 from scratchlstm.__main__ import main
+from scratchlstm.activations import Activation
+from scratchlstm.cells import LSTMCell
 from scratchlstm.datasets import imdb
 from scratchlstm.inspection import explore, explorer, trace
-from scratchlstm.layers import LSTM, Dense, Embedding, Flatten, SimpleRNN
+from scratchlstm.inspection.explorer.reading import MOST_STEPS
+from scratchlstm.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dense,
+    Embedding,
+    Flatten,
+    GlobalMaxPooling1D,
+    Input,
+    RepeatVector,
+    Reshape,
+    SimpleRNN,
+)
 from scratchlstm.preprocessing.sequence import pad_sequences
 
 
@@ -39,18 +56,14 @@ def data_of(path):
     return json.loads(data)
 
 
-def numbers(layer, text):
-    return np.frombuffer(base64.b64decode(text), np.dtype(layer["dtype"]).newbyteorder("<"))
+def unpacked(text):
+    """What `packed` has packed."""
+    return np.frombuffer(base64.b64decode(text[1:]), {"d": "<f8", "f": "<f4"}[text[0]])
 
 
 def arrays_of(layer):
-    """Name -> (units, steps)."""
-    return {name: numbers(layer, text).reshape(len(layer["units"]), -1) for name, text in layer["arrays"].items()}
-
-
-def of_unit(layer):
-    """Name -> (units,)."""
-    return {name: numbers(layer, text) for name, text in layer["of_unit"].items()}
+    """Name -> (steps, units) of what was recorded of a layer."""
+    return {name: unpacked(text).reshape(-1, len(layer["kept"])) for name, text in layer["arrays"].items()}
 
 
 def padded(model, text):
@@ -67,93 +80,195 @@ def _wide():
     return sentiment(LSTM(5, **float64), last=[Dense(1, activation="sigmoid", **float64)])
 
 
-MODELS = [sentiment, stacked, lambda: sentiment(mask_zero=True), lambda: sentiment(LSTM(5, go_backwards=True)), _wide]
+RUN = [sentiment, lambda: sentiment(mask_zero=True), lambda: sentiment(LSTM(5, go_backwards=True)), _wide]
 
 
-@pytest.mark.parametrize("make", MODELS)
-@pytest.mark.parametrize("label", [None, 0.0])
-def test_every_number_is_that_of_trace(page, make, label):
+@pytest.mark.parametrize("make", RUN)
+@pytest.mark.parametrize("text", [SENTENCE, "a wonderful film"])
+def test_a_page_that_runs_the_model_has_its_weights(page, make, text):
     model = make()
-    data = page(model, SENTENCE, label=label)
-    x, steps = padded(model, SENTENCE), len(data["steps"])
-    y = np.round(model.predict(x, verbose=0)) if label is None else [[label]]
-    traced = trace(model, x, y)
+    data, weights = page(model, text), model.get_weights()
+    assert data["cannot_run"] is None
+    ((label, named),) = data["snapshots"]
+    assert label == ""
+    ids = padded(model, text)[0].tolist()
+    assert [step["id"] for step in data["steps"]] == ids[-len(data["steps"]) :]
+    assert ids[: -len(data["steps"])] == [0] * data["padding"]
+    assert data["ids"] == sorted({*ids, *(rank + 3 for rank in WORD_INDEX.values())})
+    names = ["E", "W", "U", "b", "w", "w_b"]
+    for name, weight in zip(names, [weights[0][data["ids"]], *weights[1:]], strict=True):
+        np.testing.assert_array_equal(unpacked(named[name]), weight.ravel(), err_msg=name)
+        assert unpacked(named[name]).dtype == weight.dtype
+    assert (data["units"], data["features"], data["outputs"]) == (5, 6, 1)
+    assert data["backwards"] == model.layers[1].go_backwards
+    x = padded(model, text)
+    assert data["loss"] == trace(model, x, np.round(model.predict(x, verbose=0))).loss
+
+
+def test_a_missing_bias_is_0_in_the_page(page):
+    model = sentiment(LSTM(5, use_bias=False), last=[Dense(1, activation="sigmoid", use_bias=False)])
+    ((_, named),) = page(model, SENTENCE)["snapshots"]
+    assert not unpacked(named["b"]).any()
+    assert [unpacked(named[name]).size for name in ("b", "w_b")] == [20, 1]
+
+
+def test_snapshots_are_in_the_page_in_their_order(page, model):
+    earlier = [[n * weight for weight in model.get_weights()] for n in (0.5, 0.7)]
+    data = page(model, SENTENCE, snapshots=[(1, earlier[0]), ("epoch <2>", earlier[1])])
+    assert [label for label, _ in data["snapshots"]] == ["1", "epoch <2>", ""]
+    for (_, named), weights in zip(data["snapshots"], [*earlier, model.get_weights()], strict=True):
+        np.testing.assert_array_equal(unpacked(named["U"]), weights[2].ravel())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "match"),
+    [
+        (lambda _: 3, "snapshots must be a list of pairs (label, weights), not 3"),
+        (lambda _: [3], "one is 3"),
+        (lambda w: [("a", w, w)], "one is ("),
+        (lambda w: [("a", w[1:])], "the snapshot 'a' has 6 weights, but 5 were given"),
+        (lambda w: [("a", [*w[:-1], [1, 2]])], "dense/bias of the snapshot 'a' has shape (1,), but (2,) was given"),
+        (lambda w: [("a", [*w[:-1], [np.nan]])], "dense/bias of the snapshot 'a' was given values that are no finite"),
+        (lambda _: [("a", 3)], "takes a list of weights"),
+    ],
+)
+def test_snapshots_that_cannot_be(tmp_path, model, spoil, match):
+    snapshots = spoil(model.get_weights())
+    with pytest.raises((TypeError, ValueError), match=re.escape(match)):
+        explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX, snapshots=snapshots)
+    assert not list(tmp_path.iterdir())
+
+
+# --- models that the page cannot run ----------------------------------------------------------------------------------
+
+
+def _square():
+    """An activation of the user's own, under a name of the package's."""
+    return Activation("tanh", lambda z: z * abs(z) / 4, lambda y: np.sqrt(abs(y)))
+
+
+def _shared():
+    words = Input((12,))
+    x, lstm = Embedding(len(WORDS) + 4, 6)(words), LSTM(3, return_sequences=True)
+    model = Model(words, Dense(1, activation="sigmoid")(GlobalMaxPooling1D()(lstm(Dense(3)(lstm(Dense(3)(x)))))))
+    model.compile("adam", "binary_crossentropy")
+    return model
+
+
+def _compiled(loss, *layers, **options):
+    model = sentiment(*layers, last=[Dense(1)])
+    model.compile("adam", loss, **options)
+    return model
+
+
+def _penalized():
+    return sentiment(LSTM(3, kernel_regularizer="l2"))
+
+
+# name -> model, why the page cannot run it
+RECORDED = {
+    "stacked": (stacked, "and this model has Embedding, Bidirectional, LSTM, Dense"),
+    "relu": (lambda: sentiment(LSTM(5, activation="relu")), "lstm has relu and sigmoid"),
+    "hard sigmoid": (lambda: sentiment(LSTM(5, recurrent_activation="hard_sigmoid")), "lstm has tanh and hard_sigmoid"),
+    "own": (lambda: sentiment(LSTM(5, activation=_square())), "the package's tanh and sigmoid, and lstm has tanh and"),
+    "backwards, on top": (
+        lambda: sentiment(LSTM(4, return_sequences=True), LSTM(3, go_backwards=True)),
+        "this model has Embedding, LSTM, LSTM, Dense",
+    ),
+    "masked": (lambda: sentiment(LSTM(4, return_sequences=True), LSTM(3), mask_zero=True), "Embedding, LSTM, LSTM"),
+    "dense": (lambda: sentiment(LSTM(4), Dense(3)), "Embedding, LSTM, Dense, Dense"),
+    "pooling": (lambda: sentiment(LSTM(4, return_sequences=True), GlobalMaxPooling1D()), "GlobalMaxPooling1D"),
+    "shared": (_shared, "this model has Embedding, Dense, LSTM"),
+    "loss": (lambda: _compiled("mae"), "not MeanAbsoluteError of linear"),
+    "probabilities": (lambda: _compiled("binary_crossentropy"), "not BinaryCrossentropy of linear"),
+    "penalty": (_penalized, "penalties of regularizers"),
+    "weighted": (lambda: _compiled("mse", loss_weights=[2.0]), "does not know loss_weights, and this model's is 2.0"),
+    "head": (lambda: sentiment(last=[Dense(1, activation="relu")], compiled=False), "dense has relu"),
+    "zeros": (lambda: sentiment(LSTM(3, zero_output_for_mask=True)), "gives 0 at masked steps"),
+}
+
+
+@pytest.mark.parametrize(("make", "why"), RECORDED.values(), ids=list(RECORDED))
+@pytest.mark.parametrize("text", [SENTENCE, "a wonderful film"])
+def test_every_number_of_a_model_that_the_page_cannot_run_is_that_of_trace(page, make, why, text):
+    model, x = make(), None
+    label = 1.0 if model._compiled else None
+    data, x = page(model, text, label=label), padded(model, text)
+    assert why in data["cannot_run"]
+    steps = len(data["steps"])
+    traced = trace(model, x, None if label is None else np.array([[label]]))
     assert data["loss"] == traced.loss
-    assert [layer["name"] for layer in data["layers"]] == list(traced.layers)
+    assert [layer["layer"] for layer in data["layers"]] == list(traced.layers)
+    assert data["layers_left_out"] == []
     for layer, own in zip(data["layers"], traced.layers.values(), strict=True):
-        assert (layer["of"], layer["backwards"], layer["dtype"]) == (own.units, own.go_backwards, str(own.h.dtype))
+        assert (layer["units"], layer["kept"]) == (own.units, list(range(own.units)))
+        assert layer["backwards"] == own.go_backwards
         assert layer["counts"] == own.mask[0, -steps:].tolist()
-        assert layer["d_words"] == own.d_words[0, -steps:].tolist()
-        arrays, u = arrays_of(layer), own.h_prev[0] @ own.recurrent_kernel
-        for name in ("i", "f", "g", "o", "c", "h", "z_i", "z_f", "z_g", "z_o", "dc", "dh_prev", "dz_o"):
-            np.testing.assert_array_equal(
-                arrays.pop(name), getattr(own, name)[0, -steps:, layer["units"]], err_msg=name
-            )
-        H = own.units
-        for place, gate in enumerate("ifgo"):
-            columns = place * H + np.array(layer["units"])
-            np.testing.assert_array_equal(arrays.pop(f"u_{gate}"), u[-steps:, columns].T)
-            np.testing.assert_array_equal(of_unit(layer)[f"b_{gate}"], own.bias[columns])
-        assert not arrays
+        arrays = arrays_of(layer)
+        for name in set(arrays) - {"tanh_c", "hU_i", "hU_f", "hU_g", "hU_o"}:
+            np.testing.assert_array_equal(arrays.pop(name), getattr(own, name)[0, -steps:], err_msg=name)
+        counts = own.mask[0, -steps:]
+        shown = arrays["tanh_c"] * own.o[0, -steps:]
+        np.testing.assert_allclose(shown[counts], own.h[0, -steps:][counts], rtol=1e-6, atol=1e-7)
+        for gate, hU in zip("ifgo", np.split(own.h_prev[0, -steps:] @ own.recurrent_kernel, 4, axis=1), strict=True):
+            np.testing.assert_allclose(arrays[f"hU_{gate}"], hU, rtol=1e-6)
+        np.testing.assert_array_equal(unpacked(layer["b"]), own.bias)
+        if label is not None:
+            assert layer["dx_norm"] == own.d_words[0, -steps:].tolist()
 
 
-@pytest.mark.parametrize("make", MODELS)
-def test_what_comes_from_beyond_the_page_is_that_of_trace(page, make):
-    """States before the first step that is computed, gradients behind the last one, and what comes from above."""
-    model = make()
-    data, x = page(model, "a wonderful film"), padded(model, "a wonderful film")
-    assert 0 < len(data["steps"]) < x.shape[1]
-    traced, steps = trace(model, x, np.round(model.predict(x, verbose=0))), len(data["steps"])
-    for layer, own in zip(data["layers"], traced.layers.values(), strict=True):
-        first, last = (-1, -steps) if own.go_backwards else (-steps, -1)
-        for name, array, step in (
-            ("h_before", own.h_prev, first),
-            ("c_before", own.c_prev, first),
-            ("dh_after", own.dh_next, last),
-            ("dc_after", own.dc_next, last),
-        ):
-            np.testing.assert_array_equal(of_unit(layer)[name], array[0, step, layer["units"]], err_msg=name)
-        above = np.zeros((len(layer["units"]), steps), own.h.dtype)
-        above[:, layer["above_at"]] = numbers(layer, layer["above"]).reshape(len(above), -1)
-        np.testing.assert_array_equal(above, own.dh_above[0, -steps:, layer["units"]])
+def test_activations_of_ones_own_never_have_the_name_of_the_packages(page):
+    (layer,) = page(RECORDED["own"][0](), SENTENCE)["layers"]
+    assert (layer["activation"], layer["recurrent_activation"]) == ("own tanh", "sigmoid")
 
 
-def test_from_above_the_gradient_comes_at_the_last_word_alone_or_at_every_one(page, model):
-    assert page(model, SENTENCE)["layers"][0]["above_at"] == [11]
-    below = page(stacked(), SENTENCE)["layers"]
-    assert [layer["above_at"] for layer in below] == [list(range(12)), list(range(12)), [11]]
+@pytest.mark.parametrize(
+    "below",
+    [
+        [LSTM(4, go_backwards=True, return_sequences=True)],
+        [LSTM(4, return_sequences=True), Reshape((4, 12))],
+        [LSTM(4), RepeatVector(12)],
+    ],
+)
+def test_layers_whose_steps_are_not_the_words_are_left_out(page, below):
+    model = sentiment(*below, LSTM(3), epochs=0)
+    data = page(model, SENTENCE)
+    assert [layer["layer"] for layer in data["layers"]] == [below[0].name]
+    assert data["layers_left_out"] == [model.layers[-2].name]
 
 
-def test_a_small_gradient_from_above_is_not_taken_for_rounding(page):
-    """Of two layers' worth, one 1e-7 of the other."""
-    model = sentiment(LSTM(4, return_sequences=True), LSTM(3))
-    kernel = model.layers[2].params["kernel"]
-    kernel *= 1e-7
-    (below, _), x = page(model, SENTENCE)["layers"], padded(model, SENTENCE)
-    above = trace(model, x, np.round(model.predict(x, verbose=0)))["lstm"].dh_above[0]
-    assert np.abs(above).max() < 1e-6
-    assert len(below["above_at"]) == np.count_nonzero(above.any(axis=1)) > 1
+def test_a_model_none_of_whose_steps_are_words_is_refused(tmp_path):
+    model = sentiment(Reshape((6, 12)), LSTM(3), epochs=0)
+    with pytest.raises(ValueError, match="shows LSTMs each of whose steps is a word, and lstm takes others"):
+        explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("length", [12, None])
 def test_the_output_after_each_word_is_that_of_the_text_so_far(page, length):
-    model = sentiment(length=length)
+    model = sentiment(LSTM(4, activation="relu"), length=length)
     data = page(model, ["wonderful", "bad", "film"])
-    for end, output in enumerate(data["outputs"], start=1):
+    for end, output in enumerate(data["outputs_by_word"], start=1):
         ids = [1, *(WORD_INDEX[word] + 3 for word in ("wonderful", "bad", "film"))][:end]
         expected = model.predict(pad_sequences([ids], maxlen=length), verbose=0)[0, 0]
         assert output == pytest.approx(expected, rel=1e-5)
 
 
-def test_units_are_sorted_by_what_the_loss_hangs_on(page, model):
-    layer = page(model, SENTENCE)["layers"][0]
-    arrays = arrays_of(layer)
-    np.testing.assert_allclose(layer["scores"], np.abs(arrays["dc"] * arrays["c"]).sum(axis=1), rtol=1e-5)
-    x = padded(model, SENTENCE)
-    importance = trace(model, x, np.round(model.predict(x, verbose=0))).lstm.importance()
-    np.testing.assert_allclose(layer["scores"], importance[layer["units"]], rtol=1e-5)
-    assert layer["scores"] == sorted(layer["scores"], reverse=True)
-    assert sorted(layer["units"]) == list(range(5))
+def test_of_a_long_text_only_the_last_output_is_there(page, monkeypatch):
+    monkeypatch.setattr(explorer, "_MOST_PREDICTED", 12 * 12 * 3)
+    model = stacked()
+    outputs = page(model, SENTENCE)["outputs_by_word"]
+    assert outputs[:-1] == [None] * 11
+    assert outputs[-1] == pytest.approx(model.predict(padded(model, SENTENCE), verbose=0)[0, 0])
+
+
+def test_the_units_that_are_there_are_those_that_the_loss_depends_on_most(page):
+    model = sentiment(LSTM(64, activation="relu"), length=None, epochs=0)
+    (layer,) = page(model, ["good", "bad"] * 100, most_bytes=300_000)["layers"]
+    ids = [1, *(WORD_INDEX[word] + 3 for word in ["good", "bad"] * 100)][-200:]
+    importance = trace(model, [ids], np.round(model.predict(np.array([ids]), verbose=0))).lstm.importance()
+    assert 1 < len(layer["kept"]) < 64
+    assert layer["kept"] == sorted(np.argsort(-importance)[: len(layer["kept"])])
 
 
 def test_the_model_is_left_as_it_was(page, model):
@@ -167,6 +282,8 @@ def test_without_a_loss_there_is_no_way_back(page):
     data = page(sentiment(compiled=False), SENTENCE)
     assert data["loss"] is None
     assert not data["compiled"]
+    assert data["cannot_run"] is None
+    data = page(sentiment(LSTM(3, activation="relu"), compiled=False), SENTENCE)
     assert "dc" not in data["layers"][0]["arrays"]
 
 
@@ -183,9 +300,14 @@ def test_several_outputs_show_the_largest(page, loss, activation, of):
     model.compile("adam", loss)
     data = page(model, SENTENCE)
     output = model.predict(padded(model, SENTENCE), verbose=0)[0]
-    assert data["output"] == f"output {np.argmax(output)} of 3"
-    assert data["outputs"][-1] == pytest.approx(output.max(), rel=1e-5)
+    assert (data["chosen"], data["outputs_of"]) == (np.argmax(output), 3)
     assert isinstance(data["label"], of)
+
+
+def test_a_class_number_is_one_number_however_it_is_given(page):
+    model = sentiment(last=[Dense(3, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    assert [page(model, SENTENCE, label=label)["label"] for label in (2, 2.0, [2], np.array([2.0]))] == [2] * 4
 
 
 @pytest.mark.parametrize("loss", ["mse", "mae"])
@@ -194,24 +316,24 @@ def test_an_answer_that_is_no_class_is_no_label(page, loss):
     model.compile("adam", loss)
     data = page(model, SENTENCE)
     assert (data["label"], data["loss"], data["compiled"]) == (None, None, True)
-    assert "dc" not in data["layers"][0]["arrays"]
     data = page(model, SENTENCE, label=0.25)
     assert data["label"] == 0.25
     output = model.predict(padded(model, SENTENCE), verbose=0)[0, 0]
     assert data["loss"] == pytest.approx((output - 0.25) ** 2 if loss == "mse" else abs(output - 0.25))
-    assert "dc" in data["layers"][0]["arrays"]
 
 
-def test_all_prefixes_are_one_batch_where_the_length_is_stated(page, model, monkeypatch):
-    batches, predict = [], type(model).predict
+def test_all_prefixes_are_one_batch_if_the_length_is_stated(page, model, monkeypatch):
+    batches, predict = [], Sequential.predict
 
     def counted(self, x, **options):
         batches.append(x.shape)
         return predict(self, x, **options)
 
-    monkeypatch.setattr(type(model), "predict", counted)
+    monkeypatch.setattr(Sequential, "predict", counted)
     page(model, SENTENCE)
-    assert batches == [(12, 12)]
+    assert batches == [(1, 12)]  # the page has the others from its own run
+    page(stacked(), SENTENCE)
+    assert batches == [(1, 12), (1, 12), (11, 12)]
 
 
 # --- the text ---------------------------------------------------------------------------------------------------------
@@ -221,7 +343,7 @@ def test_words_are_shown_as_they_are_read(page, model):
     steps = page(model, "Wonderful, <b>FILM</b> 🎬 שלום")["steps"]
     kinds = {"<start>": "start", "wonderful": "word", "film": "word"}
     words = ["<start>", "wonderful", "b", "film", "b", "🎬", "שלום"]
-    assert steps == [{"word": word, "kind": kinds.get(word, "unknown")} for word in words]
+    assert [(step["word"], step["kind"]) for step in steps] == [(word, kinds.get(word, "unknown")) for word in words]
 
 
 _EVIL = ["</script><script>alert(1)</script>", "<!--", "]]>", "&lt;", "\u2028", '"\\', "{{SCRIPT}}", "\udc80"]
@@ -253,30 +375,90 @@ def test_a_long_text_is_cut_to_what_the_model_reads(page, model):
     assert {step["word"] for step in data["steps"]} == {"good", "bad"}
 
 
-def test_a_model_of_any_length_reads_the_last_words(page, tmp_path):
+def test_a_model_of_any_length_reads_the_last_words(page):
     data = page(sentiment(LSTM(64), length=None), "good bad " * 5000)
-    assert (len(data["steps"]), data["left_out"]) == (explorer.MOST_STEPS, 10_000 - explorer.MOST_STEPS)
-    assert len(data["layers"][0]["units"]) < 64  # those that mattered most
+    assert (len(data["steps"]), data["left_out"]) == (MOST_STEPS, 10_000 - MOST_STEPS)
+
+
+# --- the size of the page ---------------------------------------------------------------------------------------------
+
+MANY = {f"w{rank}": rank for rank in range(20, 30_000)} | WORD_INDEX
+
+
+def imdb_model(units=60):
+    """The tutorial's."""
+    layers = [Embedding(20_000, 128, input_shape=(100,)), LSTM(units), Dense(1, activation="sigmoid")]
+    model = Sequential(layers, seed=0)
+    model.compile("adam", "binary_crossentropy")
+    return model
+
+
+def test_the_tutorials_model_runs_in_half_a_megabyte_and_knows_the_most_frequent_words(page, tmp_path):
+    data = page(imdb_model(), SENTENCE, word_index=MANY)
+    assert data["cannot_run"] is None
+    assert 495_000 < (tmp_path / "page.html").stat().st_size <= 500_000
+    ids = [word_id for _, word_id in data["known"]]
+    assert ids == sorted(ids)
+    assert ids[:15] == [rank + 3 for rank in (*range(1, 15), 20)]
+    assert 100 < len(ids) < 1000
+    assert data["known_of"] == 19_991
+
+
+def test_at_most_2000_words_go_into_a_page(page):
+    data = page(imdb_model(2), SENTENCE, word_index=MANY, most_bytes=10_000_000)
+    assert len(data["known"]) == 2000
+
+
+def test_the_size_that_a_page_names_is_enough_to_run_its_model(page, tmp_path):
+    model = imdb_model(256)
+    options = {"word_index": MANY, "snapshots": [("<before>", model.get_weights())]}
+    refused = page(model, SENTENCE, **options)["cannot_run"]
+    assert "with its weights and snapshots the page would have more than 500,000 bytes" in refused
+    enough = int(re.search(r"most_bytes=([\d_]+)\)", refused)[1])
+    assert f"--most-bytes {enough} " in refused
+    assert 450_000 < (tmp_path / "page.html").stat().st_size <= 500_000
+    data = page(model, SENTENCE, most_bytes=enough, **options)
+    assert data["cannot_run"] is None
+    assert 0.9 * enough < (tmp_path / "page.html").stat().st_size <= enough
+    del options["snapshots"]
+    assert "most_bytes=2_" in page(model, SENTENCE, **options)["cannot_run"]
 
 
 @pytest.mark.parametrize(
     ("units", "length", "words", "dtype"),
     [(60, 100, 100, "float32"), (64, None, 200, "float32"), (256, 100, 20, "float32"), (60, 100, 100, "float64")],
 )
-def test_a_page_stays_below_half_a_megabyte(page, tmp_path, units, length, words, dtype):
+def test_a_page_that_cannot_run_its_model_shows_as_many_units_as_fit(page, tmp_path, units, length, words, dtype):
     dense = Dense(1, activation="sigmoid", dtype=dtype)
-    data = page(sentiment(LSTM(units, dtype=dtype), length=length, last=[dense]), ["good", "bad"] * (words // 2))
-    assert (tmp_path / "page.html").stat().st_size < 500_000
-    assert (tmp_path / "page.html").stat().st_size > 400_000
-    layer = data["layers"][0]
-    assert len(data["steps"]) == min(words + 1, length or explorer.MOST_STEPS)
-    assert layer["scores"] == sorted(layer["scores"], reverse=True)
+    model = sentiment(LSTM(units, activation="relu", dtype=dtype), length=length, last=[dense])
+    data = page(model, ["good", "bad"] * (words // 2))
+    assert 450_000 < (tmp_path / "page.html").stat().st_size <= 500_000
+    assert len(data["steps"]) == min(words + 1, length or MOST_STEPS)
 
 
-def test_the_tutorials_model_shows_all_units_of_a_sentence(page, tmp_path):
-    wide = sentiment(LSTM(60), length=100, epochs=0)
-    assert len(page(wide, SENTENCE)["layers"][0]["units"]) == 60
-    assert (tmp_path / "page.html").stat().st_size < 150_000
+def test_without_room_for_one_unit_there_is_no_page(tmp_path, model):
+    match = r"a page with one unit of each LSTM has ([\d,]+) bytes, and most_bytes is 1,000: give a shorter text, or a"
+    with pytest.raises(ValueError, match=match) as refusal:
+        explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX, most_bytes=1000)
+    assert not list(tmp_path.iterdir())
+    enough = int(re.search(match, str(refusal.value))[1].replace(",", ""))
+    explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX, most_bytes=enough)
+    assert (tmp_path / "page.html").stat().st_size <= enough
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, 1e6, "500000", None])
+def test_a_size_that_cannot_be(tmp_path, model, wrong):
+    with pytest.raises(ValueError, match="most_bytes must be a whole number above 0"):
+        explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX, most_bytes=wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_too_many_steps_is_left_to_python(page):
+    data = page(sentiment(LSTM(60), length=5000, epochs=0), SENTENCE)
+    assert "a run of 5,000 steps has 8,470,000 values, too many" in data["cannot_run"]
+
+
+# --- the words --------------------------------------------------------------------------------------------------------
 
 
 def test_ids_of_a_tokenizer(page):
@@ -300,6 +482,10 @@ def test_ids_of_a_tokenizer(page):
         ("film", {"word_index": ["film"]}, "word_index must be a dict of words and ranks, got list"),
         ("film", {"word_index": {3: "film"}}, "is it the wrong way round?"),
         ("film", {"word_index": {}}, "word_index is empty"),
+        ("film", {"word_index": {"film": 1, "bad": "2"}}, "must map words to ranks, whole numbers, but 'bad' has '2'"),
+        ("film", {"word_index": {"film": 1, "bad": 2.0}}, "but 'bad' has 2.0"),
+        ("film", {"word_index": {"film": 1, "bad": True}}, "but 'bad' has True"),
+        ("film", {"word_index": {"film": 1, 3: 2}}, "a key that is no word: 3"),
         ("film", {"label": 2}, "targets from 0 to 1"),
         ("film", {"label": [0, 1]}, "shape"),
     ],
@@ -325,7 +511,6 @@ def _stateful():
         (lambda: sentiment(Flatten()), "the model has none"),
         (lambda: sentiment(SimpleRNN(3)), "the model has none"),
         (lambda: sentiment(LSTM(3, return_sequences=True), compiled=False), "models with one output (D,) for a text"),
-        (lambda: sentiment(LSTM(3, activation="relu")), "with tanh and sigmoid, but lstm has relu and sigmoid"),
         (_stateful, "the model is stateful"),
     ],
 )
@@ -358,8 +543,8 @@ def test_a_gradient_that_explodes_is_said_and_nothing_written(tmp_path, explodin
 
 
 def test_large_gradients_are_shown_as_long_as_they_are_finite(page, exploding):
-    data = page(exploding, ["film", "was", "bad"] * 50)
-    largest = max(data["layers"][0]["d_words"])
+    data = page(exploding, ["film", "was", "bad"] * 50, most_bytes=250_000)
+    largest = max(data["layers"][0]["dx_norm"])
     assert 1e19 < largest < np.inf  # beyond what float32 can square
 
 
@@ -369,6 +554,50 @@ def test_a_model_of_texts_that_no_memory_holds_is_refused(tmp_path):
     with pytest.raises(ValueError, match="the model reads 10,000,000,000,000 words at once"):
         explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("layer", "size"),
+    [
+        (LSTM(60), "19 GB"),
+        (Bidirectional(LSTM(60)), "38 GB"),
+        (RNN([LSTMCell(40), LSTMCell(20)]), "19 GB"),
+        (GRU(60), "19 GB"),
+    ],
+)
+def test_a_model_whose_states_no_memory_holds_is_refused(tmp_path, layer, size, monkeypatch):
+    model = sentiment(layer, length=1_000_000, epochs=0)
+    monkeypatch.setattr(Sequential, "predict", lambda *_, **__: pytest.fail("took memory"))
+    with pytest.raises(ValueError, match=f"over 1,000,000 steps take some {size}, and explore holds 2 GB at most"):
+        explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX)
+    assert not list(tmp_path.iterdir())
+
+
+def test_words_without_a_finite_embedding_cannot_be_typed(page):
+    model = sentiment()
+    model.layers[0].params["embeddings"][WORD_INDEX["boring"] + 3] = np.inf
+    data = page(model, SENTENCE)
+    assert {word for word, _ in data["known"]} == set(WORDS) - {"boring"}
+    assert WORD_INDEX["boring"] + 3 not in data["ids"]
+
+
+def test_a_padding_that_is_masked_and_not_finite_is_not_run(page):
+    model = sentiment(mask_zero=True, compiled=False)
+    model.layers[0].params["embeddings"][0] = np.nan
+    data = page(model, "a wonderful film")
+    assert data["cannot_run"] == "the embedding of the padding is not finite"
+    assert all(np.isfinite(array).all() for array in arrays_of(data["layers"][0]).values())
+
+
+def test_words_of_one_rank_and_of_ranks_that_the_model_does_not_have(page):
+    word_index = WORD_INDEX | {"movie": WORD_INDEX["film"], "later": 10**12, "negative": -7, "padding": -3}
+    data = page(sentiment(), "a movie, later", word_index=word_index)
+    assert [(step["word"], step["kind"]) for step in data["steps"][1:]] == [
+        ("a", "word"), ("movie", "word"), ("later", "unknown"),
+    ]  # fmt: skip
+    known = dict(data["known"])
+    assert known["movie"] == known["film"] == WORD_INDEX["film"] + 3
+    assert not {"later", "negative"} & set(known)
 
 
 def test_an_output_that_is_not_finite_is_said(tmp_path):
@@ -419,7 +648,16 @@ def test_on_the_command_line(run, model):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"written to {run / 'explorer.html'}: open it in a browser\n"
     data = data_of(run / "explorer.html")
-    assert data["outputs"][-1] == pytest.approx(model.predict(padded(model, SENTENCE), verbose=0)[0, 0], rel=1e-5)
+    assert data["cannot_run"] is None
+    assert [word for word, _ in data["known"]] == WORDS
+
+
+def test_the_size_on_the_command_line(run, tmp_path, capsys):
+    page = tmp_path / "small.html"
+    assert main(["explore", str(run / "model.npz"), SENTENCE, "--output", str(page), "--most-bytes", "1000"]) == 2
+    enough = re.search(r"has ([\d,]+) bytes", capsys.readouterr().err)[1].replace(",", "")
+    assert main(["explore", str(run / "model.npz"), SENTENCE, "--output", str(page), "--most-bytes", enough]) == 0
+    assert page.stat().st_size <= int(enough)
 
 
 def test_output_and_label(run, tmp_path):

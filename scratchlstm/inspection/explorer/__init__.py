@@ -140,7 +140,7 @@ def explore(
                 known = fitting_words(shots, words, reading.ids, most_bytes - needed)
                 data |= recomputed(model) | packed_weights(model, shots, known, reading.ids) | {"known_of": known_of}
             else:
-                data["cannot_run"] = _too_large(needed, most_bytes)
+                data["cannot_run"] = _too_large(needed, most_bytes, len(shots) > 1)
         if data["cannot_run"] is not None:
             data |= _recorded(model, traced, reading, data, most_bytes)
         html = page(data)
@@ -148,12 +148,13 @@ def explore(
     return ExplorerPage(Path(path), html)
 
 
-def _too_large(needed: int, most_bytes: int) -> str:
+def _too_large(needed: int, most_bytes: int, has_snapshots: bool) -> str:
     """Why a page whose model could run does not run it."""
     unit = 10 ** max(len(str(needed)) - 2, 0)
     enough = -(-needed // unit) * unit
-    option = f"explore(..., most_bytes={enough:_}), on the command line --most-bytes {enough}, makes room for them"
-    return f"with its weights the page would have more than {most_bytes:,} bytes; {option}"
+    option = f"explore(..., most_bytes={enough:_}) or, on the command line, --most-bytes {enough} makes room for them"
+    weights = "weights and snapshots" if has_snapshots else "weights"
+    return f"with its {weights} the page would have more than {most_bytes:,} bytes; {option}"
 
 
 def _require_memory(model: Model, reading: Reading) -> None:
