@@ -94,7 +94,7 @@ def test_a_page_that_runs_the_model_has_its_weights(page, make, text):
     ids = padded(model, text)[0].tolist()
     assert [step["id"] for step in data["steps"]] == ids[-len(data["steps"]) :]
     assert ids[: -len(data["steps"])] == [0] * data["padding"]
-    assert data["ids"] == sorted({*ids, *(rank + 3 for rank in WORD_INDEX.values())})
+    assert data["ids"] == sorted({0, 1, *ids, *(rank + 3 for rank in WORD_INDEX.values())})
     names = ["E", "W", "U", "b", "w", "w_b"]
     for name, weight in zip(names, [weights[0][data["ids"]], *weights[1:]], strict=True):
         np.testing.assert_array_equal(unpacked(named[name]), weight.ravel(), err_msg=name)
@@ -114,27 +114,42 @@ def test_a_missing_bias_is_0_in_the_page(page):
 
 def test_snapshots_are_in_the_page_in_their_order(page, model):
     earlier = [[n * weight for weight in model.get_weights()] for n in (0.5, 0.7)]
-    data = page(model, SENTENCE, snapshots=[(1, earlier[0]), ("epoch <2>", earlier[1])])
-    assert [label for label, _ in data["snapshots"]] == ["1", "epoch <2>", ""]
+    data = page(model, SENTENCE, snapshots=[(1, earlier[0]), (2, earlier[1])])
+    assert [label for label, _ in data["snapshots"]] == ["1", "2", ""]
     for (_, named), weights in zip(data["snapshots"], [*earlier, model.get_weights()], strict=True):
         np.testing.assert_array_equal(unpacked(named["U"]), weights[2].ravel())
+    data = page(model, SENTENCE, snapshots=[(1, earlier[0]), (2, model.get_weights())])
+    assert [label for label, _ in data["snapshots"]] == ["1", "2"]
 
 
 @pytest.mark.parametrize(
     ("spoil", "match"),
     [
-        (lambda _: 3, "snapshots must be a list of pairs (label, weights), not 3"),
-        (lambda _: [3], "one is 3"),
-        (lambda w: [("a", w, w)], "one is ("),
-        (lambda w: [("a", w[1:])], "the snapshot 'a' has 6 weights, but 5 were given"),
-        (lambda w: [("a", [*w[:-1], [1, 2]])], "dense/bias of the snapshot 'a' has shape (1,), but (2,) was given"),
-        (lambda w: [("a", [*w[:-1], [np.nan]])], "dense/bias of the snapshot 'a' was given values that are no finite"),
-        (lambda _: [("a", 3)], "takes a list of weights"),
+        (lambda _: 3, "snapshots must be a list of (epoch, weights) pairs"),
+        (lambda _: [3], "snapshots must be (epoch, weights) pairs"),
+        (lambda w: [(1, w, w)], "snapshots must be (epoch, weights) pairs"),
+        (lambda w: [("a", w)], "an epoch of snapshots must be a whole number"),
+        (lambda w: [(1, w[1:])], "the snapshot of epoch 1 has 6 weights, but 5 were given"),
+        (
+            lambda w: [(1, [*w[:-1], [1, 2]])],
+            "dense/bias of the snapshot of epoch 1 has shape (1,), but (2,) was given",
+        ),
+        (lambda w: [(1, [*w[:-1], [np.nan]])], "the snapshot of epoch 1 was given values that are no finite"),
     ],
 )
 def test_snapshots_that_cannot_be(tmp_path, model, spoil, match):
     snapshots = spoil(model.get_weights())
     with pytest.raises((TypeError, ValueError), match=re.escape(match)):
+        explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX, snapshots=snapshots)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("make", [stacked, lambda: imdb_model(256)])
+def test_snapshots_need_a_page_that_runs_the_model(tmp_path, make):
+    model = make()
+    snapshots = [(1, model.get_weights())]
+    match = "snapshots need a page that runs the model, but (it runs one|with its weights)"
+    with pytest.raises(ValueError, match=match):
         explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX, snapshots=snapshots)
     assert not list(tmp_path.iterdir())
 
@@ -411,17 +426,24 @@ def test_at_most_2000_words_go_into_a_page(page):
 
 def test_the_size_that_a_page_names_is_enough_to_run_its_model(page, tmp_path):
     model = imdb_model(256)
-    options = {"word_index": MANY, "snapshots": [("<before>", model.get_weights())]}
-    refused = page(model, SENTENCE, **options)["cannot_run"]
-    assert "with its weights and snapshots the page would have more than 500,000 bytes" in refused
+    refused = page(model, SENTENCE, word_index=MANY)["cannot_run"]
+    assert "with its weights the page would have more than 500,000 bytes" in refused
+    assert 450_000 < (tmp_path / "page.html").stat().st_size <= 500_000
     enough = int(re.search(r"most_bytes=([\d_]+)\)", refused)[1])
     assert f"--most-bytes {enough} " in refused
-    assert 450_000 < (tmp_path / "page.html").stat().st_size <= 500_000
-    data = page(model, SENTENCE, most_bytes=enough, **options)
+    data = page(model, SENTENCE, most_bytes=enough, word_index=MANY)
     assert data["cannot_run"] is None
     assert 0.9 * enough < (tmp_path / "page.html").stat().st_size <= enough
-    del options["snapshots"]
-    assert "most_bytes=2_" in page(model, SENTENCE, **options)["cannot_run"]
+
+
+def test_the_size_that_is_named_for_snapshots_is_enough(page, tmp_path):
+    model = imdb_model()
+    options = {"word_index": MANY, "snapshots": [(0, [2 * weight for weight in model.get_weights()])]}
+    with pytest.raises(ValueError, match=r"its weights and 1 snapshots .*fewer snapshots take less") as refusal:
+        page(model, SENTENCE, **options)
+    enough = int(re.search(r"most_bytes=([\d_]+)\)", str(refusal.value))[1])
+    assert page(model, SENTENCE, most_bytes=enough, **options)["cannot_run"] is None
+    assert 0.9 * enough < (tmp_path / "page.html").stat().st_size <= enough
 
 
 @pytest.mark.parametrize(

@@ -20,15 +20,15 @@ from scratchlstm._support.notebook import framed
 from scratchlstm.datasets.encoding import Encoding
 from scratchlstm.gates import sigmoid
 from scratchlstm.inspection.explorer.page import page, size
-from scratchlstm.inspection.explorer.reading import Reading, embedding_and_length, known_words, read
+from scratchlstm.inspection.explorer.reading import MOST_STEPS, Reading, embedding_and_length, known_words, read
 from scratchlstm.inspection.explorer.recomputed import (
     Weights,
-    checked_snapshots,
     fitting_words,
     packed_weights,
     recomputed,
     weights_size,
     why_not,
+    with_the_models_own,
 )
 from scratchlstm.inspection.explorer.recorded import cells_that_read_words, recorded
 from scratchlstm.inspection.trace import LayerTrace, Trace, trace
@@ -100,61 +100,70 @@ def explore(
             answer if the loss is a crossentropy: the likelier class. Other losses compare with a number that only the
             reader knows; without it there is no backward pass.
         start_char, oov_char, index_from: as in `imdb.encode_review`. With `oov_char=None` unknown words are skipped.
-        snapshots: pairs of a label and earlier weights of the model, as `get_weights` gives them, in the order of
-            training: the reader goes through them to watch the model learn. A page that cannot run the model has none.
-        most_bytes: the size of the file. A page that needs more for the model's weights and snapshots shows what
-            `trace` gives instead, and says how many bytes it takes to run the model.
+        snapshots: pairs of an epoch and the weights after it, as `callbacks.Snapshots` keeps them: the reader goes
+            through them to watch the model learn.
+        most_bytes: of the file, at most. A page in which the model's weights have no room shows what `trace` gives
+            instead, and says how many bytes it takes to run the model.
 
     Returns:
         the page, which a notebook shows if it is a cell's last expression; also a path, as `open` takes it.
 
     Raises:
         OSError: the file cannot be written; found out before any work.
-        TypeError: not a model, not a text, no dict of words and ranks, or no pairs of labels and weights.
+        TypeError: not a model, not a text, no dict of words and ranks, or no pairs of epochs and weights.
         ValueError: a model that cannot be shown or whose states no memory should hold, a text without a known word,
-            values that are not finite, snapshots of another model, or a page that does not fit into `most_bytes`.
+            values that are not finite, snapshots of another model or of one that the page cannot run, or a page that
+            does not fit into `most_bytes`.
     """
     most_bytes = checks.whole_number("most_bytes", most_bytes, 1)
     with atomic_write(path) as file:
         embedding, length = embedding_and_length(model)
-        shots = with_the_models_own(model, snapshots)
         encoding = Encoding(embedding.input_dim, 0, start_char, oov_char, index_from)
         reading = read(text, word_index, encoding, length)
         _require_memory(model, reading)
         model = model.on_cpu()
-        shots = checked_snapshots(model, snapshots)
+        shots = with_the_models_own(model, snapshots)
         traced, judged = _judged(model, reading, label)
         data = {
             "steps": [step._asdict() for step in reading.steps],
             "left_out": reading.left_out,
             "length": length,
             "padding": reading.padding,
+            "most_steps": length or MOST_STEPS,
+            "start": encoding.start(),
             "masked": embedding.makes_mask,
             "of_words": embedding.input_dim,
             "cannot_run": why_not(model, reading),
         } | judged
         if data["cannot_run"] is None:
-            needed = size(data | recomputed(model)) + weights_size(model, shots, reading.ids)
+            # also those without which no other sentence can be read
+            ids = reading.ids | set(encoding.start()) | (set() if length is None else {0})
+            needed = size(data | recomputed(model)) + weights_size(model, shots, ids)
             if needed <= most_bytes:
                 words, known_of = known_words(word_index, encoding, _MOST_WORDS)
-                known = fitting_words(shots, words, reading.ids, most_bytes - needed)
-                data |= recomputed(model) | packed_weights(model, shots, known, reading.ids) | {"known_of": known_of}
+                known = fitting_words(shots, words, ids, most_bytes - needed)
+                data |= recomputed(model) | packed_weights(model, shots, known, ids) | {"known_of": known_of}
             else:
-                data["cannot_run"] = _too_large(needed, most_bytes, len(shots) > 1)
+                data["cannot_run"] = _too_large(needed, most_bytes, len(snapshots))
         if data["cannot_run"] is not None:
+            if snapshots:
+                raise ValueError(f"snapshots need a page that runs the model, but {data['cannot_run']}")
             data |= _recorded(model, traced, reading, data, most_bytes)
         html = page(data)
         file.write(html.encode())
     return ExplorerPage(Path(path), html)
 
 
-def _too_large(needed: int, most_bytes: int, has_snapshots: bool) -> str:
+def _too_large(needed: int, most_bytes: int, snapshots: int) -> str:
     """Why a page whose model could run does not run it."""
     unit = 10 ** max(len(str(needed)) - 2, 0)
     enough = -(-needed // unit) * unit
+    weights, fewer = "its weights", ""
+    if snapshots:
+        weights += f" and {snapshots} snapshots"
+        fewer = ", and fewer snapshots take less (every of callbacks.Snapshots)"
     option = f"explore(..., most_bytes={enough:_}) or, on the command line, --most-bytes {enough} makes room for them"
-    weights = "weights and snapshots" if has_snapshots else "weights"
-    return f"with its {weights} the page would have more than {most_bytes:,} bytes; {option}"
+    return f"with {weights} the page would have more than {most_bytes:,} bytes; {option}{fewer}"
 
 
 def _require_memory(model: Model, reading: Reading) -> None:

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any
 
 # what is seen, each with its own style
-_PARTS = ("sentence", "heatmap", "overview", "cell", "number", "change", "learning")
+_PARTS = ("sentence", "heatmap", "plot", "overview", "cell", "number", "change", "compare", "learning")
 _STYLES = ("base", *_PARTS)
 _SCRIPTS = ("data", "lstm", "quantities", "state", "reading", "dom", "step", *_PARTS, "main")
 

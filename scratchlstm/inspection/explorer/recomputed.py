@@ -15,7 +15,7 @@ from scratchlstm.layers.weights import check_weights, name_weights
 from scratchlstm.models.model import Model
 
 Weights = Sequence[np.ndarray]  # as get_weights gives them: embeddings, the LSTM's, the Dense layer's
-Named = Mapping[str, np.ndarray]  # "layer/parameter" -> its array
+Snapshot = tuple[str, Mapping[str, np.ndarray]]  # epoch, and the weights after it by "layer/parameter"
 
 _PASSED_OVER = Dropout, SpatialDropout1D  # which do nothing but in training
 _LOSSES = {  # the class -> its name on the page, the activation that turns logits into what it compares
@@ -86,29 +86,32 @@ def recomputed(model: Model) -> dict[str, Any]:
     }
 
 
-def checked_snapshots(model: Model, snapshots: Any) -> list[tuple[str, Named]]:
-    """Each snapshot's label and weights by name; the model's own, as they are, as the last with the label "".
+def with_the_models_own(model: Model, snapshots: Any) -> list[Snapshot]:
+    """Checked (epoch, weights) pairs; the last has the model's own weights, with "" if no epoch is known.
 
     Raises:
-        TypeError, ValueError: no pairs of a label and weights of this model, or values that are not finite.
+        TypeError, ValueError: not such pairs, or weights of another model.
     """
+    pairs = "(epoch, weights) pairs, as callbacks.Snapshots keeps them"
+    checks.instance("snapshots", snapshots, list | tuple, f"a list of {pairs}")
+    several = list, tuple
+    if not all(isinstance(pair, several) and len(pair) == 2 and isinstance(pair[1], several) for pair in snapshots):
+        raise TypeError(f"snapshots must be {pairs}, not {checks.came(snapshots)}")
     own = model.network.params
-    shots: list[tuple[str, Named]] = []
-    if not isinstance(snapshots, list | tuple):
-        raise TypeError(f"snapshots must be a list of pairs (label, weights), not {checks.came(snapshots)}")
-    for each in snapshots:
-        if not isinstance(each, list | tuple) or len(each) != 2:
-            raise TypeError(f"snapshots must be a list of pairs (label, weights), but one is {checks.came(each)}")
-        owner = f"the snapshot {str(each[0])!r:.80}"
-        named = name_weights(owner, list(own), each[1])
+    checked: list[Snapshot] = []
+    for epoch, weights in snapshots:
+        owner = f"the snapshot of epoch {checks.whole_number('an epoch of snapshots', epoch)}"
+        named = name_weights(owner, list(own), weights)
         for name, param in own.items():
-            checked = check_weights(owner, {name: param.shape}, {name: named[name]}, str(param.dtype))
-            named[name] = checked[name].astype(param.dtype, copy=False)
-        shots.append((str(each[0]), named))
-    return [*shots, ("", own)]
+            array = check_weights(owner, {name: param.shape}, {name: named[name]}, str(param.dtype))[name]
+            named[name] = array.astype(param.dtype, copy=False)
+        checked.append((str(epoch), named))
+    if not checked or not all(np.array_equal(checked[-1][1][name], param) for name, param in own.items()):
+        checked.append(("", own))
+    return checked
 
 
-def weights_size(model: Model, snapshots: Sequence[tuple[str, Named]], ids: set[int]) -> int:
+def weights_size(model: Model, snapshots: Sequence[Snapshot], ids: set[int]) -> int:
     """Bytes in the page of the weights of all snapshots and the embedding rows of these ids."""
     arrays = [array for _, weights in snapshots for array in _arrays(model, weights, sorted(ids)).values()]
     around = sum(len(as_text(label)) for label, _ in snapshots) + 20 * (len(arrays) + len(snapshots) + len(ids)) + 200
@@ -116,7 +119,7 @@ def weights_size(model: Model, snapshots: Sequence[tuple[str, Named]], ids: set[
 
 
 def fitting_words(
-    snapshots: Sequence[tuple[str, Named]], words: Sequence[Step], ids: set[int], room: int
+    snapshots: Sequence[Snapshot], words: Sequence[Step], ids: set[int], room: int
 ) -> list[Step]:  # fmt: skip
     """As many of the words as have room in the page, the first ones; those without a finite embedding are left out."""
     tables = [next(iter(weights.values())) for _, weights in snapshots]  # (V, E) each
@@ -134,7 +137,7 @@ def fitting_words(
 
 
 def packed_weights(
-    model: Model, snapshots: Sequence[tuple[str, Named]], known: Sequence[Step], ids: set[int]
+    model: Model, snapshots: Sequence[Snapshot], known: Sequence[Step], ids: set[int]
 ) -> dict[str, Any]:  # fmt: skip
     """The weights as the page takes them: the rows of `ids` and of the words that are known."""
     rows = sorted(ids | {word.id for word in known})
@@ -161,7 +164,7 @@ def _loss(model: Model, dense: Dense) -> str | None:
     return None
 
 
-def _arrays(model: Model, weights: Named, ids: list[int]) -> dict[str, np.ndarray]:
+def _arrays(model: Model, weights: Mapping[str, np.ndarray], ids: list[int]) -> dict[str, np.ndarray]:
     """One snapshot's arrays by their names in the page; a missing bias is 0."""
     embedding, lstm, dense = _computing(model)
 
