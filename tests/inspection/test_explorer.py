@@ -185,7 +185,7 @@ RECORDED = {
     "stacked": (stacked, "and this model has Embedding, Bidirectional, LSTM, Dense"),
     "relu": (lambda: sentiment(LSTM(5, activation="relu")), "lstm has relu and sigmoid"),
     "hard sigmoid": (lambda: sentiment(LSTM(5, recurrent_activation="hard_sigmoid")), "lstm has tanh and hard_sigmoid"),
-    "own": (lambda: sentiment(LSTM(5, activation=_square())), "the package's tanh and sigmoid, and lstm has tanh and"),
+    "own": (lambda: sentiment(LSTM(5, activation=_square())), "lstm has own tanh and sigmoid"),
     "backwards, on top": (
         lambda: sentiment(LSTM(4, return_sequences=True), LSTM(3, go_backwards=True)),
         "this model has Embedding, LSTM, LSTM, Dense",

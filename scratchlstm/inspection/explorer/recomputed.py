@@ -10,6 +10,7 @@ from scratchlstm._support import checks
 from scratchlstm.inspection.explorer.packing import packed, packed_size
 from scratchlstm.inspection.explorer.page import as_text
 from scratchlstm.inspection.explorer.reading import Reading, Step
+from scratchlstm.inspection.explorer.recorded import name_of
 from scratchlstm.layers import LSTM, Dense, Dropout, Embedding, SpatialDropout1D
 from scratchlstm.layers.weights import check_weights, name_weights
 from scratchlstm.models.model import Model
@@ -35,10 +36,9 @@ def why_not(model: Model, reading: Reading) -> str | None:
         has = ", ".join(type(layer).__name__ for layer in computing)
         return f"it runs one Embedding, one LSTM and one Dense layer, and this model has {has}"
     embedding, lstm, dense = computing
-    names = [str(activations.serialize(each)) for each in (lstm.activation, lstm.recurrent_activation)]
+    names = [name_of(lstm.activation), name_of(lstm.recurrent_activation)]
     if names != ["tanh", "sigmoid"]:
-        has = f"{lstm.activation.name} and {lstm.recurrent_activation.name}"
-        return f"it runs LSTMs with the package's tanh and sigmoid, and {lstm.name} has {has}"
+        return f"it runs LSTMs with tanh and sigmoid, and {lstm.name} has {' and '.join(names)}"
     if lstm.return_sequences:
         return f"it runs a Dense layer on the last h, and {lstm.name} gives every h"
     if not model.network.is_stack:
@@ -46,7 +46,7 @@ def why_not(model: Model, reading: Reading) -> str | None:
     if lstm.zero_output_for_mask:
         return f"{lstm.name} gives 0 at masked steps, which the page does not"
     if activations.serialize(dense.activation) not in ("sigmoid", "softmax", "linear"):
-        has = f"{dense.name} has {dense.activation.name}"
+        has = f"{dense.name} has {name_of(dense.activation)}"
         return f"it runs a Dense layer with sigmoid, softmax or no activation, and {has}"
     if model._compiled and (reason := _why_not_loss(model, dense)):
         return reason
@@ -62,7 +62,7 @@ def why_not(model: Model, reading: Reading) -> str | None:
 def _why_not_loss(model: Model, dense: Dense) -> str | None:
     """Why the page cannot compute the loss of a model."""
     if _loss(model, dense) is None:
-        of = f"{type(model.loss).__name__} of {dense.activation.name}"
+        of = f"{type(model.loss).__name__} of {name_of(dense.activation)}"
         return f"it knows crossentropies and the mean squared error as they usually end a model, and not {of}"
     if model.network.regularizers:
         return "it does not know the penalties of regularizers, which are part of this model's loss"

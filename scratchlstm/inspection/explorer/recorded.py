@@ -78,8 +78,8 @@ def recorded(layer: LayerTrace, cell: Any, reading: Reading, most_bytes: int) ->
         "units": layer.units,
         "kept": units.tolist(),
         "backwards": layer.go_backwards,
-        "activation": _name(cell.activation),
-        "recurrent_activation": _name(cell.recurrent_activation),
+        "activation": name_of(cell.activation),
+        "recurrent_activation": name_of(cell.recurrent_activation),
         "counts": layer.mask[0, shown].tolist(),
         "dx_norm": layer.d_words[0, shown].tolist() if has_gradients else None,
         "b": packed(b[:, units]),
@@ -87,7 +87,7 @@ def recorded(layer: LayerTrace, cell: Any, reading: Reading, most_bytes: int) ->
     }
 
 
-def _name(activation: Activation) -> str:
+def name_of(activation: Activation) -> str:
     """What the page calls an activation: one of the user's own never as one of the package's."""
     known = isinstance(activations.serialize(activation), str)
     return activation.name if known else f"own {activation.name}"

@@ -25,34 +25,17 @@ const symbolsOf = (pieces) => pieces.map((piece) => (typeof piece === "string" ?
 
 /** The line of a quantity that is computed from a few others. */
 function line(pass, q) {
-  const { number = "", from } = QUANTITIES[q.name];
+  const { number = "", formula, from } = QUANTITIES[q.name];
+  if (!canOpen(pass, q)) return { number, symbols: withActivations(pass, formula), pieces: [q] };
   const { wrap, terms } = from(pass, q);
-  const own = withOwnSlope(pass, q);
-  if (own) return { number, symbols: own, pieces: [q] };
   if (!terms.length) return { number, symbols: `${symbolOf(q)} = 0`, pieces: [q] };
-  const sum = wrap ? [`${activationName(pass, wrap)}(`, ...sumPieces(terms), ")"] : sumPieces(terms);
+  const sum = wrap ? [`${withActivations(pass, wrap)}(`, ...sumPieces(terms), ")"] : sumPieces(terms);
   const hasProducts = terms.length > 1 && terms.some((term) => term.filter((factor) => factor.name).length > 1);
   const products = terms.map((term, n) => [productOf(pass, q, n, term)]);
   return {
     number, symbols: q.name === "tanh_c" ? symbolOf(q) : `${symbolOf(q)} = ${symbolsOf(sum)}`,
     pieces: [...sum, " = ", ...(hasProducts ? [...sumPieces(products), " = "] : []), q],
   };
-}
-
-/** What σ and tanh of the equations are in this model. */
-function activationName(pass, wrap) {
-  const { recurrent_activation = "sigmoid", activation = "tanh" } = pass.layer ?? {};
-  return { "σ": recurrent_activation === "sigmoid" ? "σ" : recurrent_activation, tanh: activation }[wrap] ?? wrap;
-}
-
-/** The equation of a gradient that has the slope of an activation in it, if that is another than the usual one. */
-function withOwnSlope(pass, { name }) {
-  const gate = /^dz_(.)$/.exec(name)?.[1];
-  if (!gate && name !== "dc") return null;
-  const usual = gate && gate !== "g" ? "σ" : "tanh";
-  const activation = activationName(pass, usual);
-  if (activation === usual) return null;
-  return gate ? `${name} = d${gate} · ${activation}′(z_${gate})` : `dc = dc_next + dh · o · ${activation}′(c)`;
 }
 
 /** A product that is one of the terms of q. */
@@ -275,7 +258,9 @@ function picture(view) {
     const shape = sign === "tanh"
       ? svgElement("rect", { class: "box", x: x - 28, y: y - 14, width: 56, height: 28, rx: 7 })
       : svgElement("circle", { class: "box", cx: x, cy: y, r: 13 });
-    made.append(part(isBack ? back : forward, shape, svgElement("text", { x, y: y + 5, "text-anchor": "middle", ...(sign === "tanh" && { "data-wrap": "tanh_c" }) }, sign)));
+    const text = svgElement("text", { x, y: y + 5, "text-anchor": "middle" }, sign);
+    if (sign === "tanh") text.dataset.wrap = "tanh_c";
+    made.append(part(isBack ? back : forward, shape, text));
   }
   eachGate((gate, x) => {
     const text = isBack ? d + gate : `${gate} = `;
@@ -340,7 +325,7 @@ const PICTURE_TEXTS = {
   forward: (of) =>
     `${placeInWords()}, forward: the forget gate f = ${of("f")} keeps that share of c_prev = ${of("c_prev")}; ` +
     `the input gate i = ${of("i")} adds that share of the candidate g = ${of("g")}; so the cell c = ${of("c")}. ` +
-    `The output gate o = ${of("o")} lets out that share of tanh(c) = ${of("tanh_c")}: the hidden state h = ${of("h")}.`,
+    `The output gate o = ${of("o")} lets out that share of ${symbolOf({ name: "tanh_c" })} = ${of("tanh_c")}: the hidden state h = ${of("h")}.`,
   backward: (of) =>
     `${placeInWords()}, backward: dh = ${of("dh")} and dc_next = ${of("dc_next")} come in; dc = ${of("dc")}; at the gates ` +
     `df = ${of("df")}, di = ${of("di")}, dg = ${of("dg")}, do = ${of("do")}; dc_prev = ${of("dc_prev")} and ` +
@@ -391,9 +376,8 @@ function showCell() {
   }
   for (const bar of document.querySelectorAll("[data-level]")) showLevel(bar, valueOf(pass, at(bar.dataset.level, now())));
   for (const place of document.querySelectorAll("[data-wrap]")) {
-    place.textContent = activationName(pass, QUANTITIES[place.dataset.wrap].from(pass, now()).wrap ?? "held");
+    place.textContent = shortened(withActivations(pass, QUANTITIES[place.dataset.wrap].from(pass, now()).wrap ?? "held"), 8);
   }
-  const word = wordOf(state.step);
-  byId("x-word").textContent = Array.from(word).length > 14 ? `${Array.from(word).slice(0, 13).join("")}…` : word;
+  byId("x-word").textContent = shortened(wordOf(state.step), 14);
   byId("masked").hidden = pass.counts[state.step];
 }

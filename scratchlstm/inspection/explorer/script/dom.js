@@ -25,6 +25,12 @@ function shown(number, digits = 4) {
   return (number < 0 ? "−" : "") + text.replace("-", "−");
 }
 
+/** A text with at most so many letters. */
+function shortened(text, most) {
+  const letters = Array.from(text);
+  return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : text;
+}
+
 /** A text in which name_x has x as a subscript. */
 function withSubscripts(text) {
   const parts = text.split(/_(\w+)/).map((part, place) => (place % 2 ? element("sub", {}, element("span", { className: "unseen" }, "_"), part) : part));
@@ -54,8 +60,7 @@ function colour(node, q) {
 /** A quantity as equations write it. */
 function symbolOf({ name, gate, text }) {
   if (text !== undefined) return name ? `(${text})` : text;
-  const tanh_c = `${activationName(current(), "tanh")}(c)`;
-  const symbol = { xW: "x W", hU: "h_prev U", tanh_c, dh_above: "from above", loss: "L", w_b: "b" }[name] ?? name;
+  const symbol = { xW: "x W", hU: "h_prev U", tanh_c: withActivations(current(), "tanh(c)"), dh_above: "from above", loss: "L", w_b: "b" }[name] ?? name;
   return gate ? `${symbol}_${gate}` : symbol;
 }
 
@@ -73,7 +78,7 @@ const unitName = (unit) => current().names?.[unit] ?? unit;
 
 /** What a quantity is, where, in words: “forget gate f of unit 3 at “film””. */
 function inWords(pass, q) {
-  const { title } = QUANTITIES[q.name];
+  const title = withActivations(pass, QUANTITIES[q.name].title);
   const symbol = symbolOf({ ...q, text: undefined, gate: undefined });
   const where = [
     q.gate && `of gate ${q.gate}`,

@@ -145,6 +145,19 @@ function order(pass) {
   return `Units are sorted by ${score} (in parentheses)${some}.${backwards}`;
 }
 
+/** What a page shows that cannot run its model, and why not. */
+function showRecorded() {
+  const others = data.layers_left_out;
+  const notes = [
+    "This page shows what the model computed in Python. It cannot run the model again, so nothing can be changed here, " +
+      `and sums over weights or over all units stay closed: ${data.cannot_run}.`,
+  ];
+  if (others.length) notes.push(`Not shown: ${others.join(", ")}, whose steps are not the words.`);
+  if (data.outputs_by_word.includes(null)) notes.push("The text is too long for the output after each word: only the last one is here.");
+  byId("recorded").textContent = notes.join(" ");
+  byId("recorded").hidden = false;
+}
+
 // --- keys and buttons ------------------------------------------------------------------------------------------------
 
 function isDark() {
@@ -211,6 +224,7 @@ byId("no-loss").textContent = data.compiled
   ? `There is no backward pass yet: the loss compares the output with a number that only you know. ${
     RUNS ? "Give it under “What if” as label." : "Give it as explore(..., label=...)."}`
   : "There is no backward pass to show: the model was not compiled, so it has no loss.";
+if (!RUNS) showRecorded();
 buildWords();
 buildLayers();
 buildUnits();

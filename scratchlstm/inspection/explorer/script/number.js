@@ -24,7 +24,7 @@ const STEMS = { xW: "x W", hU: "h_{prev} U", tanh_c: "tanh c", w_b: "b_{dense}",
 
 /** The name of a quantity as its equation writes it, subscripts in _{}. */
 function indexed({ name, gate, unit, feature, from, output, row }) {
-  const [stem, ...below] = STEMS[name] ? [STEMS[name]] : name.split("_");
+  const [stem, ...below] = STEMS[name] ? [withActivations(current(), STEMS[name])] : name.split("_");
   const places = [gate, from, feature, unit === undefined ? undefined : nameOfUnit(unit), data.outputs > 1 ? output : undefined];
   if (row !== undefined) places.unshift(data.ids[row]);
   const subscript = [...below, ...places.filter((place) => place !== undefined)].join(",");
@@ -57,7 +57,7 @@ function wordOfRow(row) {
 
 /** What a number is, in words. */
 function described(q) {
-  const { title } = QUANTITIES[q.name];
+  const title = withActivations(current(), QUANTITIES[q.name].title);
   const places = { ...q, unit: q.unit === undefined ? undefined : nameOfUnit(q.unit) };
   if (q.row !== undefined) places.row = wordOfRow(q.row);
   let text = title.replace(/\{(\w+)\}/g, (_, place) => places[place]);
@@ -165,25 +165,16 @@ function whyEmpty(pass, q) {
   return q.name.endsWith("next") ? "There is no step after this one, so this is 0." : "There is no step before this one: it starts at 0.";
 }
 
-/** Whether the page has everything that a number is computed from, and the equation is this model's. */
-function canOpen(pass, q, sources) {
-  if (!pass.recorded) return true;
-  const isUsual = pass.layer.activation === "tanh" && pass.layer.recurrent_activation === "sigmoid";
-  const bends = sources.wrap !== "" || sources.terms.flat().some(({ of }) => of);
-  const error = Math.abs(resultOf(pass, sources) - valueOf(pass, q));
-  return (isUsual || !bends) && error <= 1e-4 * Math.max(Math.abs(valueOf(pass, q)), 1e-6);
-}
-
 /** What a number is computed from, as elements. */
 function origin(pass, q) {
   const sources = sourcesOf(pass, q);
   if (q.name === "y") return [element("p", {}, "It is given with the text.")];
   if (sources === undefined) return [element("p", {}, learnedFrom(q)), ...(q.name === "E" ? embeddingRow(pass, q.row, q.feature) : [])];
-  if (!canOpen(pass, q, sources)) {
+  if (!canOpen(pass, q)) {
     return [element("p", {}, `What it is computed from is not in this page, which does not run the model: ${data.cannot_run}.`)];
   }
   const { number, formula } = QUANTITIES[q.name];
-  const equation = element("p", { className: "equation" }, ...(number ? [`${number} `] : []), withSubscripts(formula));
+  const equation = element("p", { className: "equation" }, ...(number ? [`${number} `] : []), withSubscripts(withActivations(pass, formula)));
   const strip = q.name === "x" ? embeddingRow(pass, pass.rows[q.step], q.feature) : [];
   if (!sources.terms.length && !sources.nudge) return [equation, element("p", {}, whyEmpty(pass, q))];
   const isLong = sources.terms.length > FEW_TERMS || (QUANTITIES[q.name].over && sources.terms.length > 1);

@@ -91,8 +91,9 @@ function showUnit(view) {
   drawPlot(unitPlot, { lines, least, most, chosen, title: `${title}: ${LINES[view].join(", ")}` });
 }
 
-/** What the model would answer after each word. */
+/** What the model would answer after each word, if that is known of all of them. */
 function showOutput() {
+  if (outputAfter(firstStep()) === null) return;
   const line = { name: "", values: wordsOf(outputAfter), colour: "third", isGradient: false, isThick: true };
   const chosen = state.step - firstStep();
   byId("output-key").replaceChildren(...keysOf([{ ...line, name: outputName() }], chosen));

@@ -106,7 +106,7 @@ const QUANTITIES = {
         const value = heldAt(pass.change.held, gate, unit);
         return { terms: [[constant(`held at ${value}`, value)]] };
       }
-      return { wrap: gate === "g" ? "tanh" : "σ", terms: [[at(`z_${gate}`, { step, unit })]] };
+      return { wrap: activationOf(pass, gate), terms: [[at(`z_${gate}`, { step, unit })]] };
     },
     to: ifListens(gate, (w) => [...to, `dz_${gate}`].map((name) => at(name, w)), (w) => to.map((name) => at(name, w))),
   }])),
@@ -132,7 +132,7 @@ const QUANTITIES = {
   },
   tanh_c: {
     title: "tanh of the cell", formula: "tanh(c)",
-    from: (_, w) => ({ wrap: "tanh", terms: [[at("c", here(w))]] }),
+    from: (pass, w) => ({ wrap: activationOf(pass, "g"), terms: [[at("c", here(w))]] }),
     to: (pass, w) => (counts(pass, w) ? ["h", "do", "dc"].map((name) => at(name, here(w))) : []),
   },
   h: {
@@ -328,6 +328,39 @@ function exponential(pass, step, output) {
 /** What the reader has added to a quantity. */
 const nudgeOf = (pass, { name, step, unit, feature, output }) =>
   addedTo(pass.change?.added.filter((each) => each.step === step) ?? [], name, unit ?? feature ?? output);
+
+// --- recordings, of layers with any activations ----------------------------------------------------------------------
+
+/** The activation of a gate, as the page writes it. */
+function activationOf(pass, gate) {
+  const name = gate === "g" ? pass.layer?.activation ?? "tanh" : pass.layer?.recurrent_activation ?? "sigmoid";
+  return name.replaceAll("_", " ").replace(/^(hard )?sigmoid$/, "$1σ");
+}
+
+/** A text about tanh and σ with the layer's own activations, and their derivatives by name. */
+function withActivations(pass, text) {
+  const [phi, sigma] = [activationOf(pass, "g"), activationOf(pass, "i")];
+  return text.replace(/\(1 − tanh²\(c\)\)|\(1 − g²\)|([ifo]) · \(1 − \1\)|tanh|σ/g, (found, gate) => {
+    if (found === "σ") return sigma;
+    if (found === "tanh") return phi;
+    if (gate) return sigma === "σ" ? found : `${sigma}′(z_${gate})`;
+    return phi === "tanh" ? found : `${phi}′(${found.includes("g") ? "z_g" : "c"})`;
+  });
+}
+
+/**
+ * Whether the page has all that a number is computed from. A recording lacks weights, other units and the padding; of an
+ * activation other than tanh and σ it has the value, but not the derivative.
+ */
+function canOpen(pass, q) {
+  if (!pass.recorded) return true;
+  if (["xW", "hU", "dh_above"].includes(q.name) || (q.name === "dh_prev" && counts(pass, q))) return false;
+  const { wrap, terms } = QUANTITIES[q.name].from(pass, q);
+  if (!terms.length) return valueOf(pass, q) === 0;
+  const isGate = /^dz_[ifo]$/.test(q.name);
+  const isUsual = activationOf(pass, isGate ? "i" : "g") === (isGate ? "σ" : "tanh");
+  return wrap !== "softmax" && (isUsual || !terms.flat().some(({ of }) => of));
+}
 
 /** What a quantity is computed from: {wrap, terms, nudge}, where the nudge comes on top; undefined for a weight or label. */
 function sourcesOf(pass, q) {

@@ -10,9 +10,15 @@ function firstStep() {
   return paddingOpen ? 0 : Math.max(first, 0);
 }
 
-/** The model's output after a step: what its head would make of h there. */
+/** The model's output after a step: what its head would make of h there; null if a recording does not have it. */
 function outputAfter(step) {
   return RUNS ? current().p[step][state.output] : data.outputs_by_word[step];
+}
+
+/** The output after a step as a text. */
+function outputText(step) {
+  const output = outputAfter(step);
+  return output === null ? "" : shown(output);
 }
 
 const outputName = () => (data.outputs_of > 1 ? `output ${state.output} of ${data.outputs_of}` : "output");
@@ -63,7 +69,7 @@ function showWords() {
   const most = Math.max(...cells.map(Math.abs)) || 1;
   document.querySelectorAll("#words button[data-step]").forEach((button) => {
     const step = Number(button.dataset.step);
-    button.querySelector("small").textContent = shown(outputAfter(step));
+    button.querySelector("small").textContent = outputText(step);
     button.style.setProperty("--tint", `${(45 * Math.abs(cells[step])) / most}%`);
     button.classList.toggle("negative", cells[step] < 0);
     button.tabIndex = step === state.step ? 0 : -1; // one stop for the Tab key, not one for each word

@@ -8,7 +8,7 @@ function showStatus() {
   byId("status").textContent = `${where}. ${(state.view === "forward" ? forwardInWords : backwardInWords)(current())}`;
   byId("slider").max = last;
   byId("slider").value = state.step;
-  byId("slider").setAttribute("aria-valuetext", `${where}, ${outputName()} ${shown(outputAfter(state.step))}`);
+  byId("slider").setAttribute("aria-valuetext", `${where}, ${outputName()} ${outputText(state.step)}`);
   byId("previous").setAttribute("aria-disabled", state.step === firstStep()); // disabled would lose the focus
   byId("next").setAttribute("aria-disabled", state.step === last);
 }
@@ -24,7 +24,7 @@ function forwardInWords(pass) {
     : `keeps ${percent(f)} of ${shown(c_prev, 3)} (f${heldInWords(pass, "f")})`;
   const product = `i\u00a0·\u00a0g${heldInWords(pass, "i", "i ")}${heldInWords(pass, "g", "g ")}`;
   const added = `adds ${percent(i)} of ${shown(g, 3)} (${product})`;
-  const squashed = `${pass.layer?.activation ?? "tanh"}(c)`;
+  const squashed = `${activationOf(pass, "g")}(c)`;
   return `U${unit.slice(1)} ${kept} and ${added}${nudgeInWords(pass, "c")}: c = ${shown(c, 3)}. ` +
     `It shows ${percent(o)} of ${squashed} (o${heldInWords(pass, "o")})${nudgeInWords(pass, "h")}: h = ${shown(h, 3)}.`;
 }
@@ -37,9 +37,8 @@ function backwardInWords(pass) {
   const gradients = `dc = ${shown(dc, 3)} and dh = ${shown(dh, 3)}`;
   if (!pass.counts[state.step]) return `The mask skips it: ${gradients} of ${unit} pass it unchanged.`;
   if (dc === 0) return `A slightly larger c in ${unit} would not change the loss: dc = 0.`;
-  const isFirst = neighbour(pass, state.step, -1) === undefined;
-  const isLast = neighbour(pass, state.step, 1) === undefined;
-  const sources = isLast
+  const isFirst = neighbour(pass, state.step, -1) === undefined && (RUNS || !data.padding); // a recording has no padding
+  const sources = dc_next === 0
     ? "all of it through h"
     : `the sum of ${shown(dc_next, 3)} from the step after and ${shown(dc - dc_next, 3)} through h`;
   const held = heldInWords(pass, "f");
