@@ -185,7 +185,7 @@ RECORDED = {
     "stacked": (stacked, "and this model has Embedding, Bidirectional, LSTM, Dense"),
     "relu": (lambda: sentiment(LSTM(5, activation="relu")), "lstm has relu and sigmoid"),
     "hard sigmoid": (lambda: sentiment(LSTM(5, recurrent_activation="hard_sigmoid")), "lstm has tanh and hard_sigmoid"),
-    "own": (lambda: sentiment(LSTM(5, activation=_square())), "lstm has own tanh and sigmoid"),
+    "own": (lambda: sentiment(LSTM(5, activation=_square())), "lstm has custom tanh and sigmoid"),
     "backwards, on top": (
         lambda: sentiment(LSTM(4, return_sequences=True), LSTM(3, go_backwards=True)),
         "this model has Embedding, LSTM, LSTM, Dense",
@@ -234,7 +234,7 @@ def test_every_number_of_a_model_that_the_page_cannot_run_is_that_of_trace(page,
 
 def test_activations_of_ones_own_never_have_the_name_of_the_packages(page):
     (layer,) = page(RECORDED["own"][0](), SENTENCE)["layers"]
-    assert (layer["activation"], layer["recurrent_activation"]) == ("own tanh", "sigmoid")
+    assert (layer["activation"], layer["recurrent_activation"]) == ("custom tanh", "sigmoid")
 
 
 @pytest.mark.parametrize(

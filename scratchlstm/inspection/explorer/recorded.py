@@ -90,4 +90,4 @@ def recorded(layer: LayerTrace, cell: Any, reading: Reading, most_bytes: int) ->
 def name_of(activation: Activation) -> str:
     """What the page calls an activation: one of the user's own never as one of the package's."""
     known = isinstance(activations.serialize(activation), str)
-    return activation.name if known else f"own {activation.name}"
+    return activation.name if known else f"custom {activation.name}"
