@@ -76,19 +76,37 @@ function colouredSymbols(text) {
 /** The number of a unit in the model, of which a recording has some. */
 const unitName = (unit) => current().names?.[unit] ?? unit;
 
+/** The word of a step in quotes, with the number of the step if it comes more than once. */
+function quotedStep(step) {
+  const word = wordOf(step);
+  const times = experiment.steps.filter(({ word: other }) => other === experiment.steps[step].word).length;
+  return `“${shortened(word, 24)}”${times > 1 ? ` (step ${step + 1})` : ""}`;
+}
+
+const shortened = (word, most) => {
+  const letters = Array.from(word);
+  return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : word;
+};
+
+/** The word of a row of E. */
+function wordOfRow(row) {
+  const step = experiment.steps.find(({ id }) => rowOf.get(id) === row);
+  return step?.kind === "padding" ? "<padding>" : step?.word ?? data.known.find(([, id]) => rowOf.get(id) === row)?.[0];
+}
+
 /** What a quantity is, where, in words: “forget gate f of unit 3 at “film””. */
 function inWords(pass, q) {
   const title = withActivations(pass, QUANTITIES[q.name].title);
-  const symbol = symbolOf({ ...q, text: undefined, gate: undefined });
+  const symbol = symbolOf({ name: q.name });
+  const places = { ...q, unit: q.unit === undefined ? undefined : unitName(q.unit) };
+  if (q.row !== undefined) places.row = `“${shortened(wordOfRow(q.row), 24)}”`;
   const where = [
-    q.gate && `of gate ${q.gate}`,
-    q.feature !== undefined && `of feature ${q.feature}`,
-    q.from !== undefined && `from unit ${unitName(q.from)}`,
-    q.unit !== undefined && `${q.from === undefined ? "of" : "to"} unit ${unitName(q.unit)}`,
+    title.includes("{") || RegExp(`\\b${symbol}\\b`).test(title) ? "" : symbol,
+    q.unit !== undefined && !title.includes("{unit}") && `of unit ${places.unit}`,
     q.output !== undefined && data.outputs_of > 1 && `of output ${q.output}`,
-    q.step !== undefined && `at “${wordOf(q.step)}”`,
+    q.step !== undefined && `at ${quotedStep(q.step)}`,
   ];
-  return [title, title.includes(symbol) ? "" : symbol, ...where].filter(Boolean).join(" ");
+  return [title.replace(/\{(\w+)\}/g, (_, place) => places[place]), ...where].filter(Boolean).join(" ");
 }
 
 /** A quantity in words, and its value to all digits. */

@@ -25,7 +25,7 @@ const STEMS = { xW: "x W", hU: "h_{prev} U", tanh_c: "tanh c", w_b: "b_{dense}",
 /** The name of a quantity as its equation writes it, subscripts in _{}. */
 function indexed({ name, gate, unit, feature, from, output, row }) {
   const [stem, ...below] = STEMS[name] ? [withActivations(current(), STEMS[name])] : name.split("_");
-  const places = [gate, from, feature, unit === undefined ? undefined : nameOfUnit(unit), data.outputs > 1 ? output : undefined];
+  const places = [gate, from, feature, unit === undefined ? undefined : unitName(unit), data.outputs > 1 ? output : undefined];
   if (row !== undefined) places.unshift(data.ids[row]);
   const subscript = [...below, ...places.filter((place) => place !== undefined)].join(",");
   return subscript ? `${stem}_{${subscript}}` : stem;
@@ -37,51 +37,12 @@ function named(text) {
   return element("span", { className: "symbol" }, ...parts);
 }
 
-/** A unit's number in the model; a recording has some of the units. */
-const nameOfUnit = (unit) => current().names?.[unit] ?? unit;
-
-/** The word of a step in quotes, with the number of the step if it comes more than once. */
-function quotedStep(step) {
-  const word = wordOf(step);
-  const times = experiment.steps.filter(({ word: other }) => other === experiment.steps[step].word).length;
-  const short = Array.from(word).length > 24 ? `${Array.from(word).slice(0, 23).join("")}…` : word;
-  return `“${short}”${times > 1 ? ` (step ${step + 1})` : ""}`;
+/** A link to a number whose text is made of several parts. */
+function link(q, content, className = "") {
+  const made = numberLink(q, "", className);
+  made.append(content);
+  return made;
 }
-
-/** The word of a row of E. */
-function wordOfRow(row) {
-  const step = experiment.steps.find(({ id }) => rowOf.get(id) === row);
-  const word = step?.kind === "padding" ? "the padding" : step?.word ?? data.known.find(([, id]) => rowOf.get(id) === row)?.[0];
-  return `“${word}”`;
-}
-
-/** What a number is, in words. */
-function described(q) {
-  const title = withActivations(current(), QUANTITIES[q.name].title);
-  const places = { ...q, unit: q.unit === undefined ? undefined : nameOfUnit(q.unit) };
-  if (q.row !== undefined) places.row = wordOfRow(q.row);
-  let text = title.replace(/\{(\w+)\}/g, (_, place) => places[place]);
-  if (q.unit !== undefined && !title.includes("{unit}")) text += ` of unit ${places.unit}`;
-  if (q.output !== undefined && data.outputs > 1) text += `, output ${q.output}`;
-  return q.step === undefined ? text : `${text} at ${quotedStep(q.step)}`;
-}
-
-/** The colour of a quantity: that of the gate or state it belongs to. */
-function ownColour({ name, gate }) {
-  const letter = gate ?? name.replace(/^(tanh_|dz_|z_|d)/, "")[0];
-  return "igofch".includes(letter) ? `var(--${letter})` : "var(--ink)";
-}
-
-/** A button as the link to a number: with its words, in its colour. */
-function linked(button, q, content) {
-  button.append(content);
-  button.title = described(q);
-  button.classList.toggle("gradient", isGradient(q));
-  button.style.setProperty("--own", ownColour(q));
-  return button;
-}
-
-const link = (q, content, className = "") => linked(numberLink(q, "", className), q, content);
 
 // --- the chain -------------------------------------------------------------------------------------------------------
 
@@ -124,7 +85,8 @@ function showChain(q) {
 }
 
 function railItem(q, isBeside, isCurrent) {
-  const button = linked(element("button", { type: "button" }), q, named(railName(q)));
+  const button = element("button", { type: "button", title: tooltip(current(), q) }, named(railName(q)));
+  colour(button, q);
   button.append(element("small", {}, q.name === "E" ? `id ${data.ids[q.row]}` : shown(valueOf(current(), q), 3)));
   button.tabIndex = -1;
   button.addEventListener("click", () => open(q, state.step)); // the chain is followed from the step that is looked at
@@ -139,7 +101,7 @@ function railName(q) {
   const letters = [below, q.gate].filter(Boolean).join(",");
   const atEnd = (q.name === "h" || q.name === "dh") && q.step === last && state.step !== last ? " at the end" : "";
   if (q.name === "dlogit") return "p − y";
-  if (q.name === "E") return Array.from(wordOfRow(q.row)).slice(0, 16).join("");
+  if (q.name === "E") return `“${shortened(wordOfRow(q.row), 14)}”`;
   return (letters ? `${stem}_{${letters}}` : stem) + atEnd;
 }
 
@@ -198,9 +160,7 @@ function valueLink(pass, factor, isFirst) {
   if (!("name" in factor)) return element("span", {}, /[a-z]/.test(factor.text) ? `${factor.text}` : parenthesized(factor.text, isFirst));
   const text = parenthesized(shown(factorValue(pass, factor)), isFirst);
   const { of, text: written, ...q } = factor;
-  const made = link(q, text);
-  if (written) made.title = `${written}, of ${described(q)}`;
-  return made;
+  return link(q, text);
 }
 
 const parenthesized = (text, isFirst) => (!isFirst && text.startsWith("−") ? `(${text})` : text);
@@ -228,10 +188,10 @@ function opensAsBars(pass, q, { terms, nudge }) {
   const sorted = all.toSorted((a, b) => b.isHere - a.isHere || Math.abs(b.value) - Math.abs(a.value));
   const [drawn, others] = [sorted.slice(0, MOST_TERMS), sorted.slice(MOST_TERMS)];
   drawn.sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
-  const bars = drawn.map(({ term, value, isHere }) => ({ label: termLabel(pass, term), value, isHere, colour: ownColour(term.find((f) => f.name) ?? q) }));
+  const bars = drawn.map(({ term, value, isHere }) => ({ label: termLabel(pass, term), value, isHere, of: term.find(({ name }) => name) }));
   const rest = others.reduce((sum, { value }) => sum + value, 0);
-  if (others.length) bars.push({ label: [`the other ${others.length}`], value: rest, colour: "var(--quiet)" });
-  if (nudge) bars.push({ label: ["your nudge"], value: nudge, colour: "var(--ink)" });
+  if (others.length) bars.push({ label: [`the other ${others.length}`], value: rest });
+  if (nudge) bars.push({ label: ["your nudge"], value: nudge });
   const most = Math.max(...bars.map(({ value }) => Math.abs(value))) || 1;
   const list = element("ul", { className: "bars" }, ...bars.map((bar) => barItem(bar, most)));
   const [mine] = all.filter(({ isHere }) => isHere);
@@ -250,20 +210,20 @@ function termLabel(pass, term) {
   return [...names, ...where, " = ", ...product(pass, term, (factor, place) => valueLink(pass, factor, place === 0))];
 }
 
-function barItem({ label, value, isHere, colour }, most) {
+/** One term of a long sum, in the colour of its first factor. */
+function barItem({ label, value, isHere, of }, most) {
   const bar = element("span", { className: value < 0 ? "bar negative" : "bar", ariaHidden: "true" }, element("span"));
   bar.style.setProperty("--size", `${(50 * Math.abs(value)) / most}%`);
-  bar.style.setProperty("--own", colour);
+  if (of) colour(bar, of);
   const text = element("span", { className: "label" }, ...label);
-  const item = element("li", { className: isHere ? "here" : "" }, text, bar, element("span", { className: "value" }, shown(value)));
-  return item;
+  return element("li", { className: isHere ? "here" : "" }, text, bar, element("span", { className: "value" }, shown(value)));
 }
 
 /** A word, its id, and the row of the embedding as bars, the chosen feature marked: one stop of the Tab key. */
 function embeddingRow(pass, row, chosen) {
   const values = everyFeature(pass, (feature) => valueOf(pass, at("E", { row, feature })));
   const most = Math.max(...values.map(Math.abs)) || 1;
-  const strip = element("div", { className: "strip", role: "group", ariaLabel: `The row of ${wordOfRow(row)} in the embedding` });
+  const strip = element("div", { className: "strip", role: "group", ariaLabel: `The row of “${wordOfRow(row)}” in the embedding` });
   values.forEach((value, feature) => {
     const button = link(at("E", { row, feature }), element("span"), value < 0 ? "negative" : "");
     button.ariaLabel = `feature ${feature}: ${shown(value)}`;
@@ -273,7 +233,7 @@ function embeddingRow(pass, row, chosen) {
     strip.append(button);
   });
   strip.addEventListener("keydown", onListKey);
-  const text = `The model reads ${wordOfRow(row)} as id ${data.ids[row]}. The embedding has ${data.features} numbers for that id:`;
+  const text = `The model reads “${wordOfRow(row)}” as id ${data.ids[row]}. The embedding has ${data.features} numbers for that id:`;
   return [element("p", {}, text), strip];
 }
 
@@ -338,7 +298,11 @@ function buildNumber() {
       title, element("h3", {}, "Where it comes from"), element("div", { id: "number-origin" }),
       element("h3", {}, "Where it goes to"), element("div", { id: "number-uses" }),
       element("h3", {}, "Nudge it"), element("p", { id: "nudge-refused" }), form,
-      element("p", { id: "nudge-said", role: "status" }), element("dl", { id: "slopes" }),
+      element("p", { id: "nudge-said", role: "status" }),
+      element("dl", { id: "slopes" },
+        element("dt", {}, "measured slope, (L(+ε) − L(−ε)) / 2ε as ε goes to 0"), element("dd", { id: "measured" }),
+        element("dt", {}, "the equation’s gradient, ", element("span", { id: "slope-name" })), element("dd", { id: "slope" }),
+        element("dd", { id: "agreement" })),
       element("p", { id: "nudge-undo" }, press("undo", "Undo", undo), " ", press("reset-nudges", "Reset all nudges", reset))),
   );
 }
@@ -349,13 +313,14 @@ function nudge(by) {
 
 function setTo(text) {
   const value = Number(text.trim().replace("−", "-").replace(",", "."));
-  if (text.trim() === "" || !Number.isFinite(value)) return sayOfNudge(`“${text}” is not a number: type one, such as 0.5.`);
+  if (text.trim() === "" || !Number.isFinite(value)) return sayOfNudge(`“${text}” is not a number. Type one, such as 0.5.`);
   return nudge(value - valueOf(current(), opened()));
 }
 
 const undo = () => sayOfNudge(experimentWith(withoutLastShift(experiment)));
 const reset = () => sayOfNudge(experimentWith({ weights: [], added: [] }));
 
+/** Tell why nothing was nudged. */
 function sayOfNudge(refused) {
   if (refused) byId("nudge-said").textContent = refused;
 }
@@ -382,22 +347,28 @@ function agreement(measured, gradient) {
 function showNudge(pass, q) {
   const refused = whyNotNudged(pass, q);
   byId("nudge-refused").replaceChildren(...(refused ?? []));
-  byId("nudge-refused").hidden = refused === null;
   for (const id of ["nudge-form", "nudge-said", "slopes"]) byId(id).hidden = refused !== null;
   const nudges = experiment.weights.length + experiment.added.length;
-  byId("nudge-undo").hidden = !RUNS || pass.loss === null;
-  byId("undo").setAttribute("aria-disabled", nudges === 0);
-  byId("reset-nudges").setAttribute("aria-disabled", nudges === 0);
+  byId("nudge-undo").hidden = !nudges && refused !== null;
+  for (const id of ["undo", "reset-nudges"]) byId(id).setAttribute("aria-disabled", !nudges);
   byId("reset-nudges").textContent = nudges > 1 ? `Reset all ${nudges} nudges` : "Reset all nudges";
+  clearTimeout(measuring);
   if (refused) return;
   if (document.activeElement !== byId("set-to")) byId("set-to").value = shown(valueOf(pass, q)).replace("−", "-");
-  byId("nudge-said").textContent = lossChange();
-  const [measured, gradient] = [measuredSlope(experiment, q), gradientOf(q)];
-  byId("slopes").replaceChildren(
-    element("dt", {}, "measured slope, (L(+ε) − L(−ε)) / 2ε"), element("dd", {}, shown(measured, 6)),
-    element("dt", {}, "the equation’s gradient, ", named(indexed(gradient))), element("dd", {}, link(gradient, shown(valueOf(pass, gradient), 6))),
-    element("dd", { className: "agreement" }, agreement(measured, valueOf(pass, gradient))),
-  );
+  const said = lossChange();
+  if (byId("nudge-said").textContent !== said) byId("nudge-said").textContent = said; // which would be read out again
+  const gradient = gradientOf(q);
+  byId("slope-name").replaceChildren(named(indexed(gradient)));
+  byId("slope").replaceChildren(link(gradient, shown(valueOf(pass, gradient), 6)));
+  measuring = setTimeout(() => showMeasured(q, valueOf(pass, gradient))); // several runs of the model: after all else
+}
+
+let measuring = null;
+
+function showMeasured(q, gradient) {
+  const measured = measuredSlope(experiment, q);
+  byId("measured").textContent = shown(measured, 6);
+  byId("agreement").textContent = agreement(measured, gradient);
 }
 
 // --- showing ---------------------------------------------------------------------------------------------------------
@@ -405,12 +376,12 @@ function showNudge(pass, q) {
 /** The number, its value and its words; read out when they change, but not word by word while the page plays. */
 function showTitle(q, value) {
   const title = byId("number-title");
-  const parts = [named(indexed(q)), ...(isNumber(value) ? [" = ", element("strong", {}, shown(value, 6))] : []), element("span", {}, described(q))];
+  const parts = [named(indexed(q)), ...(isNumber(value) ? [" = ", element("strong", {}, shown(value, 6))] : []), element("span", {}, inWords(current(), q))];
   const made = element("p", {}, ...parts);
   if (made.textContent === title.textContent) return;
   title.ariaLive = state.timer === null ? "polite" : "off";
   title.replaceChildren(...made.childNodes);
-  title.style.setProperty("--own", ownColour(q));
+  colour(title, q);
 }
 
 function showNumber() {

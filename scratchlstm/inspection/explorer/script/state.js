@@ -183,11 +183,22 @@ function gradientOf(q) {
 }
 
 /**
- * The slope of the loss with respect to a quantity, measured: central differences at ε and 2 ε, of which Richardson's
- * rule takes away the error of order ε².
+ * The slope of the loss with respect to a quantity, measured: central differences at ever smaller ε, extrapolated to ε = 0
+ * until they settle (Ridders, Advances in Engineering Software 4, 1982).
  */
-function measuredSlope(tried, q, epsilon = 2e-3) {
+function measuredSlope(tried, q) {
   const loss = (by) => run(shifted(tried, q, by)).loss;
-  const slope = (by) => (loss(by) - loss(-by)) / (2 * by);
-  return (4 * slope(epsilon) - slope(2 * epsilon)) / 3;
+  let best = { slope: NaN, error: Infinity };
+  let wider = []; // at the ε before: of order ε², ε⁴, ...
+  for (let epsilon = 0.032; epsilon > 4e-4 && !(best.error <= 1e-8 * Math.abs(best.slope)); epsilon /= 2) {
+    const orders = [(loss(epsilon) - loss(-epsilon)) / (2 * epsilon)];
+    wider.forEach((before, order) => {
+      const slope = orders[order] + (orders[order] - before) / (4 ** (order + 1) - 1);
+      const error = Math.max(Math.abs(slope - orders[order]), Math.abs(slope - before));
+      if (!(error > best.error)) best = { slope, error };
+      orders.push(slope);
+    });
+    wider = orders;
+  }
+  return best.slope;
 }
