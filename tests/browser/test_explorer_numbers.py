@@ -14,7 +14,9 @@ TEXT = ["w4", "w2", "w8", "w2", "w1", "w4"]  # words come twice, so that dE is a
 def _model(seed, dtype="float64", outputs=1, length=None, **options):
     """An LSTM with random weights: no two of its numbers are equal."""
     rng = np.random.default_rng(seed)
-    activation, loss = {1: ("sigmoid", "binary_crossentropy"), 3: ("softmax", "sparse_categorical_crossentropy")}[outputs]
+    activation, loss = {1: ("sigmoid", "binary_crossentropy"), 3: ("softmax", "sparse_categorical_crossentropy")}[
+        outputs
+    ]
     mask_zero = options.pop("mask_zero", False)
     activation, loss = options.pop("head", (activation, loss))
     model = Sequential(
@@ -108,3 +110,229 @@ def test_every_number_is_the_sum_of_its_terms_and_uses_are_the_inverse_of_source
     if name == "no label":
         expected = {of for of in expected if not of.startswith("d")} - {"loss", "y"}
     assert set(names) == expected
+
+
+# --- nudging ----------------------------------------------------------------------------------------------------------
+
+SLOPES = """() => {
+    const pass = current(), { H, E, D } = pass.dims, wrong = [], seen = {};
+    const check = q => {
+        const gradient = valueOf(pass, gradientOf(q)), measured = measuredSlope(experiment, q);
+        const size = Math.max(Math.abs(gradient), Math.abs(measured)), error = Math.abs(gradient - measured);
+        if (!(error < (size > 1e-7 ? 1e-6 * size : 1e-12))) wrong.push([q, gradient, measured]);
+        if (size > 1e-7) seen[q.name] = true;
+    };
+    const each = (size, of) => Array.from({ length: size }, (_, n) => of(n));
+    each(pass.T, step => {
+        each(H, unit => [...GATES, 'z_i', 'z_f', 'z_g', 'z_o', 'c', 'h'].forEach(name => check(at(name, { step, unit }))));
+        each(E, feature => check(at('x', { step, feature })));
+    });
+    each(H, unit => GATES.forEach(gate => {
+        check(at('b', { gate, unit }));
+        each(E, feature => check(at('W', { gate, feature, unit })));
+        each(H, from => check(at('U', { gate, from, unit })));
+    }));
+    each(D, output => {
+        check(at('logit', { step: pass.last, output }));
+        check(at('w_b', { output }));
+        each(H, unit => check(at('w', { unit, output })));
+    });
+    new Set(pass.rows).forEach(row => each(E, feature => check(at('E', { row, feature }))));
+    return [Object.keys(seen).sort(), wrong.slice(0, 5)];
+}"""
+
+
+@pytest.mark.parametrize("change", ["as it is", "nudged"])
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "no label"])
+def test_a_measured_slope_is_the_gradient_to_six_digits(window, pages, name, change):
+    page = window(pages / f"{name}.html")
+    page.evaluate(f"experimentWith({CHANGES[change]})")
+    seen, wrong = page.evaluate(SLOPES)
+    assert not wrong
+    assert seen == sorted("E W U b w w_b logit x i f g o c h z_i z_f z_g z_o".split())
+
+
+@pytest.fixture
+def plain(window, pages):
+    return window(pages / "plain.html")
+
+
+def number(text):
+    return float(text.replace("−", "-").strip("()"))
+
+
+def nudge_text(page):
+    """What is said of the loss and the slopes, once they are measured."""
+    page.wait_for_function("document.getElementById('agreement').textContent.startsWith('They')")
+    return [page.locator(f"#{name}").inner_text() for name in ("nudge-said", "measured", "slope", "agreement")]
+
+
+def test_a_nudge_changes_the_weight_and_shows_the_loss_before_and_after(plain):
+    model = _model(0)
+    row, gate, unit = 2, 1, 3  # of W
+    plain.evaluate(f"open(at('W', {{ gate: 'f', feature: {row}, unit: {unit} }}))")
+    before, measured, slope, agreement = nudge_text(plain)
+    assert measured == slope
+    assert int(agreement.split()[3]) >= 6
+    plain.locator("#epsilon").select_option("0.1")
+    plain.locator("#nudge-up").click()
+    kernel = model.layers[1].params["kernel"]
+    kernel[row, gate * 4 + unit] += 0.1
+    x = np.array([[1, *(WORD_INDEX[word] + 3 for word in TEXT)]])
+    p = model.predict(x, verbose=0)[0, 0]
+    label = plain.evaluate("experiment.label[0]")
+    loss = -np.log(p if label else 1 - p)
+    said, *_ = nudge_text(plain)
+    assert said.startswith("Your last nudge, W[f,2,3] + 0.1: the loss was ")
+    assert number(said.split(" was ")[1].split()[0]) == number(before.split()[-1].rstrip("."))
+    assert number(said.split(" and is ")[1].split()[0]) == pytest.approx(loss, rel=1e-5)
+    assert "Your nudges added 0.1" in plain.locator("#number-origin").inner_text()
+    assert plain.evaluate("document.activeElement.id") == "nudge-up"
+    plain.locator("#nudge-up").press("Enter")
+    assert plain.locator("#reset-nudges").inner_text() == "Reset all 2 nudges"
+    plain.locator("#undo").click()
+    assert nudge_text(plain)[0] == said
+    plain.locator("#reset-nudges").click()
+    assert nudge_text(plain)[0] == before
+
+
+def test_a_number_can_be_set_and_the_nudge_is_one_of_its_terms(plain):
+    plain.evaluate("open(at('f', { step: 3, unit: 1 }))")
+    plain.locator("#set-to").fill("−0,25")
+    plain.locator("#set-to").press("Enter")
+    assert plain.evaluate("current().f[3 * 4 + 1]") == pytest.approx(-0.25)
+    assert plain.locator("#number-title strong").inner_text() == "−0.250000"
+    assert "(your nudge) = −0.2500" in plain.locator("#number-origin").inner_text()
+    for text in ("", "one", "1e999"):
+        plain.locator("#set-to").fill(text)
+        plain.locator("#set").click()
+        assert plain.locator("#nudge-said").inner_text() == f"“{text}” is not a number. Type one, such as 0.5."
+
+
+def test_a_slope_too_small_to_be_measured_is_no_disagreement(window, pages):
+    page = window(pages / "masked.html")
+    page.evaluate("open(at('i', { step: 1, unit: 0 }))")  # a step of padding
+    page.wait_for_function("document.getElementById('agreement').textContent.startsWith('Both')")
+    assert page.locator("#measured").inner_text() == page.locator("#slope").inner_text() == "0"
+    said = page.evaluate("[agreement(3e-10, 4e-10), agreement(1e-8, 1.001e-8), agreement(0.1, 0.2)]")
+    assert "does not have enough digits to measure it" in said[0]
+    assert said[1].startswith("They agree to 3 digits; for so small a slope")
+    assert said[2] == "They agree to 0 digits."
+
+
+@pytest.mark.parametrize(
+    ("name", "q", "why"),
+    [
+        ("plain", "at('dc', { step: 1, unit: 1 })", "A gradient is a result."),
+        ("plain", "at('xW', { step: 1, gate: 'f', unit: 1 })", "This number is a result."),
+        ("plain", "at('logit', { step: 1, output: 0 })", "The loss takes the logit after the last word alone."),
+        ("no label", "at('c', { step: 1, unit: 1 })", "there is no loss"),
+    ],
+)
+def test_what_cannot_be_nudged_says_why(window, pages, name, q, why):
+    page = window(pages / f"{name}.html")
+    page.evaluate(f"open({q})")
+    assert why in page.locator("#nudge-refused").inner_text()
+    assert page.locator("#nudge-form").is_hidden()
+    assert page.locator("#slopes").is_hidden()
+
+
+# --- the panel --------------------------------------------------------------------------------------------------------
+
+
+def test_the_chain_is_followed_from_the_word_to_the_loss_and_back_by_keyboard(plain):
+    plain.locator("#words button").nth(2).click()
+    for _ in range(60):
+        plain.keyboard.press("Tab")
+        if plain.evaluate("byId('chain').contains(document.activeElement)"):
+            break
+    plain.keyboard.press("Home")
+    opened, titles = [], []
+    while True:
+        assert plain.evaluate("document.activeElement.getAttribute('aria-current')") == "true"
+        assert plain.locator("#chain [aria-current]").count() == plain.locator("#chain [tabindex='0']").count() == 1
+        q = plain.evaluate("state.chosen")
+        assert plain.evaluate("state.step") == 2  # followed from this word
+        if opened and q == opened[-1]:
+            break
+        opened.append(q)
+        titles.append(plain.locator("#number-title").inner_text())
+        plain.keyboard.press("ArrowRight")
+    names = [q["name"] for q in opened]
+    assert names == ("E x xW hU b z_f f c h h logit p loss dlogit dh dh dc df dz_f dW dU db dx dE".split())
+    assert "feature 0 of the embedding of “w2”" in titles[0]
+    assert titles[names.index("f")].endswith("at “w2” (step 3)")
+    assert titles[names.index("loss")].startswith("L = ")
+    plain.keyboard.press("Home")
+    assert plain.evaluate("state.chosen.name") == "E"
+    plain.keyboard.press("Tab")  # one stop
+    assert not plain.evaluate("byId('chain').contains(document.activeElement)")
+
+
+def test_a_long_sum_shows_its_largest_terms_and_what_this_step_adds(plain):
+    plain.evaluate("goTo(3); open(at('dx', { step: 3, feature: 1 }))")
+    rows = plain.locator("#number .bars li")
+    values = [number(text) for text in plain.locator("#number .bars .value").all_text_contents()]
+    assert len(values) == 9
+    assert sum(values) == pytest.approx(plain.evaluate("current().dx[3 * 3 + 1]"), rel=1e-2)
+    assert rows.nth(8).inner_text().startswith("the other 8")
+    assert plain.locator("#number .bars .here").count() == 1
+    plain.evaluate("open(at('dW', { gate: 'f', feature: 1, unit: 2 }))")
+    step = plain.evaluate("current().x[3 * 3 + 1] * current().dz_f[3 * 4 + 2]")
+    text = plain.locator("#number-origin").inner_text()
+    assert f"This step, “w8”, adds {plain.evaluate('shown', step)} of " in text
+    assert "“w8”" not in plain.locator("#number .bars li:not(.here)").all_inner_texts()
+    plain.locator("#number .bars .here .link").nth(1).click()
+    assert plain.evaluate("state.chosen") == {"name": "dz_f", "step": 3, "unit": 2}
+
+
+def test_links_of_the_panel_keep_the_focus_and_are_announced(plain):
+    plain.evaluate("goTo(2); open(at('c', { step: 2, unit: 1 }))")
+    title = plain.locator("#number-title")
+    assert title.get_attribute("aria-live") == "polite"
+    plain.locator("#number-origin .link").first.press("Enter")
+    assert plain.evaluate("state.chosen.name") == "f"
+    assert plain.evaluate("document.activeElement.id") == "number-title"
+    plain.locator("#number-uses .link").first.press("Enter")
+    assert plain.evaluate("document.activeElement.id") == "number-title"
+    plain.evaluate("open(at('x', { step: 2, feature: 1 }))")
+    plain.locator("#number .strip [tabindex='0']").press("ArrowRight")
+    assert plain.evaluate("state.chosen") == {"name": "E", "row": plain.evaluate("current().rows[2]"), "feature": 2}
+    assert plain.evaluate("document.activeElement.ariaLabel").startswith("feature 2: ")
+
+
+EVERY_KIND = """() => [
+    ...'i f g o c h c_prev h_prev z_f tanh_c dh dh_above dh_next do dc dc_next di df dg dc_prev dz_f dh_prev'.split(' ')
+        .map(name => at(name, { step: 2, unit: 1 })),
+    ...['xW', 'hU'].map(name => at(name, { step: 2, gate: 'g', unit: 1 })),
+    ...['W', 'dW'].map(name => at(name, { gate: 'g', feature: 1, unit: 1 })),
+    ...['U', 'dU'].map(name => at(name, { gate: 'g', from: 0, unit: 1 })),
+    ...['b', 'db'].map(name => at(name, { gate: 'g', unit: 1 })), ...['w', 'dw'].map(name => at(name, { unit: 1, output: 0 })),
+    ...['x', 'dx'].map(name => at(name, { step: 2, feature: 1 })), ...['E', 'dE'].map(name => at(name, { row: 1, feature: 1 })),
+    ...['w_b', 'dw_b', 'dlogit', 'y'].map(name => at(name, { output: 0 })), ...['logit', 'p'].map(name => at(name, { step: 2, output: 0 })),
+    at('loss', {}), ...(head?.wrap === 'softmax' ? [at('total', { step: 2 })] : []),
+].filter(q => valueOf(current(), q) !== undefined)"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["plain", "softmax", "masked", "recorded"])
+def test_every_kind_of_number_opens_on_a_phone(window, pages, name, scheme, tmp_path):
+    file = pages / f"{name}.html"
+    if name == "recorded":
+        file = tmp_path / "recorded.html"
+        explore(_model(1, activation="relu"), TEXT, file, word_index=WORD_INDEX)
+    page = window(file, viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    for q in page.evaluate(f"({EVERY_KIND})()"):
+        page.evaluate("q => open(q)", q)
+        text = page.locator("#number").inner_text()
+        assert "undefined" not in text, q
+        assert "NaN" not in text, q
+        assert "{" not in text, q
+        sizes = page.locator("#number *:visible").evaluate_all(
+            """all => all.filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) && e.tagName !== 'SUB')
+                .map(e => [e.getBoundingClientRect().right, parseFloat(getComputedStyle(e).fontSize), e.className])"""
+        )
+        assert all(right <= 390 and size >= 14 for right, size, _ in sizes), (q, sizes)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        if name == "recorded":
+            assert "does not run the model" in page.locator("#nudge-refused").inner_text()

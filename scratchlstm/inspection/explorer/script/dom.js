@@ -83,15 +83,11 @@ function quotedStep(step) {
   return `“${shortened(word, 24)}”${times > 1 ? ` (step ${step + 1})` : ""}`;
 }
 
-const shortened = (word, most) => {
-  const letters = Array.from(word);
-  return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : word;
-};
-
 /** The word of a row of E. */
 function wordOfRow(row) {
   const step = experiment.steps.find(({ id }) => rowOf.get(id) === row);
-  return step?.kind === "padding" ? "<padding>" : step?.word ?? data.known.find(([, id]) => rowOf.get(id) === row)?.[0];
+  if (step?.kind === "padding") return "<padding>";
+  return step?.word ?? data.known.find(([, id]) => rowOf.get(id) === row)?.[0] ?? `id ${data.ids[row]}`;
 }
 
 /** What a quantity is, where, in words: “forget gate f of unit 3 at “film””. */

@@ -55,6 +55,7 @@ function open(q, step = q.step ?? state.step) {
   state.chosen = q;
   for (const name of ["unit", "gate", "feature", "from", "output"]) if (q[name] !== undefined) state[name] = q[name];
   state.step = step;
+  if (step < firstStep()) unfoldPadding();
   if (GATES.includes(colourOf(q))) state.gate = colourOf(q);
   byId("unit").value = state.unit;
   show();

@@ -119,6 +119,9 @@ function onListKey(event) {
 
 // --- where it comes from ---------------------------------------------------------------------------------------------
 
+/** A nudge as it was made, 0.01 and not 0.01000. */
+const rounded = (by) => `${Number(by.toPrecision(4))}`.replaceAll("-", "−");
+
 /** Why a sum has no terms. */
 function whyEmpty(pass, q) {
   if (q.step !== undefined && !pass.counts[q.step]) return "At a masked step nothing reaches the gates from the loss, so this is 0.";
@@ -147,7 +150,7 @@ function origin(pass, q) {
 function learnedFrom(q) {
   const by = experiment.weights.filter((each) => sameQuantity(each.q, q)).reduce((sum, each) => sum + each.by, 0);
   const whose = q.name === "E" ? "for this word" : "at every step";
-  return `A weight: training found it, and it is the same ${whose}.${by ? ` Your nudges added ${shown(by)} to it.` : ""}`;
+  return `A weight: training found it, and it is the same ${whose}.${by ? ` Your nudges added ${rounded(by)} to it.` : ""}`;
 }
 
 /** A term as its factors, each a link. */
@@ -174,7 +177,7 @@ function arithmetic(pass, q, { wrap, terms, nudge }) {
     return [before, ...product(pass, factors, (factor, nth) => valueLink(pass, factor, before === "" && nth === 0))];
   });
   const whole = wrap ? [`${wrap}(`, ...written, ")"] : written;
-  const added = nudge ? [` ${nudge < 0 ? "−" : "+"} ${shown(Math.abs(nudge))} (your nudge)`] : [];
+  const added = nudge ? [` ${nudge < 0 ? "−" : "+"} ${rounded(Math.abs(nudge))} (your nudge)`] : [];
   return element("p", { className: "arithmetic" }, ...whole, ...added, ` = ${shown(valueOf(pass, q))}`);
 }
 
@@ -332,7 +335,7 @@ function lossChange() {
   const before = run(withoutLastShift(experiment)).loss;
   const change = current().loss - before;
   const sign = last.by < 0 ? "−" : "+";
-  return `Your last nudge, ${indexed(last.q).replace(/_\{(.*?)\}/, "[$1]")} ${sign} ${shown(Math.abs(last.by))}: the loss was ${shown(before, 6)} and is ${shown(current().loss, 6)} (${change < 0 ? "" : "+"}${shown(change)}).`;
+  return `Your last nudge, ${indexed(last.q).replace(/_\{(.*?)\}/, "[$1]")} ${sign} ${rounded(Math.abs(last.by))}: the loss was ${shown(before, 6)} and is ${shown(current().loss, 6)} (${change < 0 ? "" : "+"}${shown(change)}).`;
 }
 
 /** How far two numbers agree, in words. */
@@ -340,8 +343,9 @@ function agreement(measured, gradient) {
   const size = Math.max(Math.abs(measured), Math.abs(gradient));
   if (size === 0) return "Both are 0: the loss does not depend on this number.";
   if (size < 1e-9) return "The slope is so small that the loss does not have enough digits to measure it.";
-  const digits = Math.min(Math.floor(-Math.log10(Math.abs(measured - gradient) / size)), 15);
-  return `They agree to ${Math.max(digits, 0)} digits.`;
+  const digits = Math.max(0, Math.min(Math.floor(-Math.log10(Math.abs(measured - gradient) / size)), 15));
+  const limit = digits < 6 && size < 1e-6 ? "; for so small a slope the loss does not have enough digits to see more" : "";
+  return `They agree to ${digits} digits${limit}.`;
 }
 
 function showNudge(pass, q) {
@@ -360,6 +364,7 @@ function showNudge(pass, q) {
   const gradient = gradientOf(q);
   byId("slope-name").replaceChildren(named(indexed(gradient)));
   byId("slope").replaceChildren(link(gradient, shown(valueOf(pass, gradient), 6)));
+  byId("measured").textContent = byId("agreement").textContent = "…";
   measuring = setTimeout(() => showMeasured(q, valueOf(pass, gradient))); // several runs of the model: after all else
 }
 

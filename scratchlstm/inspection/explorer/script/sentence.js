@@ -21,6 +21,11 @@ function outputText(step) {
   return output === null ? "" : shown(output);
 }
 
+function unfoldPadding() {
+  paddingOpen = true;
+  buildWords();
+}
+
 const outputName = () => (data.outputs_of > 1 ? `output ${state.output} of ${data.outputs_of}` : "output");
 
 function buildWords() {
