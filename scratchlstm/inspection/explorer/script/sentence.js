@@ -102,6 +102,7 @@ function wordField(id, label, act) {
   field.setAttribute("list", words.id);
   field.setAttribute("autocapitalize", "none");
   field.setAttribute("aria-label", label);
+  field.placeholder = label;
   field.addEventListener("input", () => {
     words.replaceChildren(...completions(field.value).map((value) => element("option", { value })));
   });

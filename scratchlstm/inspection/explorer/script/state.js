@@ -42,11 +42,18 @@ function labelOf(label) {
 
 /** What the model as it was written would itself say to some steps, as a label; null if an answer is no class. */
 function ownAnswer(steps) {
-  const { p, last } = run({ ...untouched(), steps, label: null });
-  if (data.loss_name === "binary") return p[last].map((each) => Number(each > 0.5));
-  if (data.loss_name === "categorical") return labelOf(p[last].indexOf(Math.max(...p[last])));
-  return null;
+  if (!ownAnswers.has(steps)) {
+    const { p, last } = run({ ...untouched(), steps, label: null });
+    const answer = {
+      binary: () => p[last].map((each) => Number(each > 0.5)),
+      categorical: () => labelOf(p[last].indexOf(Math.max(...p[last]))),
+    }[data.loss_name];
+    ownAnswers.set(steps, answer?.() ?? null);
+  }
+  return ownAnswers.get(steps);
 }
+
+const ownAnswers = new WeakMap(); // steps -> what the model says to them
 
 /** The head of the model: how logits become outputs, loss and gradient. */
 const head = (() => {
