@@ -7,7 +7,7 @@ from explorer_models import SENTENCE, WORD_INDEX, sentiment, stacked
 from scratchlstm.inspection import explore
 from scratchlstm.layers import LSTM, Dense
 
-SHORT, LONG = "It was good; not  BAD!", "I loved it and " * 6 + "it was boring"
+SHORT, LONG = "It was wonderful; I  LOVED it!", "I loved it and " * 6 + "it was boring"
 EVIL = ["</script><script>alert(1)</script>", "<b>bold</b>", '"quoted"', "שלום", "🎬"]
 
 ALL_OF_A_PASS = """() => {
@@ -157,6 +157,14 @@ def test_words_that_look_like_markup_are_text_and_stay_usable(opened):
     typed(page, " ".join(["good", *EVIL]))
     assert words(page) == ["good", *EVIL]
     assert page.locator("#words b, #words script").count() == 0
+
+
+def test_nudges_of_single_steps_go_with_the_steps_and_those_of_weights_stay(opened):
+    page = opened("padded")
+    page.evaluate("experimentWith(shifted(experiment, at('c', { step: 3, unit: 0 }), 0.5))")
+    page.evaluate("experimentWith(shifted(experiment, at('b', { gate: 'f', unit: 0 }), 0.5))")
+    assert "taken back" in typed(page, SHORT)
+    assert page.evaluate("[experiment.added.length, experiment.weights.length]") == [0, 1]
 
 
 # --- gates that are held ----------------------------------------------------------------------------------------------

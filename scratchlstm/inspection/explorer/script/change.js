@@ -8,7 +8,6 @@ const HOLDS = [
   ["o", "output gate", [[1, "all of tanh(c) is let out as h"], [0, "nothing is let out: h is 0"]]],
   ["g", "candidate", [[0, "there is nothing new to write"]]],
 ];
-const FREE = "free"; // a gate that is computed
 
 /** Whether a gate is held in the unit that is looked at, or in all. */
 let holdsAll = true;
@@ -120,7 +119,7 @@ function choose(group, value) {
 }
 
 function holdRow([gate, name, meanings]) {
-  const choices = [[FREE, null], ...meanings.map(([value]) => [`${value}`, value])];
+  const choices = [["free", null], ...meanings.map(([value]) => [`${value}`, value])];
   const group = segments(`${name} ${gate}`, choices, (value) => hold(gate, value));
   group.id = `hold-${gate}`;
   const title = element("span", { className: `gate-name ${gate}` }, element("b", {}, gate), ` ${name}`);

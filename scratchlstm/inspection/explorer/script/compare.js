@@ -115,12 +115,13 @@ function showCompare() {
   if (!RUNS) return;
   choose(byId("compare-with"), comparison.with);
   byId("second").hidden = comparison.with !== "sentence";
-  byId("compared").hidden = !comparison.with;
   byId("compared").querySelector(".note").hidden = comparison.with !== "sentence";
-  if (!comparison.with) return;
+  const isFinite = !comparison.with || readings().every((each) => isFinitePass(passOf(each)));
+  byId("compared").hidden = !comparison.with || !isFinite;
+  if (!isFinite) sayCompare("Not every number of the second reading is finite.");
+  if (byId("compared").hidden) return;
   const [first, second] = readings();
   const passes = { first: passOf(first), second: passOf(second) };
-  if (!isFinitePass(passes.second)) return sayCompare("Not every number of the second reading is finite.");
   const columns = aligned(first.steps, second.steps);
   const names = columns.map((column) => (first.steps[column.first] ?? second.steps[column.second]).word);
   showMaps(passes, columns, names);

@@ -174,7 +174,9 @@ function readWords(words, n = chosenWord()) {
   if (why) return why;
   const { steps, left_out } = asRead(words);
   const first = steps.findIndex(isWord);
-  return experimentWith(withSteps(steps, left_out), n < 0 ? state.step : first + Math.max(0, n - left_out));
+  const hadNudges = experiment.added.length > 0;
+  const refused = experimentWith(withSteps(steps, left_out), n < 0 ? state.step : first + Math.max(0, n - left_out));
+  return refused || (hadNudges ? "Nudges of single steps are taken back, because the steps are others now." : "");
 }
 
 /** The changes that make an experiment read other steps: nudges of single steps have lost theirs. */
