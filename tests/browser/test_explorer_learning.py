@@ -121,11 +121,11 @@ def test_curves_follow_the_sentence(page, learned):
 def test_play_goes_from_the_first_epoch_to_the_last_and_stops(page):
     press = "() => { byId('learning-play').click(); return [byId('learning-play').textContent, byId('epoch').value]; }"
     assert page.evaluate(press) == ["Pause", "0"]
-    page.locator("#learning-play", has_text="Play").wait_for()
+    page.locator("#learning-play", has_text="Play the epochs").wait_for()
     assert page.locator("#epoch").input_value() == str(EPOCHS // EVERY)
     assert page.evaluate(press) == ["Pause", "0"]
     text, number = page.evaluate(press)
-    assert text == "Play"
+    assert text == "Play the epochs"
     page.wait_for_timeout(500)
     assert page.locator("#epoch").input_value() == number
 

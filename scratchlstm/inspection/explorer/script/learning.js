@@ -19,7 +19,7 @@ let outcomePlot = null;
 
 function buildLearning() {
   if (!isLearning()) return;
-  const play = element("button", { type: "button", id: "learning-play" }, "Play");
+  const play = element("button", { type: "button", id: "learning-play" }, "Play the epochs");
   const range = { min: 0, max: snapshots.length - 1 };
   const slider = element("input", { type: "range", id: "epoch", ...range, ariaLabel: "Epoch" });
   const choose = (number) => { pauseLearning(); goToSnapshot(number); };
@@ -117,7 +117,7 @@ function goToSnapshot(number) {
 function pauseLearning() {
   clearInterval(learningTimer);
   learningTimer = null;
-  byId("learning-play").textContent = "Play";
+  byId("learning-play").textContent = "Play the epochs";
 }
 
 /** Play from the chosen epoch on, or after the last one from the first. */
