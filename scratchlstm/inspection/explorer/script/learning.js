@@ -3,7 +3,7 @@
 // Learning watched: everything on the page as it was after each epoch of which the weights were kept.
 
 const EPOCH_MILLISECONDS = 150; // from one to the next in Play
-const LEARNING_MILLISECONDS = 20; // for running snapshots at a time, so that the page stays quick
+const LEARNING_MILLISECONDS = 5; // for running snapshots at a time, so that the page stays quick
 
 let learningTimer = null;
 const learned = { of: null, passes: [] }; // an experiment, and its pass with the weights of each snapshot
@@ -32,7 +32,7 @@ function buildLearning() {
   };
   byId("learning").append(
     element("h2", {}, "Watch it learn"),
-    element("div", { className: "stepping" }, play, slider),
+    element("div", { className: "epochs" }, play, slider),
     element("p", {}, element("b", { id: "epoch-text" }), element("span", { id: "learned-text" })),
     element("div", { className: "plots" }, figure("gates", gatesPlot), figure("outcome", outcomePlot)),
   );
@@ -66,7 +66,7 @@ function showLearning() {
   const kept = (pass) => percent(valueOf(pass, at("f", { step, unit })));
   byId("learned-text").textContent = `At “${wordOf(step)}” unit ${unit} keeps ${kept(current())} of its cell; `
     + `at ${epochName(snapshots[0])} it kept ${kept(learned.passes[0])}.`;
-  const gates = ["f", "i", "o"].map((gate) => ({ name: gate, colour: gate, q: at(gate, { step, unit }) }));
+  const gates = ["f", "i", "o"].map((gate) => ({ name: gate, colour: gate, isThick: true, q: at(gate, { step, unit }) }));
   showLearned("gates", gatesPlot, `Gates of unit ${unit} at “${wordOf(step)}”`, gates);
   showLearned("outcome", outcomePlot, capital(what), [{ name: "", colour: "third", isThick: true, q: outcome }]);
 }
