@@ -355,11 +355,11 @@ function withActivations(pass, text) {
 function canOpen(pass, q) {
   if (!pass.recorded) return true;
   if (["xW", "hU", "dh_above"].includes(q.name) || (q.name === "dh_prev" && counts(pass, q))) return false;
-  const { wrap, terms } = QUANTITIES[q.name].from(pass, q);
+  const { terms } = QUANTITIES[q.name].from(pass, q);
   if (!terms.length) return valueOf(pass, q) === 0;
   const isGate = /^dz_[ifo]$/.test(q.name);
   const isUsual = activationOf(pass, isGate ? "i" : "g") === (isGate ? "σ" : "tanh");
-  return wrap !== "softmax" && (isUsual || !terms.flat().some(({ of }) => of));
+  return isUsual || !terms.flat().some(({ of }) => of);
 }
 
 /** What a quantity is computed from: {wrap, terms, nudge}, where the nudge comes on top; undefined for a weight or label. */
