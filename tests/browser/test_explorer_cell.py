@@ -1,5 +1,6 @@
 """The cell and its equations on the explorer page: colours, links, texts, sizes and paper, in a real Chromium."""
 
+import itertools
 import re
 
 import numpy as np
@@ -40,6 +41,7 @@ def plain(opened):
 
 def show(page, view):
     page.get_by_role("tab", name=view.capitalize()).click()
+    page.evaluate("document.activeElement.blur()")  # in whose tabs the arrow keys are their own
 
 
 def colours(page, names):
@@ -90,6 +92,35 @@ def test_each_quantity_has_one_colour_and_gradients_are_dashed(plain, view):
             assert style(part.locator(".level"), "fill") == own[gate]
 
 
+# what people without red or green cones see, of linear red, green and blue: Machado, Oliveira and Fernandes (2009)
+EYES = {
+    "all cones": np.eye(3),
+    "no red": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "no green": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+}
+
+
+def linear(color):
+    parts = np.array([int(part) for part in re.findall(r"\d+", color)]) / 255
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+
+
+def lab(color):
+    """CIE L*a*b*, in which a distance of some 2 can just be seen."""
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ np.clip(color, 0, 1)
+    x, y, z = np.cbrt(xyz / [0.9505, 1, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_colours_differ_for_all_eyes(opened, scheme):
+    read = colours(opened("plain", color_scheme=scheme), LETTERS)
+    for eyes, matrix in EYES.items():
+        seen = {letter: lab(matrix @ linear(read[letter])) for letter in LETTERS}
+        for one, other in itertools.combinations(LETTERS, 2):
+            assert np.linalg.norm(seen[one] - seen[other]) > 18, (eyes, one, other)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground(opened, scheme):
     """WCAG AA: 4.5 to 1."""
@@ -97,9 +128,7 @@ def test_text_stands_out_from_its_ground(opened, scheme):
     read = colours(opened("plain", color_scheme=scheme), [*texts, "ground", "card"])
 
     def luminance(name):
-        parts = [int(part) / 255 for part in re.findall(r"\d+", read[name])]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-        return np.dot(linear, [0.2126, 0.7152, 0.0722])
+        return linear(read[name]) @ [0.2126, 0.7152, 0.0722]
 
     for text in texts:
         for ground in ("ground", "card"):
@@ -140,7 +169,10 @@ def test_an_equation_lights_its_wires_by_mouse_and_keyboard(plain, view, key, pa
 )
 def test_a_wire_lights_its_equations(plain, view, key, lines):
     show(plain, view)
-    plain.locator(f"#{view}-picture .part[data-of='{key}'] .reach").first.hover()
+    wire = plain.locator(f"#{view}-picture .part[data-of='{key}'] .wire").first
+    wire.evaluate("node => node.scrollIntoView({ block: 'center' })")
+    box = wire.bounding_box()
+    plain.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     marked = plain.locator(f"#{view}-equations li.lit .number").all_text_contents()
     assert set(marked) == lines
     assert set(lit(plain, f"#{view}-equations .link.lit")) == {key}
@@ -157,10 +189,10 @@ def test_a_number_of_the_picture_opens_what_its_equation_opens(plain):
 
 
 def test_tooltips_name_a_number_and_give_all_its_digits(plain):
-    plain.get_by_role("button", name="wonderful").click()
+    plain.locator("#words button").nth(1).click()
     value = plain.evaluate("String(valueOf(current(), at('f', { step: state.step, unit: state.unit })))")
     unit = plain.locator("#unit").input_value()
-    expected = f"forget gate f of unit {unit} at “wonderful”: {value}"
+    expected = f"f, forget gate of unit {unit} at “wonderful”: {value}"
     assert len(value) > 12
     assert result(plain, "forward", "f").get_attribute("title") == expected
     assert plain.locator("#forward-picture .part[data-of=f] title").first.text_content() == expected
@@ -219,7 +251,7 @@ def test_each_line_of_arithmetic_adds_up(opened, name):
             if "=" not in line or re.search(r"[xh]_|over|length", line):
                 continue
             left, *_, right = line.split(" = ")
-            for written, python in {"−": "-", "·": "*", "²": "**2", "σ(": "sigmoid("}.items():
+            for written, python in {"−": "-", "·": "*", "hard σ(": "hard_sigmoid(", "σ(": "sigmoid("}.items():
                 left = left.replace(written, python)
             functions = {
                 "sigmoid": lambda z: 1 / (1 + np.exp(-z)), "tanh": np.tanh, "log": np.log,
@@ -264,11 +296,10 @@ def test_the_answer_and_the_loss_are_at_the_last_step(plain):
 
 def test_other_activations_are_called_by_their_names(opened):
     page = opened("relu")
-    symbols = [text.replace("_", "") for text in page.locator("#equations .symbols").all_text_contents()]
-    for line in ("i = hard_sigmoid(zi)", "g = relu(zg)", "h = o · relu(c)", "dzg = dg · relu′(zg)"):
-        assert line.replace("_", "") in symbols
-    assert not any("tanh" in line or "σ" in line for line in symbols)
-    assert "tanh" not in page.locator("#forward-picture").text_content()
+    symbols = page.locator("#equations .symbols").all_text_contents()
+    assert {"i = hard σ(z_i):", "g = relu(z_g):", "h = o · relu(c):", "dz_g = dg · relu′(z_g):"} <= set(symbols)
+    assert not any("tanh" in line for line in symbols)
+    assert "tanh" not in " ".join(page.locator("#forward-picture text").all_text_contents())
 
 
 def test_a_masked_step_passes_the_state_on(opened):
@@ -276,21 +307,23 @@ def test_a_masked_step_passes_the_state_on(opened):
     page.locator("#padding").click()
     page.locator("#words button.padding").first.click()
     symbols = page.locator("#equations .symbols").all_text_contents()
-    assert {"c = c_prev", "h = h_prev", "dc_prev = dc"} <= set(symbols)
+    assert {"c = c_prev:", "h = h_prev:", "dc_prev = dc:"} <= set(symbols)
 
 
 # --- readers ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_pictures_and_equations_read_as_text(plain):
-    plain.get_by_role("button", name="film").click()
+    plain.locator("#words button").nth(2).click()
     picture = plain.get_by_role("img", name="forward: the forget gate")
     label = picture.get_attribute("aria-label")
     assert "at “film”" in label
     for key in ("f", "i", "g", "o", "c", "h"):
         assert f" = {plain.locator(f'#forward-picture [data-value={key}]').text_content()}" in label
-    snapshot = plain.locator("#forward-equations").aria_snapshot()
-    assert re.search(r"listitem: \(5\) c = f · c_prev \+ i · g", snapshot)
+    line = plain.locator("#forward-equations li:has(.result[data-value=c])")
+    read = re.sub(r"\s+", " ", re.sub(r"- (?:text|button|subscript):?|\"", "", line.aria_snapshot()))
+    assert re.search(r"\(5\) c = f · c _ ?prev \+ i · g ?: 0\.\d+ · ", read)
+    assert read.endswith(f" = {result(plain, 'forward', 'c').text_content()}")
     show(plain, "backward")
     assert "dc_next" in plain.get_by_role("img", name="backward: dh").get_attribute("aria-label")
 

@@ -15,26 +15,29 @@ const keyOf = ({ text, name = text, gate, term }) => name + (gate ? `_${gate}` :
 /** Factors with " · ", " + " and " − " between. */
 function sumPieces(terms) {
   return terms.flatMap((term, n) => {
-    const isTakenAway = term[0].value === -1;
+    const isTakenAway = term[0].value === -1 && term.length > 1;
     const factors = (isTakenAway ? term.slice(1) : term).flatMap((factor, k) => (k ? [" · ", factor] : [factor]));
-    return n ? [isTakenAway ? " − " : " + ", ...factors] : factors;
+    const sign = n ? [isTakenAway ? " − " : " + "] : isTakenAway ? ["−"] : [];
+    return [...sign, ...factors];
   });
 }
 
 const symbolsOf = (pieces) => pieces.map((piece) => (typeof piece === "string" ? piece : symbolOf(piece))).join("");
 
-/** The line of a quantity that is computed from a few others. */
+/** The line of a quantity. */
 function line(pass, q) {
-  const { number = "", formula, from } = QUANTITIES[q.name];
+  const { number = "", formula, over } = QUANTITIES[q.name];
   if (!canOpen(pass, q)) return { number, symbols: withActivations(pass, formula), pieces: [q] };
-  const { wrap, terms } = from(pass, q);
-  if (!terms.length) return { number, symbols: `${symbolOf(q)} = 0`, pieces: [q] };
-  const sum = wrap ? [`${withActivations(pass, wrap)}(`, ...sumPieces(terms), ")"] : sumPieces(terms);
-  const hasProducts = terms.length > 1 && terms.some((term) => term.filter((factor) => factor.name).length > 1);
+  const { wrap, terms, nudge } = sourcesOf(pass, q);
+  if (terms.length > FEW_TERMS || (over && counts(pass, q))) return { number, symbols: formula, pieces: ["all together ", q] };
+  if (!terms.length && !nudge) return { number, symbols: `${symbolOf(q)} = 0`, pieces: [q] };
+  const sum = wrap ? [`${wrap}(`, ...sumPieces(terms), ")"] : sumPieces(terms);
+  if (nudge) sum.push(...(terms.length ? [" + "] : []), constant("your nudge", nudge));
+  const hasProducts = terms.length > 1 && terms.some((term) => term.filter((factor) => factor.name).length > 1) && q.name !== "loss";
   const products = terms.map((term, n) => [productOf(pass, q, n, term)]);
   return {
     number, symbols: q.name === "tanh_c" ? symbolOf(q) : `${symbolOf(q)} = ${symbolsOf(sum)}`,
-    pieces: [...sum, " = ", ...(hasProducts ? [...sumPieces(products), " = "] : []), q],
+    pieces: [...sum, " = ", ...(hasProducts && !nudge ? [...sumPieces(products), " = "] : []), q],
   };
 }
 
@@ -53,9 +56,10 @@ function forwardGroups(pass) {
   ];
   if (pass.recorded) return cell;
   const isLast = state.step === pass.last;
-  const loss = isLast && pass.label ? [lossLine(pass)] : [];
+  const total = pass.head.wrap === "softmax" ? lines("total") : [];
+  const loss = isLast && pass.label ? lines("loss") : [];
   const heading = isLast ? "The answer and the loss" : "The answer, if the text ended here";
-  return [["The word", [wordLine(pass)]], ...cell, [heading, [logitLine(pass), line(pass, outputQuantity("p")), ...loss]]];
+  return [["The word", [wordLine(pass)]], ...cell, [heading, [logitLine(pass), ...total, line(pass, outputQuantity("p")), ...loss]]];
 }
 
 const outputQuantity = (name) => at(name, { step: state.step, output: state.output });
@@ -87,22 +91,6 @@ function logitLine(pass) {
   return { number: "", symbols: `logit = h · w + ${rest}`, pieces: [...sumPieces([own, [others]]), " = ", q] };
 }
 
-function lossLine(pass) {
-  const loss = at("loss", {});
-  const [p, y] = [outputQuantity("p"), at("y", { output: state.output })];
-  const right = pass.label.indexOf(1); // the class that the label names
-  if (data.loss_name === "categorical" && lengthOf(pass.label) === 1 && right >= 0) {
-    return { number: "", symbols: "L = −log(p) of the label", pieces: ["−log(", { ...p, output: right }, ") = ", loss] };
-  }
-  const [symbols, pieces] = {
-    binary: ["−y · log(p) − (1 − y) · log(1 − p)", ["−", y, " · log(", p, ") − (1 − ", y, ") · log(1 − ", p, ") = ", loss]],
-    squared: ["(p − y)²", ["(", p, " − ", y, ")² = ", loss]],
-    categorical: ["−Σ y · log(p)", [loss]],
-  }[data.loss_name];
-  const isMean = pass.dims.D > 1 && data.loss_name !== "categorical";
-  return { number: "", symbols: `L = ${isMean ? "mean over the outputs of " : ""}${symbols}`, pieces: isMean ? [loss] : pieces };
-}
-
 /** [heading, lines] of each group of equations in the backward pass. */
 function backwardGroups(pass) {
   const lines = (...names) => names.map((name) => line(pass, at(name, now())));
@@ -113,7 +101,7 @@ function backwardGroups(pass) {
     ["The hidden state", lines("dh", "do")],
     ["The cell", lines("dc", "di", "df", "dg", "dc_prev")],
     ["What each gate gets", lines("dz_i", "dz_f", "dz_g", "dz_o")],
-    ["Back to the word and to the step before", [dxLine(pass), dhPrevLine(pass)]],
+    ["Back to the word and to the step before", [dxLine(pass), ...lines("dh_prev")]],
     ...(pass.recorded ? [] : [[`The weights of gate ${gate}, unit ${unitName(state.unit)}`, weightLines(pass)]]),
   ];
 }
@@ -126,14 +114,6 @@ function dxLine(pass) {
   const dx = at("dx", { step: state.step, feature: state.feature });
   const all = { ...dx, text: "length", of: () => lengthOf(vectorOf(pass, "dx")) };
   return { number, symbols: formula, pieces: [`dx_${state.feature} = `, dx, `, length of all ${pass.dims.E}: `, all] };
-}
-
-function dhPrevLine(pass) {
-  const { number, formula } = QUANTITIES.dh_prev;
-  const q = at("dh_prev", now());
-  if (!pass.counts[state.step]) return line(pass, q);
-  const units = pass.layer?.units ?? pass.dims.H;
-  return { number, symbols: formula, pieces: [`the sum of ${4 * units} products: `, q] };
 }
 
 /** (19) to (21) for the gate and unit: what the step adds, and the sum over the steps. */
@@ -157,17 +137,21 @@ function weightLines(pass) {
 
 /** Write the groups into a list, whose nodes stay as long as they fit: a focused number keeps the focus. */
 function showGroups(list, groups, pass) {
-  const shape = JSON.stringify(groups.map(([, lines]) => lines.map(({ pieces }) => pieces.map((piece) => typeof piece))));
+  const shape = JSON.stringify(groups.map(([, lines]) => lines.map(({ pieces }) => pieces.map((piece) => Boolean(piece.name)))));
+  const { activeElement } = document;
+  const lost = list.shape !== shape && list.contains(activeElement) ? activeElement : null;
   if (list.shape !== shape) list.replaceChildren(...groups.map(emptyGroup));
   list.shape = shape;
   groups.forEach(([heading, lines], n) => {
     list.children[n].querySelector("h3").textContent = heading;
     lines.forEach((each, k) => showLine(list.children[n].querySelector("ol").children[k], each, pass));
   });
+  const isLost = ({ dataset, className }) => lost?.dataset.value === dataset.value && lost.className === className;
+  Array.from(list.querySelectorAll(".link")).find(isLost)?.focus({ preventScroll: true });
 }
 
 function emptyGroup([, lines]) {
-  const place = (piece) => (typeof piece === "string" ? element("span") : element("button", { type: "button", className: "link" }));
+  const place = (piece) => (piece.name ? element("button", { type: "button", className: "link" }) : element("span"));
   const items = lines.map(({ pieces }) => element("li", {},
     element("span", { className: "number" }), element("span", { className: "symbols" }),
     element("span", { className: "numbers" }, ...pieces.map(place))));
@@ -177,13 +161,13 @@ function emptyGroup([, lines]) {
 function showLine(item, { number, symbols, pieces }, pass) {
   const [numberPlace, symbolsPlace, places] = item.children;
   numberPlace.textContent = number;
-  if (item.symbols !== symbols) symbolsPlace.replaceChildren(...colouredSymbols(symbols));
+  if (item.symbols !== symbols) symbolsPlace.replaceChildren(...colouredSymbols(symbols), element("span", { className: "unseen" }, ":"));
   item.symbols = symbols;
   pieces.forEach((piece, n) => {
     const place = places.children[n];
     if (typeof piece === "string") place.textContent = piece;
-    else showFactor(place, piece, pass, /[+·−] $/.test(pieces[n - 1]));
-    place.classList.toggle("result", n > 0 && n === pieces.length - 1 && typeof piece !== "string");
+    else showFactor(place, piece, pass, /[+·−] ?$/.test(pieces[n - 1]));
+    place.classList.toggle("result", n === pieces.length - 1);
   });
 }
 
@@ -191,10 +175,11 @@ function showLine(item, { number, symbols, pieces }, pass) {
 function showFactor(place, factor, pass, isOperand) {
   const text = shown(factorValue(pass, factor));
   place.textContent = isOperand && text.startsWith("−") ? `(${text})` : text;
-  place.dataset.value = factor.name ? keyOf(factor) : "";
-  place.title = factor.name ? tooltip(pass, factor) : "";
+  place.dataset.value = keyOf(factor);
+  if (!factor.name) return;
+  place.title = tooltip(pass, factor);
   colour(place, factor);
-  place.onclick = () => factor.name && openFactor(factor);
+  place.onclick = () => openFactor(factor);
 }
 
 function openFactor({ of, term, text, ...q }) {
@@ -376,7 +361,7 @@ function showCell() {
   }
   for (const bar of document.querySelectorAll("[data-level]")) showLevel(bar, valueOf(pass, at(bar.dataset.level, now())));
   for (const place of document.querySelectorAll("[data-wrap]")) {
-    place.textContent = shortened(withActivations(pass, QUANTITIES[place.dataset.wrap].from(pass, now()).wrap ?? "held"), 8);
+    place.textContent = shortened(QUANTITIES[place.dataset.wrap].from(pass, now()).wrap ?? "held", 6);
   }
   byId("x-word").textContent = shortened(wordOf(state.step), 14);
   byId("masked").hidden = pass.counts[state.step];

@@ -33,7 +33,8 @@ function shortened(text, most) {
 
 /** A text in which name_x has x as a subscript. */
 function withSubscripts(text) {
-  const parts = text.split(/_(\w+)/).map((part, place) => (place % 2 ? element("sub", {}, element("span", { className: "unseen" }, "_"), part) : part));
+  const below = (part) => element("sub", {}, element("span", { className: "unseen" }, "_"), part);
+  const parts = text.split(/_(\w+)/).map((part, place) => (place % 2 ? below(part) : part));
   return element("span", {}, ...parts);
 }
 
@@ -50,17 +51,20 @@ function colourOf({ name, gate }) {
   return gate ?? /^d?(?:z_)?([ifgoch])(?:_|\/|$)/.exec(name === "tanh_c" ? "c" : name)?.[1];
 }
 
+const ownColour = (q) => `var(--${colourOf(q) ?? "ink"})`;
+const isGradient = ({ name }) => name.startsWith("d");
+
 /** Give a node the colour of a quantity, and mark gradients, which are drawn dashed. */
 function colour(node, q) {
-  const letter = colourOf(q);
-  node.style.setProperty("--own", letter ? `var(--${letter})` : "var(--ink)");
-  node.classList.toggle("gradient", /^d/.test(q.name));
+  node.style.setProperty("--own", ownColour(q));
+  node.classList.toggle("gradient", isGradient(q));
 }
 
 /** A quantity as equations write it. */
 function symbolOf({ name, gate, text }) {
-  if (text !== undefined) return name ? `(${text})` : text;
-  const symbol = { xW: "x W", hU: "h_prev U", tanh_c: withActivations(current(), "tanh(c)"), dh_above: "from above", loss: "L", w_b: "b" }[name] ?? name;
+  if (text !== undefined) return / [+−] /.test(text) && name ? `(${text})` : text;
+  const tanh_c = withActivations(current(), "tanh(c)");
+  const symbol = { xW: "x W", hU: "h_prev U", tanh_c, dh_above: "from above", loss: "L", w_b: "b" }[name] ?? name;
   return gate ? `${symbol}_${gate}` : symbol;
 }
 
@@ -107,12 +111,14 @@ function inWords(pass, q) {
 
 /** A quantity in words, and its value to all digits. */
 function tooltip(pass, q) {
-  return `${q.text ? `${q.text}: ` : ""}${inWords(pass, q)}: ${factorValue(pass, q)}`;
+  const { text, of, ...whole } = q;
+  return `${text ? `${text}, from ` : ""}${inWords(pass, whole)}: ${factorValue(pass, q)}`;
 }
 
 /** A number that opens itself when it is clicked: every number of the page is one of these. */
 function numberLink(q, text, className = "") {
-  const button = element("button", { type: "button", className: `link ${className}`, title: tooltip(current(), q) }, text);
+  const button = element("button", { type: "button", className: `link ${className}` }, text);
+  button.title = tooltip(current(), q);
   colour(button, q);
   button.addEventListener("click", () => open(q));
   return button;

@@ -6,7 +6,6 @@ const MOST_TERMS = 8; // of a long sum, drawn one by one
 const MOST_USES = 8; // of those that are linked
 const FEW_TERMS = 6; // which are written as one line of arithmetic
 
-const isGradient = ({ name }) => name.startsWith("d");
 const sameQuantity = (a, b) => identity(a) === identity(b);
 const identity = ({ of, text, ...q }) => JSON.stringify(q, Object.keys(q).sort());
 const isNumber = (value) => value !== undefined && Number.isFinite(value);
@@ -162,8 +161,10 @@ function product(pass, term, print) {
 function valueLink(pass, factor, isFirst) {
   if (!("name" in factor)) return element("span", {}, /[a-z]/.test(factor.text) ? `${factor.text}` : parenthesized(factor.text, isFirst));
   const text = parenthesized(shown(factorValue(pass, factor)), isFirst);
-  const { of, text: written, ...q } = factor;
-  return link(q, text);
+  const { of, text: _, ...q } = factor;
+  const made = link(q, text);
+  made.title = tooltip(pass, factor);
+  return made;
 }
 
 const parenthesized = (text, isFirst) => (!isFirst && text.startsWith("−") ? `(${text})` : text);
