@@ -107,8 +107,8 @@ def linear(color):
 
 def lab(color):
     """CIE L*a*b*, in which a distance of some 2 can just be seen."""
-    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ np.clip(color, 0, 1)
-    x, y, z = np.cbrt(xyz / [0.9505, 1, 1.089])
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(to_xyz @ np.clip(color, 0, 1) / [0.9505, 1, 1.089])
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
@@ -165,7 +165,8 @@ def test_an_equation_lights_its_wires_by_mouse_and_keyboard(plain, view, key, pa
 
 
 @pytest.mark.parametrize(
-    ("view", "key", "lines"), [("forward", "f", {"(2)", "(5)"}), ("backward", "dc", {"(8)", "(9)", "(10)", "(11)", "(12)"})]
+    ("view", "key", "lines"),
+    [("forward", "f", {"(2)", "(5)"}), ("backward", "dc", {"(8)", "(9)", "(10)", "(11)", "(12)"})],
 )
 def test_a_wire_lights_its_equations(plain, view, key, lines):
     show(plain, view)
@@ -342,13 +343,14 @@ def test_a_phone_shows_large_texts_and_controls_without_scrolling_sideways(opene
                 const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
                 const found = [];
                 while (walker.nextNode()) {
+                    const text = walker.currentNode.data.trim();
                     const parent = walker.currentNode.parentElement;
                     const isSeen = parent.checkVisibility({ visibilityProperty: true });
-                    if (!walker.currentNode.data.trim() || !isSeen || parent.closest('title, script, .unseen')) continue;
+                    if (!text || !isSeen || parent.closest('title, script, .unseen')) continue;
                     const picture = parent.closest('svg');
-                    const scale = picture?.viewBox.baseVal.width ? picture.clientWidth / picture.viewBox.baseVal.width : 1;
-                    const size = scale * parseFloat(getComputedStyle(parent).fontSize);
-                    found.push([walker.currentNode.data, size]);
+                    const width = picture?.viewBox.baseVal.width;
+                    const scale = width ? picture.clientWidth / width : 1;
+                    found.push([text, scale * parseFloat(getComputedStyle(parent).fontSize)]);
                 }
                 return found;
             }"""
@@ -389,9 +391,11 @@ def test_on_paper_both_directions_are_light_and_complete(opened):
     assert style(page.locator("body"), "backgroundColor") == "rgb(255, 255, 255)"
     for selector in ("#play", "#theme", "#slider", "#forward-tab", "#change"):
         assert page.locator(selector).is_hidden()
-    for selector in ("#words", "#status", "#map", *(f"#{view}-{part}" for view in VIEWS for part in ("picture", "equations"))):
+    of_cell = [f"#{view}-{part}" for view in VIEWS for part in ("picture", "equations")]
+    for selector in ("#words", "#status", "#map", *of_cell):
         assert page.locator(selector).is_visible()
-    assert page.evaluate("[...document.querySelectorAll('body *')].every(e => getComputedStyle(e).position !== 'sticky')")
+    positions = page.locator("body *").evaluate_all("all => all.map(node => getComputedStyle(node).position)")
+    assert "sticky" not in positions
     assert style(page.locator("#words button").first, "printColorAdjust") == "exact"
     corner = page.locator("#map canvas").evaluate("c => [...c.getContext('2d').getImageData(0, 0, 1, 1).data]")
     assert min(corner[:3]) > 100 or max(corner[:3]) - min(corner[:3]) > 60  # mixed with white, and not with black

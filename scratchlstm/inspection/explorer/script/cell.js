@@ -10,7 +10,8 @@
 
 const now = () => ({ step: state.step, unit: state.unit });
 
-const keyOf = ({ text, name = text, gate, term }) => name + (gate ? `_${gate}` : "") + (term === undefined ? "" : `/${term}`);
+const keyOf = ({ text, name = text, gate, term }) =>
+  name + (gate ? `_${gate}` : "") + (term === undefined ? "" : `/${term}`);
 
 /** Factors with " · ", " + " and " − " between. */
 function sumPieces(terms) {
@@ -29,15 +30,16 @@ function line(pass, q) {
   const { number = "", formula, over } = QUANTITIES[q.name];
   if (!canOpen(pass, q)) return { number, symbols: withActivations(pass, formula), pieces: [q] };
   const { wrap, terms, nudge } = sourcesOf(pass, q);
-  if (terms.length > FEW_TERMS || (over && counts(pass, q))) return { number, symbols: formula, pieces: ["all together ", q] };
+  const isLong = terms.length > FEW_TERMS || (over && counts(pass, q));
+  if (isLong) return { number, symbols: formula, pieces: ["all together ", q] };
   if (!terms.length && !nudge) return { number, symbols: `${symbolOf(q)} = 0`, pieces: [q] };
   const sum = wrap ? [`${wrap}(`, ...sumPieces(terms), ")"] : sumPieces(terms);
   if (nudge) sum.push(...(terms.length ? [" + "] : []), constant("your nudge", nudge));
-  const hasProducts = terms.length > 1 && terms.some((term) => term.filter((factor) => factor.name).length > 1) && q.name !== "loss";
+  const isResolved = ["c", "dc"].includes(q.name) && terms.length > 1 && !nudge; // its products are shown, too
   const products = terms.map((term, n) => [productOf(pass, q, n, term)]);
   return {
     number, symbols: q.name === "tanh_c" ? symbolOf(q) : `${symbolOf(q)} = ${symbolsOf(sum)}`,
-    pieces: [...sum, " = ", ...(hasProducts && !nudge ? [...sumPieces(products), " = "] : []), q],
+    pieces: [...sum, " = ", ...(isResolved ? [...sumPieces(products), " = "] : []), q],
   };
 }
 
@@ -59,7 +61,8 @@ function forwardGroups(pass) {
   const total = pass.head.wrap === "softmax" ? lines("total") : [];
   const loss = isLast && pass.label ? lines("loss") : [];
   const heading = isLast ? "The answer and the loss" : "The answer, if the text ended here";
-  return [["The word", [wordLine(pass)]], ...cell, [heading, [logitLine(pass), ...total, line(pass, outputQuantity("p")), ...loss]]];
+  const answer = [logitLine(pass), ...total, line(pass, outputQuantity("p")), ...loss];
+  return [["The word", [wordLine(pass)]], ...cell, [heading, answer]];
 }
 
 const outputQuantity = (name) => at(name, { step: state.step, output: state.output });
@@ -118,9 +121,9 @@ function dxLine(pass) {
 
 /** (19) to (21) for the gate and unit: what the step adds, and the sum over the steps. */
 function weightLines(pass) {
-  const { step, unit, gate, feature } = state;
-  const from = state.chosen?.from ?? unit;
+  const { step, unit, gate, feature, from = unit } = state;
   const dz = at(`dz_${gate}`, now());
+  const h_prev = at("h_prev", { step, unit: from });
   const sum = (q, symbols, factors) => {
     const added = factors.length > 1 ? [" = ", productOf(pass, q, step, factors)] : [];
     return {
@@ -130,14 +133,15 @@ function weightLines(pass) {
   };
   return [
     sum(at("dW", { gate, feature, unit }), `Σ x_${feature} · dz_${gate}`, [at("x", { step, feature }), dz]),
-    sum(at("dU", { gate, from, unit }), `Σ h_prev of unit ${from} · dz_${gate}`, [at("h_prev", { step, unit: from }), dz]),
+    sum(at("dU", { gate, from, unit }), `Σ h_prev · dz_${gate}, from unit ${unitName(from)},`, [h_prev, dz]),
     sum(at("db", { gate, unit }), `Σ dz_${gate}`, [dz]),
   ];
 }
 
 /** Write the groups into a list, whose nodes stay as long as they fit: a focused number keeps the focus. */
 function showGroups(list, groups, pass) {
-  const shape = JSON.stringify(groups.map(([, lines]) => lines.map(({ pieces }) => pieces.map((piece) => Boolean(piece.name)))));
+  const kinds = ({ pieces }) => pieces.map((piece) => Boolean(piece.name));
+  const shape = JSON.stringify(groups.map(([, lines]) => lines.map(kinds)));
   const { activeElement } = document;
   const lost = list.shape !== shape && list.contains(activeElement) ? activeElement : null;
   if (list.shape !== shape) list.replaceChildren(...groups.map(emptyGroup));
@@ -161,8 +165,10 @@ function emptyGroup([, lines]) {
 function showLine(item, { number, symbols, pieces }, pass) {
   const [numberPlace, symbolsPlace, places] = item.children;
   numberPlace.textContent = number;
-  if (item.symbols !== symbols) symbolsPlace.replaceChildren(...colouredSymbols(symbols), element("span", { className: "unseen" }, ":"));
-  item.symbols = symbols;
+  if (item.symbols !== symbols) {
+    symbolsPlace.replaceChildren(...colouredSymbols(symbols), element("span", { className: "unseen" }, ":"));
+    item.symbols = symbols;
+  }
   pieces.forEach((piece, n) => {
     const place = places.children[n];
     if (typeof piece === "string") place.textContent = piece;
@@ -213,8 +219,9 @@ const SIGNS = [
 // what, its label if it has one, and where
 const VALUES = {
   forward: [
-    ["c_prev", "c_prev", 2, 40, "start"], ["c", "c", 378, 40, "end"], ["c/0", "", 122, 84, "middle"], ["c/1", "", 184, 114, "end"],
-    ["tanh_c", "", 292, 150, "start"], ["h", "h", 366, 190, "end"], ["h_prev", "h_prev", 2, 388, "start"],
+    ["c_prev", "c_prev", 2, 40, "start"], ["c", "c", 378, 40, "end"], ["c/0", "", 122, 84, "middle"],
+    ["c/1", "", 184, 114, "end"], ["tanh_c", "", 292, 150, "start"], ["h", "h", 366, 190, "end"],
+    ["h_prev", "h_prev", 2, 388, "start"],
   ],
   backward: [
     ["dc_prev", "dc_prev", 2, 40, "start"], ["dc", "dc", 244, 40, "middle"], ["dc_next", "dc_next", 378, 40, "end"],
@@ -230,38 +237,47 @@ const VALUES = {
 function picture(view) {
   const isBack = view === "backward";
   const d = isBack ? "d" : "";
-  const made = svgElement("svg", { id: `${view}-picture`, class: `picture ${view}`, viewBox: "0 0 380 398", role: "img" });
-  const value = (name, x, y, anchor) => svgElement("text", { class: "value", x, y, "text-anchor": anchor, "data-value": name });
-  const label = (text, x, y, anchor) => svgElement("text", { class: "name", x, y, "text-anchor": anchor }, ...withDrops(text));
+  const made = svgElement("svg", { id: `${view}-picture`, class: "picture", viewBox: "0 0 380 398", role: "img" });
+  const text = (kind, x, y, anchor, ...content) =>
+    svgElement("text", { class: kind, x, y, "text-anchor": anchor }, ...content);
+  const label = (words, x, y, anchor) => text("name", x, y, anchor, ...withDrops(words));
+  const value = (name, x, y, anchor) => {
+    const place = text("value", x, y, anchor);
+    place.dataset.value = name;
+    return place;
+  };
   made.append(svgElement("rect", { class: "body", x: 8, y: 50, width: 364, height: 302, rx: 14 }));
   for (const [path, forward, back, plain = ""] of WIRES) {
     const name = isBack ? back : forward;
-    const arrow = plain.includes(view) ? {} : { [isBack ? "marker-start" : "marker-end"]: `url(#arrow-${colourOf({ name }) ?? "x"})` };
-    made.append(part(name, svgElement("path", { class: "wire", d: path, ...arrow }), svgElement("path", { class: "reach", d: path })));
+    const wire = svgElement("path", { class: "wire", d: path });
+    const end = isBack ? "marker-start" : "marker-end";
+    if (!plain.includes(view)) wire.setAttribute(end, `url(#arrow-${colourOf({ name }) ?? "x"})`);
+    made.append(part(name, wire, svgElement("path", { class: "reach", d: path })));
   }
   for (const [sign, x, y, forward, back] of SIGNS) {
     const shape = sign === "tanh"
       ? svgElement("rect", { class: "box", x: x - 28, y: y - 14, width: 56, height: 28, rx: 7 })
       : svgElement("circle", { class: "box", cx: x, cy: y, r: 13 });
-    const text = svgElement("text", { x, y: y + 5, "text-anchor": "middle" }, sign);
-    if (sign === "tanh") text.dataset.wrap = "tanh_c";
-    made.append(part(isBack ? back : forward, shape, text));
+    const written = text("", x, y + 5, "middle", sign);
+    if (sign === "tanh") written.dataset.wrap = "tanh_c";
+    made.append(part(isBack ? back : forward, shape, written));
   }
   eachGate((gate, x) => {
-    const text = isBack ? d + gate : `${gate} = `;
     const box = svgElement("rect", { class: "box", x: x - 42, y: 236, width: 84, height: 52, rx: 7 });
     const level = isBack ? [] : [svgElement("rect", { class: "level", "data-level": gate, x: x - 39, width: 5 })];
-    const name = label(text, x + 3, 256, "middle");
+    const name = label(isBack ? d + gate : `${gate} = `, x + 3, 256, "middle");
     if (!isBack) name.append(svgElement("tspan", { "data-wrap": gate }));
     made.append(part(d + gate, box, ...level, name, value(d + gate, x + 3, 279, "middle")));
     made.append(part(`${d}z_${gate}`, value(`${d}z_${gate}`, x, 324, "middle")));
   });
-  for (const [name, text, x, y, anchor] of VALUES[view]) {
-    const isBeside = name === "dx";
-    made.append(part(name, label(text, x, isBeside ? y : y - 19, anchor), value(name, isBeside ? x + 36 : x, y, anchor)));
+  for (const [name, words, x, y, anchor] of VALUES[view]) {
+    const [right, up] = name === "dx" ? [36, 0] : [0, 19];
+    made.append(part(name, label(words, x, y - up, anchor), value(name, x + right, y, anchor)));
   }
-  if (!isBack) made.append(part("x", label("x", 200, 388, "start"), svgElement("text", { class: "value", id: "x-word", x: 214, y: 388 })));
-  made.append(svgElement("text", { class: "name", x: 376, y: 368, "text-anchor": "end" }, ...withDrops(isBack ? "above: dz of each gate" : "z = x W + h_prev U + b")));
+  const word = text("value", 214, 388, "start");
+  word.id = "x-word";
+  if (!isBack) made.append(part("x", label("x", 200, 388, "start"), word));
+  made.append(label(isBack ? "above: dz of each gate" : "z = x W + h_prev U + b", 376, 368, "end"));
   return made;
 }
 
@@ -310,11 +326,12 @@ const PICTURE_TEXTS = {
   forward: (of) =>
     `${placeInWords()}, forward: the forget gate f = ${of("f")} keeps that share of c_prev = ${of("c_prev")}; ` +
     `the input gate i = ${of("i")} adds that share of the candidate g = ${of("g")}; so the cell c = ${of("c")}. ` +
-    `The output gate o = ${of("o")} lets out that share of ${symbolOf({ name: "tanh_c" })} = ${of("tanh_c")}: the hidden state h = ${of("h")}.`,
+    `The output gate o = ${of("o")} lets out that share of ${symbolOf({ name: "tanh_c" })} = ${of("tanh_c")}: ` +
+    `the hidden state h = ${of("h")}.`,
   backward: (of) =>
-    `${placeInWords()}, backward: dh = ${of("dh")} and dc_next = ${of("dc_next")} come in; dc = ${of("dc")}; at the gates ` +
-    `df = ${of("df")}, di = ${of("di")}, dg = ${of("dg")}, do = ${of("do")}; dc_prev = ${of("dc_prev")} and ` +
-    `dh_prev = ${of("dh_prev")} go on to the step before.`,
+    `${placeInWords()}, backward: dh = ${of("dh")} and dc_next = ${of("dc_next")} come in; dc = ${of("dc")}; ` +
+    `at the gates df = ${of("df")}, di = ${of("di")}, dg = ${of("dg")}, do = ${of("do")}; ` +
+    `dc_prev = ${of("dc_prev")} and dh_prev = ${of("dh_prev")} go on to the step before.`,
 };
 
 /** How far a gate is open: a bar from the bottom of its box; the candidate's from the middle, up or down. */
@@ -330,20 +347,24 @@ function showLevel(bar, level) {
 function buildCell() {
   document.querySelector(".defs").append(...Array.from("ifgochx", arrowhead));
   byId("pictures").append(picture("forward"), picture("backward"));
-  for (const type of ["pointerover", "focusin"]) byId("study").addEventListener(type, (event) => light(keysUnder(event.target)));
-  for (const type of ["pointerleave", "focusout"]) byId("study").addEventListener(type, () => light([]));
+  const study = byId("study");
+  for (const type of ["pointerover", "focusin"]) study.addEventListener(type, ({ target }) => light(keysUnder(target)));
+  for (const type of ["pointerleave", "focusout"]) study.addEventListener(type, () => light([]));
 }
 
 /** The keys of what is under the pointer or has the focus: those of a whole line, or of one part of a picture. */
 function keysUnder(target) {
   const inLine = target.closest(".equations li")?.querySelectorAll("[data-value]") ?? [];
-  return [...Array.from(inLine, (place) => place.dataset.value), ...(target.closest(".part")?.dataset.of.split(" ") ?? [])];
+  const inPart = target.closest(".part")?.dataset.of.split(" ") ?? [];
+  return [...Array.from(inLine, (place) => place.dataset.value), ...inPart];
 }
 
 /** Light whatever stands for one of the quantities: parts of the pictures, numbers, and the lines that have them. */
 function light(keys) {
   const isLit = (key) => key !== "" && keys.includes(key);
-  for (const drawn of document.querySelectorAll(".part")) drawn.classList.toggle("lit", drawn.dataset.of.split(" ").some(isLit));
+  for (const drawn of document.querySelectorAll(".part")) {
+    drawn.classList.toggle("lit", drawn.dataset.of.split(" ").some(isLit));
+  }
   for (const item of document.querySelectorAll(".equations li")) {
     const places = [...item.querySelectorAll("[data-value]")];
     for (const place of places) place.classList.toggle("lit", isLit(place.dataset.value));
@@ -355,11 +376,14 @@ function showCell() {
   const pass = current();
   const groups = { forward: forwardGroups(pass), ...(pass.dh && { backward: backwardGroups(pass) }) };
   for (const [view, lists] of Object.entries(groups)) {
-    const factors = lists.flatMap(([, lines]) => lines.flatMap(({ pieces }) => pieces.filter((piece) => typeof piece !== "string")));
+    const pieces = lists.flatMap(([, lines]) => lines.flatMap((each) => each.pieces));
+    const factors = pieces.filter((piece) => typeof piece !== "string");
     showGroups(byId(`${view}-equations`), lists, pass);
     showPicture(view, pass, new Map(factors.map((factor) => [keyOf(factor), factor])));
   }
-  for (const bar of document.querySelectorAll("[data-level]")) showLevel(bar, valueOf(pass, at(bar.dataset.level, now())));
+  for (const bar of document.querySelectorAll("[data-level]")) {
+    showLevel(bar, valueOf(pass, at(bar.dataset.level, now())));
+  }
   for (const place of document.querySelectorAll("[data-wrap]")) {
     place.textContent = shortened(QUANTITIES[place.dataset.wrap].from(pass, now()).wrap ?? "held", 6);
   }

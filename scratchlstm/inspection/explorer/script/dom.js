@@ -62,7 +62,7 @@ function colour(node, q) {
 
 /** A quantity as equations write it. */
 function symbolOf({ name, gate, text }) {
-  if (text !== undefined) return / [+−] /.test(text) && name ? `(${text})` : text;
+  if (text !== undefined) return name && / [+−] /.test(text.replace(/\(.*\)/, "")) ? `(${text})` : text;
   const tanh_c = withActivations(current(), "tanh(c)");
   const symbol = { xW: "x W", hU: "h_prev U", tanh_c, dh_above: "from above", loss: "L", w_b: "b" }[name] ?? name;
   return gate ? `${symbol}_${gate}` : symbol;

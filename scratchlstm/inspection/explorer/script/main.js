@@ -215,7 +215,9 @@ function listen() {
     byId(`${view}-tab`).addEventListener("keydown", onTabKey);
   }
   document.addEventListener("keydown", onKey);
-  for (const media of ["(prefers-color-scheme: dark)", "print"]) matchMedia(media).addEventListener("change", showTheme);
+  for (const media of ["(prefers-color-scheme: dark)", "print"]) {
+    matchMedia(media).addEventListener("change", showTheme);
+  }
 }
 
 experiment = untouched();
