@@ -72,7 +72,10 @@ def random_reader(seed, dtype):
     options = {"implementation": "textbook", "dropout": 0.2, "recurrent_dropout": 0.1, "dtype": others}
     lstm = LSTM(int(units), go_backwards=seed % 4 == 3, use_bias=seed % 6 != 1, **options)
     layers = [Embedding(len(WORDS) + 4, int(features), mask_zero=seed % 3 != 0, input_shape=(length,), dtype=embedding)]
-    layers += [SpatialDropout1D(0.3, dtype=others)] * (seed % 4 == 0) + [lstm, *[Dropout(0.4, dtype=others)] * (seed % 2)]
+    layers += [SpatialDropout1D(0.3, dtype=others)] * (seed % 4 == 0) + [
+        lstm,
+        *[Dropout(0.4, dtype=others)] * (seed % 2),
+    ]
     model = Sequential([*layers, dense], seed=seed)
     model.compile("adam", loss)
     model.set_weights([rng.normal(0, 0.6, weight.shape).astype(weight.dtype) for weight in model.get_weights()])
