@@ -7,8 +7,21 @@ from explorer_models import WORD_INDEX, as_read, random_label, random_reader, ra
 from scratchlstm.inspection import explore, trace
 from scratchlstm.layers.passes import Pass
 
-STATES = "i f g o c h c_prev h_prev z_i z_f z_g z_o".split()
-GRADIENTS = "dh_above dh_next dh dh_prev dc_next dc dc_prev dz_i dz_f dz_g dz_o d_input".split()
+STATES = ["i", "f", "g", "o", "c", "h", "c_prev", "h_prev", "z_i", "z_f", "z_g", "z_o"]
+GRADIENTS = [
+    "dh_above",
+    "dh_next",
+    "dh",
+    "dh_prev",
+    "dc_next",
+    "dc",
+    "dc_prev",
+    "dz_i",
+    "dz_f",
+    "dz_g",
+    "dz_o",
+    "d_input",
+]
 TOLERANCES = {"float64": 1e-12, "float32": 1e-5}
 
 

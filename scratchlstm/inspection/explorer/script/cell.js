@@ -220,12 +220,12 @@ const SIGNS = [
 const VALUES = {
   forward: [
     ["c_prev", "c_prev", 2, 40, "start"], ["c", "c", 378, 40, "end"], ["c/0", "", 122, 84, "middle"],
-    ["c/1", "", 184, 114, "end"], ["tanh_c", "", 292, 150, "start"], ["h", "h", 366, 190, "end"],
+    ["c/1", "", 184, 114, "end"], ["tanh_c", "", 292, 150, "start"], ["h", "h", 378, 190, "end"],
     ["h_prev", "h_prev", 2, 388, "start"],
   ],
   backward: [
     ["dc_prev", "dc_prev", 2, 40, "start"], ["dc", "dc", 244, 40, "middle"], ["dc_next", "dc_next", 378, 40, "end"],
-    ["dc/1", "", 292, 150, "start"], ["dh", "dh", 366, 190, "end"], ["dh_prev", "dh_prev", 2, 388, "start"],
+    ["dc/1", "", 292, 150, "start"], ["dh", "dh", 378, 190, "end"], ["dh_prev", "dh_prev", 2, 388, "start"],
     ["dx", "|dx|", 200, 388, "start"],
   ],
 };
