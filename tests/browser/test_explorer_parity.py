@@ -53,7 +53,8 @@ def computed_there(page):
         """names => {
             const pass = current();
             const arrays = Object.fromEntries(names.map(name => [name, Array.from(pass[name])]));
-            return [{ ...arrays, loss: pass.loss, prediction: Array.from(pass[data.activation === "linear" ? "logit" : "p"][pass.last]) }, data.ids];
+            const outputs = pass[data.activation === "linear" ? "logit" : "p"][pass.last];
+            return [{ ...arrays, loss: pass.loss, prediction: Array.from(outputs) }, data.ids];
         }""",
         [*STATES, *GRADIENTS[:-1], "dx", "dW", "dU", "db", "dE", "dw", "dw_b"],
     )
@@ -96,7 +97,7 @@ def opened(window, tmp_path):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_every_quantity_is_that_of_trace(opened, seed):
-    for dtype in ("float64", "float32", "mixed"):
+    for dtype in ("float64", "float32") if seed % 5 else ("float64", "float32", "mixed"):
         model, text = random_reader(seed, dtype), random_text(seed)
         label = random_label(model, seed)
         assert not wrong(model, text, label, opened(model, text, label)), dtype
@@ -162,7 +163,8 @@ def test_a_class_number_in_a_list_is_a_label_too(opened):
 SLOPES = """() => {
     const pass = current(), { last } = pass, unit = pass.dims.H - 1, feature = pass.dims.E - 1, output = 0;
     const steps = everyStep(pass, (step) => step).filter((step) => step % 3 === last % 3 && pass.counts[step]);
-    const ofGate = (gate) => [at("W", { gate, feature, unit }), at("U", { gate, from: 0, unit }), at("b", { gate, unit })];
+    const ofGate = (gate) =>
+        [at("W", { gate, feature, unit }), at("U", { gate, from: 0, unit }), at("b", { gate, unit })];
     const ofStep = (step) => [
         ...[...GATES, "z_i", "z_f", "z_g", "z_o", "c", "h"].map((name) => at(name, { step, unit })),
         at("x", { step, feature }), at("E", { row: pass.rows[step], feature }),
@@ -172,10 +174,10 @@ SLOPES = """() => {
         (q) => [JSON.stringify(q), valueOf(pass, gradientOf(q)), measuredSlope(experiment, q)]);
 }"""
 CHANGES = [
-    "",
-    "experimentWith({ held: [{ gate: 'f', unit: null, value: 0.3 }, { gate: 'o', unit: 0, value: 1 }] })",
-    "experimentWith(['i', 'z_g', 'c'].reduce((tried, name) => shifted(tried, at(name, { step: 2, unit: 0 }), 0.1), experiment))",
-    "experimentWith(shifted(shifted(experiment, at('W', { gate: 'i', feature: 0, unit: 0 }), 0.2), at('x', { step: 2, feature: 0 }), 0.1))",
+    "{}",
+    "{ held: [{ gate: 'f', unit: null, value: 0.3 }, { gate: 'o', unit: 0, value: 1 }] }",
+    "['i', 'z_g', 'c'].reduce((tried, name) => shifted(tried, at(name, { step: 2, unit: 0 }), 0.1), experiment)",
+    "shifted(shifted(experiment, at('x', { step: 2, feature: 0 }), 0.1), at('W', {gate: 'i', feature: 0, unit: 0}), 1)",
 ]
 
 
@@ -184,7 +186,7 @@ def test_every_slope_is_the_measured_one_whatever_the_reader_has_changed(opened,
     model = random_reader(seed, "float64")
     page = opened(model, random_text(seed), random_label(model, seed))
     for change in CHANGES:
-        assert page.evaluate(change or "''") == ""
+        assert page.evaluate(f"experimentWith({change})") == ""
         slopes = page.evaluate(SLOPES)
         assert len(slopes) > 20
         for q, slope, measured in slopes:

@@ -80,7 +80,7 @@ function wordLine(pass) {
   return {
     number: "", symbols: "x = E[id], the word’s row of the embedding",
     pieces: [
-      `“${wordOf(state.step)}” is id ${experiment.steps[state.step].id}: x_${state.feature} = `, x,
+      `${quoted(wordOf(state.step))} is id ${experiment.steps[state.step].id}: x_${state.feature} = `, x,
       `, length of all ${pass.dims.E}: `, { ...x, text: "length", of: () => lengthOf(vectorOf(pass, "x")) },
     ],
   };
