@@ -61,7 +61,7 @@ def write_page(path):
     model.add(Dense(1, activation="sigmoid"))
     model.compile("adam", "binary_crossentropy")
     ranks = {word: rank for rank, word in enumerate(WORDS, start=1)}
-    explore(model, WORDS[:100], path, word_index=ranks)
+    explore(model, WORDS[:100], path, word_index=ranks, most_bytes=1_000_000)
 
 
 def measure(path, rounds, width):
@@ -72,8 +72,7 @@ def measure(path, rounds, width):
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         page = browser.new_context(bypass_csp=True, viewport={"width": width, "height": 900}).new_page()
         page.goto(path.as_uri())
-        shows = page.evaluate("Object.keys(window).filter(name => /^show[A-Z]/.test(name) && !window[name].length)")
-        parts = PARTS | {f"{name}, of it": f"{name}()" for name in shows}
+        parts = PARTS | {f"of it {call}": call for call in page.evaluate("show.toString().match(/show\\w+\\(\\)/g)")}
         changes = [(name, change, True) for name, change in CHANGES.items()]
         result = page.evaluate(MEASURE, [changes + [(name, part, False) for name, part in parts.items()], rounds])
         browser.close()
