@@ -94,6 +94,7 @@ def test_a_missing_gradient_is_shown(monkeypatch, capsys):
         *([], ["train"], ["gradcheck", "--implementation", "fast"], ["explore"]),
         *(["gradcheck", f"--seed={seed}"] for seed in ("-1", "x", "1.5", "")),
         ["explore", "model.npz", "good", "--label", "x"],
+        ["explore", "model.npz", "good", "--most-bytes", "x"],
     ],
 )
 def test_unknown_commands_end_with_the_usage(capsys, arguments):
