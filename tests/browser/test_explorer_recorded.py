@@ -195,7 +195,8 @@ def test_equations_name_the_layers_own_activations(opened, name, forward, backwa
     page = opened(name)
     for view, expected in (("forward", forward), ("backward", backward)):
         page.locator(f"#{view}-tab").click()
-        assert set(expected) <= set(page.locator(f"#{view}-equations .symbols").all_text_contents())
+        symbols = page.locator(f"#{view}-equations .symbols").all_text_contents()
+        assert set(expected) <= {text.rstrip(": ") for text in symbols}
         assert not page.locator("#study").get_by_text("1 − tanh²(c)").count()
     for quantity in ("g", "dc", "dz_g", "tanh_c"):
         page.evaluate("name => open(at(name, { step: 1, unit: 0 }))", quantity)
