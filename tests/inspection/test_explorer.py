@@ -451,7 +451,7 @@ def test_the_size_that_a_page_names_is_enough_to_run_its_model(page, tmp_path):
 def test_the_size_that_is_named_for_snapshots_is_enough(page, tmp_path):
     model = imdb_model()
     options = {"word_index": MANY, "snapshots": [(0, [2 * weight for weight in model.get_weights()])]}
-    with pytest.raises(ValueError, match=r"its weights and 1 snapshots .*fewer snapshots take less") as refusal:
+    with pytest.raises(ValueError, match=r"its weights and 1 snapshot .*fewer snapshots take less") as refusal:
         page(model, SENTENCE, **options)
     enough = int(re.search(r"most_bytes=([\d_]+)\)", str(refusal.value))[1])
     assert page(model, SENTENCE, most_bytes=enough, **options)["cannot_run"] is None

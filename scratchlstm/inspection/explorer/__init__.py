@@ -132,7 +132,6 @@ def explore(
             "most_steps": length or MOST_STEPS,
             "start": encoding.start(),
             "masked": embedding.makes_mask,
-            "of_words": embedding.input_dim,
             "cannot_run": why_not(model, reading),
         } | judged
         if data["cannot_run"] is None:
@@ -160,7 +159,7 @@ def _too_large(needed: int, most_bytes: int, snapshots: int) -> str:
     enough = -(-needed // unit) * unit
     weights, fewer = "its weights", ""
     if snapshots:
-        weights += f" and {snapshots} snapshots"
+        weights += f" and {snapshots} snapshot{'s' * (snapshots > 1)}"
         fewer = ", and fewer snapshots take less (every of callbacks.Snapshots)"
     option = f"explore(..., most_bytes={enough:_}) or, on the command line, --most-bytes {enough} makes room for them"
     return f"with {weights} the page would have more than {most_bytes:,} bytes; {option}{fewer}"
