@@ -101,7 +101,7 @@ function inWords(pass, q) {
   const places = { ...q, unit: q.unit === undefined ? undefined : unitName(q.unit) };
   if (q.row !== undefined) places.row = `“${shortened(wordOfRow(q.row), 24)}”`;
   const where = [
-    title.includes("{") || RegExp(`\\b${symbol}\\b`).test(title) ? "" : symbol,
+    /\{|^gradient/.test(title) || RegExp(`\\b${symbol}\\b`).test(title) ? "" : symbol,
     q.unit !== undefined && !title.includes("{unit}") && `of unit ${places.unit}`,
     q.output !== undefined && data.outputs_of > 1 && `of output ${q.output}`,
     q.step !== undefined && `at ${quotedStep(q.step)}`,

@@ -190,7 +190,8 @@ function opensAsBars(pass, q, { terms, nudge }) {
   const { over = [] } = QUANTITIES[q.name];
   const all = terms.map((term) => ({ term, value: termValue(pass, term), isHere: over.length > 0 && isLookedAt(term, over) }));
   const sorted = all.toSorted((a, b) => b.isHere - a.isHere || Math.abs(b.value) - Math.abs(a.value));
-  const [drawn, others] = [sorted.slice(0, MOST_TERMS), sorted.slice(MOST_TERMS)];
+  const room = Math.min(MOST_TERMS, all.filter(({ value, isHere }) => value || isHere).length);
+  const [drawn, others] = [sorted.slice(0, room), sorted.slice(room)];
   drawn.sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
   const bars = drawn.map(({ term, value, isHere }) => ({ label: termLabel(pass, term), value, isHere, of: term.find(({ name }) => name) }));
   const rest = others.reduce((sum, { value }) => sum + value, 0);

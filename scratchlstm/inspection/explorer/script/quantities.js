@@ -89,7 +89,7 @@ const QUANTITIES = {
     to: (pass, { step, gate, unit }) => [at(`z_${gate}`, { step, unit })],
   },
   ...Object.fromEntries(GATES.map((gate) => [`z_${gate}`, {
-    title: `pre-activation of gate ${gate}`, formula: `z_${gate} = x W_${gate} + h_prev U_${gate} + b_${gate}`, slope: `dz_${gate}`,
+    title: `pre-activation z_${gate}`, formula: `z_${gate} = x W_${gate} + h_prev U_${gate} + b_${gate}`, slope: `dz_${gate}`,
     from: (pass, { step, unit }) => ({
       terms: [[at("xW", { step, gate, unit })], [at("hU", { step, gate, unit })], [at("b", { gate, unit })]],
     }),
@@ -111,11 +111,11 @@ const QUANTITIES = {
     to: ifListens(gate, (w) => [...to, `dz_${gate}`].map((name) => at(name, w)), (w) => to.map((name) => at(name, w))),
   }])),
   c_prev: {
-    title: "cell before", formula: "c_prev = c of the step before", slope: "dc_prev", from: passedOn("c", -1),
+    title: "previous cell c_prev", formula: "c_prev = c of the step before", slope: "dc_prev", from: passedOn("c", -1),
     to: (pass, w) => [at("c", here(w)), ...(counts(pass, w) ? [at("df", here(w))] : [])],
   },
   h_prev: {
-    title: "hidden state before", formula: "h_prev = h of the step before", slope: "dh_prev", from: passedOn("h", -1),
+    title: "previous hidden state h_prev", formula: "h_prev = h of the step before", slope: "dh_prev", from: passedOn("h", -1),
     to: (pass, { step, unit }) => [
       ...everyGateAndUnit(pass, (gate, to) => at("hU", { step, gate, unit: to })),
       ...everyGateAndUnit(pass, (gate, to) => at("dU", { gate, from: unit, unit: to })),
@@ -177,7 +177,7 @@ const QUANTITIES = {
   },
   y: { title: "label y, the right answer", to: (pass, { output }) => [at("loss", {}), at("dlogit", { output })] },
   loss: {
-    title: "loss L of the model's output", get formula() { return head?.formula; }, to: () => [],
+    title: "loss L", get formula() { return head?.formula; }, to: () => [],
     from: (pass) => ({ terms: everyOutput(pass, (output) => head.lossTerms(pass, output)).flat() }),
   },
   dlogit: {
