@@ -197,7 +197,7 @@ function measuredSlope(tried, q) {
   const loss = (by) => run(shifted(tried, q, by)).loss;
   let best = { slope: NaN, error: Infinity };
   let wider = []; // at the ε before: of order ε², ε⁴, ...
-  for (let epsilon = 0.032; epsilon > 4e-4 && !(best.error <= 1e-8 * Math.abs(best.slope)); epsilon /= 2) {
+  for (let epsilon = 0.032; epsilon > 4e-4 && !(best.error <= 1e-7 * Math.abs(best.slope)); epsilon /= 2) {
     const orders = [(loss(epsilon) - loss(-epsilon)) / (2 * epsilon)];
     wider.forEach((before, order) => {
       const slope = orders[order] + (orders[order] - before) / (4 ** (order + 1) - 1);
@@ -205,6 +205,7 @@ function measuredSlope(tried, q) {
       if (!(error > best.error)) best = { slope, error };
       orders.push(slope);
     });
+    if (Math.abs(orders.at(-1) - wider.at(-1)) > 2 * best.error) break; // rounding has taken over
     wider = orders;
   }
   return best.slope;
