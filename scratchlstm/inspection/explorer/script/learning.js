@@ -68,7 +68,7 @@ function showLearning() {
     + `at ${epochName(snapshots[0])} it kept ${kept(learned.passes[0])}.`;
   const gates = ["f", "i", "o"].map((gate) => ({ name: gate, colour: gate, isThick: true, q: at(gate, { step, unit }) }));
   showLearned("gates", gatesPlot, `Gates of unit ${unit} at “${wordOf(step)}”`, gates);
-  showLearned("outcome", outcomePlot, capital(what), [{ name: "", colour: "third", isThick: true, q: outcome }]);
+  showLearned("outcome", outcomePlot, capital(what), [{ name: "", colour: "ink", isThick: true, q: outcome }]);
 }
 
 /** What is drawn beside the gates: the loss of the sentence, or without a label the model's output. */

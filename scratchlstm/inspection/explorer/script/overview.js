@@ -94,7 +94,7 @@ function showUnit(view) {
 /** What the model would answer after each word, if that is known of all of them. */
 function showOutput() {
   if (outputAfter(firstStep()) === null) return;
-  const line = { name: "", values: wordsOf(outputAfter), colour: "third", isGradient: false, isThick: true };
+  const line = { name: "", values: wordsOf(outputAfter), colour: "ink", isGradient: false, isThick: true };
   const chosen = state.step - firstStep();
   byId("output-key").replaceChildren(...keysOf([{ ...line, name: outputName() }], chosen));
   const title = `The model's ${outputName()} after each word`;
