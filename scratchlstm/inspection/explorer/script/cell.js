@@ -121,7 +121,7 @@ function dxLine(pass) {
 
 /** (19) to (21) for the gate and unit: what the step adds, and the sum over the steps. */
 function weightLines(pass) {
-  const { step, unit, gate, feature, from = unit } = state;
+  const { step, unit, gate, feature, from } = state;
   const dz = at(`dz_${gate}`, now());
   const h_prev = at("h_prev", { step, unit: from });
   const sum = (q, symbols, factors) => {
