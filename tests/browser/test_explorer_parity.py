@@ -48,15 +48,19 @@ def computed_here(model, x, label):
 
 
 def computed_there(page):
-    """The same from the page; its embedding gradient for the rows that it has, {id: row}."""
+    """The same from the page, and the ids whose rows its embedding gradient has."""
     return page.evaluate(
         """names => {
             const pass = current();
             const arrays = Object.fromEntries(names.map(name => [name, Array.from(pass[name])]));
+            const dz = (of) => everyGateAndUnit(pass, (gate, unit) => valueOf(pass, of(gate, unit)));
+            arrays.dW = everyFeature(pass, (feature) => dz((gate, unit) => at("dW", { gate, feature, unit }))).flat();
+            arrays.dU = everyUnit(pass, (from) => dz((gate, unit) => at("dU", { gate, from, unit }))).flat();
+            arrays.db = dz((gate, unit) => at("db", { gate, unit }));
             const outputs = pass[data.activation === "linear" ? "logit" : "p"][pass.last];
             return [{ ...arrays, loss: pass.loss, prediction: Array.from(outputs) }, data.ids];
         }""",
-        [*STATES, *GRADIENTS[:-1], "dx", "dW", "dU", "db", "dE", "dw", "dw_b"],
+        [*STATES, *GRADIENTS[:-1], "dx", "dE", "dw", "dw_b"],
     )
 
 

@@ -384,11 +384,9 @@ function valueOf(pass, q) {
     case "dE": return pass.dE?.[row * E + feature];
     case "x": case "dx": return pass[name]?.[step * E + feature];
     case "W": return pass.weights.W?.[feature * 4 * H + column];
-    case "dW": return pass.dW?.[feature * 4 * H + column];
+    case "dW": case "dU": case "db": return weightGradient(pass, q);
     case "U": return pass.weights.U?.[from * 4 * H + column];
-    case "dU": return pass.dU?.[from * 4 * H + column];
     case "b": return pass.weights.b[column];
-    case "db": return pass.db?.[column];
     case "w": return pass.weights.w?.[unit * D + output];
     case "dw": return pass.dw?.[unit * D + output];
     case "w_b": return pass.weights.w_b?.[output];
