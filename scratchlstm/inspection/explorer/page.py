@@ -15,8 +15,8 @@ _SCRIPTS = ("data", "lstm", "quantities", "state", "reading", "dom", "step", *_P
 
 def page(data: dict[str, Any]) -> str:
     """The page with style, scripts and data in it; ASCII letters only, but for its own texts."""
-    style = "\n".join(_part(f"style/{name}.css") for name in _STYLES)
-    script = "\n".join(_part(f"script/{name}.js") for name in _SCRIPTS)
+    style = "\n".join(_without_comments(f"style/{name}.css") for name in _STYLES)
+    script = "\n".join(_without_comments(f"script/{name}.js") for name in _SCRIPTS)
     hashes = {"STYLE_HASH": _hash(style), "SCRIPT_HASH": _hash(script)}
     parts = hashes | {"STYLE": style, "SCRIPT": script, "DATA": as_text(data)}
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _part("page.html"))
@@ -37,6 +37,12 @@ def as_text(data: Any) -> str:
 
 def _part(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _without_comments(name: str) -> str:
+    """A style or script without indentation and whole lines of comment: room for the numbers of the page."""
+    code = re.sub(r"^ */\*(?:[^*]|\*(?!/))*\*/\n|^ *//.*\n|^\n", "", _part(name), flags=re.MULTILINE)
+    return re.sub(r"^ +", "", code, flags=re.MULTILINE)
 
 
 def _hash(content: str) -> str:

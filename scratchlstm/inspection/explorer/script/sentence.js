@@ -26,7 +26,11 @@ function unfoldPadding() {
   buildWords();
 }
 
-const outputName = () => (data.outputs_of > 1 ? `output ${state.output} of ${data.outputs_of}` : "output");
+/** What the model's answer is called: a probability if the loss, and not the dense layer, makes one of the logits. */
+function outputName() {
+  const name = RUNS && data.activation === "linear" && head.wrap ? "probability" : "output";
+  return data.outputs_of > 1 ? `${name} ${state.output} of ${data.outputs_of}` : name;
+}
 
 function buildWords() {
   const first = firstStep();
