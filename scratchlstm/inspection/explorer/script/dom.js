@@ -94,19 +94,20 @@ function wordOfRow(row) {
   return step?.word ?? data.known.find(([, id]) => rowOf.get(id) === row)?.[0] ?? `id ${data.ids[row]}`;
 }
 
-/** What a quantity is, where, in words: “forget gate f of unit 3 at “film””. */
+/** What a quantity is, where, in words: “f, forget gate of unit 3 at “film””. */
 function inWords(pass, q) {
   const title = withActivations(pass, QUANTITIES[q.name].title);
   const symbol = symbolOf({ name: q.name });
   const places = { ...q, unit: q.unit === undefined ? undefined : unitName(q.unit) };
   if (q.row !== undefined) places.row = `“${shortened(wordOfRow(q.row), 24)}”`;
+  const isNamed = title.includes("{") || RegExp(`\\b${symbol}\\b`).test(title);
   const where = [
-    /\{|^gradient/.test(title) || RegExp(`\\b${symbol}\\b`).test(title) ? "" : symbol,
     q.unit !== undefined && !title.includes("{unit}") && `of unit ${places.unit}`,
     q.output !== undefined && data.outputs_of > 1 && `of output ${q.output}`,
     q.step !== undefined && `at ${quotedStep(q.step)}`,
   ];
-  return [title.replace(/\{(\w+)\}/g, (_, place) => places[place]), ...where].filter(Boolean).join(" ");
+  const text = title.replace(/\{(\w+)\}/g, (_, place) => places[place]);
+  return [...(isNamed ? [] : [`${symbol},`]), text, ...where].filter(Boolean).join(" ");
 }
 
 /** A quantity in words, and its value to all digits. */
