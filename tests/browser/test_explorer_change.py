@@ -326,12 +326,13 @@ def test_pages_that_cannot_change_something_say_so_and_show_no_dead_controls(ope
     [
         ("a good film", "a good film", ["00", "11", "22", "33"]),
         ("a good film", "a film", ["00", "11", "2-", "32"]),
-        ("good film", "bad film", ["00", "1-", "-1", "22"]),
+        ("good film", "bad film", ["00", "11", "22"]),
         ("it was not good", "was it not a good film", ["00", "1-", "21", "-2", "33", "-4", "45", "-6"]),
-        ("a", "bad", ["00", "1-", "-1"]),
+        ("a", "bad", ["00", "11"]),
+        ("film was good", "film was not bad", ["00", "11", "22", "-3", "34"]),
     ],
 )
-def test_words_in_common_are_aligned(opened, first, second, columns):
+def test_words_in_common_share_a_column_and_so_do_replaced_ones(opened, first, second, columns):
     page = opened("masked")  # the padding takes no part
     padding = "(steps) => steps.filter(({ kind }) => kind === 'padding').length"
     found = page.evaluate(
@@ -355,14 +356,14 @@ def test_two_sentences_are_compared_on_one_scale(opened):
     second.fill("it was very bad")
     second.press("Enter")
     assert "very" in page.locator("#compare-answer").inner_text()
-    second.fill("it was bad")
+    second.fill("it film was bad")
     second.press("Enter")
     scales = [page.locator(f"#compared-{which} .scale").inner_text() for which in ("first", "second")]
     assert scales[0] == scales[1] != page.locator("#compared-difference .scale").inner_text()
     names = page.locator("#compared-first .columns").evaluate("(of) => Array.from(of.children, (e) => e.textContent)")
-    assert names == ["<start>", "it", "was", "not", "good", "bad"]
+    assert names == ["<start>", "it", "film", "was", "not", "good / bad"]
 
-    page.locator("#words button", has_text="was").click()
+    page.locator("#words button", has_text="it").click()
     rows = page.locator("#compare tbody tr").evaluate_all(
         "all => all.map(r => Array.from(r.cells, c => c.textContent))"
     )
@@ -376,13 +377,16 @@ def test_two_sentences_are_compared_on_one_scale(opened):
 
     canvas = page.locator("#compared-second canvas")
     box = canvas.bounding_box()
-    canvas.click(position={"x": box["width"] - 3, "y": 3}, force=True)  # bad, which only the second has
-    assert page.locator("#compare caption").inner_text().endswith("“\u2068bad\u2069”")
+    canvas.click(position={"x": box["width"] - 3, "y": 3}, force=True)  # in place of good
+    assert page.locator("#compare caption").inner_text().endswith("at “\u2068good\u2069” / “\u2068bad\u2069”")
+    assert "–" not in page.locator("#compare tbody tr").first.locator("td").all_inner_texts()
+    canvas.click(position={"x": 2.5 / 6 * box["width"], "y": 3}, force=True)  # film, which only the second has
+    assert page.locator("#compare caption").inner_text().endswith("at “\u2068film\u2069”")
     row = page.locator("#compare tbody tr").first.locator("td").all_inner_texts()
     assert row[0] == "–"
     assert row[1] != "–"
     assert row[2] == "–"
-    alpha = "c => c.getContext('2d').getImageData(c.width - 1, 0, 1, 1).data[3]"
+    alpha = "c => c.getContext('2d').getImageData(Math.floor((2.5 / 6) * c.width), 0, 1, 1).data[3]"
     assert [
         page.locator(f"#compared-{which} canvas").evaluate(alpha) for which in ("first", "second", "difference")
     ] == [

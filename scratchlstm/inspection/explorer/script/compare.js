@@ -29,7 +29,10 @@ const secondExperiment = (() => {
 
 const readings = () => (comparison.with === "written" ? [untouched(), experiment] : [experiment, secondExperiment()]);
 
-/** The words of two texts in columns, {first, second}: their steps; words in common, in order, share one. */
+/**
+ * The words of two texts in columns, {first, second}: their steps. Words in common, in order, share one; and so do, from
+ * the last on, the words between these, of which one text has some in place of the other's.
+ */
 function aligned(first, second) {
   const a = first.flatMap(({ kind, word }, step) => (kind === "padding" ? [] : [{ step, word }]));
   const b = second.flatMap(({ kind, word }, step) => (kind === "padding" ? [] : [{ step, word }]));
@@ -48,12 +51,22 @@ function aligned(first, second) {
     }
   }
   const columns = [];
+  let between = { first: [], second: [] };
+  const pairBetween = () => {
+    const width = Math.max(between.first.length, between.second.length);
+    const stepAt = (which, n) => between[which][n - width + between[which].length];
+    for (let n = 0; n < width; n++) columns.push({ first: stepAt("first", n), second: stepAt("second", n) });
+    between = { first: [], second: [] };
+  };
   for (let [n, m] = [0, 0]; n < a.length || m < b.length; ) {
     const pairs = n < ends && m < otherEnds ? same(n, m) && (n < ahead || most.length) : n >= ends && m >= otherEnds;
-    if (pairs) columns.push({ first: a[n++].step, second: b[m++].step });
-    else if (n < ends && (m >= otherEnds || common(n + 1, m) >= common(n, m + 1))) columns.push({ first: a[n++].step });
-    else columns.push({ second: b[m++].step });
+    if (pairs) {
+      pairBetween();
+      columns.push({ first: a[n++].step, second: b[m++].step });
+    } else if (n < ends && (m >= otherEnds || common(n + 1, m) >= common(n, m + 1))) between.first.push(a[n++].step);
+    else between.second.push(b[m++].step);
   }
+  pairBetween();
   return columns;
 }
 
@@ -79,7 +92,7 @@ function buildCompare() {
     element("p", { id: "compare-answer", role: "status" }),
     element(
       "div", { id: "compared" }, element("div", { className: "compared" }, ...figures),
-      element("p", { className: "note" }, "Hatched: the other sentence lacks this word."), element("table"),
+      element("p", { className: "note" }, "Hatched: the sentence has no word here."), element("table"),
     ),
   ));
 }
@@ -123,8 +136,9 @@ function showCompare() {
   const [first, second] = readings();
   const passes = { first: passOf(first), second: passOf(second) };
   const columns = aligned(first.steps, second.steps);
-  const names = columns.map((column) => (first.steps[column.first] ?? second.steps[column.second]).word);
-  showMaps(passes, columns, names);
+  const stepsOf = (column) => [first.steps[column.first], second.steps[column.second]].filter(Boolean);
+  const names = columns.map((column) => [...new Set(stepsOf(column).map(({ word }) => word))]);
+  showMaps(passes, columns, names.map((each) => each.join(" / ")));
   showTable(passes, columns[chosenColumn(columns)], names[chosenColumn(columns)]);
 }
 
@@ -171,8 +185,8 @@ function showMaps(passes, columns, names) {
   });
 }
 
-/** The chosen unit at the chosen word, in both readings. */
-function showTable(passes, column, word) {
+/** The chosen unit at the chosen word, or two of them, in both readings. */
+function showTable(passes, column, words) {
   const { titles, here } = READINGS[comparison.with];
   const quantities = [
     ...COMPARED.map((name) => [name, (step) => at(name, { step, unit: state.unit })]),
@@ -199,7 +213,7 @@ function showTable(passes, column, word) {
   const heads = ["", ...titles, "difference"].map((title) => element(title ? "th" : "td", {}, title));
   heads.forEach((head) => head.setAttribute("scope", "col"));
   document.querySelector("#compare table").replaceChildren(
-    element("caption", {}, `Unit ${unitName(state.unit)} at ${quoted(word)}`),
+    element("caption", {}, `Unit ${unitName(state.unit)} at ${words.map(quoted).join(" / ")}`),
     element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows),
   );
 }
