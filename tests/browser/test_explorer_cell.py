@@ -391,7 +391,7 @@ def test_on_paper_both_directions_are_light_and_complete(opened):
     page.keyboard.press("End")
     page.emulate_media(media="print")
     assert style(page.locator("body"), "backgroundColor") == "rgb(255, 255, 255)"
-    for selector in ("#play", "#theme", "#slider", "#forward-tab", "#change"):
+    for selector in ("#play", "#theme", "#slider", "#forward-tab", "#change", "#nudge-form"):
         assert page.locator(selector).is_hidden()
     of_cell = [f"#{view}-{part}" for view in VIEWS for part in ("picture", "equations")]
     for selector in ("#words", "#status", "#map", *of_cell):

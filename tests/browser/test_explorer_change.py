@@ -1,5 +1,7 @@
 """What a reader changes on the explorer page: gates held, the sentence, the label; two readings compared."""
 
+import re
+
 import numpy as np
 import pytest
 from explorer_models import SENTENCE, WORD_INDEX, sentiment, stacked
@@ -147,6 +149,13 @@ def test_a_page_without_all_words_says_how_many_it_has(models, window, tmp_path)
     data = path.read_text()
     path.write_text(data.replace('"known_of": 14', '"known_of": 88000'))
     assert "14 of the model's 88000 words" in typed(window(path), "plots")
+
+
+def test_a_page_of_few_words_names_them(window, tmp_path):
+    few = {word: rank for word, rank in WORD_INDEX.items() if rank <= 3}
+    explore(sentiment(epochs=0), "a film", tmp_path / "page.html", word_index=few)
+    answer = typed(window(tmp_path / "page.html"), "a plot")
+    assert "has the words a, film, i, but not “\u2068plot\u2069”" in answer
 
 
 def test_words_that_look_like_markup_are_text_and_stay_usable(opened):
@@ -394,6 +403,14 @@ def test_two_sentences_are_compared_on_one_scale(opened):
         255,
         0,
     ]
+
+
+def test_a_small_change_is_printed_with_the_digits_that_it_changes(opened):
+    page = opened("padded")
+    page.evaluate("experimentWith(shifted(experiment, at('w_b', { output: 0 }), 1e-6))")
+    changed = re.fullmatch(r"Changed: output (\S+) → (\S+), loss (\S+) → (\S+)", page.locator("#effect span").inner_text())
+    assert changed[1] != changed[2]
+    assert changed[3] != changed[4]
 
 
 def test_a_change_is_compared_with_the_page_as_written(opened):

@@ -80,6 +80,8 @@ def test_every_epoch_shows_the_model_of_then(page, learned):
             np.testing.assert_allclose(ours, getattr(found.lstm, name).ravel(), rtol=1e-12)
         shown = page.locator("#words small").last.text_content()
         np.testing.assert_allclose(float(shown), found.prediction.item(), rtol=1e-3)
+        compared = "; at epoch 0 it kept" in page.locator("#learned-text").text_content()
+        assert compared == (number > 0)
         page.keyboard.press("ArrowRight")
 
 

@@ -322,6 +322,25 @@ KINDS = {  # where a quantity is -> those that are there
 }
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_number_that_is_opened_from_elsewhere_comes_into_sight(window, pages, width):
+    page = window(pages / "plain.html", viewport={"width": width, "height": 800})
+    title = page.locator("#number-title")
+    for number in (page.locator("#forward-equations .link").first, page.locator("#forward-equations .link").last):
+        page.evaluate("scrollTo(0, 0)")
+        number.click()
+        box = title.bounding_box()
+        assert 0 < box["y"] < box["y"] + box["height"] < 800
+        assert page.evaluate(
+            "([x, y]) => document.elementFromPoint(x, y).closest('#number-title') !== null",
+            [box["x"] + 5, box["y"] + 5],
+        )
+    page.locator("#chain button").first.click()
+    before = page.evaluate("scrollY")
+    page.locator("#chain button").nth(3).click()
+    assert page.evaluate("scrollY") == before
+
+
 def _kinds():
     return [
         {"name": name} | {place: PLACES[place] for place in places.split()}

@@ -80,8 +80,8 @@ function wordLine(pass) {
   return {
     number: "", symbols: "x = E[id], the word’s row of the embedding",
     pieces: [
-      `${quoted(wordOf(state.step))} is id ${experiment.steps[state.step].id}: x_${state.feature} = `, x,
-      `, length of all ${pass.dims.E}: `, { ...x, text: "length", of: () => lengthOf(vectorOf(pass, "x")) },
+      `${quoted(wordOf(state.step))} is id ${experiment.steps[state.step].id}; feature ${state.feature} of x: `, x,
+      `, length of x: `, { ...x, text: "length", of: () => lengthOf(vectorOf(pass, "x")) },
     ],
   };
 }
@@ -116,7 +116,7 @@ function dxLine(pass) {
   }
   const dx = at("dx", { step: state.step, feature: state.feature });
   const all = { ...dx, text: "length", of: () => lengthOf(vectorOf(pass, "dx")) };
-  return { number, symbols: formula, pieces: [`dx_${state.feature} = `, dx, `, length of all ${pass.dims.E}: `, all] };
+  return { number, symbols: formula, pieces: [`feature ${state.feature} of dx: `, dx, `, length of dx: `, all] };
 }
 
 /** (19) to (21) for the gate and unit: what the step adds, and the sum over the steps. */

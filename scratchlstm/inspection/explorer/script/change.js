@@ -45,16 +45,21 @@ function holdText({ gate, unit, value }) {
   return `${gate} = ${shown(value)} in ${unitsHeld(unit)}${meaning ? `: ${meaning}` : ""}`;
 }
 
+/** Two values as texts, a → b, with as many digits as it takes to tell them apart: at least three. */
+function fromTo(a, b, printed) {
+  const digits = [3, 4, 5, 6, 7, 8, 10, 12, 14].find((each) => a === b || printed(a, each) !== printed(b, each)) ?? 16;
+  return a === b ? printed(a, digits) : `${printed(a, digits)} → ${printed(b, digits)}`;
+}
+
 /** Output and loss, as the page was written → as they are now. */
 function effect() {
   const [before, after] = [passOf(untouched()), current()];
-  const change = (a, b) => (a === b ? a : `${a} → ${b}`);
-  const output = (pass) => shown(pass.p[pass.last][state.output], 3);
+  const output = (pass) => pass.p[pass.last][state.output];
   const label = (pass) => (pass.label ? labelText(pass.label) : "none");
-  const loss = (pass) => (pass.label ? shown(pass.loss, 3) : "none");
-  const parts = [`${outputName()} ${change(output(before), output(after))}`];
-  if (before.label || after.label) parts.push(`loss ${change(loss(before), loss(after))}`);
-  if (label(before) !== label(after)) parts.push(`label ${change(label(before), label(after))}`);
+  const loss = (value, digits) => (value === null ? "none" : shown(value, digits));
+  const parts = [`${outputName()} ${fromTo(output(before), output(after), shown)}`];
+  if (before.label || after.label) parts.push(`loss ${fromTo(before.loss, after.loss, loss)}`);
+  if (label(before) !== label(after)) parts.push(`label ${label(before)} → ${label(after)}`);
   return `Changed: ${parts.join(", ")}`;
 }
 

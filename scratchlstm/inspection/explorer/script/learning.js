@@ -64,8 +64,8 @@ function showLearning() {
   byId("epoch").value = experiment.snapshot;
   byId("epoch").setAttribute("aria-valuetext", text);
   const kept = (pass) => percent(valueOf(pass, at("f", { step, unit })));
-  byId("learned-text").textContent = `At “${wordOf(step)}” unit ${unit} keeps ${kept(current())} of its cell; `
-    + `at ${epochName(snapshots[0])} it kept ${kept(learned.passes[0])}.`;
+  const before = experiment.snapshot ? `; at ${epochName(snapshots[0])} it kept ${kept(learned.passes[0])}` : "";
+  byId("learned-text").textContent = `At “${wordOf(step)}” unit ${unit} keeps ${kept(current())} of its cell${before}.`;
   const gates = ["f", "i", "o"].map((gate) => ({ name: gate, colour: gate, isThick: true, q: at(gate, { step, unit }) }));
   showLearned("gates", gatesPlot, `Gates of unit ${unit} at “${wordOf(step)}”`, gates);
   showLearned("outcome", outcomePlot, capital(what), [{ name: "", colour: "ink", isThick: true, q: outcome }]);

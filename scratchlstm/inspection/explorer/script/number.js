@@ -178,6 +178,7 @@ function arithmetic(pass, q, { wrap, terms, nudge }) {
     return [before, ...product(pass, factors, (factor, nth) => valueLink(pass, factor, before === "" && nth === 0))];
   });
   const whole = wrap ? [`${wrap}(`, ...written, ")"] : written;
+  if (!wrap && !nudge && terms.length === 1 && terms[0].length === 1) return element("p", { className: "arithmetic" }, "= ", ...written);
   const added = nudge ? [` ${nudge < 0 ? "−" : "+"} ${rounded(Math.abs(nudge))} (your nudge)`] : [];
   return element("p", { className: "arithmetic" }, ...whole, ...added, ` = ${shown(valueOf(pass, q))}`);
 }
@@ -298,7 +299,8 @@ function buildNumber() {
   const rail = element("nav", { id: "chain", ariaLabel: "The chain from the word to the loss and back" });
   rail.addEventListener("keydown", onListKey);
   byId("number").append(
-    element("h2", {}, "The whole chain, one number followed"), rail,
+    element("h2", {}, "Follow a number along the whole chain"),
+    element("p", { className: "note" }, "Click any number of the page, or one of the chain: below is where it comes from and where it goes."), rail,
     element("div", { id: "number-card" },
       title, element("h3", {}, "Where it comes from"), element("div", { id: "number-origin" }),
       element("h3", {}, "Where it goes to"), element("div", { id: "number-uses" }),

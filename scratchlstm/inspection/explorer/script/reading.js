@@ -4,6 +4,7 @@
 
 const FILTERS = new Set('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'); // of text_to_word_sequence
 const MOST_SUGGESTIONS = 8;
+const FEW_WORDS = 12; // which are named when one is not among them
 
 const isWord = ({ kind }) => kind === "word" || kind === "unknown";
 
@@ -49,6 +50,7 @@ function refusal(unknown) {
   const known = data.known.length;
   const has = known < data.known_of ? `${known} of the model's ${data.known_of} words` : `all ${known} words of the model`;
   const which = unknown.slice(0, 3).map(quoted).join(", ") + (unknown.length > 3 ? ` and ${unknown.length - 3} more` : "");
+  if (known <= FEW_WORDS) return `This page has the words ${data.known.map(([word]) => word).join(", ")}, but not ${which}. Nothing was changed.`;
   const like = similar(unknown[0]).map(quoted).join(", ");
   return `This page has ${has}, but not ${which}. Nothing was changed.${like && ` Similar: ${like}.`}`;
 }

@@ -32,6 +32,9 @@ function outputName() {
   return data.outputs_of > 1 ? `${name} ${state.output} of ${data.outputs_of}` : name;
 }
 
+/** Whether the model's output is the probability of label 1. */
+const isYesOrNo = () => RUNS && data.loss_name === "binary" && data.outputs_of === 1;
+
 function buildWords() {
   const first = firstStep();
   const items = experiment.steps.map(({ word, kind }, step) => {
@@ -53,7 +56,8 @@ function buildWords() {
 
 function buildNotes() {
   const notes = [
-    `Below each word: the model's ${outputName()} after it. Its tint: the unit's cell, blue above and orange below 0.`,
+    `Below each word is the model's ${outputName()} after it${isYesOrNo() ? ", the probability of label 1" : ""}. `
+      + "The tint is the unit's cell: blue above 0, orange below.",
   ];
   if (experiment.steps.some(({ kind }) => kind === "unknown")) notes.push("Dashed words are unknown to the model.");
   const { left_out } = experiment;
@@ -67,7 +71,7 @@ function buildNotes() {
   if (hasGradients()) {
     const whose = experiment.own_label ? "the model's own answer" : "given";
     const label = RUNS ? labelText(experiment.label) : [data.label].flat().join(", ");
-    notes.push(`Label ${label} (${whose}), loss ${shown(current().loss)}.`);
+    notes.push(`The loss, ${shown(current().loss)}, compares the last output with label ${label} (${whose}).`);
   }
   byId("notes").textContent = notes.join(" ");
 }
