@@ -227,7 +227,7 @@ def test_held_gates_give_what_the_equations_give(opened, models, holds, held):
     assert abs(page.evaluate("current().loss") + np.log(1 - output[0])) < 1e-12  # its label is 0
     slopes = page.evaluate(
         """() => GATES.flatMap((gate) => [0, 1, 2, 3].map((unit) =>
-            [current().db[GATES.indexOf(gate) * 5 + unit], measuredSlope(experiment, at("b", { gate, unit }))]))"""
+            [valueOf(current(), at("db", { gate, unit })), measuredSlope(experiment, at("b", { gate, unit }))]))"""
     )
     assert np.allclose(*np.transpose(slopes), rtol=1e-6, atol=1e-9)
     assert not np.allclose(slopes, 0)
@@ -238,7 +238,8 @@ def test_a_unit_can_be_left_free_while_all_others_are_held(opened, models):
     hold(page, "f", "0")
     hold(page, "f", "free", unit=1)
     assert chips(page) == ["f = 0 in all units: it forgets everything at each word", "f free in unit 1"]
-    found = page.evaluate("[current().f[1], current().f[0], current().db[5 + 1] !== 0, current().db[5]]")
+    slope = "valueOf(current(), at('db', { gate: 'f', unit: %s }))"
+    found = page.evaluate(f"[current().f[1], current().f[0], {slope % 1} !== 0, {slope % 0}]")
     assert 0 < found[0] < 1
     assert found[1:] == [0, True, 0]
     assert page.evaluate("QUANTITIES.f.from(current(), { step: 0, unit: 1 }).wrap") == "σ"
