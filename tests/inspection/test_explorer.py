@@ -642,6 +642,14 @@ def test_an_output_that_is_not_finite_is_said(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_state_that_is_not_finite_is_said_though_the_output_is(tmp_path):
+    model = sentiment(epochs=0)
+    model.layers[1].params["bias"][5] = np.inf  # of a forget gate, which is 1 then
+    with pytest.raises(ValueError, match=r"z_f of lstm is not finite from step 1 \('a'\) on: is it trained\?"):
+        explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_label_needs_a_loss(tmp_path):
     with pytest.raises(ValueError, match="a label needs a loss"):
         explore(sentiment(compiled=False), SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX, label=1)

@@ -207,8 +207,10 @@ def _judged(model: Model, reading: Reading, label: Any) -> tuple[Trace, dict[str
         if label is not None:
             check_data(model, x, y, prefix="label: ")
         traced = trace(model, x, y)
+    lstms = list(traced.lstms("explore").values())
+    _require_finite_states(lstms, reading)
     if traced.loss is not None:
-        _require_finite_gradients(traced.loss, list(traced.lstms("explore").values()), reading)
+        _require_finite_gradients(traced.loss, lstms, reading)
     return traced, {
         "label": None if y is None else _as_label(model, y[0]),
         "own_label": label is None,
@@ -285,6 +287,16 @@ def _require_finite_outputs(outputs: Sequence[np.ndarray | None], reading: Readi
     for step, output in enumerate(outputs):
         if output is not None and not np.isfinite(output).all():
             raise ValueError(f"the model's output is not finite from {reading.place(step)} on: is it trained?")
+
+
+def _require_finite_states(layers: list[LayerTrace], reading: Reading) -> None:
+    """Raise ValueError if what a gate gets or a state is infinite or NaN, though the output may not be."""
+    for layer in layers:
+        for name in ("z_i", "z_f", "z_g", "z_o", "c", "h"):
+            finite = np.isfinite(getattr(layer, name)[0, -len(reading.steps) :]).all(axis=1)
+            if not finite.all():
+                first = np.flatnonzero(~finite)[-1 if layer.go_backwards else 0]
+                raise ValueError(f"{name} of {layer.name} is not finite from {reading.place(first)} on: is it trained?")
 
 
 def _require_finite_gradients(loss: float, layers: list[LayerTrace], reading: Reading) -> None:

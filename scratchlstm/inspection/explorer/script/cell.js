@@ -60,7 +60,7 @@ function forwardGroups(pass) {
   const isLast = state.step === pass.last;
   const total = pass.head.wrap === "softmax" ? lines("total") : [];
   const loss = isLast && pass.label ? lines("loss") : [];
-  const heading = isLast ? "The answer and the loss" : "The answer, if the text ended here";
+  const heading = isLast ? "The answer and the loss" : "The answer, if the model stopped here";
   const answer = [logitLine(pass), ...total, line(pass, outputQuantity("p")), ...loss];
   return [["The word", [wordLine(pass)]], ...cell, [heading, answer]];
 }
@@ -89,9 +89,14 @@ function wordLine(pass) {
 function logitLine(pass) {
   const q = outputQuantity("logit");
   const own = [at("h", now()), at("w", { unit: state.unit, output: state.output })];
-  const others = { ...q, text: "the rest", of: (logit) => logit - termValue(pass, own) };
+  const nudge = nudgeOf(pass, q);
+  const others = { ...q, text: "the rest", of: (logit) => logit - nudge - termValue(pass, own) };
   const rest = pass.dims.H > 1 ? "the other units’ h · w + b" : "b";
-  return { number: "", symbols: `logit = h · w + ${rest}`, pieces: [...sumPieces([own, [others]]), " = ", q] };
+  const added = nudge ? [" + ", constant("your nudge", nudge)] : [];
+  return {
+    number: "", symbols: `logit = h · w + ${rest}${nudge ? " + your nudge" : ""}`,
+    pieces: [...sumPieces([own, [others]]), ...added, " = ", q],
+  };
 }
 
 /** [heading, lines] of each group of equations in the backward pass. */

@@ -184,7 +184,7 @@ function labelChoice() {
   );
   select.addEventListener("change", () => {
     const named = { own: null, given: untouched().label };
-    sayChange(experimentWith(labelled(select.value in named ? named[select.value] : labelOf(Number(select.value)))));
+    changeLabel(select.value in named ? named[select.value] : labelOf(Number(select.value)));
   });
   return element("label", {}, "Label ", select);
 }
@@ -197,10 +197,17 @@ function labelFields() {
       const values = Array.from(document.querySelectorAll(".label-value"), ({ value }) => value);
       const left = values.every((value) => value === "");
       if (!left && values.includes("")) return sayChange("The loss needs a number for each output.");
-      sayChange(experimentWith(labelled(left ? null : values.map(Number))));
+      changeLabel(left ? null : values.map(Number));
     });
     return element("label", {}, data.outputs > 1 ? `Output ${output} ` : "Label ", field);
   });
+}
+
+/** Compare with another label; its controls go back to the one before if it is refused. */
+function changeLabel(label) {
+  const isOutside = data.loss_name === "binary" && label?.some((y) => y < 0 || y > 1);
+  sayChange(isOutside ? "This loss takes labels from 0 to 1. Nothing was changed." : experimentWith(labelled(label)));
+  showLabel();
 }
 
 /** The label of the experiment in its controls. */

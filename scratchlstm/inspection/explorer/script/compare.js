@@ -90,6 +90,7 @@ function buildCompare() {
   byId("change").append(element(
     "section", { className: "card compare", id: "compare" }, element("h3", {}, "Compare this reading with"), which, typing,
     element("p", { id: "compare-answer", role: "status" }),
+    element("p", { id: "compare-infinite", role: "status" }, "Not every number of the second reading is finite."),
     element(
       "div", { id: "compared" }, element("div", { className: "compared" }, ...figures),
       element("p", { className: "note" }, "Hatched: the sentence has no word here."), element("table"),
@@ -131,7 +132,7 @@ function showCompare() {
   byId("compared").querySelector(".note").hidden = comparison.with !== "sentence";
   const isFinite = !comparison.with || readings().every((each) => isFinitePass(passOf(each)));
   byId("compared").hidden = !comparison.with || !isFinite;
-  if (!isFinite) sayCompare("Not every number of the second reading is finite.");
+  byId("compare-infinite").hidden = isFinite;
   if (byId("compared").hidden) return;
   const [first, second] = readings();
   const passes = { first: passOf(first), second: passOf(second) };

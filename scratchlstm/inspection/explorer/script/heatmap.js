@@ -56,7 +56,7 @@ function drawHeatmap(map, { name, rows, columns, value, chosen, isShare, scaleTo
   map.high.textContent = shown(most, 3);
   map.bar.classList.toggle("share", oneSided);
   map.cells.setAttribute("aria-label", `${title}. Arrow keys choose a cell.`);
-  if (String([before?.rows, before?.columns]) !== String([rows, columns])) drawNames(map);
+  if (JSON.stringify([before?.rows, before?.columns]) !== JSON.stringify([rows, columns])) drawNames(map);
   outlineChosen(map, before);
   tellCell(map, ...chosen);
   map.cells.setAttribute("aria-description", map.text.textContent);

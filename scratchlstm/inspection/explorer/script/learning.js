@@ -63,9 +63,11 @@ function showLearning() {
   byId("epoch-text").textContent = `${capital(text)}. `;
   byId("epoch").value = experiment.snapshot;
   byId("epoch").setAttribute("aria-valuetext", text);
-  const kept = (pass) => percent(valueOf(pass, at("f", { step, unit })));
-  const before = experiment.snapshot ? `; at ${epochName(snapshots[0])} it kept ${kept(learned.passes[0])}` : "";
-  byId("learned-text").textContent = `At “${wordOf(step)}” unit ${unit} keeps ${kept(current())} of its cell${before}.`;
+  const [f, f_first] = [current(), learned.passes[0]].map((pass) => valueOf(pass, at("f", { step, unit })));
+  const before = experiment.snapshot && Number.isFinite(f_first) ? `; at ${epochName(snapshots[0])} it kept ${percent(f_first)}` : "";
+  byId("learned-text").textContent = current().counts[step]
+    ? `At “${wordOf(step)}” unit ${unit} keeps ${percent(f)} of its cell${before}.`
+    : "The mask skips this step: the cell is kept, whatever was learned.";
   const gates = ["f", "i", "o"].map((gate) => ({ name: gate, colour: gate, isThick: true, q: at(gate, { step, unit }) }));
   showLearned("gates", gatesPlot, `Gates of unit ${unit} at “${wordOf(step)}”`, gates);
   showLearned("outcome", outcomePlot, capital(what), [{ name: "", colour: "ink", isThick: true, q: outcome }]);
@@ -85,7 +87,7 @@ function learn() {
     Object.assign(learned, { of: tried, passes: [] });
   }
   const end = performance.now() + LEARNING_MILLISECONDS;
-  while (!isLearned() && performance.now() < end) {
+  while (!isLearned() && (!learned.passes.length || performance.now() < end)) {
     learned.passes.push(run({ ...experiment, snapshot: learned.passes.length }));
   }
   if (!isLearned()) setTimeout(showLearning);
@@ -111,7 +113,9 @@ function showLearned(name, plot, title, lines) {
 
 function goToSnapshot(number) {
   const refused = experimentWith({ snapshot: number });
-  if (refused) byId("epoch-text").textContent = `${epochName(snapshots[number])}: ${refused}`;
+  if (!refused) return;
+  byId("epoch").value = experiment.snapshot;
+  byId("epoch-text").textContent = `${capital(epochName(snapshots[number]))}: ${refused} `;
 }
 
 function pauseLearning() {

@@ -145,7 +145,7 @@ function order(pass) {
   const backwards = pass.backwards
     ? " This layer reads from the last word to the first: “prev” is the word to the right."
     : "";
-  return `Units are sorted by ${score} (in parentheses)${some}.${backwards}`;
+  return `Units are sorted by ${score} (in parentheses)${RUNS ? ", before any change" : ""}${some}.${backwards}`;
 }
 
 /** What a page shows that cannot run its model, and why not. */

@@ -99,7 +99,7 @@ function railName(q) {
   const [stem, below] = STEMS[q.name] ? [STEMS[q.name]] : q.name.split("_");
   const letters = [below, q.gate].filter(Boolean).join(",");
   const atEnd = (q.name === "h" || q.name === "dh") && q.step === last && state.step !== last ? " at the end" : "";
-  if (q.name === "dlogit") return "p − y";
+  if (q.name === "dlogit" && head.slopeFormula === "dlogit = p − y") return "p − y";
   if (q.name === "E") return `“${shortened(wordOfRow(q.row), 14)}”`;
   return (letters ? `${stem}_{${letters}}` : stem) + atEnd;
 }
@@ -123,7 +123,8 @@ const rounded = (by) => `${Number(by.toPrecision(4))}`.replaceAll("-", "−");
 
 /** Why a sum has no terms. */
 function whyEmpty(pass, q) {
-  if (q.step !== undefined && !pass.counts[q.step]) return "At a masked step nothing reaches the gates from the loss, so this is 0.";
+  if (/^d[ifgo]$|^dz_/.test(q.name) && !pass.counts[q.step]) return "At a masked step nothing reaches the gates from the loss, so this is 0.";
+  if (q.name === "dE") return "The sentence does not have this word, so this is 0.";
   if (q.name.startsWith("dz_")) return "The gate is held and does not listen to its z, so this is 0.";
   if (q.name === "dh_above") return "The loss takes h after the last step alone, so nothing comes from above here: 0.";
   return q.name.endsWith("next") ? "There is no step after this one, so this is 0." : "There is no step before this one: it starts at 0.";
@@ -319,7 +320,7 @@ function nudge(by) {
 }
 
 function setTo(text) {
-  const value = Number(text.trim().replace("−", "-").replace(",", "."));
+  const value = Number(text.trim().replaceAll("−", "-").replace(",", "."));
   if (text.trim() === "" || !Number.isFinite(value)) return sayOfNudge(`“${text}” is not a number. Type one, such as 0.5.`);
   return nudge(value - valueOf(current(), opened()));
 }
@@ -345,10 +346,11 @@ function lossChange() {
 /** How far two numbers agree, in words. */
 function agreement(measured, gradient) {
   const size = Math.max(Math.abs(measured), Math.abs(gradient));
+  const whole = Math.max(1, current().loss); // of whose digits the slope needs the last ones
   if (size === 0) return "Both are 0: the loss does not depend on this number.";
-  if (size < 1e-9) return "The slope is so small that the loss does not have enough digits to measure it.";
+  if (size < 1e-9 * whole) return "The slope is so small that the loss does not have enough digits to measure it.";
   const digits = Math.max(0, Math.min(Math.floor(-Math.log10(Math.abs(measured - gradient) / size)), 15));
-  const limit = digits < 6 && size < 1e-6 ? "; for so small a slope the loss does not have enough digits to see more" : "";
+  const limit = digits < 6 && size < 1e-6 * whole ? "; for so small a slope the loss does not have enough digits to see more" : "";
   return `They agree to ${digits} digits${limit}.`;
 }
 
@@ -362,7 +364,7 @@ function showNudge(pass, q) {
   byId("reset-nudges").textContent = nudges > 1 ? `Reset all ${nudges} nudges` : "Reset all nudges";
   clearTimeout(measuring);
   if (refused) return;
-  if (document.activeElement !== byId("set-to")) byId("set-to").value = shown(valueOf(pass, q)).replace("−", "-");
+  if (document.activeElement !== byId("set-to")) byId("set-to").value = shown(valueOf(pass, q)).replaceAll("−", "-");
   const said = lossChange();
   if (byId("nudge-said").textContent !== said) byId("nudge-said").textContent = said; // which would be read out again
   const gradient = gradientOf(q);

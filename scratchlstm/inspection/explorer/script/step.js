@@ -18,7 +18,9 @@ function forwardInWords(pass) {
   const unit = `unit ${unitName(state.unit)}`;
   const [i, f, g, o, c_prev, c, h] = valuesHere(pass, "i", "f", "g", "o", "c_prev", "c", "h");
   const states = `c = ${shown(c, 3)} and h = ${shown(h, 3)}`;
-  if (!pass.counts[state.step]) return `The mask skips it: ${unit} keeps ${states}.`;
+  if (!pass.counts[state.step]) {
+    return `The mask skips it: ${unit} keeps ${states}${nudgeInWords(pass, "c", "c ")}${nudgeInWords(pass, "h", "h ")}.`;
+  }
   const kept = c_prev === 0
     ? "has nothing to keep (c_prev = 0)"
     : `keeps ${percent(f)} of ${shown(c_prev, 3)} (f${heldInWords(pass, "f")})`;
@@ -60,9 +62,9 @@ function heldInWords(pass, gate, name = "") {
 }
 
 /** What the reader has added to a state of the unit at this step. */
-function nudgeInWords(pass, name) {
+function nudgeInWords(pass, name, what = "") {
   const by = addedTo((pass.change?.added ?? []).filter(({ step }) => step === state.step), name, state.unit);
-  return by === 0 ? "" : `, and is nudged by ${shown(by, 3)}`;
+  return by === 0 ? "" : `, and ${what}is nudged by ${shown(by, 3)}`;
 }
 
 /** A gate as a share, without decimals. */
