@@ -406,6 +406,21 @@ def test_two_sentences_are_compared_on_one_scale(opened):
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("padded", "output after it, the probability of label 1."),
+        ("classes", "output 2 after it, the probability of label 2."),
+        ("two numbers", "output 1 after it."),
+    ],
+)
+def test_the_notes_tell_what_the_printed_output_is(opened, name, told):
+    page = opened(name)
+    last = page.evaluate("data.outputs - 1")
+    page.evaluate("output => open(at('logit', { step: current().last, output }))", last)
+    assert f"the model's {told}" in page.locator("#notes").inner_text()
+
+
 def test_a_small_change_is_printed_with_the_digits_that_it_changes(opened):
     page = opened("padded")
     page.evaluate("experimentWith(shifted(experiment, at('w_b', { output: 0 }), 1e-6))")

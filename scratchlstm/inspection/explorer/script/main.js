@@ -8,6 +8,7 @@ const PLAY_MILLISECONDS = 900;
 
 function show() {
   showWords();
+  showNotes();
   showSentenceChange();
   showStatus();
   showView();
@@ -45,7 +46,6 @@ function experimentWith(changes, step = state.step) {
     buildWords();
     showTyped();
   }
-  buildNotes();
   show();
   return "";
 }
@@ -233,7 +233,6 @@ if (!RUNS) showRecorded();
 buildWords();
 buildLayers();
 buildUnits();
-buildNotes();
 buildCell();
 buildOverview();
 buildNumber();

@@ -29,11 +29,17 @@ function unfoldPadding() {
 /** What the model's answer is called: a probability if the loss, and not the dense layer, makes one of the logits. */
 function outputName() {
   const name = RUNS && data.activation === "linear" && head.wrap ? "probability" : "output";
-  return data.outputs_of > 1 ? `${name} ${state.output} of ${data.outputs_of}` : name;
+  return data.outputs_of > 1 ? `${name} ${state.output}` : name; // counted from 0, as the labels are
 }
 
-/** Whether the model's output is the probability of label 1. */
-const isYesOrNo = () => RUNS && data.loss_name === "binary" && data.outputs_of === 1;
+/** The model's output after a word, and what it is the probability of, if the loss tells. */
+function outputInWords() {
+  const name = outputName();
+  const isYesOrNo = data.loss_name === "binary" && data.outputs_of === 1;
+  if (!isYesOrNo && data.loss_name !== "categorical") return `${name} after it`;
+  const of = `probability of label ${isYesOrNo ? 1 : state.output}`;
+  return name.startsWith("probability") ? `${of} after it` : `${name} after it, the ${of}`;
+}
 
 function buildWords() {
   const first = firstStep();
@@ -54,10 +60,9 @@ function buildWords() {
   byId("words").replaceChildren(...items);
 }
 
-function buildNotes() {
+function showNotes() {
   const notes = [
-    `Below each word is the model's ${outputName()} after it${isYesOrNo() ? ", the probability of label 1" : ""}. `
-      + "The tint is the unit's cell: blue above 0, orange below.",
+    `Below each word is the model's ${outputInWords()}. The tint is the unit's cell: blue above 0, orange below.`,
   ];
   if (experiment.steps.some(({ kind }) => kind === "unknown")) notes.push("Dashed words are unknown to the model.");
   const { left_out } = experiment;
@@ -73,7 +78,7 @@ function buildNotes() {
     const label = RUNS ? labelText(experiment.label) : [data.label].flat().join(", ");
     notes.push(`The loss, ${shown(current().loss)}, compares the last output with label ${label} (${whose}).`);
   }
-  byId("notes").textContent = notes.join(" ");
+  setText(byId("notes"), notes.join(" "));
 }
 
 function showWords() {
