@@ -84,17 +84,16 @@ function showEffect() {
 function showChanges() {
   const made = changesMade();
   const chips = made.map(([text, undone]) => {
-    const chip = actionButton(`${text} `, () => { sayChange(experimentWith(undone())); byId("changes").focus(); }, { className: "chip" });
+    const takeBack = () => {
+      sayChange(experimentWith(undone()));
+      byId("changes").focus();
+    };
+    const chip = actionButton(`${text} `, takeBack, { className: "chip", ariaLabel: `Take back: ${text}` });
     chip.append(element("span", { ariaHidden: "true" }, "✕"));
-    chip.setAttribute("aria-label", `Take back: ${text}`);
     return element("li", {}, chip);
   });
-  byId("changes").replaceChildren(...(chips.length ? chips : [element("li", { className: "note" }, "Nothing is changed yet.")]));
-}
-
-/** Set a text only if it is another one: a status is read aloud whenever it is set. */
-function setText(place, text) {
-  if (place.textContent !== text) place.textContent = text;
+  const none = element("li", { className: "note" }, "Nothing is changed yet.");
+  byId("changes").replaceChildren(...(chips.length ? chips : [none]));
 }
 
 // --- holding gates ---------------------------------------------------------------------------------------------------
@@ -106,35 +105,19 @@ function hold(gate, value) {
   sayChange(experimentWith({ held: isFree ? others : [...others, { gate, unit, value }] }));
 }
 
-/** Buttons of which one is chosen: [text, value] each. */
-function segments(label, choices, act) {
-  const buttons = choices.map(([text, value]) => {
-    const button = actionButton(text, () => act(value));
-    button.dataset.choice = String(value);
-    return button;
-  });
-  const group = element("div", { className: "segments" }, ...buttons);
-  group.setAttribute("role", "group");
-  group.setAttribute("aria-label", label);
-  return group;
-}
-
-function choose(group, value) {
-  for (const button of group.children) button.setAttribute("aria-pressed", button.dataset.choice === String(value));
-}
-
 function holdRow([gate, name, meanings]) {
   const choices = [["free", null], ...meanings.map(([value]) => [`${value}`, value])];
-  const group = segments(`${name} ${gate}`, choices, (value) => hold(gate, value));
-  group.id = `hold-${gate}`;
+  const group = segments(`hold-${gate}`, `${name} ${gate}`, choices, (value) => hold(gate, value));
   const title = element("span", { className: `gate-name ${gate}` }, element("b", {}, gate), ` ${name}`);
   const meaning = meanings.map(([value, text]) => `${gate} = ${value}: ${text}.`).join(" ");
   return element("li", {}, title, group, element("span", { className: "note" }, meaning));
 }
 
 function buildHolds() {
-  const scope = segments("Which units", [["all units", true], ["", false]], (value) => { holdsAll = value; showChange(); });
-  scope.id = "hold-scope";
+  const scope = segments("hold-scope", "Which units", [["all units", true], ["", false]], (value) => {
+    holdsAll = value;
+    showChange();
+  });
   return element(
     "section", { className: "card" }, element("h3", {}, "Hold a gate"),
     element("p", { className: "note" }, "A held gate has this value at every word, whatever it reads. See what the gate is for."),
@@ -143,12 +126,10 @@ function buildHolds() {
 }
 
 function showHolds() {
-  choose(byId("hold-scope"), holdsAll);
+  chooseSegment(byId("hold-scope"), holdsAll);
   byId("hold-scope").lastChild.textContent = `only ${unitsHeld(state.unit)}`;
-  for (const [gate] of HOLDS) {
-    const unit = holdsAll ? null : state.unit;
-    choose(byId(`hold-${gate}`), heldAt(experiment.held, gate, unit));
-  }
+  const unit = holdsAll ? null : state.unit;
+  for (const [gate] of HOLDS) chooseSegment(byId(`hold-${gate}`), heldAt(experiment.held, gate, unit));
 }
 
 // --- the label -------------------------------------------------------------------------------------------------------
@@ -233,8 +214,7 @@ function buildChange() {
     byId("change").append(title, element("p", { className: "note" }, `${why} ${data.cannot_run}.`));
     return;
   }
-  const changes = element("ul", { id: "changes", tabIndex: -1 });
-  changes.setAttribute("aria-label", "What is changed");
+  const changes = element("ul", { id: "changes", tabIndex: -1, ariaLabel: "What is changed" });
   byId("change").append(
     title, changes, element("p", { id: "change-answer", role: "status" }),
     element("div", { className: "cards" }, buildHolds(), buildLabel()),

@@ -75,8 +75,7 @@ function aligned(first, second) {
 function buildCompare() {
   if (!RUNS) return;
   const choices = [["nothing", ""], ["the page as written", "written"], ["a second sentence", "sentence"]];
-  const which = segments("Compare with", choices, compareWith);
-  which.id = "compare-with";
+  const which = segments("compare-with", "Compare with", choices, compareWith);
   const readSecond = () => sayCompare(compareSentence(byId("second-sentence").value));
   const typing = element(
     "div", { className: "typing", id: "second" },
@@ -127,7 +126,7 @@ function compareSentence(text) {
 
 function showCompare() {
   if (!RUNS) return;
-  choose(byId("compare-with"), comparison.with);
+  chooseSegment(byId("compare-with"), comparison.with);
   byId("second").hidden = comparison.with !== "sentence";
   byId("compared").querySelector(".note").hidden = comparison.with !== "sentence";
   const isFinite = !comparison.with || readings().every((each) => isFinitePass(passOf(each)));

@@ -10,6 +10,35 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
+/** A button and what it does. */
+function actionButton(content, act, properties = {}) {
+  const button = element("button", { type: "button", ...properties }, content);
+  button.addEventListener("click", act);
+  return button;
+}
+
+/** A group of buttons of which one is chosen: [text, value] each. */
+function segments(id, label, choices, act) {
+  const buttons = choices.map(([text, value]) => {
+    const button = actionButton(text, () => act(value));
+    button.dataset.choice = String(value);
+    return button;
+  });
+  return element("div", { id, className: "segments", role: "group", ariaLabel: label }, ...buttons);
+}
+
+function chooseSegment(group, value) {
+  for (const button of group.children) button.ariaPressed = String(button.dataset.choice === String(value));
+}
+
+/** Set a text only if it is another one: a status is read aloud whenever it is set. */
+function setText(place, text) {
+  if (place.textContent !== text) place.textContent = text;
+}
+
+const clamped = (value, least, most) => Math.min(Math.max(value, least), most);
+const hasModifier = (event) => event.altKey || event.ctrlKey || event.metaKey || event.shiftKey;
+
 function svgElement(tag, attributes = {}, ...children) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
@@ -117,10 +146,8 @@ function tooltip(pass, q) {
 }
 
 /** A number that opens itself when it is clicked: every number of the page is one of these. */
-function numberLink(q, text, className = "") {
-  const button = element("button", { type: "button", className: `link ${className}` }, text);
-  button.title = tooltip(current(), q);
+function numberLink(q, content, className = "") {
+  const button = actionButton(content, () => open(q), { className: `link ${className}`, title: tooltip(current(), q) });
   colour(button, q);
-  button.addEventListener("click", () => open(q));
   return button;
 }

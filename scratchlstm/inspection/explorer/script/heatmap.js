@@ -93,7 +93,7 @@ const themeColour = (() => {
 
 function drawNames(map) {
   const { rows, columns } = map.drawn;
-  const height = Math.max(LEAST_CELL, Math.min(MOST_CELL, Math.floor(MAP_HEIGHT / rows.length)));
+  const height = clamped(Math.floor(MAP_HEIGHT / rows.length), LEAST_CELL, MOST_CELL);
   map.cells.style.setProperty("height", `${height * rows.length}px`);
   map.cells.style.setProperty("min-width", `${LEAST_CELL * columns.length}px`);
   const names = (texts) => texts.map((text) => element("span", { dir: "auto" }, text));
@@ -129,16 +129,15 @@ function tellCell({ text, drawn: { name, rows, columns, values } }, row, column)
 
 function cellUnder({ canvas, drawn: { rows, columns } }, event) {
   const { left, top, width, height } = canvas.getBoundingClientRect();
-  const cell = (share, count) => Math.min(Math.max(Math.floor(share * count), 0), count - 1);
+  const cell = (share, count) => clamped(Math.floor(share * count), 0, count - 1);
   return [cell((event.clientY - top) / height, rows.length), cell((event.clientX - left) / width, columns.length)];
 }
 
 function chooseByKey({ drawn: { rows, columns, chosen } }, event, choose) {
   const arrows = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-  if (!(event.key in arrows) || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  if (!(event.key in arrows) || hasModifier(event)) return;
   const [down, right] = arrows[event.key];
   event.preventDefault();
   event.stopPropagation();
-  const moved = (from, by, count) => Math.min(Math.max(from + by, 0), count - 1);
-  choose(moved(chosen[0], down, rows.length), moved(chosen[1], right, columns.length));
+  choose(clamped(chosen[0] + down, 0, rows.length - 1), clamped(chosen[1] + right, 0, columns.length - 1));
 }

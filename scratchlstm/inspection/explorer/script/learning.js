@@ -19,7 +19,7 @@ let outcomePlot = null;
 
 function buildLearning() {
   if (!isLearning()) return;
-  const play = element("button", { type: "button", id: "learning-play" }, "Play the epochs");
+  const play = actionButton("Play the epochs", toggleLearning, { id: "learning-play" });
   const range = { min: 0, max: snapshots.length - 1 };
   const slider = element("input", { type: "range", id: "epoch", ...range, ariaLabel: "Epoch" });
   const choose = (number) => { pauseLearning(); goToSnapshot(number); };
@@ -38,7 +38,6 @@ function buildLearning() {
   );
   byId("learning").hidden = false;
   slider.addEventListener("input", () => choose(Number(slider.value)));
-  play.addEventListener("click", toggleLearning);
   state.step = mostLearned();
 }
 

@@ -39,7 +39,7 @@ function experimentWith(changes, step = state.step) {
   const tried = { ...experiment, ...changes };
   if (RUNS && !isFinitePass(passOf(tried))) return "With that, not every number would be finite, so nothing was changed.";
   experiment = tried;
-  state.step = Math.min(Math.max(step, firstStep()), experiment.steps.length - 1);
+  state.step = clamped(step, firstStep(), experiment.steps.length - 1);
   if (changes.steps && state.chosen?.step !== undefined) state.chosen = { ...state.chosen, step: state.step };
   if (state.chosen && valueOf(current(), state.chosen) === undefined) state.chosen = null; // a gradient that is gone
   if (changes.steps) {
@@ -74,7 +74,7 @@ function lookAt(where) {
 }
 
 function goTo(step) {
-  lookAt({ step: Math.min(Math.max(step, firstStep()), experiment.steps.length - 1) });
+  lookAt({ step: clamped(step, firstStep(), experiment.steps.length - 1) });
 }
 
 function pause() {
@@ -190,7 +190,7 @@ const KEYS = {
 
 /** Keys act anywhere but in a control that has its own use for them. */
 function onKey(event) {
-  if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || !(event.key in KEYS)) return;
+  if (hasModifier(event) || !(event.key in KEYS)) return;
   const { target } = event;
   if (target.matches("select, input, [role=tab]") || (event.key === " " && target.matches("button"))) return;
   event.preventDefault();

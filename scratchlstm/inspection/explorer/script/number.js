@@ -36,13 +36,6 @@ function named(text) {
   return element("span", { className: "symbol" }, ...parts);
 }
 
-/** A link to a number whose text is made of several parts. */
-function link(q, content, className = "") {
-  const made = numberLink(q, "", className);
-  made.append(content);
-  return made;
-}
-
 // --- the chain -------------------------------------------------------------------------------------------------------
 
 /** From the word to the loss and back, for the unit, gate and step that are looked at: groups of quantities side by side. */
@@ -84,11 +77,10 @@ function showChain(q) {
 }
 
 function railItem(q, isBeside, isCurrent) {
-  const button = element("button", { type: "button", title: tooltip(current(), q) }, named(railName(q)));
+  const follow = () => open(q, state.step); // the chain is that of the step that is looked at
+  const button = actionButton(named(railName(q)), follow, { title: tooltip(current(), q), tabIndex: -1 });
   colour(button, q);
   button.append(element("small", {}, q.name === "E" ? `id ${data.ids[q.row]}` : shown(valueOf(current(), q), 3)));
-  button.tabIndex = -1;
-  button.addEventListener("click", () => open(q, state.step)); // the chain is followed from the step that is looked at
   if (isCurrent) button.setAttribute("aria-current", "true");
   return element("li", { className: isBeside ? "beside" : "" }, button);
 }
@@ -107,13 +99,13 @@ function railName(q) {
 /** The arrow keys in a list of buttons go from one to the next and press it. */
 function onListKey(event) {
   const way = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
-  if (way === undefined || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  if (way === undefined || hasModifier(event)) return;
   event.preventDefault();
   event.stopPropagation(); // elsewhere these keys go from word to word
   const buttons = Array.from(event.currentTarget.querySelectorAll("button"));
-  const next = Math.min(Math.max(buttons.indexOf(event.target) + way, 0), buttons.length - 1);
-  buttons[next].focus();
-  buttons[next].click();
+  const next = buttons[clamped(buttons.indexOf(event.target) + way, 0, buttons.length - 1)];
+  next.focus();
+  next.click();
 }
 
 // --- where it comes from ---------------------------------------------------------------------------------------------
@@ -163,7 +155,7 @@ function valueLink(pass, factor, isFirst) {
   if (!("name" in factor)) return element("span", {}, /[a-z]/.test(factor.text) ? `${factor.text}` : parenthesized(factor.text, isFirst));
   const text = parenthesized(shown(factorValue(pass, factor)), isFirst);
   const { of, text: _, ...q } = factor;
-  const made = link(q, text);
+  const made = numberLink(q, text);
   made.title = tooltip(pass, factor);
   return made;
 }
@@ -232,7 +224,7 @@ function embeddingRow(pass, row, chosen) {
   const most = Math.max(...values.map(Math.abs)) || 1;
   const strip = element("div", { className: "strip", role: "group", ariaLabel: `The row of “${wordOfRow(row)}” in the embedding` });
   values.forEach((value, feature) => {
-    const button = link(at("E", { row, feature }), element("span"), value < 0 ? "negative" : "");
+    const button = numberLink(at("E", { row, feature }), element("span"), value < 0 ? "negative" : "");
     button.ariaLabel = `feature ${feature}: ${shown(value)}`;
     button.style.setProperty("--size", `${(50 * Math.abs(value)) / most}%`);
     button.tabIndex = feature === chosen ? 0 : -1;
@@ -255,7 +247,7 @@ function showUses(pass, q) {
     if (!all.length) return [];
     const links = all.slice(0, MOST_USES).flatMap(({ use, value }) => {
       const place = use.step !== undefined && use.step !== q.step ? ` at ${quotedStep(use.step)}` : "";
-      return [link(use, element("span", {}, named(indexed(use)), `${place} = ${shown(value)}`)), " "];
+      return [numberLink(use, element("span", {}, named(indexed(use)), `${place} = ${shown(value)}`)), " "];
     });
     const more = all.length > MOST_USES ? [`and ${all.length - MOST_USES} smaller ones`] : [];
     return [element("p", { className: "uses" }, `${where}: `, ...links, ...more)];
@@ -279,7 +271,7 @@ function nudgedInstead(q) {
   const name = Object.keys(QUANTITIES).find((each) => QUANTITIES[each].slope === q.name);
   if (name === undefined) return [];
   const original = { ...q, name, ...(name === "logit" ? { step: current().last } : {}) };
-  return [link(original, element("span", {}, named(indexed(original)), ` = ${shown(valueOf(current(), original))}`)), "."];
+  return [numberLink(original, element("span", {}, named(indexed(original)), ` = ${shown(valueOf(current(), original))}`)), "."];
 }
 
 function buildNumber() {
@@ -288,13 +280,9 @@ function buildNumber() {
   epsilon.value = "0.01";
   const by = (sign) => sign * Number(epsilon.value);
   const set = element("input", { id: "set-to", type: "text", inputMode: "decimal", autocomplete: "off" });
-  const press = (id, text, act) => {
-    const button = element("button", { type: "button", id }, text);
-    button.addEventListener("click", () => { if (button.ariaDisabled !== "true") act(); });
-    return button;
-  };
   const form = element("form", { id: "nudge-form", noValidate: true },
-    press("nudge-down", "−ε", () => nudge(by(-1))), press("nudge-up", "+ε", () => nudge(by(1))),
+    actionButton("−ε", () => nudge(by(-1)), { id: "nudge-down" }),
+    actionButton("+ε", () => nudge(by(1)), { id: "nudge-up" }),
     element("label", {}, "ε ", epsilon), element("label", {}, "set to ", set), element("button", { id: "set" }, "Set"));
   form.addEventListener("submit", (event) => { event.preventDefault(); setTo(set.value); });
   const rail = element("nav", { id: "chain", ariaLabel: "The chain from the word to the loss and back" });
@@ -311,7 +299,8 @@ function buildNumber() {
         element("dt", {}, "measured slope, (L(+ε) − L(−ε)) / 2ε as ε goes to 0"), element("dd", { id: "measured" }),
         element("dt", {}, "the equation’s gradient, ", element("span", { id: "slope-name" })), element("dd", { id: "slope" }),
         element("dd", { id: "agreement" })),
-      element("p", { id: "nudge-undo" }, press("undo", "Undo", undo), " ", press("reset-nudges", "Reset all nudges", reset))),
+      element("p", { id: "nudge-undo" },
+        actionButton("Undo", undo, { id: "undo" }), " ", actionButton("", reset, { id: "reset-nudges" }))),
   );
 }
 
@@ -364,12 +353,11 @@ function showNudge(pass, q) {
   byId("reset-nudges").textContent = nudges > 1 ? `Reset all ${nudges} nudges` : "Reset all nudges";
   clearTimeout(measuring);
   if (refused) return;
-  if (document.activeElement !== byId("set-to")) byId("set-to").value = shown(valueOf(pass, q)).replaceAll("−", "-");
-  const said = lossChange();
-  if (byId("nudge-said").textContent !== said) byId("nudge-said").textContent = said; // which would be read out again
+  if (document.activeElement !== byId("set-to")) byId("set-to").value = shown(valueOf(pass, q)).replace("−", "-");
+  setText(byId("nudge-said"), lossChange());
   const gradient = gradientOf(q);
   byId("slope-name").replaceChildren(named(indexed(gradient)));
-  byId("slope").replaceChildren(link(gradient, shown(valueOf(pass, gradient), 6)));
+  byId("slope").replaceChildren(numberLink(gradient, shown(valueOf(pass, gradient), 6)));
   byId("measured").textContent = byId("agreement").textContent = "…";
   measuring = setTimeout(() => showMeasured(q, valueOf(pass, gradient))); // several runs of the model: after all else
 }

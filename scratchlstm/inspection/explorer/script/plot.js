@@ -15,7 +15,7 @@ function buildPlot(height, choose) {
   whole.style.setProperty("height", `${height}px`);
   svg.addEventListener("click", (event) => {
     const { left, width } = svg.getBoundingClientRect();
-    choose(Math.min(Math.max(Math.floor((plot.count * (event.clientX - left)) / width), 0), plot.count - 1));
+    choose(clamped(Math.floor((plot.count * (event.clientX - left)) / width), 0, plot.count - 1));
   });
   return plot;
 }

@@ -26,6 +26,13 @@ function unfoldPadding() {
   buildWords();
 }
 
+function togglePadding() {
+  paddingOpen = !paddingOpen;
+  buildWords();
+  goTo(state.step);
+  byId("padding").focus();
+}
+
 /** What the model's answer is called: a probability if the loss, and not the dense layer, makes one of the logits. */
 function outputName() {
   const name = RUNS && data.activation === "linear" && head.wrap ? "probability" : "output";
@@ -44,17 +51,17 @@ function outputInWords() {
 function buildWords() {
   const first = firstStep();
   const items = experiment.steps.map(({ word, kind }, step) => {
-    const button = element("button", { type: "button", className: kind, dir: "auto" }, kind === "padding" ? "padding" : word);
+    const text = kind === "padding" ? "padding" : word;
+    const button = actionButton(text, () => goTo(step), { className: kind, dir: "auto" });
     button.dataset.step = step;
     button.append(element("small", { dir: "ltr" }));
     if (kind === "unknown") button.title = "not in the vocabulary: the model reads its mark for unknown words";
-    button.addEventListener("click", () => goTo(step));
     return element("li", {}, button);
   });
   const padding = experiment.steps.filter(({ kind }) => kind === "padding").length;
   if (padding) {
-    const fold = element("button", { type: "button", id: "padding", ariaExpanded: String(paddingOpen) }, `${padding} × padding`);
-    fold.addEventListener("click", () => { paddingOpen = !paddingOpen; goTo(Math.max(state.step, firstStep())); buildWords(); show(); byId("padding").focus(); });
+    const properties = { id: "padding", ariaExpanded: String(paddingOpen) };
+    const fold = actionButton(`${padding} × padding`, togglePadding, properties);
     items.splice(0, first, ...items.slice(0, first && 0), element("li", {}, fold));
   }
   byId("words").replaceChildren(...items);
@@ -111,11 +118,9 @@ function bringIntoView(item) {
 /** A text field, with an action for Enter and known words to complete it. */
 function wordField(id, label, act) {
   const words = element("datalist", { id: `${id}-words` });
-  const field = element("input", { type: "text", id, dir: "auto", autocomplete: "off", spellcheck: false });
+  const plain = { type: "text", autocomplete: "off", autocapitalize: "none", spellcheck: false };
+  const field = element("input", { id, dir: "auto", placeholder: label, ariaLabel: label, ...plain });
   field.setAttribute("list", words.id);
-  field.setAttribute("autocapitalize", "none");
-  field.setAttribute("aria-label", label);
-  field.placeholder = label;
   field.addEventListener("input", () => {
     words.replaceChildren(...completions(field.value).map((value) => element("option", { value })));
   });
@@ -123,12 +128,6 @@ function wordField(id, label, act) {
     if (event.key === "Enter") act();
   });
   return [field, words];
-}
-
-function actionButton(text, act, properties = {}) {
-  const button = element("button", { type: "button", ...properties }, text);
-  button.addEventListener("click", act);
-  return button;
 }
 
 function buildSentenceChange() {
