@@ -19,15 +19,15 @@ WORDS = [f"word{rank}" for rank in range(1, 400)]
 FORWARD, BACKWARD = 'state.view = "forward"', 'state.view = "backward"'
 CHANGES = {
     "step forward": "goTo((state.step + 1) % experiment.steps.length)",
-    "nudge f of a step": "experimentWith(shifted(untouched(), at('f', {step: 40, unit: 3}), by()))",
-    "nudge a weight of W": "experimentWith(shifted(untouched(), at('W', {gate: 'f', feature: 5, unit: 3}), by()))",
-    "nudge an embedding": "experimentWith(shifted(untouched(), at('E', {row: current().rows[40], feature: 5}), by()))",
+    "nudge f of a step": "experimentWith(shifted(untouched, at('f', {step: 40, unit: 3}), by()))",
+    "nudge a weight of W": "experimentWith(shifted(untouched, at('W', {gate: 'f', feature: 5, unit: 3}), by()))",
+    "nudge an embedding": "experimentWith(shifted(untouched, at('E', {row: current().rows[40], feature: 5}), by()))",
     "hold f of every unit at 1": "experimentWith({ held: [{gate: 'f', unit: null, value: 1 - by()}] })",
-    "drop a word": "experimentWith({ steps: padded(originalSteps().toSpliced(turn % 90, 1)) })",
+    "drop a word": "experimentWith({ steps: padded(untouched.steps.toSpliced(turn % 90, 1)) })",
 }
 PARTS = {
-    "forward": "run(untouched())",
-    "forward and backward": "backward(run(untouched()))",
+    "forward": "run(untouched)",
+    "forward and backward": "backward(run(untouched))",
     "check that all is finite": "isFinitePass(current())",
     "measured slope": "measuredSlope(experiment, at('f', {step: 40, unit: 3}))",
     "show, all of it": "show()",

@@ -193,7 +193,7 @@ def test_tooltips_name_a_number_and_give_all_its_digits(plain):
     plain.locator("#words button").nth(1).click()
     value = plain.evaluate("String(valueOf(current(), at('f', { step: state.step, unit: state.unit })))")
     unit = plain.locator("#unit").input_value()
-    expected = f"forget gate f of unit {unit} at “wonderful”: {value}"
+    expected = f"f, forget gate of unit {unit} at “wonderful”: {value}"
     assert len(value) > 12
     assert result(plain, "forward", "f").get_attribute("title") == expected
     assert plain.locator("#forward-picture .part[data-of=f] title").first.text_content() == expected

@@ -117,7 +117,7 @@ MISTAKES = {  # in the page's script
     "if (!counts[t]) {": "if (false) {",
     "?? Math.tanh(z_g[p])": "?? sigmoid(z_g[p])",
     "pass.dE[row * E + k] +=": "pass.dE[row * E + k] =",
-    "(sigmoid(x) - y[d]) / logit.length": "(sigmoid(x) - y[d])",
+    "label[d]) * slope) / mean": "label[d]) * slope)",
     "(z >= 0 ? 1 : e) / (1 + e)": "1 / (1 + e)",
 }
 

@@ -58,7 +58,7 @@ function forwardGroups(pass) {
   ];
   if (pass.recorded) return cell;
   const isLast = state.step === pass.last;
-  const total = pass.head.wrap === "softmax" ? lines("total") : [];
+  const total = head.wrap === "softmax" ? lines("total") : [];
   const loss = isLast && pass.label ? lines("loss") : [];
   const heading = isLast ? "The answer and the loss" : "The answer, if the model stopped here";
   const answer = [logitLine(pass), ...total, line(pass, outputQuantity("p")), ...loss];

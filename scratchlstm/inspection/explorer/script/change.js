@@ -21,7 +21,7 @@ const countOf = (count, name) => `${count} ${name}${count === 1 ? "" : "s"}`;
 /** The changes of the experiment, each as a text and what takes it back. */
 function changesMade() {
   const { steps, label, own_label, snapshot, held, added, weights } = experiment;
-  const before = untouched();
+  const before = untouched;
   const made = [];
   if (!sameSteps(steps, before.steps)) {
     made.push(["another sentence", () => withSteps(before.steps, before.left_out)]);
@@ -53,8 +53,9 @@ function fromTo(a, b, printed) {
 
 /** Output and loss, as the page was written → as they are now. */
 function effect() {
-  const [before, after] = [passOf(untouched()), current()];
-  const output = (pass) => pass.p[pass.last][state.output];
+  const [before, after] = [passOf(untouched), current()];
+  const change = (a, b) => (a === b ? a : `${a} → ${b}`);
+  const output = (pass) => shown(pass.p[pass.last][state.output], 3);
   const label = (pass) => (pass.label ? labelText(pass.label) : "none");
   const loss = (value, digits) => (value === null ? "none" : shown(value, digits));
   const parts = [`${outputName()} ${fromTo(output(before), output(after), shown)}`];
@@ -64,7 +65,7 @@ function effect() {
 }
 
 function resetAll() {
-  sayChange(experimentWith(untouched()));
+  sayChange(experimentWith(untouched));
   answerSentence("");
   byId("slider").focus(); // the button is gone
 }
@@ -158,14 +159,14 @@ function buildLabel() {
 
 function labelChoice() {
   const classes = Array.from({ length: data.loss_name === "binary" ? 2 : data.outputs }, (_, n) => n);
-  const given = data.own_label ? [] : [element("option", { value: "given" }, `as given: ${labelText(untouched().label)}`)];
+  const given = data.own_label ? [] : [element("option", { value: "given" }, `as given: ${labelText(untouched.label)}`)];
   const select = element(
     "select", { id: "label-choice" }, ...given, element("option", { value: "own", id: "own-label" }),
     ...classes.map((n) => element("option", { value: n }, `${n}`)),
   );
   select.addEventListener("change", () => {
-    const named = { own: null, given: untouched().label };
-    changeLabel(select.value in named ? named[select.value] : labelOf(Number(select.value)));
+    const named = { own: null, given: untouched.label };
+    sayChange(experimentWith(labelled(select.value in named ? named[select.value] : labelOf(Number(select.value)))));
   });
   return element("label", {}, "Label ", select);
 }
@@ -197,7 +198,7 @@ function showLabel() {
   const select = byId("label-choice");
   if (select) {
     byId("own-label").textContent = `the model's own answer: ${labelText(ownAnswer(experiment.steps))}`;
-    const isGiven = !data.own_label && String(label) === String(untouched().label);
+    const isGiven = !data.own_label && String(label) === String(untouched.label);
     select.value = own_label ? "own" : isGiven ? "given" : labelText(label);
   }
   document.querySelectorAll(".label-value").forEach((field, output) => {

@@ -27,7 +27,7 @@ const secondExperiment = (() => {
   };
 })();
 
-const readings = () => (comparison.with === "written" ? [untouched(), experiment] : [experiment, secondExperiment()]);
+const readings = () => (comparison.with === "written" ? [untouched, experiment] : [experiment, secondExperiment()]);
 
 /**
  * The words of two texts in columns, {first, second}: their steps. Words in common, in order, share one; and so do, from

@@ -53,10 +53,10 @@ function timesMatrix(v, start, size, M, columns) {
  *
  * rows: the row of E at each step; counts: whether the step counts, or is masked; label: one number for each output.
  */
-function forward(weights, rows, counts, backwards, dims, head, label, change) {
-  const { H, E, D } = dims;
+function forward({ weights, rows, counts, backwards, dims, label, change }) {
+  const { H } = dims;
   const T = rows.length;
-  const pass = { weights, rows, counts, backwards, dims, head, T, change, label };
+  const pass = { weights, rows, counts, backwards, dims, T, change, label };
   for (const name of STATES) pass[name] = new Float64Array(T * H);
   pass.x = inputs(pass);
   pass.order = Array.from(rows, (_, step) => (backwards ? T - 1 - step : step)); // in which steps are computed
@@ -101,13 +101,6 @@ function forward(weights, rows, counts, backwards, dims, head, label, change) {
   return pass;
 }
 
-/** What an experiment adds to a quantity of a step. */
-function addedTo(added, name, unit) {
-  let sum = 0;
-  for (const each of added) if (each.name === name && each.unit === unit) sum += each.by;
-  return sum;
-}
-
 /** Add to those of the named quantities of a step what an experiment adds there. */
 function addTo(pass, step, names, added) {
   for (const { name, unit, by } of added) if (names.includes(name)) pass[name][step * pass.dims.H + unit] += by;
@@ -136,15 +129,13 @@ function xTimesW({ own, changes, W }, row, dims, added) {
   return sum;
 }
 
-/** Gate by gate the value at which each unit is held; null if it is free. */
-function heldGates(held, H) {
-  const values = Object.fromEntries(GATES.map((gate) => [gate, new Array(H).fill(null)]));
-  for (const { gate, unit, value } of held) {
-    if (unit === null) values[gate].fill(value);
-    else values[gate][unit] = value;
-  }
-  return values;
-}
+/** The value at which a gate is held in a unit; null if it is free. */
+const heldAt = (held, gate, unit) =>
+  held.findLast((each) => each.gate === gate && (each.unit === null || each.unit === unit))?.value ?? null;
+
+/** The same for every unit, gate by gate. */
+const heldGates = (held, H) =>
+  Object.fromEntries(GATES.map((gate) => [gate, Array.from({ length: H }, (_, unit) => heldAt(held, gate, unit))]));
 
 /** h w + b, what the dense layer makes of h after step t: (D,). */
 function logits({ weights, h, dims: { H, D } }, t, added) {
@@ -156,7 +147,7 @@ function logits({ weights, h, dims: { H, D } }, t, added) {
 
 /** From the loss to every input: the derivatives (7) to (18), into the pass. */
 function backward(pass) {
-  const { weights, rows, counts, dims: { H, E, D }, head, T, h } = pass;
+  const { weights, rows, counts, dims: { H, E, D }, T, h } = pass;
   for (const name of GRADIENTS) pass[name] = new Float64Array(T * H);
   pass.dx = new Float64Array(T * E);
   pass.dw = new Float64Array(H * D);
@@ -209,14 +200,14 @@ function stepBack(pass, t) {
   const { weights: { W, U }, dx, dh_prev, dims: { H, E } } = pass;
   const dz = new Float64Array(4 * H);
   GATES.forEach((gate, n) => dz.set(pass[`dz_${gate}`].subarray(t * H, (t + 1) * H), n * H));
-  for (let k = 0; k < E; k++) dx[t * E + k] = timesRow(dz, W, k); //       dx = dz Wᵀ       (17)
-  for (let k = 0; k < H; k++) dh_prev[t * H + k] = timesRow(dz, U, k); //  dh_prev = dz Uᵀ  (18)
+  for (let k = 0; k < E; k++) dx[t * E + k] = dot(dz, 0, 4 * H, W, k * 4 * H); //       dx = dz Wᵀ       (17)
+  for (let k = 0; k < H; k++) dh_prev[t * H + k] = dot(dz, 0, 4 * H, U, k * 4 * H); //  dh_prev = dz Uᵀ  (18)
 }
 
-/** The product of v and row k of a matrix. */
-function timesRow(v, M, k) {
+/** The product of `size` elements of v from `start` on and as many of M from `at` on, each `stride` after the other. */
+function dot(v, start, size, M, at, stride = 1) {
   let sum = 0;
-  for (let n = 0, at = k * v.length; n < v.length; n++, at++) sum += v[n] * M[at];
+  for (let k = 0; k < size; k++) sum += v[start + k] * M[at + k * stride];
   return sum;
 }
 
@@ -239,54 +230,3 @@ function weightGradient(pass, { name, gate, unit, feature, from }) {
   for (let t = 0; t < T; t++) sum += factor(t) * dz[t * H + unit];
   return sum;
 }
-
-// --- the head: what the dense layer's logits become ------------------------------------------------------------------
-
-const softplus = (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
-
-function softmax(logit) {
-  const most = Math.max(...logit);
-  const powers = logit.map((x) => Math.exp(x - most));
-  const total = powers.reduce((sum, power) => sum + power, 0);
-  return powers.map((power) => power / total);
-}
-
-const logSumExp = (logit) => {
-  const most = Math.max(...logit);
-  return most + Math.log(logit.reduce((sum, x) => sum + Math.exp(x - most), 0));
-};
-
-/**
- * name -> its loss from logits and label, and dL/dlogit; each as an array over the D outputs, or one number. `formula`
- * writes the loss with p and y; `terms` are its terms for one output, to be divided by D where the loss is a mean over
- * them: lists of factors as in quantities.js, the logs taken from the logit, which has digits where p is all but 0 or 1.
- */
-const LOSSES = {
-  binary: {
-    formula: "L = −y · log p − (1 − y) · log(1 − p)", slopeFormula: "dlogit = p − y", isMean: true,
-    terms: (p, y, logit, d) => [
-      [constant("−1", -1), y, { ...p, text: "log p", of: () => -softplus(-logit[d]) }],
-      [constant("−1", -1), { ...y, text: "1 − y", of: (label) => 1 - label }, { ...p, text: "log(1 − p)", of: () => -softplus(logit[d]) }],
-    ],
-    probability: (logit) => logit.map(sigmoid),
-    loss: (logit, y) => logit.reduce((sum, x, d) => sum + softplus(x) - x * y[d], 0) / logit.length,
-    slope: (logit, y) => logit.map((x, d) => (sigmoid(x) - y[d]) / logit.length),
-  },
-  categorical: {
-    formula: "L = −Σ y · log p over the outputs", slopeFormula: "dlogit = p − y", isMean: false,
-    terms: (p, y, logit, d) => [[constant("−1", -1), y, { ...p, text: "log p", of: () => logit[d] - logSumExp(logit) }]],
-    probability: softmax,
-    loss: (logit, y) => logit.reduce((sum, x, d) => sum + (y[d] && y[d] * (logSumExp(logit) - x)), 0),
-    slope: (logit, y) => softmax(logit).map((p, d) => p * y.reduce((sum, each) => sum + each, 0) - y[d]),
-  },
-  squared: {
-    formula: "L = (p − y) · (p − y)", slopeFormula: "dlogit = 2 · (p − y)", isMean: true,
-    terms: (p, y, logit, d, label) => [[
-      { ...p, text: "p − y", of: (output) => output - label[d] }, { ...y, text: "p − y", of: (right) => logit[d] - right },
-    ]],
-    probability: (logit) => logit,
-    loss: (logit, y) => logit.reduce((sum, x, d) => sum + (x - y[d]) ** 2, 0) / logit.length,
-    slope: (logit, y) => logit.map((x, d) => (2 * (x - y[d])) / logit.length),
-  },
-};
-const ACTIVATIONS = { sigmoid: (logit) => logit.map(sigmoid), softmax, linear: (logit) => logit };

@@ -222,7 +222,6 @@ function listen() {
   }
 }
 
-experiment = untouched();
 state.output = data.chosen;
 state.step = firstStep();
 byId("no-loss").textContent = data.compiled

@@ -22,6 +22,7 @@ const everyFeature = (pass, of) => Array.from({ length: pass.dims.E }, (_, featu
 const everyOutput = (pass, of) => Array.from({ length: pass.dims.D }, (_, output) => of(output));
 const everyStep = (pass, of) => Array.from({ length: pass.T }, (_, step) => of(step));
 const constant = (text, value) => ({ text, value });
+const minusOne = constant("−1", -1);
 
 /** A quantity that is 0 past the end of the text is that of the next step otherwise. */
 const passedOn = (name, way) => (pass, q) => {
@@ -32,10 +33,7 @@ const passedOn = (name, way) => (pass, q) => {
 const counts = (pass, q) => pass.counts[q.step];
 const ifCounts = (terms, otherwise = () => []) => (pass, q) => ({ terms: (counts(pass, q) ? terms : otherwise)(pass, q) });
 const countedSteps = (pass) => everyStep(pass, (step) => step).filter((step) => pass.counts[step]);
-/** The value at which a gate is held in a unit; null if it is free. */
-const heldAt = (held, gate, unit) =>
-  held.findLast((each) => each.gate === gate && (each.unit === null || each.unit === unit))?.value ?? null;
-const isHeld = (pass, gate, unit) => Boolean(pass.change) && heldAt(pass.change.held, gate, unit) !== null;
+const isHeld = (pass, gate, unit) => heldAt(pass.change.held, gate, unit) !== null;
 
 /** Uses of a gate or its gradient: none at a masked step; others, if its z, to which a held gate does not listen, is not in them. */
 const ifListens = (gate, uses, ifHeld = () => []) => (pass, w) =>
@@ -182,7 +180,7 @@ const QUANTITIES = {
   },
   dlogit: {
     title: "gradient of the logit", get formula() { return head.slopeFormula; },
-    from: (pass, { output }) => ({ terms: pass.head.slopeTerms(pass, output) }),
+    from: (pass, { output }) => ({ terms: head.slopeTerms(pass, output) }),
     to: (pass, { output }) => [
       ...everyUnit(pass, (unit) => at("dh_above", { step: pass.last, unit })),
       ...everyUnit(pass, (unit) => at("dw", { unit, output })), at("dw_b", { output }),
@@ -326,8 +324,11 @@ function exponential(pass, step, output) {
 }
 
 /** What the reader has added to a quantity. */
-const nudgeOf = (pass, { name, step, unit, feature, output }) =>
-  addedTo(pass.change?.added.filter((each) => each.step === step) ?? [], name, unit ?? feature ?? output);
+function nudgeOf(pass, { name, step, unit, feature, output }) {
+  const place = unit ?? feature ?? output;
+  const own = pass.change.added.filter((each) => each.name === name && each.step === step && each.unit === place);
+  return own.reduce((sum, { by }) => sum + by, 0);
+}
 
 // --- recordings, of layers with any activations ----------------------------------------------------------------------
 
@@ -405,13 +406,6 @@ function valueOf(pass, q) {
       return pass[name]?.[step * H + unit];
     default: return pass[name]?.[step * H + unit];
   }
-}
-
-/** `size` elements of v from `start` on, times a column of M. */
-function dot(v, start, size, M, column, columns) {
-  let sum = 0;
-  for (let k = 0; k < size; k++) sum += v[start + k] * M[k * columns + column];
-  return sum;
 }
 
 const factorValue = (pass, factor) => {

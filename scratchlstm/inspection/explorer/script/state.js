@@ -10,21 +10,14 @@ const state = {
 };
 
 /** The text and the model as they were written into the page, with nothing changed. */
-const untouched = (() => {
-  let known = null;
-  return () => (known ??= {
-    steps: originalSteps(), left_out: data.left_out, label: labelOf(data.label), own_label: data.own_label,
-    snapshot: snapshots.length - 1, held: [], added: [], weights: [],
-  });
-})();
+const untouched = {
+  steps: RUNS ? padded(data.steps) : data.steps, left_out: data.left_out, label: labelOf(data.label),
+  own_label: data.own_label, snapshot: snapshots.length - 1, held: [], added: [], weights: [],
+};
 
 /** What is run: `untouched`, and then whatever the reader makes of it. Never changed in place; see `experimentWith`. */
-let experiment = null;
+let experiment = untouched;
 const passes = new Map(); // experiment -> its pass; the last few
-
-function originalSteps() {
-  return RUNS ? padded(data.steps) : data.steps;
-}
 
 /** The steps behind their padding, cut to as many as the model reads. */
 function padded(steps) {
@@ -37,13 +30,14 @@ function padded(steps) {
 function labelOf(label) {
   if (label === null) return null;
   const given = [label].flat().map(Number);
-  return Array.from({ length: data.outputs_of }, (_, d) => (given.length === data.outputs_of ? given[d] : Number(d === given[0])));
+  const D = data.outputs_of;
+  return given.length === D ? given : Array.from({ length: D }, (_, d) => Number(d === given[0]));
 }
 
 /** What the model as it was written would itself say to some steps, as a label; null if an answer is no class. */
 function ownAnswer(steps) {
   if (!ownAnswers.has(steps)) {
-    const { p, last } = run({ ...untouched(), steps, label: null });
+    const { p, last } = run({ ...untouched, steps, label: null });
     const answer = {
       binary: () => p[last].map((each) => Number(each > 0.5)),
       categorical: () => labelOf(p[last].indexOf(Math.max(...p[last]))),
@@ -54,35 +48,6 @@ function ownAnswer(steps) {
 }
 
 const ownAnswers = new WeakMap(); // steps -> what the model says to them
-
-/** The head of the model: how logits become outputs, loss and gradient. */
-const head = (() => {
-  if (!RUNS) return null;
-  const judged = LOSSES[data.loss_name] ?? null;
-  const activate = data.loss_name && data.activation === "linear" ? judged.probability : ACTIVATIONS[data.activation];
-  const wrap = { sigmoid: "σ", softmax: "softmax", linear: "" }[data.activation === "linear" && data.loss_name ? { binary: "sigmoid", categorical: "softmax", squared: "linear" }[data.loss_name] : data.activation];
-  const share = data.loss_name === "squared" ? 2 / data.outputs : data.loss_name === "binary" ? 1 / data.outputs : 1;
-  const isMean = judged?.isMean && data.outputs > 1;
-  return {
-    activate, wrap, loss: judged?.loss, slope: judged?.slope,
-    formula: judged?.formula + (isMean ? ", the mean over the outputs" : ""),
-    slopeFormula: judged?.slopeFormula + (isMean ? ` / ${data.outputs} outputs` : ""),
-    lossTerms: (pass, output) => {
-      const [p, y] = [at("p", { step: pass.last, output }), at("y", { output })];
-      const terms = judged.terms(p, y, pass.logit[pass.last], output, pass.label);
-      return isMean ? terms.map((term) => [...term, constant(`1/${data.outputs}`, 1 / data.outputs)]) : terms;
-    },
-    slopeTerms: (pass, output) => {
-      const shared = share === 1 ? [] : [constant(String(share), share)];
-      const total = data.loss_name === "categorical" ? pass.label.reduce((sum, each) => sum + each, 0) : 1;
-      const scaled = total === 1 ? [] : [constant(String(total), total)];
-      return [
-        [at("p", { step: pass.last, output }), ...scaled, ...shared],
-        [constant("−1", -1), at("y", { output }), ...shared],
-      ];
-    },
-  };
-})();
 
 /** The weights of a snapshot with the reader's changes, [{name, index, by}], added; beside them, these and its own. */
 function changedWeights(own, changes) {
@@ -100,12 +65,12 @@ function run({ steps, label, snapshot, held, added, weights }) {
   const counts = steps.map(({ id }) => !data.masked || id !== 0);
   const dims = { H: data.units, E: data.features, D: data.outputs };
   const used = changedWeights(snapshots[snapshot].weights, weights);
-  return forward(used, rows, counts, data.backwards, dims, head, label, { held, added });
+  return forward({ weights: used, rows, counts, backwards: data.backwards, dims, label, change: { held, added } });
 }
 
 /** The pass of an experiment, forward and, with a label, backward; of a recording what Python recorded. */
 function passOf(tried) {
-  if (!RUNS) return recordedPass(recordings[state.layer]);
+  if (!RUNS) return recordedPasses[state.layer];
   if (!passes.has(tried)) {
     const pass = run(tried);
     passes.set(tried, pass.label === null ? pass : backward(pass));
@@ -127,31 +92,22 @@ function isFinitePass(pass) {
   return true;
 }
 
-/** A recording as a pass: the units that it has are those that the page has. */
-const recordedPass = (() => {
-  const known = new Map();
-  return (layer) => {
-    if (!known.has(layer)) known.set(layer, asPass(layer));
-    return known.get(layer);
-  };
-})();
-
-function asPass(layer) {
-  const { arrays, kept, b } = layer;
+/** The recordings as passes, of the units that the page has. */
+const recordedPasses = recordings.map((layer) => {
+  const { arrays, kept, b, backwards, counts } = layer;
   const T = data.steps.length;
-  const order = Array.from({ length: T }, (_, step) => (layer.backwards ? T - 1 - step : step));
   return {
-    ...arrays, recorded: true, T, order, last: order[T - 1], dims: { H: kept.length }, weights: { b },
-    backwards: layer.backwards, counts: layer.counts, rows: [], label: data.loss === null ? null : [], loss: data.loss,
-    names: kept, layer,
+    ...arrays, recorded: true, layer, names: kept, T, last: backwards ? 0 : T - 1, dims: { H: kept.length },
+    weights: { b }, backwards, counts, rows: [], change: { held: [], added: [] },
+    label: data.loss === null ? null : [], loss: data.loss,
   };
-}
+});
 
 // --- nudging ---------------------------------------------------------------------------------------------------------
 
 /** Which change adds `by` to a quantity; null if the page cannot change it. */
 function shift(q, by) {
-  const { H, E, D } = { H: data.units, E: data.features, D: data.outputs };
+  const [H, E, D] = [data.units, data.features, data.outputs];
   const column = GATES.indexOf(q.gate) * H + q.unit;
   const index = {
     E: () => q.row * E + q.feature, W: () => q.feature * 4 * H + column, U: () => q.from * 4 * H + column,

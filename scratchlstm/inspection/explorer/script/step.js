@@ -57,14 +57,14 @@ function valuesHere(pass, ...names) {
 
 /** The value at which the unit's gate is held, if it is. */
 function heldInWords(pass, gate, name = "") {
-  const value = heldAt(pass.change?.held ?? [], gate, state.unit);
+  const value = heldAt(pass.change.held, gate, state.unit);
   return value === null ? "" : `, ${name}held at ${shown(value, 3)}`;
 }
 
 /** What the reader has added to a state of the unit at this step. */
-function nudgeInWords(pass, name, what = "") {
-  const by = addedTo((pass.change?.added ?? []).filter(({ step }) => step === state.step), name, state.unit);
-  return by === 0 ? "" : `, and ${what}is nudged by ${shown(by, 3)}`;
+function nudgeInWords(pass, name) {
+  const by = nudgeOf(pass, at(name, { step: state.step, unit: state.unit }));
+  return by === 0 ? "" : `, and is nudged by ${shown(by, 3)}`;
 }
 
 /** A gate as a share, without decimals. */
