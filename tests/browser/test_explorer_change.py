@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from explorer_models import SENTENCE, WORD_INDEX, sentiment, stacked
+from explorer_models import SENTENCE, WORD_INDEX, quoted, sentiment, stacked
 
 from scratchlstm.inspection import explore
 from scratchlstm.layers import LSTM, Dense
@@ -126,8 +126,8 @@ def test_words_are_dropped_swapped_replaced_and_inserted(opened):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a good fim", ["“\u2068fim\u2069”", "all 14 words of the model", "Similar: “\u2068film\u2069”"]),
-        ("<b>good</b> film", ["“\u2068b\u2069”"]),
+        ("a good fim", [quoted("fim"), "all 14 words of the model", f"Similar: {quoted('film')}"]),
+        ("<b>good</b> film", [quoted("b")]),
         (" .,; ", ["at least one word"]),
         ("the plot", ["knows none of these words"]),
     ],
@@ -389,11 +389,8 @@ def test_two_sentences_are_compared_on_one_scale(opened):
 
     canvas = page.locator("#compared-second canvas")
     box = canvas.bounding_box()
-    canvas.click(position={"x": box["width"] - 3, "y": 3}, force=True)  # in place of good
-    assert page.locator("#compare caption").inner_text().endswith("at “\u2068good\u2069” / “\u2068bad\u2069”")
-    assert "–" not in page.locator("#compare tbody tr").first.locator("td").all_inner_texts()
-    canvas.click(position={"x": 2.5 / 6 * box["width"], "y": 3}, force=True)  # film, which only the second has
-    assert page.locator("#compare caption").inner_text().endswith("at “\u2068film\u2069”")
+    canvas.click(position={"x": box["width"] - 3, "y": 3}, force=True)  # bad, which only the second has
+    assert page.locator("#compare caption").inner_text().endswith(quoted("bad"))
     row = page.locator("#compare tbody tr").first.locator("td").all_inner_texts()
     assert row[0] == "–"
     assert row[1] != "–"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from explorer_models import SENTENCE, WORD_INDEX, sentiment
+from explorer_models import SENTENCE, WORD_INDEX, quoted, sentiment
 
 from scratchlstm.inspection import explore
 
@@ -21,7 +21,7 @@ def test_it_opens_where_the_forget_gate_learned_to_shut(window):
     page = window(FLAGSHIP)
     assert page.locator("#words [aria-current]").text_content().startswith("not")
     text = page.locator("#learned-text").text_content()
-    assert text == "At “not” unit 1 keeps less than 1 % of its cell; at epoch 0 it kept 72 %."
+    assert text == f"At {quoted('not')} unit 1 keeps less than 1 % of its cell; at epoch 0 it kept 72 %."
     page.locator("#epoch").fill("17")
     assert page.locator("#epoch-text").text_content().startswith("Epoch 51 of 150, ")
     kept = re.search(r"keeps (.*) % of its cell", page.locator("#learned-text").text_content())[1]

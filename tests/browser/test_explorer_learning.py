@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from explorer_models import WORD_INDEX, sentiment
+from explorer_models import WORD_INDEX, quoted, sentiment
 
 from scratchlstm.callbacks import Snapshots
 from scratchlstm.inspection import explore, trace
@@ -97,7 +97,7 @@ def test_the_curves_are_the_gates_and_the_loss_over_the_epochs(page, learned):
         np.testing.assert_allclose(float(value), values[-1], rtol=0.01)
     losses = np.array([each.loss for each in found])
     np.testing.assert_allclose(_curves(page, "outcome"), [losses / losses.max()], rtol=1e-9)
-    kept = f"At “not” unit {unit} keeps {100 * found[-1].lstm.f[0, step, unit]:.0f} % of its cell"
+    kept = f"At {quoted('not')} unit {unit} keeps {100 * found[-1].lstm.f[0, step, unit]:.0f} % of its cell"
     assert kept in page.locator("#learned-text").text_content()
     assert "f from " in page.locator("#learned-gates svg").get_attribute("aria-label")
 

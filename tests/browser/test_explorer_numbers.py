@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from explorer_models import quoted
 
 from scratchlstm import Sequential
 from scratchlstm.inspection import explore
@@ -264,8 +265,8 @@ def test_the_chain_is_followed_from_the_word_to_the_loss_and_back_by_keyboard(pl
     forward, backward = " ".join(names).split(" loss ")
     assert forward == "E x xW hU b z_f f c h h logit p"
     assert backward == "dlogit dh dh dc df dz_f dW dU db dx dE"
-    assert "feature 0 of the embedding of “w2”" in titles[0]
-    assert titles[names.index("f")].endswith("at “w2” (step 3)")
+    assert f"feature 0 of the embedding of {quoted('w2')}" in titles[0]
+    assert titles[names.index("f")].endswith(f"at {quoted('w2')} (step 3)")
     assert titles[names.index("loss")].startswith("L = ")
     plain.keyboard.press("Home")
     assert plain.evaluate("state.chosen.name") == "E"
@@ -284,8 +285,8 @@ def test_a_long_sum_shows_its_largest_terms_and_what_this_step_adds(plain):
     plain.evaluate("open(at('dW', { gate: 'f', feature: 1, unit: 2 }))")
     step = plain.evaluate("current().x[3 * 3 + 1] * current().dz_f[3 * 4 + 2]")
     text = plain.locator("#number-origin").inner_text()
-    assert f"This step, “w8”, adds {plain.evaluate('shown', step)} of " in text
-    assert "“w8”" not in plain.locator("#number .bars li:not(.here)").all_inner_texts()
+    assert f"This step, {quoted('w8')}, adds {plain.evaluate('shown', step)} of " in text
+    assert quoted("w8") not in plain.locator("#number .bars li:not(.here)").all_inner_texts()
     plain.locator("#number .bars .here .link").nth(1).click()
     assert plain.evaluate("state.chosen") == {"name": "dz_f", "step": 3, "unit": 2}
 

@@ -109,7 +109,7 @@ GRADIENTS = ["dh_above", "dh_next", "dh", "dh_prev", "dc_next", "dc", "dc_prev",
 # of two units at each step: what is printed in the picture and in the equations; not 1 − i and the like
 PRINTED = """() => state.units.slice(0, 2).flatMap((unit) => everyStep(current(), (step) => {
     if (step < firstStep()) return [];
-    lookAt({ unit, step });
+    lookAt({ unit, step, from: unit });
     const places = document.querySelectorAll("#pictures [data-value], #equations [data-value]:not([title^='1 −'])");
     const digits = (place) => (place.closest("svg") ? 3 : 4);
     return Array.from(places, (place) => [step, unit, place.dataset.value, place.textContent, digits(place)]);

@@ -102,6 +102,11 @@ def random_label(model, seed):
     return rng.uniform(0, 1, outputs).round(2).tolist()
 
 
+def quoted(word):
+    """A word as the page quotes it, isolated from what is written around it in the other direction."""
+    return f"“\N{FIRST STRONG ISOLATE}{word}\N{POP DIRECTIONAL ISOLATE}”"
+
+
 def as_read(model, text):
     """The ids of a text as the model reads them, (1, T)."""
     ids = [1] + [WORD_INDEX[word] + 3 if word in WORD_INDEX else 2 for word in text]

@@ -10,7 +10,7 @@ from typing import Any
 # what is seen, each with its own style
 _PARTS = ("sentence", "heatmap", "plot", "overview", "cell", "number", "change", "compare", "learning")
 _STYLES = ("base", *_PARTS)
-_SCRIPTS = ("data", "lstm", "quantities", "head", "state", "reading", "dom", "step", *_PARTS, "main")
+_SCRIPTS = ("data", "lstm", "quantities", "head", "state", "reading", "dom", "names", "step", *_PARTS, "main")
 
 
 def page(data: dict[str, Any]) -> str:

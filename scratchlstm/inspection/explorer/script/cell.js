@@ -13,25 +13,12 @@ const now = () => ({ step: state.step, unit: state.unit });
 const keyOf = ({ text, name = text, gate, term }) =>
   name + (gate ? `_${gate}` : "") + (term === undefined ? "" : `/${term}`);
 
-/** Factors with " · ", " + " and " − " between. */
-function sumPieces(terms) {
-  return terms.flatMap((term, n) => {
-    const isTakenAway = term[0].value === -1 && term.length > 1;
-    const factors = (isTakenAway ? term.slice(1) : term).flatMap((factor, k) => (k ? [" · ", factor] : [factor]));
-    const sign = n ? [isTakenAway ? " − " : " + "] : isTakenAway ? ["−"] : [];
-    return [...sign, ...factors];
-  });
-}
-
-const symbolsOf = (pieces) => pieces.map((piece) => (typeof piece === "string" ? piece : symbolOf(piece))).join("");
-
 /** The line of a quantity. */
 function line(pass, q) {
-  const { number = "", formula, over } = QUANTITIES[q.name];
+  const { number = "", formula } = QUANTITIES[q.name];
   if (!canOpen(pass, q)) return { number, symbols: withActivations(pass, formula), pieces: [q] };
   const { wrap, terms, nudge } = sourcesOf(pass, q);
-  const isLong = terms.length > FEW_TERMS || (over && counts(pass, q));
-  if (isLong) return { number, symbols: formula, pieces: ["all together ", q] };
+  if (isLong(q, terms)) return { number, symbols: formula, pieces: ["all together ", q] };
   if (!terms.length && !nudge) return { number, symbols: `${symbolOf(q)} = 0`, pieces: [q] };
   const sum = wrap ? [`${wrap}(`, ...sumPieces(terms), ")"] : sumPieces(terms);
   if (nudge) sum.push(...(terms.length ? [" + "] : []), constant("your nudge", nudge));
@@ -89,14 +76,9 @@ function wordLine(pass) {
 function logitLine(pass) {
   const q = outputQuantity("logit");
   const own = [at("h", now()), at("w", { unit: state.unit, output: state.output })];
-  const nudge = nudgeOf(pass, q);
-  const others = { ...q, text: "the rest", of: (logit) => logit - nudge - termValue(pass, own) };
-  const rest = pass.dims.H > 1 ? "the other units’ h · w + b" : "b";
-  const added = nudge ? [" + ", constant("your nudge", nudge)] : [];
-  return {
-    number: "", symbols: `logit = h · w + ${rest}${nudge ? " + your nudge" : ""}`,
-    pieces: [...sumPieces([own, [others]]), ...added, " = ", q],
-  };
+  const others = { ...q, text: "the rest", of: (logit) => logit - termValue(pass, own) };
+  const rest = pass.dims.H > 1 ? "the other units’ h · w + b_dense" : "b_dense";
+  return { number: "", symbols: `logit = h · w + ${rest}`, pieces: [...sumPieces([own, [others]]), " = ", q] };
 }
 
 /** [heading, lines] of each group of equations in the backward pass. */
@@ -177,24 +159,19 @@ function showLine(item, { number, symbols, pieces }, pass) {
   pieces.forEach((piece, n) => {
     const place = places.children[n];
     if (typeof piece === "string") place.textContent = piece;
-    else showFactor(place, piece, pass, /[+·−] ?$/.test(pieces[n - 1]));
+    else showFactor(place, piece, pass, isOperand(pieces, n));
     place.classList.toggle("result", n === pieces.length - 1);
   });
 }
 
-/** A number of a line; a negative one behind an operator needs parentheses. */
-function showFactor(place, factor, pass, isOperand) {
-  const text = shown(factorValue(pass, factor));
-  place.textContent = isOperand && text.startsWith("−") ? `(${text})` : text;
+/** A number of a line. */
+function showFactor(place, factor, pass, inParentheses) {
+  place.textContent = parenthesized(shown(factorValue(pass, factor)), inParentheses);
   place.dataset.value = keyOf(factor);
   if (!factor.name) return;
   place.title = tooltip(pass, factor);
   colour(place, factor);
-  place.onclick = () => openFactor(factor);
-}
-
-function openFactor({ of, term, text, ...q }) {
-  open(q);
+  place.onclick = () => open(bare(factor));
 }
 
 // --- the picture -----------------------------------------------------------------------------------------------------
@@ -319,25 +296,11 @@ function showPicture(view, pass, factors) {
     const factor = known(drawn.dataset.of.split(" ")[0]);
     const isKnown = factor.name in QUANTITIES && factorValue(pass, factor) !== undefined;
     drawn.querySelector("title").textContent = isKnown ? tooltip(pass, factor) : "";
-    drawn.onclick = () => isKnown && openFactor(factor);
+    drawn.onclick = () => isKnown && open(bare(factor));
   }
-  made.setAttribute("aria-label", PICTURE_TEXTS[view]((name) => shown(valueOf(pass, at(name, now())), 3)));
+  const text = (view === "forward" ? forwardInWords : backwardInWords)(pass);
+  made.setAttribute("aria-label", `The cell at ${quoted(wordOf(state.step))}, ${view}. ${text}`);
 }
-
-const placeInWords = () => `Unit ${unitName(state.unit)} at “${wordOf(state.step)}”`;
-
-/** The pictures as text. */
-const PICTURE_TEXTS = {
-  forward: (of) =>
-    `${placeInWords()}, forward: the forget gate f = ${of("f")} keeps that share of c_prev = ${of("c_prev")}; ` +
-    `the input gate i = ${of("i")} adds that share of the candidate g = ${of("g")}; so the cell c = ${of("c")}. ` +
-    `The output gate o = ${of("o")} lets out that share of ${symbolOf({ name: "tanh_c" })} = ${of("tanh_c")}: ` +
-    `the hidden state h = ${of("h")}.`,
-  backward: (of) =>
-    `${placeInWords()}, backward: dh = ${of("dh")} and dc_next = ${of("dc_next")} come in; dc = ${of("dc")}; ` +
-    `at the gates df = ${of("df")}, di = ${of("di")}, dg = ${of("dg")}, do = ${of("do")}; ` +
-    `dc_prev = ${of("dc_prev")} and dh_prev = ${of("dh_prev")} go on to the step before.`,
-};
 
 /** How far a gate is open: a bar from the bottom of its box; the candidate's from the middle, up or down. */
 function showLevel(bar, level) {

@@ -62,13 +62,11 @@ function showLearning() {
   byId("epoch-text").textContent = `${capital(text)}. `;
   byId("epoch").value = experiment.snapshot;
   byId("epoch").setAttribute("aria-valuetext", text);
-  const [f, f_first] = [current(), learned.passes[0]].map((pass) => valueOf(pass, at("f", { step, unit })));
-  const before = experiment.snapshot && Number.isFinite(f_first) ? `; at ${epochName(snapshots[0])} it kept ${percent(f_first)}` : "";
-  byId("learned-text").textContent = current().counts[step]
-    ? `At “${wordOf(step)}” unit ${unit} keeps ${percent(f)} of its cell${before}.`
-    : "The mask skips this step: the cell is kept, whatever was learned.";
+  const kept = (pass) => percent(valueOf(pass, at("f", { step, unit })));
+  byId("learned-text").textContent = `At ${quoted(wordOf(step))} unit ${unit} keeps ${kept(current())} of its cell; `
+    + `at ${epochName(snapshots[0])} it kept ${kept(learned.passes[0])}.`;
   const gates = ["f", "i", "o"].map((gate) => ({ name: gate, colour: gate, isThick: true, q: at(gate, { step, unit }) }));
-  showLearned("gates", gatesPlot, `Gates of unit ${unit} at “${wordOf(step)}”`, gates);
+  showLearned("gates", gatesPlot, `Gates of unit ${unit} at ${quoted(wordOf(step))}`, gates);
   showLearned("outcome", outcomePlot, capital(what), [{ name: "", colour: "ink", isThick: true, q: outcome }]);
 }
 

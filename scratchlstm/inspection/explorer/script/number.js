@@ -4,10 +4,9 @@
 
 const MOST_TERMS = 8; // of a long sum, drawn one by one
 const MOST_USES = 8; // of those that are linked
-const FEW_TERMS = 6; // which are written as one line of arithmetic
 
 const sameQuantity = (a, b) => identity(a) === identity(b);
-const identity = ({ of, text, ...q }) => JSON.stringify(q, Object.keys(q).sort());
+const identity = (q) => JSON.stringify(bare(q), Object.keys(bare(q)).sort());
 const isNumber = (value) => value !== undefined && Number.isFinite(value);
 
 /** The number that is opened; until one is, the cell or, in Backward, its gradient. */
@@ -15,25 +14,6 @@ function opened() {
   const { chosen, step, unit, view } = state;
   if (chosen === null) return at(view === "backward" && current().dc ? "dc" : "c", { step, unit });
   return chosen.step === undefined ? chosen : { ...chosen, step: Math.min(chosen.step, current().T - 1) };
-}
-
-// --- names -----------------------------------------------------------------------------------------------------------
-
-const STEMS = { xW: "x W", hU: "h_{prev} U", tanh_c: "tanh c", w_b: "b_{dense}", dw_b: "db_{dense}", loss: "L" };
-
-/** The name of a quantity as its equation writes it, subscripts in _{}. */
-function indexed({ name, gate, unit, feature, from, output, row }) {
-  const [stem, ...below] = STEMS[name] ? [withActivations(current(), STEMS[name])] : name.split("_");
-  const places = [gate, from, feature, unit === undefined ? undefined : unitName(unit), data.outputs > 1 ? output : undefined];
-  if (row !== undefined) places.unshift(data.ids[row]);
-  const subscript = [...below, ...places.filter((place) => place !== undefined)].join(",");
-  return subscript ? `${stem}_{${subscript}}` : stem;
-}
-
-/** A text whose _{...} are subscripts. */
-function named(text) {
-  const parts = text.split(/_\{([^}]*)\}/).map((part, place) => (place % 2 ? element("sub", {}, part) : part));
-  return element("span", { className: "symbol" }, ...parts);
 }
 
 // --- the chain -------------------------------------------------------------------------------------------------------
@@ -78,22 +58,19 @@ function showChain(q) {
 
 function railItem(q, isBeside, isCurrent) {
   const follow = () => open(q, state.step); // the chain is that of the step that is looked at
-  const button = actionButton(named(railName(q)), follow, { title: tooltip(current(), q), tabIndex: -1 });
+  const button = actionButton(withSubscripts(railName(q)), follow, { title: tooltip(current(), q), tabIndex: -1 });
   colour(button, q);
   button.append(element("small", {}, q.name === "E" ? `id ${data.ids[q.row]}` : shown(valueOf(current(), q), 3)));
   if (isCurrent) button.setAttribute("aria-current", "true");
   return element("li", { className: isBeside ? "beside" : "" }, button);
 }
 
-/** A quantity's name in the chain, without places that are those of all the others. */
-function railName(q) {
-  const { last } = current();
-  const [stem, below] = STEMS[q.name] ? [STEMS[q.name]] : q.name.split("_");
-  const letters = [below, q.gate].filter(Boolean).join(",");
-  const atEnd = (q.name === "h" || q.name === "dh") && q.step === last && state.step !== last ? " at the end" : "";
-  if (q.name === "dlogit" && head.slopeFormula === "dlogit = p − y") return "p − y";
-  if (q.name === "E") return `“${shortened(wordOfRow(q.row), 14)}”`;
-  return (letters ? `${stem}_{${letters}}` : stem) + atEnd;
+/** A quantity's name in the chain, without the indices that are those of all the others. */
+function railName({ name, gate, row, step }) {
+  if (name === "dlogit") return "p − y";
+  if (name === "E") return quoted(wordOfRow(row), 14);
+  const isAtEnd = (name === "h" || name === "dh") && step === current().last && state.step !== step;
+  return symbolOf({ name, gate }) + (isAtEnd ? " at the end" : "");
 }
 
 /** The arrow keys in a list of buttons go from one to the next and press it. */
@@ -109,9 +86,6 @@ function onListKey(event) {
 }
 
 // --- where it comes from ---------------------------------------------------------------------------------------------
-
-/** A nudge as it was made, 0.01 and not 0.01000. */
-const rounded = (by) => `${Number(by.toPrecision(4))}`.replaceAll("-", "−");
 
 /** Why a sum has no terms. */
 function whyEmpty(pass, q) {
@@ -134,8 +108,8 @@ function origin(pass, q) {
   const equation = element("p", { className: "equation" }, ...(number ? [`${number} `] : []), withSubscripts(withActivations(pass, formula)));
   const strip = q.name === "x" ? embeddingRow(pass, pass.rows[q.step], q.feature) : [];
   if (!sources.terms.length && !sources.nudge) return [equation, element("p", {}, whyEmpty(pass, q))];
-  const isLong = sources.terms.length > FEW_TERMS || (QUANTITIES[q.name].over && sources.terms.length > 1);
-  return [equation, ...(isLong ? opensAsBars(pass, q, sources) : [arithmetic(pass, q, sources)]), ...strip];
+  const sum = isLong(q, sources.terms) ? opensAsBars(pass, q, sources) : [arithmetic(pass, q, sources)];
+  return [equation, ...sum, ...strip];
 }
 
 /** Of a weight: that it was learned, and what the reader has added to it. */
@@ -145,34 +119,25 @@ function learnedFrom(q) {
   return `A weight: training found it, and it is the same ${whose}.${by ? ` Your nudges added ${rounded(by)} to it.` : ""}`;
 }
 
-/** A term as its factors, each a link. */
-function product(pass, term, print) {
-  return term.flatMap((factor, place) => [...(place ? [" · "] : []), print(factor, place)]);
-}
+/** The pieces of a sum with each factor as a link. */
+const linked = (pass, pieces) =>
+  pieces.map((piece, n) => (typeof piece === "string" ? piece : valueLink(pass, piece, isOperand(pieces, n))));
 
-/** A factor by its value; a negative one in parentheses if something stands before it. */
-function valueLink(pass, factor, isFirst) {
-  if (!("name" in factor)) return element("span", {}, /[a-z]/.test(factor.text) ? `${factor.text}` : parenthesized(factor.text, isFirst));
-  const text = parenthesized(shown(factorValue(pass, factor)), isFirst);
-  const { of, text: _, ...q } = factor;
-  const made = numberLink(q, text);
+/** A factor by its value. */
+function valueLink(pass, factor, inParentheses) {
+  if (!factor.name && /[a-z]/.test(factor.text)) return factor.text;
+  const text = parenthesized(factor.name ? shown(factorValue(pass, factor)) : factor.text, inParentheses);
+  if (!factor.name) return text;
+  const made = numberLink(bare(factor), text);
   made.title = tooltip(pass, factor);
   return made;
 }
 
-const parenthesized = (text, isFirst) => (!isFirst && text.startsWith("−") ? `(${text})` : text);
-
-/** A short sum in one line: each number a link. */
+/** A short sum in one line. */
 function arithmetic(pass, q, { wrap, terms, nudge }) {
-  const written = terms.flatMap((term, place) => {
-    const isMinus = term[0].value === -1 && term.length > 1;
-    const factors = isMinus ? term.slice(1) : term;
-    const before = isMinus ? (place ? " − " : "−") : place ? " + " : "";
-    return [before, ...product(pass, factors, (factor, nth) => valueLink(pass, factor, before === "" && nth === 0))];
-  });
-  const whole = wrap ? [`${wrap}(`, ...written, ")"] : written;
-  if (!wrap && !nudge && terms.length === 1 && terms[0].length === 1) return element("p", { className: "arithmetic" }, "= ", ...written);
+  const sum = linked(pass, sumPieces(terms));
   const added = nudge ? [` ${nudge < 0 ? "−" : "+"} ${rounded(Math.abs(nudge))} (your nudge)`] : [];
+  const whole = wrap ? [`${wrap}(`, ...sum, ")"] : sum;
   return element("p", { className: "arithmetic" }, ...whole, ...added, ` = ${shown(valueOf(pass, q))}`);
 }
 
@@ -200,13 +165,12 @@ function opensAsBars(pass, q, { terms, nudge }) {
   return [...share, list, element("p", { className: "arithmetic" }, `${bars.length > 1 ? "All together" : ""} = ${shown(valueOf(pass, q))}`)];
 }
 
-/** "h₄ · w₄ = 0.31 · −1.2", with the word in a sum over the steps. */
+/** "h₄ · w₄ = 0.31 · (−1.2)", with the word in a sum over the steps. */
 function termLabel(pass, term) {
-  const quantities = term.filter(({ name }) => name);
-  const word = quantities.find(({ name, step }) => step !== undefined && step !== opened().step && name);
-  const names = product(pass, term, (factor) => (factor.name ? named(factor.text ?? indexed(factor)) : factor.text));
-  const where = word ? [` at ${quotedStep(word.step)}`] : [];
-  return [...names, ...where, " = ", ...product(pass, term, (factor, place) => valueLink(pass, factor, place === 0))];
+  const pieces = sumPieces([term]);
+  const names = pieces.map((piece) => piece.text ?? (piece.name ? withSubscripts(indexed(piece)) : piece));
+  const word = term.find(({ name, step }) => name && step !== undefined && step !== opened().step);
+  return [...names, ...(word ? [` at ${quotedStep(word.step)}`] : []), " = ", ...linked(pass, pieces)];
 }
 
 /** One term of a long sum, in the colour of its first factor. */
@@ -222,7 +186,7 @@ function barItem({ label, value, isHere, of }, most) {
 function embeddingRow(pass, row, chosen) {
   const values = everyFeature(pass, (feature) => valueOf(pass, at("E", { row, feature })));
   const most = Math.max(...values.map(Math.abs)) || 1;
-  const strip = element("div", { className: "strip", role: "group", ariaLabel: `The row of “${wordOfRow(row)}” in the embedding` });
+  const strip = element("div", { className: "strip", role: "group", ariaLabel: `The row of ${quoted(wordOfRow(row))} in the embedding` });
   values.forEach((value, feature) => {
     const button = numberLink(at("E", { row, feature }), element("span"), value < 0 ? "negative" : "");
     button.ariaLabel = `feature ${feature}: ${shown(value)}`;
@@ -232,7 +196,8 @@ function embeddingRow(pass, row, chosen) {
     strip.append(button);
   });
   strip.addEventListener("keydown", onListKey);
-  const text = `The model reads “${wordOfRow(row)}” as id ${data.ids[row]}. The embedding has ${data.features} numbers for that id:`;
+  const text = `The model reads ${quoted(wordOfRow(row))} as id ${data.ids[row]}. The embedding has ${data.features} ` +
+    "numbers for that id:";
   return [element("p", {}, text), strip];
 }
 
@@ -247,7 +212,7 @@ function showUses(pass, q) {
     if (!all.length) return [];
     const links = all.slice(0, MOST_USES).flatMap(({ use, value }) => {
       const place = use.step !== undefined && use.step !== q.step ? ` at ${quotedStep(use.step)}` : "";
-      return [numberLink(use, element("span", {}, named(indexed(use)), `${place} = ${shown(value)}`)), " "];
+      return [numberLink(use, element("span", {}, withSubscripts(indexed(use)), `${place} = ${shown(value)}`)), " "];
     });
     const more = all.length > MOST_USES ? [`and ${all.length - MOST_USES} smaller ones`] : [];
     return [element("p", { className: "uses" }, `${where}: `, ...links, ...more)];
@@ -271,7 +236,7 @@ function nudgedInstead(q) {
   const name = Object.keys(QUANTITIES).find((each) => QUANTITIES[each].slope === q.name);
   if (name === undefined) return [];
   const original = { ...q, name, ...(name === "logit" ? { step: current().last } : {}) };
-  return [numberLink(original, element("span", {}, named(indexed(original)), ` = ${shown(valueOf(current(), original))}`)), "."];
+  return [numberLink(original, element("span", {}, withSubscripts(indexed(original)), ` = ${shown(valueOf(current(), original))}`)), "."];
 }
 
 function buildNumber() {
@@ -356,7 +321,7 @@ function showNudge(pass, q) {
   if (document.activeElement !== byId("set-to")) byId("set-to").value = shown(valueOf(pass, q)).replace("−", "-");
   setText(byId("nudge-said"), lossChange());
   const gradient = gradientOf(q);
-  byId("slope-name").replaceChildren(named(indexed(gradient)));
+  byId("slope-name").replaceChildren(withSubscripts(indexed(gradient)));
   byId("slope").replaceChildren(numberLink(gradient, shown(valueOf(pass, gradient), 6)));
   byId("measured").textContent = byId("agreement").textContent = "…";
   measuring = setTimeout(() => showMeasured(q, valueOf(pass, gradient))); // several runs of the model: after all else
@@ -375,7 +340,7 @@ function showMeasured(q, gradient) {
 /** The number, its value and its words; read out when they change, but not word by word while the page plays. */
 function showTitle(q, value) {
   const title = byId("number-title");
-  const parts = [named(indexed(q)), ...(isNumber(value) ? [" = ", element("strong", {}, shown(value, 6))] : []), element("span", {}, inWords(current(), q))];
+  const parts = [withSubscripts(indexed(q)), ...(isNumber(value) ? [" = ", element("strong", {}, shown(value, 6))] : []), element("span", {}, inWords(current(), q))];
   const made = element("p", {}, ...parts);
   if (made.textContent === title.textContent) return;
   title.ariaLive = state.timer === null ? "polite" : "off";

@@ -23,6 +23,7 @@ const everyOutput = (pass, of) => Array.from({ length: pass.dims.D }, (_, output
 const everyStep = (pass, of) => Array.from({ length: pass.T }, (_, step) => of(step));
 const constant = (text, value) => ({ text, value });
 const minusOne = constant("−1", -1);
+const bare = ({ of, term, text, ...q }) => q; // the quantity of a factor
 
 /** A quantity that is 0 past the end of the text is that of the next step otherwise. */
 const passedOn = (name, way) => (pass, q) => {
@@ -153,7 +154,7 @@ const QUANTITIES = {
     to: (pass, { output }) => everyStep(pass, (step) => at("logit", { step, output })),
   },
   logit: {
-    title: "logit, what the dense layer makes of h", formula: "logit = Σ_u h_u w_u + b", slope: "dlogit", over: ["unit"],
+    title: "logit, what the dense layer makes of h", formula: "logit = Σ_u h_u w_u + b_dense", slope: "dlogit", over: ["unit"],
     from: (pass, { step, output }) => ({
       terms: [...everyUnit(pass, (unit) => [at("h", { step, unit }), at("w", { unit, output })]), [at("w_b", { output })]],
     }),
@@ -190,10 +191,10 @@ const QUANTITIES = {
     title: "gradient of the weight w of unit {unit} in the dense layer", formula: "dw = h · dlogit", to: () => [],
     from: (pass, { unit, output }) => ({ terms: [[at("h", { step: pass.last, unit }), at("dlogit", { output })]] }),
   },
-  dw_b: { title: "gradient of the dense layer's bias", formula: "db = dlogit", to: () => [], from: (_, { output }) => ({ terms: [[at("dlogit", { output })]] }) },
+  dw_b: { title: "gradient of the dense layer's bias", formula: "db_dense = dlogit", to: () => [], from: (_, { output }) => ({ terms: [[at("dlogit", { output })]] }) },
   // back through the cell
   dh_above: {
-    title: "gradient of h from above", formula: "from above = Σ dlogit · w",
+    title: "gradient of h from above", formula: "dh_above = Σ dlogit · w",
     from: (pass, { step, unit }) => ({
       terms: step === pass.last ? everyOutput(pass, (output) => [at("dlogit", { output }), at("w", { unit, output })]) : [],
     }),
@@ -201,7 +202,7 @@ const QUANTITIES = {
   },
   dh_next: { title: "gradient of h from the step after", formula: "dh_next", from: passedOn("dh_prev", 1), to: (_, w) => [at("dh", here(w))] },
   dh: {
-    title: "gradient of h", formula: "dh = from above + dh_next",
+    title: "gradient of h", formula: "dh = dh_above + dh_next",
     from: (_, w) => ({ terms: [[at("dh_above", here(w))], [at("dh_next", here(w))]] }),
     to: (pass, w) => (counts(pass, w) ? [at("do", here(w)), at("dc", here(w))] : [at("dh_prev", here(w))]),
   },

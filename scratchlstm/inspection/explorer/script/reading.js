@@ -43,15 +43,11 @@ function asRead(words) {
 
 // --- unknown words ---------------------------------------------------------------------------------------------------
 
-/** A word in quotes, kept from turning the words around it about if it is written from right to left. */
-const quoted = (word) => `“\u2068${Array.from(word).slice(0, 40).join("")}\u2069”`;
-
 function refusal(unknown) {
   const known = data.known.length;
   const has = known < data.known_of ? `${known} of the model's ${data.known_of} words` : `all ${known} words of the model`;
-  const which = unknown.slice(0, 3).map(quoted).join(", ") + (unknown.length > 3 ? ` and ${unknown.length - 3} more` : "");
-  if (known <= FEW_WORDS) return `This page has the words ${data.known.map(([word]) => word).join(", ")}, but not ${which}. Nothing was changed.`;
-  const like = similar(unknown[0]).map(quoted).join(", ");
+  const which = unknown.slice(0, 3).map((word) => quoted(word)).join(", ") + (unknown.length > 3 ? ` and ${unknown.length - 3} more` : "");
+  const like = similar(unknown[0]).map((word) => quoted(word)).join(", ");
   return `This page has ${has}, but not ${which}. Nothing was changed.${like && ` Similar: ${like}.`}`;
 }
 

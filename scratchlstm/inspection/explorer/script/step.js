@@ -66,11 +66,3 @@ function nudgeInWords(pass, name) {
   const by = nudgeOf(pass, at(name, { step: state.step, unit: state.unit }));
   return by === 0 ? "" : `, and is nudged by ${shown(by, 3)}`;
 }
-
-/** A gate as a share, without decimals. */
-function percent(share) {
-  const whole = Math.round(100 * share);
-  if (share > 0 && share < 0.01) return "less than 1 %";
-  if (share > 0.99 && share < 1) return "more than 99 %";
-  return `${whole} %`.replace("-", "−");
-}
