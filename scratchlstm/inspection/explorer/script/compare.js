@@ -2,11 +2,13 @@
 
 // Two readings side by side, and their difference: of two sentences, or of the page as it was written and as it is now.
 
-const COMPARED = ["i", "f", "g", "o", "c", "h"];
 const MOST_PAIRS = 4_000_000; // of words that are tried to find those in common
 
-/** What is compared: with "", nothing; `words` are the second sentence's; `column` is one that this reading lacks. */
-const comparison = { with: "", words: null, column: null, maps: [] };
+/**
+ * What is compared: with "", nothing; `words` are the second sentence's, and `made` is the experiment with them; `column`
+ * is one that this reading lacks.
+ */
+const comparison = { with: "", words: null, made: {}, column: null, maps: [] };
 
 /** Titles of the first and the second reading, and which of them is that of the rest of the page. */
 const READINGS = {
@@ -17,15 +19,13 @@ const READINGS = {
 // --- the two readings ------------------------------------------------------------------------------------------------
 
 /** The experiment with the second sentence, made once for each of both. */
-const secondExperiment = (() => {
-  let made = {};
-  return () => {
-    if (made.of !== experiment || made.words !== comparison.words) {
-      made = { of: experiment, words: comparison.words, tried: { ...experiment, ...asRead(comparison.words), added: [] } };
-    }
-    return made.tried;
-  };
-})();
+function secondExperiment() {
+  const { words, made } = comparison;
+  if (made.of !== experiment || made.words !== words) {
+    comparison.made = { of: experiment, words, tried: { ...experiment, ...asRead(words), added: [] } };
+  }
+  return comparison.made.tried;
+}
 
 const readings = () => (comparison.with === "written" ? [untouched, experiment] : [experiment, secondExperiment()]);
 
@@ -34,8 +34,8 @@ const readings = () => (comparison.with === "written" ? [untouched, experiment] 
  * the last on, the words between these, of which one text has some in place of the other's.
  */
 function aligned(first, second) {
-  const a = first.flatMap(({ kind, word }, step) => (kind === "padding" ? [] : [{ step, word }]));
-  const b = second.flatMap(({ kind, word }, step) => (kind === "padding" ? [] : [{ step, word }]));
+  const withoutPadding = ({ kind, word }, step) => (kind === "padding" ? [] : [{ step, word }]);
+  const [a, b] = [first.flatMap(withoutPadding), second.flatMap(withoutPadding)];
   const same = (n, m) => a[n].word === b[m].word;
   const shorter = Math.min(a.length, b.length);
   let [ahead, behind] = [0, 0];
@@ -47,7 +47,8 @@ function aligned(first, second) {
   const common = (n, m) => most[(n - ahead) * width + m - ahead] ?? 0; // words in common from a[n] and b[m] on
   for (let n = ends - 1; most.length && n >= ahead; n--) {
     for (let m = otherEnds - 1; m >= ahead; m--) {
-      most[(n - ahead) * width + m - ahead] = same(n, m) ? common(n + 1, m + 1) + 1 : Math.max(common(n + 1, m), common(n, m + 1));
+      const unpaired = Math.max(common(n + 1, m), common(n, m + 1));
+      most[(n - ahead) * width + m - ahead] = same(n, m) ? common(n + 1, m + 1) + 1 : unpaired;
     }
   }
   const columns = [];
@@ -161,38 +162,44 @@ function chooseCompared(row, at) {
 function showMaps(passes, columns, names) {
   const { titles } = READINGS[comparison.with];
   const name = shownName(passes.first.dc && passes.second.dc);
-  const of = (which, row, at) => {
-    const step = columns[at][which];
-    return step === undefined ? undefined : shownValue(passes[which], name, step, state.units[row]);
+  const valuesOf = (which) => {
+    const value = shownValues(passes[which], name);
+    return (row, at) => {
+      const step = columns[at][which];
+      return step === undefined ? undefined : value(step, state.units[row]);
+    };
   };
-  const difference = (row, at) => {
-    const [a, b] = [of("first", row, at), of("second", row, at)];
-    return a === undefined || b === undefined ? undefined : b - a;
+  const [first, second] = [valuesOf("first"), valuesOf("second")];
+  const cells = state.units.flatMap((_, row) => columns.map((_, at) => [row, at]));
+  const largest = (most, cell) => Math.max(most, Math.abs(first(...cell) ?? 0), Math.abs(second(...cell) ?? 0));
+  const scaleTo = cells.reduce(largest, 0);
+  const shared = {
+    rows: unitsInOrder(), columns: names, chosen: [state.units.indexOf(state.unit), chosenColumn(columns)],
   };
-  const sizes = state.units.flatMap((_, row) => columns.flatMap((_, at) => [of("first", row, at) ?? 0, of("second", row, at) ?? 0]));
-  const scaleTo = sizes.reduce((most, size) => Math.max(most, Math.abs(size)), 0);
-  const rows = state.units.map((unit) => `unit ${unitName(unit)}`);
-  const chosen = [state.units.indexOf(state.unit), chosenColumn(columns)];
-  const shownMaps = [
-    [name, `${name}, ${titles[0]}`, (...cell) => of("first", ...cell), scaleTo],
-    [name, `${name}, ${titles[1]}`, (...cell) => of("second", ...cell), scaleTo],
-    [`difference of ${name}`, `Difference: ${titles[1]} − ${titles[0]}`, difference, 0],
-  ];
-  shownMaps.forEach(([what, title, value, most], n) => {
+  const reading = (value, title) =>
+    ({ ...shared, name, value, scaleTo, isShare: SHARES.includes(name), title: `${name}, ${title}` });
+  const difference = {
+    ...shared, name: `difference of ${name}`, value: (...cell) => differenceOf(first(...cell), second(...cell)),
+    title: `Difference: ${titles[1]} − ${titles[0]}`,
+  };
+  [reading(first, titles[0]), reading(second, titles[1]), difference].forEach((drawn, n) => {
     const map = comparison.maps[n];
-    map.element.parentElement.firstChild.textContent = title;
-    drawHeatmap(map, { name: what, rows, columns: names, value, chosen, isShare: n < 2 && SHARES.includes(name), scaleTo: most, title });
+    map.element.parentElement.firstChild.textContent = drawn.title;
+    drawHeatmap(map, drawn);
   });
 }
 
-/** The chosen unit at the chosen word, or two of them, in both readings. */
-function showTable(passes, column, words) {
+const differenceOf = (a, b) => (a === undefined || b === undefined ? undefined : b - a);
+
+/** The chosen unit at the chosen word, in both readings. */
+function showTable(passes, column, word) {
   const { titles, here } = READINGS[comparison.with];
+  const haveOneLabel = String(passes.first.label) === String(passes.second.label);
   const quantities = [
-    ...COMPARED.map((name) => [name, (step) => at(name, { step, unit: state.unit })]),
+    ...SHOWN.forward.map((name) => [name, (step) => at(name, { step, unit: state.unit })]),
     [`${outputName()} after the word`, (step) => at("p", { step, output: state.output })],
     [`${outputName()} at the end`, (_, pass) => at("p", { step: pass.last, output: state.output })],
-    [String(passes.first.label) === String(passes.second.label) ? `loss ${fromLabel(passes.first)}` : "loss", () => at("loss", {})],
+    [`loss ${haveOneLabel ? fromLabel(passes.first) : ""}`, () => at("loss", {})],
   ];
   const rows = quantities.map(([title, quantity]) => {
     const values = ["first", "second"].map((which) => {
@@ -205,7 +212,7 @@ function showTable(passes, column, words) {
       return element("td", {}, which === here ? numberLink(q, shown(value)) : shown(value));
     });
     const [a, b] = values.map(([, , value]) => value);
-    const by = a === undefined || b === undefined ? undefined : b - a;
+    const by = differenceOf(a, b);
     const sign = by > 0 ? "above" : by < 0 ? "below" : "";
     const name = element("th", { scope: "row" }, title);
     return element("tr", {}, name, ...cells, element("td", { className: sign }, by === undefined ? "–" : signed(by)));

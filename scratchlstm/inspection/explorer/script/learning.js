@@ -9,7 +9,6 @@ let learningTimer = null;
 const learned = { of: null, passes: [] }; // an experiment, and its pass with the weights of each snapshot
 
 const isLearning = () => snapshots.length > 1;
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
 const epochName = ({ label }) => (label === "" ? "the trained model" : `epoch ${label}`);
 
 // --- built once ------------------------------------------------------------------------------------------------------
@@ -96,14 +95,14 @@ const isLearned = () => learned.passes.length === snapshots.length;
 function showLearned(name, plot, title, lines) {
   if (!isLearned()) return;
   const drawn = lines
-    .map((line) => ({ ...line, isGradient: false, values: learned.passes.map((pass) => valueOf(pass, line.q)) }))
+    .map((line) => ({ ...line, values: learned.passes.map((pass) => valueOf(pass, line.q)) }))
     .filter(({ values }) => values.every(Number.isFinite));
   const chosen = experiment.snapshot;
   byId(`learned-${name}`).firstElementChild.replaceChildren(`${title}: `, ...keysOf(drawn, chosen));
   if (!drawn.length) return;
   const courses = drawn.map(({ name, values }) => `${name} from ${shown(values[0], 2)} to ${shown(values.at(-1), 2)}`);
   const most = name === "gates" ? 1 : 0;
-  drawPlot(plot, { lines: drawn, least: 0, most, chosen, title: `${title} over the epochs: ${courses.join(", ")}` });
+  drawPlot(plot, { lines: drawn, most, chosen, title: `${title} over the epochs: ${courses.join(", ")}` });
 }
 
 // --- acting ----------------------------------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ function percent(share) {
   return `${Math.round(100 * share)} %`.replace("-", "−");
 }
 
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
+
 /** A text with at most so many letters. */
 function shortened(text, most) {
   const letters = Array.from(text);

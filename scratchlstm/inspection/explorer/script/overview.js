@@ -4,11 +4,7 @@
 
 /** What the heatmap can show: a quantity of each unit and step, or the product of two. */
 const SHOWN = {
-  forward: { i: ["i"], f: ["f"], g: ["g"], o: ["o"], c: ["c"], h: ["h"] },
-  backward: {
-    dc: ["dc"], dh: ["dh"], "c · dc": ["c", "dc"],
-    dz_i: ["dz_i"], dz_f: ["dz_f"], dz_g: ["dz_g"], dz_o: ["dz_o"],
-  },
+  forward: ["i", "f", "g", "o", "c", "h"], backward: ["dc", "dh", "c · dc", "dz_i", "dz_f", "dz_g", "dz_o"],
 };
 const SHARES = ["i", "f", "o"]; // between 0 and 1
 
@@ -17,12 +13,16 @@ const LINES = { forward: ["i", "f", "o", "c", "h"], backward: ["dc", "dh"] }; //
 /** The name of what the heatmap shows; without gradients it shows none. */
 function shownName(gradients) {
   const name = state.shown[gradients ? state.view : "forward"];
-  return gradients || name in SHOWN.forward ? name : "c";
+  return gradients || SHOWN.forward.includes(name) ? name : "c";
 }
 
-const FACTORS = { ...SHOWN.forward, ...SHOWN.backward };
-const shownValue = (pass, name, step, unit) =>
-  FACTORS[name].reduce((product, factor) => product * pass[factor][step * pass.dims.H + unit], 1);
+/** (step, unit) → the value of what is shown. */
+function shownValues(pass, name) {
+  const factors = name.split(" · ").map((factor) => pass[factor]);
+  return (step, unit) => factors.reduce((product, factor) => product * factor[step * pass.dims.H + unit], 1);
+}
+
+const unitsInOrder = () => state.units.map((unit) => `unit ${unitName(unit)}`);
 
 let overviewMap = null;
 let unitPlot = null;
@@ -30,13 +30,10 @@ let outputPlot = null;
 
 function buildOverview() {
   overviewMap = buildHeatmap((row, column) => lookAt({ unit: state.units[row], step: firstStep() + column }));
-  const titled = (name) => {
-    if (name === "c · dc") return "c · dc, gradient × value";
-    return `${name}, ${QUANTITIES[name].title}`;
-  };
+  const title = (name) => `${name}, ${QUANTITIES[name]?.title ?? "gradient × value"}`;
   const group = (view) => element(
-    "optgroup", { label: view === "forward" ? "Forward" : "Backward" },
-    ...Object.keys(SHOWN[view]).map((name) => element("option", { value: name }, titled(name))),
+    "optgroup", { label: capital(view) },
+    ...SHOWN[view].map((name) => element("option", { value: name }, title(name))),
   );
   byId("shown").append(group("forward"), group("backward"));
   byId("shown").addEventListener("change", ({ target }) => {
@@ -67,9 +64,9 @@ function showMap() {
   const columns = experiment.steps.slice(first).map((_, column) => wordOf(first + column));
   byId("shown").value = name;
   byId("shown").lastElementChild.hidden = !hasGradients();
+  const value = shownValues(pass, name);
   drawHeatmap(overviewMap, {
-    name, columns, rows: state.units.map((unit) => `unit ${unitName(unit)}`),
-    value: (row, column) => shownValue(pass, name, first + column, state.units[row]),
+    name, columns, rows: unitsInOrder(), value: (row, column) => value(first + column, state.units[row]),
     chosen: [state.units.indexOf(state.unit), state.step - first], isShare: SHARES.includes(name),
     title: `Heatmap of ${name}: ${state.units.length} units, the most important first, by ${columns.length} words`,
   });
@@ -86,19 +83,18 @@ function showUnit(view) {
   const title = `Unit ${unitName(state.unit)} over the words`;
   byId("unit-title").textContent = title;
   byId("unit-key").replaceChildren(...keysOf(lines, chosen));
-  const least = 0;
   const most = view === "forward" ? 1 : 0;
-  drawPlot(unitPlot, { lines, least, most, chosen, title: `${title}: ${LINES[view].join(", ")}` });
+  drawPlot(unitPlot, { lines, most, chosen, title: `${title}: ${LINES[view].join(", ")}` });
 }
 
 /** What the model would answer after each word, if that is known of all of them. */
 function showOutput() {
   if (outputAfter(firstStep()) === null) return;
-  const line = { name: "", values: wordsOf(outputAfter), colour: "ink", isGradient: false, isThick: true };
+  const line = { name: "", values: wordsOf(outputAfter), colour: "ink", isThick: true };
   const chosen = state.step - firstStep();
   byId("output-key").replaceChildren(...keysOf([{ ...line, name: outputName() }], chosen));
   const title = `The model's ${outputName()} after each word`;
-  drawPlot(outputPlot, { lines: [line], least: 0, most: 1, chosen, title });
+  drawPlot(outputPlot, { lines: [line], most: 1, chosen, title });
 }
 
 /** A value for each word, without the padding if it is folded. */

@@ -24,13 +24,13 @@ function buildPlot(height, choose) {
  * Draw lines over the words.
  *
  * lines: [{name, values, colour, isGradient, isThick}], each with one value for each word
- * least, most: what the plot reaches down and up to at least
+ * most: what the plot, which begins at 0 or below, reaches up to at least
  * chosen: the column of the cursor
  * title: for screen readers
  */
-function drawPlot(plot, { lines, least, most, chosen, title }) {
+function drawPlot(plot, { lines, most, chosen, title }) {
   const all = lines.flatMap(({ values }) => Array.from(values));
-  const [low, high] = [Math.min(least, ...all), Math.max(most, ...all)];
+  const [low, high] = [Math.min(0, ...all), Math.max(most, ...all)];
   const down = (value) => (high - value) / (high - low || 1); // 0 at the top, 1 at the bottom
   plot.count = lines[0].values.length;
   plot.svg.setAttribute("viewBox", `0 -0.04 ${plot.count} 1.08`);
@@ -49,11 +49,15 @@ function drawPlot(plot, { lines, least, most, chosen, title }) {
 function curves({ values, colour, isGradient, isThick }, down, chosen) {
   const points = Array.from(values, (value, column) => `${column + 0.5},${down(value)}`);
   const line = svgElement("path", { class: "curve", d: `M${points[0]}h0L${points.join(" ")}` });
-  line.classList.toggle("gradient", isGradient);
-  line.classList.toggle("thick", isThick);
+  markLine(line, { isGradient, isThick });
   const dot = svgElement("path", { class: "dot", d: `M${points[chosen]}h0` });
   for (const each of [line, dot]) each.style.setProperty("stroke", `var(--${colour})`);
   return [line, dot];
+}
+
+function markLine({ classList }, { isGradient = false, isThick = false }) {
+  classList.toggle("gradient", isGradient);
+  classList.toggle("thick", isThick);
 }
 
 /** The ends of the axis, and 0 if it is not too close to them. */
@@ -83,8 +87,7 @@ function labelAll(place, height, labels) {
 function keysOf(lines, chosen) {
   return lines.map(({ name, values, colour, isGradient, isThick }) => {
     const key = element("span", { className: "key" }, `${name} ${shown(values[chosen], 3)}`);
-    key.classList.toggle("gradient", isGradient);
-    key.classList.toggle("thick", isThick);
+    markLine(key, { isGradient, isThick });
     key.style.setProperty("color", `var(--${colour})`);
     return key;
   });
