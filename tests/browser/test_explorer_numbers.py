@@ -209,7 +209,7 @@ def test_a_number_can_be_set_and_the_nudge_is_one_of_its_terms(plain):
     for text in ("", "one", "1e999"):
         plain.locator("#set-to").fill(text)
         plain.locator("#set").click()
-        assert plain.locator("#nudge-said").inner_text() == f"“{text}” is not a number. Type one, such as 0.5."
+        assert plain.locator("#nudge-said").inner_text() == f"{quoted(text)} is not a number. Type one, such as 0.5."
 
 
 def test_a_slope_too_small_to_be_measured_is_no_disagreement(window, pages):

@@ -27,14 +27,17 @@ function changesMade() {
     made.push(["another sentence", () => withSteps(before.steps, before.left_out)]);
   }
   if (own_label !== before.own_label || (!own_label && String(label) !== String(before.label))) {
-    made.push([label ? `label ${labelText(label)}` : "no label", () => labelled(before.own_label ? null : before.label)]);
+    const text = label ? `label ${labelText(label)}` : "no label";
+    made.push([text, () => labelled(before.own_label ? null : before.label)]);
   }
   for (const hold of held) {
     made.push([holdText(hold), () => ({ held: experiment.held.filter((each) => each !== hold) })]);
   }
   const nudges = added.length + weights.length;
   if (nudges) made.push([countOf(nudges, "nudge"), () => ({ added: [], weights: [] })]);
-  if (snapshot !== before.snapshot) made.push([`weights of ${epochName(snapshots[snapshot])}`, () => ({ snapshot: before.snapshot })]);
+  if (snapshot !== before.snapshot) {
+    made.push([`weights of ${epochName(snapshots[snapshot])}`, () => ({ snapshot: before.snapshot })]);
+  }
   return made;
 }
 
@@ -121,7 +124,7 @@ function buildHolds() {
   });
   return element(
     "section", { className: "card" }, element("h3", {}, "Hold a gate"),
-    element("p", { className: "note" }, "A held gate has this value at every word, whatever it reads. See what the gate is for."),
+    note("A held gate has this value at every word, whatever it reads. See what the gate is for."),
     scope, element("ul", { className: "holds" }, ...HOLDS.map(holdRow)),
   );
 }
@@ -135,7 +138,8 @@ function showHolds() {
 
 // --- the label -------------------------------------------------------------------------------------------------------
 
-const isOneClass = (label) => data.loss_name === "categorical" && label.every((y) => y === 0 || y === 1) && label.includes(1);
+const isOneClass = (label) =>
+  data.loss_name === "categorical" && label.every((y) => y === 0 || y === 1) && label.includes(1);
 
 /** A label as one writes it: the number of its class, or its values. */
 const labelText = (label) => (isOneClass(label) ? String(label.indexOf(1)) : label.map((y) => shown(y)).join(", "));
@@ -146,24 +150,23 @@ const labelled = (label) => ({ label: label ?? ownAnswer(experiment.steps), own_
 function buildLabel() {
   const card = element("section", { className: "card", id: "label" }, element("h3", {}, "The label"));
   if (!data.compiled) {
-    card.append(element("p", { className: "note" }, "The model was not compiled, so it has no loss, and no label to compare with."));
+    card.append(note("The model was not compiled, so it has no loss, and no label to compare with."));
     return card;
   }
   const isChoice = data.loss_name === "categorical" || (data.loss_name === "binary" && data.outputs === 1);
   const told = data.loss_name === "squared"
     ? "What the output should have been: from it the loss is computed, and the backward pass begins."
     : "What the answer should have been: the loss compares with it, and the backward pass begins there.";
-  card.append(element("p", { className: "note" }, told), ...(isChoice ? [labelChoice()] : labelFields()));
+  card.append(note(told), ...(isChoice ? [labelChoice()] : labelFields()));
   return card;
 }
 
 function labelChoice() {
   const classes = Array.from({ length: data.loss_name === "binary" ? 2 : data.outputs }, (_, n) => n);
-  const given = data.own_label ? [] : [element("option", { value: "given" }, `as given: ${labelText(untouched.label)}`)];
-  const select = element(
-    "select", { id: "label-choice" }, ...given, element("option", { value: "own", id: "own-label" }),
-    ...classes.map((n) => element("option", { value: n }, `${n}`)),
-  );
+  const option = (value, text = `${value}`) => element("option", { value }, text);
+  const own = element("option", { value: "own", id: "own-label" });
+  const given = data.own_label ? [] : [option("given", `as given: ${labelText(untouched.label)}`)];
+  const select = element("select", { id: "label-choice" }, ...given, own, ...classes.map((n) => option(n)));
   select.addEventListener("change", () => {
     const named = { own: null, given: untouched.label };
     sayChange(experimentWith(labelled(select.value in named ? named[select.value] : labelOf(Number(select.value)))));
@@ -212,12 +215,12 @@ function buildChange() {
   const title = element("h2", {}, "What if");
   if (!RUNS) {
     const why = "The sentence, the gates and the label cannot be changed here, because the page cannot run this model:";
-    byId("change").append(title, element("p", { className: "note" }, `${why} ${data.cannot_run}.`));
+    byId("change").append(title, note(`${why} ${data.cannot_run}.`));
     return;
   }
   const changes = element("ul", { id: "changes", tabIndex: -1, ariaLabel: "What is changed" });
   byId("change").append(
-    title, changes, element("p", { id: "change-answer", role: "status" }),
+    title, changes, answerPlace("change-answer"),
     element("div", { className: "cards" }, buildHolds(), buildLabel()),
   );
   byId("reset").addEventListener("click", resetAll);

@@ -5,7 +5,7 @@
 const MOST_PAIRS = 4_000_000; // of words that are tried to find those in common
 
 /**
- * What is compared: with "", nothing; `words` are the second sentence's, and `made` is the experiment with them; `column`
+ * What is compared: with "", nothing; `words` are the second sentence's, `made` is the experiment with them; `column`
  * is one that this reading lacks.
  */
 const comparison = { with: "", words: null, made: {}, column: null, maps: [] };
@@ -88,12 +88,11 @@ function buildCompare() {
     return element("figure", { id: `compared-${name}` }, element("figcaption"), map.element);
   });
   byId("change").append(element(
-    "section", { className: "card compare", id: "compare" }, element("h3", {}, "Compare this reading with"), which, typing,
-    element("p", { id: "compare-answer", role: "status" }),
-    element("p", { id: "compare-infinite", role: "status" }, "Not every number of the second reading is finite."),
+    "section", { className: "card compare", id: "compare" }, element("h3", {}, "Compare this reading with"),
+    which, typing, answerPlace("compare-answer"),
     element(
       "div", { id: "compared" }, element("div", { className: "compared" }, ...figures),
-      element("p", { className: "note" }, "Hatched: the sentence has no word here."), element("table"),
+      note("Hatched: the other sentence lacks this word."), element("table"),
     ),
   ));
 }

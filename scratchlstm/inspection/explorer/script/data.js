@@ -14,7 +14,7 @@ function unpacked(text) {
 
 const unpackedAll = (texts) => Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, unpacked(text)]));
 
-/** The weights at each snapshot: E (rows, E), W (E, 4H), U (H, 4H), b (4H), w (H, D), w_b (D); the last are the model's. */
+/** The weights at each snapshot, E (rows, E), W (E, 4H), U (H, 4H), b (4H), w (H, D), w_b (D); last the model's own. */
 const snapshots = RUNS ? data.snapshots.map(([label, weights]) => ({ label, weights: unpackedAll(weights) })) : [];
 
 /** id -> its row in E */

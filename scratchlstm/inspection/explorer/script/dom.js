@@ -10,6 +10,9 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
+const answerPlace = (id) => element("p", { id, className: "answer", role: "status" }); // why a change was refused
+const note = (text) => element("p", { className: "note" }, text);
+
 /** A button and what it does. */
 function actionButton(content, act, properties = {}) {
   const button = element("button", { type: "button", ...properties }, content);

@@ -26,8 +26,8 @@ const ACTIVATIONS = {
 /**
  * name -> a loss of outputs p, for which the activation `takes` makes them of the logits:
  *   of(logit, y, d)                  its part for output d; the loss is the sum of all parts, or their mean if `isMean`
- *   terms(p, y, logit, d, label)     that part as terms of quantities.js, the logs taken from the logit, which has digits
- *                                    where p is all but 0 or 1
+ *   terms(p, y, logit, d, label)     that part as terms of quantities.js, the logs taken from the logit, which has
+ *                                    digits where p is all but 0 or 1
  *   slope                            the gradient of a logit is p − y times this
  */
 const LOSSES = {

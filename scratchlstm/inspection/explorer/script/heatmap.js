@@ -16,12 +16,12 @@ function buildHeatmap(choose) {
     canvas: element("canvas", { ariaHidden: "true" }), ring: element("div", { className: "ring" }),
     rows: element("div", { className: "rows", ariaHidden: "true" }),
     columns: element("div", { className: "columns", ariaHidden: "true" }),
-    low: element("span"), bar: element("span", { className: "bar" }), high: element("span"),
+    low: element("span"), ramp: element("span", { className: "ramp" }), high: element("span"),
     text: element("p", { className: "told" }),
   };
   const cells = element("div", { className: "cells", tabIndex: 0, role: "application" }, parts.canvas, parts.ring);
   const box = element("div", { className: "box" }, parts.rows, cells, parts.columns);
-  const scale = element("p", { className: "scale" }, parts.low, parts.bar, parts.high);
+  const scale = element("p", { className: "scale" }, parts.low, parts.ramp, parts.high);
   const whole = element("div", { className: "heatmap" }, box, parts.text, scale);
   const map = { ...parts, cells, box, drawn: null, element: whole };
   cells.addEventListener("click", (event) => choose(...cellUnder(map, event)));
@@ -54,7 +54,7 @@ function drawHeatmap(map, { name, rows, columns, value, chosen, isShare, scaleTo
   paintCells(map.canvas, rows.length, columns.length, values, most, oneSided);
   map.low.textContent = oneSided ? "0" : shown(-most, 3);
   map.high.textContent = shown(most, 3);
-  map.bar.classList.toggle("share", oneSided);
+  map.ramp.classList.toggle("share", oneSided);
   map.cells.setAttribute("aria-label", `${title}. Arrow keys choose a cell.`);
   if (JSON.stringify([before?.rows, before?.columns]) !== JSON.stringify([rows, columns])) drawNames(map);
   outlineChosen(map, before);

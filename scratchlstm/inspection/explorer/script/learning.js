@@ -64,7 +64,7 @@ function showLearning() {
   const kept = (pass) => percent(valueOf(pass, at("f", { step, unit })));
   byId("learned-text").textContent = `At ${quoted(wordOf(step))} unit ${unit} keeps ${kept(current())} of its cell; `
     + `at ${epochName(snapshots[0])} it kept ${kept(learned.passes[0])}.`;
-  const gates = ["f", "i", "o"].map((gate) => ({ name: gate, colour: gate, isThick: true, q: at(gate, { step, unit }) }));
+  const gates = ["f", "i", "o"].map((name) => ({ name, colour: name, isThick: true, q: at(name, { step, unit }) }));
   showLearned("gates", gatesPlot, `Gates of unit ${unit} at ${quoted(wordOf(step))}`, gates);
   showLearned("outcome", outcomePlot, capital(what), [{ name: "", colour: "ink", isThick: true, q: outcome }]);
 }

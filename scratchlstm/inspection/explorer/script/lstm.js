@@ -2,10 +2,10 @@
 
 // The model, run in the page: forward and backward as in scratchlstm/gates.py, for one text, in double precision.
 //
-// Arrays are flat, element (t, u) of (T, H) at t * H + u. A gate's columns in W, U and b begin at gate * H, in the order
-// i f g o. `dims` are the sizes {H, E, D}. What an experiment changes of the run comes in `change`:
-//   held:   [{gate, unit, value}]        the gate has this value at every step, or null: is free; unit null: in all units;
-//                                        of several for one unit, the last counts
+// Arrays are flat, element (t, u) of (T, H) at t * H + u. A gate's columns in W, U and b begin at gate * H, in the
+// order i f g o. `dims` are the sizes {H, E, D}. What an experiment changes of the run comes in `change`:
+//   held:   [{gate, unit, value}]        the gate has this value at every step, or null: is free; unit null: in all
+//                                        units; of several for one unit, the last counts
 //   added:  [{name, step, unit, by}]     added to an x (unit: the feature), z_i ..., gate, c, h or logit of one step
 // Changes of weights are made before, see `changedWeights`.
 

@@ -37,7 +37,9 @@ function showView() {
 /** Run another experiment, and show it; refused, with the reason, if not all of its numbers are finite. */
 function experimentWith(changes, step = state.step) {
   const tried = { ...experiment, ...changes };
-  if (RUNS && !isFinitePass(passOf(tried))) return "With that, not every number would be finite, so nothing was changed.";
+  if (RUNS && !isFinitePass(passOf(tried))) {
+    return "With that, not every number would be finite, so nothing was changed.";
+  }
   experiment = tried;
   state.step = clamped(step, firstStep(), experiment.steps.length - 1);
   if (changes.steps && state.chosen?.step !== undefined) state.chosen = { ...state.chosen, step: state.step };
@@ -140,7 +142,9 @@ function buildUnits() {
 }
 
 function order(pass) {
-  const score = pass.dc ? "|dL/dc · c| summed over the words, how much the loss depends on the cell" : "|c| summed over the words";
+  const score = pass.dc
+    ? "|dL/dc · c| summed over the words, how much the loss depends on the cell"
+    : "|c| summed over the words";
   const some = pass.layer && pass.dims.H < pass.layer.units ? `; ${pass.dims.H} of ${pass.layer.units} are here` : "";
   const backwards = pass.backwards
     ? " This layer reads from the last word to the first: “prev” is the word to the right."
@@ -152,11 +156,13 @@ function order(pass) {
 function showRecorded() {
   const others = data.layers_left_out;
   const notes = [
-    "This page shows what the model computed in Python. It cannot run the model again, so nothing can be changed here, " +
-      `and sums over weights or over all units stay closed: ${data.cannot_run}.`,
+    "This page shows what the model computed in Python. It cannot run the model again, so nothing can be changed " +
+      `here, and sums over weights or over all units stay closed: ${data.cannot_run}.`,
   ];
   if (others.length) notes.push(`Not shown: ${others.join(", ")}, whose steps are not the words.`);
-  if (data.outputs_by_word.includes(null)) notes.push("The text is too long for the output after each word: only the last one is here.");
+  if (data.outputs_by_word.includes(null)) {
+    notes.push("The text is too long for the output after each word: only the last one is here.");
+  }
   byId("recorded").textContent = notes.join(" ");
   byId("recorded").hidden = false;
 }

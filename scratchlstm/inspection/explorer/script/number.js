@@ -1,6 +1,6 @@
 "use strict";
 
-// The number that is opened: the chain it is part of, what it is computed from, what is computed from it, and nudging it.
+// The number that is opened: the chain it is part of, what it comes from, where it goes to, and nudging it.
 
 const MOST_TERMS = 8; // of a long sum, drawn one by one
 const MOST_USES = 8; // of those that are linked
@@ -18,7 +18,7 @@ function opened() {
 
 // --- the chain -------------------------------------------------------------------------------------------------------
 
-/** From the word to the loss and back, for the unit, gate and step that are looked at: groups of quantities side by side. */
+/** From the word to the loss and back, at the unit, gate and step that are looked at: groups of quantities. */
 function chain() {
   const { step, unit, gate, feature, from, output } = state;
   const { rows, last } = current();
@@ -33,7 +33,8 @@ function chain() {
   const backwards = [
     [at("dlogit", { output })], ...atTheEnd("dh"), [here("dh")], [here("dc")], [here(`d${gate}`)], [here(`dz_${gate}`)],
     [
-      at("dW", { gate, feature, unit }), at("dU", { gate, from, unit }), at("db", { gate, unit }), at("dx", { step, feature }),
+      at("dW", { gate, feature, unit }), at("dU", { gate, from, unit }), at("db", { gate, unit }),
+      at("dx", { step, feature }),
     ],
     [at("dE", { row: rows[step], feature })],
   ];
@@ -47,7 +48,8 @@ function showChain(q) {
   const rail = byId("chain");
   const hadFocus = rail.contains(document.activeElement);
   const lists = chain().filter((groups) => groups.length).map((groups, way) => {
-    const items = groups.flatMap((group) => group.map((each, place) => railItem(each, place > 0, sameQuantity(each, q))));
+    const items = groups.flatMap((group) =>
+      group.map((each, place) => railItem(each, place > 0, sameQuantity(each, q))));
     return element("ol", { className: way ? "back" : "", ariaLabel: way ? "backward" : "forward" }, ...items);
   });
   rail.replaceChildren(...lists);
@@ -87,27 +89,34 @@ function onListKey(event) {
 
 // --- where it comes from ---------------------------------------------------------------------------------------------
 
+const paragraph = (text) => element("p", {}, text);
+
 /** Why a sum has no terms. */
 function whyEmpty(pass, q) {
-  if (/^d[ifgo]$|^dz_/.test(q.name) && !pass.counts[q.step]) return "At a masked step nothing reaches the gates from the loss, so this is 0.";
-  if (q.name === "dE") return "The sentence does not have this word, so this is 0.";
+  if (q.step !== undefined && !pass.counts[q.step]) {
+    return "At a masked step nothing reaches the gates from the loss, so this is 0.";
+  }
   if (q.name.startsWith("dz_")) return "The gate is held and does not listen to its z, so this is 0.";
   if (q.name === "dh_above") return "The loss takes h after the last step alone, so nothing comes from above here: 0.";
-  return q.name.endsWith("next") ? "There is no step after this one, so this is 0." : "There is no step before this one: it starts at 0.";
+  if (q.name.endsWith("next")) return "There is no step after this one, so this is 0.";
+  return "There is no step before this one: it starts at 0.";
 }
 
 /** What a number is computed from, as elements. */
 function origin(pass, q) {
   const sources = sourcesOf(pass, q);
-  if (q.name === "y") return [element("p", {}, "It is given with the text.")];
-  if (sources === undefined) return [element("p", {}, learnedFrom(q)), ...(q.name === "E" ? embeddingRow(pass, q.row, q.feature) : [])];
+  if (q.name === "y") return [paragraph("It is given with the text.")];
+  if (q.name === "E") return [paragraph(learnedFrom(q)), ...embeddingRow(pass, q.row, q.feature)];
+  if (sources === undefined) return [paragraph(learnedFrom(q))];
   if (!canOpen(pass, q)) {
-    return [element("p", {}, `What it is computed from is not in this page, which does not run the model: ${data.cannot_run}.`)];
+    const why = "What it is computed from is not in this page, which does not run the model";
+    return [paragraph(`${why}: ${data.cannot_run}.`)];
   }
   const { number, formula } = QUANTITIES[q.name];
-  const equation = element("p", { className: "equation" }, ...(number ? [`${number} `] : []), withSubscripts(withActivations(pass, formula)));
+  const equation = element("p", { className: "equation" }, number ? `${number} ` : "");
+  equation.append(withSubscripts(withActivations(pass, formula)));
   const strip = q.name === "x" ? embeddingRow(pass, pass.rows[q.step], q.feature) : [];
-  if (!sources.terms.length && !sources.nudge) return [equation, element("p", {}, whyEmpty(pass, q))];
+  if (!sources.terms.length && !sources.nudge) return [equation, paragraph(whyEmpty(pass, q))];
   const sum = isLong(q, sources.terms) ? opensAsBars(pass, q, sources) : [arithmetic(pass, q, sources)];
   return [equation, ...sum, ...strip];
 }
@@ -116,7 +125,8 @@ function origin(pass, q) {
 function learnedFrom(q) {
   const by = experiment.weights.filter((each) => sameQuantity(each.q, q)).reduce((sum, each) => sum + each.by, 0);
   const whose = q.name === "E" ? "for this word" : "at every step";
-  return `A weight: training found it, and it is the same ${whose}.${by ? ` Your nudges added ${rounded(by)} to it.` : ""}`;
+  const nudged = by ? ` Your nudges added ${rounded(by)} to it.` : "";
+  return `A weight: training found it, and it is the same ${whose}.${nudged}`;
 }
 
 /** The pieces of a sum with each factor as a link. */
@@ -133,10 +143,12 @@ function valueLink(pass, factor, inParentheses) {
   return made;
 }
 
+const nudgeText = (by) => `${by < 0 ? "−" : "+"} ${rounded(Math.abs(by))}`;
+
 /** A short sum in one line. */
 function arithmetic(pass, q, { wrap, terms, nudge }) {
   const sum = linked(pass, sumPieces(terms));
-  const added = nudge ? [` ${nudge < 0 ? "−" : "+"} ${rounded(Math.abs(nudge))} (your nudge)`] : [];
+  const added = nudge ? [` ${nudgeText(nudge)} (your nudge)`] : [];
   const whole = wrap ? [`${wrap}(`, ...sum, ")"] : sum;
   return element("p", { className: "arithmetic" }, ...whole, ...added, ` = ${shown(valueOf(pass, q))}`);
 }
@@ -147,22 +159,26 @@ const isLookedAt = (term, over) => term.some((factor) => over.every((place) => f
 /** A long sum: its largest terms as bars, the others as one. */
 function opensAsBars(pass, q, { terms, nudge }) {
   const { over = [] } = QUANTITIES[q.name];
-  const all = terms.map((term) => ({ term, value: termValue(pass, term), isHere: over.length > 0 && isLookedAt(term, over) }));
+  const all = terms.map((term) =>
+    ({ term, value: termValue(pass, term), isHere: over.length > 0 && isLookedAt(term, over) }));
   const sorted = all.toSorted((a, b) => b.isHere - a.isHere || Math.abs(b.value) - Math.abs(a.value));
   const room = Math.min(MOST_TERMS, all.filter(({ value, isHere }) => value || isHere).length);
   const [drawn, others] = [sorted.slice(0, room), sorted.slice(room)];
   drawn.sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
-  const bars = drawn.map(({ term, value, isHere }) => ({ label: termLabel(pass, term), value, isHere, of: term.find(({ name }) => name) }));
+  const bars = drawn.map(({ term, value, isHere }) =>
+    ({ label: termLabel(pass, term), value, isHere, of: term.find(({ name }) => name) }));
   const rest = others.reduce((sum, { value }) => sum + value, 0);
   if (others.length) bars.push({ label: [`the other ${others.length}`], value: rest });
   if (nudge) bars.push({ label: ["your nudge"], value: nudge });
   const most = Math.max(...bars.map(({ value }) => Math.abs(value))) || 1;
   const list = element("ul", { className: "bars" }, ...bars.map((bar) => barItem(bar, most)));
   const [mine] = all.filter(({ isHere }) => isHere);
+  const total = shown(valueOf(pass, q));
   const share = mine && over.includes("step")
-    ? [element("p", {}, `This step, ${quotedStep(state.step)}, adds ${shown(mine.value)} of ${shown(valueOf(pass, q))}.`)]
+    ? [paragraph(`This step, ${quotedStep(state.step)}, adds ${shown(mine.value)} of ${total}.`)]
     : [];
-  return [...share, list, element("p", { className: "arithmetic" }, `${bars.length > 1 ? "All together" : ""} = ${shown(valueOf(pass, q))}`)];
+  const sum = element("p", { className: "arithmetic" }, `${bars.length > 1 ? "All together" : ""} = ${total}`);
+  return [...share, list, sum];
 }
 
 /** "h₄ · w₄ = 0.31 · (−1.2)", with the word in a sum over the steps. */
@@ -179,14 +195,16 @@ function barItem({ label, value, isHere, of }, most) {
   bar.style.setProperty("--size", `${(50 * Math.abs(value)) / most}%`);
   if (of) colour(bar, of);
   const text = element("span", { className: "label" }, ...label);
-  return element("li", { className: isHere ? "here" : "" }, text, bar, element("span", { className: "value" }, shown(value)));
+  const number = element("span", { className: "value" }, shown(value));
+  return element("li", { className: isHere ? "here" : "" }, text, bar, number);
 }
 
 /** A word, its id, and the row of the embedding as bars, the chosen feature marked: one stop of the Tab key. */
 function embeddingRow(pass, row, chosen) {
   const values = everyFeature(pass, (feature) => valueOf(pass, at("E", { row, feature })));
   const most = Math.max(...values.map(Math.abs)) || 1;
-  const strip = element("div", { className: "strip", role: "group", ariaLabel: `The row of ${quoted(wordOfRow(row))} in the embedding` });
+  const word = quoted(wordOfRow(row));
+  const strip = element("div", { className: "strip", role: "group", ariaLabel: `The row of ${word} in the embedding` });
   values.forEach((value, feature) => {
     const button = numberLink(at("E", { row, feature }), element("span"), value < 0 ? "negative" : "");
     button.ariaLabel = `feature ${feature}: ${shown(value)}`;
@@ -196,9 +214,8 @@ function embeddingRow(pass, row, chosen) {
     strip.append(button);
   });
   strip.addEventListener("keydown", onListKey);
-  const text = `The model reads ${quoted(wordOfRow(row))} as id ${data.ids[row]}. The embedding has ${data.features} ` +
-    "numbers for that id:";
-  return [element("p", {}, text), strip];
+  const features = `The embedding has ${data.features} numbers for that id:`;
+  return [paragraph(`The model reads ${word} as id ${data.ids[row]}. ${features}`), strip];
 }
 
 // --- where it goes to ------------------------------------------------------------------------------------------------
@@ -212,12 +229,13 @@ function showUses(pass, q) {
     if (!all.length) return [];
     const links = all.slice(0, MOST_USES).flatMap(({ use, value }) => {
       const place = use.step !== undefined && use.step !== q.step ? ` at ${quotedStep(use.step)}` : "";
-      return [numberLink(use, element("span", {}, withSubscripts(indexed(use)), `${place} = ${shown(value)}`)), " "];
+      return [numberLink(use, equals(use, value, place)), " "];
     });
     const more = all.length > MOST_USES ? [`and ${all.length - MOST_USES} smaller ones`] : [];
     return [element("p", { className: "uses" }, `${where}: `, ...links, ...more)];
   });
-  byId("number-uses").replaceChildren(...(lines.length ? lines : [element("p", {}, "Nothing more is computed from it: this is where the chain ends.")]));
+  const end = paragraph("Nothing more is computed from it: this is where the chain ends.");
+  byId("number-uses").replaceChildren(...(lines.length ? lines : [end]));
 }
 
 // --- nudging ---------------------------------------------------------------------------------------------------------
@@ -225,23 +243,35 @@ function showUses(pass, q) {
 /** Why a number cannot be nudged, as elements; null if it can. */
 function whyNotNudged(pass, q) {
   if (!RUNS) return [`Nothing can be nudged here, because this page does not run the model: ${data.cannot_run}.`];
-  if (pass.loss === null) return ["Nothing can be nudged here, because there is no loss whose slope could be measured."];
-  if (isGradient(q)) return ["A gradient is a result. Nudge the number that it is the gradient of, and you measure it: ", ...nudgedInstead(q)];
-  if (q.name === "logit" && q.step !== pass.last) return ["The loss takes the logit after the last word alone. Nudge that one."];
+  if (pass.loss === null) {
+    return ["Nothing can be nudged here, because there is no loss whose slope could be measured."];
+  }
+  if (isGradient(q)) {
+    const instead = "Nudge the number that it is the gradient of, and you measure it: ";
+    return [`A gradient is a result. ${instead}`, ...nudgedInstead(q)];
+  }
+  if (q.name === "logit" && q.step !== pass.last) {
+    return ["The loss takes the logit after the last word alone. Nudge that one."];
+  }
   return shift(q, 0) ? null : ["This number is a result. Nudge one that it is computed from."];
 }
+
+/** "c₃ = 0.5" */
+const equals = (q, value = valueOf(current(), q), place = "") =>
+  element("span", {}, withSubscripts(indexed(q)), `${place} = ${shown(value)}`);
 
 /** A link to the number whose gradient is opened. */
 function nudgedInstead(q) {
   const name = Object.keys(QUANTITIES).find((each) => QUANTITIES[each].slope === q.name);
   if (name === undefined) return [];
   const original = { ...q, name, ...(name === "logit" ? { step: current().last } : {}) };
-  return [numberLink(original, element("span", {}, withSubscripts(indexed(original)), ` = ${shown(valueOf(current(), original))}`)), "."];
+  return [numberLink(original, equals(original)), "."];
 }
 
 function buildNumber() {
   const title = element("p", { id: "number-title", tabIndex: -1 });
-  const epsilon = element("select", { id: "epsilon" }, ...[0.001, 0.01, 0.1, 1].map((by) => element("option", { value: by }, `${by}`)));
+  const sizes = [0.001, 0.01, 0.1, 1].map((by) => element("option", { value: by }, `${by}`));
+  const epsilon = element("select", { id: "epsilon" }, ...sizes);
   epsilon.value = "0.01";
   const by = (sign) => sign * Number(epsilon.value);
   const set = element("input", { id: "set-to", type: "text", inputMode: "decimal", autocomplete: "off" });
@@ -253,16 +283,16 @@ function buildNumber() {
   const rail = element("nav", { id: "chain", ariaLabel: "The chain from the word to the loss and back" });
   rail.addEventListener("keydown", onListKey);
   byId("number").append(
-    element("h2", {}, "Follow a number along the whole chain"),
-    element("p", { className: "note" }, "Click any number of the page, or one of the chain: below is where it comes from and where it goes."), rail,
-    element("div", { id: "number-card" },
+    element("h2", {}, "The whole chain, one number followed"), rail,
+    element("div", { id: "number-card", className: "card" },
       title, element("h3", {}, "Where it comes from"), element("div", { id: "number-origin" }),
       element("h3", {}, "Where it goes to"), element("div", { id: "number-uses" }),
       element("h3", {}, "Nudge it"), element("p", { id: "nudge-refused" }), form,
       element("p", { id: "nudge-said", role: "status" }),
       element("dl", { id: "slopes" },
         element("dt", {}, "measured slope, (L(+ε) − L(−ε)) / 2ε as ε goes to 0"), element("dd", { id: "measured" }),
-        element("dt", {}, "the equation’s gradient, ", element("span", { id: "slope-name" })), element("dd", { id: "slope" }),
+        element("dt", {}, "the equation’s gradient, ", element("span", { id: "slope-name" })),
+        element("dd", { id: "slope" }),
         element("dd", { id: "agreement" })),
       element("p", { id: "nudge-undo" },
         actionButton("Undo", undo, { id: "undo" }), " ", actionButton("", reset, { id: "reset-nudges" }))),
@@ -274,8 +304,10 @@ function nudge(by) {
 }
 
 function setTo(text) {
-  const value = Number(text.trim().replaceAll("−", "-").replace(",", "."));
-  if (text.trim() === "" || !Number.isFinite(value)) return sayOfNudge(`“${text}” is not a number. Type one, such as 0.5.`);
+  const value = Number(text.trim().replace("−", "-").replace(",", "."));
+  if (text.trim() === "" || !Number.isFinite(value)) {
+    return sayOfNudge(`${quoted(text)} is not a number. Type one, such as 0.5.`);
+  }
   return nudge(value - valueOf(current(), opened()));
 }
 
@@ -293,8 +325,9 @@ function lossChange() {
   if (last === undefined) return `The loss is ${shown(current().loss, 6)}.`;
   const before = run(withoutLastShift(experiment)).loss;
   const change = current().loss - before;
-  const sign = last.by < 0 ? "−" : "+";
-  return `Your last nudge, ${indexed(last.q).replace(/_\{(.*?)\}/, "[$1]")} ${sign} ${rounded(Math.abs(last.by))}: the loss was ${shown(before, 6)} and is ${shown(current().loss, 6)} (${change < 0 ? "" : "+"}${shown(change)}).`;
+  const nudged = `${indexed(last.q).replace(/_\{(.*?)\}/, "[$1]")} ${nudgeText(last.by)}`;
+  const now = `is ${shown(current().loss, 6)} (${change < 0 ? "" : "+"}${shown(change)})`;
+  return `Your last nudge, ${nudged}: the loss was ${shown(before, 6)} and ${now}.`;
 }
 
 /** How far two numbers agree, in words. */
@@ -304,7 +337,8 @@ function agreement(measured, gradient) {
   if (size === 0) return "Both are 0: the loss does not depend on this number.";
   if (size < 1e-9 * whole) return "The slope is so small that the loss does not have enough digits to measure it.";
   const digits = Math.max(0, Math.min(Math.floor(-Math.log10(Math.abs(measured - gradient) / size)), 15));
-  const limit = digits < 6 && size < 1e-6 * whole ? "; for so small a slope the loss does not have enough digits to see more" : "";
+  const isLimited = digits < 6 && size < 1e-6;
+  const limit = isLimited ? "; for so small a slope the loss does not have enough digits to see more" : "";
   return `They agree to ${digits} digits${limit}.`;
 }
 
@@ -340,8 +374,8 @@ function showMeasured(q, gradient) {
 /** The number, its value and its words; read out when they change, but not word by word while the page plays. */
 function showTitle(q, value) {
   const title = byId("number-title");
-  const parts = [withSubscripts(indexed(q)), ...(isNumber(value) ? [" = ", element("strong", {}, shown(value, 6))] : []), element("span", {}, inWords(current(), q))];
-  const made = element("p", {}, ...parts);
+  const printed = isNumber(value) ? [" = ", element("strong", {}, shown(value, 6))] : [];
+  const made = element("p", {}, withSubscripts(indexed(q)), ...printed, element("span", {}, inWords(current(), q)));
   if (made.textContent === title.textContent) return;
   title.ariaLive = state.timer === null ? "polite" : "off";
   title.replaceChildren(...made.childNodes);
@@ -361,6 +395,7 @@ function showNumber() {
     showUses(pass, q);
   }
   showNudge(pass, q);
-  const lostFocus = hadFocus && !panel.contains(document.activeElement); // with the link that was pressed
-  if (lostFocus) ((hadStrip && panel.querySelector(".strip [aria-current]")) || byId("number-title")).focus({ preventScroll: true });
+  if (!hadFocus || panel.contains(document.activeElement)) return;
+  const kept = hadStrip && panel.querySelector(".strip [aria-current]"); // of the link that was pressed nothing is left
+  (kept || byId("number-title")).focus({ preventScroll: true });
 }

@@ -2,11 +2,11 @@
 
 // Every number of a pass by its name, what it is computed from, and what is computed from it.
 //
-// A quantity is {name, ...where}: `step` and `unit` of a state or gradient, `gate` too of x W, h_prev U and b, `feature`
-// of x, `output` of a logit, `row` of E, `from` (the unit whose h_prev it weighs) of U. Its value is a sum of products,
-// through a function if `wrap` names one: {wrap, terms: [[factor, ...], ...]}, where a factor is a quantity, one with
-// `of` (a function of its value, shown as `text`), or a constant {text, value}. `to` gives all that is computed from it,
-// the exact inverse of `from`. What the reader adds to a quantity comes on top of its sum: see `sourcesOf`.
+// A quantity is {name, ...where}: `step` and `unit` of a state or gradient, `gate` too of x W, h_prev U and b,
+// `feature` of x, `output` of a logit, `row` of E, `from` (the unit whose h_prev it weighs) of U. Its value is a sum of
+// products, through a function if `wrap` names one: {wrap, terms: [[factor, ...], ...]}, where a factor is a quantity,
+// one with `of` (a function of its value, shown as `text`), or a constant {text, value}. `to` gives all that is computed
+// from it, the exact inverse of `from`. What the reader adds to a quantity comes on top of its sum: see `sourcesOf`.
 // A long sum names what it runs `over`: the places in which its terms differ. In a title {place} stands for the place.
 
 const at = (name, where) => ({ ...where, name });
@@ -25,20 +25,24 @@ const constant = (text, value) => ({ text, value });
 const minusOne = constant("−1", -1);
 const bare = ({ of, term, text, ...q }) => q; // the quantity of a factor
 
-/** A quantity that is 0 past the end of the text is that of the next step otherwise. */
-const passedOn = (name, way) => (pass, q) => {
-  const step = neighbour(pass, q.step, way);
-  return { terms: step === undefined ? [] : [[at(name, { step, unit: q.unit })]] };
-};
+/** Quantities of the same step and unit. */
+const here = ({ step, unit }, ...names) => names.map((name) => at(name, { step, unit }));
+
+/** A quantity of the same unit at the step before (-1) or after (1); none past the ends. */
+function beside(pass, { step, unit }, way, name) {
+  const next = neighbour(pass, step, way);
+  return next === undefined ? [] : [at(name, { step: next, unit })];
+}
 
 const counts = (pass, q) => pass.counts[q.step];
-const ifCounts = (terms, otherwise = () => []) => (pass, q) => ({ terms: (counts(pass, q) ? terms : otherwise)(pass, q) });
+const ifCounts = (terms, otherwise = () => []) => (pass, q) =>
+  ({ terms: (counts(pass, q) ? terms : otherwise)(pass, q) });
 const countedSteps = (pass) => everyStep(pass, (step) => step).filter((step) => pass.counts[step]);
 const isHeld = (pass, gate, unit) => heldAt(pass.change.held, gate, unit) !== null;
 
-/** Uses of a gate or its gradient: none at a masked step; others, if its z, to which a held gate does not listen, is not in them. */
-const ifListens = (gate, uses, ifHeld = () => []) => (pass, w) =>
-  counts(pass, w) ? (isHeld(pass, gate, w.unit) ? ifHeld : uses)(here(w)) : [];
+/** Uses of a gate or its gradient: none at a masked step; a held gate does not listen to its z. */
+const gateUses = (gate, ...names) => (pass, w) =>
+  counts(pass, w) ? here(w, ...names, ...(isHeld(pass, gate, w.unit) ? [] : [`dz_${gate}`])) : [];
 
 const QUANTITIES = {
   // the word
@@ -58,7 +62,8 @@ const QUANTITIES = {
   W: {
     title: "weight W from feature {feature} to gate {gate} of unit {unit}", slope: "dW",
     to: (pass, { gate, feature, unit }) => [
-      ...everyStep(pass, (step) => at("xW", { step, gate, unit })), ...everyStep(pass, (step) => at("dx", { step, feature })),
+      ...everyStep(pass, (step) => at("xW", { step, gate, unit })),
+      ...everyStep(pass, (step) => at("dx", { step, feature })),
     ],
   },
   U: {
@@ -73,7 +78,8 @@ const QUANTITIES = {
     to: (pass, { gate, unit }) => everyStep(pass, (step) => at(`z_${gate}`, { step, unit })),
   },
   xW: {
-    title: "x W, the part of the word in z of gate {gate} of unit {unit}", formula: "x W = Σ_k x_k W_k", over: ["feature"],
+    title: "x W, the part of the word in z of gate {gate} of unit {unit}",
+    formula: "x W = Σ_k x_k W_k", over: ["feature"],
     from: (pass, { step, gate, unit }) => ({
       terms: everyFeature(pass, (feature) => [at("x", { step, feature }), at("W", { gate, feature, unit })]),
     }),
@@ -88,7 +94,8 @@ const QUANTITIES = {
     to: (pass, { step, gate, unit }) => [at(`z_${gate}`, { step, unit })],
   },
   ...Object.fromEntries(GATES.map((gate) => [`z_${gate}`, {
-    title: `pre-activation z_${gate}`, formula: `z_${gate} = x W_${gate} + h_prev U_${gate} + b_${gate}`, slope: `dz_${gate}`,
+    title: `pre-activation z_${gate}`, slope: `dz_${gate}`,
+    formula: `z_${gate} = x W_${gate} + h_prev U_${gate} + b_${gate}`,
     from: (pass, { step, unit }) => ({
       terms: [[at("xW", { step, gate, unit })], [at("hU", { step, gate, unit })], [at("b", { gate, unit })]],
     }),
@@ -107,14 +114,16 @@ const QUANTITIES = {
       }
       return { wrap: activationOf(pass, gate), terms: [[at(`z_${gate}`, { step, unit })]] };
     },
-    to: ifListens(gate, (w) => [...to, `dz_${gate}`].map((name) => at(name, w)), (w) => to.map((name) => at(name, w))),
+    to: gateUses(gate, ...to),
   }])),
   c_prev: {
-    title: "previous cell c_prev", formula: "c_prev = c of the step before", slope: "dc_prev", from: passedOn("c", -1),
-    to: (pass, w) => [at("c", here(w)), ...(counts(pass, w) ? [at("df", here(w))] : [])],
+    title: "previous cell c_prev", formula: "c_prev = c of the step before", slope: "dc_prev",
+    from: (pass, w) => ({ terms: beside(pass, w, -1, "c").map((q) => [q]) }),
+    to: (pass, w) => here(w, "c", ...(counts(pass, w) ? ["df"] : [])),
   },
   h_prev: {
-    title: "previous hidden state h_prev", formula: "h_prev = h of the step before", slope: "dh_prev", from: passedOn("h", -1),
+    title: "previous hidden state h_prev", formula: "h_prev = h of the step before", slope: "dh_prev",
+    from: (pass, w) => ({ terms: beside(pass, w, -1, "h").map((q) => [q]) }),
     to: (pass, { step, unit }) => [
       ...everyGateAndUnit(pass, (gate, to) => at("hU", { step, gate, unit: to })),
       ...everyGateAndUnit(pass, (gate, to) => at("dU", { gate, from: unit, unit: to })),
@@ -124,21 +133,21 @@ const QUANTITIES = {
   c: {
     title: "cell", number: "(5)", formula: "c = f · c_prev + i · g", slope: "dc",
     from: ifCounts(
-      (_, w) => [[at("f", here(w)), at("c_prev", here(w))], [at("i", here(w)), at("g", here(w))]],
-      (_, w) => [[at("c_prev", here(w))]],
+      (_, w) => [here(w, "f", "c_prev"), here(w, "i", "g")],
+      (_, w) => [here(w, "c_prev")],
     ),
-    to: (pass, w) => [at("tanh_c", here(w)), ...after(pass, "c_prev", w)],
+    to: (pass, w) => [...here(w, "tanh_c"), ...beside(pass, w, 1, "c_prev")],
   },
   tanh_c: {
     title: "tanh of the cell", formula: "tanh(c)",
-    from: (pass, w) => ({ wrap: activationOf(pass, "g"), terms: [[at("c", here(w))]] }),
-    to: (pass, w) => (counts(pass, w) ? ["h", "do", "dc"].map((name) => at(name, here(w))) : []),
+    from: (pass, w) => ({ wrap: activationOf(pass, "g"), terms: [here(w, "c")] }),
+    to: (pass, w) => (counts(pass, w) ? here(w, "h", "do", "dc") : []),
   },
   h: {
     title: "hidden state", number: "(6)", formula: "h = o · tanh(c)", slope: "dh",
-    from: ifCounts((_, w) => [[at("o", here(w)), at("tanh_c", here(w))]], (_, w) => [[at("h_prev", here(w))]]),
+    from: ifCounts((_, w) => [here(w, "o", "tanh_c")], (_, w) => [here(w, "h_prev")]),
     to: (pass, w) => [
-      ...everyOutput(pass, (output) => at("logit", { step: w.step, output })), ...after(pass, "h_prev", w),
+      ...everyOutput(pass, (output) => at("logit", { step: w.step, output })), ...beside(pass, w, 1, "h_prev"),
       ...(w.step === pass.last ? everyOutput(pass, (output) => at("dw", { unit: w.unit, output })) : []),
     ],
   },
@@ -154,11 +163,15 @@ const QUANTITIES = {
     to: (pass, { output }) => everyStep(pass, (step) => at("logit", { step, output })),
   },
   logit: {
-    title: "logit, what the dense layer makes of h", formula: "logit = Σ_u h_u w_u + b_dense", slope: "dlogit", over: ["unit"],
-    from: (pass, { step, output }) => ({
-      terms: [...everyUnit(pass, (unit) => [at("h", { step, unit }), at("w", { unit, output })]), [at("w_b", { output })]],
-    }),
-    to: (pass, { step, output }) => [at("p", { step, output }), ...(head.wrap === "softmax" ? [at("total", { step })] : [])],
+    title: "logit, what the dense layer makes of h", slope: "dlogit",
+    formula: "logit = Σ_u h_u w_u + b_dense", over: ["unit"],
+    from: (pass, { step, output }) => {
+      const products = everyUnit(pass, (unit) => [at("h", { step, unit }), at("w", { unit, output })]);
+      return { terms: [...products, [at("w_b", { output })]] };
+    },
+    to: (pass, { step, output }) => [
+      at("p", { step, output }), ...(head.wrap === "softmax" ? [at("total", { step })] : []),
+    ],
   },
   total: {
     title: "sum of e to the logit over all outputs, the largest logit taken as 0", formula: "total = Σ e^logit",
@@ -170,9 +183,11 @@ const QUANTITIES = {
     get formula() { return { "σ": "p = σ(logit)", softmax: "p = e^logit / total", "": "p = logit" }[head.wrap]; },
     from: (pass, { step, output }) => {
       if (head.wrap !== "softmax") return { wrap: head.wrap, terms: [[at("logit", { step, output })]] };
-      return { terms: [[exponential(pass, step, output), { ...at("total", { step }), text: "1 / total", of: (sum) => 1 / sum }]] };
+      const share = { ...at("total", { step }), text: "1 / total", of: (sum) => 1 / sum };
+      return { terms: [[exponential(pass, step, output), share]] };
     },
-    to: (pass, { step, output }) => (step === pass.last && pass.label ? [at("loss", {}), at("dlogit", { output })] : []),
+    to: (pass, { step, output }) =>
+      (step === pass.last && pass.label ? [at("loss", {}), at("dlogit", { output })] : []),
   },
   y: { title: "label y, the right answer", to: (pass, { output }) => [at("loss", {}), at("dlogit", { output })] },
   loss: {
@@ -191,56 +206,65 @@ const QUANTITIES = {
     title: "gradient of the weight w of unit {unit} in the dense layer", formula: "dw = h · dlogit", to: () => [],
     from: (pass, { unit, output }) => ({ terms: [[at("h", { step: pass.last, unit }), at("dlogit", { output })]] }),
   },
-  dw_b: { title: "gradient of the dense layer's bias", formula: "db_dense = dlogit", to: () => [], from: (_, { output }) => ({ terms: [[at("dlogit", { output })]] }) },
+  dw_b: {
+    title: "gradient of the dense layer's bias", formula: "db_dense = dlogit", to: () => [],
+    from: (_, { output }) => ({ terms: [[at("dlogit", { output })]] }),
+  },
   // back through the cell
   dh_above: {
     title: "gradient of h from above", formula: "dh_above = Σ dlogit · w",
-    from: (pass, { step, unit }) => ({
-      terms: step === pass.last ? everyOutput(pass, (output) => [at("dlogit", { output }), at("w", { unit, output })]) : [],
-    }),
-    to: (_, w) => [at("dh", here(w))],
+    from: (pass, { step, unit }) => {
+      const products = everyOutput(pass, (output) => [at("dlogit", { output }), at("w", { unit, output })]);
+      return { terms: step === pass.last ? products : [] };
+    },
+    to: (_, w) => here(w, "dh"),
   },
-  dh_next: { title: "gradient of h from the step after", formula: "dh_next", from: passedOn("dh_prev", 1), to: (_, w) => [at("dh", here(w))] },
+  dh_next: {
+    title: "gradient of h from the step after", formula: "dh_next",
+    from: (pass, w) => ({ terms: beside(pass, w, 1, "dh_prev").map((q) => [q]) }), to: (_, w) => here(w, "dh"),
+  },
   dh: {
     title: "gradient of h", formula: "dh = dh_above + dh_next",
-    from: (_, w) => ({ terms: [[at("dh_above", here(w))], [at("dh_next", here(w))]] }),
-    to: (pass, w) => (counts(pass, w) ? [at("do", here(w)), at("dc", here(w))] : [at("dh_prev", here(w))]),
+    from: (_, w) => ({ terms: [here(w, "dh_above"), here(w, "dh_next")] }),
+    to: (pass, w) => (counts(pass, w) ? here(w, "do", "dc") : here(w, "dh_prev")),
   },
   do: {
     title: "gradient of o", number: "(7)", formula: "do = dh · tanh(c)",
-    from: ifCounts((_, w) => [[at("dh", here(w)), at("tanh_c", here(w))]]), to: ifListens("o", (w) => [at("dz_o", w)]),
+    from: ifCounts((_, w) => [here(w, "dh", "tanh_c")]), to: gateUses("o"),
   },
-  dc_next: { title: "gradient of c from the step after", formula: "dc_next", from: passedOn("dc_prev", 1), to: (_, w) => [at("dc", here(w))] },
+  dc_next: {
+    title: "gradient of c from the step after", formula: "dc_next",
+    from: (pass, w) => ({ terms: beside(pass, w, 1, "dc_prev").map((q) => [q]) }), to: (_, w) => here(w, "dc"),
+  },
   dc: {
     title: "gradient of c", number: "(8)", formula: "dc = dc_next + dh · o · (1 − tanh²(c))",
     from: ifCounts(
       (_, w) => [
-        [at("dc_next", here(w))],
-        [at("dh", here(w)), at("o", here(w)), { ...at("tanh_c", here(w)), text: "1 − tanh²(c)", of: (t) => 1 - t * t }],
+        here(w, "dc_next"),
+        [...here(w, "dh", "o"), { ...here(w, "tanh_c")[0], text: "1 − tanh²(c)", of: (t) => 1 - t * t }],
       ],
-      (_, w) => [[at("dc_next", here(w))]],
+      (_, w) => [here(w, "dc_next")],
     ),
-    to: (pass, w) => [...(counts(pass, w) ? ["di", "df", "dg"] : []), "dc_prev"].map((name) => at(name, here(w))),
+    to: (pass, w) => here(w, ...(counts(pass, w) ? ["di", "df", "dg"] : []), "dc_prev"),
   },
   ...Object.fromEntries([
     ["i", "(9)", "di = dc · g", "g"], ["f", "(10)", "df = dc · c_prev", "c_prev"], ["g", "(11)", "dg = dc · i", "i"],
   ].map(([gate, number, formula, factor]) => [`d${gate}`, {
     title: `gradient of ${gate}`, number, formula,
-    from: ifCounts((_, w) => [[at("dc", here(w)), at(factor, here(w))]]), to: ifListens(gate, (w) => [at(`dz_${gate}`, w)]),
+    from: ifCounts((_, w) => [here(w, "dc", factor)]), to: gateUses(gate),
   }])),
   dc_prev: {
     title: "gradient of c_prev", number: "(12)", formula: "dc_prev = dc · f",
-    from: ifCounts((_, w) => [[at("dc", here(w)), at("f", here(w))]], (_, w) => [[at("dc", here(w))]]),
-    to: (pass, w) => before(pass, "dc_next", w),
+    from: ifCounts((_, w) => [here(w, "dc", "f")], (_, w) => [here(w, "dc")]),
+    to: (pass, w) => beside(pass, w, -1, "dc_next"),
   },
   ...Object.fromEntries([
     ["i", "(13)", "dz_i = di · i · (1 − i)"], ["f", "(14)", "dz_f = df · f · (1 − f)"],
     ["g", "(15)", "dz_g = dg · (1 − g²)"], ["o", "(16)", "dz_o = do · o · (1 − o)"],
   ].map(([gate, number, formula]) => [`dz_${gate}`, {
     title: `gradient of z_${gate}`, number, formula,
-    from: (pass, w) => ({
-      terms: !counts(pass, w) || isHeld(pass, gate, w.unit) ? [] : [[at(`d${gate}`, here(w)), ...slopeOfGate(pass, gate, w)]],
-    }),
+    from: ifCounts((pass, w) =>
+      isHeld(pass, gate, w.unit) ? [] : [[...here(w, `d${gate}`), ...slopeOfGate(pass, gate, w)]]),
     to: (pass, { step, unit }) => [
       ...everyFeature(pass, (feature) => at("dx", { step, feature })),
       ...(counts(pass, { step }) ? everyUnit(pass, (from) => at("dh_prev", { step, unit: from })) : []),
@@ -251,10 +275,11 @@ const QUANTITIES = {
   }])),
   // what leaves the step
   dx: {
-    title: "gradient of feature {feature} of the input x", number: "(17)", formula: "dx = Σ dz · W over the gates of all units",
-    over: ["gate", "unit"],
+    title: "gradient of feature {feature} of the input x", number: "(17)",
+    formula: "dx = Σ dz · W over the gates of all units", over: ["gate", "unit"],
     from: (pass, { step, feature }) => ({
-      terms: everyGateAndUnit(pass, (gate, unit) => [at(`dz_${gate}`, { step, unit }), at("W", { gate, feature, unit })]),
+      terms: everyGateAndUnit(pass, (gate, unit) =>
+        [at(`dz_${gate}`, { step, unit }), at("W", { gate, feature, unit })]),
     }),
     to: (pass, { step, feature }) => [at("dE", { row: pass.rows[step], feature })],
   },
@@ -264,13 +289,14 @@ const QUANTITIES = {
     from: (pass, { row, feature }) => ({ terms: stepsOf(pass, row).map((step) => [at("dx", { step, feature })]) }),
   },
   dh_prev: {
-    title: "gradient of h_prev", number: "(18)", formula: "dh_prev = Σ dz · U over the gates of all units", over: ["gate", "unit"],
+    title: "gradient of h_prev", number: "(18)",
+    formula: "dh_prev = Σ dz · U over the gates of all units", over: ["gate", "unit"],
     from: ifCounts(
       (pass, { step, unit: from }) =>
         everyGateAndUnit(pass, (gate, unit) => [at(`dz_${gate}`, { step, unit }), at("U", { gate, from, unit })]),
-      (_, w) => [[at("dh", here(w))]],
+      (_, w) => [here(w, "dh")],
     ),
-    to: (pass, w) => before(pass, "dh_next", w),
+    to: (pass, w) => beside(pass, w, -1, "dh_next"),
   },
   dW: {
     title: "gradient of the weight W from feature {feature} to gate {gate} of unit {unit}", number: "(19)",
@@ -293,25 +319,12 @@ const QUANTITIES = {
   },
 };
 
-function here({ step, unit }) {
-  return { step, unit };
-}
-
-function after(pass, name, { step, unit }) {
-  const next = neighbour(pass, step, 1);
-  return next === undefined ? [] : [at(name, { step: next, unit })];
-}
-
-function before(pass, name, { step, unit }) {
-  const next = neighbour(pass, step, -1);
-  return next === undefined ? [] : [at(name, { step: next, unit })];
-}
 
 const stepsOf = (pass, row) => Array.from(pass.rows.keys()).filter((step) => pass.rows[step] === row);
 
-/** The derivative of a gate, by its value as (13) to (16) write it: that which its z gives, without the reader's nudge. */
+/** The derivative of a gate, by its value as (13) to (16) write it: without the reader's nudge. */
 function slopeOfGate(pass, gate, w) {
-  const q = at(gate, here(w));
+  const [q] = here(w, gate);
   const nudge = nudgeOf(pass, q);
   if (gate === "g") return [{ ...q, text: "1 − g²", of: (g) => 1 - (g - nudge) ** 2 }];
   const own = nudge ? { ...q, text: `${gate} without your nudge`, of: (value) => value - nudge } : q;
@@ -351,8 +364,8 @@ function withActivations(pass, text) {
 }
 
 /**
- * Whether the page has all that a number is computed from. A recording lacks weights, other units and the padding; of an
- * activation other than tanh and σ it has the value, but not the derivative.
+ * Whether the page has all that a number is computed from. A recording lacks weights, other units and the padding; of
+ * an activation other than tanh and σ it has the value, but not the derivative.
  */
 function canOpen(pass, q) {
   if (!pass.recorded) return true;
@@ -364,7 +377,7 @@ function canOpen(pass, q) {
   return isUsual || !terms.flat().some(({ of }) => of);
 }
 
-/** What a quantity is computed from: {wrap, terms, nudge}, where the nudge comes on top; undefined for a weight or label. */
+/** What a quantity is computed from, {wrap, terms, nudge}, the nudge on top; undefined for a weight or label. */
 function sourcesOf(pass, q) {
   const from = QUANTITIES[q.name].from?.(pass, q);
   return from && { wrap: "", ...from, nudge: nudgeOf(pass, q) };
@@ -398,9 +411,10 @@ function valueOf(pass, q) {
     case "loss": return pass.loss ?? undefined;
     case "xW":
       if (!pass.recorded) return dot(pass.x, step * E, E, pass.weights.W, column, 4 * H);
-      return valueOf(pass, at(`z_${gate}`, here(q))) - valueOf(pass, at("hU", q)) - valueOf(pass, at("b", q));
+      return valueOf(pass, at(`z_${gate}`, { step, unit })) - valueOf(pass, at("hU", q)) - valueOf(pass, at("b", q));
     case "hU":
-      return pass.recorded ? pass[`hU_${gate}`][step * H + unit] : dot(pass.h_prev, step * H, H, pass.weights.U, column, 4 * H);
+      if (pass.recorded) return pass[`hU_${gate}`][step * H + unit];
+      return dot(pass.h_prev, step * H, H, pass.weights.U, column, 4 * H);
     case "total": return pass.logit && sumOf(pass, QUANTITIES.total.from(pass, q).terms);
     case "do": case "di": case "df": case "dg":
       if (pass.recorded) return pass.dh && sumOf(pass, QUANTITIES[name].from(pass, q).terms);

@@ -9,15 +9,16 @@ const FEW_WORDS = 12; // which are named when one is not among them
 const isWord = ({ kind }) => kind === "word" || kind === "unknown";
 
 /** word -> its step, of every word that can be typed: those that the page knows, and those of the text it came with */
-const readable = new Map(
-  RUNS
-    ? [...data.known.map(([word, id]) => ({ word, kind: "word", id })), ...data.steps.filter(isWord)].map((s) => [s.word, s])
-    : [],
-);
+const readable = new Map();
+if (RUNS) {
+  for (const [word, id] of data.known) readable.set(word, { word, kind: "word", id });
+  for (const step of data.steps.filter(isWord)) readable.set(step.word, step);
+}
 
 /** A text's words as text_to_word_sequence makes them; but what is a word of the page as it stands remains one. */
 function splitWords(text) {
-  const split = (piece) => Array.from(piece.toLowerCase(), (letter) => (FILTERS.has(letter) ? " " : letter)).join("").split(" ");
+  const spaced = (letter) => (FILTERS.has(letter) ? " " : letter);
+  const split = (piece) => Array.from(piece.toLowerCase(), spaced).join("").split(" ");
   return text.split(/[ \t\n]/).flatMap((piece) => (readable.has(piece) ? [piece] : split(piece))).filter(Boolean);
 }
 
@@ -45,10 +46,13 @@ function asRead(words) {
 
 function refusal(unknown) {
   const known = data.known.length;
-  const has = known < data.known_of ? `${known} of the model's ${data.known_of} words` : `all ${known} words of the model`;
-  const which = unknown.slice(0, 3).map((word) => quoted(word)).join(", ") + (unknown.length > 3 ? ` and ${unknown.length - 3} more` : "");
-  const like = similar(unknown[0]).map((word) => quoted(word)).join(", ");
-  return `This page has ${has}, but not ${which}. Nothing was changed.${like && ` Similar: ${like}.`}`;
+  const hasAll = known === data.known_of;
+  const has = hasAll ? `all ${known} words of the model` : `${known} of the model's ${data.known_of} words`;
+  const list = (words) => words.map((word) => quoted(word)).join(", ");
+  const more = unknown.length > 3 ? ` and ${unknown.length - 3} more` : "";
+  const like = list(similar(unknown[0]));
+  const told = `This page has ${has}, but not ${list(unknown.slice(0, 3))}${more}. Nothing was changed.`;
+  return like ? `${told} Similar: ${like}.` : told;
 }
 
 /** Words that a mistyped one may mean, the nearest first, of those the most frequent. */

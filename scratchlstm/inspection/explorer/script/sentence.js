@@ -143,16 +143,22 @@ function buildSentenceChange() {
   );
   group.setAttribute("aria-labelledby", "chosen-word");
   byId("sentence-change").append(
-    element("div", { className: "typing" }, ...wordField("typed", "Type a sentence", readTyped), actionButton("Read", readTyped)),
-    group, element("p", { id: "sentence-answer", role: "status" }),
+    element("div", { className: "typing" }, ...wordField("typed", "Type a sentence", readTyped),
+      actionButton("Read", readTyped)),
+    group, answerPlace("sentence-answer"),
   );
   showTyped();
 }
 
+const BEFORE_THE_WORDS = "the start mark and the padding are put there for every sentence";
+
 const wordsRead = () => experiment.steps.filter(isWord);
 
 /** Which of the words is looked at; -1 at the start mark and the padding. */
-const chosenWord = () => (isWord(experiment.steps[state.step]) ? experiment.steps.slice(0, state.step).filter(isWord).length : -1);
+function chosenWord() {
+  const before = experiment.steps.slice(0, state.step).filter(isWord).length;
+  return isWord(experiment.steps[state.step]) ? before : -1;
+}
 
 /** The sentence of the experiment in its field. */
 function showTyped() {
@@ -163,7 +169,8 @@ function showSentenceChange() {
   if (!RUNS) return;
   const n = chosenWord();
   const { kind, word } = experiment.steps[state.step];
-  byId("chosen-word").textContent = n < 0 ? `Behind the ${kind === "start" ? "start mark" : "padding"}` : `Word ${n + 1}, ${quoted(word)}`;
+  const ahead = kind === "start" ? "start mark" : "padding";
+  byId("chosen-word").textContent = n < 0 ? `Behind the ${ahead}` : `Word ${n + 1}, ${quoted(word)}`;
   for (const button of byId("word-tools").querySelectorAll("button")) {
     const needs = { "Swap with next": n >= 0 && n + 1 < wordsRead().length, "Insert after": true }[button.textContent];
     button.setAttribute("aria-disabled", !(needs ?? n >= 0)); // disabled would lose the focus
@@ -200,7 +207,7 @@ function withSteps(steps, left_out) {
 /** Change the words at the chosen one, n, and then look at the word that `change` names, or the n-th. */
 function changeWord(change) {
   const n = chosenWord();
-  if (n < 0) return answerSentence("Choose a word first: the start mark and the padding are put there for every sentence.");
+  if (n < 0) return answerSentence(`Choose a word first: ${BEFORE_THE_WORDS}.`);
   const words = wordsRead();
   change(words, n);
   answerSentence(readWords(words, Math.min(n, words.length - 1)));
@@ -220,7 +227,7 @@ function putWord(count) {
   const { words: put, refused } = read(byId("other-word").value);
   if (refused) return answerSentence(refused);
   if (!put.length) return answerSentence("Type a word into the field first.");
-  if (n < 0 && count) return answerSentence("Only words can be replaced: the start mark and the padding are there for every sentence.");
+  if (n < 0 && count) return answerSentence(`Only words can be replaced: ${BEFORE_THE_WORDS}.`);
   const words = wordsRead();
   words.splice(n + 1 - count, count, ...put);
   answerSentence(readWords(words, n + 1 - count));

@@ -146,8 +146,8 @@ function gradientOf(q) {
 }
 
 /**
- * The slope of the loss with respect to a quantity, measured: central differences at ever smaller ε, extrapolated to ε = 0
- * until they settle (Ridders, Advances in Engineering Software 4, 1982).
+ * The slope of the loss with respect to a quantity, measured: central differences at ever smaller ε, extrapolated to
+ * ε = 0 until they settle (Ridders, Advances in Engineering Software 4, 1982).
  */
 function measuredSlope(tried, q) {
   const loss = (by) => run(shifted(tried, q, by)).loss;

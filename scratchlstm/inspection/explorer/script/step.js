@@ -39,7 +39,8 @@ function backwardInWords(pass) {
   const gradients = `dc = ${shown(dc, 3)} and dh = ${shown(dh, 3)}`;
   if (!pass.counts[state.step]) return `The mask skips it: ${gradients} of ${unit} pass it unchanged.`;
   if (dc === 0) return `A slightly larger c in ${unit} would not change the loss: dc = 0.`;
-  const isFirst = neighbour(pass, state.step, -1) === undefined && (RUNS || pass.backwards || !data.padding); // which no recording has
+  const hidesPadding = pass.recorded && !pass.backwards && data.padding > 0; // whose steps no recording has
+  const isFirst = !hidesPadding && neighbour(pass, state.step, -1) === undefined;
   const sources = dc_next === 0
     ? "all of it through h"
     : `the sum of ${shown(dc_next, 3)} from the step after and ${shown(dc - dc_next, 3)} through h`;
