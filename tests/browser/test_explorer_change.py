@@ -238,12 +238,12 @@ def test_a_unit_can_be_left_free_while_all_others_are_held(opened, models):
     hold(page, "f", "0")
     hold(page, "f", "free", unit=1)
     assert chips(page) == ["f = 0 in all units: it forgets everything at each word", "f free in unit 1"]
-    f, slopes = page.evaluate(
-        "[[1, 0].map((unit) => current().f[unit]), [1, 0].map((unit) => valueOf(current(), at('db', { gate: 'f', unit })))]"
+    free, held = page.evaluate(
+        "[1, 0].map((unit) => [current().f[unit], valueOf(current(), at('db', { gate: 'f', unit }))])"
     )
-    assert 0 < f[0] < 1
-    assert slopes[0] != 0
-    assert [f[1], slopes[1]] == [0, 0]
+    assert 0 < free[0] < 1
+    assert free[1] != 0
+    assert held == [0, 0]
     assert page.evaluate("QUANTITIES.f.from(current(), { step: 0, unit: 1 }).wrap") == "σ"
 
 

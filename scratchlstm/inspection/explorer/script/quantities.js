@@ -5,8 +5,8 @@
 // A quantity is {name, ...where}: `step` and `unit` of a state or gradient, `gate` too of x W, h_prev U and b,
 // `feature` of x, `output` of a logit, `row` of E, `from` (the unit whose h_prev it weighs) of U. Its value is a sum of
 // products, through a function if `wrap` names one: {wrap, terms: [[factor, ...], ...]}, where a factor is a quantity,
-// one with `of` (a function of its value, shown as `text`), or a constant {text, value}. `to` gives all that is computed
-// from it, the exact inverse of `from`. What the reader adds to a quantity comes on top of its sum: see `sourcesOf`.
+// one with `of` (a function of its value, shown as `text`), or a constant {text, value}. `to` gives all that is
+// computed from it, the exact inverse of `from`. What the reader adds to a quantity comes on top of its sum: see `sourcesOf`.
 // A long sum names what it runs `over`: the places in which its terms differ. In a title {place} stands for the place.
 
 const at = (name, where) => ({ ...where, name });
