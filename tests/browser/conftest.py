@@ -63,3 +63,39 @@ def window(chromium):
     for context in contexts:
         context.close()
     assert not wrong
+
+
+# whatever is wider than the page, but for what scrolls in a box of its own
+_TOO_WIDE = """all => all.filter((e) => !e.closest("svg") && e.getBoundingClientRect().right > innerWidth)
+    .filter((e) => {
+        for (let box = e.parentElement; box; box = box.parentElement) {
+            const isCut = getComputedStyle(box).overflowX !== "visible";
+            if (isCut && box.getBoundingClientRect().right <= innerWidth) return false;
+        }
+        return true;
+    }).map((e) => e.outerHTML.slice(0, 100))"""
+# the size of each text as it is drawn, in CSS pixels
+_SMALL_TEXTS = """least => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), small = new Set();
+    for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+        const { parentElement: e } = text, svg = e.closest("svg");
+        const isSeen = text.data.trim() && e.checkVisibility() && !e.closest("option, .unseen, noscript, script");
+        if (!isSeen) continue;
+        const scale = svg ? svg.getScreenCTM().a : 1;
+        const size = scale * parseFloat(getComputedStyle(e).fontSize);
+        if (size < least - 0.05) small.add(`${size.toFixed(1)} px: ${text.data.trim().slice(0, 30)} in ${e.tagName}`);
+    }
+    return [...small];
+}"""
+
+
+@pytest.fixture
+def fits():
+    """Checks that nothing is wider than a page and no text smaller than `least` CSS pixels."""
+
+    def check(page, least=14):
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.locator("main *:visible").evaluate_all(_TOO_WIDE) == []
+        assert page.evaluate(_SMALL_TEXTS, least) == []
+
+    return check

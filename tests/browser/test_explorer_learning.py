@@ -132,13 +132,8 @@ def test_play_goes_from_the_first_epoch_to_the_last_and_stops(page):
     assert page.locator("#epoch").input_value() == number
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_has_room_for_it(window, learned, scheme):
-    page = window(learned[0], viewport={"width": 390, "height": 844}, color_scheme=scheme)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    sizes = page.locator("#learning :is(figcaption, span, p, b, button)").evaluate_all(
-        "all => all.map((each) => parseFloat(getComputedStyle(each).fontSize))"
-    )
-    assert min(sizes) >= 14
+def test_a_phone_has_room_for_it(window, fits, learned):
+    page = window(learned[0], viewport={"width": 390, "height": 844})
+    fits(page)
     boxes = [page.locator(f"#learned-{name} svg").bounding_box() for name in ("gates", "outcome")]
     assert boxes[1]["y"] > boxes[0]["y"] + boxes[0]["height"]

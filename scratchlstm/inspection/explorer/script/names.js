@@ -114,7 +114,7 @@ function sumPieces(terms) {
   });
 }
 
-/** Whether a piece stands behind an operator, where a negative number needs parentheses. */
+/** Whether a piece follows an operator: a negative number then needs parentheses. */
 const isOperand = (pieces, n) => /[+·−] ?$/.test(pieces[n - 1]);
 const parenthesized = (text, inParentheses) => (inParentheses && text.startsWith("−") ? `(${text})` : text);
 

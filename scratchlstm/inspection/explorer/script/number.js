@@ -1,6 +1,6 @@
 "use strict";
 
-// The number that is opened: the chain it is part of, what it comes from, where it goes to, and nudging it.
+// The number that is opened: the chain it is part of, its sources, its uses, and nudging it.
 
 const MOST_TERMS = 8; // of a long sum, drawn one by one
 const MOST_USES = 8; // of those that are linked

@@ -6,8 +6,9 @@
 // `feature` of x, `output` of a logit, `row` of E, `from` (the unit whose h_prev it weighs) of U. Its value is a sum of
 // products, through a function if `wrap` names one: {wrap, terms: [[factor, ...], ...]}, where a factor is a quantity,
 // one with `of` (a function of its value, shown as `text`), or a constant {text, value}. `to` gives all that is
-// computed from it, the exact inverse of `from`. What the reader adds to a quantity comes on top of its sum: see `sourcesOf`.
-// A long sum names what it runs `over`: the places in which its terms differ. In a title {place} stands for the place.
+// computed from it, the exact inverse of `from`. What the reader adds to a quantity comes on top of its sum: see
+// `sourcesOf`. A long sum names what it runs `over`: the places in which its terms differ. In a title {place} stands
+// for the place.
 
 const at = (name, where) => ({ ...where, name });
 
@@ -322,7 +323,7 @@ const QUANTITIES = {
 
 const stepsOf = (pass, row) => Array.from(pass.rows.keys()).filter((step) => pass.rows[step] === row);
 
-/** The derivative of a gate, by its value as (13) to (16) write it: without the reader's nudge. */
+/** The slope of σ or tanh at a gate, by its value as (13) to (16) write it: without the reader's nudge. */
 function slopeOfGate(pass, gate, w) {
   const [q] = here(w, gate);
   const nudge = nudgeOf(pass, q);
