@@ -372,6 +372,10 @@ def test_two_sentences_are_compared_on_one_scale(opened):
     second.press("Enter")
     scales = [page.locator(f"#compared-{which} .scale").inner_text() for which in ("first", "second")]
     assert scales[0] == scales[1] != page.locator("#compared-difference .scale").inner_text()
+    page.locator("#shown").select_option("f")
+    kinds = [page.locator(f"#compared-{which} .ramp.share").count() for which in ("first", "second", "difference")]
+    assert kinds == [1, 1, 0]  # a difference has both signs
+    page.locator("#shown").select_option("c")
     names = page.locator("#compared-first .columns").evaluate("(of) => Array.from(of.children, (e) => e.textContent)")
     assert names == ["<start>", "it", "film", "was", "not", "good / bad"]
 

@@ -43,7 +43,7 @@ function buildHeatmap(choose) {
  * isShare: whether values run from 0 to 1, in one colour; otherwise they are blue above and orange below 0
  * title: what the map shows, for screen readers
  */
-function drawHeatmap(map, { name, rows, columns, value, chosen, isShare, scaleTo = 0, title }) {
+function drawHeatmap(map, { name, rows, columns, value, chosen, isShare = false, scaleTo = 0, title }) {
   const values = Array.from({ length: rows.length * columns.length }, (_, at) =>
     value(Math.floor(at / columns.length), at % columns.length));
   const sizes = values.map((each) => Math.abs(each ?? 0));
