@@ -155,7 +155,7 @@ def test_a_page_of_few_words_names_them(window, tmp_path):
     few = {word: rank for word, rank in WORD_INDEX.items() if rank <= 3}
     explore(sentiment(epochs=0), "a film", tmp_path / "page.html", word_index=few)
     answer = typed(window(tmp_path / "page.html"), "a plot")
-    assert "has the words a, film, i, but not “\u2068plot\u2069”" in answer
+    assert f"has the words a, film, i, but not {quoted('plot')}" in answer
 
 
 def test_words_that_look_like_markup_are_text_and_stay_usable(opened):
@@ -393,8 +393,11 @@ def test_two_sentences_are_compared_on_one_scale(opened):
 
     canvas = page.locator("#compared-second canvas")
     box = canvas.bounding_box()
-    canvas.click(position={"x": box["width"] - 3, "y": 3}, force=True)  # bad, which only the second has
-    assert page.locator("#compare caption").inner_text().endswith(quoted("bad"))
+    canvas.click(position={"x": box["width"] - 3, "y": 3}, force=True)  # in place of good
+    assert page.locator("#compare caption").inner_text().endswith(f"at {quoted('good')} / {quoted('bad')}")
+    assert "–" not in page.locator("#compare tbody tr").first.locator("td").all_inner_texts()
+    canvas.click(position={"x": 2.5 / 6 * box["width"], "y": 3}, force=True)  # film, which only the second has
+    assert page.locator("#compare caption").inner_text().endswith(f"at {quoted('film')}")
     row = page.locator("#compare tbody tr").first.locator("td").all_inner_texts()
     assert row[0] == "–"
     assert row[1] != "–"
@@ -427,7 +430,9 @@ def test_the_notes_tell_what_the_printed_output_is(opened, name, told):
 def test_a_small_change_is_printed_with_the_digits_that_it_changes(opened):
     page = opened("padded")
     page.evaluate("experimentWith(shifted(experiment, at('w_b', { output: 0 }), 1e-6))")
-    changed = re.fullmatch(r"Changed: output (\S+) → (\S+), loss (\S+) → (\S+)", page.locator("#effect span").inner_text())
+    changed = re.fullmatch(
+        r"Changed: output (\S+) → (\S+), loss (\S+) → (\S+)", page.locator("#effect span").inner_text()
+    )
     assert changed[1] != changed[2]
     assert changed[3] != changed[4]
 

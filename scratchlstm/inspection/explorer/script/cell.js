@@ -76,9 +76,14 @@ function wordLine(pass) {
 function logitLine(pass) {
   const q = outputQuantity("logit");
   const own = [at("h", now()), at("w", { unit: state.unit, output: state.output })];
-  const others = { ...q, text: "the rest", of: (logit) => logit - termValue(pass, own) };
+  const nudge = nudgeOf(pass, q);
+  const others = { ...q, text: "the rest", of: (logit) => logit - nudge - termValue(pass, own) };
   const rest = pass.dims.H > 1 ? "the other units’ h · w + b_dense" : "b_dense";
-  return { number: "", symbols: `logit = h · w + ${rest}`, pieces: [...sumPieces([own, [others]]), " = ", q] };
+  const added = nudge ? [" + ", constant("your nudge", nudge)] : [];
+  return {
+    number: "", symbols: `logit = h · w + ${rest}${nudge ? " + your nudge" : ""}`,
+    pieces: [...sumPieces([own, [others]]), ...added, " = ", q],
+  };
 }
 
 /** [heading, lines] of each group of equations in the backward pass. */

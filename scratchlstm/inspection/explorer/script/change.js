@@ -57,8 +57,7 @@ function fromTo(a, b, printed) {
 /** Output and loss, as the page was written → as they are now. */
 function effect() {
   const [before, after] = [passOf(untouched), current()];
-  const change = (a, b) => (a === b ? a : `${a} → ${b}`);
-  const output = (pass) => shown(pass.p[pass.last][state.output], 3);
+  const output = (pass) => pass.p[pass.last][state.output];
   const label = (pass) => (pass.label ? labelText(pass.label) : "none");
   const loss = (value, digits) => (value === null ? "none" : shown(value, digits));
   const parts = [`${outputName()} ${fromTo(output(before), output(after), shown)}`];
@@ -169,7 +168,7 @@ function labelChoice() {
   const select = element("select", { id: "label-choice" }, ...given, own, ...classes.map((n) => option(n)));
   select.addEventListener("change", () => {
     const named = { own: null, given: untouched.label };
-    sayChange(experimentWith(labelled(select.value in named ? named[select.value] : labelOf(Number(select.value)))));
+    changeLabel(select.value in named ? named[select.value] : labelOf(Number(select.value)));
   });
   return element("label", {}, "Label ", select);
 }

@@ -30,8 +30,8 @@ function secondExperiment() {
 const readings = () => (comparison.with === "written" ? [untouched, experiment] : [experiment, secondExperiment()]);
 
 /**
- * The words of two texts in columns, {first, second}: their steps. Words in common, in order, share one; and so do, from
- * the last on, the words between these, of which one text has some in place of the other's.
+ * The words of two texts in columns, {first, second}: their steps. Words in common, in order, share one; and so do,
+ * from the last on, the words between these, of which one text has some in place of the other's.
  */
 function aligned(first, second) {
   const withoutPadding = ({ kind, word }, step) => (kind === "padding" ? [] : [{ step, word }]);
@@ -90,9 +90,10 @@ function buildCompare() {
   byId("change").append(element(
     "section", { className: "card compare", id: "compare" }, element("h3", {}, "Compare this reading with"),
     which, typing, answerPlace("compare-answer"),
+    element("p", { id: "compare-infinite", role: "status" }, "Not every number of the second reading is finite."),
     element(
       "div", { id: "compared" }, element("div", { className: "compared" }, ...figures),
-      note("Hatched: the other sentence lacks this word."), element("table"),
+      note("Hatched: the sentence has no word here."), element("table"),
     ),
   ));
 }
@@ -136,8 +137,8 @@ function showCompare() {
   const [first, second] = readings();
   const passes = { first: passOf(first), second: passOf(second) };
   const columns = aligned(first.steps, second.steps);
-  const stepsOf = (column) => [first.steps[column.first], second.steps[column.second]].filter(Boolean);
-  const names = columns.map((column) => [...new Set(stepsOf(column).map(({ word }) => word))]);
+  const stepsIn = (column) => [first.steps[column.first], second.steps[column.second]].filter(Boolean);
+  const names = columns.map((column) => [...new Set(stepsIn(column).map(({ word }) => word))]);
   showMaps(passes, columns, names.map((each) => each.join(" / ")));
   showTable(passes, columns[chosenColumn(columns)], names[chosenColumn(columns)]);
 }
@@ -190,8 +191,8 @@ function showMaps(passes, columns, names) {
 
 const differenceOf = (a, b) => (a === undefined || b === undefined ? undefined : b - a);
 
-/** The chosen unit at the chosen word, in both readings. */
-function showTable(passes, column, word) {
+/** The chosen unit at the chosen word, or two of them, in both readings. */
+function showTable(passes, column, words) {
   const { titles, here } = READINGS[comparison.with];
   const haveOneLabel = String(passes.first.label) === String(passes.second.label);
   const quantities = [

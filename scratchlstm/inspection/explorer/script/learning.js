@@ -61,11 +61,15 @@ function showLearning() {
   byId("epoch-text").textContent = `${capital(text)}. `;
   byId("epoch").value = experiment.snapshot;
   byId("epoch").setAttribute("aria-valuetext", text);
-  const kept = (pass) => percent(valueOf(pass, at("f", { step, unit })));
-  byId("learned-text").textContent = `At ${quoted(wordOf(step))} unit ${unit} keeps ${kept(current())} of its cell; `
-    + `at ${epochName(snapshots[0])} it kept ${kept(learned.passes[0])}.`;
+  const [f, f_first] = [current(), learned.passes[0]].map((pass) => valueOf(pass, at("f", { step, unit })));
+  const isOther = experiment.snapshot && Number.isFinite(f_first);
+  const before = isOther ? `; at ${epochName(snapshots[0])} it kept ${percent(f_first)}` : "";
+  const place = quoted(wordOf(step));
+  byId("learned-text").textContent = current().counts[step]
+    ? `At ${place} unit ${unit} keeps ${percent(f)} of its cell${before}.`
+    : "The mask skips this step: the cell is kept, whatever was learned.";
   const gates = ["f", "i", "o"].map((name) => ({ name, colour: name, isThick: true, q: at(name, { step, unit }) }));
-  showLearned("gates", gatesPlot, `Gates of unit ${unit} at ${quoted(wordOf(step))}`, gates);
+  showLearned("gates", gatesPlot, `Gates of unit ${unit} at ${place}`, gates);
   showLearned("outcome", outcomePlot, capital(what), [{ name: "", colour: "ink", isThick: true, q: outcome }]);
 }
 

@@ -61,7 +61,8 @@ function open(q, step = q.step ?? state.step) {
   if (GATES.includes(colourOf(q))) state.gate = colourOf(q);
   byId("unit").value = state.unit;
   show();
-  const isAlongside = byId("number").contains(document.activeElement); // the chain and the number's own links stay where they are
+  // the chain and the number's own links stay where they are
+  const isAlongside = byId("number").contains(document.activeElement);
   if (!isAlongside) byId("number-title").scrollIntoView({ block: "nearest" });
 }
 

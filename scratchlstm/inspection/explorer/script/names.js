@@ -29,7 +29,7 @@ function shortened(text, most) {
 }
 
 /** A word in quotes, kept from turning the words around it about if it is written from right to left. */
-const quoted = (word, most = 24) => `“\u2068${shortened(word, most)}\u2069”`;
+const quoted = (word) => `“\u2068${shortened(word, 24)}\u2069”`;
 
 /** A text in which name_x, or name_{x,y}, has its end as a subscript. */
 function withSubscripts(text) {

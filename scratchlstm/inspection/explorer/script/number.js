@@ -69,8 +69,8 @@ function railItem(q, isBeside, isCurrent) {
 
 /** A quantity's name in the chain, without the indices that are those of all the others. */
 function railName({ name, gate, row, step }) {
-  if (name === "dlogit") return "p − y";
-  if (name === "E") return quoted(wordOfRow(row), 14);
+  if (name === "dlogit" && head.slopeFormula === "dlogit = p − y") return "p − y";
+  if (name === "E") return quoted(shortened(wordOfRow(row), 14));
   const isAtEnd = (name === "h" || name === "dh") && step === current().last && state.step !== step;
   return symbolOf({ name, gate }) + (isAtEnd ? " at the end" : "");
 }
@@ -93,9 +93,10 @@ const paragraph = (text) => element("p", {}, text);
 
 /** Why a sum has no terms. */
 function whyEmpty(pass, q) {
-  if (q.step !== undefined && !pass.counts[q.step]) {
+  if (/^d[ifgo]$|^dz_/.test(q.name) && !pass.counts[q.step]) {
     return "At a masked step nothing reaches the gates from the loss, so this is 0.";
   }
+  if (q.name === "dE") return "The sentence does not have this word, so this is 0.";
   if (q.name.startsWith("dz_")) return "The gate is held and does not listen to its z, so this is 0.";
   if (q.name === "dh_above") return "The loss takes h after the last step alone, so nothing comes from above here: 0.";
   if (q.name.endsWith("next")) return "There is no step after this one, so this is 0.";
@@ -148,6 +149,8 @@ const nudgeText = (by) => `${by < 0 ? "−" : "+"} ${rounded(Math.abs(by))}`;
 /** A short sum in one line. */
 function arithmetic(pass, q, { wrap, terms, nudge }) {
   const sum = linked(pass, sumPieces(terms));
+  const isCopy = !wrap && !nudge && terms.length === 1 && terms[0].length === 1;
+  if (isCopy) return element("p", { className: "arithmetic" }, "= ", ...sum);
   const added = nudge ? [` ${nudgeText(nudge)} (your nudge)`] : [];
   const whole = wrap ? [`${wrap}(`, ...sum, ")"] : sum;
   return element("p", { className: "arithmetic" }, ...whole, ...added, ` = ${shown(valueOf(pass, q))}`);
@@ -283,7 +286,8 @@ function buildNumber() {
   const rail = element("nav", { id: "chain", ariaLabel: "The chain from the word to the loss and back" });
   rail.addEventListener("keydown", onListKey);
   byId("number").append(
-    element("h2", {}, "The whole chain, one number followed"), rail,
+    element("h2", {}, "Follow a number along the whole chain"),
+    note("Click any number of the page, or one of the chain: below is where it comes from and where it goes."), rail,
     element("div", { id: "number-card", className: "card" },
       title, element("h3", {}, "Where it comes from"), element("div", { id: "number-origin" }),
       element("h3", {}, "Where it goes to"), element("div", { id: "number-uses" }),
@@ -304,7 +308,7 @@ function nudge(by) {
 }
 
 function setTo(text) {
-  const value = Number(text.trim().replace("−", "-").replace(",", "."));
+  const value = Number(text.trim().replaceAll("−", "-").replace(",", "."));
   if (text.trim() === "" || !Number.isFinite(value)) {
     return sayOfNudge(`${quoted(text)} is not a number. Type one, such as 0.5.`);
   }
@@ -337,7 +341,7 @@ function agreement(measured, gradient) {
   if (size === 0) return "Both are 0: the loss does not depend on this number.";
   if (size < 1e-9 * whole) return "The slope is so small that the loss does not have enough digits to measure it.";
   const digits = Math.max(0, Math.min(Math.floor(-Math.log10(Math.abs(measured - gradient) / size)), 15));
-  const isLimited = digits < 6 && size < 1e-6;
+  const isLimited = digits < 6 && size < 1e-6 * whole;
   const limit = isLimited ? "; for so small a slope the loss does not have enough digits to see more" : "";
   return `They agree to ${digits} digits${limit}.`;
 }
@@ -352,7 +356,7 @@ function showNudge(pass, q) {
   byId("reset-nudges").textContent = nudges > 1 ? `Reset all ${nudges} nudges` : "Reset all nudges";
   clearTimeout(measuring);
   if (refused) return;
-  if (document.activeElement !== byId("set-to")) byId("set-to").value = shown(valueOf(pass, q)).replace("−", "-");
+  if (document.activeElement !== byId("set-to")) byId("set-to").value = shown(valueOf(pass, q)).replaceAll("−", "-");
   setText(byId("nudge-said"), lossChange());
   const gradient = gradientOf(q);
   byId("slope-name").replaceChildren(withSubscripts(indexed(gradient)));

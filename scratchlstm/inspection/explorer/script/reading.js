@@ -46,13 +46,16 @@ function asRead(words) {
 
 function refusal(unknown) {
   const known = data.known.length;
+  const list = (words) => words.map(quoted).join(", ");
+  const which = list(unknown.slice(0, 3)) + (unknown.length > 3 ? ` and ${unknown.length - 3} more` : "");
+  if (known <= FEW_WORDS) {
+    const all = data.known.map(([word]) => word).join(", ");
+    return `This page has the words ${all}, but not ${which}. Nothing was changed.`;
+  }
   const hasAll = known === data.known_of;
   const has = hasAll ? `all ${known} words of the model` : `${known} of the model's ${data.known_of} words`;
-  const list = (words) => words.map((word) => quoted(word)).join(", ");
-  const more = unknown.length > 3 ? ` and ${unknown.length - 3} more` : "";
   const like = list(similar(unknown[0]));
-  const told = `This page has ${has}, but not ${list(unknown.slice(0, 3))}${more}. Nothing was changed.`;
-  return like ? `${told} Similar: ${like}.` : told;
+  return `This page has ${has}, but not ${which}. Nothing was changed.${like && ` Similar: ${like}.`}`;
 }
 
 /** Words that a mistyped one may mean, the nearest first, of those the most frequent. */

@@ -19,7 +19,8 @@ function forwardInWords(pass) {
   const [i, f, g, o, c_prev, c, h] = valuesHere(pass, "i", "f", "g", "o", "c_prev", "c", "h");
   const states = `c = ${shown(c, 3)} and h = ${shown(h, 3)}`;
   if (!pass.counts[state.step]) {
-    return `The mask skips it: ${unit} keeps ${states}${nudgeInWords(pass, "c", "c ")}${nudgeInWords(pass, "h", "h ")}.`;
+    const nudges = nudgeInWords(pass, "c", "c ") + nudgeInWords(pass, "h", "h ");
+    return `The mask skips it: ${unit} keeps ${states}${nudges}.`;
   }
   const kept = c_prev === 0
     ? "has nothing to keep (c_prev = 0)"
@@ -63,7 +64,7 @@ function heldInWords(pass, gate, name = "") {
 }
 
 /** What the reader has added to a state of the unit at this step. */
-function nudgeInWords(pass, name) {
+function nudgeInWords(pass, name, what = "") {
   const by = nudgeOf(pass, at(name, { step: state.step, unit: state.unit }));
-  return by === 0 ? "" : `, and is nudged by ${shown(by, 3)}`;
+  return by === 0 ? "" : `, and ${what}is nudged by ${shown(by, 3)}`;
 }
