@@ -10,8 +10,9 @@
 
 const now = () => ({ step: state.step, unit: state.unit });
 
-const keyOf = ({ text, name = text, gate, term }) =>
-  name + (gate ? `_${gate}` : "") + (term === undefined ? "" : `/${term}`);
+/** What tells a factor of the step and unit that are looked at from the others; one of another unit is not drawn. */
+const keyOf = ({ text, name = text, gate, term, unit = state.unit }) =>
+  name + (gate ? `_${gate}` : "") + (term === undefined ? "" : `/${term}`) + (unit === state.unit ? "" : ` of ${unit}`);
 
 /** The line of a quantity. */
 function line(pass, q) {
