@@ -32,6 +32,6 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], wro
 
 def framed(page: str, title: str) -> str:
     """A whole HTML page in a frame of its own, which reaches nothing outside it."""
-    look = "width: 100%; height: 1680px; border: 0; resize: vertical"
+    look = "width: 100%; height: 1720px; border: 0; resize: vertical"
     frame = f'<iframe title="{escape(title)}" sandbox="allow-scripts" style="{look}" srcdoc="{escape(page)}"></iframe>'
     return f"{frame}<p>{escape(title)}</p>"
