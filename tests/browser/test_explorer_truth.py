@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from explorer_models import SENTENCE, WORD_INDEX, sentiment
 
+from scratchlstm.activations import Activation
 from scratchlstm.inspection import explore
 from scratchlstm.layers import LSTM, Dense
 
@@ -123,3 +124,9 @@ def test_words_with_commas_have_their_own_columns(opened):
         "{word: 'good,film', kind: 'unknown', id: 2}, experiment.steps.at(-2), experiment.steps.at(-3)] })"
     )
     assert page.evaluate(names).endswith("good,filmfilmgood")
+
+
+def test_an_activation_may_have_any_name(opened):
+    odd = Activation("c++ (x", np.tanh, lambda y: 1 - y * y)
+    page = opened(sentiment(LSTM(3, activation=odd), epochs=0))
+    assert "custom c++ (x" in page.locator("#forward-equations").inner_text()

@@ -131,7 +131,7 @@ function inWords(pass, q) {
   const symbol = symbolOf({ name: q.name });
   const places = { ...q, unit: q.unit === undefined ? undefined : unitName(q.unit) };
   if (q.row !== undefined) places.row = quoted(wordOfRow(q.row));
-  const isNamed = title.includes("{") || RegExp(`\\b${symbol}\\b`).test(title);
+  const isNamed = title.includes("{") || RegExp(`\\b${symbol.replace(/\W/g, "\\$&")}\\b`).test(title);
   const where = [
     q.unit !== undefined && !title.includes("{unit}") && `of unit ${places.unit}`,
     q.output !== undefined && data.outputs_of > 1 && `of output ${q.output}`,
