@@ -200,8 +200,25 @@ function stepBack(pass, t) {
   const { weights: { W, U }, dx, dh_prev, dims: { H, E } } = pass;
   const dz = new Float64Array(4 * H);
   GATES.forEach((gate, n) => dz.set(pass[`dz_${gate}`].subarray(t * H, (t + 1) * H), n * H));
-  for (let k = 0; k < E; k++) dx[t * E + k] = dot(dz, 0, 4 * H, W, k * 4 * H); //       dx = dz Wᵀ       (17)
-  for (let k = 0; k < H; k++) dh_prev[t * H + k] = dot(dz, 0, 4 * H, U, k * 4 * H); //  dh_prev = dz Uᵀ  (18)
+  timesTransposed(dz, W, E, dx, t * E); //       dx = dz Wᵀ       (17)
+  timesTransposed(dz, U, H, dh_prev, t * H); //  dh_prev = dz Uᵀ  (18)
+}
+
+/** v Mᵀ for a row vector v and M (rows, as many columns), into `product` from `start` on. */
+function timesTransposed(v, M, rows, product, start) {
+  const columns = v.length;
+  let k = 0;
+  for (; k + 4 <= rows; k += 4) { // four sums at a time, none of which waits for the others
+    let [p, q, r, s] = [0, 0, 0, 0];
+    for (let n = 0, at = k * columns; n < columns; n++, at++) {
+      p += v[n] * M[at];
+      q += v[n] * M[at + columns];
+      r += v[n] * M[at + 2 * columns];
+      s += v[n] * M[at + 3 * columns];
+    }
+    product.set([p, q, r, s], start + k);
+  }
+  for (; k < rows; k++) product[start + k] = dot(v, 0, columns, M, k * columns);
 }
 
 /** The product of `size` elements of v from `start` on and as many of M from `at` on, each `stride` after the other. */

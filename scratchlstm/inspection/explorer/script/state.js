@@ -153,7 +153,9 @@ function measuredSlope(tried, q) {
   const loss = (by) => run(shifted(tried, q, by)).loss;
   let best = { slope: NaN, error: Infinity };
   let wider = []; // at the ε before: of order ε², ε⁴, ...
-  for (let epsilon = 0.032; epsilon > 4e-4 && !(best.error <= 1e-7 * Math.abs(best.slope)); epsilon /= 2) {
+  // the error that is left is about the square of the first correction, and smaller than each later one
+  const isSettled = () => best.error <= (wider.length < 3 ? 1e-4 : 1e-7) * Math.abs(best.slope);
+  for (let epsilon = 0.016; epsilon > 4e-4 && !isSettled(); epsilon /= 2) {
     const orders = [(loss(epsilon) - loss(-epsilon)) / (2 * epsilon)];
     wider.forEach((before, order) => {
       const slope = orders[order] + (orders[order] - before) / (4 ** (order + 1) - 1);
