@@ -18,6 +18,7 @@ function show() {
   showChange();
   showCompare();
   showLearning();
+  bringWordIntoView();
 }
 
 function showView() {

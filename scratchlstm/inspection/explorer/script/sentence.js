@@ -101,13 +101,13 @@ function showWords() {
     if (step !== state.step) return button.removeAttribute("aria-current");
     button.setAttribute("aria-current", "step");
     if (byId("words").contains(document.activeElement)) button.focus({ preventScroll: true });
-    bringIntoView(button.parentElement);
   });
 }
 
-/** Scroll the list of a long text, but not the page, to a word. */
-function bringIntoView(item) {
+/** Scroll the list of a long text, but not the page, to the chosen word; last of all, as it needs the layout. */
+function bringWordIntoView() {
   const list = byId("words");
+  const item = list.querySelector("[aria-current]").parentElement;
   const [top, bottom] = [item.offsetTop, item.offsetTop + item.offsetHeight];
   const isSeen = top >= list.scrollTop && bottom <= list.scrollTop + list.clientHeight;
   if (!isSeen) list.scrollTop = top - list.clientHeight / 2;
