@@ -23,7 +23,7 @@ def example_parser(description: str | None, folder: str, seed: int = 0) -> argpa
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=named, default=folder, help=f"folder for the results (default {folder})")
-    parser.add_argument("--seed", type=whole(0), default=seed, help=f"draws everything anew (default {seed})")
+    parser.add_argument("--seed", type=whole(0), default=seed, help=f"draws everything from scratch (default {seed})")
     parser.add_argument("--quick", action="store_true", help="all in small, within seconds, to see that it runs")
     add_backend(parser)
     return parser

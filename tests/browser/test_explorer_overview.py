@@ -248,7 +248,7 @@ def told(pattern, text):
 
 
 def everywhere(page):
-    """Goes to each unit and step, and gives them with what is said there."""
+    """Goes to each unit and step, and gives them with the sentence shown."""
     for unit in units(page):
         for step in range(len(WORDS)):
             page.evaluate("where => lookAt(where)", {"unit": unit, "step": step})

@@ -65,7 +65,7 @@ def computed_there(page):
 
 
 def wrong(model, text, label, page):
-    """Name -> the norm of the difference relative to the larger of both norms, where that is too large."""
+    """Name -> the norm of the difference relative to the larger of both norms, if that is too large."""
     own = page.evaluate("data.label")
     expected = computed_here(model, as_read(model, text), own if label is None else label)
     found, ids = computed_there(page)

@@ -1,4 +1,4 @@
-"""Nothing that the explorer page says is wrong, where it could be."""
+"""Nothing wrong is said on the explorer page, however odd the model or the change."""
 
 import numpy as np
 import pytest

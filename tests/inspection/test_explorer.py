@@ -564,7 +564,7 @@ def exploding():
 
 
 def test_a_gradient_that_explodes_is_said_and_nothing_written(tmp_path, exploding):
-    match = r"the gradient exploded: on its way back through lstm it is not finite from step \d+ \('\w+'\) on"
+    match = r"the gradient exploded: in the backward pass of lstm it is not finite from step \d+ \('\w+'\) on"
     with pytest.raises(ValueError, match=match) as refusal:
         explore(exploding, ["film", "was", "bad"] * 66, tmp_path / "page.html", word_index=WORD_INDEX)
     assert not list(tmp_path.iterdir())

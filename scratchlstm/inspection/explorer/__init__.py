@@ -307,6 +307,6 @@ def _require_finite_gradients(loss: float, layers: list[LayerTrace], reading: Re
         finite = np.all([np.isfinite(layer.gradient(name)[0]).all(axis=1) for name in ("dh", "dc", "d_input")], axis=0)
         if len(wrong := np.flatnonzero(~finite)):
             first = (wrong[0] if layer.go_backwards else wrong[-1]) - len(finite) + len(reading.steps)
-            told = f"on its way back through {layer.name} it is not finite from {reading.place(first)} on"
+            told = f"in the backward pass of {layer.name} it is not finite from {reading.place(first)} on"
             advice = "give a shorter text, or train with clipnorm and smaller weights"
             raise ValueError(f"the gradient exploded: {told}, so there is nothing to show there; {advice}")

@@ -1,6 +1,6 @@
 "use strict";
 
-// What if a gate were held, or the label another one: each change with its effect, and the way back from it.
+// What if a gate were held, or the label another one: each change with its effect, and how to undo it.
 
 const HOLDS = [
   ["f", "forget gate", [[1, "the cell forgets nothing"], [0, "it forgets everything at each word"]]],
