@@ -181,7 +181,7 @@ def _require_memory(model: Model, reading: Reading) -> None:
 
 
 def _units(model: Model) -> int:
-    """Of all recurrent cells, wherever they are, and the embedding's features, of which there are as many arrays."""
+    """Of all recurrent cells, wherever they are; a feature of the embedding, with five arrays, is an eighth of one."""
     layers = [layer for layer in model.network.with_inner() if isinstance(layer, RNN)]
     of_cells = sum(cell.units * model.network.uses(layer) for layer in layers for cell in layer.cells.values())
     return of_cells + getattr(model.layers[0], "output_dim", 0) // 8

@@ -114,6 +114,7 @@ def with_the_models_own(model: Model, snapshots: Any) -> list[Snapshot]:
 def weights_size(model: Model, snapshots: Sequence[Snapshot], ids: set[int]) -> int:
     """Bytes in the page of the weights of all snapshots and the embedding rows of these ids."""
     arrays = [array for _, weights in snapshots for array in _arrays(model, weights, sorted(ids)).values()]
+    # names, quotes and commas: at most 20 bytes for each array, snapshot and id, and 200 around all
     around = sum(len(as_text(label)) for label, _ in snapshots) + 20 * (len(arrays) + len(snapshots) + len(ids)) + 200
     return packed_size(arrays) + around
 
