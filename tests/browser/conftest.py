@@ -65,6 +65,17 @@ def window(chromium):
     assert not wrong
 
 
+@pytest.fixture
+def opened(files, window):
+    """Opens one of a module's `files`, name -> (path, model)."""
+    return lambda name, **options: window(files[name][0], **options)
+
+
+@pytest.fixture
+def plain(opened):
+    return opened("plain")
+
+
 # whatever is wider than the page, but for what scrolls in a box of its own
 _TOO_WIDE = """all => all.filter((e) => !e.closest("svg") && e.getBoundingClientRect().right > innerWidth)
     .filter((e) => {

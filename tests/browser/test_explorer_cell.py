@@ -33,11 +33,6 @@ def opened(files, window):
     return lambda name, **options: window(files[name], **options)
 
 
-@pytest.fixture
-def plain(opened):
-    return opened("plain")
-
-
 def show(page, view):
     page.get_by_role("tab", name=view.capitalize()).click()
     page.evaluate("document.activeElement.blur()")  # in whose tabs the arrow keys are their own

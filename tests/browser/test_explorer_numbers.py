@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from explorer_models import quoted
+from explorer_models import RESULT_OF, quoted
 
 from scratchlstm import Sequential
 from scratchlstm.inspection import explore
@@ -65,7 +65,10 @@ CHANGES = {
         { ...experiment, held: [{ gate: 'o', unit: 3, value: 1 }] })""",
 }
 
-EVERY_NUMBER = """tried => {
+EVERY_NUMBER = (
+    "tried => {"
+    + RESULT_OF
+    + """
     experiment = tried;
     const pass = current();
     const key = q => JSON.stringify(q, Object.keys(q).sort());
@@ -99,6 +102,7 @@ EVERY_NUMBER = """tried => {
     }
     return [everything.map(({ name }) => name), wrong.slice(0, 5)];
 }"""
+)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -33,16 +33,6 @@ def files(tmp_path_factory):
     return {name: (folder / f"{name}.html", model) for name, (model, _) in texts.items()}
 
 
-@pytest.fixture
-def opened(files, window):
-    return lambda name, **options: window(files[name][0], **options)
-
-
-@pytest.fixture
-def plain(opened):
-    return opened("plain")
-
-
 @pytest.fixture(scope="module")
 def layer(files):
     """What `trace` finds of the plain model."""

@@ -74,16 +74,6 @@ def test_a_notebook_shows_the_page_in_a_frame(window, tmp_path):
     assert shown.locator("p").inner_text() == f"the page {tmp_path / 'page.html'}"
 
 
-@pytest.fixture
-def opened(files, window):
-    return lambda name, **options: window(files[name][0], **options)
-
-
-@pytest.fixture
-def plain(opened):
-    return opened("plain")
-
-
 def traced(model, text=SENTENCE):
     x = as_read(model, text_to_word_sequence(text))
     return trace(model, x, np.round(model.predict(x, verbose=0)))

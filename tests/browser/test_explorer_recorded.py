@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from explorer_models import SENTENCE, WORD_INDEX, as_read, sentiment, stacked
+from explorer_models import RESULT_OF, SENTENCE, WORD_INDEX, as_read, sentiment, stacked
 
 from scratchlstm.activations import Activation
 from scratchlstm.inspection import explore, explorer, trace
@@ -129,7 +129,9 @@ def test_every_number_is_that_of_trace_to_the_printed_digits(opened, files, name
 def test_what_is_opened_adds_up_and_the_rest_stays_closed(opened, files, name):
     page = opened(name)
     opened_names, wrong = page.evaluate(
-        """() => {
+        "() => {"
+        + RESULT_OF
+        + """
             const names = new Set(), wrong = [];
             const look = (pass, q) => {
                 if (valueOf(pass, q) === undefined || !canOpen(pass, q)) return;

@@ -111,3 +111,10 @@ def as_read(model, text):
     """The ids of a text as the model reads them, (1, T)."""
     ids = [1] + [WORD_INDEX[word] + 3 if word in WORD_INDEX else 2 for word in text]
     return pad_sequences([ids], maxlen=model.input_shape[0])
+
+
+# for the page: what the sources of a quantity come to
+RESULT_OF = """
+    const WRAPS = { "": (sum) => sum, "σ": sigmoid, tanh: Math.tanh };
+    const resultOf = (pass, { wrap, terms, nudge }) => WRAPS[wrap](sumOf(pass, terms)) + nudge;
+"""

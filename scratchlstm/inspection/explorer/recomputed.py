@@ -75,11 +75,9 @@ def recomputed(model: Model) -> dict[str, Any]:
     """A model for which `why_not` is None, as the page takes it, without its weights."""
     embedding, lstm, dense = _computing(model)
     return {
-        "layer": lstm.name,
         "units": lstm.units,
         "features": embedding.output_dim,
         "backwards": lstm.go_backwards,
-        "dense": dense.name,
         "outputs": dense.units,
         "activation": activations.serialize(dense.activation),
         "loss_name": _loss(model, dense) if model._compiled else None,

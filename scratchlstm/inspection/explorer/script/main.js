@@ -103,7 +103,6 @@ function togglePlay() {
 
 function chooseLayer(number) {
   state.layer = number;
-  state.unit = 0;
   state.chosen = null;
   buildUnits();
   show();

@@ -109,10 +109,8 @@ const QUANTITIES = {
   ].map(([gate, title, number, formula, to]) => [gate, {
     title, number, formula, slope: `d${gate}`,
     from: (pass, { step, unit }) => {
-      if (isHeld(pass, gate, unit)) {
-        const value = heldAt(pass.change.held, gate, unit);
-        return { terms: [[constant(`held at ${value}`, value)]] };
-      }
+      const value = heldAt(pass.change.held, gate, unit);
+      if (value !== null) return { terms: [[constant(`held at ${value}`, value)]] };
       return { wrap: activationOf(pass, gate), terms: [[at(`z_${gate}`, { step, unit })]] };
     },
     to: gateUses(gate, ...to),
@@ -320,7 +318,6 @@ const QUANTITIES = {
   },
 };
 
-
 const stepsOf = (pass, row) => Array.from(pass.rows.keys()).filter((step) => pass.rows[step] === row);
 
 /** The slope of σ or tanh at a gate, by its value as (13) to (16) write it: without the reader's nudge. */
@@ -383,9 +380,6 @@ function sourcesOf(pass, q) {
   const from = QUANTITIES[q.name].from?.(pass, q);
   return from && { wrap: "", ...from, nudge: nudgeOf(pass, q) };
 }
-
-const WRAPS = { "": (sum) => sum, "σ": sigmoid, tanh: Math.tanh };
-const resultOf = (pass, { wrap, terms, nudge }) => WRAPS[wrap](sumOf(pass, terms)) + nudge;
 
 /** What is computed from a quantity, as far as the pass has it. */
 const usesOf = (pass, q) => QUANTITIES[q.name].to(pass, q).filter((use) => valueOf(pass, use) !== undefined);
