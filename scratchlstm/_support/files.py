@@ -19,7 +19,7 @@ from typing import IO
 
 import numpy as np
 
-from scratchlstm._support import checks
+from scratchlstm._support import checks, ranks
 
 # nobody writes to a temporary file for so long (seconds): whoever did was killed
 _ABANDONED = 3600
@@ -32,19 +32,28 @@ _WHILE_WRITING = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO}
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def atomic_write(path: str | os.PathLike[str], every_rank: bool = False) -> Iterator[IO[bytes]]:
     """Open a binary file that appears at `path` only when the block ends without an error.
 
     The bytes go to a temporary file in the same folder, are flushed to disk, and are then renamed over
     `path`: a crash, a full disk, an exception or a second writer leaves one whole file, the old or the new.
     A file that is replaced passes on its permissions; a link stays, and what it points to is replaced.
     What killed writers of the same file left behind is removed once it is an hour old.
+    Of the ranks of an MPI run only the first writes the file; the others' bytes go nowhere.
+
+    Args:
+        path: of the file.
+        every_rank: whether every rank of an MPI run writes it, as into a cache of its own host.
 
     Raises:
         OSError: it cannot be written, or `path` is something other than a file.
         TypeError, ValueError: `path` is no name of a file.
     """
     path = Path(os.path.realpath(file_path(path)))
+    if not (ranks.first() or every_rank):
+        ranks.leave_to_first(path)
+        yield io.BytesIO()
+        return
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder; add the name of a file in it")
     if path.exists() and not path.is_file():
@@ -149,6 +158,9 @@ def held_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         OSError: as `require_writable_folder`, or another program holds the folder: which, and since when.
     """
+    if not ranks.first():  # rank 0 holds it for all
+        yield Path(folder)
+        return
     folder = require_writable_folder(folder)
     path, me = folder / ".scratchlstm.lock", f"process {os.getpid()} on {socket.gethostname()}, since {time.ctime()}"
     with open(path, "a+b", buffering=0) as file:
@@ -186,8 +198,8 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays to one `.npz` file, whole or not at all.
+def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], every_rank: bool = False) -> None:
+    """Write named arrays to one `.npz` file, whole or not at all; `every_rank` as in `atomic_write`.
 
     Raises:
         OSError: as `atomic_write`.
@@ -197,7 +209,7 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray])
         raise ValueError(f"{objects[0]} holds objects, which only pickles can (allow_pickle=False): nothing is written")
     if len(arrays) > _MOST_ARRAYS:
         raise ValueError(f"{len(arrays):,} arrays are more than the {_MOST_ARRAYS:,} that a file may hold")
-    with atomic_write(path) as file:
+    with atomic_write(path, every_rank) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # without allow_pickle, which NumPy 2.0 takes for one more array
 
 
@@ -210,6 +222,7 @@ def read_arrays(path: str | os.PathLike[str], what: str) -> dict[str, np.ndarray
         TypeError: `path` is no name of a file.
         ValueError: where it is damaged, not an `.npz`, or holds pickled objects (never loaded).
     """
+    ranks.require_readable(file_path(path))
     if not file_path(path).is_file():
         raise FileNotFoundError(f"there is no {what} at {str(path)!r}")
     try:

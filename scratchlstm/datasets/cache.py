@@ -47,7 +47,7 @@ def fetch(url: str, known_hash: str) -> Path:
     if found != expected:
         raise ValueError(f"what {url} sent has the {algorithm} {found}, expected {expected}")
     require_writable_folder(target.parent)
-    with atomic_write(target) as file:
+    with atomic_write(target, every_rank=True) as file:
         file.write(data)
     return target
 

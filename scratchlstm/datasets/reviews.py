@@ -173,7 +173,7 @@ def save_corpus(identity: str, corpus: Corpus) -> None:
     arrays["checksum"] = np.frombuffer(_checksum(arrays, identity), np.uint8)
     try:
         require_writable_folder(cache_folder())
-        write_arrays(corpus_path(identity), arrays)
+        write_arrays(corpus_path(identity), arrays, every_rank=True)
     except OSError as error:
         hint = "(the environment variable SCRATCHLSTM_CACHE names the cache folder)"
         _warn_once(f"the tokenized reviews are not kept for the next run, which will take seconds more: {error} {hint}")

@@ -24,7 +24,9 @@ from scratchlstm.preprocessing.timeseries import TimeseriesDataset
 from scratchlstm.rows import as_array
 from scratchlstm.training import loop as training
 from scratchlstm.training.compiled import Compiled
+from scratchlstm.training.crew import crew
 from scratchlstm.training.data import Data, check_data, check_x, listed, unpack
+from scratchlstm.training.steps import OneProcess
 
 
 class Model(Compiled):
@@ -306,7 +308,7 @@ class Model(Compiled):
         class_weight: Mapping[int, float] | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
-        workers: int | str = 1,
+        workers: int | str | None = None,
         resume: str | os.PathLike[str] | None = None,
     ) -> History:
         """Train, with Keras' arguments and defaults.
@@ -330,6 +332,8 @@ class Model(Compiled):
             initial_epoch: number of epochs done before.
             workers: how many processes share each batch; "auto" is one for each physical core. On a GPU, 1. If they
                 do not start, a warning says so and one process does the work, unless there is a checkpoint to keep.
+                "mpi" is all ranks of an MPI run (docs/distributed.md), on a GPU, too. Default: "mpi" in a script that
+                `python -m scratchlstm.mpi` runs, and else 1.
             resume: a file of `callbacks.Checkpoint`, from which the run goes on bit for bit, with all other arguments
                 the same (`epochs` may have grown); where there is none yet, the run begins.
 
@@ -355,7 +359,7 @@ class Model(Compiled):
         with backends.explain_memory(f"lower batch_size (now {batch_size}), the number of time steps, or the units"):
             return training.fit(
                 self, x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle,
-                class_weight, sample_weight, initial_epoch, self._count_workers(workers), resume,
+                class_weight, sample_weight, initial_epoch, crew(workers, self.backend == "cupy"), resume,
             )  # fmt: skip
 
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
@@ -372,7 +376,7 @@ class Model(Compiled):
         self.build_for(data.shape)
         self.optimizer.claim(self.token, self.params)
         with backends.explain_memory(f"use a batch smaller than {data.samples}"):
-            runner = training.OneProcess(self, data, None)
+            runner = OneProcess(self, data, None)
             loss, totals = runner.step_on(runner.data)
             runner.require_finite()
         values = [m.value(backends.host(sums)) for m, sums in zip(self.measured.values(), totals, strict=True)]
@@ -387,7 +391,7 @@ class Model(Compiled):
         sample_weight: Any = None,
         *,
         return_dict: bool = False,
-        workers: int | str = 1,
+        workers: int | str | None = None,
     ) -> Any:
         """Loss and metrics over x and y, without dropout, by as many processes as `workers` (see `fit`).
 
@@ -399,24 +403,26 @@ class Model(Compiled):
         as_dict = checks.flag("return_dict", return_dict)
         x, y, batch_size = unpack(x, y, batch_size)
         data = check_data(self, x, y, sample_weight)
-        batch_size, workers = self._inference_batch(batch_size), self._count_workers(workers)
+        batch_size, sharing = self._inference_batch(batch_size), crew(workers, self.backend == "cupy")
         with backends.explain_memory(f"lower batch_size (now {batch_size})"):
-            logs = training.evaluate(self, data, batch_size, checks.verbosity(verbose), workers)
+            logs = training.evaluate(self, data, batch_size, checks.verbosity(verbose), sharing)
         if as_dict:
             return logs
         values = [logs[name] for name in ("loss", *self.measured)]
         return values if self.measured else values[0]
 
-    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto", *, workers: int | str = 1) -> Any:
+    def predict(
+        self, x: Any, batch_size: int | None = None, verbose: Any = "auto", *, workers: int | str | None = None
+    ) -> Any:
         """The model's output for x, (N, ...), without dropout, by as many processes as `workers` (see `fit`).
 
         A NumPy array, also if the model is on a GPU. For several outputs a list or a dict of them, as `outputs` was.
         """
         x, _, batch_size = unpack(x, None, batch_size)
         data = Data(check_x(self, x))
-        batch_size, workers = self._inference_batch(batch_size), self._count_workers(workers)
+        batch_size, sharing = self._inference_batch(batch_size), crew(workers, self.backend == "cupy")
         with backends.explain_memory(f"lower batch_size (now {batch_size})"):
-            found = training.predict(self, data, batch_size, checks.verbosity(verbose), workers)
+            found = training.predict(self, data, batch_size, checks.verbosity(verbose), sharing)
         return self._given_out(found if len(found) > 1 else found[0])
 
     def _inference_batch(self, batch_size: int | None) -> int:
@@ -424,15 +430,6 @@ class Model(Compiled):
         if batch_size is None:
             return 32 if self.batch_matters else training.INFERENCE_BATCH
         return checks.positive_int("batch_size", batch_size)
-
-    def _count_workers(self, workers: int | str) -> int:
-        if isinstance(workers, int) and workers == 1 and workers is not True:
-            return 1
-        if self.backend == "cupy" and not (isinstance(workers, str) and workers == "auto"):
-            raise ValueError(f"workers={workers!r} share a batch between processes on the CPU; on a GPU, workers=1")
-        from scratchlstm.training.parallel import count_workers
-
-        return 1 if self.backend == "cupy" else count_workers(workers)
 
     def _require_compiled(self, method: str) -> None:
         if not self._compiled:

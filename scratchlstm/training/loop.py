@@ -1,26 +1,27 @@
 """The fit loop: epochs of shuffled batches, each forward, loss, backward, update."""
 
+import functools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from scratchlstm import backend
+from scratchlstm._support import ranks
 from scratchlstm._support.checks import flag, instance, positive_int, verbosity, whole_number
 from scratchlstm._support.console import say, warn
 from scratchlstm._support.files import file_path
-from scratchlstm.callbacks import Callback, History, TerminateOnNaN
+from scratchlstm.callbacks import Callback, Checkpoint, History, TerminateOnNaN
 from scratchlstm.callbacks import base as callback_base
 from scratchlstm.callbacks.base import Logs
 from scratchlstm.training import archive
 from scratchlstm.training.compiled import Compiled
+from scratchlstm.training.crew import Crew
 from scratchlstm.training.data import Data, Spans, check_data, output_shapes, split_validation, weigh_classes
 from scratchlstm.training.progress import Progress
 from scratchlstm.training.run import Run, State, fingerprint
-from scratchlstm.training.steps import INFERENCE_BATCH, Meter, OneProcess, WorkerError, no_totals, outputs
+from scratchlstm.training.steps import INFERENCE_BATCH, Meter, WorkerError, no_totals, outputs
 
 
 def fit(
@@ -37,7 +38,7 @@ def fit(
     class_weight: Mapping[int, float] | None,
     sample_weight: Any,
     initial_epoch: int,
-    workers: int,
+    crew: Crew,
     resume: str | os.PathLike[str] | None,
 ) -> History:
     """See `Model.fit`. Everything is checked before the first update."""
@@ -45,23 +46,30 @@ def fit(
     if whole_number("initial_epoch", initial_epoch) >= epochs:
         raise ValueError(f"initial_epoch must be from 0 to epochs - 1 = {epochs - 1}, not {initial_epoch!r}")
     verbose, listeners, shuffle = verbosity(verbose), callback_base.check(callbacks), flag("shuffle", shuffle)
+    if not crew.first:
+        verbose, listeners = 0, []
     data = check_data(model, x, y, sample_weight)
     data, validation = split_validation(model, data, validation_split, validation_data)
     if class_weight is not None:
         data = weigh_classes(data, class_weight, model.dtype)
     _require_whole_batches(model, batch_size, {"x": data, "validation x": validation})
     model.build_for(data.shape)
-    workers = min(workers, batch_size, data.samples)
+    workers = min(crew.workers, batch_size, data.samples)
     model.optimizer.claim(model.token, model.params)
     run = Run(model, listeners, initial_epoch, data, batch_size)
     history = run.history
-    if run.checkpoints or resume is not None:
-        options = {"batch_size": batch_size, "shuffle": shuffle, "initial_epoch": initial_epoch, "workers": workers}
-        run.settings = _settings(model, data, validation, **options)
+    options = {"batch_size": batch_size, "shuffle": shuffle, "initial_epoch": initial_epoch, "workers": workers}
+    settings = functools.partial(_settings, model, data, validation, **options)
+    if resume is None and (began := ranks.resume_since) is not None:
+        resume = crew.ask_first(lambda: _written_since(began, run.checkpoints))
+    recorded = bool(run.checkpoints) or resume is not None
+    if recorded:
+        run.settings = settings()
+    crew.require_same("fit", model, lambda: settings() | {"epochs": epochs, "resumed": resume is not None})
     model.stop_training = False
     before, before_history = None if resume is None else State.of(model), model.history
     if resume is not None:
-        _resume(run, resume, epochs, verbose)
+        crew.follow(model, lambda: _resume(run, resume, epochs, verbose), run.position, run.put_at)
     if model.params and not model.network.trainable_params:
         warn(f"{model.network.name} has no weights that are trainable, so fit changes nothing")
     model.history = history
@@ -71,6 +79,7 @@ def fit(
     for listener in listeners:
         listener.set_params(params)
         listener.set_model(model)  # type: ignore[arg-type]  # which is a whole Model
+    call = _Callbacks(crew, model, listeners)
 
     logs: Logs = {}
     size = batch_size if model.batch_matters else INFERENCE_BATCH
@@ -79,19 +88,19 @@ def fit(
     started, position = False, f"epoch {run.epoch + 1}"
     kept = "of the checkpoint" if run.batch else "of the last one" if history.epoch else "it had before"
     try:
-        with _runner(model, workers, data, validation, batch_size=batch_size, recorded=bool(run.settings)) as runner:
-            _call(listeners, "on_train_begin", {})
-            run.restore_callbacks()
+        with crew.runner(model, workers, data, validation, batch_size=batch_size, recorded=recorded) as runner:
+            call("on_train_begin", {})
+            crew.follow(model, run.restore_callbacks)
             started, before = True, None
             for epoch in run.epochs(epochs):
                 position = f"epoch {epoch + 1}"
                 say(f"Epoch {epoch + 1}/{epochs}", verbose)
                 if not run.batch:  # an epoch that is resumed in its middle has begun before
-                    _call(listeners, "on_epoch_begin", epoch, {})
+                    call("on_epoch_begin", {}, epoch)
                 runner.begin_epoch(run.order(shuffle))
-                logs = _run_epoch(run, runner, validation_batches, verbose)
+                logs = _run_epoch(run, runner, validation_batches, verbose, call)
                 try:
-                    _call(listeners, "on_epoch_end", epoch, logs)
+                    call("on_epoch_end", logs, epoch)
                 finally:  # the epoch is complete, and what a callback adds to its logs belongs to it
                     history.on_epoch_end(epoch, logs)
                     kept = "of the last one"
@@ -100,7 +109,7 @@ def fit(
                 run.end_epoch()
                 if model.stop_training:
                     break
-            _call(listeners, "on_train_end", logs)
+            call("on_train_end", logs)
     except KeyboardInterrupt as interrupt:
         if last_epoch is not None:  # or it was being copied, and the model still has what it had then
             last_epoch.put_into(model)
@@ -144,6 +153,12 @@ def _settings(model: Compiled, data: Data, validation: Data | None, **options: A
     return archive.plain({**fingerprints, "model": description, **options})
 
 
+def _written_since(began: float, checkpoints: Sequence[Checkpoint]) -> str | None:
+    """The file of the first of the checkpoints that this run has written, before it was restarted."""
+    paths = [checkpoint.path for checkpoint in checkpoints if checkpoint.path.is_file()]
+    return next((str(path) for path in paths if path.stat().st_mtime >= began), None)
+
+
 def _resume(run: Run, path: Any, epochs: int, verbose: int) -> None:
     """Take `run` up from the checkpoint at `path`, or leave it at its beginning where there is none yet."""
     instance("resume", path, str | os.PathLike, "the path of a checkpoint")
@@ -155,41 +170,28 @@ def _resume(run: Run, path: Any, epochs: int, verbose: int) -> None:
     say(f"Resuming {str(path)!r} {where}", verbose)
 
 
-@contextmanager
-def _runner(model: Compiled, workers: int, data: Data | None, validation: Data | None, **options: Any) -> Iterator[Any]:
-    """What does the steps: several processes, a `Team`, or this one, a `OneProcess`."""
-    arrays = (data.named() if data else {}) | (validation.named("validation_") if validation else {})
-    with _team(model, workers, arrays, **options) as runner:
-        if runner is None:
-            advice = "all samples are taken there before the first batch: pass them in several parts"
-            with backend.explain_memory(advice):
-                runner = OneProcess(model, data, validation)
-        yield runner
-
-
-def _run_epoch(run: Run, runner: Any, validation: Spans, verbose: int) -> Logs:
-    model, listeners, batches = run.model, run.listeners, len(run.batches)
+def _run_epoch(run: Run, runner: Any, validation: Spans, verbose: int, call: "_Callbacks") -> Logs:
+    model, batches = run.model, len(run.batches)
     meter = run.begin_epoch()
     first, steps_before, on_gpu = run.batch, model.optimizer.iterations, model.backend == "cupy"
-    # whether each batch's numbers are asked for: on a GPU that means to wait for them
-    watched = not on_gpu or any(listener.wants_batches for listener in listeners)
+    watched = call.wants("on_train_batch_end")  # each batch's numbers: on a GPU that means to wait for them
     with Progress(batches, verbose, first) as progress:
         for number, (start, stop) in enumerate(run.batches[first:], first):
-            _call(listeners, "on_train_batch_begin", number, {})
+            call("on_train_batch_begin", {}, number)
             try:
                 loss, totals = runner.step(start, stop)
                 last = number == batches - 1 or model.stop_training
                 if on_gpu and (watched or last or run.saves_after(number + 1)):
                     runner.require_finite()
             except FloatingPointError as error:
-                if not any(isinstance(listener, TerminateOnNaN) for listener in listeners):
+                if not call.ends_on_nan:
                     batch = first + model.optimizer.iterations - steps_before + 1  # which no update followed
                     place = f"epoch {run.epoch + 1}, batch {batch} of {batches}"
                     raise FloatingPointError(f"{error} ({place})") from None
                 loss, totals = math.nan, no_totals(model, math.nan)
             meter.add(loss, stop - start, totals)
             if watched:
-                _call(listeners, "on_train_batch_end", number, meter.logs())
+                call("on_train_batch_end", meter.logs(), number)
             progress.step(meter.logs)
             run.end_batch()
             if model.stop_training:
@@ -209,38 +211,64 @@ def _evaluate(runner: Any, model: Compiled, spans: Spans, done: Callable[[], Any
     return meter
 
 
-def evaluate(model: Compiled, data: Data, batch_size: int, verbose: int, workers: int) -> Logs:
+def evaluate(model: Compiled, data: Data, batch_size: int, verbose: int, crew: Crew) -> Logs:
     """Loss and metrics over `data`, by name."""
     _require_whole_batches(model, batch_size, {"x": data})
     model.build_for(data.shape)
     spans = data.batches(batch_size)
-    with Progress(len(spans), verbose) as progress:
-        with _runner(model, min(workers, len(spans)), None, data) as runner:
+    workers = _workers_of("evaluate", model, data, batch_size, crew)
+    with Progress(len(spans), verbose if crew.first else 0) as progress:
+        with crew.runner(model, workers, None, data) as runner:
             meter = _evaluate(runner, model, spans, progress.step)
         progress.finish(meter.logs())
     return meter.logs()
 
 
-def predict(model: Compiled, data: Data, batch_size: int, verbose: int, workers: int) -> list[np.ndarray]:
+def predict(model: Compiled, data: Data, batch_size: int, verbose: int, crew: Crew) -> list[np.ndarray]:
     """The model's outputs for checked x."""
     model.build_for(data.shape)
     spans = data.batches(batch_size)
-    with Progress(len(spans), verbose) as progress:
+    workers = _workers_of("predict", model, data, batch_size, crew)
+    with Progress(len(spans), verbose if crew.first else 0) as progress:
         shapes = [(data.samples, *shape) for shape in output_shapes(model, data)]
-        with _team(model, min(workers, len(spans)), data.named(), outputs=shapes) as team:
+        with crew.team(model, workers, data, None, outputs=shapes) as team:
             result = team.predict(spans, progress.step) if team else outputs(model, data.x, spans, progress.step)
         progress.finish({})
     return result
 
 
-def _team(model: Compiled, workers: int, data: Mapping[str, np.ndarray], **options: Any) -> Any:
-    if workers == 1:
-        return nullcontext()  # which spares the import of multiprocessing
-    from scratchlstm.training.parallel import team_or_alone
+def _workers_of(call: str, model: Compiled, data: Data, batch_size: int, crew: Crew) -> int:
+    """How many share this data; they have to be told the same."""
+    workers = min(crew.workers, len(data.batches(batch_size)))
+    if workers > 1:
+        crew.require_same(call, model, lambda: {"batch_size": batch_size, "data": fingerprint(data)})
+    return workers
 
-    return team_or_alone(model, workers, data, **options)
 
+class _Callbacks:
+    """All callbacks, to be called one after another; of several ranks, those of the first, which the others follow.
 
-def _call(listeners: Sequence[Callback], moment: str, *args: Any) -> None:
-    for listener in listeners:
-        getattr(listener, moment)(*args)
+    Attributes:
+        ends_on_nan: whether a loss that is NaN ends the training without an error.
+    """
+
+    def __init__(self, crew: Crew, model: Compiled, listeners: Sequence[Callback]) -> None:
+        self.crew, self.model, self.listeners = crew, model, listeners
+        moments = {moment for listener in listeners for moment in listener.moments}
+        ends_on_nan = any(isinstance(listener, TerminateOnNaN) for listener in listeners)
+        self.moments, self.ends_on_nan = crew.ask_first(lambda: (moments, ends_on_nan))
+
+    def wants(self, moment: str) -> bool:
+        """Whether a callback does anything then."""
+        return moment in self.moments
+
+    def __call__(self, moment: str, logs: Logs, *number: int) -> None:
+        """Call them, with the number of the epoch or batch, if there is one."""
+        if moment not in self.moments:
+            return
+
+        def act() -> None:
+            for listener in self.listeners:
+                getattr(listener, moment)(*number, logs)
+
+        self.crew.follow(self.model, act, lambda: logs, logs.update, thorough="batch" not in moment)

@@ -1,13 +1,8 @@
-"""Several processes, one model.
+"""Several processes of one machine, one model.
 
 Python's threads would fight over the interpreter, so the work is split between processes. Parameters, optimizer state,
-gradients and data lie in memory that all of them share; a batch is split by rows, and so is each parameter:
-
-    each worker    forward and backward on its rows of the batch; the gradients go into buffers of its own (if a mask
-                   can reach a loss, all tell in between how many of their steps count, by which that is divided)
-    --- all wait for all ---
-    each worker    for its rows of every parameter: add up the workers' gradients, in their order, and update
-    --- all wait for all ---
+gradients and data lie in memory that all of them share; a batch is split by rows, and so is each parameter, of which a
+worker adds up the gradients and updates its rows. What each of them computes is in `worker`.
 
 The calling process is worker 0. It sends each command through a pipe and reads an answer from it. A pipe whose other
 end has died says so at once, so no side outlives the other; and the shared memory has no name, so nothing is left when
@@ -17,7 +12,6 @@ the last process ends, however it ends.
 import math
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -32,37 +26,30 @@ from typing import Any
 
 import numpy as np
 
-from scratchlstm._support import checks, registry
+from scratchlstm._support import registry
 from scratchlstm._support.console import warn
 from scratchlstm._support.threads import one_blas_thread
-from scratchlstm.layers import Embedding
-from scratchlstm.optimizers import norm
 from scratchlstm.rows import Gradient, RowGradient
 from scratchlstm.training import archive, steps
 from scratchlstm.training.compiled import Compiled, Totals
 from scratchlstm.training.data import Data
+from scratchlstm.training.worker import (
+    Gradients,
+    Worker,
+    Workers,
+    block,
+    portable,
+    row_sparse,
+    share,
+    summed,
+    unsplittable,
+)  # fmt: skip
 
 Layout = dict[str, tuple[int, tuple[int, ...], np.dtype]]  # name -> (offset in bytes, shape, dtype)
 
 _CACHE_LINE = 64
 _PATIENCE = 10.0  # seconds without an answer, after which we say whom we wait for
 _MAIN = threading.Lock()  # held by whoever has put another module in the place of __main__
-
-
-def count_workers(workers: Any) -> int:
-    """How many processes `workers` means; "auto" is one for each physical core that this process may use.
-
-    Raises:
-        ValueError: neither "auto" nor a whole number above 0.
-    """
-    if isinstance(workers, str) and workers == "auto":
-        import psutil
-
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, min(psutil.cpu_count(logical=False) or 1, usable))
-    if isinstance(workers, bool) or not isinstance(workers, int | np.integer) or workers < 1:
-        raise ValueError(f'workers must be a whole number above 0 or "auto", not {checks.came(workers)}')
-    return int(workers)
 
 
 class CannotStart(RuntimeError):
@@ -87,7 +74,7 @@ def team_or_alone(
         team, reason = None, _unknown_parts(model)
         if reason and recorded:
             raise ValueError(f"a run with a checkpoint cannot have workers={workers}, as {reason}: use workers=1")
-        reason = reason or _unsplittable(model)
+        reason = reason or unsplittable(model)
         if not reason:
             try:
                 team = stack.enter_context(Team(model, workers, *arguments, **options))
@@ -107,13 +94,6 @@ def _unknown_parts(model: Compiled) -> str:
     """Which parts of the model another process could not make; "" if it could make all of them."""
     own = dict.fromkeys(name for name, _ in registry.foreign(archive.describe(model)))
     return f"other processes cannot know {', '.join(own)}, which is not from scratchlstm" if own else ""
-
-
-def _unsplittable(model: Compiled) -> str:
-    """Why a batch of this model cannot be split by rows, wherever it is trained; "" if it can."""
-    if stateful := [layer.name for layer in model.layers if layer.stateful]:
-        return f"{', '.join(stateful)} is stateful, its states belong to the rows of a whole batch"
-    return ""
 
 
 class SharedArrays:
@@ -141,115 +121,23 @@ class SharedArrays:
         return np.frombuffer(self.memory.buffer, dtype, math.prod(shape), offset).reshape(shape)
 
 
-class Worker:
-    """One process's part of the work.
+class SharedGradients:
+    """The exchange of workers that share memory: each has buffers of its own there, which all can read.
 
     Args:
         rank: which worker, from 0.
         workers: how many there are.
-        model: this process's own, whose parameters and optimizer state become the shared ones.
-        shared: parameters, state, gradients and data.
+        params: the parameters.
+        shared: what `gradient_shapes` names, for every worker.
     """
 
-    def __init__(self, rank: int, workers: int, model: Compiled, shared: SharedArrays) -> None:
-        self.rank, self.workers, self.model, self.shared = rank, workers, model, shared
-        if "order" in shared and not model.optimizer.state:  # there will be training
-            model.optimizer.build(model.params)  # of slots that are nothing: plain SGD
-        archive.put_in(model, shared)
-        self.params = model.params
+    def __init__(self, rank: int, workers: int, params: Sequence[np.ndarray], shared: SharedArrays) -> None:
+        self.rank, self.workers, self.params, self.shared = rank, workers, params, shared
 
-    def share(self, count: int) -> tuple[int, int]:
-        """This worker's part of `count` things: from, to."""
-        return count * self.rank // self.workers, count * (self.rank + 1) // self.workers
-
-    def compute(self, start: int, stop: int, trainability: Sequence[bool]) -> tuple[float, Totals]:
-        """`forward`, then `backward`, if no mask can reach a loss."""
-        self.forward(start, stop, trainability)
-        return self.backward()
-
-    def forward(self, start: int, stop: int, trainability: Sequence[bool]) -> list[int]:
-        """Forward on this worker's rows of the batch `order[start:stop]`.
-
-        Args:
-            start, stop: of the batch.
-            trainability: of the calling process's model, see `Compiled`.
-
-        Returns:
-            for each output how many values of the loss count, of these rows.
-        """
-        self.model.trainability = trainability
-        first, last = self.share(stop - start)
-        rows = self.shared["order"][start + first : start + max(last, first + 1)]
-        batch = Data.of(self.shared, self.model.network).take(rows)
-        run = self.model.run(rows=(first, stop - start))
-        y_pred, cache = self.model.network.forward(batch.x, run)
-        ys = self.model.by_output(y_pred)
-        # fewer rows than workers: that was another's row, for the sake of the masks to be drawn
-        self.counts = [0 if first == last else _count(y, m) for y, m in zip(ys, cache.kept.masks, strict=True)]
-        self.opened = run, batch, y_pred, cache, last - first, stop - start
-        return self.counts
-
-    def backward(self, counts: Sequence[int] | None = None) -> tuple[float, Totals]:
-        """Loss and backward pass, after `forward`.
-
-        Args:
-            counts: for each output how many values of the loss count in the whole batch. Default: these rows have
-                their share of them.
-
-        Returns:
-            this worker's part of the batch's loss, and of what is measured.
-        """
-        run, batch, y_pred, cache, rows, samples = self.opened
-        del self.opened
-        with run:
-            if rows == 0:
-                self._publish([None] * len(self.params))
-                return 0.0, steps.no_totals(self.model)
-            share, scales = rows / samples, None
-            if counts is not None:
-                scales = [own / max(count, 1) / share for own, count in zip(self.counts, counts, strict=True)]
-            judged = self.model.judge(batch.y, y_pred, cache.kept, batch.weight, share, scales)
-            steps.require_finite(judged.loss)
-            grads = self.model.gradients(judged.dy, cache, judged.from_logits, share)
-            steps.require_finite_gradients(self.model, grads)
-        self._publish(grads)
-        return judged.loss, self.model.measure(batch.y, y_pred, cache.kept, judged.losses, samples)
-
-    def merge(self) -> list[float]:
-        """Add up all workers' gradients for this worker's rows of every parameter; their norms."""
-        trained = self._trained()
-        self.merged = [self._merge(number, w) if number in trained else None for number, w in enumerate(self.params)]
-        return [norm(g) for g in self.merged]
-
-    def update(self, learning_rate: float, factors: list[float] | None) -> None:
-        """Update this worker's rows of every parameter; `factors` are those of clipping, after `merge`."""
-        optimizer = self.model.optimizer
-        optimizer.iterations += 1
-        if factors is None:
-            self.merge()
-        for number, (w, g, slots) in enumerate(zip(self.params, self.merged, optimizer.state, strict=True)):
-            if g is None:  # not trained
-                continue
-            w = np.atleast_1d(w)
-            first, last = self.share(len(w))
-            part = {name: np.atleast_1d(array)[first:last] for name, array in slots.items()}
-            optimizer.step(w[first:last], g, part, learning_rate, 1.0 if factors is None else factors[number])
-
-    def evaluate(self, start: int, stop: int) -> tuple[float, Totals]:
-        """The mean loss of these validation samples, and the metrics."""
-        data = Data.of(self.shared, self.model.network, "validation_")
-        return steps.evaluate_batch(self.model, data.take(slice(start, stop)))
-
-    def predict(self, start: int, stop: int) -> None:
-        """Write the outputs for these samples."""
-        batch = Data.of(self.shared, self.model.network).take(slice(start, stop))
-        for number, y in enumerate(self.model.by_output(self.model.network.infer(batch.x))):
-            self.shared[f"output{number}"][start:stop] = y
-
-    def _publish(self, grads: Sequence[Gradient | None]) -> None:
-        """Copy gradients of what is trained to where the other workers read them; None is zero."""
-        for number in self._trained():
-            g = grads[number]
+    def publish(self, grads: Gradients) -> None:
+        """Copy the gradients to where the other workers read them."""
+        self.trained = list(grads)
+        for number, g in grads.items():
             where = f"gradient{self.rank}/{number}"
             if f"{where}/ids" not in self.shared:
                 self.shared[where][...] = 0 if g is None else g
@@ -260,27 +148,47 @@ class Worker:
             else:
                 self.shared[f"{where}/count"][0] = 0
 
-    def _trained(self) -> list[int]:
-        """Which of the parameters are trained, by their indices."""
-        trained = self.model.network.trainable_params
-        return [number for number, name in enumerate(self.model.network.params) if name in trained]
+    def merge(self) -> dict[int, Gradient]:
+        """Add up what all workers have published, of this worker's rows."""
+        return {number: self._merge(number) for number in self.trained}
 
-    def _merge(self, number: int, param: np.ndarray) -> Gradient:
-        first, last = self.share(len(np.atleast_1d(param)))
+    def updates(self, rows: int) -> tuple[int, int]:
+        """This worker's share: the others update theirs, of the same arrays."""
+        return share(rows, self.rank, self.workers)
+
+    def _merge(self, number: int) -> Gradient:
+        param = self.params[number]
+        rows = self.updates(len(np.atleast_1d(param)))
         places = [f"gradient{rank}/{number}" for rank in range(self.workers)]
-        if f"{places[0]}/ids" not in self.shared:
-            arrays = [np.atleast_1d(self.shared[place])[first:last] for place in places]
-            return sum(arrays[1:], arrays[0])
-        parts = []
-        for place in places:
-            count = self.shared[f"{place}/count"][0]
-            ids, values = self.shared[f"{place}/ids"][:count], self.shared[f"{place}/values"][:count]
-            block = RowGradient(ids, values, param.shape).block(first, last)
-            parts.append(RowGradient(*block, (last - first, param.shape[1])))
-        return sum(parts[1:], parts[0])
+        return summed([block(self._read(place, param.shape), *rows) for place in places])
+
+    def _read(self, place: str, shape: Any) -> Gradient:
+        if f"{place}/ids" not in self.shared:
+            return self.shared[place]
+        count = self.shared[f"{place}/count"][0]
+        return RowGradient(self.shared[f"{place}/ids"][:count], self.shared[f"{place}/values"][:count], shape)
 
 
-class Team:
+class SharedWorker(Worker):
+    """A worker that finds parameters, state, gradients and data in memory that all workers share."""
+
+    def __init__(self, rank: int, workers: int, model: Compiled, shared: SharedArrays) -> None:
+        self.shared = shared
+        if "order" in shared and not model.optimizer.state:  # there will be training
+            model.optimizer.build(model.params)  # of slots that are nothing: plain SGD
+        archive.put_in(model, shared)
+        data = [Data.of(shared, model.network, prefix) for prefix in ("", "validation_")]
+        super().__init__(rank, workers, model, SharedGradients(rank, workers, model.params, shared), *data)
+        if "order" in shared:
+            self.order = shared["order"]
+
+    def predict(self, start: int, stop: int) -> None:
+        """Write the outputs for these samples to the shared memory."""
+        for number, y in enumerate(super().predict(start, stop)):
+            self.shared[f"output{number}"][start:stop] = y
+
+
+class Team(Workers):
     """Worker 0, in this process, and the others, each in its own; to be used in a `with` block.
 
     Args:
@@ -300,7 +208,7 @@ class Team:
         self, model: Compiled, workers: int, data: Mapping[str, np.ndarray], batch_size: int = 0, outputs: Any = ()
     ) -> None:
         self.model, self.workers, self.trains = model, workers, batch_size > 0
-        self.outputs, self.masks_loss = len(outputs), model.masks_loss
+        self.outputs = len(outputs)
         # whatever start method the program has chosen for itself: a fork would copy locks that other threads hold
         self.context = multiprocessing.get_context("spawn")
         if self.trains and not model.optimizer.state:
@@ -337,7 +245,7 @@ class Team:
                     self.starting.clear()
             except (OSError, RuntimeError, AssertionError) as error:
                 raise CannotStart(f"no other process can be started ({error})") from error
-            self.worker = Worker(0, self.workers, self.model, self.shared)
+            self.worker = SharedWorker(0, self.workers, self.model, self.shared)
             self.stack = stack.pop_all()
         return self
 
@@ -377,25 +285,6 @@ class Team:
     def begin_epoch(self, order: np.ndarray) -> None:
         """State the order of samples."""
         self.shared["order"][...] = order
-
-    def step(self, start: int, stop: int) -> tuple[float, Totals]:
-        """Train on the batch `order[start:stop]`; as `OneProcess.step`."""
-        batch = start, stop, self.model.trainability
-        if self.masks_loss:  # a mean over the steps of the whole batch that count
-            counts = [sum(of_output) for of_output in zip(*self._all("forward", *batch), strict=True)]
-            parts = self._all("backward", counts)
-        else:
-            parts = self._all("compute", *batch)
-        losses, totals = zip(*parts, strict=True)
-        loss = sum(losses)
-        steps.require_finite(loss)
-        optimizer = self.model.optimizer
-        factors = None
-        if optimizer.clips_norms:
-            factors = optimizer.clip_factors([math.hypot(*parts) for parts in zip(*self._all("merge"), strict=True)])
-        self._all("update", optimizer.learning_rate, factors)
-        self.model.constrain()  # the others wait: a norm goes over rows of all of them
-        return loss, [sum(of_one) for of_one in zip(*totals, strict=True)]
 
     def evaluate(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[tuple[float, Totals]]:
         """For each span of the validation samples the mean loss, and the metrics.
@@ -465,6 +354,9 @@ class Team:
             raise
         return [result, *self._answers()]
 
+    def _update(self, learning_rate: float, factors: list[float] | None) -> None:
+        self._all("update", learning_rate, factors)
+
     def _answers(self) -> list[Any]:
         answers = [self._receive(pipe) for pipe in self.pipes]  # all of them, before an error in one is raised
         return [self._opened(pipe, answer) for pipe, answer in zip(self.pipes, answers, strict=True)]
@@ -516,18 +408,18 @@ def _serve(
     """The life of a worker process: build the model, then answer commands until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; worker 0 ends the others
     with one_blas_thread():
-        worker: Worker | None = None
+        worker: SharedWorker | None = None
         command, arguments = "", ()
         while True:
             try:
                 if worker is None:
                     result: Any = None
-                    worker = Worker(rank, workers, _twin(description, states, shared), shared)
+                    worker = SharedWorker(rank, workers, _twin(description, states, shared), shared)
                 else:
                     result = getattr(worker, command)(*arguments)
                 answer: tuple[Any, Any] = None, result
             except Exception as error:
-                answer = _portable(error), traceback.format_exc()
+                answer = portable(error), traceback.format_exc()
             try:
                 pipe.send(answer)
                 command, arguments = pipe.recv()
@@ -544,37 +436,20 @@ def _twin(description: dict[str, Any], states: list[Any], shared: SharedArrays) 
     return model
 
 
-def _portable(error: Exception) -> Exception:
-    """The error itself, or its text where it cannot be sent to another process."""
-    try:
-        pickle.dumps(error)
-        return error
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-
-
 def _gradient_shapes(model: Compiled, rank: int, positions: int) -> dict[str, tuple[tuple[int, ...], Any]]:
     """Room for one worker's gradients; an embedding's has no more rows than there are ids in its part of a batch."""
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {}
-    inside = model.network.with_inner()
-    embeddings = [layer for layer in inside if isinstance(layer, Embedding) and not layer.regularizers]
-    tables = {id(layer.params["embeddings"]): model.network.uses(layer) for layer in embeddings}
+    places = row_sparse(model)
     for number, param in enumerate(model.params):
         where = f"gradient{rank}/{number}"
-        if id(param) in tables:
-            rows = min(len(param), positions * tables[id(param)])
+        if number in places:
+            rows = min(len(param), positions * places[number])
             shapes[f"{where}/count"] = (1,), np.int64
             shapes[f"{where}/ids"] = (rows,), np.int64
             shapes[f"{where}/values"] = (rows, param.shape[1]), param.dtype
         else:
             shapes[where] = param.shape, param.dtype
     return shapes
-
-
-def _count(y: np.ndarray, mask: np.ndarray | None) -> int:
-    """How many values of the loss count for predictions with this mask."""
-    steps = math.prod(y.shape[:-1]) if mask is None else np.count_nonzero(mask) * math.prod(y.shape[mask.ndim : -1])
-    return int(steps)
 
 
 @contextmanager

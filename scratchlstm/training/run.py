@@ -143,6 +143,16 @@ class Run:
         for checkpoint in self.checkpoints:
             self.save(checkpoint.path)
 
+    def position(self) -> Any:
+        """How far the run is, for `put_at` of another rank's."""
+        epochs = self.history.epoch, self.history.history
+        return epochs, self.epoch, self.batch, self.before_order, self._sums, self._finished
+
+    def put_at(self, position: Any) -> None:
+        """Be as far as the run whose `position` this is."""
+        epochs, self.epoch, self.batch, self.before_order, self._sums, self._finished = position
+        self.history.epoch, self.history.history = epochs
+
     def restore_callbacks(self) -> None:
         """Hand the callbacks the states that the checkpoint has for them, if the run was resumed.
 

@@ -24,7 +24,7 @@ class WorkerError(RuntimeError):
     """A worker process died. (One that raises an error passes that error on instead.)"""
 
 
-def _uploaded(data: Data | None) -> Data | None:
+def uploaded(data: Data | None) -> Data | None:
     """Data, if any, on the GPU, whole numbers of x (ids) left out."""
     if data is None:
         return None
@@ -115,7 +115,7 @@ class OneProcess:
         self.model, self.data, self.validation = model, data, validation
         self.broken: Any = None
         if model.backend == "cupy":
-            self.data, self.validation = _uploaded(data), _uploaded(validation)
+            self.data, self.validation = uploaded(data), uploaded(validation)
             self.broken = backend.cupy().zeros(1, dtype=np.int32)
 
     def begin_epoch(self, order: np.ndarray) -> None:

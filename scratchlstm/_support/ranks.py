@@ -1,0 +1,93 @@
+"""Which of the processes this is that an MPI run has started the user's script in; see `scratchlstm.mpi`.
+
+Every rank runs the whole script. What is shown, and the files that are written, come from rank 0 alone.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+rank, size = 0, 1
+communicator: Any = None  # mpi4py's, in a script that the launcher runs
+status: Any = None  # what the guardian of this process watches
+resume_since: float | None = None  # in a run that was restarted: when it began, in seconds since 1970
+
+_alone = 0  # how many callbacks, one inside the other, are running
+_seeds: np.random.SeedSequence | None = None
+_not_written: set[Path] = set()  # the files that rank 0 writes in the place of this rank
+
+# in which an `mpiexec` or `srun` tells a process how many there are
+COUNTS = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMIX_SIZE"
+
+
+def join(of_all: Any, seed: int) -> None:
+    """Take part in an MPI run.
+
+    Args:
+        of_all: the communicator of all ranks.
+        seed: for all that is drawn without one, the same on all ranks.
+    """
+    global communicator, rank, size, _seeds
+    communicator, rank, size, _seeds = of_all, of_all.rank, of_all.size, np.random.SeedSequence(seed)
+
+
+def first() -> bool:
+    """Whether this process shows results and writes files: rank 0, and every process that no MPI run has started."""
+    return rank == 0
+
+
+def together() -> bool:
+    """Whether all ranks are here at once: not in a callback, which runs on rank 0 alone, nor in a thread of its own."""
+    return communicator is not None and not _alone and threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within, the other ranks do something else."""
+    global _alone
+    _alone += 1
+    try:
+        yield
+    finally:
+        _alone -= 1
+
+
+def waiting(awaited: str) -> AbstractContextManager[None]:
+    """Within, this rank waits for others; for whom or what is said if it takes long."""
+    return nullcontext() if status is None else status.waiting(awaited)
+
+
+def fresh_seed() -> int | None:
+    """For what is drawn without a seed: None, or a number that all ranks draw alike."""
+    if _seeds is None or not together():
+        return None
+    return int(_seeds.spawn(1)[0].generate_state(2, np.uint64)[0])
+
+
+def leave_to_first(path: str | os.PathLike[str]) -> None:
+    """Remember that this rank has not written a file that its script wrote."""
+    _not_written.add(Path(os.path.realpath(path)))
+
+
+def require_readable(path: str | os.PathLike[str]) -> None:
+    """Stop where this rank would read what rank 0 is still writing, perhaps on another machine's disk.
+
+    Raises:
+        RuntimeError: this rank's script wrote this very file.
+    """
+    if Path(os.path.realpath(path)) in _not_written:
+        raise RuntimeError(
+            f"rank 0 alone has written {str(path)!r}, and rank {rank} may be here before it: read it on rank 0 alone, "
+            f"under `if scratchlstm.mpi.first():`"
+        )
+
+
+def without_launcher() -> int:
+    """How many processes an `mpiexec` has started without our launcher, each knowing of itself alone; 0 if none."""
+    counts = [int(value) for name in COUNTS if (value := os.environ.get(name, "")).isdecimal()]
+    return 0 if communicator is not None else max(counts, default=0)

@@ -1,0 +1,467 @@
+"""The ranks of an MPI run share each batch: the arithmetic of `worker`, with messages in the place of shared memory.
+
+Every rank runs the user's whole script, holds all data, draws the same order, and computes its rows of each batch.
+What then travels is packed into one message for each receiver:
+
+    three workers or more    each rank gets, of every gradient, the rows that it owns, and adds up what came in the
+                             order of the ranks; then all ranks get all sums
+    two                      each sends the other all it has, and both add up: as few bytes, in half the messages
+
+The sums are those of `parallel`, in the same order, so P ranks end with the same bits as `workers=P`. (`Allreduce` adds
+up in an order of the library's own.) Of an embedding only the rows travel that occur in the batch. Then every rank
+updates all parameters, which stay the same everywhere.
+
+Callbacks run on rank 0 alone; the others are told what they have changed.
+"""
+
+import functools
+import math
+import platform
+import re
+import socket
+import sys
+import traceback
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import threadpoolctl
+from mpi4py import MPI
+
+from scratchlstm import backend
+from scratchlstm._support import ranks
+from scratchlstm._support.console import warn
+from scratchlstm._support.threads import one_blas_thread
+from scratchlstm.rows import Gradient, RowGradient
+from scratchlstm.training import archive, steps
+from scratchlstm.training.compiled import Compiled, Totals
+from scratchlstm.training.crew import Crew
+from scratchlstm.training.data import Data
+from scratchlstm.training.run import State
+from scratchlstm.training.worker import (
+    Gradients,
+    Worker,
+    Workers,
+    block,
+    portable,
+    row_sparse,
+    share,
+    summed,
+    unsplittable,
+)
+
+_ALIGNED = 8  # bytes: where an array in a message may begin
+_NOTHING = np.empty(0, np.uint8)  # a message to or from a rank without rows
+
+
+class Ranks(Crew):
+    """All ranks of an MPI run, which go the same way together.
+
+    Args:
+        communicator: of all ranks.
+
+    Attributes:
+        rank: which of them this process is.
+    """
+
+    def __init__(self, communicator: Any) -> None:
+        super().__init__(communicator.size)
+        self.communicator, self.rank = communicator, communicator.rank
+        self.first = self.rank == 0
+
+    # --- deciding together ----------------------------------------------------------------------------------------
+
+    def require_same(self, call: str, model: Compiled, settings: Callable[[], Mapping[str, Any]]) -> None:
+        """Compare what decides the results, before anything is computed.
+
+        Raises:
+            RuntimeError: another rank calls something else, or has ended its script.
+            ValueError: naming the first difference, and the host that differs.
+        """
+        self.meet(call, {**_versions(), **settings(), "seed": model.seed, "weights": _checksums(model)})
+
+    def meet(self, call: str, facts: Mapping[str, Any]) -> None:
+        """Wait for all ranks, and stop if they are not at the same place with the same facts; see `require_same`."""
+        found = self.gather((socket.gethostname(), call, _flat(facts), _processor()), f"all ranks to call {call}")
+        hosts, calls, every, processors = zip(*found, strict=True)
+        for rank, other in enumerate(calls):
+            if other != calls[0]:
+                raise RuntimeError(
+                    f"rank 0 ({hosts[0]}) is at {calls[0]}, but rank {rank} ({hosts[rank]}) at {other}: every rank has "
+                    f"to call fit, evaluate and predict; under `if scratchlstm.mpi.first():`, call them with workers=1"
+                )
+        for rank, theirs in enumerate(every):
+            for name in every[0] | theirs:
+                one, other = (each.get(name, "missing") for each in (every[0], theirs))
+                if one != other:
+                    raise ValueError(
+                        f"{name} is {one!r:.80} on rank 0 ({hosts[0]}), but {other!r:.80} on rank {rank} "
+                        f"({hosts[rank]}){_advice(name)}"
+                    )
+        self.mixed = len(set(processors)) > 1
+        if self.mixed and self.first:
+            others = next(rank for rank, processor in enumerate(processors) if processor != processors[0])
+            warn(
+                f"the ranks have different processors: {hosts[0]} {processors[0]}, {hosts[others]} "
+                f"{processors[others]}. The last digits can differ from those of workers={self.workers}"
+            )
+
+    def ask_first(self, decide: Callable[[], Any]) -> Any:
+        """What rank 0 finds, on all ranks."""
+        return self._from_first(decide() if self.first else None, "rank 0")
+
+    def follow(
+        self,
+        model: Compiled,
+        act: Callable[[], Any],
+        give: Callable[[], Any] = lambda: None,
+        take: Callable[[Any], Any] = lambda given: None,
+        thorough: bool = True,
+    ) -> None:
+        """Let rank 0 act alone, and all ranks have the same afterwards, an error included; see `Crew.follow`."""
+        error: Exception | None = None
+        state: State | None = None
+        if self.first:
+            before = _checksums(model, thorough)
+            try:
+                with ranks.alone():
+                    act()
+            except Exception as raised:
+                error = raised
+            if self.mixed or _checksums(model, thorough) != before:
+                state = State.of(model)
+        rate = None if model.optimizer.schedule else model.optimizer.learning_rate
+        switches = model.stop_training, model.trainability, rate
+        told = error and portable(error), state, switches, None if error else give()
+        told_error, state, switches, given = self._from_first(told, "rank 0 and its callbacks")
+        if self.first:
+            if error is not None:
+                raise error
+            return
+        if state is not None:
+            state.put_into(model)
+        model.stop_training, model.trainability, rate = switches
+        if rate is not None:
+            model.optimizer.learning_rate = rate
+        if told_error is not None:
+            raise told_error from steps.WorkerError("on rank 0")
+        take(given)
+
+    @contextmanager
+    def team(
+        self, model: Compiled, workers: int, data: Data | None, validation: Data | None, **options: Any
+    ) -> Iterator[Any]:
+        """All ranks, of which the first `workers` share each batch; None for a single one.
+
+        Raises:
+            ValueError: a batch of this model cannot be split.
+        """
+        if workers == 1:
+            yield None
+            return
+        if reason := unsplittable(model):
+            raise ValueError(f'workers="mpi" is not possible: {reason}. Use workers=1')
+        with one_blas_thread():
+            yield RankWorkers(self, workers, model, data, validation)
+
+    # --- messages -------------------------------------------------------------------------------------------------
+
+    def gather(self, value: Any, awaited: str) -> list[Any]:
+        """Every rank's value, in the order of the ranks; `awaited` is said if it takes long."""
+        with ranks.waiting(awaited):
+            return self.communicator.allgather(value)
+
+    def _from_first(self, value: Any, awaited: str) -> Any:
+        with ranks.waiting(awaited):
+            return self.communicator.bcast(value)
+
+    def to_each(self, messages: Sequence[np.ndarray], awaited: str) -> list[np.ndarray]:
+        """Send each rank its message; those that came, in the order of the ranks."""
+        sent, came = np.array([len(message) for message in messages]), np.empty(self.workers, np.int64)
+        with ranks.waiting(awaited):
+            self.communicator.Alltoall(sent, came)
+            buffer = np.empty(came.sum(), np.uint8)
+            outgoing = [np.concatenate(messages), sent, _starts(sent), MPI.BYTE]
+            self.communicator.Alltoallv(outgoing, [buffer, came, _starts(came), MPI.BYTE])
+        return _cut(buffer, came)
+
+    def to_all(self, message: np.ndarray, awaited: str) -> list[np.ndarray]:
+        """Send all ranks the message; those that came, in the order of the ranks."""
+        came = np.empty(self.workers, np.int64)
+        with ranks.waiting(awaited):
+            self.communicator.Allgather(np.array([len(message)]), came)
+            buffer = np.empty(came.sum(), np.uint8)
+            self.communicator.Allgatherv(message, [buffer, came, _starts(came), MPI.BYTE])
+        return _cut(buffer, came)
+
+
+class RankGradients:
+    """The exchange of ranks; `merge` is where the messages are sent.
+
+    Args:
+        crew: all ranks.
+        workers: how many of them, from rank 0, have rows of a batch.
+        model: this rank's.
+    """
+
+    def __init__(self, crew: Ranks, workers: int, model: Compiled) -> None:
+        self.crew, self.workers, self.works = crew, workers, crew.rank < workers
+        self.sparse = row_sparse(model)
+        self.params = model.params
+        self.awaited = ""
+
+    def publish(self, grads: Gradients) -> None:
+        """Keep the gradients, on the CPU, until every rank has some."""
+        self.own = {number: self._on_cpu(number, g) for number, g in grads.items()}
+
+    def merge(self) -> dict[int, Gradient]:
+        """The sums, of all rows."""
+        if self.workers == 2:
+            messages = self.crew.to_all(self._packed(self.own) if self.works else _NOTHING, self.awaited)
+            return self._summed([self._unpacked(message, 0, 1) for message in messages[:2]])
+        parts = [self._part(rank) for rank in range(self.crew.workers)]
+        messages = self.crew.to_each(parts, self.awaited)
+        sums = _NOTHING
+        if self.works:
+            came = [self._unpacked(message, self.crew.rank, self.workers) for message in messages[: self.workers]]
+            sums = self._packed(self._summed(came))
+        messages = self.crew.to_all(sums, self.awaited)
+        blocks = [self._unpacked(message, rank, self.workers) for rank, message in enumerate(messages[: self.workers])]
+        return {number: self._joined(number, [of_rank[number] for of_rank in blocks]) for number in self.own}
+
+    def updates(self, rows: int) -> tuple[int, int]:
+        """All of them: each rank has parameters of its own."""
+        return 0, rows
+
+    def _on_cpu(self, number: int, g: Gradient | None) -> Gradient:
+        """A gradient on the CPU, its ids in ascending order, zero in the place of None."""
+        w = self.params[number]
+        if g is None and number in self.sparse:
+            return RowGradient(np.empty(0, np.int64), np.empty((0, w.shape[1]), w.dtype), w.shape)
+        if g is None:
+            return np.zeros(w.shape, w.dtype)
+        if not isinstance(g, RowGradient):
+            return backend.host(g)
+        ids, values = backend.host(g.ids), backend.host(g.values)
+        order = np.argsort(ids) if backend.is_cupy(g.values) else slice(None)
+        return RowGradient(ids[order], values[order], g.shape)
+
+    def _summed(self, of_ranks: Sequence[Mapping[int, Gradient]]) -> dict[int, Gradient]:
+        return {number: summed([grads[number] for grads in of_ranks]) for number in self.own}
+
+    def _joined(self, number: int, blocks: Sequence[Gradient]) -> Gradient:
+        """A whole gradient, from the rows of each owner."""
+        shape = self.params[number].shape
+        if number not in self.sparse:
+            return np.concatenate(blocks).reshape(shape)
+        starts = [share(shape[0], rank, self.workers)[0] for rank in range(self.workers)]
+        ids = np.concatenate([own.ids + start for own, start in zip(blocks, starts, strict=True)])
+        return RowGradient(ids, np.concatenate([own.values for own in blocks]), shape)
+
+    # --- what a message is made of --------------------------------------------------------------------------------
+
+    def _part(self, rank: int) -> np.ndarray:
+        """The message to the owner of these rows."""
+        if not self.works or rank >= self.workers:
+            return _NOTHING
+        rows = {number: share(self._table(number)[0], rank, self.workers) for number in self.own}
+        return self._packed({number: block(g, *rows[number]) for number, g in self.own.items()})
+
+    def _table(self, number: int) -> tuple[int, ...]:
+        """A parameter's shape; one of no dimensions is a row."""
+        return self.params[number].shape or (1,)
+
+    def _packed(self, grads: Mapping[int, Gradient]) -> np.ndarray:
+        """Gradients in one message: dense ones as they are, else the number of rows, their ids and their values."""
+        arrays: list[np.ndarray] = []
+        for g in grads.values():
+            if isinstance(g, RowGradient):
+                arrays += [np.array([len(g.ids)]), g.ids.astype(np.uint32), g.values]
+            else:
+                arrays.append(g)
+        return np.concatenate([piece for array in arrays for piece in _bytes(array)])
+
+    def _unpacked(self, message: np.ndarray, rank: int, owners: int) -> dict[int, Gradient]:
+        """The gradients in a message, of the rows of one of so many owners."""
+        offset = 0
+
+        def take(dtype: Any, *shape: int) -> np.ndarray:
+            nonlocal offset
+            size = math.prod(shape) * np.dtype(dtype).itemsize
+            array = message[offset : offset + size].view(dtype).reshape(shape)
+            offset += size + -size % _ALIGNED
+            return array
+
+        grads: Gradients = {}
+        for number in self.own:
+            rows, *rest = self._table(number)
+            first, last = share(rows, rank, owners)
+            dtype = self.params[number].dtype
+            if number in self.sparse:
+                count = int(take(np.int64, 1)[0])
+                ids = take(np.uint32, count).astype(np.int64)
+                grads[number] = RowGradient(ids, take(dtype, count, *rest), (last - first, rest[0]))
+            else:
+                grads[number] = take(dtype, last - first, *rest)
+        return grads
+
+
+class RankWorker(Worker):
+    """The part of the work that is this rank's."""
+
+    def update(self, learning_rate: float, factors: list[float] | None) -> None:
+        """Update all parameters; on a GPU as `steps.OneProcess` does, which clips by itself."""
+        if self.model.backend == "numpy":
+            super().update(learning_rate, factors)
+            return
+        merged = self.exchange.merge()
+        grads = [self._there(merged.get(number)) for number in range(len(self.params))]
+        self.model.optimizer.apply(self.params, grads)
+
+    def _there(self, g: Gradient | None) -> Gradient | None:
+        there = functools.partial(backend.to, self.model.backend)
+        if isinstance(g, RowGradient):
+            return RowGradient(there(g.ids), there(g.values), g.shape)
+        return None if g is None else there(g)
+
+
+class RankWorkers(Workers):
+    """All ranks, as the fit loop of each asks them.
+
+    Args:
+        crew: all ranks.
+        workers: how many of them share each batch.
+        model: this rank's.
+        data, validation: this rank's, which are the same everywhere.
+    """
+
+    def __init__(self, crew: Ranks, workers: int, model: Compiled, data: Data | None, validation: Data | None) -> None:
+        self.crew, self.workers, self.model, self.epoch = crew, workers, model, 0
+        if data is not None and data.y is not None and model.backend == "numpy" and not model.optimizer.state:
+            model.optimizer.build(model.params)
+        self.exchange = RankGradients(crew, workers, model)
+        own = [steps.uploaded(each) if model.backend == "cupy" else each for each in (data, validation)]
+        self.worker = RankWorker(crew.rank, workers, model, self.exchange, *own)
+
+    def begin_epoch(self, order: np.ndarray) -> None:
+        """State the order of samples."""
+        self.worker.order, self.epoch = order, self.epoch + 1
+
+    def step(self, start: int, stop: int) -> tuple[float, Totals]:
+        """Train on the batch `order[start:stop]`; as `OneProcess.step`."""
+        self.exchange.awaited = f"all ranks, with samples {start} to {stop} of epoch {self.epoch} of this fit"
+        return super().step(start, stop)
+
+    def require_finite(self) -> None:
+        """Each step has looked."""
+
+    def evaluate(self, spans: Sequence[tuple[int, int]], done: Callable[[], Any]) -> list[tuple[float, Totals]]:
+        """For each span of the validation samples the mean loss, and the metrics; see `OneProcess.evaluate`."""
+        return self._share_out("evaluate", spans, done)
+
+    def predict(self, spans: Sequence[tuple[int, int]], done: Callable[[], Any]) -> list[np.ndarray]:
+        """The outputs for x, each by itself; arguments as of `evaluate`."""
+        return [np.concatenate(parts) for parts in zip(*self._share_out("predict", spans, done), strict=True)]
+
+    def _share_out(self, command: str, spans: Sequence[tuple[int, int]], done: Callable[[], Any]) -> list[Any]:
+        """A span for each rank, and again; the results in the order of the spans."""
+        results: list[Any] = []
+        for begin in range(0, len(spans), self.crew.workers):
+            turn = spans[begin : begin + self.crew.workers]
+            awaited = f"all ranks, to {command} samples {turn[0][0]} to {turn[-1][1]}"
+            results += self._answers(command, turn[self.crew.rank : self.crew.rank + 1], awaited)[: len(turn)]
+            for _ in turn:
+                done()
+        return results
+
+    def _all(self, command: str, *arguments: Any) -> list[Any]:
+        return self._answers(command, [arguments], self.exchange.awaited)[: self.workers]
+
+    def _update(self, learning_rate: float, factors: list[float] | None) -> None:
+        self.worker.update(learning_rate, factors)
+
+    def _answers(self, command: str, calls: Sequence[tuple[Any, ...]], awaited: str) -> list[Any]:
+        """What every rank's worker comes to, called with these arguments (or not at all); an error is raised by all."""
+        answer: tuple[Any, Any] = None, None
+        try:
+            for arguments in calls:
+                answer = None, getattr(self.worker, command)(*arguments)
+        except Exception as raised:
+            answer = portable(raised), traceback.format_exc()
+        answers = self.crew.gather((*answer, socket.gethostname()), awaited)
+        for rank, (error, result, host) in enumerate(answers):
+            if error is not None:
+                raise error from steps.WorkerError(f"on rank {rank} of {self.crew.workers} ({host}):\n{result}")
+        return [result for _, result, _ in answers]
+
+
+def _bytes(array: np.ndarray) -> Iterator[np.ndarray]:
+    """An array's bytes, and as many more as are needed for the next to be aligned."""
+    yield np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    yield np.zeros(-array.nbytes % _ALIGNED, np.uint8)
+
+
+def _starts(sizes: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(sizes)[:-1]])
+
+
+def _cut(buffer: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+    return [buffer[start : start + size] for start, size in zip(_starts(sizes), sizes, strict=True)]
+
+
+# --- what has to be the same on all ranks -----------------------------------------------------------------------------
+
+
+@functools.cache
+def _versions() -> dict[str, Any]:
+    blas = {f"{library['internal_api']} {library['version']}" for library in _blas()}
+    found = {
+        "Python": platform.python_version(),
+        "NumPy": np.__version__,
+        "scratchlstm": sys.modules["scratchlstm"].__version__,
+    }
+    return {f"the version of {name}": version for name, version in found.items()} | {"the BLAS": sorted(blas)}
+
+
+def _blas() -> Iterable[dict[str, Any]]:
+    return [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+
+
+@functools.cache
+def _processor() -> str:
+    """On what the last digits depend beside the program: the processor, and what the BLAS takes it for."""
+    about = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*: (.*)", about.read_text()) if about.exists() else None
+    kinds = sorted({str(library.get("architecture")) for library in _blas()})
+    return f"{named[1] if named else platform.processor() or platform.machine()} ({', '.join(kinds)})"
+
+
+def _checksums(model: Compiled, thorough: bool = True) -> dict[str, Any]:
+    """CRC-32 of each parameter; and, to be thorough, of all else that training changes."""
+    arrays = {name: a for name, a in archive.arrays_of(model).items() if thorough or name.startswith("layer")}
+    sums: dict[str, Any] = {name: zlib.crc32(np.ascontiguousarray(a).data) for name, a in arrays.items()}
+    if thorough:
+        states = [layer.extra_state() for layer in model.layers], [rng.bit_generator.state for rng in model.generators]
+        sums["random state"] = zlib.crc32(repr(states).encode())
+        sums["steps of the optimizer"] = model.optimizer.iterations if model._compiled else 0
+    return sums
+
+
+def _flat(facts: Any, name: str = "") -> dict[str, Any]:
+    """Nested dicts and lists as one dict, by their paths."""
+    items = facts.items() if isinstance(facts, Mapping) else enumerate(facts) if isinstance(facts, list | tuple) else ()
+    if not items:
+        return {name: facts}
+    return {path: leaf for key, item in items for path, leaf in _flat(item, f"{name}/{key}".lstrip("/")).items()}
+
+
+def _advice(name: str) -> str:
+    """How to mend a difference of that name."""
+    if name.startswith(("the version", "the BLAS")):
+        return ": install the same on all hosts"
+    if "data" in name.partition("/")[0]:
+        return ": all ranks need the same data; what draws it needs a seed"
+    return ""

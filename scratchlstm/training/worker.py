@@ -1,0 +1,255 @@
+"""One worker's part of a training step that several share, and the step itself.
+
+    each worker    forward and backward on its rows of the batch; it hands the gradients to the exchange (if a mask can
+                   reach a loss, all tell in between how many of their steps count, by which that is divided)
+    --- all wait for all ---
+    each worker    from the exchange: the sum of all workers' gradients, in their order; update
+
+The workers are processes of one machine, which share memory (`parallel`), or the ranks of an MPI run (`distributed`).
+Both compute what is here, and each brings an exchange of its own.
+"""
+
+import math
+import pickle
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from scratchlstm import backend
+from scratchlstm.layers import Embedding
+from scratchlstm.optimizers import norm
+from scratchlstm.rows import Gradient, RowGradient, as_array
+from scratchlstm.training import steps
+from scratchlstm.training.compiled import Compiled, Totals
+from scratchlstm.training.data import Data
+
+Gradients = dict[int, Gradient | None]  # of what is trained, by the parameter's number
+
+
+class Exchange(Protocol):
+    """How the workers get at each other's gradients."""
+
+    def publish(self, grads: Gradients) -> None:
+        """Hand out this worker's gradients; None is zero."""
+
+    def merge(self) -> dict[int, Gradient]:
+        """The sum of what all workers have published, in their order, of the rows that this worker updates."""
+
+    def updates(self, rows: int) -> tuple[int, int]:
+        """Which rows this worker updates of a parameter that has so many: from, to."""
+
+
+def share(count: int, rank: int, workers: int) -> tuple[int, int]:
+    """One worker's part of `count` things: from, to. Nothing for a rank beyond the workers."""
+    return (count * rank // workers, count * (rank + 1) // workers) if rank < workers else (0, 0)
+
+
+def block(g: Gradient, first: int, last: int) -> Gradient:
+    """These rows of a gradient."""
+    if isinstance(g, RowGradient):
+        return RowGradient(*g.block(first, last), (last - first, g.shape[1]))
+    return np.atleast_1d(g)[first:last]
+
+
+def summed(parts: Sequence[Gradient]) -> Gradient:
+    """The sum in this order, on which the last digits depend."""
+    return sum(parts[1:], parts[0])
+
+
+def row_sparse(model: Compiled) -> dict[int, int]:
+    """The parameters whose gradients are `RowGradient`s, by their numbers, and at how many places each is used."""
+    inside = model.network.with_inner()
+    embeddings = [layer for layer in inside if isinstance(layer, Embedding) and not layer.regularizers]
+    tables = {id(layer.params["embeddings"]): model.network.uses(layer) for layer in embeddings}
+    return {number: tables[id(param)] for number, param in enumerate(model.params) if id(param) in tables}
+
+
+def unsplittable(model: Compiled) -> str:
+    """Why a batch of this model cannot be split by rows, wherever it is trained; "" if it can."""
+    if stateful := [layer.name for layer in model.layers if layer.stateful]:
+        return f"{', '.join(stateful)} is stateful, its states belong to the rows of a whole batch"
+    return ""
+
+
+class Worker:
+    """One process's part of the work.
+
+    Args:
+        rank: which worker, from 0; a rank beyond the workers has no rows of its own.
+        workers: how many there are.
+        model: this process's own.
+        exchange: of the gradients.
+        data, validation: to train on, to validate on; None if there is none.
+
+    Attributes:
+        order: of the samples in this epoch.
+    """
+
+    order: np.ndarray
+
+    def __init__(
+        self,
+        rank: int,
+        workers: int,
+        model: Compiled,
+        exchange: Exchange,
+        data: Data | None = None,
+        validation: Data | None = None,
+    ) -> None:
+        self.rank, self.workers, self.model, self.exchange = rank, workers, model, exchange
+        self.data: Any = data
+        self.validation: Any = validation
+        self.params = model.params
+
+    def compute(self, start: int, stop: int, trainability: Sequence[bool]) -> tuple[float, Totals]:
+        """`forward`, then `backward`, if no mask can reach a loss."""
+        self.forward(start, stop, trainability)
+        return self.backward()
+
+    def forward(self, start: int, stop: int, trainability: Sequence[bool]) -> list[int]:
+        """Forward on this worker's rows of the batch `order[start:stop]`.
+
+        Args:
+            start, stop: of the batch.
+            trainability: of the calling process's model, see `Compiled`.
+
+        Returns:
+            for each output how many values of the loss count, of these rows.
+        """
+        self.model.trainability = trainability
+        first, last = share(stop - start, self.rank, self.workers)
+        rows = self.order[start + first : start + max(last, first + 1)]
+        batch = self.data.take(rows, backend.to(self.model.backend, rows))
+        run = self.model.run(rows=(first, stop - start))
+        y_pred, cache = self.model.network.forward(batch.x, run)
+        ys = self.model.by_output(y_pred)
+        # fewer rows than workers: that was another's row, for the sake of the masks to be drawn
+        self.counts = [0 if first == last else _count(y, m) for y, m in zip(ys, cache.kept.masks, strict=True)]
+        self.opened = run, batch, y_pred, cache, last - first, stop - start
+        return self.counts
+
+    def backward(self, counts: Sequence[int] | None = None) -> tuple[float, Totals]:
+        """Loss and backward pass, after `forward`.
+
+        Args:
+            counts: for each output how many values of the loss count in the whole batch. Default: these rows have
+                their share of them.
+
+        Returns:
+            this worker's part of the batch's loss, and of what is measured.
+        """
+        run, batch, y_pred, cache, rows, samples = self.opened
+        del self.opened
+        with run:
+            if rows == 0:
+                self._publish([None] * len(self.params))
+                return 0.0, steps.no_totals(self.model)
+            part, scales = rows / samples, None
+            if counts is not None:
+                scales = [own / max(count, 1) / part for own, count in zip(self.counts, counts, strict=True)]
+            judged = self.model.judge(batch.y, y_pred, cache.kept, batch.weight, part, scales)
+            loss = _here(judged.loss)
+            steps.require_finite(loss)
+            grads = self.model.gradients(judged.dy, cache, judged.from_logits, part)
+            steps.require_finite_gradients(self.model, grads)
+        self._publish(grads)
+        totals = self.model.measure(batch.y, y_pred, cache.kept, judged.losses, samples)
+        return loss, [_here(of_metric) for of_metric in totals]
+
+    def _publish(self, grads: Sequence[Gradient | None]) -> None:
+        trained = self.model.network.trainable_params
+        numbers = [number for number, name in enumerate(self.model.network.params) if name in trained]
+        self.exchange.publish({number: grads[number] for number in numbers})
+
+    def merge(self) -> list[float]:
+        """Add up all workers' gradients; the norms of those of this worker's share of each parameter's rows."""
+        self.merged = self.exchange.merge()
+        return [self._norm(number, w) for number, w in enumerate(self.params)]
+
+    def _norm(self, number: int, w: np.ndarray) -> float:
+        if number not in self.merged:
+            return 0.0
+        rows = len(np.atleast_1d(w))
+        begin, _ = self.exchange.updates(rows)
+        first, last = share(rows, self.rank, self.workers)
+        return norm(block(self.merged[number], first - begin, last - begin))
+
+    def update(self, learning_rate: float, factors: list[float] | None) -> None:
+        """Update what is this worker's to update; `factors` are those of clipping, after `merge`."""
+        optimizer = self.model.optimizer
+        optimizer.iterations += 1
+        if factors is None:
+            self.merged = self.exchange.merge()
+        for number, g in self.merged.items():
+            w = np.atleast_1d(self.params[number])
+            first, last = self.exchange.updates(len(w))
+            part = {name: np.atleast_1d(array)[first:last] for name, array in optimizer.state[number].items()}
+            optimizer.step(w[first:last], g, part, learning_rate, 1.0 if factors is None else factors[number])
+
+    def evaluate(self, start: int, stop: int) -> tuple[float, Totals]:
+        """The mean loss of these validation samples, and the metrics."""
+        loss, totals = steps.evaluate_batch(self.model, self.validation.take(slice(start, stop)))
+        return _here(loss), [_here(of_metric) for of_metric in totals]
+
+    def predict(self, start: int, stop: int) -> Any:
+        """The outputs for these samples, each by itself."""
+        ys = self.model.by_output(self.model.network.infer(self.data.take(slice(start, stop)).x))
+        return [backend.host(as_array(y)) for y in ys]
+
+
+class Workers:
+    """All workers, as the fit loop asks them; `_all` and `_update` are how they are reached.
+
+    Attributes:
+        model: the calling process's.
+    """
+
+    model: Compiled
+
+    def _all(self, command: str, *arguments: Any) -> list[Any]:
+        """Let every worker do this; their results, in order."""
+        raise NotImplementedError
+
+    def _update(self, learning_rate: float, factors: list[float] | None) -> None:
+        """Let every worker update."""
+        raise NotImplementedError
+
+    def step(self, start: int, stop: int) -> tuple[float, Totals]:
+        """Train on the batch `order[start:stop]`; as `OneProcess.step`."""
+        batch, model = (start, stop, self.model.trainability), self.model
+        if model.masks_loss:  # a mean over the steps of the whole batch that count
+            counts = [sum(of_output) for of_output in zip(*self._all("forward", *batch), strict=True)]
+            parts = self._all("backward", counts)
+        else:
+            parts = self._all("compute", *batch)
+        losses, totals = zip(*parts, strict=True)
+        loss = sum(losses)
+        steps.require_finite(loss)
+        optimizer = model.optimizer
+        factors = None
+        if optimizer.clips_norms:
+            factors = optimizer.clip_factors([math.hypot(*parts) for parts in zip(*self._all("merge"), strict=True)])
+        self._update(optimizer.learning_rate, factors)
+        model.constrain()  # the whole parameter: a norm goes over rows of all workers
+        return loss, [sum(of_one) for of_one in zip(*totals, strict=True)]
+
+
+def portable(error: Exception) -> Exception:
+    """The error itself, or its text if it cannot be sent to another process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+        return error
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def _here(value: Any) -> Any:
+    """What a GPU has computed, on the CPU."""
+    return backend.host(value) if backend.is_cupy(value) else value
+
+
+def _count(y: np.ndarray, mask: np.ndarray | None) -> int:
+    """How many values of the loss count for predictions with this mask."""
+    count = math.prod(y.shape[:-1]) if mask is None else np.count_nonzero(mask) * math.prod(y.shape[mask.ndim : -1])
+    return int(count)
