@@ -32,6 +32,7 @@ from typing import Any, NoReturn
 
 from scratchlstm._support import ranks
 from scratchlstm._support.ranks import first
+from scratchlstm.training import WorkerError
 
 __all__ = ["first"]
 
@@ -143,7 +144,7 @@ def _start(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         more = ["--resume-since", str(began)] if attempt else []
         launcher = [sys.executable, "-m", "scratchlstm.mpi", "--patience", str(options.patience), *more]
         code = subprocess.call([*command, "-n", str(options.n), *launcher, options.script, *options.arguments])
-        if code in (0, _USAGE, 128 + signal.SIGINT):
+        if code in (0, 128 + signal.SIGINT):
             break
         if attempt < options.restarts:
             _say(f"the run failed with exit status {code}: restart {attempt + 1} of {options.restarts}")
@@ -262,7 +263,7 @@ def _finish() -> NoReturn:
         _fail(_traceback(error), 1)
     status.finish()
     if first():
-        print(f"all {ranks.size} ranks finished", flush=True)
+        print(f"all {ranks.size} ranks finished" if ranks.size > 1 else "the only rank finished", flush=True)
     sys.exit(0)
 
 
@@ -272,14 +273,23 @@ def _fail(report: str, code: int) -> NoReturn:
         time.sleep(0.5 + 0.3 * min(ranks.rank, 10))
         report = report or f"it ended with exit status {code}"
     if report:
-        _say(f"rank {ranks.rank} of {ranks.size} on {socket.gethostname()}:\n{report}")
+        _say(report if report.startswith("rank ") else f"{_me()}:\n{report}")
     with suppress(Exception):
         sys.stdout.flush()
-    os._exit(code)
+    from mpi4py import MPI
+
+    MPI.COMM_WORLD.Abort(code)
+    os._exit(code)  # should an MPI return
+
+
+def _me() -> str:
+    return f"rank {ranks.rank} of {ranks.size} on {socket.gethostname()}"
 
 
 def _traceback(error: BaseException) -> str:
-    """The error as Python shows it, from the script's own lines on."""
+    """The error as Python shows it, from the script's own lines on; if another rank had it, as that one showed it."""
+    if isinstance(error.__cause__, WorkerError):
+        return str(error.__cause__).rstrip()
     inside = {__file__, runpy.__file__, "<frozen runpy>"}
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename in inside:

@@ -147,7 +147,7 @@ class Ranks(Crew):
         if rate is not None:
             model.optimizer.learning_rate = rate
         if told_error is not None:
-            raise told_error from steps.WorkerError("on rank 0")
+            raise told_error
         take(given)
 
     @contextmanager
@@ -394,7 +394,7 @@ class RankWorkers(Workers):
         answers = self.crew.gather((*answer, socket.gethostname()), awaited)
         for rank, (error, result, host) in enumerate(answers):
             if error is not None:
-                raise error from steps.WorkerError(f"on rank {rank} of {self.crew.workers} ({host}):\n{result}")
+                raise error from steps.WorkerError(f"rank {rank} of {self.crew.workers} on {host}:\n{result}")
         return [result for _, result, _ in answers]
 
 
