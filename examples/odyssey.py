@@ -40,7 +40,7 @@ from scratchlstm.layers import RNN, Dense, Embedding
 from scratchlstm.optimizers import Adam
 from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.schedules import CosineDecay
-from scratchlstm.training.crew import count_workers
+from scratchlstm.training.recruit import count_workers
 from scratchlstm.utils import atomic_write, held_folder
 
 Data = tuple[np.ndarray, np.ndarray]  # x (N, T, E), y (N, K), or (N, T, K) if every step has an answer

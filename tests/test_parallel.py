@@ -21,7 +21,7 @@ from scratchlstm.callbacks import Callback, Checkpoint
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
 from scratchlstm.training import parallel
 from scratchlstm.training.loop import WorkerError
-from scratchlstm.training.crew import count_workers
+from scratchlstm.training.recruit import count_workers
 
 METHODS = [method for method in ("fork", "forkserver", "spawn") if method in multiprocessing.get_all_start_methods()]
 RNG = np.random.default_rng(0)

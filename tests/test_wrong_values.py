@@ -575,7 +575,7 @@ TABLE = {
                 "shuffle": True,
                 "class_weight": None,
                 "initial_epoch": 0,
-                "workers": 1,
+                "workers": None,
                 "resume": None,
             },
             {
@@ -591,12 +591,12 @@ TABLE = {
         ),
         _method(
             "evaluate",
-            {**DATA, "batch_size": None, "verbose": 0, "return_dict": False, "workers": 1},
+            {**DATA, "batch_size": None, "verbose": 0, "return_dict": False, "workers": None},
             {"batch_size": OPTIONAL, "verbose": FLAG, "sample_weight": OPTIONAL, "return_dict": FLAG},
         ),
         _method(
             "predict",
-            {"x": X, "batch_size": None, "verbose": 0, "workers": 1},
+            {"x": X, "batch_size": None, "verbose": 0, "workers": None},
             {"batch_size": OPTIONAL, "verbose": FLAG},
         ),
         _method("train_on_batch", DATA, {"sample_weight": OPTIONAL}),

@@ -24,8 +24,8 @@ from scratchlstm.preprocessing.timeseries import TimeseriesDataset
 from scratchlstm.rows import as_array
 from scratchlstm.training import loop as training
 from scratchlstm.training.compiled import Compiled
-from scratchlstm.training.crew import crew
 from scratchlstm.training.data import Data, check_data, check_x, listed, unpack
+from scratchlstm.training.recruit import crew
 from scratchlstm.training.steps import OneProcess
 
 

@@ -43,7 +43,7 @@ from scratchlstm.training.worker import (
     share,
     summed,
     unsplittable,
-)  # fmt: skip
+)
 
 Layout = dict[str, tuple[int, tuple[int, ...], np.dtype]]  # name -> (offset in bytes, shape, dtype)
 

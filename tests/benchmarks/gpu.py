@@ -42,7 +42,7 @@ from scratchlstm import Sequential, backend, layers, optimizers
 from scratchlstm._support.files import require_writable_folder
 from scratchlstm.kernels.cupy_lstm import CupyLSTM
 from scratchlstm.layers.passes import Pass, Workspaces
-from scratchlstm.training import loop as training
+from scratchlstm.training import steps
 from scratchlstm.training.data import check_data
 
 ROOT = Path(__file__).parents[2]
@@ -146,7 +146,7 @@ def training_steps(shape, x, y, batch, **options):
     data = check_data(model, x, y, None)
     model.build_for(data.x.shape[1:])
     model.optimizer.claim(model.token, model.params)
-    runner = training.OneProcess(model, data, None)
+    runner = steps.OneProcess(model, data, None)
     runner.begin_epoch(np.arange(len(x)))
     starts = cycle(range(0, len(x) - batch + 1, batch))
 

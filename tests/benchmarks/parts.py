@@ -89,8 +89,8 @@ def measure(name, steps):
     from scratchlstm.kernels import numpy_lstm
     from scratchlstm.layers.network import Network
     from scratchlstm.preprocessing.sequence import pad_sequences
-    from scratchlstm.training import loop as training
-    from scratchlstm.training import parallel
+    from scratchlstm.training import parallel, worker
+    from scratchlstm.training.steps import OneProcess
 
     change, options = VARIANTS[name]
     change(SimpleNamespace(layers=layers, optimizers=optimizers, numpy_lstm=numpy_lstm, rows=rows))
@@ -110,8 +110,8 @@ def measure(name, steps):
     timed(Network, "forward", "forward")
     timed(Sequential, "gradients", "backward")
     timed(optimizers.Optimizer, "apply", "optimizer")
-    timed(parallel.Worker, "update", "optimizer")
-    timed(training.OneProcess, "step", "step")
+    timed(worker.Worker, "update", "optimizer")
+    timed(OneProcess, "step", "step")
     timed(parallel.Team, "step", "step")
 
     (x, y), _ = imdb.load_data(num_words=20000, verbose=0)

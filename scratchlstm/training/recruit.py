@@ -1,0 +1,61 @@
+"""From the argument `workers` of `fit`, `evaluate` and `predict` to who shares their work."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from scratchlstm._support import checks, ranks
+from scratchlstm._support.console import warn
+from scratchlstm.training.crew import Crew
+
+
+def crew(workers: Any, on_gpu: bool) -> Crew:
+    """Who shares the work.
+
+    Args:
+        workers: how many processes of this machine; "auto" is one for each physical core that this process may use;
+            "mpi" is all ranks of the MPI run; None is these, if there is such a run, and else one.
+        on_gpu: whether the model is on a GPU.
+
+    Raises:
+        ValueError: something else; or several processes of one machine for a model on a GPU.
+        RuntimeError: "mpi" in a script that the launcher has not started.
+    """
+    named = workers if isinstance(workers, str) else ""
+    count = 1 if workers is None or named == "mpi" else count_workers(workers)
+    if named == "mpi" and ranks.communicator is None:
+        raise RuntimeError(
+            'workers="mpi" needs ranks: start the script with `mpiexec -n 4 python -m scratchlstm.mpi SCRIPT` '
+            "(docs/distributed.md)"
+        )
+    if ranks.together() and ranks.size > 1 and (count > 1 or workers is None or named):
+        if not named and count not in (1, ranks.size):
+            warn(f"workers={count} is not used: the {ranks.size} ranks of this MPI run share the work")
+        from scratchlstm.training.distributed import Ranks  # which imports mpi4py
+
+        return Ranks(ranks.communicator)
+    if on_gpu and count > 1 and not named:
+        raise ValueError(f"workers={workers!r} share a batch between processes on the CPU; on a GPU, workers=1")
+    if (processes := ranks.without_launcher()) > 1:
+        warn(
+            f"{processes} processes were started side by side, but each of them works alone and writes the same files. "
+            f"To share the work, put `-m scratchlstm.mpi` before the script (docs/distributed.md)"
+        )
+    return Crew(1 if on_gpu else count)
+
+
+def count_workers(workers: Any) -> int:
+    """How many processes `workers` means; "auto" is one for each physical core that this process may use.
+
+    Raises:
+        ValueError: neither "auto" nor a whole number above 0.
+    """
+    if isinstance(workers, str) and workers == "auto":
+        import psutil
+
+        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, min(psutil.cpu_count(logical=False) or 1, usable))
+    if isinstance(workers, bool) or not isinstance(workers, int | np.integer) or workers < 1:
+        raise ValueError(f'workers must be a whole number above 0, "auto" or "mpi", not {checks.came(workers)}')
+    return int(workers)
