@@ -580,6 +580,7 @@ TABLE = {
             },
             {
                 "batch_size": OPTIONAL,
+                "workers": OPTIONAL,
                 "verbose": FLAG,
                 "callbacks": OPTIONAL,
                 "validation_data": OPTIONAL,
@@ -592,12 +593,12 @@ TABLE = {
         _method(
             "evaluate",
             {**DATA, "batch_size": None, "verbose": 0, "return_dict": False, "workers": None},
-            {"batch_size": OPTIONAL, "verbose": FLAG, "sample_weight": OPTIONAL, "return_dict": FLAG},
+            {"batch_size": OPTIONAL, "verbose": FLAG, "sample_weight": OPTIONAL, "return_dict": FLAG, "workers": OPTIONAL},
         ),
         _method(
             "predict",
             {"x": X, "batch_size": None, "verbose": 0, "workers": None},
-            {"batch_size": OPTIONAL, "verbose": FLAG},
+            {"batch_size": OPTIONAL, "verbose": FLAG, "workers": OPTIONAL},
         ),
         _method("train_on_batch", DATA, {"sample_weight": OPTIONAL}),
         *(
