@@ -14,7 +14,6 @@ import ctypes
 import mmap
 import os
 import runpy
-import secrets
 import shlex
 import shutil
 import signal
@@ -231,7 +230,7 @@ def _run(options: argparse.Namespace) -> NoReturn:
         from mpi4py import MPI
 
         communicator = MPI.COMM_WORLD.Dup()  # the script may send messages of its own
-        ranks.join(communicator, communicator.bcast(secrets.randbits(128)))
+        ranks.join(communicator)
     status._write()
     _require_one_mpi(MPI)
     if ranks.rank:

@@ -593,7 +593,13 @@ TABLE = {
         _method(
             "evaluate",
             {**DATA, "batch_size": None, "verbose": 0, "return_dict": False, "workers": None},
-            {"batch_size": OPTIONAL, "verbose": FLAG, "sample_weight": OPTIONAL, "return_dict": FLAG, "workers": OPTIONAL},
+            {
+                "batch_size": OPTIONAL,
+                "verbose": FLAG,
+                "sample_weight": OPTIONAL,
+                "return_dict": FLAG,
+                "workers": OPTIONAL,
+            },
         ),
         _method(
             "predict",

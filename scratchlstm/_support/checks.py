@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from scratchlstm import backend, config
-from scratchlstm._support import ranks
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -177,7 +176,7 @@ def generator(rng: Any) -> np.random.Generator:
         TypeError: it is no generator of NumPy's.
     """
     instance("rng", rng, np.random.Generator | None, "what np.random.default_rng(seed) gives")
-    return np.random.default_rng(ranks.fresh_seed()) if rng is None else rng
+    return np.random.default_rng() if rng is None else rng
 
 
 def array(argument: str, value: Any, numeric: bool = False) -> np.ndarray:

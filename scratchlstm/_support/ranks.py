@@ -10,30 +10,22 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 rank, size = 0, 1
 communicator: Any = None  # mpi4py's, in a script that the launcher runs
 status: Any = None  # what the guardian of this process watches
 resume_since: float | None = None  # in a run that was restarted: when it began, in seconds since 1970
 
 _alone = 0  # how many callbacks, one inside the other, are running
-_seeds: np.random.SeedSequence | None = None
 _not_written: set[Path] = set()  # the files that rank 0 writes in the place of this rank
 
 # in which an `mpiexec` or `srun` tells a process how many there are
 COUNTS = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMIX_SIZE"
 
 
-def join(of_all: Any, seed: int) -> None:
-    """Take part in an MPI run.
-
-    Args:
-        of_all: the communicator of all ranks.
-        seed: for all that is drawn without one, the same on all ranks.
-    """
-    global communicator, rank, size, _seeds
-    communicator, rank, size, _seeds = of_all, of_all.rank, of_all.size, np.random.SeedSequence(seed)
+def join(of_all: Any) -> None:
+    """Take part in an MPI run; `of_all` is the communicator of all ranks."""
+    global communicator, rank, size
+    communicator, rank, size = of_all, of_all.rank, of_all.size
 
 
 def first() -> bool:
@@ -60,13 +52,6 @@ def alone() -> Iterator[None]:
 def waiting(awaited: str) -> AbstractContextManager[None]:
     """Within, this rank waits for others; for whom or what is said if it takes long."""
     return nullcontext() if status is None else status.waiting(awaited)
-
-
-def fresh_seed() -> int | None:
-    """For what is drawn without a seed: None, or a number that all ranks draw alike."""
-    if _seeds is None or not together():
-        return None
-    return int(_seeds.spawn(1)[0].generate_state(2, np.uint64)[0])
 
 
 def leave_to_first(path: str | os.PathLike[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchlstm import activations, backend, losses, optimizers
-from scratchlstm._support import checks, ranks
+from scratchlstm._support import checks
 from scratchlstm._support.moved import Gone
 from scratchlstm.backend import Array
 from scratchlstm.callbacks import History
@@ -60,7 +60,7 @@ class Compiled:
     def __init__(self, network: Network, seed: int | None, backend: str) -> None:
         self.network, self.backend = network, backend
         self.seed = checks.seed(seed)
-        self.rng = np.random.default_rng(ranks.fresh_seed() if self.seed is None else self.seed)
+        self.rng = np.random.default_rng(self.seed)
         self.token = object()  # by which an optimizer knows its model
         self.history: History | None = None
         self.stop_training = False

@@ -27,8 +27,13 @@ class Crew:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def require_same(self, call: str, model: Compiled, settings: Callable[[], Mapping[str, Any]]) -> None:
-        """Stop if a rank does something else than the others; alone there is nothing to compare."""
+    def require_same(self, call: str, model: Compiled, data: Mapping[str, Data | None], **options: Any) -> None:
+        """Stop if a rank does something else than the others; alone there is nothing to compare.
+
+        Args:
+            call: the method that has been called.
+            model, data, options: what decides its results.
+        """
 
     def ask_first(self, decide: Callable[[], Any]) -> Any:
         """What the first rank finds, on all of them."""

@@ -40,7 +40,7 @@ from scratchlstm.training import archive, steps
 from scratchlstm.training.compiled import Compiled, Totals
 from scratchlstm.training.crew import Crew
 from scratchlstm.training.data import Data
-from scratchlstm.training.run import State
+from scratchlstm.training.run import State, fingerprint
 from scratchlstm.training.worker import (
     Gradients,
     Worker,
@@ -65,23 +65,42 @@ class Ranks(Crew):
 
     Attributes:
         rank: which of them this process is.
+        mixed: whether they run on different processors, so that last digits may come to differ.
     """
 
     def __init__(self, communicator: Any) -> None:
         super().__init__(communicator.size)
         self.communicator, self.rank = communicator, communicator.rank
-        self.first = self.rank == 0
+        self.first, self.mixed = self.rank == 0, False
 
     # --- deciding together ----------------------------------------------------------------------------------------
 
-    def require_same(self, call: str, model: Compiled, settings: Callable[[], Mapping[str, Any]]) -> None:
-        """Compare what decides the results, before anything is computed.
+    def require_same(self, call: str, model: Compiled, data: Mapping[str, Data | None], **options: Any) -> None:
+        """Compare what decides the results, before anything is computed; see `Crew.require_same`.
+
+        A model without a seed has drawn its weights for itself on each rank: those of rank 0 are taken.
 
         Raises:
             RuntimeError: another rank calls something else, or has ended its script.
             ValueError: naming the first difference, and the host that differs.
         """
-        self.meet(call, {**_versions(), **settings(), "seed": model.seed, "weights": _checksums(model)})
+        compared = {name: each and fingerprint(each) for name, each in data.items()}
+        self.meet(call, {**_versions(), **options, "model": _described(model), "seed": model.seed, **compared})
+        if model.seed is None:
+            self._draw_as_first(model)
+        self.meet(call, {"state": _checksums(model)})
+
+    def _draw_as_first(self, model: Compiled) -> None:
+        """Let all ranks have what rank 0 has drawn: the parameters, and the state of what draws."""
+        mine = _checksums(model)
+        if all(theirs == mine for theirs in self.gather(mine, "all ranks")):
+            return
+        drawn = [backend.host(w) for w in model.params], [rng.bit_generator.state for rng in model.generators]
+        params, states = self._from_first(drawn, "rank 0")
+        for w, of_first in zip(model.params, params, strict=True):
+            w[...] = backend.to(model.backend, of_first)
+        for rng, state in zip(model.generators, states, strict=True):
+            rng.bit_generator.state = state
 
     def meet(self, call: str, facts: Mapping[str, Any]) -> None:
         """Wait for all ranks, and stop if they are not at the same place with the same facts; see `require_same`."""
@@ -97,12 +116,10 @@ class Ranks(Crew):
             for name in every[0] | theirs:
                 one, other = (each.get(name, "missing") for each in (every[0], theirs))
                 if one != other:
-                    raise ValueError(
-                        f"{name} is {one!r:.80} on rank 0 ({hosts[0]}), but {other!r:.80} on rank {rank} "
-                        f"({hosts[rank]}){_advice(name)}"
-                    )
-        self.mixed = len(set(processors)) > 1
-        if self.mixed and self.first:
+                    here, there = f"on rank 0 ({hosts[0]})", f"on rank {rank} ({hosts[rank]})"
+                    raise ValueError(f"the ranks differ: {name} is {one!r:.80} {here}, but {other!r:.80} {there}{_advice(name)}")
+        mixed, self.mixed = self.mixed, len(set(processors)) > 1
+        if self.mixed and self.first and not mixed:
             others = next(rank for rank, processor in enumerate(processors) if processor != processors[0])
             warn(
                 f"the ranks have different processors: {hosts[0]} {processors[0]}, {hosts[others]} "
@@ -437,6 +454,14 @@ def _processor() -> str:
     named = re.search(r"model name\s*: (.*)", about.read_text()) if about.exists() else None
     kinds = sorted({str(library.get("architecture")) for library in _blas()})
     return f"{named[1] if named else platform.processor() or platform.machine()} ({', '.join(kinds)})"
+
+
+def _described(model: Compiled) -> Any:
+    """The model's settings; of one with parts that nothing describes, what its layers are called."""
+    try:
+        return archive.plain(archive.describe(model))
+    except Exception:
+        return [f"{type(layer).__name__} {layer.name}" for layer in model.layers]
 
 
 def _checksums(model: Compiled, thorough: bool = True) -> dict[str, Any]:

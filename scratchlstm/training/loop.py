@@ -1,6 +1,5 @@
 """The fit loop: epochs of shuffled batches, each forward, loss, backward, update."""
 
-import functools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -59,13 +58,13 @@ def fit(
     run = Run(model, listeners, initial_epoch, data, batch_size)
     history = run.history
     options = {"batch_size": batch_size, "shuffle": shuffle, "initial_epoch": initial_epoch, "workers": workers}
-    settings = functools.partial(_settings, model, data, validation, **options)
     if resume is None and (began := ranks.resume_since) is not None:
         resume = crew.ask_first(lambda: _written_since(began, run.checkpoints))
     recorded = bool(run.checkpoints) or resume is not None
     if recorded:
-        run.settings = settings()
-    crew.require_same("fit", model, lambda: settings() | {"epochs": epochs, "resumed": resume is not None})
+        run.settings = _settings(model, data, validation, **options)
+    compared = {"data": data, "validation data": validation}
+    crew.require_same("fit", model, compared, **options, epochs=epochs, resumed=resume is not None)
     model.stop_training = False
     before, before_history = None if resume is None else State.of(model), model.history
     if resume is not None:
@@ -241,7 +240,7 @@ def _workers_of(call: str, model: Compiled, data: Data, batch_size: int, crew: C
     """How many share this data; they have to be told the same."""
     workers = min(crew.workers, len(data.batches(batch_size)))
     if workers > 1:
-        crew.require_same(call, model, lambda: {"batch_size": batch_size, "data": fingerprint(data)})
+        crew.require_same(call, model, {"data": data}, batch_size=batch_size)
     return workers
 
 
