@@ -116,8 +116,8 @@ class Ranks(Crew):
             for name in every[0] | theirs:
                 one, other = (each.get(name, "missing") for each in (every[0], theirs))
                 if one != other:
-                    here, there = f"on rank 0 ({hosts[0]})", f"on rank {rank} ({hosts[rank]})"
-                    raise ValueError(f"the ranks differ: {name} is {one!r:.80} {here}, but {other!r:.80} {there}{_advice(name)}")
+                    here, there = f"{one!r:.80} on rank 0 ({hosts[0]})", f"{other!r:.80} on rank {rank} ({hosts[rank]})"
+                    raise ValueError(f"the ranks differ: {name} is {here}, but {there}{_advice(name)}")
         mixed, self.mixed = self.mixed, len(set(processors)) > 1
         if self.mixed and self.first and not mixed:
             others = next(rank for rank, processor in enumerate(processors) if processor != processors[0])
