@@ -4,6 +4,7 @@ A batch of 128 reviews of 100 words has 12,800 positions but only some 2,800 dis
 embedding (the input's projection, and its gradient) is done once per distinct word and gathered or summed per position.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -114,11 +115,7 @@ class RowGradient:
         """The sum, by id, as if both were dense."""
         if self.ids is other.ids:  # as of two layers above one embedding
             return RowGradient(self.ids, self.values + other.values, self.shape)
-        ids = np.unique(np.concatenate([self.ids, other.ids]))
-        values = namespace(self.values).zeros((len(ids), *self.values.shape[1:]), dtype=self.dtype)
-        for each in (self, other):
-            values[np.searchsorted(ids, each.ids)] += each.values  # its ids are distinct: nothing is lost
-        return RowGradient(ids, values, self.shape)
+        return total([self, other])
 
     def block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Which of the rows start to stop have a gradient, counted from `start`, and their gradients."""
@@ -133,6 +130,21 @@ class RowGradient:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.dense(), dtype=dtype)
+
+
+def total(parts: Sequence[RowGradient]) -> RowGradient:
+    """The sum of gradients of one matrix, by id, as if all were dense; the order decides on the last digits."""
+    xp, shape = namespace(parts[0].values), parts[0].shape
+    used = xp.zeros(shape[0], dtype=bool)
+    for each in parts:
+        used[each.ids] = True
+    ids = xp.flatnonzero(used)
+    places = xp.empty(shape[0], dtype=ids.dtype)  # of a row's id among the ids of the sum
+    places[ids] = xp.arange(len(ids))
+    values = xp.zeros((len(ids), *parts[0].values.shape[1:]), dtype=parts[0].dtype)
+    for each in parts:
+        values[places[each.ids]] += each.values  # its ids are distinct: nothing is lost
+    return RowGradient(ids, values, shape)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 from scratchlstm import backend
 from scratchlstm.layers import Embedding
 from scratchlstm.optimizers import norm
-from scratchlstm.rows import Gradient, RowGradient, as_array
+from scratchlstm.rows import Gradient, RowGradient, as_array, total
 from scratchlstm.training import steps
 from scratchlstm.training.compiled import Compiled, Totals
 from scratchlstm.training.data import Data
@@ -54,7 +54,7 @@ def block(g: Gradient, first: int, last: int) -> Gradient:
 
 def summed(parts: Sequence[Gradient]) -> Gradient:
     """The sum in this order, on which the last digits depend."""
-    return sum(parts[1:], parts[0])
+    return total(parts) if isinstance(parts[0], RowGradient) else sum(parts[1:], parts[0])
 
 
 def row_sparse(model: Compiled) -> dict[int, int]:
