@@ -271,12 +271,9 @@ class RankGradients:
 
     def _joined(self, number: int, blocks: Sequence[Gradient]) -> Gradient:
         """A whole gradient, from the rows of each owner."""
-        shape = self.params[number].shape
-        if number not in self.sparse:
-            return np.concatenate(blocks).reshape(shape)
-        starts = [share(shape[0], rank, self.workers)[0] for rank in range(self.workers)]
-        ids = np.concatenate([own.ids + start for own, start in zip(blocks, starts, strict=True)])
-        return RowGradient(ids, np.concatenate([own.values for own in blocks]), shape)
+        if number in self.sparse:
+            return summed(blocks)  # of which no two have a row in common
+        return np.concatenate(blocks).reshape(self.params[number].shape)
 
     # --- what a message is made of --------------------------------------------------------------------------------
 
@@ -284,8 +281,16 @@ class RankGradients:
         """The message to the owner of these rows."""
         if not self.works or rank >= self.workers:
             return _NOTHING
-        rows = {number: share(self._table(number)[0], rank, self.workers) for number in self.own}
-        return self._packed({number: block(g, *rows[number]) for number, g in self.own.items()})
+        return self._packed({number: self._owned(number, g, rank) for number, g in self.own.items()})
+
+    def _owned(self, number: int, g: Gradient, rank: int) -> Gradient:
+        """The rows that this rank owns: of a dense gradient a block; of a row-sparse one every so many-th, as the
+        frequent words have the low ids, and all of these in one block would be most of what travels.
+        """
+        if isinstance(g, RowGradient):
+            own = g.ids % self.workers == rank
+            return RowGradient(g.ids[own], g.values[own], g.shape)
+        return block(g, *share(self._table(number)[0], rank, self.workers))
 
     def _table(self, number: int) -> tuple[int, ...]:
         """A parameter's shape; one of no dimensions is a row."""
@@ -315,13 +320,13 @@ class RankGradients:
         grads: Gradients = {}
         for number in self.own:
             rows, *rest = self._table(number)
-            first, last = share(rows, rank, owners)
             dtype = self.params[number].dtype
             if number in self.sparse:
                 count = int(take(np.int64, 1)[0])
                 ids = take(np.uint32, count).astype(np.int64)
-                grads[number] = RowGradient(ids, take(dtype, count, *rest), (last - first, rest[0]))
+                grads[number] = RowGradient(ids, take(dtype, count, *rest), (rows, rest[0]))
             else:
+                first, last = share(rows, rank, owners)
                 grads[number] = take(dtype, last - first, *rest)
         return grads
 
