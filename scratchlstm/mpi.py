@@ -29,6 +29,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
+
 from scratchlstm._support import ranks
 from scratchlstm._support.ranks import first
 from scratchlstm.training import WorkerError
@@ -37,6 +39,7 @@ __all__ = ["first"]
 
 _PATIENCE = 300.0  # seconds
 _TOLD = 10.0  # seconds of waiting after which rank 0 says for what
+_GRACE = 5.0  # seconds that mpiexec may take to end after the ranks on its host
 _LOOK = 0.1  # seconds between two looks of a guardian
 _USAGE = 2  # the exit status of a program that was called wrongly, as argparse gives it
 _RANKS = "PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"
@@ -142,12 +145,40 @@ def _start(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     for attempt in range(options.restarts + 1):
         more = ["--resume-since", str(began)] if attempt else []
         launcher = [sys.executable, "-m", "scratchlstm.mpi", "--patience", str(options.patience), *more]
-        code = subprocess.call([*command, "-n", str(options.n), *launcher, options.script, *options.arguments])
+        code = _wait(subprocess.Popen([*command, "-n", str(options.n), *launcher, options.script, *options.arguments]))
         if code in (0, 128 + signal.SIGINT):
             break
         if attempt < options.restarts:
             _say(f"the run failed with exit status {code}: restart {attempt + 1} of {options.restarts}")
     return code
+
+
+def _wait(mpiexec: "subprocess.Popen[bytes]") -> int:
+    """Wait until mpiexec has ended; its exit status.
+
+    It is killed if it stays although all ranks on this host have ended: it waits for a host that it cannot reach, and
+    would do so forever.
+    """
+    seen = 0.0  # when there last was a rank on this host; 0 if there never was
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return mpiexec.wait(timeout=1)
+        below = psutil.Process(mpiexec.pid).children(recursive=True)
+        if any(_is_rank(process) for process in below):
+            seen = time.monotonic()
+        elif seen and time.monotonic() - seen > _GRACE:
+            _say(f"mpiexec has not ended {_GRACE:g} s after the ranks on this host: it is killed")
+            for process in below:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            mpiexec.kill()
+
+
+def _is_rank(process: psutil.Process) -> bool:
+    """Whether this is a guardian, or what it guards."""
+    with suppress(psutil.Error):
+        return "scratchlstm.mpi" in process.cmdline()
+    return False
 
 
 # --- beside each rank: its guardian -----------------------------------------------------------------------------------
