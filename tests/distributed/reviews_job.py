@@ -1,0 +1,117 @@
+"""Train the tutorial's model on some reviews, and print a line of JSON: on each rank, or in one process.
+
+It says what the rank ends with, what its host has sent and should have sent, and how long a step takes.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from scratchlstm import Sequential, layers
+from scratchlstm._support import ranks
+from scratchlstm.callbacks import Callback, Checkpoint
+from scratchlstm.training.distributed import RankWorkers
+
+WORDS, FEATURES, UNITS = 20000, 128, 60
+DENSE = 4 * (4 * UNITS * (FEATURES + UNITS + 1) + UNITS + 1)  # bytes of all gradients but the embedding's
+ROW = 4 + 4 * FEATURES  # bytes: a word's number, and the gradient of its vector
+
+
+def bytes_to_send(x, size, rank):
+    """What a rank sends when a batch x (B, T) is trained on: the formula of docs/distributed.md."""
+    words = [np.unique(x[len(x) * each // size : len(x) * (each + 1) // size]) for each in range(size)]
+    if size < 3:  # all it has to each of the others
+        return (size - 1) * (len(words[rank]) * ROW + DENSE)
+    union = np.unique(x)
+    to_owners = np.count_nonzero(words[rank] % size != rank)
+    to_all = np.count_nonzero(union % size != (rank + 1) % size)  # in a ring: all sums but those its neighbour has
+    return (to_owners + to_all) * ROW + 2 * DENSE * (size - 1) / size
+
+
+def sent():
+    """How many bytes this host has sent so far."""
+    counts = [line.split() for line in Path("/proc/net/dev").read_text().splitlines()]
+    return next((int(fields[9]) for fields in counts if fields[0] == "eth0:"), 0)
+
+
+class Meter:
+    """What the steps of the ranks send, and how long the steps take, from the second on."""
+
+    def __init__(self):
+        self.bytes, self.seconds, self.expected = 0, [], 0.0
+
+    def watch(self, x):
+        step = RankWorkers.step
+
+        def watched(workers, start, stop):
+            before, begin = sent(), time.perf_counter()
+            result = step(workers, start, stop)
+            if start:
+                self.bytes += sent() - before
+                self.seconds.append(time.perf_counter() - begin)
+                self.expected += bytes_to_send(x[start:stop], ranks.size, ranks.rank)
+            return result
+
+        RankWorkers.step = watched
+
+
+class Clock(Callback):
+    """Seconds of each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.seconds = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seconds.append(time.perf_counter() - self.start)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", help="an .npz file with x and y")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--checkpoint", help="to write to, and to resume from")
+    options = parser.parse_args()
+    with np.load(options.data) as data:
+        x, y = data["x"], data["y"]
+    model = Sequential(seed=1)
+    model.add(layers.Embedding(WORDS, FEATURES, input_shape=x.shape[1:]))
+    model.add(layers.LSTM(UNITS))
+    model.add(layers.Dense(1, activation="sigmoid"))
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    meter, clock = Meter(), Clock()
+    meter.watch(x)
+    settings = {"batch_size": options.batch, "epochs": options.epochs, "shuffle": False, "verbose": 0}
+    if options.checkpoint:
+        settings |= {"callbacks": [Checkpoint(options.checkpoint)], "resume": options.checkpoint}
+    else:
+        settings |= {"callbacks": [clock]}
+    model.fit(x, y, workers=options.workers, **settings)
+    arrays = [*model.params, *(array for state in model.optimizer.state for array in state.values())]
+    steps = len(meter.seconds)
+    report = {
+        "host": socket.gethostname(),
+        "rank": ranks.rank,
+        "digest": hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest(),
+        "steps": steps,
+        "bytes": meter.bytes / max(steps, 1),
+        "expected": meter.expected / max(steps, 1),
+        "ms": 1e3 * median(clock.seconds[1:] or [0]) / -(-len(x) // options.batch),
+    }
+    os.write(1, (json.dumps(report) + "\n").encode())  # sys.stdout is rank 0's alone
+
+
+if __name__ == "__main__":
+    main()
