@@ -257,6 +257,7 @@ def _run(options: argparse.Namespace) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of which the guardian takes care
     ranks.status = status = Status(options.status)
     ranks.resume_since = options.resume_since
+    ranks.rank = _rank_from_environment()  # of which the guardian speaks until MPI has started
     with status.waiting("all ranks to start"):
         from mpi4py import MPI
 
