@@ -1,0 +1,49 @@
+"""Runs of MPI, each with a deadline."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEADLINE = 120  # seconds: far more than any run here takes
+
+
+def mpiexec() -> str | None:
+    """The one beside this Python, else the one on PATH."""
+    return shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
+
+
+def run(command: list[str], deadline: float = DEADLINE, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command; at the deadline all its processes are killed, and the test fails with what they printed."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, start_new_session=True, **pipes, **options)
+    try:
+        output = process.communicate(timeout=deadline)
+    except BaseException as error:
+        os.killpg(process.pid, signal.SIGKILL)  # mpiexec's helpers end the ranks when it is gone
+        stdout, stderr = process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            pytest.fail(f"{command} did not end within {deadline:g} s. It printed:\n{stdout}\n{stderr}")
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, *output)
+
+
+@pytest.fixture(scope="session")
+def on_ranks() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`on_ranks(4, script, *arguments)` runs a script on so many ranks; options are those of `run`."""
+    command = mpiexec()
+    if command is None or importlib.util.find_spec("mpi4py") is None:
+        pytest.skip("mpi4py or mpiexec is missing: pip install mpi4py mpich")
+
+    def start(ranks: int, script: Path, *arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+        python = [sys.executable, "-m", "scratchlstm.mpi", script, *arguments]
+        return run([command, "-n", str(ranks), *map(str, python)], **options)
+
+    return start
