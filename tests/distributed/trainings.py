@@ -10,11 +10,12 @@ trainings, as on machines that share none.
 import hashlib
 import json
 import multiprocessing
+import os
 import re
 import sys
 import types
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -111,7 +112,7 @@ class Case:
             moments=optimizer.state,
             optimizer=[optimizer.iterations, None if optimizer.schedule else optimizer.learning_rate],
             generators=[rng.bit_generator.state for rng in model.generators],
-            switches=[model.stop_training, model.trainability, model.history.history],
+            switches=[model.stop_training, model.trainability, model.history and model.history.history],
         )
 
     def note_error(self, kind, call):
@@ -368,6 +369,49 @@ def stateful(c):
     c.note_state(model)
 
 
+@case(**{str(number): number for number in FEW})
+def random_training(c, about):
+    """Any layers with any options, any way to train."""
+    rng = np.random.default_rng(about)
+
+    def one_of(*choices):
+        return choices[rng.integers(len(choices))]
+
+    samples, steps, of_steps = int(rng.integers(1, 30)), int(rng.integers(1, 6)), one_of(True, False)
+    dtype, mask = {"dtype": one_of("float32", "float64")}, one_of(True, False)
+    inner, limits = [], {"kernel_regularizer": one_of(None, "l2"), "kernel_constraint": one_of(None, "max_norm")}
+    if one_of(True, False):
+        x = rng.integers(0, 9, (samples, steps))
+        inner.append(Embedding(9, 3, mask_zero=mask, embeddings_regularizer=one_of(None, None, "l2"), **dtype))
+    else:
+        x = rng.normal(size=(samples, steps, 2)) * (rng.random((samples, steps, 1)) < 0.6)
+        inner += [Masking(**dtype)] if mask else []
+    inner += [SpatialDropout1D(0.3, **dtype)] if one_of(True, False) else []
+    for last in (False, True)[one_of(0, 1) :]:
+        noise = {"dropout": one_of(0, 0.3), "recurrent_dropout": one_of(0, 0, 0.3)}
+        layer = one_of(LSTM, GRU)(
+            int(rng.integers(1, 5)), return_sequences=of_steps or not last, **noise, **limits, **dtype
+        )
+        inner.append(Bidirectional(layer, **dtype) if one_of(True, False, False) else layer)
+    model = Sequential(
+        [*inner, Dropout(0.2, **dtype), Dense(2, trainable=one_of(True, True, False), **dtype)], seed=about
+    )
+    clips = {one_of("clipnorm", "global_clipnorm", "clipvalue"): one_of(None, 1e-2)}
+    rate = one_of(0.01, schedules.ExponentialDecay(0.02, 2, 0.5))
+    model.compile(
+        one_of(optimizers.SGD, optimizers.RMSprop, optimizers.Adam)(rate, **clips),
+        one_of("mse", "mae"),
+        metrics=["mse"],
+    )
+    y = rng.normal(size=(samples, steps, 2) if of_steps else (samples, 2))
+    options = {"sample_weight": one_of(None, rng.random(samples)), "shuffle": one_of(True, False)}
+    options |= {"validation_split": one_of(0.0, 0.4) if samples > 3 else 0.0}
+    c.fit(model, x, y, batch_size=int(rng.integers(1, 12)), epochs=int(rng.integers(1, 4)), **options)
+    for size in rng.integers(1, 12, 2):
+        c.note(predicted=model.predict(x, batch_size=int(size), **c.shared))
+        c.note(evaluated=model.evaluate(x, y, batch_size=int(size), **c.shared))
+
+
 # --- callbacks, which run on the first rank ---------------------------------------------------------------------------
 
 
@@ -419,6 +463,25 @@ def changes_weights(c, about):
         model.set_weights([weights[0] * np.float32(1.01), *weights[1:]])
 
     c.fit(words(), IDS, LABELS, callbacks=[Own(about, change)])
+
+
+@case(
+    batch_end="on_train_batch_end",
+    epoch_begin="on_epoch_begin",
+    epoch_end="on_epoch_end",
+    train_begin="on_train_begin",
+    train_end="on_train_end",
+)
+def raises(c, about):
+    """On all ranks, which have the same afterwards, what the callback changed before included."""
+
+    def fail(model, *arguments):
+        model.set_weights([w + 1 for w in model.get_weights()])
+        raise OSError("no room left")
+
+    model = words()
+    c.note_error(OSError, lambda: c.fit(model, IDS, LABELS, callbacks=[Own(about, fail)]))
+    c.fit(model, IDS, LABELS)
 
 
 @case()
@@ -506,6 +569,14 @@ def resumes(c, about):
     assert all(map(np.array_equal, resumed, fit()))
 
 
+@case()
+def resumes_no_other_run(c):
+    c.fit(words(), IDS, LABELS, callbacks=[callbacks.Checkpoint(c.folder / "run.npz")])
+    model = words(seed=4)
+    c.note_error(ValueError, lambda: c.fit(model, IDS, LABELS, resume=c.folder / "run.npz"))
+    c.fit(model, IDS, LABELS)
+
+
 def exploding():
     model = Sequential([Dense(4, input_shape=(3,)), Dense(1)], seed=0)
     model.compile(optimizers.SGD(1e12), "mse")
@@ -583,18 +654,19 @@ def processes_from_a_server():
     parallel.multiprocessing = types.SimpleNamespace(get_context=lambda method: context)
 
 
-def main(folder: str, workers: str, names: Sequence[str]) -> None:
-    found = {}
+def main(folder, workers, *names):
+    folder, found = Path(folder).resolve(), {}
     for name in names or CASES:
-        files = Path(folder, f"{name}-{ranks.rank}")
+        files = folder / f"{name}-{ranks.rank}"
         files.mkdir()
-        one = Case(int(workers), files)
+        os.chdir(files)  # so that all call a file by the same name
+        one = Case(int(workers), Path())
         CASES[name](one)
         found[name] = one.found
-    Path(folder, f"digests-{ranks.rank}.json").write_text(json.dumps(found))
+    (folder / f"digests-{ranks.rank}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":
     if not ON_RANKS:
         processes_from_a_server()
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(*sys.argv[1:])
