@@ -97,6 +97,17 @@ def test_equals_one_process_with_options(options):
     assert_same(trained(1, **options), trained(2, **options))
 
 
+def test_equals_one_process_where_a_callback_restarts_the_optimizer():
+    class Restart(Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.model.optimizer.iterations = 0
+            for moments in self.model.optimizer.state:
+                for moment in moments.values():
+                    moment[...] = 0
+
+    assert_same(*(trained(workers, epochs=3, callbacks=[Restart()]) for workers in (1, 2)))
+
+
 def test_equals_one_process_on_dense_sequences():
     def run(workers):
         model = Sequential(seed=2)

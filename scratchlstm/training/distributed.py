@@ -334,10 +334,10 @@ class RankGradients:
 class RankWorker(Worker):
     """The part of the work that is this rank's."""
 
-    def update(self, learning_rate: float, factors: list[float] | None) -> None:
+    def update(self, iterations: int, learning_rate: float, factors: list[float] | None) -> None:
         """Update all parameters; on a GPU as `steps.OneProcess` does, which clips by itself."""
         if self.model.backend == "numpy":
-            super().update(learning_rate, factors)
+            super().update(iterations, learning_rate, factors)
             return
         merged = self.exchange.merge()
         grads = [self._there(merged.get(number)) for number in range(len(self.params))]
@@ -402,8 +402,8 @@ class RankWorkers(Workers):
     def _all(self, command: str, *arguments: Any) -> list[Any]:
         return self._answers(command, [arguments], self.exchange.awaited)[: self.workers]
 
-    def _update(self, learning_rate: float, factors: list[float] | None) -> None:
-        self.worker.update(learning_rate, factors)
+    def _update(self, iterations: int, learning_rate: float, factors: list[float] | None) -> None:
+        self.worker.update(iterations, learning_rate, factors)
 
     def _answers(self, command: str, calls: Sequence[tuple[Any, ...]], awaited: str) -> list[Any]:
         """What every rank's worker comes to, called with these arguments (or not at all); an error is raised by all."""

@@ -354,8 +354,8 @@ class Team(Workers):
             raise
         return [result, *self._answers()]
 
-    def _update(self, learning_rate: float, factors: list[float] | None) -> None:
-        self._all("update", learning_rate, factors)
+    def _update(self, iterations: int, learning_rate: float, factors: list[float] | None) -> None:
+        self._all("update", iterations, learning_rate, factors)
 
     def _answers(self) -> list[Any]:
         answers = [self._receive(pipe) for pipe in self.pipes]  # all of them, before an error in one is raised

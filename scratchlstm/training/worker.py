@@ -175,10 +175,16 @@ class Worker:
         first, last = share(rows, self.rank, self.workers)
         return norm(block(self.merged[number], first - begin, last - begin))
 
-    def update(self, learning_rate: float, factors: list[float] | None) -> None:
-        """Update what is this worker's to update; `factors` are those of clipping, after `merge`."""
+    def update(self, iterations: int, learning_rate: float, factors: list[float] | None) -> None:
+        """Update what is this worker's to update.
+
+        Args:
+            iterations: of the calling process's optimizer, of which a callback may have set the count.
+            learning_rate: likewise.
+            factors: those of clipping, after `merge`.
+        """
         optimizer = self.model.optimizer
-        optimizer.iterations += 1
+        optimizer.iterations = iterations + 1
         if factors is None:
             self.merged = self.exchange.merge()
         for number, g in self.merged.items():
@@ -211,7 +217,7 @@ class Workers:
         """Let every worker do this; their results, in order."""
         raise NotImplementedError
 
-    def _update(self, learning_rate: float, factors: list[float] | None) -> None:
+    def _update(self, iterations: int, learning_rate: float, factors: list[float] | None) -> None:
         """Let every worker update."""
         raise NotImplementedError
 
@@ -230,7 +236,7 @@ class Workers:
         factors = None
         if optimizer.clips_norms:
             factors = optimizer.clip_factors([math.hypot(*parts) for parts in zip(*self._all("merge"), strict=True)])
-        self._update(optimizer.learning_rate, factors)
+        self._update(optimizer.iterations, optimizer.learning_rate, factors)
         model.constrain()  # the whole parameter: a norm goes over rows of all workers
         return loss, [sum(of_one) for of_one in zip(*totals, strict=True)]
 
