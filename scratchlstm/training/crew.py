@@ -54,7 +54,7 @@ class Crew:
             act: what the first rank does.
             give: what the others are told besides.
             take: what the others do with it.
-            thorough: whether more than parameters, learning rate, `trainable` and `stop_training` may have changed.
+            thorough: whether the optimizer's arrays may have changed, too.
         """
         act()
 

@@ -470,13 +470,12 @@ def _described(model: Compiled) -> Any:
 
 
 def _checksums(model: Compiled, thorough: bool = True) -> dict[str, Any]:
-    """CRC-32 of each parameter; and, to be thorough, of all else that training changes."""
+    """CRC-32 of each parameter and of all else that training changes, the optimizer's arrays only if `thorough`."""
     arrays = {name: a for name, a in archive.arrays_of(model).items() if thorough or name.startswith("layer")}
     sums: dict[str, Any] = {name: zlib.crc32(np.ascontiguousarray(a).data) for name, a in arrays.items()}
-    if thorough:
-        states = [layer.extra_state() for layer in model.layers], [rng.bit_generator.state for rng in model.generators]
-        sums["random state"] = zlib.crc32(repr(states).encode())
-        sums["steps of the optimizer"] = model.optimizer.iterations if model._compiled else 0
+    states = [layer.extra_state() for layer in model.layers], [rng.bit_generator.state for rng in model.generators]
+    sums["random state"] = zlib.crc32(repr(states).encode())
+    sums["steps of the optimizer"] = model.optimizer.iterations if model._compiled else 0
     return sums
 
 

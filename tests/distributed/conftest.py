@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-DEADLINE = 120  # seconds: far more than any run here takes
+_DEADLINE = 120  # seconds: far more than any run here takes
 
 
-def mpiexec() -> str | None:
+def _mpiexec() -> str | None:
     """The one beside this Python, else the one on PATH."""
     return shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
 
 
-def run(command: list[str], deadline: float = DEADLINE, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command; at the deadline all its processes are killed, and the test fails with what they printed."""
+def _run(command: list[str], deadline: float = _DEADLINE, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command; options are those of `Popen`. At the deadline all its processes are killed, and the test fails with what they printed."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, start_new_session=True, **pipes, **options)
     try:
@@ -36,14 +36,20 @@ def run(command: list[str], deadline: float = DEADLINE, **options: Any) -> subpr
 
 
 @pytest.fixture(scope="session")
+def run() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`run(command)`, with a deadline."""
+    return _run
+
+
+@pytest.fixture(scope="session")
 def on_ranks() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`on_ranks(4, script, *arguments)` runs a script on so many ranks; options are those of `run`."""
-    command = mpiexec()
+    """`on_ranks(4, script, *arguments)` runs a script on so many ranks; options are those of `_run`."""
+    command = _mpiexec()
     if command is None or importlib.util.find_spec("mpi4py") is None:
         pytest.skip("mpi4py or mpiexec is missing: pip install mpi4py mpich")
 
     def start(ranks: int, script: Path, *arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
         python = [sys.executable, "-m", "scratchlstm.mpi", script, *arguments]
-        return run([command, "-n", str(ranks), *map(str, python)], **options)
+        return _run([command, "-n", str(ranks), *map(str, python)], **options)
 
     return start

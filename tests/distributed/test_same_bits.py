@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import run
 from trainings import CASES
 
 pytestmark = pytest.mark.mpi
@@ -17,7 +16,7 @@ RANDOM = "without_a_seed"  # which is the same on all ranks, but another each ti
 
 
 @pytest.fixture(scope="module")
-def digests(on_ranks, tmp_path_factory):
+def digests(run, on_ranks, tmp_path_factory):
     """`digests(P)`: of `workers=P`, and of each of P ranks: case -> name -> digest."""
 
     @functools.cache

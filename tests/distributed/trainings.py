@@ -493,12 +493,14 @@ def changes_what_is_trained(c):
     c.fit(words(), IDS, LABELS, epochs=4, callbacks=[Own("on_epoch_begin", freeze)])
 
 
-@case()
-def changes_moments(c):
-    def change(model, epoch, logs):
-        model.optimizer.state[1]["momentum"][...] = 0
+@case(batch_end="on_train_batch_end", epoch_end="on_epoch_end")
+def restarts_the_optimizer(c, about):
+    def restart(model, number, logs):
+        model.optimizer.iterations = 0
+        if about == "on_epoch_end":
+            model.optimizer.state[1]["momentum"][...] = 0
 
-    c.fit(words(LSTM(4, dropout=0.3), Dropout(0.2)), IDS, LABELS, epochs=3, callbacks=[Own("on_epoch_end", change)])
+    c.fit(words(), IDS, LABELS, epochs=3, callbacks=[Own(about, restart)])
 
 
 @case()
