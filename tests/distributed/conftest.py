@@ -21,7 +21,7 @@ def _mpiexec() -> str | None:
 
 
 def _run(command: list[str], deadline: float = _DEADLINE, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command; options are those of `Popen`. At the deadline all its processes are killed, and the test fails with what they printed."""
+    """Run a command; at the deadline all its processes are killed, and the test fails with what they printed."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, start_new_session=True, **pipes, **options)
     try:

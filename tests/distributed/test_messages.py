@@ -75,6 +75,7 @@ def assert_same(one, other):
     assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
 
 
+@settings(deadline=None)
 @given(PARAMS, st.integers(0, 2**32))
 def test_gradients_come_back_from_a_message(params, seed):
     here = exchange(params, Mail(1).of(0), 1)
@@ -113,6 +114,7 @@ def test_all_ranks_get_the_sum_in_the_order_of_the_ranks(params, seed, workers, 
             assert whole.reshape(expected.shape).tobytes() == expected.tobytes()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 50), st.integers(1, 9), st.integers(0, 3))
 def test_shares_are_in_order_and_even(count, workers, idle):
     parts = [share(count, rank, workers) for rank in range(workers + idle)]
@@ -122,6 +124,7 @@ def test_shares_are_in_order_and_even(count, workers, idle):
     assert parts[workers:] == [(0, 0)] * idle
 
 
+@settings(deadline=None)
 @given(TABLES, st.integers(0, 2**32), st.integers(1, 4))
 def test_blocks_of_a_gradient_are_its_rows(param, seed, workers):
     (whole,) = gradients([param], np.random.default_rng(seed)).values()

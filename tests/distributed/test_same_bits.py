@@ -23,8 +23,8 @@ def digests(run, on_ranks, tmp_path_factory):
     def both(ranks):
         one, several = (tmp_path_factory.mktemp(f"{kind}{ranks}") for kind in ("workers", "ranks"))
         with ThreadPoolExecutor() as pool:  # at the same time, as neither keeps two cores busy
-            by_workers = pool.submit(run, [sys.executable, str(SCRIPT), str(one), str(ranks)])
-            for done in on_ranks(ranks, SCRIPT, several, ranks), by_workers.result():
+            by_workers = pool.submit(run, [sys.executable, str(SCRIPT), str(one), str(ranks)], deadline=300)
+            for done in on_ranks(ranks, SCRIPT, several, ranks, deadline=300), by_workers.result():
                 assert done.returncode == 0, done.stderr
         return _read(one), [_read(several, rank) for rank in range(ranks)]
 
