@@ -197,22 +197,20 @@ class Ranks(Crew):
 
     def to_each(self, messages: Sequence[np.ndarray], awaited: str) -> list[np.ndarray]:
         """Send each rank its message; those that came, in the order of the ranks."""
-        sent, came = np.array([len(message) for message in messages]), np.empty(self.workers, np.int64)
+        others = [(self.rank + distance) % self.workers for distance in range(1, self.workers)]
+        came, status = list(messages), MPI.Status()
         with ranks.waiting(awaited):
-            self.communicator.Alltoall(sent, came)
-            buffer = np.empty(came.sum(), np.uint8)
-            outgoing = [np.concatenate(messages), sent, _starts(sent), MPI.BYTE]
-            self.communicator.Alltoallv(outgoing, [buffer, came, _starts(came), MPI.BYTE])
-        return _cut(buffer, came)
+            sending = [self.communicator.Isend([messages[rank], MPI.BYTE], rank) for rank in others]
+            for rank in others:
+                found = self.communicator.Mprobe(rank, status=status)  # which tells its size
+                came[rank] = np.empty(status.Get_count(MPI.BYTE), np.uint8)
+                found.Recv([came[rank], MPI.BYTE])
+            MPI.Request.Waitall(sending)
+        return came
 
     def to_all(self, message: np.ndarray, awaited: str) -> list[np.ndarray]:
         """Send all ranks the message; those that came, in the order of the ranks."""
-        came = np.empty(self.workers, np.int64)
-        with ranks.waiting(awaited):
-            self.communicator.Allgather(np.array([len(message)]), came)
-            buffer = np.empty(came.sum(), np.uint8)
-            self.communicator.Allgatherv(message, [buffer, came, _starts(came), MPI.BYTE])
-        return _cut(buffer, came)
+        return self.to_each([message] * self.workers, awaited)
 
 
 class RankGradients:
@@ -424,14 +422,6 @@ def _bytes(array: np.ndarray) -> Iterator[np.ndarray]:
     """An array's bytes, and as many more as are needed for the next to be aligned."""
     yield np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     yield np.zeros(-array.nbytes % _ALIGNED, np.uint8)
-
-
-def _starts(sizes: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(sizes)[:-1]])
-
-
-def _cut(buffer: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
-    return [buffer[start : start + size] for start, size in zip(_starts(sizes), sizes, strict=True)]
 
 
 # --- what has to be the same on all ranks -----------------------------------------------------------------------------

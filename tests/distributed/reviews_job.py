@@ -30,10 +30,9 @@ def bytes_to_send(x, size, rank):
     words = [np.unique(x[len(x) * each // size : len(x) * (each + 1) // size]) for each in range(size)]
     if size < 3:  # all it has to each of the others
         return (size - 1) * (len(words[rank]) * ROW + DENSE)
-    union = np.unique(x)
     to_owners = np.count_nonzero(words[rank] % size != rank)
-    to_all = np.count_nonzero(union % size != (rank + 1) % size)  # in a ring: all sums but those its neighbour has
-    return (to_owners + to_all) * ROW + 2 * DENSE * (size - 1) / size
+    of_own = (size - 1) * np.count_nonzero(np.unique(x) % size == rank)  # the sums, to all others
+    return (to_owners + of_own) * ROW + 2 * DENSE * (size - 1) / size
 
 
 def sent():
