@@ -6,8 +6,7 @@
 
 Needs an MPI, mpi4py and the extra `imdb`; for hosts what tests/distributed/simulated_hosts.py names. All take turns for
 several rounds; ratios are of the same round, and medians are shown. Simulated hosts share this machine's cores, so that
-times mean something only if each has a core to itself and nothing else runs; on a busy machine look at the
-fastest steps.
+times mean something only if each has a core to itself and nothing else runs.
 """
 
 import argparse
@@ -17,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from cpu import machine, spread
@@ -36,23 +36,24 @@ def trained(command, *options, environment=None):
 
 
 def table(times, references):
-    """Milliseconds of the median step and of the fastest, and the ratios to each reference in the same round."""
-    head = [f"against {name}: median | fastest" for name in references]
-    lines = [f"| | ms a step | fastest | {' | '.join(head)} |", "|---" * (3 + 2 * len(references)) + "|"]
+    """Milliseconds a step, and the ratios to each of these in the same round; in Markdown."""
+    lines = [
+        f"| | ms a step | {' | '.join(f'against {name}' for name in references)} |",
+        "|---" * (2 + len(references)) + "|",
+    ]
     for name, values in times.items():
-        ratios = [f"{ratio:.2f}" for other in references for ratio in np.median(values / times[other], axis=0)]
-        lines.append(f"| {name} | {spread(values[:, 0])} | {spread(values[:, 1])} | {' | '.join(ratios)} |")
+        ratios = [median(np.divide(values, times[reference])) for reference in references]
+        lines.append(f"| {name} | {spread(values)} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |")
     return "\n".join(lines)
 
 
 def in_turn(contenders, rounds):
-    """Milliseconds of each one's median and fastest step as rank 0 measures them, (rounds, 2)."""
+    """Milliseconds of each one's median step, as rank 0 measures it, in each round."""
     times = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, train in contenders.items():
-            (first,) = (report for report in train() if report["rank"] == 0)
-            times[name].append((first["ms"], first["least ms"]))
-    return {name: np.array(values) for name, values in times.items()}
+            times[name] += [report["ms"] for report in train() if report["rank"] == 0]
+    return times
 
 
 def one_machine(data, rounds, settings):
