@@ -265,6 +265,8 @@ def _run(options: argparse.Namespace) -> NoReturn:
         ranks.join(communicator)
     status._write()
     _require_one_mpi(MPI)
+    for name in ranks.COUNTS:  # programs that the script starts are no ranks
+        os.environ.pop(name, None)
     if ranks.rank:
         os.environ["MPLBACKEND"] = "Agg"  # no windows
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the end
