@@ -56,13 +56,14 @@ def experiment(folder: Path, options: argparse.Namespace) -> None:
     optimizer = Adam(CosineDecay(0.005, epochs * len(x) // rows), clipnorm=1.0)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=[Perplexity()])
 
-    # 3. Training: the windows in their order (shuffle=False), and every reading of the text from empty states
+    # 3. Training: the windows in their order (shuffle=False), and every reading of the text from empty states. These
+    # belong to the rows of a whole batch, so nobody shares the work (workers=1)
     losses, held_out_losses = [], []
     for epoch in range(epochs):
         model.reset_states()
-        run = model.fit(x, y, rows, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0)
+        run = model.fit(x, y, rows, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0, workers=1)
         model.reset_states()
-        loss, perplexity = model.evaluate(*held_out, batch_size=rows, verbose=0)
+        loss, perplexity = model.evaluate(*held_out, batch_size=rows, verbose=0, workers=1)
         losses.append(run.history["loss"][0])
         held_out_losses.append(loss)
         print(f"epoch {epoch + 1:2}: loss {losses[-1]:.4f}; held out: loss {loss:.4f}, perplexity {perplexity:.3f}")

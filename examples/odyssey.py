@@ -37,6 +37,7 @@ from scratchlstm import Sequential, cells
 from scratchlstm.cells import Cell
 from scratchlstm.datasets import imdb
 from scratchlstm.layers import RNN, Dense, Embedding
+from scratchlstm.mpi import first
 from scratchlstm.optimizers import Adam
 from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.schedules import CosineDecay
@@ -189,8 +190,8 @@ def on_made_up(job: Job) -> float:
     model.add(Dense(y.shape[-1]))
     steps = job.size.epochs * -(-len(x) // BATCH)
     model.compile(Adam(CosineDecay(0.02, steps), clipnorm=1.0), "mean_squared_error")
-    model.fit(x, y, batch_size=BATCH, epochs=job.size.epochs, verbose=0)
-    wrong = model.predict(x_test, batch_size=1000, verbose=0) - y_test
+    model.fit(x, y, batch_size=BATCH, epochs=job.size.epochs, verbose=0, workers=1)
+    wrong = model.predict(x_test, batch_size=1000, verbose=0, workers=1) - y_test
     guess = y_test - y_test.mean(axis=tuple(range(y.ndim - 1)))
     return float(np.sqrt(np.mean(wrong**2) / np.mean(guess**2)))
 
@@ -203,8 +204,9 @@ def on_reviews(job: Job) -> float:
     model.add(layer_of(job, 32, 1))
     model.add(Dense(1, activation="sigmoid"))
     model.compile(Adam(clipnorm=1.0), "binary_crossentropy", metrics=["accuracy"])
-    model.fit(x, y, batch_size=BATCH, epochs=job.size.epochs, verbose=0)
-    accuracy = model.evaluate(pad_sequences(x_test, job.size.T), y_test, batch_size=1000, verbose=0)[1]
+    model.fit(x, y, batch_size=BATCH, epochs=job.size.epochs, verbose=0, workers=1)
+    x_test = pad_sequences(x_test, job.size.T)
+    accuracy = model.evaluate(x_test, y_test, batch_size=1000, verbose=0, workers=1)[1]
     return 2 * (1 - accuracy)
 
 
@@ -228,6 +230,8 @@ def units_of(job: Job, features: int, outputs: int) -> int:
 
 def main() -> None:
     options = parse_options()
+    if not first():  # each network has a process to itself: the cores of one machine share them out
+        return
     with held_folder(options.output) as folder:
         if options.reviews:
             with in_one_line(ValueError, ModuleNotFoundError):

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from scratchlstm import Model, backend
 from scratchlstm.layers import LSTM, Attention, Concatenate, Dense, Embedding, Input
 from scratchlstm.models.decoding import greedy
+from scratchlstm.mpi import first
 from scratchlstm.optimizers import Adam
 from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.schedules import CosineDecay
@@ -42,6 +43,8 @@ def main() -> None:
         path = folder / "model.npz"
         if options.text is None or not path.exists():
             experiment(folder, options)
+        if not first():  # of an MPI run's ranks, the one that wrote the model reads it
+            return
         with in_one_line(ValueError):
             model = Model.load(path).to(options.backend)
         text = options.text or SHOWN
@@ -71,7 +74,7 @@ def experiment(folder: Path, options: argparse.Namespace) -> None:
         model.compile(
             Adam(CosineDecay(0.004, steps), clipnorm=1.0), "sparse_categorical_crossentropy", metrics=["accuracy"]
         )
-        model.fit([read, given], target, 64, epochs, verbose=2, workers=1 if options.quick else "auto")
+        model.fit([read, given], target, 64, epochs, verbose=2, workers=None if options.quick else "auto")
 
         # 3. Alone it has only what it wrote itself
         answers, _ = translate(model, test_texts)
