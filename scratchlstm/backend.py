@@ -17,6 +17,8 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from scratchlstm._support import ranks
+
 NAMES = ("numpy", "cupy", "auto")
 VARIABLE = "SCRATCHLSTM_BACKEND"  # of the environment, the default of `backend=`
 
@@ -74,6 +76,8 @@ def _probe() -> Any:
             f'beside it, or use backend="numpy"'
         ) from None
     try:
+        if ranks.communicator is not None:  # each rank takes the GPU of its number on the machine
+            cupy.cuda.Device(ranks.on_host % cupy.cuda.runtime.getDeviceCount()).use()
         a = cupy.ones((2, 2), dtype=np.float32)
         if float((a @ a + 1).sum()) != 12:  # which takes CUDA's compiler and its linear algebra, too
             raise RuntimeError("it computes wrongly")

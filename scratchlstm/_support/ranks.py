@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 rank, size = 0, 1
+on_host = 0  # the rank among those of this machine
 communicator: Any = None  # mpi4py's, in a script that the launcher runs
 status: Any = None  # what the guardian of this process watches
 resume_since: float | None = None  # in a run that was restarted: when it began, in seconds since 1970
@@ -22,10 +23,10 @@ _not_written: set[Path] = set()  # the files that rank 0 writes in the place of 
 COUNTS = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMIX_SIZE"
 
 
-def join(of_all: Any) -> None:
-    """Take part in an MPI run; `of_all` is the communicator of all ranks."""
-    global communicator, rank, size
-    communicator, rank, size = of_all, of_all.rank, of_all.size
+def join(of_all: Any, here: int) -> None:
+    """Take part in an MPI run: the communicator of all ranks, and which this is among those of its machine."""
+    global communicator, rank, size, on_host
+    communicator, rank, size, on_host = of_all, of_all.rank, of_all.size, here
 
 
 def first() -> bool:

@@ -259,10 +259,12 @@ def matmul(a: Any, b: Any, out: ndarray | None = None) -> ndarray:
 
 
 class Device:
-    """One GPU, with the sizes of an H100."""
+    """One GPU, with the sizes of an H100; by default the one in use."""
 
-    def __init__(self, number: int = 0) -> None:
-        self.id = number
+    in_use = 0
+
+    def __init__(self, number: int | None = None) -> None:
+        self.id = Device.in_use if number is None else number
         self.compute_capability = "90"
         self.attributes = {
             "ClockRate": 1980000,
@@ -270,6 +272,9 @@ class Device:
             "MaxRegistersPerMultiprocessor": 65536,
             "MaxSharedMemoryPerBlockOptin": 232448,
         }
+
+    def use(self) -> None:
+        Device.in_use = self.id
 
 
 def take(a: ndarray, indices: Any, axis: int | None = None, out: Any = None) -> ndarray:
