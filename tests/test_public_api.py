@@ -535,8 +535,15 @@ def _exercises():
     assert said.getvalue() == "do (7) is right\n"
 
 
+def _first():
+    from scratchlstm import mpi
+
+    assert mpi.first()  # without a launcher
+
+
 _USES = {
     "scratchlstm.exercises.check": _exercises,
+    "scratchlstm.mpi.first": _first,
     "scratchlstm.Input": _input,
     "scratchlstm.Model": _model,
     "scratchlstm.Sequential": _sequential,

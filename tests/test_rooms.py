@@ -26,7 +26,7 @@ RANKS = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms.split()}
 UNRANKED = {"__init__", "__main__", "__pycache__", "py.typed"}  # among the names at the top
-COMING = {"exercises", "mpi"}
+COMING = {"exercises"}
 MOST_NAMES = 27
 
 
