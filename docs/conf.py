@@ -38,6 +38,7 @@ html_math_renderer = "mathml"
 
 # docstrings
 default_role = "code"
+autodoc_mock_imports = ["mpi4py"]  # which needs an MPI on the machine
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
