@@ -58,7 +58,7 @@ def summed(parts: Sequence[Gradient]) -> Gradient:
 
 
 def row_sparse(model: Compiled) -> dict[int, int]:
-    """The parameters whose gradients are `RowGradient`s, by their numbers, and at how many places each is used."""
+    """The parameters with a gradient of rows (`RowGradient`), by their numbers, and at how many places each is used."""
     inside = model.network.with_inner()
     embeddings = [layer for layer in inside if isinstance(layer, Embedding) and not layer.regularizers]
     tables = {id(layer.params["embeddings"]): model.network.uses(layer) for layer in embeddings}
