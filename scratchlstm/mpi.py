@@ -262,7 +262,9 @@ def _run(options: argparse.Namespace) -> NoReturn:
         from mpi4py import MPI
 
         communicator = MPI.COMM_WORLD.Dup()  # the script may send messages of its own
-        ranks.join(communicator, communicator.Split_type(MPI.COMM_TYPE_SHARED).rank)
+        of_host = communicator.Split_type(MPI.COMM_TYPE_SHARED)
+        ranks.join(communicator, of_host.rank)
+        of_host.Free()  # or mpich leaves its memory in /dev/shm
     status._write()
     _require_one_mpi(MPI)
     for name in ranks.COUNTS:  # programs that the script starts are no ranks
