@@ -16,10 +16,12 @@ Callbacks run on rank 0 alone; the others are told what they have changed.
 
 import functools
 import math
+import pickle
 import platform
 import re
 import socket
 import sys
+import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -54,6 +56,7 @@ from scratchlstm.training.worker import (
 )
 
 _ALIGNED = 8  # bytes: where an array in a message may begin
+_PAUSE = 0.005  # seconds: what calls of fit, which ranks may reach at different times, can well be late by
 _NOTHING = np.empty(0, np.uint8)  # a message to or from a rank without rows
 
 
@@ -104,8 +107,9 @@ class Ranks(Crew):
 
     def meet(self, call: str, facts: Mapping[str, Any]) -> None:
         """Wait for all ranks, and stop if they are not at the same place with the same facts; see `require_same`."""
-        found = self.gather((socket.gethostname(), call, _flat(facts), _processor()), f"all ranks to call {call}")
-        hosts, calls, every, processors = zip(*found, strict=True)
+        mine = pickle.dumps((socket.gethostname(), call, _flat(facts), _processor()))
+        found = self.to_all(np.frombuffer(mine, np.uint8), f"all ranks to call {call}", pause=_PAUSE)
+        hosts, calls, every, processors = zip(*(pickle.loads(each.data) for each in found), strict=True)
         for rank, other in enumerate(calls):
             if other != calls[0]:
                 raise RuntimeError(
@@ -195,22 +199,30 @@ class Ranks(Crew):
         with ranks.waiting(awaited):
             return self.communicator.bcast(value)
 
-    def to_each(self, messages: Sequence[np.ndarray], awaited: str) -> list[np.ndarray]:
-        """Send each rank its message; those that came, in the order of the ranks."""
+    def to_each(self, messages: Sequence[np.ndarray], awaited: str, pause: float = 0.0) -> list[np.ndarray]:
+        """Send each rank its message; those that came, in the order of the ranks.
+
+        Args:
+            messages: bytes, for each rank.
+            awaited: as of `gather`.
+            pause: seconds between two looks for what has come; 0 looks all the time, which takes a whole core.
+        """
         others = [(self.rank + distance) % self.workers for distance in range(1, self.workers)]
         came, status = list(messages), MPI.Status()
         with ranks.waiting(awaited):
             sending = [self.communicator.Isend([messages[rank], MPI.BYTE], rank) for rank in others]
             for rank in others:
+                while pause and not self.communicator.Iprobe(rank):
+                    time.sleep(pause)
                 found = self.communicator.Mprobe(rank, status=status)  # which tells its size
                 came[rank] = np.empty(status.Get_count(MPI.BYTE), np.uint8)
                 found.Recv([came[rank], MPI.BYTE])
             MPI.Request.Waitall(sending)
         return came
 
-    def to_all(self, message: np.ndarray, awaited: str) -> list[np.ndarray]:
-        """Send all ranks the message; those that came, in the order of the ranks."""
-        return self.to_each([message] * self.workers, awaited)
+    def to_all(self, message: np.ndarray, awaited: str, pause: float = 0.0) -> list[np.ndarray]:
+        """`to_each`, with one message for all ranks."""
+        return self.to_each([message] * self.workers, awaited, pause)
 
 
 class RankGradients:
