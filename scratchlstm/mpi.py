@@ -10,7 +10,11 @@ ends the others.
 """
 
 import argparse
+import atexit
 import ctypes
+import faulthandler
+import functools
+import io
 import mmap
 import os
 import runpy
@@ -24,10 +28,11 @@ import sys
 import tempfile
 import time
 import traceback
+import types
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import psutil
 
@@ -41,8 +46,8 @@ _PATIENCE = 300.0  # seconds
 _TOLD = 10.0  # seconds of waiting after which rank 0 says for what
 _GRACE = 5.0  # seconds that mpiexec may take to end after the ranks on its host
 _LOOK = 0.1  # seconds between two looks of a guardian
+_FORWARDED = 0.2  # seconds in which mpiexec passes on what was printed; what comes with the end itself may be lost
 _USAGE = 2  # the exit status of a program that was called wrongly, as argparse gives it
-_RANKS = "PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"
 _STATUS = "--status"
 
 
@@ -53,27 +58,24 @@ class Status:
         descriptor: of a file for it.
     """
 
+    SIZE = 512
     _HEAD = struct.Struct("=d?i")  # waiting since; finished; rank
-    _SIZE = 512
 
     def __init__(self, descriptor: int) -> None:
-        self.memory = mmap.mmap(descriptor, self._SIZE)
+        self.memory = mmap.mmap(descriptor, self.SIZE)
 
-    def _write(self, since: float = 0.0, finished: bool = False) -> None:
+    def tell(self, since: float = 0.0, finished: bool = False) -> None:
+        """Say since when this rank waits, 0 if it does not; and whether the script has ended on all ranks."""
         self.memory[: self._HEAD.size] = self._HEAD.pack(since, finished, ranks.rank)
 
     @contextmanager
     def waiting(self, awaited: str) -> Iterator[None]:
         """Say for what this rank waits, as long as it does."""
-        text = awaited.encode()[: self._SIZE - self._HEAD.size - 1] + b"\0"
+        text = awaited.encode()[: self.SIZE - self._HEAD.size - 1] + b"\0"
         self.memory[self._HEAD.size : self._HEAD.size + len(text)] = text
-        self._write(time.monotonic())
+        self.tell(time.monotonic())
         yield
-        self._write()
-
-    def finish(self) -> None:
-        """Say that the script has ended on all ranks."""
-        self._write(finished=True)
+        self.tell()
 
     def read(self) -> tuple[float, bool, int, str]:
         """Since when this rank waits, or 0; whether it has finished; its number; for what it waits."""
@@ -92,44 +94,64 @@ def main(arguments: Sequence[str]) -> int:
     )
     told = "seconds that a rank waits for others before the run is ended (default 300)"
     parser.add_argument("--patience", type=_seconds, default=_PATIENCE, help=told)
-    parser.add_argument("-n", type=_count, metavar="N", help="start N ranks, without an mpiexec before the command")
+    told = "start N ranks, without an mpiexec before the command"
+    parser.add_argument("-n", type=functools.partial(_count, least=1), metavar="N", help=told)
     told = "how many times a run that failed starts again, from its Checkpoint; with -n (default 0)"
-    parser.add_argument("--restarts", type=_restarts, default=0, metavar="N", help=told)
+    parser.add_argument("--restarts", type=functools.partial(_count, least=0), default=0, metavar="N", help=told)
     told = "the command that starts ranks, with its options; with -n (default: mpiexec)"
     parser.add_argument("--mpiexec", type=shlex.split, metavar="COMMAND", help=told)
+    parser.add_argument("-m", action="store_true", help="SCRIPT is the name of a module, as in python -m")
     parser.add_argument("--resume-since", type=float, help=argparse.SUPPRESS)
     parser.add_argument(_STATUS, type=int, help=argparse.SUPPRESS)
     parser.add_argument("script", metavar="SCRIPT", help="a Python file, and what it is to be called with")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
-    options = parser.parse_args(arguments)
+    with redirect_stderr(io.StringIO()) if ranks.named_rank() else nullcontext():  # rank 0 says what is wrong
+        options = parser.parse_args(arguments)
+        if options.n is None and (options.restarts or options.mpiexec):
+            parser.error("--restarts and --mpiexec need -n: python -m scratchlstm.mpi -n N --restarts 1 SCRIPT")
     if options.status is not None:
         _run(options)
-    if not Path(options.script).is_file():
-        parser.error(f"there is no script {options.script!r} on {socket.gethostname()}")
-    if options.n is None and (options.restarts or options.mpiexec):
-        parser.error("--restarts and --mpiexec need -n: python -m scratchlstm.mpi -n N --restarts 1 SCRIPT")
-    try:
-        import mpi4py  # noqa: F401  # without starting MPI
-    except ImportError:
-        parser.error('mpi4py is missing: pip install -e ".[mpi]", and an MPI such as pip install mpich')
+        return 0
     return _guard(arguments, options.patience) if options.n is None else _start(options, parser)
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, not {text!r}")
-    return seconds
+    with suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, not {text!r}")
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+def _count(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, not {text!r}")
     return int(text)
 
 
-def _restarts(text: str) -> int:
-    return 0 if text == "0" else _count(text)
+def _missing_script(options: argparse.Namespace) -> str:
+    """That this host does not have the script; "" if it has."""
+    if options.m or Path(options.script).is_file():
+        return ""
+    return f"there is no script {options.script!r} on {socket.gethostname()}, in {os.getcwd()}"
+
+
+def _missing_mpi() -> str:
+    """That this host does not have mpi4py, and what to do; "" if it has. MPI is not started."""
+    try:
+        import mpi4py  # noqa: F401
+    except ImportError as error:
+        return f'mpi4py is missing ({error}): pip install -e ".[mpi]", and an MPI such as pip install mpich'
+    return ""
+
+
+def _say(message: str) -> None:
+    """A line on the standard error, which lines of other processes do not interrupt."""
+    os.write(2, f"scratchlstm.mpi: {message}\n".encode(errors="backslashreplace"))
+
+
+def _turn(rank: int) -> float:
+    """Seconds that a rank waits before it says what others may say as well: the first to do so ends the run."""
+    return 0.5 * min(rank, 8)
 
 
 # --- with -n: the whole run -------------------------------------------------------------------------------------------
@@ -141,16 +163,44 @@ def _start(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     command = options.mpiexec or [str(beside) if beside.exists() else "mpiexec"]
     if shutil.which(command[0]) is None:
         parser.error(f"{command[0]} is missing: pip install mpich brings one, or name yours with --mpiexec")
-    began = time.time()
+    if missing := _missing_script(options) or _missing_mpi() or _missing_permission(command):
+        parser.error(missing)
+    launcher = [sys.executable, "-m", "scratchlstm.mpi", "--patience", str(options.patience)]
+    if options.restarts:
+        launcher += ["--resume-since", str(time.time())]
+    script = [*["-m"] * options.m, options.script, *options.arguments]
+    stopped = False
+
+    def stop(number: int, _: object) -> None:
+        nonlocal stopped
+        stopped = True
+        process.send_signal(number)
+
     for attempt in range(options.restarts + 1):
-        more = ["--resume-since", str(began)] if attempt else []
-        launcher = [sys.executable, "-m", "scratchlstm.mpi", "--patience", str(options.patience), *more]
-        code = _wait(subprocess.Popen([*command, "-n", str(options.n), *launcher, options.script, *options.arguments]))
-        if code in (0, 128 + signal.SIGINT):
+        ends_with_this = functools.partial(_end_with_parent, signal.SIGTERM)
+        process = subprocess.Popen([*command, "-n", str(options.n), *launcher, *script], preexec_fn=ends_with_this)
+        for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+            signal.signal(number, stop)
+        code = _wait(process)
+        if stopped or code in (0, _USAGE):
             break
-        if attempt < options.restarts:
-            _say(f"the run failed with exit status {code}: restart {attempt + 1} of {options.restarts}")
-    return code
+        left = options.restarts - attempt
+        if options.restarts:
+            _say(
+                f"the run failed with exit status {code}; "
+                + (f"it is restarted ({left} left)" if left else "no restart is left")
+            )
+    return 128 - code if code < 0 else code
+
+
+def _missing_permission(mpiexec: Sequence[str]) -> str:
+    """What Open MPI wants to be told by root; "" if it is another, or has been told."""
+    told = "--allow-run-as-root" in mpiexec or "OMPI_ALLOW_RUN_AS_ROOT" in os.environ
+    if os.geteuid() or told:
+        return ""
+    version = subprocess.run([mpiexec[0], "--version"], capture_output=True, text=True, check=False).stdout
+    command = f"{shlex.join(mpiexec)} --allow-run-as-root --oversubscribe"
+    return f"Open MPI does not start for root unless it is told to: add --mpiexec {command!r}" * ("Open MPI" in version)
 
 
 def _wait(mpiexec: "subprocess.Popen[bytes]") -> int:
@@ -186,107 +236,143 @@ def _is_rank(process: psutil.Process) -> bool:
 
 def _guard(arguments: Sequence[str], patience: float) -> int:
     """Start the script in a process of its own, and watch it; the exit status of the rank."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryFile() as file:
-        file.truncate(Status._SIZE)
+        file.truncate(Status.SIZE)
+        ranks.rank = ranks.named_rank()
         status = Status(file.fileno())
-        status._HEAD.pack_into(status.memory, 0, 0.0, False, _rank_from_environment())
+        status.tell()
         command = [sys.executable, "-m", "scratchlstm.mpi", _STATUS, str(file.fileno()), *arguments]
         os.set_inheritable(file.fileno(), True)
         # with all descriptors, since one of them is this rank's line to mpiexec
-        child = subprocess.Popen(command, close_fds=False)
+        child = subprocess.Popen(
+            command, close_fds=False, preexec_fn=functools.partial(_end_with_parent, signal.SIGKILL)
+        )
         try:
-            return _watch(child.pid, status, patience)
+            code = _watch(child.pid, status, patience)
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
         finally:
             with suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
+    if code and ranks.started() > 1:  # before MPI has started, an exit status would not make mpiexec end the others
+        time.sleep(_FORWARDED)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return code
 
 
 def _watch(child: int, status: Status, patience: float) -> int:
-    """Wait until the script's process has ended, or has to be; the exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    stopped, told = 0.0, False
+    """Wait until the script's process has ended, or has to be; the exit status.
+
+    Time is counted in looks: as long as this process is stopped as well, or the computer sleeps, none passes.
+    """
+    stopped, halted, waited, before = False, 0.0, 0.0, 0.0
     while True:
         changed, how = os.waitpid(child, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
         since, finished, rank, awaited = status.read()
-        now, me = time.monotonic(), f"rank {rank} on {socket.gethostname()}"
+        me = f"rank {rank} on {socket.gethostname()}"
         if changed and os.WIFSTOPPED(how):
-            stopped = now
+            stopped, halted = True, 0.0
             name = signal.Signals(os.WSTOPSIG(how)).name
             _say(f"{me} was stopped by {name}: kill -CONT {child} lets it go on; else the run ends in {patience:g} s")
         elif changed and os.WIFCONTINUED(how):
-            stopped = 0.0
+            stopped = False
         elif changed and os.WIFSIGNALED(how):
-            _say(f"{me} was killed by {signal.Signals(os.WTERMSIG(how)).name}: the run ends")
-            return 128 + os.WTERMSIG(how)
+            killer = signal.Signals(os.WTERMSIG(how))
+            reason = " (as the system does when memory runs out)" if killer == signal.SIGKILL else ""
+            _say(f"{me} was killed by {killer.name}{reason}: the run ends")
+            return 128 + killer
         elif changed:
             code = os.WEXITSTATUS(how)
             if finished or code:
                 return code
-            _say(f"{me} left with exit status 0 before the others were done: the run ends")
+            _say(f"{me} left with exit status 0 before the others were done, as os._exit(0) does: the run ends")
             return 1
-        if stopped and now - stopped > patience:
+        halted = halted + _LOOK if stopped else 0.0
+        if halted > patience:
             _say(f"{me} was stopped for {patience:g} s: the run ends")
             return 1
-        if since and now - since > patience and not stopped:
+        waited, before = waited + _LOOK if since and since == before and not stopped else 0.0, since
+        if waited > patience + 0.5 + _turn(rank):  # after whoever is stopped
             _say(f"{me} has waited {patience:g} s for {awaited}: the run ends (--patience SECONDS allows more)")
             return 1
-        if since and now - since > _TOLD and rank == 0 and not told:
-            told = True
+        if rank == 0 and waited <= _TOLD < waited + _LOOK:
             _say(f"{me} has waited {_TOLD:g} s for {awaited}. The run ends after {patience:g} s of this")
         time.sleep(_LOOK)
 
 
-def _rank_from_environment() -> int:
-    """The rank, as whoever has started this process names it."""
-    return next((int(value) for name in _RANKS if (value := os.environ.get(name, "")).isdecimal()), 0)
-
-
-def _say(message: str) -> None:
-    """A line on the standard error, which lines of other processes do not interrupt."""
-    os.write(2, f"scratchlstm.mpi: {message}\n".encode())
+def _end_with_parent(how: signal.Signals) -> None:
+    """Let the system send this process a signal when its parent ends (on Linux), even if it is stopped."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, how)  # PR_SET_PDEATHSIG
 
 
 # --- a rank: the script -----------------------------------------------------------------------------------------------
 
 
-def _run(options: argparse.Namespace) -> NoReturn:
-    """Run the script as this rank, and end the process."""
-    _end_with_parent()
+def _run(options: argparse.Namespace) -> None:
+    """Run the script as this rank; the end of the process is then `_finish`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of which the guardian takes care
-    ranks.status = status = Status(options.status)
-    ranks.resume_since = options.resume_since
-    ranks.rank = _rank_from_environment()  # of which the guardian speaks until MPI has started
-    with status.waiting("all ranks to start"):
-        from mpi4py import MPI
+    faulthandler.enable(2)
+    ranks.rank, ranks.status, ranks.resume_since = ranks.named_rank(), Status(options.status), options.resume_since
+    try:
+        _join()
+        if missing := _missing_script(options):
+            _fail(missing, _USAGE)
+        atexit.register(_finish)  # what is registered first is called last, after what the script registers
+        _execute(options)
+    except BaseException as error:
+        if code := _exit_status(error):
+            _fail(_report(error), code)
 
+
+def _join() -> None:
+    """Take part in the MPI run, and let rank 0 alone be heard."""
+    if missing := _missing_mpi():
+        _fail(missing, _USAGE)
+    with ranks.waiting("all ranks to start"):
+        try:
+            from mpi4py import MPI
+        except (ImportError, RuntimeError) as error:
+            _fail(f"mpi4py cannot start an MPI; pip install mpich brings one. {error}", _USAGE)
+        if MPI.COMM_WORLD.size < ranks.started():
+            version = MPI.Get_library_version().partition("\n")[0]
+            _fail(
+                f"{ranks.started()} processes were started, but mpi4py's MPI ({version}) sees {MPI.COMM_WORLD.size}: "
+                f"mpiexec is that of another MPI. Use the one that belongs to it",
+                _USAGE,
+            )
         communicator = MPI.COMM_WORLD.Dup()  # the script may send messages of its own
         of_host = communicator.Split_type(MPI.COMM_TYPE_SHARED)
         ranks.join(communicator, of_host.rank)
         of_host.Free()  # or mpich leaves its memory in /dev/shm
-    status._write()
-    _require_one_mpi(MPI)
     for name in ranks.COUNTS:  # programs that the script starts are no ranks
         os.environ.pop(name, None)
-    if ranks.rank:
-        os.environ["MPLBACKEND"] = "Agg"  # no windows
-        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the end
+    if first():
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as on a terminal: it is a pipe
+        return
+    os.environ["MPLBACKEND"] = "Agg"  # no windows
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the end
+    sys.stdout = sys.stderr = nowhere
+    os.dup2(nowhere.fileno(), 1)  # for the programs that the script starts
+
+
+def _execute(options: argparse.Namespace) -> None:
+    """Run the script as `python SCRIPT` or `python -m SCRIPT` would."""
     sys.argv = [options.script, *options.arguments]
-    sys.path[0] = str(Path(options.script).resolve().parent)
-    try:
-        runpy.run_path(options.script, run_name="__main__")
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-        if code:
-            _fail("" if isinstance(end.code, int) else f"{end.code}", code)
-    except BaseException as error:
-        _fail(_traceback(error), 1)
-    _finish()
+    if options.m:
+        runpy.run_module(options.script, run_name="__main__", alter_sys=True)
+        return
+    path = os.path.abspath(options.script)
+    if not sys.flags.safe_path:
+        sys.path[0] = os.path.dirname(os.path.realpath(path))
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    main.__file__ = path
+    exec(compile(Path(path).read_bytes(), path, "exec", dont_inherit=True), main.__dict__)
 
 
-def _finish() -> NoReturn:
-    """Wait for the other ranks, say that all is done, and end the process."""
+def _finish() -> None:
+    """Wait for the other ranks, and say that all is done."""
     from scratchlstm.training.distributed import Ranks
 
     status = ranks.status
@@ -295,59 +381,49 @@ def _finish() -> NoReturn:
     try:
         Ranks(ranks.communicator).meet("the end of its script", {})
     except BaseException as error:
-        _fail(_traceback(error), 1)
-    status.finish()
+        _fail(_report(error), 1)
+    status.tell(finished=True)
     if first():
         print(f"all {ranks.size} ranks finished" if ranks.size > 1 else "the only rank finished", flush=True)
-    sys.exit(0)
+    os.kill(os.getppid(), signal.SIGCONT)  # mpiexec would wait for a guardian that somebody has stopped
 
 
 def _fail(report: str, code: int) -> NoReturn:
     """End this process, and so the run; of several ranks with one error, the first alone reports it."""
-    if ranks.rank:
-        time.sleep(0.5 + 0.3 * min(ranks.rank, 10))
-        report = report or f"it ended with exit status {code}"
-    if report:
-        _say(report if report.startswith("rank ") else f"{_me()}:\n{report}")
+    time.sleep(_turn(ranks.rank))
     with suppress(Exception):
         sys.stdout.flush()
-    from mpi4py import MPI
+    _say(report if report.startswith("rank ") else f"{_me()}:\n{report}")
+    time.sleep(_FORWARDED)
+    with suppress(Exception):
+        from mpi4py import MPI
 
-    MPI.COMM_WORLD.Abort(code)
-    os._exit(code)  # should an MPI return
+        MPI.COMM_WORLD.Abort(code)
+    os._exit(code)  # if there is no MPI
 
 
 def _me() -> str:
-    return f"rank {ranks.rank} of {ranks.size} on {socket.gethostname()}"
+    return f"rank {ranks.rank} of {max(ranks.size, ranks.started())} on {socket.gethostname()}"
 
 
-def _traceback(error: BaseException) -> str:
+def _exit_status(error: BaseException) -> int:
+    """With which a Python program ends that raises this."""
+    if not isinstance(error, SystemExit):
+        return 1
+    return error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+
+
+def _report(error: BaseException) -> str:
     """The error as Python shows it, from the script's own lines on; if another rank had it, as that one showed it."""
     if isinstance(error.__cause__, WorkerError):
         return str(error.__cause__).rstrip()
+    if isinstance(error, SystemExit):
+        return f"it ended with exit status {error.code}" if isinstance(error.code, int) else str(error.code)
     inside = {__file__, runpy.__file__, "<frozen runpy>"}
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename in inside:
         frames = frames.tb_next
     return "".join(traceback.format_exception(error.with_traceback(frames))).rstrip()
-
-
-def _require_one_mpi(library: Any) -> None:
-    """Stop if each process believes that it is the only one."""
-    started = max((int(v) for name in ranks.COUNTS if (v := os.environ.get(name, "")).isdecimal()), default=1)
-    if ranks.size < started:
-        version = library.Get_library_version().splitlines()[0]
-        _fail(
-            f"{started} processes were started, but mpi4py's MPI ({version}) sees {ranks.size}: mpiexec is that of "
-            f"another MPI. Use the one that belongs to it",
-            _USAGE,
-        )
-
-
-def _end_with_parent() -> None:
-    """Let the system kill this process when its guardian ends, even if it is stopped (on Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Every rank runs the whole script. What is shown, and the files that are written,
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ rank, size = 0, 1
 on_host = 0  # the rank among those of this machine
 communicator: Any = None  # mpi4py's, in a script that the launcher runs
 status: Any = None  # what the guardian of this process watches
-resume_since: float | None = None  # in a run that was restarted: when it began, in seconds since 1970
+resume_since: float | None = None  # in a run that may be restarted: when it began, in seconds since 1970
+checkpoints: set[Path] = set()  # in such a run, those of the fits so far
 
 _alone = 0  # how many callbacks, one inside the other, are running
 _not_written: set[Path] = set()  # the files that rank 0 writes in the place of this rank
 
-# in which an `mpiexec` or `srun` tells a process how many there are
-COUNTS = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMIX_SIZE"
+# in which an `mpiexec` or `srun` tells a process how many there are, and which of them it is
+_COUNTS = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMIX_SIZE"
+_NUMBERS = "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"
 
 
 def join(of_all: Any, here: int) -> None:
@@ -73,7 +75,20 @@ def require_readable(path: str | os.PathLike[str]) -> None:
         )
 
 
+def started() -> int:
+    """How many processes an `mpiexec` has started side by side, as it tells them; 1 if there was none."""
+    return max(_told(_COUNTS), default=1)
+
+
+def named_rank() -> int:
+    """Which of them this is, before MPI has started."""
+    return next(iter(_told(_NUMBERS)), 0)
+
+
 def without_launcher() -> int:
     """How many processes an `mpiexec` has started without our launcher, each knowing of itself alone; 0 if none."""
-    counts = [int(value) for name in COUNTS if (value := os.environ.get(name, "")).isdecimal()]
-    return 0 if communicator is not None else max(counts, default=0)
+    return started() if communicator is None else 0
+
+
+def _told(names: Sequence[str]) -> list[int]:
+    return [int(value) for name in names if (value := os.environ.get(name, "")).isdecimal()]

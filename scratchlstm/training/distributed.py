@@ -143,14 +143,14 @@ class Ranks(Crew):
         thorough: bool = True,
     ) -> None:
         """Let rank 0 act alone, and all ranks have the same afterwards, an error included; see `Crew.follow`."""
-        error: Exception | None = None
+        error: BaseException | None = None
         state: State | None = None
         if self.first:
             before = _checksums(model, thorough)
             try:
                 with ranks.alone():
                     act()
-            except Exception as raised:
+            except (Exception, SystemExit) as raised:
                 error = raised
             if self.mixed or _checksums(model, thorough) != before:
                 state = State.of(model)
@@ -421,7 +421,7 @@ class RankWorkers(Workers):
         try:
             for arguments in calls:
                 answer = None, getattr(self.worker, command)(*arguments)
-        except Exception as raised:
+        except (Exception, SystemExit) as raised:
             answer = portable(raised), traceback.format_exc()
         answers = self.crew.gather((*answer, socket.gethostname()), awaited)
         for rank, (error, result, host) in enumerate(answers):

@@ -58,13 +58,13 @@ def fit(
     run = Run(model, listeners, initial_epoch, data, batch_size)
     history = run.history
     options = {"batch_size": batch_size, "shuffle": shuffle, "initial_epoch": initial_epoch, "workers": workers}
-    if resume is None and (began := ranks.resume_since) is not None:
-        resume = crew.ask_first(lambda: _written_since(began, run.checkpoints))
+    compared = {"data": data, "validation data": validation}
+    crew.require_same("fit", model, compared, **options, epochs=epochs, resumed=resume is not None)
+    if (began := ranks.resume_since) is not None:
+        resume = crew.ask_first(lambda: _written_since(began, run.checkpoints)) or resume
     recorded = bool(run.checkpoints) or resume is not None
     if recorded:
         run.settings = _settings(model, data, validation, **options)
-    compared = {"data": data, "validation data": validation}
-    crew.require_same("fit", model, compared, **options, epochs=epochs, resumed=resume is not None)
     model.stop_training = False
     before, before_history = None if resume is None else State.of(model), model.history
     if resume is not None:
@@ -153,9 +153,20 @@ def _settings(model: Compiled, data: Data, validation: Data | None, **options: A
 
 
 def _written_since(began: float, checkpoints: Sequence[Checkpoint]) -> str | None:
-    """The file of the first of the checkpoints that this run has written, before it was restarted."""
-    paths = [checkpoint.path for checkpoint in checkpoints if checkpoint.path.is_file()]
-    return next((str(path) for path in paths if path.stat().st_mtime >= began), None)
+    """The file of the first of the checkpoints that this fit has written, before the MPI run was restarted.
+
+    Raises:
+        ValueError: an earlier fit of the script writes the same file, and which of the two has written it is not known.
+    """
+    paths = [checkpoint.path.resolve() for checkpoint in checkpoints]
+    for path in paths:
+        if path in ranks.checkpoints:
+            raise ValueError(
+                f"an earlier fit of this script has the checkpoint {str(path)!r} as well: with --restarts, every fit "
+                f"needs one of its own"
+            )
+    ranks.checkpoints.update(paths)
+    return next((str(path) for path in paths if path.is_file() and path.stat().st_mtime >= began), None)
 
 
 def _resume(run: Run, path: Any, epochs: int, verbose: int) -> None:

@@ -241,7 +241,7 @@ class Workers:
         return loss, [sum(of_one) for of_one in zip(*totals, strict=True)]
 
 
-def portable(error: Exception) -> Exception:
+def portable(error: BaseException) -> BaseException:
     """The error itself, or its text if it cannot be sent to another process."""
     try:
         pickle.loads(pickle.dumps(error))

@@ -42,14 +42,20 @@ def run() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="session")
-def on_ranks() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`on_ranks(4, script, *arguments)` runs a script on so many ranks; options are those of `_run`."""
+def mpiexec_path() -> str:
+    """The command that starts ranks."""
     command = _mpiexec()
     if command is None or importlib.util.find_spec("mpi4py") is None:
         pytest.skip("mpi4py or mpiexec is missing: pip install mpi4py mpich")
+    return command
+
+
+@pytest.fixture(scope="session")
+def on_ranks(mpiexec_path: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`on_ranks(4, script, *arguments)` runs a script on so many ranks; options are those of `_run`."""
 
     def start(ranks: int, script: Path, *arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
         python = [sys.executable, "-m", "scratchlstm.mpi", script, *arguments]
-        return _run([command, "-n", str(ranks), *map(str, python)], **options)
+        return _run([mpiexec_path, "-n", str(ranks), *map(str, python)], **options)
 
     return start

@@ -1,0 +1,259 @@
+"""The launcher: an MPI run that fails ends soon and as a whole, says why once, and can be started again."""
+
+import fcntl
+import functools
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.mpi
+
+SCRIPT = Path(__file__).with_name("failing.py")
+HOST = socket.gethostname()
+SOON = 10.0  # seconds within which a run that has failed is to have ended
+DEADLINE = 60.0  # for what is no failure
+
+
+class Launched:
+    """A run, whose processes are known by a folder among their arguments.
+
+    Args:
+        command: to start it.
+        folder: in its arguments; its ranks write files into it.
+        options: of `subprocess.Popen`.
+    """
+
+    def __init__(self, command: list[str], folder: Path, **options: Any) -> None:
+        self.folder = folder
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
+        self.process = subprocess.Popen(command, **(pipes | {"start_new_session": True} | options))
+
+    def read(self, name: str) -> str:
+        """What a rank has written into a file, once it has."""
+        path, deadline = self.folder / name, time.monotonic() + DEADLINE
+        while not path.exists():
+            ended = self.process.poll() is not None
+            if (ended or time.monotonic() > deadline) and not path.exists():
+                self.kill()
+                pytest.fail(f"no {name}: {self.process.communicate()}")
+            time.sleep(0.02)
+        return path.read_text()
+
+    def script(self, rank: int = 1) -> psutil.Process:
+        """The process of a rank's script, once it is there."""
+        return psutil.Process(int(self.read(f"pid{rank}")))
+
+    def processes(self) -> list[psutil.Process]:
+        """Those that have not ended."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if str(self.folder) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:  # it has ended meanwhile
+                pass
+        return found
+
+    def kill(self) -> None:
+        """End what is left."""
+        for process in self.processes():
+            process.kill()
+
+    def ended(self, within: float = DEADLINE) -> tuple[int, str, str]:
+        """The exit status, standard output and error, once all its processes have ended."""
+        deadline = time.monotonic() + within
+        try:
+            output, errors = self.process.communicate(timeout=within)
+            while (left := self.processes()) and time.monotonic() < deadline:
+                time.sleep(0.02)
+        except subprocess.TimeoutExpired:
+            left = self.processes()
+        if left:
+            self.kill()
+            pytest.fail(f"{left} were left after {within} s: {self.process.communicate()}")
+        return self.process.returncode, output, errors
+
+    def failed(self) -> tuple[int, str, str]:
+        """As `ended`, soon after the failure."""
+        happened = float(self.read("failing"))
+        code, output, errors = self.ended(happened + SOON - time.time())
+        assert code != 0
+        assert "finished" not in output
+        return code, output, errors
+
+
+@pytest.fixture
+def launch(mpiexec_path: str, tmp_path: Path) -> Iterator[Callable[..., Launched]]:
+    """`launch("raise in step", 1)` starts three ranks of `failing.py`, of which rank 1 is to fail."""
+    runs: list[Launched] = []
+
+    def start(way: str, rank: int = 1, *options: str, supervised: bool = False, **of_process: Any) -> Launched:
+        command = [sys.executable, "-m", "scratchlstm.mpi", *options, str(SCRIPT), way, str(rank), str(tmp_path)]
+        if supervised:
+            command[3:3] = ["-n", "3"]
+        else:
+            command[:0] = [mpiexec_path, "-n", "3"]
+        runs.append(Launched(command, tmp_path, **of_process))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.kill()
+
+
+def ours(errors: str) -> list[str]:
+    """The lines that are the launcher's own."""
+    return [line.removeprefix("scratchlstm.mpi: ") for line in errors.splitlines() if "scratchlstm.mpi: " in line]
+
+
+# --- a rank fails by itself -------------------------------------------------------------------------------------------
+
+
+def one(rank: int) -> str:
+    return f"rank {rank} of 3 on {HOST}:"
+
+
+LEFT = f"rank 1 on {HOST} left with exit status 0 before the others were done, as os._exit(0) does: the run ends"
+KILLED = f"rank 1 on {HOST} was killed by SIGKILL (as the system does when memory runs out): the run ends"
+WAYS = {
+    "raise in step": (one(1), "ValueError: a mistake in step"),
+    "raise in script": (one(1), "ValueError: a mistake in script"),
+    "all raise": (one(0), "ValueError: a mistake of all"),
+    "exit 3 in step": (one(1), "SystemExit: 3"),
+    "exit 3 in script": (one(1), "it ended with exit status 3"),
+    "exit with a text in script": (one(1), "nothing to do"),
+    "exit 0 in script": (one(0), rf"but rank 1 ({HOST}) at the end of its script"),
+    "only the others train": (one(0), rf"but rank 1 ({HOST}) at the end of its script"),
+    "kill in step": (KILLED, ""),
+    "kill at the end": (KILLED, ""),
+    "segfault in step": (f"rank 1 on {HOST} was killed by SIGSEGV: the run ends", "Fatal Python error"),
+    "os._exit in step": (LEFT, ""),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_rank_that_fails_ends_the_run_and_is_named_once(launch: Callable[..., Launched], way: str) -> None:
+    line, reason = WAYS[way]
+    code, _, errors = launch(way).failed()
+    assert ours(errors) == [line], errors
+    assert errors.count(reason) == 1 or not reason
+    assert errors.count("Traceback") == ("Error: " in reason or "SystemExit" in reason or reason.startswith("but"))
+    assert code == 3 or "exit 3" not in way
+
+
+@pytest.mark.parametrize(
+    ("way", "line", "reason"),
+    [
+        ("raise in callback", one(0), "ValueError: a mistake in callback"),
+        ("kill in checkpoint", KILLED.replace("rank 1", "rank 0"), ""),
+        ("usage", one(0), "failing.py: error: this is wrong"),
+    ],
+)
+def test_rank_0_fails_where_it_is_alone(launch: Callable[..., Launched], way: str, line: str, reason: str) -> None:
+    _, _, errors = launch(way, 0).failed()
+    assert ours(errors) == [line], errors
+    assert errors.count(reason) == 1 or not reason
+    assert errors.count("Traceback") == (way == "raise in callback")
+
+
+def test_a_callback_that_leaves_ends_all_ranks_well(launch: Callable[..., Launched]) -> None:
+    code, output, errors = launch("exit 0 in callback", 0).ended()
+    assert (code, output) == (0, "all 3 ranks finished\n")
+    assert ours(errors) == []
+
+
+def test_rank_0_alone_is_heard(launch: Callable[..., Launched]) -> None:
+    code, output, errors = launch("none").ended()
+    assert (code, output) == (0, "trained\nby a program\nall 3 ranks finished\n")
+    assert errors.count("UserWarning") == 1
+    assert ours(errors) == []
+
+
+# --- somebody sends a signal ------------------------------------------------------------------------------------------
+
+
+def test_killed_in_a_collective(launch: Callable[..., Launched]) -> None:
+    run = launch("wait in callback")
+    run.read("failing")
+    run.script().kill()
+    assert ours(run.failed()[2]) == [KILLED]
+
+
+def test_a_guardian_is_killed(launch: Callable[..., Launched]) -> None:
+    run = launch("wait in callback")
+    run.read("failing")
+    run.script().parent().kill()
+    run.failed()
+
+
+def test_stopped(launch: Callable[..., Launched]) -> None:
+    """It is said at once; then the rank has the patience's time to go on."""
+    run = launch("stop in step", 1, "--patience", "3")
+    _, _, errors = run.failed()
+    first, *rest = ours(errors)
+    assert first.startswith(f"rank 1 on {HOST} was stopped by SIGSTOP: kill -CONT {run.script().pid} lets it go on")
+    assert len(rest) == 1
+
+
+def test_stopped_and_continued(launch: Callable[..., Launched]) -> None:
+    run = launch("stop in step", 1, "--patience", "30")
+    run.read("failing")
+    while run.script().status() != psutil.STATUS_STOPPED:
+        time.sleep(0.02)
+    time.sleep(0.5)  # for the guardian to look
+    run.script().resume()
+    code, output, errors = run.ended()
+    assert (code, output.splitlines()[-1]) == (0, "all 3 ranks finished")
+    assert len(ours(errors)) == 1
+
+
+def test_a_guardian_that_is_stopped_is_continued_at_the_end(launch: Callable[..., Launched]) -> None:
+    run = launch("none")
+    run.script().parent().suspend()
+    assert run.ended()[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("supervised", [False, True])
+def test_mpiexec_or_the_launcher_before_it_gets_a_signal(
+    launch: Callable[..., Launched], number: int, supervised: bool
+) -> None:
+    run = launch("wait in callback", 1, *["--restarts", "3"] * supervised, supervised=supervised)
+    run.read("failing")
+    run.process.send_signal(number)
+    run.failed()
+
+
+@pytest.mark.parametrize("supervised", [False, True])
+def test_ctrl_c_at_a_terminal(launch: Callable[..., Launched], supervised: bool) -> None:
+    terminal, end = pty.openpty()
+    options = ["--restarts", "3"] * supervised
+    of_process = {
+        "stdin": end,
+        "stderr": end,
+        "start_new_session": False,
+        "preexec_fn": functools.partial(control, end),
+    }
+    run = launch("wait in callback", 1, *options, supervised=supervised, **of_process)
+    os.close(end)
+    run.read("failing")
+    os.write(terminal, b"\x03")
+    run.failed()
+    os.close(terminal)
+
+
+def control(terminal: int) -> None:
+    """Let this process, the first of a new session, have the terminal."""
+    os.setsid()
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
