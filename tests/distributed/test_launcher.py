@@ -180,6 +180,66 @@ def test_rank_0_alone_is_heard(launch: Callable[..., Launched]) -> None:
     assert ours(errors) == []
 
 
+def test_a_rank_that_does_not_come(launch: Callable[..., Launched]) -> None:
+    _, _, errors = launch("sleep", 1, "--patience", "2").failed()
+    awaited = "all ranks to call fit: the run ends (--patience SECONDS allows more)"
+    assert ours(errors) == [f"rank 0 on {HOST} has waited 2 s for {awaited}"]
+
+
+# --- before MPI has started -------------------------------------------------------------------------------------------
+
+AT_IMPORT = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == "{name}" and "--status" in sys.orig_argv and os.environ["PMI_RANK"] in "{on}":
+            {do}
+
+sys.meta_path.insert(0, Finder)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "on", "do", "rank", "message"),
+    [
+        ("mpi4py.MPI", "1", "os.kill(os.getpid(), signal.SIGKILL)", 1, KILLED),
+        ("mpi4py.MPI", "012", "raise RuntimeError('cannot load MPI library')", 0, "mpi4py cannot start an MPI"),
+        ("mpi4py", "2", "raise ImportError('no file')", 2, "mpi4py is missing (no file)"),
+    ],
+)
+def test_a_rank_that_ends_before_mpi_has_started(
+    launch: Callable[..., Launched], tmp_path: Path, name: str, on: str, do: str, rank: int, message: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(AT_IMPORT.format(name=name, on=on, do=do))
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    run = launch("none", env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)})
+    code, output, errors = run.ended(SOON)
+    assert code != 0
+    assert "trained" not in output
+    assert len(ours(errors)) == 1
+    assert f"rank {rank} o" in ours(errors)[0]
+    assert errors.count(message) == 1
+
+
+def test_the_script_is_missing_on_one_host(mpiexec_path: str, tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "scratchlstm.mpi"]
+    command = [mpiexec_path, "-n", "1", *launcher, str(SCRIPT), "none", "0", str(tmp_path)]
+    run = Launched([*command, ":", "-n", "1", *launcher, str(tmp_path / "no.py")], tmp_path)
+    code, _, errors = run.ended(SOON)
+    assert code != 0
+    assert ours(errors) == [f"rank 1 of 2 on {HOST}:"]
+    assert f"there is no script '{tmp_path}/no.py' on {HOST}" in errors
+
+
+def test_mpiexec_of_another_mpi(launch: Callable[..., Launched], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "scratchlstm.mpi", str(SCRIPT), "none", "0", str(tmp_path)]
+    code, _, errors = Launched(command, tmp_path, env=os.environ | {"OMPI_COMM_WORLD_SIZE": "4"}).ended(SOON)
+    assert code != 0
+    assert errors.count("4 processes were started, but mpi4py's MPI") == 1
+    assert "sees 1: mpiexec is that of another MPI. Use the one that belongs to it" in errors
+
+
 # --- somebody sends a signal ------------------------------------------------------------------------------------------
 
 
