@@ -186,21 +186,20 @@ def _start(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             break
         left = options.restarts - attempt
         if options.restarts:
-            _say(
-                f"the run failed with exit status {code}; "
-                + (f"it is restarted ({left} left)" if left else "no restart is left")
-            )
+            then = f"it is restarted, and {left - 1} restarts are left" if left else "no restart is left"
+            _say(f"the run failed with exit status {code}: {then}")
     return 128 - code if code < 0 else code
 
 
 def _missing_permission(mpiexec: Sequence[str]) -> str:
     """What Open MPI wants to be told by root; "" if it is another, or has been told."""
-    told = "--allow-run-as-root" in mpiexec or "OMPI_ALLOW_RUN_AS_ROOT" in os.environ
-    if os.geteuid() or told:
+    if os.geteuid() or "--allow-run-as-root" in mpiexec or "OMPI_ALLOW_RUN_AS_ROOT" in os.environ:
         return ""
     version = subprocess.run([mpiexec[0], "--version"], capture_output=True, text=True, check=False).stdout
+    if "Open MPI" not in version:
+        return ""
     command = f"{shlex.join(mpiexec)} --allow-run-as-root --oversubscribe"
-    return f"Open MPI does not start for root unless it is told to: add --mpiexec {command!r}" * ("Open MPI" in version)
+    return f"Open MPI does not start for root unless it is told to: add --mpiexec {command!r}"
 
 
 def _wait(mpiexec: "subprocess.Popen[bytes]") -> int:
@@ -244,10 +243,9 @@ def _guard(arguments: Sequence[str], patience: float) -> int:
         status.tell()
         command = [sys.executable, "-m", "scratchlstm.mpi", _STATUS, str(file.fileno()), *arguments]
         os.set_inheritable(file.fileno(), True)
+        ends_with_this = functools.partial(_end_with_parent, signal.SIGKILL)
         # with all descriptors, since one of them is this rank's line to mpiexec
-        child = subprocess.Popen(
-            command, close_fds=False, preexec_fn=functools.partial(_end_with_parent, signal.SIGKILL)
-        )
+        child = subprocess.Popen(command, close_fds=False, preexec_fn=ends_with_this)
         try:
             code = _watch(child.pid, status, patience)
         except KeyboardInterrupt:
@@ -318,7 +316,7 @@ def _run(options: argparse.Namespace) -> None:
     try:
         _join()
         if missing := _missing_script(options):
-            _fail(missing, _USAGE)
+            _fail(_mine(missing), _USAGE)
         atexit.register(_finish)  # what is registered first is called last, after what the script registers
         _execute(options)
     except BaseException as error:
@@ -329,19 +327,16 @@ def _run(options: argparse.Namespace) -> None:
 def _join() -> None:
     """Take part in the MPI run, and let rank 0 alone be heard."""
     if missing := _missing_mpi():
-        _fail(missing, _USAGE)
+        _fail(_mine(missing), _USAGE)
     with ranks.waiting("all ranks to start"):
         try:
             from mpi4py import MPI
         except (ImportError, RuntimeError) as error:
-            _fail(f"mpi4py cannot start an MPI; pip install mpich brings one. {error}", _USAGE)
+            _fail(_mine(f"mpi4py cannot start an MPI; pip install mpich brings one. {error}"), _USAGE)
         if MPI.COMM_WORLD.size < ranks.started():
-            version = MPI.Get_library_version().partition("\n")[0]
-            _fail(
-                f"{ranks.started()} processes were started, but mpi4py's MPI ({version}) sees {MPI.COMM_WORLD.size}: "
-                f"mpiexec is that of another MPI. Use the one that belongs to it",
-                _USAGE,
-            )
+            version, seen = MPI.Get_library_version().partition("\n")[0], MPI.COMM_WORLD.size
+            problem = f"{ranks.started()} processes were started, but mpi4py's MPI ({version}) sees {seen}"
+            _fail(_mine(f"{problem}: mpiexec is that of another MPI. Use the one that belongs to it"), _USAGE)
         communicator = MPI.COMM_WORLD.Dup()  # the script may send messages of its own
         of_host = communicator.Split_type(MPI.COMM_TYPE_SHARED)
         ranks.join(communicator, of_host.rank)
@@ -352,9 +347,7 @@ def _join() -> None:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as on a terminal: it is a pipe
         return
     os.environ["MPLBACKEND"] = "Agg"  # no windows
-    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the end
-    sys.stdout = sys.stderr = nowhere
-    os.dup2(nowhere.fileno(), 1)  # for the programs that the script starts
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the end
 
 
 def _execute(options: argparse.Namespace) -> None:
@@ -366,9 +359,9 @@ def _execute(options: argparse.Namespace) -> None:
     path = os.path.abspath(options.script)
     if not sys.flags.safe_path:
         sys.path[0] = os.path.dirname(os.path.realpath(path))
-    main = sys.modules["__main__"] = types.ModuleType("__main__")
-    main.__file__ = path
-    exec(compile(Path(path).read_bytes(), path, "exec", dont_inherit=True), main.__dict__)
+    module = sys.modules["__main__"] = types.ModuleType("__main__")
+    module.__file__ = path
+    exec(compile(Path(path).read_bytes(), path, "exec", dont_inherit=True), module.__dict__)
 
 
 def _finish() -> None:
@@ -393,7 +386,7 @@ def _fail(report: str, code: int) -> NoReturn:
     time.sleep(_turn(ranks.rank))
     with suppress(Exception):
         sys.stdout.flush()
-    _say(report if report.startswith("rank ") else f"{_me()}:\n{report}")
+    _say(report)
     time.sleep(_FORWARDED)
     with suppress(Exception):
         from mpi4py import MPI
@@ -402,8 +395,9 @@ def _fail(report: str, code: int) -> NoReturn:
     os._exit(code)  # if there is no MPI
 
 
-def _me() -> str:
-    return f"rank {ranks.rank} of {max(ranks.size, ranks.started())} on {socket.gethostname()}"
+def _mine(report: str) -> str:
+    """A report, and of whom."""
+    return f"rank {ranks.rank} of {max(ranks.size, ranks.started())} on {socket.gethostname()}:\n{report}"
 
 
 def _exit_status(error: BaseException) -> int:
@@ -418,12 +412,12 @@ def _report(error: BaseException) -> str:
     if isinstance(error.__cause__, WorkerError):
         return str(error.__cause__).rstrip()
     if isinstance(error, SystemExit):
-        return f"it ended with exit status {error.code}" if isinstance(error.code, int) else str(error.code)
+        return _mine(f"it ended with exit status {error.code}" if isinstance(error.code, int) else str(error.code))
     inside = {__file__, runpy.__file__, "<frozen runpy>"}
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename in inside:
         frames = frames.tb_next
-    return "".join(traceback.format_exception(error.with_traceback(frames))).rstrip()
+    return _mine("".join(traceback.format_exception(error.with_traceback(frames))).rstrip())
 
 
 if __name__ == "__main__":

@@ -113,4 +113,3 @@ if not now("only the others train"):
     warnings.warn("be careful", stacklevel=1)
     model.fit(x, y, batch_size=10, epochs=3, verbose=0, callbacks=[Says(), Checkpoint(folder / "run.npz")])
     print("trained")
-    os.system("echo by a program")

@@ -54,8 +54,8 @@ def test_no_restart_is_left(mpiexec_path: str, tmp_path: Path) -> None:
     done = supervised(tmp_path, [(1, -1, 0), (0, -1, 0)], 1)
     assert done.returncode != 0
     assert "finished" not in done.stdout
-    assert "it is restarted (1 left)" in done.stderr
-    assert "no restart is left" in done.stderr
+    assert "it is restarted, and 0 restarts are left" in done.stderr
+    assert "the run failed with exit status 9: no restart is left" in done.stderr
 
 
 def test_two_fits_with_one_checkpoint(mpiexec_path: str, tmp_path: Path) -> None:
