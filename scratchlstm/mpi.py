@@ -341,8 +341,6 @@ def _join() -> None:
         of_host = communicator.Split_type(MPI.COMM_TYPE_SHARED)
         ranks.join(communicator, of_host.rank)
         of_host.Free()  # or mpich leaves its memory in /dev/shm
-    for name in ranks.COUNTS:  # programs that the script starts are no ranks
-        os.environ.pop(name, None)
     if first():
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as on a terminal: it is a pipe
         return

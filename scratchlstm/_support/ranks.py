@@ -29,6 +29,8 @@ def join(of_all: Any, here: int) -> None:
     """Take part in an MPI run: the communicator of all ranks, and which this is among those of its machine."""
     global communicator, rank, size, on_host
     communicator, rank, size, on_host = of_all, of_all.rank, of_all.size, here
+    for name in _COUNTS:  # programs that the script starts are no ranks
+        os.environ.pop(name, None)
 
 
 def first() -> bool:
