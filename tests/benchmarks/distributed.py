@@ -12,6 +12,7 @@ times mean something only if each has a core to itself and nothing else runs.
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -120,6 +121,7 @@ def main():
     parser.add_argument("--samples", type=int, default=3840)
     parser.add_argument("--batch", type=int, nargs="+", default=[128, 256])
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the simulated hosts are removed
     sys.path.append(str(DISTRIBUTED))
     if options.hosts:
         from simulated_hosts import missing
