@@ -226,7 +226,8 @@ def evaluate(model: Compiled, data: Data, batch_size: int, verbose: int, crew: C
     _require_whole_batches(model, batch_size, {"x": data})
     model.build_for(data.shape)
     spans = data.batches(batch_size)
-    workers = _workers_of("evaluate", model, data, batch_size, crew)
+    crew.require_same("evaluate", model, {"data": data}, batch_size=batch_size)
+    workers = min(crew.workers, len(spans))
     with Progress(len(spans), verbose if crew.first else 0) as progress:
         with crew.runner(model, workers, None, data) as runner:
             meter = _evaluate(runner, model, spans, progress.step)
@@ -238,21 +239,14 @@ def predict(model: Compiled, data: Data, batch_size: int, verbose: int, crew: Cr
     """The model's outputs for checked x."""
     model.build_for(data.shape)
     spans = data.batches(batch_size)
-    workers = _workers_of("predict", model, data, batch_size, crew)
+    crew.require_same("predict", model, {"data": data}, batch_size=batch_size)
+    workers = min(crew.workers, len(spans))
     with Progress(len(spans), verbose if crew.first else 0) as progress:
         shapes = [(data.samples, *shape) for shape in output_shapes(model, data)]
         with crew.team(model, workers, data, None, outputs=shapes) as team:
             result = team.predict(spans, progress.step) if team else outputs(model, data.x, spans, progress.step)
         progress.finish({})
     return result
-
-
-def _workers_of(call: str, model: Compiled, data: Data, batch_size: int, crew: Crew) -> int:
-    """How many share this data; they have to be told the same."""
-    workers = min(crew.workers, len(data.batches(batch_size)))
-    if workers > 1:
-        crew.require_same(call, model, {"data": data}, batch_size=batch_size)
-    return workers
 
 
 class _Callbacks:

@@ -647,6 +647,8 @@ def own_classes(c):
 def without_a_seed(c):
     models = [c.fit(words(LSTM(4, dropout=0.3), seed=None), IDS, LABELS) for _ in range(2)]
     assert not np.array_equal(*(model.get_weights()[0] for model in models))
+    untrained = words(seed=None)
+    c.note(predicted=untrained.predict(IDS[:3], verbose=0), weights=untrained.get_weights())  # a single batch
 
 
 def processes_from_a_server():
