@@ -17,6 +17,7 @@ import functools
 import io
 import mmap
 import os
+import re
 import runpy
 import shlex
 import shutil
@@ -338,14 +339,22 @@ def _join() -> None:
             problem = f"{ranks.started()} processes were started, but mpi4py's MPI ({version}) sees {seen}"
             _fail(_mine(f"{problem}: mpiexec is that of another MPI. Use the one that belongs to it"), _USAGE)
         communicator = MPI.COMM_WORLD.Dup()  # the script may send messages of its own
-        of_host = communicator.Split_type(MPI.COMM_TYPE_SHARED)
-        ranks.join(communicator, of_host.rank)
-        of_host.Free()  # or mpich leaves its memory in /dev/shm
+        ranks.join(communicator, communicator.Split_type(MPI.COMM_TYPE_SHARED).rank)
+        communicator.Barrier()  # all ranks of this host have opened the memory that they share
+        _take_names_off()
     if first():
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as on a terminal: it is a pipe
         return
     os.environ["MPLBACKEND"] = "Agg"  # no windows
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the end
+
+
+def _take_names_off() -> None:
+    """Let mpich's memory in /dev/shm end with the ranks of this host, however they end, by removing its name now."""
+    with suppress(OSError):
+        for path in set(re.findall(r"/dev/shm/mpich_shm_\w+$", Path("/proc/self/maps").read_text(), re.MULTILINE)):
+            with suppress(FileNotFoundError):  # another rank was first
+                os.unlink(path)
 
 
 def _execute(options: argparse.Namespace) -> None:

@@ -173,6 +173,17 @@ def test_a_callback_that_leaves_ends_all_ranks_well(launch: Callable[..., Launch
     assert ours(errors) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_shared_memory_has_no_name(on_ranks: Callable[..., Any], tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "for line in open('/proc/self/maps'):\n    if '/dev/shm/' in line:\n        print(*line.split()[5:])\n"
+    )
+    lines = on_ranks(2, script).stdout.splitlines()
+    assert lines.pop() == "all 2 ranks finished"
+    assert all(line.endswith("(deleted)") for line in lines), lines
+
+
 def test_rank_0_alone_is_heard(launch: Callable[..., Launched]) -> None:
     code, output, errors = launch("none").ended()
     assert (code, output) == (0, "trained\nall 3 ranks finished\n")
