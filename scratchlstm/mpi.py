@@ -40,6 +40,7 @@ import psutil
 from scratchlstm._support import ranks
 from scratchlstm._support.ranks import first
 from scratchlstm.training import WorkerError
+from scratchlstm.training.recruit import count_workers
 
 __all__ = ["first"]
 
@@ -339,7 +340,7 @@ def _join() -> None:
             problem = f"{ranks.started()} processes were started, but mpi4py's MPI ({version}) sees {seen}"
             _fail(_mine(f"{problem}: mpiexec is that of another MPI. Use the one that belongs to it"), _USAGE)
         communicator = MPI.COMM_WORLD.Dup()  # the script may send messages of its own
-        ranks.join(communicator, communicator.Split_type(MPI.COMM_TYPE_SHARED).rank)
+        ranks.join(communicator, communicator.Split_type(MPI.COMM_TYPE_SHARED), count_workers("auto"))
         communicator.Barrier()  # all ranks of this host have opened the memory that they share
         _take_names_off()
     if first():

@@ -12,6 +12,7 @@ from typing import Any
 
 rank, size = 0, 1
 on_host = 0  # the rank among those of this machine
+crowded = False  # whether this machine has more ranks than cores for them
 communicator: Any = None  # mpi4py's, in a script that the launcher runs
 status: Any = None  # what the guardian of this process watches
 resume_since: float | None = None  # in a run that may be restarted: when it began, in seconds since 1970
@@ -25,10 +26,11 @@ _COUNTS = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMIX_SIZE"
 _NUMBERS = "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"
 
 
-def join(of_all: Any, here: int) -> None:
-    """Take part in an MPI run: the communicator of all ranks, and which this is among those of its machine."""
-    global communicator, rank, size, on_host
-    communicator, rank, size, on_host = of_all, of_all.rank, of_all.size, here
+def join(of_all: Any, of_host: Any, cores: int) -> None:
+    """Take part in an MPI run: the communicators of all ranks and of those of this machine, and its cores."""
+    global communicator, rank, size, on_host, crowded
+    communicator, rank, size, on_host = of_all, of_all.rank, of_all.size, of_host.rank
+    crowded = of_host.size > cores
     for name in _COUNTS:  # programs that the script starts are no ranks
         os.environ.pop(name, None)
 

@@ -107,9 +107,8 @@ class Ranks(Crew):
 
     def meet(self, call: str, facts: Mapping[str, Any]) -> None:
         """Wait for all ranks, and stop if they are not at the same place with the same facts; see `require_same`."""
-        mine = pickle.dumps((socket.gethostname(), call, _flat(facts), _processor()))
-        found = self.to_all(np.frombuffer(mine, np.uint8), f"all ranks to call {call}", pause=_PAUSE)
-        hosts, calls, every, processors = zip(*(pickle.loads(each.data) for each in found), strict=True)
+        mine = socket.gethostname(), call, _flat(facts), _processor()
+        hosts, calls, every, processors = zip(*self.gather(mine, f"all ranks to call {call}", _PAUSE), strict=True)
         for rank, other in enumerate(calls):
             if other != calls[0]:
                 raise RuntimeError(
@@ -190,14 +189,13 @@ class Ranks(Crew):
 
     # --- messages -------------------------------------------------------------------------------------------------
 
-    def gather(self, value: Any, awaited: str) -> list[Any]:
-        """Every rank's value, in the order of the ranks; `awaited` is said if it takes long."""
-        with ranks.waiting(awaited):
-            return self.communicator.allgather(value)
+    def gather(self, value: Any, awaited: str, pause: float = 0.0) -> list[Any]:
+        """Every rank's value, in the order of the ranks; arguments as of `to_each`."""
+        message = np.frombuffer(pickle.dumps(value), np.uint8)
+        return [pickle.loads(came.data) for came in self.to_all(message, awaited, pause)]
 
     def _from_first(self, value: Any, awaited: str) -> Any:
-        with ranks.waiting(awaited):
-            return self.communicator.bcast(value)
+        return self.gather(value if self.first else None, awaited)[0]
 
     def to_each(self, messages: Sequence[np.ndarray], awaited: str, pause: float = 0.0) -> list[np.ndarray]:
         """Send each rank its message; those that came, in the order of the ranks.
@@ -205,15 +203,15 @@ class Ranks(Crew):
         Args:
             messages: bytes, for each rank.
             awaited: as of `gather`.
-            pause: seconds between two looks for what has come; 0 looks all the time, which takes a whole core.
+            pause: seconds between two looks for what has come; 0 looks all the time.
         """
         others = [(self.rank + distance) % self.workers for distance in range(1, self.workers)]
         came, status = list(messages), MPI.Status()
         with ranks.waiting(awaited):
             sending = [self.communicator.Isend([messages[rank], MPI.BYTE], rank) for rank in others]
             for rank in others:
-                while pause and not self.communicator.Iprobe(rank):
-                    time.sleep(pause)
+                while (pause or ranks.crowded) and not self.communicator.Iprobe(rank):
+                    time.sleep(pause)  # of 0, too, lets others have the core
                 found = self.communicator.Mprobe(rank, status=status)  # which tells its size
                 came[rank] = np.empty(status.Get_count(MPI.BYTE), np.uint8)
                 found.Recv([came[rank], MPI.BYTE])
