@@ -1,10 +1,12 @@
 """Who shares the work of `fit`, `evaluate` and `predict`, and who decides: nearly always this process, for itself."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from scratchlstm import backend
+from scratchlstm._support import ranks
 from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.data import Data
 from scratchlstm.training.steps import OneProcess
@@ -38,6 +40,17 @@ class Crew:
     def ask_first(self, decide: Callable[[], Any]) -> Any:
         """What the first rank finds, on all of them."""
         return decide()
+
+    def restarted_from(self, checkpoints: Sequence[Path]) -> Path | None:
+        """The first of these files that this `fit` wrote before the launcher restarted the run; None if there is none.
+
+        Raises:
+            ValueError: an earlier fit of the script writes the same file, and which of the two has written it is not
+                known.
+        """
+        if (began := ranks.resume_since) is None:
+            return None
+        return self.ask_first(lambda: _written_since(began, [path.resolve() for path in checkpoints]))
 
     def follow(
         self,
@@ -83,3 +96,13 @@ class Crew:
                 with backend.explain_memory(advice):
                     runner = OneProcess(model, data, validation)
             yield runner
+
+
+def _written_since(began: float, checkpoints: Sequence[Path]) -> Path | None:
+    if repeated := ranks.checkpoints.intersection(checkpoints):
+        raise ValueError(
+            f"an earlier fit of this script has the checkpoint {str(repeated.pop())!r} as well: with --restarts, every "
+            f"fit needs one of its own"
+        )
+    ranks.checkpoints.update(checkpoints)
+    return next((path for path in checkpoints if path.is_file() and path.stat().st_mtime >= began), None)

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from scratchlstm._support import ranks
 from scratchlstm._support.checks import flag, instance, positive_int, verbosity, whole_number
 from scratchlstm._support.console import say, warn
 from scratchlstm._support.files import file_path
-from scratchlstm.callbacks import Callback, Checkpoint, History, TerminateOnNaN
+from scratchlstm.callbacks import Callback, History, TerminateOnNaN
 from scratchlstm.callbacks import base as callback_base
 from scratchlstm.callbacks.base import Logs
 from scratchlstm.training import archive
@@ -60,8 +59,7 @@ def fit(
     options = {"batch_size": batch_size, "shuffle": shuffle, "initial_epoch": initial_epoch, "workers": workers}
     compared = {"data": data, "validation data": validation}
     crew.require_same("fit", model, compared, **options, epochs=epochs, resumed=resume is not None)
-    if (began := ranks.resume_since) is not None:
-        resume = crew.ask_first(lambda: _written_since(began, run.checkpoints)) or resume
+    resume = crew.restarted_from([checkpoint.path for checkpoint in run.checkpoints]) or resume
     recorded = bool(run.checkpoints) or resume is not None
     if recorded:
         run.settings = _settings(model, data, validation, **options)
@@ -150,23 +148,6 @@ def _settings(model: Compiled, data: Data, validation: Data | None, **options: A
     description["compiled"]["optimizer"]["config"]["learning_rate"] = model.compiled_learning_rate
     fingerprints = {"data": fingerprint(data), "validation data": validation and fingerprint(validation)}
     return archive.plain({**fingerprints, "model": description, **options})
-
-
-def _written_since(began: float, checkpoints: Sequence[Checkpoint]) -> str | None:
-    """The file of the first of the checkpoints that this fit has written, before the MPI run was restarted.
-
-    Raises:
-        ValueError: an earlier fit of the script writes the same file, and which of the two has written it is not known.
-    """
-    paths = [checkpoint.path.resolve() for checkpoint in checkpoints]
-    for path in paths:
-        if path in ranks.checkpoints:
-            raise ValueError(
-                f"an earlier fit of this script has the checkpoint {str(path)!r} as well: with --restarts, every fit "
-                f"needs one of its own"
-            )
-    ranks.checkpoints.update(paths)
-    return next((str(path) for path in paths if path.is_file() and path.stat().st_mtime >= began), None)
 
 
 def _resume(run: Run, path: Any, epochs: int, verbose: int) -> None:
