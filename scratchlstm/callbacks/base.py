@@ -36,14 +36,16 @@ class Callback:
     @property
     def wants_batches(self) -> bool:
         """Whether `on_train_batch_end` does anything. On a GPU each batch has to be waited for if one callback does."""
-        return getattr(self.on_train_batch_end, "__func__", None) is not Callback.on_train_batch_end
+        return self._acts("on_train_batch_end")
 
     @property
     def moments(self) -> set[str]:
         """The names of the methods that do anything when `fit` calls them."""
-        named = [name for name in dir(Callback) if name.startswith("on_")]
-        own = {name for name in named if getattr(getattr(self, name), "__func__", None) is not getattr(Callback, name)}
+        own = {name for name in dir(Callback) if name.startswith("on_") and self._acts(name)}
         return own if self.wants_batches else own - {"on_train_batch_end"}
+
+    def _acts(self, moment: str) -> bool:
+        return getattr(getattr(self, moment), "__func__", None) is not getattr(Callback, moment)
 
     def set_params(self, params: Mapping[str, Any]) -> None:
         """Called once, before training."""
