@@ -415,6 +415,16 @@ def random_training(c, about):
 # --- callbacks, which run on the first rank ---------------------------------------------------------------------------
 
 
+MOMENTS = {
+    "batch_begin": "on_train_batch_begin",
+    "batch_end": "on_train_batch_end",
+    "epoch_begin": "on_epoch_begin",
+    "epoch_end": "on_epoch_end",
+    "train_begin": "on_train_begin",
+    "train_end": "on_train_end",
+}
+
+
 class Own(callbacks.Callback):
     """Does one thing at one moment."""
 
@@ -449,14 +459,7 @@ def changes_the_learning_rate(c):
     c.fit(words(), IDS, LABELS, epochs=4, validation_split=0.2, callbacks=listeners)
 
 
-@case(
-    batch_begin="on_train_batch_begin",
-    batch_end="on_train_batch_end",
-    epoch_begin="on_epoch_begin",
-    epoch_end="on_epoch_end",
-    train_begin="on_train_begin",
-    train_end="on_train_end",
-)
+@case(**MOMENTS)
 def changes_weights(c, about):
     def change(model, *arguments):
         weights = model.get_weights()
@@ -465,13 +468,7 @@ def changes_weights(c, about):
     c.fit(words(), IDS, LABELS, callbacks=[Own(about, change)])
 
 
-@case(
-    batch_end="on_train_batch_end",
-    epoch_begin="on_epoch_begin",
-    epoch_end="on_epoch_end",
-    train_begin="on_train_begin",
-    train_end="on_train_end",
-)
+@case(**MOMENTS)
 def raises(c, about):
     """On all ranks, which have the same afterwards, what the callback changed before included."""
 
