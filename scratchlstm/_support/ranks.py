@@ -18,7 +18,7 @@ status: Any = None  # what the guardian of this process watches
 resume_since: float | None = None  # in a run that may be restarted: when it began, in seconds since 1970
 checkpoints: set[Path] = set()  # in such a run, those of the fits so far
 
-_alone = 0  # how many callbacks, one inside the other, are running
+_alone = False  # while a callback runs
 _not_written: set[Path] = set()  # the files that rank 0 writes in the place of this rank
 
 # in which an `mpiexec` or `srun` tells a process how many there are, and which of them it is
@@ -49,11 +49,11 @@ def together() -> bool:
 def alone() -> Iterator[None]:
     """Within, the other ranks do something else."""
     global _alone
-    _alone += 1
+    _alone = True
     try:
         yield
     finally:
-        _alone -= 1
+        _alone = False
 
 
 def waiting(awaited: str) -> AbstractContextManager[None]:
@@ -80,18 +80,13 @@ def require_readable(path: str | os.PathLike[str]) -> None:
 
 
 def started() -> int:
-    """How many processes an `mpiexec` has started side by side, as it tells them; 1 if there was none."""
+    """How many processes an `mpiexec` has started side by side, as it tells those that have not joined; else 1."""
     return max(_told(_COUNTS), default=1)
 
 
 def named_rank() -> int:
     """Which of them this is, before MPI has started."""
     return next(iter(_told(_NUMBERS)), 0)
-
-
-def without_launcher() -> int:
-    """How many processes an `mpiexec` has started without our launcher, each knowing of itself alone; 0 if none."""
-    return started() if communicator is None else 0
 
 
 def _told(names: Sequence[str]) -> list[int]:

@@ -1,4 +1,4 @@
-"""From the argument `workers` of `fit`, `evaluate` and `predict` to who shares their work."""
+"""Choose who shares the work of `fit`, `evaluate` and `predict`, from their argument `workers`."""
 
 import os
 from typing import Any
@@ -11,7 +11,7 @@ from scratchlstm.training.crew import Crew
 
 
 def crew(workers: Any, on_gpu: bool) -> Crew:
-    """Who shares the work.
+    """Choose who shares the work.
 
     Args:
         workers: how many processes of this machine; "auto" is one for each physical core that this process may use;
@@ -37,7 +37,7 @@ def crew(workers: Any, on_gpu: bool) -> Crew:
         return Ranks(ranks.communicator)
     if on_gpu and count > 1 and not named:
         raise ValueError(f"workers={workers!r} share a batch between processes on the CPU; on a GPU, workers=1")
-    if (processes := ranks.without_launcher()) > 1:
+    if (processes := ranks.started()) > 1:
         warn(
             f"{processes} processes were started side by side, but each of them works alone and writes the same files. "
             f"To share the work, put `-m scratchlstm.mpi` before the script (docs/distributed.md)"
