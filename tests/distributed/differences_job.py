@@ -1,32 +1,55 @@
-"""What differs between hosts, one after another; the last ends the run. `FOLDER` is a path at which each has a disk."""
+"""Train on two ranks that differ, in one way after another; then a file is missing: `differences_job.py FOLDER`."""
 
-import socket
+import platform
 import sys
 from pathlib import Path
 
 import numpy as np
 
-import scratchlstm.mpi
+import scratchlstm
 from scratchlstm import Sequential, layers
+from scratchlstm._support import ranks
+from scratchlstm.training import distributed
 
-folder, host = Path(sys.argv[1]), int(socket.gethostname().removeprefix("host"))
-own = np.load(folder / "own.npy")
+one_or_two = ranks.rank + 1
 x, y = np.arange(48).reshape(16, 3) % 7, np.arange(16) % 2
+drawn = np.random.default_rng().integers(0, 7, (16, 3))  # without a seed
 
 
-def fit(x=x, seed=3, units=4, batch_size=8, **options):
+def fit(x=x, seed=3, units=4, batch_size=8, evaluates=False):
     model = Sequential([layers.Embedding(7, 5), layers.LSTM(units), layers.Dense(1)], seed=seed)
     model.compile("adam", "mse")
-    (model.evaluate if options.get("evaluates") else model.fit)(x, y, batch_size, verbose=0)
+    (model.evaluate if evaluates else model.fit)(x, y, batch_size, verbose=0)
 
 
-for difference in ({"x": own}, {"seed": host}, {"units": 3 + host}, {"batch_size": 3 + host}, {"evaluates": host > 1}):
+def fit_with(module, name, value):
+    """Train with something else in the place of what tells a version."""
+    before = getattr(module, name)
+    setattr(module, name, value)
+    distributed._versions.cache_clear()
     try:
-        fit(**difference)
+        fit()
+    finally:
+        setattr(module, name, before)
+        distributed._versions.cache_clear()
+
+
+DIFFERENCES = [
+    lambda: fit(x=drawn),
+    lambda: fit(seed=one_or_two),
+    lambda: fit(units=3 + one_or_two),
+    lambda: fit(batch_size=3 + one_or_two),
+    lambda: fit(evaluates=one_or_two == 2),
+    lambda: fit_with(platform, "python_version", lambda: f"3.1{one_or_two}"),
+    lambda: fit_with(np, "__version__", f"2.{one_or_two}"),
+    lambda: fit_with(scratchlstm, "__version__", f"0.{one_or_two}"),
+    lambda: fit_with(distributed, "_blas", lambda: [{"internal_api": "blas", "version": one_or_two}]),
+]
+for differ in DIFFERENCES:
+    try:
+        differ()
     except (ValueError, RuntimeError) as error:
-        if scratchlstm.mpi.first():
-            print(f"{next(iter(difference))}: {error}", flush=True)
+        print(error)
 fit()
-if scratchlstm.mpi.first():
-    print("trained", flush=True)
-np.load(folder / "only_on_host1.npy")
+print("trained")
+np.load(Path(sys.argv[1]) / "only_on_host1.npy")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simulated_hosts
+import test_differences
 
 HERE = Path(__file__).parent
 DEADLINE = 120  # seconds: far more than any run here takes
@@ -83,21 +84,10 @@ def test_a_run_resumes_from_a_checkpoint_that_the_first_host_alone_sees(hosts, r
 
 
 def test_what_differs_between_hosts_is_named(hosts):
-    rng = np.random.default_rng(0)
-    for k in (1, 2):
-        np.save(hosts.disk_of(k) / "own.npy", rng.integers(0, 7, (16, 3)))
     np.save(hosts.disk_of(1) / "only_on_host1.npy", np.zeros(1))
     (hosts.disk_of(2) / "profile").write_text("export OPENBLAS_CORETYPE=Nehalem\n")  # as if it had an older processor
-    done = launch(hosts, (1, 2), HERE / "differences_job.py", hosts.disk)
-    lines = [
-        r"x: .*data/x/checksum is \d+ on rank 0 \(host1\), but \d+ on rank 1 \(host2\): all ranks need the same data",
-        r"seed: .*seed is 1 on rank 0 \(host1\), but 2 on rank 1 \(host2\)",
-        r"units: .*units is 4 on rank 0 \(host1\), but 5 on rank 1 \(host2\)",
-        r"batch_size: .*batch_size is 4 on rank 0 \(host1\), but 5 on rank 1 \(host2\)",
-        r"evaluates: rank 0 \(host1\) is at fit, but rank 1 \(host2\) at evaluate",
-        r"trained",
-    ]
-    assert re.fullmatch("".join(f"{line}.*\n" for line in lines), done.stdout), done.stdout
+    done = launch(hosts, (1, 2), test_differences.SCRIPT, hosts.disk)
+    test_differences.assert_named(done.stdout, "host1", "host2")
     assert re.search(r"the ranks have different processors: host1 .*, host2 .*\(Nehalem\)", done.stderr)
     assert done.returncode == 1
     assert re.search(r"rank 1 of 2 on host2:\nTraceback(.*\n)*FileNotFoundError: .*only_on_host1", done.stderr)
