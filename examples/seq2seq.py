@@ -22,7 +22,6 @@ from matplotlib.figure import Figure
 from scratchlstm import Model, backend
 from scratchlstm.layers import LSTM, Attention, Concatenate, Dense, Embedding, Input
 from scratchlstm.models.decoding import greedy
-from scratchlstm.mpi import first
 from scratchlstm.optimizers import Adam
 from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.schedules import CosineDecay
@@ -43,8 +42,6 @@ def main() -> None:
         path = folder / "model.npz"
         if options.text is None or not path.exists():
             experiment(folder, options)
-        if not first():  # of an MPI run's ranks, the one that wrote the model reads it
-            return
         with in_one_line(ValueError):
             model = Model.load(path).to(options.backend)
         text = options.text or SHOWN

@@ -186,9 +186,9 @@ def _start(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         code = _wait(process)
         if stopped or code in (0, _USAGE):
             break
-        left = options.restarts - attempt
         if options.restarts:
-            then = f"it is restarted, and {left - 1} restarts are left" if left else "no restart is left"
+            left = attempt < options.restarts
+            then = f"restart {attempt + 1} of {options.restarts}" if left else "no restart is left"
             _say(f"the run failed with exit status {code}: {then}")
     return 128 - code if code < 0 else code
 
@@ -347,6 +347,7 @@ def _join() -> None:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as on a terminal: it is a pipe
         return
     os.environ["MPLBACKEND"] = "Agg"  # no windows
+    sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115  # mpiexec hands it to rank 0
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the end
 
 
@@ -376,6 +377,8 @@ def _finish() -> None:
     """Wait for the other ranks, and say that all is done."""
     from scratchlstm.training.distributed import Ranks
 
+    if ranks.communicator is None:  # in a process that the script has forked
+        return
     status = ranks.status
     if not first():  # who waits for rank 0, which may have work of its own, for as long as it takes
         ranks.status = None

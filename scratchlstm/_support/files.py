@@ -21,6 +21,9 @@ import numpy as np
 
 from scratchlstm._support import checks, ranks
 
+# what this rank would have written if it were the first, by the paths
+_kept: dict[Path, IO[bytes]] = {}
+
 # nobody writes to a temporary file for so long (seconds): whoever did was killed
 _ABANDONED = 3600
 
@@ -39,7 +42,7 @@ def atomic_write(path: str | os.PathLike[str], every_rank: bool = False) -> Iter
     `path`: a crash, a full disk, an exception or a second writer leaves one whole file, the old or the new.
     A file that is replaced passes on its permissions; a link stays, and what it points to is replaced.
     What killed writers of the same file left behind is removed once it is an hour old.
-    Of the ranks of an MPI run only the first writes the file; the others' bytes go nowhere.
+    Of the ranks of an MPI run only the first writes the file. The others keep their bytes for `read_arrays`.
 
     Args:
         path: of the file.
@@ -51,8 +54,11 @@ def atomic_write(path: str | os.PathLike[str], every_rank: bool = False) -> Iter
     """
     path = Path(os.path.realpath(file_path(path)))
     if not (ranks.first() or every_rank):
-        ranks.leave_to_first(path)
-        yield io.BytesIO()
+        with suppress(KeyError):
+            _kept.pop(path).close()
+        kept = tempfile.TemporaryFile()  # noqa: SIM115  as long as it may be read
+        yield kept
+        _kept[path] = kept
         return
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder; add the name of a file in it")
@@ -222,11 +228,11 @@ def read_arrays(path: str | os.PathLike[str], what: str) -> dict[str, np.ndarray
         TypeError: `path` is no name of a file.
         ValueError: where it is damaged, not an `.npz`, or holds pickled objects (never loaded).
     """
-    ranks.require_readable(file_path(path))
-    if not file_path(path).is_file():
+    kept = _kept.get(Path(os.path.realpath(file_path(path))))  # not what rank 0 may still be writing, on another disk
+    if kept is None and not file_path(path).is_file():
         raise FileNotFoundError(f"there is no {what} at {str(path)!r}")
     try:
-        file = open(path, "rb")  # noqa: SIM115  its own errors are none of the content
+        file = open(os.dup(kept.fileno()) if kept else path, "rb")  # noqa: SIM115  its own errors are none of the content
     except OSError as error:
         raise OSError(error.errno, f"cannot open the {what}: {error.strerror}", str(path)) from error
     try:
@@ -236,7 +242,7 @@ def read_arrays(path: str | os.PathLike[str], what: str) -> dict[str, np.ndarray
                 raise ValueError(f"it has {len(members):,} members, and none of ours has more than {_MOST_ARRAYS:,}")
             if len({member.filename for member in members}) < len(members):
                 raise ValueError("two of its members have one name")
-            if sum(member.file_size for member in members) > os.path.getsize(path):
+            if sum(member.file_size for member in members) > os.fstat(file.fileno()).st_size:
                 raise ValueError("its members are said to be larger than the file")
             return {member.filename.removesuffix(".npy"): _read_member(archive, member) for member in members}
     except Exception as error:  # damaged bytes can raise nearly anything in zipfile, zlib and NumPy's header reader

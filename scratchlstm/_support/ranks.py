@@ -19,7 +19,6 @@ resume_since: float | None = None  # in a run that may be restarted: when it beg
 checkpoints: set[Path] = set()  # in such a run, those of the fits so far
 
 _alone = False  # while a callback runs
-_not_written: set[Path] = set()  # the files that rank 0 writes in the place of this rank
 
 # in which an `mpiexec` or `srun` tells a process how many there are, and which of them it is
 _COUNTS = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMIX_SIZE"
@@ -61,24 +60,6 @@ def waiting(awaited: str) -> AbstractContextManager[None]:
     return nullcontext() if status is None else status.waiting(awaited)
 
 
-def leave_to_first(path: str | os.PathLike[str]) -> None:
-    """Remember that this rank has not written a file that its script wrote."""
-    _not_written.add(Path(os.path.realpath(path)))
-
-
-def require_readable(path: str | os.PathLike[str]) -> None:
-    """Stop where this rank would read what rank 0 is still writing, perhaps on another machine's disk.
-
-    Raises:
-        RuntimeError: this rank's script wrote this very file.
-    """
-    if Path(os.path.realpath(path)) in _not_written:
-        raise RuntimeError(
-            f"rank 0 alone has written {str(path)!r}, and rank {rank} may be here before it: read it on rank 0 alone, "
-            f"under `if scratchlstm.mpi.first():`"
-        )
-
-
 def started() -> int:
     """How many processes an `mpiexec` has started side by side, as it tells those that have not joined; else 1."""
     return max(_told(_COUNTS), default=1)
@@ -91,3 +72,13 @@ def named_rank() -> int:
 
 def _told(names: Sequence[str]) -> list[int]:
     return [int(value) for name in names if (value := os.environ.get(name, "")).isdecimal()]
+
+
+def _leave() -> None:
+    """Be no rank, in a process that one has forked."""
+    global communicator, status
+    communicator = status = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave)

@@ -81,7 +81,7 @@ class Ranks(Crew):
     def require_same(self, call: str, model: Compiled, data: Mapping[str, Data | None], **options: Any) -> None:
         """Compare what decides the results, before anything is computed; see `Crew.require_same`.
 
-        A model without a seed has drawn its weights for itself on each rank: those of rank 0 are taken.
+        A model without a seed has drawn its weights for itself on each rank: all of rank 0's model is taken.
 
         Raises:
             RuntimeError: another rank calls something else, or has ended its script.
@@ -90,25 +90,25 @@ class Ranks(Crew):
         compared = {name: each and fingerprint(each) for name, each in data.items()}
         self.meet(call, {**_versions(), **options, "model": _described(model), "seed": model.seed, **compared})
         if model.seed is None:
-            self._draw_as_first(model)
+            self._be_as_first(model)
         self.meet(call, {"state": _checksums(model)})
 
-    def _draw_as_first(self, model: Compiled) -> None:
-        """Let all ranks have what rank 0 has drawn: the parameters, and the state of what draws."""
+    def _be_as_first(self, model: Compiled) -> None:
+        """Let all ranks have what rank 0 has drawn, and what it has learned from there."""
         mine = _checksums(model)
-        if all(theirs == mine for theirs in self.gather(mine, "all ranks")):
+        if all(theirs == mine for theirs in self.gather(mine, "compare the model")):
             return
-        drawn = [backend.host(w) for w in model.params], [rng.bit_generator.state for rng in model.generators]
-        params, states = self._from_first(drawn, "rank 0")
+        if model._compiled:
+            self._from_first(State.of(model), "send the model").put_into(model)
+            return
+        params = self._from_first([backend.host(w) for w in model.params], "send the model")
         for w, of_first in zip(model.params, params, strict=True):
             w[...] = backend.to(model.backend, of_first)
-        for rng, state in zip(model.generators, states, strict=True):
-            rng.bit_generator.state = state
 
     def meet(self, call: str, facts: Mapping[str, Any]) -> None:
         """Wait for all ranks, and stop if they are not at the same place with the same facts; see `require_same`."""
         mine = socket.gethostname(), call, _flat(facts), _processor()
-        hosts, calls, every, processors = zip(*self.gather(mine, f"all ranks to call {call}", _PAUSE), strict=True)
+        hosts, calls, every, processors = zip(*self.gather(mine, f"reach {call}", _PAUSE), strict=True)
         for rank, other in enumerate(calls):
             if other != calls[0]:
                 raise RuntimeError(
@@ -131,7 +131,7 @@ class Ranks(Crew):
 
     def ask_first(self, decide: Callable[[], Any]) -> Any:
         """What rank 0 finds, on all ranks."""
-        return self._from_first(decide() if self.first else None, "rank 0")
+        return self._from_first(decide() if self.first else None, "decide")
 
     def follow(
         self,
@@ -156,7 +156,7 @@ class Ranks(Crew):
         rate = None if model.optimizer.schedule else model.optimizer.learning_rate
         switches = model.stop_training, model.trainability, rate
         told = error and portable(error), state, switches, None if error else give()
-        told_error, state, switches, given = self._from_first(told, "rank 0 and its callbacks")
+        told_error, state, switches, given = self._from_first(told, "finish its callbacks")
         if self.first:
             if error is not None:
                 raise error
@@ -183,14 +183,14 @@ class Ranks(Crew):
             yield None
             return
         if reason := unsplittable(model):
-            raise ValueError(f'workers="mpi" is not possible: {reason}. Use workers=1')
+            raise ValueError(f"workers={self.workers}, the ranks, is not possible: {reason}. Use workers=1")
         with one_blas_thread():
             yield RankWorkers(self, workers, model, data, validation)
 
     # --- messages -------------------------------------------------------------------------------------------------
 
     def gather(self, value: Any, awaited: str, pause: float = 0.0) -> list[Any]:
-        """Every rank's value, in the order of the ranks; arguments as of `to_each`."""
+        """Every rank's value, in the order of the ranks; the arguments are those of `to_each`."""
         message = np.frombuffer(pickle.dumps(value), np.uint8)
         return [pickle.loads(came.data) for came in self.to_all(message, awaited, pause)]
 
@@ -202,19 +202,20 @@ class Ranks(Crew):
 
         Args:
             messages: bytes, for each rank.
-            awaited: as of `gather`.
+            awaited: what another rank has to do first, which is said if it takes long.
             pause: seconds between two looks for what has come; 0 looks all the time.
         """
         others = [(self.rank + distance) % self.workers for distance in range(1, self.workers)]
         came, status = list(messages), MPI.Status()
-        with ranks.waiting(awaited):
-            sending = [self.communicator.Isend([messages[rank], MPI.BYTE], rank) for rank in others]
-            for rank in others:
+        sending = [self.communicator.Isend([messages[rank], MPI.BYTE], rank) for rank in others]
+        for rank in others:
+            with ranks.waiting(f"rank {rank} to {awaited}"):
                 while (pause or ranks.crowded) and not self.communicator.Iprobe(rank):
                     time.sleep(pause)  # of 0, too, lets others have the core
                 found = self.communicator.Mprobe(rank, status=status)  # which tells its size
                 came[rank] = np.empty(status.Get_count(MPI.BYTE), np.uint8)
                 found.Recv([came[rank], MPI.BYTE])
+        with ranks.waiting(f"others to receive what they need to {awaited}"):
             MPI.Request.Waitall(sending)
         return came
 
@@ -382,7 +383,7 @@ class RankWorkers(Workers):
 
     def step(self, start: int, stop: int) -> tuple[float, Totals]:
         """Train on the batch `order[start:stop]`; as `OneProcess.step`."""
-        self.exchange.awaited = f"all ranks, with samples {start} to {stop} of epoch {self.epoch} of this fit"
+        self.exchange.awaited = f"compute its share of samples {start} to {stop} in epoch {self.epoch} of this fit"
         return super().step(start, stop)
 
     def require_finite(self) -> None:
@@ -401,7 +402,7 @@ class RankWorkers(Workers):
         results: list[Any] = []
         for begin in range(0, len(spans), self.crew.workers):
             turn = spans[begin : begin + self.crew.workers]
-            awaited = f"all ranks, to {command} samples {turn[0][0]} to {turn[-1][1]}"
+            awaited = f"{command} its share of samples {turn[0][0]} to {turn[-1][1]}"
             results += self._answers(command, turn[self.crew.rank : self.crew.rank + 1], awaited)[: len(turn)]
             for _ in turn:
                 done()
@@ -464,7 +465,9 @@ def _processor() -> str:
 def _described(model: Compiled) -> Any:
     """The model's settings; of one with parts that nothing describes, what its layers are called."""
     try:
-        return archive.plain(archive.describe(model))
+        description = archive.plain(archive.describe(model))
+        (description["compiled"] or {}).pop("iterations", None)  # which belongs to the state
+        return description
     except Exception:
         return [f"{type(layer).__name__} {layer.name}" for layer in model.layers]
 
@@ -493,4 +496,6 @@ def _advice(name: str) -> str:
         return ": install the same on all hosts"
     if "data" in name.partition("/")[0]:
         return ": all ranks need the same data; what draws it needs a seed"
-    return ""
+    if name.startswith("state/"):
+        return ": all ranks have to do the same to a model; what one of them is to do to it alone, do to a copy"
+    return ": give it the same value on all ranks, if it is drawn with a seed"

@@ -193,7 +193,7 @@ def test_rank_0_alone_is_heard(launch: Callable[..., Launched]) -> None:
 
 def test_a_rank_that_does_not_come(launch: Callable[..., Launched]) -> None:
     _, _, errors = launch("sleep", 1, "--patience", "2").failed()
-    awaited = "all ranks to call fit: the run ends (--patience SECONDS allows more)"
+    awaited = "rank 1 to reach fit: the run ends (--patience SECONDS allows more)"
     assert ours(errors) == [f"rank 0 on {HOST} has waited 2 s for {awaited}"]
 
 

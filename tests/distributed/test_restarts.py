@@ -54,7 +54,7 @@ def test_no_restart_is_left(mpiexec_path: str, tmp_path: Path) -> None:
     done = supervised(tmp_path, [(1, -1, 0), (0, -1, 0)], 1)
     assert done.returncode != 0
     assert "finished" not in done.stdout
-    assert "it is restarted, and 0 restarts are left" in done.stderr
+    assert "the run failed with exit status 9: restart 1 of 1" in done.stderr
     assert "the run failed with exit status 9: no restart is left" in done.stderr
 
 
