@@ -22,8 +22,10 @@ from statistics import median
 import numpy as np
 from cpu import machine, spread
 
-DISTRIBUTED = Path(__file__).parents[1] / "distributed"
-JOB = DISTRIBUTED / "reviews_job.py"
+sys.path.append(str(Path(__file__).parents[1] / "distributed"))
+import reviews_job
+from simulated_hosts import PYTHON, Hosts, missing
+
 ALONE = "one process"
 GIGABITS = 10, 1
 ON_HOSTS = 2, 4
@@ -31,7 +33,7 @@ ON_HOSTS = 2, 4
 
 def trained(command, *options, environment=None):
     """What every rank of this command reports after training."""
-    command = [*map(str, command), str(JOB), *map(str, options)]
+    command = [*map(str, command), reviews_job.__file__, *map(str, options)]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
@@ -75,8 +77,6 @@ def one_machine(data, rounds, settings):
 
 def several_hosts(data, rounds, settings):
     """Simulated hosts: a table of times, and one of bytes."""
-    from simulated_hosts import PYTHON, Hosts
-
     sent = {}
     with tempfile.TemporaryDirectory() as folder, Hosts(max(ON_HOSTS), folder) as hosts:
 
@@ -105,15 +105,6 @@ def several_hosts(data, rounds, settings):
     return times + "\n\n" + "\n".join(lines)
 
 
-def reviews(path, samples):
-    """Write the tutorial's reviews to a file."""
-    from scratchlstm.datasets import imdb
-    from scratchlstm.preprocessing.sequence import pad_sequences
-
-    (x, y), _ = imdb.load_data(num_words=20000, verbose=0)
-    np.savez(path, x=pad_sequences(x[:samples], maxlen=100), y=np.asarray(y[:samples], np.float32))
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hosts", action="store_true", help="also on simulated hosts")
@@ -122,16 +113,11 @@ def main():
     parser.add_argument("--batch", type=int, nargs="+", default=[128, 256])
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the simulated hosts are removed
-    sys.path.append(str(DISTRIBUTED))
-    if options.hosts:
-        from simulated_hosts import missing
-
-        if why_not := missing():
-            parser.error(f"there can be no simulated hosts: {why_not}")
+    if options.hosts and (why_not := missing()):
+        parser.error(f"there can be no simulated hosts: {why_not}")
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "reviews.npz"
-        reviews(data, options.samples)
+        data = reviews_job.write_data(Path(folder) / "reviews.npz", options.samples)
         for batch in options.batch:
             settings = ["--batch", batch, "--epochs", 4]
             print(f"\nbatches of {batch}, on one machine\n")

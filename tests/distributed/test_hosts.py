@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reviews_job
 import simulated_hosts
 import test_differences
 
@@ -25,19 +26,12 @@ def hosts(tmp_path):
 
 @pytest.fixture(scope="session")
 def reviews(tmp_path_factory):
-    """Some real reviews, as the tutorial trains on them."""
-    from scratchlstm.datasets import imdb
-    from scratchlstm.preprocessing.sequence import pad_sequences
-
-    (x, y), _ = imdb.load_data(num_words=20000, verbose=0)
-    path = tmp_path_factory.mktemp("reviews") / "reviews.npz"
-    np.savez(path, x=pad_sequences(x[:600], maxlen=100), y=np.asarray(y[:600], np.float32))
-    return path
+    return reviews_job.write_data(tmp_path_factory.mktemp("reviews") / "reviews.npz", 600)
 
 
-def launch(hosts, which, *script, options=()):
+def launch(hosts, which, *script):
     """Run a script on these hosts."""
-    launcher = [simulated_hosts.PYTHON, "-m", "scratchlstm.mpi", *options, *script]
+    launcher = [simulated_hosts.PYTHON, "-m", "scratchlstm.mpi", *script]
     return run(hosts, [*hosts.mpiexec(which), "-n", len(which), *launcher])
 
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,27 +14,31 @@ import pytest
 pytestmark = pytest.mark.mpi
 
 SCRIPT = Path(__file__).with_name("restarting.py")
+Done = subprocess.CompletedProcess[str]
 Kill = tuple[int, int, int]  # the rank; after how many optimizer steps; after how many function calls more
 STEPS = 36
 
 
-def supervised(folder: Path, kills: Sequence[Kill], restarts: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Train on two ranks, in a folder of its own."""
-    folder.mkdir(exist_ok=True)
-    (folder / "kills.json").write_text(json.dumps(kills))
-    command = [sys.executable, "-m", "scratchlstm.mpi", "-n", "2", "--restarts", str(restarts)]
-    command += [str(SCRIPT), str(folder), *arguments]
-    return subprocess.run(command, timeout=600, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def supervised(mpiexec_path: str, run: Callable[..., Done]) -> Callable[..., Done]:
+    """`supervised(folder, kills, restarts, *arguments)` trains on two ranks, in a folder of its own."""
+
+    def train(folder: Path, kills: Sequence[Kill], restarts: int, *arguments: str) -> Done:
+        (folder / "kills.json").write_text(json.dumps(kills))
+        command = [sys.executable, "-m", "scratchlstm.mpi", "-n", "2", "--restarts", str(restarts)]
+        return run([*command, str(SCRIPT), str(folder), *arguments], deadline=600)
+
+    return train
 
 
 @pytest.fixture(scope="module")
-def undisturbed(mpiexec_path: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(supervised: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     assert supervised(folder, [], 0).returncode == 0
     return folder
 
 
-def test_killed_at_20_random_moments(undisturbed: Path, tmp_path: Path) -> None:
+def test_killed_at_20_random_moments(supervised: Callable[..., Done], undisturbed: Path, tmp_path: Path) -> None:
     """Before the first checkpoint too: one of an earlier run, which is there, is not taken for it."""
     shutil.copy(undisturbed / "run.npz", tmp_path)
     os.utime(tmp_path / "run.npz", (1e9, 1e9))
@@ -50,7 +54,7 @@ def test_killed_at_20_random_moments(undisturbed: Path, tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == (undisturbed / name).read_bytes()
 
 
-def test_no_restart_is_left(mpiexec_path: str, tmp_path: Path) -> None:
+def test_no_restart_is_left(supervised: Callable[..., Done], tmp_path: Path) -> None:
     done = supervised(tmp_path, [(1, -1, 0), (0, -1, 0)], 1)
     assert done.returncode != 0
     assert "finished" not in done.stdout
@@ -58,7 +62,7 @@ def test_no_restart_is_left(mpiexec_path: str, tmp_path: Path) -> None:
     assert "the run failed with exit status 9: no restart is left" in done.stderr
 
 
-def test_two_fits_with_one_checkpoint(mpiexec_path: str, tmp_path: Path) -> None:
+def test_two_fits_with_one_checkpoint(supervised: Callable[..., Done], tmp_path: Path) -> None:
     """A restart could not tell to which of the two it belongs."""
     done = supervised(tmp_path, [], 1, "again")
     assert done.returncode != 0
