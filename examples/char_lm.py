@@ -114,7 +114,8 @@ def write(
     model.reset_states()
     ids = np.full((20, 1), letters.index(start))
     for _ in range(length):
-        p = model.predict(ids[:, -1:], batch_size=20, verbose=0)[:, 0]  # (20, letters); the states go on by themselves
+        # (20, letters); the states go on by themselves
+        p = model.predict(ids[:, -1:], batch_size=20, verbose=0, workers=1)[:, 0]
         scores = np.log(p + 1e-30) / temperature
         # the largest of log p + Gumbel noise is a draw from p
         chosen = np.argmax(scores + rng.gumbel(size=scores.shape), axis=1)
