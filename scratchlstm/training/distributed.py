@@ -498,4 +498,4 @@ def _advice(name: str) -> str:
         return ": all ranks need the same data; what draws it needs a seed"
     if name.startswith("state/"):
         return ": all ranks have to do the same to a model; what one of them is to do to it alone, do to a copy"
-    return ": give it the same value on all ranks, if it is drawn with a seed"
+    return ""
