@@ -87,11 +87,13 @@ class Ranks(Crew):
             RuntimeError: another rank calls something else, or has ended its script.
             ValueError: naming the first difference, and the host that differs.
         """
-        compared = {name: each and fingerprint(each) for name, each in data.items()}
-        self.meet(call, {**_versions(), **options, "model": _described(model), "seed": model.seed, **compared})
+        facts = {**_versions(), **options, "model": _described(model), "seed": model.seed}
+        facts |= {name: each and fingerprint(each) for name, each in data.items()}
+        if model.seed is not None:
+            facts["state"] = _checksums(model, thorough=call == "fit")
+        self.meet(call, facts)
         if model.seed is None:
             self._be_as_first(model)
-        self.meet(call, {"state": _checksums(model)})
 
     def _be_as_first(self, model: Compiled) -> None:
         """Let all ranks have what rank 0 has drawn, and what it has learned from there."""
