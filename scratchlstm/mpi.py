@@ -104,6 +104,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--mpiexec", type=shlex.split, metavar="COMMAND", help=told)
     parser.add_argument("-m", action="store_true", help="SCRIPT is the name of a module, as in python -m")
     parser.add_argument("--resume-since", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--mark", help=argparse.SUPPRESS)
     parser.add_argument(_STATUS, type=int, help=argparse.SUPPRESS)
     parser.add_argument("script", metavar="SCRIPT", help="a Python file, and what it is to be called with")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
@@ -178,18 +179,24 @@ def _start(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         stopped = True
         process.send_signal(number)
 
-    for attempt in range(options.restarts + 1):
-        ends_with_this = functools.partial(_end_with_parent, signal.SIGTERM)
-        process = subprocess.Popen([*command, "-n", str(options.n), *launcher, *script], preexec_fn=ends_with_this)
-        for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
-            signal.signal(number, stop)
-        code = _wait(process)
-        if stopped or code in (0, _USAGE):
-            break
-        if options.restarts:
-            left = attempt < options.restarts
-            then = f"restart {attempt + 1} of {options.restarts}" if left else "no restart is left"
-            _say(f"the run failed with exit status {code}: {then}")
+    with tempfile.TemporaryDirectory() as folder:
+        mark = Path(folder) / "finished"
+        launcher += ["--mark", str(mark)]
+        for attempt in range(options.restarts + 1):
+            ends_with_this = functools.partial(_end_with_parent, signal.SIGTERM)
+            process = subprocess.Popen([*command, "-n", str(options.n), *launcher, *script], preexec_fn=ends_with_this)
+            for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+                if signal.getsignal(number) != signal.SIG_IGN:  # as of nohup
+                    signal.signal(number, stop)
+            code = (
+                0 if _wait(process) == 0 or mark.exists() else process.returncode
+            )  # of one that was killed at the end
+            if stopped or code in (0, _USAGE):
+                break
+            if options.restarts:
+                left = attempt < options.restarts
+                then = f"restart {attempt + 1} of {options.restarts}" if left else "no restart is left"
+                _say(f"the run failed with exit status {code}: {then}")
     return 128 - code if code < 0 else code
 
 
@@ -243,7 +250,8 @@ def _guard(arguments: Sequence[str], patience: float) -> int:
         ranks.rank = ranks.named_rank()
         status = Status(file.fileno())
         status.tell()
-        command = [sys.executable, "-m", "scratchlstm.mpi", _STATUS, str(file.fileno()), *arguments]
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+        command = [sys.executable, *flags, "-m", "scratchlstm.mpi", _STATUS, str(file.fileno()), *arguments]
         os.set_inheritable(file.fileno(), True)
         ends_with_this = functools.partial(_end_with_parent, signal.SIGKILL)
         # with all descriptors, since one of them is this rank's line to mpiexec
@@ -319,9 +327,13 @@ def _run(options: argparse.Namespace) -> None:
         _join()
         if missing := _missing_script(options):
             _fail(_mine(missing), _USAGE)
-        atexit.register(_finish)  # what is registered first is called last, after what the script registers
+        atexit.register(
+            _finish, options.mark
+        )  # what is registered first is called last, after what the script registers
         _execute(options)
     except BaseException as error:
+        if ranks.communicator is None and ranks.status is None:  # in a process that the script has forked
+            raise
         if code := _exit_status(error):
             _fail(_report(error), code)
 
@@ -332,6 +344,9 @@ def _join() -> None:
         _fail(_mine(missing), _USAGE)
     with ranks.waiting("all ranks to start"):
         try:
+            import mpi4py
+
+            mpi4py.rc.finalize = False  # by `_finish`, and in no process that the script forks
             from mpi4py import MPI
         except (ImportError, RuntimeError) as error:
             _fail(_mine(f"mpi4py cannot start an MPI; pip install mpich brings one. {error}"), _USAGE)
@@ -373,8 +388,8 @@ def _execute(options: argparse.Namespace) -> None:
     exec(compile(Path(path).read_bytes(), path, "exec", dont_inherit=True), module.__dict__)
 
 
-def _finish() -> None:
-    """Wait for the other ranks, and say that all is done."""
+def _finish(mark: str | None) -> None:
+    """Wait for the other ranks, say that all is done, and leave a mark of it for the launcher, if it has asked."""
     from scratchlstm.training.distributed import Ranks
 
     if ranks.communicator is None:  # in a process that the script has forked
@@ -389,6 +404,12 @@ def _finish() -> None:
     status.tell(finished=True)
     if first():
         print(f"all {ranks.size} ranks finished" if ranks.size > 1 else "the only rank finished", flush=True)
+        if mark:
+            with suppress(OSError):  # on another host than that of the launcher
+                Path(mark).touch()
+    from mpi4py import MPI
+
+    MPI.Finalize()
     os.kill(os.getppid(), signal.SIGCONT)  # mpiexec would wait for a guardian that somebody has stopped
 
 

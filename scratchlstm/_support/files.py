@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -21,8 +21,10 @@ import numpy as np
 
 from scratchlstm._support import checks, ranks
 
-# what this rank would have written if it were the first, by the paths
+# what this rank would have written if it were the first, by the paths; each is an open file, so only the last ones
 _kept: dict[Path, IO[bytes]] = {}
+_MOST_KEPT = 64
+_written_alone: list[Path] = []  # by the first rank, while the others did something else
 
 # nobody writes to a temporary file for so long (seconds): whoever did was killed
 _ABANDONED = 3600
@@ -54,10 +56,9 @@ def atomic_write(path: str | os.PathLike[str], every_rank: bool = False) -> Iter
     """
     path = Path(os.path.realpath(file_path(path)))
     if not (ranks.first() or every_rank):
-        with suppress(KeyError):
-            _kept.pop(path).close()
         kept = tempfile.TemporaryFile()  # noqa: SIM115  as long as it may be read
         yield kept
+        forget([path, *list(_kept)[: max(0, len(_kept) - _MOST_KEPT)]])
         _kept[path] = kept
         return
     if path.is_dir():
@@ -77,6 +78,8 @@ def atomic_write(path: str | os.PathLike[str], every_rank: bool = False) -> Iter
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _flush_folder(path.parent)
+        if ranks.communicator is not None and not ranks.together():
+            _written_alone.append(path)
     except OSError as error:
         if error.filename != str(temporary) and error.errno not in _WHILE_WRITING:
             raise
@@ -84,6 +87,20 @@ def atomic_write(path: str | os.PathLike[str], every_rank: bool = False) -> Iter
     finally:
         with suppress(OSError):  # an error of what was to be removed would hide the one that matters
             temporary.unlink(missing_ok=True)
+
+
+def written_alone() -> list[Path]:
+    """The files that this rank has written without the others since it was last asked."""
+    written = [*_written_alone]
+    _written_alone.clear()
+    return written
+
+
+def forget(paths: Iterable[Path]) -> None:
+    """Read these files where they are from now on, not what this rank would have written."""
+    for path in paths:
+        if path in _kept:
+            _kept.pop(path).close()
 
 
 def file_path(path: str | os.PathLike[str], argument: str = "path") -> Path:

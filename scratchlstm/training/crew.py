@@ -41,6 +41,13 @@ class Crew:
         """What the first rank finds, on all of them."""
         return decide()
 
+    def stops(self, model: Compiled) -> bool:
+        """Whether training is to stop after this batch or epoch."""
+        return model.stop_training
+
+    def require_alike(self, model: Compiled) -> None:
+        """Stop if the ranks have come to have different models; alone there is nothing to compare."""
+
     def restarted_from(self, checkpoints: Sequence[Path]) -> Path | None:
         """The first of these files that this `fit` wrote before the launcher restarted the run; None if there is none.
 
@@ -48,7 +55,7 @@ class Crew:
             ValueError: an earlier fit of the script writes the same file, and which of the two has written it is not
                 known.
         """
-        if (began := ranks.resume_since) is None:
+        if (began := ranks.resume_since) is None or not ranks.together():
             return None
         return self.ask_first(lambda: _written_since(began, [path.resolve() for path in checkpoints]))
 

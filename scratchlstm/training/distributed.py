@@ -36,7 +36,9 @@ from mpi4py import MPI
 from scratchlstm import backend
 from scratchlstm._support import ranks
 from scratchlstm._support.console import warn
+from scratchlstm._support.files import forget, written_alone
 from scratchlstm._support.threads import one_blas_thread
+from scratchlstm.optimizers import Optimizer
 from scratchlstm.rows import Gradient, RowGradient
 from scratchlstm.training import archive, steps
 from scratchlstm.training.compiled import Compiled, Totals
@@ -57,6 +59,7 @@ from scratchlstm.training.worker import (
 
 _ALIGNED = 8  # bytes: where an array in a message may begin
 _PAUSE = 0.005  # seconds: what calls of fit, which ranks may reach at different times, can well be late by
+_VALUES = 1  # the tag of messages that are no gradients
 _NOTHING = np.empty(0, np.uint8)  # a message to or from a rank without rows
 
 
@@ -69,12 +72,13 @@ class Ranks(Crew):
     Attributes:
         rank: which of them this process is.
         mixed: whether they run on different processors, so that last digits may come to differ.
+        stop: whether rank 0 wants training to stop.
     """
 
     def __init__(self, communicator: Any) -> None:
         super().__init__(communicator.size)
         self.communicator, self.rank = communicator, communicator.rank
-        self.first, self.mixed = self.rank == 0, False
+        self.first, self.mixed, self.stop = self.rank == 0, False, False
 
     # --- deciding together ----------------------------------------------------------------------------------------
 
@@ -124,7 +128,7 @@ class Ranks(Crew):
                     here, there = f"{one!r:.80} on rank 0 ({hosts[0]})", f"{other!r:.80} on rank {rank} ({hosts[rank]})"
                     raise ValueError(f"the ranks differ: {name} is {here}, but {there}{_advice(name)}")
         mixed, self.mixed = self.mixed, len(set(processors)) > 1
-        if self.mixed and self.first and not mixed:
+        if self.mixed and not mixed and self.first and facts:  # not once more at the end of the script
             others = next(rank for rank, processor in enumerate(processors) if processor != processors[0])
             warn(
                 f"the ranks have different processors: {hosts[0]} {processors[0]}, {hosts[others]} "
@@ -132,8 +136,33 @@ class Ranks(Crew):
             )
 
     def ask_first(self, decide: Callable[[], Any]) -> Any:
-        """What rank 0 finds, on all ranks."""
-        return self._from_first(decide() if self.first else None, "decide")
+        """What rank 0 finds, on all ranks; if that is an error, they all raise it."""
+        error: BaseException | None = None
+        found: Any = None
+        if self.first:
+            try:
+                with ranks.alone():
+                    found = decide()
+            except BaseException as raised:
+                error = raised
+        told, found = self._from_first((error and portable(error), found), "decide")
+        if told is not None:
+            raise error or told
+        return found
+
+    def stops(self, model: Compiled) -> bool:
+        """What rank 0 had said when all ranks last heard from each other; a signal may set the flag at any time."""
+        return self.stop
+
+    def require_alike(self, model: Compiled) -> None:
+        """Stop if the ranks have come to have different models; see `Crew.require_alike`.
+
+        Raises:
+            ValueError: naming the first difference, and the host that differs.
+        """
+        if self.mixed:  # whose last digits may differ
+            self.follow(model, lambda: None)
+        self.meet("the end of an epoch", {"state": _checksums(model)})
 
     def follow(
         self,
@@ -151,23 +180,23 @@ class Ranks(Crew):
             try:
                 with ranks.alone():
                     act()
-            except (Exception, SystemExit) as raised:
+            except BaseException as raised:
                 error = raised
             if self.mixed or _checksums(model, thorough) != before:
                 state = State.of(model)
-        rate = None if model.optimizer.schedule else model.optimizer.learning_rate
-        switches = model.stop_training, model.trainability, rate
-        told = error and portable(error), state, switches, None if error else give()
-        told_error, state, switches, given = self._from_first(told, "finish its callbacks")
+        switches = model.stop_training, model.trainability, _options(model.optimizer)
+        told = error and portable(error), state, switches, None if error else give(), written_alone()
+        told_error, state, switches, given, written = self._from_first(told, "finish its callbacks")
+        self.stop = switches[0]
+        forget(written)
         if self.first:
             if error is not None:
                 raise error
             return
         if state is not None:
             state.put_into(model)
-        model.stop_training, model.trainability, rate = switches
-        if rate is not None:
-            model.optimizer.learning_rate = rate
+        model.stop_training, model.trainability, options = switches
+        vars(model.optimizer).update(options)
         if told_error is not None:
             raise told_error
         take(given)
@@ -193,37 +222,46 @@ class Ranks(Crew):
 
     def gather(self, value: Any, awaited: str, pause: float = 0.0) -> list[Any]:
         """Every rank's value, in the order of the ranks; the arguments are those of `to_each`."""
-        message = np.frombuffer(pickle.dumps(value), np.uint8)
-        return [pickle.loads(came.data) for came in self.to_all(message, awaited, pause)]
+        message = np.frombuffer(pickle.dumps((awaited, value)), np.uint8)
+        places, values = zip(
+            *(pickle.loads(came.data) for came in self.to_all(message, awaited, pause, _VALUES)), strict=True
+        )
+        for rank, place in enumerate(places):
+            if place.partition(" ")[0] != awaited.partition(" ")[0]:
+                raise RuntimeError(f"rank {self.rank} is about to {awaited}, but rank {rank} to {place}")
+        return list(values)
 
     def _from_first(self, value: Any, awaited: str) -> Any:
         return self.gather(value if self.first else None, awaited)[0]
 
-    def to_each(self, messages: Sequence[np.ndarray], awaited: str, pause: float = 0.0) -> list[np.ndarray]:
+    def to_each(
+        self, messages: Sequence[np.ndarray], awaited: str, pause: float = 0.0, tag: int = 0
+    ) -> list[np.ndarray]:
         """Send each rank its message; those that came, in the order of the ranks.
 
         Args:
             messages: bytes, for each rank.
             awaited: what another rank has to do first, which is said if it takes long.
             pause: seconds between two looks for what has come; 0 looks all the time.
+            tag: of the messages; those with another one are left.
         """
         others = [(self.rank + distance) % self.workers for distance in range(1, self.workers)]
         came, status = list(messages), MPI.Status()
-        sending = [self.communicator.Isend([messages[rank], MPI.BYTE], rank) for rank in others]
+        sending = [self.communicator.Isend([messages[rank], MPI.BYTE], rank, tag) for rank in others]
         for rank in others:
             with ranks.waiting(f"rank {rank} to {awaited}"):
-                while (pause or ranks.crowded) and not self.communicator.Iprobe(rank):
+                while (pause or ranks.crowded) and not self.communicator.Iprobe(rank, tag):
                     time.sleep(pause)  # of 0, too, lets others have the core
-                found = self.communicator.Mprobe(rank, status=status)  # which tells its size
+                found = self.communicator.Mprobe(rank, tag, status=status)  # which tells its size
                 came[rank] = np.empty(status.Get_count(MPI.BYTE), np.uint8)
                 found.Recv([came[rank], MPI.BYTE])
         with ranks.waiting(f"others to receive what they need to {awaited}"):
             MPI.Request.Waitall(sending)
         return came
 
-    def to_all(self, message: np.ndarray, awaited: str, pause: float = 0.0) -> list[np.ndarray]:
+    def to_all(self, message: np.ndarray, awaited: str, pause: float = 0.0, tag: int = 0) -> list[np.ndarray]:
         """`to_each`, with one message for all ranks."""
-        return self.to_each([message] * self.workers, awaited, pause)
+        return self.to_each([message] * self.workers, awaited, pause, tag)
 
 
 class RankGradients:
@@ -265,15 +303,15 @@ class RankGradients:
         return 0, rows
 
     def _on_cpu(self, number: int, g: Gradient | None) -> Gradient:
-        """A gradient on the CPU, its ids in ascending order, zero in the place of None."""
+        """A gradient on the CPU in its parameter's dtype, its ids in ascending order, zero in the place of None."""
         w = self.params[number]
         if g is None and number in self.sparse:
             return RowGradient(np.empty(0, np.int64), np.empty((0, w.shape[1]), w.dtype), w.shape)
         if g is None:
             return np.zeros(w.shape, w.dtype)
         if not isinstance(g, RowGradient):
-            return backend.host(g)
-        ids, values = backend.host(g.ids), backend.host(g.values)
+            return backend.host(g, w.dtype)
+        ids, values = backend.host(g.ids), backend.host(g.values, w.dtype)
         order = np.argsort(ids) if backend.is_cupy(g.values) else slice(None)
         return RowGradient(ids[order], values[order], g.shape)
 
@@ -422,13 +460,14 @@ class RankWorkers(Workers):
         try:
             for arguments in calls:
                 answer = None, getattr(self.worker, command)(*arguments)
-        except (Exception, SystemExit) as raised:
+        except BaseException as raised:
             answer = portable(raised), traceback.format_exc()
-        answers = self.crew.gather((*answer, socket.gethostname()), awaited)
-        for rank, (error, result, host) in enumerate(answers):
+        answers = self.crew.gather((*answer, socket.gethostname(), self.model.stop_training), awaited)
+        self.crew.stop = answers[0][3]
+        for rank, (error, result, host, _) in enumerate(answers):
             if error is not None:
                 raise error from steps.WorkerError(f"rank {rank} of {self.crew.workers} on {host}:\n{result}")
-        return [result for _, result, _ in answers]
+        return [result for _, result, _, _ in answers]
 
 
 def _bytes(array: np.ndarray) -> Iterator[np.ndarray]:
@@ -464,6 +503,11 @@ def _processor() -> str:
     return f"{named[1] if named else platform.processor() or platform.machine()} ({', '.join(kinds)})"
 
 
+def _options(optimizer: Optimizer) -> dict[str, Any]:
+    """All that a callback can have set in an optimizer, but for its arrays."""
+    return {name: value for name, value in vars(optimizer).items() if name not in ("state", "owner", "trained")}
+
+
 def _described(model: Compiled) -> Any:
     """The model's settings; of one with parts that nothing describes, what its layers are called."""
     try:
@@ -478,8 +522,10 @@ def _checksums(model: Compiled, thorough: bool = True) -> dict[str, Any]:
     """CRC-32 of each parameter and of all else that training changes, the optimizer's arrays only if `thorough`."""
     arrays = {name: a for name, a in archive.arrays_of(model).items() if thorough or name.startswith("layer")}
     sums: dict[str, Any] = {name: zlib.crc32(np.ascontiguousarray(a).data) for name, a in arrays.items()}
-    states = [layer.extra_state() for layer in model.layers], [rng.bit_generator.state for rng in model.generators]
-    sums["random state"] = zlib.crc32(repr(states).encode())
+    for number, layer in enumerate(model.layers):
+        states = {name: backend.host(a) for name, a in layer.extra_state().items()}
+        sums |= {f"layer{number}/{name}": zlib.crc32(np.ascontiguousarray(a).data) for name, a in states.items()}
+    sums["random state"] = zlib.crc32(repr([rng.bit_generator.state for rng in model.generators]).encode())
     sums["steps of the optimizer"] = model.optimizer.iterations if model._compiled else 0
     return sums
 

@@ -10,7 +10,7 @@ import numpy as np
 from scratchlstm._support.checks import flag, instance, positive_int, verbosity, whole_number
 from scratchlstm._support.console import say, warn
 from scratchlstm._support.files import file_path
-from scratchlstm.callbacks import Callback, History, TerminateOnNaN
+from scratchlstm.callbacks import Callback, Checkpoint, History, TerminateOnNaN
 from scratchlstm.callbacks import base as callback_base
 from scratchlstm.callbacks.base import Logs
 from scratchlstm.training import archive
@@ -103,8 +103,10 @@ def fit(
                     kept = "of the last one"
                     last_epoch = None  # which is let go first, so that memory holds one copy
                     last_epoch = State.of(model)
+                crew.require_alike(model)
                 run.end_epoch()
-                if model.stop_training:
+                crew.ask_first(run.save_due)
+                if crew.stops(model):
                     break
             call("on_train_end", logs)
     except KeyboardInterrupt as interrupt:
@@ -171,7 +173,7 @@ def _run_epoch(run: Run, runner: Any, validation: Spans, verbose: int, call: "_C
             call("on_train_batch_begin", {}, number)
             try:
                 loss, totals = runner.step(start, stop)
-                last = number == batches - 1 or model.stop_training
+                last = number == batches - 1 or call.crew.stops(model)
                 if on_gpu and (watched or last or run.saves_after(number + 1)):
                     runner.require_finite()
             except FloatingPointError as error:
@@ -185,7 +187,9 @@ def _run_epoch(run: Run, runner: Any, validation: Spans, verbose: int, call: "_C
                 call("on_train_batch_end", meter.logs(), number)
             progress.step(meter.logs)
             run.end_batch()
-            if model.stop_training:
+            if any(run.batch % frequency == 0 for frequency in call.save_frequencies):
+                call.crew.ask_first(run.save_due)
+            if call.crew.stops(model):
                 break
         logs = meter.logs()
         if validation:
@@ -235,13 +239,19 @@ class _Callbacks:
 
     Attributes:
         ends_on_nan: whether a loss that is NaN ends the training without an error.
+        save_frequencies: after how many batches each checkpoint is due that does not wait for the epoch's end.
     """
 
     def __init__(self, crew: Crew, model: Compiled, listeners: Sequence[Callback]) -> None:
         self.crew, self.model, self.listeners = crew, model, listeners
-        moments = {moment for listener in listeners for moment in listener.moments}
-        ends_on_nan = any(isinstance(listener, TerminateOnNaN) for listener in listeners)
-        self.moments, self.ends_on_nan = crew.ask_first(lambda: (moments, ends_on_nan))
+        self.moments, self.ends_on_nan, self.save_frequencies = crew.ask_first(self._look)
+
+    def _look(self) -> tuple[set[str], bool, list[int]]:
+        """What the callbacks want, which they may change when training begins."""
+        moments = {moment for listener in self.listeners for moment in listener.moments}
+        ends_on_nan = any(isinstance(listener, TerminateOnNaN) for listener in self.listeners)
+        frequencies = [each.save_freq for each in self.listeners if isinstance(each, Checkpoint)]
+        return moments, ends_on_nan, [each for each in frequencies if isinstance(each, int)]
 
     def wants(self, moment: str) -> bool:
         """Whether a callback does anything then."""
@@ -256,4 +266,10 @@ class _Callbacks:
             for listener in self.listeners:
                 getattr(listener, moment)(*number, logs)
 
-        self.crew.follow(self.model, act, lambda: logs, logs.update, thorough="batch" not in moment)
+        def take(given: Logs) -> None:
+            logs.clear()
+            logs.update(given)
+
+        self.crew.follow(self.model, act, lambda: logs, take, thorough="batch" not in moment)
+        if moment == "on_train_begin":
+            self.moments, self.ends_on_nan, self.save_frequencies = self.crew.ask_first(self._look)

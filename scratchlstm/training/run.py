@@ -130,8 +130,6 @@ class Run:
     def end_batch(self) -> None:
         """A batch and its callbacks are done."""
         self.batch += 1
-        for checkpoint in self.saves_after(self.batch):
-            self.save(checkpoint.path)
 
     def saves_after(self, batch: int) -> list[Checkpoint]:
         """The checkpoints that are due once so many batches of an epoch are done."""
@@ -140,7 +138,10 @@ class Run:
     def end_epoch(self) -> None:
         """An epoch, its callbacks and its line in the history are done."""
         self.epoch, self.batch = self.epoch + 1, 0
-        for checkpoint in self.checkpoints:
+
+    def save_due(self) -> None:
+        """Save to the checkpoints that are due after the batch or epoch that has just ended."""
+        for checkpoint in self.saves_after(self.batch) if self.batch else self.checkpoints:
             self.save(checkpoint.path)
 
     def position(self) -> Any:
