@@ -147,6 +147,12 @@ def _missing_mpi() -> str:
     return ""
 
 
+def _launcher() -> list[str]:
+    """The command that has started this program, with Python's own options."""
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+    return [sys.executable, *flags, "-m", "scratchlstm.mpi"]
+
+
 def _say(message: str) -> None:
     """A line on the standard error, which lines of other processes do not interrupt."""
     os.write(2, f"scratchlstm.mpi: {message}\n".encode(errors="backslashreplace"))
@@ -168,7 +174,7 @@ def _start(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         parser.error(f"{command[0]} is missing: pip install mpich brings one, or name yours with --mpiexec")
     if missing := _missing_script(options) or _missing_mpi() or _missing_permission(command):
         parser.error(missing)
-    launcher = [sys.executable, "-m", "scratchlstm.mpi", "--patience", str(options.patience)]
+    launcher = [*_launcher(), "--patience", str(options.patience)]
     if options.restarts:
         launcher += ["--resume-since", str(time.time())]
     script = [*["-m"] * options.m, options.script, *options.arguments]
@@ -250,8 +256,7 @@ def _guard(arguments: Sequence[str], patience: float) -> int:
         ranks.rank = ranks.named_rank()
         status = Status(file.fileno())
         status.tell()
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-        command = [sys.executable, *flags, "-m", "scratchlstm.mpi", _STATUS, str(file.fileno()), *arguments]
+        command = [*_launcher(), _STATUS, str(file.fileno()), *arguments]
         os.set_inheritable(file.fileno(), True)
         ends_with_this = functools.partial(_end_with_parent, signal.SIGKILL)
         # with all descriptors, since one of them is this rank's line to mpiexec

@@ -145,7 +145,7 @@ class Ranks(Crew):
                     found = decide()
             except BaseException as raised:
                 error = raised
-        told, found = self._from_first((error and portable(error), found), "decide")
+        told, found = self._from_first((error and portable(error), found), "meet after what rank 0 does alone")
         if told is not None:
             raise error or told
         return found
@@ -186,7 +186,7 @@ class Ranks(Crew):
                 state = State.of(model)
         switches = model.stop_training, model.trainability, _options(model.optimizer)
         told = error and portable(error), state, switches, None if error else give(), written_alone()
-        told_error, state, switches, given, written = self._from_first(told, "finish its callbacks")
+        told_error, state, switches, given, written = self._from_first(told, "meet after the callbacks of rank 0")
         self.stop = switches[0]
         forget(written)
         if self.first:
