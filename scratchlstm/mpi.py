@@ -268,6 +268,7 @@ def _guard(arguments: Sequence[str], patience: float) -> int:
         finally:
             with suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
+            child.returncode = 0  # of which `_watch` has taken care
     if code and ranks.started() > 1:  # before MPI has started, an exit status would not make mpiexec end the others
         time.sleep(_FORWARDED)
         os.kill(os.getpid(), signal.SIGKILL)
