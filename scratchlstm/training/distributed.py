@@ -50,6 +50,7 @@ from scratchlstm.training.worker import (
     Worker,
     Workers,
     block,
+    is_portable,
     portable,
     row_sparse,
     share,
@@ -504,8 +505,9 @@ def _processor() -> str:
 
 
 def _options(optimizer: Optimizer) -> dict[str, Any]:
-    """All that a callback can have set in an optimizer, but for its arrays."""
-    return {name: value for name, value in vars(optimizer).items() if name not in ("state", "owner", "trained")}
+    """What a callback can have set in an optimizer, but for its arrays."""
+    own = {name: value for name, value in vars(optimizer).items() if name not in ("state", "owner", "trained")}
+    return {name: value for name, value in own.items() if is_portable(value)}
 
 
 def _described(model: Compiled) -> Any:

@@ -243,11 +243,16 @@ class Workers:
 
 def portable(error: BaseException) -> BaseException:
     """The error itself, or its text if it cannot be sent to another process."""
+    return error if is_portable(error) else RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def is_portable(value: Any) -> bool:
+    """Whether this can be sent to another process."""
     try:
-        pickle.loads(pickle.dumps(error))
-        return error
+        pickle.loads(pickle.dumps(value))
+        return True
     except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
+        return False
 
 
 def _here(value: Any) -> Any:
