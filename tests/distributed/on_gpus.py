@@ -31,7 +31,7 @@ cupy_standin.CUPY.cuda.runtime.getDeviceCount = lambda: GPUS
 with cupy_standin.in_place_of_cupy():
     together, alone = train(), train(workers=1)
 bits = b"".join(w.tobytes() for w in together.weights)
-found = MPI.COMM_WORLD.allgather((bits, cupy_standin.Device.in_use))
+found = MPI.COMM_WORLD.allgather((bits, cupy_standin.Device._in_use))
 pairs = zip(together.weights + together.losses, alone.weights + alone.losses, strict=True)
 off = max(float(np.max(np.abs(np.subtract(one, two)))) for one, two in pairs)
 moved = float(np.abs(alone.weights[1]).max())

@@ -261,10 +261,10 @@ def matmul(a: Any, b: Any, out: ndarray | None = None) -> ndarray:
 class Device:
     """One GPU, with the sizes of an H100; by default the one in use."""
 
-    in_use = 0
+    _in_use = 0
 
     def __init__(self, number: int | None = None) -> None:
-        self.id = Device.in_use if number is None else number
+        self.id = Device._in_use if number is None else number
         self.compute_capability = "90"
         self.attributes = {
             "ClockRate": 1980000,
@@ -274,7 +274,7 @@ class Device:
         }
 
     def use(self) -> None:
-        Device.in_use = self.id
+        Device._in_use = self.id
 
 
 def take(a: ndarray, indices: Any, axis: int | None = None, out: Any = None) -> ndarray:
