@@ -194,9 +194,9 @@ def _start(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
                 if signal.getsignal(number) != signal.SIG_IGN:  # as of nohup
                     signal.signal(number, stop)
-            code = (
-                0 if _wait(process) == 0 or mark.exists() else process.returncode
-            )  # of one that was killed at the end
+            code = _wait(process)
+            if mark.exists():  # all ranks had finished when it was killed
+                code = 0
             if stopped or code in (0, _USAGE):
                 break
             if options.restarts:
@@ -333,9 +333,8 @@ def _run(options: argparse.Namespace) -> None:
         _join()
         if missing := _missing_script(options):
             _fail(_mine(missing), _USAGE)
-        atexit.register(
-            _finish, options.mark
-        )  # what is registered first is called last, after what the script registers
+        # what is registered first is called last, after what the script registers
+        atexit.register(_finish, options.mark)
         _execute(options)
     except BaseException as error:
         if ranks.communicator is None and ranks.status is None:  # in a process that the script has forked
@@ -435,7 +434,7 @@ def _fail(report: str, code: int) -> NoReturn:
 
 def _mine(report: str) -> str:
     """A report, and of whom."""
-    return f"rank {ranks.rank} of {max(ranks.size, ranks.started())} on {socket.gethostname()}:\n{report}"
+    return f"{ranks.me()}:\n{report}"
 
 
 def _exit_status(error: BaseException) -> int:

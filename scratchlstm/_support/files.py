@@ -58,7 +58,7 @@ def atomic_write(path: str | os.PathLike[str], every_rank: bool = False) -> Iter
     if not (ranks.first() or every_rank):
         kept = tempfile.TemporaryFile()  # noqa: SIM115  as long as it may be read
         yield kept
-        forget([path, *list(_kept)[: max(0, len(_kept) - _MOST_KEPT)]])
+        forget([path, *list(_kept)[:-_MOST_KEPT]])
         _kept[path] = kept
         return
     if path.is_dir():

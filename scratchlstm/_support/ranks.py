@@ -4,6 +4,7 @@ Every rank runs the whole script. What is shown, and the files that are written,
 """
 
 import os
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -68,6 +69,11 @@ def started() -> int:
 def named_rank() -> int:
     """Which of them this is, before MPI has started."""
     return next(iter(_told(_NUMBERS)), 0)
+
+
+def me() -> str:
+    """This rank, as reports name it."""
+    return f"rank {rank} of {max(size, started())} on {socket.gethostname()}"
 
 
 def _told(names: Sequence[str]) -> list[int]:

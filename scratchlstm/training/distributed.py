@@ -138,18 +138,19 @@ class Ranks(Crew):
 
     def ask_first(self, decide: Callable[[], Any]) -> Any:
         """What rank 0 finds, on all ranks; if that is an error, they all raise it."""
-        error: BaseException | None = None
-        found: Any = None
-        if self.first:
-            try:
-                with ranks.alone():
-                    found = decide()
-            except BaseException as raised:
-                error = raised
+        found, error = self._tried(decide)
         told, found = self._from_first((error and portable(error), found), "meet after what rank 0 does alone")
         if told is not None:
             raise error or told
         return found
+
+    def _tried(self, act: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+        """What rank 0 finds while the others are elsewhere, or the error it meets; nothing on these."""
+        try:
+            with ranks.alone():
+                return act() if self.first else None, None
+        except BaseException as raised:
+            return None, raised
 
     def stops(self, model: Compiled) -> bool:
         """What rank 0 had said when all ranks last heard from each other; a signal may set the flag at any time."""
@@ -174,17 +175,10 @@ class Ranks(Crew):
         thorough: bool = True,
     ) -> None:
         """Let rank 0 act alone, and all ranks have the same afterwards, an error included; see `Crew.follow`."""
-        error: BaseException | None = None
-        state: State | None = None
-        if self.first:
-            before = _checksums(model, thorough)
-            try:
-                with ranks.alone():
-                    act()
-            except BaseException as raised:
-                error = raised
-            if self.mixed or _checksums(model, thorough) != before:
-                state = State.of(model)
+        before = _checksums(model, thorough) if self.first else {}
+        _, error = self._tried(act)
+        changed = self.first and (self.mixed or _checksums(model, thorough) != before)
+        state = State.of(model) if changed else None
         switches = model.stop_training, model.trainability, _options(model.optimizer)
         told = error and portable(error), state, switches, None if error else give(), written_alone()
         told_error, state, switches, given, written = self._from_first(told, "meet after the callbacks of rank 0")
@@ -413,7 +407,7 @@ class RankWorkers(Workers):
     def __init__(self, crew: Ranks, workers: int, model: Compiled, data: Data | None, validation: Data | None) -> None:
         self.crew, self.workers, self.model, self.epoch = crew, workers, model, 0
         if data is not None and data.y is not None and model.backend == "numpy" and not model.optimizer.state:
-            model.optimizer.build(model.params)
+            model.optimizer.build(model.params)  # before a callback, as in a `Team`
         self.exchange = RankGradients(crew, workers, model)
         own = [steps.uploaded(each) if model.backend == "cupy" else each for each in (data, validation)]
         self.worker = RankWorker(crew.rank, workers, model, self.exchange, *own)
@@ -462,13 +456,13 @@ class RankWorkers(Workers):
             for arguments in calls:
                 answer = None, getattr(self.worker, command)(*arguments)
         except BaseException as raised:
-            answer = portable(raised), traceback.format_exc()
-        answers = self.crew.gather((*answer, socket.gethostname(), self.model.stop_training), awaited)
-        self.crew.stop = answers[0][3]
-        for rank, (error, result, host, _) in enumerate(answers):
+            answer = portable(raised), f"{ranks.me()}:\n{traceback.format_exc()}"
+        answers = self.crew.gather((*answer, self.model.stop_training), awaited)
+        self.crew.stop = answers[0][2]
+        for error, result, _ in answers:
             if error is not None:
-                raise error from steps.WorkerError(f"rank {rank} of {self.crew.workers} on {host}:\n{result}")
-        return [result for _, result, _, _ in answers]
+                raise error from steps.WorkerError(result)
+        return [result for _, result, _ in answers]
 
 
 def _bytes(array: np.ndarray) -> Iterator[np.ndarray]:

@@ -174,7 +174,7 @@ def _run_epoch(run: Run, runner: Any, validation: Spans, verbose: int, call: "_C
             try:
                 loss, totals = runner.step(start, stop)
                 last = number == batches - 1 or call.crew.stops(model)
-                if on_gpu and (watched or last or run.saves_after(number + 1)):
+                if on_gpu and (watched or last or call.saves_after(number + 1)):
                     runner.require_finite()
             except FloatingPointError as error:
                 if not call.ends_on_nan:
@@ -187,7 +187,7 @@ def _run_epoch(run: Run, runner: Any, validation: Spans, verbose: int, call: "_C
                 call("on_train_batch_end", meter.logs(), number)
             progress.step(meter.logs)
             run.end_batch()
-            if any(run.batch % frequency == 0 for frequency in call.save_frequencies):
+            if call.saves_after(run.batch):
                 call.crew.ask_first(run.save_due)
             if call.crew.stops(model):
                 break
@@ -256,6 +256,10 @@ class _Callbacks:
     def wants(self, moment: str) -> bool:
         """Whether a callback does anything then."""
         return moment in self.moments
+
+    def saves_after(self, batch: int) -> bool:
+        """Whether a checkpoint is due once so many batches of an epoch are done."""
+        return any(batch % frequency == 0 for frequency in self.save_frequencies)
 
     def __call__(self, moment: str, logs: Logs, *number: int) -> None:
         """Call them, with the number of the epoch or batch, if there is one."""

@@ -128,7 +128,7 @@ class SharedGradients:
         rank: which worker, from 0.
         workers: how many there are.
         params: the parameters.
-        shared: what `gradient_shapes` names, for every worker.
+        shared: what `_gradient_shapes` names, for every worker.
     """
 
     def __init__(self, rank: int, workers: int, params: Sequence[np.ndarray], shared: SharedArrays) -> None:
