@@ -425,7 +425,7 @@ _UNKNOWN = {
     "LSTM bias": (lambda m: m.add(LSTM(1, bias_initializer="g")), f"initializer 'g'. Known: {_INITIALIZERS}"),
     "implementation": (
         lambda m: m.add(LSTM(1, implementation="fast")),
-        'implementation must be "fused" or "textbook", not \'fast\'',
+        'implementation must be "fused", "compiled", "numpy" or "textbook", not \'fast\'',
     ),
     "softmax gates": (
         lambda m: m.add(LSTM(1, activation="softmax")),

@@ -181,20 +181,22 @@ def threads() -> int:
     return _threads
 
 
-def product(a: Any, b: Any) -> Any:
+def product(a: Any, b: Any, out: Any = None) -> Any:
     """a @ b; a large product of NumPy's is computed in parts, by `spread`.
 
     Args:
         a: (..., m, n).
         b: (n, p), or where a is (m, n), a stack (..., n, p).
+        out: for the result, if a is (m, n) and b (n, p).
     """
     if not isinstance(a, np.ndarray) or a.size // a.shape[-1] * b.size < LARGE or threads() == 1:
-        return a @ b
+        return np.matmul(a, b, out=out)
     if a.ndim > 2:
         return product(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], -1)
     if b.ndim == 2 and len(a) < b.shape[1]:
-        return product(b.T, a.T).T
-    out = np.empty((*b.shape[:-2], len(a), b.shape[-1]), dtype=a.dtype)
+        return product(b.T, a.T, None if out is None else out.T).T
+    if out is None:
+        out = np.empty((*b.shape[:-2], len(a), b.shape[-1]), dtype=a.dtype)
     parts = zip(repeat(a), b, out) if b.ndim > 2 else zip(_cut(a), repeat(b), _cut(out))
     spread([partial(np.matmul, left, right, out=into) for left, right, into in parts])
     return out
@@ -206,10 +208,26 @@ def _cut(rows: np.ndarray) -> list[np.ndarray]:
 
 @cache
 def _blas() -> list[Any]:
-    """The libraries that compute NumPy's products."""
+    """The libraries that compute products: NumPy's, and those that were loaded later, see `include_new_blas`."""
+    return _loaded_blas()
+
+
+def _loaded_blas() -> list[Any]:
     from threadpoolctl import ThreadpoolController
 
     return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
+
+
+def include_new_blas() -> None:
+    """Set the threads of a library, too, that has been loaded just now; SciPy brings one of its own."""
+    with _lock:
+        known = {library.filepath for library in _blas()}
+        for library in _loaded_blas():
+            if library.filepath not in known:
+                _blas().append(library)
+                if _before:  # a block is open
+                    _before.append(library.get_num_threads())
+                    _set(library, 1)
 
 
 def _forget() -> None:

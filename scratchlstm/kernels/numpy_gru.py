@@ -10,7 +10,8 @@ import numpy as np
 
 from scratchlstm.activations import SIGMOID, TANH, Activation
 from scratchlstm.kernels import numpy_recurrence
-from scratchlstm.kernels.numpy_recurrence import Recurrence, States, kernel_gradient
+from scratchlstm.kernels.numpy_recurrence import NumpyRecurrence
+from scratchlstm.kernels.recurrence import States, kernel_gradient
 
 
 class Workspace(numpy_recurrence.Workspace):
@@ -20,7 +21,7 @@ class Workspace(numpy_recurrence.Workspace):
     state_count: ClassVar = 1
 
 
-class NumpyGRU(Recurrence):
+class NumpyGRU(NumpyRecurrence):
     """One pass over a batch of sequences. Its arguments are those of `Recurrence`, except for two.
 
     Args:

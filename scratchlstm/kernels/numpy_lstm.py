@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from scratchlstm.kernels import numpy_recurrence
-from scratchlstm.kernels.numpy_recurrence import Recurrence, States
+from scratchlstm.kernels.numpy_recurrence import NumpyRecurrence
+from scratchlstm.kernels.recurrence import States
 
 
 class Workspace(numpy_recurrence.Workspace):
@@ -19,7 +20,7 @@ class Workspace(numpy_recurrence.Workspace):
     state_count: ClassVar = 2
 
 
-class NumpyLSTM(Recurrence):
+class NumpyLSTM(NumpyRecurrence):
     """Equations (1) to (6) at every step, and (7) to (21) backward; the arguments are those of `Recurrence`."""
 
     memory: ClassVar = Workspace

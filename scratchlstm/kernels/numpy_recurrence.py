@@ -20,13 +20,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from scratchlstm._support.threads import LARGE, product, spread, threads
-from scratchlstm.activations import SIGMOID, TANH, Activation
+from scratchlstm.activations import SIGMOID, TANH
+from scratchlstm.kernels.recurrence import Recurrence, States, by_gate, dropped, time_major
 from scratchlstm.rows import GatheredRows
 
 _STRIP = 128  # rows that inference takes through all steps together
 _LARGE_STEP = 1 << 22  # multiplications of a step from which on two threads, each with its rows, are faster than one
-
-States = list[np.ndarray]
 
 
 @dataclass
@@ -52,54 +51,26 @@ class Workspace:
         return self.gates.shape == (T, self.gate_count, B, H) and self.gates.dtype == dtype
 
 
-class Recurrence:
-    """One pass over a batch of sequences, forward then backward.
+class NumpyRecurrence(Recurrence):
+    """A recurrence whose steps are NumPy's; the arguments are those of `Recurrence`.
 
-    A subclass names its workspace and the order of its gates, and defines `forward_step` and `backward_step`. The first
-    state is h. The last is the one that a step carries over element by element: c of an LSTM, h of a GRU.
-
-    Args:
-        W: kernel, (E, nH).
-        U: recurrent kernel, (H, nH).
-        b: bias, (nH,).
-        activation: φ, of the candidate.
-        recurrent_activation: σ, of the other gates.
-        reverse: from the last step to the first.
-        input_dropout: (B, n, E), what multiplies x on its way to each gate, in Keras' order; the same at every step.
-        recurrent_dropout: (B, n, H), the same for h_prev.
+    A subclass names its workspace and the order of its gates, candidate last, and defines `forward_step` and
+    `backward_step`.
     """
 
     memory: ClassVar[type[Workspace]]
-    order_of_gates: ClassVar[list[int]]  # from Keras' order to ours, candidate last, and back
 
-    def __init__(
-        self,
-        W: np.ndarray,
-        U: np.ndarray,
-        b: np.ndarray,
-        activation: Activation = TANH,
-        recurrent_activation: Activation = SIGMOID,
-        reverse: bool = False,
-        input_dropout: np.ndarray | None = None,
-        recurrent_dropout: np.ndarray | None = None,
-    ) -> None:
-        self.activation, self.recurrent_activation = activation, recurrent_activation
-        self.one_tanh = activation == TANH and recurrent_activation == SIGMOID
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        activations = self.activation, self.recurrent_activation
+        self.one_tanh = activations == (TANH, SIGMOID)
         # of one of the user's own, which has no name here, nobody knows whether threads can share it
-        self.shares = all(isinstance(each.description(), str) for each in (activation, recurrent_activation))
-        self.H, self.n = len(U), len(self.order_of_gates)
-        self.order = slice(None, None, -1 if reverse else 1)  # of the steps, from their order in time
-        W, U, b = (self._reordered(array) for array in (W, U, b))
-        self.W_back, self.U_back = W.T, U.T  # for dx and dh
+        self.shares = all(isinstance(each.description(), str) for each in activations)
         # (n, E, H), (n, H, H), (n, 1, H)
-        self.W, self.U, self.b = (_by_gate(array, self.n).copy() for array in (W, U, b[None]))
+        self.W, self.U, self.b = (by_gate(array, self.n).copy() for array in (self.W, self.U, self.b[None]))
         if self.one_tanh:
             for array in (self.W, self.U, self.b):
                 array[:-1] *= 0.5  # z/2 for the σ gates
-        self.input_dropout, self.recurrent_dropout = (
-            None if masks is None else np.ascontiguousarray(masks.swapaxes(0, 1)[self.order_of_gates])
-            for masks in (input_dropout, recurrent_dropout)
-        )  # (n, B, E), (n, B, H)
 
     # --- what a cell defines ------------------------------------------------------------------------------------------
 
@@ -133,10 +104,6 @@ class Recurrence:
         """
         raise NotImplementedError
 
-    def recurrent_gradient(self, h_prev: np.ndarray, dz: np.ndarray) -> np.ndarray:
-        """dU, (H, nH), from h_prev (N, H) and dz (N, nH) of all steps and rows."""
-        return kernel_gradient(h_prev, dz, self.recurrent_dropout)  # (20)
-
     # --- forward ------------------------------------------------------------------------------------------------------
 
     def forward(
@@ -147,18 +114,6 @@ class Recurrence:
         return_sequences: bool = True,
         mask: np.ndarray | None = None,
     ) -> tuple[np.ndarray, States]:
-        """Every step; everything is kept for `backward`.
-
-        Args:
-            x: (B, T, E).
-            states: initial ones, (B, H).
-            workspace: of an earlier pass, overwritten if the shape is the same.
-            return_sequences: whether every h_t is wanted or only that of the step computed last.
-            mask: (B, T); where False, a row's states stay as they are.
-
-        Returns:
-            h: (B, T, H) or (B, H), and the final states, (B, H).
-        """
         (B, T, _), H = x.shape, self.H
         if workspace is None or not workspace.fits(T, B, H, x.dtype):
             workspace = self.memory.empty(T, B, H, x.dtype)
@@ -166,8 +121,8 @@ class Recurrence:
         in_order = [state[self.order] for state in workspace.states]
         for state, initial in zip(in_order, states, strict=True):
             state[0] = initial
-        self._fill()
-        sequence = self._before_and_after(workspace.states[0])[1].swapaxes(0, 1)
+        self.fill()
+        sequence = self.before_and_after(workspace.states[0])[1].swapaxes(0, 1)
         return (sequence if return_sequences else in_order[0][-1]).copy(), [state[-1].copy() for state in in_order]
 
     def infer(
@@ -207,10 +162,9 @@ class Recurrence:
         spread([partial(run, rows) for rows in strips], multiplications=LARGE if large else 0)
         return (final[0].copy() if hs is None else hs), final
 
-    def _fill(self) -> None:
-        """Run through all steps from the initial states in the workspace."""
+    def fill(self) -> None:
         workspace, projected = self.workspace, self._project(self.x)
-        before, after = zip(*map(self._before_and_after, workspace.states), strict=True)
+        before, after = zip(*map(self.before_and_after, workspace.states), strict=True)
 
         def fill(rows: slice) -> None:
             def part(array: np.ndarray) -> np.ndarray:
@@ -252,10 +206,6 @@ class Recurrence:
             if sequence is not None:
                 sequence[t, rows] = after[0]
 
-    def _before_and_after(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of T+1 states, those before each step and those after it, by the step's place in time."""
-        return (states[:-1], states[1:]) if self.order.step == 1 else (states[1:], states[:-1])
-
     def _parts(self) -> list[slice]:
         """The rows that go through the steps together: all of them, or if a step is large, a part for each thread."""
         B = self.workspace.gates.shape[2]
@@ -268,31 +218,8 @@ class Recurrence:
 
     # --- backward -----------------------------------------------------------------------------------------------------
 
-    def backward(
-        self,
-        dh: np.ndarray,
-        d_last: Sequence[np.ndarray | None],
-        input_gradient: bool = True,
-        weight_gradients: bool = True,
-    ) -> tuple[np.ndarray | None, list[np.ndarray | None], States]:
-        """Every step, last to first.
-
-        dz is written over the gates, and another backward pass over the same forward pass computes them again first. If
-        several threads share the rows, dz has memory of its own.
-
-        Args:
-            dh: dL/dh_t for every step, (B, T, H), or of the step computed last only, (B, H).
-            d_last: what reaches each final state besides, (B, H), or None.
-            input_gradient: whether dx is wanted.
-            weight_gradients: whether dW, dU and db are.
-
-        Returns:
-            dx, [dW, dU, db] and the gradients of the initial states, None for what is not wanted. dx is (B, T, E), or
-            (K, E) per distinct row if the input was `GatheredRows`.
-        """
-        if self.spent:
-            self._fill()
-        self.spent = True
+    def back_through_time(self, dh: np.ndarray, d_last: Sequence[np.ndarray | None]) -> tuple[np.ndarray, States]:
+        """See `Recurrence`. If several threads share the rows, dz has memory of its own."""
         self.U_back = np.ascontiguousarray(self.U_back)  # which inference has no use for
         workspace, parts, H = self.workspace, self._parts(), self.H
         T, n, B, _ = workspace.gates.shape
@@ -304,13 +231,7 @@ class Recurrence:
             dz = workspace.dz
         d_states = spread([partial(self._back_through_time, rows, dh, d_last, dz) for rows in parts])
         d_initial = [np.concatenate(of_parts) for of_parts in zip(*d_states, strict=True)]
-        h_prev = self._before_and_after(workspace.states[0])[0].reshape(T * B, H)
-        tasks = [
-            lambda: self.recurrent_gradient(h_prev, dz.reshape(T * B, n * H)) if weight_gradients else None,
-            lambda: self._backward_input(dz, input_gradient, weight_gradients),
-        ]
-        dU, (dx, dW, db) = spread(tasks, multiplications=dz.size * H)
-        return dx, [None if d is None else self._reordered(d) for d in (dW, dU, db)], d_initial
+        return dz, d_initial
 
     def _back_through_time(
         self, rows: slice, dh: np.ndarray, d_last: Sequence[np.ndarray | None], dz: np.ndarray
@@ -322,7 +243,7 @@ class Recurrence:
         dh_t, every_step = d_states[0], dh.ndim == 3
         if not every_step:
             dh_t += dh
-        idle_rows, prev = self._idle_rows(self.x, self.mask, rows), self._before_and_after(workspace.states[-1])[0]
+        idle_rows, prev = self._idle_rows(self.x, self.mask, rows), self.before_and_after(workspace.states[-1])[0]
         gates, inner, prev = workspace.gates[:, :, rows], workspace.inner[:, rows], prev[:, rows]
         dropout = None if self.recurrent_dropout is None else self.recurrent_dropout[:, rows]
         step, dz_by_gate = self.backward_step(B, dtype, dropout), dz.reshape(T, B, self.n, self.H).swapaxes(1, 2)
@@ -345,50 +266,21 @@ class Recurrence:
         """What reaches h_prev, (B, H), through its products: dz (B, kH) of k gates times their U_back (kH, H)."""
         if dropout is None:
             return np.matmul(dz, U_back, out=out)  # (18)
-        copies = np.matmul(_by_gate(dz, len(dropout)), U_back.reshape(dropout.shape[0], self.H, self.H))
+        copies = np.matmul(by_gate(dz, len(dropout)), U_back.reshape(dropout.shape[0], self.H, self.H))
         copies *= dropout
         return np.sum(copies, axis=0, out=out)
-
-    def _backward_input(self, dz: np.ndarray, input_gradient: bool, weight_gradients: bool) -> tuple[Any, Any, Any]:
-        """dx, dW and db from dz of all steps, (T, B, nH), as far as they are wanted; see `backward`."""
-        if not (input_gradient or weight_gradients):
-            return None, None, None
-        x, (T, B, _) = self.x, dz.shape
-        flat = dz.reshape(T * B, -1)
-        rows = x.values if isinstance(x, GatheredRows) else _time_major(x)
-        dz_rows = x.groups.sum(flat) if isinstance(x, GatheredRows) else flat
-        tasks = [
-            lambda: self._dx(rows, flat, dz_rows) if input_gradient else None,
-            lambda: kernel_gradient(rows, dz_rows, self.input_dropout) if weight_gradients else None,  # (19)
-        ]
-        dx, dW = spread(tasks, multiplications=dz_rows.size * rows.shape[1])
-        if dx is not None and not isinstance(x, GatheredRows):
-            dx = dx.reshape(T, B, -1).swapaxes(0, 1)
-        db = None if not weight_gradients else dz_rows.sum(axis=0)  # (21)
-        return dx, dW, db
-
-    def _dx(self, rows: np.ndarray, dz: np.ndarray, dz_rows: np.ndarray) -> np.ndarray:
-        """The gradient of `rows`, whose dz is `dz_rows`; with dropout, from dz of each step."""
-        if self.input_dropout is None:
-            return dz_rows @ self.W_back  # (17)
-        dx, of_gate = np.zeros_like(rows), np.empty_like(rows)
-        W_by_gate = self.W_back.reshape(self.n, self.H, -1)
-        for dz_k, W_k, kept in zip(_by_gate(dz, self.n), W_by_gate, self.input_dropout, strict=True):
-            np.matmul(dz_k, W_k, out=of_gate)
-            dx += _dropped(of_gate, kept, out=of_gate)
-        return dx
 
     # --- the input ----------------------------------------------------------------------------------------------------
 
     def _project(self, x: np.ndarray | GatheredRows) -> np.ndarray:
         """x W + b: of each distinct row, (n, K, H), if x is gathered; else of each row at each step, (T, n, B, H)."""
-        rows = x.values if isinstance(x, GatheredRows) else _time_major(x)
+        rows = x.values if isinstance(x, GatheredRows) else time_major(x)
         if self.input_dropout is None:
             projected = product(rows, self.W)
         else:
             projected, own = np.empty((self.n, len(rows), self.H), dtype=rows.dtype), np.empty_like(rows)
             for z_k, W_k, kept in zip(projected, self.W, self.input_dropout, strict=True):
-                np.matmul(_dropped(rows, kept, out=own), W_k, out=z_k)
+                np.matmul(dropped(rows, kept, out=own), W_k, out=z_k)
         projected += self.b
         if isinstance(x, GatheredRows):
             return projected
@@ -433,34 +325,3 @@ class Recurrence:
         else:
             sigma_prime[...] = self.recurrent_activation.prime(gates[:-1])
             phi_prime[...] = self.activation.prime(gates[-1])
-
-    def _reordered(self, columns: np.ndarray) -> np.ndarray:
-        """Blocks of H columns from Keras' order to ours, or back; a copy."""
-        blocks = columns.reshape(*columns.shape[:-1], self.n, self.H)[..., self.order_of_gates, :]
-        return blocks.reshape(columns.shape)
-
-
-def _dropped(rows: np.ndarray, kept: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Rows (T·B, n) times one gate's dropout, (B, n), at every step."""
-    by_step = -1, *kept.shape
-    np.multiply(rows.reshape(by_step), kept, out=out.reshape(by_step))
-    return out
-
-
-def kernel_gradient(rows: np.ndarray, dz: np.ndarray, dropout: np.ndarray | None) -> np.ndarray:
-    """A kernel's gradient: rows (N, m) turned, times dz (N, nH); with dropout each gate's rows are its own."""
-    if dropout is None:
-        return rows.T @ dz
-    own = np.empty_like(rows)
-    by_gate = zip(dropout, _by_gate(dz, len(dropout)), strict=True)
-    return np.concatenate([_dropped(rows, kept, out=own).T @ dz_k for kept, dz_k in by_gate], axis=1)
-
-
-def _by_gate(columns: np.ndarray, n: int) -> np.ndarray:
-    """(N, nH) -> (n, N, H), a view."""
-    return columns.reshape(len(columns), n, -1).swapaxes(0, 1)
-
-
-def _time_major(x: np.ndarray) -> np.ndarray:
-    """(B, T, E) -> (T·B, E)."""
-    return x.swapaxes(0, 1).reshape(-1, x.shape[2])

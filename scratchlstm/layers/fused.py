@@ -3,9 +3,10 @@
 from typing import Any, ClassVar, Unpack
 from weakref import WeakSet
 
+from scratchlstm._support import compiled
 from scratchlstm._support.checks import one_of
 from scratchlstm._support.console import warn
-from scratchlstm.activations import Activation
+from scratchlstm.activations import SIGMOID, TANH, Activation
 from scratchlstm.backend import Array
 from scratchlstm.cells.scan import Scan, States
 from scratchlstm.layers.base import TENSORFLOWS_LOOP
@@ -13,30 +14,59 @@ from scratchlstm.layers.passes import Pass
 from scratchlstm.layers.rnn import Part, SequenceOptions, StateGradients, WithOwnCell
 from scratchlstm.rows import GatheredRows
 
-IMPLEMENTATIONS = ("fused", "textbook")
+IMPLEMENTATIONS = ("fused", "compiled", "numpy", "textbook")
 
 
 class Fused(WithOwnCell):
     """What `LSTM` and `GRU` share.
 
     Attributes:
-        implementation: "fused" runs `kernel`, "textbook" the cell in the plain loop.
+        implementation: "textbook" runs the cell in the plain loop, "numpy" `numpy_kernel`, "compiled" the loops of
+            `compiled_kernel`, and "fused" the fastest of them that is there.
         on_gpu: what the GPU can run fast, for the warning.
     """
 
     takes_rows: ClassVar = True
     on_gpu: ClassVar[str]
+    numpy_kernel: ClassVar[type]
     recurrent_activation: Activation
 
     def __init__(self, cell: Any, implementation: str, **options: Unpack[SequenceOptions]) -> None:
         super().__init__(cell, **options)
         if isinstance(implementation, int):
-            raise ValueError(f'implementation must be "fused" or "textbook", not {implementation}: {TENSORFLOWS_LOOP}')
+            choices = ", ".join(f'"{name}"' for name in IMPLEMENTATIONS)
+            raise ValueError(f"implementation must be one of {choices}, not {implementation}: {TENSORFLOWS_LOOP}")
         self.implementation = one_of("implementation", implementation, IMPLEMENTATIONS)
+
+    @property
+    def runs(self) -> str:
+        """What `implementation` comes to here: "textbook", "numpy", "compiled", or "cuda" on a GPU.
+
+        Raises:
+            ImportError: "compiled" was asked for, and Numba is not there.
+            ValueError: "compiled" or "numpy" was asked for, and the layer is on a GPU.
+        """
+        chosen, on_gpu = self.implementation, self.backend == "cupy"
+        if on_gpu and chosen in ("numpy", "compiled"):
+            raise ValueError(f'{self.name} has implementation="{chosen}", which runs on the CPU; on a GPU, use "fused"')
+        if on_gpu or chosen in ("textbook", "numpy"):
+            return "cuda" if chosen == "fused" else chosen
+        if (self.activation, self.recurrent_activation) != (TANH, SIGMOID):
+            return "numpy"
+        if chosen == "compiled":
+            compiled.require(f'{self.name} has implementation="compiled", which')
+        return "numpy" if compiled.missing() else "compiled"
 
     def kernel(self, part: Part) -> Any:
         """The fast recurrence for a pass, on this backend; None if there is none for these settings."""
-        raise NotImplementedError(f"{type(self).__name__} has to define kernel")
+        W, U, b = part.params
+        kind = self.compiled_kernel() if self.runs == "compiled" else self.numpy_kernel
+        activations = self.activation, self.recurrent_activation
+        return kind(W, U, b, *activations, self.go_backwards, part.by_block, part.recurrent_dropout)
+
+    def compiled_kernel(self) -> Any:
+        """The class of the compiled recurrence, imported when it is first used."""
+        raise NotImplementedError(f"{type(self).__name__} has to define compiled_kernel")
 
     def scan(self, part: Part, run: Pass) -> tuple[Array, States, Any]:
         kernel = self._chosen(part)
@@ -60,8 +90,8 @@ class Fused(WithOwnCell):
 
     def _chosen(self, part: Part) -> Any:
         """The kernel; None if the textbook was chosen, or is the only one."""
-        kernel = None if self.implementation == "textbook" else self.kernel(part)
-        if kernel is None and self.implementation == "fused" and self not in _told:
+        kernel = None if self.runs == "textbook" else self.kernel(part)
+        if kernel is None and self.runs == "cuda" and self not in _told:
             _told.add(self)
             warn(f"{self.name} runs the textbook's functions on the GPU, step by step: {self.on_gpu}")
         return kernel

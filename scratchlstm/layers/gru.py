@@ -52,6 +52,10 @@ class GRU(Fused):
         cell = GRUCell(*gates, use_bias, *initial, reset_after=reset_after, **of_cell)
         super().__init__(cell, implementation, **own)
 
+    @property
+    def runs(self) -> str:
+        return "numpy" if super().runs == "compiled" else super().runs
+
     def kernel(self, part: Part) -> Any:
         if self.backend != "numpy":
             return None

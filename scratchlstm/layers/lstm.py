@@ -12,10 +12,18 @@ from scratchlstm.layers.rnn import Part, RecurrentOptions, split_options
 class LSTM(Fused):
     """Long short-term memory over a sequence; the equations are in `scratchlstm.gates`.
 
-    `implementation="textbook"` runs the step functions of `gates.py`: choose it if you want to edit them and see the
-    effect. "fused", the default, computes the same to rounding with `kernels.numpy_lstm`, about twice as fast; on a GPU
-    with one CUDA kernel, which exists for activation="tanh", recurrent_activation="sigmoid", no recurrent_dropout
-    and no dropout of its own for each gate. A layer with other settings runs the textbook there, with a warning.
+    `implementation` says what computes the recurrence; all of it gives the same results, to rounding:
+
+    - "textbook": the step functions of `gates.py`. Choose it if you want to edit them and see the effect.
+    - "numpy": `kernels.numpy_lstm`, about twice as fast.
+    - "compiled": the plain loops of `kernels.numba_lstm`, compiled by Numba (`pip install "scratchlstm[fast]"`), about
+      twice as fast again. They exist for activation="tanh" and recurrent_activation="sigmoid"; a layer with others runs
+      "numpy".
+    - "fused", the default: the fastest that is there. On a GPU it is one CUDA kernel, which exists for the same
+      activations, without recurrent_dropout and without dropout of its own for each gate; a layer with other settings
+      runs the textbook there, with a warning.
+
+    The attribute `runs` tells which it is.
 
     Args:
         units: H.
@@ -25,7 +33,7 @@ class LSTM(Fused):
         kernel_initializer, recurrent_initializer, bias_initializer: names or `Initializer` objects.
         unit_forget_bias: start the forget gate's bias at 1, so that a new cell remembers (Jozefowicz et al., 2015);
             the other three blocks keep `bias_initializer`.
-        implementation: "fused" (fast) or "textbook" (to study).
+        implementation: "fused", "compiled", "numpy" or "textbook", see above.
         options: by keyword, see `Cell` and `RNN`. `dropout`'s mask (B, E) serves all steps and gates; with
             `recurrent_dropout`, too, each gate has its own, as in Keras. `recurrent_dropout` has a mask (B, H) for each
             gate. `return_state` gives (output, h_T, c_T).
@@ -38,6 +46,7 @@ class LSTM(Fused):
     """
 
     cell_class: ClassVar = LSTMCell
+    numpy_kernel: ClassVar = NumpyLSTM
     on_gpu: ClassVar = "the kernel there is for tanh, sigmoid and no recurrent_dropout"
 
     def __init__(
@@ -59,13 +68,18 @@ class LSTM(Fused):
         cell = LSTMCell(units, activation, recurrent_activation, use_bias, *initial, **of_cell)
         super().__init__(cell, implementation, **own)
 
+    def compiled_kernel(self) -> Any:
+        from scratchlstm.kernels.numba_lstm import NumbaLSTM
+
+        return NumbaLSTM
+
     def kernel(self, part: Part) -> Any:
-        W, U, b = part.params
-        activations = self.activation, self.recurrent_activation
         if self.backend == "numpy":
-            return NumpyLSTM(W, U, b, *activations, self.go_backwards, part.by_block, part.recurrent_dropout)
-        if activations != (TANH, SIGMOID) or part.by_block is not None or part.recurrent_dropout is not None:
+            return super().kernel(part)
+        tanh_and_sigmoid = (self.activation, self.recurrent_activation) == (TANH, SIGMOID)
+        if not tanh_and_sigmoid or part.by_block is not None or part.recurrent_dropout is not None:
             return None
         from scratchlstm.kernels.cupy_lstm import CupyLSTM
 
+        W, U, b = part.params
         return CupyLSTM(W, U, b, self.go_backwards)

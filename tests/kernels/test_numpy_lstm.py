@@ -204,7 +204,7 @@ def test_an_activation_of_the_users_own_is_called_by_one_thread(monkeypatch, nam
 
 def test_a_copy_of_a_layer_goes_the_same_way():
     """The one tanh for all gates is taken by what the activations are, not by which object holds them."""
-    layer = LSTM(4)
+    layer = LSTM(4, implementation="numpy")
     layer.build((5, 3))
     kernels = [each.forward(np.ones((2, 5, 3)))[1].kept.parts[0].steps for each in (layer, copy.deepcopy(layer))]
     assert [kernel.one_tanh for kernel in kernels] == [True, True]

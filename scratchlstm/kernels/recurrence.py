@@ -1,0 +1,205 @@
+"""What the fast recurrences share, whatever computes their steps: the input's part, and the parameters' gradients."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scratchlstm._support.threads import spread
+from scratchlstm.activations import SIGMOID, TANH, Activation
+from scratchlstm.rows import GatheredRows
+
+States = list[np.ndarray]
+
+
+class Recurrence:
+    """One pass over a batch of sequences, forward then backward.
+
+    A subclass computes the steps. The first state is h. The last is the one that a step carries over element by
+    element: c of an LSTM, h of a GRU.
+
+    Args:
+        W: kernel, (E, nH).
+        U: recurrent kernel, (H, nH).
+        b: bias, (nH,).
+        activation: φ, of the candidate.
+        recurrent_activation: σ, of the other gates.
+        reverse: from the last step to the first.
+        input_dropout: (B, n, E), what multiplies x on its way to each gate, in Keras' order; the same at every step.
+        recurrent_dropout: (B, n, H), the same for h_prev.
+    """
+
+    memory: ClassVar[type]  # keeps a forward pass for the backward pass, see `layers.passes.Workspaces`
+    order_of_gates: ClassVar[list[int]]  # from Keras' order to ours, and back
+
+    x: np.ndarray | GatheredRows  # of the forward pass, as all below
+    mask: np.ndarray | None
+    workspace: Any
+    spent: bool  # whether dz was written over its values
+
+    def __init__(
+        self,
+        W: np.ndarray,
+        U: np.ndarray,
+        b: np.ndarray,
+        activation: Activation = TANH,
+        recurrent_activation: Activation = SIGMOID,
+        reverse: bool = False,
+        input_dropout: np.ndarray | None = None,
+        recurrent_dropout: np.ndarray | None = None,
+    ) -> None:
+        self.activation, self.recurrent_activation = activation, recurrent_activation
+        self.H, self.n, self.reverse = len(U), len(self.order_of_gates), reverse
+        self.order = slice(None, None, -1 if reverse else 1)  # of the steps, from their order in time
+        self.W, self.U, self.b = (self._reordered(array) for array in (W, U, b))
+        self.W_back, self.U_back = self.W.T, self.U.T  # for dx and dh
+        self.input_dropout, self.recurrent_dropout = (
+            None if masks is None else np.ascontiguousarray(masks.swapaxes(0, 1)[self.order_of_gates])
+            for masks in (input_dropout, recurrent_dropout)
+        )  # (n, B, E), (n, B, H)
+
+    # --- what a subclass defines --------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        x: np.ndarray | GatheredRows,
+        states: Sequence[np.ndarray],
+        workspace: Any = None,
+        return_sequences: bool = True,
+        mask: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, States]:
+        """Every step; everything is kept for `backward`.
+
+        Args:
+            x: (B, T, E).
+            states: initial ones, (B, H).
+            workspace: of an earlier pass, overwritten if the shape is the same.
+            return_sequences: whether every h_t is wanted or only that of the step computed last.
+            mask: (B, T); where False, a row's states stay as they are.
+
+        Returns:
+            h: (B, T, H) or (B, H), and the final states, (B, H).
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to define forward")
+
+    def infer(
+        self,
+        x: np.ndarray | GatheredRows,
+        states: Sequence[np.ndarray],
+        return_sequences: bool = True,
+        mask: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, States]:
+        """As `forward`, but nothing is kept."""
+        raise NotImplementedError(f"{type(self).__name__} has to define infer")
+
+    def fill(self) -> None:
+        """Run through all steps again, from the initial states in the workspace."""
+        raise NotImplementedError(f"{type(self).__name__} has to define fill")
+
+    def back_through_time(self, dh: np.ndarray, d_last: Sequence[np.ndarray | None]) -> tuple[np.ndarray, States]:
+        """dz of every step, (T, B, nH), and the gradients of the initial states; the arguments are `backward`'s."""
+        raise NotImplementedError(f"{type(self).__name__} has to define back_through_time")
+
+    def recurrent_gradient(self, h_prev: np.ndarray, dz: np.ndarray) -> np.ndarray:
+        """dU, (H, nH), from h_prev (N, H) and dz (N, nH) of all steps and rows."""
+        return kernel_gradient(h_prev, dz, self.recurrent_dropout)  # (20)
+
+    # --- what follows from the steps ----------------------------------------------------------------------------------
+
+    def backward(
+        self,
+        dh: np.ndarray,
+        d_last: Sequence[np.ndarray | None],
+        input_gradient: bool = True,
+        weight_gradients: bool = True,
+    ) -> tuple[np.ndarray | None, list[np.ndarray | None], States]:
+        """Every step, last to first.
+
+        dz may be written over the gates; another backward pass over the same forward pass computes them again first.
+
+        Args:
+            dh: dL/dh_t for every step, (B, T, H), or of the step computed last only, (B, H).
+            d_last: what reaches each final state besides, (B, H), or None.
+            input_gradient: whether dx is wanted.
+            weight_gradients: whether dW, dU and db are.
+
+        Returns:
+            dx, [dW, dU, db] and the gradients of the initial states, None for what is not wanted. dx is (B, T, E), or
+            (K, E) per distinct row if the input was `GatheredRows`.
+        """
+        if self.spent:
+            self.fill()
+        self.spent = True
+        dz, d_initial = self.back_through_time(dh, d_last)
+        (T, B, _), H = dz.shape, self.H
+        h_prev = self.before_and_after(self.workspace.states[0])[0].reshape(T * B, H)
+        tasks = [
+            lambda: self.recurrent_gradient(h_prev, dz.reshape(T * B, -1)) if weight_gradients else None,
+            lambda: self._backward_input(dz, input_gradient, weight_gradients),
+        ]
+        dU, (dx, dW, db) = spread(tasks, multiplications=dz.size * H)
+        return dx, [None if d is None else self._reordered(d) for d in (dW, dU, db)], d_initial
+
+    def _backward_input(self, dz: np.ndarray, input_gradient: bool, weight_gradients: bool) -> tuple[Any, Any, Any]:
+        """dx, dW and db from dz of all steps, (T, B, nH), as far as they are wanted; see `backward`."""
+        if not (input_gradient or weight_gradients):
+            return None, None, None
+        x, (T, B, _) = self.x, dz.shape
+        flat = dz.reshape(T * B, -1)
+        rows = x.values if isinstance(x, GatheredRows) else time_major(x)
+        dz_rows = x.groups.sum(flat) if isinstance(x, GatheredRows) else flat
+        tasks = [
+            lambda: self._dx(rows, flat, dz_rows) if input_gradient else None,
+            lambda: kernel_gradient(rows, dz_rows, self.input_dropout) if weight_gradients else None,  # (19)
+        ]
+        dx, dW = spread(tasks, multiplications=dz_rows.size * rows.shape[1])
+        if dx is not None and not isinstance(x, GatheredRows):
+            dx = dx.reshape(T, B, -1).swapaxes(0, 1)
+        db = None if not weight_gradients else dz_rows.sum(axis=0)  # (21)
+        return dx, dW, db
+
+    def _dx(self, rows: np.ndarray, dz: np.ndarray, dz_rows: np.ndarray) -> np.ndarray:
+        """The gradient of `rows`, whose dz is `dz_rows`; with dropout, from dz of each step."""
+        if self.input_dropout is None:
+            return dz_rows @ self.W_back  # (17)
+        dx, of_gate = np.zeros_like(rows), np.empty_like(rows)
+        W_by_gate = self.W_back.reshape(self.n, self.H, -1)
+        for dz_k, W_k, kept in zip(by_gate(dz, self.n), W_by_gate, self.input_dropout, strict=True):
+            np.matmul(dz_k, W_k, out=of_gate)
+            dx += dropped(of_gate, kept, out=of_gate)
+        return dx
+
+    def before_and_after(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of T+1 states, those before each step and those after it, by the step's place in time."""
+        return (states[:-1], states[1:]) if self.order.step == 1 else (states[1:], states[:-1])
+
+    def _reordered(self, columns: np.ndarray) -> np.ndarray:
+        """Blocks of H columns from Keras' order to ours, or back."""
+        blocks = columns.reshape(*columns.shape[:-1], self.n, self.H)[..., self.order_of_gates, :]
+        return blocks.reshape(columns.shape)
+
+
+def dropped(rows: np.ndarray, kept: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Rows (T·B, n) times one gate's dropout, (B, n), at every step."""
+    by_step = -1, *kept.shape
+    np.multiply(rows.reshape(by_step), kept, out=out.reshape(by_step))
+    return out
+
+
+def kernel_gradient(rows: np.ndarray, dz: np.ndarray, dropout: np.ndarray | None) -> np.ndarray:
+    """A kernel's gradient: rows (N, m) turned, times dz (N, nH); with dropout each gate's rows are its own."""
+    if dropout is None:
+        return rows.T @ dz
+    own = np.empty_like(rows)
+    gates = zip(dropout, by_gate(dz, len(dropout)), strict=True)
+    return np.concatenate([dropped(rows, kept, out=own).T @ dz_k for kept, dz_k in gates], axis=1)
+
+
+def by_gate(columns: np.ndarray, n: int) -> np.ndarray:
+    """(N, nH) -> (n, N, H), a view."""
+    return columns.reshape(len(columns), n, -1).swapaxes(0, 1)
+
+
+def time_major(x: np.ndarray) -> np.ndarray:
+    """(B, T, E) -> (T·B, E)."""
+    return x.swapaxes(0, 1).reshape(-1, x.shape[2])
