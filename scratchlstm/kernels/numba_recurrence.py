@@ -4,7 +4,7 @@ There are no tricks here: parameters and gates keep Keras' order, each row's gat
 (B, nH), and a loop computes what the page of equations says, number by number (docs/fast.md).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -17,6 +17,8 @@ from scratchlstm.kernels.recurrence import Recurrence, States, by_gate, dropped,
 from scratchlstm.rows import GatheredRows
 
 _STRIP = 64  # rows that inference takes through all steps together
+_SMALL = 1_000_000  # multiplications: so many OpenBLAS does without copying its operands first
+_BLOCK = 256, 32  # of a kernel: 32 KB, which stay in a core's first cache
 _ELEMENTWISE = 256  # multiplications that take as long as what a step does for one unit besides its product
 
 
@@ -29,8 +31,8 @@ def copy(row: Any, into: Any) -> None:
 
 @loop
 def add(row: Any, to: Any) -> None:
-    """Add a row to another."""
-    for j in range(len(row)):
+    """Add a row to another, as far as that goes."""
+    for j in range(len(to)):
         to[j] += row[j]
 
 
@@ -51,18 +53,44 @@ def any_counts(mask: Any) -> bool:
 
 
 @loop
+def multiply(a: Any, U: Any, out: Any) -> None:
+    """A product, block by block.
+
+    Args:
+        a: (rows, K).
+        U: a matrix (K, N) as `blocks` makes it.
+        out: to be filled, (rows, N).
+    """
+    (down, across, K, N), rows = U.shape, len(a)
+    if down * across == 1:
+        np.dot(a, U[0, 0], out)
+        return
+    of_block, part = np.empty((rows, K), a.dtype), np.empty((rows, N), a.dtype)
+    for row in range(rows):
+        clear(out[row])
+    for k in range(down):
+        for row in range(rows):
+            clear(of_block[row])
+            copy(a[row, k * K : (k + 1) * K], of_block[row])
+        for j in range(across):
+            np.dot(of_block, U[k, j], part)
+            for row in range(rows):
+                add(part[row], out[row, j * N : (j + 1) * N])
+
+
+@loop
 def product(h: Any, U: Any, dropout: Any, first: int, h_U: Any) -> None:
-    """h_prev U of some rows, (rows, nH).
+    """h_prev U of some rows.
 
     Args:
         h: (rows, H).
-        U: (1, H, nH); with dropout a kernel for each gate, (n, H, H).
+        U: in `blocks`, (1, H, nH); with dropout a kernel for each gate, (n, H, H).
         dropout: (n, B, H), or none.
         first: the number of the first of these rows in the batch.
-        h_U: to be filled.
+        h_U: to be filled, (rows, nH).
     """
     if not dropout.size:
-        np.dot(h, U[0], h_U)
+        multiply(h, U[0], h_U)
         return
     rows, H = h.shape
     h_in, of_gate = np.empty((rows, H), h.dtype), np.empty((rows, H), h.dtype)
@@ -70,10 +98,9 @@ def product(h: Any, U: Any, dropout: Any, first: int, h_U: Any) -> None:
         for row in range(rows):
             for j in range(H):
                 h_in[row, j] = h[row, j] * dropout[k, first + row, j]
-        np.dot(h_in, U[k], of_gate)
+        multiply(h_in, U[k], of_gate)
         for row in range(rows):
-            for j in range(H):
-                h_U[row, k * H + j] = of_gate[row, j]
+            copy(of_gate[row], h_U[row, k * H : (k + 1) * H])
 
 
 @loop
@@ -82,24 +109,43 @@ def product_back(dz: Any, U_back: Any, dropout: Any, first: int, dh_prev: Any) -
 
     Args:
         dz: (rows, nH).
-        U_back: (1, nH, H), with dropout (n, H, H).
+        U_back: in `blocks`, (1, nH, H), with dropout (n, H, H).
         dropout, first: as of `product`.
         dh_prev: to be filled, (rows, H).
     """
     if not dropout.size:
-        np.dot(dz, U_back[0], dh_prev)
+        multiply(dz, U_back[0], dh_prev)
         return
     rows, H = dh_prev.shape
     dz_k, of_gate = np.empty((rows, H), dz.dtype), np.empty((rows, H), dz.dtype)
+    for row in range(rows):
+        clear(dh_prev[row])
     for k in range(len(U_back)):
         for row in range(rows):
-            for j in range(H):
-                dz_k[row, j] = dz[row, k * H + j]
-        np.dot(dz_k, U_back[k], of_gate)
+            copy(dz[row, k * H : (k + 1) * H], dz_k[row])
+        multiply(dz_k, U_back[k], of_gate)
         for row in range(rows):
             for j in range(H):
-                others = dh_prev[row, j] if k else dz.dtype.type(0)
-                dh_prev[row, j] = others + of_gate[row, j] * dropout[k, first + row, j]
+                dh_prev[row, j] += of_gate[row, j] * dropout[k, first + row, j]
+
+
+def blocks(matrices: np.ndarray, rows: int) -> np.ndarray:
+    """Matrices (n, K, N) cut into blocks, (n, down, across, k, n), the last of them filled up with zeros.
+
+    A small product BLAS computes at once. Before a larger one it copies the matrix into an order that suits it, at every
+    step again, and with few rows that takes as long as the product. So it gets small blocks.
+
+    Args:
+        matrices: what is multiplied with.
+        rows: how many of them are multiplied with it.
+    """
+    n, K, N = matrices.shape
+    small = rows * K * N <= _SMALL
+    down, across = (1, 1) if small else (-(-K // _BLOCK[0]), -(-N // _BLOCK[1]))
+    k, j = -(-K // down), -(-N // across)
+    whole = np.zeros((n, down * k, across * j), matrices.dtype)
+    whole[:, :K, :N] = matrices
+    return np.ascontiguousarray(whole.reshape(n, down, k, across, j).swapaxes(2, 3))
 
 
 class CompiledWorkspace(Workspace):
@@ -152,10 +198,10 @@ class CompiledRecurrence(Recurrence):
         else:
             index, projected = np.empty((0, 0), np.intp), self._none(2)
             self._project(time_major(x), out=workspace.gates.reshape(-1, self.n * self.H))
-        U, dropout = self._recurrent(self.U), self._dropout()
-        arguments = self.reverse, U, self.b, self._mask(), dropout, index, projected
+        parts = self._parts()
+        arguments = self.reverse, self._recurrent(_most(parts)), self.b, self._mask(), self._dropout(), index, projected
         arrays = workspace.gates, workspace.inner, *workspace.states
-        self._spread([partial(self.forward_rows, *rows, *arguments, *arrays) for rows in self._parts()])
+        self._spread([partial(self.forward_rows, *rows, *arguments, *arrays) for rows in parts])
         self.spent = False
 
     def back_through_time(self, dh: np.ndarray, d_last: Sequence[np.ndarray | None]) -> tuple[np.ndarray, States]:
@@ -164,9 +210,10 @@ class CompiledRecurrence(Recurrence):
         if dh.ndim == 2:
             d_states[0] += dh
         dhs = np.ascontiguousarray(dh) if dh.ndim == 3 else self._none(3)
-        arguments = self.reverse, self._recurrent(self.U, back=True), self._mask(), self._dropout(), dhs
+        parts = self._parts()
+        arguments = self.reverse, self._recurrent(_most(parts), back=True), self._mask(), self._dropout(), dhs
         arrays = workspace.gates, workspace.inner, workspace.states[-1], *d_states
-        self._spread([partial(self.backward_rows, *rows, *arguments, *arrays) for rows in self._parts()])
+        self._spread([partial(self.backward_rows, *rows, *arguments, *arrays) for rows in parts])
         return workspace.gates, d_states
 
     def infer(
@@ -185,7 +232,7 @@ class CompiledRecurrence(Recurrence):
         table = self._project(x.values) if isinstance(x, GatheredRows) else None
         hs = np.empty((B, T, H), dtype) if return_sequences else self._none(3)
         final = [state.astype(dtype, order="C") for state in states]  # each strip overwrites its rows
-        U = self._recurrent(self.U)
+        U = self._recurrent(min(B, _STRIP))
 
         def run(rows: np.ndarray) -> None:
             own = [state[rows] for state in final]
@@ -206,14 +253,14 @@ class CompiledRecurrence(Recurrence):
         self._spread([partial(run, order[first : first + _STRIP]) for first in range(0, B, _STRIP)], B * T)
         return (hs if return_sequences else final[0].copy()), final
 
-    def _parts(self) -> Iterator[tuple[int, int]]:
+    def _parts(self) -> list[tuple[int, int]]:
         """From which row to which each call takes.
 
         How many threads there are does not matter: a product's last digits may depend on how many rows it has.
         """
         B = self.workspace.gates.shape[1]
-        count = min(B, max(2, min(B // 32, max(4, B // 64))))
-        return ((B * k // count, B * (k + 1) // count) for k in range(count))
+        count = min(B, max(2, B // 32))
+        return [(B * k // count, B * (k + 1) // count) for k in range(count)]
 
     def _spread(self, tasks: Sequence[Callable[[], None]], steps: int = 0) -> None:
         """Let threads share these calls, if they are long."""
@@ -230,10 +277,10 @@ class CompiledRecurrence(Recurrence):
             z_k[...] = dropped(rows, kept, out=own) @ W_k
         return out
 
-    def _recurrent(self, U: np.ndarray, back: bool = False) -> np.ndarray:
+    def _recurrent(self, rows: int, back: bool = False) -> np.ndarray:
         """U as `product` takes it, or turned for `product_back`."""
-        U = U[None] if self.recurrent_dropout is None else by_gate(U, self.n)
-        return np.ascontiguousarray(U.swapaxes(1, 2) if back else U)
+        U = self.U[None] if self.recurrent_dropout is None else by_gate(self.U, self.n)
+        return blocks(U.swapaxes(1, 2) if back else U, rows)
 
     def _dropout(self) -> np.ndarray:
         return self._none(3) if self.recurrent_dropout is None else self.recurrent_dropout
@@ -244,3 +291,8 @@ class CompiledRecurrence(Recurrence):
     def _none(self, ndim: int) -> np.ndarray:
         """An array in the place of one that there is not."""
         return np.empty((0,) * ndim, self.U.dtype)
+
+
+def _most(parts: list[tuple[int, int]]) -> int:
+    """The most rows of a part."""
+    return max(last - first for first, last in parts)

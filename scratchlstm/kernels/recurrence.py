@@ -1,6 +1,7 @@
 """What the fast recurrences share, whatever computes their steps: the input's part, and the parameters' gradients."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -189,7 +190,11 @@ def dropped(rows: np.ndarray, kept: np.ndarray, out: np.ndarray) -> np.ndarray:
 def kernel_gradient(rows: np.ndarray, dz: np.ndarray, dropout: np.ndarray | None) -> np.ndarray:
     """A kernel's gradient: rows (N, m) turned, times dz (N, nH); with dropout each gate's rows are its own."""
     if dropout is None:
-        return rows.T @ dz
+        gradient = np.empty((rows.shape[1], dz.shape[1]), dz.dtype)
+        halves = zip(np.array_split(dz, 2, axis=1), np.array_split(gradient, 2, axis=1), strict=True)
+        tasks = [partial(np.matmul, rows.T, half, out=into) for half, into in halves]
+        spread(tasks, multiplications=rows.size * dz.shape[1])
+        return gradient
     own = np.empty_like(rows)
     gates = zip(dropout, by_gate(dz, len(dropout)), strict=True)
     return np.concatenate([dropped(rows, kept, out=own).T @ dz_k for kept, dz_k in gates], axis=1)
