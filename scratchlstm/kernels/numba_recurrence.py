@@ -132,7 +132,7 @@ def product_back(dz: Any, U_back: Any, dropout: Any, first: int, dh_prev: Any) -
 def blocks(matrices: np.ndarray, rows: int) -> np.ndarray:
     """Matrices (n, K, N) cut into blocks, (n, down, across, k, n), the last of them filled up with zeros.
 
-    A small product BLAS computes at once. Before a larger one it copies the matrix into an order that suits it, at every
+    A small product BLAS computes at once. Before a larger one it copies the matrix into an order that suits it, at each
     step again, and with few rows that takes as long as the product. So it gets small blocks.
 
     Args:
