@@ -277,9 +277,13 @@ class CompiledRecurrence(Recurrence):
             z_k[...] = dropped(rows, kept, out=own) @ W_k
         return out
 
-    def _recurrent(self, rows: int, back: bool = False) -> np.ndarray:
-        """U as `product` takes it, or turned for `product_back`."""
-        U = self.U[None] if self.recurrent_dropout is None else by_gate(self.U, self.n)
+    def _recurrent(self, rows: int, back: bool = False) -> Any:
+        """U as a cell's loops take it, for as many rows, or turned for the backward pass."""
+        return self._for_product(self.U, rows, back)
+
+    def _for_product(self, U: np.ndarray, rows: int, back: bool = False) -> np.ndarray:
+        """Some gates' U as `product` takes it, or turned for `product_back`."""
+        U = U[None] if self.recurrent_dropout is None else by_gate(U, U.shape[1] // self.H)
         return blocks(U.swapaxes(1, 2) if back else U, rows)
 
     def _dropout(self) -> np.ndarray:

@@ -3,15 +3,15 @@
 All but the step itself is in `numpy_recurrence`.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
-from scratchlstm.activations import SIGMOID, TANH, Activation
 from scratchlstm.kernels import numpy_recurrence
+from scratchlstm.kernels.gru_recurrence import GRURecurrence, ur_and_n
 from scratchlstm.kernels.numpy_recurrence import NumpyRecurrence
-from scratchlstm.kernels.recurrence import States, kernel_gradient
+from scratchlstm.kernels.recurrence import States
 
 
 class Workspace(numpy_recurrence.Workspace):
@@ -21,34 +21,10 @@ class Workspace(numpy_recurrence.Workspace):
     state_count: ClassVar = 1
 
 
-class NumpyGRU(NumpyRecurrence):
-    """One pass over a batch of sequences. Its arguments are those of `Recurrence`, except for two.
-
-    Args:
-        b: bias. With `reset_after` (2, 3H): b[0] is added to x W and b[1] to h U; else (3H,).
-        reset_after: whether r multiplies h U_n, as in Keras by default, or h.
-    """
+class NumpyGRU(GRURecurrence, NumpyRecurrence):
+    """Equations (G1) to (G6) at every step, and (G7) to (G21) backward; the arguments are those of `GRURecurrence`."""
 
     memory: ClassVar = Workspace
-    order_of_gates: ClassVar = [0, 1, 2]
-
-    def __init__(
-        self,
-        W: np.ndarray,
-        U: np.ndarray,
-        b: np.ndarray,
-        activation: Activation = TANH,
-        recurrent_activation: Activation = SIGMOID,
-        reverse: bool = False,
-        input_dropout: np.ndarray | None = None,
-        recurrent_dropout: np.ndarray | None = None,
-        reset_after: bool = True,
-    ) -> None:
-        self.reset_after, self.split = reset_after, 2 * len(U)  # columns of u and r, then those of n
-        if reset_after:  # n's own share has to be added before r multiplies it; all others can be added now
-            self.b_n = b[1, self.split :].copy()
-            b = np.concatenate([b[0, : self.split] + b[1, : self.split], b[0, self.split :]])
-        super().__init__(W, U, b, activation, recurrent_activation, reverse, input_dropout, recurrent_dropout)
 
     def forward_step(
         self, z_x: np.ndarray, h_in: np.ndarray, gates: np.ndarray, inner: np.ndarray, h_prev: np.ndarray, after: States
@@ -77,7 +53,7 @@ class NumpyGRU(NumpyRecurrence):
         d_gates, prime = np.empty((2, 3, B, self.H), dtype=dtype)
         (du, dr, dn), (dz_n, kept) = d_gates, np.empty((2, B, self.H), dtype=dtype)
         U_ur, U_n = np.split(self.U_back, [self.split])
-        of_ur, of_n = _ur_and_n(dropout)
+        of_ur, of_n = ur_and_n(dropout)
 
         def step(
             d_states: States,
@@ -109,29 +85,3 @@ class NumpyGRU(NumpyRecurrence):
             dh += kept
 
         return step
-
-    def recurrent_gradient(self, h_prev: np.ndarray, dz: np.ndarray) -> np.ndarray:
-        inner, (of_ur, of_n) = self.workspace.inner, _ur_and_n(self.recurrent_dropout)
-        if self.mask is not None:
-            inner[~self.mask.T] = 0  # a masked step has no part in it
-        inner, (dz_ur, dz_n) = inner.reshape(-1, self.H), np.split(dz, [self.split], axis=1)
-        dU_n = kernel_gradient(h_prev, inner, of_n) if self.reset_after else inner.T @ dz_n
-        return np.concatenate([kernel_gradient(h_prev, dz_ur, of_ur), dU_n], axis=1)
-
-    def backward(
-        self,
-        dh: np.ndarray,
-        d_last: Sequence[np.ndarray | None],
-        input_gradient: bool = True,
-        weight_gradients: bool = True,
-    ) -> tuple[Any, list[Any], States]:
-        dx, (dW, dU, db), d_initial = super().backward(dh, d_last, input_gradient, weight_gradients)
-        if self.reset_after and db is not None:
-            db = np.stack([db, db])
-            db[1, self.split :] = self.workspace.inner.sum(axis=(0, 1))  # by now r dz_n
-        return dx, [dW, dU, db], d_initial
-
-
-def _ur_and_n(dropout: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The dropout of the gates u and r, and that of n, (k, B, H) each."""
-    return (None, None) if dropout is None else (dropout[:2], dropout[2:])

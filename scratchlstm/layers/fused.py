@@ -28,7 +28,6 @@ class Fused(WithOwnCell):
 
     takes_rows: ClassVar = True
     on_gpu: ClassVar[str]
-    numpy_kernel: ClassVar[type]
     recurrent_activation: Activation
 
     def __init__(self, cell: Any, implementation: str, **options: Unpack[SequenceOptions]) -> None:
@@ -59,14 +58,23 @@ class Fused(WithOwnCell):
 
     def kernel(self, part: Part) -> Any:
         """The fast recurrence for a pass, on this backend; None if there is none for these settings."""
-        W, U, b = part.params
-        kind = self.compiled_kernel() if self.runs == "compiled" else self.numpy_kernel
+        if self.runs == "cuda":
+            return self.cuda_kernel(part)
+        kind = self.compiled_kernel() if self.runs == "compiled" else self.numpy_kernel()
         activations = self.activation, self.recurrent_activation
-        return kind(W, U, b, *activations, self.go_backwards, part.by_block, part.recurrent_dropout)
+        return kind(*part.params, *activations, self.go_backwards, part.by_block, part.recurrent_dropout)
+
+    def numpy_kernel(self) -> Any:
+        """What makes the recurrence in NumPy."""
+        raise NotImplementedError(f"{type(self).__name__} has to define numpy_kernel")
 
     def compiled_kernel(self) -> Any:
-        """The class of the compiled recurrence, imported when it is first used."""
+        """What makes the compiled recurrence, imported when it is first used."""
         raise NotImplementedError(f"{type(self).__name__} has to define compiled_kernel")
+
+    def cuda_kernel(self, part: Part) -> Any:
+        """The recurrence on a GPU; None if there is none for these settings."""
+        return None
 
     def scan(self, part: Part, run: Pass) -> tuple[Array, States, Any]:
         kernel = self._chosen(part)

@@ -1,15 +1,26 @@
 """The gated recurrent unit as a layer."""
 
+from functools import partial
 from typing import Any, ClassVar, Unpack
 
 from scratchlstm.cells.gru import GRUCell
 from scratchlstm.kernels.numpy_gru import NumpyGRU
 from scratchlstm.layers.fused import Fused
-from scratchlstm.layers.rnn import Part, RecurrentOptions, split_options
+from scratchlstm.layers.rnn import RecurrentOptions, split_options
 
 
 class GRU(Fused):
     """Gated recurrent unit over a sequence; the equations are in `scratchlstm.cells.gru`.
+
+    `implementation` says what computes the recurrence; all of it gives the same results, to rounding:
+
+    - "textbook": the cell of `cells/gru.py`. Choose it if you want to edit it and see the effect.
+    - "numpy": `kernels.numpy_gru`.
+    - "compiled": the plain loops of `kernels.numba_gru`, compiled by Numba (`pip install "scratchlstm[fast]"`). They
+      exist for activation="tanh" and recurrent_activation="sigmoid"; a layer with others runs "numpy".
+    - "fused", the default: the fastest that is there. On a GPU that is the textbook, with a warning.
+
+    The attribute `runs` tells which it is.
 
     Args:
         units: H.
@@ -18,7 +29,7 @@ class GRU(Fused):
         use_bias, kernel_initializer, ..., options: see `Cell` and `RNN`.
         reset_after: whether the reset gate acts after the product of h_prev with its kernel (as cuDNN has it), or
             before.
-        implementation: "fused" (`kernels.numpy_gru`, about twice as fast) or "textbook" (the cell, to study).
+        implementation: "fused", "compiled", "numpy" or "textbook", see above.
 
     Input: (B, T, E). Output: (B, H) or (B, T, H).
 
@@ -52,13 +63,10 @@ class GRU(Fused):
         cell = GRUCell(*gates, use_bias, *initial, reset_after=reset_after, **of_cell)
         super().__init__(cell, implementation, **own)
 
-    @property
-    def runs(self) -> str:
-        return "numpy" if super().runs == "compiled" else super().runs
+    def numpy_kernel(self) -> Any:
+        return partial(NumpyGRU, reset_after=self.reset_after)
 
-    def kernel(self, part: Part) -> Any:
-        if self.backend != "numpy":
-            return None
-        W, U, b = part.params
-        options = self.activation, self.recurrent_activation, self.go_backwards, part.by_block, part.recurrent_dropout
-        return NumpyGRU(W, U, b, *options, self.reset_after)
+    def compiled_kernel(self) -> Any:
+        from scratchlstm.kernels.numba_gru import NumbaGRU
+
+        return partial(NumbaGRU, reset_after=self.reset_after)

@@ -46,7 +46,6 @@ class LSTM(Fused):
     """
 
     cell_class: ClassVar = LSTMCell
-    numpy_kernel: ClassVar = NumpyLSTM
     on_gpu: ClassVar = "the kernel there is for tanh, sigmoid and no recurrent_dropout"
 
     def __init__(
@@ -68,14 +67,15 @@ class LSTM(Fused):
         cell = LSTMCell(units, activation, recurrent_activation, use_bias, *initial, **of_cell)
         super().__init__(cell, implementation, **own)
 
+    def numpy_kernel(self) -> Any:
+        return NumpyLSTM
+
     def compiled_kernel(self) -> Any:
         from scratchlstm.kernels.numba_lstm import NumbaLSTM
 
         return NumbaLSTM
 
-    def kernel(self, part: Part) -> Any:
-        if self.backend == "numpy":
-            return super().kernel(part)
+    def cuda_kernel(self, part: Part) -> Any:
         tanh_and_sigmoid = (self.activation, self.recurrent_activation) == (TANH, SIGMOID)
         if not tanh_and_sigmoid or part.by_block is not None or part.recurrent_dropout is not None:
             return None
