@@ -146,15 +146,22 @@ def reset_state_back(ds: Any, h_prev: Any, gates: Any, dk: Any, dh: Any) -> None
 
 
 @loop
+def scale(row: Any, by: Any) -> None:
+    """Multiply a row by another."""
+    for j in range(len(row)):
+        row[j] *= by[j]
+
+
+@loop
 def step(
-    U: Any, b: Any, dropout: Any, first: int, counts: Any, h_prev: Any, z: Any, inner: Any, h: Any, k: Any, added: Any
-) -> None:
+    U: Any, b: Any, dropout: Any, counts: Any, h_prev: Any, z: Any, inner: Any, h: Any, k: Any, added: Any
+) -> None:  # fmt: skip
     """One step of some rows.
 
     Args:
         U: see `NumbaGRU`.
         b: see `update_and_reset`.
-        dropout, first: see `product`.
+        dropout: see `product`.
         counts: which of these rows are not masked.
         h_prev: (rows, H).
         z: x_t W, (rows, 3H); becomes the gates u r n.
@@ -163,7 +170,7 @@ def step(
         k, added: memory for h_prev U and for what it adds to the candidate, (rows, 3H or 2H) and (rows, H).
     """
     U_k, U_n = U
-    product(h_prev, U_k, dropout, first, k)
+    product(h_prev, U_k, dropout, k)
     for row in range(len(h)):
         if counts[row]:
             update_and_reset(k[row], b, z[row])
@@ -172,10 +179,9 @@ def step(
             else:
                 reset_state(h_prev[row], z[row], inner[row])
                 if dropout.size:
-                    for j in range(len(inner[row])):
-                        inner[row, j] *= dropout[2, first + row, j]
+                    scale(inner[row], dropout[row, 2])
     if U_n.size:
-        product(inner, U_n, dropout[:0], first, added)
+        product(inner, U_n, dropout[:0], added)
     for row in range(len(h)):
         if counts[row]:
             candidate(added[row], b, h_prev[row], z[row], h[row])
@@ -200,7 +206,7 @@ def forward_rows(
                 copy(projected[index[t, first + row]], z[row])
         counts = mask[t, first:last] if mask.size else every
         if any_counts(counts):
-            step(U, b, dropout, first, counts, h_prev, z, inner[t][first:last], h_t, k, added)
+            step(U, b, dropout[first:last], counts, h_prev, z, inner[t][first:last], h_t, k, added)
 
 
 @loop
@@ -227,14 +233,16 @@ def backward_rows(
         if not any_counts(counts):
             continue
         if U_n.size:
-            product_back(dz_n, U_n, dropout[2:], first, ds)  # (G12)
+            product_back(dz_n, U_n, dropout[:0], ds)  # (G12)
         for row in range(rows):
             if counts[row]:
                 if U_n.size:
+                    if dropout.size:
+                        scale(ds[row], dropout[first + row, 2])
                     reset_state_back(ds[row], h_prev[row], z[row], dk[row], dh[row])
                 else:
                     reset_product_back(dz_n[row], inner_t[row], z[row], dk[row])
-        product_back(dk, U_k, dropout, first, dh_in)  # (G17), (G20)
+        product_back(dk, U_k, dropout[first:last], dh_in)  # (G17), (G20)
         for row in range(rows):
             if counts[row]:
                 add(dh_in[row], dh[row])
@@ -256,7 +264,7 @@ def infer_rows(
             for row in range(rows):
                 copy(h[row], h_prev[row])
                 copy(projected[index[t, row]], z[row])
-            step(U, b, dropout, 0, counts, h_prev, z, inner, h, k, added)
+            step(U, b, dropout, counts, h_prev, z, inner, h, k, added)
         if hs.size:
             for row in range(rows):
                 copy(h[row], hs[row, t])

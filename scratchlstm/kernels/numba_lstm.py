@@ -84,7 +84,7 @@ def forward_rows(
         t = T - 1 - number if reverse else number
         before, after = (t + 1, t) if reverse else (t, t + 1)
         if not mask.size or any_counts(mask[t, first:last]):
-            product(h[before][first:last], U, dropout, first, h_U)
+            product(h[before][first:last], U, dropout[first:last], h_U)
         for row in range(first, last):
             if mask.size and not mask[t, row]:
                 copy(h[before, row], h[after, row])
@@ -117,7 +117,7 @@ def backward_rows(
                 step_back(dh[k], dc[k], gates[t, row], tanh_c[t, row], c[before, row])
         if mask.size and not any_counts(mask[t, first:last]):
             continue
-        product_back(gates[t][first:last], U_back, dropout, first, dh_prev)  # (18)
+        product_back(gates[t][first:last], U_back, dropout[first:last], dh_prev)  # (18)
         for row in range(first, last):
             if not mask.size or mask[t, row]:
                 copy(dh_prev[row - first], dh[row - first])
@@ -134,7 +134,7 @@ def infer_rows(
     for number in range(T):
         t = T - 1 - number if reverse else number
         if not mask.size or any_counts(mask[t]):
-            product(h, U, dropout, 0, h_U)
+            product(h, U, dropout, h_U)
         for row in range(n):
             if not mask.size or mask[t, row]:
                 copy(projected[index[t, row]], gates)

@@ -79,14 +79,13 @@ def multiply(a: Any, U: Any, out: Any) -> None:
 
 
 @loop
-def product(h: Any, U: Any, dropout: Any, first: int, h_U: Any) -> None:
+def product(h: Any, U: Any, dropout: Any, h_U: Any) -> None:
     """h_prev U of some rows.
 
     Args:
         h: (rows, H).
         U: in `blocks`, (1, H, nH); with dropout a kernel for each gate, (n, H, H).
-        dropout: (n, B, H), or none.
-        first: the number of the first of these rows in the batch.
+        dropout: (rows, n, H), or none.
         h_U: to be filled, (rows, nH).
     """
     if not dropout.size:
@@ -97,20 +96,20 @@ def product(h: Any, U: Any, dropout: Any, first: int, h_U: Any) -> None:
     for k in range(len(U)):
         for row in range(rows):
             for j in range(H):
-                h_in[row, j] = h[row, j] * dropout[k, first + row, j]
+                h_in[row, j] = h[row, j] * dropout[row, k, j]
         multiply(h_in, U[k], of_gate)
         for row in range(rows):
             copy(of_gate[row], h_U[row, k * H : (k + 1) * H])
 
 
 @loop
-def product_back(dz: Any, U_back: Any, dropout: Any, first: int, dh_prev: Any) -> None:
+def product_back(dz: Any, U_back: Any, dropout: Any, dh_prev: Any) -> None:
     """What reaches h_prev through `product`: dz U^T, (18).
 
     Args:
         dz: (rows, nH).
         U_back: in `blocks`, (1, nH, H), with dropout (n, H, H).
-        dropout, first: as of `product`.
+        dropout: as of `product`.
         dh_prev: to be filled, (rows, H).
     """
     if not dropout.size:
@@ -126,7 +125,7 @@ def product_back(dz: Any, U_back: Any, dropout: Any, first: int, dh_prev: Any) -
         multiply(dz_k, U_back[k], of_gate)
         for row in range(rows):
             for j in range(H):
-                dh_prev[row, j] += of_gate[row, j] * dropout[k, first + row, j]
+                dh_prev[row, j] += of_gate[row, j] * dropout[row, k, j]
 
 
 def blocks(matrices: np.ndarray, rows: int) -> np.ndarray:
@@ -287,7 +286,8 @@ class CompiledRecurrence(Recurrence):
         return blocks(U.swapaxes(1, 2) if back else U, rows)
 
     def _dropout(self) -> np.ndarray:
-        return self._none(3) if self.recurrent_dropout is None else self.recurrent_dropout
+        """By rows, (B, n, H), of which a loop takes its own."""
+        return self._none(3) if self.recurrent_dropout is None else self.recurrent_dropout.swapaxes(0, 1).copy()
 
     def _mask(self) -> np.ndarray:
         return np.empty((0, 0), bool) if self.mask is None else np.ascontiguousarray(self.mask.T)
