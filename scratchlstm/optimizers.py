@@ -1,14 +1,14 @@
 """Optimizers, with Keras' names, formulas, defaults and epsilon."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
 from scratchlstm import schedules
-from scratchlstm._support import checks, registry
+from scratchlstm._support import checks, compiled, registry
 from scratchlstm._support.threads import spread
 from scratchlstm.backend import Array, is_array, is_cupy, is_known, know
 from scratchlstm.kernels import cupy_optimizers
@@ -212,6 +212,8 @@ class Optimizer(registry.Configured):
             factor: to scale the gradient by.
         """
         w = np.atleast_1d(w)  # a parameter of no dimensions is one row
+        slots = {name: np.atleast_1d(array) for name, array in slots.items()}
+        change = self._compiled(w, g, slots) or self.update
         limit, length = self.clipvalue, max(1, _BLOCK * len(w) // max(w.size, 1))
 
         def update(start: int) -> None:
@@ -220,8 +222,7 @@ class Optimizer(registry.Configured):
             rows, values = g.block(start, start + length) if is_rows else (slice(None), np.atleast_1d(g)[block])
             values = values if factor == 1 else values * factor
             values = values if limit is None else np.clip(values, -limit, limit)
-            part = {name: np.atleast_1d(array)[block] for name, array in slots.items()}
-            self.update(w[block], rows, values, learning_rate, **part)
+            change(w[block], rows, values, learning_rate, **{name: array[block] for name, array in slots.items()})
 
         blocks = [partial(update, start) for start in range(0, len(w), length)]
         if registry.is_ours(type(self)):
@@ -229,6 +230,17 @@ class Optimizer(registry.Configured):
         else:  # somebody's own, which may keep to itself what threads would share
             for block in blocks:
                 block()
+
+    def _compiled(self, w: np.ndarray, g: Gradient, slots: Mapping[str, np.ndarray]) -> Callable[..., None] | None:
+        """`update` as a compiled loop, if there is one for these arrays; both give the same bits.
+
+        A small parameter does not load Numba: that takes longer than the loop could save.
+        """
+        if not (w.size and self.has_kernel and g.dtype == w.dtype) or not compiled.pays(w.size >= _BLOCK):
+            return None
+        from scratchlstm.kernels import numba_optimizers
+
+        return partial(numba_optimizers.update, self) if numba_optimizers.takes(w, *slots.values()) else None
 
     @property
     def clips_norms(self) -> bool:

@@ -3,6 +3,7 @@
 What is compiled releases the interpreter, so that threads share the work, and is kept on disk for the next process.
 """
 
+import sys
 from functools import cache
 from typing import Any
 
@@ -22,6 +23,13 @@ def loop(function: Any) -> Any:
     return njit(cache=True, **OPTIONS)(function)
 
 
+def exact_loop(function: Any) -> Any:
+    """As `loop`, but with each operation rounded as NumPy's: the same operations give the same bits."""
+    from numba import njit
+
+    return njit(cache=True, **OPTIONS | {"fastmath": False})(function)
+
+
 @cache
 def missing() -> str:
     """Why nothing can be compiled here; "" if it can."""
@@ -32,6 +40,14 @@ def missing() -> str:
         return str(error)
     include_new_blas()
     return ""
+
+
+def pays(much: bool) -> bool:
+    """Whether to compute with compiled loops: there has to be Numba, and `much` to do unless Numba is loaded already.
+
+    As this depends on what else the process did, the result must not depend on this.
+    """
+    return (much or "numba" in sys.modules) and not missing()
 
 
 def require(what: str) -> None:
