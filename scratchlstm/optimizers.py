@@ -213,8 +213,9 @@ class Optimizer(registry.Configured):
         """
         w = np.atleast_1d(w)  # a parameter of no dimensions is one row
         slots = {name: np.atleast_1d(array) for name, array in slots.items()}
-        change = self._compiled(w, g, slots) or self.update
-        limit, length = self.clipvalue, max(1, _BLOCK * len(w) // max(w.size, 1))
+        in_one_pass = self._compiled(w, g, slots)
+        change, numbers = (in_one_pass, 4 * _BLOCK) if in_one_pass else (self.update, _BLOCK)
+        limit, length = self.clipvalue, max(1, numbers * len(w) // max(w.size, 1))
 
         def update(start: int) -> None:
             block = slice(start, start + length)

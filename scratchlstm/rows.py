@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from scratchlstm._support import compiled
 from scratchlstm._support.checks import require_array_like
 from scratchlstm._support.cupy_rows import DeviceGroups
 from scratchlstm.backend import Array, is_cupy, namespace
@@ -19,6 +20,8 @@ from scratchlstm.backend import Array, is_cupy, namespace
 _FEW = 32
 # a product adds so many at most: in float32 a longer sum would forget the small numbers it began with
 _RUN = 1024
+# fewer values are summed in NumPy: loading Numba would take longer than a loop could save
+_COMPILED = 1 << 12
 
 
 class Groups:
@@ -72,12 +75,27 @@ class Groups:
     def sum(self, values: Array) -> Array:
         """Sum of values (N, D) over the positions of each distinct id, (K, D); N in column-major order.
 
-        Nothing is lost where an id repeats (`dW[ids] += values` would keep only the last one), and the order of
-        summation is fixed: first every id's first occurrence, then the second of those that have one, and so on. As the
-        most frequent ids stand first, each of these additions is to a run of rows from the top.
+        Nothing is lost if an id repeats (`dW[ids] += values` would keep only the last one), and the order of summation
+        is fixed. Which code computes the sum depends on the size of `values` only.
+
+        Raises:
+            ValueError: values of another number of positions.
         """
+        if len(values) != self.order.size:
+            raise ValueError(f"{self.order.size} positions have ids, but {len(values)} rows of values came")
         if is_cupy(values):
             return self.on_device.sum(values)
+        if values.size >= _COMPILED and values.dtype in (np.float32, np.float64) and not compiled.missing():
+            from scratchlstm._support import numba_rows
+
+            return numba_rows.total(self, values)
+        return self._sum(values)
+
+    def _sum(self, values: np.ndarray) -> np.ndarray:
+        """`sum` in NumPy: first every id's first occurrence, then the second of those that have one, and so on.
+
+        As the most frequent ids stand first, each of these additions is to a run of rows from the top.
+        """
         sums = np.take(values, self.order[self.starts], axis=0)
         for j in range(1, _FEW):
             repeated = np.searchsorted(-self.counts, -j)  # how many ids occur more than j times

@@ -49,15 +49,10 @@ class DeviceGroups:
 
         Returns:
             Σ of the values of each distinct id, (K, D).
-
-        Raises:
-            ValueError: values of another number of positions.
         """
         cupy = backend.cupy()
         values = cupy.ascontiguousarray(values)
         D = values.shape[1]
-        if values.shape[0] != self.order.size:
-            raise ValueError(f"{self.order.size} positions have ids, but {values.shape[0]} rows of values came")
         sums = cupy.empty((self.K, D), dtype=values.dtype)
         if not sums.size:
             return sums

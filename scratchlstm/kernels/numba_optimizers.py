@@ -3,8 +3,8 @@
 Each operation is rounded as in `Optimizer.update`, so both give the same bits, and it does not matter which of them
 changed a parameter, or part of one.
 
-The loops get matrices. `places` has for each row of `ws` the number of the row of `gs` that is its gradient, -1 if its
-gradient is zero.
+The loops get matrices. `places` has for each row of `ws` the number of the row of `gs` that is its gradient, -1 if that
+is zero: `zeros` then.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @exact_loop
-def sgd(places: Any, gs: Any, ws: Any, learning_rate: float) -> None:
+def sgd(places: Any, gs: Any, zeros: Any, ws: Any, learning_rate: float) -> None:
     """w -= lr g."""
     lr = ws.dtype.type(learning_rate)
     for row in range(len(ws)):
@@ -31,12 +31,11 @@ def sgd(places: Any, gs: Any, ws: Any, learning_rate: float) -> None:
 
 @exact_loop
 def sgd_momentum(
-    places: Any, gs: Any, ws: Any, learning_rate: float, mu: float, nesterov: bool, momentum: Any
-) -> None:  # fmt: skip
+    places: Any, gs: Any, zeros: Any, ws: Any, learning_rate: float, mu: float, nesterov: bool, momentum: Any
+) -> None:
     """m = μ m - lr g, w += m (Nesterov: w += μ m - lr g)."""
     real = ws.dtype.type
     lr, keep = real(learning_rate), real(mu)
-    zeros = np.zeros(ws.shape[1], ws.dtype)
     for row in range(len(ws)):
         g = gs[places[row]] if places[row] >= 0 else zeros
         w, m = ws[row], momentum[row]
@@ -46,7 +45,9 @@ def sgd_momentum(
 
 
 @exact_loop
-def rmsprop(places: Any, gs: Any, ws: Any, learning_rate: float, rho: float, epsilon: float, velocity: Any) -> None:
+def rmsprop(
+    places: Any, gs: Any, zeros: Any, ws: Any, learning_rate: float, rho: float, epsilon: float, velocity: Any
+) -> None:
     """v = ρ v + (1 - ρ) g²; w -= lr g / sqrt(v + ε)."""
     real = ws.dtype.type
     lr, keep, rest, eps = real(learning_rate), real(rho), real(1 - rho), real(epsilon)
@@ -64,14 +65,13 @@ def rmsprop(places: Any, gs: Any, ws: Any, learning_rate: float, rho: float, eps
 
 @exact_loop
 def adam(
-    places: Any, gs: Any, ws: Any, step: float, beta_1: float, beta_2: float, epsilon: float,
+    places: Any, gs: Any, zeros: Any, ws: Any, step: float, beta_1: float, beta_2: float, epsilon: float,
     momentum: Any, velocity: Any,
 ) -> None:  # fmt: skip
     """m = β1 m + (1 - β1) g; v = β2 v + (1 - β2) g²; w -= α m / (sqrt(v) + ε)."""
     real = ws.dtype.type
     alpha, eps = real(step), real(epsilon)
     keep_1, rest_1, keep_2, rest_2 = real(beta_1), real(1 - beta_1), real(beta_2), real(1 - beta_2)
-    zeros = np.zeros(ws.shape[1], ws.dtype)
     for row in range(len(ws)):
         g = gs[places[row]] if places[row] >= 0 else zeros
         w, m, v = ws[row], momentum[row], velocity[row]
@@ -83,7 +83,7 @@ def adam(
 
 _LOOPS: dict[str, Callable[..., None]] = {
     loop.__name__: loop for loop in (sgd, sgd_momentum, rmsprop, adam)
-}  # fmt: skip
+}
 
 
 def takes(w: np.ndarray, *slots: np.ndarray) -> bool:
@@ -104,4 +104,4 @@ def update(
     if not g.flags.carray or np.may_share_memory(g, w):
         g = g.copy()
     gs, ws, *of_slots = (a.reshape(-1, columns) for a in (g, w, *slots.values()))
-    _LOOPS[name](places, gs, ws, *settings, **dict(zip(slots, of_slots, strict=True)))
+    _LOOPS[name](places, gs, np.zeros(columns, w.dtype), ws, *settings, **dict(zip(slots, of_slots, strict=True)))
