@@ -617,15 +617,15 @@ def test_an_interruption_of_validation_undoes_the_epoch(monkeypatch):
 def test_an_interruption_in_the_middle_of_an_update_leaves_no_mixture(monkeypatch):
     stopped, whole = _linear(), _linear()
     whole.fit(*_numbered(10), epochs=1, verbose=0)
-    update, calls = Adam.update, []
+    step, calls = Adam.step, []
 
-    def interrupted(self, *arguments, **slots):
-        update(self, *arguments, **slots)
+    def interrupted(self, *arguments):
+        step(self, *arguments)
         calls.append(1)
         if len(calls) == 3:  # the second step's first parameter is moved, its second is not
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Adam, "update", interrupted)
+    monkeypatch.setattr(Adam, "step", interrupted)
     with pytest.raises(KeyboardInterrupt, match="interrupted in epoch 2"):
         stopped.fit(*_numbered(10), epochs=9, verbose=0)
     monkeypatch.undo()

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _EACH = 16  # multiplications that take as long as one addition, whose operands come from far apart in memory
 
+_NARROW = 16  # columns that one thread should have: what memory is read in, for float32
+
 
 @loop
 def sum_columns(order: Any, starts: Any, counts: Any, values: Any, first: int, last: int, sums: Any) -> None:
@@ -36,9 +38,9 @@ def total(groups: "Groups", values: np.ndarray) -> np.ndarray:
     Threads share the columns, so each has the same number of additions, however often an id occurs.
     """
     D = values.shape[1]
+    parts = min(threads.threads(), 1 + D // _NARROW)
     values, sums = np.ascontiguousarray(values), np.empty((len(groups.ids), D), values.dtype)
     add = partial(sum_columns, groups.order, groups.starts, groups.counts, values)
-    parts = threads.threads()
     tasks = [partial(add, D * part // parts, D * (part + 1) // parts, sums) for part in range(parts)]
     threads.spread(tasks, multiplications=_EACH * values.size)
     return sums

@@ -81,9 +81,7 @@ def adam(
             w[j] -= m[j] / (np.sqrt(v[j]) + eps) * alpha
 
 
-_LOOPS: dict[str, Callable[..., None]] = {
-    loop.__name__: loop for loop in (sgd, sgd_momentum, rmsprop, adam)
-}
+_LOOPS: dict[str, Callable[..., None]] = {loop.__name__: loop for loop in (sgd, sgd_momentum, rmsprop, adam)}
 
 
 def takes(w: np.ndarray, *slots: np.ndarray) -> bool:
@@ -97,11 +95,12 @@ def update(
     """`optimizer.update`, of which this has the arguments, for arrays of one dtype that a loop `takes`."""
     name, *settings = optimizer.kernel(learning_rate)
     if isinstance(rows, slice):
-        places, columns = np.zeros(1, np.intp), w.size  # one long row
+        places, count, columns = np.zeros(1, np.intp), 1, w.size  # one long row
     else:
-        places, columns = np.full(len(w), -1, np.intp), w.size // len(w)
+        places, count, columns = np.full(len(w), -1, np.intp), len(rows), w.size // len(w)
         places[rows] = np.arange(len(rows))
     if not g.flags.carray or np.may_share_memory(g, w):
         g = g.copy()
-    gs, ws, *of_slots = (a.reshape(-1, columns) for a in (g, w, *slots.values()))
-    _LOOPS[name](places, gs, np.zeros(columns, w.dtype), ws, *settings, **dict(zip(slots, of_slots, strict=True)))
+    matrices = {slot: array.reshape(-1, columns) for slot, array in slots.items()}
+    zeros, gs, ws = np.zeros(columns, w.dtype), g.reshape(count, columns), w.reshape(-1, columns)
+    _LOOPS[name](places, gs, zeros, ws, *settings, **matrices)
