@@ -1,12 +1,15 @@
 """Compile loops over numbers with Numba, where it is there: `loop` decorates a function that has them.
 
-What is compiled releases the interpreter, so that threads share the work, and is kept on disk for the next process.
+What is compiled releases the interpreter, so that threads share the work, and is kept on disk for the next process
+(`numba_cache`). Modules with such functions are called `numba_*`, by which the cache knows them.
 """
 
 import sys
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
+from scratchlstm._support.console import warn
 from scratchlstm._support.threads import include_new_blas
 
 OPTIONS: dict[str, Any] = {
@@ -20,7 +23,11 @@ def loop(function: Any) -> Any:
     """`function`, compiled when it is first called."""
     from numba import njit
 
-    return njit(cache=True, **OPTIONS)(function)
+    from scratchlstm._support.numba_cache import DiskCache
+
+    compiled = njit(**OPTIONS)(function)
+    compiled._cache = DiskCache(function)
+    return compiled
 
 
 def exact_loop(function: Any) -> Any:
@@ -32,14 +39,11 @@ def exact_loop(function: Any) -> Any:
 
 @cache
 def missing() -> str:
-    """Why nothing can be compiled here; "" if it can."""
-    try:
-        import numba  # noqa: F401
-        import scipy.linalg.cython_blas  # noqa: F401  the products inside compiled loops
-    except ImportError as error:
-        return str(error)
-    include_new_blas()
-    return ""
+    """Why nothing can be compiled here; "" if it can. A Numba that is there and cannot be used is warned of once."""
+    why, broken = _obstacle()
+    if broken:
+        warn(f"NumPy computes what Numba could compile, because Numba cannot be used here: {why}")
+    return why
 
 
 def pays(much: bool) -> bool:
@@ -57,7 +61,24 @@ def require(what: str) -> None:
         what: needs it, the beginning of a sentence.
 
     Raises:
-        ImportError: Numba is not there, or too old; with the command that installs it.
+        ImportError: Numba or SciPy is not there, or cannot be used; with the command that installs them.
     """
-    if why := missing():
-        raise ImportError(f'{what} needs Numba: pip install "scratchlstm[fast]" ({why})')
+    if why := _obstacle()[0]:
+        raise ImportError(f'{what} needs Numba and SciPy: pip install "scratchlstm[fast]" ({why})')
+
+
+@cache
+def _obstacle() -> tuple[str, bool]:
+    """Why nothing can be compiled, and whether that is a fault of what is installed."""
+    for name in ("numba", "scipy"):  # SciPy for the products inside compiled loops
+        if find_spec(name) is None:
+            return f"there is no {name} here", False
+    try:
+        import numba
+        import scipy.linalg.cython_blas  # noqa: F401
+    except Exception as error:  # whatever an unfit version meets first
+        return f"{type(error).__name__}: {error}", True
+    if numba.config.DISABLE_JIT:
+        return "NUMBA_DISABLE_JIT is set", False
+    include_new_blas()
+    return "", False

@@ -1,4 +1,4 @@
-"""What is said to the user: lines on whatever the standard output is, and warnings."""
+"""What is said to the user: lines on whatever the standard output is, and beside it, and warnings."""
 
 import contextlib
 import sys
@@ -15,6 +15,15 @@ def say(text: str, when: object = True) -> None:
     """Print a line if it is wanted; if the output cannot show bars and boxes, with plain ones."""
     if when:
         print(printable(text), flush=True)
+
+
+def note(text: str) -> None:
+    """A line beside the results, on the standard error; a moving bar makes room for it."""
+    if sys.stderr is not None:  # as it is without a console
+        from tqdm import tqdm
+
+        with contextlib.suppress(OSError, ValueError):  # it is closed, or nobody reads it
+            tqdm.write(text, file=sys.stderr)
 
 
 def warn(message: str) -> None:

@@ -156,6 +156,15 @@ def _flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def cache_folder() -> Path:
+    """`$SCRATCHLSTM_CACHE`, or `scratchlstm` in the platform's folder for caches (~/.cache on Linux)."""
+    if chosen := os.environ.get("SCRATCHLSTM_CACHE"):
+        return Path(chosen).expanduser()
+    home = Path.home()
+    own = {"win32": os.environ.get("LOCALAPPDATA") or home / "AppData/Local", "darwin": home / "Library/Caches"}
+    return Path(own.get(sys.platform) or os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "scratchlstm"
+
+
 def require_writable_folder(folder: str | os.PathLike[str]) -> Path:
     """Make `folder` (with its parents) and prove that a file can be written there.
 

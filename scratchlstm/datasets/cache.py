@@ -1,28 +1,17 @@
-"""The folder where downloads and tokenized reviews are kept between runs, and how a file gets into it."""
+"""Files that are downloaded once, into the folder where they are kept between runs."""
 
 import hashlib
 import io
-import os
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
-from scratchlstm._support.files import atomic_write, require_writable_folder
+from scratchlstm._support.files import atomic_write, cache_folder, require_writable_folder
 
 MOST_BYTES = 64 << 20  # of a file that is fetched; Keras' own have 17 and 2 MB
 _ANSWER_SECONDS = 6.0  # until the first bytes are there
 _PAUSE_SECONDS = 20.0  # between two pieces
 _TOTAL_SECONDS = 300.0
-
-
-def cache_folder() -> Path:
-    """`$SCRATCHLSTM_CACHE`, or `scratchlstm` in the platform's folder for caches (~/.cache on Linux)."""
-    if chosen := os.environ.get("SCRATCHLSTM_CACHE"):
-        return Path(chosen).expanduser()
-    home = Path.home()
-    own = {"win32": os.environ.get("LOCALAPPDATA") or home / "AppData/Local", "darwin": home / "Library/Caches"}
-    return Path(own.get(sys.platform) or os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "scratchlstm"
 
 
 def fetch(url: str, known_hash: str) -> Path:

@@ -1,0 +1,135 @@
+"""Compiled code, kept on disk for the next process.
+
+It is found by a digest of all that it was made from: our sources, the function and those it calls as they are in
+memory, the types of the arguments, the processor, and the versions of Numba and Python. (Numba's own cache looks at the
+file of the function alone.) What cannot be read, for whatever reason, is compiled again.
+"""
+
+import os
+import pickle
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from hashlib import sha256
+from importlib.util import cache_from_source
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+from scratchlstm._support import ranks
+from scratchlstm._support.console import note, warn
+from scratchlstm._support.files import atomic_write, cache_folder, require_writable_folder
+
+_DIGEST = 32  # bytes, in front of what a file holds
+_UNUSED = 7 * 24 * 3600  # seconds after which what other sources were compiled to is removed
+
+
+class DiskCache(NullCache):
+    """The compiled code of one function, for all types of arguments; what a dispatcher of Numba's asks of a cache.
+
+    Args:
+        function: not compiled.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """What was kept for this signature; None if it has to be compiled, as it now is."""
+        target.refresh()
+        for folder in folders():
+            with suppress(Exception):  # nothing there, or damaged
+                path = folder / self._name(signature, target.codegen())
+                data = path.read_bytes()
+                if sha256(data[_DIGEST:]).digest() == data[:_DIGEST]:
+                    loaded = CompileResult._rebuild(target, *pickle.loads(data[_DIGEST:]))
+                    with suppress(OSError):
+                        os.utime(path)  # for `_remove_unused`
+                    return loaded
+        _say_once()
+        return None
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Keep it in the first folder that can be written."""
+        if compiled.library.has_dynamic_globals:  # addresses, of this process
+            return
+        name, data = self._name(signature, compiled.codegen), dumps(compiled._reduce())
+        errors = []
+        for folder in folders():
+            try:
+                with atomic_write(require_writable_folder(folder) / name, every_rank=True) as file:
+                    file.write(sha256(data).digest() + data)
+                _remove_unused(folder)
+                return
+            except OSError as error:
+                errors.append(str(error))
+        _warn_once("; ".join(errors))
+
+    def _name(self, signature: Any, codegen: Any) -> str:
+        made_from = *_meaning(self.function), signature, codegen.magic_tuple()
+        module = self.function.__module__.rpartition(".")[2]
+        return f"{module}.{self.function.__name__}-{_sources()}-{sha256(repr(made_from).encode()).hexdigest()[:16]}.nbc"
+
+
+def folders() -> list[Path]:
+    """Where compiled code is looked for: beside this package's own bytecode, then in the user's cache.
+
+    `NUMBA_CACHE_DIR` takes the place of both.
+    """
+    if numba.config.CACHE_DIR:
+        return [Path(numba.config.CACHE_DIR) / "scratchlstm"]
+    found = [Path(cache_from_source(__file__)).parent]
+    with suppress(RuntimeError):  # there is no home
+        found.append(cache_folder() / "compiled")
+    return found
+
+
+@cache
+def _sources() -> str:
+    """A digest of our files that have compiled code, and of what compiles them."""
+    package = Path(__file__).parents[1]
+    files = [package / "_support" / "compiled.py", *sorted(package.glob("*/numba_*.py"))]
+    digest = sha256(repr((numba.__version__, llvmlite.__version__, sys.version)).encode())
+    for file in files:
+        digest.update(sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def _meaning(function: Callable[..., Any]) -> tuple[Any, ...]:
+    """What a function and the compiled ones that it calls do, as they are in memory: it may differ from the files."""
+    code = function.__code__
+    called = [function.__globals__.get(name) for name in code.co_names]
+    inner = [_meaning(other.py_func) for other in called if hasattr(other, "py_func")]
+    return code.co_code, code.co_consts, code.co_names, inner
+
+
+def _remove_unused(folder: Path) -> None:
+    for path in folder.glob("numba_*.nbc"):
+        with suppress(OSError):  # another process may be first
+            if f"-{_sources()}-" not in path.name and time.time() - path.stat().st_mtime > _UNUSED:
+                path.unlink()
+
+
+def _leads() -> bool:
+    """Whether this process speaks for all that share its work."""
+    return ranks.first() and parent_process() is None
+
+
+@cache
+def _say_once() -> None:
+    if _leads():
+        note("scratchlstm compiles its loops, which takes a few seconds, and keeps them for the next time")
+
+
+@cache
+def _warn_once(why: str) -> None:
+    if _leads():
+        warn(f"compiled loops cannot be kept, so that every process compiles them again: {why}")
