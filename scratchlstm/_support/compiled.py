@@ -7,6 +7,7 @@ What is compiled releases the interpreter, so that threads share the work, and i
 import sys
 from functools import cache
 from importlib.util import find_spec
+from threading import current_thread, main_thread
 from typing import Any
 
 from scratchlstm._support.console import warn
@@ -21,20 +22,42 @@ OPTIONS: dict[str, Any] = {
 
 def loop(function: Any) -> Any:
     """`function`, compiled when it is first called."""
-    from numba import njit
-
-    from scratchlstm._support.numba_cache import DiskCache
-
-    compiled = njit(**OPTIONS)(function)
-    compiled._cache = DiskCache(function)
-    return compiled
+    return _compiled(function, OPTIONS)
 
 
 def exact_loop(function: Any) -> Any:
     """As `loop`, but with each operation rounded as NumPy's: the same operations give the same bits."""
+    return _compiled(function, OPTIONS | {"fastmath": False})
+
+
+def _compiled(function: Any, options: dict[str, Any]) -> Any:
     from numba import njit
 
-    return njit(cache=True, **OPTIONS | {"fastmath": False})(function)
+    from scratchlstm._support.numba_cache import DiskCache
+
+    compiled = njit(**options)(function)
+    compiled._cache = DiskCache(function)
+    compiled.compile = _uninterrupted(compiled.compile)
+    return compiled
+
+
+def _uninterrupted(compile: Any) -> Any:
+    """`compile` in another thread, where Ctrl-C cannot leave it half way: it is raised when that has ended."""
+
+    def apart(signature: Any) -> Any:
+        if current_thread() is not main_thread():
+            return compile(signature)
+        try:
+            from concurrent.futures import ThreadPoolExecutor
+
+            pool = ThreadPoolExecutor(1)
+            done = pool.submit(compile, signature)
+        except RuntimeError:  # no thread can be started
+            return compile(signature)
+        with pool:
+            return done.result()
+
+    return apart
 
 
 @cache
@@ -76,6 +99,8 @@ def _obstacle() -> tuple[str, bool]:
     try:
         import numba
         import scipy.linalg.cython_blas  # noqa: F401
+
+        import scratchlstm._support.numba_cache  # noqa: F401
     except Exception as error:  # whatever an unfit version meets first
         return f"{type(error).__name__}: {error}", True
     if numba.config.DISABLE_JIT:
