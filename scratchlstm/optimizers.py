@@ -213,7 +213,7 @@ class Optimizer(registry.Configured):
         """
         w = np.atleast_1d(w)  # a parameter of no dimensions is one row
         slots = {name: np.atleast_1d(array) for name, array in slots.items()}
-        in_one_pass = self._compiled(w, g, slots)
+        in_one_pass = self._compiled(w, g, slots)  # which needs no cache, but larger blocks: each call takes a while
         change, numbers = (in_one_pass, 4 * _BLOCK) if in_one_pass else (self.update, _BLOCK)
         limit, length = self.clipvalue, max(1, numbers * len(w) // max(w.size, 1))
 
@@ -237,7 +237,8 @@ class Optimizer(registry.Configured):
 
         A small parameter does not load Numba: that takes longer than the loop could save.
         """
-        if not (w.size and self.has_kernel and g.dtype == w.dtype) or not compiled.pays(w.size >= _BLOCK):
+        has_loop = self.has_kernel and registry.is_ours(type(self))
+        if not (has_loop and w.size and g.dtype == w.dtype) or not compiled.pays(w.size >= _BLOCK):
             return None
         from scratchlstm.kernels import numba_optimizers
 

@@ -1,5 +1,8 @@
 """The optimizers' compiled loops: the bits of `update` in NumPy, for any gradient, and however blocks are cut."""
 
+import subprocess
+import sys
+import textwrap
 from functools import partial
 
 import numpy as np
@@ -202,7 +205,24 @@ def test_equations_of_ones_own_are_used(calls):
         def update(self, w, rows, g, learning_rate, momentum, velocity):
             w[rows] -= learning_rate * np.sign(g)
 
+        def kernel(self, learning_rate):
+            return "signed", learning_rate
+
     w = np.zeros(3)
     Signed(0.5).apply([w], [np.array([2.0, 0.0, -3.0])])
     assert not calls
     np.testing.assert_array_equal(w, [-0.5, 0, 0.5])
+
+
+def test_a_small_parameter_does_not_load_numba():
+    program = """
+        import sys
+        import numpy as np
+        from scratchlstm import optimizers
+
+        for size in optimizers._BLOCK - 1, optimizers._BLOCK:
+            optimizers.SGD().apply([np.zeros(size)], [np.ones(size)])
+            print("numba" in sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "False\nTrue\n", done.stderr
