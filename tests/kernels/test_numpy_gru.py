@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_numpy_lstm import NAMES, close, draw
+from test_numpy_lstm import ACTIVATIONS, close, draw, draw_mask, share_rows
+from test_numpy_lstm import CASES as SHARED
 
 from scratchlstm import activations, gradcheck
-from scratchlstm._support import threads
-from scratchlstm.kernels import numpy_recurrence
 from scratchlstm.kernels.numpy_gru import NumpyGRU
 from scratchlstm.kernels.numpy_lstm import NumpyLSTM
 from scratchlstm.rows import GatheredRows, Groups
@@ -123,25 +122,19 @@ def test_the_equations_of_these_tests_against_central_differences(after, dropout
     assert gradcheck.check_functions(forward, backward, inputs).ok
 
 
+CASES = SHARED | {"after": st.booleans(), "last": st.booleans()}
+
+
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(
-    sizes=st.tuples(*(st.integers(1, 6) for _ in range(4))),
-    phi=st.sampled_from(NAMES),
-    sigma=st.sampled_from(NAMES),
-    dtype=st.sampled_from(["float64", "float32"]),
-    after=st.booleans(),
-    sequences=st.booleans(),
-    tokens=st.booleans(),
-    masked=st.booleans(),
-    reverse=st.booleans(),
-    dropout=st.booleans(),
-    last=st.booleans(),
-    apart=st.booleans(),
-    seed=st.integers(0, 10**6),
-)
-def test_same_as_the_equations(
-    sizes, phi, sigma, dtype, after, sequences, tokens, masked, reverse, dropout, last, apart, seed
-):
+@given(**CASES, **ACTIVATIONS)
+def test_same_as_the_equations(**case):
+    same_as_the_equations(NumpyGRU, **case)
+
+
+def same_as_the_equations(
+    kind, sizes, dtype, after, sequences, tokens, masked, reverse, dropout, last, apart, seed, phi="tanh",
+    sigma="sigmoid",
+):  # fmt: skip
     (B, T, E, H), rng = sizes, np.random.default_rng(seed)
     phi, sigma = activations.get(phi), activations.get(sigma)
     W, U, b = parameters(rng, E, H, after, dtype)
@@ -152,16 +145,14 @@ def test_same_as_the_equations(
     else:
         x = draw(rng, B, T, E, dtype=dtype)
     dy = draw(rng, B, T, H, dtype=dtype) if sequences else draw(rng, B, H, dtype=dtype)
-    mask = rng.random((B, T)) < 0.6 if masked else None
+    mask = draw_mask(rng, B, T) if masked else None
     of_x = rng.integers(0, 3, size=(B, 3, E)).astype(dtype) if dropout and not tokens else None
     of_h = rng.integers(0, 3, size=(B, 3, H)).astype(dtype) if dropout else None
 
-    kernel = NumpyGRU(W, U, b, phi, sigma, reverse, of_x, of_h, after)
+    kernel = kind(W, U, b, phi, sigma, reverse, of_x, of_h, after)
     with pytest.MonkeyPatch.context() as patch:
-        if apart:  # each of three threads takes its rows through the steps, as it does if these are large
-            for name, value in {"threads": lambda: 3, "_LARGE_STEP": 0}.items():
-                patch.setattr(numpy_recurrence, name, value)
-            patch.setattr(threads, "threads", lambda: 3)
+        if apart:
+            share_rows(patch)
         h, (h_last,) = kernel.forward(x, [h0], return_sequences=sequences, mask=mask)
         dx, gradients, d_initial = kernel.backward(dy, [dh_last if last else None])
         if seed % 2:  # what the first backward pass has overwritten is computed again
@@ -194,8 +185,12 @@ def test_same_as_the_equations(
 @pytest.mark.parametrize("tokens", [True, False])
 @pytest.mark.parametrize("masked", [True, False])
 def test_inference_gives_the_same_and_keeps_nothing(masked, tokens, sequences, after):
+    inference_gives_the_same(NumpyGRU, masked, tokens, sequences, after)
+
+
+def inference_gives_the_same(kind, masked, tokens, sequences, after):
     rng, (B, T, E, H) = np.random.default_rng(0), (131, 5, 4, 3)
-    kernel = NumpyGRU(*parameters(rng, E, H, after), reverse=masked, reset_after=after)
+    kernel = kind(*parameters(rng, E, H, after), reverse=masked, reset_after=after)
     groups, h0 = Groups(rng.integers(0, 9, size=(B, T))), rng.normal(size=(B, H))
     x = GatheredRows(rng.normal(size=(len(groups.ids), E)), groups, (9, E)) if tokens else rng.normal(size=(B, T, E))
     mask, before = rng.random((B, T)) < 0.5 if masked else None, h0.copy()
@@ -253,14 +248,18 @@ def test_only_what_is_wanted_is_computed():
 
 
 def test_nothing_of_a_masked_step_reaches_the_state_or_a_recurrent_gradient():
+    masked_steps_reach_nothing(NumpyGRU)
+
+
+def masked_steps_reach_nothing(kind):
     rng = np.random.default_rng(0)
     x, mask = rng.normal(size=(3, 4, 2)), rng.random((3, 4)) < 0.5
     mask[:, 2] = False
     for after in (True, False):
         results = []
         for beside in (0.0, np.nan):
-            kernel = NumpyGRU(*parameters(np.random.default_rng(1), 2, 5, after), reset_after=after)
-            workspace = NumpyGRU.memory.empty(4, 3, 5, np.dtype(float))
+            kernel = kind(*parameters(np.random.default_rng(1), 2, 5, after), reset_after=after)
+            workspace = kind.memory.empty(4, 3, 5, np.dtype(float))
             for array in (workspace.gates, workspace.inner, *workspace.states):
                 array[...] = beside
             h, final = kernel.forward(np.where(mask[..., None], x, beside), [np.ones((3, 5))], workspace, mask=mask)
@@ -279,10 +278,14 @@ def test_a_workspace_belongs_to_its_cell():
 
 
 def test_saturated_gates_and_long_sequences_stay_finite():
+    saturated_gates_stay_finite(NumpyGRU)
+
+
+def saturated_gates_stay_finite(kind):
     rng = np.random.default_rng(0)
     B, T, E, H = 2, 2000, 3, 4
     W, U, b = (100 * array for array in parameters(rng, E, H, True, "float32"))
-    kernel = NumpyGRU(W, U, b)
+    kernel = kind(W, U, b)
     with np.errstate(over="raise", invalid="raise"):
         h, final = kernel.forward(draw(rng, B, T, E, dtype="float32"), [np.zeros((B, H), "float32")])
         dx, gradients, d_initial = kernel.backward(np.ones_like(h), [None])

@@ -30,21 +30,42 @@ def draw(rng, *shape, dtype):
     return rng.normal(scale=0.4, size=shape).astype(dtype)
 
 
+def draw_mask(rng, B, T):
+    """Some of the steps of some rows; often, all steps of a row or all rows at a step are masked."""
+    return (rng.random((B, T)) < 0.7) & (rng.random(T) < 0.8) & (rng.random((B, 1)) < 0.8)
+
+
+def share_rows(patch):
+    """Each of three threads takes its rows through the steps, as it does if these are large."""
+    for name, value in {"threads": lambda: 3, "_LARGE_STEP": 0}.items():
+        patch.setattr(numpy_recurrence, name, value)
+    patch.setattr(threads, "threads", lambda: 3)
+    patch.setattr(threads, "LARGE", 0)
+
+
+CASES = {
+    "sizes": st.tuples(*(st.integers(1, 6) for _ in range(4))),
+    "dtype": st.sampled_from(["float64", "float32"]),
+    "sequences": st.booleans(),
+    "tokens": st.booleans(),
+    "masked": st.booleans(),
+    "reverse": st.booleans(),
+    "dropout": st.booleans(),
+    "apart": st.booleans(),
+    "seed": st.integers(0, 10**6),
+}
+ACTIVATIONS = {"phi": st.sampled_from(NAMES), "sigma": st.sampled_from(NAMES)}
+
+
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(
-    sizes=st.tuples(*(st.integers(1, 6) for _ in range(4))),
-    phi=st.sampled_from(NAMES),
-    sigma=st.sampled_from(NAMES),
-    dtype=st.sampled_from(["float64", "float32"]),
-    sequences=st.booleans(),
-    tokens=st.booleans(),
-    masked=st.booleans(),
-    reverse=st.booleans(),
-    dropout=st.booleans(),
-    apart=st.booleans(),
-    seed=st.integers(0, 10**6),
-)
-def test_same_as_the_textbook(sizes, phi, sigma, dtype, sequences, tokens, masked, reverse, dropout, apart, seed):
+@given(**CASES, **ACTIVATIONS)
+def test_same_as_the_textbook(**case):
+    same_as_the_textbook(NumpyLSTM, **case)
+
+
+def same_as_the_textbook(
+    kind, sizes, dtype, sequences, tokens, masked, reverse, dropout, apart, seed, phi="tanh", sigma="sigmoid"
+):
     (B, T, E, H), rng = sizes, np.random.default_rng(seed)
     phi, sigma = activations.get(phi), activations.get(sigma)
     W, U, b = draw(rng, E, 4 * H, dtype=dtype), draw(rng, H, 4 * H, dtype=dtype), draw(rng, 4 * H, dtype=dtype)
@@ -56,16 +77,14 @@ def test_same_as_the_textbook(sizes, phi, sigma, dtype, sequences, tokens, maske
         x = draw(rng, B, T, E, dtype=dtype)
     dy = draw(rng, B, T, H, dtype=dtype) if sequences else draw(rng, B, H, dtype=dtype)
 
-    mask = rng.random((B, T)) < 0.6 if masked else None
+    mask = draw_mask(rng, B, T) if masked else None
     of_x = rng.integers(0, 2, size=(B, 4, E)).astype(dtype) if dropout and not tokens else None
     of_h = rng.integers(0, 2, size=(B, 4, H)).astype(dtype) if dropout else None
 
-    kernel = NumpyLSTM(W, U, b, phi, sigma, reverse, of_x, of_h)
+    kernel = kind(W, U, b, phi, sigma, reverse, of_x, of_h)
     with pytest.MonkeyPatch.context() as patch:
-        if apart:  # each of three threads takes its rows through the steps, as it does if these are large
-            for name, value in {"threads": lambda: 3, "_LARGE_STEP": 0}.items():
-                patch.setattr(numpy_recurrence, name, value)
-            patch.setattr(threads, "threads", lambda: 3)
+        if apart:
+            share_rows(patch)
         h, final = kernel.forward(x, [h0, c0], return_sequences=sequences, mask=mask)
         dx, gradients, d_initial = kernel.backward(dy, [dh_last, dc_last])
         if seed % 2:  # the gates, where dz has taken their place, are computed again
@@ -106,7 +125,11 @@ def test_same_as_the_textbook(sizes, phi, sigma, dtype, sequences, tokens, maske
 @pytest.mark.parametrize("tokens", [True, False])
 @pytest.mark.parametrize(("masked", "reverse"), [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("B", [1, 3, 128, 131, 260])
-def test_inference_gives_the_same_and_keeps_nothing(B, masked, reverse, tokens, sequences, monkeypatch):
+def test_inference_gives_the_same_and_keeps_nothing(B, masked, reverse, tokens, sequences):
+    inference_gives_the_same(NumpyLSTM, B, masked, reverse, tokens, sequences)
+
+
+def inference_gives_the_same(kind, B, masked, reverse, tokens, sequences):
     rng = np.random.default_rng(0)
     T, E, H = 7, 4, 5
     W, U, b = rng.normal(size=(E, 4 * H)), rng.normal(size=(H, 4 * H)), rng.normal(size=4 * H)
@@ -117,17 +140,15 @@ def test_inference_gives_the_same_and_keeps_nothing(B, masked, reverse, tokens, 
     else:
         x = rng.normal(size=(B, T, E))
     mask = rng.random((B, T)) < 0.5 if masked else None
-    h, final = NumpyLSTM(W, U, b, reverse=reverse).forward(x, [h0, c0], None, sequences, mask)
+    h, final = kind(W, U, b, reverse=reverse).forward(x, [h0, c0], None, sequences, mask)
     before = h0.copy(), c0.copy()
-    kernel = NumpyLSTM(W, U, b, reverse=reverse)
+    kernel = kind(W, U, b, reverse=reverse)
     found_h, found = kernel.infer(x, [h0, c0], sequences, mask)
     for result, value in zip([found_h, *found], [h, *final], strict=True):
         np.testing.assert_allclose(result, value, rtol=1e-12, atol=1e-15)
-    monkeypatch.setattr(
-        numpy_recurrence, "_LARGE_STEP", 0
-    )  # several threads, each with its rows, as if a step were large
-    monkeypatch.setattr(threads, "threads", lambda: 3)
-    again_h, again = kernel.infer(x, [h0, c0], sequences, mask)
+    with pytest.MonkeyPatch.context() as patch:
+        share_rows(patch)
+        again_h, again = kernel.infer(x, [h0, c0], sequences, mask)
     for result, value in zip([again_h, *again], [found_h, *found], strict=True):
         assert np.array_equal(result, value)
     assert not hasattr(kernel, "workspace")
@@ -154,10 +175,14 @@ def test_workspace_is_used_again_for_the_same_shape_only():
 
 
 def test_saturated_gates_and_long_sequences_stay_finite():
+    saturated_gates_stay_finite(NumpyLSTM)
+
+
+def saturated_gates_stay_finite(kind):
     rng = np.random.default_rng(0)
     B, T, E, H = 2, 5000, 3, 4
     W, U = (100 * rng.normal(size=(rows, 4 * H)).astype("float32") for rows in (E, H))
-    kernel = NumpyLSTM(W, U, np.zeros(4 * H, dtype="float32"))
+    kernel = kind(W, U, np.zeros(4 * H, dtype="float32"))
     zeros = np.zeros((B, H), dtype="float32")
     with np.errstate(over="raise", invalid="raise"):
         h, final = kernel.forward(100 * rng.normal(size=(B, T, E)).astype("float32"), [zeros, zeros])

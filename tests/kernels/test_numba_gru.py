@@ -1,0 +1,38 @@
+"""The compiled GRU against the equations; what holds for a compiled LSTM, too, is in test_numba_recurrence.py."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("numba")
+pytest.importorskip("scipy")
+
+import test_numpy_gru
+from test_numba_lstm import cut_into_blocks
+
+from scratchlstm.kernels.numba_gru import NumbaGRU
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(blocked=st.booleans(), **test_numpy_gru.CASES)
+def test_same_as_the_equations(blocked, **case):
+    with pytest.MonkeyPatch.context() as patch:
+        if blocked:
+            cut_into_blocks(patch)
+        test_numpy_gru.same_as_the_equations(NumbaGRU, **case)
+
+
+@pytest.mark.parametrize("after", [True, False])
+@pytest.mark.parametrize("sequences", [True, False])
+@pytest.mark.parametrize("tokens", [True, False])
+@pytest.mark.parametrize("masked", [True, False])
+def test_inference_gives_the_same_and_keeps_nothing(masked, tokens, sequences, after):
+    test_numpy_gru.inference_gives_the_same(NumbaGRU, masked, tokens, sequences, after)
+
+
+def test_nothing_of_a_masked_step_reaches_the_state_or_a_recurrent_gradient():
+    test_numpy_gru.masked_steps_reach_nothing(NumbaGRU)
+
+
+def test_saturated_gates_and_long_sequences_stay_finite():
+    test_numpy_gru.saturated_gates_stay_finite(NumbaGRU)
