@@ -14,9 +14,10 @@ import planting
 import pytest
 
 from scratchlstm import gates, gradcheck, optimizers, rows
+from scratchlstm._support import compiled
 from scratchlstm.cells import LSTMCell, scan
 from scratchlstm.exercises.exercise import EXERCISES
-from scratchlstm.kernels import numpy_gru, numpy_lstm, numpy_recurrence
+from scratchlstm.kernels import gru_recurrence, numpy_gru, numpy_lstm, numpy_recurrence
 from scratchlstm.layers import LSTM, Dense, Embedding, attention, merging
 from scratchlstm.models.model import Sequential
 
@@ -66,16 +67,20 @@ def adam_steps_are_right() -> bool:
     return abs(param[0, 0] - w) < 1e-14
 
 
+FAST = ("numpy",) if compiled.missing() else ("numpy", "compiled")
+IMPLEMENTATIONS = "textbook", *FAST
+
+
 def test_nothing_planted_nothing_seen():
-    for implementation in ("textbook", "fused"):
+    for implementation in IMPLEMENTATIONS:
         assert lstm_gradients_are_right(implementation)
         assert outputs_are_those_of_keras(implementation)
     assert model_gradients_are_right()
     assert adam_steps_are_right()
 
 
-# the fused edits of what the exercises' mistakes are in the textbook
-FUSED = {
+# what the exercises' mistakes in the textbook are in the fast recurrences
+NUMPY = {
     "forget the factor f in dc_prev": ("dc *= f  # (12)", "pass"),
     "swap the i and f gradient blocks": ("(di, df, do, dg), spare = d_gates", "(df, di, do, dg), spare = d_gates"),
     "sigma instead of its derivative": (
@@ -92,43 +97,59 @@ FUSED = {
         "np.tile(dz_rows.sum(axis=0)[2 * self.H : 3 * self.H], 4)",
     ),
 }
+COMPILED = {
+    "forget the factor f in dc_prev": ("flushed(dc_j * f)  # (12)", "flushed(dc_j)"),
+    "swap the i and f gradient blocks": ("di * i * (one - i)", "df * f * (one - f)"),
+    "sigma instead of its derivative": ("df * f * (one - f)", "df * f"),
+    "no derivative of the cell's tanh": ("dh[j] * o * (one - tanh_c[j] * tanh_c[j])", "dh[j] * o"),
+    "no tanh on the cell where o is reached": ("do = dh[j] * tanh_c[j]  # (7)", "do = dh[j]"),
+    "c instead of c_prev": ("tanh_c[t, row], c[before, row])", "tanh_c[t, row], c[t + 1, row])"),
+}
 BACKWARD = {
     "drop dc between steps": (
         ("[step[name] for name in leaving]", "[step[name] * (name[1] == 'h') for name in leaving]"),
         ("dc *= f  # (12)", "dc *= 0"),
+        ("dc_j = dc[j] + dh[j] * o", "dc_j = dh[j] * o"),
     ),
     "drop dh between steps": (
         ("arrived = [dhs[:, t] + handed_on[0], *", "arrived = [dhs[:, t] + 0, *"),
         ("self._back_to_h(dz, self.U_back, dropout, out=dh)  # (18)", "dh[...] = 0"),
+        ("copy(dh_prev[row - first], dh[row - first])", "clear(dh[row - first])"),
     ),
     "overwrite dh instead of adding the upstream gradient": (
         ("dhs[:, t] + handed_on[0]", "dhs[:, t] if t == len(kept.caches) - 1 else handed_on[0]"),
         ("dh_t += dh[:, t]", "dh_t += dh[:, t] if t == T - 1 else 0"),
+        ("            if dhs.size:\n", "            if dhs.size and t == T - 1:\n"),
     ),
     "gradient of the last step only for U": (
         ('total += step.gradients[f"d{name}"]', "total += step.gradients[f'd{name}'] if not dxs or name != 'U' else 0"),
-        ("kernel_gradient(h_prev, dz, self.recurrent_dropout)", "kernel_gradient(h_prev[-2:], dz[-2:], None)"),
+        *[("kernel_gradient(h_prev, dz, self.recurrent_dropout)", "kernel_gradient(h_prev[-2:], dz[-2:], None)")] * 2,
     ),
 }
 
 
 def module_with(implementation: str, line: str) -> Any:
-    modules = {"textbook": [gates, scan], "fused": [numpy_lstm, numpy_recurrence]}
+    modules = dict(zip(IMPLEMENTATIONS, [[gates, scan], *planting.LSTM_KERNELS], strict=True))
     return next(module for module in modules[implementation] if line in inspect.getsource(module))
 
 
-def planted(changes_by_name: dict[str, Any], implementations: Sequence[str] = ("textbook", "fused")) -> list[Any]:
-    """The first change of each pair is planted in the textbook, the second in the fast recurrence."""
+def planted(changes_by_name: dict[str, Any], implementations: Sequence[str] = IMPLEMENTATIONS) -> list[Any]:
+    """The first change of each is planted in the textbook, the second in NumPy's recurrence, the third in loops."""
     return [
         pytest.param(implementation, module_with(implementation, old), old, new, id=f"{name} [{implementation}]")
         for name, changes in changes_by_name.items()
-        for implementation, (old, new) in zip(implementations, changes, strict=True)
+        for implementation, (old, new) in zip(implementations, changes, strict=False)
     ]
 
 
 @pytest.mark.parametrize(
     ("implementation", "module", "old", "new"),
-    planted(BACKWARD) + planted({name: [change] for name, change in FUSED.items()}, ["fused"]),
+    planted(BACKWARD)
+    + [
+        each
+        for implementation, changes in zip(FAST, (NUMPY, COMPILED), strict=False)
+        for each in planted({name: [change] for name, change in changes.items()}, [implementation])
+    ],
 )
 def test_numerical_gradients_see(monkeypatch, implementation, module, old, new):
     planting.plant(monkeypatch, module, old, new)
@@ -190,22 +211,25 @@ MASKED = {
     "state of a masked step not carried": (
         ("[xp.where(valid, s, s_prev) for s, s_prev in", "[s if s is new[-1] else s_prev for s, s_prev in"),
         ("state[at_rest] = of_rows", "state[rows] = of_rows[0]"),
+        ("copy(c[before, row], c[after, row])", "clear(c[after, row])"),
     ),
     "gradients not carried past a masked step": (
         ("d + xp.where(valid, 0, past)", "d"),
         ("d[idle] = of_rows", "pass"),
+        ("if not mask.size or mask[t, row]:\n                copy(dh_prev", "if True:\n                copy(dh_prev"),
     ),
     "gradients into the gates of a masked step": (
         ("inside = [xp.where(valid, d, 0) for d in arrived]", "pass"),
         ("dz[t, idle] = 0", "pass"),
+        ("clear(gates[t, row])", "pass"),
     ),
 }
 
 
 def masked_gradients_are_right(implementation: str) -> bool:
     layer = LSTM(3, return_sequences=True, return_state=True, implementation=implementation, dtype="float64")
-    mask = np.array([[True, False, True, True, False], [False, False, False, False, False]])
-    x = np.random.default_rng(2).normal(size=(2, 5, 4))
+    mask = np.array([[False] * 5, [True, False, True, True, False], [True, True, False, False, True]])
+    x = np.random.default_rng(2).normal(size=(3, 5, 4))
     return gradcheck.check_layer(layer, x, mask=mask).ok and _masked_steps_change_nothing(implementation)
 
 
@@ -269,17 +293,28 @@ CONSISTENT = [
     pytest.param(
         numpy_lstm,
         [("self._phi(c, out=tanh_c)", "tanh_c[...] = c")],
-        "fused",
-        id="no tanh on the cell [fused]",
+        "numpy",
+        id="no tanh on the cell [numpy]",
     ),
     pytest.param(
         numpy_lstm,
         [("order_of_gates: ClassVar = [0, 1, 3, 2]", "order_of_gates: ClassVar = [1, 0, 3, 2]")],
-        "fused",
-        id="gate order f i g o [fused]",
+        "numpy",
+        id="gate order f i g o [numpy]",
     ),
-    pytest.param(numpy_recurrence, [("array[:-1] *= 0.5", "pass")], "fused", id="sigmoid of 2z [fused]"),
+    pytest.param(numpy_recurrence, [("array[:-1] *= 0.5", "pass")], "numpy", id="sigmoid of 2z [numpy]"),
 ]
+if "compiled" in FAST:
+    CONSISTENT += [
+        pytest.param(planting.LSTM_KERNELS[1][-1], [change], "compiled", id=f"{name} [compiled]")
+        for name, change in {
+            "no tanh on the cell": ("tanh_c[j] = tanh(c[j])", "tanh_c[j] = c[j]"),
+            "gate order f i g o": ("ClassVar = [0, 1, 2, 3]", "ClassVar = [1, 0, 2, 3]"),
+            "tanh for sigma": ("o = sigmoid(z[3 * H + j])  # (4)", "o = tanh(z[3 * H + j])"),
+            "no bias": ("h_U[j] + b[j]", "h_U[j]"),
+            "first step last": ("else number\n        if not mask", "else T - 1 - number\n        if not mask"),
+        }.items()
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("module", "changes", "implementation"), CONSISTENT)
@@ -371,12 +406,23 @@ def test_the_check_of_merging_layers_sees(old, new):
     assert not merging_gradients_are_right(planting.mutated(merging, old, new))
 
 
+GRUS = [numpy_gru]
+if "compiled" in FAST:
+    from scratchlstm.kernels import numba_gru
+
+    GRUS.append(numba_gru)
+
+
+def gru_of(module: Any) -> Any:
+    return getattr(module, "NumpyGRU", None) or module.NumbaGRU
+
+
 def gru_gradients_are_right(of: Any, reset_after: bool) -> bool:
-    mask = np.array([[True, False, True, True], [True, True, False, True]])
+    mask, kind = np.array([[True, False, True, True], [True, True, False, True]]), gru_of(of)
 
     def forward(*inputs: np.ndarray) -> Any:
         x, h0, *parameters = inputs
-        kernel = of.NumpyGRU(*parameters, recurrent_dropout=dropout, reset_after=reset_after)
+        kernel = kind(*parameters, recurrent_dropout=dropout, reset_after=reset_after)
         h, final = kernel.forward(x, [h0], mask=mask)
         return (h, *final), kernel
 
@@ -398,7 +444,7 @@ def gru_outputs_are_those_of_keras(of: Any, reset_after: bool) -> bool:
 
     B, T, E, H = 2, 4, 2, 3
     bias = wave(2.1, 2, 3 * H) if reset_after else wave(2.1, 3 * H)
-    kernel = of.NumpyGRU(wave(1.3, E, 3 * H), wave(0.7, H, 3 * H), bias, reset_after=reset_after)
+    kernel = gru_of(of)(wave(1.3, E, 3 * H), wave(0.7, H, 3 * H), bias, reset_after=reset_after)
     h, _ = kernel.forward(wave(0.9, B, T, E), [wave(1.7, B, H)], return_sequences=False)
     expected = {
         True: [[0.81914085, -0.51693674, -0.02769439], [0.6680864, -0.64631824, -0.30232013]],
@@ -439,27 +485,72 @@ GRU_CONSISTENT = {
 }
 
 
+COMPILED_GRU_BACKWARD = {
+    "dh_prev without u dh": ("dh[j] = flushed(dh[j] * u)  # (G9)", "dh[j] = 0"),
+    "dh_prev without the gates": ("add(dh_in[row], dh[row])", "pass"),
+    "du without n": ("du = dh[j] * (h_prev[j] - n)", "du = dh[j] * h_prev[j]"),
+    "dn by u": ("dn = dh[j] * (one - u)", "dn = dh[j] * u"),
+    "the candidate's tanh without its derivative": ("flushed(dn * (one - n * n))", "flushed(dn)"),
+    "gradients into the gates of a masked step": ("clear(z[row])", "pass"),
+}
+COMPILED_GRU_AFTER = {
+    "r forgotten where h U_n is reached": ("flushed(dz_n[j] * r)  # (G16)", "dz_n[j]"),
+    "dr without h U_n": ("dr = dz_n[j] * k_n[j]", "dr = dz_n[j]"),
+    "dz_n instead of dk_n": ("gates[j], gates[H + j], k_n[j]", "gates[j], gates[H + j], dz_n[j]"),
+}
+COMPILED_GRU_BEFORE = {
+    "r forgotten where h is reached": ("dh[j] += ds[j] * r  # (G20)", "dh[j] += ds[j]"),
+    "dr without h": ("dr = ds[j] * h_prev[j]", "dr = ds[j]"),
+    "no dropout where s is reached": ("scale(ds[row], dropout[first + row, 2])", "pass"),
+}
+COMPILED_GRU_CONSISTENT = {
+    "u and 1 - u swapped": ("u * h_prev[j] + (one - u) * n", "(one - u) * h_prev[j] + u * n"),
+    "no bias of h U_n": ("k[2 * H + j] + b[3 * H + j]", "k[2 * H + j]"),
+    "sigma for tanh": ("n = tanh(z[2 * H + j]", "n = sigmoid(z[2 * H + j]"),
+}
+
+
 def test_nothing_planted_in_the_gru_nothing_seen():
-    for reset_after in (True, False):
-        assert gru_gradients_are_right(numpy_gru, reset_after)
-        assert gru_outputs_are_those_of_keras(numpy_gru, reset_after)
+    for of in GRUS:
+        for reset_after in (True, False):
+            assert gru_gradients_are_right(of, reset_after)
+            assert gru_outputs_are_those_of_keras(of, reset_after)
+
+
+def mutated_gru(monkeypatch: pytest.MonkeyPatch, of: Any, old: str, new: str) -> Any:
+    module = of if old in inspect.getsource(of) else gru_recurrence
+    return planting.rebuilt(monkeypatch, [gru_recurrence, of], module, old, new)
+
+
+def planted_in_grus(changes_by_kind: Sequence[Any]) -> list[Any]:
+    """For each kind of GRU: the changes, and whether r multiplies the product."""
+    return [
+        pytest.param(of, reset_after, *change, id=f"{name} [{of.__name__[20:]}{'' if reset_after else ', before'}]")
+        for of, pairs in zip(GRUS, changes_by_kind, strict=False)
+        for reset_after, changes in pairs
+        for name, change in changes.items()
+    ]
 
 
 @pytest.mark.parametrize(
-    ("reset_after", "old", "new"),
-    [
-        pytest.param(reset_after, *change, id=f"{name} [{'after' if reset_after else 'before'}]")
-        for reset_after, changes in ((True, GRU_BACKWARD | GRU_AFTER), (False, GRU_BACKWARD | GRU_BEFORE))
-        for name, change in changes.items()
-    ],
+    ("of", "reset_after", "old", "new"),
+    planted_in_grus(
+        [
+            [(True, GRU_BACKWARD | GRU_AFTER), (False, GRU_BACKWARD | GRU_BEFORE)],
+            [(True, COMPILED_GRU_BACKWARD | COMPILED_GRU_AFTER), (False, COMPILED_GRU_BEFORE)],
+        ]
+    ),
 )
-def test_numerical_gradients_of_the_gru_see(reset_after, old, new):
-    assert not gru_gradients_are_right(planting.mutated(numpy_gru, old, new), reset_after)
+def test_numerical_gradients_of_the_gru_see(monkeypatch, of, reset_after, old, new):
+    assert not gru_gradients_are_right(mutated_gru(monkeypatch, of, old, new), reset_after)
 
 
-@pytest.mark.parametrize(("old", "new"), GRU_CONSISTENT.values(), ids=GRU_CONSISTENT)
-def test_numbers_from_keras_see_another_gru(old, new):
-    assert not gru_outputs_are_those_of_keras(planting.mutated(numpy_gru, old, new), True)
+@pytest.mark.parametrize(
+    ("of", "reset_after", "old", "new"),
+    planted_in_grus([[(True, GRU_CONSISTENT)], [(True, COMPILED_GRU_CONSISTENT)]]),
+)
+def test_numbers_from_keras_see_another_gru(monkeypatch, of, reset_after, old, new):
+    assert not gru_outputs_are_those_of_keras(mutated_gru(monkeypatch, of, old, new), reset_after)
 
 
 def test_a_change_that_matches_nothing_is_refused():

@@ -102,7 +102,7 @@ def test_the_step_before_which_a_gradient_is_lost_is_named(monkeypatch):
 
 def test_the_fast_recurrence_is_looked_into_as_well(monkeypatch):
     planting.plant(monkeypatch, numpy_lstm, "dc *= f  # (12)", "pass")
-    layer = LSTM(3, return_sequences=True, dtype="float64")
+    layer = LSTM(3, return_sequences=True, implementation="numpy", dtype="float64")
     assert gradcheck.check_layer(layer, X).diagnosis == ["(12) dc_prev: the factor f is missing"]
 
 
