@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from implementations import IMPLEMENTATIONS
 
 sys.path.insert(0, str(Path(__file__).parent / "fixtures"))
 
@@ -16,7 +17,7 @@ from cases import LossCase, LSTMCase, TrainingCase, assert_agree, load
 FROZEN = load(Path(__file__).parent / "fixtures" / "keras_answers.npz")
 TOLERANCE = 1e-9
 
-implementations = pytest.mark.parametrize("implementation", ["fused", "textbook"])
+implementations = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 
 
 def test_the_file_holds_what_it_should():

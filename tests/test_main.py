@@ -8,7 +8,7 @@ import pytest
 
 from scratchlstm import gates
 from scratchlstm.__main__ import main
-from scratchlstm.kernels.numpy_lstm import NumpyLSTM
+from scratchlstm.kernels.recurrence import Recurrence
 from scratchlstm.layers import Dense
 
 _ALONE = ["kernel", "recurrent_kernel", "bias", "x", "h0", "c0"]
@@ -60,8 +60,8 @@ def _wrong_fused(monkeypatch):
         dx, (dW, dU, db), d_initial = right(self, *args)
         return dx, [dW, dU * 1.001, db], d_initial
 
-    right = NumpyLSTM.backward
-    monkeypatch.setattr(NumpyLSTM, "backward", backward)
+    right = Recurrence.backward
+    monkeypatch.setattr(Recurrence, "backward", backward)
 
 
 @pytest.mark.parametrize(("implementation", "plant"), [("textbook", _wrong_textbook), ("fused", _wrong_fused)])

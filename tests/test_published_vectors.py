@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from implementations import IMPLEMENTATIONS
 
 from scratchlstm.layers import LSTM
 
-implementations = pytest.mark.parametrize("implementation", ["fused", "textbook"])
+implementations = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 
 
 def run(weights, x, implementation, states=None, **options):

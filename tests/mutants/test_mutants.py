@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import planting
 import pytest
+from implementations import FAST, IMPLEMENTATIONS
 
 from scratchlstm import gates, gradcheck, optimizers, rows
-from scratchlstm._support import compiled
 from scratchlstm.cells import LSTMCell, scan
 from scratchlstm.exercises.exercise import EXERCISES
 from scratchlstm.kernels import gru_recurrence, numpy_gru, numpy_lstm, numpy_recurrence
@@ -65,10 +65,6 @@ def adam_steps_are_right() -> bool:
         v += (g * g - v) * (1 - 0.999)
         w -= 0.01 * (1 - 0.999**t) ** 0.5 / (1 - 0.9**t) * m / (v**0.5 + 1e-2)
     return abs(param[0, 0] - w) < 1e-14
-
-
-FAST = ("numpy",) if compiled.missing() else ("numpy", "compiled")
-IMPLEMENTATIONS = "textbook", *FAST
 
 
 def test_nothing_planted_nothing_seen():
@@ -129,11 +125,11 @@ BACKWARD = {
 
 
 def module_with(implementation: str, line: str) -> Any:
-    modules = dict(zip(IMPLEMENTATIONS, [[gates, scan], *planting.LSTM_KERNELS], strict=True))
+    modules = dict(zip(IMPLEMENTATIONS, [*planting.LSTM_KERNELS, [gates, scan]], strict=True))
     return next(module for module in modules[implementation] if line in inspect.getsource(module))
 
 
-def planted(changes_by_name: dict[str, Any], implementations: Sequence[str] = IMPLEMENTATIONS) -> list[Any]:
+def planted(changes_by_name: dict[str, Any], implementations: Sequence[str] = ("textbook", *FAST)) -> list[Any]:
     """The first change of each is planted in the textbook, the second in NumPy's recurrence, the third in loops."""
     return [
         pytest.param(implementation, module_with(implementation, old), old, new, id=f"{name} [{implementation}]")

@@ -6,12 +6,12 @@ import pytest
 from cases import assert_agree, error, lstm_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from implementations import IMPLEMENTATIONS
 from keras_side import keras, tf
 
 from scratchlstm import Sequential
 from scratchlstm.layers import LSTM
 
-IMPLEMENTATIONS = "fused", "textbook"
 ACTIVATIONS = "tanh", "sigmoid", "hard_sigmoid", "relu", "linear"
 FULL = {"return_sequences": True, "return_state": True}
 OUTPUTS = [{"return_sequences": s, "return_state": r} for s in (False, True) for r in (False, True)]

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 from cases import EXACT, error, word_ids
+from implementations import IMPLEMENTATIONS
 from keras_side import dense, keras, tf
 
 from scratchlstm import Input, Model, gradcheck, layers, optimizers
@@ -14,7 +15,6 @@ from scratchlstm.interop.keras import to_keras
 V, E, H, T, N = 13, 5, 4, 7, 23
 BATCH = 9  # the last batch has five samples
 THREE_EPOCHS = {"batch_size": BATCH, "epochs": 3, "shuffle": False, "verbose": 0}
-IMPLEMENTATIONS = "fused", "textbook"
 RNG = np.random.default_rng(3)
 X = [word_ids(RNG, V, (N, T)), word_ids(RNG, V, (N, T - 2))]
 X[0][0, :3], X[0][1, 4:], X[1][2, :2], X[1][3] = 0, 0, 0, 1

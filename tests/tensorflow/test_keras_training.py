@@ -5,6 +5,7 @@ import numpy as np
 import our_side
 import pytest
 from cases import EXACT, assert_agree, error, training_case, tutorial_weights, word_ids
+from implementations import IMPLEMENTATIONS
 from keras_side import keras
 
 import scratchlstm
@@ -12,7 +13,6 @@ from scratchlstm import Model, Sequential, layers, optimizers
 from scratchlstm.interop.keras import to_keras
 from scratchlstm.layers import LSTM, Dense, Embedding
 
-IMPLEMENTATIONS = "fused", "textbook"
 V, E, H, T = 13, 5, 4, 7
 
 
