@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -379,7 +380,7 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path):
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["the script runs", "(16, 1)"]
-    assert done.stderr == ""
+    assert re.sub("^scratchlstm compiles its loops.*\n", "", done.stderr) == ""  # the first program of all
 
 
 def test_what_other_processes_cannot_know_is_done_in_one():

@@ -136,6 +136,60 @@ def test_a_recurrent_layer_by_itself_uses_one_thread(two_threads, monkeypatch):
     assert seen == [{1}] * 3
 
 
+class Library:
+    """A BLAS, of which there is nothing but the number of its threads."""
+
+    def __init__(self, filepath, num_threads):
+        self.filepath, self.num_threads = filepath, num_threads
+
+    def get_num_threads(self):
+        return self.num_threads
+
+    def set_num_threads(self, number):
+        self.num_threads = number
+
+
+@pytest.fixture
+def two_libraries(monkeypatch):
+    """The one that is known, and the one that Numba's import brings."""
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    known, new = Library("numpy", 4), Library("scipy", 8)
+    libraries = [known]
+    monkeypatch.setattr(threads, "_blas", lambda: libraries)
+    monkeypatch.setattr(threads, "_loaded_blas", lambda: [new, known])
+    return known, new
+
+
+@pytest.mark.parametrize("where", ["in a block", "in a block of another thread", "before"])
+def test_a_library_that_is_loaded_later_has_one_thread_within_blocks(two_libraries, where):
+    known, new = two_libraries
+    if where == "before":
+        threads.include_new_blas()
+        assert (known.num_threads, new.num_threads) == (4, 8)
+    with one_blas_thread():
+        if where == "in a block":
+            threads.include_new_blas()
+        elif where != "before":
+            thread = threading.Thread(target=threads.include_new_blas)
+            thread.start()
+            thread.join(10)
+        assert (known.num_threads, new.num_threads) == (1, 1)
+        threads.include_new_blas()  # changes nothing
+    assert (known.num_threads, new.num_threads) == (4, 8)
+    with one_blas_thread():
+        assert (known.num_threads, new.num_threads) == (1, 1)
+    assert (known.num_threads, new.num_threads) == (4, 8)
+
+
+def test_a_library_that_is_loaded_later_keeps_what_the_user_set(two_libraries, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    with one_blas_thread(sharing=True):
+        threads.include_new_blas()
+        assert two_libraries[1].num_threads == 8
+    assert two_libraries[1].num_threads == 8
+
+
 # --- sharing ----------------------------------------------------------------------------------------------------------
 
 

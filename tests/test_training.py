@@ -542,7 +542,7 @@ def test_a_pipe_gets_no_moving_bar():
     assert "\r" not in run.stdout
     assert "\x1b" not in run.stdout
     assert len(run.stdout.splitlines()) == 5
-    assert run.stderr == ""
+    assert re.sub("^scratchlstm compiles its loops.*\n", "", run.stderr) == ""  # the first program of all
 
 
 @pytest.mark.parametrize("body", ["model.fit(x, y)", "model.summary()"])

@@ -103,7 +103,7 @@ def _obstacle() -> tuple[str, bool]:
         import scratchlstm._support.numba_cache  # noqa: F401
     except Exception as error:  # whatever an unfit version meets first
         return f"{type(error).__name__}: {error}", True
-    if numba.config.DISABLE_JIT:
+    if getattr(numba.config, "DISABLE_JIT", 0):
         return "NUMBA_DISABLE_JIT is set", False
     include_new_blas()
     return "", False

@@ -84,8 +84,8 @@ def folders() -> list[Path]:
 
     `NUMBA_CACHE_DIR` takes the place of both.
     """
-    if numba.config.CACHE_DIR:
-        return [Path(numba.config.CACHE_DIR) / "scratchlstm"]
+    if chosen := getattr(numba.config, "CACHE_DIR", ""):
+        return [Path(chosen) / "scratchlstm"]
     found = [Path(cache_from_source(__file__)).parent]
     with suppress(RuntimeError):  # there is no home
         found.append(cache_folder() / "compiled")
@@ -106,7 +106,7 @@ def _sources() -> str:
 def _meaning(function: Callable[..., Any]) -> tuple[Any, ...]:
     """What a function and the compiled ones that it calls do, as they are in memory: it may differ from the files."""
     code = function.__code__
-    called = [function.__globals__.get(name) for name in code.co_names]
+    called: list[Any] = [function.__globals__.get(name) for name in code.co_names]
     inner = [_meaning(other.py_func) for other in called if hasattr(other, "py_func")]
     return code.co_code, code.co_consts, code.co_names, inner
 
