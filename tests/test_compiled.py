@@ -15,7 +15,7 @@ import pytest
 
 import scratchlstm
 from scratchlstm._support import compiled, numba_cache, ranks
-from scratchlstm._support.compiled import loop
+from scratchlstm._support.compiled import exact_loop, loop
 from scratchlstm.layers import LSTM
 
 numba = pytest.importorskip("numba")
@@ -25,6 +25,10 @@ PACKAGE = Path(scratchlstm.__file__).parent
 @loop
 def inner(x):
     return x + 1
+
+
+def less(x):
+    return x - 1
 
 
 def outer(x):
@@ -60,17 +64,29 @@ def test_the_second_process_compiles_nothing(folder):
     assert not list(folder.glob("*.tmp"))
 
 
-def test_another_function_in_its_place_is_compiled(monkeypatch):
-    assert not loaded()
-
+def _with_a_constant(number):
     @loop
-    def less(x):
-        return x - 1
+    def inner(x):
+        return x + number
 
+    return inner
+
+
+@pytest.mark.parametrize("other", [lambda: loop(less), lambda: exact_loop(inner.py_func)], ids=["less", "exact"])
+def test_another_function_in_its_place_is_compiled(monkeypatch, other):
+    assert not loaded()
     with monkeypatch.context() as patch:
-        patch.setitem(outer.__globals__, "inner", less)
+        patch.setitem(outer.__globals__, "inner", other())
         assert not loaded()
     assert loaded()
+
+
+def test_a_constant_is_part_of_the_function(monkeypatch):
+    for number, hit in (2, False), (3, False), (2, True):
+        monkeypatch.setitem(outer.__globals__, "inner", _with_a_constant(number))
+        function = loop(outer)
+        assert function(1.0) == 2 + 2 * number
+        assert sum(function.stats.cache_hits.values()) == hit
 
 
 @pytest.mark.parametrize("changed", ["a source", "Numba"])
@@ -90,7 +106,7 @@ def test_what_other_sources_or_another_numba_compiled_is_not_used(monkeypatch, c
 
 
 def test_the_cache_knows_every_file_that_has_loops():
-    imported = re.compile(r"compiled import .*\bloop\b")
+    imported = re.compile(r"compiled import .*loop\b")
     users = [path for path in PACKAGE.rglob("*.py") if imported.search(path.read_text("utf-8"))]
     assert users
     assert {(len(path.relative_to(PACKAGE).parts), path.name[:6]) for path in users} == {(2, "numba_")}

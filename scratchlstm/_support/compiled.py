@@ -36,7 +36,7 @@ def _compiled(function: Any, options: dict[str, Any]) -> Any:
     from scratchlstm._support.numba_cache import DiskCache
 
     compiled = njit(**options)(function)
-    compiled._cache = DiskCache(function)
+    compiled._cache = DiskCache(compiled)
     compiled.compile = _uninterrupted(compiled.compile)
     return compiled
 

@@ -9,13 +9,13 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from importlib.util import cache_from_source
 from multiprocessing import parent_process
 from pathlib import Path
+from pprint import pformat
 from typing import Any
 
 import llvmlite
@@ -36,11 +36,11 @@ class DiskCache(NullCache):
     """The compiled code of one function, for all types of arguments; what a dispatcher of Numba's asks of a cache.
 
     Args:
-        function: not compiled.
+        dispatcher: the function as Numba's decorator returns it.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+    def __init__(self, dispatcher: Any) -> None:
+        self.dispatcher = dispatcher
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """What was kept for this signature; None if it has to be compiled, as it now is."""
@@ -74,9 +74,9 @@ class DiskCache(NullCache):
         _warn_once("; ".join(errors))
 
     def _name(self, signature: Any, codegen: Any) -> str:
-        made_from = *_meaning(self.function), signature, codegen.magic_tuple()
-        module = self.function.__module__.rpartition(".")[2]
-        return f"{module}.{self.function.__name__}-{_sources()}-{sha256(repr(made_from).encode()).hexdigest()[:16]}.nbc"
+        made_from = *_meaning(self.dispatcher), signature, codegen.magic_tuple()
+        name = f"{self.dispatcher.__module__.rpartition('.')[2]}.{self.dispatcher.__name__}"
+        return f"{name}-{_sources()}-{sha256(repr(made_from).encode()).hexdigest()[:16]}.nbc"
 
 
 def folders() -> list[Path]:
@@ -103,12 +103,15 @@ def _sources() -> str:
     return digest.hexdigest()[:16]
 
 
-def _meaning(function: Callable[..., Any]) -> tuple[Any, ...]:
+def _meaning(dispatcher: Any) -> tuple[Any, ...]:
     """What a function and the compiled ones that it calls do, as they are in memory: it may differ from the files."""
-    code = function.__code__
-    called: list[Any] = [function.__globals__.get(name) for name in code.co_names]
-    inner = [_meaning(other.py_func) for other in called if hasattr(other, "py_func")]
-    return code.co_code, code.co_consts, code.co_names, inner
+    function = dispatcher.py_func
+    code, cells = function.__code__, function.__closure__ or ()
+    used = [function.__globals__.get(name) for name in code.co_names] + [cell.cell_contents for cell in cells]
+    inner = [_meaning(value) for value in used if hasattr(value, "py_func")]
+    constants = [value for value in used if isinstance(value, int | float | str | tuple)]
+    options = pformat(dispatcher.targetoptions)  # sets in order
+    return code.co_code, code.co_consts, code.co_names, constants, options, inner
 
 
 def _remove_unused(folder: Path) -> None:
