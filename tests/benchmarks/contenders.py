@@ -4,10 +4,14 @@ Run as a process: the first argument describes the contender in JSON, then each 
 is answered by a line of JSON. Between commands a contender sleeps, so that the next one has the machine to itself.
 """
 
+import atexit
 import json
 import os
+import shutil
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -27,9 +31,11 @@ def layers_of(shape, layers):
 
 
 class Ours:
-    """This package; `workers` processes."""
+    """This package; `workers` processes, and compiled loops or NumPy alone."""
 
-    def __init__(self, shape, workers):
+    def __init__(self, shape, workers, compiled=True):
+        if not compiled:
+            without_numba()
         from scratchlstm import Sequential, layers
 
         self.workers = workers
@@ -49,11 +55,11 @@ class Ours:
 class Keras:
     """Keras on TensorFlow."""
 
-    def __init__(self, shape, jit):
+    def __init__(self, shape):
         import keras
 
         self.model = keras.Sequential(layers_of(shape, keras.layers))
-        self.model.compile("adam", "binary_crossentropy", metrics=["accuracy"], jit_compile=jit)
+        self.model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
 
     def epochs(self, x, y, batch, count):
         """Seconds of each epoch."""
@@ -66,12 +72,17 @@ class Keras:
 
 
 class Torch:
-    """PyTorch, with a training loop of its own; `adam` are options of its optimizer."""
+    """PyTorch, with a training loop of its own; `adam` are options of its optimizer.
 
-    def __init__(self, shape, device="cpu", **adam):
+    Gradients that fade over many steps end as denormal numbers, each of which takes a processor a hundred times as
+    long. This package's loops and TensorFlow make them 0; PyTorch does if `flush` asks it to.
+    """
+
+    def __init__(self, shape, device="cpu", flush=False, **adam):
         import torch
         from torch import nn
 
+        torch.set_flush_denormal(flush)  # before there are other threads, which inherit it
         self.torch, self.tokens = torch, shape["tokens"]
         self.embedding = nn.Embedding(shape["V"], shape["E"]) if self.tokens else nn.Identity()
         self.recurrent = getattr(nn, shape["layer"])(shape["E"], shape["H"], batch_first=True)
@@ -114,6 +125,14 @@ class Torch:
                 self.torch.sigmoid(self.forward(x[first : first + batch])).numpy()
 
 
+def without_numba():
+    """Let this process, and those it starts, find no Numba."""
+    folder = tempfile.mkdtemp()
+    Path(folder, "numba.py").write_text("raise ImportError('not in this benchmark')\n")
+    atexit.register(shutil.rmtree, folder)
+    sys.path.insert(0, folder)  # which multiprocessing hands on
+
+
 def timed_fit(model, base, x, y, batch, count, **options):
     """Fit, without hooks on single batches, which would slow Keras down."""
     seconds = []
@@ -132,12 +151,7 @@ def timed_fit(model, base, x, y, batch, count, **options):
 def main():
     setup = json.loads(sys.argv[1])
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    kinds = {
-        "ours": lambda: Ours(setup["shape"], setup["workers"]),
-        "keras": lambda: Keras(setup["shape"], setup["jit"]),
-        "torch": lambda: Torch(setup["shape"]),
-    }
-    contender = kinds[setup["kind"]]()
+    contender = {"ours": Ours, "keras": Keras, "torch": Torch}[setup["kind"]](setup["shape"], **setup["options"])
     data = np.load(setup["data"])
     replies, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:

@@ -1,19 +1,19 @@
-"""How fast on this CPU, against Keras on TensorFlow and PyTorch: the same model, the same real reviews, in turn.
+"""How fast on this CPU, against Keras on TensorFlow and PyTorch: the same model, the same data, one after another.
 
-    python tests/benchmarks/cpu.py                 the table at the tutorial's shape: a few minutes
+    python tests/benchmarks/cpu.py                 the table at the tutorial's shape, on real reviews: a few minutes
     python tests/benchmarks/cpu.py --layer GRU     the same for another layer
-    python tests/benchmarks/cpu.py --sweep         also units, length and batch size, ids and dense input
-    python tests/benchmarks/cpu.py --options       also each option of the LSTM, against Keras with the same one
-    python tests/benchmarks/cpu.py --load 0 2 8    only the training step, beside so many processes that never rest
+    python tests/benchmarks/cpu.py --shapes        a training step at other shapes, small and large
+    python tests/benchmarks/cpu.py --sweep         a training step over units, length, batch size, for ids and dense input
+    python tests/benchmarks/cpu.py --options       a training step with each option of the LSTM, against Keras
+    python tests/benchmarks/cpu.py --load 0 2 8    a training step beside so many processes that never rest
     python tests/benchmarks/cpu.py --rounds 1 --steps 5 --samples 1000    a quick look
 
 Every contender is a process that sleeps while another one runs; they take turns for several rounds, and medians are
 compared. Needs the extra `bench`. An OPENBLAS_CORETYPE in the environment slows this package alone: unset it first.
-Writes cpu.csv, cpu.png and cpu.md (with --sweep also sweep.csv and sweep.png, with --options options.md).
+Each prints a table and writes it, with the picture that belongs to it, to --output.
 """
 
 import argparse
-import csv
 import json
 import os
 import platform
@@ -29,7 +29,12 @@ import numpy as np
 import psutil
 from threadpoolctl import threadpool_info
 
+OURS, KERAS, TORCH = "scratchlstm, 1 process", "Keras/TensorFlow", "PyTorch"
+FLUSHED = "PyTorch, denormal numbers flushed"
 TUTORIAL = {"V": 20000, "E": 128, "H": 60, "T": 100, "tokens": True, "layer": "LSTM"}
+# (B, T, E, H): few rows and many steps; few features, short; one row; large ones
+DENSE = ((8, 1000, 20, 32), (32, 48, 7, 64), (1, 100, 32, 64))
+LARGE = ((256, 200, 64, 128), (64, 50, 300, 512), (32, 300, 64, 200))
 HERE = Path(__file__).parent
 
 
@@ -55,18 +60,19 @@ class Contender:
         self.process.wait()
 
 
-def contenders(shape, data, workers, jit):
+def contenders(shape, data, workers):
     """Each kind with its settings, not yet started."""
     kinds = {
-        "scratchlstm, 1 process": {"kind": "ours", "workers": 1},
-        f"scratchlstm, {workers} workers": {"kind": "ours", "workers": workers},
-        "Keras/TensorFlow": {"kind": "keras", "jit": False},
-        "Keras/TensorFlow, XLA": {"kind": "keras", "jit": True},
-        "PyTorch": {"kind": "torch"},
+        OURS: ("ours", {"workers": 1}),
+        f"scratchlstm without Numba, {workers} workers": ("ours", {"workers": workers, "compiled": False}),
+        KERAS: ("keras", {}),
+        TORCH: ("torch", {}),
+        FLUSHED: ("torch", {"flush": True}),
     }
-    if not jit:
-        del kinds["Keras/TensorFlow, XLA"]
-    return {name: lambda name=name, kind=kind: Contender(name, shape, data, **kind) for name, kind in kinds.items()}
+    return {
+        name: lambda name=name, kind=kind, options=options: Contender(name, shape, data, kind=kind, options=options)
+        for name, (kind, options) in kinds.items()
+    }
 
 
 class PeakMemory:
@@ -134,36 +140,56 @@ QUANTITIES = (
 )
 
 
-def sweep(folder, workers, rounds):
-    """Milliseconds a training step while one size varies; rows of (what, size, input, contender, ms)."""
-    rng, rows = np.random.default_rng(0), []
-    sizes = {"H": (32, 64, 128, 256, 512), "T": (20, 50, 100, 200, 500), "B": (16, 32, 64, 128, 256, 512)}
+def step_times(sizes, tokens, scratch, workers, rounds):
+    """Contender -> median of milliseconds a training step, of PyTorch the better of its two."""
+    B, T, E, H = sizes
+    shape = TUTORIAL | {"T": T, "E": E, "H": H, "tokens": tokens}
+    steps = max(3, min(200, 20 * 100 * 128 * 60 // (T * B * H)))
+    rng, count = np.random.default_rng(0), steps * B
+    if tokens:  # as often as words occur: Zipf's law
+        x = np.minimum(rng.zipf(1.2, size=(count, T)), shape["V"] - 1).astype("int32")
+    else:
+        x = rng.normal(size=(count, T, E)).astype("float32")
+    data = scratch / "shape.npz"
+    np.savez(data, x=x, y=rng.integers(0, 2, count))  # coins, which nobody learns: gradients stay as large as they are
+    running = {name: make() for name, make in contenders(shape, data, workers).items()}
+    times = {name: [] for name in running}
+    for _ in range(rounds):
+        for name, contender in running.items():
+            *_, seconds = contender.ask(do="train", samples=count, batch=B, epochs=2)
+            times[name].append(1e3 * seconds / steps)
+    for contender in running.values():
+        contender.close()
+    found = {name: median(values) for name, values in times.items()}
+    return found | {TORCH: min(found[TORCH], found.pop(FLUSHED))}
+
+
+def over_shapes(points, scratch, workers, rounds):
+    """A training step at each (sizes, ids or dense): a table in Markdown, and the times."""
+    lines, found = [], []
+    for sizes, tokens in points:
+        times = step_times(sizes, tokens, scratch, workers, rounds)
+        found.append(times)
+        if not lines:
+            heads = ["B, T, E, H", "input", *times, "ratio to PyTorch", "ratio to the faster peer"]
+            lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+            print("\n".join(lines))
+        ratios = times[OURS] / times[TORCH], times[OURS] / min(times[TORCH], times[KERAS])
+        cells = [", ".join(map(str, sizes)), "ids" if tokens else "dense"]
+        cells += [*(f"{ms:.2f}" for ms in times.values()), *(f"{ratio:.2f}" for ratio in ratios)]
+        lines.append(f"| {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines), found
+
+
+def swept():
+    """(what varies, its value, ids or dense, sizes), from the tutorial's shape."""
+    values = {"H": (32, 64, 128, 256, 512), "T": (20, 50, 100, 200, 500), "B": (1, 16, 32, 64, 128, 256, 512)}
     for tokens in (True, False):
-        for what, values in sizes.items():
-            for value in values:
-                at = {"H": 60, "T": 100, "B": 128} | {what: value}
-                shape = TUTORIAL | {"H": at["H"], "T": at["T"], "tokens": tokens}
-                steps = max(3, min(20, 20 * 100 * 128 * 60 // (at["T"] * at["B"] * at["H"])))
-                count = steps * at["B"]
-                if tokens:  # as often as words occur: Zipf's law
-                    ids = np.minimum(rng.zipf(1.2, size=(count, at["T"])), shape["V"] - 1).astype("int32")
-                x = ids if tokens else rng.normal(size=(count, at["T"], shape["E"])).astype("float32")
-                data = folder / "sweep.npz"
-                np.savez(data, x=x, y=rng.integers(0, 2, count))
-                running = [
-                    make() for name, make in contenders(shape, data, workers, jit=False).items() if "1 p" not in name
-                ]
-                times = {contender.name: [] for contender in running}
-                for _ in range(rounds):
-                    for contender in running:
-                        *_, seconds = contender.ask(do="train", samples=count, batch=at["B"], epochs=2)
-                        times[contender.name].append(1e3 * seconds / steps)
-                for contender in running:
-                    contender.close()
-                kind = "ids" if tokens else "dense"
-                rows += [(what, value, kind, name, median(values_)) for name, values_ in times.items()]
-                print(what, value, kind, {name: round(median(v), 1) for name, v in times.items()}, flush=True)
-    return rows
+        for what in values:
+            for value in values[what]:
+                at = {"B": 128, "T": 100, "E": 128, "H": 60} | {what: value}
+                yield what, value, tokens, tuple(at.values())
 
 
 def beside_load(makers, counts, samples, rounds, steps):
@@ -184,7 +210,7 @@ def beside_load(makers, counts, samples, rounds, steps):
             process.kill()
             process.wait()
         ratios = {
-            name: median(own / keras for own, keras in zip(values, times["Keras/TensorFlow"], strict=True))
+            name: median(own / keras for own, keras in zip(values, times[KERAS], strict=True))
             for name, values in times.items()
         }
         cells = [f"{spread(values)}: {ratios[name]:.2f}" for name, values in times.items()]
@@ -220,8 +246,8 @@ def options_table(data, workers, rounds, samples):
     ]
     plain: dict[str, float] = {}
     for name, setting in OPTIONS.items():
-        makers = contenders(TUTORIAL | setting, data, workers, jit=False)
-        running = [make() for kind, make in makers.items() if "1 p" not in kind and kind != "PyTorch"]
+        makers = contenders(TUTORIAL | setting, data, workers)
+        running = [makers[name]() for name in (OURS, KERAS)]
         times = {contender.name: [] for contender in running}
         for _ in range(rounds):
             for contender in running:
@@ -250,15 +276,17 @@ def machine():
     )
 
 
-def report(results, reference):
-    """The table in Markdown: medians, in brackets the range, and the ratio to the reference."""
+def report(results, *references):
+    """The table in Markdown: medians, in brackets the range, and the ratios to the references' medians."""
     names = list(next(iter(results.values())))
     lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for quantity, by_name in results.items():
-        base = median(by_name[reference])
-        cells = [f"{spread(values)}: {median(values) / base:.2f}" for values in by_name.values()]
+        cells = []
+        for values in by_name.values():
+            ratios = (f"{median(values) / median(by_name[reference]):.2f}" for reference in references)
+            cells.append(f"{spread(values)}: {' / '.join(ratios)}")
         lines.append(f"| {quantity} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", f"(After the colon: ratios to {' / '.join(references)}.)"])
 
 
 def spread(values):
@@ -270,7 +298,7 @@ def bar_chart(results, path):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 3.2), layout="constrained")
-    colors = ["#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#999999"]
+    colors = ["#0072B2", "#56B4E9", "#D55E00", "#666666"]
     for panel, (quantity, by_name) in zip(figure.subplots(1, len(results)), results.items(), strict=True):
         values = [median(v) for v in by_name.values()]
         panel.barh(list(by_name), values, color=colors[: len(values)])
@@ -282,33 +310,33 @@ def bar_chart(results, path):
     figure.savefig(path, dpi=130)
 
 
-def sweep_chart(rows, path):
+def sweep_chart(points, times, path):
     """Log-log lines; how the time grows: for T and B a line a + b size, for H a power."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, ScalarFormatter
 
     figure = Figure(figsize=(13, 7), layout="constrained")
     panels = figure.subplots(2, 3)
-    colors = {"scratchlstm": "#0072B2", "Keras": "#D55E00", "PyTorch": "#666666"}
-    for row, kind in enumerate(("ids", "dense")):
+    colors = {OURS: "#0072B2", KERAS: "#D55E00", TORCH: "#666666"}
+    for row, tokens in enumerate((True, False)):
         for column, what in enumerate("HTB"):
             panel = panels[row][column]
-            for name in dict.fromkeys(name for *_, name, _ in rows):
-                points = [(v, ms) for w, v, k, n, ms in rows if (w, k, n) == (what, kind, name)]
+            here = [(value, ms) for (w, value, t, _), ms in zip(points, times, strict=True) if (w, t) == (what, tokens)]
+            sizes = [value for value, _ in here]
+            for name in times[0]:
+                line = np.array([ms[name] for _, ms in here])
                 if what == "H":
-                    growth = f"H^{np.polyfit(*np.log(points).T, 1)[0]:.2f}"
+                    growth = f"H^{np.polyfit(np.log(sizes), np.log(line), 1)[0]:.2f}"
                 else:  # relative errors count alike
-                    slope, start = np.polyfit(*np.transpose(points), 1, w=[1 / ms for _, ms in points])
+                    slope, start = np.polyfit(sizes, line, 1, w=1 / line)
                     growth = f"{start:.1f} ms + {slope:.3f} ms {what}"
-                color = next(color for start, color in colors.items() if name.startswith(start))
-                panel.loglog(*zip(*points, strict=True), "o-", color=color, label=f"{name}: {growth}")
-            sizes = sorted({v for w, v, *_ in rows if w == what})
+                panel.loglog(sizes, line, "o-", color=colors.get(name, "#56B4E9"), label=f"{name}: {growth}")
             panel.set_xticks(sizes, [str(size) for size in sizes], minor=False)
             panel.xaxis.set_minor_formatter(NullFormatter())
             panel.yaxis.set_major_formatter(ScalarFormatter())
             panel.yaxis.set_minor_formatter(NullFormatter())
-            panel.set(xlabel=what, ylabel="ms a step", title=f"{kind}, {what} varies")
-            panel.legend(fontsize=8)
+            panel.set(xlabel=what, ylabel="ms a step", title=f"{'ids' if tokens else 'dense'}, {what} varies")
+            panel.legend(fontsize=7)
             panel.grid(alpha=0.3, which="both")
     figure.savefig(path, dpi=120)
 
@@ -318,52 +346,56 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=150, help="training steps of a round")
     parser.add_argument("--samples", type=int, default=20000)
-    parser.add_argument("--workers", type=int, default=psutil.cpu_count(logical=False))
-    parser.add_argument("--jit", action="store_true", help="Keras with XLA, too (slower here)")
-    parser.add_argument("--layer", choices=("LSTM", "GRU"), default="LSTM", help="of the table")
-    parser.add_argument("--sweep", action="store_true")
-    parser.add_argument("--options", action="store_true")
-    parser.add_argument("--load", type=int, nargs="+", metavar="PROCESSES", help="busy processes, nine rounds or more")
+    parser.add_argument("--workers", type=int, default=psutil.cpu_count(logical=False), help="of NumPy alone")
+    parser.add_argument("--layer", choices=("LSTM", "GRU"), default="LSTM")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--shapes", action="store_true")
+    what.add_argument("--sweep", action="store_true")
+    what.add_argument("--options", action="store_true")
+    what.add_argument("--load", type=int, nargs="+", metavar="PROCESSES", help="busy processes, nine rounds or more")
     parser.add_argument("--output", default="runs/benchmark")
     options = parser.parse_args()
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
+    TUTORIAL["layer"] = options.layer
+    print(f"{machine()}; training steps in ms; medians\n")
+    with tempfile.TemporaryDirectory() as scratch:
+        if options.shapes:
+            points = [(sizes, False) for sizes in DENSE] + [(sizes, ids) for sizes in LARGE for ids in (True, False)]
+            text, _ = over_shapes(points, Path(scratch), options.workers, options.rounds)
+            name = "shapes"
+        elif options.sweep:
+            points = list(swept())
+            sizes = [(sizes, tokens) for _, _, tokens, sizes in points]
+            text, times = over_shapes(sizes, Path(scratch), options.workers, options.rounds)
+            sweep_chart(points, times, folder / "sweep.png")
+            name = "sweep"
+        else:
+            name, text = on_reviews(options, Path(scratch), folder)
+    (folder / f"{name}.md").write_text(text + "\n")
 
+
+def on_reviews(options, scratch, folder):
+    """The measures at the tutorial's shape: a name, and a table in Markdown."""
     from scratchlstm.datasets import imdb
     from scratchlstm.preprocessing.sequence import pad_sequences
 
     (x, y), _ = imdb.load_data(num_words=TUTORIAL["V"], verbose=0)
-    samples = min(options.samples, len(x))
-    with tempfile.TemporaryDirectory() as scratch:
-        data = Path(scratch) / "reviews.npz"
-        np.savez(data, x=pad_sequences(x[:samples], TUTORIAL["T"]), y=y[:samples])
-        makers = contenders(TUTORIAL | {"layer": options.layer}, data, options.workers, options.jit)
-        if options.load:
-            del makers["PyTorch"]  # whose waiting threads make it ten times slower, and this take an hour
-            text = f"{machine()}; training step in ms: median (range), and the median ratio to Keras/TensorFlow\n\n"
-            print(text)
-            text += beside_load(makers, options.load, samples, max(options.rounds, 9), min(options.steps, 30))
-            (folder / "load.md").write_text(text + "\n")
-            return
-        results = tutorial_table(makers, samples, options.rounds, options.steps)
-        text = (
-            f"{machine()}; medians of {options.rounds} rounds, range, and ratio to the median of Keras/TensorFlow\n\n"
-        )
-        text += report(results, "Keras/TensorFlow")
-        print(text)
-        (folder / "cpu.md").write_text(text + "\n")
-        with open(folder / "cpu.csv", "w", newline="") as file:
-            rows = [(q, name, value) for q, by_name in results.items() for name, vs in by_name.items() for value in vs]
-            csv.writer(file).writerows([("quantity", "contender", "value"), *rows])
-        bar_chart(results, folder / "cpu.png")
-        if options.options:
-            text = options_table(data, options.workers, 3, min(samples, 128 * 40))
-            (folder / "options.md").write_text(text + "\n")
-        if options.sweep:
-            rows = sweep(Path(scratch), options.workers, rounds=3)
-            with open(folder / "sweep.csv", "w", newline="") as file:
-                csv.writer(file).writerows([("varies", "size", "input", "contender", "ms a step"), *rows])
-            sweep_chart(rows, folder / "sweep.png")
+    samples, data = min(options.samples, len(x)), scratch / "reviews.npz"
+    np.savez(data, x=pad_sequences(x[:samples], TUTORIAL["T"]), y=y[:samples])
+    if options.options:
+        return "options", options_table(data, options.workers, options.rounds, min(samples, 128 * 40))
+    makers = contenders(TUTORIAL, data, options.workers)
+    del makers[FLUSHED]  # in so few steps no gradient gets that small
+    if options.load:
+        del makers[TORCH]  # whose waiting threads make it ten times slower, and this take an hour
+        print("Range in brackets, and the median ratio to Keras in the same round.\n")
+        return "load", beside_load(makers, options.load, samples, max(options.rounds, 9), min(options.steps, 30))
+    results = tutorial_table(makers, samples, options.rounds, options.steps)
+    bar_chart(results, folder / "cpu.png")
+    text = report(results, KERAS, TORCH)
+    print(text)
+    return "cpu", text
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from contenders import without_numba
 
 PARTS = ("forward", "backward", "optimizer", "rest")
 
@@ -53,29 +54,26 @@ def separate_activations(modules):
     modules.numpy_lstm.NumpyLSTM.__init__ = init
 
 
-def fresh_memory(modules):
-    """New arrays at every step."""
-    modules.numpy_lstm.Workspace.fits = lambda *arguments: False
-
-
-def one_block(modules):
-    """The optimizer on whole parameters."""
-    modules.optimizers._BLOCK = 1 << 40
+def one_thread(modules):
+    """Nothing is shared between threads."""
+    modules.threads.spread = lambda tasks, **size: [task() for task in tasks]
 
 
 def nothing(modules):
     """All on."""
 
 
-VARIANTS = {
+NUMPY = {"compiled": False}
+VARIANTS = {  # what is changed, and options
     "all of it": (nothing, {}),
-    "textbook recurrence": (nothing, {"implementation": "textbook"}),
+    "in one thread": (one_thread, {}),
     "without distinct rows": (dense_input, {}),
     "without sums by occurrence (np.add.at)": (add_at, {}),
-    "without one tanh for all gates": (separate_activations, {}),
-    "without a kept workspace": (fresh_memory, {}),
-    "without blocks in the optimizer": (one_block, {}),
-    "two workers": (nothing, {"workers": 2}),
+    "NumPy's recurrence": (nothing, {"implementation": "numpy"}),
+    "the textbook's recurrence": (nothing, {"implementation": "textbook"}),
+    "nothing compiled": (nothing, NUMPY),
+    "nothing compiled, without one tanh for all gates": (separate_activations, NUMPY),
+    "nothing compiled, two workers": (nothing, NUMPY | {"workers": 2}),
 }
 
 
@@ -83,7 +81,11 @@ def measure(name, steps):
     """Milliseconds of each part, medians over the steps."""
     from types import SimpleNamespace
 
+    change, options = VARIANTS[name]
+    if not options.get("compiled", True):
+        without_numba()
     from scratchlstm import Sequential, layers, optimizers, rows
+    from scratchlstm._support import threads
     from scratchlstm.callbacks import Callback
     from scratchlstm.datasets import imdb
     from scratchlstm.kernels import numpy_lstm
@@ -92,8 +94,7 @@ def measure(name, steps):
     from scratchlstm.training import parallel, worker
     from scratchlstm.training.steps import OneProcess
 
-    change, options = VARIANTS[name]
-    change(SimpleNamespace(layers=layers, optimizers=optimizers, numpy_lstm=numpy_lstm, rows=rows))
+    change(SimpleNamespace(layers=layers, numpy_lstm=numpy_lstm, rows=rows, threads=threads))
     spent = {}
 
     def timed(owner, method, part):
