@@ -2,8 +2,8 @@
 
     python tests/benchmarks/cpu.py                 the table at the tutorial's shape, on real reviews: a few minutes
     python tests/benchmarks/cpu.py --layer GRU     the same for another layer
-    python tests/benchmarks/cpu.py --shapes        a training step at other shapes, small and large
-    python tests/benchmarks/cpu.py --sweep         a training step over units, length, batch size, for ids and dense input
+    python tests/benchmarks/cpu.py --small         a training step of small batches of dense input
+    python tests/benchmarks/cpu.py --sweep         a training step over units, length, batch size; ids and dense input
     python tests/benchmarks/cpu.py --options       a training step with each option of the LSTM, against Keras
     python tests/benchmarks/cpu.py --load 0 2 8    a training step beside so many processes that never rest
     python tests/benchmarks/cpu.py --rounds 1 --steps 5 --samples 1000    a quick look
@@ -32,8 +32,8 @@ from threadpoolctl import threadpool_info
 OURS, KERAS, TORCH = "scratchlstm, 1 process", "Keras/TensorFlow", "PyTorch"
 FLUSHED = "PyTorch, denormal numbers flushed"
 TUTORIAL = {"V": 20000, "E": 128, "H": 60, "T": 100, "tokens": True, "layer": "LSTM"}
-# (B, T, E, H): few rows and many steps; few features, short; one row; large ones
-DENSE = ((8, 1000, 20, 32), (32, 48, 7, 64), (1, 100, 32, 64))
+# (B, T, E, H)
+SMALL = ((8, 1000, 20, 32), (32, 48, 7, 64), (1, 100, 32, 64))
 LARGE = ((256, 200, 64, 128), (64, 50, 300, 512), (32, 300, 64, 200))
 HERE = Path(__file__).parent
 
@@ -183,13 +183,14 @@ def over_shapes(points, scratch, workers, rounds):
 
 
 def swept():
-    """(what varies, its value, ids or dense, sizes), from the tutorial's shape."""
-    values = {"H": (32, 64, 128, 256, 512), "T": (20, 50, 100, 200, 500), "B": (1, 16, 32, 64, 128, 256, 512)}
+    """(what varies, its value, ids or dense, sizes), from the tutorial's shape; then large ones, of which all vary."""
+    values = {"H": (32, 64, 128, 256, 512), "T": (20, 50, 100, 200, 500), "B": (16, 32, 64, 128, 256, 512)}
     for tokens in (True, False):
         for what in values:
             for value in values[what]:
                 at = {"B": 128, "T": 100, "E": 128, "H": 60} | {what: value}
                 yield what, value, tokens, tuple(at.values())
+        yield from (("", None, tokens, sizes) for sizes in LARGE)
 
 
 def beside_load(makers, counts, samples, rounds, steps):
@@ -349,7 +350,7 @@ def main():
     parser.add_argument("--workers", type=int, default=psutil.cpu_count(logical=False), help="of NumPy alone")
     parser.add_argument("--layer", choices=("LSTM", "GRU"), default="LSTM")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--shapes", action="store_true")
+    what.add_argument("--small", action="store_true")
     what.add_argument("--sweep", action="store_true")
     what.add_argument("--options", action="store_true")
     what.add_argument("--load", type=int, nargs="+", metavar="PROCESSES", help="busy processes, nine rounds or more")
@@ -360,14 +361,13 @@ def main():
     TUTORIAL["layer"] = options.layer
     print(f"{machine()}; training steps in ms; medians\n")
     with tempfile.TemporaryDirectory() as scratch:
-        if options.shapes:
-            points = [(sizes, False) for sizes in DENSE] + [(sizes, ids) for sizes in LARGE for ids in (True, False)]
-            text, _ = over_shapes(points, Path(scratch), options.workers, options.rounds)
-            name = "shapes"
+        if options.small:
+            text, _ = over_shapes([(sizes, False) for sizes in SMALL], Path(scratch), options.workers, options.rounds)
+            name = "small"
         elif options.sweep:
             points = list(swept())
-            sizes = [(sizes, tokens) for _, _, tokens, sizes in points]
-            text, times = over_shapes(sizes, Path(scratch), options.workers, options.rounds)
+            shapes = [(sizes, tokens) for _, _, tokens, sizes in points]
+            text, times = over_shapes(shapes, Path(scratch), options.workers, options.rounds)
             sweep_chart(points, times, folder / "sweep.png")
             name = "sweep"
         else:
