@@ -4,14 +4,10 @@ Run as a process: the first argument describes the contender in JSON, then each 
 is answered by a line of JSON. Between commands a contender sleeps, so that the next one has the machine to itself.
 """
 
-import atexit
 import json
 import os
-import shutil
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -35,7 +31,7 @@ class Ours:
 
     def __init__(self, shape, workers, compiled=True):
         if not compiled:
-            without_numba()
+            os.environ["NUMBA_DISABLE_JIT"] = "1"  # also of the workers
         from scratchlstm import Sequential, layers
 
         self.workers = workers
@@ -123,14 +119,6 @@ class Torch:
             x = self.torch.from_numpy(x.astype(np.int64) if self.tokens else x)
             for first in range(0, len(x), batch):
                 self.torch.sigmoid(self.forward(x[first : first + batch])).numpy()
-
-
-def without_numba():
-    """Let this process, and those it starts, find no Numba."""
-    folder = tempfile.mkdtemp()
-    Path(folder, "numba.py").write_text("raise ImportError('not in this benchmark')\n")
-    atexit.register(shutil.rmtree, folder)
-    sys.path.insert(0, folder)  # which multiprocessing hands on
 
 
 def timed_fit(model, base, x, y, batch, count, **options):

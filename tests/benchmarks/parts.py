@@ -8,6 +8,7 @@ is a process of its own, and the variants take turns for several rounds. Writes 
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,7 +16,6 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from contenders import without_numba
 
 PARTS = ("forward", "backward", "optimizer", "rest")
 
@@ -83,7 +83,7 @@ def measure(name, steps):
 
     change, options = VARIANTS[name]
     if not options.get("compiled", True):
-        without_numba()
+        os.environ["NUMBA_DISABLE_JIT"] = "1"
     from scratchlstm import Sequential, layers, optimizers, rows
     from scratchlstm._support import threads
     from scratchlstm.callbacks import Callback
@@ -159,7 +159,7 @@ def main():
     for _ in range(options.rounds):
         for name in VARIANTS:
             command = [sys.executable, __file__, "--variant", name, "--steps", str(options.steps)]
-            rounds[name].append(json.loads(subprocess.check_output(command, text=True)))
+            rounds[name].append(json.loads(subprocess.check_output(command, text=True).splitlines()[-1]))
     results = {
         name: {part: median(of[part] for of in measured) for part in (*PARTS, "step")}
         for name, measured in rounds.items()
