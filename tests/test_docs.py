@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,16 @@ def test_code_prints_what_the_page_shows_and_saves_what_it_links(name, executed,
 def test_every_page_with_code_and_its_output_is_run(executed):
     run = {f"{name}.md" for name in executed.PAGES}
     assert run >= {page for page, text in PAGES.items() if "```\n\n```text\n" in text}
+
+
+def test_code_that_is_explained_is_that_of_the_package():
+    paths = re.findall(r"\]\(\.\./(scratchlstm/kernels/num(?:py|ba)_lstm\.py|scratchlstm/gates\.py)\)", PAGES["fast.md"])
+    sources = [(DOCS.parent / path).read_text(encoding="utf-8") for path in sorted(set(paths))]
+    shown = re.findall(r"^```python\n(.*?)^```$", PAGES["fast.md"], re.MULTILINE | re.DOTALL)
+    for code in shown:
+        assert any(textwrap.indent(code, " " * depth) in text for text in sources for depth in range(4, 16, 4)), code
+    assert len(sources) == 3
+    assert len(shown) == 4
 
 
 def test_the_page_of_the_variants_lists_every_cell():
