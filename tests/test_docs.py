@@ -50,7 +50,7 @@ def test_every_page_with_code_and_its_output_is_run(executed):
 
 
 def test_code_that_is_explained_is_that_of_the_package():
-    paths = re.findall(r"\]\(\.\./(scratchlstm/kernels/num(?:py|ba)_lstm\.py|scratchlstm/gates\.py)\)", PAGES["fast.md"])
+    paths = re.findall(r"\]\(\.\./(scratchlstm/(?:kernels/num\w+_lstm|gates)\.py)\)", PAGES["fast.md"])
     sources = [(DOCS.parent / path).read_text(encoding="utf-8") for path in sorted(set(paths))]
     shown = re.findall(r"^```python\n(.*?)^```$", PAGES["fast.md"], re.MULTILINE | re.DOTALL)
     for code in shown:

@@ -24,6 +24,8 @@ from scratchlstm.metrics import BinaryAccuracy
 from scratchlstm.optimizers import Adam
 from scratchlstm.training import archive
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 X, Y = np.arange(24).reshape(8, 3) % 5, np.arange(8) % 2
 

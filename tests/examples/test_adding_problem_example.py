@@ -5,6 +5,8 @@ import re
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_lstm_solves_a_short_one_and_the_plain_network_does_not(run, colors_of, tmp_path):
     printed = run("adding_problem.py", "--output", tmp_path)

@@ -6,6 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_learns_and_writes(run, colors_of, tmp_path):
     printed = run("char_lm.py", "--output", tmp_path)

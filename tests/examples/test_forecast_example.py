@@ -7,6 +7,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HEADER = ["date", "hour", "year", "Corner", "Square"]
 
 

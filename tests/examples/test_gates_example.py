@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "docs" / "_static" / "explorer.html"
 DATA = re.compile(r'(?<=<script type="application/json" id="data">).*?(?=</script>)')

@@ -5,6 +5,8 @@ import re
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_prints_a_table_and_draws(run, colors_of, tmp_path):
     printed = run("gradient_flow.py", "--length", "50", "--output", tmp_path / "made" / "here")

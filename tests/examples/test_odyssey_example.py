@@ -9,6 +9,8 @@ import odyssey
 import pytest
 from odyssey import CELLS, CLAIMS, REVIEWERS, TASKS, Job, Size
 
+pytestmark = pytest.mark.slow
+
 TINY = Size(T=4, units=4, sequences=32, epochs=1)
 PAGE = Path(__file__).parents[2] / "docs" / "gates_for.md"
 

@@ -6,6 +6,8 @@ from datetime import datetime
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FORMATS = [
     *("%d %B %Y", "%d %b %Y", "%B %d %Y", "%b %d %Y", "%d-%b-%y", "%d %b %y", "%B %d %y", "%Y %B %d", "%Y %b %d"),
     *("%d.%m.%Y", "%d.%m.%y", "%Y/%m/%d", "%Y-%m-%d", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y"),

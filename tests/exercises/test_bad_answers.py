@@ -17,6 +17,8 @@ from scratchlstm.exercises.checking import find, judge
 from scratchlstm.exercises.limits import TooLongError, limited
 from scratchlstm.gates import lstm_backward, lstm_step_backward
 
+pytestmark = pytest.mark.slow
+
 OUTPUT_GATE = find("do")
 
 

@@ -3,10 +3,14 @@
 import itertools
 import random
 
+import pytest
+
 from scratchlstm.exercises.checking import judge
 from scratchlstm.exercises.exercise import EXERCISES
 from scratchlstm.exercises.mistakes import planted
 from scratchlstm.exercises.running import load
+
+pytestmark = pytest.mark.slow
 
 COUNT = 300
 AT_ONCE = 40  # mistakes of a function from which pairs are drawn

@@ -41,7 +41,10 @@ from scratchlstm.layers.network import Network
 from scratchlstm.layers.passes import Pass
 from scratchlstm.rows import RowGradient, as_array
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* runs the textbook's functions on the GPU")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.* runs the textbook's functions on the GPU"),
+]
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
 either_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 B, T, E, H = 5, 6, 4, 3

@@ -23,7 +23,10 @@ from scratchlstm.layers import (
 )
 from scratchlstm.layers.passes import Pass
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* runs the textbook's functions on the GPU")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.* runs the textbook's functions on the GPU"),
+]
 V, T = 30, 8
 RNG = np.random.default_rng(0)
 X, Y = RNG.integers(0, V, size=(50, T)), RNG.integers(0, 2, size=50)

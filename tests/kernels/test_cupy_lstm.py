@@ -12,7 +12,10 @@ from scratchlstm._support import device
 from scratchlstm.kernels import cupy_lstm
 from scratchlstm.kernels.cupy_lstm import Limits
 
-pytestmark = pytest.mark.skipif(raw_module.compiler() is None, reason="the emulator of a GPU needs g++ or clang++")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(raw_module.compiler() is None, reason="the emulator of a GPU needs g++ or clang++"),
+]
 
 
 @pytest.fixture(autouse=True, scope="module")

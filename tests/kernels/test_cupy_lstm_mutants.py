@@ -14,7 +14,10 @@ from test_cupy_mutants import with_mistakes
 from scratchlstm._support import device
 from scratchlstm.kernels import cupy_lstm
 
-pytestmark = pytest.mark.skipif(raw_module.compiler() is None, reason="the emulator of a GPU needs g++ or clang++")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(raw_module.compiler() is None, reason="the emulator of a GPU needs g++ or clang++"),
+]
 
 # What stands there, and what stands there by mistake; "" for a barrier that is left out.
 CELL = [

@@ -14,7 +14,10 @@ from scratchlstm._support import device
 from scratchlstm.kernels import cupy_optimizers
 from scratchlstm.rows import Groups
 
-pytestmark = pytest.mark.skipif(raw_module.compiler() is None, reason="the emulator of a GPU needs g++ or clang++")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(raw_module.compiler() is None, reason="the emulator of a GPU needs g++ or clang++"),
+]
 
 # What stands there, and what stands there by mistake; of a statement, which ends with ";", "" where it is left out.
 MISTAKES = {

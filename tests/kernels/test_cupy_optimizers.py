@@ -11,6 +11,8 @@ from scratchlstm import optimizers
 from scratchlstm.kernels import cupy_optimizers
 from scratchlstm.rows import RowGradient
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = {"float32": 3e-6, "float64": 1e-13}
 # so small that few parameters need many blocks, and several tables
 SMALL = {"THREADS": 32, "EACH": 2, "EACH_CHECKED": 3, "MOST": 3}

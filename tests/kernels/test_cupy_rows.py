@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from scratchlstm.rows import Groups
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
 WITH_CUPY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

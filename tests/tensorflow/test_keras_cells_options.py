@@ -16,6 +16,7 @@ from scratchlstm import Input, Model, optimizers
 from scratchlstm.layers.passes import Pass
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("float64"),
     pytest.mark.filterwarnings("ignore:Layer .* was passed an input with"),
 ]

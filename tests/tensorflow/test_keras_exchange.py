@@ -21,6 +21,8 @@ from scratchlstm.interop.keras import (
 )
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
 
+pytestmark = pytest.mark.slow
+
 keras = keras_side.keras
 L = keras.layers
 pytest.importorskip("h5py", reason="h5py is not installed here: Keras' files are NOT tested")

@@ -12,6 +12,8 @@ from scratchlstm.gradcheck import check_model
 from scratchlstm.interop.keras import from_keras, load_keras, save_keras, to_keras
 from scratchlstm.models import load_model
 
+pytestmark = pytest.mark.slow
+
 V, T, E, H, B = 13, 3, 4, 3, 6
 
 

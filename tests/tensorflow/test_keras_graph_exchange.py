@@ -17,6 +17,8 @@ from scratchlstm.interop.keras import (
     to_keras,
 )
 
+pytestmark = pytest.mark.slow
+
 keras = keras_side.keras
 pytest.importorskip("h5py", reason="h5py is not installed here: Keras' files are NOT tested")
 

@@ -6,6 +6,8 @@ from keras_side import keras
 
 from scratchlstm import Input, Model, layers
 
+pytestmark = pytest.mark.slow
+
 T, E = 3, 2
 
 

@@ -10,6 +10,7 @@ from scratchlstm import Input, Model, layers
 from scratchlstm.gradcheck import relative_error
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("float64"),
     pytest.mark.filterwarnings("ignore:Layer .* was passed an input with"),
 ]

@@ -20,7 +20,10 @@ X = [word_ids(RNG, V, (N, T)), word_ids(RNG, V, (N, T - 2))]
 X[0][0, :3], X[0][1, 4:], X[1][2, :2], X[1][3] = 0, 0, 0, 1
 Y = RNG.integers(0, 2, size=(N, 1)).astype(float)
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("float64"),
+]
 
 
 class SummedRows(keras.Model):
