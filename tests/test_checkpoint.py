@@ -117,6 +117,7 @@ def test_whatever_the_optimizer_and_the_order(tmp_path, optimizer, shuffle):
     assert content(resumed) == content(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 3])
 def test_several_workers(tmp_path, workers):
     model = tutorial()
@@ -126,6 +127,7 @@ def test_several_workers(tmp_path, workers):
     assert stopped == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 3])
 def test_several_workers_of_whom_some_have_no_row_of_the_first_batch(tmp_path, workers):
     options = {"workers": workers, "batch_size": 17}  # 17, 17 and 1 of 35 samples
@@ -220,6 +222,7 @@ def _program(folder, workers, how):
     return process.returncode
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_path, workers):

@@ -203,6 +203,7 @@ def test_words_of_another_run_are_refused(trained, tmp_path):
     assert "are not of one run; train first" in refusal("--output", tmp_path, "--predict", "good")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_killed_run_is_resumed_and_ends_as_one_that_was_not(reviews, tmp_path):
     def arguments(folder, epochs=60):

@@ -885,6 +885,7 @@ def test_a_damaged_keras_file_is_refused_or_gives_the_same_model(tmp_path, excha
     assert refused > 1200
 
 
+@pytest.mark.slow
 def test_a_damaged_weights_file_is_refused_or_gives_finite_weights(tmp_path, exchange):
     """Its numbers have no checksum, so that a changed one is a number; all else is noticed."""
     path, refused = tmp_path / "m.weights.h5", 0
@@ -933,6 +934,7 @@ def _places(node, place=()):
         yield from _places(value, (*place, key))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:not all that Keras compiled")
 @pytest.mark.parametrize("name", ["keras.keras", "keras_layers.keras", "keras_cells.keras", "keras_graph.keras"])
 def test_a_description_with_anything_anywhere_is_refused_or_read(exchange, tmp_path, name):
