@@ -20,7 +20,7 @@ of the Python array API standard.
 
 To see what a change to a step does in a model, build `LSTM(units, implementation="textbook")`, which runs the two step
 functions in the loop that all cells share (`cells/scan.py`); the loop here is the same for the LSTM alone, to be read.
-The default, "fused", runs a fast kernel instead (`kernels/numpy_lstm.py`).
+The default, "fused", runs a fast kernel instead (`kernels/numba_lstm.py`, or without Numba `kernels/numpy_lstm.py`).
 """
 
 from collections.abc import Callable, Sequence
