@@ -81,6 +81,19 @@ def test_another_function_in_its_place_is_compiled(monkeypatch, other):
     assert loaded()
 
 
+def test_every_process_finds_it_under_the_same_name():
+    program = """
+from scratchlstm._support.numba_cache import _meaning
+from scratchlstm.kernels.numba_lstm import forward_rows
+from scratchlstm.kernels.numba_optimizers import adam
+print(_meaning(forward_rows), _meaning(adam))
+"""
+    command = [sys.executable, "-c", program]
+    seeds = [os.environ | {"PYTHONHASHSEED": seed} for seed in "12"]
+    one, two = (subprocess.run(command, env=env, capture_output=True, timeout=60, check=True).stdout for env in seeds)
+    assert one == two
+
+
 def test_a_constant_is_part_of_the_function(monkeypatch):
     for number, hit in (2, False), (3, False), (2, True):
         monkeypatch.setitem(outer.__globals__, "inner", _with_a_constant(number))

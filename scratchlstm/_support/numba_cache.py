@@ -7,6 +7,7 @@ file of the function alone.) What cannot be read, for whatever reason, is compil
 
 import os
 import pickle
+import re
 import sys
 import time
 from contextlib import suppress
@@ -15,7 +16,6 @@ from hashlib import sha256
 from importlib.util import cache_from_source
 from multiprocessing import parent_process
 from pathlib import Path
-from pprint import pformat
 from typing import Any
 
 import llvmlite
@@ -110,7 +110,7 @@ def _meaning(dispatcher: Any) -> tuple[Any, ...]:
     used = [function.__globals__.get(name) for name in code.co_names] + [cell.cell_contents for cell in cells]
     inner = [_meaning(value) for value in used if hasattr(value, "py_func")]
     constants = [value for value in used if isinstance(value, int | float | str | tuple)]
-    options = pformat(dispatcher.targetoptions)  # sets in order
+    options = sorted(re.findall(r"\w+", repr(dispatcher.targetoptions)))  # a set has another order in each process
     return code.co_code, code.co_consts, code.co_names, constants, options, inner
 
 
