@@ -192,3 +192,22 @@ def test_a_parameter_of_no_dimensions_moves_as_one_of_one_element(make, clips):
         for g in (1.5, -0.25, 0.75):
             optimizer.apply([w], [np.float64(g) if w is alone else np.array([g])])
     assert alone == row[0] != 0.5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("make", [Adam, RMSprop, partial(SGD, momentum=0.9)])
+def test_what_fades_ends_as_0_and_not_as_the_smallest_numbers(make, dtype):
+    """A row that has had a gradient once, and one that has them at every step."""
+    w, optimizer = np.zeros((2, 3), dtype), make(0.01)
+    wide, in_full = w.astype(np.longdouble), make(0.01)
+    in_full.fading = ()
+    steps = {"float32": 1200, "float64": 8000}[dtype]
+    for step in range(steps):
+        g = np.array([[0.5 * (step == 0)] * 3, [0.1 + step % 7] * 3])
+        optimizer.apply([w], [g.astype(dtype)])
+        in_full.apply([wide], [g.astype(np.longdouble)])
+    (slots,) = optimizer.state
+    for name in optimizer.fading:
+        assert (slots[name][0] == 0).all()
+        assert (np.abs(slots[name][1]) > 1e-3).all()
+    np.testing.assert_allclose(w, wide.astype(dtype), rtol=1e-3 if dtype == "float32" else 1e-11)
