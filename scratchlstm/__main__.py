@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from scratchlstm import gradcheck
+from scratchlstm._support import compiled
 from scratchlstm.datasets.vocabulary import read_vocabulary
 from scratchlstm.exercises import command
 from scratchlstm.inspection import explore
@@ -21,7 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     told = "compare every gradient of some small models, the tutorial's first, with numerical and TensorFlow's"
     check = commands.add_parser("gradcheck", help=told)
     check.add_argument("--seed", type=_seed, default=0, help="of weights and data (default 0)")
-    check.add_argument("--implementation", choices=IMPLEMENTATIONS, help="one recurrence only (default: both)")
+    told = 'one recurrence only, "fused" the fastest that is there (default: each)'
+    check.add_argument("--implementation", choices=IMPLEMENTATIONS, help=told)
     check.add_argument("--no-tensorflow", action="store_true", help="numerical gradients only")
     page = commands.add_parser("explore", help="write a page in which a trained model reads a sentence, gate by gate")
     page.add_argument("model", type=_model_path, help="a saved model, with its vocabulary.json in the same folder")
@@ -60,8 +62,14 @@ def _gradcheck(options: argparse.Namespace) -> int:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up notes would stand in the table
     else:
         print("without TensorFlow: analytic against numerical only")
+    wanted = [options.implementation] if options.implementation else list(IMPLEMENTATIONS[1:])  # "fused" is one of them
+    if "compiled" in wanted and (why := compiled.missing()):
+        print(f'compiled loops are not checked, as they need Numba: pip install "scratchlstm[fast]" ({why})')
+        wanted.remove("compiled")
+        if not wanted:
+            return 2
     ok = True
-    for implementation in [options.implementation] if options.implementation else IMPLEMENTATIONS:
+    for implementation in wanted:
         for report in gradcheck.reports_in_small(has_tensorflow, options.seed, implementation):
             print(f"\n[{implementation}] {report}")
             ok = ok and report.ok

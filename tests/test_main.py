@@ -8,6 +8,7 @@ import pytest
 
 from scratchlstm import gates
 from scratchlstm.__main__ import main
+from scratchlstm._support import compiled
 from scratchlstm.kernels.recurrence import Recurrence
 from scratchlstm.layers import Dense
 
@@ -33,9 +34,21 @@ def test_on_the_command_line_every_tensor_is_right():
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
-    assert _verdicts(run.stdout) == [(tensor, "ok") for tensor in _ALL * 2]
-    assert run.stdout.count("[fused]") == run.stdout.count("[textbook]") == 4
+    checked = ["compiled", "numpy", "textbook"][1 if compiled.missing() else 0 :]
+    assert _verdicts(run.stdout) == [(tensor, "ok") for tensor in _ALL * len(checked)]
+    assert [run.stdout.count(f"[{implementation}]") for implementation in checked] == [4] * len(checked)
     assert "every gradient is right" in run.stdout
+
+
+def test_without_numba_compiled_loops_are_left_out(monkeypatch, capsys):
+    monkeypatch.setattr(compiled, "missing", lambda: "no Numba here")
+    assert main(["gradcheck", "--no-tensorflow", "--implementation", "compiled"]) == 2
+    said = 'compiled loops are not checked, as they need Numba: pip install "scratchlstm[fast]" (no Numba here)'
+    assert said in capsys.readouterr().out
+    assert main(["gradcheck", "--no-tensorflow"]) == 0
+    output = capsys.readouterr().out
+    assert said in output
+    assert _implementations(output) == {"numpy", "textbook"}
 
 
 def _implementations(output):
@@ -55,7 +68,7 @@ def _wrong_textbook(monkeypatch):
     monkeypatch.setattr(gates, "lstm_step_backward", lambda *args: right(*args)._replace(dU=right(*args).dU * 1.001))
 
 
-def _wrong_fused(monkeypatch):
+def _wrong_numpy(monkeypatch):
     def backward(self, *args):
         dx, (dW, dU, db), d_initial = right(self, *args)
         return dx, [dW, dU * 1.001, db], d_initial
@@ -64,7 +77,7 @@ def _wrong_fused(monkeypatch):
     monkeypatch.setattr(Recurrence, "backward", backward)
 
 
-@pytest.mark.parametrize(("implementation", "plant"), [("textbook", _wrong_textbook), ("fused", _wrong_fused)])
+@pytest.mark.parametrize(("implementation", "plant"), [("textbook", _wrong_textbook), ("numpy", _wrong_numpy)])
 def test_a_planted_bug_is_shown_where_it_is(monkeypatch, capsys, implementation, plant):
     plant(monkeypatch)
     assert main(["gradcheck", "--no-tensorflow", "--implementation", implementation]) == 1
@@ -84,7 +97,7 @@ def test_a_missing_gradient_is_shown(monkeypatch, capsys):
 
     right = Dense.backward
     monkeypatch.setattr(Dense, "backward", without_bias)
-    assert main(["gradcheck", "--no-tensorflow", "--implementation", "fused"]) == 1
+    assert main(["gradcheck", "--no-tensorflow", "--implementation", "numpy"]) == 1
     assert ("dense/bias", "WRONG no gradient") in _verdicts(capsys.readouterr().out)
 
 

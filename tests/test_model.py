@@ -5,8 +5,9 @@ import warnings
 import numpy as np
 import pytest
 
-from scratchlstm import Input, Sequential, activations, config, gradcheck
-from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding, Flatten
+from scratchlstm import Input, Model, Sequential, activations, config, gradcheck
+from scratchlstm._support import compiled
+from scratchlstm.layers import LSTM, Activation, Add, Bidirectional, Dense, Dropout, Embedding, Flatten, SimpleRNN
 from scratchlstm.layers.passes import Pass
 from scratchlstm.losses import BinaryCrossentropy, CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 from scratchlstm.optimizers import SGD, Adam
@@ -94,6 +95,31 @@ def test_summary_before_building_and_with_open_sizes(capsys):
     assert "│ (None, 2)" in capsys.readouterr().out
     Sequential([Input((None, 3)), LSTM(2, return_sequences=True)]).summary()
     assert "│ (None, None, 2)" in capsys.readouterr().out
+
+
+def test_the_summary_shows_what_runs(capsys, monkeypatch):
+    monkeypatch.setattr(compiled, "missing", lambda: "no Numba here")
+    layers = [
+        Embedding(9, 2),
+        Bidirectional(LSTM(2, return_sequences=True)),
+        SimpleRNN(2, return_sequences=True),
+        LSTM(2, implementation="textbook"),
+    ]
+    model = Sequential([*layers, Dense(1)])
+    model.build((None, 4))
+    model.summary()
+    table = capsys.readouterr().out
+    assert "numpy" not in table
+    model.summary(show_implementation=True)
+    with_column = capsys.readouterr().out.splitlines()
+    assert [line[:74] for line in with_column[2::2]] == [line[:74] for line in table.splitlines()[2::2]]
+    assert [line.split("│")[-2].strip() for line in with_column[4:-4:2]] == ["-", "numpy", "textbook", "textbook", "-"]
+    x = Input((4, 2))
+    Model(x, Dense(1)(LSTM(2)(Add()([x, Dense(2)(x)])))).summary(show_implementation=True)
+    rows = [line.split("│")[-2].strip() for line in capsys.readouterr().out.splitlines() if "(LSTM)" in line]
+    assert rows == ["numpy"]
+    with pytest.raises((TypeError, ValueError), match="show_implementation"):
+        model.summary(show_implementation="lstm")
 
 
 def test_summary_shortens_long_names_and_counts_bytes(capsys):

@@ -246,6 +246,22 @@ def test_where_no_thread_can_be_started_one_does_all(three_share_all, monkeypatc
     assert threads._queue.qsize() == waiting
 
 
+def test_compiled_loops_use_every_core(monkeypatch):
+    monkeypatch.setattr(threads, "_before", [9])
+    meeting = threading.Barrier(9, timeout=30)
+    with one_blas_thread(sharing=True):
+        assert len(set(spread([meeting.wait] * 9, most=9))) == 9  # or nobody gets past the barrier
+        with pytest.raises(threading.BrokenBarrierError):
+            spread([threading.Barrier(9, timeout=0.2).wait] * 9)
+
+
+def test_a_number_of_threads_can_be_set():
+    with one_blas_thread(threads=3):
+        assert threads.threads() == 3
+        assert blas_threads() == {1}
+    assert threads.threads() == 1
+
+
 def test_small_work_is_not_shared(monkeypatch):
     monkeypatch.setattr(threads, "threads", lambda: 3)
     assert set(spread([threading.get_ident] * 50, threads.LARGE - 1)) == {threading.get_ident()}
@@ -262,7 +278,18 @@ def test_a_product_in_parts_is_the_product(rows, n, p, data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "LARGE", 0)
         patch.setattr(threads, "threads", lambda: 3)
-        np.testing.assert_allclose(product(a, b), a @ b, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(found := product(a, b), a @ b, rtol=1e-12, atol=1e-14)
+        patch.setattr(threads, "threads", lambda: 1)
+        assert np.array_equal(product(a, b), found)
+
+
+def test_into_how_many_parts_a_product_is_cut_does_not_depend_on_the_threads(monkeypatch):
+    seen, spread = [], threads.spread
+    monkeypatch.setattr(threads, "spread", lambda tasks: seen.append(len(tasks)) or spread(tasks))
+    for count in 1, 2, 3:
+        monkeypatch.setattr(threads, "_threads", count)
+        product(np.ones((4099, 64), "float32"), np.ones((64, 64), "float32"))
+    assert seen == [4, 4, 4]
 
 
 def _trained(options):

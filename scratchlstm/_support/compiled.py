@@ -4,6 +4,7 @@ What is compiled releases the interpreter, so that threads share the work, and i
 (`numba_cache`). Modules with such functions are called `numba_*`, by which the cache knows them.
 """
 
+import os
 import sys
 from functools import cache
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from typing import Any
 from scratchlstm._support.console import warn
 from scratchlstm._support.threads import include_new_blas
 
+OFF = "NUMBA_DISABLE_JIT"  # in the environment: compile nothing
 OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",  # a division that might raise could not be computed for several numbers at once
@@ -77,6 +79,16 @@ def pays(much: bool) -> bool:
     return (much or "numba" in sys.modules) and not missing()
 
 
+def version() -> str:
+    """What compiles: the version of Numba, and of its LLVM; "none" if nothing can be compiled."""
+    if missing():
+        return "none"
+    import llvmlite.binding
+    import numba
+
+    return f"{numba.__version__}, LLVM {'.'.join(map(str, llvmlite.binding.llvm_version_info))}"
+
+
 def require(what: str) -> None:
     """Stop if nothing can be compiled here.
 
@@ -93,6 +105,8 @@ def require(what: str) -> None:
 @cache
 def _obstacle() -> tuple[str, bool]:
     """Why nothing can be compiled, and whether that is a fault of what is installed."""
+    if os.environ.get(OFF, "0") != "0":  # and Numba need not be imported to know
+        return f"{OFF} is set", False
     for name in ("numba", "scipy"):  # SciPy for the products inside compiled loops
         if find_spec(name) is None:
             return f"there is no {name} here", False

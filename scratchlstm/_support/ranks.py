@@ -14,6 +14,7 @@ from typing import Any
 rank, size = 0, 1
 on_host = 0  # the rank among those of this machine
 crowded = False  # whether this machine has more ranks than cores for them
+threads = 1  # that a rank may use, so that each core of this machine has one
 communicator: Any = None  # mpi4py's, in a script that the launcher runs
 status: Any = None  # what the guardian of this process watches
 resume_since: float | None = None  # in a run that may be restarted: when it began, in seconds since 1970
@@ -28,9 +29,9 @@ _NUMBERS = "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK
 
 def join(of_all: Any, of_host: Any, cores: int) -> None:
     """Take part in an MPI run: the communicators of all ranks and of those of this machine, and its cores."""
-    global communicator, rank, size, on_host, crowded
+    global communicator, rank, size, on_host, crowded, threads
     communicator, rank, size, on_host = of_all, of_all.rank, of_all.size, of_host.rank
-    crowded = of_host.size > cores
+    crowded, threads = of_host.size > cores, max(1, cores // of_host.size)
     for name in _COUNTS:  # programs that the script starts are no ranks
         os.environ.pop(name, None)
 

@@ -24,7 +24,7 @@ SETTINGS = (
     "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
     "OMP_NUM_THREADS",
 )  # fmt: skip
-_MOST = 4  # more of Python's threads than this would only wait for the interpreter
+MOST = 4  # more of Python's threads than this would only wait for the interpreter
 LARGE = 1 << 24  # multiplications, a quarter of a millisecond: less is not worth waking a thread for
 
 _lock = threading.RLock()  # an abandoned block may be found by the garbage collector at any moment
@@ -46,13 +46,14 @@ class one_blas_thread(ContextDecorator):
     Args:
         sharing: let `spread` use as many threads as BLAS had. If the environment sets a number for BLAS
             (`OPENBLAS_NUM_THREADS`, ...), BLAS keeps it instead, and nothing is shared.
+        threads: that `spread` uses if not.
     """
 
-    def __init__(self, sharing: bool = False) -> None:
-        self.sharing, self.ended = sharing, True
+    def __init__(self, sharing: bool = False, threads: int = 1) -> None:
+        self.sharing, self.threads, self.ended = sharing, threads, True
 
     def _recreate_cm(self) -> "one_blas_thread":
-        return one_blas_thread(self.sharing)  # each call of a decorated function is a block of its own
+        return one_blas_thread(self.sharing, self.threads)  # each call of a decorated function is a block of its own
 
     def __enter__(self) -> None:
         global _threads
@@ -61,9 +62,9 @@ class one_blas_thread(ContextDecorator):
             with _lock:
                 outermost = not _inside
                 _inside.add(id(self))
-                if outermost and not (self.sharing and any(os.environ.get(name) for name in SETTINGS)):
+                if outermost and not (self.sharing and set_by_environment()):
                     _before[:] = _before or [library.get_num_threads() for library in _blas()]
-                    _threads = min(max(_before, default=1), _MOST) if self.sharing else 1
+                    _threads = max(_before, default=1) if self.sharing else self.threads
                     for library in _blas():
                         _set(library, 1)
         except BaseException:
@@ -86,20 +87,26 @@ class one_blas_thread(ContextDecorator):
             self.__exit__()
 
 
+def set_by_environment() -> bool:
+    """Whether the environment sets a number of BLAS threads."""
+    return any(os.environ.get(name) for name in SETTINGS)
+
+
 def _set(library: Any, threads: int) -> None:
     library.set_num_threads(threads)
     if hasattr(library, "clear_controlling_thread"):  # or no other thread of the program could set it from now on
         library.clear_controlling_thread()
 
 
-def spread(tasks: Sequence[Callable[[], Any]], multiplications: int = LARGE) -> list[Any]:
+def spread(tasks: Sequence[Callable[[], Any]], multiplications: int = LARGE, most: int = MOST) -> list[Any]:
     """The results of all tasks, done in any order by several threads if they are `LARGE`.
 
     Args:
         tasks: independent of each other, each of some 100 microseconds or more, nearly all of them inside NumPy.
         multiplications: in all of them; below `LARGE` this thread does them alone.
+        most: threads. As many as there are tasks are of use if these are compiled, and need no interpreter.
     """
-    helping = 0 if multiplications < LARGE else min(threads(), len(tasks)) - 1
+    helping = 0 if multiplications < LARGE else min(threads(), most, len(tasks)) - 1
     if helping < 1:
         return [task() for task in tasks]
     todo, results = deque(enumerate(tasks)), [None] * len(tasks)
@@ -177,19 +184,23 @@ def settle(helpers: Iterable[_Helper] | None = None) -> None:
 
 
 def threads() -> int:
-    """How many threads `spread` uses here and now."""
+    """How many threads may compute here and now."""
     return _threads
 
 
 def product(a: Any, b: Any, out: Any = None) -> Any:
     """a @ b; a large product of NumPy's is computed in parts, by `spread`.
 
+    The parts do not depend on how many threads there are: a product's last digits may depend on its number of rows.
+
     Args:
         a: (..., m, n).
         b: (n, p), or where a is (m, n), a stack (..., n, p).
         out: for the result, if a is (m, n) and b (n, p).
     """
-    if not isinstance(a, np.ndarray) or a.size // a.shape[-1] * b.size < LARGE or threads() == 1:
+    if not isinstance(a, np.ndarray):
+        return a @ b
+    if a.size // a.shape[-1] * b.size < LARGE:
         return np.matmul(a, b, out=out)
     if a.ndim > 2:
         return product(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], -1)
@@ -203,7 +214,7 @@ def product(a: Any, b: Any, out: Any = None) -> Any:
 
 
 def _cut(rows: np.ndarray) -> list[np.ndarray]:
-    return np.array_split(rows, threads())
+    return np.array_split(rows, MOST)
 
 
 @cache

@@ -264,7 +264,7 @@ class CompiledRecurrence(Recurrence):
     def _spread(self, tasks: Sequence[Callable[[], None]], steps: int = 0) -> None:
         """Let threads share these calls, if they are long."""
         T, B, columns = self.workspace.gates.shape if not steps else (steps, 1, self.n * self.H)
-        threads.spread(tasks, multiplications=T * B * self.H * (columns + _ELEMENTWISE))
+        threads.spread(tasks, T * B * self.H * (columns + _ELEMENTWISE), most=len(tasks))
 
     def _project(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Rows (N, E) times W, (N, nH)."""

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from scratchlstm._support.threads import LARGE, product, spread, threads
+from scratchlstm._support.threads import LARGE, MOST, product, spread, threads
 from scratchlstm.activations import SIGMOID, TANH
 from scratchlstm.kernels.recurrence import Recurrence, States, by_gate, dropped, time_major
 from scratchlstm.rows import GatheredRows
@@ -209,7 +209,7 @@ class NumpyRecurrence(Recurrence):
     def _parts(self) -> list[slice]:
         """The rows that go through the steps together: all of them, or if a step is large, a part for each thread."""
         B = self.workspace.gates.shape[2]
-        count = min(threads(), B) if self.shares and B * self.U.size >= _LARGE_STEP else 1
+        count = min(threads(), MOST, B) if self.shares and B * self.U.size >= _LARGE_STEP else 1
         return [slice(B * k // count, B * (k + 1) // count) for k in range(count)]
 
     def _idle_rows(self, x: Any, mask: np.ndarray | None, rows: Any) -> list[Any]:

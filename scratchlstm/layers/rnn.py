@@ -70,6 +70,16 @@ class Kept(NamedTuple):
     shown: Array | None  #      False if the output is 0, (B, T, 1) or (B, 1)
 
 
+def what_runs(layer: Layer) -> list[tuple[str, str]]:
+    """The name of each recurrent layer in this one, itself included, and what it runs; see `RNN.runs`."""
+    return [(each.name, each.runs) for each in layer.with_inner() if isinstance(each, RNN)]
+
+
+def all_compiled(layer: Layer) -> bool:
+    """Whether there are recurrent layers in this one, and all of them run compiled loops."""
+    return {runs for _, runs in what_runs(layer)} == {"compiled"}
+
+
 def no_layer(given: Any) -> str:
     """What came instead of a layer, for an error."""
     if isinstance(given, Cell | StackedRNNCells):
@@ -205,6 +215,11 @@ class RNN(Layer):
             specs |= with_prefix(name, {param: of for param, of in own.items() if param != "bias" or cell.use_bias})
             features = cell.output_size
         return specs
+
+    @property
+    def runs(self) -> str:
+        """What computes the recurrence: "textbook" is the cell, step by step; see `LSTM` for others."""
+        return "textbook"
 
     @property
     def output_size(self) -> int:

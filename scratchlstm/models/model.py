@@ -183,9 +183,14 @@ class Model(Compiled):
         """The table of `summary`, for a notebook."""
         return summary.html(self.network)
 
-    def summary(self) -> None:
-        """Print the layers with their output shapes and numbers of parameters, as Keras does."""
-        say(summary.table(self.network))
+    def summary(self, *, show_implementation: bool = False) -> None:
+        """Print the layers with their output shapes and numbers of parameters, as Keras does.
+
+        Args:
+            show_implementation: in one more column, what computes each recurrent layer here: "compiled", "numpy",
+                "textbook" (see `LSTM`), or "cuda" on a GPU.
+        """
+        say(summary.table(self.network, checks.flag("show_implementation", show_implementation)))
 
     # --- parameters -----------------------------------------------------------------------------------------------
 
@@ -330,10 +335,11 @@ class Model(Compiled):
             sample_weight: weight of each sample's loss, (N,), or of each step's, (N, T). A negative one turns the
                 sample's gradient around. Of several outputs a list or dict, as y, or (N,) for all of them.
             initial_epoch: number of epochs done before.
-            workers: how many processes share each batch; "auto" is one for each physical core. On a GPU, 1. If they
-                do not start, a warning says so and one process does the work, unless there is a checkpoint to keep.
-                "mpi" is all ranks of an MPI run (docs/distributed.md), on a GPU, too. Default: "mpi" in a script that
-                `python -m scratchlstm.mpi` runs, and else 1.
+            workers: how many processes share each batch. One is enough if the recurrent layers run compiled loops (see
+                `LSTM`), which use all cores by threads; so "auto" is 1 then, and else one for each physical core. On a
+                GPU, 1. If they do not start, a warning says so and one process does the work, unless there is a
+                checkpoint to keep. "mpi" is all ranks of an MPI run (docs/distributed.md), on a GPU, too. Default:
+                "mpi" in a script that `python -m scratchlstm.mpi` runs, and else 1.
             resume: a file of `callbacks.Checkpoint`, from which the run goes on bit for bit, with all other arguments
                 the same (`epochs` may have grown); where there is none yet, the run begins.
 
@@ -359,7 +365,7 @@ class Model(Compiled):
         with backends.explain_memory(f"lower batch_size (now {batch_size}), the number of time steps, or the units"):
             return training.fit(
                 self, x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle,
-                class_weight, sample_weight, initial_epoch, crew(workers, self.backend == "cupy"), resume,
+                class_weight, sample_weight, initial_epoch, crew(workers, self), resume,
             )  # fmt: skip
 
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
@@ -403,7 +409,7 @@ class Model(Compiled):
         as_dict = checks.flag("return_dict", return_dict)
         x, y, batch_size = unpack(x, y, batch_size)
         data = check_data(self, x, y, sample_weight)
-        batch_size, sharing = self._inference_batch(batch_size), crew(workers, self.backend == "cupy")
+        batch_size, sharing = self._inference_batch(batch_size), crew(workers, self)
         with backends.explain_memory(f"lower batch_size (now {batch_size})"):
             logs = training.evaluate(self, data, batch_size, checks.verbosity(verbose), sharing)
         if as_dict:
@@ -420,7 +426,7 @@ class Model(Compiled):
         """
         x, _, batch_size = unpack(x, None, batch_size)
         data = Data(check_x(self, x))
-        batch_size, sharing = self._inference_batch(batch_size), crew(workers, self.backend == "cupy")
+        batch_size, sharing = self._inference_batch(batch_size), crew(workers, self)
         with backends.explain_memory(f"lower batch_size (now {batch_size})"):
             found = training.predict(self, data, batch_size, checks.verbosity(verbose), sharing)
         return self._given_out(found if len(found) > 1 else found[0])

@@ -8,11 +8,13 @@ from scratchlstm._support import notebook
 from scratchlstm.backend import Array
 from scratchlstm.layers import Layer
 from scratchlstm.layers.network import Network
+from scratchlstm.layers.rnn import what_runs
 from scratchlstm.layers.weights import with_batch
 
 # of the columns, as Keras draws them by default
 _STACK = {"Layer (type)": 33, "Output Shape": 24, "Param #": 15}
 _GRAPH = {"Layer (type)": 21, "Output Shape": 19, "Param #": 12, "Connected to": 19}
+_IMPLEMENTATION = {"Implementation": 16}  # which is only here
 _MOST_LAYERS = 12  # that a single line names
 
 
@@ -26,9 +28,9 @@ def line(kind: str, network: Network) -> str:
     return f"<{kind} {_plain(network.name)}: {layers}; {count}>"
 
 
-def table(network: Network) -> str:
+def table(network: Network, show_implementation: bool = False) -> str:
     """The whole table; of a network that is no stack, also its inputs and what each layer takes its inputs from."""
-    columns = _STACK if network.is_stack else _GRAPH
+    columns = (_STACK if network.is_stack else _GRAPH) | (_IMPLEMENTATION if show_implementation else {})
     widths = list(columns.values())
     return "\n".join(
         [
@@ -36,7 +38,7 @@ def table(network: Network) -> str:
             _rule("┏━┳┓", widths),
             _row(list(columns), widths, "┃"),
             _rule("┡━╇┩", widths),
-            f"\n{_rule('├─┼┤', widths)}\n".join(_row(row, widths, "│") for row in _rows(network)),
+            f"\n{_rule('├─┼┤', widths)}\n".join(_row(row, widths, "│") for row in _rows(network, columns)),
             _rule("└─┴┘", widths),
             *(f" {count}" for count in _counts(network)),
         ]
@@ -46,16 +48,15 @@ def table(network: Network) -> str:
 def html(network: Network) -> str:
     """The same for a notebook."""
     columns = list(_STACK if network.is_stack else _GRAPH)
-    rows = [row[: len(columns)] for row in _rows(network)]
-    return notebook.table("\n".join([_title(network), *_counts(network)]), columns, rows)
+    return notebook.table("\n".join([_title(network), *_counts(network)]), columns, _rows(network, columns))
 
 
 def _title(network: Network) -> str:
     return f'Model: "{_plain(network.name)}"'
 
 
-def _rows(network: Network) -> list[list[str]]:
-    """For each layer its name and kind, output shape, number of parameters, and what it takes its inputs from."""
+def _rows(network: Network, columns: Iterable[str]) -> list[list[str]]:
+    """What each layer has in these columns; before them the inputs of a network that is no stack."""
 
     def shape_after(layer: Layer, shape: Any, states: Any) -> Any:
         known = layer.built and None not in (shape if isinstance(shape, list) else [shape])
@@ -69,11 +70,14 @@ def _rows(network: Network) -> list[list[str]]:
         count = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
         name = _fit(layer) if network.is_stack else f"{_plain(layer.name)} ({type(layer).__name__})"
         sources = [_connection(network, *source) for number in places for source in network.places[number].sources]
-        rows.append([name, each[0] if len(each) == 1 else f"[{', '.join(each)}]", count, ", ".join(sources)])
+        shape = each[0] if len(each) == 1 else f"[{', '.join(each)}]"
+        runs = ", ".join(dict.fromkeys(runs for _, runs in what_runs(layer))) if "Implementation" in columns else ""
+        rows.append([name, shape, count, ", ".join(sources), runs or "-"])
     if not network.is_stack:
         inputs = zip(network.input_names, network.input_shapes, strict=True)
-        rows[:0] = [[f"{_plain(name)} (Input)", _shown(shape), "0", "-"] for name, shape in inputs]
-    return rows
+        rows[:0] = [[f"{_plain(name)} (Input)", _shown(shape), "0", "-", "-"] for name, shape in inputs]
+    wanted = [number for number, column in enumerate(_GRAPH | _IMPLEMENTATION) if column in columns]
+    return [[row[number] for number in wanted] for row in rows]
 
 
 def _counts(network: Network) -> list[str]:
@@ -104,7 +108,7 @@ def _rule(pieces: str, widths: Sequence[int]) -> str:
 def _row(cells: Sequence[str], widths: Sequence[int], edge: str) -> str:
     """The lines of one row, in which long cells are wrapped between words and long words are cut."""
     columns = []
-    for number, (cell, width) in enumerate(zip(cells, widths, strict=False)):
+    for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
         room = width - 2
         words = [word if len(word) <= room else f"{word[: room - 1]}…" for word in cell.split()]
         lines = textwrap.wrap(" ".join(words), room, break_on_hyphens=False)

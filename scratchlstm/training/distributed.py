@@ -34,10 +34,11 @@ import threadpoolctl
 from mpi4py import MPI
 
 from scratchlstm import backend
-from scratchlstm._support import ranks
+from scratchlstm._support import compiled, ranks
 from scratchlstm._support.console import warn
 from scratchlstm._support.files import forget, written_alone
-from scratchlstm._support.threads import one_blas_thread
+from scratchlstm._support.threads import one_blas_thread, set_by_environment
+from scratchlstm.layers.rnn import all_compiled
 from scratchlstm.optimizers import Optimizer
 from scratchlstm.rows import Gradient, RowGradient
 from scratchlstm.training import archive, steps
@@ -210,7 +211,9 @@ class Ranks(Crew):
             return
         if reason := unsplittable(model):
             raise ValueError(f"workers={self.workers}, the ranks, is not possible: {reason}. Use workers=1")
-        with one_blas_thread():
+        # results depend on the threads in NumPy's loops, and on those that the environment lets BLAS have
+        alone = set_by_environment() or not all_compiled(model.network)
+        with one_blas_thread(threads=1 if alone else ranks.threads):
             yield RankWorkers(self, workers, model, data, validation)
 
     # --- messages -------------------------------------------------------------------------------------------------
@@ -476,10 +479,12 @@ def _bytes(array: np.ndarray) -> Iterator[np.ndarray]:
 
 @functools.cache
 def _versions() -> dict[str, Any]:
+    numba = compiled.version()  # which may load another BLAS
     blas = {f"{library['internal_api']} {library['version']}" for library in _blas()}
     found = {
         "Python": platform.python_version(),
         "NumPy": np.__version__,
+        "Numba": numba,
         "scratchlstm": sys.modules["scratchlstm"].__version__,
     }
     return {f"the version of {name}": version for name, version in found.items()} | {"the BLAS": sorted(blas)}

@@ -18,7 +18,7 @@ from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.crew import Crew
 from scratchlstm.training.data import Data, Spans, check_data, output_shapes, split_validation, weigh_classes
 from scratchlstm.training.progress import Progress
-from scratchlstm.training.run import Run, State, fingerprint
+from scratchlstm.training.run import Run, State, computed_by, fingerprint
 from scratchlstm.training.steps import INFERENCE_BATCH, Meter, WorkerError, no_totals, outputs
 
 
@@ -149,7 +149,7 @@ def _settings(model: Compiled, data: Data, validation: Data | None, **options: A
     description["compiled"].pop("iterations")
     description["compiled"]["optimizer"]["config"]["learning_rate"] = model.compiled_learning_rate
     fingerprints = {"data": fingerprint(data), "validation data": validation and fingerprint(validation)}
-    return archive.plain({**fingerprints, "model": description, **options})
+    return archive.plain({**fingerprints, "model": description, "computed by": computed_by(model), **options})
 
 
 def _resume(run: Run, path: Any, epochs: int, verbose: int) -> None:

@@ -7,23 +7,30 @@ import numpy as np
 
 from scratchlstm._support import checks, ranks
 from scratchlstm._support.console import warn
+from scratchlstm.layers.rnn import all_compiled
+from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.crew import Crew
 
 
-def crew(workers: Any, on_gpu: bool) -> Crew:
+def crew(workers: Any, model: Compiled) -> Crew:
     """Choose who shares the work.
 
     Args:
-        workers: how many processes of this machine; "auto" is one for each physical core that this process may use;
-            "mpi" is all ranks of the MPI run; None is these, if there is such a run, and else one.
-        on_gpu: whether the model is on a GPU.
+        workers: how many processes of this machine; "auto" is one if all recurrent layers run compiled loops, which
+            threads share, and else one for each physical core that this process may use; "mpi" is all ranks of the MPI
+            run; None is these, if there is such a run, and else one.
+        model: whose work it is.
 
     Raises:
         ValueError: something else; or several processes of one machine for a model on a GPU.
         RuntimeError: "mpi" in a script that the launcher has not started.
     """
     named = workers if isinstance(workers, str) else ""
-    count = 1 if workers is None or named == "mpi" else count_workers(workers)
+    on_gpu = model.backend == "cupy"
+    if workers is None or named == "mpi" or (named == "auto" and all_compiled(model.network)):
+        count = 1
+    else:
+        count = count_workers(workers)
     if named == "mpi" and ranks.communicator is None:
         raise RuntimeError(
             'workers="mpi" needs ranks: start the script with `mpiexec -n 4 python -m scratchlstm.mpi SCRIPT` '

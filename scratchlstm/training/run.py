@@ -20,11 +20,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchlstm import backend
+from scratchlstm._support import compiled
 from scratchlstm._support.checks import flag, number, whole_number
+from scratchlstm._support.console import warn
 from scratchlstm._support.files import read_arrays
 from scratchlstm._support.threads import settle
 from scratchlstm.backend import Array
 from scratchlstm.callbacks import Callback, Checkpoint, History
+from scratchlstm.layers.rnn import what_runs
 from scratchlstm.training import archive
 from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.data import Data, output_shapes
@@ -32,6 +35,7 @@ from scratchlstm.training.steps import Meter
 from scratchlstm.training.targets import LossMean
 
 _KIND = "scratchlstm checkpoint"
+_CODE = {"compiled": "compiled by Numba", "numpy": "in NumPy", "textbook": "step by step", "cuda": "on a GPU"}
 
 
 class State(NamedTuple):
@@ -214,7 +218,8 @@ class Run:
         arrays = read_arrays(path, "checkpoint")
         try:
             description = archive.decode(arrays, _KIND)
-            was, now = description["settings"], self.settings
+            was, now = dict(description["settings"]), dict(self.settings)
+            ran, runs = was.pop("computed by", None), now.pop("computed by")
             wired = {key: was["model"].get(key) for key in ("layers", "sources")}
             as_now = not archive.difference(wired, now["model"])  # and so in Keras' order
             orders = None if as_now else archive.into_keras_order(was["model"], arrays)
@@ -224,12 +229,19 @@ class Run:
             seed = description.get("seed")  # None: drawn, or of a version that did not state it
             if None not in (seed, self.model.seed) and seed != self.model.seed:
                 raise ValueError(f"it is of another run: seed was {seed!r:.80}, and is {self.model.seed} now")
+            if ran is not None:
+                _require_same_code(ran, runs)
             state = _unpack(description["run"], arrays)
             if orders is not None:
                 self._reorder(state, *orders)
             self._take_up(state, arrays, epochs)
         except Exception as error:  # whatever a crafted description leads to
             raise ValueError(f"the run cannot be resumed from {str(path)!r}: {archive.reason(error)}") from error
+        if ran is None and (parts := [name for name, code in runs if code == "compiled"]):
+            warn(
+                f"{str(path)!r} was written before loops were compiled. From here on, {', '.join(parts)} run compiled, "
+                f"and the last digits differ from those of NumPy. To continue as it was, set {compiled.OFF}=1"
+            )
 
     def _reorder(self, state: dict[str, Any], of_layers: list[int], of_params: list[int]) -> None:
         """Put all that an older version's file has of layers and parameters in the order that they have now."""
@@ -311,6 +323,29 @@ def fingerprint(data: Data) -> dict[str, Any]:
         name: {"shape": array.shape, "dtype": array.dtype.str, "checksum": zlib.crc32(np.ascontiguousarray(array).data)}
         for name, array in data.named().items()
     }
+
+
+def computed_by(model: Compiled) -> list[tuple[str, str]]:
+    """What computes each recurrent layer, and the optimizer with the sums: on that the last digits depend."""
+    kind = "cuda" if model.backend == "cupy" else "numpy" if compiled.missing() else "compiled"
+    return [*what_runs(model.network), ("the optimizer", kind)]
+
+
+def _require_same_code(was: Any, now: Any) -> None:
+    """Stop if the model is computed by other code than it was; the arguments are what `computed_by` gives.
+
+    Raises:
+        ValueError: naming the first part, and what to do.
+    """
+    for (name, before), (_, here) in zip(was, now, strict=True):
+        if before == here:
+            continue
+        todo = f"on this machine, set {compiled.OFF}=1"
+        if here == "numpy":
+            todo = f'pip install "scratchlstm[fast]" ({compiled.missing()})'
+        if "cuda" in (before, here):
+            todo = "take the model to where it was with `to`"
+        raise ValueError(f"{name} ran {_CODE[before]}, and runs {_CODE[here]} now, with other last digits: {todo}")
 
 
 def _loss_weights(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 import scratchlstm
 from scratchlstm import Sequential, layers
-from scratchlstm._support import ranks
+from scratchlstm._support import compiled, ranks
 from scratchlstm.training import distributed
 
 one_or_two = ranks.rank + 1
@@ -43,6 +43,7 @@ DIFFERENCES = [
     lambda: fit_with(platform, "python_version", lambda: f"3.1{one_or_two}"),
     lambda: fit_with(np, "__version__", f"2.{one_or_two}"),
     lambda: fit_with(scratchlstm, "__version__", f"0.{one_or_two}"),
+    lambda: fit_with(compiled, "version", lambda: f"0.6{one_or_two}"),
     lambda: fit_with(distributed, "_blas", lambda: [{"internal_api": "blas", "version": one_or_two}]),
 ]
 for differ in DIFFERENCES:

@@ -25,6 +25,7 @@ def assert_named(printed, host, other):
         differ("the version of Python", "'3.11'", "'3.12'", install),
         differ("the version of NumPy", "'2.1'", "'2.2'", install),
         differ("the version of scratchlstm", "'0.1'", "'0.2'", install),
+        differ("the version of Numba", "'0.61'", "'0.62'", install),
         differ("the BLAS/0", "'blas 1'", "'blas 2'", install),
         "trained",
     ]
