@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from scratchlstm import Input, Model, Sequential, callbacks, layers, losses, metrics, optimizers, schedules
-from scratchlstm._support import ranks
+from scratchlstm._support import compiled, ranks, threads
 from scratchlstm.cells import SimpleRNNCell
 from scratchlstm.layers import (
     GRU,
@@ -159,6 +159,15 @@ def words(*inner, optimizer="adam", metrics=("accuracy",), seed=3):
 def dropout(c):
     noisy = LSTM(5, dropout=0.2, recurrent_dropout=0.3, return_sequences=True), GRU(4, recurrent_dropout=0.2)
     c.fit(words(SpatialDropout1D(0.2), *noisy, Dropout(0.4)), IDS, LABELS)
+
+
+@case()
+def compiled_by_threads(c):
+    ranks.threads, x, y = 3, np.resize(IDS, (256, 24)), np.resize(LABELS, 256)
+    c.fit(words(LSTM(64)), x, y, batch_size=256, epochs=1)
+    c.note(evaluation=c.fit(words(LSTM(64)), x, y, batch_size=256, epochs=1).evaluate(x, y, 64, **c.shared))
+    if ON_RANKS and 1 < c.workers < 4 and not compiled.missing():
+        assert len(threads._pool) == 2  # helped this one; of a quarter of the batch nothing is large enough to share
 
 
 @case()
