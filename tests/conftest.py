@@ -1,4 +1,4 @@
-"""What tests of the GPU need: their bodies run on a strict stand-in for CuPy everywhere, and on a GPU where one is."""
+"""What tests need of Numba, and of the GPU: bodies run on a strict stand-in for CuPy everywhere, and on a GPU too."""
 
 import signal
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from scratchlstm import backend
+from scratchlstm._support import compiled
 
 # A shell that puts a job in the background lets it ignore Ctrl-C, and so would the programs that tests send one to.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -45,6 +46,23 @@ def device(request: pytest.FixtureRequest) -> Iterator[Any]:
 def standin() -> Iterator[Any]:
     """The stand-in, for what can be counted or provoked on it alone."""
     yield from _standin()
+
+
+@pytest.fixture(scope="module")
+def without_numba() -> Iterator[None]:
+    """Nothing is compiled, nor in processes that start within: each of these would take a second longer to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(compiled.OFF, "1")
+        compiled.missing.cache_clear()
+        yield
+    compiled.missing.cache_clear()
+
+
+@pytest.fixture
+def with_numba() -> None:
+    """Loops are compiled."""
+    if why := compiled.missing():
+        pytest.skip(why)
 
 
 def _standin() -> Iterator[Any]:

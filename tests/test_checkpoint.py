@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -17,11 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from scratchlstm import Input, Sequential, callbacks
-from scratchlstm._support import compiled
 from scratchlstm.callbacks import Callback, Checkpoint
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
 from scratchlstm.metrics import Metric
 from scratchlstm.optimizers import SGD, Adam
+
+pytestmark = pytest.mark.usefixtures("without_numba")  # see test_compiled_training.py
 
 ROOT = Path(__file__).parent.parent
 RNG = np.random.default_rng(0)
@@ -577,48 +577,6 @@ def test_the_checkpoint_of_another_seed_is_refused(stopped):
         fit(_seeded(2), stopped)
 
 
-def _rewritten(path, new, change):
-    """A copy of a checkpoint whose description was changed."""
-    with np.load(path) as file:
-        arrays = dict(file)
-    description = json.loads(arrays["description"].tobytes())
-    change(description)
-    arrays["description"] = np.frombuffer(json.dumps(description).encode(), np.uint8)
-    np.savez(new, **arrays)
-
-
-@pytest.fixture
-def without_numba(monkeypatch):
-    monkeypatch.setattr(compiled, "missing", lambda: "no Numba here")
-
-
-@pytest.mark.parametrize("implementation", ["fused", "textbook"])
-def test_a_run_that_other_code_computed_is_refused(tmp_path, monkeypatch, without_numba, implementation):
-    def make():
-        model = Sequential([Embedding(30, 4), LSTM(3, implementation=implementation), Dense(1)], seed=1)
-        model.compile("adam", "mse")
-        return model
-
-    fit(make(), tmp_path / "run", epochs=1)
-    fit(make(), tmp_path / "run", epochs=2)
-    before, part = (tmp_path / "run").read_bytes(), {"fused": "lstm", "textbook": "the optimizer"}[implementation]
-    monkeypatch.setattr(compiled, "missing", lambda: "")
-    said = rf"{part} ran in NumPy, and runs compiled by Numba now, .*: on this machine, set NUMBA_DISABLE_JIT=1$"
-    with pytest.raises(ValueError, match=said):
-        fit(make(), tmp_path / "run")
-    assert (tmp_path / "run").read_bytes() == before
-
-    def by_numba(description):
-        ran = description["settings"]["computed by"]
-        ran[:] = [[name, "compiled" if code == "numpy" else code] for name, code in ran]
-
-    _rewritten(tmp_path / "run", tmp_path / "run.npz", by_numba)
-    monkeypatch.setattr(compiled, "missing", lambda: "no Numba here")
-    install = re.escape('pip install "scratchlstm[fast]" (no Numba here)')
-    with pytest.raises(ValueError, match=rf"{part} ran compiled by Numba, and runs in NumPy now, .*: {install}$"):
-        fit(make(), tmp_path / "run.npz")
-
-
 def test_another_implementation_is_refused_as_other_settings_are(tmp_path):
     def make(implementation):
         model = Sequential([LSTM(3, implementation=implementation, input_shape=(7, 1)), Dense(1)], seed=1)
@@ -631,30 +589,14 @@ def test_another_implementation_is_refused_as_other_settings_are(tmp_path):
         fit(make("textbook"), tmp_path / "run", **data)
 
 
-@pytest.fixture
-def of_earlier_version(tmp_path, stopped):
-    _rewritten(stopped, tmp_path / "run.npz", lambda description: description["settings"].pop("computed by"))
-    return tmp_path / "run.npz"
-
-
-def test_what_an_earlier_version_wrote_goes_on_in_numpy(of_earlier_version, without_numba, recwarn):
-    fit(tutorial(), of_earlier_version)
-    assert not recwarn.list
-
-
-@pytest.mark.skipif(bool(compiled.missing()), reason="needs Numba")
-def test_what_an_earlier_version_wrote_goes_on_compiled_with_a_warning(of_earlier_version, recwarn):
-    with pytest.warns(
-        UserWarning, match="was written before loops were compiled. From here on, lstm, the optimizer run"
-    ):
-        fit(tutorial(), of_earlier_version)
-    fit(tutorial(), of_earlier_version)  # which says by now what computed it
-    assert not recwarn.list
-
-
 def test_a_seed_that_nobody_states_is_no_other_one(tmp_path, stopped, straight):
     for number, (path, change) in enumerate([(stopped, lambda d: None), (stopped, lambda d: d.pop("seed"))]):
-        _rewritten(path, tmp_path / f"{number}.npz", change)  # the second is as version 0.1 wrote it
+        with np.load(path) as file:
+            arrays = dict(file)
+        description = json.loads(arrays["description"].tobytes())
+        change(description)  # the second is as version 0.1 wrote it
+        arrays["description"] = np.frombuffer(json.dumps(description).encode(), np.uint8)
+        np.savez(tmp_path / f"{number}.npz", **arrays)
         model = _seeded(number if number else None)
         fit(model, tmp_path / f"{number}.npz")
         assert content(model) == straight

@@ -18,12 +18,13 @@ import psutil
 import pytest
 
 from scratchlstm import Input, Sequential, layers, optimizers
-from scratchlstm._support import compiled
 from scratchlstm.callbacks import Callback, Checkpoint
-from scratchlstm.layers import LSTM, Activation, Bidirectional, Dense, Dropout, Embedding, Flatten, SimpleRNN
-from scratchlstm.training import parallel, recruit
+from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
+from scratchlstm.training import parallel
 from scratchlstm.training.loop import WorkerError
 from scratchlstm.training.recruit import count_workers
+
+pytestmark = pytest.mark.usefixtures("without_numba")  # see test_compiled_training.py
 
 METHODS = [method for method in ("fork", "forkserver", "spawn") if method in multiprocessing.get_all_start_methods()]
 RNG = np.random.default_rng(0)
@@ -735,22 +736,6 @@ def test_ctrl_c_pressed_twice_ends_a_run_whose_worker_is_stopped():
 def test_workers_are_counted():
     assert count_workers(3) == 3
     assert 1 <= count_workers("auto") <= os.cpu_count()
-
-
-def test_auto_is_one_process_if_compiled_loops_use_the_cores(monkeypatch):
-    monkeypatch.setattr(recruit, "count_workers", lambda workers: 3 if workers == "auto" else workers)
-
-    def workers(*layers, given="auto"):
-        return recruit.crew(given, Sequential([*layers, Dense(1)])).workers
-
-    monkeypatch.setattr(compiled, "missing", lambda: "")
-    assert workers(Embedding(9, 2), Bidirectional(LSTM(2)), LSTM(2)) == 1
-    assert workers(LSTM(2), given=2) == 2
-    assert workers(Flatten()) == 3  # no loop in it is compiled
-    for other in LSTM(2, implementation="numpy"), LSTM(2, activation="relu"), SimpleRNN(2):
-        assert workers(LSTM(2, return_sequences=True), other) == 3
-    monkeypatch.setattr(compiled, "missing", lambda: "no Numba here")
-    assert workers(LSTM(2)) == 3
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, True, "many"])
