@@ -21,6 +21,7 @@ from scratchlstm.datasets.imdb_sources import SOURCES
 from scratchlstm.datasets.vocabulary import read_vocabulary
 from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, Dropout, Embedding
+from scratchlstm.layers.fused import IMPLEMENTATIONS
 from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.utils import atomic_write, held_folder
 
@@ -65,7 +66,8 @@ def train(folder: Path, options: argparse.Namespace) -> int:
     # 3. Training
     checkpoint = folder / "checkpoint.npz"
     try:
-        with in_one_line(*[ValueError] if options.resume else []):  # a checkpoint of another run, or a damaged one
+        # Numba is not there, or the checkpoint is of another run, or damaged
+        with in_one_line(ImportError, *[ValueError] if options.resume else []):
             model.fit(
                 X_train,
                 y_train,
@@ -173,8 +175,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--samples", type=positive, help="use only so many training and so many test reviews")
     parser.add_argument("--output", type=named, default="runs/imdb", help="folder for the results of the run")
     parser.add_argument("--resume", action="store_true", help="continue the run that was stopped in the output folder")
-    parser.add_argument("--implementation", choices=("fused", "textbook"), default="fused")
-    parser.add_argument("--workers", default="auto", type=workers, help="processes; auto is one for each core")
+    parser.add_argument("--implementation", choices=IMPLEMENTATIONS, default="fused")
+    told = "processes; auto is one if the LSTM runs compiled loops, and else one for each core"
+    parser.add_argument("--workers", default="auto", type=workers, help=told)
     add_backend(parser)
     parser.add_argument("--verbose", type=int, choices=(0, 1, 2), default=1)
     parser.add_argument(

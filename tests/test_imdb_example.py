@@ -156,6 +156,14 @@ def test_a_checkpoint_of_another_run_is_named(reviews, trained):
     assert "Traceback" not in done.stderr
 
 
+def test_that_numba_is_missing_is_told_in_one_line(monkeypatch, reviews, tmp_path):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    done = run("--path", reviews, "--output", tmp_path, "--implementation", "compiled", *SMALL)
+    assert done.returncode == 2
+    assert 'needs Numba: pip install "scratchlstm[fast]" (NUMBA_DISABLE_JIT is set)' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_mistake_of_ours_is_not_hidden(monkeypatch, reviews, tmp_path):
     example = runpy.run_path(str(ROOT / "examples" / "imdb.py"))
     monkeypatch.setattr(sys, "argv", ["imdb.py", "--path", str(reviews), "--output", str(tmp_path), "--verbose", "0"])
