@@ -269,7 +269,7 @@ def trace(model: Any, x: Any, y: Any = None, *, sample_weight: Any = None) -> Tr
     The model is left as it is: parameters, gradients, states of stateful layers (with which the pass begins), dropout's
     generators, optimizer. Dropout is off. All values are computed by the cell's own `forward` and `backward` (for an
     LSTM, the functions of `scratchlstm.gates`) from the input, states and mask that reached the layer, so they are the
-    same for both implementations. A gradient that explodes is shown as it is, infinite or NaN, with NumPy's warning.
+    same for every implementation. A gradient that explodes is shown as it is, infinite or NaN, with NumPy's warning.
 
     Args:
         model: a built `Sequential` or `Model` with a recurrent layer in it, `LSTM`, `GRU`, `RNN(cell)`, ..., also

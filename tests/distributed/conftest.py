@@ -35,6 +35,11 @@ def _run(command: list[str], deadline: float = _DEADLINE, **options: Any) -> sub
     return subprocess.CompletedProcess(command, process.returncode, *output)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _start_fast(without_numba: None) -> None:
+    """No rank or worker imports Numba, unless a test asks for it."""
+
+
 @pytest.fixture(scope="session")
 def run() -> Callable[..., subprocess.CompletedProcess[str]]:
     """`run(command)`, with a deadline."""

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,19 +13,21 @@ from trainings import CASES
 pytestmark = pytest.mark.mpi
 
 SCRIPT = Path(__file__).with_name("trainings.py")
+COMPILED = "compiled_by_threads", "dropout", "bidirectional", "optimizer-clipnorm", "a_mask_that_reaches_the_loss"
 RANDOM = "without_a_seed"  # which is the same on all ranks, but another each time
 
 
 @pytest.fixture(scope="module")
 def digests(run, on_ranks, tmp_path_factory):
-    """`digests(P)`: of `workers=P`, and of each of P ranks: case -> name -> digest."""
+    """`digests(P)`: of `workers=P`, and of each of P ranks: case -> name -> digest. With names, of these, compiled."""
 
     @functools.cache
-    def both(ranks):
+    def both(ranks, *names):
         one, several = (tmp_path_factory.mktemp(f"{kind}{ranks}") for kind in ("workers", "ranks"))
+        options = {"deadline": 300, "env": os.environ | ({"NUMBA_DISABLE_JIT": "0"} if names else {})}
         with ThreadPoolExecutor() as pool:  # at the same time, as neither keeps two cores busy
-            by_workers = pool.submit(run, [sys.executable, str(SCRIPT), str(one), str(ranks)], deadline=300)
-            for done in on_ranks(ranks, SCRIPT, several, ranks, deadline=300), by_workers.result():
+            by_workers = pool.submit(run, [sys.executable, str(SCRIPT), str(one), str(ranks), *names], **options)
+            for done in on_ranks(ranks, SCRIPT, several, ranks, *names, **options), by_workers.result():
                 assert done.returncode == 0, done.stderr
         return _read(one), [_read(several, rank) for rank in range(ranks)]
 
@@ -38,7 +41,16 @@ def _read(folder, rank=0):
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", CASES)
 def test_ranks_end_as_workers_do(name, ranks, digests):
-    by_workers, by_ranks = digests(ranks)
+    assert_same(name, *digests(ranks))
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("name", COMPILED)
+def test_so_they_do_if_loops_are_compiled(name, ranks, digests):
+    assert_same(name, *digests(ranks, *COMPILED))
+
+
+def assert_same(name, by_workers, by_ranks):
     expected = (by_ranks[0] if name == RANDOM else by_workers)[name]
     assert expected
     different = {}
