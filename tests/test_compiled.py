@@ -258,7 +258,7 @@ def test_a_numba_that_cannot_be_used_is_warned_of_once(monkeypatch, tmp_path):
 
 
 def test_loops_that_would_not_be_compiled_do_not_run(monkeypatch):
-    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     with pytest.raises(ImportError, match="lstm has .*NUMBA_DISABLE_JIT is set"):
         _used("compiled")
     _used()

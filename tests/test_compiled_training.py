@@ -86,10 +86,10 @@ def test_a_resumed_run_ends_with_the_same_bits(with_numba, tmp_path):
         assert np.array_equal(w, other)
     with np.load(tmp_path / "run.npz") as file:
         stated = json.loads(file["description"].tobytes())["settings"]["computed by"]
-    assert stated == [["lstm", "compiled"], ["the optimizer", "compiled"]]
+    assert stated == [["lstm", "compiled"], ["the sum by id", "compiled"]]
 
 
-@pytest.mark.parametrize(("implementation", "part"), [("fused", "lstm"), ("textbook", "the optimizer")])
+@pytest.mark.parametrize(("implementation", "part"), [("fused", "lstm"), ("textbook", "the sum by id")])
 def test_a_run_that_other_code_computed_is_refused(tmp_path, monkeypatch, numba_missing, implementation, part):
     path = tmp_path / "run.npz"
     fit(tutorial(implementation), path, epochs=1)
@@ -112,7 +112,7 @@ def test_a_run_that_other_code_computed_is_refused(tmp_path, monkeypatch, numba_
         fit(tutorial(implementation), path)
 
 
-@pytest.mark.parametrize("ran", [3, [], [["lstm", "numpy"]], [["lstm", "fast"], ["the optimizer", 1]], ["ab", "cd"]])
+@pytest.mark.parametrize("ran", [3, [], [["lstm", "numpy"]], [["lstm", "fast"], ["the sum by id", 1]], ["ab", "cd"]])
 def test_a_checkpoint_that_states_something_else_is_refused(tmp_path, numba_missing, ran):
     path = tmp_path / "run.npz"
     fit(tutorial(), path, epochs=1)
@@ -135,7 +135,7 @@ def test_what_an_earlier_version_wrote_goes_on_in_numpy(numba_missing, of_earlie
 
 def test_what_an_earlier_version_wrote_goes_on_compiled_with_a_warning(with_numba, of_earlier_version, recwarn):
     with pytest.warns(
-        UserWarning, match="was written before loops were compiled. From here on, lstm, the optimizer run"
+        UserWarning, match="was written before loops were compiled. From here on, lstm, the sum by id run"
     ):
         fit(tutorial(), of_earlier_version, epochs=2)
     fit(tutorial(), of_earlier_version)  # which says by now what computed it

@@ -27,6 +27,7 @@ from scratchlstm._support.files import read_arrays
 from scratchlstm._support.threads import settle
 from scratchlstm.backend import Array
 from scratchlstm.callbacks import Callback, Checkpoint, History
+from scratchlstm.layers import Embedding
 from scratchlstm.layers.rnn import what_runs
 from scratchlstm.training import archive
 from scratchlstm.training.compiled import Compiled
@@ -326,9 +327,10 @@ def fingerprint(data: Data) -> dict[str, Any]:
 
 
 def computed_by(model: Compiled) -> list[tuple[str, str]]:
-    """What computes each recurrent layer, and the optimizer with the sums: on that the last digits depend."""
+    """What computes each recurrent layer, and an embedding's sums by id: on that the last digits depend."""
     kind = "cuda" if model.backend == "cupy" else "numpy" if compiled.missing() else "compiled"
-    return [*what_runs(model.network), ("the optimizer", kind)]
+    sums = any(isinstance(layer, Embedding) for layer in model.network.with_inner())
+    return [*what_runs(model.network), *([("the sum by id", kind)] if sums else [])]
 
 
 def _require_same_code(was: Any, now: Any) -> None:
