@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm._support.threads import spread
+from scratchlstm._support.threads import LARGE, spread
 from scratchlstm.activations import SIGMOID, TANH, Activation
 from scratchlstm.rows import GatheredRows
 
@@ -189,11 +189,13 @@ def dropped(rows: np.ndarray, kept: np.ndarray, out: np.ndarray) -> np.ndarray:
 
 def kernel_gradient(rows: np.ndarray, dz: np.ndarray, dropout: np.ndarray | None) -> np.ndarray:
     """A kernel's gradient: rows (N, m) turned, times dz (N, nH); with dropout each gate's rows are its own."""
+    if dropout is None and rows.size * dz.shape[1] < LARGE:
+        return rows.T @ dz
     if dropout is None:
         gradient = np.empty((rows.shape[1], dz.shape[1]), dz.dtype)
         halves = zip(np.array_split(dz, 2, axis=1), np.array_split(gradient, 2, axis=1), strict=True)
         tasks = [partial(np.matmul, rows.T, half, out=into) for half, into in halves]
-        spread(tasks, multiplications=rows.size * dz.shape[1])
+        spread(tasks)
         return gradient
     own = np.empty_like(rows)
     gates = zip(dropout, by_gate(dz, len(dropout)), strict=True)
