@@ -1,5 +1,6 @@
 """What tests need of Numba, and of the GPU: bodies run on a strict stand-in for CuPy everywhere, and on a GPU too."""
 
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,10 @@ from scratchlstm._support import compiled
 # A shell that puts a job in the background lets it ignore Ctrl-C, and so would the programs that tests send one to.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# With NUMBA_DISABLE_JIT=1 all other tests run the NumPy path, as they do if Numba is not installed.
+collect_ignore_glob = ["kernels/test_numba*", "test_compiled.py"] if os.environ.get(compiled.OFF, "0") != "0" else []
 
 
 def _why_no_gpu() -> str:
