@@ -45,10 +45,11 @@ def _compiled(function: Any, options: dict[str, Any]) -> Any:
 
 def _uninterrupted(compile: Any) -> Any:
     """`compile` in another thread, where Ctrl-C cannot leave it half way: it is raised when that has ended."""
+    from numba.core.compiler_lock import global_compiler_lock
 
     def apart(signature: Any) -> Any:
-        if current_thread() is not main_thread():
-            return compile(signature)
+        if current_thread() is not main_thread() or global_compiler_lock.is_locked():
+            return compile(signature)  # the lock: for a function of the caller's, that another thread must not wait for
         try:
             from concurrent.futures import ThreadPoolExecutor
 

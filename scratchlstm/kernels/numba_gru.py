@@ -19,6 +19,7 @@ from scratchlstm.kernels.numba_recurrence import (
     any_counts,
     clear,
     copy,
+    of_rows,
     product,
     product_back,
 )
@@ -154,12 +155,12 @@ def scale(row: Any, by: Any) -> None:
 
 @loop
 def step(
-    U: Any, b: Any, dropout: Any, counts: Any, h_prev: Any, z: Any, inner: Any, h: Any, k: Any, added: Any
+    U_k: Any, U_n: Any, b: Any, dropout: Any, counts: Any, h_prev: Any, z: Any, inner: Any, h: Any, k: Any, added: Any
 ) -> None:  # fmt: skip
     """One step of some rows.
 
     Args:
-        U: see `NumbaGRU`.
+        U_k, U_n: see `NumbaGRU`.
         b: see `update_and_reset`.
         dropout: see `product`.
         counts: which of these rows are not masked.
@@ -169,19 +170,18 @@ def step(
         h: to be filled, (rows, H).
         k, added: memory for h_prev U and for what it adds to the candidate, (rows, 3H or 2H) and (rows, H).
     """
-    U_k, U_n = U
     product(h_prev, U_k, dropout, k)
     for row in range(len(h)):
         if counts[row]:
             update_and_reset(k[row], b, z[row])
-            if not U_n.size:
+            if U_n is None:
                 reset_product(k[row], b, z[row], inner[row], added[row])
             else:
                 reset_state(h_prev[row], z[row], inner[row])
-                if dropout.size:
+                if dropout is not None:
                     scale(inner[row], dropout[row, 2])
-    if U_n.size:
-        product(inner, U_n, dropout[:0], added)
+    if U_n is not None:
+        product(inner, U_n, None, added)
     for row in range(len(h)):
         if counts[row]:
             candidate(added[row], b, h_prev[row], z[row], h[row])
@@ -189,12 +189,12 @@ def step(
 
 @loop
 def forward_rows(
-    first: int, last: int, reverse: bool, U: Any, b: Any, mask: Any, dropout: Any, index: Any, projected: Any,
-    gates: Any, inner: Any, h: Any,
+    first: int, last: int, reverse: bool, U_k: Any, U_n: Any, b: Any, mask: Any, dropout: Any, index: Any,
+    projected: Any, gates: Any, inner: Any, h: Any,
 ) -> None:  # fmt: skip
     """All steps of the rows first to last, see `CompiledRecurrence`."""
     T, H, rows = len(gates), h.shape[2], last - first
-    k, added = np.empty((rows, 2 * H if U[1].size else 3 * H), h.dtype), np.empty((rows, H), h.dtype)
+    k, added = np.empty((rows, 3 * H if U_n is None else 2 * H), h.dtype), np.empty((rows, H), h.dtype)
     every = np.ones(rows, np.bool_)
     for number in range(T):
         t = T - 1 - number if reverse else number
@@ -202,29 +202,29 @@ def forward_rows(
         h_prev, z, h_t = h[before][first:last], gates[t][first:last], h[after][first:last]
         for row in range(rows):
             copy(h_prev[row], h_t[row])  # what is masked keeps it
-            if index.size:
+            if index is not None:
                 copy(projected[index[t, first + row]], z[row])
-        counts = mask[t, first:last] if mask.size else every
+        counts = every if mask is None else mask[t, first:last]
         if any_counts(counts):
-            step(U, b, dropout[first:last], counts, h_prev, z, inner[t][first:last], h_t, k, added)
+            step(U_k, U_n, b, of_rows(dropout, first, last), counts, h_prev, z, inner[t][first:last], h_t, k, added)
 
 
 @loop
 def backward_rows(
-    first: int, last: int, reverse: bool, U_back: Any, mask: Any, dropout: Any, dhs: Any,
+    first: int, last: int, reverse: bool, U_k: Any, U_n: Any, mask: Any, dropout: Any, dhs: Any,
     gates: Any, inner: Any, h: Any, dh_0: Any,
 ) -> None:  # fmt: skip
     """All steps of the rows first to last backward, see `CompiledRecurrence`."""
-    (U_k, U_n), T, H, rows = U_back, len(gates), h.shape[2], last - first
+    T, H, rows = len(gates), h.shape[2], last - first
     dh = dh_0[first:last]
     dz_n, ds, dh_in = np.empty(dh.shape, dh.dtype), np.empty(dh.shape, dh.dtype), np.empty(dh.shape, dh.dtype)
-    dk, every = np.empty((rows, 2 * H if U_n.size else 3 * H), dh.dtype), np.ones(rows, np.bool_)
+    dk, every = np.empty((rows, 3 * H if U_n is None else 2 * H), dh.dtype), np.ones(rows, np.bool_)
     for number in range(T - 1, -1, -1):
         t = T - 1 - number if reverse else number
         h_prev, z, inner_t = h[t + 1 if reverse else t][first:last], gates[t][first:last], inner[t][first:last]
-        counts = mask[t, first:last] if mask.size else every
+        counts = every if mask is None else mask[t, first:last]
         for row in range(rows):
-            if dhs.size:
+            if dhs is not None:
                 add(dhs[first + row, t], dh[row])
             if counts[row]:
                 candidate_back(dh[row], h_prev[row], z[row], dz_n[row])
@@ -232,17 +232,17 @@ def backward_rows(
                 clear(z[row])
         if not any_counts(counts):
             continue
-        if U_n.size:
-            product_back(dz_n, U_n, dropout[:0], ds)  # (G12)
+        if U_n is not None:
+            product_back(dz_n, U_n, None, ds)  # (G12)
         for row in range(rows):
             if counts[row]:
-                if U_n.size:
-                    if dropout.size:
+                if U_n is not None:
+                    if dropout is not None:
                         scale(ds[row], dropout[first + row, 2])
                     reset_state_back(ds[row], h_prev[row], z[row], dk[row], dh[row])
                 else:
                     reset_product_back(dz_n[row], inner_t[row], z[row], dk[row])
-        product_back(dk, U_k, dropout[first:last], dh_in)  # (G17), (G20)
+        product_back(dk, U_k, of_rows(dropout, first, last), dh_in)  # (G17), (G20)
         for row in range(rows):
             if counts[row]:
                 add(dh_in[row], dh[row])
@@ -250,22 +250,22 @@ def backward_rows(
 
 @loop
 def infer_rows(
-    reverse: bool, U: Any, b: Any, mask: Any, dropout: Any, index: Any, projected: Any, h: Any, hs: Any
+    reverse: bool, U_k: Any, U_n: Any, b: Any, mask: Any, index: Any, projected: Any, h: Any, hs: Any
 ) -> None:
-    """All steps of rows whose states h go on in place; every h into hs, if it has room."""
+    """All steps of rows whose states h go on in place; every h into hs, if it is given."""
     (rows, H), T = h.shape, len(index)
-    k, added = np.empty((rows, 2 * H if U[1].size else 3 * H), h.dtype), np.empty((rows, H), h.dtype)
+    k, added = np.empty((rows, 3 * H if U_n is None else 2 * H), h.dtype), np.empty((rows, H), h.dtype)
     h_prev, z, inner = np.empty((rows, H), h.dtype), np.empty((rows, 3 * H), h.dtype), np.empty((rows, H), h.dtype)
     every = np.ones(rows, np.bool_)
     for number in range(T):
         t = T - 1 - number if reverse else number
-        counts = mask[t] if mask.size else every
+        counts = every if mask is None else mask[t]
         if any_counts(counts):
             for row in range(rows):
                 copy(h[row], h_prev[row])
                 copy(projected[index[t, row]], z[row])
-            step(U, b, dropout, counts, h_prev, z, inner, h, k, added)
-        if hs.size:
+            step(U_k, U_n, b, None, counts, h_prev, z, inner, h, k, added)
+        if hs is not None:
             for row in range(rows):
                 copy(h[row], hs[row, t])
 
@@ -280,7 +280,7 @@ class Workspace(CompiledWorkspace):
 class NumbaGRU(GRURecurrence, CompiledRecurrence):
     """Equations (G1) to (G6) at every step, and (G7) to (G21) backward; the arguments are those of `GRURecurrence`.
 
-    Its loops take U as two arrays: with `reset_after` all of it and none, else the blocks of u and r, and that of n.
+    Its loops take U as U_k and U_n: with `reset_after` all of it and None, else the blocks of u and r, and that of n.
     """
 
     memory: ClassVar = Workspace
@@ -293,6 +293,6 @@ class NumbaGRU(GRURecurrence, CompiledRecurrence):
 
     def _recurrent(self, rows: int, back: bool = False) -> Any:
         if self.reset_after:
-            return self._for_product(self.U, rows, back), self._none(5)
+            return self._for_product(self.U, rows, back), None
         U_ur, U_n = np.split(self.U, [self.split], axis=1)
         return self._for_product(U_ur, rows, back), self._for_product(U_n, rows, back)

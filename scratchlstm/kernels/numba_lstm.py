@@ -17,6 +17,7 @@ from scratchlstm.kernels.numba_recurrence import (
     any_counts,
     clear,
     copy,
+    of_rows,
     product,
     product_back,
 )
@@ -83,14 +84,14 @@ def forward_rows(
     for number in range(T):
         t = T - 1 - number if reverse else number
         before, after = (t + 1, t) if reverse else (t, t + 1)
-        if not mask.size or any_counts(mask[t, first:last]):
-            product(h[before][first:last], U, dropout[first:last], h_U)
+        if mask is None or any_counts(mask[t, first:last]):
+            product(h[before][first:last], U, of_rows(dropout, first, last), h_U)
         for row in range(first, last):
-            if mask.size and not mask[t, row]:
+            if mask is not None and not mask[t, row]:
                 copy(h[before, row], h[after, row])
                 copy(c[before, row], c[after, row])
                 continue
-            if index.size:
+            if index is not None:
                 copy(projected[index[t, row]], gates[t, row])
             step(h_U[row - first], b, c[before, row], gates[t, row], c[after, row], tanh_c[t, row], h[after, row])
 
@@ -109,38 +110,36 @@ def backward_rows(
         before = t + 1 if reverse else t
         for row in range(first, last):
             k = row - first
-            if dhs.size:
+            if dhs is not None:
                 add(dhs[row, t], dh[k])
-            if mask.size and not mask[t, row]:
+            if mask is not None and not mask[t, row]:
                 clear(gates[t, row])
             else:
                 step_back(dh[k], dc[k], gates[t, row], tanh_c[t, row], c[before, row])
-        if mask.size and not any_counts(mask[t, first:last]):
+        if mask is not None and not any_counts(mask[t, first:last]):
             continue
-        product_back(gates[t][first:last], U_back, dropout[first:last], dh_prev)  # (18)
+        product_back(gates[t][first:last], U_back, of_rows(dropout, first, last), dh_prev)  # (18)
         for row in range(first, last):
-            if not mask.size or mask[t, row]:
+            if mask is None or mask[t, row]:
                 copy(dh_prev[row - first], dh[row - first])
 
 
 @loop
-def infer_rows(
-    reverse: bool, U: Any, b: Any, mask: Any, dropout: Any, index: Any, projected: Any, h: Any, c: Any, hs: Any
-) -> None:
-    """All steps of rows whose states h and c go on in place; every h into hs, if it has room."""
+def infer_rows(reverse: bool, U: Any, b: Any, mask: Any, index: Any, projected: Any, h: Any, c: Any, hs: Any) -> None:
+    """All steps of rows whose states h and c go on in place; every h into hs, if it is given."""
     (n, H), T = h.shape, len(index)
     h_U, gates = np.empty((n, 4 * H), h.dtype), np.empty(4 * H, h.dtype)
     c_prev, tanh_c = np.empty(H, h.dtype), np.empty(H, h.dtype)
     for number in range(T):
         t = T - 1 - number if reverse else number
-        if not mask.size or any_counts(mask[t]):
-            product(h, U, dropout, h_U)
+        if mask is None or any_counts(mask[t]):
+            product(h, U, None, h_U)
         for row in range(n):
-            if not mask.size or mask[t, row]:
+            if mask is None or mask[t, row]:
                 copy(projected[index[t, row]], gates)
                 copy(c[row], c_prev)
                 step(h_U[row], b, c_prev, gates, c[row], tanh_c, h[row])
-            if hs.size:
+            if hs is not None:
                 copy(h[row], hs[row, t])
 
 

@@ -44,6 +44,12 @@ def clear(row: Any) -> None:
 
 
 @loop
+def of_rows(dropout: Any, first: int, last: int) -> Any:
+    """The dropout of some rows, if any."""
+    return None if dropout is None else dropout[first:last]
+
+
+@loop
 def any_counts(mask: Any) -> bool:
     """Whether any of these rows counts, (rows,)."""
     for counts in mask:  # noqa: SIM110  which Numba compiles
@@ -85,10 +91,10 @@ def product(h: Any, U: Any, dropout: Any, h_U: Any) -> None:
     Args:
         h: (rows, H).
         U: in `blocks`, (1, H, nH); with dropout a kernel for each gate, (n, H, H).
-        dropout: (rows, n, H), or none.
+        dropout: (rows, n, H), or None.
         h_U: to be filled, (rows, nH).
     """
-    if not dropout.size:
+    if dropout is None:
         multiply(h, U[0], h_U)
         return
     rows, H = h.shape
@@ -112,7 +118,7 @@ def product_back(dz: Any, U_back: Any, dropout: Any, dh_prev: Any) -> None:
         dropout: as of `product`.
         dh_prev: to be filled, (rows, H).
     """
-    if not dropout.size:
+    if dropout is None:
         multiply(dz, U_back[0], dh_prev)
         return
     rows, H = dh_prev.shape
@@ -163,7 +169,8 @@ class CompiledWorkspace(Workspace):
 class CompiledRecurrence(Recurrence):
     """A recurrence whose steps are compiled loops; the arguments are those of `Recurrence`, its activations σ and tanh.
 
-    A subclass names its loops. Each takes some rows of the batch through all steps, in one call.
+    A subclass names its loops. Each takes some rows of the batch through all steps, in one call. What there is not is
+    None: Numba compiles a loop for what it gets, so that nothing is asked there twice.
     """
 
     memory: ClassVar[type[CompiledWorkspace]]
@@ -195,10 +202,11 @@ class CompiledRecurrence(Recurrence):
         if isinstance(x, GatheredRows):
             index, projected = np.ascontiguousarray(x.groups.index.T), self._project(x.values)
         else:
-            index, projected = np.empty((0, 0), np.intp), self._none(2)
+            index, projected = None, None
             self._project(time_major(x), out=workspace.gates.reshape(-1, self.n * self.H))
         parts = self._parts()
-        arguments = self.reverse, self._recurrent(_most(parts)), self.b, self._mask(), self._dropout(), index, projected
+        U, mask, dropout = self._recurrent(_most(parts)), self._mask(), self._dropout()
+        arguments = self.reverse, *U, self.b, mask, dropout, index, projected
         arrays = workspace.gates, workspace.inner, *workspace.states
         self._spread([partial(self.forward_rows, *rows, *arguments, *arrays) for rows in parts])
         self.spent = False
@@ -208,9 +216,9 @@ class CompiledRecurrence(Recurrence):
         d_states = [np.zeros((len(dh), self.H), dtype) if last is None else last.astype(dtype) for last in d_last]
         if dh.ndim == 2:
             d_states[0] += dh
-        dhs = np.ascontiguousarray(dh) if dh.ndim == 3 else self._none(3)
+        dhs = np.ascontiguousarray(dh) if dh.ndim == 3 else None
         parts = self._parts()
-        arguments = self.reverse, self._recurrent(_most(parts), back=True), self._mask(), self._dropout(), dhs
+        arguments = self.reverse, *self._recurrent(_most(parts), back=True), self._mask(), self._dropout(), dhs
         arrays = workspace.gates, workspace.inner, workspace.states[-1], *d_states
         self._spread([partial(self.backward_rows, *rows, *arguments, *arrays) for rows in parts])
         return workspace.gates, d_states
@@ -229,28 +237,28 @@ class CompiledRecurrence(Recurrence):
         """
         (B, T, _), H, dtype = x.shape, self.H, x.dtype
         table = self._project(x.values) if isinstance(x, GatheredRows) else None
-        hs = np.empty((B, T, H), dtype) if return_sequences else self._none(3)
+        hs = np.empty((B, T, H), dtype) if return_sequences else None
         final = [state.astype(dtype, order="C") for state in states]  # each strip overwrites its rows
         U = self._recurrent(min(B, _STRIP))
 
         def run(rows: np.ndarray) -> None:
             own = [state[rows] for state in final]
-            strip = np.empty((len(rows), T, H), dtype) if return_sequences else hs
+            strip = None if hs is None else np.empty((len(rows), T, H), dtype)
             if isinstance(x, GatheredRows):
                 projected, index = table, np.ascontiguousarray(x.groups.index[rows].T)
             else:
                 projected = self._project(x[rows].reshape(-1, x.shape[2]))
                 index = np.arange(len(projected)).reshape(len(rows), T).T.copy()
-            counts = np.empty((0, 0), bool) if mask is None else np.ascontiguousarray(mask[rows].T)
-            self.infer_rows(self.reverse, U, self.b, counts, self._none(3), index, projected, *own, strip)
+            counts = None if mask is None else np.ascontiguousarray(mask[rows].T)
+            self.infer_rows(self.reverse, *U, self.b, counts, index, projected, *own, strip)
             for state, of_rows in zip(final, own, strict=True):
                 state[rows] = of_rows
-            if return_sequences:
+            if hs is not None:
                 hs[rows] = strip
 
         order = np.arange(B) if mask is None else np.argsort(mask.sum(axis=1), kind="stable")
         self._spread([partial(run, order[first : first + _STRIP]) for first in range(0, B, _STRIP)], B * T)
-        return (hs if return_sequences else final[0].copy()), final
+        return (final[0].copy() if hs is None else hs), final
 
     def _parts(self) -> list[tuple[int, int]]:
         """From which row to which each call takes.
@@ -276,25 +284,22 @@ class CompiledRecurrence(Recurrence):
             z_k[...] = dropped(rows, kept, out=own) @ W_k
         return out
 
-    def _recurrent(self, rows: int, back: bool = False) -> Any:
+    def _recurrent(self, rows: int, back: bool = False) -> tuple[Any, ...]:
         """U as a cell's loops take it, for as many rows, or turned for the backward pass."""
-        return self._for_product(self.U, rows, back)
+        return (self._for_product(self.U, rows, back),)
 
     def _for_product(self, U: np.ndarray, rows: int, back: bool = False) -> np.ndarray:
         """Some gates' U as `product` takes it, or turned for `product_back`."""
         U = U[None] if self.recurrent_dropout is None else by_gate(U, U.shape[1] // self.H)
         return blocks(U.swapaxes(1, 2) if back else U, rows)
 
-    def _dropout(self) -> np.ndarray:
+    def _dropout(self) -> np.ndarray | None:
         """By rows, (B, n, H), of which a loop takes its own."""
-        return self._none(3) if self.recurrent_dropout is None else self.recurrent_dropout.swapaxes(0, 1).copy()
+        return None if self.recurrent_dropout is None else self.recurrent_dropout.swapaxes(0, 1).copy()
 
-    def _mask(self) -> np.ndarray:
-        return np.empty((0, 0), bool) if self.mask is None else np.ascontiguousarray(self.mask.T)
-
-    def _none(self, ndim: int) -> np.ndarray:
-        """An array in the place of one that there is not."""
-        return np.empty((0,) * ndim, self.U.dtype)
+    def _mask(self) -> np.ndarray | None:
+        """By time steps, (T, B)."""
+        return None if self.mask is None else np.ascontiguousarray(self.mask.T)
 
 
 def _most(parts: list[tuple[int, int]]) -> int:
