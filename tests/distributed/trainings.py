@@ -166,8 +166,8 @@ def compiled_by_threads(c):
     ranks.threads, x, y = 3, np.resize(IDS, (256, 24)), np.resize(LABELS, 256)
     c.fit(words(LSTM(64)), x, y, batch_size=256, epochs=1)
     c.note(evaluation=c.fit(words(LSTM(64)), x, y, batch_size=256, epochs=1).evaluate(x, y, 64, **c.shared))
-    if ON_RANKS and 1 < c.workers < 4 and not compiled.missing():
-        assert len(threads._pool) == 2  # helped this one; of a quarter of the batch nothing is large enough to share
+    if ON_RANKS and c.workers > 1 and not compiled.missing():
+        assert threads._pool  # which helped this one
 
 
 @case()
