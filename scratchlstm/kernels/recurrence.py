@@ -189,7 +189,7 @@ def dropped(rows: np.ndarray, kept: np.ndarray, out: np.ndarray) -> np.ndarray:
 
 def kernel_gradient(rows: np.ndarray, dz: np.ndarray, dropout: np.ndarray | None) -> np.ndarray:
     """A kernel's gradient: rows (N, m) turned, times dz (N, nH); with dropout each gate's rows are its own."""
-    if dropout is None and rows.size * dz.shape[1] < LARGE:
+    if dropout is None and rows.size * dz.shape[1] < 8 * LARGE:
         return rows.T @ dz
     if dropout is None:
         gradient = np.empty((rows.shape[1], dz.shape[1]), dz.dtype)
