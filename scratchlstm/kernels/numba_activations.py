@@ -50,7 +50,7 @@ def exponential(x: Any) -> Any:
     raise NotImplementedError("for compiled loops only")
 
 
-@overload(exponential, inline="always", jit_options=cast(Any, OPTIONS))
+@overload(exponential, jit_options=cast(Any, OPTIONS))
 def _exponential(x: Any) -> Any:
     of_dtype = {
         types.float32: (np.float32, np.int32, 7, 23, 127, 87.0, 0.693359375, -2.12194440e-4),
