@@ -115,7 +115,7 @@ BACKWARD = {
     "overwrite dh instead of adding the upstream gradient": (
         ("dhs[:, t] + handed_on[0]", "dhs[:, t] if t == len(kept.caches) - 1 else handed_on[0]"),
         ("dh_t += dh[:, t]", "dh_t += dh[:, t] if t == T - 1 else 0"),
-        ("            if dhs.size:\n", "            if dhs.size and t == T - 1:\n"),
+        ("            if dhs is not None:\n", "            if dhs is not None and t == T - 1:\n"),
     ),
     "gradient of the last step only for U": (
         ('total += step.gradients[f"d{name}"]', "total += step.gradients[f'd{name}'] if not dxs or name != 'U' else 0"),
@@ -126,7 +126,9 @@ BACKWARD = {
 
 def module_with(implementation: str, line: str) -> Any:
     modules = dict(zip(IMPLEMENTATIONS, [*planting.LSTM_KERNELS, [gates, scan]], strict=True))
-    return next(module for module in modules[implementation] if line in inspect.getsource(module))
+    found = [module for module in modules[implementation] if line in inspect.getsource(module)]
+    assert found, f"no module of {implementation} has {line!r}"
+    return found[0]
 
 
 def planted(changes_by_name: dict[str, Any], implementations: Sequence[str] = ("textbook", *FAST)) -> list[Any]:
@@ -212,7 +214,7 @@ MASKED = {
     "gradients not carried past a masked step": (
         ("d + xp.where(valid, 0, past)", "d"),
         ("d[idle] = of_rows", "pass"),
-        ("if not mask.size or mask[t, row]:\n                copy(dh_prev", "if True:\n                copy(dh_prev"),
+        ("if mask is None or mask[t, row]:\n                copy(dh_prev", "if True:\n                copy(dh_prev"),
     ),
     "gradients into the gates of a masked step": (
         ("inside = [xp.where(valid, d, 0) for d in arrived]", "pass"),
@@ -308,7 +310,7 @@ if "compiled" in FAST:
             "gate order f i g o": ("ClassVar = [0, 1, 2, 3]", "ClassVar = [1, 0, 2, 3]"),
             "tanh for sigma": ("o = sigmoid(z[3 * H + j])  # (4)", "o = tanh(z[3 * H + j])"),
             "no bias": ("h_U[j] + b[j]", "h_U[j]"),
-            "first step last": ("else number\n        if not mask", "else T - 1 - number\n        if not mask"),
+            "first step last": ("else number\n        if mask", "else T - 1 - number\n        if mask"),
         }.items()
     ]  # fmt: skip
 
