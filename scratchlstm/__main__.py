@@ -64,7 +64,7 @@ def _gradcheck(options: argparse.Namespace) -> int:
         print("without TensorFlow: analytic against numerical only")
     wanted = [options.implementation] if options.implementation else list(IMPLEMENTATIONS[1:])  # "fused" is one of them
     if "compiled" in wanted and (why := compiled.missing()):
-        print(f'compiled loops are not checked, as they need Numba: pip install "scratchlstm[fast]" ({why})')
+        print(f"compiled loops are not checked, as they need Numba: {compiled.remedy(why)}")
         wanted.remove("compiled")
         if not wanted:
             return 2

@@ -15,6 +15,7 @@ from scratchlstm._support.console import warn
 from scratchlstm._support.threads import include_new_blas
 
 OFF = "NUMBA_DISABLE_JIT"  # in the environment: compile nothing
+_SWITCHED_OFF = f"{OFF} is set"
 OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",  # a division that might raise could not be computed for several numbers at once
@@ -97,20 +98,25 @@ def require(what: str) -> None:
         what: needs it, the beginning of a sentence.
 
     Raises:
-        ImportError: Numba or SciPy is not there, or cannot be used; with the command that installs them.
+        ImportError: Numba or SciPy is not there, or cannot be used; with what to do.
     """
     if why := _obstacle()[0]:
-        raise ImportError(f'{what} needs Numba and SciPy: pip install "scratchlstm[fast]" ({why})')
+        raise ImportError(f"{what} needs Numba and SciPy: {remedy(why)}")
+
+
+def remedy(why: str) -> str:
+    """What to do if nothing can be compiled, for the end of a sentence; `why` is what `missing` says."""
+    return f"unset {OFF}" if why == _SWITCHED_OFF else f'pip install "scratchlstm[fast]" ({why})'
 
 
 @cache
 def _obstacle() -> tuple[str, bool]:
     """Why nothing can be compiled, and whether that is a fault of what is installed."""
     if os.environ.get(OFF, "0") != "0":  # and Numba need not be imported to know
-        return f"{OFF} is set", False
+        return _SWITCHED_OFF, False
     for name in ("numba", "scipy"):  # SciPy for the products inside compiled loops
         if find_spec(name) is None:
-            return f"there is no {name} here", False
+            return f"{name} is not installed", False
     try:
         import numba
         import scipy.linalg.cython_blas  # noqa: F401
@@ -119,6 +125,6 @@ def _obstacle() -> tuple[str, bool]:
     except Exception as error:  # whatever an unfit version meets first
         return f"{type(error).__name__}: {error}", True
     if getattr(numba.config, "DISABLE_JIT", 0):
-        return "NUMBA_DISABLE_JIT is set", False
+        return _SWITCHED_OFF, False
     include_new_blas()
     return "", False

@@ -344,10 +344,10 @@ def _require_same_code(was: Any, now: Any) -> None:
             continue
         todo = f"on this machine, set {compiled.OFF}=1"
         if here == "numpy":
-            todo = f'pip install "scratchlstm[fast]" ({compiled.missing()})'
+            todo = compiled.remedy(compiled.missing())
         if "cuda" in (before, here):
             todo = "take the model to where it was with `to`"
-        raise ValueError(f"{name} ran {_CODE[before]}, and runs {_CODE[here]} now, with other last digits: {todo}")
+        raise ValueError(f"{name} ran {_CODE[before]}, and runs {_CODE[here]} now, so the last digits differ: {todo}")
 
 
 def _loss_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
