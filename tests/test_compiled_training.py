@@ -104,6 +104,7 @@ def test_a_run_that_other_code_computed_is_refused(tmp_path, monkeypatch, numba_
     def by_numba(settings):
         ran = settings["computed by"]
         ran[:] = [[name, "compiled" if code == "numpy" else code] for name, code in ran]
+        settings["workers"] = 2  # as "auto" can be in the one, and not in the other
 
     rewrite(path, by_numba)
     monkeypatch.setattr(compiled, "missing", lambda: "no Numba here")

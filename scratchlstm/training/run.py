@@ -224,14 +224,14 @@ class Run:
             wired = {key: was["model"].get(key) for key in ("layers", "sources")}
             as_now = not archive.difference(wired, now["model"])  # and so in Keras' order
             orders = None if as_now else archive.into_keras_order(was["model"], arrays)
+            if ran is not None and not archive.difference(was["model"], now["model"]):
+                _require_same_code(ran, runs)  # first, as workers="auto" depends on it
             pairs = (was, now), (now | {"model": {}}, was), (_loss_weights(was), _loss_weights(now))
             if difference := next(filter(None, (archive.difference(*pair) for pair in pairs)), ""):
                 raise ValueError(f"it is the checkpoint of another run: {difference}")
             seed = description.get("seed")  # None: drawn, or of a version that did not state it
             if None not in (seed, self.model.seed) and seed != self.model.seed:
                 raise ValueError(f"it is of another run: seed was {seed!r:.80}, and is {self.model.seed} now")
-            if ran is not None:
-                _require_same_code(ran, runs)
             state = _unpack(description["run"], arrays)
             if orders is not None:
                 self._reorder(state, *orders)
