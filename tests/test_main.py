@@ -33,7 +33,7 @@ def test_on_the_command_line_every_tensor_is_right():
     command = [sys.executable, "-m", "scratchlstm", "gradcheck", "--no-tensorflow"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr
-    assert run.stderr == ""
+    assert all("scratchlstm compiles its loops" in line for line in run.stderr.splitlines())  # on a new machine
     checked = ["compiled", "numpy", "textbook"][1 if compiled.missing() else 0 :]
     assert _verdicts(run.stdout) == [(tensor, "ok") for tensor in _ALL * len(checked)]
     assert [run.stdout.count(f"[{implementation}]") for implementation in checked] == [4] * len(checked)
