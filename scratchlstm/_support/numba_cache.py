@@ -135,4 +135,5 @@ def _say_once() -> None:
 @cache
 def _warn_once(why: str) -> None:
     if _leads():
-        warn(f"compiled loops cannot be kept, so that every process compiles them again: {why}")
+        todo = "set NUMBA_CACHE_DIR to a folder that can be written"
+        warn(f"compiled loops cannot be kept, so that every process compiles them again; {todo} ({why})")
