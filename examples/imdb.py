@@ -175,8 +175,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--samples", type=positive, help="use only so many training and so many test reviews")
     parser.add_argument("--output", type=named, default="runs/imdb", help="folder for the results of the run")
     parser.add_argument("--resume", action="store_true", help="continue the run that was stopped in the output folder")
-    parser.add_argument("--implementation", choices=IMPLEMENTATIONS, default="fused")
-    told = "processes; auto is one if the LSTM runs compiled loops, and else one for each core"
+    told = "what computes the LSTM (docs/fast.md); fused is the fastest available"
+    parser.add_argument("--implementation", choices=IMPLEMENTATIONS, default="fused", help=told)
+    told = "processes; auto is one if the LSTM runs compiled loops, otherwise one for each core"
     parser.add_argument("--workers", default="auto", type=workers, help=told)
     add_backend(parser)
     parser.add_argument("--verbose", type=int, choices=(0, 1, 2), default=1)

@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     told = "compare every gradient of some small models, the tutorial's first, with numerical and TensorFlow's"
     check = commands.add_parser("gradcheck", help=told)
     check.add_argument("--seed", type=_seed, default=0, help="of weights and data (default 0)")
-    told = 'one recurrence only, "fused" the fastest that is there (default: each)'
+    told = 'check this one only; "fused" is the fastest available (default: each)'
     check.add_argument("--implementation", choices=IMPLEMENTATIONS, help=told)
     check.add_argument("--no-tensorflow", action="store_true", help="numerical gradients only")
     page = commands.add_parser("explore", help="write a page in which a trained model reads a sentence, gate by gate")

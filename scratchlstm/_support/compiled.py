@@ -1,4 +1,4 @@
-"""Compile loops over numbers with Numba, where it is there: `loop` decorates a function that has them.
+"""Compile loops over numbers with Numba, if it is installed: `loop` decorates a function that has them.
 
 What is compiled releases the interpreter, so that threads share the work, and is kept on disk for the next process
 (`numba_cache`). Modules with such functions are called `numba_*`, by which the cache knows them.
@@ -66,7 +66,7 @@ def _uninterrupted(compile: Any) -> Any:
 
 @cache
 def missing() -> str:
-    """Why nothing can be compiled here; "" if it can. A Numba that is there and cannot be used is warned of once."""
+    """Why nothing can be compiled here; "" if it can. If Numba is installed but unusable, warn once."""
     why, broken = _obstacle()
     if broken:
         warn(f"NumPy computes what Numba could compile, because Numba cannot be used here: {why}")
@@ -98,7 +98,7 @@ def require(what: str) -> None:
         what: needs it, the beginning of a sentence.
 
     Raises:
-        ImportError: Numba or SciPy is not there, or cannot be used; with what to do.
+        ImportError: Numba or SciPy is not installed, or cannot be used; with what to do.
     """
     if why := _obstacle()[0]:
         raise ImportError(f"{what} needs Numba and SciPy: {remedy(why)}")

@@ -1,4 +1,4 @@
-"""A recurrent layer with a fast recurrence beside the textbook's: which of the two runs a pass."""
+"""Recurrent layers with fast recurrences beside the textbook's: which of them runs a pass."""
 
 from typing import Any, ClassVar, Unpack
 from weakref import WeakSet
@@ -22,7 +22,7 @@ class Fused(WithOwnCell):
 
     Attributes:
         implementation: "textbook" runs the cell in the plain loop, "numpy" `numpy_kernel`, "compiled" the loops of
-            `compiled_kernel`, and "fused" the fastest of them that is there.
+            `compiled_kernel`, and "fused" the fastest of them available.
         on_gpu: what the GPU can run fast, for the warning.
     """
 
@@ -42,7 +42,7 @@ class Fused(WithOwnCell):
         """What `implementation` comes to here: "textbook", "numpy", "compiled", or "cuda" on a GPU.
 
         Raises:
-            ImportError: "compiled" was asked for, and Numba is not there.
+            ImportError: "compiled" was asked for, and Numba cannot be used.
             ValueError: "compiled" or "numpy" was asked for, and the layer is on a GPU.
         """
         chosen, on_gpu = self.implementation, self.backend == "cupy"

@@ -12,13 +12,13 @@ from scratchlstm.layers.rnn import RecurrentOptions, split_options
 class GRU(Fused):
     """Gated recurrent unit over a sequence; the equations are in `scratchlstm.cells.gru`.
 
-    `implementation` says what computes the recurrence; all of it gives the same results, to rounding:
+    `implementation` says what computes the recurrence; all give the same results, up to rounding:
 
     - "textbook": the cell of `cells/gru.py`. Choose it if you want to edit it and see the effect.
     - "numpy": `kernels.numpy_gru`.
     - "compiled": the plain loops of `kernels.numba_gru`, compiled by Numba (`pip install "scratchlstm[fast]"`). They
       exist for activation="tanh" and recurrent_activation="sigmoid"; a layer with others runs "numpy".
-    - "fused", the default: the fastest that is there. On a GPU that is the textbook, with a warning.
+    - "fused", the default: the fastest one available. On a GPU that is the textbook, with a warning.
 
     The attribute `runs` tells which it is.
 

@@ -12,14 +12,14 @@ from scratchlstm.layers.rnn import Part, RecurrentOptions, split_options
 class LSTM(Fused):
     """Long short-term memory over a sequence; the equations are in `scratchlstm.gates`.
 
-    `implementation` says what computes the recurrence; all of it gives the same results, to rounding:
+    `implementation` says what computes the recurrence; all give the same results, up to rounding:
 
     - "textbook": the step functions of `gates.py`. Choose it if you want to edit them and see the effect.
     - "numpy": `kernels.numpy_lstm`, about twice as fast.
     - "compiled": the plain loops of `kernels.numba_lstm`, compiled by Numba (`pip install "scratchlstm[fast]"`), about
       twice as fast again. They exist for activation="tanh" and recurrent_activation="sigmoid"; a layer with others runs
       "numpy".
-    - "fused", the default: the fastest that is there. On a GPU it is one CUDA kernel, which exists for the same
+    - "fused", the default: the fastest one available. On a GPU it is one CUDA kernel, which exists for the same
       activations, without recurrent_dropout and without dropout of its own for each gate; a layer with other settings
       runs the textbook there, with a warning.
 

@@ -336,7 +336,7 @@ class Model(Compiled):
                 sample's gradient around. Of several outputs a list or dict, as y, or (N,) for all of them.
             initial_epoch: number of epochs done before.
             workers: how many processes share each batch. One is enough if the recurrent layers run compiled loops (see
-                `LSTM`), which use all cores by threads; so "auto" is 1 then, and else one for each physical core. On a
+                `LSTM`), which use all cores by threads; so "auto" is 1 then, otherwise one for each physical core. On a
                 GPU, 1. If they do not start, a warning says so and one process does the work, unless there is a
                 checkpoint to keep. "mpi" is all ranks of an MPI run (docs/distributed.md), on a GPU, too. Default:
                 "mpi" in a script that `python -m scratchlstm.mpi` runs, and else 1.
