@@ -177,6 +177,15 @@ class GatheredRows:
     groups: Groups  #  of the ids, (B, T)
     table_shape: tuple[int, int]  # (V, E), of the matrix that the rows come from
 
+    def __post_init__(self) -> None:
+        """A compiled loop would read beyond the rows that there are.
+
+        Raises:
+            ValueError: another number of rows than of distinct ids.
+        """
+        if len(self.values) != len(self.groups.ids):
+            raise ValueError(f"{len(self.groups.ids)} distinct ids need a row each, but {len(self.values)} came")
+
     @property
     def shape(self) -> tuple[int, ...]:
         """That of the array it stands for, (B, T, E)."""

@@ -427,7 +427,7 @@ class RNN(Layer):
             problem = f"with states of {len(self.states[0])} rows, but this batch has {batch}"
             todo = "use a batch_size that divides the number of samples, or call reset_state() before"
             raise ValueError(f"{self.name} is stateful, {problem}: {todo}")
-        return self.states
+        return self._placed_states(batch, self.states)
 
     def _placed_states(self, batch: int, given: Any) -> States:
         sizes = self.state_sizes

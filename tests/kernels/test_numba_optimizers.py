@@ -185,6 +185,16 @@ def test_rows_of_another_size_are_refused():
             SGD().apply([w], [RowGradient(np.array([1, 3]), values, w.shape)])
 
 
+def test_a_slot_of_another_size_is_refused():
+    """A loop would write beyond its end."""
+    w = np.zeros((1000, 300))
+    optimizer = Adam()
+    optimizer.build([w])
+    optimizer.state[0]["velocity"] = np.zeros((900, 300))
+    with pytest.raises(ValueError, match="broadcast|shape"):
+        optimizer.apply([w], [np.ones_like(w)])
+
+
 def test_slots_are_found_by_name(calls):
     """A state may come back in another order."""
     rng = np.random.default_rng(0)

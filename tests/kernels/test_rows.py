@@ -152,3 +152,8 @@ def test_row_gradient_is_dense_with_zeros(ids, start, stop):
     restored[rows] = part
     assert np.array_equal(restored, dense[start:stop])
     assert gradient.astype("float32").dtype == np.float32
+
+
+def test_each_distinct_id_needs_its_row():
+    with pytest.raises(ValueError, match="3 distinct ids need a row each, but 2 came"):
+        GatheredRows(np.zeros((2, 4)), Groups(np.array([[0, 5, 7]])), (10, 4))

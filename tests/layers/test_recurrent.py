@@ -106,6 +106,16 @@ def test_states_belong_to_rows():
     layer(X[:1])
 
 
+@pytest.mark.parametrize("wrong", [(2, 3), (1, 4)])
+def test_states_of_another_shape_are_refused(wrong):
+    layer = LSTM(4, stateful=True)
+    layer.build((3, 2))
+    layer.states = [np.zeros((2, 4)), np.zeros(wrong)]
+    for run in layer.forward, layer.infer:
+        with pytest.raises(ValueError, match="c0 in initial_state"):
+            run(np.zeros((2, 3, 2)))
+
+
 def test_a_stateful_model_reads_a_text_in_pieces():
     """Two halves one after the other end where the whole does; shuffle is off, as it has to be."""
     text = np.random.default_rng(1).integers(0, 6, size=(3, 8))
