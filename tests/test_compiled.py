@@ -53,6 +53,35 @@ def loaded(x=1.0):
     return sum(function.stats.cache_hits.values()) == 1
 
 
+_ROUNDS = """
+import hashlib, sys
+import numpy as np
+from scratchlstm.layers import GRU, LSTM
+rng, hashes = np.random.default_rng(0), {}
+layers = [LSTM(8), GRU(8)]
+for layer in layers:
+    layer.build((4, 3), np.random.default_rng(0))
+x = rng.normal(size=(6, 4, 3)).astype("float32")
+for what in sys.argv[1:]:
+    for layer in layers:
+        y, cache = layer.forward(x) if what == "forward" else (layer.infer(x), None)
+        dx, gradients = layer.backward(y, cache) if what == "forward" else (y, {})
+        digest = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in (y, dx, *gradients.values())))
+        hashes[layer.name, what] = digest.hexdigest()
+print(sorted(item for item in hashes.items() if "forward" in item[0]))
+"""
+
+
+def test_bits_do_not_depend_on_what_was_compiled_or_loaded_before(tmp_path):
+    """Of a function with two copies in memory the first would run, and they might round differently."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(PACKAGE.parent)}
+    printed = [
+        subprocess.run([sys.executable, "-c", _ROUNDS, *order], env=environment, capture_output=True, check=True).stdout
+        for order in (["infer", "forward"], ["forward"])
+    ]
+    assert printed[0] == printed[1]
+
+
 # --- kept -------------------------------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,14 @@ def loop(function: Any) -> Any:
     return _compiled(function, OPTIONS)
 
 
+def part(function: Any) -> Any:
+    """As `loop`, for what loops call: it is compiled into each of them.
+
+    Compiled by itself it might round otherwise, and which of its copies runs would depend on what was loaded first.
+    """
+    return _compiled(function, OPTIONS | {"forceinline": True})
+
+
 def exact_loop(function: Any) -> Any:
     """As `loop`, but with each operation rounded as NumPy's: the same operations give the same bits."""
     return _compiled(function, OPTIONS | {"fastmath": False})

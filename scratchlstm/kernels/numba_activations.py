@@ -13,10 +13,10 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from scratchlstm._support.compiled import OPTIONS, loop
+from scratchlstm._support.compiled import OPTIONS, loop, part
 
 
-@loop
+@part
 def sigmoid(z: Any) -> Any:
     """1 / (1 + e^-z)."""
     one = type(z)(1)
@@ -24,7 +24,7 @@ def sigmoid(z: Any) -> Any:
     return one / (one + power + power * rest)
 
 
-@loop
+@part
 def tanh(x: Any) -> Any:
     """(1 - e^-2|x|) / (1 + e^-2|x|), with the sign of x."""
     one, two = type(x)(1), type(x)(2)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm._support.compiled import loop
+from scratchlstm._support.compiled import loop, part
 from scratchlstm.kernels.gru_recurrence import GRURecurrence
 from scratchlstm.kernels.numba_activations import flushed, sigmoid, tanh
 from scratchlstm.kernels.numba_recurrence import (
@@ -25,7 +25,7 @@ from scratchlstm.kernels.numba_recurrence import (
 )
 
 
-@loop
+@part
 def update_and_reset(k: Any, b: Any, z: Any) -> None:
     """The gates u and r of one row.
 
@@ -38,7 +38,7 @@ def update_and_reset(k: Any, b: Any, z: Any) -> None:
         z[j] = sigmoid(z[j] + b[j] + k[j])  # (G1), (G2)
 
 
-@loop
+@part
 def reset_product(k: Any, b: Any, z: Any, k_n: Any, r_k_n: Any) -> None:
     """With `reset_after`: what h_prev adds to the candidate.
 
@@ -53,7 +53,7 @@ def reset_product(k: Any, b: Any, z: Any, k_n: Any, r_k_n: Any) -> None:
         r_k_n[j] = r * k_n[j]
 
 
-@loop
+@part
 def reset_state(h_prev: Any, z: Any, s: Any) -> None:
     """Without: what is multiplied by U_n.
 
@@ -68,7 +68,7 @@ def reset_state(h_prev: Any, z: Any, s: Any) -> None:
         s[j] = r * h_prev[j]  # (G4)
 
 
-@loop
+@part
 def candidate(added: Any, b: Any, h_prev: Any, z: Any, h: Any) -> None:
     """The candidate and the new state of one row.
 
@@ -86,7 +86,7 @@ def candidate(added: Any, b: Any, h_prev: Any, z: Any, h: Any) -> None:
         z[2 * H + j] = n
 
 
-@loop
+@part
 def candidate_back(dh: Any, h_prev: Any, gates: Any, dz_n: Any) -> None:
     """One row backward, from the state to u and to the candidate.
 
@@ -107,7 +107,7 @@ def candidate_back(dh: Any, h_prev: Any, gates: Any, dz_n: Any) -> None:
         gates[2 * H + j] = dz_n[j]
 
 
-@loop
+@part
 def reset_product_back(dz_n: Any, k_n: Any, gates: Any, dk: Any) -> None:
     """With `reset_after`: one row backward, from the candidate to r and to h_prev U.
 
@@ -126,7 +126,7 @@ def reset_product_back(dz_n: Any, k_n: Any, gates: Any, dk: Any) -> None:
         dk[j], dk[H + j], dk[2 * H + j] = gates[j], gates[H + j], k_n[j]
 
 
-@loop
+@part
 def reset_state_back(ds: Any, h_prev: Any, gates: Any, dk: Any, dh: Any) -> None:
     """Without: one row backward, from r h_prev to both.
 
@@ -153,7 +153,7 @@ def scale(row: Any, by: Any) -> None:
         row[j] *= by[j]
 
 
-@loop
+@part
 def step(
     U_k: Any, U_n: Any, b: Any, dropout: Any, counts: Any, h_prev: Any, z: Any, inner: Any, h: Any, k: Any, added: Any
 ) -> None:  # fmt: skip

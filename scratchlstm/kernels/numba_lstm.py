@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchlstm._support.compiled import loop
+from scratchlstm._support.compiled import loop, part
 from scratchlstm.kernels.numba_activations import flushed, sigmoid, tanh
 from scratchlstm.kernels.numba_recurrence import (
     CompiledRecurrence,
@@ -23,7 +23,7 @@ from scratchlstm.kernels.numba_recurrence import (
 )
 
 
-@loop
+@part
 def step(h_U: Any, b: Any, c_prev: Any, z: Any, c: Any, tanh_c: Any, h: Any) -> None:
     """One step of one row.
 
@@ -48,7 +48,7 @@ def step(h_U: Any, b: Any, c_prev: Any, z: Any, c: Any, tanh_c: Any, h: Any) -> 
         z[j], z[H + j], z[2 * H + j], z[3 * H + j] = i, f, g, o
 
 
-@loop
+@part
 def step_back(dh: Any, dc: Any, gates: Any, tanh_c: Any, c_prev: Any) -> None:
     """One step of one row backward.
 

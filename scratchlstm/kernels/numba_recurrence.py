@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchlstm._support import threads
-from scratchlstm._support.compiled import loop
+from scratchlstm._support.compiled import loop, part
 from scratchlstm.kernels.numpy_recurrence import Workspace
 from scratchlstm.kernels.recurrence import Recurrence, States, by_gate, dropped, time_major
 from scratchlstm.rows import GatheredRows
@@ -108,7 +108,7 @@ def product(h: Any, U: Any, dropout: Any, h_U: Any) -> None:
             copy(of_gate[row], h_U[row, k * H : (k + 1) * H])
 
 
-@loop
+@part
 def product_back(dz: Any, U_back: Any, dropout: Any, dh_prev: Any) -> None:
     """What reaches h_prev through `product`: dz U^T, (18).
 
