@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -194,6 +196,34 @@ def test_without_any_folder_there_is_one_warning_and_the_result(monkeypatch, tmp
     with pytest.warns(UserWarning, match="cannot be kept, .*; set NUMBA_CACHE_DIR to .*first") as warned:
         assert [loaded(), loaded()] == [False, False]
     assert len(warned) == 1
+
+
+def test_without_source_files_there_is_one_warning_and_the_result(monkeypatch):
+    """In a zip file, or as bytecode alone."""
+
+    def sources():
+        raise FileNotFoundError("compiled.py")
+
+    monkeypatch.setattr(numba_cache, "_sources", sources)
+    with pytest.warns(UserWarning, match="source files are not there") as warned:
+        assert [loaded(), loaded()] == [False, False]
+    assert len(warned) == 1
+
+
+def test_compiling_has_a_stack_of_its_own(monkeypatch):
+    """With the 64 KB that a program may set for its own threads, it would end the process."""
+    sizes, submit = [], ThreadPoolExecutor.submit
+    monkeypatch.setattr(
+        ThreadPoolExecutor, "submit", lambda *given: (sizes.append(threading.stack_size()), submit(*given))[1]
+    )
+    before = threading.stack_size(1 << 16)
+    try:
+        assert not loaded()
+    finally:
+        after = threading.stack_size(before)
+    assert sizes
+    assert min(sizes) >= 1 << 23
+    assert after == 1 << 16
 
 
 def test_where_it_is_looked_for(monkeypatch, tmp_path):

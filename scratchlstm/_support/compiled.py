@@ -6,9 +6,9 @@ What is compiled releases the interpreter, so that threads share the work, and i
 
 import os
 import sys
+import threading
 from functools import cache
 from importlib.util import find_spec
-from threading import current_thread, main_thread
 from typing import Any
 
 from scratchlstm._support.console import warn
@@ -16,6 +16,7 @@ from scratchlstm._support.threads import include_new_blas
 
 OFF = "NUMBA_DISABLE_JIT"  # in the environment: compile nothing
 _SWITCHED_OFF = f"{OFF} is set"
+_STACK = 16 << 20  # bytes, for a thread that compiles
 OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",  # a division that might raise could not be computed for several numbers at once
@@ -53,17 +54,23 @@ def _compiled(function: Any, options: dict[str, Any]) -> Any:
 
 
 def _uninterrupted(compile: Any) -> Any:
-    """`compile` in another thread, where Ctrl-C cannot leave it half way: it is raised when that has ended."""
+    """`compile` in another thread, where Ctrl-C cannot leave it half way: it is raised when that has ended.
+
+    That thread has a stack that is large enough, whatever size the program has set for its own threads.
+    """
     from numba.core.compiler_lock import global_compiler_lock
 
     def apart(signature: Any) -> Any:
-        if current_thread() is not main_thread() or global_compiler_lock.is_locked():
+        if threading.current_thread() is not threading.main_thread() or global_compiler_lock.is_locked():
             return compile(signature)  # the lock: for a function of the caller's, that another thread must not wait for
         try:
             from concurrent.futures import ThreadPoolExecutor
 
-            pool = ThreadPoolExecutor(1)
-            done = pool.submit(compile, signature)
+            pool, before = ThreadPoolExecutor(1), threading.stack_size(_STACK)
+            try:
+                done = pool.submit(compile, signature)
+            finally:
+                threading.stack_size(before)
         except RuntimeError:  # no thread can be started
             return compile(signature)
         with pool:

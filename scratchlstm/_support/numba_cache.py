@@ -61,8 +61,12 @@ class DiskCache(NullCache):
         """Keep it in the first folder that can be written."""
         if compiled.library.has_dynamic_globals:  # addresses, of this process
             return
-        name, data = self._name(signature, compiled.codegen), dumps(compiled._reduce())
-        errors = []
+        try:
+            name = self._name(signature, compiled.codegen)
+        except OSError as error:  # from a zip file, or as bytecode alone
+            _warn_once(f"the package's source files are not there ({error})")
+            return
+        data, errors = dumps(compiled._reduce()), []
         for folder in folders():
             try:
                 with atomic_write(require_writable_folder(folder) / name, every_rank=True) as file:

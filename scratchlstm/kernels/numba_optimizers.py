@@ -85,7 +85,7 @@ _LOOPS: dict[str, Callable[..., None]] = {loop.__name__: loop for loop in (sgd, 
 
 
 def takes(w: np.ndarray, *slots: np.ndarray) -> bool:
-    """Whether the loops can change these arrays: all float32 or all float64, of one shape and without gaps in memory."""
+    """Whether the loops can change these arrays: all float32 or all float64, of one shape, without gaps."""
     alike = all(a.dtype == w.dtype and a.shape == w.shape and a.flags.carray for a in (w, *slots))
     return w.dtype in (np.float32, np.float64) and alike
 
