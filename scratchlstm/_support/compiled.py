@@ -22,6 +22,7 @@ OPTIONS: dict[str, Any] = {
     "error_model": "numpy",  # a division that might raise could not be computed for several numbers at once
     "fastmath": {"contract", "arcp", "nsz"},  # but nothing that would lose a NaN or an infinity
 }
+PART = OPTIONS | {"forceinline": True}
 
 
 def loop(function: Any) -> Any:
@@ -34,7 +35,7 @@ def part(function: Any) -> Any:
 
     Compiled by itself it might round otherwise, and which of its copies runs would depend on what was loaded first.
     """
-    return _compiled(function, OPTIONS | {"forceinline": True})
+    return _compiled(function, PART)
 
 
 def exact_loop(function: Any) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from scratchlstm._support.compiled import OPTIONS, loop, part
+from scratchlstm._support.compiled import PART, loop, part
 
 
 @part
@@ -50,7 +50,7 @@ def exponential(x: Any) -> Any:
     raise NotImplementedError("for compiled loops only")
 
 
-@overload(exponential, jit_options=cast(Any, OPTIONS))
+@overload(exponential, jit_options=cast(Any, PART))
 def _exponential(x: Any) -> Any:
     of_dtype = {
         types.float32: (np.float32, np.int32, 7, 23, 127, 87.0, 0.693359375, -2.12194440e-4),
