@@ -189,7 +189,7 @@ def step(
 
 @loop
 def forward_rows(
-    first: int, last: int, reverse: bool, U_k: Any, U_n: Any, b: Any, mask: Any, dropout: Any, index: Any,
+    first: int, last: int, reverse: bool, U_k: Any, U_n: Any, mask: Any, dropout: Any, b: Any, index: Any,
     projected: Any, gates: Any, inner: Any, h: Any,
 ) -> None:  # fmt: skip
     """All steps of the rows first to last, see `CompiledRecurrence`."""

@@ -75,7 +75,7 @@ def step_back(dh: Any, dc: Any, gates: Any, tanh_c: Any, c_prev: Any) -> None:
 
 @loop
 def forward_rows(
-    first: int, last: int, reverse: bool, U: Any, b: Any, mask: Any, dropout: Any, index: Any, projected: Any,
+    first: int, last: int, reverse: bool, U: Any, mask: Any, dropout: Any, b: Any, index: Any, projected: Any,
     gates: Any, tanh_c: Any, h: Any, c: Any,
 ) -> None:  # fmt: skip
     """All steps of the rows first to last, see `CompiledRecurrence`."""

@@ -6,17 +6,16 @@ There are no tricks here: parameters and gates keep Keras' order, each row's gat
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 
 from scratchlstm._support import threads
 from scratchlstm._support.compiled import loop, part
-from scratchlstm.kernels.numpy_recurrence import Workspace
-from scratchlstm.kernels.recurrence import Recurrence, States, by_gate, dropped, time_major
+from scratchlstm.kernels.recurrence import Recurrence, States, Workspace, by_gate, dropped, time_major
 from scratchlstm.rows import GatheredRows
 
-_STRIP = 64  # rows that inference takes through all steps together
 _SMALL = 1_000_000  # multiplications: so many OpenBLAS does without copying its operands first
 _BLOCK = 256, 32  # of a kernel: 32 KB, which stay in a core's first cache
 _ELEMENTWISE = 256  # multiplications that take as long as what a step does for one unit besides its product
@@ -154,16 +153,11 @@ def blocks(matrices: np.ndarray, rows: int) -> np.ndarray:
 
 
 class CompiledWorkspace(Workspace):
-    """Gates are kept row by row, (T, B, nH), so that dz can always take their place."""
+    """Gates lie row by row at each step, (T, B, nH), so that dz can always take their place."""
 
     @classmethod
-    def empty(cls, T: int, B: int, H: int, dtype: np.dtype) -> Any:
-        workspace = super().empty(T, B, H, dtype)
-        workspace.gates = workspace.gates.reshape(T, B, -1)
-        return workspace
-
-    def fits(self, T: int, B: int, H: int, dtype: np.dtype) -> bool:
-        return self.gates.shape == (T, B, self.gate_count * H) and self.gates.dtype == dtype
+    def gates_shape(cls, T: int, B: int, H: int) -> tuple[int, ...]:
+        return T, B, cls.gate_count * H
 
 
 class CompiledRecurrence(Recurrence):
@@ -174,28 +168,10 @@ class CompiledRecurrence(Recurrence):
     """
 
     memory: ClassVar[type[CompiledWorkspace]]
+    strip: ClassVar = 64
     forward_rows: ClassVar[Callable[..., None]]
     backward_rows: ClassVar[Callable[..., None]]
     infer_rows: ClassVar[Callable[..., None]]
-
-    def forward(
-        self,
-        x: np.ndarray | GatheredRows,
-        states: Sequence[np.ndarray],
-        workspace: Any = None,
-        return_sequences: bool = True,
-        mask: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, States]:
-        (B, T, _), H = x.shape, self.H
-        if workspace is None or not workspace.fits(T, B, H, x.dtype):
-            workspace = self.memory.empty(T, B, H, x.dtype)
-        self.x, self.workspace, self.mask = x, workspace, mask
-        in_order = [state[self.order] for state in workspace.states]
-        for state, initial in zip(in_order, states, strict=True):
-            state[0] = initial
-        self.fill()
-        sequence = self.before_and_after(workspace.states[0])[1].swapaxes(0, 1)
-        return (sequence if return_sequences else in_order[0][-1]).copy(), [state[-1].copy() for state in in_order]
 
     def fill(self) -> None:
         x, workspace = self.x, self.workspace
@@ -204,12 +180,7 @@ class CompiledRecurrence(Recurrence):
         else:
             index, projected = None, None
             self._project(time_major(x), out=workspace.gates.reshape(-1, self.n * self.H))
-        parts = self._parts()
-        U, mask, dropout = self._recurrent(_most(parts)), self._mask(), self._dropout()
-        arguments = self.reverse, *U, self.b, mask, dropout, index, projected
-        arrays = workspace.gates, workspace.inner, *workspace.states
-        self._spread([partial(self.forward_rows, *rows, *arguments, *arrays) for rows in parts])
-        self.spent = False
+        self._run(self.forward_rows, self.b, index, projected, workspace.gates, workspace.inner, *workspace.states)
 
     def back_through_time(self, dh: np.ndarray, d_last: Sequence[np.ndarray | None]) -> tuple[np.ndarray, States]:
         workspace, dtype = self.workspace, self.workspace.gates.dtype
@@ -217,62 +188,48 @@ class CompiledRecurrence(Recurrence):
         if dh.ndim == 2:
             d_states[0] += dh
         dhs = np.ascontiguousarray(dh) if dh.ndim == 3 else None
-        parts = self._parts()
-        arguments = self.reverse, *self._recurrent(_most(parts), back=True), self._mask(), self._dropout(), dhs
-        arrays = workspace.gates, workspace.inner, workspace.states[-1], *d_states
-        self._spread([partial(self.backward_rows, *rows, *arguments, *arrays) for rows in parts])
+        arrays = dhs, workspace.gates, workspace.inner, workspace.states[-1], *d_states
+        self._run(self.backward_rows, *arrays, back=True)
         return workspace.gates, d_states
 
-    def infer(
-        self,
-        x: np.ndarray | GatheredRows,
-        states: Sequence[np.ndarray],
-        return_sequences: bool = True,
-        mask: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, States]:
-        """As `forward`, but nothing is kept, and few rows at a time go through all steps.
-
-        Rows of about one length go together: what is masked in all of them is passed over. The distinct rows of x are
-        projected once for all.
-        """
-        (B, T, _), H, dtype = x.shape, self.H, x.dtype
+    def inferring(
+        self, x: np.ndarray | GatheredRows, mask: np.ndarray | None, hs: np.ndarray | None
+    ) -> Callable[[Any, States], None]:
+        B, T, E = x.shape
         table = self._project(x.values) if isinstance(x, GatheredRows) else None
-        hs = np.empty((B, T, H), dtype) if return_sequences else None
-        final = [state.astype(dtype, order="C") for state in states]  # each strip overwrites its rows
-        U = self._recurrent(min(B, _STRIP))
+        U = self._recurrent(min(B, self.strip))
 
-        def run(rows: np.ndarray) -> None:
-            own = [state[rows] for state in final]
-            strip = None if hs is None else np.empty((len(rows), T, H), dtype)
+        def run(rows: Any, own: States) -> None:
+            n = len(own[0])
+            strip = None if hs is None else np.empty((n, T, self.H), hs.dtype)
             if isinstance(x, GatheredRows):
                 projected, index = table, np.ascontiguousarray(x.groups.index[rows].T)
             else:
-                projected = self._project(x[rows].reshape(-1, x.shape[2]))
-                index = np.arange(len(projected)).reshape(len(rows), T).T.copy()
+                projected = self._project(x[rows].reshape(n * T, E))
+                index = np.arange(n * T).reshape(n, T).T.copy()
             counts = None if mask is None else np.ascontiguousarray(mask[rows].T)
             self.infer_rows(self.reverse, *U, self.b, counts, index, projected, *own, strip)
-            for state, of_rows in zip(final, own, strict=True):
-                state[rows] = of_rows
             if hs is not None:
                 hs[rows] = strip
 
-        order = np.arange(B) if mask is None else np.argsort(mask.sum(axis=1), kind="stable")
-        self._spread([partial(run, order[first : first + _STRIP]) for first in range(0, B, _STRIP)], B * T)
-        return (final[0].copy() if hs is None else hs), final
+        return run
 
-    def _parts(self) -> list[tuple[int, int]]:
-        """From which row to which each call takes.
+    def spread_rows(self, tasks: Sequence[Callable[[], None]], B: int, T: int) -> None:
+        threads.spread(tasks, T * B * self.H * (self.n * self.H + _ELEMENTWISE), most=len(tasks))
 
-        How many threads there are does not matter: a product's last digits may depend on how many rows it has.
+    def _run(self, loop: Callable[..., None], *arrays: Any, back: bool = False) -> None:
+        """Take parts of the batch through all steps, each by one call of a loop.
+
+        Which rows a part has does not depend on how many threads there are: a product's last digits may depend on its
+        number of rows.
         """
-        B = self.workspace.gates.shape[1]
+        B, T, _ = self.x.shape
         count = min(B, max(2, B // 32))
-        return [(B * k // count, B * (k + 1) // count) for k in range(count)]
-
-    def _spread(self, tasks: Sequence[Callable[[], None]], steps: int = 0) -> None:
-        """Let threads share these calls, if they are long."""
-        T, B, columns = self.workspace.gates.shape if not steps else (steps, 1, self.n * self.H)
-        threads.spread(tasks, T * B * self.H * (columns + _ELEMENTWISE), most=len(tasks))
+        mask = None if self.mask is None else np.ascontiguousarray(self.mask.T)  # (T, B)
+        dropout = None if self.recurrent_dropout is None else self.recurrent_dropout.swapaxes(0, 1).copy()  # (B, n, H)
+        arguments = self.reverse, *self._recurrent(-(-B // count), back), mask, dropout, *arrays
+        parts = pairwise(B * k // count for k in range(count + 1))
+        self.spread_rows([partial(loop, *rows, *arguments) for rows in parts], B, T)
 
     def _project(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Rows (N, E) times W, (N, nH)."""
@@ -292,16 +249,3 @@ class CompiledRecurrence(Recurrence):
         """Some gates' U as `product` takes it, or turned for `product_back`."""
         U = U[None] if self.recurrent_dropout is None else by_gate(U, U.shape[1] // self.H)
         return blocks(U.swapaxes(1, 2) if back else U, rows)
-
-    def _dropout(self) -> np.ndarray | None:
-        """By rows, (B, n, H), of which a loop takes its own."""
-        return None if self.recurrent_dropout is None else self.recurrent_dropout.swapaxes(0, 1).copy()
-
-    def _mask(self) -> np.ndarray | None:
-        """By time steps, (T, B)."""
-        return None if self.mask is None else np.ascontiguousarray(self.mask.T)
-
-
-def _most(parts: list[tuple[int, int]]) -> int:
-    """The most rows of a part."""
-    return max(last - first for first, last in parts)

@@ -8,13 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from scratchlstm.kernels import numpy_recurrence
 from scratchlstm.kernels.gru_recurrence import GRURecurrence, ur_and_n
-from scratchlstm.kernels.numpy_recurrence import NumpyRecurrence
+from scratchlstm.kernels.numpy_recurrence import NumpyRecurrence, NumpyWorkspace
 from scratchlstm.kernels.recurrence import States
 
 
-class Workspace(numpy_recurrence.Workspace):
+class Workspace(NumpyWorkspace):
     """Gates u r n, state h; `inner` is h_prev U_n + b_n with `reset_after`, else r h_prev."""
 
     gate_count: ClassVar = 3

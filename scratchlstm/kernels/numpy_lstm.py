@@ -8,12 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from scratchlstm.kernels import numpy_recurrence
-from scratchlstm.kernels.numpy_recurrence import NumpyRecurrence
+from scratchlstm.kernels.numpy_recurrence import NumpyRecurrence, NumpyWorkspace
 from scratchlstm.kernels.recurrence import States
 
 
-class Workspace(numpy_recurrence.Workspace):
+class Workspace(NumpyWorkspace):
     """Gates i f o g, states h and c; `inner` is tanh(c)."""
 
     gate_count: ClassVar = 4

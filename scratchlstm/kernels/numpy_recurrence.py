@@ -15,40 +15,27 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
 from scratchlstm._support.threads import LARGE, MOST, product, spread, threads
 from scratchlstm.activations import SIGMOID, TANH
-from scratchlstm.kernels.recurrence import Recurrence, States, by_gate, dropped, time_major
+from scratchlstm.kernels.recurrence import Recurrence, States, Workspace, by_gate, dropped, time_major
 from scratchlstm.rows import GatheredRows
 
-_STRIP = 128  # rows that inference takes through all steps together
 _LARGE_STEP = 1 << 22  # multiplications of a step from which on two threads, each with its rows, are faster than one
 
 
 @dataclass
-class Workspace:
-    """The arrays of one forward pass, kept for the backward pass and used again by the next pass of the same shape."""
+class NumpyWorkspace(Workspace):
+    """Gates lie one after another at each step, (T, n, B, H)."""
 
-    gates: np.ndarray  #  (T, n, B, H)  the gates' values; the backward pass writes dz over them
-    inner: np.ndarray  #  (T, B, H)     what else the backward step needs
-    states: States  #     (T+1, B, H)   each: the initial one and that after each step
     dz: np.ndarray | None = None  # (T, B, nH), if it cannot take the place of the gates
 
-    gate_count: ClassVar[int]
-    state_count: ClassVar[int]
-
     @classmethod
-    def empty(cls, T: int, B: int, H: int, dtype: np.dtype) -> Self:
-        """Room for T steps."""
-        states = [np.empty((T + 1, B, H), dtype=dtype) for _ in range(cls.state_count)]
-        return cls(np.empty((T, cls.gate_count, B, H), dtype=dtype), np.empty((T, B, H), dtype=dtype), states)
-
-    def fits(self, T: int, B: int, H: int, dtype: np.dtype) -> bool:
-        """Whether a pass of these sizes can run in it."""
-        return self.gates.shape == (T, self.gate_count, B, H) and self.gates.dtype == dtype
+    def gates_shape(cls, T: int, B: int, H: int) -> tuple[int, ...]:
+        return T, cls.gate_count, B, H
 
 
 class NumpyRecurrence(Recurrence):
@@ -58,7 +45,8 @@ class NumpyRecurrence(Recurrence):
     `backward_step`.
     """
 
-    memory: ClassVar[type[Workspace]]
+    memory: ClassVar[type[NumpyWorkspace]]
+    strip: ClassVar = 128
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -106,61 +94,23 @@ class NumpyRecurrence(Recurrence):
 
     # --- forward ------------------------------------------------------------------------------------------------------
 
-    def forward(
-        self,
-        x: np.ndarray | GatheredRows,
-        states: Sequence[np.ndarray],
-        workspace: Workspace | None = None,
-        return_sequences: bool = True,
-        mask: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, States]:
-        (B, T, _), H = x.shape, self.H
-        if workspace is None or not workspace.fits(T, B, H, x.dtype):
-            workspace = self.memory.empty(T, B, H, x.dtype)
-        self.x, self.workspace, self.mask = x, workspace, mask
-        in_order = [state[self.order] for state in workspace.states]
-        for state, initial in zip(in_order, states, strict=True):
-            state[0] = initial
-        self.fill()
-        sequence = self.before_and_after(workspace.states[0])[1].swapaxes(0, 1)
-        return (sequence if return_sequences else in_order[0][-1]).copy(), [state[-1].copy() for state in in_order]
-
-    def infer(
-        self,
-        x: np.ndarray | GatheredRows,
-        states: Sequence[np.ndarray],
-        return_sequences: bool = True,
-        mask: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, States]:
-        """As `forward`, but nothing is kept, and few rows at a time go through all steps, their states in the cache.
-
-        Rows of about one length go together: what is masked in all of them is passed over. The distinct rows of x are
-        projected once for all.
-        """
-        (B, T, _), H, dtype = x.shape, self.H, x.dtype
-        table = self._project(x) if isinstance(x, GatheredRows) else np.empty(0, dtype)
-        hs = np.empty((B, T, H), dtype=dtype) if return_sequences else None
+    def inferring(
+        self, x: np.ndarray | GatheredRows, mask: np.ndarray | None, hs: np.ndarray | None
+    ) -> Callable[[Any, States], None]:
+        table = self._project(x) if isinstance(x, GatheredRows) else np.empty(0, x.dtype)
         sequence = None if hs is None else hs.swapaxes(0, 1)[self.order]
-        final = [state.astype(dtype, order="C") for state in states]  # each strip overwrites its rows
 
-        def run(rows: Any) -> None:
-            own = [state[rows] for state in final]
-            gates, inner = np.empty((self.n, *own[0].shape), dtype=dtype), np.empty_like(own[0])
+        def run(rows: Any, own: States) -> None:
+            gates, inner = np.empty((self.n, *own[0].shape), own[0].dtype), np.empty_like(own[0])
             projected, at = (table, rows) if isinstance(x, GatheredRows) else (self._project(x[rows]), slice(None))
             idle = self._idle_rows(x, mask, rows)
             self._run(self._inputs(x, projected, at), repeat((gates, inner, own, own)), rows, idle, sequence)
-            for state, of_rows in zip(final, own, strict=True):
-                state[rows] = of_rows
 
-        strips: list[Any] = [slice(first, first + _STRIP) for first in range(0, B, _STRIP)]
-        if mask is not None:
-            by_length = np.argsort(mask.sum(axis=1), kind="stable")
-            strips = [by_length[rows] for rows in strips]
-        large = (
-            self.shares and T > 1 and min(B, _STRIP) * self.U.size >= _LARGE_STEP
-        )  # one step is over before a thread wakes up
-        spread([partial(run, rows) for rows in strips], multiplications=LARGE if large else 0)
-        return (final[0].copy() if hs is None else hs), final
+        return run
+
+    def spread_rows(self, tasks: Sequence[Callable[[], None]], B: int, T: int) -> None:
+        large = self.shares and T > 1 and min(B, self.strip) * self.U.size >= _LARGE_STEP
+        spread(tasks, multiplications=LARGE if large else 0)  # one step is over before a thread wakes up
 
     def fill(self) -> None:
         workspace, projected = self.workspace, self._project(self.x)
@@ -175,7 +125,6 @@ class NumpyRecurrence(Recurrence):
             self._run(self._inputs(self.x, projected, rows), steps, rows, self._idle_rows(self.x, self.mask, rows))
 
         spread([partial(fill, rows) for rows in self._parts()])
-        self.spent = False
 
     def _run(
         self, inputs: Iterable[np.ndarray], steps: Iterable[Any], rows: Any, idle: list[Any], sequence: Any = None

@@ -1,8 +1,9 @@
 """What the fast recurrences share, whatever computes their steps: the input's part, and the parameters' gradients."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -11,6 +12,33 @@ from scratchlstm.activations import SIGMOID, TANH, Activation
 from scratchlstm.rows import GatheredRows
 
 States = list[np.ndarray]
+
+
+@dataclass
+class Workspace:
+    """The arrays of one forward pass, kept for the backward pass and used again by the next pass of the same shape."""
+
+    gates: np.ndarray  #  the gates' values, of the shape `gates_shape`; the backward pass may write dz over them
+    inner: np.ndarray  #  (T, B, H)    what else the backward step needs
+    states: States  #     (T+1, B, H)  each: the initial one and that after each step
+
+    gate_count: ClassVar[int]
+    state_count: ClassVar[int]
+
+    @classmethod
+    def gates_shape(cls, T: int, B: int, H: int) -> tuple[int, ...]:
+        """How the gates of T steps lie in memory."""
+        raise NotImplementedError(f"{cls.__name__} has to define gates_shape")
+
+    @classmethod
+    def empty(cls, T: int, B: int, H: int, dtype: np.dtype) -> Self:
+        """Room for T steps."""
+        states = [np.empty((T + 1, B, H), dtype) for _ in range(cls.state_count)]
+        return cls(np.empty(cls.gates_shape(T, B, H), dtype), np.empty((T, B, H), dtype), states)
+
+    def fits(self, T: int, B: int, H: int, dtype: np.dtype) -> bool:
+        """Whether a pass of these sizes can run in it."""
+        return self.gates.shape == self.gates_shape(T, B, H) and self.gates.dtype == dtype
 
 
 class Recurrence:
@@ -30,8 +58,9 @@ class Recurrence:
         recurrent_dropout: (B, n, H), the same for h_prev.
     """
 
-    memory: ClassVar[type]  # keeps a forward pass for the backward pass, see `layers.passes.Workspaces`
+    memory: ClassVar[type[Workspace]]  # keeps a forward pass for the backward pass, see `layers.passes.Workspaces`
     order_of_gates: ClassVar[list[int]]  # from Keras' order to ours, and back
+    strip: ClassVar[int]  # rows that inference takes through all steps together
 
     x: np.ndarray | GatheredRows  # of the forward pass, as all below
     mask: np.ndarray | None
@@ -61,6 +90,34 @@ class Recurrence:
 
     # --- what a subclass defines --------------------------------------------------------------------------------------
 
+    def fill(self) -> None:
+        """Run through all steps, from the initial states in the workspace."""
+        raise NotImplementedError(f"{type(self).__name__} has to define fill")
+
+    def inferring(
+        self, x: np.ndarray | GatheredRows, mask: np.ndarray | None, hs: np.ndarray | None
+    ) -> Callable[[Any, States], None]:
+        """A function that takes some rows of x through all steps and keeps nothing.
+
+        Its arguments are which rows, and their states, which it changes to the final ones. It writes every h of these
+        rows into hs, (B, T, H), if that is given.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to define inferring")
+
+    def spread_rows(self, tasks: Sequence[Callable[[], None]], B: int, T: int) -> None:
+        """Do the tasks of `infer`, which have all of B rows and T steps, by several threads if that pays."""
+        raise NotImplementedError(f"{type(self).__name__} has to define spread_rows")
+
+    def back_through_time(self, dh: np.ndarray, d_last: Sequence[np.ndarray | None]) -> tuple[np.ndarray, States]:
+        """dz of every step, (T, B, nH), and the gradients of the initial states; the arguments are `backward`'s."""
+        raise NotImplementedError(f"{type(self).__name__} has to define back_through_time")
+
+    def recurrent_gradient(self, h_prev: np.ndarray, dz: np.ndarray) -> np.ndarray:
+        """dU, (H, nH), from h_prev (N, H) and dz (N, nH) of all steps and rows."""
+        return kernel_gradient(h_prev, dz, self.recurrent_dropout)  # (20)
+
+    # --- what follows from the steps ----------------------------------------------------------------------------------
+
     def forward(
         self,
         x: np.ndarray | GatheredRows,
@@ -81,7 +138,17 @@ class Recurrence:
         Returns:
             h: (B, T, H) or (B, H), and the final states, (B, H).
         """
-        raise NotImplementedError(f"{type(self).__name__} has to define forward")
+        (B, T, _), H = x.shape, self.H
+        if workspace is None or not workspace.fits(T, B, H, x.dtype):
+            workspace = self.memory.empty(T, B, H, x.dtype)
+        self.x, self.workspace, self.mask = x, workspace, mask
+        in_order = [state[self.order] for state in workspace.states]
+        for state, initial in zip(in_order, states, strict=True):
+            state[0] = initial
+        self.fill()
+        self.spent = False
+        sequence = self.before_and_after(workspace.states[0])[1].swapaxes(0, 1)
+        return (sequence if return_sequences else in_order[0][-1]).copy(), [state[-1].copy() for state in in_order]
 
     def infer(
         self,
@@ -90,22 +157,28 @@ class Recurrence:
         return_sequences: bool = True,
         mask: np.ndarray | None = None,
     ) -> tuple[np.ndarray, States]:
-        """As `forward`, but nothing is kept."""
-        raise NotImplementedError(f"{type(self).__name__} has to define infer")
+        """As `forward`, but nothing is kept, and few rows at a time go through all steps, their states in the cache.
 
-    def fill(self) -> None:
-        """Run through all steps again, from the initial states in the workspace."""
-        raise NotImplementedError(f"{type(self).__name__} has to define fill")
+        Rows of about one length go together: what is masked in all of them is passed over. The distinct rows of x are
+        projected once for all.
+        """
+        B, T, _ = x.shape
+        hs = np.empty((B, T, self.H), x.dtype) if return_sequences else None
+        final = [state.astype(x.dtype, order="C") for state in states]  # each strip overwrites its rows
+        through_all_steps = self.inferring(x, mask, hs)
 
-    def back_through_time(self, dh: np.ndarray, d_last: Sequence[np.ndarray | None]) -> tuple[np.ndarray, States]:
-        """dz of every step, (T, B, nH), and the gradients of the initial states; the arguments are `backward`'s."""
-        raise NotImplementedError(f"{type(self).__name__} has to define back_through_time")
+        def run(rows: Any) -> None:
+            own = [state[rows] for state in final]
+            through_all_steps(rows, own)
+            for state, of_rows in zip(final, own, strict=True):
+                state[rows] = of_rows
 
-    def recurrent_gradient(self, h_prev: np.ndarray, dz: np.ndarray) -> np.ndarray:
-        """dU, (H, nH), from h_prev (N, H) and dz (N, nH) of all steps and rows."""
-        return kernel_gradient(h_prev, dz, self.recurrent_dropout)  # (20)
-
-    # --- what follows from the steps ----------------------------------------------------------------------------------
+        strips: list[Any] = [slice(first, first + self.strip) for first in range(0, B, self.strip)]
+        if mask is not None:
+            by_length = np.argsort(mask.sum(axis=1), kind="stable")
+            strips = [by_length[rows] for rows in strips]
+        self.spread_rows([partial(run, rows) for rows in strips], B, T)
+        return (final[0].copy() if hs is None else hs), final
 
     def backward(
         self,
