@@ -39,18 +39,24 @@ class Fused(WithOwnCell):
 
     @property
     def runs(self) -> str:
-        """What `implementation` comes to here: "textbook", "numpy", "compiled", or "cuda" on a GPU.
+        """What `implementation` comes to here: "textbook", "numpy", "compiled", or "cuda".
+
+        "cuda" is the kernel on a GPU; a pass for which there is none takes the textbook's functions there.
 
         Raises:
             ImportError: "compiled" was asked for, and Numba cannot be used.
             ValueError: "compiled" or "numpy" was asked for, and the layer is on a GPU.
         """
-        chosen, on_gpu = self.implementation, self.backend == "cupy"
-        if on_gpu and chosen in ("numpy", "compiled"):
-            raise ValueError(f'{self.name} has implementation="{chosen}", which runs on the CPU; on a GPU, use "fused"')
-        if on_gpu or chosen in ("textbook", "numpy"):
-            return "cuda" if chosen == "fused" else chosen
-        if (self.activation, self.recurrent_activation) != (TANH, SIGMOID):
+        chosen = self.implementation
+        if chosen == "textbook":
+            return "textbook"
+        if self.backend == "cupy":
+            if chosen != "fused":
+                raise ValueError(
+                    f'{self.name} has implementation="{chosen}", which runs on the CPU; on a GPU, use "fused"'
+                )
+            return "cuda"
+        if chosen == "numpy" or (self.activation, self.recurrent_activation) != (TANH, SIGMOID):
             return "numpy"
         if chosen == "compiled":
             compiled.require(f'{self.name} has implementation="compiled", which')
@@ -65,11 +71,11 @@ class Fused(WithOwnCell):
         return kind(*part.params, *activations, self.go_backwards, part.by_block, part.recurrent_dropout)
 
     def numpy_kernel(self) -> Any:
-        """What makes the recurrence in NumPy."""
+        """The class of the recurrence in NumPy, or a function with the same arguments."""
         raise NotImplementedError(f"{type(self).__name__} has to define numpy_kernel")
 
     def compiled_kernel(self) -> Any:
-        """What makes the compiled recurrence, imported when it is first used."""
+        """The same for the compiled recurrence, imported when it is first used."""
         raise NotImplementedError(f"{type(self).__name__} has to define compiled_kernel")
 
     def cuda_kernel(self, part: Part) -> Any:
