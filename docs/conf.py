@@ -13,7 +13,7 @@ from sphinx.application import Sphinx
 import scratchlstm
 from scratchlstm._support import compiled
 
-compiled.loop = compiled.exact_loop = lambda function: function  # whose docstring and arguments are shown
+compiled.loop = compiled.part = compiled.exact_loop = lambda function: function  # to show its docstring
 
 sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
