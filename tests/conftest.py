@@ -1,5 +1,6 @@
 """What tests need of Numba, and of the GPU: bodies run on a strict stand-in for CuPy everywhere, and on a GPU too."""
 
+import importlib.util
 import os
 import signal
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 # With NUMBA_DISABLE_JIT=1 all other tests run the NumPy path, as they do if Numba is not installed.
-collect_ignore_glob = ["kernels/test_numba*", "test_compiled.py"] if os.environ.get(compiled.OFF, "0") != "0" else []
+no_loops = os.environ.get(compiled.OFF, "0") != "0" or importlib.util.find_spec("numba") is None
+collect_ignore_glob = ["kernels/test_numba*", "test_compiled.py"] if no_loops else []
 
 
 def _why_no_gpu() -> str:
