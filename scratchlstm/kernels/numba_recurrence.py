@@ -221,10 +221,10 @@ class CompiledRecurrence(Recurrence):
         """Take parts of the batch through all steps, each by one call of a loop.
 
         Which rows a part has does not depend on how many threads there are: a product's last digits may depend on its
-        number of rows.
+        number of rows. A single row would be slow.
         """
         B, T, _ = self.x.shape
-        count = min(B, max(2, B // 32))
+        count = min(max(1, B // 2), max(2, B // 32))
         mask = None if self.mask is None else np.ascontiguousarray(self.mask.T)  # (T, B)
         dropout = None if self.recurrent_dropout is None else self.recurrent_dropout.swapaxes(0, 1).copy()  # (B, n, H)
         arguments = self.reverse, *self._recurrent(-(-B // count), back), mask, dropout, *arrays

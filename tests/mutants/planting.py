@@ -27,7 +27,8 @@ def copied(module: types.ModuleType, source: str) -> types.ModuleType:
     copy.__file__ = module.__file__
     vars(copy)["np"] = np  # which a line of an exercise may need
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiled, "loop", lambda function: function)
+        for decorator in "loop", "part":
+            patch.setattr(compiled, decorator, lambda function: function)
         exec(compile(source, f"mutant of {module.__name__}", "exec"), copy.__dict__)
     return copy
 
