@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import re
 import sys
 from importlib.resources import files
@@ -13,7 +14,9 @@ from sphinx.application import Sphinx
 import scratchlstm
 from scratchlstm._support import compiled
 
-compiled.loop = compiled.part = compiled.exact_loop = lambda function: function  # to show its docstring
+# to show the docstrings of compiled functions; so pages and examples are run in NumPy
+compiled.loop = compiled.part = compiled.exact_loop = lambda function: function
+os.environ[compiled.OFF] = "1"
 
 sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
