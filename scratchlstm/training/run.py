@@ -36,7 +36,7 @@ from scratchlstm.training.steps import Meter
 from scratchlstm.training.targets import LossMean
 
 _KIND = "scratchlstm checkpoint"
-_CODE = {"compiled": "compiled by Numba", "numpy": "in NumPy", "textbook": "step by step", "cuda": "on a GPU"}
+_CODE = {"compiled": "compiled by Numba", "numpy": "in NumPy", "textbook": "step by step"}
 
 
 class State(NamedTuple):
@@ -336,17 +336,15 @@ def computed_by(model: Compiled) -> list[tuple[str, str]]:
 def _require_same_code(was: Any, now: Any) -> None:
     """Stop if the model is computed by other code than it was; the arguments are what `computed_by` gives.
 
+    A run may move between the CPU and a GPU.
+
     Raises:
         ValueError: naming the first part, and what to do.
     """
     for (name, before), (_, here) in zip(was, now, strict=True):
-        if before == here:
+        if before == here or "cuda" in (before, here):
             continue
-        todo = f"on this machine, set {compiled.OFF}=1"
-        if here == "numpy":
-            todo = compiled.remedy(compiled.missing())
-        if "cuda" in (before, here):
-            todo = "take the model to where it was with `to`"
+        todo = compiled.remedy(compiled.missing()) if here == "numpy" else f"on this machine, set {compiled.OFF}=1"
         raise ValueError(f"{name} ran {_CODE[before]}, and runs {_CODE[here]} now, so the last digits differ: {todo}")
 
 

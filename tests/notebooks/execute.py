@@ -34,6 +34,7 @@ def execute(notebook, folder, timeout=60):
     with tempfile.TemporaryDirectory() as settings, mock.patch.dict(os.environ):
         os.environ.update({name: os.path.join(settings, name) for name in _SETTINGS})
         os.environ.pop("MPLBACKEND", None)
+        os.environ["NUMBA_DISABLE_JIT"] = "1"  # or an output would be that the loops are compiled, if they have to be
         if _KERNEL not in KernelSpecManager().find_kernel_specs():
             raise SystemExit(f'no kernel {_KERNEL!r} to run a notebook in: pip install -e ".[notebooks]"')
         client = NotebookClient(
