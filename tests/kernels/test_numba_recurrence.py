@@ -1,4 +1,4 @@
-"""What holds for every compiled recurrence: threads, rounding, what is no number, what fades; and the layers around."""
+"""What holds for every compiled recurrence: threads, rounding, NaN and infinity, what fades; and the layers around."""
 
 from functools import partial
 from typing import NamedTuple
