@@ -25,8 +25,8 @@ def dense_input(modules):
 
     class Dense(modules.layers.Embedding):
         def forward(self, x):
-            table = self.params["embeddings"]
-            return table[x], modules.rows.GatheredRows(table, modules.rows.Groups(x), table.shape)
+            table, groups = self.params["embeddings"], modules.rows.Groups(x)
+            return table[x], modules.rows.GatheredRows(table[groups.ids], groups, table.shape)
 
     modules.layers.Embedding = Dense
 
@@ -56,7 +56,7 @@ def separate_activations(modules):
 
 def one_thread(modules):
     """Nothing is shared between threads."""
-    modules.threads.spread = lambda tasks, **size: [task() for task in tasks]
+    modules.threads.threads = lambda: 1
 
 
 def nothing(modules):
