@@ -13,7 +13,7 @@ import numpy as np
 
 from scratchlstm._support import threads
 from scratchlstm._support.compiled import loop, part
-from scratchlstm.kernels.recurrence import Recurrence, States, Workspace, by_gate, dropped, time_major
+from scratchlstm.kernels.recurrence import Recurrence, States, Workspace, by_gate, project_by_gate, time_major
 from scratchlstm.rows import GatheredRows
 
 _SMALL = 1_000_000  # multiplications: so many OpenBLAS does without copying its operands first
@@ -70,17 +70,17 @@ def multiply(a: Any, U: Any, out: Any) -> None:
     if down * across == 1:
         np.dot(a, U[0, 0], out)
         return
-    of_block, part = np.empty((rows, K), a.dtype), np.empty((rows, N), a.dtype)
+    a_k, added = np.empty((rows, K), a.dtype), np.empty((rows, N), a.dtype)
     for row in range(rows):
         clear(out[row])
     for k in range(down):
         for row in range(rows):
-            clear(of_block[row])
-            copy(a[row, k * K : (k + 1) * K], of_block[row])
+            clear(a_k[row])
+            copy(a[row, k * K : (k + 1) * K], a_k[row])
         for j in range(across):
-            np.dot(of_block, U[k, j], part)
+            np.dot(a_k, U[k, j], added)
             for row in range(rows):
-                add(part[row], out[row, j * N : (j + 1) * N])
+                add(added[row], out[row, j * N : (j + 1) * N])
 
 
 @loop
@@ -235,10 +235,8 @@ class CompiledRecurrence(Recurrence):
         """Rows (N, E) times W, (N, nH)."""
         if self.input_dropout is None:
             return threads.product(rows, self.W, out=out)
-        out, own = np.empty((len(rows), self.W.shape[1]), rows.dtype) if out is None else out, np.empty_like(rows)
-        W = by_gate(self.W, self.n)
-        for z_k, W_k, kept in zip(by_gate(out, self.n), W, self.input_dropout, strict=True):
-            z_k[...] = dropped(rows, kept, out=own) @ W_k
+        out = np.empty((len(rows), self.W.shape[1]), rows.dtype) if out is None else out
+        project_by_gate(rows, by_gate(self.W, self.n), self.input_dropout, by_gate(out, self.n))
         return out
 
     def _recurrent(self, rows: int, back: bool = False) -> tuple[Any, ...]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from scratchlstm._support.threads import LARGE, MOST, product, spread, threads
 from scratchlstm.activations import SIGMOID, TANH
-from scratchlstm.kernels.recurrence import Recurrence, States, Workspace, by_gate, dropped, time_major
+from scratchlstm.kernels.recurrence import Recurrence, States, Workspace, by_gate, project_by_gate, time_major
 from scratchlstm.rows import GatheredRows
 
 _LARGE_STEP = 1 << 22  # multiplications of a step from which on two threads, each with its rows, are faster than one
@@ -227,9 +227,8 @@ class NumpyRecurrence(Recurrence):
         if self.input_dropout is None:
             projected = product(rows, self.W)
         else:
-            projected, own = np.empty((self.n, len(rows), self.H), dtype=rows.dtype), np.empty_like(rows)
-            for z_k, W_k, kept in zip(projected, self.W, self.input_dropout, strict=True):
-                np.matmul(dropped(rows, kept, out=own), W_k, out=z_k)
+            projected = np.empty((self.n, len(rows), self.H), dtype=rows.dtype)
+            project_by_gate(rows, self.W, self.input_dropout, projected)
         projected += self.b
         if isinstance(x, GatheredRows):
             return projected

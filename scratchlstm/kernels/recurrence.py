@@ -260,6 +260,13 @@ def dropped(rows: np.ndarray, kept: np.ndarray, out: np.ndarray) -> np.ndarray:
     return out
 
 
+def project_by_gate(rows: np.ndarray, W: np.ndarray, dropout: np.ndarray, out: np.ndarray) -> None:
+    """Rows (N, E), with each gate's dropout, times its kernel: W (n, E, H), out (n, N, H)."""
+    own = np.empty_like(rows)
+    for W_k, kept, z_k in zip(W, dropout, out, strict=True):
+        np.matmul(dropped(rows, kept, out=own), W_k, out=z_k)
+
+
 def kernel_gradient(rows: np.ndarray, dz: np.ndarray, dropout: np.ndarray | None) -> np.ndarray:
     """A kernel's gradient: rows (N, m) turned, times dz (N, nH); with dropout each gate's rows are its own."""
     if dropout is None and rows.size * dz.shape[1] < 8 * LARGE:

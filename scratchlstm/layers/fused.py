@@ -64,9 +64,10 @@ class Fused(WithOwnCell):
 
     def kernel(self, part: Part) -> Any:
         """The fast recurrence for a pass, on this backend; None if there is none for these settings."""
-        if self.runs == "cuda":
+        runs = self.runs
+        if runs == "cuda":
             return self.cuda_kernel(part)
-        kind = self.compiled_kernel() if self.runs == "compiled" else self.numpy_kernel()
+        kind = self.compiled_kernel() if runs == "compiled" else self.numpy_kernel()
         activations = self.activation, self.recurrent_activation
         return kind(*part.params, *activations, self.go_backwards, part.by_block, part.recurrent_dropout)
 
