@@ -7,6 +7,7 @@ import numpy as np
 from scratchlstm import backend, initializers
 from scratchlstm._support import checks
 from scratchlstm.layers.base import Gradients, Layer, LayerOptions
+from scratchlstm.layers.passes import Pass
 from scratchlstm.layers.weights import Shape, Specs, as_shape
 from scratchlstm.rows import GatheredRows, Groups, RowGradient
 
@@ -94,12 +95,12 @@ class Embedding(Layer):
             raise ValueError(f"{self.name} has rows for ids 0 to {self.input_dim - 1}, but {given}")
         return x
 
-    def forward(self, x: np.ndarray) -> tuple[GatheredRows, GatheredRows]:
+    def forward(self, x: np.ndarray, run: Pass) -> tuple[GatheredRows | backend.Array, GatheredRows]:
         groups = Groups(x)
         table = self.params["embeddings"]
         ids = groups.on_device.ids if backend.is_cupy(table) else groups.ids
         rows = GatheredRows(table.take(ids, axis=0), groups, table.shape)
-        return rows, rows
+        return rows if run.embed is None else run.embed(rows), rows
 
     def backward(self, dy: backend.Array | RowGradient, cache: GatheredRows) -> tuple[None, Gradients]:
         """The gradient of `embeddings`, a `RowGradient`; ids have none.

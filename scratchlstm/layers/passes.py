@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self, cast
 import numpy as np
 
 from scratchlstm._support import checks
+from scratchlstm.rows import GatheredRows
 
 
 class Cache:
@@ -108,6 +109,8 @@ class Pass:
             are in all. Dropout's masks are then drawn for the whole batch, and ours are its rows of it.
         keeps_states: whether stateful layers end with this pass' states; else with those they had before.
         seen: called with (cache, dy) at each layer's backward pass, those inside other layers included.
+        embed: called with the `GatheredRows` of each embedding, in the order of computation; gives what the embedding
+            passes on instead, an array of every position or the rows. Default: the rows.
         workspaces: memory of earlier passes.
     """
 
@@ -118,10 +121,11 @@ class Pass:
         *,
         keeps_states: bool = True,
         seen: Callable[[Cache, Any], None] | None = None,
+        embed: Callable[[GatheredRows], Any] | None = None,
         workspaces: Workspaces | None = None,
     ) -> None:
         self.training, self.rows = checks.flag("training", training), rows
-        self.keeps_states, self.seen = checks.flag("keeps_states", keeps_states), seen
+        self.keeps_states, self.seen, self.embed = checks.flag("keeps_states", keeps_states), seen, embed
         self.workspaces = Workspaces() if workspaces is None else workspaces
         self._releases = [0]  # a list, which `by_step` shares
         self._taken: list[Any] = []
@@ -139,10 +143,10 @@ class Pass:
         self._drawn.append(mask)
         return mask
 
-    def again(self) -> "Pass":
+    def again(self, embed: Callable[[GatheredRows], Any] | None = None) -> "Pass":
         """A pass that repeats this one's dropout masks, for the same layers on other values."""
-        twin = Pass(self.training, self.rows, keeps_states=self.keeps_states, workspaces=self.workspaces)
-        twin._repeated = iter(self._drawn)
+        twin = Pass(self.training, self.rows, keeps_states=self.keeps_states, embed=embed, workspaces=self.workspaces)
+        twin._repeated = iter(self._drawn.copy())
         return twin
 
     def by_step(self, steps: int) -> "Pass":

@@ -23,6 +23,7 @@ from scratchlstm.models import saving, summary
 from scratchlstm.preprocessing.timeseries import TimeseriesDataset
 from scratchlstm.rows import as_array
 from scratchlstm.training import loop as training
+from scratchlstm.training.adversarial import AdversarialTraining
 from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.data import Data, check_data, check_x, listed, unpack
 from scratchlstm.training.recruit import crew
@@ -315,6 +316,8 @@ class Model(Compiled):
         initial_epoch: int = 0,
         workers: int | str | None = None,
         resume: str | os.PathLike[str] | None = None,
+        *,
+        adversarial: AdversarialTraining | None = None,
     ) -> History:
         """Train, with Keras' arguments and defaults.
 
@@ -342,6 +345,9 @@ class Model(Compiled):
                 "mpi" in a script that `python -m scratchlstm.mpi` runs, and else 1.
             resume: a file of `callbacks.Checkpoint`, from which the run goes on bit for bit, with all other arguments
                 the same (`epochs` may have grown); where there is none yet, the run begins.
+            adversarial: an `AdversarialTraining`, for a model that begins with embeddings: each step also learns from
+                the perturbation of these that hurts most. The loss is that of both passes, the metrics are those of the
+                one as it is.
 
         Returns:
             the `History`: the mean loss of an epoch's batches, each before its update, and the metrics. If several
@@ -365,7 +371,7 @@ class Model(Compiled):
         with backends.explain_memory(f"lower batch_size (now {batch_size}), the number of time steps, or the units"):
             return training.fit(
                 self, x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle,
-                class_weight, sample_weight, initial_epoch, crew(workers, self), resume,
+                class_weight, sample_weight, initial_epoch, crew(workers, self), resume, adversarial,
             )  # fmt: skip
 
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> Any:

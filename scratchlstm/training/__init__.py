@@ -1,5 +1,6 @@
 """The fit loop and everything it needs: data, steps, worker processes, checkpoints, progress."""
 
+from scratchlstm.training.adversarial import AdversarialTraining
 from scratchlstm.training.loop import WorkerError
 
-__all__ = ["WorkerError"]
+__all__ = ["AdversarialTraining", "WorkerError"]

@@ -159,9 +159,9 @@ class Compiled:
 
     # --- a step -----------------------------------------------------------------------------------------------------
 
-    def run(self, rows: tuple[int, int] | None = None) -> Pass:
-        """A training pass, in memory that the one before has released."""
-        return Pass(True, rows, workspaces=self.workspaces)
+    def run(self, rows: tuple[int, int] | None = None, **listeners: Any) -> Pass:
+        """A training pass, in memory that the one before has released; `listeners` are `seen` and `embed` of it."""
+        return Pass(True, rows, workspaces=self.workspaces, **listeners)
 
     def infer(self, x: Any) -> tuple[Any, Kept]:
         """The output for x, without dropout, and what loss and metrics need beside it."""
@@ -215,28 +215,33 @@ class Compiled:
         count = self.network.outputs
         return [None] * count if value is None else value if count > 1 else [value]
 
-    def gradients(self, dy: Any, cache: Cache, from_logits: Any, share: float = 1.0) -> list[Gradient | None]:
+    def gradients(
+        self, dy: Any, cache: Cache, from_logits: Any, share: float = 1.0, need: bool = False
+    ) -> list[Gradient | None]:
         """`gradients_by_name`, in the order of `params`; None for one that is not trained.
 
         Raises:
             ValueError: a layer has not given the gradient of a parameter.
         """
-        grads = self.gradients_by_name(dy, cache, from_logits, share)
+        grads = self.gradients_by_name(dy, cache, from_logits, share, need)
         if missing := [name for name in self.network.trainable_params if grads.get(name) is None]:
             raise ValueError(f"backward gave no gradient of {', '.join(missing)}: {CONTRACT}")
         return [grads.get(name) for name in self.network.params]
 
-    def gradients_by_name(self, dy: Any, cache: Cache, from_logits: Any, share: float = 1.0) -> Gradients:
+    def gradients_by_name(
+        self, dy: Any, cache: Cache, from_logits: Any, share: float = 1.0, need: bool = False
+    ) -> Gradients:
         """The gradients of the loss, as far as the layers have given them.
 
         Args:
             dy, from_logits: from `loss_with_gradient`.
             cache: of the pass.
             share: the part of the regularizers' gradients to add.
+            need: whether the gradient has to reach the inputs, even if nothing below is trained.
         """
         if not self.network.trainable_params:
             return {}
-        _, grads = self.back_from_loss(dy, cache, from_logits)
+        _, grads = self.back_from_loss(dy, cache, from_logits, need)
         params = self.network.params  # joined whenever it is read
         for name, regularizer in self.network.regularizers.items():
             if (gradient := grads.get(name)) is not None:

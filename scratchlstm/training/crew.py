@@ -9,7 +9,7 @@ from scratchlstm import backend
 from scratchlstm._support import ranks
 from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.data import Data
-from scratchlstm.training.steps import OneProcess
+from scratchlstm.training.steps import PLAIN, OneProcess, StepOptions
 
 
 class Crew:
@@ -94,14 +94,20 @@ class Crew:
 
     @contextmanager
     def runner(
-        self, model: Compiled, workers: int, data: Data | None, validation: Data | None, **options: Any
+        self,
+        model: Compiled,
+        workers: int,
+        data: Data | None,
+        validation: Data | None,
+        steps: StepOptions = PLAIN,
+        **options: Any,
     ) -> Iterator[Any]:
         """What does the steps: a `team`, or this process, a `OneProcess`."""
-        with self.team(model, workers, data, validation, **options) as runner:
+        with self.team(model, workers, data, validation, steps=steps, **options) as runner:
             if runner is None:
                 advice = "all samples are taken there before the first batch: pass them in several parts"
                 with backend.explain_memory(advice):
-                    runner = OneProcess(model, data, validation)
+                    runner = OneProcess(model, data, validation, steps)
             yield runner
 
 

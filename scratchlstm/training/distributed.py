@@ -214,7 +214,7 @@ class Ranks(Crew):
         # results depend on the threads in NumPy's loops, and on those that the environment lets BLAS have
         alone = set_by_environment() or not all_compiled(model.network)
         with one_blas_thread(threads=1 if alone else ranks.threads):
-            yield RankWorkers(self, workers, model, data, validation)
+            yield RankWorkers(self, workers, model, data, validation, options.get("steps", steps.PLAIN))
 
     # --- messages -------------------------------------------------------------------------------------------------
 
@@ -405,15 +405,24 @@ class RankWorkers(Workers):
         workers: how many of them share each batch.
         model: this rank's.
         data, validation: this rank's, which are the same everywhere.
+        options: of the steps.
     """
 
-    def __init__(self, crew: Ranks, workers: int, model: Compiled, data: Data | None, validation: Data | None) -> None:
+    def __init__(
+        self,
+        crew: Ranks,
+        workers: int,
+        model: Compiled,
+        data: Data | None,
+        validation: Data | None,
+        options: steps.StepOptions,
+    ) -> None:
         self.crew, self.workers, self.model, self.epoch = crew, workers, model, 0
         if data is not None and data.y is not None and model.backend == "numpy" and not model.optimizer.state:
             model.optimizer.build(model.params)  # before a callback, as in a `Team`
         self.exchange = RankGradients(crew, workers, model)
         own = [steps.uploaded(each) if model.backend == "cupy" else each for each in (data, validation)]
-        self.worker = RankWorker(crew.rank, workers, model, self.exchange, *own)
+        self.worker = RankWorker(crew.rank, workers, model, self.exchange, *own, options=options)
 
     def begin_epoch(self, order: np.ndarray) -> None:
         """State the order of samples."""

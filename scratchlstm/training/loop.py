@@ -14,12 +14,13 @@ from scratchlstm.callbacks import Callback, Checkpoint, History, TerminateOnNaN
 from scratchlstm.callbacks import base as callback_base
 from scratchlstm.callbacks.base import Logs
 from scratchlstm.training import archive
+from scratchlstm.training.adversarial import AdversarialTraining, require_embeddings
 from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.crew import Crew
 from scratchlstm.training.data import Data, Spans, check_data, output_shapes, split_validation, weigh_classes
 from scratchlstm.training.progress import Progress
 from scratchlstm.training.run import Run, State, computed_by, fingerprint
-from scratchlstm.training.steps import INFERENCE_BATCH, Meter, WorkerError, no_totals, outputs
+from scratchlstm.training.steps import INFERENCE_BATCH, Meter, StepOptions, WorkerError, no_totals, outputs
 
 
 def fit(
@@ -38,6 +39,7 @@ def fit(
     initial_epoch: int,
     crew: Crew,
     resume: str | os.PathLike[str] | None,
+    adversarial: AdversarialTraining | None,
 ) -> History:
     """See `Model.fit`. Everything is checked before the first update."""
     batch_size, epochs = positive_int("batch_size", batch_size), positive_int("epochs", epochs)
@@ -52,11 +54,18 @@ def fit(
         data = weigh_classes(data, class_weight, model.dtype)
     _require_whole_batches(model, batch_size, {"x": data, "validation x": validation})
     model.build_for(data.shape)
+    if adversarial is not None:
+        require_embeddings(model, adversarial)
+    steps = StepOptions(adversarial)
     workers = min(crew.workers, batch_size, data.samples)
     model.optimizer.claim(model.token, model.params)
     run = Run(model, listeners, initial_epoch, data, batch_size)
     history = run.history
-    options = {"batch_size": batch_size, "shuffle": shuffle, "initial_epoch": initial_epoch, "workers": workers}
+    options: dict[str, Any] = {
+        "batch_size": batch_size, "shuffle": shuffle, "initial_epoch": initial_epoch, "workers": workers,
+    }  # fmt: skip
+    if adversarial is not None:  # stated only then, as older checkpoints do not
+        options["adversarial"] = adversarial.get_config()
     compared = {"data": data, "validation data": validation}
     crew.require_same("fit", model, compared, **options, epochs=epochs, resumed=resume is not None)
     resume = crew.restarted_from([checkpoint.path for checkpoint in run.checkpoints]) or resume
@@ -85,7 +94,8 @@ def fit(
     started, position = False, f"epoch {run.epoch + 1}"
     kept = "of the checkpoint" if run.batch else "of the last one" if history.epoch else "it had before"
     try:
-        with crew.runner(model, workers, data, validation, batch_size=batch_size, recorded=recorded) as runner:
+        sharing = {"batch_size": batch_size, "recorded": recorded}
+        with crew.runner(model, workers, data, validation, steps, **sharing) as runner:
             call("on_train_begin", {})
             crew.follow(model, run.restore_callbacks)
             started, before = True, None

@@ -33,6 +33,7 @@ from scratchlstm.rows import Gradient, RowGradient
 from scratchlstm.training import archive, steps
 from scratchlstm.training.compiled import Compiled, Totals
 from scratchlstm.training.data import Data
+from scratchlstm.training.steps import PLAIN, StepOptions
 from scratchlstm.training.worker import (
     Gradients,
     Worker,
@@ -172,13 +173,15 @@ class SharedGradients:
 class SharedWorker(Worker):
     """A worker that finds parameters, state, gradients and data in memory that all workers share."""
 
-    def __init__(self, rank: int, workers: int, model: Compiled, shared: SharedArrays) -> None:
+    def __init__(self, rank: int, workers: int, model: Compiled, shared: SharedArrays, options: StepOptions) -> None:
         self.shared = shared
         if "order" in shared and not model.optimizer.state:  # there will be training
             model.optimizer.build(model.params)  # of slots that are nothing: plain SGD
         archive.put_in(model, shared)
         data = [Data.of(shared, model.network, prefix) for prefix in ("", "validation_")]
-        super().__init__(rank, workers, model, SharedGradients(rank, workers, model.params, shared), *data)
+        super().__init__(
+            rank, workers, model, SharedGradients(rank, workers, model.params, shared), *data, options=options
+        )
         if "order" in shared:
             self.order = shared["order"]
 
@@ -198,6 +201,7 @@ class Team(Workers):
         data: arrays as `Data.named` names them, and the same with `validation_` before it.
         batch_size: of training; 0 if nothing will be trained.
         outputs: the shape of each output that `predict` gives, if it will be called.
+        steps: how they are done.
 
     Raises:
         CannotStart: there is no memory to share, or a process does not start.
@@ -205,9 +209,15 @@ class Team(Workers):
     """
 
     def __init__(
-        self, model: Compiled, workers: int, data: Mapping[str, np.ndarray], batch_size: int = 0, outputs: Any = ()
+        self,
+        model: Compiled,
+        workers: int,
+        data: Mapping[str, np.ndarray],
+        batch_size: int = 0,
+        outputs: Any = (),
+        steps: StepOptions = PLAIN,
     ) -> None:
-        self.model, self.workers, self.trains = model, workers, batch_size > 0
+        self.model, self.workers, self.trains, self.options = model, workers, batch_size > 0, steps
         self.outputs = len(outputs)
         # whatever start method the program has chosen for itself: a fork would copy locks that other threads hold
         self.context = multiprocessing.get_context("spawn")
@@ -245,7 +255,7 @@ class Team(Workers):
                     self.starting.clear()
             except (OSError, RuntimeError, AssertionError) as error:
                 raise CannotStart(f"no other process can be started ({error})") from error
-            self.worker = SharedWorker(0, self.workers, self.model, self.shared)
+            self.worker = SharedWorker(0, self.workers, self.model, self.shared, self.options)
             self.stack = stack.pop_all()
         return self
 
@@ -259,7 +269,7 @@ class Team(Workers):
                 ours, theirs = self.context.Pipe()
                 self.pipes.append(ours)
                 self.starting.add(ours)
-                args = rank, self.workers, theirs, description, states, self.shared
+                args = rank, self.workers, theirs, description, states, self.shared, self.options
                 process = self.context.Process(target=_serve, args=args, name=f"scratchlstm worker {rank}", daemon=True)
                 process.start()
                 self.processes.append(process)
@@ -403,7 +413,13 @@ class Team(Workers):
 
 
 def _serve(
-    rank: int, workers: int, pipe: Any, description: dict[str, Any], states: list[Any], shared: SharedArrays
+    rank: int,
+    workers: int,
+    pipe: Any,
+    description: dict[str, Any],
+    states: list[Any],
+    shared: SharedArrays,
+    options: StepOptions,
 ) -> None:
     """The life of a worker process: build the model, then answer commands until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; worker 0 ends the others
@@ -414,7 +430,7 @@ def _serve(
             try:
                 if worker is None:
                     result: Any = None
-                    worker = SharedWorker(rank, workers, _twin(description, states, shared), shared)
+                    worker = SharedWorker(rank, workers, _twin(description, states, shared), shared, options)
                 else:
                     result = getattr(worker, command)(*arguments)
                 answer: tuple[Any, Any] = None, result

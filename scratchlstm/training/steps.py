@@ -2,15 +2,16 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from scratchlstm import backend, optimizers
 from scratchlstm._support.threads import one_blas_thread
 from scratchlstm.callbacks.base import Logs
-from scratchlstm.rows import Gradient, as_array
-from scratchlstm.training.compiled import Compiled, Totals
+from scratchlstm.rows import GatheredRows, Gradient, as_array
+from scratchlstm.training.adversarial import AdversarialTraining, Embedded
+from scratchlstm.training.compiled import Compiled, Judged, Totals
 from scratchlstm.training.data import Data, each_of, take
 from scratchlstm.training.targets import LossMean
 
@@ -94,6 +95,108 @@ def _read(arrays: Sequence[Any]) -> Any:
     return backend.host(np.stack(arrays)) if backend.is_cupy(arrays[0]) else arrays
 
 
+class StepOptions(NamedTuple):
+    """How `fit` wants its steps to be done, as each process that shares them is told."""
+
+    adversarial: AdversarialTraining | None = None
+
+
+PLAIN = StepOptions()
+
+
+class Learned(NamedTuple):
+    """What a step comes to before the update."""
+
+    loss: Any
+    grads: list[Gradient | None]
+    totals: Totals
+
+
+class Step:
+    """A step on a batch, or on some rows of one: forward at once, and then what `learn` does.
+
+    Args:
+        model: compiled and built.
+        batch: the rows.
+        options: of the steps.
+        rows: (first, total) if others have the rest of the batch, see `Pass`.
+        number: how many steps the optimizer has done.
+        checked: whether to stop at a loss or gradient that is NaN or infinite, which on a GPU means to wait for it.
+
+    Attributes:
+        y_pred, cache: of the forward pass.
+    """
+
+    def __init__(
+        self,
+        model: Compiled,
+        batch: Data,
+        options: StepOptions = PLAIN,
+        rows: tuple[int, int] | None = None,
+        number: int = 0,
+        checked: bool = True,
+    ) -> None:
+        self.model, self.batch, self.checked = model, batch, checked
+        self.adversarial = options.adversarial if options.adversarial and options.adversarial.begins(number) else None
+        self.embedded = Embedded()
+        listeners = {"embed": self.embedded.embed, "seen": self.embedded.seen} if self.adversarial else {}
+        self.run = model.run(rows, **listeners)
+        self.y_pred, self.cache = model.network.forward(batch.x, self.run)
+
+    def learn(self, samples: int, part: float = 1.0, scales: Sequence[float] | None = None) -> Learned:
+        """The loss, its gradients, and the metrics; the pass is released.
+
+        Args:
+            samples: how many the whole batch has.
+            part: how much of it these rows are.
+            scales: what each output's loss is multiplied by besides.
+
+        Raises:
+            FloatingPointError: checked, and the loss or a gradient is NaN or infinite.
+        """
+        model, batch = self.model, self.batch
+        with self.run:
+            if self.adversarial is None:
+                judged, grads = self._back(self.y_pred, self.cache, part, scales)
+            else:
+                judged, grads = self._back_twice(self.adversarial, part, scales)
+        totals = model.measure(batch.y, self.y_pred, self.cache.kept, judged.losses, samples)
+        return Learned(judged.loss, grads, totals)
+
+    def _back(
+        self, y_pred: Any, cache: Any, share: float, scales: Sequence[float] | None, need: bool = False
+    ) -> tuple[Judged, list[Gradient | None]]:
+        model = self.model
+        judged = model.judge(self.batch.y, y_pred, cache.kept, self.batch.weight, share, scales)
+        if self.checked:
+            require_finite(judged.loss)
+        grads = model.gradients(judged.dy, cache, judged.from_logits, share, need)
+        if self.checked:
+            require_finite_gradients(model, grads)
+        return judged, grads
+
+    def _back_twice(
+        self, adversarial: AdversarialTraining, part: float, scales: Sequence[float] | None
+    ) -> tuple[Judged, list[Gradient | None]]:
+        """The first pass backward, and a second one through perturbed embeddings; see `AdversarialTraining`."""
+        clean, grads = self._back(self.y_pred, self.cache, part * (1 - adversarial.weight), scales, need=True)
+        shifts = iter(self.embedded.perturbations(adversarial.epsilon, self.batch.samples))
+        self.y_pred = each_of(lambda y: y.copy(), self.y_pred)  # which the second pass may write over
+
+        def perturb(rows: GatheredRows) -> Any:
+            shift = next(shifts)
+            return rows if shift is None else rows.gathered() + shift
+
+        again = self.run.again(embed=perturb)
+        self.run.release()
+        with again:
+            y_pred, cache = self.model.network.forward(self.batch.x, again)
+            worst, more = self._back(y_pred, cache, part * adversarial.weight, scales)
+        losses = [a if b is None else a + b for a, b in zip(clean.losses, worst.losses, strict=True)]
+        grads = [a if b is None else a + b for a, b in zip(grads, more, strict=True)]  # type: ignore[operator]
+        return worst._replace(loss=clean.loss + worst.loss, losses=losses), grads
+
+
 class OneProcess:
     """Does the steps of `fit` in this process, on either backend; `parallel.Team` does them in several processes.
 
@@ -104,6 +207,7 @@ class OneProcess:
         model: compiled and built.
         data: the `Data` to train on, or None.
         validation: the `Data` to validate on, or None.
+        options: of the steps.
 
     Attributes:
         data: as it is trained on.
@@ -111,8 +215,8 @@ class OneProcess:
             from there on. 0 as long as there is none.
     """
 
-    def __init__(self, model: Compiled, data: Any, validation: Any) -> None:
-        self.model, self.data, self.validation = model, data, validation
+    def __init__(self, model: Compiled, data: Any, validation: Any, options: StepOptions = PLAIN) -> None:
+        self.model, self.data, self.validation, self.options = model, data, validation, options
         self.broken: Any = None
         if model.backend == "cupy":
             self.data, self.validation = uploaded(data), uploaded(validation)
@@ -135,18 +239,12 @@ class OneProcess:
             FloatingPointError: the loss or a gradient is NaN or infinite; nothing was updated. (On a GPU
                 `require_finite` raises it.)
         """
-        model, on_cpu = self.model, self.broken is None
-        with model.run() as run:
-            y_pred, cache = model.network.forward(batch.x, run)
-            judged = model.judge(batch.y, y_pred, cache.kept, batch.weight)
-            if on_cpu:
-                require_finite(judged.loss)
-            grads = model.gradients(judged.dy, cache, judged.from_logits)
-            if on_cpu:
-                require_finite_gradients(model, grads)
-        model.optimizer.apply(model.params, grads, self.broken, judged.loss)
+        model, number = self.model, self.model.optimizer.iterations
+        step = Step(model, batch, self.options, number=number, checked=self.broken is None)
+        loss, grads, totals = step.learn(batch.samples)
+        model.optimizer.apply(model.params, grads, self.broken, loss)
         model.constrain(self.broken)
-        return judged.loss, model.measure(batch.y, y_pred, cache.kept, judged.losses, batch.samples)
+        return loss, totals
 
     def require_finite(self) -> None:
         """Wait for the GPU, and stop where a loss or a gradient was NaN or infinite.

@@ -81,6 +81,7 @@ class Worker:
         model: this process's own.
         exchange: of the gradients.
         data, validation: to train on, to validate on; None if there is none.
+        options: of the steps.
 
     Attributes:
         order: of the samples in this epoch.
@@ -96,23 +97,27 @@ class Worker:
         exchange: Exchange,
         data: Data | None = None,
         validation: Data | None = None,
+        *,
+        options: steps.StepOptions = steps.PLAIN,
     ) -> None:
         self.rank, self.workers, self.model, self.exchange = rank, workers, model, exchange
+        self.options = options
         self.data: Any = data
         self.validation: Any = validation
         self.params = model.params
 
-    def compute(self, start: int, stop: int, trainability: Sequence[bool]) -> tuple[float, Totals]:
+    def compute(self, *batch: Any) -> tuple[float, Totals]:
         """`forward`, then `backward`, if no mask can reach a loss."""
-        self.forward(start, stop, trainability)
+        self.forward(*batch)
         return self.backward()
 
-    def forward(self, start: int, stop: int, trainability: Sequence[bool]) -> list[int]:
+    def forward(self, start: int, stop: int, trainability: Sequence[bool], number: int) -> list[int]:
         """Forward on this worker's rows of the batch `order[start:stop]`.
 
         Args:
             start, stop: of the batch.
             trainability: of the calling process's model, see `Compiled`.
+            number: how many steps its optimizer has done.
 
         Returns:
             for each output how many values of the loss count, of these rows.
@@ -121,12 +126,11 @@ class Worker:
         first, last = share(stop - start, self.rank, self.workers)
         rows = self.order[start + first : start + max(last, first + 1)]
         batch = self.data.take(rows, backend.to(self.model.backend, rows))
-        run = self.model.run(rows=(first, stop - start))
-        y_pred, cache = self.model.network.forward(batch.x, run)
-        ys = self.model.by_output(y_pred)
+        step = steps.Step(self.model, batch, self.options, (first, stop - start), number)
+        masked = zip(self.model.by_output(step.y_pred), step.cache.kept.masks, strict=True)
         # fewer rows than workers: that was another's row, for the sake of the masks to be drawn
-        self.counts = [0 if first == last else _count(y, m) for y, m in zip(ys, cache.kept.masks, strict=True)]
-        self.opened = run, batch, y_pred, cache, last - first, stop - start
+        self.counts = [0 if first == last else _count(y, mask) for y, mask in masked]
+        self.opened = step, last - first, stop - start
         return self.counts
 
     def backward(self, counts: Sequence[int] | None = None) -> tuple[float, Totals]:
@@ -139,23 +143,18 @@ class Worker:
         Returns:
             this worker's part of the batch's loss, and of what is measured.
         """
-        run, batch, y_pred, cache, rows, samples = self.opened
+        step, rows, samples = self.opened
         del self.opened
-        with run:
-            if rows == 0:
-                self._publish([None] * len(self.params))
-                return 0.0, steps.no_totals(self.model)
-            part, scales = rows / samples, None
-            if counts is not None:
-                scales = [own / max(count, 1) / part for own, count in zip(self.counts, counts, strict=True)]
-            judged = self.model.judge(batch.y, y_pred, cache.kept, batch.weight, part, scales)
-            loss = _here(judged.loss)
-            steps.require_finite(loss)
-            grads = self.model.gradients(judged.dy, cache, judged.from_logits, part)
-            steps.require_finite_gradients(self.model, grads)
+        if rows == 0:
+            step.run.release()
+            self._publish([None] * len(self.params))
+            return 0.0, steps.no_totals(self.model)
+        part, scales = rows / samples, None
+        if counts is not None:
+            scales = [own / max(count, 1) / part for own, count in zip(self.counts, counts, strict=True)]
+        loss, grads, totals = step.learn(samples, part, scales)
         self._publish(grads)
-        totals = self.model.measure(batch.y, y_pred, cache.kept, judged.losses, samples)
-        return loss, [_here(of_metric) for of_metric in totals]
+        return _here(loss), [_here(of_metric) for of_metric in totals]
 
     def _publish(self, grads: Sequence[Gradient | None]) -> None:
         trained = self.model.network.trainable_params
@@ -223,7 +222,8 @@ class Workers:
 
     def step(self, start: int, stop: int) -> tuple[float, Totals]:
         """Train on the batch `order[start:stop]`; as `OneProcess.step`."""
-        batch, model = (start, stop, self.model.trainability), self.model
+        model = self.model
+        batch = start, stop, model.trainability, model.optimizer.iterations
         if model.masks_loss:  # a mean over the steps of the whole batch that count
             counts = [sum(of_output) for of_output in zip(*self._all("forward", *batch), strict=True)]
             parts = self._all("backward", counts)

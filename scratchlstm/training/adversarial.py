@@ -1,0 +1,139 @@
+"""Adversarial training: each step also learns from the perturbation of the embeddings that hurts most.
+
+    L(x + r) ≈ L(x) + g·r, where g = dL/dx: of all r of one length, the loss grows most along g
+
+    x           what the embeddings give for a sample, (T, E) or several such arrays, put together
+    g           from a forward and a backward pass, as for any gradient
+    r           epsilon |x| g / |g|
+    loss        (1 - weight) L(x) + weight L(x + r), from a second forward and backward pass; r is a constant in it
+
+(Miyato, Dai and Goodfellow, 2017, equation 5. They normalize the embeddings, so that the length of r means something;
+here it is told as a part of the length of x.)
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from scratchlstm import backend
+from scratchlstm._support import checks, registry
+from scratchlstm.layers import Embedding
+from scratchlstm.layers.passes import Cache
+from scratchlstm.rows import GatheredRows
+from scratchlstm.training.compiled import Compiled
+
+
+class AdversarialTraining(registry.Configured):
+    """What `fit(adversarial=...)` takes; for every model in which embeddings come first.
+
+    A step takes about twice as long with it.
+
+    Args:
+        epsilon: the length of a sample's perturbation, as a part of the length of what the embeddings give for it.
+        weight: of the loss at the perturbed embeddings, between 0 and 1; that of the loss as it is, is 1 - weight.
+        first_step: how many steps of the optimizer come before it begins: the directions in which an untrained model
+            errs teach nothing.
+
+    Raises:
+        TypeError, ValueError: an epsilon that is not positive, a weight outside (0, 1), a negative first_step.
+
+    Source: Miyato, Dai and Goodfellow, "Adversarial training methods for semi-supervised text classification", 2017.
+    """
+
+    def __init__(self, epsilon: float = 0.025, weight: float = 0.5, first_step: int = 0) -> None:
+        self.epsilon = checks.number("epsilon", epsilon, above=0)
+        self.weight = checks.number("weight", weight, above=0, below=1)
+        self.first_step = checks.whole_number("first_step", first_step)
+
+    def begins(self, steps: int) -> bool:
+        """Whether the step after so many of the optimizer is adversarial."""
+        return steps >= self.first_step
+
+
+def require_embeddings(model: Compiled, adversarial: Any) -> None:
+    """Stop before anything is trained if this is nothing that `fit` takes, or there is nothing to perturb.
+
+    Raises:
+        TypeError: no `AdversarialTraining`, or a subclass of the user's own.
+        ValueError: a model without embeddings, or a stateful one.
+    """
+    if type(adversarial) is not AdversarialTraining:
+        raise TypeError(f"adversarial must be an AdversarialTraining, or None, not {checks.came(adversarial)}")
+    if not any(isinstance(layer, Embedding) for layer in model.network.with_inner()):
+        raise ValueError("adversarial training perturbs what an Embedding gives, but the model has none")
+    if model.stateful:
+        raise ValueError(
+            "adversarial training passes each batch through the model twice, but a stateful layer would take the "
+            "second time for what follows: train it without adversarial"
+        )
+
+
+class Embedded:
+    """What the embeddings of a pass gave, and the gradient with respect to it.
+
+    `embed` and `seen` are what a `Pass` calls. Embeddings hand on an array of every position then, so that each
+    position has a gradient of its own; usually those of one id are summed before they arrive.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[GatheredRows] = []  # of each call of an embedding
+        self.arrived: dict[int, tuple[Any, backend.Array]] = {}  # by the id of these: the layer, and dL/dx, (B, T, E)
+
+    def embed(self, rows: GatheredRows) -> backend.Array:
+        """All positions, (B, T, E)."""
+        self.rows.append(rows)
+        return rows.gathered()
+
+    def seen(self, cache: Cache, dy: Any) -> None:
+        """Keep what arrives at an embedding."""
+        if isinstance(cache.kept, GatheredRows):
+            self.arrived[id(cache.kept)] = cache.layer, dy
+
+    def perturbations(self, epsilon: float, samples: int) -> list[backend.Array | None]:
+        """R for each call of an embedding, (B, T, E); None for one on which the loss does not depend.
+
+        Padding has no part in |x|, and no gradient.
+
+        Args:
+            epsilon: |r| / |x|.
+            samples: B.
+        """
+        reached = [(rows, *self.arrived[id(rows)]) for rows in self.rows if id(rows) in self.arrived]
+        if not reached:
+            return [None] * len(self.rows)
+        x = sum(_summed(_squares(layer, rows), samples) for rows, layer, _ in reached)
+        largest = _largest([g for _, _, g in reached], samples)
+        scaled = {id(rows): g / _along(largest, rows) for rows, _, g in reached}
+        g = sum(_summed(each**2, samples) for each in scaled.values())  # at least 1, or 0 without any gradient
+        length = epsilon * (x / np.maximum(g, 1)) ** 0.5
+        return [scaled[id(rows)] * _along(length, rows) if id(rows) in scaled else None for rows in self.rows]
+
+
+def _squares(layer: Embedding, rows: GatheredRows) -> backend.Array:
+    """|x|² at each position, (B, T, 1); 0 for padding."""
+    of_rows = (rows.values**2).sum(axis=1, keepdims=True)
+    if layer.mask_zero:
+        of_rows[backend.to(layer.backend, rows.groups.ids == 0)] = 0
+    return GatheredRows(of_rows, rows.groups, (rows.table_shape[0], 1)).gathered()
+
+
+def _summed(values: backend.Array, samples: int) -> backend.Array:
+    """The sum over each sample, (B,)."""
+    return values.reshape(samples, -1).sum(axis=1)
+
+
+def _largest(gradients: Sequence[backend.Array], samples: int) -> backend.Array:
+    """The largest absolute value in each sample's gradients, (B,), by which they can be divided: 1 if it is 0.
+
+    A gradient of 1e-25, squared in float32, would be 0.
+    """
+    xp = backend.namespace(gradients[0])
+    of_each = [xp.abs(g).reshape(samples, -1).max(axis=1) for g in gradients]
+    largest = xp.stack(of_each).max(axis=0)
+    return xp.where(largest == 0, largest.dtype.type(1), largest)
+
+
+def _along(values: backend.Array, rows: GatheredRows) -> backend.Array:
+    """A sample's value, (B,), for all that an embedding gave for it; a `TimeDistributed` one gives several rows."""
+    return values.repeat(rows.shape[0] // len(values)).reshape(-1, *[1] * (rows.ndim - 1))
