@@ -62,10 +62,10 @@ def require_embeddings(model: Compiled, adversarial: Any) -> None:
         raise TypeError(f"adversarial must be an AdversarialTraining, or None, not {checks.came(adversarial)}")
     if not any(isinstance(layer, Embedding) for layer in model.network.with_inner()):
         raise ValueError("adversarial training perturbs what an Embedding gives, but the model has none")
-    if model.stateful:
+    if stateful := [layer.name for layer in model.layers if layer.stateful]:
         raise ValueError(
-            "adversarial training passes each batch through the model twice, but a stateful layer would take the "
-            "second time for what follows: train it without adversarial"
+            f"adversarial training passes each batch through the model twice, but {', '.join(stateful)} is stateful, "
+            f"and would take the second pass for what follows: train it without adversarial"
         )
 
 
@@ -98,7 +98,15 @@ class Embedded:
         Args:
             epsilon: |r| / |x|.
             samples: B.
+
+        Raises:
+            ValueError: no embedding has called `embed`.
         """
+        if not self.rows:
+            raise ValueError(
+                "no Embedding took part in the pass, so there is nothing to perturb: in a subclass of it, call "
+                "super().forward(x, run)"
+            )
         reached = [(rows, *self.arrived[id(rows)]) for rows in self.rows if id(rows) in self.arrived]
         if not reached:
             return [None] * len(self.rows)
@@ -136,4 +144,6 @@ def _largest(gradients: Sequence[backend.Array], samples: int) -> backend.Array:
 
 def _along(values: backend.Array, rows: GatheredRows) -> backend.Array:
     """A sample's value, (B,), for all that an embedding gave for it; a `TimeDistributed` one gives several rows."""
-    return values.repeat(rows.shape[0] // len(values)).reshape(-1, *[1] * (rows.ndim - 1))
+    several = len(values), rows.shape[0] // len(values)
+    of_each = backend.namespace(values).broadcast_to(values[:, None], several)
+    return of_each.reshape(-1, *[1] * (rows.ndim - 1))
