@@ -34,6 +34,7 @@ from scratchlstm.layers import (
     SimpleRNNCell,
     SpatialDropout1D,
     TimeDistributed,
+    WordDropout,
 )
 from scratchlstm.models.model import Model, Sequential
 
@@ -131,6 +132,11 @@ EVERY_LAYER = {  # name of the layer -> (layer, x, call)
     "Dropout": (Dropout(0.4, **F64), X, {"training": True}),
     "SpatialDropout1D": (SpatialDropout1D(0.4, **F64), SEQUENCES, {"training": True}),
     "Embedding": (Embedding(5, 2, **F64), [[0, 1, 1], [4, 1, 0]], {}),
+    "WordDropout": (  # below a table, as it has no gradients itself
+        Sequential([WordDropout(0.4), Embedding(5, 2, **F64)]).network,
+        [[0, 1, 1], [4, 1, 0]],
+        {"training": True},
+    ),
     "Flatten": (Flatten(**F64), SEQUENCES, {}),
     "GlobalAveragePooling1D": (GlobalAveragePooling1D(**F64), SEQUENCES, {"mask": MASK}),
     "GlobalMaxPooling1D": (GlobalMaxPooling1D(**F64), SEQUENCES, {}),
@@ -147,7 +153,8 @@ def test_every_layer_passes(name):
     report = gradcheck.check_layer(layer, x, **call)
     assert report.ok, report
     rows = [row.tensor for row in report.rows]
-    inputs = [f"x[{number}]" for number in range(len(x))] if layer.merges else ["x"] * (name != "Embedding")
+    of_ids = name in ("Embedding", "WordDropout")
+    inputs = [f"x[{number}]" for number in range(len(x))] if layer.merges else [] if of_ids else ["x"]
     assert rows == [*layer.params, *inputs, *getattr(layer, "state_sizes", ())]
 
 

@@ -133,7 +133,8 @@ def test_equals_one_process_with_every_kind_of_noise_penalty_and_limit():
         options = {"dtype": "float64"}
         limits = {"kernel_regularizer": "l2", "recurrent_constraint": "max_norm", "bias_regularizer": "l1"}
         model = Sequential(seed=2)
-        model.add(Embedding(30, 6, embeddings_regularizer="l2", mask_zero=True, input_shape=(9,), **options))
+        model.add(layers.WordDropout(0.2, input_shape=(9,)))
+        model.add(Embedding(30, 6, embeddings_regularizer="l2", mask_zero=True, **options))
         model.add(layers.SpatialDropout1D(0.3, **options))
         model.add(layers.TimeDistributed(Dropout(0.2, **options)))
         model.add(LSTM(5, dropout=0.2, recurrent_dropout=0.2, return_sequences=True, **limits, **options))

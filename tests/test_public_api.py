@@ -73,9 +73,9 @@ class _Half(Layer):
         return dy * self.params["factor"], {"factor": np.sum(dy * cache, keepdims=True).reshape(1)}
 
 
-def _network(outputs):
+def _network(outputs, shape=(4, 3)):
     """A network of one input, float64."""
-    x = Input((4, 3), dtype="float64")
+    x = Input(shape, dtype="float64")
     return layers.Network([x], [outputs(x)])
 
 
@@ -89,6 +89,10 @@ def _tanh(x):
 def _branched(x):
     first, second = (Dense(2, "tanh", name=name, dtype="float64") for name in ("first", "second"))
     return second(layers.Concatenate(dtype="float64")([first(x), x]))
+
+
+def _read_without_some(words):
+    return Embedding(4, 3, dtype="float64")(layers.WordDropout(0.5, seed=1)(words))
 
 
 _LAYERS = {
@@ -118,6 +122,7 @@ _LAYERS = {
     "LayerNormalization": (lambda: layers.LayerNormalization(dtype="float64"), _X),
     "Masking": (lambda: layers.Masking(dtype="float64"), _X),
     "SpatialDropout1D": (lambda: layers.SpatialDropout1D(0.5, seed=1, dtype="float64"), _X),
+    "WordDropout": (lambda: _network(_read_without_some, (4,)), _IDS),
 }
 
 

@@ -51,7 +51,7 @@ def _same_model(ours, theirs):
 
 def _batch(model, targets):
     rng = np.random.default_rng(2)
-    ids = isinstance(model.layers[0], Embedding)
+    ids = isinstance(model.layers[0], Embedding | layers.WordDropout)
     shape = (N, *(T if size is None else size for size in model.input_shape))
     x = rng.integers(0, V, size=shape) if ids else rng.normal(size=shape)
     output = model.output_shape_for(shape[1:])
@@ -165,6 +165,8 @@ def _models(draw):
     shape = draw(st.sampled_from([(T,), (T, 3), (None, 3), (None,)]))
     model = Sequential(name=draw(st.text(max_size=8)), seed=0)
     if len(shape) == 1:
+        if draw(st.booleans()):
+            model.add(layers.WordDropout(draw(st.sampled_from([0.0, 0.5])), 2, seed=4, input_shape=shape))
         model.add(Embedding(V, 3, draw(_INITIALIZERS), input_shape=shape, dtype=draw(dtype)))
     for number in range(draw(st.integers(0, 2))):
         common = {"dtype": draw(dtype), "input_shape": shape if not model.layers else None}
@@ -187,7 +189,8 @@ def _models(draw):
 
 def test_every_kind_is_drawn_above():
     """A new layer, loss, metric or optimizer has to join the round trips."""
-    assert {*layers.KNOWN} == {*_KINDS, "LSTM", "Dense", "Embedding", "Flatten", *_POOLINGS, "Network", *_IN_GRAPHS}
+    of_ids = {"Embedding", "WordDropout"}
+    assert {*layers.KNOWN} == {*_KINDS, *of_ids, "LSTM", "Dense", "Flatten", *_POOLINGS, "Network", *_IN_GRAPHS}
     # test_functional.py saves models within models
     assert {type(losses.get(name)) for name in _LOSSES} == {*losses._KNOWN.values()}
     assert {type(make()) for make in _OPTIMIZERS.values()} == {*optimizers._KNOWN.values()}

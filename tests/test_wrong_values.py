@@ -647,6 +647,10 @@ TABLE = {
         _by_default(layers.SpatialDropout1D, rate=0.5),
         *_of_layer(lambda: layers.SpatialDropout1D(0.5), SERIES),
     ],
+    "layers.WordDropout": [
+        _by_default(layers.WordDropout, rate=0.5),
+        *_of_layer(lambda: layers.WordDropout(0.5), IDS),
+    ],
     "layers.Embedding": [
         _by_default(layers.Embedding, input_dim=5, output_dim=2),
         *_of_layer(lambda: layers.Embedding(5, 2), IDS),

@@ -36,7 +36,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str], *, ids_dtype: str = "int
     Args:
         model: built, all its layers of one dtype; with a recurrence float32, which is all that ONNX Runtime has.
         path: of the file.
-        ids_dtype: "int64" or "int32", of the input where the first layer is an Embedding.
+        ids_dtype: "int64" or "int32", of the input where the first layer is an Embedding or WordDropout.
 
     Raises:
         ImportError: onnx is not installed.
@@ -60,7 +60,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str], *, ids_dtype: str = "int
         sizes = ["batch", *("time" if size is None else size for size in shape)]
         return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(kind), sizes)
 
-    takes_ids = type(model.layers[0]).__name__ == "Embedding"
+    takes_ids = type(model.layers[0]).__name__ in ("Embedding", "WordDropout")
     inputs = [described("input", input_shape, np.dtype(ids_dtype) if takes_ids else dtype)]
     outputs = [described("output", model.output_shape_for(input_shape), dtype)]
     whole = helper.make_graph(graph.nodes, model.name or "model", inputs, outputs, graph.constants)
@@ -209,4 +209,5 @@ _LAYERS: dict[str, Callable[[_Graph, Any, str], str]] = {
     "GlobalMaxPooling1D": _pooling("ReduceMax"), "MaskedGlobalMaxPooling1D": _pooling("ReduceMax"),
     "Flatten": lambda graph, layer, x: graph.node("Flatten", x, axis=1),
     "Dropout": lambda graph, layer, x: x, "SpatialDropout1D": lambda graph, layer, x: x,
+    "WordDropout": lambda graph, layer, x: x,
 }  # fmt: skip

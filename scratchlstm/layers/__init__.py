@@ -5,7 +5,7 @@ from scratchlstm.layers.activation import Activation
 from scratchlstm.layers.attention import Attention
 from scratchlstm.layers.base import KNOWN, Layer
 from scratchlstm.layers.dense import Dense
-from scratchlstm.layers.dropout import Dropout, SpatialDropout1D
+from scratchlstm.layers.dropout import Dropout, SpatialDropout1D, WordDropout
 from scratchlstm.layers.embedding import Embedding
 from scratchlstm.layers.gru import GRU
 from scratchlstm.layers.input import Input
@@ -24,7 +24,7 @@ __all__ = [
     "GRU", "LSTM", "RNN", "Activation", "Add", "Attention", "Bidirectional", "Concatenate", "Dense", "Dot", "Dropout",
     "Embedding", "Flatten", "GRUCell", "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Input", "LSTMCell", "Layer",
     "LayerNormalization", "MaskedGlobalMaxPooling1D", "Masking", "Multiply", "Network", "RepeatVector", "Reshape",
-    "SimpleRNN", "SimpleRNNCell", "SpatialDropout1D", "StackedRNNCells", "TimeDistributed",
+    "SimpleRNN", "SimpleRNNCell", "SpatialDropout1D", "StackedRNNCells", "TimeDistributed", "WordDropout",
 ]  # fmt: skip
 
 KNOWN.update({name: globals()[name] for name in __all__ if name not in ("Input", "Layer") and "Cell" not in name})

@@ -1,13 +1,14 @@
 """Noise in training, against overfitting."""
 
 from operator import attrgetter
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
 from scratchlstm._support import checks
-from scratchlstm.backend import Array
+from scratchlstm.backend import Array, host
 from scratchlstm.layers.base import Gradients, Layer, LayerOptions
+from scratchlstm.layers.embedding import integer_ids
 from scratchlstm.layers.passes import DropoutMask, Pass
 
 
@@ -47,7 +48,7 @@ class Dropout(Layer):
 
     def draw(self, x: Array, run: Pass) -> np.ndarray | None:
         """What to multiply x by; None for nothing."""
-        return run.dropout(self.source, x.shape, x.dtype)
+        return run.dropout(self.source, x.shape, self.dtype)
 
     def forward(self, x: Array, run: Pass) -> tuple[Array, Array | None]:
         kept = self.place(self.draw(x, run))
@@ -79,3 +80,54 @@ class SpatialDropout1D(Dropout):
         """What to multiply x by, (B, 1, E); None for nothing."""
         drawn = run.dropout(self.source, (len(x), x.shape[2]), x.dtype)
         return None if drawn is None else drawn[:, None]
+
+
+class WordDropout(Dropout):
+    """Dropout of whole words: in training, replace each id with probability `rate` by `oov_id`; else do nothing.
+
+    It stands before an `Embedding`, so that a model cannot rely on any single word, and learns a vector for unknown
+    ones (Iyyer et al., 2015; Bowman et al., 2016). Padding, the id 0, stays. Keras has no such layer.
+
+    Args:
+        rate, seed: see `Dropout`.
+        oov_id: of a word that is not known; 0 drops words altogether where the `Embedding` has `mask_zero`.
+        options: name, dtype, input_shape, see `Layer`.
+
+    Input and output: integers of any shape and dtype, such as (B, T).
+
+    Raises:
+        ValueError: a rate outside [0, 1), or a negative `oov_id`.
+    """
+
+    def __init__(
+        self, rate: float, oov_id: int = 1, *, seed: int | None = None, **options: Unpack[LayerOptions]
+    ) -> None:
+        super().__init__(rate, seed=seed, **options)
+        self.oov_id = checks.whole_number("oov_id", oov_id, at_least=0)
+
+    def place(self, x: Any) -> np.ndarray:
+        """Ids stay with the CPU, as for `Embedding`."""
+        return host(x)
+
+    def cast(self, x: Any) -> np.ndarray:
+        """Check that x holds ids.
+
+        Raises:
+            TypeError: not integers.
+            ValueError: integers too small for `oov_id`.
+        """
+        x = integer_ids(self.name, x)
+        if self.oov_id > np.iinfo(x.dtype).max:
+            raise ValueError(f"oov_id of {self.name} is {self.oov_id}, which ids of dtype {x.dtype} cannot be")
+        return x
+
+    def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, None]:
+        kept = self.draw(x, run)
+        if kept is not None:
+            x = x.copy()
+            x[(kept == 0) & (x != 0)] = self.oov_id
+        return x, None
+
+    def backward(self, dy: Array, cache: None) -> tuple[None, Gradients]:
+        """Ids have no gradient."""
+        return None, {}

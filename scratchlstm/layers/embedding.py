@@ -12,6 +12,19 @@ from scratchlstm.layers.weights import Shape, Specs, as_shape
 from scratchlstm.rows import GatheredRows, Groups, RowGradient
 
 
+def integer_ids(name: str, x: Any) -> np.ndarray:
+    """Ids on the CPU, for the layer of this name.
+
+    Raises:
+        TypeError: not integers.
+    """
+    x = backend.host(x)
+    if x.dtype.kind not in "iu":
+        hint = "rows of different lengths? see pad_sequences" if x.dtype == object else 'x.astype("int32")'
+        raise TypeError(f"{name} takes integer ids, but the input has dtype {x.dtype}; {hint}")
+    return x
+
+
 class Embedding(Layer):
     """A table with one row per word id: y[b, t] = embeddings[x[b, t]].
 
@@ -85,10 +98,7 @@ class Embedding(Layer):
             TypeError: not integers.
             ValueError: ids below 0 or not below `input_dim`. (CuPy would take other rows for them, silently.)
         """
-        x = backend.host(x)
-        if x.dtype.kind not in "iu":
-            hint = "rows of different lengths? see pad_sequences" if x.dtype == object else 'x.astype("int32")'
-            raise TypeError(f"{self.name} takes integer ids, but the input has dtype {x.dtype}; {hint}")
+        x = integer_ids(self.name, x)
         extreme, what = (x.min(), "negative") if x.min() < 0 else (x.max(), "too large")
         if not 0 <= extreme < self.input_dim:
             given = f"the input holds the id {extreme} ({what})"

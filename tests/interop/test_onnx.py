@@ -74,6 +74,7 @@ def _models(draw):
     T_or_open, first_is_ids = draw(st.sampled_from([T, None])), draw(flag)
     model = Sequential(seed=draw(st.integers(0, 9)))
     if first_is_ids:
+        model.add(layers.WordDropout(0.5, input_shape=(T_or_open,))) if draw(flag) else None
         model.add(Embedding(V, E, input_shape=(T_or_open,)))
     else:
         model.add(Input((T_or_open, E)))

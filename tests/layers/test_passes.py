@@ -35,6 +35,7 @@ from scratchlstm.layers import (
     SimpleRNNCell,
     SpatialDropout1D,
     TimeDistributed,
+    WordDropout,
 )
 from scratchlstm.layers.merging import Merging
 from scratchlstm.layers.passes import Pass, Workspaces
@@ -156,6 +157,10 @@ CASES = {
     "softmax": (lambda: Activation("softmax", **OPTIONS), lambda: arrays(3, 4)),
     "Embedding": (lambda: Embedding(7, 4, **OPTIONS), lambda: ids(3, 5)),
     "Dropout": (lambda: Dropout(0.4, seed=1, **OPTIONS), lambda: arrays(3, 4)),
+    "WordDropout": (
+        lambda: Sequential([WordDropout(0.4), Embedding(7, 4, **OPTIONS)], seed=1).network,
+        lambda: ids(3, 5),
+    ),
     "SpatialDropout1D": (lambda: SpatialDropout1D(0.4, seed=1, **OPTIONS), lambda: arrays(3, 5, 4)),
     "Flatten": (lambda: Flatten(**OPTIONS), lambda: arrays(3, 5, 4)),
     "Masking": (lambda: Masking(**OPTIONS), lambda: [x * (MASKS[0][..., None]) for x in arrays(3, 5, 4)]),

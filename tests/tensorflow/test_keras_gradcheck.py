@@ -41,6 +41,7 @@ from scratchlstm.layers import (
     SpatialDropout1D,
     StackedRNNCells,
     TimeDistributed,
+    WordDropout,
 )
 from scratchlstm.models.model import Model, Sequential
 
@@ -161,7 +162,7 @@ def test_every_other_layer(name):
 
 def test_no_layer_is_left_out():
     told = {name.split()[0] for name in {*OTHERS, *CELLS} - {"several"}} | {"LSTM", "SimpleRNN", "RNN"}
-    assert told == set(layers.__all__) - {"Input", "Layer", "MaskedGlobalMaxPooling1D", "Network"}
+    assert told == set(layers.__all__) - {"Input", "Layer", "MaskedGlobalMaxPooling1D", "Network", "WordDropout"}
 
 
 def stack(*row):
@@ -337,6 +338,10 @@ class Mine(Dense):
         (
             lambda: gradcheck.check_layer(MaskedGlobalMaxPooling1D(**F64), X, tensorflow=True),
             "is a MaskedGlobalMaxPooling1D, which Keras does not have",
+        ),
+        (
+            lambda: gradcheck.check_layer(WordDropout(0.5, **F64), IDS, tensorflow=True),
+            "is a WordDropout, which Keras does not have",
         ),
         (
             lambda: gradcheck.check_layer(TimeDistributed(Dropout(0.5, **F64)), X, training=True, tensorflow=True),
