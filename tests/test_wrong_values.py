@@ -530,6 +530,7 @@ TABLE = {
             {"input_text": "text", "filters": "text", "lower": FLAG, "split": "text"},
         )
     ],
+    "text.ngrams": [Entry(text.ngrams, {"words": ["a", "b"], "n": 2}, {"words": "list"})],
     "text.Tokenizer": [
         Entry(
             text.Tokenizer,

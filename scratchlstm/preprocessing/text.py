@@ -3,9 +3,12 @@
 Keras 3 keeps this class only as an undocumented legacy module; the same texts give the same ids here.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from numbers import Integral
+from typing import TypeGuard
 
 from scratchlstm._support import checks
 
@@ -28,6 +31,34 @@ def text_to_word_sequence(input_text: str, filters: str = FILTERS, lower: bool =
     text = input_text.lower() if checks.flag("lower", lower) else input_text
     table = str.maketrans(dict.fromkeys(checks.string("filters", filters), split))
     return [word for word in text.translate(table).split(split) if word]
+
+
+def ngrams(words: Sequence[str], n: int = 2) -> list[str]:
+    """The n words that end at each word, joined by blanks; at the first n - 1 words as many as there are.
+
+        ngrams(["not", "a", "good", "film"]) == ["not", "not a", "a good", "good film"]
+
+    There is one for each word, so a second `Tokenizer` gives the ids of bigrams step by step beside those of words:
+
+        words = [text_to_word_sequence(text) for text in texts]
+        bigrams = Tokenizer(num_words=100_000, oov_token="<oov>")
+        bigrams.fit_on_texts(map(ngrams, words))  # of one text at a time, which saves memory
+        ids = bigrams.texts_to_sequences(map(ngrams, words))
+
+    Both need an `oov_token`: without it a `Tokenizer` drops rare words, and the ids behind them move up.
+
+    Raises:
+        TypeError: `words` is not a list of strings.
+        ValueError: `n` is below 1, or a word holds a blank, so that the words could not be told apart any more.
+    """
+    if not _is_words(words):
+        raise TypeError(f"words must be a list of words, such as text_to_word_sequence gives, got {_came(words)}.")
+    if " " in "".join(words):
+        bad = next(word for word in words if " " in word)
+        raise ValueError(f"words must hold no blanks, which separate them in an n-gram, got {_came(bad)}.")
+    n = min(checks.positive_int("n", n), len(words) + 1)
+    shorter = [" ".join(words[:end]) for end in range(1, n)]
+    return [*shorter, *map(" ".join, zip(*(words[start:] for start in range(n)), strict=False))]
 
 
 class Tokenizer:
@@ -89,8 +120,8 @@ class Tokenizer:
             documents += 1
         self.word_counts, self.document_count = counts, documents
 
-        # sorted() is stable and a Counter remembers the order of insertion: ties go by first appearance.
-        ranked = sorted(counts, key=lambda word: -counts[word])
+        # sorted() is stable, in reverse too, and a Counter remembers the order of insertion: ties by first appearance.
+        ranked = sorted(counts, key=counts.__getitem__, reverse=True)
         if self.oov_token is not None:
             ranked = [self.oov_token, *(word for word in ranked if word != self.oov_token)]
         self.word_index = {word: index for index, word in enumerate(ranked, start=1)}
@@ -104,10 +135,11 @@ class Tokenizer:
             ValueError: where nothing was fitted yet.
         """
         self._require_fitted()
-        indices = {word: self._kept(index) for word, index in self.word_index.items()}
-        oov = self._oov_index()
+        limit = math.inf if self.num_words is None else self.num_words
+        kept = {word: index for word, index in self.word_index.items() if index < limit}
+        oov = repeat(self._oov_index())
         return [
-            [index for token in tokens if (index := indices.get(token, oov)) is not None]
+            [index for index in map(kept.get, tokens, oov) if index is not None]
             for tokens in self._tokens_of_each(texts)
         ]
 
@@ -143,7 +175,7 @@ class Tokenizer:
                 yield text.lower() if self.lower else text
             elif isinstance(text, str):
                 yield text_to_word_sequence(text, self.filters, self.lower, self.split)
-            elif isinstance(text, list | tuple) and all(isinstance(word, str) for word in text):
+            elif _is_words(text):
                 yield [word.lower() for word in text] if self.lower else text
             else:
                 raise TypeError(f"texts[{position}] must be a string or a list of words, got {_came(text)}.")
@@ -151,6 +183,10 @@ class Tokenizer:
     def _require_fitted(self) -> None:
         if not self.word_index and not self.document_count:
             raise ValueError("this Tokenizer knows no words yet: call fit_on_texts(texts) first.")
+
+
+def _is_words(text: object) -> TypeGuard[Sequence[str]]:
+    return isinstance(text, list | tuple) and all(map(isinstance, text, repeat(str)))
 
 
 def _came(value: object) -> str:

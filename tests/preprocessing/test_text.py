@@ -4,7 +4,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from scratchlstm.preprocessing.text import FILTERS, Tokenizer, text_to_word_sequence
+from scratchlstm.preprocessing.sequence import pad_sequences
+from scratchlstm.preprocessing.text import FILTERS, Tokenizer, ngrams, text_to_word_sequence
 
 # Few words, so that they repeat and tie; and letters whose lower case is another length or another script.
 words = st.sampled_from(["the", "The", "film", "good", "bad", "it's", "<br", "/>", "naïve", "İstanbul", "ΣΑΣ", "unk"])
@@ -155,3 +156,68 @@ def test_other_bad_arguments():
         Tokenizer(oov_token="x").texts_to_sequences(["a"])
     with pytest.raises(ValueError, match="call fit_on_texts"):
         Tokenizer().sequences_to_texts([[1]])
+
+
+def test_bigrams_end_at_each_word():
+    assert ngrams(["not", "a", "good", "film"]) == ["not", "not a", "a good", "good film"]
+    assert ngrams(("not", "a", "good", "film"), 3) == ["not", "not a", "not a good", "a good film"]
+    assert ngrams([]) == []
+
+
+@given(listed=st.lists(words, max_size=8), n=st.integers(1, 10) | st.just(10**12))
+def test_an_ngram_is_the_words_up_to_its_own(listed, n):
+    assert [each.split(" ") for each in ngrams(listed, n)] == [
+        listed[max(0, end - n) : end] for end in range(1, len(listed) + 1)
+    ]
+
+
+@given(
+    corpus=st.lists(st.lists(words, max_size=8), min_size=1, max_size=5),
+    others=st.lists(st.lists(words | st.just("never"), max_size=8), max_size=3),
+    limits=st.tuples(st.integers(2, 8), st.integers(2, 8)),
+    maxlen=st.integers(1, 9),
+)
+def test_ids_of_bigrams_are_beside_those_of_their_words(corpus, others, limits, maxlen):
+    of_words, of_bigrams = (Tokenizer(limit, oov_token="<oov>") for limit in limits)
+    of_words.fit_on_texts(corpus)
+    of_bigrams.fit_on_texts(map(ngrams, corpus))
+    texts = [*corpus, *others]
+    ids, pairs = of_words.texts_to_sequences(texts), of_bigrams.texts_to_sequences(map(ngrams, texts))
+    for text, row, of_pairs in zip(texts, ids, pairs, strict=True):
+        assert len(row) == len(of_pairs) == len(text)
+        assert all(1 <= index < limits[0] for index in row)
+        assert all(1 <= index < limits[1] for index in of_pairs)
+        for before, word, index in zip(["", *text], text, of_pairs, strict=False):
+            rank = of_bigrams.word_index.get(f"{before} {word}".strip().lower(), limits[1])
+            assert index == (rank if rank < limits[1] else 1)
+    both = [pad_sequences(each, maxlen) != 0 for each in (ids, pairs)]
+    assert (both[0] == both[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"words": "not a film"}, TypeError, "words must be a list of words, .* got str 'not a film'"),
+        ({"words": ["a", 3]}, TypeError, "words must be a list of words"),
+        ({"words": [["a"]]}, TypeError, "words must be a list of words"),
+        ({"words": ["a", "new york"]}, ValueError, "words must hold no blanks, .*, got str 'new york'"),
+        ({"n": 0}, ValueError, "n must be a whole number above 0, not 0"),
+        ({"n": 2.0}, ValueError, "n must be a whole number above 0"),
+    ],
+)
+def test_wrong_arguments_of_ngrams(wrong, error, message):
+    with pytest.raises(error, match=message):
+        ngrams(**{"words": ["a", "b"], **wrong})
+
+
+class _Shouted(str):
+    __slots__ = ()
+
+    def lower(self):
+        return str.lower(self) + "!"
+
+
+def test_a_string_of_a_class_of_ones_own_is_a_word():
+    tokenizer = Tokenizer()
+    tokenizer.fit_on_texts([[_Shouted("A"), "b"]])
+    assert tokenizer.word_index == {"a!": 1, "b": 2}
