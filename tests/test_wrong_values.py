@@ -262,6 +262,19 @@ def _with_reviews(function, takes, **given):
     return _by_default(call, takes, function, {"path": "cannot be read|no imdb|there is no"}, **given)
 
 
+def _with_texts(function, takes, **given):
+    """Called beside a folder of reviews."""
+
+    def call(**arguments):
+        for half in "train", "test":
+            for kind in "neg", "pos":
+                (folder := Path("aclImdb", half, kind)).mkdir(parents=True, exist_ok=True)
+                (folder / "0_1.txt").write_text("a film")
+        return function(**arguments)
+
+    return _by_default(call, takes, function, **given)
+
+
 def _beside_model(function, ending="npz", saver=None, **given):
     """Called beside a saved model."""
 
@@ -958,6 +971,7 @@ TABLE = {
     ],
     # --- data sets ----------------------------------------------------------------------------------------------------
     "imdb.load_data": [_with_reviews(imdb.load_data, {"verbose": FLAG, "path": OPTIONAL, **CHARS}, path="r.npz")],
+    "imdb.load_texts": [_with_texts(imdb.load_texts, {"verbose": FLAG, "path": OPTIONAL}, path="aclImdb")],
     "imdb.get_word_index": [_with_reviews(imdb.get_word_index, {"path": OPTIONAL, "source": ANYTHING}, path="i.json")],
     "imdb.encode_review": [_by_default(imdb.encode_review, UNREAD | {"text": "text"}, text="a b", **INDEX)],
     "imdb.decode_review": [_by_default(imdb.decode_review, UNREAD, ids=[1, 4], **INDEX)],

