@@ -318,6 +318,7 @@ class Model(Compiled):
         resume: str | os.PathLike[str] | None = None,
         *,
         adversarial: AdversarialTraining | None = None,
+        group_by_length: bool = False,
     ) -> History:
         """Train, with Keras' arguments and defaults.
 
@@ -348,6 +349,11 @@ class Model(Compiled):
             adversarial: an `AdversarialTraining`, for a model that begins with embeddings: each step also learns from
                 the perturbation of these that hurts most. The loss is that of both passes, the metrics are those of the
                 one as it is.
+            group_by_length: whether batches hold rows of like length, and leave out the padding that all of their rows
+                share; so do those of the validation. For a model of padded ids, (N, T), that goes from Embeddings with
+                mask_zero=True to outputs without a time axis, through layers that heed the mask; its length must be
+                left open, `Input((None,))`. The shuffled order is sorted by length, 50 batches at a time, and these are
+                shuffled again; without shuffle all samples are sorted.
 
         Returns:
             the `History`: the mean loss of an epoch's batches, each before its update, and the metrics. If several
@@ -372,6 +378,7 @@ class Model(Compiled):
             return training.fit(
                 self, x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle,
                 class_weight, sample_weight, initial_epoch, crew(workers, self), resume, adversarial,
+                group_by_length,
             )  # fmt: skip
 
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
@@ -404,8 +411,9 @@ class Model(Compiled):
         *,
         return_dict: bool = False,
         workers: int | str | None = None,
+        group_by_length: bool = False,
     ) -> Any:
-        """Loss and metrics over x and y, without dropout, by as many processes as `workers` (see `fit`).
+        """Loss and metrics over x and y, without dropout; for `workers` and `group_by_length` see `fit`.
 
         Returns:
             [loss, metric, ...], the loss alone if nothing else is measured, or a dict. Of several outputs (as in Keras)
@@ -417,16 +425,22 @@ class Model(Compiled):
         data = check_data(self, x, y, sample_weight)
         batch_size, sharing = self._inference_batch(batch_size), crew(workers, self)
         with backends.explain_memory(f"lower batch_size (now {batch_size})"):
-            logs = training.evaluate(self, data, batch_size, checks.verbosity(verbose), sharing)
+            logs = training.evaluate(self, data, batch_size, checks.verbosity(verbose), sharing, group_by_length)
         if as_dict:
             return logs
         values = [logs[name] for name in ("loss", *self.measured)]
         return values if self.measured else values[0]
 
     def predict(
-        self, x: Any, batch_size: int | None = None, verbose: Any = "auto", *, workers: int | str | None = None
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        *,
+        workers: int | str | None = None,
+        group_by_length: bool = False,
     ) -> Any:
-        """The model's output for x, (N, ...), without dropout, by as many processes as `workers` (see `fit`).
+        """The model's output for x, (N, ...), without dropout; for `workers` and `group_by_length` see `fit`.
 
         A NumPy array, also if the model is on a GPU. For several outputs a list or a dict of them, as `outputs` was.
         """
@@ -434,7 +448,7 @@ class Model(Compiled):
         data = Data(check_x(self, x))
         batch_size, sharing = self._inference_batch(batch_size), crew(workers, self)
         with backends.explain_memory(f"lower batch_size (now {batch_size})"):
-            found = training.predict(self, data, batch_size, checks.verbosity(verbose), sharing)
+            found = training.predict(self, data, batch_size, checks.verbosity(verbose), sharing, group_by_length)
         return self._given_out(found if len(found) > 1 else found[0])
 
     def _inference_batch(self, batch_size: int | None) -> int:

@@ -13,7 +13,7 @@ from scratchlstm._support.files import file_path
 from scratchlstm.callbacks import Callback, Checkpoint, History, TerminateOnNaN
 from scratchlstm.callbacks import base as callback_base
 from scratchlstm.callbacks.base import Logs
-from scratchlstm.training import archive
+from scratchlstm.training import archive, by_length
 from scratchlstm.training.adversarial import AdversarialTraining, require_embeddings
 from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.crew import Crew
@@ -40,6 +40,7 @@ def fit(
     crew: Crew,
     resume: str | os.PathLike[str] | None,
     adversarial: AdversarialTraining | None,
+    group_by_length: bool,
 ) -> History:
     """See `Model.fit`. Everything is checked before the first update."""
     batch_size, epochs = positive_int("batch_size", batch_size), positive_int("epochs", epochs)
@@ -53,10 +54,15 @@ def fit(
     if class_weight is not None:
         data = weigh_classes(data, class_weight, model.dtype)
     _require_whole_batches(model, batch_size, {"x": data, "validation x": validation})
+    lengths = None
+    if flag("group_by_length", group_by_length):
+        data = by_length.prepared(model, data)
+        validation = validation and by_length.prepared(model, validation, "validation x")
+        lengths = by_length.row_lengths(data.x)
     model.build_for(data.shape)
     if adversarial is not None:
         require_embeddings(model, adversarial)
-    steps = StepOptions(adversarial)
+    steps = StepOptions(adversarial, trims=group_by_length)
     workers = min(crew.workers, batch_size, data.samples)
     model.optimizer.claim(model.token, model.params)
     run = Run(model, listeners, initial_epoch, data, batch_size)
@@ -66,12 +72,16 @@ def fit(
     }  # fmt: skip
     if adversarial is not None:  # stated only then, as older checkpoints do not
         options["adversarial"] = adversarial.get_config()
+    if group_by_length:
+        options["group_by_length"] = True
     compared = {"data": data, "validation data": validation}
     crew.require_same("fit", model, compared, **options, epochs=epochs, resumed=resume is not None)
     resume = crew.restarted_from([checkpoint.path for checkpoint in run.checkpoints]) or resume
     recorded = bool(run.checkpoints) or resume is not None
     if recorded:
         run.settings = _settings(model, data, validation, **options)
+    if group_by_length and validation is not None:
+        validation, _ = by_length.longest_first(validation)
     model.stop_training = False
     before, before_history = None if resume is None else State.of(model), model.history
     if resume is not None:
@@ -104,7 +114,7 @@ def fit(
                 say(f"Epoch {epoch + 1}/{epochs}", verbose)
                 if not run.batch:  # an epoch that is resumed in its middle has begun before
                     call("on_epoch_begin", {}, epoch)
-                runner.begin_epoch(run.order(shuffle))
+                runner.begin_epoch(run.order(shuffle, lengths))
                 logs = _run_epoch(run, runner, validation_batches, verbose, call)
                 try:
                     call("on_epoch_end", logs, epoch)
@@ -216,32 +226,42 @@ def _evaluate(runner: Any, model: Compiled, spans: Spans, done: Callable[[], Any
     return meter
 
 
-def evaluate(model: Compiled, data: Data, batch_size: int, verbose: int, crew: Crew) -> Logs:
+def evaluate(model: Compiled, data: Data, batch_size: int, verbose: int, crew: Crew, group_by_length: bool) -> Logs:
     """Loss and metrics over `data`, by name."""
     _require_whole_batches(model, batch_size, {"x": data})
+    if flag("group_by_length", group_by_length):
+        data = by_length.prepared(model, data)
     model.build_for(data.shape)
     spans = data.batches(batch_size)
-    crew.require_same("evaluate", model, {"data": data}, batch_size=batch_size)
+    crew.require_same("evaluate", model, {"data": data}, batch_size=batch_size, group_by_length=group_by_length)
+    if group_by_length:
+        data, _ = by_length.longest_first(data)
     workers = min(crew.workers, len(spans))
     with Progress(len(spans), verbose if crew.first else 0) as progress:
-        with crew.runner(model, workers, None, data) as runner:
+        with crew.runner(model, workers, None, data, StepOptions(trims=group_by_length)) as runner:
             meter = _evaluate(runner, model, spans, progress.step)
         progress.finish(meter.logs())
     return meter.logs()
 
 
-def predict(model: Compiled, data: Data, batch_size: int, verbose: int, crew: Crew) -> list[np.ndarray]:
+def predict(
+    model: Compiled, data: Data, batch_size: int, verbose: int, crew: Crew, group_by_length: bool
+) -> list[np.ndarray]:
     """The model's outputs for checked x."""
+    if flag("group_by_length", group_by_length):
+        data = by_length.prepared(model, data)
     model.build_for(data.shape)
-    spans = data.batches(batch_size)
-    crew.require_same("predict", model, {"data": data}, batch_size=batch_size)
+    spans, order, steps = data.batches(batch_size), None, StepOptions(trims=group_by_length)
+    crew.require_same("predict", model, {"data": data}, batch_size=batch_size, group_by_length=group_by_length)
+    if group_by_length:
+        data, order = by_length.longest_first(data)
     workers = min(crew.workers, len(spans))
     with Progress(len(spans), verbose if crew.first else 0) as progress:
         shapes = [(data.samples, *shape) for shape in output_shapes(model, data)]
-        with crew.team(model, workers, data, None, outputs=shapes) as team:
-            result = team.predict(spans, progress.step) if team else outputs(model, data.x, spans, progress.step)
+        with crew.team(model, workers, data, None, outputs=shapes, steps=steps) as team:
+            result = team.predict(spans, progress.step) if team else outputs(model, data, spans, progress.step, steps)
         progress.finish({})
-    return result
+    return result if order is None else [y[np.argsort(order)] for y in result]
 
 
 class _Callbacks:

@@ -29,7 +29,7 @@ from scratchlstm.backend import Array
 from scratchlstm.callbacks import Callback, Checkpoint, History
 from scratchlstm.layers import Embedding
 from scratchlstm.layers.rnn import what_runs
-from scratchlstm.training import archive
+from scratchlstm.training import archive, by_length
 from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.data import Data, output_shapes
 from scratchlstm.training.steps import Meter
@@ -98,7 +98,7 @@ class Run:
 
     def __init__(self, model: Compiled, listeners: Sequence[Callback], first_epoch: int, data: Data, size: int) -> None:
         self.model, self.listeners, self.history = model, listeners, History()
-        self.data, self.batches = data, data.batches(size)
+        self.data, self.size, self.batches = data, size, data.batches(size)
         self.checkpoints = [callback for callback in listeners if isinstance(callback, Checkpoint)]
         self.callbacks = [callback for callback in listeners if not isinstance(callback, Checkpoint)]
         self.epoch, self.batch = first_epoch, 0
@@ -114,16 +114,22 @@ class Run:
         """The epochs that are still to be trained or completed, of `count` in all."""
         return range(self.epoch, self.epoch if self._finished else count)
 
-    def order(self, shuffle: bool) -> np.ndarray:
-        """The order of samples in this epoch: drawn, or drawn again where the run was resumed in the middle of it."""
+    def order(self, shuffle: bool, lengths: np.ndarray | None = None) -> np.ndarray:
+        """The order of samples in this epoch: drawn, or drawn again where the run was resumed in the middle of it.
+
+        Args:
+            shuffle: whether it is drawn.
+            lengths: of the samples, (N,), if batches are to hold those of like length.
+        """
         if not shuffle:
-            return np.arange(self.data.samples)
+            return np.arange(self.data.samples) if lengths is None else np.argsort(lengths, kind="stable")
         rng = self.model.rng
         if self.batch:
             rng = copy.deepcopy(rng)
             rng.bit_generator.state = self.before_order
         self.before_order = rng.bit_generator.state
-        return rng.permutation(self.data.samples)
+        order = rng.permutation(self.data.samples)
+        return order if lengths is None else by_length.rearranged(order, lengths, self.size, rng)
 
     def begin_epoch(self) -> Meter:
         """What is to take the loss and metrics; it has those of the batches that were done before."""

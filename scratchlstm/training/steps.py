@@ -11,8 +11,9 @@ from scratchlstm._support.threads import one_blas_thread
 from scratchlstm.callbacks.base import Logs
 from scratchlstm.rows import GatheredRows, Gradient, as_array
 from scratchlstm.training.adversarial import AdversarialTraining, Embedded
+from scratchlstm.training.by_length import taken
 from scratchlstm.training.compiled import Compiled, Judged, Totals
-from scratchlstm.training.data import Data, each_of, take
+from scratchlstm.training.data import Data, each_of
 from scratchlstm.training.targets import LossMean
 
 # batches of inference are larger than those of training: nothing is kept, and no result depends on their size
@@ -96,9 +97,10 @@ def _read(arrays: Sequence[Any]) -> Any:
 
 
 class StepOptions(NamedTuple):
-    """How `fit` wants its steps to be done, as each process that shares them is told."""
+    """How steps are to be done, as each process that shares them is told."""
 
     adversarial: AdversarialTraining | None = None
+    trims: bool = False  # whether padding that all rows of a batch share is left out, see `by_length`
 
 
 PLAIN = StepOptions()
@@ -229,7 +231,8 @@ class OneProcess:
 
     def step(self, start: int, stop: int) -> tuple[Any, Totals]:
         """`step_on` the samples `order[start:stop]`."""
-        return self.step_on(self.data.take(self.order[start:stop], self.order_there[start:stop]))
+        rows, there = self.order[start:stop], self.order_there[start:stop]
+        return self.step_on(taken(self.data, rows, self.options.trims, there))
 
     @one_blas_thread(sharing=True)
     def step_on(self, batch: Data) -> tuple[Any, Totals]:
@@ -265,17 +268,19 @@ class OneProcess:
         """
         results = []
         for start, stop in spans:
-            results.append(evaluate_batch(self.model, self.validation.take(slice(start, stop))))
+            results.append(evaluate_batch(self.model, taken(self.validation, slice(start, stop), self.options.trims)))
             done()
         return results
 
 
-def outputs(model: Compiled, x: Any, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[np.ndarray]:
+def outputs(
+    model: Compiled, data: Data, spans: Sequence[tuple[int, int]], done: Callable[[], None], options: StepOptions
+) -> list[np.ndarray]:
     """The outputs for x, each by itself, span by span; `done` is called after each."""
     found = []
     for start, stop in spans:
         with one_blas_thread(sharing=True):
-            ys = model.by_output(model.network.infer(take(x, slice(start, stop))))
+            ys = model.by_output(model.network.infer(taken(data, slice(start, stop), options.trims).x))
             found.append([backend.host(as_array(y)) for y in ys])
         done()
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]

@@ -21,6 +21,7 @@ from scratchlstm.layers import Embedding
 from scratchlstm.optimizers import norm
 from scratchlstm.rows import Gradient, RowGradient, as_array, total
 from scratchlstm.training import steps
+from scratchlstm.training.by_length import taken
 from scratchlstm.training.compiled import Compiled, Totals
 from scratchlstm.training.data import Data
 
@@ -125,7 +126,8 @@ class Worker:
         self.model.trainability = trainability
         first, last = share(stop - start, self.rank, self.workers)
         rows = self.order[start + first : start + max(last, first + 1)]
-        batch = self.data.take(rows, backend.to(self.model.backend, rows))
+        there = backend.to(self.model.backend, rows)
+        batch = taken(self.data, rows, self.options.trims, there, self.order[start:stop])
         step = steps.Step(self.model, batch, self.options, (first, stop - start), number)
         masked = zip(self.model.by_output(step.y_pred), step.cache.kept.masks, strict=True)
         # fewer rows than workers: that was another's row, for the sake of the masks to be drawn
@@ -194,12 +196,14 @@ class Worker:
 
     def evaluate(self, start: int, stop: int) -> tuple[float, Totals]:
         """The mean loss of these validation samples, and the metrics."""
-        loss, totals = steps.evaluate_batch(self.model, self.validation.take(slice(start, stop)))
+        batch = taken(self.validation, slice(start, stop), self.options.trims)
+        loss, totals = steps.evaluate_batch(self.model, batch)
         return _here(loss), [_here(of_metric) for of_metric in totals]
 
     def predict(self, start: int, stop: int) -> Any:
         """The outputs for these samples, each by itself."""
-        ys = self.model.by_output(self.model.network.infer(self.data.take(slice(start, stop)).x))
+        x = taken(self.data, slice(start, stop), self.options.trims).x
+        ys = self.model.by_output(self.model.network.infer(x))
         return [backend.host(as_array(y)) for y in ys]
 
 
