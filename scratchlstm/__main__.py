@@ -11,6 +11,7 @@ from scratchlstm._support import compiled
 from scratchlstm.datasets.vocabulary import read_vocabulary
 from scratchlstm.exercises import command
 from scratchlstm.inspection import explore
+from scratchlstm.inspection.explorer.reading import first_layer
 from scratchlstm.layers.fused import IMPLEMENTATIONS
 from scratchlstm.models import load_model
 
@@ -83,7 +84,7 @@ def _explore(options: argparse.Namespace) -> int:
         model = load_model(path)
         output = options.output or path.with_name("explorer.html")
         vocabulary = read_vocabulary(path.with_name("vocabulary.json"))
-        sizes = model.input_shape, getattr(model.layers[0], "input_dim", None)
+        sizes = model.input_shape, getattr(first_layer(model), "input_dim", None)
         if sizes != ((vocabulary["maxlen"],), vocabulary["num_words"]):
             raise ValueError(f"{path.name} and vocabulary.json in {str(path.parent)!r} are not of one run")
         given = {"label": options.label, "most_bytes": options.most_bytes}

@@ -85,7 +85,7 @@ class SpatialDropout1D(Dropout):
 class WordDropout(Dropout):
     """Dropout of whole words: in training, replace each id with probability `rate` by `oov_id`; else do nothing.
 
-    It stands before an `Embedding`, so that a model cannot rely on any single word, and learns a vector for unknown
+    Put it before an `Embedding`: the model then cannot rely on any single word, and learns a vector for unknown
     ones (Iyyer et al., 2015; Bowman et al., 2016). Padding, the id 0, stays. Keras has no such layer.
 
     Args:

@@ -31,6 +31,7 @@ from scratchlstm.layers import (
     RepeatVector,
     Reshape,
     SimpleRNN,
+    WordDropout,
 )
 from scratchlstm.preprocessing.sequence import pad_sequences
 
@@ -82,6 +83,14 @@ def _wide():
 
 
 RUN = [sentiment, lambda: sentiment(mask_zero=True), lambda: sentiment(LSTM(5, go_backwards=True)), _wide]
+
+
+@pytest.mark.parametrize("make", [sentiment, lambda: sentiment(Bidirectional(LSTM(2)))])
+def test_word_dropout_changes_nothing_on_the_page(page, make):
+    model = make()
+    noisy = type(model)([WordDropout(0.5, input_shape=model.input_shape), *model.layers])
+    noisy.compile("adam", "binary_crossentropy")
+    assert page(noisy, SENTENCE) == page(model, SENTENCE)
 
 
 @pytest.mark.parametrize("make", RUN)
@@ -542,6 +551,7 @@ def _stateful():
         (lambda: "model", "model must be a Model or Sequential, not str"),
         (lambda: type(sentiment())([Embedding(20, 3), LSTM(2)]), "no parameters yet"),
         (lambda: type(sentiment())([LSTM(2, input_shape=(4, 3))]), "must begin with an Embedding, not lstm"),
+        (lambda: type(sentiment())([WordDropout(0.5, input_shape=(4,))]), "with an Embedding, not word_dropout"),
         (lambda: sentiment(Flatten()), "the model has none"),
         (lambda: sentiment(SimpleRNN(3)), "the model has none"),
         (lambda: sentiment(LSTM(3, return_sequences=True), compiled=False), "models with one output (D,) for a text"),

@@ -20,7 +20,14 @@ from scratchlstm._support.notebook import framed
 from scratchlstm.datasets.encoding import Encoding
 from scratchlstm.gates import sigmoid
 from scratchlstm.inspection.explorer.page import page, size
-from scratchlstm.inspection.explorer.reading import MOST_STEPS, Reading, embedding_and_length, known_words, read
+from scratchlstm.inspection.explorer.reading import (
+    MOST_STEPS,
+    Reading,
+    embedding_and_length,
+    first_layer,
+    known_words,
+    read,
+)
 from scratchlstm.inspection.explorer.recomputed import (
     Weights,
     fitting_words,
@@ -184,7 +191,7 @@ def _units(model: Model) -> int:
     """Of all recurrent cells, wherever they are; a feature of the embedding, with five arrays, is an eighth of one."""
     layers = [layer for layer in model.network.with_inner() if isinstance(layer, RNN)]
     of_cells = sum(cell.units * model.network.uses(layer) for layer in layers for cell in layer.cells.values())
-    return of_cells + getattr(model.layers[0], "output_dim", 0) // 8
+    return of_cells + getattr(first_layer(model), "output_dim", 0) // 8
 
 
 # --- what the model makes of it ---------------------------------------------------------------------------------------

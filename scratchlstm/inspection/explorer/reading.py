@@ -8,7 +8,7 @@ import numpy as np
 
 from scratchlstm.datasets.encoding import Encoding, require_words
 from scratchlstm.datasets.vocabulary import LONGEST
-from scratchlstm.layers import Embedding
+from scratchlstm.layers import Embedding, Layer, WordDropout
 from scratchlstm.models.model import Model
 from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.preprocessing.text import text_to_word_sequence
@@ -50,8 +50,13 @@ class Reading(NamedTuple):
         return f"step {step + 1} ({self.steps[step].word!r:.80})" if step >= 0 else "the padding before the first word"
 
 
+def first_layer(model: Model) -> Layer | None:
+    """The first layer of a model that does something outside of training."""
+    return next((layer for layer in model.layers if type(layer) is not WordDropout), None)
+
+
 def embedding_and_length(model: Any) -> tuple[Embedding, int | None]:
-    """The first layer of a model that can be shown reading words, and how many it reads, if the model states it.
+    """The embedding of a model that can be shown reading words, and how many it reads, if the model states it.
 
     Raises:
         TypeError, ValueError: the model is of another kind.
@@ -64,9 +69,10 @@ def embedding_and_length(model: Any) -> tuple[Embedding, int | None]:
         raise ValueError(f"explore reads one text, but the model has {len(model.input_shape)} inputs")
     if (count := model.network.outputs) > 1:
         raise ValueError(f"explore shows models with one output (D,) for a text, but this one has {count}")
-    first = model.layers[0]
+    first = first_layer(model)
     if not isinstance(first, Embedding):
-        raise ValueError(f"explore shows words, so the model must begin with an Embedding, not {first.name}")
+        name = (first or model.layers[0]).name
+        raise ValueError(f"explore shows words, so the model must begin with an Embedding, not {name}")
     if model.stateful:
         raise ValueError("explore reads a text from its beginning, but the model is stateful")
     length = model.input_shape[0] if model.input_shape else None

@@ -11,14 +11,14 @@ from scratchlstm.inspection.explorer.packing import packed, packed_size
 from scratchlstm.inspection.explorer.page import as_text
 from scratchlstm.inspection.explorer.reading import Reading, Step
 from scratchlstm.inspection.explorer.recorded import name_of
-from scratchlstm.layers import LSTM, Dense, Dropout, Embedding, SpatialDropout1D
+from scratchlstm.layers import LSTM, Dense, Dropout, Embedding, SpatialDropout1D, WordDropout
 from scratchlstm.layers.weights import check_weights, name_weights
 from scratchlstm.models.model import Model
 
 Weights = Sequence[np.ndarray]  # as get_weights gives them: embeddings, the LSTM's, the Dense layer's
 Snapshot = tuple[str, Mapping[str, np.ndarray]]  # epoch, and the weights after it by "layer/parameter"
 
-_PASSED_OVER = Dropout, SpatialDropout1D  # which do nothing but in training
+_PASSED_OVER = Dropout, SpatialDropout1D, WordDropout  # which do nothing but in training
 _LOSSES = {  # the class -> its name on the page, the activation that turns logits into what it compares
     losses.BinaryCrossentropy: ("binary", "sigmoid"),
     losses.CategoricalCrossentropy: ("categorical", "softmax"),
