@@ -265,7 +265,8 @@ def test_open_passes_on_the_other_backend(name, device):
 
 def test_every_layer_is_there():
     kinds = {type(make()).__name__ for make, _ in CASES.values()}
-    assert kinds == set(layers.KNOWN)
+    in_a_network = CASES.keys() & {"WordDropout"}  # which has no gradients of its own
+    assert kinds | in_a_network == set(layers.KNOWN)
 
 
 @pytest.mark.parametrize("implementation", ["fused", "textbook"])

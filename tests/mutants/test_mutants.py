@@ -18,7 +18,7 @@ from scratchlstm import gates, gradcheck, optimizers, rows
 from scratchlstm.cells import LSTMCell, scan
 from scratchlstm.exercises.exercise import EXERCISES
 from scratchlstm.kernels import gru_recurrence, numpy_gru, numpy_lstm, numpy_recurrence
-from scratchlstm.layers import LSTM, Dense, Embedding, attention, merging
+from scratchlstm.layers import LSTM, Dense, Embedding, attention, dropout, merging
 from scratchlstm.models.model import Sequential
 
 
@@ -380,6 +380,31 @@ def attention_gradients_are_right(of: Any) -> bool:
 def test_the_check_of_attention_sees(old, new):
     assert attention_gradients_are_right(attention)
     assert not attention_gradients_are_right(planting.mutated(attention, old, new))
+
+
+WORDS = {
+    "padding replaced, too": (" & (x != 0)", ""),
+    "the words that stay replaced": ("kept == 0", "kept != 0"),
+    "the batch itself changed": ("x = x.copy()", "pass"),
+    "zero for an unknown word": ("= self.oov_id\n        return", "= 0\n        return"),
+    "words dropped in inference": ("        kept = self.draw(x, run)", "        kept = self.draw(x, Pass(True))"),
+}
+
+
+def word_dropout_is_right(of: Any) -> bool:
+    """In training a quarter of the words, and no padding, become 2; in inference, and in the batch itself, none."""
+    x, layer = np.tile([7, 7, 7, 0], (50, 40)), of.WordDropout(0.25, 2, seed=1)
+    y, read, unchanged = layer(x, training=True), layer(x), np.tile([7, 7, 7, 0], (50, 40))
+    dropped = y == 2
+    right = np.array_equal(y, np.where(dropped, 2, unchanged)) and not dropped[:, 3::4].any()
+    right = right and 0.2 < dropped[unchanged == 7].mean() < 0.3
+    return bool(right and np.array_equal(x, unchanged) and np.array_equal(read, unchanged))
+
+
+@pytest.mark.parametrize(("old", "new"), WORDS.values(), ids=WORDS)
+def test_the_check_of_word_dropout_sees(old, new):
+    assert word_dropout_is_right(dropout)
+    assert not word_dropout_is_right(planting.mutated(dropout, old, new))
 
 
 MERGING = {

@@ -352,7 +352,7 @@ class Mine(Dense):
             "a stateful layer, for which Keras needs a batch_size",
         ),
     ],
-    ids=["own subclass", "not in Keras", "dropout step by step", "no batch size"],
+    ids=["own subclass", "not in Keras", "of ids, not in Keras", "dropout step by step", "no batch size"],
 )
 def test_what_cannot_be_compared_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
