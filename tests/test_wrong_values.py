@@ -591,6 +591,7 @@ TABLE = {
                 "initial_epoch": 0,
                 "workers": None,
                 "resume": None,
+                "group_by_length": False,
             },
             {
                 "batch_size": OPTIONAL,
@@ -606,7 +607,7 @@ TABLE = {
         ),
         _method(
             "evaluate",
-            {**DATA, "batch_size": None, "verbose": 0, "return_dict": False, "workers": None},
+            {**DATA, "batch_size": None, "verbose": 0, "return_dict": False, "workers": None, "group_by_length": False},
             {
                 "batch_size": OPTIONAL,
                 "verbose": FLAG,
@@ -617,7 +618,7 @@ TABLE = {
         ),
         _method(
             "predict",
-            {"x": X, "batch_size": None, "verbose": 0, "workers": None},
+            {"x": X, "batch_size": None, "verbose": 0, "workers": None, "group_by_length": False},
             {"batch_size": OPTIONAL, "verbose": FLAG, "workers": OPTIONAL},
         ),
         _method("train_on_batch", DATA, {"sample_weight": OPTIONAL}),

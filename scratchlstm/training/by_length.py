@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchlstm import backend
-from scratchlstm.layers import Embedding, Layer, Network
+from scratchlstm.layers import Embedding, GlobalMaxPooling1D, Layer, Network
 from scratchlstm.layers.weights import Shape, with_batch
 from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.data import Data, each_of, inputs_of, take
@@ -79,27 +79,27 @@ def _used_columns(x: Any) -> slice:
 
 
 def prepared(model: Compiled, data: Data, name: str = "x") -> Data:
-    """The data with its ids on the CPU, for a model whose results do not depend on padding.
+    """The data with its ids on the CPU, for a model whose outputs do not depend on padding.
 
     A model that is not built yet is built, for any length.
 
     Raises:
-        ValueError: the model, or x, is another; with what is in the way.
+        ValueError: x is something else, or the model is; with what is in the way.
     """
     arrays = inputs_of(data.x)
-    shapes = ", ".join(str(ids.shape) for ids in arrays)
-    if any(ids.ndim != 2 or ids.dtype.kind not in "iu" for ids in arrays) or len({ids.shape for ids in arrays}) > 1:
-        of = "one length for all inputs" if len(arrays) > 1 else "one length"
-        raise _refused(f"{name} must hold padded ids, integers (N, T) of {of}, not {arrays[0].dtype} {shapes}")
-    network = model.network
+    given = ", ".join(f"{x.dtype} {x.shape}" for x in arrays)
+    wrong = _refused(f"{name} must be padded ids, integers (N, T), with one T for all inputs, not {given}")
+    if any(x.ndim != 2 for x in arrays) or len({x.shape for x in arrays}) > 1:
+        raise wrong
     if model.stateful:
-        raise _refused("the model is stateful, so its rows have to stay in their order")
-    if not model.built:
-        model.build_for([(None,)] * len(arrays) if network.merges else (None,))
-    ends = _through(network, [_Value((None,))] * len(arrays))
-    for output, end in zip(network.output_names or ["the output"], ends, strict=True):
+        raise _refused("the model is stateful, so its samples have to stay in their order")
+    ends = _through(model.network, [_Value((None,))] * len(arrays))
+    for output, end in zip(model.network.output_names, ends, strict=True):
         if None in end.shape:
-            raise _refused(f"{output}, of shape {with_batch(end.shape)}, has a time axis")
+            raise _refused(f"the output {output} has a time axis, {with_batch(end.shape)}, which would be cut as well")
+    if any(x.dtype.kind not in "iu" for x in arrays):  # asked last, as a layer of numbers has had its ids made floats
+        raise wrong
+    model.build_for(data.shape if model.built else (None,))
     return data._replace(x=each_of(backend.host, data.x))
 
 
@@ -108,7 +108,7 @@ def _refused(why: str) -> ValueError:
 
 
 class _Value(NamedTuple):
-    """What a place gives: None in the shape is the length left open, and ids are (None,)."""
+    """What a layer gives. None in its shape is the length left open: ids are (None,), a sequence is (None, E)."""
 
     shape: Shape
     masked: bool = False
@@ -118,12 +118,12 @@ def _through(network: Network, start: list[_Value]) -> list[_Value]:
     """The outputs of a network for these inputs.
 
     Raises:
-        ValueError: a layer in it does not ignore padding.
+        ValueError: its length is fixed, or a layer in it does not ignore padding.
     """
-    for own, value, name in zip(network.input_shapes, start, network.input_names, strict=True):
-        if own is not None and any(size is None and fixed for size, fixed in zip(value.shape, own, strict=True)):
-            todo = f"leave its length open, {with_batch((None, *own[1:]))}, as Input((None,)) does for ids"
-            raise _refused(f"{name} of {network.name} is fixed to shape {with_batch(own)}: {todo}")
+    for name, fixed, value in zip(network.input_names, network.input_shapes, start, strict=True):
+        if fixed is not None and any(size is None and known for size, known in zip(value.shape, fixed, strict=True)):
+            todo = "leave its length open: Input((None,)), or input_shape=(None,) in the first layer"
+            raise _refused(f"the input {name} of {network.name} is fixed to shape {with_batch(fixed)}; {todo}")
     found = network.along(start if network.merges else start[0], _step)
     return [found[end] for end in network.ends]
 
@@ -132,30 +132,40 @@ def _step(layer: Layer, given: Any, states: list[_Value]) -> Any:
     """What a layer gives, see `Network.along`."""
     values: list[_Value] = given if layer.merges else [given]
     if isinstance(layer, Network):
-        outputs = _through(layer, values)
-        return outputs if layer.outputs > 1 else outputs[0]
+        ends = _through(layer, values)
+        return ends if layer.outputs > 1 else ends[0]
     shapes: Any = [value.shape for value in values]
-    shape = layer.output_shape(shapes if layer.merges else shapes[0])
-    sequences = [value for value in values if None in value.shape]
     masked = [value.masked for value in values]
+    made = layer.output_shape(shapes if layer.merges else shapes[0])
     gives = layer.gives_mask(masked if layer.merges else masked[0])
     if (None,) in shapes:
-        if isinstance(layer, Embedding) and not layer.mask_zero:
+        _require_ids(layer, made)
+    elif any(None in shape for shape in shapes):
+        _require_heeds(layer, values, bool(states), gives)
+    if layer.outputs == 1:
+        return _Value(made, gives)
+    return [_Value(shape, gives and number < layer.masked_outputs) for number, shape in enumerate(made)]
+
+
+def _require_ids(layer: Layer, made: Any) -> None:
+    """Stop if a layer that takes ids is no embedding that masks padding, and does not hand them on to one either."""
+    if isinstance(layer, Embedding):
+        if not layer.mask_zero:
             raise _refused(f"{layer.name} takes padding for a word: make it with mask_zero=True")
-        if not isinstance(layer, Embedding) and (layer.merges or shape != (None,)):
-            raise _refused(f"{layer.name} takes ids, which only an Embedding(mask_zero=True) is to take")
-    elif not all(value.masked for value in sequences):
-        raise _refused(f"{layer.name} takes a sequence without its mask, so it does not see what is padding")
-    elif sequences and states:
-        raise _refused(f"{layer.name} is given initial states, and ignores the mask then")
-    elif sequences and not (layer.takes_mask or gives):
-        todo = "MaskedGlobalMaxPooling1D and GlobalAveragePooling1D, for example, do not"
-        raise _refused(f"{layer.name} ignores the mask, so its output depends on the padding; {todo}")
-    elif sequences and gives and getattr(layer, "go_backwards", False):
-        raise _refused(f"{layer.name} gives its steps backwards, but their mask forwards; Bidirectional does neither")
-    outputs = [_Value(each, gives and k < layer.masked_outputs) for k, each in enumerate(_listed(layer, shape))]
-    return outputs if layer.outputs > 1 else outputs[0]
+    elif layer.merges or made != (None,):
+        raise _refused(f"{layer.name} takes the input, which has to be ids for an Embedding(mask_zero=True)")
 
 
-def _listed(layer: Layer, shape: Any) -> list[Shape]:
-    return shape if layer.outputs > 1 else [shape]
+def _require_heeds(layer: Layer, values: list[_Value], has_states: bool, gives: bool) -> None:
+    """Stop if what a layer makes of sequences depends on their padding."""
+    if any(None in value.shape and not value.masked for value in values):
+        raise _refused(f"{layer.name} takes a sequence whose mask has ended, so padding is not known there")
+    if has_states:
+        raise _refused(f"{layer.name} is given an initial state, beside which it does not look at the mask")
+    if layer.makes_mask:
+        raise _refused(f"{layer.name} makes a mask of its own, in which padding may count")
+    if not (layer.takes_mask or layer.passes_mask):
+        todo = "; MaskedGlobalMaxPooling1D heeds it" if isinstance(layer, GlobalMaxPooling1D) else ""
+        raise _refused(f"{layer.name} ignores the mask, so that its output depends on padding{todo}")
+    if gives and getattr(layer, "go_backwards", False):
+        raise _refused(f"{layer.name} gives its steps backwards, but not their mask; Bidirectional turns them around")

@@ -47,6 +47,7 @@ def fit(
     if whole_number("initial_epoch", initial_epoch) >= epochs:
         raise ValueError(f"initial_epoch must be from 0 to epochs - 1 = {epochs - 1}, not {initial_epoch!r}")
     verbose, listeners, shuffle = verbosity(verbose), callback_base.check(callbacks), flag("shuffle", shuffle)
+    group_by_length = flag("group_by_length", group_by_length)
     if not crew.first:
         verbose, listeners = 0, []
     data = check_data(model, x, y, sample_weight)
@@ -55,7 +56,7 @@ def fit(
         data = weigh_classes(data, class_weight, model.dtype)
     _require_whole_batches(model, batch_size, {"x": data, "validation x": validation})
     lengths = None
-    if flag("group_by_length", group_by_length):
+    if group_by_length:
         data = by_length.prepared(model, data)
         validation = validation and by_length.prepared(model, validation, "validation x")
         lengths = by_length.row_lengths(data.x)

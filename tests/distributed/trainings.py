@@ -180,6 +180,17 @@ def a_mask_that_reaches_the_loss(c):
 
 
 @case()
+def batches_by_length(c):
+    read = Dropout(0.2), LSTM(5, dropout=0.1)
+    model = Sequential([Embedding(V, 4, mask_zero=True, input_shape=(None,)), *read, Dense(1)], seed=1)
+    model.compile("adam", "mse", metrics=["mae"])
+    x, grouped = IDS * (np.arange(T) < LENGTHS[:, None]), {"group_by_length": True}
+    c.fit(model, x, LABELS, validation_data=(x[:9], LABELS[:9]), **grouped)
+    c.note(predicted=model.predict(x, batch_size=4, **grouped, **c.shared))
+    c.note(evaluated=model.evaluate(x, LABELS, batch_size=4, **grouped, **c.shared))
+
+
+@case()
 def masking(c):
     steps = [Masking(input_shape=(T, 3)), GRU(4, return_sequences=True), TimeDistributed(Dense(2))]
     model = Sequential(steps, seed=1)
