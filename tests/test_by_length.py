@@ -29,6 +29,7 @@ from scratchlstm.layers import (
     Multiply,
     Reshape,
     TimeDistributed,
+    WordDropout,
 )
 from scratchlstm.training import AdversarialTraining
 from scratchlstm.training.by_length import rearranged, row_lengths, taken
@@ -369,28 +370,17 @@ def test_a_model_without_a_shape_is_built_for_any_length():
     np.testing.assert_allclose(model.predict(X, verbose=0), predicted, rtol=1e-12)
 
 
-class Shifted(Layer):
-    """Hands on ids, of which 0 stays 0."""
-
-    def cast(self, x):
-        return x
-
-    def place(self, x):
-        return x
-
-    def forward(self, x):
-        return np.where(x == 0, 0, np.maximum(x - 1, 1)), None
-
-    def backward(self, dy, cache):
-        return None, {}
-
-
-def test_layers_may_hand_ids_on_to_the_embedding():
-    words = Input((None,))
-    y = Dense(1)(LSTM(3)(Embedding(V, 4, mask_zero=True)(Shifted()(words))))
-    model = Model(words, y, seed=0)
-    predicted = model.predict(X, verbose=0, group_by_length=True)
-    np.testing.assert_allclose(predicted, model.predict(X, verbose=0), rtol=1e-12)
+def test_word_dropout_may_come_before_the_embedding():
+    models = [
+        Sequential([WordDropout(0.4, input_shape=(None,)), Embedding(V, 4, mask_zero=True), GRU(3), Dense(1)], seed=0)
+        for _ in range(2)
+    ]
+    for model, workers in zip(models, (1, 2), strict=True):
+        model.compile("adam", "mse")
+        model.fit(X, Y, batch_size=8, verbose=0, group_by_length=True, workers=workers)
+    one, two = models
+    assert all(close(a, b, 1e-11) for a, b in zip(one.get_weights(), two.get_weights(), strict=True))
+    np.testing.assert_allclose(one.predict(X, verbose=0, group_by_length=True), one.predict(X, verbose=0), rtol=1e-12)
 
 
 # --- what it refuses --------------------------------------------------------------------------------------------------
