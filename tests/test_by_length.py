@@ -87,6 +87,7 @@ MODELS = {
     "bidirectional": lambda: classifier(Bidirectional(LSTM(4))),
     "mean": lambda: classifier(GlobalAveragePooling1D()),
     "largest": lambda: classifier(Bidirectional(LSTM(3, return_sequences=True)), MaskedGlobalMaxPooling1D()),
+    "zeros at padding": lambda: classifier(LSTM(3, return_sequences=True, zero_output_for_mask=True), GRU(3)),
     "each step": lambda: classifier(TimeDistributed(Dense(3, "tanh")), GRU(3)),
     "a model inside": lambda: classifier(Sequential([LSTM(4, return_sequences=True, input_shape=(None, 4)), GRU(2)])),
     "two inputs": of_two_inputs,
@@ -424,6 +425,10 @@ REFUSED = {
     "steps backwards": (
         lambda: classifier(LSTM(3, go_backwards=True, return_sequences=True), LSTM(3)),
         "gives its steps backwards",
+    ),
+    "zeros at padding": (
+        lambda: classifier(LSTM(3, zero_output_for_mask=True)),
+        "has zero_output_for_mask=True, and gives 0",
     ),
     "a mask that ended": (
         lambda: functional(lambda x, words: LSTM(3)(Add()([x, GlobalAveragePooling1D(keepdims=True)(x)]))),

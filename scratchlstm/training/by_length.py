@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchlstm import backend
-from scratchlstm.layers import Embedding, GlobalMaxPooling1D, Layer, Network
+from scratchlstm.layers import RNN, Embedding, GlobalMaxPooling1D, Layer, Network
 from scratchlstm.layers.weights import Shape, with_batch
 from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.data import Data, each_of, inputs_of, take
@@ -99,7 +99,8 @@ def prepared(model: Compiled, data: Data, name: str = "x") -> Data:
             raise _refused(f"the output {output} has a time axis, {with_batch(end.shape)}, which would be cut as well")
     if any(x.dtype.kind not in "iu" for x in arrays):  # asked last, as a layer of numbers has had its ids made floats
         raise wrong
-    model.build_for(data.shape if model.built else (None,))
+    if not model.built:
+        model.build_for((None,))
     return data._replace(x=each_of(backend.host, data.x))
 
 
@@ -141,7 +142,7 @@ def _step(layer: Layer, given: Any, states: list[_Value]) -> Any:
     if (None,) in shapes:
         _require_ids(layer, made)
     elif any(None in shape for shape in shapes):
-        _require_heeds(layer, values, bool(states), gives)
+        _require_heeds(layer, values, bool(states))
     if layer.outputs == 1:
         return _Value(made, gives)
     return [_Value(shape, gives and number < layer.masked_outputs) for number, shape in enumerate(made)]
@@ -156,7 +157,7 @@ def _require_ids(layer: Layer, made: Any) -> None:
         raise _refused(f"{layer.name} takes the input, which has to be ids for an Embedding(mask_zero=True)")
 
 
-def _require_heeds(layer: Layer, values: list[_Value], has_states: bool, gives: bool) -> None:
+def _require_heeds(layer: Layer, values: list[_Value], has_states: bool) -> None:
     """Stop if what a layer makes of sequences depends on their padding."""
     if any(None in value.shape and not value.masked for value in values):
         raise _refused(f"{layer.name} takes a sequence whose mask has ended, so padding is not known there")
@@ -167,5 +168,7 @@ def _require_heeds(layer: Layer, values: list[_Value], has_states: bool, gives: 
     if not (layer.takes_mask or layer.passes_mask):
         todo = "; MaskedGlobalMaxPooling1D heeds it" if isinstance(layer, GlobalMaxPooling1D) else ""
         raise _refused(f"{layer.name} ignores the mask, so that its output depends on padding{todo}")
-    if gives and getattr(layer, "go_backwards", False):
+    if isinstance(layer, RNN) and layer.return_sequences and layer.go_backwards:
         raise _refused(f"{layer.name} gives its steps backwards, but not their mask; Bidirectional turns them around")
+    if isinstance(layer, RNN) and layer.zero_output_for_mask and not layer.return_sequences:
+        raise _refused(f"{layer.name} has zero_output_for_mask=True, and gives 0 for rows that end in padding")
