@@ -191,9 +191,9 @@ class Reader:
         return cls(known, maxlen)
 
     def read(self, texts: list[str]) -> list[np.ndarray]:
-        """Ids (N, maxlen) for each input of the model."""
-        tokenizers = enumerate(self.tokenizers, 1)
-        return [pad_sequences(each.texts_to_sequences(grams(texts, n)), self.maxlen) for n, each in tokenizers]
+        """Ids (N, T) for each input of the model; T is `maxlen`, or the length of the longest text."""
+        ids = [each.texts_to_sequences(grams(texts, n)) for n, each in enumerate(self.tokenizers, 1)]
+        return [pad_sequences(each, maxlen=min(self.maxlen, max(map(len, ids[0])) or 1)) for each in ids]
 
 
 def grams(texts: list[str], n: int) -> Iterator[list[str]]:
@@ -226,11 +226,26 @@ def predict(folder: Path, text: str) -> int:
     """Score one sentence with the model that an earlier run saved, and explain the answer."""
     try:
         model = Model.load(folder / "model.npz")
-        reader = Reader(**json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        reader = read_vocabulary(folder / "vocabulary.json")
+        tables = [layer.input_dim for layer in model.layers if isinstance(layer, Embedding)]
+        if tables != [len(known) + 2 for known in reader.known]:
+            raise ValueError(f"model.npz and vocabulary.json in {str(folder)!r} are not of one run")
+    except (OSError, ValueError) as error:
         fail(f"{error}; train first, without --predict")
+    if not set(words_of(text)) & set(reader.known[0]):
+        fail(f"none of the {len(reader.known[0]):,} words that the model knows is in {text!r}")
     explain(model, reader, text)
     return 0
+
+
+def read_vocabulary(path: Path) -> Reader:
+    try:
+        saved = json.loads(path.read_bytes())
+        if not all(isinstance(token, str) for tokens in saved["known"] for token in tokens) or not saved["known"]:
+            raise ValueError("what is known must be words")
+        return Reader(saved["known"], whole(1)(str(saved["maxlen"])))
+    except (ValueError, TypeError, KeyError, RecursionError, argparse.ArgumentTypeError) as error:
+        raise ValueError(f"{str(path)!r} is not the vocabulary of such a run: {error!r:.80}") from error
 
 
 def what_each_is_worth(root: Path, results: dict[str, Any]) -> str:
@@ -261,7 +276,7 @@ def baseline(texts: list[str], labels: np.ndarray, test_texts: list[str], test_l
         from sklearn.feature_extraction.text import CountVectorizer
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
-        fail(f"--baseline needs scikit-learn, which `pip install scikit-learn` brings: {error}")
+        fail(f"--baseline needs scikit-learn: pip install 'scratchlstm[baseline]' ({error})")
     count = CountVectorizer(analyzer=up_to_three, binary=True, min_df=2)
     there = count.fit_transform(texts)
     positive, negative = (1 + np.asarray(there[labels == label].sum(axis=0))[0] for label in (1, 0))
