@@ -124,8 +124,8 @@ class Tokenizer:
         ranked = sorted(counts, key=counts.__getitem__, reverse=True)
         if self.oov_token is not None:
             ranked = [self.oov_token, *(word for word in ranked if word != self.oov_token)]
-        self.word_index = {word: index for index, word in enumerate(ranked, start=1)}
         self.index_word = dict(enumerate(ranked, start=1))
+        self.word_index = dict(zip(ranked, self.index_word, strict=True))  # with the same integers, not as many again
 
     def texts_to_sequences(self, texts: Iterable[Text]) -> list[list[int]]:
         """One list of indices for each text; unknown and cut words become the oov index, or are dropped.
