@@ -145,7 +145,7 @@ def test_links_lead_somewhere(page, target, anchor):
 
 def test_every_question_of_a_learner_has_its_answer():
     questions = PAGES["faq.md"].split("\n## ")[1:]
-    assert len(questions) == 20
+    assert len(questions) == 21
     assert all(len(answer.split("\n", 1)[1]) > 200 for answer in questions)
 
 

@@ -514,6 +514,16 @@ def _worker_error():
         raise WorkerError("gone")
 
 
+def _adversarial():
+    from scratchlstm.training import AdversarialTraining
+
+    words, labels = np.array([[1, 2, 3], [2, 1, 1]]), np.array([[0], [1]])
+    model = scratchlstm.Sequential([Embedding(4, 3), LSTM(2), Dense(1, activation="sigmoid")], seed=1)
+    model.compile("adam", "binary_crossentropy")
+    losses = model.fit(words, labels, epochs=2, verbose=0, adversarial=AdversarialTraining(0.1)).history["loss"]
+    assert losses[1] < losses[0]
+
+
 def _words():
     from scratchlstm.preprocessing import text
 
@@ -585,6 +595,7 @@ _USES = {
     "scratchlstm.utils.to_categorical": _to_categorical,
     "scratchlstm.utils.atomic_write": _files,
     "scratchlstm.utils.held_folder": _files,
+    "scratchlstm.training.AdversarialTraining": _adversarial,
     "scratchlstm.training.WorkerError": _worker_error,
     "scratchlstm.datasets.imdb": _imdb,
     **{f"scratchlstm.gradcheck.{name}": _gradcheck for name in gradcheck.__all__},

@@ -45,6 +45,7 @@ from scratchlstm.layers import Dense, Input, Layer, passes
 from scratchlstm.layers.passes import Pass
 from scratchlstm.models import decoding
 from scratchlstm.preprocessing import sequence, text, timeseries
+from scratchlstm.training import AdversarialTraining
 
 
 class Tensor:
@@ -591,6 +592,7 @@ TABLE = {
                 "initial_epoch": 0,
                 "workers": None,
                 "resume": None,
+                "adversarial": None,
                 "group_by_length": False,
             },
             {
@@ -602,6 +604,7 @@ TABLE = {
                 "shuffle": FLAG,
                 "class_weight": OPTIONAL,
                 "sample_weight": OPTIONAL,
+                "adversarial": OPTIONAL,
                 "resume": "None text",  # a checkpoint that does not exist yet
             },
         ),
@@ -776,8 +779,10 @@ TABLE = {
         ),
         *_of_layer(_network, X),
     ],
+    "training.AdversarialTraining": [_by_default(AdversarialTraining)],
     "passes.Pass": [
-        _by_default(Pass, {"rows": ANYTHING, "seen": ANYTHING, "workspaces": ANYTHING}),  # which training passes in
+        # which training passes in
+        _by_default(Pass, dict.fromkeys(["rows", "seen", "embed", "workspaces"], ANYTHING)),
     ],
     # --- what layers are made of --------------------------------------------------------------------------------------
     **{
