@@ -463,7 +463,26 @@ def test_params_tell_what_fit_is_about_to_do():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("hook", ["on_test_begin", "on_predict_batch_end", "on_batch_end", "on_epoch_ends"])
+@pytest.mark.parametrize("epochs", [1, 2])
+@BOTH
+def test_the_validation_has_its_moments(epochs, workers):
+    class Watch(Callback):
+        def on_test_begin(self, logs=None):
+            seen.append(("begin", logs))
+
+        def on_test_end(self, logs=None):
+            seen.append(("end", logs))
+
+    seen = []
+    fit(dense(), Watch(), epochs=epochs, workers=workers)  # without a validation
+    assert seen == []
+    history = fit(dense(), Watch(), epochs=epochs, validation_split=0.25, workers=workers).history
+    found = zip(history["val_accuracy"], history["val_loss"], strict=True)
+    ends = [{"accuracy": accuracy, "loss": loss} for accuracy, loss in found]
+    assert seen == [moment for end in ends for moment in (("begin", {}), ("end", end))]
+
+
+@pytest.mark.parametrize("hook", ["on_test_batch_begin", "on_predict_batch_end", "on_batch_end", "on_epoch_ends"])
 def test_hooks_that_are_never_called_are_refused(hook):
     mine = type("Mine", (Callback,), {hook: lambda self, *arguments: None})()
     with pytest.raises(TypeError, match=f"Mine has {hook}, but fit calls only on_epoch_begin, on_epoch_end"):

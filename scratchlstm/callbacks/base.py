@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from scratchlstm._support import checks
 from scratchlstm._support.console import number
 from scratchlstm._support.notebook import table
@@ -74,11 +76,23 @@ class Callback:
                 raise ValueError(f"{name} in the state of {type(self).__name__} cannot be {value!r}")
         vars(self).update(state)
 
+    def _require_weights(self, name: str, state: Any) -> None:
+        """Stop if the weights of that name in a state, if any, are none of this model."""
+        weights = state.get(name) if isinstance(state, dict) else None
+        if weights is not None and [np.shape(w) for w in weights] != [w.shape for w in self.model.params]:
+            raise ValueError(f"{name} in the state of {type(self).__name__} are none of this model")
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Before the first epoch."""
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """After the last epoch; not after an error."""
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Before an epoch's validation."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """After an epoch's validation, with its loss and metrics."""
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Before an epoch's first batch."""
@@ -154,7 +168,7 @@ def check(callbacks: Any) -> list[Callback]:
     """A list of callbacks from a list, one callback or None.
 
     Raises:
-        TypeError: naming what is no `Callback`, or a method that is never called, such as Keras' on_test_begin.
+        TypeError: naming what is no `Callback`, or a method that is never called, such as Keras' on_test_batch_end.
     """
     if callbacks is None:
         return []

@@ -87,9 +87,7 @@ class EarlyStopping(Monitor):
             self.model.set_weights(self.best_weights)
 
     def set_state(self, state: dict[str, Any]) -> None:
-        weights = state.get("best_weights") if isinstance(state, dict) else None
-        if weights is not None and [np.shape(w) for w in weights] != [w.shape for w in self.model.params]:
-            raise ValueError("best_weights in the state of EarlyStopping are none of this model")
+        self._require_weights("best_weights", state)
         super().set_state(state)
 
 

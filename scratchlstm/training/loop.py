@@ -214,7 +214,10 @@ def _run_epoch(run: Run, runner: Any, validation: Spans, verbose: int, call: "_C
                 break
         logs = meter.logs()
         if validation:
-            logs |= _evaluate(runner, model, validation).logs("val_")
+            call("on_test_begin", {})
+            found = _evaluate(runner, model, validation)
+            call("on_test_end", found.logs())
+            logs |= found.logs("val_")
         progress.finish(logs)
     return logs
 
