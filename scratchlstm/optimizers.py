@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypedDict, Unpack
+from typing import Annotated, Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -17,19 +17,22 @@ from scratchlstm.rows import Gradient, RowGradient
 # a block of a parameter and its moments, some 1 MB, stays in a core's level-2 cache while the equations run over it
 _BLOCK = 1 << 16
 _CLEARED_EVERY = 64  # steps: what fades by a tenth a step gets 1e-3 of its size in that time
-
+_OF_AVERAGES = "use_ema", "ema_momentum", "ema_overwrite_frequency"
 
 # a number, a schedule, or a schedule's saved description
 LearningRate = float | schedules.LearningRateSchedule | Mapping[str, Any]
 Rows = np.ndarray | slice  # which rows of a block: their numbers, or all
 
 
-class _Clips(TypedDict, total=False):
+class _Shared(TypedDict, total=False):
     """Arguments that every optimizer has, see `Optimizer`."""
 
     clipnorm: float | None
     clipvalue: float | None
     global_clipnorm: float | None
+    use_ema: bool
+    ema_momentum: Annotated[float, 0.99]
+    ema_overwrite_frequency: int | None
 
 
 class Optimizer(registry.Configured):
@@ -44,9 +47,13 @@ class Optimizer(registry.Configured):
         clipnorm: scale each parameter's gradient down to this norm.
         clipvalue: limit each number of a gradient to ± this.
         global_clipnorm: scale all gradients together down to this norm.
+        use_ema: keep an exponential moving average of each parameter, a = β a + (1 - β) w after each update, a = w
+            after the first. When `fit` ends, it sets the trained parameters to their averages.
+        ema_momentum: β, in [0, 1].
+        ema_overwrite_frequency: do so also after every so many steps, a whole number; None: only at the end.
 
     Raises:
-        ValueError: a setting that is not positive, or two kinds of clipping at once (as in Keras).
+        ValueError: a setting out of its range, or two kinds of clipping at once (as in Keras).
     """
 
     slots: tuple[str, ...] = ()  # names of the arrays kept for each parameter
@@ -58,16 +65,24 @@ class Optimizer(registry.Configured):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
     ) -> None:
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         chosen = {name: checks.number(name, limit, above=0) for name, limit in clips.items() if limit is not None}
         if len(chosen) > 1:
             raise ValueError("only one of clipnorm, clipvalue and global_clipnorm can be set")
         self.clipnorm, self.clipvalue, self.global_clipnorm = (chosen.get(name) for name in clips)
+        self.use_ema = checks.flag("use_ema", use_ema)
+        self.ema_momentum = checks.number("ema_momentum", ema_momentum, at_least=0, at_most=1)
+        self.ema_overwrite_frequency = ema_overwrite_frequency
+        if ema_overwrite_frequency is not None:
+            self.ema_overwrite_frequency = checks.positive_int("ema_overwrite_frequency", ema_overwrite_frequency)
         self.schedule: schedules.LearningRateSchedule | None = None
         self.learning_rate = learning_rate
         self.iterations = 0
-        self.state: list[dict[str, np.ndarray]] = []  # one dict of slots for each parameter
+        self.state: list[dict[str, np.ndarray]] = []  # one dict of the `kept` arrays for each parameter
         self.owner: object = None  # the model whose parameters the state belongs to
         self.trained: list[tuple[int, ...]] = []  # the shapes of these parameters
 
@@ -131,9 +146,16 @@ class Optimizer(registry.Configured):
         """Whether its own class names a `kernel`; it is not inherited, because a subclass may have other equations."""
         return "kernel" in vars(type(self))
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The names of all arrays kept for each parameter: the slots and, with `use_ema`, "average"."""
+        return (*self.slots, "average") if self.use_ema else self.slots
+
     def build(self, params: Sequence[np.ndarray]) -> None:
-        """Make the slots, all zero, for these parameters."""
+        """Make the state for these parameters: slots are zero, averages the parameters as they are."""
         self.state = [{slot: np.zeros_like(w) for slot in self.slots} for w in params]
+        for w, kept in zip(params, self.state if self.use_ema else [], strict=False):
+            kept["average"] = w.copy()
         self.trained = [w.shape for w in params]
         know(params)
 
@@ -192,7 +214,7 @@ class Optimizer(registry.Configured):
         for number, (w, g) in enumerate(zip(params, grads, strict=True)):
             if g is not None and g.shape != w.shape:
                 raise ValueError(f"grads[{number}] has shape {g.shape}, but its parameter has {w.shape}")
-        if self.slots and self.iterations and self.trained and self.trained != [w.shape for w in params]:
+        if self.kept and self.iterations and self.trained and self.trained != [w.shape for w in params]:
             raise ValueError("this optimizer keeps the state of params of other shapes: make a new one for these")
 
     def _is_broken(self, grads: Sequence[Array | None], broken: Array, loss: Any) -> bool:
@@ -219,7 +241,7 @@ class Optimizer(registry.Configured):
             if name in slots:
                 _clear_faded(slots[name])
         in_one_pass = self._compiled(w, g, slots)  # which needs no cache, but larger blocks: each call takes a while
-        change, numbers = (in_one_pass, 4 * _BLOCK) if in_one_pass else (self.update, _BLOCK)
+        change, numbers = (in_one_pass, 4 * _BLOCK) if in_one_pass else (self._update, _BLOCK)
         limit, length = self.clipvalue, max(1, numbers * len(w) // max(w.size, 1))
 
         def update(start: int) -> None:
@@ -237,8 +259,55 @@ class Optimizer(registry.Configured):
             for block in blocks:
                 block()
 
+    def _update(self, w: np.ndarray, rows: Rows, g: np.ndarray, learning_rate: float, **kept: np.ndarray) -> None:
+        """`update`, then `move_average` if there is one."""
+        average = kept.pop("average") if self.use_ema else None
+        self.update(w, rows, g, learning_rate, **kept)
+        if average is not None:
+            self.move_average(w, average)
+
+    def move_average(
+        self, w: np.ndarray, average: np.ndarray, move: Callable[[np.ndarray, np.ndarray, float], None] | None = None
+    ) -> None:
+        """Update a block of the moving average, in place, and in some steps set the parameter to it.
+
+        Args:
+            w, average: the block after its update, and its average.
+            move: what computes average += part (w - average); default: NumPy.
+        """
+        if self.iterations == 1:
+            average[...] = w
+        else:
+            (move or _move)(average, w, 1 - self.ema_momentum)
+        if self.overwrites:
+            w[...] = average
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether the averages become the parameters in this step."""
+        return self.ema_overwrite_frequency is not None and self.iterations % self.ema_overwrite_frequency == 0
+
+    def finalize_variable_values(self, params: Sequence[Array | None]) -> None:
+        """Set the parameters to the averages of `use_ema`, in place; `fit` does so when it ends.
+
+        Args:
+            params: those of `apply`, in that order; None in place of one that is to stay as it is.
+
+        Raises:
+            ValueError: params that do not fit the averages; nothing is changed.
+        """
+        averages = [kept["average"] for kept in self.state] if self.use_ema else []
+        if not averages:  # before the first step there is nothing to put there
+            return
+        shapes, own = [w if w is None else w.shape for w in params], [average.shape for average in averages]
+        if len(shapes) != len(own) or any(shape not in (None, its) for shape, its in zip(shapes, own, strict=True)):
+            raise ValueError(f"this optimizer has averages of params of the shapes {own}, but got {shapes}")
+        for w, average in zip(params, averages, strict=True):
+            if w is not None:
+                w[...] = average
+
     def _compiled(self, w: np.ndarray, g: Gradient, slots: Mapping[str, np.ndarray]) -> Callable[..., None] | None:
-        """`update` as a compiled loop, if there is one for these arrays; both give the same bits.
+        """`_update` as a compiled loop, if there is one for these arrays; both give the same bits.
 
         A small parameter does not load Numba: that takes longer than the loop could save.
         """
@@ -261,6 +330,11 @@ class Optimizer(registry.Configured):
             norms = [math.hypot(*norms)] * len(norms)
         return [min(1.0, limit / max(each, 1e-30)) for each in norms]
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments that make an equal object: those of averages only with `use_ema`."""
+        config = super().get_config()
+        return {name: value for name, value in config.items() if self.use_ema or name not in _OF_AVERAGES}
+
     def argument(self, name: str) -> Any:
         return self.schedule if name == "learning_rate" and self.schedule is not None else super().argument(name)
 
@@ -272,15 +346,19 @@ class SGD(Optimizer):
         learning_rate: lr.
         momentum: μ, in [0, 1].
         nesterov: look ahead along the momentum.
-        clipnorm, clipvalue, global_clipnorm: see `Optimizer`.
+        clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum, ema_overwrite_frequency: see `Optimizer`.
     """
 
     fading = ("momentum",)
 
     def __init__(
-        self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False, **clips: Unpack[_Clips]
+        self,
+        learning_rate: LearningRate = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        **shared: Unpack[_Shared],
     ) -> None:
-        super().__init__(learning_rate, **clips)
+        super().__init__(learning_rate, **shared)
         self.momentum = checks.number("momentum", momentum, at_least=0, at_most=1)
         self.nesterov = checks.flag("nesterov", nesterov)
         self.slots = ("momentum",) if momentum else ()
@@ -309,15 +387,15 @@ class RMSprop(Optimizer):
         learning_rate: lr.
         rho: ρ.
         epsilon: ε.
-        clipnorm, clipvalue, global_clipnorm: see `Optimizer`.
+        clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum, ema_overwrite_frequency: see `Optimizer`.
     """
 
     slots = fading = ("velocity",)
 
     def __init__(
-        self, learning_rate: LearningRate = 0.001, rho: float = 0.9, epsilon: float = 1e-7, **clips: Unpack[_Clips]
+        self, learning_rate: LearningRate = 0.001, rho: float = 0.9, epsilon: float = 1e-7, **shared: Unpack[_Shared]
     ) -> None:
-        super().__init__(learning_rate, **clips)
+        super().__init__(learning_rate, **shared)
         self.rho = checks.number("rho", rho, at_least=0, at_most=1)
         self.epsilon = checks.number("epsilon", epsilon, at_least=0)
 
@@ -342,7 +420,7 @@ class Adam(Optimizer):
         learning_rate: lr.
         beta_1, beta_2: β1 and β2.
         epsilon: ε.
-        clipnorm, clipvalue, global_clipnorm: see `Optimizer`.
+        clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum, ema_overwrite_frequency: see `Optimizer`.
     """
 
     slots = ("momentum", "velocity")
@@ -354,9 +432,9 @@ class Adam(Optimizer):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
-        **clips: Unpack[_Clips],
+        **shared: Unpack[_Shared],
     ) -> None:
-        super().__init__(learning_rate, **clips)
+        super().__init__(learning_rate, **shared)
         self.beta_1 = checks.number("beta_1", beta_1, at_least=0, below=1)
         self.beta_2 = checks.number("beta_2", beta_2, at_least=0, below=1)
         self.epsilon = checks.number("epsilon", epsilon, at_least=0)
@@ -382,6 +460,13 @@ class Adam(Optimizer):
 
     def kernel(self, learning_rate: float) -> tuple[Any, ...]:
         return "adam", self.alpha(learning_rate), self.beta_1, self.beta_2, self.epsilon
+
+
+def _move(average: np.ndarray, w: np.ndarray, part: float) -> None:
+    """average += part (w - average), in place."""
+    difference = w - average
+    difference *= part
+    average += difference
 
 
 def _clear_faded(slot: np.ndarray) -> None:

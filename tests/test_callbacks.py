@@ -22,6 +22,7 @@ from scratchlstm.callbacks import (
     ModelCheckpoint,
     ReduceLROnPlateau,
     Snapshots,
+    SwapEMAWeights,
     TerminateOnNaN,
 )
 from scratchlstm.layers import LSTM, Dense, Embedding
@@ -439,6 +440,120 @@ def test_a_terminal_with_ipython_is_no_notebook(monkeypatch):
         fit(dense(), LearningCurve())
 
 
+# --- averages ---------------------------------------------------------------------------------------------------------
+
+
+def averaged(**options):
+    model = reader()
+    model.compile(SGD(0.5, use_ema=True, ema_momentum=0.75, **options), "binary_crossentropy")
+    return model
+
+
+def averages(model):
+    return [kept["average"] for kept in model.optimizer.state]
+
+
+class Both(Callback):
+    """Weights and averages at each moment."""
+
+    def __init__(self):
+        self.seen = []
+
+    def note(self, moment):
+        self.seen.append((moment, self.model.get_weights(), [average.copy() for average in averages(self.model)]))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch:
+            self.note("epoch begins")
+
+    def on_test_begin(self, logs=None):
+        self.note("test begins")
+
+    def on_test_end(self, logs=None):
+        assert list(logs) == ["loss"]
+        self.note("test ends")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.note("epoch ends")
+
+    def on_train_end(self, logs=None):
+        self.note("training ends")
+
+
+@BOTH
+@pytest.mark.parametrize("swap_on_epoch", [None, False, True])
+def test_when_the_model_has_its_averages(swap_on_epoch, workers):
+    model, weights = averaged(), Both()
+    swap = [] if swap_on_epoch is None else [SwapEMAWeights(swap_on_epoch)]
+    options = {"epochs": 2, "validation_split": 0.5, "workers": workers, "batch_size": 4}
+    history = model.fit(IDS, LABELS, callbacks=[*swap, weights], verbose=0, **options).history
+    expected = {"test begins": bool(swap), "epoch ends": swap_on_epoch is True, "training ends": True}
+    names = ["test begins", "test ends", "epoch ends"]
+    assert [moment for moment, _, _ in weights.seen] == [*names, "epoch begins", *names, "training ends"]
+    for moment, w, average in weights.seen:
+        assert same(w, average) == expected.get(moment, False), moment
+    last = weights.seen[-3:]
+    assert same(last[0][2], last[2][2])  # what is swapped stays exactly what it was
+    assert same(model.params, averages(model))
+    validated = model.evaluate(IDS[15:], LABELS[15:], verbose=0)
+    assert (validated == pytest.approx(history["val_loss"][-1], rel=1e-6)) == bool(swap)
+
+
+def test_swapping_changes_nothing_of_the_training():
+    plain, swapped = averaged(), averaged()
+    for model, listeners in (plain, []), (swapped, [SwapEMAWeights(swap_on_epoch=True)]):
+        model.fit(IDS, LABELS, epochs=3, validation_split=0.5, callbacks=listeners, verbose=0)
+    assert same(plain.params, swapped.params)
+    assert same(averages(plain), averages(swapped))
+
+
+def test_a_saved_epoch_has_the_averages(tmp_path):
+    model = averaged()
+    save = ModelCheckpoint(tmp_path / "{epoch}.npz")
+    model.fit(IDS, LABELS, epochs=2, callbacks=[SwapEMAWeights(swap_on_epoch=True), save], verbose=0)
+    first, last = (Sequential.load(tmp_path / f"{epoch}.npz") for epoch in (1, 2))
+    assert same(last.params, model.params)
+    assert not same(first.params, last.params)
+    for loaded in first, last:
+        assert same(loaded.params, averages(loaded))
+
+
+def test_a_run_that_is_stopped_early_ends_with_averages():
+    model = averaged()
+    stop = LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(model, "stop_training", True))
+    model.fit(IDS, LABELS, epochs=9, callbacks=[SwapEMAWeights(swap_on_epoch=True), stop], verbose=0)
+    once = averaged()
+    once.fit(IDS, LABELS, epochs=1, verbose=0)
+    assert same(model.params, once.params)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interruption_leaves_weights_and_averages_apart(error):
+    """Those of the last completed epoch after Ctrl-C, those of the last batch after an error."""
+
+    def stop(batch, logs):
+        if len(weights.seen) > 2 and batch == 1:
+            weights.note("interrupted")
+            raise error
+
+    model, weights = averaged(), Both()
+    with pytest.raises(error):
+        model.fit(IDS, LABELS, epochs=3, batch_size=8, verbose=0, shuffle=False,
+                  callbacks=[weights, LambdaCallback(on_train_batch_end=stop)])  # fmt: skip
+    _, w, average = weights.seen[-1] if error is RuntimeError else weights.seen[-3]
+    assert same(model.get_weights(), w)
+    assert same(averages(model), average)
+    assert not same(w, average)
+
+
+def test_averages_that_nothing_keeps_are_refused_before_training():
+    model = dense()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="SwapEMAWeights needs averages: compile .* use_ema=True"):
+        fit(model, [SwapEMAWeights()])
+    assert same(before, model.get_weights())
+
+
 # --- functions, hooks, params -----------------------------------------------------------------------------------------
 
 
@@ -598,5 +713,5 @@ def test_every_callback_is_tested_here():
     """Or, `Checkpoint`, in test_checkpoint.py."""
     assert {getattr(callbacks, name) for name in callbacks.__all__} == {
         Callback, callbacks.Checkpoint, CSVLogger, EarlyStopping, History, LambdaCallback, LearningCurve,
-        LearningRateScheduler, ModelCheckpoint, ReduceLROnPlateau, Snapshots, TerminateOnNaN,
+        LearningRateScheduler, ModelCheckpoint, ReduceLROnPlateau, Snapshots, SwapEMAWeights, TerminateOnNaN,
     }  # fmt: skip

@@ -108,8 +108,9 @@ def test_a_run_stopped_again_and_again_ends_as_one_that_was_not(tmp_path, straig
         lambda: SGD(0.1),
         lambda: SGD(0.1, momentum=0.9, nesterov=True),
         lambda: "rmsprop",
+        lambda: SGD(0.1, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=4),
     ],
-    ids=["clipped adam", "sgd", "nesterov", "rmsprop"],
+    ids=["clipped adam", "sgd", "nesterov", "rmsprop", "averaged"],
 )
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_whatever_the_optimizer_and_the_order(tmp_path, optimizer, shuffle):
@@ -117,6 +118,36 @@ def test_whatever_the_optimizer_and_the_order(tmp_path, optimizer, shuffle):
     fit(model, shuffle=shuffle)
     resumed, _ = until_through(lambda: tutorial(optimizer()), tmp_path / "run", 4, save_freq=3, shuffle=shuffle)
     assert content(resumed) == content(model)
+
+
+def averaged():
+    return tutorial(Adam(0.05, use_ema=True, ema_momentum=0.75))
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("swap_on_epoch", [False, True])
+def test_averages_in_the_place_of_weights(tmp_path, swap_on_epoch, workers):
+    def swap():
+        return [callbacks.SwapEMAWeights(swap_on_epoch)]
+
+    model = averaged()
+    fit(model, more=swap(), workers=workers)
+    path = tmp_path / "run"
+    resumed, _ = until_through(averaged, path, 6, save_freq=4, more=swap(), workers=workers)
+    assert content(resumed) == content(model)
+    again = averaged()
+    fit(again, path, more=swap(), workers=workers)  # of which nothing is left to be done
+    assert content(again) == content(model)
+    longer, at_once = averaged(), averaged()
+    fit(longer, path, more=swap(), workers=workers, epochs=EPOCHS + 1)
+    fit(at_once, more=swap(), workers=workers, epochs=EPOCHS + 1)
+    assert content(longer) == content(at_once)
+
+
+def test_a_run_without_averages_does_not_go_on_with_them(tmp_path):
+    fit(tutorial(Adam(0.05)), tmp_path / "run")
+    with pytest.raises(ValueError, match="use_ema was False, and is True now"):
+        fit(averaged(), tmp_path / "run")
 
 
 @pytest.mark.slow
@@ -852,7 +883,7 @@ def test_a_metric_of_the_users_own_may_refuse_labels_that_are_all_alike(tmp_path
 
 def _dense():
     model = Sequential([Input((3,)), Dense(1)], seed=0)
-    model.compile("adam", "mse")
+    model.compile(Adam(use_ema=True), "mse")
     return model
 
 
@@ -868,6 +899,8 @@ def _callback_state(run):
         (callbacks.EarlyStopping, lambda run, folder: _callback_state(run).update(wait=[1])),
         (callbacks.EarlyStopping, lambda run, folder: _callback_state(run).update(on_epoch_end=1)),
         (callbacks.EarlyStopping, lambda run, folder: _callback_state(run).update(best_weights=[1.0])),
+        (callbacks.SwapEMAWeights, lambda run, folder: _callback_state(run).update(weights=[1.0])),
+        (callbacks.SwapEMAWeights, lambda run, folder: _callback_state(run).update(weights=7)),
         (callbacks.ReduceLROnPlateau, lambda run, folder: _callback_state(run).pop("best")),
         (callbacks.CSVLogger, lambda run, folder: _callback_state(run).update(text=5)),
         (callbacks.Snapshots, lambda run, folder: _callback_state(run).update(epochs=[1])),
@@ -880,6 +913,7 @@ def test_a_callbacks_state_sets_nothing_else_and_is_taken_up_with_all_or_nothing
             callbacks.ModelCheckpoint: [tmp_path / "model.npz", "loss"],
             callbacks.CSVLogger: [tmp_path / "log.csv"],
             callbacks.Snapshots: [],
+            callbacks.SwapEMAWeights: [],
         }.get(callback, ["loss"])
         return [callback(*arguments), callbacks.Checkpoint(tmp_path / "run.npz")]
 

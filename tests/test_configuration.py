@@ -23,6 +23,12 @@ CONFIGS = [
         | _CLIPS
         | {"clipnorm": 2.0},
     ),
+    (
+        optimizers.SGD(use_ema=True, ema_momentum=1, ema_overwrite_frequency=2),
+        {"learning_rate": 0.01, "momentum": 0.0, "nesterov": False}
+        | _CLIPS
+        | {"use_ema": True, "ema_momentum": 1.0, "ema_overwrite_frequency": 2},
+    ),
     (optimizers.RMSprop(1, epsilon=1), {"learning_rate": 1.0, "rho": 0.9, "epsilon": 1.0} | _CLIPS),
     (optimizers.Adam(), {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7} | _CLIPS),
     (schedules.ExponentialDecay(**_DECAY), _DECAY),

@@ -307,6 +307,19 @@ def test_the_optimizers_state_waits_while_a_layer_is_frozen():
     assert not any(map(np.array_equal, before, model.get_weights()))
 
 
+def test_averages_leave_frozen_weights_alone():
+    model = classifier()
+    model.compile(optimizers.Adam(0.1, use_ema=True), "binary_crossentropy")
+    model.layers[1].trainable = False
+    fit(model)
+    frozen = [w + 1 for w in model.layers[1].get_weights()]
+    model.layers[1].set_weights(frozen)
+    fit(model)
+    assert same(frozen, model.layers[1].get_weights())
+    for owner, w, kept in zip(owners(model), model.params, model.optimizer.state, strict=True):
+        assert np.array_equal(w, kept["average"]) == (owner != "lower"), owner
+
+
 class Thaw(Callback):
     """Freezes the embedding and the first LSTM, and lets them go after some epochs."""
 

@@ -29,6 +29,82 @@ def _grads(model):
     return model.backward(np.ones_like(y), cache)[1]
 
 
+# --- averages ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (6, 3)])
+@pytest.mark.parametrize("kind", [partial(SGD, momentum=0.5), RMSprop, Adam])
+@pytest.mark.parametrize("frequency", [None, 3])
+def test_averages_follow_the_weights(kind, frequency, shape):
+    rng = np.random.default_rng(0)
+    start = np.array(rng.normal(size=shape))
+    optimizer = kind(0.1, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=frequency)
+    plain, params, average = kind(0.1), [start.copy()], None
+    for step in range(1, 8):
+        g, w = np.array(rng.normal(size=shape)), params[0].copy()
+        plain.apply([w], [g])  # the same update from the same weights
+        average = w if step == 1 else 0.75 * average + 0.25 * w
+        optimizer.apply(params, [g])
+        w = average if frequency and step % frequency == 0 else w
+        np.testing.assert_allclose(params[0], w, rtol=1e-12)
+        np.testing.assert_allclose(optimizer.state[0]["average"], average, rtol=1e-12)
+    optimizer.finalize_variable_values(params)
+    np.testing.assert_array_equal(params[0], optimizer.state[0]["average"])
+    kept = params[0].copy()
+    optimizer.finalize_variable_values([None])
+    np.testing.assert_array_equal(params[0], kept)
+
+
+def test_averages_of_rows_without_a_gradient_follow_too():
+    w, dense = np.arange(12.0).reshape(6, 2), np.arange(12.0).reshape(6, 2)
+    rows = RowGradient(np.array([1, 4]), np.ones((2, 2)), w.shape)
+    of_rows, in_full = (SGD(1.0, use_ema=True, ema_momentum=0.5) for _ in range(2))
+    for _ in range(3):
+        of_rows.apply([w], [rows])
+        in_full.apply([dense], [rows.dense()])
+        w[0] += 1  # by somebody else
+        dense[0] += 1
+    np.testing.assert_array_equal(w, dense)
+    np.testing.assert_array_equal(of_rows.state[0]["average"], in_full.state[0]["average"])
+    assert of_rows.state[0]["average"][0, 0] == 0.25 * 0 + 0.25 * 1 + 0.5 * 2
+
+
+def test_a_parameter_that_is_trained_later_begins_its_average_as_it_is():
+    params, one = [np.zeros(2), np.full(2, 8.0)], np.ones(2)
+    optimizer = SGD(1.0, use_ema=True, ema_momentum=0.5)
+    optimizer.apply(params, [one, None])
+    optimizer.apply(params, [one, one])
+    np.testing.assert_array_equal([kept["average"] for kept in optimizer.state], [[-1.5] * 2, [7.5] * 2])
+
+
+def test_averages_of_other_parameters_are_not_put_in():
+    optimizer = SGD(use_ema=True)
+    w = np.ones(2)
+    optimizer.finalize_variable_values([w])  # nothing has been averaged yet
+    optimizer.apply([w], [w.copy()])
+    for others, got in ([w, w], r"\[\(2,\), \(2,\)\]"), ([np.ones(3)], r"\[\(3,\)\]"):
+        with pytest.raises(ValueError, match=rf"averages of params of the shapes \[\(2,\)\], but got {got}"):
+            optimizer.finalize_variable_values(others)
+    with pytest.raises(ValueError, match="keeps the state of params of other shapes"):
+        optimizer.apply([np.ones(3)], [np.ones(3)])
+
+
+def test_equations_of_ones_own_get_their_slots_alone():
+    class Mine(SGD):
+        slots = ("seen",)
+
+        def update(self, w, rows, g, learning_rate, seen):
+            seen[rows] += g
+            w[rows] -= learning_rate * g
+
+    Mine.__init__ = lambda self, **options: optimizers.Optimizer.__init__(self, 1.0, **options)
+    optimizer, w = Mine(use_ema=True, ema_momentum=0.5), np.zeros(3)
+    for _ in range(2):
+        optimizer.apply([w], [np.ones(3)])
+    np.testing.assert_array_equal(optimizer.state[0]["seen"], [2, 2, 2])
+    np.testing.assert_array_equal(optimizer.state[0]["average"], [-1.5] * 3)
+
+
 # --- Keras' order -----------------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from scratchlstm import Input, Sequential, layers, optimizers
-from scratchlstm.callbacks import Callback, Checkpoint
+from scratchlstm.callbacks import Callback, Checkpoint, SwapEMAWeights
 from scratchlstm.layers import LSTM, Activation, Dense, Dropout, Embedding
 from scratchlstm.training import parallel
 from scratchlstm.training.loop import WorkerError
@@ -69,8 +69,9 @@ def assert_same(one, several, tolerance=1e-11):
         lambda: optimizers.Adam(clipnorm=1e-3),
         lambda: optimizers.Adam(global_clipnorm=1e-3),
         lambda: optimizers.RMSprop(clipvalue=1e-4),
+        lambda: optimizers.SGD(0.1, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=3),
     ],
-    ids=["adam", "sgd", "rmsprop", "nesterov", "clipnorm", "global_clipnorm", "clipvalue"],
+    ids=["adam", "sgd", "rmsprop", "nesterov", "clipnorm", "global_clipnorm", "clipvalue", "averaged"],
 )
 @pytest.mark.parametrize("workers", [2, 3])
 def test_equals_one_process(optimizer, workers):
@@ -98,6 +99,20 @@ def test_equals_one_process_where_squares_are_out_of_range(option):
 @pytest.mark.parametrize("options", [{"sample_weight": RNG.random(61)}, {"class_weight": {1: 3.0}}, {"shuffle": False}])
 def test_equals_one_process_with_options(options):
     assert_same(trained(1, **options), trained(2, **options))
+
+
+@pytest.mark.parametrize("swap_on_epoch", [False, True])
+def test_equals_one_process_where_averages_are_validated(swap_on_epoch):
+    def run(workers):
+        optimizer = optimizers.Adam(0.05, use_ema=True, ema_momentum=0.75)
+        return trained(workers, optimizer, epochs=3, callbacks=[SwapEMAWeights(swap_on_epoch)])
+
+    one, two = run(1), run(2)
+    assert_same(one, two)
+    for model in one[0], two[0]:
+        assert all(
+            np.array_equal(w, kept["average"]) for w, kept in zip(model.params, model.optimizer.state, strict=True)
+        )
 
 
 def test_equals_one_process_where_a_callback_restarts_the_optimizer():

@@ -395,7 +395,7 @@ def _callbacks():
 
 def _one_of_each():
     model = scratchlstm.Sequential([Dense(1, input_shape=(1,))])
-    model.compile("sgd", "mse")
+    model.compile(optimizers.SGD(use_ema=True), "mse")
     with tempfile.TemporaryDirectory() as folder:
         chosen = [
             callbacks.CSVLogger(f"{folder}/log.csv"),
@@ -406,6 +406,7 @@ def _one_of_each():
             callbacks.ModelCheckpoint(f"{folder}/model.npz"),
             callbacks.ReduceLROnPlateau("loss"),
             callbacks.Snapshots(),
+            callbacks.SwapEMAWeights(),
             callbacks.TerminateOnNaN(),
         ]
         model.fit([[1.0]], [1], epochs=2, callbacks=chosen, verbose=0)

@@ -71,6 +71,7 @@ _OPTIMIZERS = {
     "piecewise": lambda: RMSprop(PiecewiseConstantDecay([1, 3], [0.1, 0.01, 0.001])),
     "momentum": lambda: SGD(0.1, momentum=0.5, nesterov=True, clipvalue=0.5),
     "rmsprop": lambda: RMSprop(0.01, rho=0.5, global_clipnorm=2.0),
+    "averaged": lambda: Adam(0.05, use_ema=True, ema_momentum=0.75),
 }
 _LOSSES = {  # loss -> (kind of targets, activation of the last layer, metrics)
     "mean_squared_error": ("any", "tanh", ["accuracy", "mse", "rmse"]),

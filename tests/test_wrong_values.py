@@ -312,7 +312,9 @@ _, _, CACHE = gates.lstm_step_forward(np.ones((B, E)), STATE, STATE, **CELL)
 _, _, CACHES = gates.lstm_forward(np.ones((B, T, E)), STATE, STATE, **CELL)
 KERNELS = {"W": CELL["W"], "U": CELL["U"]}
 DATA = {"x": X, "y": Y, "sample_weight": None}
-CLIPS = {"clipnorm": None, "clipvalue": None, "global_clipnorm": None}
+SHARED = {"clipnorm": None, "clipvalue": None, "global_clipnorm": None}
+SHARED |= {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": None}
+TAKES_SHARED = dict.fromkeys(SHARED, OPTIONAL) | {"use_ema": FLAG, "ema_momentum": ""}
 WATCHED = {"monitor": "loss", "min_delta": 0.0, "patience": 1, "verbose": 0, "mode": "min"}
 TAKES_WATCHED = {"monitor": "text", "min_delta": ANY_NUMBER, "verbose": FLAG}
 RETRIEVAL = {"thresholds": None, "top_k": None, "class_id": None, "name": None}
@@ -344,8 +346,8 @@ TABLE = {
     "optimizers.SGD": [
         Entry(
             optimizers.SGD,
-            {"learning_rate": 0.1, "momentum": 0.9, "nesterov": False, **CLIPS},
-            {"nesterov": FLAG, **dict.fromkeys(CLIPS, OPTIONAL)},
+            {"learning_rate": 0.1, "momentum": 0.9, "nesterov": False, **SHARED},
+            {"nesterov": FLAG, **TAKES_SHARED},
         ),
         Entry(
             lambda **arguments: optimizers.SGD().apply(**arguments),
@@ -358,15 +360,15 @@ TABLE = {
     "optimizers.RMSprop": [
         Entry(
             optimizers.RMSprop,
-            {"learning_rate": 0.1, "rho": 0.9, "epsilon": 1e-7, **CLIPS},
-            dict.fromkeys(CLIPS, OPTIONAL),
+            {"learning_rate": 0.1, "rho": 0.9, "epsilon": 1e-7, **SHARED},
+            TAKES_SHARED,
         )
     ],
     "optimizers.Adam": [
         Entry(
             optimizers.Adam,
-            {"learning_rate": 0.1, "beta_1": 0.9, "beta_2": 0.9, "epsilon": 1e-7, **CLIPS},
-            dict.fromkeys(CLIPS, OPTIONAL),
+            {"learning_rate": 0.1, "beta_1": 0.9, "beta_2": 0.9, "epsilon": 1e-7, **SHARED},
+            TAKES_SHARED,
         )
     ],
     **{
@@ -503,6 +505,7 @@ TABLE = {
     "callbacks.TerminateOnNaN": [
         Entry(callbacks.TerminateOnNaN, {"raise_error": False}, {"raise_error": FLAG}),
     ],
+    "callbacks.SwapEMAWeights": [Entry(callbacks.SwapEMAWeights, {"swap_on_epoch": False}, {"swap_on_epoch": FLAG})],
     "callbacks.Snapshots": [Entry(callbacks.Snapshots, {"every": 1}, {})],
     "callbacks.CSVLogger": [
         Entry(

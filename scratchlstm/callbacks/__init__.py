@@ -1,5 +1,6 @@
 """Hooks into training, with Keras' names."""
 
+from scratchlstm.callbacks.averages import SwapEMAWeights
 from scratchlstm.callbacks.base import Callback, History, LambdaCallback
 from scratchlstm.callbacks.checkpoint import Checkpoint, ModelCheckpoint
 from scratchlstm.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
@@ -9,5 +10,5 @@ from scratchlstm.callbacks.stopping import EarlyStopping, TerminateOnNaN
 
 __all__ = [
     "CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "History", "LambdaCallback", "LearningCurve",
-    "LearningRateScheduler", "ModelCheckpoint", "ReduceLROnPlateau", "Snapshots", "TerminateOnNaN",
+    "LearningRateScheduler", "ModelCheckpoint", "ReduceLROnPlateau", "Snapshots", "SwapEMAWeights", "TerminateOnNaN",
 ]  # fmt: skip

@@ -26,6 +26,7 @@ from scratchlstm.layers import Layer
 from scratchlstm.layers.network import Network
 from scratchlstm.layers.weights import check_weights, name_weights
 from scratchlstm.models.model import Model, Sequential
+from scratchlstm.optimizers import Optimizer
 from scratchlstm.training.archive import reason
 from scratchlstm.training.compiled import Compiled
 
@@ -265,14 +266,21 @@ def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _optimizer_variables(model: Model) -> list[np.ndarray]:
-    """Keras' variables of an optimizer: iterations, learning rate, then the slots of each parameter that is trained."""
+    """Keras' variables of an optimizer: iterations, learning rate, then what it keeps of each trained parameter."""
     if not model._compiled:
         return []
     optimizer, trained = model.optimizer, model.network.trainable_params
-    state = optimizer.state or [{slot: np.zeros_like(w) for slot in optimizer.slots} for w in model.params]
-    state = [slots for name, slots in zip(model.network.params, state, strict=True) if name in trained]
+    state = optimizer.state or [{name: np.zeros_like(w) for name in optimizer.kept} for w in model.params]
+    numbers = [number for number, name in enumerate(model.network.params) if name in trained]
     head = [np.asarray(optimizer.iterations, "int64"), np.asarray(optimizer.learning_rate, "float32")]
-    return head[: 2 if optimizer.schedule is None else 1] + [slots[name] for slots in state for name in optimizer.slots]
+    kept = [state[number][name] for number, name in _in_keras_order(optimizer, numbers)]
+    return head[: 2 if optimizer.schedule is None else 1] + kept
+
+
+def _in_keras_order(optimizer: Optimizer, numbers: Sequence[int]) -> list[tuple[int, str]]:
+    """What is kept of the parameters with these numbers, as (number, name): all averages, then each one's slots."""
+    averages = [(number, "average") for number in numbers if optimizer.use_ema]
+    return averages + [(number, slot) for number in numbers for slot in optimizer.slots]
 
 
 def _restore_optimizer(model: Model, variables: Sequence[Any]) -> None:
@@ -283,13 +291,13 @@ def _restore_optimizer(model: Model, variables: Sequence[Any]) -> None:
     optimizer, params = model.optimizer, model.params
     trained = [name in model.network.trainable_params for name in model.network.params]
     for built_for in trained, [True] * len(params):
-        names = [(number, slot) for number, there in enumerate(built_for) if there for slot in optimizer.slots]
+        names = _in_keras_order(optimizer, [number for number, there in enumerate(built_for) if there])
         head = len(variables) - len(names)  # iterations and, unless it follows a schedule, the learning rate
         if head in (1, 2):
             break
     else:
         return  # not trained yet
-    shapes = {f"{number}/{slot}": params[number].shape for number, slot in names}
+    shapes = {f"{number}/{name}": params[number].shape for number, name in names}
     for (name, shape), variable in zip(shapes.items(), variables[head:], strict=True):
         if variable.shape != shape:
             raise ValueError(f"the optimizer's state {name} has shape {variable.shape}, not {shape}")
@@ -298,6 +306,6 @@ def _restore_optimizer(model: Model, variables: Sequence[Any]) -> None:
     optimizer.claim(model.token, params)
     optimizer.iterations = whole_number("iterations", iterations[()])
     optimizer.build(params)
-    for number, slot in names:
-        array = optimizer.state[number][slot]
-        array[...] = backend.beside(array, checked[f"{number}/{slot}"], array.dtype)
+    for number, name in names:
+        array = optimizer.state[number][name]
+        array[...] = backend.beside(array, checked[f"{number}/{name}"], array.dtype)

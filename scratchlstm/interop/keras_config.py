@@ -32,9 +32,7 @@ _WITHOUT_EFFECT: dict[str, Any] = {
     "name": _ANY, "dtype": _ANY,  # of what is no layer; layers take theirs
     "unroll": _ANY, "rms_scaling": False, "data_format": "channels_last",
     "sparse": False, "ragged": False, "optional": False,
-    # optimizers; the average's options are of no effect where use_ema is False
-    "amsgrad": False, "centered": False, "momentum": 0,
-    "use_ema": False, "ema_momentum": _ANY, "ema_overwrite_frequency": _ANY,
+    "amsgrad": False, "centered": False, "momentum": 0,  # optimizers
     # losses and metrics, and the axis of LayerNormalization
     "multi_label": False, "reduction": "sum_over_batch_size", "from_logits": False, "label_smoothing": 0, "axis": -1,
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """One step of an optimizer on the device, all parameters at once: see `optimizers.cu`.
 
-Two launches: the gradients are checked, the parameters updated. A third between them where norms are clipped. The host
-waits for none, and uploads nothing.
+Two launches: the gradients are checked, the parameters updated. Another between them where norms are clipped, and one
+after them for averages. The host waits for none, and uploads nothing.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _SIZES = {"THREADS": 256, "EACH": 4, "EACH_CHECKED": 16, "MOST": 48}  # see opti
 _LARGEST = 2**31 - 1  # numbers in a parameter; the kernels count in 32 bits
 
 # as in optimizers.cu
-_POINTERS = ("w", "u8"), ("g", "u8"), ("slots", "u8", 2), ("ids", "u8"), ("place", "u8")
+_POINTERS = ("w", "u8"), ("g", "u8"), ("slots", "u8", 2), ("average", "u8"), ("ids", "u8"), ("place", "u8")
 _SIZES_OF_ONE = "size", "gradient_size", "columns", "K", "first_block", "first_check"
 _PARAMETER = np.dtype([*_POINTERS, *((name, "u4") for name in _SIZES_OF_ONE)], align=True)
 _CLIPPING = np.dtype([("factors", np.uint64), ("value", np.float64)], align=True)
@@ -66,6 +66,7 @@ def apply(
         table.launch("check", table.checks + 1, of_loss, np.int32(optimizer.iterations), broken, own)
     name, *settings = optimizer.kernel(learning_rate)
     numbers = [np.int32(each) if isinstance(each, bool) else np.float64(each) for each in settings]
+    part = 1 if optimizer.iterations == 1 else 1 - optimizer.ema_momentum
     for table, own in zip(tables, of_tables, strict=True):
         clipping = np.zeros(1, _CLIPPING)
         clipping["value"] = optimizer.clipvalue or 0
@@ -78,6 +79,8 @@ def apply(
             clipping["factors"] = factors.data.ptr
         if table.blocks:
             table.launch(name, table.blocks, broken, clipping, *numbers)
+            if optimizer.use_ema:
+                table.launch("move_average", table.blocks, broken, np.float64(part), np.int32(optimizer.overwrites))
     del held
 
 
@@ -106,7 +109,9 @@ class _Table:
                         f"{_LARGEST} numbers"
                     )
             at["w"], at["size"] = w.data.ptr, w.size
-            at["slots"][: len(slots)] = [array.data.ptr for array in slots.values()]
+            pointers = {name: array.data.ptr for name, array in slots.items()}
+            at["average"] = pointers.pop("average", 0)
+            at["slots"][: len(pointers)] = list(pointers.values())
         blocks = -(-self.at["size"].astype(int) // (_SIZES["THREADS"] * _SIZES["EACH"]))
         self.at["first_block"] = np.cumsum(blocks) - blocks
         self.blocks, self.checks = int(blocks.sum()), 0

@@ -81,6 +81,14 @@ def adam(
             w[j] -= m[j] / (np.sqrt(v[j]) + eps) * alpha
 
 
+@exact_loop
+def _move(averages: Any, ws: Any, part: float) -> None:
+    """average += part (w - average), of arrays of one dimension."""
+    rate = ws.dtype.type(part)
+    for j in range(len(ws)):
+        averages[j] += rate * (ws[j] - averages[j])
+
+
 _LOOPS: dict[str, Callable[..., None]] = {loop.__name__: loop for loop in (sgd, sgd_momentum, rmsprop, adam)}
 
 
@@ -91,9 +99,9 @@ def takes(w: np.ndarray, *slots: np.ndarray) -> bool:
 
 
 def update(
-    optimizer: "Optimizer", w: np.ndarray, rows: "Rows", g: np.ndarray, learning_rate: float, **slots: np.ndarray
+    optimizer: "Optimizer", w: np.ndarray, rows: "Rows", g: np.ndarray, learning_rate: float, **kept: np.ndarray
 ) -> None:
-    """`optimizer.update`, of which this has the arguments, for arrays of one dtype that a loop `takes`."""
+    """`optimizer._update`, of which this has the arguments, for arrays of one dtype that a loop `takes`."""
     name, *settings = optimizer.kernel(learning_rate)
     if isinstance(rows, slice):
         places, count, columns = np.zeros(1, np.intp), 1, w.size  # one long row
@@ -102,6 +110,8 @@ def update(
         places[rows] = np.arange(len(rows))
     if not g.flags.carray or np.may_share_memory(g, w):
         g = g.copy()
-    matrices = {slot: array.reshape(-1, columns) for slot, array in slots.items()}
+    matrices = {name: kept[name].reshape(-1, columns) for name in optimizer.slots}
     zeros, gs, ws = np.zeros(columns, w.dtype), g.reshape(count, columns), w.reshape(-1, columns)
     _LOOPS[name](places, gs, zeros, ws, *settings, **matrices)
+    if optimizer.use_ema:
+        optimizer.move_average(w.reshape(-1), kept["average"].reshape(-1), _move)

@@ -6,6 +6,7 @@
 //   check          are all gradients and the loss finite? If not, `broken` gets the step's number. Also Σ g², in parts
 //   clip_factors   only with clipnorm or global_clipnorm: what each gradient is scaled by
 //   sgd | sgd_momentum | rmsprop | adam    the update; where `broken` is not 0 it leaves everything as it is
+//   move_average   only with use_ema, likewise: by itself, as an update that did this, too, would need more registers
 //
 // The host waits for none of them. A thread takes a few numbers of one parameter, neighbours neighbouring ones; a step
 // of Adam moves 7 numbers for each one it computes, so memory is what it waits for, and the arithmetic is free.
@@ -23,6 +24,7 @@ struct Parameter {
     Pointer<REAL> w;
     Pointer<const REAL> g;        // as w; or of the rows `ids` alone, (K, columns), all others being zero
     Pointer<REAL> slots[2];       // the optimizer's arrays, as far as it has any
+    Pointer<REAL> average;        // of w, with use_ema
     Pointer<const int> ids;       // (K,) distinct, in any order
     Pointer<int> place;           // (rows,) which row of g is a row's, if ids agrees (what is left of old steps does
                                   // not); none: g is as w
@@ -221,4 +223,22 @@ extern "C" __global__ void __launch_bounds__(THREADS) adam(
 {
     update(parameters, broken, clipping,
            Adam{REAL(alpha), REAL(beta_1), REAL(1 - beta_1), REAL(beta_2), REAL(1 - beta_2), REAL(epsilon)});
+}
+
+// average += part (w - average), or where part is 1, average = w; then, where it overwrites, w = average.
+extern "C" __global__ void __launch_bounds__(THREADS) move_average(
+    const Parameters parameters, Global<const int> __restrict__ broken, double part, int overwrites)
+{
+    if (broken[0]) return;
+    const Parameter& of = parameters.at[parameter_of_block<false>(parameters)];
+    Global<REAL> w = global_memory(of.w, of.size), average = global_memory(of.average, of.size);
+    const unsigned begin = (blockIdx.x - of.first_block) * (THREADS * EACH);
+    #pragma unroll
+    for (unsigned n = 0; n < EACH; n++) {
+        const unsigned i = begin + n * THREADS + threadIdx.x;
+        if (i >= of.size) break;
+        const REAL moved = part == 1 ? w[i] : average[i] + REAL(part) * (w[i] - average[i]);
+        average[i] = moved;
+        if (overwrites) w[i] = moved;
+    }
 }

@@ -240,7 +240,7 @@ class Model(Compiled):
         before, name = self.backend, backends.choose(backend)
         if name == before:
             return self
-        size = sum(param.nbytes for param in self.params) * (1 + (len(self.optimizer.slots) if self._compiled else 0))
+        size = sum(param.nbytes for param in self.params) * (1 + (len(self.optimizer.kept) if self._compiled else 0))
         try:
             with backends.explain_memory(f"the model takes {size / 1e6:,.0f} MB with what its optimizer keeps"):
                 self._move(name)
@@ -368,7 +368,8 @@ class Model(Compiled):
             FloatingPointError: NaN or infinite loss, unless there is a `TerminateOnNaN`; names epoch and batch. (On a
                 GPU it comes at the end of that epoch; the batches in between have changed nothing.)
             MemoryError: the GPU's memory is too small; says what to lower.
-            KeyboardInterrupt: on Ctrl-C; weights and `model.history` are those of the last completed epoch.
+            KeyboardInterrupt: on Ctrl-C; weights and `model.history` are those of the last completed epoch. (With an
+                optimizer's `use_ema` the weights, not their averages.)
         """
         self._require_compiled("fit")
         shuffle = x.shuffle if isinstance(x, TimeseriesDataset) else shuffle

@@ -24,6 +24,7 @@ M = TypeVar("M", bound=Compiled)
 T = TypeVar("T")
 Arrays = dict[str, np.ndarray]
 
+_LEFT_OUT = {"trainable": True, "use_ema": False}  # in a description, if it has its default
 VERSION = 2  # since then also networks with several inputs, or a layer at several places
 
 
@@ -80,12 +81,12 @@ def plain(description: Any) -> Any:
 def difference(was: Any, now: Any, name: str = "") -> str:
     """In words, where `now` is other than `was`, a description from a file; "" where it is not.
 
-    What only `now` has is no difference: an option that is newer than the file, at its default. (But `trainable`, which
-    is left out at its default.)
+    What only `now` has is no difference: an option that is newer than the file, at its default. (But what is left out
+    at its default: `trainable`, `use_ema`.)
     """
     if isinstance(was, dict) and isinstance(now, dict):
-        if "trainable" in was or "trainable" in now:
-            was, now = ({"trainable": True} | each for each in (was, now))
+        left_out = {name: value for name, value in _LEFT_OUT.items() if name in was or name in now}
+        was, now = (left_out | each for each in (was, now))
         pairs = [(key, item, now.get(key, "missing")) for key, item in was.items()]
     elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
         pairs = [
@@ -296,7 +297,7 @@ def optimizer_state(model: Compiled, iterations: Any, arrays: Arrays) -> tuple[i
         raise ValueError(f"iterations must be below 2**63, not {iterations}")
     if not iterations and not any(name.startswith("optimizer") for name in arrays):
         return 0, []  # compiled, but never trained
-    names = model.optimizer.slots
+    names = model.optimizer.kept
     state = [like(f"optimizer{n}", dict.fromkeys(names, w), arrays) for n, w in enumerate(model.params)]
     for number, slots in enumerate(state):
         if "velocity" in slots and np.any(slots["velocity"] < 0):

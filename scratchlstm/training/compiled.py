@@ -293,6 +293,12 @@ class Compiled:
             allowed = constraint(param)
             param[...] = allowed if broken is None else np.where(broken == 0, allowed, param)
 
+    def take_averages(self) -> None:
+        """Set every trained parameter to its average, if the optimizer keeps one (`use_ema`)."""
+        trained = self.network.trainable_params
+        params = [w if name in trained else None for name, w in self.network.params.items()]
+        self.optimizer.finalize_variable_values(params)
+
 
 def _times(value: Any, factor: float) -> Any:
     """The product; `value` itself if the factor is 1, so that nothing is computed on a GPU, or if it is None."""

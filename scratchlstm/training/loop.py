@@ -129,6 +129,7 @@ def fit(
                 crew.ask_first(run.save_due)
                 if crew.stops(model):
                     break
+            model.take_averages()
             call("on_train_end", logs)
     except KeyboardInterrupt as interrupt:
         if last_epoch is not None:  # or it was being copied, and the model still has what it had then

@@ -294,6 +294,7 @@ DECAY = schedules.ExponentialDecay(0.01, 3, 0.7)
     clipvalue=optimizers.SGD(0.1, clipvalue=1e-3),
     momentum=optimizers.SGD(0.1, momentum=0.9),
     nesterov=optimizers.SGD(0.1, momentum=0.8, nesterov=True, clipnorm=1e-2),
+    averaged=optimizers.RMSprop(use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=3),
     schedule=optimizers.RMSprop(DECAY),
     cosine=optimizers.Adam(schedules.CosineDecay(0.01, 6), clipnorm=1.0),
 )
@@ -457,6 +458,13 @@ def stops_early(c):
     stop = callbacks.EarlyStopping(patience=1, restore_best_weights=True)
     model = words(optimizer=optimizers.Adam(0.3))
     c.fit(model, IDS, LABELS, epochs=9, validation_data=(OTHER_IDS, LABELS), callbacks=[stop])
+
+
+@case(validated=False, saved=True)
+def averages(c, about):
+    model = words(optimizer=optimizers.Adam(0.05, use_ema=True, ema_momentum=0.75))
+    swap = callbacks.SwapEMAWeights(swap_on_epoch=about)
+    c.fit(model, IDS, LABELS, epochs=3, validation_data=(OTHER_IDS, LABELS), callbacks=[swap])
 
 
 @case()

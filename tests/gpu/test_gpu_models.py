@@ -36,7 +36,13 @@ DIFFERENT = {
     "momentum": lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True, clipvalue=0.001),
     "rmsprop": lambda: optimizers.RMSprop(clipnorm=0.01),
     "adam": lambda: optimizers.Adam(0.01, global_clipnorm=0.02),
+    "averaged": lambda: optimizers.Adam(0.01, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=3),
 }
+
+
+class Own(optimizers.SGD):
+    def update(self, w, rows, g, learning_rate):
+        w[rows] -= learning_rate * g
 
 
 def tutorial(name, optimizer="adam", dtype="float64", dropout=0.2, **more):
@@ -133,10 +139,6 @@ def test_frozen_layers_and_a_change_of_them(device, optimizer):
 
 
 def test_the_users_own_optimizer_leaves_frozen_parameters_alone(device):
-    class Own(optimizers.SGD):
-        def update(self, w, rows, g, learning_rate):
-            w[rows] -= learning_rate * g
-
     model = tutorial("cupy", Own(0.1))
     model.layers[0].trainable = False
     start = model.get_weights()
@@ -423,6 +425,22 @@ def test_no_checkpoint_of_a_broken_step(device, tmp_path):
     for name in found[0].files:
         if found[0][name].dtype.kind == "f":
             np.testing.assert_allclose(found[1][name], found[0][name], rtol=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", [Own, optimizers.Adam])
+@pytest.mark.parametrize("swap_on_epoch", [False, True])
+def test_averages_in_the_place_of_weights(device, optimizer, swap_on_epoch):
+    options = {"use_ema": True, "ema_momentum": 0.75, "ema_overwrite_frequency": 7}
+    ours, theirs = (tutorial(name, optimizer(0.1, **options)) for name in ("numpy", "cupy"))
+    histories = [
+        model.fit(
+            X, Y, epochs=3, batch_size=12, verbose=0, validation_split=0.2,
+            callbacks=[callbacks.SwapEMAWeights(swap_on_epoch)],
+        )
+        for model in (ours, theirs)
+    ]  # fmt: skip
+    compare_histories(*histories, 1e-9)
+    compare_models(ours, theirs, 1e-9)
 
 
 def test_callbacks(device, tmp_path):

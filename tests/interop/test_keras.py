@@ -153,6 +153,7 @@ _OPTIMIZERS = {
     "sgd": lambda: SGD(0.25),
     "momentum": lambda: SGD(0.25, momentum=0.5, nesterov=True, clipvalue=0.5),
     "rmsprop": lambda: RMSprop(0.0625, rho=0.5, global_clipnorm=2.0),
+    "averaged": lambda: Adam(0.0625, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=3),
 }
 
 
@@ -605,7 +606,7 @@ _COMPILED = {
         "BinaryCrossentropy has axis=1",
     ),
     "weight decay": (optimizer(weight_decay=0.1), "'adam' has weight_decay=0.1.*not compiled"),
-    "a moving average": (optimizer(use_ema=True), "'adam' has use_ema=True.*not compiled"),
+    "accumulated gradients": (optimizer(gradient_accumulation_steps=2), "'adam' has gradient_acc.*not compiled"),
     "weighted metrics": (compiled(weighted_metrics=["accuracy"]), r"weighted_metrics=\['accuracy'\]"),
     "weights of other losses": (compiled(loss_weights=[2.0, 3.0]), "loss_weights must have one entry.*not compiled"),
     "a loss too many": (compiled(loss=["mse", None]), "loss must have one entry.*not compiled"),

@@ -22,6 +22,8 @@ KINDS = {
     "nesterov": lambda **clip: optimizers.SGD(0.1, momentum=0.8, nesterov=True, **clip),
     "rmsprop": lambda **clip: optimizers.RMSprop(0.01, rho=0.8, **clip),
     "adam": lambda **clip: optimizers.Adam(0.01, **clip),
+    "averaged sgd": lambda **clip: optimizers.SGD(0.1, use_ema=True, ema_momentum=0.75, **clip),
+    "averaged adam": lambda **clip: optimizers.Adam(0.01, use_ema=True, ema_overwrite_frequency=3, **clip),
 }
 CLIPS = [{}, {"clipnorm": 1.5}, {"clipvalue": 0.4}, {"global_clipnorm": 3.0}, {"global_clipnorm": 1e6}]
 WITH_CUPY = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -40,7 +42,7 @@ class OnBoth:
     def __init__(self, cupy, optimizer, params):
         self.cupy, self.cpu, self.gpu = cupy, optimizer, copy.deepcopy(optimizer)
         self.params, self.on_gpu = [w.copy() for w in params], [cupy.asarray(w) for w in params]
-        self.gpu.state = [{slot: cupy.zeros(w.shape, w.dtype) for slot in optimizer.slots} for w in params]
+        self.gpu.build(self.on_gpu)
         self.broken = cupy.zeros((1,), np.int32)
 
     def step(self, grads, loss=None, ids_on_device=False):
@@ -164,11 +166,12 @@ def test_ids_may_stand_in_any_order(small):
 
 
 @pytest.mark.parametrize(
-    ("clip", "launches"), [({}, 2), ({"clipvalue": 1.0}, 2), ({"clipnorm": 1.0}, 3), ({"global_clipnorm": 1.0}, 3)]
+    ("options", "launches"),
+    [({}, 2), ({"clipvalue": 1.0}, 2), ({"clipnorm": 1.0}, 3), ({"global_clipnorm": 1.0}, 3), ({"use_ema": True}, 3)],
 )
-def test_two_launches_a_step_three_with_norms_and_nothing_uploaded(cupy, clip, launches):
+def test_two_launches_a_step_three_with_norms_or_averages_and_nothing_uploaded(cupy, options, launches):
     params = [np.ones(shape) for shape in [(50, 4), (4, 8), (8,)]]
-    both = OnBoth(cupy, optimizers.Adam(**clip), params)
+    both = OnBoth(cupy, optimizers.Adam(**options), params)
     rows = RowGradient(cupy.asarray(np.arange(5), np.int32), cupy.asarray(params[0][:5]), (50, 4))
     grads = [rows, *(cupy.asarray(g) for g in params[1:])]
     for number in range(4):

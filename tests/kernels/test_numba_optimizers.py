@@ -24,6 +24,8 @@ KINDS = {
     "rmsprop": partial(RMSprop, rho=0.8),
     "adam": Adam,
     "adam without epsilon": partial(Adam, epsilon=0.0),
+    "averaged sgd": partial(SGD, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=3),
+    "averaged adam": partial(Adam, use_ema=True),
 }
 CLIPS = [{}, {"clipnorm": 0.7}, {"clipvalue": 0.4}, {"global_clipnorm": 0.5}]
 SHAPES = [(), (1,), (9,), (40,), (0,), (3, 0), (0, 3), (7, 5), (1, 33), (33, 1), (4, 3, 2)]
@@ -208,6 +210,15 @@ def test_slots_are_found_by_name(calls):
         results.append(params[0])
     assert len(calls) == 2
     assert_same(results[:1], results[1:])
+
+
+def test_averages_are_compiled_with_the_rest(monkeypatch):
+    w = np.zeros(5)
+    optimizer = Adam(use_ema=True)
+    monkeypatch.setattr(optimizers, "_move", None)  # NumPy's
+    for _ in range(2):
+        optimizer.apply([w], [np.ones(5)])
+    assert np.all(w < optimizer.state[0]["average"])
 
 
 def test_equations_of_ones_own_are_used(calls):

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from keras_side import keras
 
-from scratchlstm import Sequential, callbacks
+from scratchlstm import Sequential, callbacks, optimizers
 from scratchlstm.layers import Dense
 from scratchlstm.optimizers import SGD
 
@@ -169,7 +169,7 @@ def test_the_same_defaults():
     import inspect
 
     for name in ("EarlyStopping", "ReduceLROnPlateau", "ModelCheckpoint", "CSVLogger", "LearningRateScheduler",
-                 "TerminateOnNaN", "LambdaCallback"):  # fmt: skip
+                 "TerminateOnNaN", "LambdaCallback", "SwapEMAWeights"):  # fmt: skip
         ours, theirs = (inspect.signature(getattr(module, name)).parameters for module in (callbacks, keras.callbacks))
         theirs = {key: parameter for key, parameter in theirs.items() if key != "kwargs"}
         assert {key: parameter.default for key, parameter in ours.items()} == {
@@ -209,3 +209,34 @@ def test_whole_runs_stop_and_restore_alike():
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, err_msg=name)
     for mine, his in zip(*weights, strict=True):
         np.testing.assert_allclose(mine, his, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("swap", [None, False, True])
+@pytest.mark.parametrize("frequency", [None, 7])
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [("SGD", {"learning_rate": 0.5, "momentum": 0.75}), ("RMSprop", {}), ("Adam", {"beta_1": 0.875, "beta_2": 0.75})],
+)
+def test_averages_in_whole_runs(optimizer, options, frequency, swap):
+    """Two calls of `fit`, the averages of the second going on from those of the first."""
+    m = models()
+    options = options | {"use_ema": True, "ema_momentum": 0.75, "ema_overwrite_frequency": frequency}
+    histories, weights = [], []
+    for model, module, place in (m.ours, callbacks, optimizers), (m.theirs, keras.callbacks, keras.optimizers):
+        model.compile(getattr(place, optimizer)(**options), "binary_crossentropy")
+        saved = []
+        save = module.LambdaCallback(on_epoch_end=lambda epoch, logs, m=model, s=saved: s.append(m.get_weights()))
+        listeners = [save] if swap is None else [module.SwapEMAWeights(swap_on_epoch=swap), save]
+        for epochs in (3, 2):
+            arguments = {"epochs": epochs, "batch_size": 8, "shuffle": False, "validation_split": 0.25, "verbose": 0}
+            histories.append(model.fit(m.x, m.y, callbacks=listeners, **arguments).history)
+            saved.append(model.get_weights())
+        weights.append(saved)
+    for ours, theirs in zip(histories[:2], histories[2:], strict=True):
+        assert list(ours) == list(theirs)
+        for name in ours:
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, err_msg=name)
+    for mine, his in zip(*weights, strict=True):
+        for one, other in zip(mine, his, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-6)

@@ -70,6 +70,29 @@ def test_a_compiled_and_trained_model_comes_over(theirs, way, tmp_path):
     assert same_bits([array for state in ours.optimizer.state for array in state.values()], slots)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("way", WAYS_IN)
+def test_averages_come_over_and_go_back(way, frozen, tmp_path):
+    theirs = keras_model()
+    theirs.get_layer("lower").trainable = not frozen
+    optimizer = keras.optimizers.Adam(0.0625, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=5)
+    theirs.compile(optimizer, "binary_crossentropy")
+    theirs.fit(IDS, np.array([0, 1, 1]), epochs=3, verbose=0)
+    ours = WAYS_IN[way](theirs, tmp_path)
+    config = theirs.optimizer.get_config()
+    assert ours.optimizer.get_config() == {name: config[name] for name in ours.optimizer.get_config()}
+    trained = [name in ours.network.trainable_params for name in ours.network.params]
+    averages = [kept["average"] for kept, known in zip(ours.optimizer.state, trained, strict=True) if known]
+    known = theirs.optimizer._model_variables_moving_average
+    assert same_bits(averages, [keras.ops.convert_to_numpy(average) for average in known])
+    save_keras(ours, tmp_path / "ours.keras")
+    back = keras.saving.load_model(tmp_path / "ours.keras")
+    assert same_bits(optimizer_values(back), optimizer_values(theirs))
+    ours.take_averages()
+    back.optimizer.finalize_variable_values(back.trainable_variables)
+    assert same_bits(ours.get_weights(), back.get_weights())
+
+
 SEQUENCE = {"go_backwards": True, "zero_output_for_mask": True, "return_sequences": True}
 
 

@@ -40,7 +40,7 @@ def both_gradients(rng, first_as_rows):
     return [rows, *arrays[1:]], [dense(tf.IndexedSlices(values, ids, (V, E))), *map(tf.constant, arrays[1:])]
 
 
-def moved_by_both(name, settings, first_as_rows=False, steps=10):
+def moved_by_both(name, settings, first_as_rows=False, steps=10, finalize=False):
     """W_k - W_0 of each parameter after k steps, ours and theirs."""
     rng = np.random.default_rng(3)
     start = [rng.normal(size=shape) for shape in SHAPES]
@@ -50,6 +50,9 @@ def moved_by_both(name, settings, first_as_rows=False, steps=10):
         grads, tensors = both_gradients(rng, first_as_rows)
         ours.apply(params, grads)
         theirs.apply(tensors, variables)
+    if finalize:
+        ours.finalize_variable_values(params)
+        theirs.finalize_variable_values(variables)
     return [[w - w0 for w, w0 in zip(after, start, strict=True)] for after in (params, [v.numpy() for v in variables])]
 
 
@@ -61,6 +64,17 @@ class TestInFloat64:
     def test_ten_steps(self, name, clipping, rows):
         optimizer, settings = SETTINGS[name]
         for ours, theirs in zip(*moved_by_both(optimizer, settings | clipping, rows), strict=True):
+            assert error(ours, theirs) < 1e-8
+
+    @pytest.mark.parametrize("rows", [False, True], ids=["dense", "rows"])
+    @pytest.mark.parametrize("frequency", [None, 3])
+    @pytest.mark.parametrize("name", SETTINGS)
+    def test_averages(self, name, frequency, rows):
+        optimizer, settings = SETTINGS[name]
+        settings = settings | {"use_ema": True, "ema_overwrite_frequency": frequency}
+        for ours, theirs in zip(*moved_by_both(optimizer, settings, rows), strict=True):
+            assert error(ours, theirs) < 1e-8
+        for ours, theirs in zip(*moved_by_both(optimizer, settings, rows, finalize=True), strict=True):
             assert error(ours, theirs) < 1e-8
 
     def test_the_floor_under_default_betas(self):

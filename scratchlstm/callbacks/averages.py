@@ -1,0 +1,66 @@
+"""The averages of the weights in the place of the weights."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scratchlstm._support import checks
+from scratchlstm.callbacks.base import Callback, Logs
+
+
+class SwapEMAWeights(Callback):
+    """Validates with the averages that an optimizer with `use_ema=True` keeps, and continues training from the weights.
+
+    Meanwhile the weights are kept in the CPU's memory; an error in the validation leaves the averages in the model.
+    (Keras exchanges both in place. With `swap_on_epoch`, a run that stops before its last epoch leaves the weights in
+    its model; here it always ends with the averages.)
+
+    Args:
+        swap_on_epoch: whether the model also has the averages from the end of each epoch to the beginning of the next,
+            for callbacks after this one in the list, such as `ModelCheckpoint`. After Ctrl-C it has those of the last
+            completed epoch.
+
+    Raises:
+        TypeError: `swap_on_epoch` is no bool.
+        ValueError: from `fit`, before training: the optimizer keeps no averages.
+    """
+
+    _to_resume: ClassVar = {"weights": list}
+
+    def __init__(self, swap_on_epoch: bool = False) -> None:
+        self.swap_on_epoch = checks.flag("swap_on_epoch", swap_on_epoch)
+        self.weights: list[np.ndarray] | None = None  # while the model has the averages
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        if not self.model.optimizer.use_ema:
+            raise ValueError("SwapEMAWeights needs averages: compile with an optimizer that has use_ema=True")
+        self.weights = None
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._swap_back()
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        self._swap()
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        self._swap_back()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.swap_on_epoch:
+            self._swap()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        self.weights = None  # from here on the model has the averages
+
+    def _swap(self) -> None:
+        self.weights = self.model.get_weights()
+        self.model.take_averages()
+
+    def _swap_back(self) -> None:
+        if self.weights is not None:
+            self.model.set_weights(self.weights)
+            self.weights = None
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._require_weights("weights", state)
+        super().set_state(state)
