@@ -113,7 +113,7 @@ def train(folder: Path, options: argparse.Namespace) -> int:
                 group_by_length=True,
             )
     except KeyboardInterrupt as interrupt:
-        print(f"\n{interrupt}")
+        print(f"\n{interrupt}; --resume continues it")
         return 130
     loss, accuracy = model.evaluate(x_test, test_labels, group_by_length=True, verbose=0)
 

@@ -225,7 +225,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) adam(
            Adam{REAL(alpha), REAL(beta_1), REAL(1 - beta_1), REAL(beta_2), REAL(1 - beta_2), REAL(epsilon)});
 }
 
-// average += part (w - average), or where part is 1, average = w; then, where it overwrites, w = average.
+// average += part (w - average), of which part is 1 in the first step; if it overwrites, then w = average.
 extern "C" __global__ void __launch_bounds__(THREADS) move_average(
     const Parameters parameters, Global<const int> __restrict__ broken, double part, int overwrites)
 {
@@ -237,7 +237,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) move_average(
     for (unsigned n = 0; n < EACH; n++) {
         const unsigned i = begin + n * THREADS + threadIdx.x;
         if (i >= of.size) break;
-        const REAL moved = part == 1 ? w[i] : average[i] + REAL(part) * (w[i] - average[i]);
+        const REAL moved = average[i] + REAL(part) * (w[i] - average[i]);
         average[i] = moved;
         if (overwrites) w[i] = moved;
     }

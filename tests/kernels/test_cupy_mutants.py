@@ -84,6 +84,9 @@ MISTAKES = {
         ("(sqrt(v) + epsilon)", "sqrt(v + epsilon)"),
         ("REAL(1 - beta_2)", "REAL(1 - beta_1)"),
         ("if (Rule::slots > 1) second[i] = second_i;", ""),
+        ("REAL(part) * (w[i] - average[i])", "REAL(part) * w[i]"),
+        ("average[i] = moved;", ""),
+        ("if (overwrites) w[i] = moved;", ""),
     ],
 }
 
