@@ -1,6 +1,6 @@
 """One pass over a batch: what each recurrent layer was given, and the gradients that arrived there."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from scratchlstm.layers.passes import Cache, Pass
 from scratchlstm.layers.rnn import RNN
 from scratchlstm.models import Model
 from scratchlstm.rows import as_array
-from scratchlstm.training.data import check_data, check_x, each_of
+from scratchlstm.training.data import Data, check_data, check_x, each_of
 
 
 @dataclass
@@ -63,18 +63,7 @@ def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recor
         ValueError: not built, a sample_weight without y, or data that do not fit.
         RuntimeError: y for a model that is not compiled.
     """
-    if not isinstance(model, Model):
-        raise TypeError(f"{caller} takes a Sequential or a Model, not {model!r}")
-    if not model.built:
-        raise ValueError(f"{caller} needs a model with parameters: state an input_shape, call build, or train it first")
-    model = model.on_cpu()
-    if y is None:
-        if sample_weight is not None:
-            raise ValueError("sample_weight weighs the loss, for which y is missing")
-        x, weight = check_x(model, x), None
-    else:
-        model._require_compiled(f"{caller} with y")
-        x, y, weight = check_data(model, x, y, sample_weight)
+    model, (x, y, weight) = checked(model, x, y, sample_weight, caller)
     arrived: dict[int, Any] = {}
     run = Pass(keeps_states=False, seen=lambda cache, dy: arrived.update({id(_own(cache)): dy}))
     prediction, cache = model.network.forward(x, run)
@@ -86,10 +75,30 @@ def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recor
     layers: dict[str, Recorded] = {}
     for name, each in _recurrent(cache, ""):
         for part_name, part in _cells(each, name, arrived.get(id(each))).items():
-            number = sum(other.partition("#")[0] == part_name for other in layers)  # of the places where the layer is
-            layers[f"{part_name}#{number + 1}" if number else part_name] = part
+            layers[numbered(part_name, layers)] = part
     x, y, prediction = (each_of(np.array, each) for each in (x, y, prediction))
     return Recording(x, y, prediction, loss, layers)
+
+
+def checked(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> tuple[Model, Data]:
+    """The model, on the CPU, and the batch; arguments and errors are those of `record`."""
+    if not isinstance(model, Model):
+        raise TypeError(f"{caller} takes a Sequential or a Model, not {model!r}")
+    if not model.built:
+        raise ValueError(f"{caller} needs a model with parameters: state an input_shape, call build, or train it first")
+    model = model.on_cpu()
+    if y is not None:
+        model._require_compiled(f"{caller} with y")
+        return model, check_data(model, x, y, sample_weight)
+    if sample_weight is not None:
+        raise ValueError("sample_weight weighs the loss, for which y is missing")
+    return model, Data(check_x(model, x))
+
+
+def numbered(name: str, others: Collection[str]) -> str:
+    """A layer's name, or "name#2" and so on at the further places where it is."""
+    places = sum(other.partition("#")[0] == name for other in others)
+    return f"{name}#{places + 1}" if places else name
 
 
 def choose(layers: dict[str, Any], name: str | None) -> Any:

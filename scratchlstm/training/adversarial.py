@@ -11,7 +11,7 @@
 here it is told as a part of the length of x.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from scratchlstm.training.compiled import Compiled
 class AdversarialTraining(registry.Configured):
     """What `fit(adversarial=...)` takes; for every model in which embeddings come first.
 
-    A step takes about twice as long with it.
+    A step takes about twice as long with it. docs/adversarial.md derives it.
 
     Args:
         epsilon: the length of a sample's perturbation, as a part of the length of what the embeddings give for it.
@@ -93,10 +93,10 @@ class Embedded:
     def perturbations(self, epsilon: float, samples: int) -> list[backend.Array | None]:
         """R for each call of an embedding, (B, T, E); None for one on which the loss does not depend.
 
-        Padding has no part in |x|, and no gradient.
+        Padding has no part in `|x|`, and no gradient.
 
         Args:
-            epsilon: |r| / |x|.
+            epsilon: `|r| / |x|`.
             samples: B.
 
         Raises:
@@ -104,8 +104,8 @@ class Embedded:
         """
         if not self.rows:
             raise ValueError(
-                "no Embedding took part in the pass, so there is nothing to perturb: in a subclass of it, call "
-                "super().forward(x, run)"
+                "no Embedding took part in the pass, so there is nothing to perturb: the model needs one, and a "
+                "subclass of it has to call super().forward(x, run)"
             )
         reached = [(rows, *self.arrived[id(rows)]) for rows in self.rows if id(rows) in self.arrived]
         if not reached:
@@ -116,6 +116,17 @@ class Embedded:
         g = sum(_summed(each**2, samples) for each in scaled.values())  # at least 1, or 0 without any gradient
         length = epsilon * (x / np.maximum(g, 1)) ** 0.5
         return [scaled[id(rows)] * _along(length, rows) if id(rows) in scaled else None for rows in self.rows]
+
+
+def adding(perturbations: Sequence[backend.Array | None]) -> Callable[[GatheredRows], Any]:
+    """What a second `Pass` calls as `embed`, to hand on x + r; the perturbations are those of `Embedded`."""
+    of_calls = iter(perturbations)
+
+    def embed(rows: GatheredRows) -> Any:
+        r = next(of_calls)
+        return rows if r is None else rows.gathered() + r
+
+    return embed
 
 
 def _squares(layer: Embedding, rows: GatheredRows) -> backend.Array:

@@ -9,8 +9,8 @@ import numpy as np
 from scratchlstm import backend, optimizers
 from scratchlstm._support.threads import one_blas_thread
 from scratchlstm.callbacks.base import Logs
-from scratchlstm.rows import GatheredRows, Gradient, as_array
-from scratchlstm.training.adversarial import AdversarialTraining, Embedded
+from scratchlstm.rows import Gradient, as_array
+from scratchlstm.training.adversarial import AdversarialTraining, Embedded, adding
 from scratchlstm.training.by_length import taken
 from scratchlstm.training.compiled import Compiled, Judged, Totals
 from scratchlstm.training.data import Data, each_of
@@ -182,14 +182,8 @@ class Step:
     ) -> tuple[Judged, list[Gradient | None]]:
         """The first pass backward, and a second one through perturbed embeddings; see `AdversarialTraining`."""
         clean, grads = self._back(self.y_pred, self.cache, part * (1 - adversarial.weight), scales, need=True)
-        shifts = iter(self.embedded.perturbations(adversarial.epsilon, self.batch.samples))
+        again = self.run.again(embed=adding(self.embedded.perturbations(adversarial.epsilon, self.batch.samples)))
         self.y_pred = each_of(lambda y: y.copy(), self.y_pred)  # which the second pass may write over
-
-        def perturb(rows: GatheredRows) -> Any:
-            shift = next(shifts)
-            return rows if shift is None else rows.gathered() + shift
-
-        again = self.run.again(embed=perturb)
         self.run.release()
         with again:
             y_pred, cache = self.model.network.forward(self.batch.x, again)
