@@ -452,6 +452,10 @@ def _trace():
     assert isinstance(found.lstm, inspection.LayerTrace)
     assert found.lstm.c.shape == found.lstm.dc.shape == (2, 4, 2)
     assert inspection.gradient_norm_over_time(model, _IDS, [0, 1]).shape == (4,)
+    worst = inspection.worst_perturbation(model, _IDS, [0, 1])
+    assert isinstance(worst, inspection.WorstPerturbation)
+    assert isinstance(worst[None], inspection.LayerPerturbation)
+    assert worst.perturbed_loss > worst.loss
     figures = [
         inspection.gates_over_words(found, words),
         inspection.gate_heatmap(found, words),

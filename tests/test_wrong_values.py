@@ -291,6 +291,7 @@ FLOAT64 = Sequential([Dense(1, "sigmoid", input_shape=(2,), dtype="float64")], s
 FLOAT64.compile("sgd", "binary_crossentropy")
 READ = np.array([[1, 2, 3]])
 TRACE = inspection.trace(_reader(), READ, np.array([1]))
+WORST = inspection.worst_perturbation(_reader(), READ, np.array([1]))
 ENCODED = {"num_words": None, "skip_top": 0, "start_char": 1, "oov_char": 2, "index_from": 3}
 INDEX = {"word_index": {"a": 1, "b": 2}}
 CHARS = {"start_char": OPTIONAL, "oov_char": OPTIONAL}
@@ -925,6 +926,13 @@ TABLE = {
         Entry(TRACE.lstm.table, {"sample": 0, "unit": 0}, {}),
     ],
     "inspection.Trace": [Entry(TRACE.__getitem__, {"name": "lstm"}, {"name": OPTIONAL}, other={"name": "layer"})],
+    "inspection.worst_perturbation": [
+        _by_default(inspection.worst_perturbation, model=_reader(), x=READ, y=np.array([1]))
+    ],
+    "inspection.LayerPerturbation": [Entry(WORST[None].towards, {"exclude": (0, 1)}, {})],
+    "inspection.WorstPerturbation": [
+        Entry(WORST.__getitem__, {"name": "embedding"}, {"name": OPTIONAL}, other={"name": "layer"})
+    ],
     "inspection.explore": [
         _by_default(
             inspection.explore,
