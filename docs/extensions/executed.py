@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-PAGES = ("cells", "derivation", "examples", "exercises", "explorer", "faq", "guide", "migration", "variants", "wiring")
+PAGES = (
+    "adversarial", "cells", "derivation", "examples", "exercises", "explorer", "faq", "guide", "migration", "variants",
+    "wiring",
+)  # fmt: skip
 PACKAGE = Path(__file__).parents[2] / "scratchlstm"
 FOLDER = Path("_build", "executed")
 _BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?P<shown>\n```text\n.*?^```\n)?", re.MULTILINE | re.DOTALL)
