@@ -95,7 +95,7 @@ def train(folder: Path, options: argparse.Namespace) -> int:
     model.summary()
 
     # 3. Training: from a fifth of the steps on, each also learns from the perturbation that hurts most
-    worst = None if "adversarial" in without else AdversarialTraining(epsilon=0.025, first_step=steps // 5)
+    worst = None if "adversarial" in without else AdversarialTraining(epsilon=0.06, first_step=steps // 5)
     checkpoint = folder / "checkpoint.npz"
     try:
         with in_one_line(*[ValueError] if options.resume else []):  # the checkpoint is of another run, or damaged
@@ -163,7 +163,7 @@ def adam(steps: int, without: set[str]) -> Adam:
     """Adam, whose rate rises for a twelfth of the steps and then falls to 5 %; and the average of the weights."""
     warm_up = steps // 12
     rate = CosineDecay(0.0, max(steps - warm_up, 1), alpha=0.05, warmup_target=2e-3, warmup_steps=warm_up)
-    return Adam(1e-3 if "schedule" in without else rate, use_ema="average" not in without, ema_momentum=0.998)
+    return Adam(1e-3 if "schedule" in without else rate, use_ema="average" not in without)
 
 
 class Reader:

@@ -22,7 +22,7 @@ from statistics import median
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
-BATCH, EPSILON, RATE = 64, 0.025, 1e-3
+BATCH, EPSILON, RATE = 64, 0.06, 1e-3
 SETTINGS = "plain", "adversarial"
 
 
@@ -39,7 +39,7 @@ class Ours:
 
         best = example()
         self.model = best["build"](best["Reader"]([["x"] * size for size in known], 400), 64, set(), seed=0)
-        optimizer = scratchlstm.optimizers.Adam(RATE, use_ema=True, ema_momentum=0.998)
+        optimizer = scratchlstm.optimizers.Adam(RATE, use_ema=True)
         self.model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
 
     def train(self, x, y, adversarial):
@@ -68,7 +68,7 @@ class PyTorch:
         self.head = nn.Linear(2 * 128 + 128, 1)
         self.model = nn.ModuleList([self.tables, self.lstm, self.head])
         self.optimizer = torch.optim.Adam(self.model.parameters(), RATE, fused=True)
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(0.998))
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(0.99))
 
     def embedded(self, ids):
         """What the embeddings give for words and pairs, of which a tenth is dropped."""
