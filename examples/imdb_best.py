@@ -45,15 +45,8 @@ from scratchlstm.utils import atomic_write, held_folder
 
 SENTENCE = "not a good film, but I loved every minute of it!"
 WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?|[!?]")
-SETTING = (
-    "epochs",
-    "batch_size",
-    "maxlen",
-    "words",
-    "bigrams",
-    "units",
-    "seed",
-)  # to be the same in runs that are compared
+# what has to be the same in runs that are compared
+SETTING = "epochs", "batch_size", "maxlen", "words", "bigrams", "units", "seed", "samples"
 UNKNOWN = "[unknown]"  # which no word is
 INGREDIENTS = {
     "adversarial": "the second pass, through perturbed embeddings",
@@ -68,9 +61,12 @@ INGREDIENTS = {
 
 def main() -> int:
     options = parse_options()
+    options.without = sorted(set(options.without))
     folder = Path(options.output) / "-".join(["without", *options.without] if options.without else [])
     if options.predict is not None:
         return predict(folder, options.predict)
+    if options.baseline:
+        scikit_learn()
     with held_folder(folder):
         return train(folder, options)
 
@@ -211,9 +207,10 @@ def words_of(text: str) -> list[str]:
 
 def explain(model: Model, reader: Reader, text: str) -> None:
     """The answer, and how far each word has moved it: by how much the log-odds fall if it is left out."""
-    words = words_of(text)
-    fewer = [" ".join(words[:k] + words[k + 1 :]) for k in range(len(words))]
-    whole, *rest = model.predict(reader.read([text, *fewer]), batch_size=1, verbose=0)[:, 0].clip(1e-7, 1 - 1e-7)
+    words = words_of(text)[-reader.maxlen :]
+    fewer = [words[:k] + words[k + 1 :] for k in range(len(words))]
+    texts = [" ".join(some) for some in (words, *fewer)]
+    whole, *rest = model.predict(reader.read(texts), verbose=0)[:, 0].clip(1e-7, 1 - 1e-7)
     print(f"{whole:.3f} probability of a positive review; without one of its words, the log-odds would change by")
     log_odds = np.log(whole / (1 - whole))
     for word, probability in zip(words, rest, strict=True):
@@ -271,18 +268,24 @@ def baseline(texts: list[str], labels: np.ndarray, test_texts: list[str], test_l
 
     Each is weighted by the logarithm of how much more frequent it is in positive reviews than in negative ones.
     """
+    count_vectorizer, logistic_regression, diags = scikit_learn()
+    count = count_vectorizer(analyzer=up_to_three, binary=True, min_df=2)
+    there = count.fit_transform(texts)
+    positive, negative = (1 + np.asarray(there[labels == label].sum(axis=0))[0] for label in (1, 0))
+    weights = diags(np.log(positive / positive.sum()) - np.log(negative / negative.sum()))
+    model = logistic_regression(C=4, solver="liblinear", dual=True, max_iter=1000).fit(there @ weights, labels)
+    return float(model.score(count.transform(test_texts) @ weights, test_labels))
+
+
+def scikit_learn() -> tuple[Any, Any, Any]:
+    """What the baseline takes from scikit-learn and SciPy."""
     try:
         from scipy.sparse import diags
         from sklearn.feature_extraction.text import CountVectorizer
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
         fail(f"--baseline needs scikit-learn: pip install 'scratchlstm[baseline]' ({error})")
-    count = CountVectorizer(analyzer=up_to_three, binary=True, min_df=2)
-    there = count.fit_transform(texts)
-    positive, negative = (1 + np.asarray(there[labels == label].sum(axis=0))[0] for label in (1, 0))
-    weights = diags(np.log(positive / positive.sum()) - np.log(negative / negative.sum()))
-    model = LogisticRegression(C=4, solver="liblinear", dual=True, max_iter=1000).fit(there @ weights, labels)
-    return float(model.score(count.transform(test_texts) @ weights, test_labels))
+    return CountVectorizer, LogisticRegression, diags
 
 
 def up_to_three(text: str) -> list[str]:
@@ -301,7 +304,9 @@ def write_json(path: Path, content: object) -> None:
 def parse_options() -> argparse.Namespace:
     positive = whole(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--without", action="append", choices=INGREDIENTS, default=[], help="leave an ingredient out")
+    told = "; ".join(f"{name}: {what}" for name, what in INGREDIENTS.items())
+    told = f"leave an ingredient out; may be given several times ({told})"
+    parser.add_argument("--without", action="append", choices=INGREDIENTS, default=[], help=told)
     parser.add_argument("--epochs", type=positive, default=3)
     parser.add_argument("--batch-size", type=positive, default=64)
     parser.add_argument("--maxlen", type=positive, default=400, help="words of a review that are read, from its end")

@@ -40,7 +40,7 @@ from scratchlstm.layers import (
     SpatialDropout1D,
     TimeDistributed,
 )
-from scratchlstm.training import parallel
+from scratchlstm.training import AdversarialTraining, parallel
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from random_graphs import FEW, data, graph
@@ -188,6 +188,12 @@ def batches_by_length(c):
     c.fit(model, x, LABELS, validation_data=(x[:9], LABELS[:9]), **grouped)
     c.note(predicted=model.predict(x, batch_size=4, **grouped, **c.shared))
     c.note(evaluated=model.evaluate(x, LABELS, batch_size=4, **grouped, **c.shared))
+
+
+@case()
+def adversarial(c):
+    model = words(Dropout(0.3), LSTM(4, return_sequences=True), LSTM(3, recurrent_dropout=0.2))
+    c.fit(model, IDS, LABELS, adversarial=AdversarialTraining(0.1, first_step=3))
 
 
 @case()
