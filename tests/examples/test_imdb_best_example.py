@@ -181,7 +181,7 @@ def test_a_checkpoint_of_another_run_is_named(refusal, reviews, trained):
 
 
 def test_a_baseline_without_scikit_learn_is_told_before_any_work(refusal, monkeypatch, reviews, tmp_path):
-    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     told = refusal("--path", reviews, "--output", tmp_path / "made", "--baseline", *SMALL)
     assert told.startswith("--baseline needs scikit-learn: pip install 'scratchlstm[baseline]'")
     assert not (tmp_path / "made").exists()
