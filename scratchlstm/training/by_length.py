@@ -5,8 +5,8 @@
                                                0 0 0 0 0 7
     batch       the columns from the first to the last in which a row has an id other than 0: the last three here
 
-The results are those of the whole rows, as long as every layer ignores padding, which is asked before anything is
-computed. Which columns are left out depends on the ids of the whole batch alone, so that all who share it agree.
+The results are those of the whole rows if every layer ignores padding, which is checked before anything is computed.
+Which columns are left out depends on the ids of the whole batch alone, so that processes that share it agree.
 """
 
 from typing import Any, NamedTuple
@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchlstm import backend
-from scratchlstm.layers import RNN, Embedding, GlobalMaxPooling1D, Layer, Network
+from scratchlstm.layers import RNN, Embedding, GlobalMaxPooling1D, Layer, Network, WordDropout
 from scratchlstm.layers.weights import Shape, with_batch
 from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.data import Data, each_of, inputs_of, take
 
-# an epoch's permutation is sorted by so many batches at a time: the more, the less padding, and the less is random
+# batches that are sorted together: the more, the less padding there is, and the less randomness
 _POOL = 50
 
 
@@ -28,7 +28,7 @@ _POOL = 50
 
 def row_lengths(x: Any) -> np.ndarray:
     """How many columns each row needs, from its first to its last id other than 0 in any input, (N,)."""
-    used = np.logical_or.reduce([ids != 0 for ids in inputs_of(x)])
+    used = _used(x)
     first, behind = used.argmax(axis=1), used.shape[1] - used[:, ::-1].argmax(axis=1)
     return np.where(used.any(axis=1), behind - first, 0)
 
@@ -71,11 +71,16 @@ def taken(data: Data, which: Any, trims: bool, on_gpu: Any = None, batch: Any = 
 
 def _used_columns(x: Any) -> slice:
     """From the first to the last in which a row has an id other than 0; at least one."""
-    used = np.flatnonzero(np.logical_or.reduce([(ids != 0).any(axis=0) for ids in inputs_of(x)]))
+    used = np.flatnonzero(_used(x).any(axis=0))
     return slice(used[0], used[-1] + 1) if len(used) else slice(1)
 
 
-# --- what it takes ----------------------------------------------------------------------------------------------------
+def _used(x: Any) -> np.ndarray:
+    """Where any input has an id other than 0, (N, T)."""
+    return np.logical_or.reduce([ids != 0 for ids in inputs_of(x)])
+
+
+# --- is it possible? --------------------------------------------------------------------------------------------------
 
 
 def prepared(model: Compiled, data: Data, name: str = "x") -> Data:
@@ -84,21 +89,18 @@ def prepared(model: Compiled, data: Data, name: str = "x") -> Data:
     A model that is not built yet is built, for any length.
 
     Raises:
-        ValueError: x is something else, or the model is; with what is in the way.
+        ValueError: x is something else, or an output may depend on padding; says why.
     """
     arrays = inputs_of(data.x)
-    given = ", ".join(f"{x.dtype} {x.shape}" for x in arrays)
-    wrong = _refused(f"{name} must be padded ids, integers (N, T), with one T for all inputs, not {given}")
     if any(x.ndim != 2 for x in arrays) or len({x.shape for x in arrays}) > 1:
-        raise wrong
+        given = ", ".join(f"{x.dtype} {x.shape}" for x in arrays)
+        raise _refused(f"{name} must be padded ids, integers (N, T), with one T for all inputs, not {given}")
     if model.stateful:
         raise _refused("the model is stateful, so its samples have to stay in their order")
     ends = _through(model.network, [_Value((None,))] * len(arrays))
     for output, end in zip(model.network.output_names, ends, strict=True):
         if None in end.shape:
             raise _refused(f"the output {output} has a time axis, {with_batch(end.shape)}, which would be cut as well")
-    if any(x.dtype.kind not in "iu" for x in arrays):  # asked last, as a layer of numbers has had its ids made floats
-        raise wrong
     if not model.built:
         model.build_for((None,))
     return data._replace(x=each_of(backend.host, data.x))
@@ -109,7 +111,7 @@ def _refused(why: str) -> ValueError:
 
 
 class _Value(NamedTuple):
-    """What a layer gives. None in its shape is the length left open: ids are (None,), a sequence is (None, E)."""
+    """What a layer gives. None in its shape is the length: ids are (None,), a sequence is (None, E)."""
 
     shape: Shape
     masked: bool = False
@@ -119,7 +121,7 @@ def _through(network: Network, start: list[_Value]) -> list[_Value]:
     """The outputs of a network for these inputs.
 
     Raises:
-        ValueError: its length is fixed, or a layer in it does not ignore padding.
+        ValueError: its length is fixed, or the output of a layer in it depends on padding.
     """
     for name, fixed, value in zip(network.input_names, network.input_shapes, start, strict=True):
         if fixed is not None and any(size is None and known for size, known in zip(value.shape, fixed, strict=True)):
@@ -137,23 +139,22 @@ def _step(layer: Layer, given: Any, states: list[_Value]) -> Any:
         return ends if layer.outputs > 1 else ends[0]
     shapes: Any = [value.shape for value in values]
     masked = [value.masked for value in values]
-    made = layer.output_shape(shapes if layer.merges else shapes[0])
-    gives = layer.gives_mask(masked if layer.merges else masked[0])
     if (None,) in shapes:
-        _require_ids(layer, made)
+        _require_takes_ids(layer)
     elif any(None in shape for shape in shapes):
         _require_heeds(layer, values, bool(states))
+    made = layer.output_shape(shapes if layer.merges else shapes[0])
+    gives = layer.gives_mask(masked if layer.merges else masked[0])
     if layer.outputs == 1:
         return _Value(made, gives)
     return [_Value(shape, gives and number < layer.masked_outputs) for number, shape in enumerate(made)]
 
 
-def _require_ids(layer: Layer, made: Any) -> None:
-    """Stop if a layer that takes ids is no embedding that masks padding, and does not hand them on to one either."""
-    if isinstance(layer, Embedding):
-        if not layer.mask_zero:
-            raise _refused(f"{layer.name} takes padding for a word: make it with mask_zero=True")
-    elif layer.merges or made != (None,):
+def _require_takes_ids(layer: Layer) -> None:
+    """Stop if a layer that is given ids is no embedding that masks padding, nor drops words before one."""
+    if isinstance(layer, Embedding) and not layer.mask_zero:
+        raise _refused(f"{layer.name} takes padding for a word: make it with mask_zero=True")
+    if not isinstance(layer, Embedding | WordDropout):
         raise _refused(f"{layer.name} takes the input, which has to be ids for an Embedding(mask_zero=True)")
 
 
