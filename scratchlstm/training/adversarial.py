@@ -1,6 +1,6 @@
 """Adversarial training: each step also learns from the perturbation of the embeddings that hurts most.
 
-    L(x + r) ≈ L(x) + g·r, where g = dL/dx: of all r of one length, the loss grows most along g
+    L(x + r) ≈ L(x) + g·r, where g = dL/dx: of all r of one length, the one along g raises the loss most
 
     x           what the embeddings give for a sample, (T, E) or several such arrays, put together
     g           from a forward and a backward pass, as for any gradient
@@ -8,7 +8,7 @@
     loss        (1 - weight) L(x) + weight L(x + r), from a second forward and backward pass; r is a constant in it
 
 (Miyato, Dai and Goodfellow, 2017, equation 5. They normalize the embeddings, so that the length of r means something;
-here it is told as a part of the length of x.)
+here it is a fraction of the length of x.)
 """
 
 from collections.abc import Callable, Sequence
@@ -25,15 +25,16 @@ from scratchlstm.training.compiled import Compiled
 
 
 class AdversarialTraining(registry.Configured):
-    """What `fit(adversarial=...)` takes; for every model in which embeddings come first.
+    """Train also on embeddings perturbed to raise the loss most: `fit(adversarial=AdversarialTraining())`.
 
-    A step takes about twice as long with it. docs/adversarial.md derives it.
+    It is for models that begin with embeddings. A step takes about twice as long with it. docs/adversarial.md derives
+    it.
 
     Args:
-        epsilon: the length of a sample's perturbation, as a part of the length of what the embeddings give for it.
-        weight: of the loss at the perturbed embeddings, between 0 and 1; that of the loss as it is, is 1 - weight.
-        first_step: how many steps of the optimizer come before it begins: the directions in which an untrained model
-            errs teach nothing.
+        epsilon: the length of a sample's perturbation, as a fraction of the length of what the embeddings give for it.
+        weight: of the loss at the perturbed embeddings, between 0 and 1; the loss without perturbation has 1 - weight.
+        first_step: how many steps of the optimizer come before it begins: nothing is learned from the perturbations of
+            an untrained model.
 
     Raises:
         TypeError, ValueError: an epsilon that is not positive, a weight outside (0, 1), a negative first_step.
@@ -46,13 +47,9 @@ class AdversarialTraining(registry.Configured):
         self.weight = checks.number("weight", weight, above=0, below=1)
         self.first_step = checks.whole_number("first_step", first_step)
 
-    def begins(self, steps: int) -> bool:
-        """Whether the step after so many of the optimizer is adversarial."""
-        return steps >= self.first_step
-
 
 def require_embeddings(model: Compiled, adversarial: Any) -> None:
-    """Stop before anything is trained if this is nothing that `fit` takes, or there is nothing to perturb.
+    """Stop before anything is trained if this is not what `fit` takes, or the model cannot be trained so.
 
     Raises:
         TypeError: no `AdversarialTraining`, or a subclass of the user's own.
@@ -93,11 +90,11 @@ class Embedded:
     def perturbations(self, epsilon: float, samples: int) -> list[backend.Array | None]:
         """R for each call of an embedding, (B, T, E); None for one on which the loss does not depend.
 
-        Padding has no part in `|x|`, and no gradient.
+        Padding does not count in `|x|`, and has no gradient.
 
         Args:
             epsilon: `|r| / |x|`.
-            samples: B.
+            samples: how many share the pass; a `TimeDistributed` embedding has several of the B rows for each.
 
         Raises:
             ValueError: no embedding has called `embed`.
@@ -138,14 +135,14 @@ def _squares(layer: Embedding, rows: GatheredRows) -> backend.Array:
 
 
 def _summed(values: backend.Array, samples: int) -> backend.Array:
-    """The sum over each sample, (B,)."""
+    """The sum over each sample."""
     return values.reshape(samples, -1).sum(axis=1)
 
 
 def _largest(gradients: Sequence[backend.Array], samples: int) -> backend.Array:
-    """The largest absolute value in each sample's gradients, (B,), by which they can be divided: 1 if it is 0.
+    """The largest absolute value in each sample's gradients, or 1 if it is 0: they are divided by it.
 
-    A gradient of 1e-25, squared in float32, would be 0.
+    Otherwise a gradient of 1e-25, squared in float32, would be 0.
     """
     xp = backend.namespace(gradients[0])
     of_each = [xp.abs(g).reshape(samples, -1).max(axis=1) for g in gradients]
@@ -154,7 +151,7 @@ def _largest(gradients: Sequence[backend.Array], samples: int) -> backend.Array:
 
 
 def _along(values: backend.Array, rows: GatheredRows) -> backend.Array:
-    """A sample's value, (B,), for all that an embedding gave for it; a `TimeDistributed` one gives several rows."""
+    """A value for each sample, repeated for its rows: (B, 1, 1), to multiply what an embedding gave."""
     several = len(values), rows.shape[0] // len(values)
     of_each = backend.namespace(values).broadcast_to(values[:, None], several)
     return of_each.reshape(-1, *[1] * (rows.ndim - 1))

@@ -9,7 +9,7 @@ from scratchlstm import backend
 from scratchlstm._support import ranks
 from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.data import Data
-from scratchlstm.training.steps import PLAIN, OneProcess, StepOptions
+from scratchlstm.training.steps import OneProcess, StepOptions
 
 
 class Crew:
@@ -80,7 +80,13 @@ class Crew:
 
     @contextmanager
     def team(
-        self, model: Compiled, workers: int, data: Data | None, validation: Data | None, **options: Any
+        self,
+        model: Compiled,
+        workers: int,
+        data: Data | None,
+        validation: Data | None,
+        step_options: StepOptions,
+        **options: Any,
     ) -> Iterator[Any]:
         """What does the steps in several processes, see `parallel.team_or_alone`; None if this process does them."""
         if workers == 1:
@@ -89,7 +95,7 @@ class Crew:
         from scratchlstm.training.parallel import team_or_alone  # which imports multiprocessing
 
         arrays = (data.named() if data else {}) | (validation.named("validation_") if validation else {})
-        with team_or_alone(model, workers, arrays, **options) as team:
+        with team_or_alone(model, workers, arrays, step_options, **options) as team:
             yield team
 
     @contextmanager
@@ -99,15 +105,15 @@ class Crew:
         workers: int,
         data: Data | None,
         validation: Data | None,
-        steps: StepOptions = PLAIN,
+        step_options: StepOptions,
         **options: Any,
     ) -> Iterator[Any]:
         """What does the steps: a `team`, or this process, a `OneProcess`."""
-        with self.team(model, workers, data, validation, steps=steps, **options) as runner:
+        with self.team(model, workers, data, validation, step_options, **options) as runner:
             if runner is None:
                 advice = "all samples are taken there before the first batch: pass them in several parts"
                 with backend.explain_memory(advice):
-                    runner = OneProcess(model, data, validation, steps)
+                    runner = OneProcess(model, data, validation, step_options)
             yield runner
 
 

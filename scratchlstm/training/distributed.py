@@ -199,7 +199,13 @@ class Ranks(Crew):
 
     @contextmanager
     def team(
-        self, model: Compiled, workers: int, data: Data | None, validation: Data | None, **options: Any
+        self,
+        model: Compiled,
+        workers: int,
+        data: Data | None,
+        validation: Data | None,
+        step_options: steps.StepOptions,
+        **options: Any,
     ) -> Iterator[Any]:
         """All ranks, of which the first `workers` share each batch; None for a single one.
 
@@ -214,7 +220,7 @@ class Ranks(Crew):
         # results depend on the threads in NumPy's loops, and on those that the environment lets BLAS have
         alone = set_by_environment() or not all_compiled(model.network)
         with one_blas_thread(threads=1 if alone else ranks.threads):
-            yield RankWorkers(self, workers, model, data, validation, options.get("steps", steps.PLAIN))
+            yield RankWorkers(self, workers, model, data, validation, step_options)
 
     # --- messages -------------------------------------------------------------------------------------------------
 
@@ -405,7 +411,7 @@ class RankWorkers(Workers):
         workers: how many of them share each batch.
         model: this rank's.
         data, validation: this rank's, which are the same everywhere.
-        options: of the steps.
+        options: see `StepOptions`.
     """
 
     def __init__(
@@ -422,7 +428,7 @@ class RankWorkers(Workers):
             model.optimizer.build(model.params)  # before a callback, as in a `Team`
         self.exchange = RankGradients(crew, workers, model)
         own = [steps.uploaded(each) if model.backend == "cupy" else each for each in (data, validation)]
-        self.worker = RankWorker(crew.rank, workers, model, self.exchange, *own, options=options)
+        self.worker = RankWorker(crew.rank, workers, model, self.exchange, options, *own)
 
     def begin_epoch(self, order: np.ndarray) -> None:
         """State the order of samples."""

@@ -63,7 +63,7 @@ def fit(
     model.build_for(data.shape)
     if adversarial is not None:
         require_embeddings(model, adversarial)
-    steps = StepOptions(adversarial, trims=group_by_length)
+    step_options = StepOptions(adversarial, trims=group_by_length)
     workers = min(crew.workers, batch_size, data.samples)
     model.optimizer.claim(model.token, model.params)
     run = Run(model, listeners, initial_epoch, data, batch_size)
@@ -71,7 +71,7 @@ def fit(
     options: dict[str, Any] = {
         "batch_size": batch_size, "shuffle": shuffle, "initial_epoch": initial_epoch, "workers": workers,
     }  # fmt: skip
-    if adversarial is not None:  # stated only then, as older checkpoints do not
+    if adversarial is not None:  # else left out, as it is in older checkpoints
         options["adversarial"] = adversarial.get_config()
     if group_by_length:
         options["group_by_length"] = True
@@ -106,7 +106,7 @@ def fit(
     kept = "of the checkpoint" if run.batch else "of the last one" if history.epoch else "it had before"
     try:
         sharing = {"batch_size": batch_size, "recorded": recorded}
-        with crew.runner(model, workers, data, validation, steps, **sharing) as runner:
+        with crew.runner(model, workers, data, validation, step_options, **sharing) as runner:
             call("on_train_begin", {})
             crew.follow(model, run.restore_callbacks)
             started, before = True, None
@@ -256,15 +256,15 @@ def predict(
     if flag("group_by_length", group_by_length):
         data = by_length.prepared(model, data)
     model.build_for(data.shape)
-    spans, order, steps = data.batches(batch_size), None, StepOptions(trims=group_by_length)
+    spans, order, options = data.batches(batch_size), None, StepOptions(trims=group_by_length)
     crew.require_same("predict", model, {"data": data}, batch_size=batch_size, group_by_length=group_by_length)
     if group_by_length:
         data, order = by_length.longest_first(data)
     workers = min(crew.workers, len(spans))
     with Progress(len(spans), verbose if crew.first else 0) as progress:
         shapes = [(data.samples, *shape) for shape in output_shapes(model, data)]
-        with crew.team(model, workers, data, None, outputs=shapes, steps=steps) as team:
-            result = team.predict(spans, progress.step) if team else outputs(model, data, spans, progress.step, steps)
+        with crew.team(model, workers, data, None, options, outputs=shapes) as team:
+            result = team.predict(spans, progress.step) if team else outputs(model, data, options, spans, progress.step)
         progress.finish({})
     return result if order is None else [y[np.argsort(order)] for y in result]
 

@@ -179,9 +179,7 @@ class SharedWorker(Worker):
             model.optimizer.build(model.params)  # of slots that are nothing: plain SGD
         archive.put_in(model, shared)
         data = [Data.of(shared, model.network, prefix) for prefix in ("", "validation_")]
-        super().__init__(
-            rank, workers, model, SharedGradients(rank, workers, model.params, shared), *data, options=options
-        )
+        super().__init__(rank, workers, model, SharedGradients(rank, workers, model.params, shared), options, *data)
         if "order" in shared:
             self.order = shared["order"]
 
@@ -199,9 +197,9 @@ class Team(Workers):
             values they have then.
         workers: how many processes, this one included.
         data: arrays as `Data.named` names them, and the same with `validation_` before it.
+        options: see `StepOptions`.
         batch_size: of training; 0 if nothing will be trained.
         outputs: the shape of each output that `predict` gives, if it will be called.
-        steps: how they are done.
 
     Raises:
         CannotStart: there is no memory to share, or a process does not start.
@@ -213,11 +211,11 @@ class Team(Workers):
         model: Compiled,
         workers: int,
         data: Mapping[str, np.ndarray],
+        options: StepOptions = PLAIN,
         batch_size: int = 0,
         outputs: Any = (),
-        steps: StepOptions = PLAIN,
     ) -> None:
-        self.model, self.workers, self.trains, self.options = model, workers, batch_size > 0, steps
+        self.model, self.workers, self.trains, self.options = model, workers, batch_size > 0, options
         self.outputs = len(outputs)
         # whatever start method the program has chosen for itself: a fork would copy locks that other threads hold
         self.context = multiprocessing.get_context("spawn")

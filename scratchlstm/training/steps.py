@@ -97,7 +97,7 @@ def _read(arrays: Sequence[Any]) -> Any:
 
 
 class StepOptions(NamedTuple):
-    """How steps are to be done, as each process that shares them is told."""
+    """How the steps are to be done, in each process that shares them."""
 
     adversarial: AdversarialTraining | None = None
     trims: bool = False  # whether padding that all rows of a batch share is left out, see `by_length`
@@ -107,7 +107,7 @@ PLAIN = StepOptions()
 
 
 class Learned(NamedTuple):
-    """What a step comes to before the update."""
+    """What a step computes for the update."""
 
     loss: Any
     grads: list[Gradient | None]
@@ -115,12 +115,12 @@ class Learned(NamedTuple):
 
 
 class Step:
-    """A step on a batch, or on some rows of one: forward at once, and then what `learn` does.
+    """A step on a batch, or on some rows of one, up to the update. It runs forward at once; `learn` does the rest.
 
     Args:
         model: compiled and built.
         batch: the rows.
-        options: of the steps.
+        options: see `StepOptions`.
         rows: (first, total) if others have the rest of the batch, see `Pass`.
         number: how many steps the optimizer has done.
         checked: whether to stop at a loss or gradient that is NaN or infinite, which on a GPU means to wait for it.
@@ -139,18 +139,19 @@ class Step:
         checked: bool = True,
     ) -> None:
         self.model, self.batch, self.checked = model, batch, checked
-        self.adversarial = options.adversarial if options.adversarial and options.adversarial.begins(number) else None
+        adversarial = options.adversarial
+        self.adversarial = adversarial if adversarial and number >= adversarial.first_step else None
         self.embedded = Embedded()
         listeners = {"embed": self.embedded.embed, "seen": self.embedded.seen} if self.adversarial else {}
         self.run = model.run(rows, **listeners)
         self.y_pred, self.cache = model.network.forward(batch.x, self.run)
 
-    def learn(self, samples: int, part: float = 1.0, scales: Sequence[float] | None = None) -> Learned:
+    def learn(self, samples: int, share: float = 1.0, scales: Sequence[float] | None = None) -> Learned:
         """The loss, its gradients, and the metrics; the pass is released.
 
         Args:
             samples: how many the whole batch has.
-            part: how much of it these rows are.
+            share: the part of it that these rows are.
             scales: what each output's loss is multiplied by besides.
 
         Raises:
@@ -159,15 +160,16 @@ class Step:
         model, batch = self.model, self.batch
         with self.run:
             if self.adversarial is None:
-                judged, grads = self._back(self.y_pred, self.cache, part, scales)
+                judged, grads = self._back(self.y_pred, self.cache, share, scales)
             else:
-                judged, grads = self._back_twice(self.adversarial, part, scales)
+                judged, grads = self._back_twice(self.adversarial, share, scales)
         totals = model.measure(batch.y, self.y_pred, self.cache.kept, judged.losses, samples)
         return Learned(judged.loss, grads, totals)
 
     def _back(
         self, y_pred: Any, cache: Any, share: float, scales: Sequence[float] | None, need: bool = False
     ) -> tuple[Judged, list[Gradient | None]]:
+        """The loss of one pass, and its gradients; `need` is whether they have to reach frozen embeddings, too."""
         model = self.model
         judged = model.judge(self.batch.y, y_pred, cache.kept, self.batch.weight, share, scales)
         if self.checked:
@@ -178,19 +180,23 @@ class Step:
         return judged, grads
 
     def _back_twice(
-        self, adversarial: AdversarialTraining, part: float, scales: Sequence[float] | None
+        self, adversarial: AdversarialTraining, share: float, scales: Sequence[float] | None
     ) -> tuple[Judged, list[Gradient | None]]:
         """The first pass backward, and a second one through perturbed embeddings; see `AdversarialTraining`."""
-        clean, grads = self._back(self.y_pred, self.cache, part * (1 - adversarial.weight), scales, need=True)
+        clean, grads = self._back(self.y_pred, self.cache, share * (1 - adversarial.weight), scales, need=True)
         again = self.run.again(embed=adding(self.embedded.perturbations(adversarial.epsilon, self.batch.samples)))
         self.y_pred = each_of(lambda y: y.copy(), self.y_pred)  # which the second pass may write over
         self.run.release()
         with again:
             y_pred, cache = self.model.network.forward(self.batch.x, again)
-            worst, more = self._back(y_pred, cache, part * adversarial.weight, scales)
-        losses = [a if b is None else a + b for a, b in zip(clean.losses, worst.losses, strict=True)]
-        grads = [a if b is None else a + b for a, b in zip(grads, more, strict=True)]  # type: ignore[operator]
-        return worst._replace(loss=clean.loss + worst.loss, losses=losses), grads
+            worst, more = self._back(y_pred, cache, share * adversarial.weight, scales)
+        losses = _sums(clean.losses, worst.losses)
+        return worst._replace(loss=clean.loss + worst.loss, losses=losses), _sums(grads, more)
+
+
+def _sums(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
+    """Sums of what two passes gave; None stays."""
+    return [a if b is None else a + b for a, b in zip(first, second, strict=True)]
 
 
 class OneProcess:
@@ -203,7 +209,7 @@ class OneProcess:
         model: compiled and built.
         data: the `Data` to train on, or None.
         validation: the `Data` to validate on, or None.
-        options: of the steps.
+        options: see `StepOptions`.
 
     Attributes:
         data: as it is trained on.
@@ -268,7 +274,7 @@ class OneProcess:
 
 
 def outputs(
-    model: Compiled, data: Data, spans: Sequence[tuple[int, int]], done: Callable[[], None], options: StepOptions
+    model: Compiled, data: Data, options: StepOptions, spans: Sequence[tuple[int, int]], done: Callable[[], None]
 ) -> list[np.ndarray]:
     """The outputs for x, each by itself, span by span; `done` is called after each."""
     found = []

@@ -81,8 +81,8 @@ class Worker:
         workers: how many there are.
         model: this process's own.
         exchange: of the gradients.
+        options: see `StepOptions`.
         data, validation: to train on, to validate on; None if there is none.
-        options: of the steps.
 
     Attributes:
         order: of the samples in this epoch.
@@ -96,10 +96,9 @@ class Worker:
         workers: int,
         model: Compiled,
         exchange: Exchange,
+        options: steps.StepOptions,
         data: Data | None = None,
         validation: Data | None = None,
-        *,
-        options: steps.StepOptions = steps.PLAIN,
     ) -> None:
         self.rank, self.workers, self.model, self.exchange = rank, workers, model, exchange
         self.options = options
