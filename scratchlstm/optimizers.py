@@ -50,7 +50,7 @@ class Optimizer(registry.Configured):
         use_ema: keep an exponential moving average of each parameter, a = β a + (1 - β) w after each update, a = w
             after the first. When `fit` ends, it sets the trained parameters to their averages.
         ema_momentum: β, in [0, 1].
-        ema_overwrite_frequency: do so also after every so many steps, a whole number; None: only at the end.
+        ema_overwrite_frequency: set them so also after every so many steps, a whole number; None: only at the end.
 
     Raises:
         ValueError: a setting out of its range, or two kinds of clipping at once (as in Keras).
@@ -76,9 +76,8 @@ class Optimizer(registry.Configured):
         self.clipnorm, self.clipvalue, self.global_clipnorm = (chosen.get(name) for name in clips)
         self.use_ema = checks.flag("use_ema", use_ema)
         self.ema_momentum = checks.number("ema_momentum", ema_momentum, at_least=0, at_most=1)
-        self.ema_overwrite_frequency = ema_overwrite_frequency
-        if ema_overwrite_frequency is not None:
-            self.ema_overwrite_frequency = checks.positive_int("ema_overwrite_frequency", ema_overwrite_frequency)
+        every = ema_overwrite_frequency
+        self.ema_overwrite_frequency = None if every is None else checks.positive_int("ema_overwrite_frequency", every)
         self.schedule: schedules.LearningRateSchedule | None = None
         self.learning_rate = learning_rate
         self.iterations = 0
@@ -154,8 +153,9 @@ class Optimizer(registry.Configured):
     def build(self, params: Sequence[np.ndarray]) -> None:
         """Make the state for these parameters: slots are zero, averages the parameters as they are."""
         self.state = [{slot: np.zeros_like(w) for slot in self.slots} for w in params]
-        for w, kept in zip(params, self.state if self.use_ema else [], strict=False):
-            kept["average"] = w.copy()
+        if self.use_ema:
+            for w, kept in zip(params, self.state, strict=True):
+                kept["average"] = w.copy()
         self.trained = [w.shape for w in params]
         know(params)
 
@@ -260,20 +260,19 @@ class Optimizer(registry.Configured):
                 block()
 
     def _update(self, w: np.ndarray, rows: Rows, g: np.ndarray, learning_rate: float, **kept: np.ndarray) -> None:
-        """`update`, then `move_average` if there is one."""
-        average = kept.pop("average") if self.use_ema else None
-        self.update(w, rows, g, learning_rate, **kept)
-        if average is not None:
-            self.move_average(w, average)
+        """`update`, then `move_average` if averages are kept."""
+        self.update(w, rows, g, learning_rate, **{slot: kept[slot] for slot in self.slots})
+        if self.use_ema:
+            self.move_average(w, kept["average"])
 
     def move_average(
         self, w: np.ndarray, average: np.ndarray, move: Callable[[np.ndarray, np.ndarray, float], None] | None = None
     ) -> None:
-        """Update a block of the moving average, in place, and in some steps set the parameter to it.
+        """Update a block of the moving average, in place; if this step `overwrites`, set the parameter to it.
 
         Args:
             w, average: the block after its update, and its average.
-            move: what computes average += part (w - average); default: NumPy.
+            move: what computes average += part (w - average) from average, w and part; default: NumPy.
         """
         if self.iterations == 1:
             average[...] = w
@@ -297,7 +296,7 @@ class Optimizer(registry.Configured):
             ValueError: params that do not fit the averages; nothing is changed.
         """
         averages = [kept["average"] for kept in self.state] if self.use_ema else []
-        if not averages:  # before the first step there is nothing to put there
+        if not averages:  # without use_ema, or before the first step
             return
         shapes, own = [w if w is None else w.shape for w in params], [average.shape for average in averages]
         if len(shapes) != len(own) or any(shape not in (None, its) for shape, its in zip(shapes, own, strict=True)):
@@ -331,7 +330,10 @@ class Optimizer(registry.Configured):
         return [min(1.0, limit / max(each, 1e-30)) for each in norms]
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments that make an equal object: those of averages only with `use_ema`."""
+        """The constructor's arguments that make an equal object.
+
+        Those of averages only with `use_ema`: files without averages are as they always were.
+        """
         config = super().get_config()
         return {name: value for name, value in config.items() if self.use_ema or name not in _OF_AVERAGES}
 

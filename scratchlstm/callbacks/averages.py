@@ -1,4 +1,4 @@
-"""The averages of the weights in the place of the weights."""
+"""Validate, and save, the moving averages of the weights instead of the weights."""
 
 from typing import Any, ClassVar
 
@@ -11,9 +11,9 @@ from scratchlstm.callbacks.base import Callback, Logs
 class SwapEMAWeights(Callback):
     """Validates with the averages that an optimizer with `use_ema=True` keeps, and continues training from the weights.
 
-    Meanwhile the weights are kept in the CPU's memory; an error in the validation leaves the averages in the model.
-    (Keras exchanges both in place. With `swap_on_epoch`, a run that stops before its last epoch leaves the weights in
-    its model; here it always ends with the averages.)
+    Meanwhile the weights are kept in the CPU's memory; after an error in the validation the model has the averages.
+    (Keras exchanges both in place. With `swap_on_epoch`, a run that stops before its last epoch ends with the weights
+    there; here it always ends with the averages.)
 
     Args:
         swap_on_epoch: whether the model also has the averages from the end of each epoch to the beginning of the next,
