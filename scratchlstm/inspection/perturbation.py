@@ -21,14 +21,14 @@ _AT_ONCE = 32  # positions that are compared with the whole table together
 
 @dataclass(frozen=True, repr=False)
 class LayerPerturbation:
-    """How the worst perturbation changes what one embedding gives.
+    """What the worst perturbation does to the output of one embedding.
 
     Attributes:
         name: of the layer.
         ids: what it was given, (B, T).
         x: what it gives, (B, T, E).
         r: the perturbation, (B, T, E); 0 at padding.
-        share: how much of a sample's `|r|²`, over all embeddings, is at each position, (B, T); 0 if its r is 0.
+        share: the part of a sample's `|r|²`, over all embeddings, that is at each position, (B, T); 0 if its r is 0.
         embeddings: the table, (V, E).
     """
 
@@ -43,17 +43,16 @@ class LayerPerturbation:
         """The id that r moves each position towards, and how straight: the largest cosine of r and embeddings[id] - x.
 
         Args:
-            exclude: a list of ids that stand for no word, such as padding and the unknown word.
+            exclude: a list of ids to leave out, such as those of padding and the unknown word.
 
         Returns:
-            ids (B, T) and cosines (B, T). If r leaves a position alone, or no other id is left, the id there
-            and 0.
+            ids (B, T) and cosines (B, T). Where r is 0, or no other id is left, the id there and 0.
 
         Raises:
             ValueError: exclude holds anything but ids of the table.
         """
         table = self.embeddings.astype("float64")
-        out = [checks.index("exclude", each, len(table)) for each in checks.whole_numbers("exclude", exclude)]
+        excluded = [checks.index("exclude", each, len(table)) for each in checks.whole_numbers("exclude", exclude)]
         squares = (table**2).sum(axis=1)
         found, cosines = self.ids.copy(), np.zeros(self.ids.shape)
         moved = np.argwhere(self.share > 0)
@@ -63,7 +62,7 @@ class LayerPerturbation:
             sums = squares + (x**2).sum(axis=1, keepdims=True)  # (N, V)
             distances = sums - 2 * x @ table.T  # |w - x|²
             ahead = distances > 1e-10 * sums  # not the word that is there, nor one with the same vector
-            ahead[:, out] = False
+            ahead[:, excluded] = False
             along = r @ table.T - (r * x).sum(axis=1, keepdims=True)  # r·(w - x)
             lengths = np.linalg.norm(r, axis=1, keepdims=True) * np.sqrt(np.where(ahead, distances, 1))
             cosine = np.where(ahead, along / lengths, -np.inf)
@@ -77,7 +76,7 @@ class LayerPerturbation:
 
 @dataclass(frozen=True, repr=False)
 class WorstPerturbation:
-    """From `worst_perturbation`: `found["embedding"]` is what happens to that layer.
+    """What `worst_perturbation` returns: `found["embedding"]` is that of the layer "embedding".
 
     Attributes:
         loss: at x, as `Model.evaluate` gives it.
