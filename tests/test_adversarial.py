@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stopping import Stop, Stopped
 
 from scratchlstm import Input, Model, Sequential, backend, layers
-from scratchlstm.callbacks import Callback, Checkpoint
+from scratchlstm.callbacks import Checkpoint
 from scratchlstm.layers import LSTM, Bidirectional, Dense, Dropout, Embedding
 from scratchlstm.training import AdversarialTraining, steps
 from scratchlstm.training.data import check_data
@@ -229,22 +230,10 @@ def test_embeddings_of_a_users_own():
 
 def fitted(path=None, workers=1, stop=None, **options):
     model = reader(dropout=0.3)
-    callbacks = [*([] if path is None else [Checkpoint(path, save_freq=1)]), *([] if stop is None else [Stop(stop)])]
+    callbacks = [] if path is None else [Checkpoint(path, save_freq=1), Stop(stop)]
     settings = {"epochs": 3, "batch_size": 6, "verbose": 0, "adversarial": AdversarialTraining(0.05, first_step=3)}
     history = model.fit(X, Y, workers=workers, callbacks=callbacks, resume=path, **settings | options)
     return model.get_weights(), history.history
-
-
-class Stop(Callback):
-    """Raises after so many batches."""
-
-    def __init__(self, batches):
-        self.left = batches
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.left -= 1
-        if self.left == 0:
-            raise InterruptedError
 
 
 def assert_same(ours, theirs, exact=True):
@@ -271,9 +260,9 @@ def test_workers_do_what_one_process_does():
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, batches, workers):
     """Before its first adversarial step, and after."""
     path = tmp_path / "checkpoint.npz"
-    with pytest.raises(InterruptedError):
+    with pytest.raises(Stopped):
         fitted(path, workers, stop=batches)
-    assert_same(fitted(path, workers, stop=99), fitted(workers=workers))
+    assert_same(fitted(path, workers), fitted(workers=workers))
 
 
 def test_a_run_of_other_settings_is_not_continued(tmp_path):

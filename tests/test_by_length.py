@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from stopping import Stop, Stopped
 
 from scratchlstm import Input, Model, Sequential, config
-from scratchlstm.callbacks import Callback, Checkpoint
+from scratchlstm.callbacks import Checkpoint
 from scratchlstm.layers import (
     GRU,
     LSTM,
@@ -303,29 +304,11 @@ def test_workers_cut_a_batch_as_one_process_does():
         np.testing.assert_allclose(other.history[name], values, rtol=1e-11)
 
 
-class Stop(Callback):
-    """Raises `KeyboardInterrupt` after so many batches."""
-
-    def __init__(self, batches):
-        self.left = batches
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.left -= 1
-        if not self.left:
-            raise KeyboardInterrupt
-
-    def get_state(self):
-        return None
-
-    def set_state(self, state):
-        pass
-
-
 def test_a_run_resumed_in_an_epoch_ends_with_the_same_bytes(tmp_path):
     path = tmp_path / "run.npz"
     options = {"batch_size": 8, "epochs": 3, "verbose": 0, "validation_data": (X, Y), "group_by_length": True}
 
-    def fit(batches=0, **more):
+    def fit(batches=None, **more):
         model = classifier(rate=0.3)
         checkpoint = Checkpoint(path, save_freq=1)
         model.fit(X, Y, callbacks=[checkpoint, Stop(batches)], resume=path, **options | more)
@@ -334,7 +317,7 @@ def test_a_run_resumed_in_an_epoch_ends_with_the_same_bytes(tmp_path):
     straight = fit()
     path.unlink()
     for batches in 4, 5:  # of 6 in an epoch
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Stopped):
             fit(batches)
     with pytest.raises(ValueError, match="group_by_length"):
         fit(group_by_length=False)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from stopping import Stop, Stopped
 
 from scratchlstm import Input, Sequential, callbacks
 from scratchlstm.callbacks import Callback, Checkpoint
@@ -41,23 +42,6 @@ def fit(model, path=None, stop=None, save_freq="epoch", more=(), **options):
     callbacks = [*more] if path is None else [Checkpoint(path, save_freq), *more, Stop(stop)]
     x, y = settings.pop("data", (X[8:], Y[8:]))
     return model.fit(x, y, callbacks=callbacks, resume=path, **settings)
-
-
-class Stopped(Exception):
-    """What ends a run in these tests."""
-
-
-class Stop(Callback):
-    """Raises `Stopped` after so many batches."""
-
-    def __init__(self, batches):
-        self.left = batches
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.left is not None:
-            self.left -= 1
-            if self.left == 0:
-                raise Stopped
 
 
 def content(model):

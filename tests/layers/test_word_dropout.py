@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from stopping import Stop, Stopped
 
 from scratchlstm import Input, Model, Sequential, backend, gradcheck
-from scratchlstm.callbacks import Callback, Checkpoint
+from scratchlstm.callbacks import Checkpoint
 from scratchlstm.layers import LSTM, Dense, Embedding, GlobalAveragePooling1D, TimeDistributed, WordDropout
 from scratchlstm.layers.passes import Pass
 
@@ -117,25 +118,14 @@ def test_within_time_distributed():
     assert np.array_equal(y.reshape(-1, 3), WordDropout(0.5, seed=1)(x.reshape(-1, 3), training=True))
 
 
-class _StopsAfter(Callback):
-    def __init__(self, batches):
-        self.left = batches
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.left is not None:
-            self.left -= 1
-        if self.left == 0:
-            raise InterruptedError
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_resumed_run_draws_what_would_have_followed(tmp_path, dtype):
     options = {"epochs": 3, "batch_size": 2, "verbose": 0}
     whole, stopped, resumed = (classifier(dtype=dtype) for _ in range(3))
     history = whole.fit(IDS, LABELS, **options).history
-    with pytest.raises(InterruptedError):
-        stopped.fit(IDS, LABELS, callbacks=[Checkpoint(tmp_path / "run", 1), _StopsAfter(5)], **options)
-    options |= {"callbacks": [_StopsAfter(None)], "resume": tmp_path / "run"}
+    with pytest.raises(Stopped):
+        stopped.fit(IDS, LABELS, callbacks=[Checkpoint(tmp_path / "run", 1), Stop(5)], **options)
+    options |= {"callbacks": [Stop(None)], "resume": tmp_path / "run"}
     assert resumed.fit(IDS, LABELS, **options).history == history
     for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         assert np.array_equal(one, other)
