@@ -138,7 +138,7 @@ def train(folder: Path, options: argparse.Namespace) -> int:
 
 
 def build(reader: "Reader", units: int, without: set[str], **options: Any) -> Model:
-    """The model: embeddings of words and pairs, a bidirectional LSTM, and what it says on the mean and at most."""
+    """The model: embeddings of words and pairs, a bidirectional LSTM, and its mean and maximum over time."""
     rates = (0.0, 0.0, 0.0) if "dropout" in without else (0.1, 0.2, 0.5)
     inputs, embedded = [], []
     for name, size, known in zip(("words", "bigrams"), (96, 32), reader.known, strict=False):
@@ -163,10 +163,10 @@ def adam(steps: int, without: set[str]) -> Adam:
 
 
 class Reader:
-    """Texts to ids: of each word, and of the pair that ends at it; 0 is padding, 1 is what is not known.
+    """Turns texts into ids: of each word, and of the pair that ends at it; 0 is padding, 1 is unknown.
 
     Args:
-        known: the words that are known, the most frequent first; then the pairs, if the model is to see them.
+        known: the known words, the most frequent first; then the pairs, if the model is to see them.
         maxlen: how many words of a text are read, from its end.
     """
 
@@ -178,7 +178,7 @@ class Reader:
 
     @classmethod
     def of(cls, texts: list[str], maxlen: int, *sizes: int) -> "Reader":
-        """One that knows so many words of these texts, and so many pairs."""
+        """A reader of the most frequent words of these texts and, with a second size, of the most frequent pairs."""
         known = []
         for n, size in enumerate(sizes, 1):
             tokenizer = Tokenizer(filters="")
@@ -206,15 +206,14 @@ def words_of(text: str) -> list[str]:
 
 
 def explain(model: Model, reader: Reader, text: str) -> None:
-    """The answer, and how far each word has moved it: by how much the log-odds fall if it is left out."""
+    """The answer, and how far each word has moved it: by how much the log-odds fall when it is left out."""
     words = words_of(text)[-reader.maxlen :]
     fewer = [words[:k] + words[k + 1 :] for k in range(len(words))]
     texts = [" ".join(some) for some in (words, *fewer)]
-    whole, *rest = model.predict(reader.read(texts), verbose=0)[:, 0].clip(1e-7, 1 - 1e-7)
-    print(f"{whole:.3f} probability of a positive review; without one of its words, the log-odds would change by")
-    log_odds = np.log(whole / (1 - whole))
-    for word, probability in zip(words, rest, strict=True):
-        moved = log_odds - np.log(probability / (1 - probability))
+    probabilities = model.predict(reader.read(texts), verbose=0)[:, 0].clip(1e-7, 1 - 1e-7)
+    log_odds = np.log(probabilities / (1 - probabilities))
+    print(f"{probabilities[0]:.3f} probability of a positive review; how far each word has moved its log-odds:")
+    for word, moved in zip(words, log_odds[0] - log_odds[1:], strict=True):
         bar = "█" * min(round(4 * abs(moved)), 20)
         print(f"{bar if moved < 0 else '':>20} {word:^12} {bar if moved > 0 else '':<20} {moved:+.2f}")
 
@@ -246,18 +245,17 @@ def read_vocabulary(path: Path) -> Reader:
 
 
 def what_each_is_worth(root: Path, results: dict[str, Any]) -> str:
-    """The accuracy of every run in this folder that is as this one, but for what it does without."""
+    """The accuracy of every run in this folder that differs from this one only in what it leaves out."""
     rows = {}
     for path in [root / "results.json", *sorted(root.glob("without-*/results.json"))]:
         with suppress(OSError, ValueError, TypeError, KeyError):  # no such run yet, or not one of ours
             other = json.loads(path.read_bytes())
             if all(other[name] == results[name] for name in ("setting", "reviews")):
                 rows["-".join(other["without"])] = float(other["accuracy"])
-    lines = ["without", *(f"  {name or 'nothing':<24} {rows[name]:.4f}" for name in rows)]
-    if "" in rows:
-        lines[2:] = [
-            f"{line} {rows[name] - rows['']:+.4f}" for line, name in zip(lines[2:], list(rows)[1:], strict=True)
-        ]
+    lines = ["without"]
+    for name, accuracy in rows.items():
+        change = f" {accuracy - rows['']:+.4f}" if name and "" in rows else ""
+        lines.append(f"  {name or 'nothing':<24} {accuracy:.4f}{change}")
     if rows.keys() == {""}:
         lines.append(f"  (--without {next(iter(INGREDIENTS))} tells what that is worth; others are in --help)")
     return "\n".join(lines)
@@ -270,10 +268,10 @@ def baseline(texts: list[str], labels: np.ndarray, test_texts: list[str], test_l
     """
     count_vectorizer, logistic_regression, diags = scikit_learn()
     count = count_vectorizer(analyzer=up_to_three, binary=True, min_df=2)
-    there = count.fit_transform(texts)
-    positive, negative = (1 + np.asarray(there[labels == label].sum(axis=0))[0] for label in (1, 0))
+    x = count.fit_transform(texts)
+    positive, negative = (1 + np.asarray(x[labels == label].sum(axis=0))[0] for label in (1, 0))
     weights = diags(np.log(positive / positive.sum()) - np.log(negative / negative.sum()))
-    model = logistic_regression(C=4, solver="liblinear", dual=True, max_iter=1000).fit(there @ weights, labels)
+    model = logistic_regression(C=4, solver="liblinear", dual=True, max_iter=1000).fit(x @ weights, labels)
     return float(model.score(count.transform(test_texts) @ weights, test_labels))
 
 
