@@ -348,7 +348,7 @@ class Model(Compiled):
                 the same (`epochs` may have grown); where there is none yet, the run begins.
             adversarial: an `AdversarialTraining`, for a model that begins with embeddings: each step also learns from
                 the perturbation of these that hurts most. The loss is that of both passes, the metrics are those of the
-                one as it is.
+                one without perturbation.
             group_by_length: whether batches hold rows of like length, and leave out the padding that all of their rows
                 share; so do those of the validation. For a model of padded ids, (N, T), that goes from Embeddings with
                 mask_zero=True to outputs without a time axis, through layers that heed the mask; its length must be
