@@ -49,7 +49,7 @@ class AdversarialTraining(registry.Configured):
 
 
 def require_embeddings(model: Compiled, adversarial: Any) -> None:
-    """Stop before anything is trained if this is not what `fit` takes, or the model cannot be trained so.
+    """Stop before anything is trained if `adversarial` is of another type, or the model cannot be trained that way.
 
     Raises:
         TypeError: no `AdversarialTraining`, or a subclass of the user's own.

@@ -81,8 +81,8 @@ def plain(description: Any) -> Any:
 def difference(was: Any, now: Any, name: str = "") -> str:
     """In words, where `now` is other than `was`, a description from a file; "" where it is not.
 
-    What only `now` has is no difference: an option that is newer than the file, at its default. (But what is left out
-    at its default: `trainable`, `use_ema`.)
+    What only `now` has is no difference: an option that is newer than the file, at its default. (Except `trainable` and
+    `use_ema`, which are left out at their defaults.)
     """
     if isinstance(was, dict) and isinstance(now, dict):
         left_out = {name: value for name, value in _LEFT_OUT.items() if name in was or name in now}
