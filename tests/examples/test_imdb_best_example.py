@@ -109,11 +109,19 @@ def test_a_sentence_is_scored_and_explained(done, trained):
 
 
 @pytest.mark.parametrize("ingredient", ["adversarial", "average", "dropout", "pooling", "backward", "schedule"])
-def test_every_ingredient_can_be_left_out(done, reviews, tmp_path, ingredient):
+def test_every_ingredient_can_be_left_out(done, monkeypatch, reviews, tmp_path, ingredient):
+    fit, asked = Model.fit, []
+
+    def noted(model, *args, **options):
+        asked.append(options["adversarial"])
+        return fit(model, *args, **options)
+
+    monkeypatch.setattr(Model, "fit", noted)
     done("--path", reviews, "--output", tmp_path, *SMALL, "--epochs", 1, "--without", ingredient)
     assert (tmp_path / f"without-{ingredient}" / "model.npz").exists()
     model = Model.load(tmp_path / f"without-{ingredient}" / "model.npz")
     kinds = [type(layer).__name__ for layer in model.layers]
+    assert (asked == [None]) == (ingredient == "adversarial")
     assert ("Bidirectional" in kinds) == (ingredient != "backward")
     assert any("Pooling" in kind for kind in kinds) == (ingredient != "pooling")
     assert model.optimizer.use_ema == (ingredient != "average")
