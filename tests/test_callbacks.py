@@ -597,6 +597,13 @@ def test_the_validation_has_its_moments(epochs, workers):
     assert seen == [moment for end in ends for moment in (("begin", {}), ("end", end))]
 
 
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_test_begin", "on_test_end", "on_epoch_end"])
+def test_a_callback_that_evaluates_leaves_the_metrics_of_fit_alone(hook):
+    watch = type("Watch", (Callback,), {hook: lambda self, *_: self.model.evaluate(X[:3], 1 - Y[:3], verbose=0)})()
+    histories = [fit(dense(), each, epochs=2, validation_split=0.25).history for each in (Callback(), watch)]
+    assert histories[0] == histories[1]
+
+
 @pytest.mark.parametrize("hook", ["on_test_batch_begin", "on_predict_batch_end", "on_batch_end", "on_epoch_ends"])
 def test_hooks_that_are_never_called_are_refused(hook):
     mine = type("Mine", (Callback,), {hook: lambda self, *arguments: None})()

@@ -1,5 +1,6 @@
 """The steps that training is made of: a batch forward, its loss, backward, update; and the sums of an epoch."""
 
+import copy
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -44,7 +45,8 @@ class Meter:
     """The running loss (mean over samples) and metrics of one pass over data."""
 
     def __init__(self, model: Compiled) -> None:
-        self.metrics = model.measured
+        # its own, because a callback may evaluate the model in the middle of the pass
+        self.metrics = {name: copy.copy(metric) for name, metric in model.measured.items()}
         self.loss_sum, self.count = 0.0, 0
         self.unread: list[tuple[Any, int, Totals]] = []  # what is still on the GPU
         for metric in self.metrics.values():
