@@ -129,7 +129,10 @@ def train(folder: Path, options: argparse.Namespace) -> int:
     print(f"\naccuracy {accuracy:.4f}, loss {loss:.4f} on {reviews}")
     print(what_each_is_worth(Path(options.output), results))
     if options.baseline:
-        right = baseline(texts, labels, test_texts, test_labels)
+        try:
+            right = baseline(texts, labels, test_texts, test_labels)
+        except ValueError as error:
+            fail(f"--baseline has too little to learn from in {len(labels):,} reviews: {error}")
         print(f"logistic regression on single words, pairs and triples, weighted by their log-count ratio: {right:.4f}")
     print(f"\n{SENTENCE}")
     explain(model, reader, SENTENCE)
