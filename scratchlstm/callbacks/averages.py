@@ -17,8 +17,9 @@ class SwapEMAWeights(Callback):
 
     Args:
         swap_on_epoch: whether the model also has the averages from the end of each epoch to the beginning of the next,
-            for callbacks after this one in the list, such as `ModelCheckpoint`. After Ctrl-C it has those of the last
-            completed epoch.
+            for callbacks after this one in the list, such as `ModelCheckpoint` and `EarlyStopping`. Without it, or
+            before this one, they save and restore weights other than those that were validated (as in Keras). After
+            Ctrl-C the model has the averages of the last completed epoch.
 
     Raises:
         TypeError: `swap_on_epoch` is no bool.
