@@ -80,6 +80,8 @@ def train(folder: Path, options: argparse.Namespace) -> int:
     texts, labels = texts[: options.samples], labels[: options.samples]
     test_texts, test_labels = test_texts[: options.samples], test_labels[: options.samples]
     reader = Reader.of(texts, options.maxlen, options.words, *([] if "bigrams" in without else [options.bigrams]))
+    if not reader.known[0]:
+        fail("there is no word in the reviews to train on")
     x, x_test = reader.read(texts), reader.read(test_texts)
     held_out = options.path is None  # reviews to choose settings by; those of an aclImdb folder are for a single test
     print(f"{len(labels):,} reviews to train on, {len(test_labels):,} {'held out' if held_out else 'to test on, once'}")
@@ -136,7 +138,7 @@ def train(folder: Path, options: argparse.Namespace) -> int:
         print(f"logistic regression on single words, pairs and triples, weighted by their log-count ratio: {right:.4f}")
     print(f"\n{SENTENCE}")
     explain(model, reader, SENTENCE)
-    print(f"\nwritten to {folder}/: {', '.join(sorted(path.name for path in folder.iterdir() if path.is_file()))}")
+    print(f"\nwritten to {folder}/: checkpoint.npz, learning_curve.png, model.npz, results.json, vocabulary.json")
     return 0
 
 

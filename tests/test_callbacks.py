@@ -527,6 +527,14 @@ def test_a_run_that_is_stopped_early_ends_with_averages():
     assert same(model.params, once.params)
 
 
+def test_two_that_swap_are_refused():
+    model = Sequential([Embedding(9, 2), LSTM(2), Dense(1)], seed=1)
+    model.compile(SGD(use_ema=True), "mse")
+    with pytest.raises(ValueError, match="callbacks must hold one SwapEMAWeights, but there are several"):
+        model.fit(IDS, LABELS, callbacks=[SwapEMAWeights(), SwapEMAWeights(True)], verbose=0)
+    assert model.optimizer.iterations == 0
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_interruption_leaves_weights_and_averages_apart(error):
     """Those of the last completed epoch after Ctrl-C, those of the last batch after an error."""

@@ -27,6 +27,7 @@ class SwapEMAWeights(Callback):
     """
 
     _to_resume: ClassVar = {"weights": list}
+    _once: ClassVar = True  # a second one would take the averages for the weights
 
     def __init__(self, swap_on_epoch: bool = False) -> None:
         self.swap_on_epoch = checks.flag("swap_on_epoch", swap_on_epoch)

@@ -34,6 +34,7 @@ class Callback:
     params: Mapping[str, Any] = {}
     # of our callbacks, the attributes that a resumed run restores, and what each may be in a file besides None
     _to_resume: ClassVar[Mapping[str, type | tuple[type, ...]]] = {}
+    _once: ClassVar = False  # whether a second one would undo what the first does
 
     @property
     def wants_batches(self) -> bool:
@@ -169,6 +170,7 @@ def check(callbacks: Any) -> list[Callback]:
 
     Raises:
         TypeError: naming what is no `Callback`, or a method that is never called, such as Keras' on_test_batch_end.
+        ValueError: several of a kind of which there can be one.
     """
     if callbacks is None:
         return []
@@ -179,4 +181,7 @@ def check(callbacks: Any) -> list[Callback]:
         if unknown:
             called = ", ".join(name for name in dir(Callback) if name.startswith("on_"))
             raise TypeError(f"{type(callback).__name__} has {', '.join(unknown)}, but fit calls only {called}")
+    for kind in {type(callback) for callback in callbacks if callback._once}:
+        if sum(isinstance(callback, kind) for callback in callbacks) > 1:
+            raise ValueError(f"callbacks must hold one {kind.__name__}, but there are several: leave the others out")
     return list(callbacks)

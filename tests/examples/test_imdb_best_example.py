@@ -254,3 +254,17 @@ def test_all_texts_without_a_known_word_have_one_column():
     words, bigrams = reader.read(["it is good", "so good! so!"])
     assert words.tolist() == [[0, 0, 1, 1, 2], [1, 2, 1, 1, 1]]
     assert bigrams.tolist() == [[0, 0, 1, 1, 2], [1, 1, 1, 1, 1]]
+
+
+def test_the_order_of_what_is_left_out_does_not_matter(done, reviews, tmp_path):
+    for more in ("--without", "schedule", "--without", "average"), ("--without", "average", "--without", "schedule"):
+        done("--path", reviews, "--output", tmp_path, *SMALL, "--epochs", 1, *more, *more)
+    assert [path.name for path in tmp_path.iterdir()] == ["without-average-schedule"]
+
+
+def test_reviews_without_a_word_are_refused(refusal, tmp_path):
+    for part in ("train/pos", "train/neg", "test/pos", "test/neg"):
+        (tmp_path / "aclImdb" / part).mkdir(parents=True)
+        (tmp_path / "aclImdb" / part / "0_1.txt").write_text("...")
+    told = refusal("--path", tmp_path / "aclImdb", "--output", tmp_path / "run", *SMALL)
+    assert told == "there is no word in the reviews to train on"
