@@ -283,9 +283,9 @@ def baseline(texts: list[str], labels: np.ndarray, test_texts: list[str], test_l
 def scikit_learn() -> tuple[Any, Any, Any]:
     """What the baseline takes from scikit-learn and SciPy."""
     try:
-        from scipy.sparse import diags
         from sklearn.feature_extraction.text import CountVectorizer
         from sklearn.linear_model import LogisticRegression
+        from scipy.sparse import diags  # isort: skip
     except ImportError as error:
         fail(f"--baseline needs scikit-learn: pip install 'scratchlstm[baseline]' ({error})")
     return CountVectorizer, LogisticRegression, diags
