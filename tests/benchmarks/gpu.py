@@ -396,9 +396,9 @@ def every_kernel():
     backend.cupy().cuda.set_allocator(None)
     rng = np.random.default_rng(0)
     ids, labels = rng.integers(0, 7, size=(5, 6)), rng.integers(0, 2, size=5)
-    with_clipping = optimizers.SGD(momentum=0.9, clipnorm=0.1)
+    with_clipping, with_averages = optimizers.SGD(momentum=0.9, clipnorm=0.1), optimizers.RMSprop(use_ema=True)
     for dtype, units, optimizer in (
-        ("float32", 3, "sgd"), ("float32", 3, with_clipping), ("float32", 3, "rmsprop"), ("float64", 3, "adam"),
+        ("float32", 3, "sgd"), ("float32", 3, with_clipping), ("float32", 3, with_averages), ("float64", 3, "adam"),
         ("float32", 260, "adam"),
     ):  # fmt: skip
         model = Sequential(backend="cupy", seed=0)
