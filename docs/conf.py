@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 import scratchlstm
 from scratchlstm._support import compiled
 
-# to show the docstrings of compiled functions; so pages and examples are run in NumPy
+# to show the docstrings of compiled functions
 compiled.loop = compiled.part = compiled.exact_loop = lambda function: function
 os.environ[compiled.OFF] = "1"
 
@@ -28,8 +28,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
-    "examples",
-    "executed",
     "mathml",
     "sources",
 ]

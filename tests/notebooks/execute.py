@@ -8,6 +8,7 @@ import argparse
 import base64
 import difflib
 import os
+import sys
 import tempfile
 from pathlib import Path
 from unittest import mock
@@ -15,7 +16,10 @@ from unittest import mock
 import nbformat
 from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
-from pictures import same
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
+
+from pictures import same_png
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs" / "notebooks").glob("*.ipynb"))
 _SETTINGS = "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"
@@ -82,7 +86,7 @@ def differences(stored, now):
         if text := "\n".join(lines):
             said.append(f"{where}:\n{text}")
         drawn = pictures(old), pictures(new)
-        if len(drawn[0]) != len(drawn[1]) or not all(map(same, *drawn)):
+        if len(drawn[0]) != len(drawn[1]) or not all(map(same_png, *drawn)):
             said.append(f"{where}: a picture shows something else")
     return "\n".join(said)
 

@@ -162,16 +162,16 @@ def _drawn(dpi=100, style="--", factor=0.73, color="tab:orange", another=False, 
 )
 def test_another_resolution_or_smoothing_shows_the_same(other):
     assert _drawn(**other) != _drawn()
-    assert pictures.same(_drawn(), _drawn(**other))
-    assert pictures.same(_drawn(**other), _drawn())
+    assert pictures.same_png(_drawn(), _drawn(**other))
+    assert pictures.same_png(_drawn(**other), _drawn())
 
 
 @pytest.mark.parametrize(
     "other", [{"style": "-"}, {"style": ":"}, {"factor": 0.78}, {"color": "tab:red"}, {"another": True}]
 )
 def test_another_line_is_seen(other):
-    assert not pictures.same(_drawn(), _drawn(**other))
-    assert not pictures.same(_drawn(**other), _drawn())
+    assert not pictures.same_png(_drawn(), _drawn(**other))
+    assert not pictures.same_png(_drawn(**other), _drawn())
 
 
 def test_another_shape_is_seen():
@@ -179,7 +179,7 @@ def test_another_shape_is_seen():
     matplotlib.figure.Figure(figsize=(6, 3)).savefig(whole)
     half = io.BytesIO()
     matplotlib.figure.Figure(figsize=(3, 3)).savefig(half)
-    assert not pictures.same(whole.getvalue(), half.getvalue())
+    assert not pictures.same_png(whole.getvalue(), half.getvalue())
 
 
 @pytest.mark.parametrize("change", ["text", "picture", "no picture", "nothing printed"])
