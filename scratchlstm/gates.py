@@ -11,8 +11,9 @@ One step takes the input x_t, the previous hidden state h_prev and the previous 
     (5)  c = f c_prev + i g       the cell, the memory itself
     (6)  h = o tanh(c)            the hidden state, what the next layer sees
 
-Products without a sign are elementwise. `d` before a name is the derivative of the loss L by that name, dL/d(name),
-with the shape of the name. Sizes: B batch, T time steps, E input features, H units.
+Products without a sign are elementwise. `d` before a name is the derivative of the loss L with respect to it, dL/d(name),
+with the shape of the name. Sizes: B batch, T time steps, E input features, H units. docs/derivation.md derives every
+numbered line, shows what it gives in an example, and links its test and its exercise.
 
 Source: Hochreiter & Schmidhuber (1997), with the forget gate of Gers, Schmidhuber & Cummins (2000); gate order
 and single bias as in Keras. Every function is pure and runs on NumPy, on CuPy, and on any array module
@@ -246,10 +247,10 @@ def lstm_backward(
     dxs = []
     for t in reversed(range(len(caches))):
         # h_t goes two ways: up to the next layer and on to step t+1
-        dh = dhs[:, t, :] + dh_next  #                          (B, H)
+        dh = dhs[:, t, :] + dh_next  #                          (B, H)  (22)
         dh_past, dc_past = none, none  #                        (B, H) each
         if mask is not None:
-            # a masked row's state went past the cell: so do its gradients, and none of them goes into the gates
+            # a masked row's state went past the cell: so do its gradients, and none of them enters the gates  (27)
             valid = mask[:, t, None]  #                         (B, 1)
             dh_past = xp.where(valid, none, dh)  #              (B, H)
             dc_past = xp.where(valid, none, dc_next)  #         (B, H)
@@ -261,9 +262,9 @@ def lstm_backward(
             dh_prev = sum_copies(dh_prev, recurrent_dropout)  # (B, H)
         dh_next = dh_prev + dh_past  #                          (B, H)
         dc_next = step.dc_prev + dc_past  #                     (B, H)
-        dW = dW + step.dW  #                                    (E, 4H)
-        dU = dU + step.dU  #                                    (H, 4H), or (4H, 4H)
-        db = db + step.db  #                                    (4H,)
+        dW = dW + step.dW  #                                    (E, 4H)  (23)
+        dU = dU + step.dU  #                                    (H, 4H), or (4H, 4H)  (24)
+        db = db + step.db  #                                    (4H,)  (25)
         dxs.append(step.dx)  #                                  (B, E)
     if recurrent_dropout is not None:
         dU = diagonal_blocks(dU)  #  (H, 4H)

@@ -151,7 +151,7 @@ class BinaryCrossentropy(Crossentropy):
             losses, gradient = cupy_elementwise.binary_crossentropy(y_pred, y_true)
         elif from_logits:
             losses = np.maximum(y_pred, 0) - y_pred * y_true + np.log1p(np.exp(-np.abs(y_pred)))
-            gradient = sigmoid(y_pred) - y_true
+            gradient = sigmoid(y_pred) - y_true  # equation (29), whose 1/B comes with the mean
         else:
             p, inside = _clip(y_pred)
             losses = -y_true * np.log(p) - (1 - y_true) * np.log(1 - p)

@@ -73,7 +73,7 @@ class Groups:
         return DeviceGroups(self)
 
     def sum(self, values: Array) -> Array:
-        """Sum of values (N, D) over the positions of each distinct id, (K, D); N in column-major order.
+        """Equation (28): sum of values (N, D) over the positions of each distinct id, (K, D); N in column-major order.
 
         Nothing is lost if an id repeats (`dW[ids] += values` would keep only the last one), and the order of summation
         is fixed. Which code computes the sum depends on the size of `values` only.

@@ -4,9 +4,12 @@ L = Σ d(output) · output for a random d(output), so that dL/d(output) is that 
 is nudged. The lines are read from the source: a mistake in one of them is seen under its number. (22) to (32) are about
 sequences and about the layers below and above: there it is the package's own functions and layers that are checked.
 (33) to (41), attention, are lines again. (42) is (12) over many steps.
+
+The page's numbers beside the equations are checked, too, and its table of each equation's code, test and exercise.
 """
 
 import inspect
+import math
 import re
 from pathlib import Path
 
@@ -14,9 +17,12 @@ import numpy as np
 import pytest
 
 from scratchlstm import gates, losses
+from scratchlstm.exercises.exercise import EXERCISES
+from scratchlstm.initializers import Constant
 from scratchlstm.layers import LSTM, Dense, Embedding, attention
 
-PAGE = (Path(__file__).parent.parent / "docs" / "derivation.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "derivation.md").read_text(encoding="utf-8")
 LINES = {
     int(number): code.strip()
     for module in (gates, attention)
@@ -64,8 +70,9 @@ def evaluated(number, name, values):
     """What the line of equation `number` gives, which has to be for this name."""
     target, expression = LINES[number].split(" = ", 1)
     assert target == name
-    functions = {"sigma_prime": gates.sigmoid_prime, "phi_prime": gates.tanh_prime, "softmax": attention.softmax}
-    return eval(expression, functions | {"xp": np, "np": np}, values)
+    functions = {"sigma": gates.sigmoid, "phi": gates.tanh, "softmax": attention.softmax}
+    slopes = {"sigma_prime": gates.sigmoid_prime, "phi_prime": gates.tanh_prime}
+    return eval(expression, functions | slopes | {"xp": np, "np": np}, values)
 
 
 def check(number, name, loss, values):
@@ -96,6 +103,36 @@ def at_its_gate(gate):
     values = some_values()
     activation = np.tanh if gate == "g" else gates.sigmoid
     return values | {gate: activation(values[f"z_{gate}"])}
+
+
+def check_forward(number, name, expected):
+    """Equation `number` computes `expected`, a formula written out in NumPy."""
+    values = some_values() | {"H": H, "z": 3 * np.random.default_rng(7).normal(size=(B, 4 * H))}
+    np.testing.assert_allclose(evaluated(number, name, values), expected(**values), rtol=1e-12)
+
+
+def test_equation_1():
+    check_forward(1, "i", lambda z, **_: 1 / (1 + np.exp(-z[:, 0:2])))
+
+
+def test_equation_2():
+    check_forward(2, "f", lambda z, **_: 1 / (1 + np.exp(-z[:, 2:4])))
+
+
+def test_equation_3():
+    check_forward(3, "g", lambda z, **_: np.tanh(z[:, 4:6]))
+
+
+def test_equation_4():
+    check_forward(4, "o", lambda z, **_: 1 / (1 + np.exp(-z[:, 6:8])))
+
+
+def test_equation_5():
+    check_forward(5, "c", lambda f, c_prev, i, g, **_: f * c_prev + i * g)
+
+
+def test_equation_6():
+    check_forward(6, "h", lambda o, c, **_: o * np.tanh(c))
 
 
 def test_equation_7():
@@ -160,6 +197,12 @@ def test_equation_21():
 
 # one mistake for each line, as it is often made
 MISTAKES = {
+    1: ("0 * H : 1 * H", "1 * H : 2 * H"),
+    2: ("sigma", "phi"),
+    3: ("phi", "sigma"),
+    4: ("3 * H", "2 * H"),
+    5: ("f * c_prev", "c_prev"),
+    6: ("tanh_c", "c"),
     7: ("* tanh_c", "* c"),
     8: ("dc_next + ", ""),
     9: ("* g", "* i"),
@@ -196,14 +239,72 @@ def test_a_mistake_is_seen_under_its_number(number, monkeypatch):
         globals()[f"test_equation_{number}"]()
 
 
-def test_the_page_has_every_equation_in_order_and_links_its_test():
+def test_the_page_has_every_equation_in_order():
     assert [int(number) for number in re.findall(r"\\tag\{(\d+)\}", PAGE)] == list(range(1, 43))
-    assert sorted(LINES) == [*range(1, 22), *range(33, 42)]
-    source = Path(__file__).read_text(encoding="utf-8").splitlines()
-    links = dict(re.findall(r"\[`(test_\w+)`\]\(\.\./tests/test_derivation\.py#L(\d+)\)", PAGE))
-    assert {f"test_equation_{number}" for number in range(7, 43)} == set(links)
-    for name, line in links.items():
-        assert source[int(line) - 1].startswith(f"def {name}(")
+    assert sorted(LINES) == [*range(1, 26), *range(33, 42)]
+
+
+# whose comment, or first line of a docstring, has the number of an equation
+CODE = (
+    [("scratchlstm/gates.py", n) for n in (*range(1, 26), 27, 42)]
+    + [("scratchlstm/layers/rnn.py", 26), ("scratchlstm/rows.py", 28), ("scratchlstm/losses.py", 29)]
+    + [("scratchlstm/layers/dense.py", n) for n in (30, 31, 32)]
+    + [("scratchlstm/layers/attention.py", n) for n in range(33, 42)]
+)
+
+
+def line_of(path, pattern):
+    """The link to the line of a file of the repository that matches."""
+    lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+    (number,) = (number for number, line in enumerate(lines, 1) if re.search(pattern, line))
+    return f"../{path}#L{number}"
+
+
+def numbers_of(exercise):
+    """The equations that its functions ask for one by one, or as a range."""
+    for function in exercise.functions:
+        if found := re.fullmatch(r"\((\d+)(?: to (\d+))?\)", exercise.equation(function)):
+            yield from range(int(found[1]), int(found[2] or found[1]) + 1)
+
+
+def sections():
+    """The anchor of each equation's section on the page."""
+    found = {}
+    for title, text in re.findall(r"^##+ ([^\n]+)(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL):
+        anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        found |= dict.fromkeys(map(int, re.findall(r"\\tag\{(\d+)\}", text)), anchor)
+    return found
+
+
+def table():
+    """The rows of the page's table: from each equation to its code, its test and its exercise."""
+    exercises, anchors, rows = {}, sections(), []
+    for exercise in EXERCISES:
+        for n in numbers_of(exercise):
+            exercises.setdefault(n, f"{exercise.number} `{exercise.name}`")
+    for path, n in sorted(CODE, key=lambda each: each[1]):
+        marked = 12 if n == 42 else n  # (42) is the line of (12), over many steps
+        code = line_of(path, rf"# .*\({marked}\)$|(# e|\"\"\"E)quation \({marked}\)")
+        test = line_of("tests/test_derivation.py", rf"^def test_equation_{n}\(")
+        cells = f"[({n})](#{anchors[n]})", f"[`{Path(path).name}`]({code})", f"[test]({test})", exercises.get(n, "")
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def test_the_table_leads_from_each_equation_to_its_code_its_test_and_its_exercise():
+    """If a line has moved, put what `table` gives in place of the page's rows."""
+    assert re.findall(r"^\| \[\(\d+\)\].*$", PAGE, re.MULTILINE) == table()
+
+
+@pytest.mark.parametrize(
+    "exercise",
+    [each for each in EXERCISES if [*numbers_of(each)] and each.name != "find_the_bug"],
+    ids=lambda each: each.name,
+)
+def test_an_exercise_leads_to_where_its_equations_are_derived(exercise):
+    (anchor,) = re.findall(r"docs/derivation\.md#([\w-]+)", exercise.text)
+    derived = {sections()[n] for n in numbers_of(exercise)}
+    assert anchor in derived
 
 
 class Sequence:
@@ -466,3 +567,113 @@ def test_equation_42():
         np.testing.assert_allclose(run.dc * product, slope(loss, c), rtol=1e-7, atol=1e-9)
         *_, dc = gates.lstm_backward(run.dhs[:, s:], run.dc, caches[s:], run.W, run.U)
         np.testing.assert_allclose(run.dc * product, dc, rtol=1e-12)
+
+
+# --- the numbers beside the equations ---------------------------------------------------------------------------------
+
+# "> Step 2: di = 0.34019 · (-0.91036) = **-0.30969**": where, then for each name what is computed, and its value
+BESIDE = re.compile(r"^> .*(?:\n>.*)*", re.MULTILINE)
+VALUE = re.compile(r"(\S+) = (?:([^=*]+) = )?\*\*([-\d.]+)\*\*")
+
+
+def one_step(x, h_prev, c_prev, W, U, b, dh=0.0, dc_next=0.0):
+    """Every name of a step of one unit, from the lines of `gates.py`, one after another."""
+    values = {"x": x, "h_prev": h_prev, "c_prev": c_prev, "W": W, "U": U, "b": b, "dh": dh, "dc_next": dc_next, "H": 1}
+    values["z"] = x @ W + h_prev @ U + b
+    for number in range(1, 22):
+        name = LINES[number].split(" = ")[0]
+        values[name] = evaluated(number, name, values)
+        if number == 5:
+            values["tanh_c"] = np.tanh(values["c"])
+        if number == 16:
+            values["dz"] = np.concatenate([values[f"dz_{k}"] for k in "ifgo"], axis=1)
+    values |= {f"z_{k}": values["z"][:, n] for n, k in enumerate("ifgo")}
+    return values | {f"{name}_f": values[name][..., 1] for name in ("dW", "dU", "db")}
+
+
+def example(page):
+    """The values of the example's names, by the words that a line of numbers on the page begins with."""
+    rows = re.findall(r"^\| [WUb] \| (.+) \|$", page, re.MULTILINE)
+    W, U, b = (np.array([row.split(" | ")], float) for row in rows)
+    x, h0, c0, ones, none = np.array([[[1.0], [-1.0]]]), np.array([[0.5]]), np.ones((1, 1)), np.ones((1, 2, 1)), 0.0
+    first = x[:, 0], h0, c0, W, U, b
+    before = one_step(*first)
+    second = one_step(x[:, 1], before["h"], before["c"], W, U, b, dh=1.0)
+    mask = np.array([[True, False]])
+    hs, _, caches = gates.lstm_forward(x, h0, c0, W, U, b[0])
+    masked = gates.lstm_forward(x, h0, c0, W, U, b[0], mask=mask)[2]
+    both, with_mask, from_last_c = (
+        gates.lstm_backward(*given, W, U, mask=mask)
+        for given, mask in (
+            ((ones, np.zeros((1, 1)), caches), None),
+            ((ones, np.zeros((1, 1)), masked), mask),
+            ((0 * ones, np.ones((1, 1)), caches), None),
+        )
+    )
+
+    embedding, dense = Embedding(4, 1, dtype="float64"), Dense(1, kernel_initializer=Constant(2.0), dtype="float64")
+    embedding.build((3,))
+    dense.build((1,))
+    _, kept = embedding.forward(np.array([[3, 1, 3]]))
+    dtable = np.asarray(embedding.backward(np.array([[[0.2], [0.5], [0.4]]]), kept)[1]["embeddings"])
+    logit, kept = dense.forward(hs[:, 1])
+    _, dlogit = losses.BinaryCrossentropy().with_gradient(np.ones((1, 1)), logit, from_logits=True)
+    dh, grads = dense.backward(dlogit, kept)
+    above = {"logit": logit, "p": gates.sigmoid(logit), "dlogit": dlogit, "dh": dh}
+
+    attended = {"q": hs[:, 1:], "k": hs, "v": hs, "dy": np.ones((1, 1, 1)), "scale": 1.0, "values": None}
+    attended["qk"] = attended["q"] @ hs.swapaxes(1, 2)
+    for number, name in enumerate(("s", "a", "y", "dv", "dw", "ds", "dq", "dk", "dscale"), start=33):
+        attended[name] = evaluated(number, name, attended)
+        attended |= {{"a": "w", "dw": "da"}.get(name, name): attended[name]}
+    by_key = {f"{name}_{n + 1}": attended[name].flat[n] for name in ("s", "a", "dv", "da", "ds", "dk") for n in (0, 1)}
+    query = by_key | {"y": attended["y"], "dq": attended["dq"], "dα": attended["dscale"]}
+
+    return {
+        "Step 1": one_step(*first, dh=1 + second["dh_prev"], dc_next=second["dc_prev"]),
+        "Step 2": second,
+        "Both steps": {f"{name}_f": both[n].flat[1] for n, name in enumerate(("dW", "dU", "db"), start=1)},
+        "Step 1, cut off from step 2": one_step(*first, dh=1.0),
+        "Step 1, with step 2 masked": one_step(*first, dh=2.0) | {"dW_f": with_mask[1][:, 1]},
+        "For ids 3, 1, 3 with dx = 0.2, 0.5, 0.4": {f"dtable_{row}": dtable[row] for row in range(4)},
+        "Above the h of step 2": above | {"dw": grads["kernel"], "dw_0": grads["bias"]},
+        "With its last h as a query": query,
+        "From the last c back to c_0": {"direct": caches[0].f * caches[1].f, "all": from_last_c[-1]},
+    }
+
+
+def wrong_numbers(page):
+    """The values on a page that are not what the page computes them from, or not what the package gives."""
+    known, wrong = example(page), []
+    functions = {"σ": lambda z: 1 / (1 + math.exp(-z)), "tanh": math.tanh, "exp": math.exp}
+    for beside in BESIDE.findall(page):
+        text = re.sub(r"\n> ?", " ", beside[2:])
+        values = known.get(text.partition(":")[0])
+        for name, computed, shown in VALUE.findall(text):
+            if computed:
+                result = eval(computed.replace("·", "*").replace("²", "**2"), functions)
+                right = abs(result - float(shown)) < 3e-5
+            if values is not None:
+                right = (right or not computed) and float(shown) == round(float(np.squeeze(values[name])), 5)
+            if not right:
+                wrong.append(f"{name} = {shown} in: {text}")
+    return wrong
+
+
+def test_the_numbers_beside_the_equations_are_those_of_the_package():
+    assert not wrong_numbers(PAGE)
+    names = tuple(f"> {words}:" for words in example(PAGE))
+    for number, text in re.findall(r"\\tag\{(\d+)\}(.*?)(?=\\tag|\Z)", PAGE, re.DOTALL):
+        beside = BESIDE.findall(text)
+        assert beside, f"no number beside equation ({number})"
+        assert all(each.startswith(names) and VALUE.search(each) for each in beside), beside
+
+
+def test_a_wrong_number_beside_an_equation_is_seen():
+    """Each of them, operands and values, with its second decimal changed."""
+    for beside in BESIDE.finditer(PAGE):
+        for found in VALUE.finditer(PAGE, *beside.span()):
+            for number in re.finditer(r"(?<![\w.])\d+(?:\.\d+)?", found[0].partition(" = ")[2]):
+                at = found.end(1) + 3 + number.start()
+                page = PAGE[:at] + f"{float(number[0]) + 0.013:g}" + PAGE[at + len(number[0]) :]
+                assert wrong_numbers(page), f"{number[0]} in {found[0]}"

@@ -84,7 +84,7 @@ class Dense(Layer):
     def backward(self, dy: Array | FromLogits, cache: Kept, need: bool = True) -> tuple[Array | None, Gradients]:
         dz = at_logits(dy, self.activation, cache.y)
         x, flat_dz = cache.x.reshape(-1, cache.x.shape[-1]), dz.reshape(-1, self.units)
-        grads: Gradients = {"kernel": product(x.T, flat_dz)} if self.trainable else {}
+        grads: Gradients = {"kernel": product(x.T, flat_dz)} if self.trainable else {}  # equation (30)
         if self.use_bias and self.trainable:
-            grads["bias"] = flat_dz.sum(axis=0)
-        return (product(dz, self.params["kernel"].T) if need else None), grads
+            grads["bias"] = flat_dz.sum(axis=0)  # equation (31)
+        return (product(dz, self.params["kernel"].T) if need else None), grads  # equation (32)

@@ -394,7 +394,7 @@ class RNN(Layer):
 
     def _output(self, h: Array, final: States, kept: Kept, keeps_states: bool = True) -> Any:
         if self.stateful and keeps_states:
-            self.states = [state.copy() for state in final]
+            self.states = [state.copy() for state in final]  # equation (26): the values, no gradient
         if h.ndim == 3 and not self.return_sequences:
             h = h[:, self._last_step].copy()
         if kept.shown is not None:

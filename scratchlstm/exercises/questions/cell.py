@@ -10,6 +10,8 @@ it is `dc_next`. The first leads through (6): `dh` has arrived there.
 
 `tanh_c` is tanh(c). `tanh_prime(t)` is the slope of tanh, written in its value t, as in the first exercise.
 Shapes: every array is (B, H).
+
+The derivation, with an example in numbers: docs/derivation.md#through-6-the-hidden-state
 """
 
 import numpy as np

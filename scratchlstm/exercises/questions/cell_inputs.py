@@ -7,6 +7,8 @@
 after their activations.
 
 Shapes: every array is (B, H).
+
+The derivation, with an example in numbers: docs/derivation.md#through-5-the-cell
 """
 
 import numpy as np

@@ -15,6 +15,8 @@ NumPy's p is exactly 1, and log(1 - p) is log 0. With z for the logit, the same 
 where exp never sees a positive number. The gradient needs no such care. For (29), dlogit, differentiate the
 logarithms by p, multiply by the slope of σ, and simplify: the denominators cancel. The dense layer is a matrix product
 like z in (17) to (21), which gives (30), dw, then (31), dw0, and (32), dh.
+
+The derivation, with an example in numbers: docs/derivation.md#above-the-dense-layer-and-the-loss
 """
 
 import numpy as np

@@ -6,6 +6,8 @@ table[ids] has the shape of ids, and one axis more.
 
 Backward, dx (B, T, E) has arrived, and (28) is dtable. A row that was used in several places reaches the loss on that
 many paths; one that was not used does not reach it at all. This answer takes more than one line.
+
+The derivation, with an example in numbers: docs/derivation.md#below-the-embedding
 """
 
 import numpy as np

@@ -8,6 +8,8 @@ path is called `dh_next`; (22) is dh_t, the whole gradient with respect to h_t. 
 back to c_t from step t + 1. The step function is that of the loop before:
 
     step = lstm_step_backward(dh, dc_next, cache, W, U)
+
+The derivation, with an example in numbers: docs/derivation.md#h_t-goes-two-ways
 """
 
 import numpy as np

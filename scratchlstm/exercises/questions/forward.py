@@ -12,6 +12,8 @@ columns are four blocks of H, one for each gate, in the order i, f, g, o:
 
 Products are elementwise. z_i, z_f, z_g and z_o are the blocks of z: cut each out yourself. `sigmoid` is σ.
 Shapes: z is (B, 4H), every other array is (B, H).
+
+The derivation, with an example in numbers: docs/derivation.md#forward
 """
 
 import numpy as np

@@ -8,6 +8,8 @@ and `dh`, the gradient of the loss L with respect to h, has arrived from above. 
 there is one path from o to L. Elementwise, with dh/do from (6): dL/do = dL/dh · dh/do.
 
 `tanh_c` is tanh(c), which the forward pass has kept. Shapes: every array is (B, H): B samples, H units.
+
+The derivation, with an example in numbers: docs/derivation.md#through-6-the-hidden-state
 """
 
 import numpy as np

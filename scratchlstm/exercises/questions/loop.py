@@ -17,6 +17,8 @@ and b, so L sees these on T paths, one through each z_t = x_t W + h_{t-1} U + b:
 (23), dW, (24), dU, and (25), db, of all.
 
 Sizes: B samples, T steps, E input features, H units. x is (B, T, E), hs (B, T, H) holds each step's h.
+
+The derivation, with an example in numbers: docs/derivation.md#the-parameters-gradients-are-sums-over-time
 """
 
 import numpy as np

@@ -10,6 +10,8 @@ with `valid` of shape (B, 1), takes the row of a where valid is True, and that o
 
 Backward, `dh` and `dc_next` arrive at h_t and c_t. In a masked row the step is the identity, h_t = h_{t-1} and
 c_t = c_{t-1}. Find out which gradients reach h_{t-1} and c_{t-1} there, and how much enters the gates.
+
+The derivation, with an example in numbers: docs/derivation.md#masks
 """
 
 import numpy as np

@@ -14,6 +14,8 @@ the gradient of the whole sum inside of σ, z_i + p_i c_prev. Three things are n
 peepholes. Follow every path from c, and from c_prev, to the loss.
 
 Shapes: the vectors p_i, p_f, p_o and their gradients are (H,), the same for all B samples; all other arrays are (B, H).
+
+If you are stuck: docs/variants.md#the-peephole-lstm
 """
 
 import numpy as np

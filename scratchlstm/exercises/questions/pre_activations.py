@@ -8,6 +8,8 @@ slope of the activation that lies between.
 `sigmoid_prime(s)` and `tanh_prime(t)` are the slopes in terms of the *values* s = σ(z) and t = tanh(z), as in the first
 exercise.
 Shapes: every array is (B, H).
+
+The derivation, with an example in numbers: docs/derivation.md#through-1-to-4-the-activations
 """
 
 import numpy as np

@@ -8,6 +8,8 @@ its gradient is a sum over all of them. When in doubt, look at the shapes: a gra
 
 In NumPy: `@` is the matrix product, `A.T` is A transposed.
 Shapes: x (B, E), h_prev and h (B, H), W (E, 4H), U (H, 4H), b (4H,).
+
+The derivation, with an example in numbers: docs/derivation.md#through-z-the-products
 """
 
 import numpy as np

@@ -2,12 +2,13 @@
 
 Backpropagation multiplies a gradient by the slope of each function on its way. The forward pass keeps the values
 s = σ(z) and t = tanh(z), not z itself, so write both slopes in terms of the values. Differentiate
-σ(z) = 1 / (1 + exp(-z)) by z, and look for σ(z) in the result; do the same with tanh = sinh / cosh.
+σ(z) = 1 / (1 + exp(-z)) with respect to z, and look for σ(z) in the result; do the same with tanh = sinh / cosh.
 
 Somebody has answered the first question, and got it wrong: run the check, read what it says, and mend the line. Then
 replace the three dots in the second. Products are elementwise, and so is `*` in NumPy.
 
-The rules and equations, here and in what follows, are those of docs/derivation.md: both slopes are its rule 4.
+The rules and equations, here and in what follows, are those of docs/derivation.md, which derives them with an example in
+numbers. Both slopes are its rule 4: docs/derivation.md#four-rules-and-no-others
 """
 
 import numpy as np

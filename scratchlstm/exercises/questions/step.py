@@ -12,6 +12,8 @@ four gates, and tanh(c).
 `np.concatenate([a, b], axis=1)` puts arrays side by side. You need not use the names or the lines of the exercises
 before: only what is returned counts.
 Shapes: dh, dc_next, h_prev, c_prev, i, f, g, o and tanh_c (B, H), x (B, E), W (E, 4H), U (H, 4H).
+
+The derivation, with an example in numbers: docs/derivation.md#back-through-one-step
 """
 
 import numpy as np

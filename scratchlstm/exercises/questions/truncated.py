@@ -14,6 +14,8 @@ You have written both passes. They are given, for a whole piece:
 
 The gradients of all pieces add up, as those of the steps do. `dhs` (B, T, H) arrives from above at every step. dc_last
 is the gradient that arrives at the c of the piece's last step.
+
+The derivation, with an example in numbers: docs/derivation.md#truncated-backpropagation
 """
 
 import numpy as np
