@@ -11,9 +11,10 @@ One step takes the input x_t, the previous hidden state h_prev and the previous 
     (5)  c = f c_prev + i g       the cell, the memory itself
     (6)  h = o tanh(c)            the hidden state, what the next layer sees
 
-Products without a sign are elementwise. `d` before a name is the derivative of the loss L with respect to it, dL/d(name),
-with the shape of the name. Sizes: B batch, T time steps, E input features, H units. docs/derivation.md derives every
-numbered line, shows what it gives in an example, and links its test and its exercise.
+Products without a sign are elementwise. `d` before a name is the derivative of the loss L with respect to it,
+dL/d(name), in the shape of the name. Sizes: B batch, T time steps, E input features, H units.
+
+docs/derivation.md derives each numbered line, computes it for an example, and links its test and its exercise.
 
 Source: Hochreiter & Schmidhuber (1997), with the forget gate of Gers, Schmidhuber & Cummins (2000); gate order
 and single bias as in Keras. Every function is pure and runs on NumPy, on CuPy, and on any array module

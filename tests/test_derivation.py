@@ -595,7 +595,7 @@ def example(page):
     """The values of the example's names, by the words that a line of numbers on the page begins with."""
     rows = re.findall(r"^\| [WUb] \| (.+) \|$", page, re.MULTILINE)
     W, U, b = (np.array([row.split(" | ")], float) for row in rows)
-    x, h0, c0, ones, none = np.array([[[1.0], [-1.0]]]), np.array([[0.5]]), np.ones((1, 1)), np.ones((1, 2, 1)), 0.0
+    x, h0, c0, ones = np.array([[[1.0], [-1.0]]]), np.array([[0.5]]), np.ones((1, 1)), np.ones((1, 2, 1))
     first = x[:, 0], h0, c0, W, U, b
     before = one_step(*first)
     second = one_step(x[:, 1], before["h"], before["c"], W, U, b, dh=1.0)

@@ -578,7 +578,9 @@ class Layer(registry.Configured):
         ranks = self.ranks if self.input_shape is None else (len(self.input_shape) + 1,)
         if ranks is not None and rank not in ranks:
             wanted = " or ".join(str(r) for r in ranks)
-            hint = "; Embedding makes one of ids, a recurrent layer gives its sequence with return_sequences=True"
+            hint = (
+                ": after a recurrent layer, give that layer return_sequences=True; for ids, put an Embedding before it"
+            )
             raise ValueError(
                 f"{self.name} takes an input of {wanted} dimensions (batch first), but got shape {with_batch(shape)}"
                 + (hint if (ranks, rank) == ((3,), 2) else "")

@@ -154,7 +154,7 @@ def test_a_layer_at_two_places_of_a_stack_is_told_what_to_do_instead():
 
 @pytest.mark.parametrize("second", [LSTM(2), Bidirectional(LSTM(2)), GlobalMaxPooling1D()])
 def test_a_recurrent_layer_after_one_that_gives_no_sequence(second):
-    with pytest.raises(ValueError, match=r"an input of 3 dimensions .*\(None, 4\); .* return_sequences=True"):
+    with pytest.raises(ValueError, match=r"an input of 3 dimensions .*\(None, 4\): .* return_sequences=True"):
         Sequential([Input((5, 3)), LSTM(4), second])
 
 
