@@ -184,10 +184,45 @@ def test_links_lead_somewhere(page, target, anchor):
         assert anchor in _anchors(path.read_text(encoding="utf-8"))
 
 
-def test_every_question_of_a_learner_has_its_answer():
-    questions = PAGES["faq.md"].split("\n## ")[1:]
-    assert len(questions) == 21
-    assert all(len(answer.split("\n", 1)[1]) > 200 for answer in questions)
+ASKED = """
+    units; shape is the input; after an LSTM; 4H; How many parameters; h and c; relu; tanh on the cell; Which returned state;
+    off-by-one; forget bias; stateful; GRU and peepholes; dc +=; dh[:, t] + dh_next; not carried; σ'; Mean or sum; vanishing;
+    post padding; Does padding cost; word salad; overfit; only the head; NaN; Same seed; float32; exp overflows; dW[ids]
+""".split(";")
+
+
+@pytest.mark.parametrize("asked", [each.strip() for each in ASKED])
+def test_a_question_of_a_learner_has_its_answer(asked):
+    answers = [each.split("\n", 1) for each in re.split(r"\n##+ ", PAGES["faq.md"])]
+    (answer,) = (text for title, text in answers if asked in title)
+    assert len(answer.strip()) > 200
+
+
+def test_each_group_of_questions_begins_with_a_list_of_them():
+    groups = PAGES["faq.md"].split("\n## ")[1:]
+    assert len(groups) == 6
+    assert sum(group.count("\n### ") for group in groups) == len(ASKED)
+    for group in groups:
+        head, *questions = group.split("\n### ")
+        listed = re.findall(r"^- \[(.*)\]\(#(.*)\)$", head, re.MULTILINE)
+        assert [title for title, _ in listed] == [question.partition("\n")[0] for question in questions]
+        assert all({anchor} == _anchors(f"### {title}") for title, anchor in listed)
+
+
+def test_the_glossary_has_the_layout_of_the_layers():
+    page, layer = PAGES["glossary.md"], LSTM(3)
+    layer.build((None, 5))
+    sizes = {"E": 5, "H": 3, "4H": 12}
+    rows = re.findall(r"^\| [WUb], `(\w+)`, \((.*?),?\) \|", page, re.MULTILINE)
+    shapes = {name: tuple(sizes[size] for size in shape.split(", ")) for name, shape in rows}
+    assert shapes == {name: array.shape for name, array in layer.params.items()}
+    assert f"blocks {' '.join(cells.GRUCell.gates)} |" in page
+    order = re.search(r"^\| order of the blocks: (.*?) \|", page, re.MULTILINE)[1].split()
+    for n, name in enumerate(order):
+        b = np.zeros(4)
+        b[n] = 1  # of this block alone
+        *_, step = gates.lstm_step_forward(*np.zeros((3, 1, 1)), *np.zeros((2, 1, 4)), b)
+        assert [each for each in "ifgo" if getattr(step, each) != gates.sigmoid(np.zeros(1)) * (each != "g")] == [name]
 
 
 def test_every_public_module_is_in_the_reference():
