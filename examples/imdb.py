@@ -121,7 +121,7 @@ def predict(folder: Path, text: str) -> int:
         saved = read_vocabulary(folder / "vocabulary.json")
         sizes = model.input_shape, getattr(model.layers[0], "input_dim", None)
         if sizes != ((saved["maxlen"],), saved["num_words"]):
-            raise ValueError(f"model.npz and vocabulary.json in {str(folder)!r} are not of one run")
+            raise ValueError(f"model.npz and vocabulary.json in {str(folder)!r} are not from the same run")
     except (OSError, ValueError) as error:
         fail(f"{error}; train first, without --predict")
     ids = imdb.encode_review(text, num_words=saved["num_words"], word_index=saved["words"])

@@ -230,7 +230,7 @@ def predict(folder: Path, text: str) -> int:
         reader = read_vocabulary(folder / "vocabulary.json")
         tables = [layer.input_dim for layer in model.layers if isinstance(layer, Embedding)]
         if tables != [len(known) + 2 for known in reader.known]:
-            raise ValueError(f"model.npz and vocabulary.json in {str(folder)!r} are not of one run")
+            raise ValueError(f"model.npz and vocabulary.json in {str(folder)!r} are not from the same run")
     except (OSError, ValueError) as error:
         fail(f"{error}; train first, without --predict")
     if not set(words_of(text)) & set(reader.known[0]):

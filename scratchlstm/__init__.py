@@ -1,4 +1,4 @@
-"""scratchlstm: an LSTM written out by hand, every gate and every derivative, with Keras' names."""
+"""scratchlstm: an LSTM written out by hand, every gate and every derivative, with an API after Keras."""
 
 from scratchlstm import (  # noqa: I001  (several to a line)
     activations, callbacks, config, constraints, datasets, gates, initializers, layers, losses, metrics, models,

@@ -1,4 +1,4 @@
-"""Activations: each knows its value and, from that value, its derivative."""
+"""Activations: each computes its value and, from that value, its derivative."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from scratchlstm.gates import Array, Function, sigmoid, sigmoid_prime, tanh, tan
 
 @dataclass(frozen=True)
 class Activation(registry.Configured):
-    """A function of each number by itself: y = function(z), dy/dz = prime(y); `on_gpu` is the same, in one launch."""
+    """An elementwise function: y = function(z), dy/dz = prime(y); `on_gpu` does the same in one kernel launch."""
 
     name: str
     function: Function
@@ -30,19 +30,19 @@ class Activation(registry.Configured):
         return (self.on_gpu if has_kernel else self.function)(z)  # type: ignore[misc]
 
     def backward(self, y: Array, dy: Array) -> Array:
-        """dz from the value y and dy, all of one shape."""
+        """dz, from the value y and dy, all of the same shape."""
         return dy * self.prime(y)
 
     def description(self) -> Any:
-        """The name that `get` takes; for one of the user's own what `registry.serialize` gives for such a thing."""
+        """The name for `get`; for one of the user's own, what `registry.serialize` returns for it."""
         if _KNOWN.get(self.name) == self:
             return self.name
-        module = getattr(self.function, "__module__", "numpy")  # of a ufunc, which has none before NumPy 2.1
+        module = getattr(self.function, "__module__", "numpy")  # ufuncs have none before NumPy 2.1
         return registry.OwnPart({"class_name": self.name, "config": {}, "foreign": module}, self)
 
 
 class Softmax(Activation):
-    """exp(z) / Σ exp(z) over the last axis: every output hangs on every input."""
+    """exp(z) / Σ exp(z) over the last axis: every output depends on every input."""
 
     def backward(self, y: Array, dy: Array) -> Array:
         """dz_j = y_j (dy_j - Σ_k dy_k y_k)."""
@@ -57,7 +57,7 @@ def softmax(z: Array) -> Array:
 
 
 def hard_sigmoid(z: Array) -> Array:
-    """clip((z + 3) / 6, 0, 1): Keras 3's piecewise line (Keras 2 had 0.2 z + 0.5)."""
+    """clip((z + 3) / 6, 0, 1): Keras 3's piecewise linear function (Keras 2 had 0.2 z + 0.5)."""
     return namespace(z).clip(z / 6 + 0.5, 0, 1)
 
 
@@ -99,10 +99,10 @@ def serialize(activation: Activation) -> Any:
 
 
 def get(identifier: Any, argument: str = "") -> Activation:
-    """The activation of that name, or with that function of this module; None is linear, as in Keras.
+    """The activation with that name, or for a function of this module; None is linear, as in Keras.
 
     Raises:
-        ValueError: unknown name; the known ones are listed.
+        ValueError: unknown name (the message lists the known ones).
         TypeError: neither a name nor an `Activation`.
     """
     if identifier is None:

@@ -1,4 +1,4 @@
-"""What parameters are put back to after each update, with Keras' names and formulas."""
+"""Constraints that parameters must meet after each update, with Keras' names and formulas."""
 
 from typing import Any
 
@@ -6,18 +6,18 @@ import numpy as np
 
 from scratchlstm._support import checks, registry
 
-_EPSILON = 1e-7  # Keras' epsilon under a norm
+_EPSILON = 1e-7  # Keras' epsilon, added to a norm
 
 
 class Constraint(registry.Configured):
-    """A function of a parameter that gives an allowed one."""
+    """A function that maps a parameter to an allowed value."""
 
     def __call__(self, w: np.ndarray) -> np.ndarray:
-        """The allowed parameter for w, of the same shape and dtype."""
-        raise NotImplementedError(f"{type(self).__name__} has to define __call__(w)")
+        """The allowed value for w, with the same shape and dtype."""
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(w)")
 
     def require_axis(self, param: str, shape: tuple[int, ...]) -> None:
-        """Compare the axis, if there is one, with a parameter's shape.
+        """Check the axis, if there is one, against a parameter's shape.
 
         Raises:
             ValueError: the parameter has no such axis.
@@ -35,22 +35,22 @@ class NonNeg(Constraint):
 
 
 class _Norm(Constraint):
-    """What acts on norms along an axis."""
+    """A constraint on norms along an axis."""
 
     axis: int
 
     def norms(self, w: np.ndarray) -> np.ndarray:
-        """‖w‖ along the axis, which stays, with size 1."""
+        """‖w‖ along the axis, which is kept with size 1."""
         self.require_axis("w", w.shape)
         return np.sqrt(np.sum(np.square(w), axis=self.axis, keepdims=True))
 
 
 class MaxNorm(_Norm):
-    """Shorten what is longer than `max_value`: w · min(‖w‖, max_value) / (‖w‖ + 1e-7).
+    """Shortens vectors longer than `max_value`: w · min(‖w‖, max_value) / (‖w‖ + 1e-7).
 
     Args:
         max_value: the largest norm.
-        axis: along which the norm is taken; 0 for the weights that come into one unit.
+        axis: the axis of the norm; 0 for the incoming weights of each unit.
     """
 
     def __init__(self, max_value: float = 2, axis: int = 0) -> None:
@@ -63,7 +63,7 @@ class MaxNorm(_Norm):
 
 
 class UnitNorm(_Norm):
-    """w / (‖w‖ + 1e-7).
+    """Scales vectors to length 1: w / (‖w‖ + 1e-7).
 
     Args:
         axis: see `MaxNorm`.
@@ -77,7 +77,7 @@ class UnitNorm(_Norm):
         return w / (w.dtype.type(_EPSILON) + self.norms(w))
 
 
-# under which Keras has them, too
+# Keras' aliases
 non_neg, max_norm, unit_norm = NonNeg, MaxNorm, UnitNorm
 
 _KNOWN = registry.by_both_names(NonNeg, MaxNorm, UnitNorm)
@@ -87,7 +87,7 @@ def get(identifier: Any, argument: str = "") -> Constraint | None:
     """The constraint of that name, None for None.
 
     Raises:
-        ValueError: unknown name; the known ones are listed.
+        ValueError: unknown name (the message lists the known ones).
         TypeError: neither a name nor a `Constraint`.
     """
     return None if identifier is None else registry.resolve("constraint", identifier, _KNOWN, Constraint, argument)

@@ -31,7 +31,7 @@ class Initializer(registry.Configured):
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         """The values, in float64."""
-        raise NotImplementedError(f"{type(self).__name__} has to define draw(shape, rng)")
+        raise NotImplementedError(f"{type(self).__name__} must define draw(shape, rng)")
 
 
 class Zeros(Initializer):

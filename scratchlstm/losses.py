@@ -27,7 +27,7 @@ class Loss(registry.Configured):
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
         """The loss of each sample (and step), (B, ...), and its derivative by y_pred, (B, ..., D)."""
-        raise NotImplementedError(f"{type(self).__name__} has to define values(y_true, y_pred, from_logits)")
+        raise NotImplementedError(f"{type(self).__name__} must define values(y_true, y_pred, from_logits)")
 
     def align(self, y_true: Any, y_pred: np.ndarray) -> np.ndarray:
         """y_true in y_pred's shape and dtype: labels (B,) fit predictions (B, 1).

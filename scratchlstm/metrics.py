@@ -42,7 +42,7 @@ class Metric(registry.Configured):
 
     def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         """Sums over a batch, int64 or float64; those of several batches (or parts of one) add up to those of all."""
-        raise NotImplementedError(f"{type(self).__name__} has to define measure(y_true, y_pred)")
+        raise NotImplementedError(f"{type(self).__name__} must define measure(y_true, y_pred)")
 
     def add(self, sums: Any) -> None:
         """Add what `measure` found."""
@@ -96,7 +96,7 @@ class _Mean(Metric):
 
     def values(self, y_true: Array, y_pred: Array) -> Array:
         """A value of each prediction, (B, ...)."""
-        raise NotImplementedError(f"{type(self).__name__} has to define values(y_true, y_pred)")
+        raise NotImplementedError(f"{type(self).__name__} must define values(y_true, y_pred)")
 
 
 class _Matches(_Mean):

@@ -134,7 +134,7 @@ class Optimizer(registry.Configured):
             learning_rate: of this step.
             slots: the block's part of the state.
         """
-        raise NotImplementedError(f"{type(self).__name__} has to define update(w, rows, g, learning_rate, **slots)")
+        raise NotImplementedError(f"{type(self).__name__} must define update(w, rows, g, learning_rate, **slots)")
 
     def kernel(self, learning_rate: float) -> tuple[Any, ...]:
         """The kernel of `optimizers.cu` that has these equations, by name, and its settings."""

@@ -22,7 +22,7 @@ class LearningRateSchedule(registry.Configured):
 
     def __call__(self, step: float) -> float:
         """The learning rate after `step` steps, 0 or more."""
-        raise NotImplementedError(f"{type(self).__name__} has to define __call__(step)")
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(step)")
 
 
 class ExponentialDecay(LearningRateSchedule):

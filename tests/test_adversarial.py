@@ -292,7 +292,7 @@ def test_anything_else_is_refused(given, came):
 
 def test_models_it_refuses():
     none = compiled(Sequential([LSTM(2), Dense(1)], seed=1), "mse")
-    with pytest.raises(ValueError, match="what an Embedding gives, but the model has none"):
+    with pytest.raises(ValueError, match="the output of an Embedding, but the model has none"):
         none.fit(RNG.normal(size=(4, 3, 2)), Y[:4], verbose=0, adversarial=AdversarialTraining())
     stateful = compiled(Sequential([Embedding(V, 3), LSTM(2, stateful=True), Dense(1)], seed=1), "mse")
     with pytest.raises(ValueError, match=r"lstm is stateful.* without adversarial"):

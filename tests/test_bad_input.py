@@ -98,7 +98,7 @@ _BAD_IDS = {
     "a dict": ({"x": IDS}, "x holds objects"),
     "nothing": ([], "x is empty"),
     "no samples": (IDS[:0], "x is empty"),
-    "one number": (3, "x must be an array of samples, not the single number 3"),
+    "one number": (3, "x must be an array of samples, not a single number, 3"),
     "no steps": (IDS[:, :0], r"empty.*\(6, 0\)|\(6, 0\).*empty"),
     "one row": (IDS[0], r"2 dimensions .*got shape \(None\)|2 dimensions.*\(5,\)"),
     "a dimension too many": (IDS[..., None], r"2 dimensions .*\(None, 5, 1\)"),
@@ -236,10 +236,10 @@ def test_a_metric_that_does_not_fit_the_targets(method, loss, y, metric):
 
 
 _BAD_WEIGHTS = {
-    "one less": (np.ones(N - 1), r"sample_weight must hold one number for each of the 6 samples, but has shape \(5,\)"),
-    "one number": (2.0, r"sample_weight must hold one number for each of the 6 samples, but has shape \(\)"),
-    "too wide": (np.ones((N, 4)), r"sample_weight must hold one number .*\(6, 4\)"),
-    "text": (["a"] * N, "sample_weight must hold one number .*dtype <U1"),
+    "one less": (np.ones(N - 1), r"sample_weight must have one number for each of the 6 samples, but has shape \(5,\)"),
+    "one number": (2.0, r"sample_weight must have one number for each of the 6 samples, but has shape \(\)"),
+    "too wide": (np.ones((N, 4)), r"sample_weight must have one number .*\(6, 4\)"),
+    "text": (["a"] * N, "sample_weight must have one number .*dtype <U1"),
     "ragged": ([[1], [1, 2]] * 3, "sample_weight has rows of different lengths"),
     "NaN": (_changed(np.ones(N), 2, NAN), r"sample_weight holds nan at \(2,\)"),
     "infinity": (_changed(np.ones(N), 2, INF), r"sample_weight holds inf at \(2,\)"),
@@ -371,11 +371,11 @@ _BAD_PARAMETERS = {
     "a number": (lambda w: 3, "weights"),
     "last transposed": (lambda w: [*w[:4], w[4].T, w[5]], r"has shape \(2, 1\), but \(1, 2\) was given"),
     "last one scalar": (lambda w: [*w[:5], 1.0], r"has shape \(1,\), but \(\) was given"),
-    "last one NaN": (lambda w: [*w[:5], [NAN]], "no finite numbers"),
-    "last one infinite": (lambda w: [*w[:5], [INF]], "no finite numbers"),
-    "last one infinite as float32": (lambda w: [*w[:5], [1e300]], "no finite numbers|float32"),
-    "last one text": (lambda w: [*w[:5], ["a"]], "no finite numbers"),
-    "last one complex": (lambda w: [*w[:5], [1j]], "no finite numbers"),
+    "last one NaN": (lambda w: [*w[:5], [NAN]], "not finite numbers"),
+    "last one infinite": (lambda w: [*w[:5], [INF]], "not finite numbers"),
+    "last one infinite as float32": (lambda w: [*w[:5], [1e300]], "not finite numbers|float32"),
+    "last one text": (lambda w: [*w[:5], ["a"]], "not finite numbers"),
+    "last one complex": (lambda w: [*w[:5], [1j]], "not finite numbers"),
     "last one ragged": (lambda w: [*w[:5], [[1], [1, 2]]], "weight .*bias of"),
     "last one None": (lambda w: [*w[:5], None], "weight .*bias of"),
 }
@@ -429,7 +429,7 @@ _UNKNOWN = {
     ),
     "softmax gates": (
         lambda m: m.add(LSTM(1, activation="softmax")),
-        "activation of a recurrent layer .*softmax does not",
+        "activation of a recurrent layer .*which softmax is not",
     ),
     "dtype": (lambda m: m.add(Dense(1, dtype="float16")), "dtype must be one of float32, float64, not 'float16'"),
     "no loss": (lambda m: m.compile("adam"), "loss is missing"),
@@ -563,7 +563,7 @@ def test_an_orthogonal_bias_is_refused_where_it_is_built():
         (Dense, "add takes a layer, not <class"),
         (None, "add takes a layer, not None"),
         ([Dense(1)], "add takes a layer, not \\["),
-        (Input((3,)), "Input states the shape .*has to come first"),
+        (Input((3,)), "Input gives the shape .*must come first"),
         (LSTM(2), r"lstm takes an input of 3 dimensions .*\(None, 2\)"),
         (Dense(1, name="dense"), "a layer named 'dense' already"),
     ],
@@ -577,13 +577,13 @@ def test_what_cannot_be_added(thing, match):
 
 def test_a_layer_twice():
     model = _numbers()
-    with _refused(model, "the layer dense is in the model already"):
+    with _refused(model, "the layer dense is already in the model"):
         model.add(model.layers[0])
 
 
 def test_input_twice():
     model = Sequential([Input((3,))])
-    with _refused(model, "Input .*has to come first"):
+    with _refused(model, "Input .*must come first"):
         model.add(Input((3,)))
 
 

@@ -389,41 +389,41 @@ def with_fixed_model_inside(x, words):
 REFUSED = {
     "a fixed length": (
         lambda: Sequential([Embedding(V, 4, mask_zero=True, input_length=T), LSTM(3)]),
-        r"is fixed to shape \(None, 12\); leave its length open: Input\(\(None,\)\)",
+        r"has the fixed shape \(None, 12\); leave its length open: Input\(\(None,\)\)",
     ),
-    "a fixed length inside": (lambda: functional(with_fixed_model_inside), "of inside is fixed to shape"),
-    "no mask": (lambda: Sequential([Embedding(V, 4), LSTM(3)]), "make it with mask_zero=True"),
+    "a fixed length inside": (lambda: functional(with_fixed_model_inside), "of inside has the fixed shape"),
+    "no mask": (lambda: Sequential([Embedding(V, 4), LSTM(3)]), "use mask_zero=True"),
     "no mask at one of two": (
         lambda: functional(lambda x, words: LSTM(3)(Add()([x, Embedding(V, 4, name="plain")(words)]))),
-        "plain takes padding for a word",
+        "plain treats padding as a word",
     ),
     "a time axis": (
         lambda: classifier(LSTM(3, return_sequences=True)),
         r"output dense has a time axis, \(None, None, 1\)",
     ),
     "stateful": (lambda: classifier(LSTM(3, stateful=True)), "is stateful"),
-    "pooling": (lambda: classifier(GlobalMaxPooling1D()), "ignores the mask.*; MaskedGlobalMaxPooling1D heeds it"),
+    "pooling": (lambda: classifier(GlobalMaxPooling1D()), "ignores the mask.*; MaskedGlobalMaxPooling1D uses it"),
     "an initial state": (lambda: functional(decoder), "is given an initial state"),
     "a mask of its own": (lambda: classifier(Masking(), LSTM(3)), "masking makes a mask of its own"),
     "steps backwards": (
         lambda: classifier(LSTM(3, go_backwards=True, return_sequences=True), LSTM(3)),
-        "gives its steps backwards",
+        "returns its steps in reverse",
     ),
     "zeros at padding": (
         lambda: classifier(LSTM(3, zero_output_for_mask=True)),
-        "has zero_output_for_mask=True, and gives 0",
+        "has zero_output_for_mask=True, and outputs 0",
     ),
     "a mask that ended": (
         lambda: functional(lambda x, words: LSTM(3)(Add()([x, GlobalAveragePooling1D(keepdims=True)(x)]))),
-        "lstm takes a sequence whose mask has ended",
+        "lstm takes a sequence without a mask",
     ),
     "ids elsewhere": (
         lambda: functional(lambda x, words: Concatenate()([LSTM(3)(x), LSTM(2)(Reshape((-1, 1))(words))])),
-        "reshape takes the input, which has to be ids",
+        "reshape takes the input, which must be ids",
     ),
     "numbers": (
         lambda: Sequential([Dropout(0.5, input_shape=(None,)), Embedding(V, 4, mask_zero=True), LSTM(3)]),
-        "dropout takes the input, which has to be ids",
+        "dropout takes the input, which must be ids",
     ),
     "ids alone": (
         lambda: Model(words := Input((None,)), WordDropout(0.5)(words)),
@@ -444,7 +444,9 @@ def test_models_whose_padding_counts_are_refused(make, message):
 def test_other_data_is_refused():
     model = Sequential([LSTM(3), Dense(1)])
     model.compile("sgd", "mse")
-    wanted = "group_by_length=True is not possible: x must be padded ids, integers (N, T), with one T for all inputs, "
+    wanted = (
+        "group_by_length=True is not possible: x must be padded ids, integers (N, T), with the same T for all inputs, "
+    )
     for call in model.fit, model.evaluate:
         with pytest.raises(ValueError, match=re.escape(f"{wanted}not float64 (45, 12, 2)")):
             call(np.zeros((N, T, 2)), Y, group_by_length=True, verbose=0)

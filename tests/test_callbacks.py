@@ -107,7 +107,7 @@ def test_restored_weights_are_those_of_that_moment_though_training_goes_on():
 
 
 def test_early_stopping_tells_what_it_does_only_if_asked(capsys):
-    for verbose, lines in ((0, []), (1, ["Epoch 3: early stopping", "its best epoch again: 1"])):
+    for verbose, lines in ((0, []), (1, ["Epoch 3: early stopping", "the best epoch: 1"])):
         stop = EarlyStopping("loss", mode="max", patience=2, restore_best_weights=True, verbose=verbose)
         fit(dense(), stop)
         told = capsys.readouterr().out.splitlines()
@@ -151,8 +151,8 @@ class TestMonitorsThatCannotBe:
 
     def test_before_training(self, make, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        assert self.refused("val_loss", "needs 'val_loss', which takes validation_data", make) == 0
-        assert self.refused("acuracy", "'acuracy' should become large or small.*one of accuracy, loss", make) == 0
+        assert self.refused("val_loss", "needs 'val_loss', which requires validation_data", make) == 0
+        assert self.refused("acuracy", "'acuracy' should increase or decrease.*one of accuracy, loss", make) == 0
 
     def test_at_the_first_epochs_end(self, make, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -530,7 +530,7 @@ def test_a_run_that_is_stopped_early_ends_with_averages():
 def test_two_that_swap_are_refused():
     model = Sequential([Embedding(9, 2), LSTM(2), Dense(1)], seed=1)
     model.compile(SGD(use_ema=True), "mse")
-    with pytest.raises(ValueError, match="callbacks must hold one SwapEMAWeights, but there are several"):
+    with pytest.raises(ValueError, match="callbacks must hold only one SwapEMAWeights, but there are several"):
         model.fit(IDS, LABELS, callbacks=[SwapEMAWeights(), SwapEMAWeights(True)], verbose=0)
     assert model.optimizer.iterations == 0
 

@@ -734,7 +734,7 @@ def test_arrays_that_belong_to_nothing_are_not_all_listed(tmp_path, stopped):
     with np.load(stopped) as file:
         arrays = dict(file)
     np.savez(tmp_path / "run.npz", **arrays, **{f"more{number}": np.ones(1) for number in range(100)})
-    with pytest.raises(ValueError, match=r"belong to nothing: more0, more1, .*\(100 in all\)") as refusal:
+    with pytest.raises(ValueError, match=r"belong to no part of the model: more0, more1, .*\(100 in all\)") as refusal:
         fit(tutorial(), tmp_path / "run.npz")
     assert len(str(refusal.value)) < 300
 
@@ -907,7 +907,7 @@ def test_a_callbacks_state_sets_nothing_else_and_is_taken_up_with_all_or_nothing
     _tampered(path, lambda run: change(run, tmp_path))
     model = _dense()
     before = model.get_weights()
-    with pytest.raises(ValueError, match="cannot go on from its state"):
+    with pytest.raises(ValueError, match="cannot continue from its state"):
         model.fit(x, y, epochs=4, callbacks=listeners(), resume=path, verbose=0)
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
     assert model.history is None

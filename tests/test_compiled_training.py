@@ -136,7 +136,7 @@ def test_what_an_earlier_version_wrote_goes_on_in_numpy(numba_missing, of_earlie
 
 def test_what_an_earlier_version_wrote_goes_on_compiled_with_a_warning(with_numba, of_earlier_version, recwarn):
     with pytest.warns(
-        UserWarning, match="was written before loops were compiled. From here on, lstm, the sum by id run"
+        UserWarning, match="was written before loops were compiled. From now on, lstm, the sum by id run"
     ):
         fit(tutorial(), of_earlier_version, epochs=2)
     fit(tutorial(), of_earlier_version)  # which says by now what computed it

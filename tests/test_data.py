@@ -80,7 +80,7 @@ def test_a_source_alone(source):
 @pytest.mark.parametrize("both", [(X, Y), (X[:, 0], Y), (X, Y, np.ones(4))])
 @pytest.mark.parametrize("method", ["fit", "evaluate"])
 def test_x_and_y_in_one_tuple(both, method):
-    with pytest.raises(ValueError, match="y is missing: x is a tuple, whose parts are arguments of their own"):
+    with pytest.raises(ValueError, match="y is missing: x is a tuple; pass its parts as separate arguments"):
         getattr(_model(), method)(both, verbose=0)
 
 

@@ -284,7 +284,7 @@ def test_a_model_without_anything_to_train_says_so():
     model = classifier()
     model.trainable = False
     before = model.get_weights()
-    with pytest.warns(UserWarning, match="sequential has no weights that are trainable, so fit changes nothing"):
+    with pytest.warns(UserWarning, match="sequential has no trainable weights, so fit changes nothing"):
         fit(model)
     assert same(before, model.get_weights())
 

@@ -124,7 +124,7 @@ def test_values_of_a_model_say_what_they_cannot_do():
             use()
     with pytest.raises(TypeError, match="an LSTM|lstm_1 takes one input, not 3; initial_state="):
         LSTM(4, name="lstm_1")([x, y, y])
-    with pytest.raises(TypeError, match="concatenate in a Model takes its input alone, .* inputs come in one list"):
+    with pytest.raises(TypeError, match="concatenate in a Model takes only its input, .* put its inputs in one list"):
         Concatenate()(y, y)
 
 
@@ -185,8 +185,8 @@ def test_summary_tells_what_each_layer_takes_its_inputs_from(capsys):
             ValueError,
             "no output depends on the input 'input_layer_1'; leave it out",
         ),
-        (lambda a, b: Model([a, a], Dense(1)(a)), ValueError, "different ones, but one of them is listed twice"),
-        (lambda a, b: Model(a, a), TypeError, "outputs must be what layers gave"),
+        (lambda a, b: Model([a, a], Dense(1)(a)), ValueError, "different, but one of them is listed twice"),
+        (lambda a, b: Model(a, a), TypeError, "outputs must be outputs of layers applied"),
         (lambda a, b: Model(a, Dense(1)(b)), ValueError, "on the Input 'input_layer', which is not among the inputs"),
         (
             lambda a, b: Model(a, Concatenate()([a, b])),
@@ -194,13 +194,17 @@ def test_summary_tells_what_each_layer_takes_its_inputs_from(capsys):
             "on the Input 'input_layer', which is not among the inputs",
         ),
         (lambda a, b: Dense(1)([a, b]), TypeError, "dense takes one input, not 2; Concatenate"),
-        (lambda a, b: Concatenate()([a, Input((3, 4))]), ValueError, r"one shape but for axis -1, not of shapes"),
+        (
+            lambda a, b: Concatenate()([a, Input((3, 4))]),
+            ValueError,
+            r"the same shape except along axis -1, but got shapes",
+        ),
         (lambda a, b: Concatenate()(np.ones((2, 3))), TypeError, "takes a list of inputs, not ndarray"),
         (lambda a, b: Concatenate(axis=0), ValueError, "axis must be a whole number other than 0"),
         (
             lambda a, b: Sequential([a, Concatenate()]),
             ValueError,
-            "several inputs, which a Sequential has not; see Model",
+            "several inputs, which a Sequential does not support; use Model",
         ),
         (
             lambda a, b: LSTM(3)(Input((4, 2)), initial_state=[a, b]),
@@ -208,8 +212,12 @@ def test_summary_tells_what_each_layer_takes_its_inputs_from(capsys):
             r"initial_state of lstm must be \[h0 \(None, 3\), c0 \(None, 3\)\], not \[\(None, 4\), \(None, 4\)\]",
         ),
         (lambda a, b: LSTM(3)(a), ValueError, "lstm takes an input of 3 dimensions"),
-        (lambda a, b: Model(a, _twice(Dense(3), a)), ValueError, r"dense is at two places .*\(4,\) and \(3,\): make"),
-        (lambda a, b: Model([a, b], []), ValueError, "outputs must hold at least one"),
+        (
+            lambda a, b: Model(a, _twice(Dense(3), a)),
+            ValueError,
+            r"dense is used on inputs of different shapes, .*\(4,\) and \(3,\): make",
+        ),
+        (lambda a, b: Model([a, b], []), ValueError, "outputs must not be empty"),
         (lambda a, b: Model({1: a}, Dense(1)(a)), TypeError, "each key of inputs"),
         (
             lambda a, b: Model([Input((2,), name="x"), x := Input((2,), name="x")], Dense(1)(x)),
@@ -222,7 +230,7 @@ def test_summary_tells_what_each_layer_takes_its_inputs_from(capsys):
             ValueError,
             "on the Input 'input_layer', which is not among",
         ),
-        (lambda a, b: Model(a, [Dense(1)(a), a]), TypeError, "outputs must be what layers gave"),
+        (lambda a, b: Model(a, [Dense(1)(a), a]), TypeError, "outputs must be outputs of layers applied"),
         (
             lambda a, b: Model(a, Dense(1, name="x")(Dense(1, name="x")(a))),
             ValueError,
@@ -242,14 +250,14 @@ def test_summary_tells_what_each_layer_takes_its_inputs_from(capsys):
         (
             lambda a, b: LSTM(4)(Input((4, 2)), initial_state=[a, np.ones((3, 4))]),
             TypeError,
-            "must hold what Input and layers give, not an array of shape",
+            "must hold outputs of Input or of layers, not an array of shape",
         ),
         (
             lambda a, b: LSTM(4)(np.ones((3, 4, 2)), initial_state=[a, b]),
             TypeError,
-            "lstm got arrays beside what Input",
+            "lstm got both arrays and symbolic",
         ),
-        (lambda a, b: Concatenate()([a, np.ones((3, 4))]), TypeError, "concatenate got arrays beside what Input or"),
+        (lambda a, b: Concatenate()([a, np.ones((3, 4))]), TypeError, "concatenate got both arrays and symbolic"),
         (
             lambda a, b: _sum_of(Input((4,)), Input((4,)))(a),
             ValueError,
@@ -270,7 +278,7 @@ def test_summary_tells_what_each_layer_takes_its_inputs_from(capsys):
             ValueError,
             "must be a list of 2 arrays, one for each input, not",
         ),
-        (lambda a, b: _sum_of(a, b)([np.ones((3, 4)), b]), TypeError, "got arrays beside what Input or layers give"),
+        (lambda a, b: _sum_of(a, b)([np.ones((3, 4)), b]), TypeError, "got both arrays and symbolic values"),
         (lambda a, b: Model(a, _in_a_circle(a)), ValueError, "wired in a circle: dense depends on its own output"),
     ],
 )
@@ -395,7 +403,7 @@ def test_a_layer_inside_two_others_is_refused(around):
     else:
         shared = Dense(3)
         layers = [around(shared), around(shared)]
-    with pytest.raises(ValueError, match="is in the model already"):
+    with pytest.raises(ValueError, match="is already in the model"):
         Sequential([Input((4, 3)), *layers])
 
 

@@ -208,7 +208,7 @@ def test_words_of_another_run_are_refused(trained, tmp_path):
     (tmp_path / "model.npz").write_bytes((trained[0] / "model.npz").read_bytes())
     words = json.loads((trained[0] / "vocabulary.json").read_bytes()) | {"num_words": 30}
     (tmp_path / "vocabulary.json").write_text(json.dumps(words))
-    assert "are not of one run; train first" in refusal("--output", tmp_path, "--predict", "good")
+    assert "are not from the same run; train first" in refusal("--output", tmp_path, "--predict", "good")
 
 
 @pytest.mark.slow

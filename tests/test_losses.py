@@ -34,7 +34,7 @@ def test_weights_of_samples_and_steps(shape):
 
 @pytest.mark.parametrize("shape", [(3,), (2, 2), (1, 4), (4, 4), (4, 2), (4, 1, 1), (0,)])
 def test_weights_that_fit_no_sample(shape):
-    with pytest.raises(ValueError, match=r"sample_weight must hold one number for each sample.*\(4,\), not"):
+    with pytest.raises(ValueError, match=r"sample_weight must have one number for each sample.*\(4,\), not"):
         MeanSquaredError()(TARGETS[:, 0], PREDICTIONS[:, 0], np.ones(shape))
 
 

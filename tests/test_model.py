@@ -745,7 +745,7 @@ def test_gradients_below_an_identity():
 @pytest.mark.parametrize("above", [lambda: [], lambda: [Activation("linear")]], ids=["head", "identity"])
 def test_from_logits_above_probabilities_takes_the_logits_and_says_so_once(loss, units, y, above):
     model = certain(above(), loss(from_logits=True), units)
-    with pytest.warns(UserWarning, match="from_logits=True, but head gives probabilities, so the logits"):
+    with pytest.warns(UserWarning, match="from_logits=True, but head outputs probabilities, so the logits"):
         assert model.evaluate(CERTAIN, np.array(y), verbose=0, workers=2) == 40.0
     with warnings.catch_warnings():
         warnings.simplefilter("error")

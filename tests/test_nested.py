@@ -118,14 +118,14 @@ def test_two_models_with_default_names_have_each_their_own():
 def test_parameters_of_one_name_are_refused():
     both = Bidirectional(LSTM(2, return_sequences=True), name="a")
     model = Sequential([Input((4, 3)), both, LSTM(2, name="a/forward")])
-    with pytest.raises(ValueError, match="two parameters are named a/forward/bias: give one of their layers another"):
+    with pytest.raises(ValueError, match="two parameters are named a/forward/bias: rename one of their layers"):
         model.predict(np.ones((1, 4, 3)), verbose=0)
     assert Dense(2, name="").name == "dense", "as in Keras"
 
 
 def test_a_stateful_layer_is_at_one_place():
     a, b, lstm = Input((4, 3)), Input((4, 3)), LSTM(2, stateful=True)
-    with pytest.raises(ValueError, match="lstm is stateful, and can be at one place only"):
+    with pytest.raises(ValueError, match="lstm is stateful, so it can be used only once"):
         Model([a, b], Concatenate()([lstm(a), lstm(b)]))
 
 
@@ -142,7 +142,7 @@ def test_a_layer_that_gives_no_dx_is_refused_if_layers_below_it_are_trained():
 
     model = Sequential([Input((3,)), Dense(3), Own(), Dense(1)], seed=0)
     model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="backward of own gave no dx, which the layers below it are trained with"):
+    with pytest.raises(ValueError, match="backward of own returned no dx, but layers below it need one"):
         model.fit(np.ones((4, 3)), np.ones(4), verbose=0)
     model = Sequential([Input((3,)), Own(), Dense(1)], seed=0)
     model.compile("sgd", "mse")
@@ -258,11 +258,11 @@ def test_masks_are_repeated_for_the_same_shapes_only():
     layer, run = Dropout(0.5, seed=1), Pass(True)
     layer.build((4,))
     layer.forward(np.ones((1, 4)), run)
-    with pytest.raises(ValueError, match=r"again\(\) repeats the masks .* one of shape \(1, 4\), not \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"again\(\) repeats masks .* one of shape \(1, 4\), not \(3, 4\)"):
         layer.forward(np.ones((3, 4)), run.again())
     repeated = run.again()
     layer.forward(np.ones((1, 4)), repeated)
-    with pytest.raises(ValueError, match=r"again\(\) repeats the masks .* none any more, not \(1, 4\)"):
+    with pytest.raises(ValueError, match=r"again\(\) repeats masks .* none left, not \(1, 4\)"):
         layer.forward(np.ones((1, 4)), repeated)
 
 

@@ -314,7 +314,7 @@ COMPILED = {
         "^metrics of several outputs must be a list .*, not 'accuracy'",
     ),
     "another's metrics": ({"metrics": {"bad": "accuracy"}}, ValueError, "^metrics names 'bad'"),
-    "one object": ({"metrics": [[A], [A]]}, ValueError, "^metrics has one object twice"),
+    "one object": ({"metrics": [[A], [A]]}, ValueError, "^metrics has the same object twice"),
 }
 
 
@@ -356,9 +356,9 @@ DATA = {
     "steps": (
         {"sample_weight": np.ones((N, T))},
         ValueError,
-        r"^sample_weight of good must hold one number .*\(23, 5\)",
+        r"^sample_weight of good must have one number .*\(23, 5\)",
     ),
-    "classes' weights": ({"class_weight": {0: 1.0}}, ValueError, "^class_weight is for a model with one output"),
+    "classes' weights": ({"class_weight": {0: 1.0}}, ValueError, "^class_weight needs a model with one output"),
     "inputs": ({"x": {"serie": X}}, TypeError, "^x holds objects, in a dict"),
     "validation": ({"validation_data": (X, TAGS)}, ValueError, "^validation y must be a list of arrays"),
 }

@@ -159,7 +159,7 @@ def test_several_workers_do_what_one_does(make):
     alone, several = make(), make()
     x, y = data(alone)
     alone.fit(x, y, batch_size=4, verbose=0)
-    with pytest.warns(UserWarning, match="workers=2 is not possible: other processes cannot know"):
+    with pytest.warns(UserWarning, match="workers=2 is not possible: other processes do not know"):
         several.fit(x, y, batch_size=4, verbose=0, workers=2)
     assert all(np.array_equal(a, b) for a, b in zip(alone.get_weights(), several.get_weights(), strict=True))
 
@@ -328,11 +328,11 @@ NOT_SAVED = {
     ),
     "an argument that is changed": (
         lambda: [RNN(Doubling(2, 0.5), True)],
-        r"Doubling cannot be made again from its get_config \(rate was 1.0, and is 2.0 now\): store each argument",
+        r"Doubling cannot be recreated from its get_config \(rate was 1.0, and is 2.0 now\): store each argument",
     ),
     "an argument that is refused": (
         lambda: [RNN([LSTMCell(2), Once(2, 0.5)], True)],
-        r"Once cannot be made again from its get_config \(rate must be above 0.4\): store each argument",
+        r"Once cannot be recreated from its get_config \(rate must be above 0.4\): store each argument",
     ),
     "an array": (
         lambda: [RNN(Passing(2, 0.5, slope=np.ones(2)), True)],
@@ -443,7 +443,9 @@ def test_a_run_with_a_checkpoint_has_one_worker(tmp_path):
 
 def test_a_run_with_a_checkpoint_is_described_before_it_begins(tmp_path):
     made = with_cell(Passing(2, 0.5, slope=np.ones(2)))
-    with pytest.raises(TypeError, match="JSON cannot hold what describes the model .*ndarray.*: get_config of a class"):
+    with pytest.raises(
+        TypeError, match="the model's description cannot be written as JSON .*ndarray.*: get_config of a class"
+    ):
         made.fit(X, Y, callbacks=[Checkpoint(tmp_path / "run.npz")], verbose=0)
     assert made.history is None
 

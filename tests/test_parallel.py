@@ -411,7 +411,7 @@ def test_what_other_processes_cannot_know_is_done_in_one():
         history = model.fit(np.ones((8, 3)), np.ones(8), workers=workers, verbose=0).history
         return history, model.predict(np.ones((8, 3)), workers=workers, verbose=0)
 
-    with pytest.warns(UserWarning, match="workers=2 is not possible: other processes cannot know Twice"):
+    with pytest.warns(UserWarning, match="workers=2 is not possible: other processes do not know Twice"):
         history, outputs = run(2)
     assert history == run(1)[0]
     assert np.array_equal(outputs, run(1)[1])
@@ -472,7 +472,7 @@ def test_a_run_whose_checkpoint_states_its_workers_is_never_trained_by_fewer(tmp
     before, files = content(model), {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     with monkeypatch.context() as broken:
         fault(broken)
-        with pytest.raises(WorkerError, match="workers=2 is not possible: .* states workers=2, and one process alone"):
+        with pytest.raises(WorkerError, match="workers=2 is not possible: .* states workers=2, and a single process"):
             model.fit(X, Y, epochs=3, callbacks=[Checkpoint(path)], **options)
     assert content(model) == before
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == files

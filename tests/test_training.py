@@ -729,7 +729,7 @@ def test_nothing_is_trained_without_a_gradient(monkeypatch, workers):
     model = Sequential([Dense(2, input_shape=(3,)), Dense(1)], seed=0)
     model.compile("sgd", "mse")
     weights = model.get_weights()
-    with pytest.raises(ValueError, match="backward gave no gradient of dense/kernel, dense/bias, dense_1/kernel"):
+    with pytest.raises(ValueError, match="backward returned no gradient of dense/kernel, dense/bias, dense_1/kernel"):
         model.fit(np.ones((4, 3)), np.ones(4), workers=workers, verbose=0)
     assert all(map(np.array_equal, model.get_weights(), weights))
 

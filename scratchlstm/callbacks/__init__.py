@@ -1,4 +1,4 @@
-"""Hooks into training, with Keras' names."""
+"""Callbacks: hooks into training, named as in Keras."""
 
 from scratchlstm.callbacks.averages import SwapEMAWeights
 from scratchlstm.callbacks.base import Callback, History, LambdaCallback

@@ -1,4 +1,4 @@
-"""Validate, and save, the moving averages of the weights instead of the weights."""
+"""Validate and save with the moving averages of the weights."""
 
 from typing import Any, ClassVar
 
@@ -9,25 +9,25 @@ from scratchlstm.callbacks.base import Callback, Logs
 
 
 class SwapEMAWeights(Callback):
-    """Validates with the averages that an optimizer with `use_ema=True` keeps, and continues training from the weights.
+    """Validates with the moving averages kept by an optimizer with `use_ema=True`, then continues training the weights.
 
-    Meanwhile the weights are kept in the CPU's memory; after an error in the validation the model has the averages.
-    (Keras exchanges both in place. With `swap_on_epoch`, a run that stops before its last epoch ends with the weights
-    there; here it always ends with the averages.)
+    Meanwhile the weights are kept in CPU memory; after an error during validation the model has the averages. (Keras
+    exchanges the two in place. With `swap_on_epoch`, a run that stops before its last epoch ends with the weights in
+    Keras; here it always ends with the averages.)
 
     Args:
-        swap_on_epoch: whether the model also has the averages from the end of each epoch to the beginning of the next,
-            for callbacks after this one in the list, such as `ModelCheckpoint` and `EarlyStopping`. Without it, or
-            before this one, they save and restore weights other than those that were validated (as in Keras). After
-            Ctrl-C the model has the averages of the last completed epoch.
+        swap_on_epoch: whether the model also has the averages from the end of each epoch to the start of the next, for
+            callbacks after this one in the list, such as `ModelCheckpoint` and `EarlyStopping`. Without it, or placed
+            before this one, they save and restore weights other than those validated (as in Keras). After Ctrl-C the
+            model has the averages of the last completed epoch.
 
     Raises:
-        TypeError: `swap_on_epoch` is no bool.
+        TypeError: `swap_on_epoch` is not a bool.
         ValueError: from `fit`, before training: the optimizer keeps no averages.
     """
 
     _to_resume: ClassVar = {"weights": list}
-    _once: ClassVar = True  # a second one would take the averages for the weights
+    _once: ClassVar = True  # a second one would mistake the averages for the weights
 
     def __init__(self, swap_on_epoch: bool = False) -> None:
         self.swap_on_epoch = checks.flag("swap_on_epoch", swap_on_epoch)

@@ -1,4 +1,4 @@
-"""What a callback is, and the list of them that `fit` takes."""
+"""The base class of callbacks, and `fit`'s list of them."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,38 +12,38 @@ from scratchlstm._support.notebook import table
 if TYPE_CHECKING:
     from scratchlstm.models.model import Model
 
-Logs = dict[str, Any]  # name -> float, or a list of floats where a metric has several values
-NUMBER = int, float  # as `isinstance` takes it
-_MOST_EPOCHS = 20  # of which a notebook shows every one
+Logs = dict[str, Any]  # name -> float, or a list of floats if a metric has several values
+NUMBER = int, float  # for `isinstance`
+_MOST_EPOCHS = 20  # the most epochs of which a notebook shows each
 
 
 class Callback:
-    """What to do at certain moments of `fit`; override the methods you need.
+    """Code to run at certain points of `fit`; override the methods you need.
 
-    Setting `self.model.stop_training = True` ends training after the running batch and its epoch's validation. At the
-    end of a batch or epoch `logs` holds the loss and metrics so far; what is added to it at the end of an epoch goes
+    Setting `self.model.stop_training = True` ends training after the current batch and the epoch's validation. At the
+    end of a batch or epoch `logs` holds the loss and metrics so far; anything added to it at the end of an epoch goes
     into the history. Epochs and batches count from 0.
 
     Attributes:
-        model: which is trained.
-        params: "epochs", "epoch" (the first to be trained, from 0), "steps" of an epoch, "verbose", and "metrics", the
-            names that an epoch's logs will have.
+        model: the model being trained.
+        params: "epochs", "epoch" (the first to train, from 0), "steps" per epoch, "verbose", and "metrics", the names
+            that an epoch's logs will have.
     """
 
     model: "Model"
     params: Mapping[str, Any] = {}
-    # of our callbacks, the attributes that a resumed run restores, and what each may be in a file besides None
+    # in our callbacks: attributes restored by a resumed run, and what each may be in a file besides None
     _to_resume: ClassVar[Mapping[str, type | tuple[type, ...]]] = {}
-    _once: ClassVar = False  # whether a second one would undo what the first does
+    _once: ClassVar = False  # whether a second one would undo the first one's work
 
     @property
     def wants_batches(self) -> bool:
-        """Whether `on_train_batch_end` does anything. On a GPU each batch has to be waited for if one callback does."""
+        """Whether `on_train_batch_end` does anything; if so, each batch has to wait for the GPU."""
         return self._acts("on_train_batch_end")
 
     @property
     def moments(self) -> set[str]:
-        """The names of the methods that do anything when `fit` calls them."""
+        """The names of the methods that do something when `fit` calls them."""
         own = {name for name in dir(Callback) if name.startswith("on_") and self._acts(name)}
         return own if self.wants_batches else own - {"on_train_batch_end"}
 
@@ -51,37 +51,37 @@ class Callback:
         return getattr(getattr(self, moment), "__func__", None) is not getattr(Callback, moment)
 
     def set_params(self, params: Mapping[str, Any]) -> None:
-        """Called once, before training."""
+        """Called once before training."""
         self.params = params
 
     def set_model(self, model: "Model") -> None:
-        """Called once, before training."""
+        """Called once before training."""
         self.model = model
 
     def get_state(self) -> dict[str, Any]:
-        """What a resumed run needs to go on exactly: JSON values, arrays, lists of arrays."""
+        """The state a resumed run needs to continue exactly: JSON values, arrays, lists of arrays."""
         return {name: getattr(self, name) for name in self._to_resume}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over what `get_state` gave; called after `on_train_begin`.
+        """Restore a state from `get_state`; called after `on_train_begin`.
 
         Raises:
-            ValueError: a state of one of our callbacks with other names, or a value of another kind.
+            ValueError: a state with the wrong names or types for one of our callbacks.
         """
         if not self._to_resume:
             return
         if not isinstance(state, dict) or set(state) != set(self._to_resume):
-            raise ValueError(f"a state of {type(self).__name__} has {', '.join(self._to_resume)}, not {state!r}")
+            raise ValueError(f"a state of {type(self).__name__} must have {', '.join(self._to_resume)}, not {state!r}")
         for name, value in state.items():
             if value is not None and (not isinstance(value, self._to_resume[name]) or isinstance(value, bool)):
                 raise ValueError(f"{name} in the state of {type(self).__name__} cannot be {value!r}")
         vars(self).update(state)
 
     def _require_weights(self, name: str, state: Any) -> None:
-        """Stop if the weights of that name in a state, if any, are none of this model."""
+        """Raise an error if a state has weights of that name that do not fit this model."""
         weights = state.get(name) if isinstance(state, dict) else None
         if weights is not None and [np.shape(w) for w in weights] != [w.shape for w in self.model.params]:
-            raise ValueError(f"{name} in the state of {type(self).__name__} are none of this model")
+            raise ValueError(f"{name} in the state of {type(self).__name__} do not fit this model")
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Before the first epoch."""
@@ -109,12 +109,12 @@ class Callback:
 
 
 class History(Callback):
-    """What `fit` returns.
+    """The record of training that `fit` returns.
 
     Attributes:
         epoch: numbers of the completed epochs, from 0.
-        history: "accuracy", "loss", ..., then "val_accuracy", "val_loss", ...: a list with one float per epoch (with
-            one list of floats where a metric has several values).
+        history: "accuracy", "loss", ..., then "val_accuracy", "val_loss", ...: a list with one float per epoch (or one
+            list of floats, if a metric has several values).
     """
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class History(Callback):
         return f"<History of {count} epoch{'s' * (count != 1)}{last and f', the last with {last}'}>"
 
     def _repr_html_(self) -> str:
-        """The values after each epoch, for a notebook: a table of the names that have one for each."""
+        """The values after each epoch as a table for a notebook, for the names that have one per epoch."""
         every = {name: values for name, values in self.history.items() if len(values) == len(self.epoch)}
         rows = [
             [str(epoch + 1), *map(number, values)] for epoch, *values in zip(self.epoch, *every.values(), strict=True)
@@ -143,7 +143,7 @@ class History(Callback):
 
 
 class LambdaCallback(Callback):
-    """A callback of functions.
+    """A callback made of functions.
 
     Args:
         on_epoch_begin, on_epoch_end: called with (epoch, logs).
@@ -166,11 +166,12 @@ class LambdaCallback(Callback):
 
 
 def check(callbacks: Any) -> list[Callback]:
-    """A list of callbacks from a list, one callback or None.
+    """A list of callbacks, from a list, a single callback or None.
 
     Raises:
-        TypeError: naming what is no `Callback`, or a method that is never called, such as Keras' on_test_batch_end.
-        ValueError: several of a kind of which there can be one.
+        TypeError: something is not a `Callback`, or has a method that is never called, such as Keras'
+            on_test_batch_end.
+        ValueError: several callbacks of a kind that may occur only once.
     """
     if callbacks is None:
         return []
@@ -183,5 +184,5 @@ def check(callbacks: Any) -> list[Callback]:
             raise TypeError(f"{type(callback).__name__} has {', '.join(unknown)}, but fit calls only {called}")
     for kind in {type(callback) for callback in callbacks if callback._once}:
         if sum(isinstance(callback, kind) for callback in callbacks) > 1:
-            raise ValueError(f"callbacks must hold one {kind.__name__}, but there are several: leave the others out")
+            raise ValueError(f"callbacks must hold only one {kind.__name__}, but there are several: remove the others")
     return list(callbacks)

@@ -1,4 +1,4 @@
-"""The model, or the whole run, saved during training."""
+"""Save the model, or the whole run, during training."""
 
 import os
 import string
@@ -20,21 +20,21 @@ def _frequency(save_freq: Any) -> int | str:
 class ModelCheckpoint(Monitor):
     """Saves the model (`Model.save`) after each epoch, or only when the monitored quantity is the best so far.
 
-    A file is written whole or not at all: whatever happens, the last good one stays.
+    A file is written completely or not at all: whatever happens, the last good one remains.
 
     Args:
-        filepath: where; may hold names from the logs, "epoch" (from 1), and "batch" (from 1, where save_freq is a
-            number), as in "{epoch:02d}-{val_loss:.2f}.npz". Folders are made. The endings of Keras' files are refused.
-        monitor: name in the logs; only for save_best_only.
-        verbose: 1 tells of what is done.
-        save_best_only: whether a model that is no better than the best so far is not saved.
-        save_weights_only: refused: a model file always holds the whole model.
-        mode: "min", "max", or "auto", which knows it for the loss and the model's metrics.
-        save_freq: "epoch", or after how many batches to save.
+        filepath: the file; may contain names from the logs, "epoch" (from 1), and "batch" (from 1, if save_freq is a
+            number), as in "{epoch:02d}-{val_loss:.2f}.npz". Folders are created. Keras' file extensions are rejected.
+        monitor: name in the logs; only used by save_best_only.
+        verbose: 1 reports each save.
+        save_best_only: save only if the monitored quantity is the best so far.
+        save_weights_only: not supported: a model file always holds the whole model.
+        mode: "min", "max", or "auto", for the loss and the model's metrics.
+        save_freq: "epoch", or the number of batches between saves.
         initial_value_threshold: the best value so far.
 
     Raises:
-        ValueError: a bad argument. From `fit`: a monitor or name in filepath that is not in the logs.
+        ValueError: a bad argument. From `fit`: monitor, or a name in filepath, is not in the logs.
         OSError: from `fit`, before training: the folder cannot be written, or filepath is a folder.
     """
 
@@ -54,22 +54,22 @@ class ModelCheckpoint(Monitor):
         super().__init__(monitor, mode)
         if checks.flag("save_weights_only", save_weights_only):
             problem = "save_weights_only=True is not supported: a model file always holds the whole model"
-            raise ValueError(f"{problem}, and Sequential.load(path).get_weights() gives its weights")
+            raise ValueError(f"{problem}, and Sequential.load(path).get_weights() gets its weights")
         require_own_ending(file_path(filepath, "filepath"))
         self.filepath, self.verbose = os.fspath(filepath), checks.verbosity(verbose)
         self.save_best_only, self.save_freq = checks.flag("save_best_only", save_best_only), _frequency(save_freq)
         if initial_value_threshold is not None:
             self.best = checks.number("initial_value_threshold", initial_value_threshold)
-        self.batches = 0  # since the last time it was asked whether to save
+        self.batches = 0  # since we last decided whether to save
 
     @property
     def wants_batches(self) -> bool:
-        """Not to save once an epoch, unless a subclass has a method of its own."""
+        """Not needed when saving once per epoch, unless a subclass overrides the method."""
         counts = type(self).on_train_batch_end is ModelCheckpoint.on_train_batch_end
         return super().wants_batches and not (counts and self.save_freq == "epoch")
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self.epoch = self.params.get("epoch", 0)  # a run that is resumed in the middle of an epoch does not begin it
+        self.epoch = self.params.get("epoch", 0)  # a run resumed in mid-epoch does not call on_epoch_begin
         if self.save_best_only:
             super().on_train_begin(logs)
         for _, name, _, _ in string.Formatter().parse(self.filepath):
@@ -115,17 +115,17 @@ class ModelCheckpoint(Monitor):
 
 
 class Checkpoint(Callback):
-    """Keeps the run in a file, from which `fit(..., resume=path)` continues it bit for bit (docs/files.md).
+    """Saves the run to a file, from which `fit(..., resume=path)` continues it bit for bit (docs/files.md).
 
-    The file is written when all callbacks are done, whole or not at all; each one takes the place of the one before.
+    The file is written after all callbacks have run, completely or not at all, and replaces the one before.
 
     Args:
-        path: the file, in a folder that is made if need be. The endings of Keras' files are refused.
-        save_freq: "epoch" writes after each epoch, a number also after every so many batches of an epoch.
+        path: the file; its folder is created if needed. Keras' file extensions are rejected.
+        save_freq: "epoch" saves after each epoch; a number also saves after every that many batches of an epoch.
 
     Raises:
-        TypeError, ValueError: other arguments.
-        OSError: the file cannot be written; the one before is still there.
+        TypeError, ValueError: invalid arguments.
+        OSError: the file cannot be written; the previous one is still there.
     """
 
     def __init__(self, path: str | os.PathLike[str], save_freq: str | int = "epoch") -> None:

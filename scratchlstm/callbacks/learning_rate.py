@@ -1,4 +1,4 @@
-"""The learning rate, from epoch to epoch."""
+"""Change the learning rate from epoch to epoch."""
 
 import inspect
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from scratchlstm.callbacks.monitor import Monitor
 
 
 class LearningRateScheduler(Callback):
-    """Sets the learning rate before each epoch, and puts it into the logs as "learning_rate".
+    """Sets the learning rate before each epoch, and logs it as "learning_rate".
 
     Args:
-        schedule: from (epoch, learning rate so far), or from (epoch), to a learning rate above 0.
-        verbose: 1 tells the rate.
+        schedule: called with (epoch, current learning rate) or (epoch); returns a learning rate above 0.
+        verbose: 1 prints the rate.
 
     Raises:
-        ValueError: from `fit`: what schedule gives is no such number.
-        TypeError: from `fit`: the optimizer follows a schedule of its own.
+        ValueError: from `fit`: schedule returned something else.
+        TypeError: from `fit`: the optimizer has a schedule of its own.
     """
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
@@ -27,7 +27,7 @@ class LearningRateScheduler(Callback):
         try:
             inspect.signature(schedule).bind(0, 0.0)
             self.takes_rate = True
-        except (TypeError, ValueError):  # a function of C has no signature
+        except (TypeError, ValueError):  # C functions have no signature
             self.takes_rate = False
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -43,21 +43,21 @@ class LearningRateScheduler(Callback):
 class ReduceLROnPlateau(Monitor):
     """Multiplies the learning rate by `factor` when the monitored quantity has not improved for some epochs.
 
-    Puts the rate of each epoch into the logs as "learning_rate".
+    Logs the rate of each epoch as "learning_rate".
 
     Args:
         monitor: name in the logs.
         factor: below 1.
-        patience: how many epochs without improvement are borne.
-        verbose: 1 tells of what is done.
-        mode: "min", "max", or "auto", which knows it for the loss and the model's metrics.
-        min_delta: by how much the quantity has to be better to count.
-        cooldown: for how many epochs after a reduction no epoch counts as without improvement.
-        min_lr: the rate does not fall below it.
+        patience: number of epochs without improvement before the rate is reduced.
+        verbose: 1 reports each reduction.
+        mode: "min", "max", or "auto", for the loss and the model's metrics.
+        min_delta: the smallest change that counts as an improvement.
+        cooldown: number of epochs after a reduction before counting starts again.
+        min_lr: lower bound of the rate.
 
     Raises:
-        ValueError: a bad argument. From `fit`: a monitor that is not in the logs.
-        TypeError: from `fit`: the optimizer follows a schedule.
+        ValueError: a bad argument. From `fit`: monitor is not in the logs.
+        TypeError: from `fit`: the optimizer has a schedule of its own.
     """
 
     _to_resume: ClassVar = {"best": NUMBER, "cooldown_counter": int, "wait": int}

@@ -1,4 +1,4 @@
-"""What training writes down: a table and a picture."""
+"""Write down how training goes: as a table and as a picture."""
 
 import csv
 import io
@@ -17,18 +17,18 @@ from scratchlstm.callbacks.curves import learning_curve
 
 
 class CSVLogger(Callback):
-    """Writes a row for each epoch to a CSV file, in Keras' format: epoch (from 0), then the names of the logs.
+    """Writes one row per epoch to a CSV file, in Keras' format: epoch (from 0), then the values in the logs.
 
-    The file is replaced as a whole after each epoch, so that it never ends in half a row.
+    The file is replaced as a whole after each epoch, so it never ends in half a row.
 
     Args:
-        filename: the file; its folder is made.
-        separator: between columns.
-        append: whether to go on in a file that is there (with its columns) instead of replacing it.
+        filename: the file; its folder is created.
+        separator: the character between columns.
+        append: whether to append to an existing file (keeping its columns) instead of replacing it.
 
     Raises:
-        OSError: from `fit`, before training: the file cannot be read or its folder not written.
-        ValueError: from `fit`, after the first epoch: the logs have names that the file has no column for.
+        OSError: from `fit`, before training: the file cannot be read, or its folder cannot be written.
+        ValueError: from `fit`, after the first epoch: the logs have names without a column in the file.
     """
 
     _to_resume: ClassVar = {"text": str}
@@ -52,7 +52,7 @@ class CSVLogger(Callback):
         if not self.text:
             names = sorted(logs)
             if not any(name.startswith("val_") for name in names):
-                names += [f"val_{name}" for name in names]  # where a later run that appends may validate
+                names += [f"val_{name}" for name in names]  # in case a later run appends with validation
             self.text = self._line(["epoch", *names])
         columns = next(csv.reader(io.StringIO(self.text, newline=""), delimiter=self.separator))
         if unknown := ", ".join(sorted(set(logs) - set(columns))):
@@ -68,16 +68,16 @@ class CSVLogger(Callback):
 
 
 def _cell(value: Any) -> Any:
-    """A value as Keras writes it: several values in quotes and brackets."""
+    """A value as Keras writes it: several values in brackets and quotes."""
     return f'"[{", ".join(map(str, np.asarray(value).tolist()))}]"' if np.ndim(value) else value
 
 
 class LearningCurve(Callback):
-    """Draws `inspection.learning_curve` after each epoch: in a notebook in place, elsewhere to a file.
+    """Draws `inspection.learning_curve` after each epoch: in place in a notebook, elsewhere to a file.
 
     Args:
-        path: of a PNG file, replaced as a whole after each epoch; None where the notebook is enough.
-        title: above the picture.
+        path: a PNG file, replaced as a whole after each epoch; None to show it only in a notebook.
+        title: title of the picture.
 
     Raises:
         ValueError: from `fit`, before training: neither a notebook nor a path.
@@ -93,7 +93,7 @@ class LearningCurve(Callback):
         if self.path is not None:
             require_writable_folder(self.path.parent)
         elif not in_notebook():
-            raise ValueError("LearningCurve needs a path for its picture where there is no notebook to show it in")
+            raise ValueError("LearningCurve needs a path for its picture unless it runs in a notebook")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.curves.on_epoch_end(epoch, logs)

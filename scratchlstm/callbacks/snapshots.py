@@ -1,4 +1,4 @@
-"""What a model knew at each moment of its training."""
+"""Record a model's weights as it learns."""
 
 from typing import Any, ClassVar
 
@@ -14,11 +14,11 @@ class Snapshots(Callback):
     One copy is made before training and one after each epoch; each takes as much memory as the model's weights.
 
     Args:
-        every: epochs from one copy to the next.
+        every: number of epochs between copies.
 
     Attributes:
-        snapshots: (epoch, weights) pairs, where epoch is the number of completed epochs, 0 at first, and weights are
-            as `get_weights` returns them.
+        snapshots: (epoch, weights) pairs: epoch is the number of completed epochs, starting at 0, and weights are as
+            returned by `get_weights`.
     """
 
     _to_resume: ClassVar = {"epochs": list, "copies": list}
@@ -46,5 +46,5 @@ class Snapshots(Callback):
         if isinstance(epochs, list) and isinstance(copies, list):
             shapes = [w.shape for w in self.model.params] * len(epochs)
             if [np.shape(copy) for copy in copies] != shapes:
-                raise ValueError("copies in the state of Snapshots are none of this model")
+                raise ValueError("copies in the state of Snapshots do not fit this model")
         super().set_state(state)

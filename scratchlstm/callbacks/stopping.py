@@ -1,4 +1,4 @@
-"""The end of training before its last epoch."""
+"""End training early."""
 
 import math
 from typing import Any, ClassVar
@@ -16,22 +16,22 @@ class EarlyStopping(Monitor):
 
     Args:
         monitor: name in the logs.
-        min_delta: by how much it has to be better to count.
-        patience: how many epochs without improvement are borne; 0 as 1 ends at the first one.
-        verbose: 1 tells of what is done.
-        mode: "min", "max", or "auto", which knows it for the loss and the model's metrics.
-        baseline: an improvement has to beat this value, too, to restart the counting.
-        restore_best_weights: whether the model gets the parameters of its best epoch at the end (of the best of those
-            from start_from_epoch on, baseline or not).
-        start_from_epoch: number of epochs that do not count.
+        min_delta: the smallest change that counts as an improvement.
+        patience: number of epochs without improvement before training ends; 0 and 1 both end it at the first one.
+        verbose: 1 reports when training ends.
+        mode: "min", "max", or "auto", for the loss and the model's metrics.
+        baseline: an improvement resets the count only if it also beats this value.
+        restore_best_weights: whether the model ends up with the weights of its best epoch (among those from
+            start_from_epoch on, whatever the baseline).
+        start_from_epoch: number of initial epochs to ignore.
 
     Attributes:
         best, best_epoch: the best value and its epoch, from 0.
-        stopped_epoch: the epoch, from 0, after which training was ended; 0 where it was not.
-        wait: epochs since the last improvement.
+        stopped_epoch: the epoch, from 0, after which this callback ended training; 0 if it did not.
+        wait: number of epochs since the last improvement.
 
     Raises:
-        ValueError: a bad argument. From `fit`: a monitor that is not in the logs.
+        ValueError: a bad argument. From `fit`: monitor is not in the logs.
     """
 
     _to_resume: ClassVar = {"best": NUMBER, "best_epoch": int, "best_weights": list, "stopped_epoch": int, "wait": int}
@@ -83,7 +83,7 @@ class EarlyStopping(Monitor):
     def on_train_end(self, logs: Logs | None = None) -> None:
         say(f"Epoch {self.stopped_epoch + 1}: early stopping", when=self.stopped_epoch and self.verbose)
         if self.best_weights is not None:
-            say(f"The model has the weights of its best epoch again: {self.best_epoch + 1}.", when=self.verbose)
+            say(f"Restored the weights of the best epoch: {self.best_epoch + 1}.", when=self.verbose)
             self.model.set_weights(self.best_weights)
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -92,17 +92,17 @@ class EarlyStopping(Monitor):
 
 
 class TerminateOnNaN(Callback):
-    """Ends training where the loss becomes NaN or infinite, instead of the FloatingPointError that `fit` raises.
+    """Ends training when the loss becomes NaN or infinite, instead of the FloatingPointError that `fit` would raise.
 
-    As in Keras the epoch counts, its loss is NaN, its validation runs and `on_train_end` is called. Unlike in Keras the
-    bad batch updates nothing: the model keeps the parameters from before it. A gradient with NaN or infinity, which a
-    finite loss can have, counts as such a loss.
+    As in Keras, the epoch counts, its loss is NaN, its validation runs and `on_train_end` is called. Unlike in Keras,
+    the bad batch updates nothing: the model keeps its parameters from before it. A NaN or infinite gradient, which is
+    possible with a finite loss, is treated the same way.
 
     Args:
-        raise_error: raise instead.
+        raise_error: raise an error instead.
 
     Raises:
-        RuntimeError: from `fit`, where raise_error.
+        RuntimeError: from `fit`, if raise_error.
     """
 
     def __init__(self, raise_error: bool = False) -> None:
@@ -112,6 +112,6 @@ class TerminateOnNaN(Callback):
         if math.isfinite((logs or {}).get("loss", 0.0)):
             return
         if self.raise_error:
-            raise RuntimeError(f"the loss of batch {batch} is NaN or infinite; its update was left out")
-        say(f"Batch {batch}: the loss is NaN or infinite, training ends")
+            raise RuntimeError(f"the loss of batch {batch} is NaN or infinite; its update was skipped")
+        say(f"Batch {batch}: the loss is NaN or infinite, so training ends")
         self.model.stop_training = True

@@ -1,4 +1,4 @@
-"""Recurrent cells by hand, one file each: `RNN(cell)` runs one over a sequence."""
+"""Recurrent cells written by hand, one per file; `RNN(cell)` runs one over a sequence."""
 
 from scratchlstm.cells.ablations import (
     NoForgetGateLSTMCell,

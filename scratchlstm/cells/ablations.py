@@ -1,7 +1,7 @@
-"""The LSTM with one thing taken away, to see what it is for: five cells, each one line.
+"""Five LSTMs with one component removed, to see what it is for.
 
-The step is that of `gates.py`, (1) to (21). In it a gate that is taken away is 1 everywhere and has no parameters; an
-activation that is taken away returns its input. Source: Greff et al., "LSTM: A Search Space Odyssey" (2015).
+The step is that of `gates.py`, (1) to (21). A removed gate is 1 everywhere and has no parameters; a removed activation
+returns its input. Source: Greff et al., "LSTM: A Search Space Odyssey" (2015).
 """
 
 from typing import Any, ClassVar
@@ -14,16 +14,16 @@ from scratchlstm.gates import StepCache
 
 
 class AblatedLSTMCell(LSTMCell):
-    """The step of all five; its subclasses say what is missing.
+    """The step of all five cells; subclasses say what is removed.
 
     Args: those of `LSTMCell`.
 
-    Parameters, columns in a block for each of the n gates that are left: `kernel` (E, nH), `recurrent_kernel` (H, nH),
+    Parameters, one block of columns for each of the n remaining gates: `kernel` (E, nH), `recurrent_kernel` (H, nH),
     `bias` (nH,).
     """
 
-    input_activation: ClassVar[Activation | None] = None  # of g, if not `activation`
-    output_activation: ClassVar[Activation | None] = None  # of c, if not `activation`
+    input_activation: ClassVar[Activation | None] = None  # activation of g, if not `activation`
+    output_activation: ClassVar[Activation | None] = None  # activation of c, if not `activation`
 
     def forward(self, x: Array, h_in: Array, c_prev: Array, W: Array, U: Array, b: Array) -> tuple[Any, ...]:
         z = dict(zip(self.blocks, self.split(x @ W + h_in @ U + b), strict=True))  # (B, H) each
@@ -58,30 +58,30 @@ class AblatedLSTMCell(LSTMCell):
 
 
 class NoInputGateLSTMCell(AblatedLSTMCell):
-    """Every candidate is written whole: i = 1."""
+    """No input gate: candidates are always written in full, i = 1."""
 
     gates = ("f", "g", "o")  # (A1)
 
 
 class NoForgetGateLSTMCell(AblatedLSTMCell):
-    """Nothing is forgotten: f = 1, the LSTM of 1997; `unit_forget_bias` has nothing to set."""
+    """No forget gate: nothing is forgotten, f = 1, as in the LSTM of 1997; `unit_forget_bias` has no effect."""
 
     gates = ("i", "g", "o")  # (A2)
 
 
 class NoOutputGateLSTMCell(AblatedLSTMCell):
-    """The cell is always shown: o = 1."""
+    """No output gate: the cell is always fully visible, o = 1."""
 
     gates = ("i", "f", "g")  # (A3)
 
 
 class NoInputActivationLSTMCell(AblatedLSTMCell):
-    """The candidate is not squashed: g = z_g."""
+    """No input activation: the candidate is not squashed, g = z_g."""
 
     input_activation = LINEAR  # (A4)
 
 
 class NoOutputActivationLSTMCell(AblatedLSTMCell):
-    """The cell is shown as it is: h = o c."""
+    """No output activation: the cell is output unsquashed, h = o c."""
 
     output_activation = LINEAR  # (A5)

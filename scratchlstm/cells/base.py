@@ -1,4 +1,4 @@
-"""What a cell is: one step of a recurrent layer, and the derivatives of that step, written by hand."""
+"""The base class of cells: one step of a recurrent layer and its derivatives, written by hand."""
 
 import inspect
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from scratchlstm.backend import Array, namespace
 from scratchlstm.initializers import Initializer
 
 Specs = dict[str, tuple[tuple[int, ...], Initializer | str]]  # parameter name -> (shape, initializer)
-IN_TRACE = {  # names that a `LayerTrace` has, whatever the cell
+IN_TRACE = {  # names a `LayerTrace` uses for every cell
     "activation", "arrays", "as_dict", "blocks", "cell", "d_input", "d_words", "gates", "go_backwards", "gradient",
     "gradients", "has_units", "importance", "input", "mask", "memory", "name", "recurrent_activation", "states",
     "table", "units", "why_not",
@@ -21,7 +21,7 @@ LIMITED = {"kernel": "kernel", "recurrent": "recurrent_kernel", "bias": "bias"} 
 
 
 class CellOptions(TypedDict, total=False):
-    """Arguments that every cell takes by keyword, see `Cell`."""
+    """Keyword arguments of every cell; see `Cell`."""
 
     kernel_regularizer: Any
     recurrent_regularizer: Any
@@ -35,9 +35,9 @@ class CellOptions(TypedDict, total=False):
 
 
 class Cell(registry.Configured):
-    """One time step, forward and backward. `RNN(cell)` runs it over a sequence and holds its parameters.
+    """One time step, forward and backward; `RNN(cell)` runs it over a sequence and holds its parameters.
 
-    A cell of your own names what it computes and defines two functions, in the style of `gates.py`:
+    To write a cell of your own, name its gates and define two functions, in the style of `gates.py`:
 
         class Mine(Cell):
             gates = ("a", "g")
@@ -50,37 +50,37 @@ class Cell(registry.Configured):
                 ...
                 return {"dx": dx, "dh_prev": dh_prev, "dW": dW, "dU": dU, "db": db}
 
-    The arguments of `forward` are x, the states of the step before, and the parameters in the order of `param_specs`;
-    it returns each new state and the cache, which has an attribute for each gate. `backward` gets dL/d of each new
-    state, the cache and the parameters, named as in `forward`, and returns a gradient for each argument of `forward`,
-    called "d" and its name. It may add two for the trace: "dz" (B, nH), dL/dz of all blocks, and "dc" (B, H), the whole
-    dL/dc. If the cache has an attribute z, (B, nH), the trace shows that, too. Every result is a new array: one that is
-    written again at the next step is refused.
+    `forward` takes x, the previous states, and the parameters in the order of `param_specs`; it returns each new state
+    and a cache with an attribute for each gate. `backward` takes dL/d of each new state, the cache, and the parameters,
+    named as in `forward`, and returns a gradient for each argument of `forward`, called "d" plus its name. It may add
+    two for the trace: "dz" (B, nH), dL/dz of all blocks, and "dc" (B, H), the full dL/dc. If the cache has an attribute
+    z, (B, nH), the trace shows that, too. Every result must be a new array: one that is overwritten at the next step
+    raises an error.
 
     If h_prev enters a product with U, a cell may take `h_in` (before `h_prev`, or instead of it if products are its
-    only use). It is h_prev, or with recurrent dropout a masked copy of it for each block side by side, (B, nH), with U
-    made block-diagonal, (nH, nH). A cell without `h_in` refuses `recurrent_dropout`.
+    only use). `h_in` is h_prev, or with recurrent dropout a masked copy of it for each block side by side, (B, nH), and
+    U is then block-diagonal, (nH, nH). A cell without `h_in` does not support `recurrent_dropout`.
 
     Args:
         units: H.
-        activation: of the cell's values.
-        use_bias: whether there is a bias; if not, b is zeros.
+        activation: activation of the cell's values.
+        use_bias: whether to use a bias; if not, b is zeros.
         kernel_initializer, recurrent_initializer, bias_initializer: names or `Initializer` objects.
         kernel_regularizer, recurrent_regularizer, bias_regularizer: penalties added to the loss, or None.
         kernel_constraint, recurrent_constraint, bias_constraint: applied after each update, or None.
-        dropout: rate for x; one mask for all steps, drawn for each batch.
-        recurrent_dropout: the same for h_prev; each block has its own mask, and then x, too, has one for each block.
-        seed: of the dropout; None draws from the model's generator.
+        dropout: dropout rate for x; one mask for all steps, drawn for each batch.
+        recurrent_dropout: the same for h_prev; each block has its own mask, and then so does x.
+        seed: seed for dropout; None draws from the model's generator.
 
     Attributes:
-        gates: names of the values of a step that a trace and pictures show, each (B, H), in order.
+        gates: names of a step's values that traces and pictures show, each (B, H), in order.
         blocks: names of the kernels' column blocks, in order. Default: the gates.
         states: names of the states; the first is the output.
-        arguments: of `forward`, found when the class is defined.
-        params: those of them that are parameters: W, U, b.
+        arguments: arguments of `forward`, read when the class is defined.
+        params: the arguments that are parameters: W, U, b.
 
     Raises:
-        TypeError: a class whose functions do not follow this contract, when it is defined.
+        TypeError: on definition of a class whose functions do not follow this contract.
     """
 
     gates: ClassVar[tuple[str, ...]] = ()
@@ -88,7 +88,7 @@ class Cell(registry.Configured):
     states: ClassVar[tuple[str, ...]] = ("h",)
     arguments: ClassVar[tuple[str, ...]] = ()
     params: ClassVar[tuple[str, ...]] = ()
-    starts: ClassVar[dict[str, float]] = {}  # block -> what its bias starts at instead
+    starts: ClassVar[dict[str, float]] = {}  # block -> initial value of its bias, if special
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Cell(registry.Configured):
         **options: Unpack[CellOptions],
     ) -> None:
         if type(self).forward is Cell.forward:
-            raise TypeError(f"{type(self).__name__} has to define forward: {_contract(self.states)}")
+            raise TypeError(f"{type(self).__name__} must define forward: {_contract(self.states)}")
         self.units = checks.positive_int("units", units)
         self.activation = elementwise("activation", activation)
         self.use_bias = checks.flag("use_bias", use_bias)
@@ -117,10 +117,10 @@ class Cell(registry.Configured):
         if options:
             raise TypeError(f"{type(self).__name__} takes no argument {', '.join(options)}")
         if rate and "h_in" not in self.arguments:
-            why = "nothing in it sees h_prev through a kernel"
+            why = "nothing in it multiplies h_prev by a kernel"
             if "recurrent_kernel" in self.param_specs(1):
                 why = "its forward has no argument h_in, the masked copies of h_prev (see Cell)"
-            raise ValueError(f"{type(self).__name__} has no use for recurrent_dropout: {why}")
+            raise ValueError(f"{type(self).__name__} does not support recurrent_dropout: {why}")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -131,9 +131,9 @@ class Cell(registry.Configured):
                 wanted = f"a tuple of names, with a comma after a single one: ({single!r},)"
                 raise TypeError(f"{name} of {cls.__name__} must be {wanted}, not {checks.came(value)}")
             if twice := [each for each in value if value.count(each) > 1]:
-                raise TypeError(f"{name} of {cls.__name__} must be different names, but {twice[0]!r} comes twice")
+                raise TypeError(f"{name} of {cls.__name__} must be different names, but {twice[0]!r} is there twice")
         if not cls.states:
-            raise TypeError(f"states of {cls.__name__} must name at least one, which is the output")
+            raise TypeError(f"states of {cls.__name__} must name at least one, the output")
         if "gates" in vars(cls) and "blocks" not in vars(cls):
             steps = next(each for each in cls.__mro__ if "forward" in vars(each))
             if cls.blocks and registry.is_ours(steps) and not registry.is_ours(cls):
@@ -142,7 +142,7 @@ class Cell(registry.Configured):
             cls.blocks = cls.gates
         states = tuple(f"{state}_prev" for state in cls.states)
         if "call" in vars(cls) and "forward" not in vars(cls):
-            raise TypeError(f"{cls.__name__} defines call(), as a cell of Keras does; here {_contract(cls.states)}")
+            raise TypeError(f"{cls.__name__} defines call(), as Keras cells do, but here {_contract(cls.states)}")
         names = [tuple(inspect.signature(getattr(cls, each)).parameters)[1:] for each in ("forward", "backward")]
         fitting = [
             entering
@@ -162,7 +162,7 @@ class Cell(registry.Configured):
 
     @classmethod
     def _check_names(cls) -> None:
-        """Raise TypeError if a gate or state has a name that means something else."""
+        """Raise TypeError if the name of a gate or state is already used for something else."""
         made = {f"{start}_{block}" for start in ("z", "dz") for block in cls.blocks} | {f"d{cls.states[0]}_above"}
         made |= {f"{of}{state}{end}" for state in cls.states for of in ("", "d") for end in ("_prev", "_next")}
         made |= {f"d{state}" for state in cls.states}
@@ -170,22 +170,20 @@ class Cell(registry.Configured):
             if name in ("x", *cls.params):
                 problem = f"{name!r}, which is an argument of its forward"
             elif name in made | IN_TRACE or name.startswith("__"):
-                problem = f"{name!r}, a name that a trace uses for something else"
+                problem = f"{name!r}, a name that traces use for something else"
             else:
                 continue
-            raise TypeError(f"{cls.__name__} calls a gate or state {problem}: give it another name")
+            raise TypeError(f"{cls.__name__} calls a gate or state {problem}: rename it")
 
     # --- what a cell defines --------------------------------------------------------------------------------------
 
     def forward(self, x: Array, *states_and_params: Array) -> tuple[Any, ...]:
-        """One step: the new states, and a cache for `backward`."""
+        """Compute one step: the new states, and a cache for `backward`."""
         raise NotImplementedError
 
     def backward(self, *d_states_cache_and_params: Any) -> Any:
-        """The derivatives of one step: a gradient for each argument of `forward`, by name, in a dict or NamedTuple."""
-        raise NotImplementedError(
-            f"{type(self).__name__} has to define backward to be trained: {_contract(self.states)}"
-        )
+        """Compute the derivatives of one step: a gradient for each argument of `forward`, in a dict or NamedTuple."""
+        raise NotImplementedError(f"{type(self).__name__} must define backward to be trained: {_contract(self.states)}")
 
     def param_specs(self, features: int) -> Specs:
         """Name -> (shape, initializer or its name) of each parameter, for an input (B, features).
@@ -194,7 +192,7 @@ class Cell(registry.Configured):
         """
         if not self.blocks:
             problem = "names no gates, so its kernels have no columns"
-            todo = "blocks = ('h',) beside gates = () gives them one block, and gates = ('a', 'g') two"
+            todo = "blocks = ('h',) with gates = () gives them one block, gates = ('a', 'g') two"
             raise TypeError(f"{type(self).__name__} {problem}: {todo}")
         width = len(self.blocks) * self.units
         return {
@@ -204,7 +202,7 @@ class Cell(registry.Configured):
         }
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, each from the attribute of its name; of a class of your own, too."""
+        """The constructor's arguments, each read from the attribute of that name; also for classes of your own."""
         names = [name for name in registry.defaults(type(self)) if hasattr(self, name)]
         return {name: registry.serialize(self.argument(name)) for name in names}
 
@@ -212,7 +210,7 @@ class Cell(registry.Configured):
 
     @property
     def state_sizes(self) -> dict[str, int]:
-        """Name -> size of each state; by default H."""
+        """State name -> size; by default H."""
         return dict.fromkeys(self.states, self.units)
 
     @property
@@ -221,25 +219,25 @@ class Cell(registry.Configured):
         return self.state_sizes[self.states[0]]
 
     def split(self, columns: Array) -> list[Array]:
-        """(..., nH) -> the blocks, (..., H) each, as views."""
+        """(..., nH) -> its blocks, (..., H) each, as views."""
         H = columns.shape[-1] // len(self.blocks)
         return [columns[..., k * H : (k + 1) * H] for k in range(len(self.blocks))]
 
     def limits(self, kind: str) -> dict[str, Any]:
-        """Parameter -> its "regularizer" or "constraint", for those that have one.
+        """Parameter -> its "regularizer" or "constraint", if it has one.
 
         Raises:
-            ValueError: one for a parameter that the cell does not have.
+            ValueError: one was given for a parameter the cell does not have.
         """
         found = {param: getattr(self, f"{word}_{kind}") for word, param in LIMITED.items()}
         found = {param: of for param, of in found.items() if of is not None}
         for word, param in LIMITED.items():
             if param in found and param not in self.param_specs(1):
-                raise ValueError(f"{type(self).__name__} has no use for {word}_{kind}: it has no {param}")
+                raise ValueError(f"{type(self).__name__} does not support {word}_{kind}: it has no {param}")
         return {param: of for param, of in found.items() if param != "bias" or self.use_bias}
 
     def __call__(self, *args: Any, **named: Any) -> Any:
-        """A cell holds no parameters."""
+        """Raise an error: a cell holds no parameters, so it cannot be called."""
         raise TypeError(
             f"{type(self).__name__} is one step and holds no parameters: RNN(cell)(x) runs it over a sequence, "
             f"cell.forward({', '.join(self.arguments)}) is the step by itself"
@@ -247,11 +245,11 @@ class Cell(registry.Configured):
 
 
 class GatedCell(Cell):
-    """A cell whose gates have an activation of their own, in Keras' order of arguments.
+    """A cell whose gates have a separate activation; arguments in Keras' order.
 
     Args:
         units, activation: see `Cell`.
-        recurrent_activation: σ, of the gates.
+        recurrent_activation: σ, the activation of the gates.
         use_bias, ..., options: see `Cell`.
     """
 
@@ -273,7 +271,7 @@ class GatedCell(Cell):
 
 
 def back_to_inputs(dz: Array, x: Array, h_in: Array, W: Array, U: Array) -> dict[str, Array]:
-    """The gradients of z = x W + h_in U + b, (17) to (21), and dz itself; of every cell with such a z."""
+    """The gradients of z = x W + h_in U + b, (17) to (21), and dz itself; for every cell with such a z."""
     return back_to_input(dz, x, W) | {
         "dh_in": dz @ U.T,  #                   (B, H)
         "dU": h_in.T @ dz,  #                   (H, nH)
@@ -291,7 +289,7 @@ def back_to_input(dz: Array, x: Array, W: Array) -> dict[str, Array]:
 
 
 def each_copy(gate: Array, h_in: Array) -> Array:
-    """A gate (B, H) for each of the copies that h_in holds side by side, (B, H) or (B, nH)."""
+    """A gate (B, H), repeated for each of the copies in h_in, (B, H) or (B, nH)."""
     return namespace(gate).tile(gate, (1, h_in.shape[1] // gate.shape[1]))
 
 
@@ -301,19 +299,19 @@ def sum_each_copy(d_copies: Array, H: int) -> Array:
 
 
 def elementwise(argument: str, identifier: Any) -> activations.Activation:
-    """The activation of that name.
+    """The activation of that name, which must be elementwise.
 
     Raises:
         ValueError: unknown name, or one that mixes its inputs.
     """
     activation = activations.get(identifier, argument)
     if isinstance(activation, activations.Softmax):
-        raise ValueError(f"{argument} of a recurrent layer must act on each number by itself; softmax does not")
+        raise ValueError(f"{argument} of a recurrent layer must be elementwise, which softmax is not")
     return activation
 
 
 def _contract(states: Sequence[str], params: Sequence[str] = ("W", "U", "b")) -> str:
-    """What a cell of one's own has to define, for errors."""
+    """What a cell of one's own must define, for error messages."""
     before, new = (", ".join(each) for each in ([f"{state}_prev" for state in states], states))
     d_new, d_before = (", ".join(each) for each in ([f"d{s}" for s in states], [f"d{s}_prev" for s in states]))
     given, d_given = (", ".join(each) for each in (params, [f"d{param}" for param in params]))
@@ -325,7 +323,7 @@ def _contract(states: Sequence[str], params: Sequence[str] = ("W", "U", "b")) ->
 
 
 class _Started(Initializer):
-    """`others`, with some blocks of columns set to a number: `starts` has one for each block, or None."""
+    """Draws from `others`, then sets some blocks of columns to a constant: `starts` has one for each block, or None."""
 
     def __init__(self, others: Initializer, starts: Sequence[float | None]) -> None:
         super().__init__()

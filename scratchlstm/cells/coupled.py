@@ -1,4 +1,4 @@
-"""The LSTM whose input and forget gate are one: it writes as much as it forgets, so that c is a running mean of g.
+"""The LSTM with coupled input and forget gates: it forgets as much as it writes, so c is a running mean of g.
 
     z = x W + h_prev U + b     three blocks of H columns each, in the order i g o
 
@@ -9,8 +9,8 @@
     (5)   c = f c_prev + i g
     (6)   h = o φ(c)
 
-A line keeps its number in `gates.py` if nothing changed; (C1), (C2) are derived in docs/variants.md. Source: CIFG, for
-"coupled input and forget gate", of Greff et al. (2015); a GRU's update gate does the same.
+A line keeps its number from `gates.py` if unchanged; (C1), (C2) are derived in docs/variants.md. Source: CIFG, "coupled
+input and forget gate", in Greff et al. (2015); the update gate of a GRU does the same.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ from scratchlstm.gates import StepCache
 class CoupledLSTMCell(LSTMCell):
     """An LSTM cell with f = 1 - i.
 
-    Args: those of `LSTMCell`; `unit_forget_bias` starts the bias of i at -1, so that f = 1 - σ(-1) = σ(1), as it is in
+    Args: those of `LSTMCell`; `unit_forget_bias` initializes the bias of i to -1, so that f = 1 - σ(-1) = σ(1), as in
         a new LSTM.
 
     Parameters, columns in three blocks i g o: `kernel` (E, 3H), `recurrent_kernel` (H, 3H), `bias` (3H,).
@@ -50,7 +50,7 @@ class CoupledLSTMCell(LSTMCell):
         sigma_prime, phi_prime = self.recurrent_activation.prime, self.activation.prime
         do = dh * tanh_c  #                          (B, H)   (7)
         dc = dc_next + dh * o * phi_prime(tanh_c)  # (B, H)   (8)
-        # c is reached by i twice: more is written, less is kept
+        # i reaches c in two ways: more is written, and less is kept
         di = dc * (g - c_prev)  #                    (B, H)  (C2)
         dg = dc * i  #                               (B, H)  (11)
         dc_prev = dc * f  #                          (B, H)  (12)

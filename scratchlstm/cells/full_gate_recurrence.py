@@ -1,4 +1,4 @@
-"""The LSTM whose gates also see all gates of the step before, through nine more matrices.
+"""The LSTM whose gates also see all gates of the previous step, through nine more matrices.
 
     z = x W + h_prev U + b                  four blocks of H columns each, in the order i f g o
     s = [i_prev f_prev o_prev] R            three blocks, in the order i f o
@@ -10,8 +10,8 @@
     (5)   c = f c_prev + i g
     (6)   h = o φ(c)
 
-A line keeps its number in `gates.py` if nothing changed; (F1) to (F8) are derived in docs/variants.md. Source: FGR, for
-"full gate recurrence", of Greff et al. (2015); the LSTM of Hochreiter & Schmidhuber (1997) had such connections.
+A line keeps its number from `gates.py` if unchanged; (F1) to (F8) are derived in docs/variants.md. Source: FGR, "full
+gate recurrence", in Greff et al. (2015); the LSTM of Hochreiter & Schmidhuber (1997) had such connections.
 """
 
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from scratchlstm.cells.lstm import LSTMCell
 
 
 class StepCache(NamedTuple):
-    """What the backward step needs from the forward step, see `gates.StepCache`."""
+    """What the backward step needs from the forward step; see `gates.StepCache`."""
 
     x: Array
     h_in: Array
@@ -36,7 +36,7 @@ class StepCache(NamedTuple):
 
 
 class FullGateLSTMCell(LSTMCell):
-    """An LSTM cell whose gates i f o are states as well. Its arguments are those of `LSTMCell`.
+    """An LSTM cell whose gates i f o are states, too. Its arguments are those of `LSTMCell`.
 
     Parameters: those of `LSTMCell`, then `gate_kernel` R (3H, 3H), rows and columns in three blocks i f o.
     """

@@ -1,11 +1,11 @@
-"""The gated recurrent unit: two gates, and one state that is both memory and output.
+"""The gated recurrent unit: two gates, and a single state that is both memory and output.
 
     z = x W + b, k = h_prev U + b'    three blocks of H columns each, in the order u r n
 
     (G1)  u = σ(z_u + k_u)            update gate: how much of the old state is kept
     (G2)  r = σ(z_r + k_r)            reset gate:  how much of it the candidate sees
     (G3)  n = φ(z_n + r k_n)          candidate, with `reset_after`
-    (G4)  s = r h_prev                without: r multiplies h_prev before the product, and there is no b'
+    (G4)  s = r h_prev                without it: r multiplies h_prev before the product, and there is no b'
     (G5)  n = φ(z_n + s U_n)
     (G6)  h = u h_prev + (1 - u) n    the hidden state
 
@@ -24,9 +24,9 @@ _StepCache = namedtuple("_StepCache", "x h_in h_prev u r n k_n s")
 
 
 class GRUCell(GatedCell):
-    """See `layers.GRU`, which runs it faster, for the arguments.
+    """A GRU cell; `layers.GRU` runs it faster and describes its arguments.
 
-    Args: those of `GatedCell`, and `reset_after`: whether r multiplies h_prev U_n or, before the product, h_prev.
+    Args: those of `GatedCell`, and `reset_after`: whether r multiplies h_prev U_n, or else h_prev before the product.
 
     Parameters, columns in three blocks u r n: `kernel` (E, 3H), `recurrent_kernel` (H, 3H), and `bias`, (2, 3H) with
     `reset_after` (b in its first row, b' in its second), else (3H,).

@@ -1,12 +1,12 @@
-"""The LSTM with layer normalization: the products that the gates see, and c before it is shown, at one scale.
+"""The LSTM with layer normalization, of the products the gates see and of c before the output gate.
 
-    (N1)  a^ = (a - mean(a)) / sqrt(var(a) + ε)           of each row by itself, see `normalize.py`
+    (N1)  a^ = (a - mean(a)) / sqrt(var(a) + ε)           for each row, see `normalize.py`
     (N2)  z = gain_x (x W)^ + gain_h (h_prev U)^ + b      each over all 4H columns together; then (1) to (5)
     (N3)  m = gain_c c^ + bias_c
     (N4)  h = o φ(m)
 
-A line's number is that of `gates.py` if nothing changed, else that of docs/variants.md. Source: Ba, Kiros & Hinton
-(2016), who also add a bias to each normalized product; b is their sum.
+A line keeps its number from `gates.py` if unchanged; the others are those of docs/variants.md. Source: Ba, Kiros &
+Hinton (2016), who also add a bias to each normalized product; b is their sum.
 """
 
 from typing import Any, NamedTuple, Unpack
@@ -19,7 +19,7 @@ from scratchlstm.cells.normalize import Normal, normalize, normalize_back
 
 
 class StepCache(NamedTuple):
-    """What the backward step needs from the forward step, see `gates.StepCache`."""
+    """What the backward step needs from the forward step; see `gates.StepCache`."""
 
     x: Array
     h_in: Array
@@ -36,7 +36,7 @@ class LayerNormLSTMCell(LSTMCell):
     """An LSTM cell with layer normalization.
 
     Args:
-        units, ..., unit_forget_bias, options: see `LSTMCell`; without `use_bias` there is no b, but bias_c.
+        units, ..., unit_forget_bias, options: see `LSTMCell`; without `use_bias` there is no b, but still bias_c.
         epsilon: ε; the default is that of `layers.LayerNormalization`.
 
     Parameters: those of `LSTMCell`, then `gain_x` (4H,), `gain_h` (4H,), `gain_c` (H,) and `bias_c` (H,).

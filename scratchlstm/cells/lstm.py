@@ -1,4 +1,4 @@
-"""The LSTM cell as `RNN` takes one; its equations, (1) to (21), are in `gates.py`."""
+"""The LSTM cell for `RNN`; its equations, (1) to (21), are in `gates.py`."""
 
 from typing import Any, ClassVar, Unpack
 
@@ -9,11 +9,12 @@ from scratchlstm.cells.base import CellOptions, GatedCell, Specs
 
 
 class LSTMCell(GatedCell):
-    """Long short-term memory; see `layers.LSTM`, which runs it faster, for the arguments.
+    """An LSTM cell; `layers.LSTM` runs it faster and describes its arguments.
 
     Args:
         units, activation, recurrent_activation, use_bias, ..., options: see `Cell`.
-        unit_forget_bias: start the forget gate's bias at 1, so that a new cell remembers (Jozefowicz et al., 2015).
+        unit_forget_bias: initialize the forget gate's bias to 1, so that a new cell remembers (Jozefowicz et al.,
+            2015).
 
     Parameters, columns in four blocks i f g o: `kernel` (E, 4H), `recurrent_kernel` (H, 4H), `bias` (4H,).
     """

@@ -1,12 +1,12 @@
-"""minGRU: gate and candidate see x alone, and h is a weighted mean of what it was and the candidate.
+"""minGRU: gate and candidate see only x, and h is a weighted mean of its old value and the candidate.
 
     (L1)  i = σ(x W_i + b_i)              input gate: how much of h is new
     (L2)  g = φ(x W_g + b_g)              candidate
     (L3)  h = (1 - i) h_prev + i g
 
-A line's number is that of `gates.py` if nothing changed, else that of docs/variants.md. Source: Feng et al. (2024),
-"Were RNNs all we needed?": their plain form, in which φ is the identity, not the one in log space. They call i `z` and
-g `h~`; a GRU's u is 1 - i.
+A line keeps its number from `gates.py` if unchanged; the others are those of docs/variants.md. Source: Feng et al.
+(2024), "Were RNNs all we needed?", in the plain form, in which φ is the identity, not the log-space form. They call i
+`z` and g `h~`; a GRU's u is 1 - i.
 """
 
 from typing import Any, ClassVar, NamedTuple, Unpack
@@ -29,8 +29,8 @@ class MinGRUCell(GatedCell):
 
     Args:
         units, recurrent_activation, use_bias, kernel_initializer, bias_initializer: see `Cell`.
-        activation: of g; the authors have none.
-        options: see `Cell`, without those of a recurrent kernel.
+        activation: activation of g; the authors use none.
+        options: see `Cell`, except those for a recurrent kernel.
 
     Parameters, columns in two blocks i g: `kernel` (E, 2H), `bias` (2H,).
     """
@@ -48,7 +48,7 @@ class MinGRUCell(GatedCell):
         **options: Unpack[CellOptions],
     ) -> None:
         if "recurrent_initializer" in options:
-            raise ValueError(f"{type(self).__name__} has no use for recurrent_initializer: it has no recurrent_kernel")
+            raise ValueError(f"{type(self).__name__} does not take recurrent_initializer: it has no recurrent_kernel")
         initial = kernel_initializer, "zeros", bias_initializer
         super().__init__(units, activation, recurrent_activation, use_bias, *initial, **options)
 

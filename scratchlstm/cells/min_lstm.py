@@ -1,4 +1,4 @@
-"""minLSTM: gates and candidate see x alone, and the two gates are scaled so that together they are 1.
+"""minLSTM: gates and candidate see only x, and the two gates are scaled to add up to 1.
 
     (1)   i = σ(x W_i + b_i)              input gate
     (2)   f = σ(x W_f + b_f)              forget gate
@@ -6,9 +6,9 @@
     (L7)  w = i / (f + i)                 how much of h is new
     (L8)  h = (1 - w) h_prev + w g
 
-A line's number is that of `gates.py` if only h_prev U is left out, else that of docs/variants.md. Source: Feng et al.
-(2024), "Were RNNs all we needed?": their plain form, in which φ is the identity, not the one in log space. They call w
-`i'`, 1 - w `f'` and g `h~`.
+A line keeps its number from `gates.py` if it only lacks h_prev U; the others are those of docs/variants.md. Source:
+Feng et al. (2024), "Were RNNs all we needed?", in the plain form, in which φ is the identity, not the log-space form.
+They call w `i'`, 1 - w `f'` and g `h~`.
 """
 
 from typing import Any, NamedTuple
@@ -30,9 +30,9 @@ class StepCache(NamedTuple):
 
 
 class MinLSTMCell(MinGRUCell):
-    """A minimal LSTM; its c is its h.
+    """A minimal LSTM, whose c is its h.
 
-    Args: those of `MinGRUCell`; recurrent_activation must be above 0 everywhere, as σ is: f + i is a divisor.
+    Args: those of `MinGRUCell`; recurrent_activation must be positive everywhere, like σ, because f + i is a divisor.
 
     Parameters, columns in three blocks i f g: `kernel` (E, 3H), `bias` (3H,).
     """
@@ -44,7 +44,7 @@ class MinLSTMCell(MinGRUCell):
     ) -> None:
         super().__init__(units, activation, recurrent_activation, **options)
         if (name := self.recurrent_activation.name) in ("hard_sigmoid", "linear", "relu", "tanh"):
-            raise ValueError(f"recurrent_activation of MinLSTMCell must not be {name}: f + i would be 0, and divides")
+            raise ValueError(f"recurrent_activation of MinLSTMCell must not be {name}: the divisor f + i would be 0")
 
     def forward(self, x: Array, h_prev: Array, W: Array, b: Array) -> tuple[Array, StepCache]:
         z_i, z_f, z_g = self.split(x @ W + b)  #                 (B, H) each

@@ -1,11 +1,11 @@
-"""The minimal gated unit: a GRU whose two gates are one.
+"""The minimal gated unit: a GRU with a single gate.
 
-    (M1)  f = σ(x W_f + h_prev U_f + b_f)          forget gate: how much of h is new, and how much n sees of the old
+    (M1)  f = σ(x W_f + h_prev U_f + b_f)          forget gate: how much of h is new, and how much of the old h n sees
     (M2)  n = φ(x W_n + (f h_prev) U_n + b_n)      candidate
     (M3)  h = (1 - f) h_prev + f n
 
-In spite of its name a forget gate near 1 does not keep h: it replaces it. A line's number is that of docs/variants.md.
-Source: Zhou, Wu, Zhang & Zhou (2016).
+Despite its name, a forget gate near 1 does not keep h but replaces it. The numbers of the lines are those of
+docs/variants.md. Source: Zhou, Wu, Zhang & Zhou (2016).
 """
 
 from typing import NamedTuple
@@ -54,7 +54,7 @@ class MGUCell(GatedCell):
         # f is used three times: in both products of (M3), and in (M2)
         df = dh * (n - h_prev) + sum_each_copy(dinto_n * h_in, H)  # (B, H)  (M7)
         dz_f = df * sigma_prime(f)  #                              (B, H)  (M8)
-        # and h_prev three times: in (M3), here by itself, and in both products with U
+        # and h_prev three times: in (M3), directly, and in both products with U
         dh_prev = dh * (1 - f)  #                                  (B, H)  (M9)
         dh_in = dz_f @ U_f.T + each_copy(f, h_in) * dinto_n  #     (B, H) (M10)
         dU_f = h_in.T @ dz_f  #                                    (H, H) (M11)

@@ -1,4 +1,4 @@
-"""Layer normalization by hand: each row of an array with mean 0 and variance 1, and the derivative.
+"""Layer normalization by hand: scales each row of an array to mean 0 and variance 1, with the derivative.
 
     a^ = (a - mean(a)) / sqrt(var(a) + ε)
 
@@ -11,18 +11,18 @@ from scratchlstm.backend import Array, namespace
 
 
 class Normal(NamedTuple):
-    """Normalized rows, and what their derivative needs besides."""
+    """Normalized rows, and what else their derivative needs."""
 
     value: Array  #  (..., n)
     scale: Array  #  (..., 1)  1 / sqrt(var(a) + ε)
 
 
 def normalize(a: Array, epsilon: float) -> Normal:
-    """Each row less its mean, divided by its deviation.
+    """Each row minus its mean, divided by its standard deviation.
 
     Args:
         a: (..., n).
-        epsilon: keeps the root away from 0.
+        epsilon: added to the variance, so that the root is never 0.
     """
     centered = a - mean(a)  #                                                   (..., n)
     scale = 1 / namespace(a).sqrt(mean(centered * centered) + epsilon)  #       (..., 1)
@@ -31,7 +31,7 @@ def normalize(a: Array, epsilon: float) -> Normal:
 
 
 def normalize_back(d_value: Array, normal: Normal) -> Array:
-    """The derivative of `normalize`: mean and deviation depend on every element of the row.
+    """The derivative of `normalize`; mean and deviation depend on every element of the row.
 
     Args:
         d_value: dL/d(value), (..., n).
@@ -43,5 +43,5 @@ def normalize_back(d_value: Array, normal: Normal) -> Array:
 
 
 def mean(a: Array) -> Array:
-    """Of each row, (..., n) -> (..., 1)."""
+    """The mean of each row, (..., n) -> (..., 1)."""
     return namespace(a).mean(a, axis=-1, keepdims=True)

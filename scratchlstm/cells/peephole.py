@@ -1,4 +1,4 @@
-"""The LSTM whose gates also look at the cell: i and f at the old one, o at the new one, each unit at its own.
+"""The LSTM with peepholes, through which the gates also see the cell: i and f the old one, o the new one, unit by unit.
 
     z = x W + h_prev U + b         four blocks of H columns each, in the order i f g o
 
@@ -9,9 +9,9 @@
     (P3)  o = σ(z_o + p_o c)
     (6)   h = o φ(c)
 
-Without peepholes a gate sees the cell only as far as the output gate shows it, so a closed one hides it from all gates.
-A line keeps its number in `gates.py` if nothing changed; (P1) to (P8) are derived in docs/variants.md. Source: Gers &
-Schmidhuber (2000).
+Without peepholes, gates see only as much of the cell as the output gate lets through, so a closed one hides it from all
+of them. A line keeps its number from `gates.py` if unchanged; (P1) to (P8) are derived in docs/variants.md. Source:
+Gers & Schmidhuber (2000).
 """
 
 from typing import Any
@@ -27,8 +27,8 @@ class PeepholeLSTMCell(LSTMCell):
 
     Args: those of `LSTMCell`.
 
-    Parameters: those of `LSTMCell`, then `peephole` (3, H), its rows p_i p_f p_o. They start at 0: a new cell is an
-    LSTM.
+    Parameters: those of `LSTMCell`, then `peephole` (3, H), with rows p_i p_f p_o. They start at 0, so a new cell is
+        a plain LSTM.
     """
 
     def param_specs(self, features: int) -> Specs:
@@ -56,7 +56,7 @@ class PeepholeLSTMCell(LSTMCell):
         xp, c = namespace(dh), f * c_prev + i * g
         do = dh * tanh_c  #                                       (B, H)   (7)
         dz_o = do * sigma_prime(o)  #                             (B, H)  (16)
-        # c is reached a third time, through o
+        # the third path to c, through o
         dc = dc_next + dh * o * phi_prime(tanh_c) + dz_o * p_o  # (B, H)  (P4)
         di = dc * g  #                                            (B, H)   (9)
         df = dc * c_prev  #                                       (B, H)  (10)

@@ -1,11 +1,11 @@
-"""The LSTM with a projection: its cell is wide, its hidden state narrow, so that U is small.
+"""The LSTM with a projection: a wide cell and a narrow hidden state, which keeps U small.
 
     (1) to (5)  of `gates.py`, with h_prev (B, P) and U (P, 4H)
     (R1)  m = o φ(c)       (B, H)
     (R2)  h = m R          (B, P)
 
-A line's number is that of `gates.py` if nothing changed, else that of docs/variants.md. Source: Sak, Senior & Beaufays
-(2014), without their non-recurrent projection and peepholes: PyTorch's `nn.LSTM(proj_size=P)`.
+A line keeps its number from `gates.py` if unchanged; the others are those of docs/variants.md. Source: Sak, Senior &
+Beaufays (2014), without their non-recurrent projection and peepholes: PyTorch's `nn.LSTM(proj_size=P)`.
 """
 
 from typing import Any, NamedTuple, Unpack
@@ -29,7 +29,7 @@ class StepCache(NamedTuple):
 
 
 class ProjectedLSTMCell(LSTMCell):
-    """An LSTM cell whose h is a linear function, R, of what its output gate shows.
+    """An LSTM cell whose h is a linear function, R, of the output gate's result.
 
     Args:
         units: H, the size of c and of each gate.

@@ -1,4 +1,4 @@
-"""Any cell over a sequence, forward and back through time; `gates.lstm_forward` is the same loop for the LSTM alone."""
+"""Any cell over a sequence, forward and backward in time; `gates.lstm_forward` is the same loop just for the LSTM."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ class Scan(NamedTuple):
     """What `scan` did at each step, for `scan_back`."""
 
     caches: list[Any]
-    params: Sequence[Array]  #          as `forward` got them
+    params: Sequence[Array]  #          as passed to `forward`
     mask: Array | None  #               (B, T)
     input_dropout: Array | None  #      (B, n, E)
     recurrent_dropout: Array | None  #  (B, n, H)
@@ -24,9 +24,9 @@ class Scan(NamedTuple):
 class StepBack(NamedTuple):
     """One step of backpropagation through time."""
 
-    arrived: States  #             dL/d of the step's new states, all paths added up
-    gradients: Mapping[str, Array]  #  of the cell's `backward`; 0 in rows that are masked
-    handed_on: States  #           dL/d of the states of the step before
+    arrived: States  #             dL/d of the step's new states, summed over all paths
+    gradients: Mapping[str, Array]  #  from the cell's `backward`; 0 in masked rows
+    handed_on: States  #           dL/d of the previous step's states
 
 
 def scan(
@@ -39,17 +39,17 @@ def scan(
     recurrent_dropout: Array | None = None,
     keeps: bool = True,
 ) -> tuple[Array, States, Scan]:
-    """The cell at every step, the same parameters at each.
+    """Apply the cell at every step, with the same parameters each time.
 
     Args:
         cell: the cell; n is its number of blocks.
         x: inputs in the order of computation, (B, T, E).
-        states: initial ones, (B, H).
-        params: in the order of `cell.forward`.
-        mask: (B, T); a row's states stay as they are if it is False.
-        input_dropout: (B, n, E), what multiplies x in the product with each block; the same at every step.
+        states: initial states, (B, H).
+        params: parameters in the order of `cell.forward`.
+        mask: (B, T); where False, a row's states do not change.
+        input_dropout: (B, n, E), factors of x in the product with each block; the same at every step.
         recurrent_dropout: (B, n, H), the same for h_prev.
-        keeps: whether `scan_back` will follow; if not, no step's cache is kept.
+        keeps: whether `scan_back` will follow; if not, no caches are kept.
 
     Returns:
         every output (B, T, H), the final states, and what `scan_back` needs.
@@ -62,7 +62,7 @@ def scan(
         U = _place(cell, "recurrent_kernel")
         params[U] = block_diagonal(params[U], n)  # (nH, nH)
     forward = contract.first_steps(cell).forward
-    apart = {"h_in", f"{cell.states[0]}_prev"} <= {*cell.arguments}  # else one of the two is all it takes
+    apart = {"h_in", f"{cell.states[0]}_prev"} <= {*cell.arguments}  # otherwise the cell takes only one of the two
     now: States = [*states]
     hs, caches = [], []
     for t in range(x.shape[1]):
@@ -81,17 +81,17 @@ def scan(
 def scan_back(
     cell: Cell, dhs: Array, d_last: Sequence[Array | None], kept: Scan, weight_gradients: bool = True
 ) -> tuple[Array, list[Array | None], States]:
-    """Backpropagation through time: the steps in reverse, the parameters' gradients summed over them.
+    """Backpropagation through time: the steps in reverse, with the parameters' gradients summed over them.
 
     Args:
-        cell: that of `scan`.
+        cell: the cell of `scan`.
         dhs: dL/d(output) from the layer above at every step, (B, T, H).
-        d_last: what reaches the final states besides, (B, H); None is zero.
+        d_last: gradients arriving at the final states, (B, H); None is zero.
         kept: from `scan`.
-        weight_gradients: whether the parameters' gradients are wanted; if not, they are None.
+        weight_gradients: whether to compute the parameters' gradients; if not, they are None.
 
     Returns:
-        dx (B, T, E), the parameters' gradients in the order of `cell.forward`, those of the initial states.
+        dx (B, T, E), the parameters' gradients in the order of `cell.forward`, and those of the initial states.
     """
     xp, n = namespace(dhs), len(cell.blocks)
     grads: list[Any] = [xp.zeros_like(param) if weight_gradients else None for param in kept.params]
@@ -110,7 +110,7 @@ def scan_back(
 
 
 def _place(cell: Cell, param: str) -> int:
-    """Where a parameter is among those that `forward` takes."""
+    """The position of a parameter among the arguments of `forward`."""
     return list(cell.param_specs(1)).index(param)
 
 
@@ -124,11 +124,11 @@ def steps_back(cell: Cell, dhs: Array, d_last: Sequence[Array | None], kept: Sca
         xp.zeros((batch, size), dtype=dtype) if d is None else d for d, size in zip(d_last, sizes, strict=True)
     ]
     for t in reversed(range(len(kept.caches))):
-        # h_t goes two ways: up to the next layer and on to step t+1
+        # h_t takes two paths: up to the next layer and on to step t+1
         arrived = [dhs[:, t] + handed_on[0], *handed_on[1:]]
         inside = arrived
         if kept.mask is not None:
-            # a masked row's states went past the cell: so do their gradients, and none of them goes into the cell
+            # a masked row's states bypassed the cell, and so do their gradients
             valid = kept.mask[:, t, None]  # (B, 1)
             inside = [xp.where(valid, d, 0) for d in arrived]
         step = backward(*inside, kept.caches[t], *kept.params)
@@ -136,7 +136,7 @@ def steps_back(cell: Cell, dhs: Array, d_last: Sequence[Array | None], kept: Sca
         handed_on = [step[name] for name in leaving]
         if kept.recurrent_dropout is not None:
             handed_on[0] = sum_copies(handed_on[0], kept.recurrent_dropout)  # (B, H)
-        if len(leaving) > len(arrived):  # h_in besides h_prev
+        if len(leaving) > len(arrived):  # h_in as well as h_prev
             handed_on = [handed_on[0] + handed_on[1], *handed_on[2:]]
         if kept.mask is not None:
             handed_on = [d + xp.where(valid, 0, past) for d, past in zip(handed_on, arrived, strict=True)]

@@ -3,8 +3,9 @@
     z = x W + h_prev U + b
     h = φ(z)
 
-With U's powers its gradient vanishes or explodes over many steps (Hochreiter, 1991; Bengio, Simard & Frasconi, 1994),
-which is what the LSTM's cell was made for. Names and sizes are those of `gates`. Source: Elman (1990).
+Its gradient contains powers of U, so over many steps it vanishes or explodes (Hochreiter, 1991; Bengio, Simard &
+Frasconi, 1994), which is what the LSTM's cell was designed to avoid. Names and sizes as in `gates`. Source: Elman
+(1990).
 """
 
 from typing import NamedTuple
@@ -22,7 +23,7 @@ class StepCache(NamedTuple):
 
 
 class SimpleRNNCell(Cell):
-    """See `layers.SimpleRNN` for the arguments.
+    """A simple recurrent cell; see `layers.SimpleRNN` for the arguments.
 
     Parameters: `kernel` (E, H), `recurrent_kernel` (H, H), `bias` (H,).
     """

@@ -1,4 +1,4 @@
-"""Cells on top of each other, for one `RNN`."""
+"""Cells stacked on top of each other, for one `RNN`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,17 +8,17 @@ from scratchlstm.cells.base import Cell
 
 
 class StackedRNNCells(registry.Configured):
-    """Cells of which each takes the output of the one before: `RNN(StackedRNNCells([LSTMCell(8), GRUCell(4)]))`.
+    """Cells that each take the output of the one before: `RNN(StackedRNNCells([LSTMCell(8), GRUCell(4)]))`.
 
-    `RNN` runs the first over the whole sequence, then the second over its outputs, and so on: the same as all of them
-    at every step, but each cell's outputs are kept for the whole sequence. Its states and parameters are those of all
-    cells in their order.
+    `RNN` runs the first cell over the whole sequence, then the second over its outputs, and so on. The result is the
+    same as running all of them at every step, but each cell's outputs are kept for the whole sequence. States and
+    parameters are those of all cells in order.
 
     Args:
-        cells: at least one; a list of them inside counts as its cells.
+        cells: at least one; nested lists are flattened.
 
     Raises:
-        TypeError, ValueError: no cells.
+        TypeError, ValueError: not cells.
     """
 
     def __init__(self, cells: Sequence[Any]) -> None:
@@ -35,11 +35,11 @@ class StackedRNNCells(registry.Configured):
 
 
 def as_cell(argument: str, given: Any) -> "Cell | StackedRNNCells":
-    """A cell, cells in a list, or the saved description of one.
+    """A cell, from a cell, a list of cells, or a saved description.
 
     Raises:
-        TypeError: none of them.
-        ValueError: the name of no cell.
+        TypeError: it is none of these.
+        ValueError: an unknown name.
     """
     if isinstance(given, list | tuple):
         return StackedRNNCells(given)
@@ -54,18 +54,18 @@ def as_cell(argument: str, given: Any) -> "Cell | StackedRNNCells":
             raise
         raise TypeError(f"{argument} must be a cell such as LSTMCell(32), not {_no_cell(given)}") from error
     if not hasattr(cell, "seed"):
-        raise TypeError(f"{type(cell).__name__}.__init__ must call super().__init__(units, ...), which it does not")
+        raise TypeError(f"{type(cell).__name__}.__init__ does not call super().__init__(units, ...), but must")
     return cell
 
 
 def _no_cell(given: Any) -> str:
-    """What came instead of a cell, and what to do."""
+    """What was given instead of a cell, and what to do."""
     name = type(given).__name__
     if isinstance(given, type):
         return f"the class {given.__name__}"
     if hasattr(given, "cell"):
-        return f"{name}, which is a layer with a cell of its own: use it without RNN"
+        return f"{name}, a layer with its own cell: use it without RNN"
     return registry.stranger(given, KNOWN) if name in KNOWN or isinstance(given, str | int | None) else name
 
 
-KNOWN: dict[str, Any] = {}  # the cells that a saved model may name; `cells/__init__.py` lists them
+KNOWN: dict[str, Any] = {}  # the cells a saved model may contain; filled by `cells/__init__.py`

@@ -28,7 +28,7 @@ class Workspace:
     @classmethod
     def gates_shape(cls, T: int, B: int, H: int) -> tuple[int, ...]:
         """How the gates of T steps lie in memory."""
-        raise NotImplementedError(f"{cls.__name__} has to define gates_shape")
+        raise NotImplementedError(f"{cls.__name__} must define gates_shape")
 
     @classmethod
     def empty(cls, T: int, B: int, H: int, dtype: np.dtype) -> Self:
@@ -92,7 +92,7 @@ class Recurrence:
 
     def fill(self) -> None:
         """Run through all steps, from the initial states in the workspace."""
-        raise NotImplementedError(f"{type(self).__name__} has to define fill")
+        raise NotImplementedError(f"{type(self).__name__} must define fill")
 
     def inferring(
         self, x: np.ndarray | GatheredRows, mask: np.ndarray | None, hs: np.ndarray | None
@@ -102,15 +102,15 @@ class Recurrence:
         Its arguments are which rows, and their states, which it changes to the final ones. It writes every h of these
         rows into hs, (B, T, H), if that is given.
         """
-        raise NotImplementedError(f"{type(self).__name__} has to define inferring")
+        raise NotImplementedError(f"{type(self).__name__} must define inferring")
 
     def spread_rows(self, tasks: Sequence[Callable[[], None]], B: int, T: int) -> None:
         """Do the tasks of `infer`, which have all of B rows and T steps, by several threads if that pays."""
-        raise NotImplementedError(f"{type(self).__name__} has to define spread_rows")
+        raise NotImplementedError(f"{type(self).__name__} must define spread_rows")
 
     def back_through_time(self, dh: np.ndarray, d_last: Sequence[np.ndarray | None]) -> tuple[np.ndarray, States]:
         """dz of every step, (T, B, nH), and the gradients of the initial states; the arguments are `backward`'s."""
-        raise NotImplementedError(f"{type(self).__name__} has to define back_through_time")
+        raise NotImplementedError(f"{type(self).__name__} must define back_through_time")
 
     def recurrent_gradient(self, h_prev: np.ndarray, dz: np.ndarray) -> np.ndarray:
         """dU, (H, nH), from h_prev (N, H) and dz (N, nH) of all steps and rows."""

@@ -1,4 +1,4 @@
-"""Layers with Keras' names, arguments and defaults."""
+"""Layers, with the names, arguments and defaults of Keras."""
 
 from scratchlstm.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from scratchlstm.layers.activation import Activation

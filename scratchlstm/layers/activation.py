@@ -1,4 +1,4 @@
-"""An activation as a layer of its own."""
+"""An activation function as a layer of its own."""
 
 from typing import Any, NamedTuple, Unpack
 
@@ -9,7 +9,7 @@ from scratchlstm.layers.passes import FromLogits, at_logits
 
 
 class Kept(NamedTuple):
-    """What a pass keeps."""
+    """What a forward pass keeps for the backward pass."""
 
     logits: Array
     y: Array
@@ -19,8 +19,8 @@ class Activation(Layer):
     """y = activation(x).
 
     Args:
-        activation: a name of `activations`.
-        options: name, dtype, input_shape, see `Layer`.
+        activation: the name of a function in `activations`.
+        options: name, dtype, input_shape; see `Layer`.
     """
 
     passes_mask = True

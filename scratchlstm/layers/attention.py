@@ -1,4 +1,4 @@
-"""Attention: for each query a mean of values, weighted by how well their keys match (docs/derivation.md)."""
+"""Attention: a weighted mean of values for each query; the better a key matches, the larger the weight of its value."""
 
 from collections.abc import Sequence
 from operator import attrgetter
@@ -16,44 +16,44 @@ from scratchlstm.layers.weights import Shape, Specs
 
 
 class Kept(NamedTuple):
-    """What a pass keeps. Tq queries and Tv values, with E features in queries and keys and D in values."""
+    """What a forward pass keeps: Tq queries, Tv values; queries and keys have E features, values D."""
 
     q: Array  #               (B, Tq, E)
     v: Array  #               (B, Tv, D)
     k: Array  #               (B, Tv, E)
-    qk: Array  #              (B, Tq, Tv), each query's product with each key
+    qk: Array  #              (B, Tq, Tv), the dot product of each query with each key
     a: Array  #               (B, Tq, Tv), the softmax of the scores
-    w: Array  #               (B, Tq, Tv), a after dropout: the weights
+    w: Array  #               (B, Tq, Tv), the weights: a after dropout
     dropout: Array | None  #  (B, Tq, Tv), 0 or 1 / (1 - rate)
-    queries: Array | None  #  (B, Tq, 1), False at masked ones
-    has_key: bool  #          else k is v
+    queries: Array | None  #  (B, Tq, 1), False where masked
+    has_key: bool  #          if False, k is v
 
 
 class Attention(Merging):
     """Dot-product attention (Luong, Pham & Manning, 2015): y = softmax(scale q kᵀ) v.
 
     Args:
-        use_scale: whether the scores are multiplied by a parameter; else scale is 1.
-        score_mode: "dot"; Keras' "concat" is refused.
-        dropout: the rate of the weights' dropout, in training.
-        seed: of the dropout; None draws from the model's generator.
-        options: name, dtype, see `Layer`.
+        use_scale: whether to multiply the scores by a trained parameter; otherwise the scale is 1.
+        score_mode: "dot"; Keras' "concat" is not supported.
+        dropout: the dropout rate of the attention weights during training.
+        seed: seed for dropout; None draws from the model's generator.
+        options: name, dtype; see `Layer`.
 
-    Input: [query (B, Tq, E), value (B, Tv, D)] or [query, value, key (B, Tv, E)]; without a key, the value is the key.
-    Output: (B, Tq, D). With `return_attention_scores=True` [output, weights (B, Tq, Tv)], the weights after dropout.
+    Input: [query (B, Tq, E), value (B, Tv, D)] or [query, value, key (B, Tv, E)]; the key defaults to the value.
+    Output: (B, Tq, D). With `return_attention_scores=True`, [output, weights (B, Tq, Tv)], weights after dropout.
 
-    `forward` gives both as a tuple, and `backward` takes a gradient for each, of which one may be None.
+    `forward` returns both as a tuple, and `backward` takes a gradient for each; one of them may be None.
 
-    Parameters: with `use_scale`, `scale` (), 1 at first.
+    Parameters: `scale` (), initially 1, with `use_scale`.
 
     Call: `layer([query, value], mask=[query_mask, value_mask], return_attention_scores=True)`. The output is 0
-    at masked queries, and its mask is theirs. Masked values have the weight 0.
+    at masked queries, and has their mask. Masked values get weight 0.
 
-    One difference from Keras: if all values of a row are masked, the weights and the output are 0, with no gradient.
-    Keras subtracts 1e9 from masked scores. In float32 this makes them equal, and the output is the mean of the padding.
+    One difference from Keras: if all values of a row are masked, the weights and the output are 0, without a gradient.
+    Keras subtracts 1e9 from masked scores, which in float32 makes them all equal: its output is the mean of all.
 
     Raises:
-        ValueError: another score_mode, or a rate outside [0, 1).
+        ValueError: an unsupported score_mode, or a rate outside [0, 1).
     """
 
     call_order: ClassVar = ("mask", "training", "return_attention_scores", "use_causal_mask")
@@ -70,34 +70,34 @@ class Attention(Merging):
         super().__init__(**options)
         self.use_scale = checks.flag("use_scale", use_scale)
         if not isinstance(score_mode, str) or score_mode != "dot":
-            raise ValueError(f'score_mode must be "dot", the only one there is here, not {checks.came(score_mode)}')
+            raise ValueError(f'score_mode must be "dot", the only one supported here, not {checks.came(score_mode)}')
         self.score_mode = score_mode
         self.source = DropoutMask(dropout, seed, "dropout")
         self.dropout_masks = [self.source]
 
-    dropout = property(attrgetter("source.rate"), doc="The rate of the weights' dropout.")
-    seed = property(attrgetter("source.seed"), doc="Of the dropout.")
+    dropout = property(attrgetter("source.rate"), doc="The dropout rate of the attention weights.")
+    seed = property(attrgetter("source.seed"), doc="Seed for dropout.")
 
     def param_specs(self, input_shape: Any) -> Specs:
         return {"scale": ((), "ones")} if self.use_scale else {}
 
     def output_shape(self, input_shape: Any) -> list[Shape]:
-        """Of the output and of the weights."""
+        """The shapes of the output and of the weights."""
         if len(input_shape) not in (2, 3) or any(len(shape) != 2 for shape in input_shape):
             raise self.misfit("[query, value] or [query, value, key] of three dimensions each", input_shape)
         (Tq, E), (Tv, D), (Tk, of_key) = (*input_shape, input_shape[1])[:3]
         if len({E, of_key} - {None}) > 1:
-            raise self.misfit(f"queries and {'keys' if len(input_shape) == 3 else 'values'} of one size", input_shape)
+            raise self.misfit(f"queries and {'keys' if len(input_shape) == 3 else 'values'} of equal size", input_shape)
         if len({Tv, Tk} - {None}) > 1:
             raise self.misfit("as many keys as values", input_shape)
         return [(Tq, D), (Tq, Tv)]
 
     def __call__(self, x: Any, *args: Any, **call: Any) -> Any:
-        """Build on first use, and give y; see `Layer.__call__`.
+        """Build on first use, and return y; see `Layer.__call__`.
 
         Args:
             x: [query, value] or [query, value, key].
-            args, call: mask, training; return_attention_scores, to give [output, weights]; use_causal_mask, which
+            args, call: mask, training; return_attention_scores, to get [output, weights]; use_causal_mask, which
                 must be False.
 
         Raises:
@@ -111,7 +111,7 @@ class Attention(Merging):
         return outputs if both else outputs[0]
 
     def receive_mask(self, mask: Any, x: Any) -> Any:
-        """The masks of query, value and key. The last may be left out; it is ignored, as in Keras."""
+        """The masks of query, value and key; that of the key is optional and ignored, as in Keras."""
         if isinstance(mask, list | tuple) and len(mask) == 2:
             mask = [*mask, None][: len(x)]
         elif mask is not None and not isinstance(mask, list | tuple):
@@ -161,11 +161,11 @@ class Attention(Merging):
 
 
 def softmax(s: Array, values: Array | None) -> Array:
-    """exp(s) / Σ exp(s) over the values that count; 0 for the others, and if none counts.
+    """exp(s) / Σ exp(s) over the unmasked values; 0 for the masked ones, and everywhere if all are masked.
 
     Args:
         s: (B, Tq, Tv), scores.
-        values: (B, Tv, 1), False at masked ones; None if all count.
+        values: (B, Tv, 1), False where masked; None if nothing is.
     """
     if values is None:
         return activations.softmax(s)

@@ -1,4 +1,4 @@
-"""What every layer has: parameters, and an explicit forward and backward pass."""
+"""The base class of all layers: parameters, and an explicit forward and backward pass."""
 
 import functools
 import inspect
@@ -30,32 +30,32 @@ from scratchlstm.rows import GatheredRows, Gradient, RowGradient, as_array
 
 Signal = backend.Array | GatheredRows  # what travels forward between layers
 Gradients = dict[str, Gradient]  # parameter name -> its gradient
-INPUT = "input_layer"  # what an input is called, as in Keras, if it is not named
-TENSORFLOWS_LOOP = "in Keras it only changes how TensorFlow runs the loop, so leave it out"  # for errors
-KNOWN: dict[str, Any] = {}  # the layers that a saved model may name; `layers/__init__.py` lists them
+INPUT = "input_layer"  # default name of an input, as in Keras
+TENSORFLOWS_LOOP = "in Keras it only changes how TensorFlow runs the loop, so leave it out"  # for error messages
+KNOWN: dict[str, Any] = {}  # layers a saved model may contain; filled by `layers/__init__.py`
 CONTRACT = (
-    "a layer defines forward(x) -> (y, cache) and backward(dy, cache) -> (dx, grads), where grads has the gradient of "
-    "each parameter by name; forward may also take run and mask, and backward need (docs/migration.md)"
+    "a layer defines forward(x) -> (y, cache) and backward(dy, cache) -> (dx, grads); grads has the gradient of "
+    "each parameter by name; forward may also take run and mask, backward may take need (docs/migration.md)"
 )
 
 
 def _instead(what: str, instead: str) -> Callable[..., Any]:
-    """An operation that a `Node` does not have."""
+    """An operation that a `Node` does not support."""
 
     def refuse(node: "Node", *others: Any) -> Any:
-        raise TypeError(f"{node}, which a Model is to compute, cannot {what} here: {instead}")
+        raise TypeError(f"{node}, a symbolic value in a Model, cannot {what}: {instead}")
 
     return refuse
 
 
 class Node:
-    """A value in a model that is not computed yet: an output of one call of a layer.
+    """A symbolic value in a model, not computed yet: one output of one call of a layer.
 
     Args:
         layer: the layer.
-        sources: what it takes its inputs from, and then its initial states if any were given.
-        sample_shape: without the batch.
-        output: which of the layer's outputs this is.
+        sources: the nodes its inputs come from, followed by those of its initial states, if given.
+        sample_shape: shape without the batch dimension.
+        output: index among the layer's outputs.
         call: identifies the call, if it has several outputs.
     """
 
@@ -65,7 +65,7 @@ class Node:
         self.layer, self.sources, self.sample_shape = layer, tuple(sources), sample_shape
         self.output, self.call = output, call or object()
 
-    shape = property(lambda node: (None, *node.sample_shape), doc="With None for the batch, as in Keras.")
+    shape = property(lambda node: (None, *node.sample_shape), doc="The shape with None for the batch, as in Keras.")
 
     def __repr__(self) -> str:
         return f"the output {with_batch(self.sample_shape)} of {self.layer.name}"
@@ -73,20 +73,20 @@ class Node:
     __add__ = __radd__ = _instead("be added", "Add()([a, b]) does that")
     __mul__ = __rmul__ = _instead("be multiplied", "Multiply()([a, b]) does that")
     __getitem__ = _instead("be indexed", "a recurrent layer with return_sequences=False gives the last step")
-    __iter__ = _instead("be unpacked", "it is one output; return_state=True of a recurrent layer gives states, too")
+    __iter__ = _instead("be unpacked", "it is one output; return_state=True makes a recurrent layer return its states")
 
 
 class LayerOptions(TypedDict, total=False):
-    """Arguments that every layer has, see `Layer`."""
+    """Arguments of every layer; see `Layer`."""
 
     name: str | None
     dtype: str | None
     input_shape: Shape | None
-    trainable: Annotated[bool, True]  # which is the default
+    trainable: Annotated[bool, True]  # the default
 
 
 def fixed(setting: str, only: Any, why: str) -> property:
-    """An attribute of Keras' that has one value here; another is refused with a `ValueError` that says `why`."""
+    """An attribute of Keras layers with one fixed value here; setting another raises a `ValueError` saying `why`."""
 
     def refuse(owner: Any, value: Any) -> None:
         if value is not only:
@@ -96,80 +96,80 @@ def fixed(setting: str, only: Any, why: str) -> property:
 
 
 class Layer(registry.Configured):
-    """A function with parameters.
+    """A function with parameters: the base class of all layers.
 
-    It holds its configuration, its parameters and, if it is stateful, its states; nothing of a pass. A layer of your
-    own defines `forward(x)`, which returns y and whatever `backward` needs, `backward(dy, cache)`, and if it has
-    parameters `param_specs`. What it defines is called with checked arguments: x is an array of the layer's dtype.
+    A layer holds its configuration, its parameters and, if stateful, its states, but nothing of a pass. A layer of your
+    own defines `forward(x)`, which returns y and a cache of whatever `backward` needs; `backward(dy, cache)`; and
+    `param_specs` if it has parameters. They are called with checked arguments: x is an array of the layer's dtype.
 
-        layer(x)                              builds the parameters on first use and gives y
+        layer(x)                              builds the parameters on first use and returns y
         y, cache = layer.forward(x, run, mask)
         dx, grads = layer.backward(dy, cache, need)
 
-    A subclass of one of our layers calls `super().forward(x, run, mask)` and `super().backward(dy, cache, need)`; if it
-    defines `backward` alone, the cache that it gets is for the latter.
+    A subclass of one of our layers calls `super().forward(x, run, mask)` and `super().backward(dy, cache, need)`. If it
+    defines only `backward`, the cache it gets is the one to pass to `super().backward`.
 
-    Any number of passes may be open at the same time. `backward` reads the parameters as they are then, so change them
-    after it; a recurrent layer keeps those of the forward pass.
+    Any number of passes may be open at the same time. `backward` uses the current parameters, so change them only
+    afterwards; a recurrent layer keeps the parameters of its forward pass.
 
     Args:
-        name: shown in the summary; unique in a model. Default: the class's name in snake case.
+        name: shown in the summary, unique in a model. Default: the class's name in snake case.
         dtype: "float32" or "float64". Default: `config.floatx()`.
-        input_shape: of one sample, if the layer is a model's first; None for a length left open.
-        trainable: whether training changes the parameters; see the attribute. A layer that begins frozen begins with
-            frozen parts.
+        input_shape: the shape of one sample, if this is a model's first layer; None for a size left open.
+        trainable: whether training changes the parameters; see the attribute. A layer created with False freezes its
+            parts, too.
 
     Attributes:
         params: name -> array.
-        dropout_masks: what draws the random masks of training.
-        regularizers, constraints: name -> that of a parameter which has one.
-        backend: "numpy" or "cupy", where the parameters are and everything is computed; see `to`.
+        dropout_masks: the sources of random dropout masks.
+        regularizers, constraints: parameter name -> its regularizer or constraint, if it has one.
+        backend: "numpy" or "cupy", where the parameters live and everything is computed; see `to`.
     """
 
-    ranks: ClassVar[tuple[int, ...] | None] = None  # allowed numbers of input dimensions, batch included
-    takes_rows: ClassVar[bool] = False  # whether forward reads `GatheredRows`; others get an ordinary array
-    takes_mask: ClassVar[bool] = False  # whether forward has an argument `mask`, (B, T), False at steps to be ignored
-    makes_mask: bool = False  # whether it finds out from x which steps are to be ignored
-    passes_mask: bool = False  # whether the mask of the input is that of the output, too
-    outputs: int = 1  # how many arrays forward gives
-    masked_outputs: int = 1  # how many of them, from the first on, the mask belongs to
+    ranks: ClassVar[tuple[int, ...] | None] = None  # allowed numbers of input dimensions, including the batch
+    takes_rows: ClassVar[bool] = False  # whether forward accepts `GatheredRows` rather than only arrays
+    takes_mask: ClassVar[bool] = False  # whether forward takes `mask`, (B, T), False at steps to ignore
+    makes_mask: bool = False  # whether it computes a mask from x
+    passes_mask: bool = False  # whether the input's mask is also the output's
+    outputs: int = 1  # how many arrays forward returns
+    masked_outputs: int = 1  # how many of them, counting from the first, the mask applies to
     stateful: bool = False  # whether it keeps states from batch to batch
-    column_blocks: Mapping[str, tuple[str, ...]] = {}  # parameter -> names of its blocks of columns, if it has any
+    column_blocks: Mapping[str, tuple[str, ...]] = {}  # parameter -> names of its column blocks, if any
     merges: ClassVar[bool] = False  # whether it takes a list of inputs
-    state_sizes: Mapping[str, int] = {}  # name -> H of each initial state that it may be given
-    call_order: ClassVar[tuple[str, ...]] = ("training",)  # what arguments after x mean by position, as in Keras
+    state_sizes: Mapping[str, int] = {}  # name -> H of each initial state it accepts
+    call_order: ClassVar[tuple[str, ...]] = ("training",)  # positional arguments after x, as in Keras
     dropout_masks: Sequence[DropoutMask] = ()
     regularizers: Mapping[str, Regularizer] = {}
     constraints: Mapping[str, Constraint] = {}
-    keeps_logits: ClassVar[bool] = False  # whether a loss may look at logits below an `activation`; see `Dense`
-    may_be_identity: ClassVar[bool] = False  # whether a pass may give x itself, so that a loss looks through the layer
+    keeps_logits: ClassVar[bool] = False  # whether a loss may use the logits below `activation`; see `Dense`
+    may_be_identity: ClassVar[bool] = False  # whether y may be x itself, so that a loss sees through it
 
-    activity_regularizer = fixed("activity_regularizer", None, "only parameters have penalties here")
+    activity_regularizer = fixed("activity_regularizer", None, "only parameters can have penalties here")
 
-    grads = Gone("backward returns the gradients, dx, grads = layer.backward(dy, cache)")
-    initial_state_grads = Gone("give the states to forward((x, *states)), and backward returns (dx, *d_states), grads")
-    input_gradient = Gone("backward(dy, cache, need=False) leaves dx out")
-    noises = Gone("they are dropout_masks now")
+    grads = Gone("backward returns the gradients: dx, grads = layer.backward(dy, cache)")
+    initial_state_grads = Gone("pass the states to forward((x, *states)); backward returns (dx, *d_states), grads")
+    input_gradient = Gone("backward(dy, cache, need=False) skips dx")
+    noises = Gone("it is now called dropout_masks")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         first = next(each for each in cls.__mro__ if vars(each).keys() & {"call", "forward"})
         if "forward" not in vars(first):
-            raise TypeError(f"{first.__name__} defines call(), as a layer of Keras does; here {CONTRACT}")
-        # what the class defines itself, or takes from a class that is no layer
+            raise TypeError(f"{first.__name__} defines call(), as Keras layers do, but here {CONTRACT}")
+        # what the class itself defines or inherits from a class that is not a layer
         new = {name for name in ("forward", "backward", "infer") if getattr(cls, name) not in _checked}
-        if new & {"forward", "backward"}:  # so a loss cannot look through it as through its base class
+        if new & {"forward", "backward"}:  # so a loss cannot see through it as it does its base class
             cls.may_be_identity = vars(cls).get("may_be_identity", False)
             cls.keeps_logits = vars(cls).get("keeps_logits", False)
         if "forward" in new:
             takes = _taken(cls, "forward", ("x",), ("run", "mask"))
             cls.takes_mask = "mask" in takes
             cls.forward = _checked_forward(cls.forward, takes)  # type: ignore[method-assign]
-            if "infer" not in new:  # that of the base class would leave out what this forward does
+            if "infer" not in new:  # the base class's infer would skip what this forward does
                 cls.infer = Layer.infer  # type: ignore[method-assign]
         if "backward" in new:
             takes = _taken(cls, "backward", ("dy", "cache"), ("need",))
-            # the cache of a forward that it inherits is for the backward that goes with it, which its own will call
+            # the cache of an inherited forward is for the inherited backward, which the new one will call
             inherits = "forward" not in new and cls.forward is not Layer.forward
             cls.backward = _checked_backward(cls, cls.backward, takes, inherits)  # type: ignore[method-assign]
         if "infer" in new:
@@ -193,73 +193,73 @@ class Layer(registry.Configured):
         self.params: dict[str, backend.Array] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Become a copy, whose parameters may be arrays of its own."""
+        """Restore a copy, whose parameters may be separate arrays."""
         vars(self).update(state)
         backend.know(self.params.values())
 
     # --- what a layer defines -------------------------------------------------------------------------------------
 
     def param_specs(self, input_shape: Shape) -> Specs:
-        """Name -> (shape, initializer or its name) of each parameter for inputs of this shape (batch left out)."""
+        """Name -> (shape, initializer or its name) of each parameter for inputs of this shape (without the batch)."""
         return {}
 
     def output_shape(self, input_shape: Shape) -> Any:
-        """The shape of the output (batch left out) for inputs of `input_shape`; a list for several outputs."""
+        """The shape of the output for inputs of `input_shape`, both without the batch; a list for several outputs."""
         return input_shape
 
     def forward(self, x: Any, *run_and_mask: Any, **named: Any) -> tuple[Any, Any]:
-        """One pass: `forward(x, run=None, mask=None)`.
+        """Run one forward pass: `forward(x, run=None, mask=None)`.
 
         Args:
-            x: the input; of a recurrent layer also (x, initial states).
-            run: what the pass takes from outside; default: a `Pass` without training.
-            mask: (B, T), False at steps to be ignored, for a layer that takes one.
+            x: the input; for a recurrent layer also (x, initial states).
+            run: the pass's settings; default: a `Pass` without training.
+            mask: (B, T), False at steps to ignore, if the layer takes a mask.
 
         Returns:
-            y, an array or a tuple of arrays, and the `Cache` for `backward`. The cache may hold x or y itself: change
-            neither before.
+            y, an array or a tuple of arrays, and the `Cache` for `backward`. The cache may hold x or y itself: do not
+            change them before calling `backward`.
 
         Raises:
-            TypeError, ValueError: an input or a mask that the layer cannot take.
+            TypeError, ValueError: an input or a mask the layer cannot take.
         """
-        raise NotImplementedError(f"{type(self).__name__} has to define forward(x): {CONTRACT}")
+        raise NotImplementedError(f"{type(self).__name__} must define forward(x): {CONTRACT}")
 
     def backward(self, dy: Any, cache: Any, *need: Any) -> tuple[Any, Gradients]:
-        """The derivatives of one pass: `backward(dy, cache, need=True)`.
+        """Compute the gradients of one pass: `backward(dy, cache, need=True)`.
 
         Args:
-            dy: dL/dy, as y; of several outputs one may be None, which is zero.
+            dy: dL/dy, structured like y; with several outputs any of them may be None for zero.
             cache: from `forward`.
-            need: whether dx is wanted; for several inputs a tuple.
+            need: whether to compute dx; a tuple for several inputs.
 
         Returns:
-            dL/dx, as x (None if it is not wanted, and for ids), and the gradients of `unfrozen_params` by name.
+            dL/dx, structured like x (None if not needed, and for ids), and the gradients of `unfrozen_params` by name.
 
         Raises:
-            TypeError, ValueError, RuntimeError: a gradient of another shape, or a cache that is another layer's, or
-                released, or from before the layer moved to another backend.
+            TypeError, ValueError, RuntimeError: a gradient of the wrong shape, or a cache that is another layer's, was
+                released, or was made before the layer moved to another backend.
         """
-        raise NotImplementedError(f"{type(self).__name__} has to define backward(dy, cache) to be trained: {CONTRACT}")
+        raise NotImplementedError(f"{type(self).__name__} must define backward(dy, cache) to be trained: {CONTRACT}")
 
     def output_mask(self, x: Any, mask: np.ndarray | None) -> np.ndarray | None:
-        """The mask for the next layer, for an input x with this mask; None if all steps count."""
+        """The mask for the next layer, given input x with this mask; None if all steps are valid."""
         return mask if self.passes_mask else None
 
     def gives_mask(self, masked: Any) -> bool:
-        """Whether a mask comes out, if the input has one, or for several inputs any of a list."""
+        """Whether the output has a mask, given whether the input has one (for several inputs, a list)."""
         return self.makes_mask or (bool(np.any(masked)) and self.passes_mask)
 
     def is_identity(self, kept: Any) -> bool:
-        """Whether the pass that kept this gave x itself; asked if `may_be_identity`."""
+        """Whether the pass that kept this returned x itself; only asked if `may_be_identity`."""
         return False
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments that make an equal layer (its parameters' values left out)."""
+        """The constructor arguments that make an equal layer (without the parameters' values)."""
         names = [name for name in registry.arguments(self) if name not in ("input_shape", "input_length")]
         return {name: registry.serialize(getattr(self, name)) for name in names}
 
     def description(self) -> Any:
-        """See `registry.serialize`. Only a frozen layer says whether it is: other files are as they always were."""
+        """See `registry.serialize`. `trainable` is written only if False, so that other files do not change."""
         description = super().description()
         if self.trainable:
             description["config"].pop("trainable", None)
@@ -269,30 +269,30 @@ class Layer(registry.Configured):
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes the parameters, if the model that is trained is trainable, too.
+        """Whether training changes the parameters, provided the model being trained is trainable, too.
 
-        If not, `backward` gives no gradients of them; dropout still drops. It may be set at any time, and the next
-        training step follows it. Setting it sets it for the layers inside, each of which can be set by itself later.
+        If False, `backward` returns no gradients for them; dropout still applies. You can set it at any time; the next
+        training step uses it. Setting it also sets it for inner layers, each of which can then be set separately.
         """
         return self._trainable
 
     @trainable.setter
     def trainable(self, trainable: bool) -> None:
-        """Sets it for the layers inside, too."""
+        """Also sets it for the layers inside."""
         trainable = flag(f"trainable of {self.name}", trainable)
         for layer in self.with_inner():
             layer._trainable = trainable
 
     @property
     def unfrozen_params(self) -> Mapping[str, backend.Array]:
-        """Those of `params` that `backward` gives gradients of: of the layers inside that are trainable themselves."""
+        """The part of `params` that `backward` returns gradients for: parameters of inner layers that are trainable."""
         return self.params if self.trainable else {}
 
     @property
     def trainable_params(self) -> Mapping[str, backend.Array]:
-        """Those of `params` that are trained if this is the model: `unfrozen_params`, or none if it is not trainable.
+        """The parameters trained if this layer is the model: `unfrozen_params`, or none if it is not trainable.
 
-        As in Keras 3, what is in between plays no part.
+        As in Keras 3, layers in between play no part.
         """
         return self.unfrozen_params if self.trainable else {}
 
@@ -303,26 +303,26 @@ class Layer(registry.Configured):
 
     @property
     def non_trainable_weights(self) -> list[backend.Array]:
-        """The other parameters, in Keras' order."""
+        """All other parameters, in Keras' order."""
         return [param for name, param in self.params.items() if name not in self.trainable_params]
 
     @property
     def built(self) -> bool:
-        """Whether the parameters exist."""
+        """Whether the parameters have been created."""
         return self.input_shape is not None
 
     def build(
         self, input_shape: Shape, rng: np.random.Generator | None = None, params: Mapping[str, np.ndarray] | None = None
     ) -> None:
-        """Make the parameters, once, for inputs of this shape (batch left out).
+        """Create the parameters, once, for inputs of this shape (without the batch).
 
         Args:
-            input_shape: None where a size is left open.
-            rng: what the initializers draw from; default: a fresh one.
-            params: values to take instead of drawing.
+            input_shape: None for a size left open.
+            rng: generator for the initializers; default: a new one.
+            params: values to use instead of initializing.
 
         Raises:
-            ValueError: a shape this layer cannot take, or `params` of other names, shapes or values.
+            ValueError: a shape this layer cannot take, or `params` with wrong names, shapes or values.
         """
         specs = self.plan(input_shape)
         if self.built:
@@ -330,7 +330,7 @@ class Layer(registry.Configured):
         rng = generator(rng)
         if params is None:
             drawn = {name: initializers.get(of)(shape, self.dtype, rng) for name, (shape, of) in specs.items()}
-            # laid out as they will be when they come from a file, so that products round the same
+            # the same memory layout as when loaded from a file, so that products round the same
             made = {name: np.asarray(array, order="C") for name, array in drawn.items()}
         else:
             arrays = check_weights(self.name, {name: shape for name, (shape, _) in specs.items()}, params, self.dtype)
@@ -345,7 +345,7 @@ class Layer(registry.Configured):
         self.input_shape = several or as_shape(input_shape)
 
     def plan(self, input_shape: Shape) -> Specs:
-        """`param_specs` for a shape that was checked.
+        """`param_specs` for a shape, after checking the shape.
 
         Raises:
             ValueError: a shape this layer cannot take.
@@ -360,15 +360,15 @@ class Layer(registry.Configured):
         return specs
 
     def __call__(self, x: Any, *args: Any, **call: Any) -> Any:
-        """Build on first use, check and cast x, and give y; for a `Node` instead of x, give one for a `Model`.
+        """Build on first use, check and cast x, and return y; given a `Node` instead of x, return one for a `Model`.
 
         Args:
             x: the input.
-            args: what `call_order` names, as in Keras.
-            call: the same by name: `training`, `mask`, `initial_state`, as far as the layer takes them.
+            args: the arguments in `call_order`, as in Keras.
+            call: the same by name: `training`, `mask`, `initial_state`, if the layer takes them.
 
         Raises:
-            TypeError: an argument that the layer does not take, or a `training` other than True and False.
+            TypeError: an argument the layer does not take, or a `training` other than True or False.
         """
         call = self.named(args, call)
         if "initial_state" in call:
@@ -377,9 +377,7 @@ class Layer(registry.Configured):
         if nodes and all(isinstance(node, Node) for node in nodes):
             return self._nodes(nodes, **{argument: value for argument, value in call.items() if value is not None})
         if any(isinstance(each, Node) for each in nodes + states):
-            raise TypeError(
-                f"{self.name} got arrays beside what Input or layers give for a Model: choose one or the other"
-            )
+            raise TypeError(f"{self.name} got both arrays and symbolic values of a Model: pass one or the other")
         if unknown := call.keys() - {*self.call_order} - ({"mask"} if self.takes_mask else set()):
             raise TypeError(f"{self.name} takes x, {', '.join(self.call_order)}, but not {', '.join(unknown)}")
         training = call.get("training")
@@ -390,30 +388,30 @@ class Layer(registry.Configured):
         return list(y) if isinstance(y, tuple) else y
 
     def named(self, args: Sequence[Any], call: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a call by name, of which `args` are given by position.
+        """All arguments of a call by name; `args` are the positional ones.
 
         Raises:
-            TypeError: too many, or one twice.
+            TypeError: too many arguments, or one given twice.
         """
         named = dict(zip(self.call_order, args, strict=False))
         if len(args) > len(named) or named.keys() & call.keys():
-            raise TypeError(f"{self.name} takes x, {', '.join(self.call_order)} in this order, each once")
+            raise TypeError(f"{self.name} takes x, {', '.join(self.call_order)} in this order, each at most once")
         return {**call, **named}
 
     def _nodes(self, nodes: list[Node], **given: Any) -> Any:
-        """The output of a call in a `Model`, or a list of them."""
+        """The symbolic output of a call in a `Model`, or a list of them."""
         initial_state = given.pop("initial_state", None) if self.state_sizes else None
         if given:
             takes = "its input and initial states" if self.state_sizes else "its input"
-            instead = "to give these, call the layer itself with an array"
-            instead = "its inputs come in one list" if self.merges else instead
-            raise TypeError(f"{self.name} in a Model takes {takes} alone, without {', '.join(given)}; {instead}")
+            instead = "to pass these, call the layer with an array"
+            instead = "put its inputs in one list" if self.merges else instead
+            raise TypeError(f"{self.name} in a Model takes only {takes}, not {', '.join(given)}; {instead}")
         if not self.merges and len(nodes) > 1:
-            todo = "initial_state=[...] takes states" if self.state_sizes else "Concatenate makes one of several"
+            todo = "initial_state=[...] takes states" if self.state_sizes else "Concatenate joins several into one"
             raise TypeError(f"{self.name} takes one input, not {len(nodes)}; {todo}")
         states = _listed(() if initial_state is None else initial_state)
         if other := [state for state in states if not isinstance(state, Node)]:
-            problem = f"initial_state of {self.name} in a Model must hold what Input and layers give"
+            problem = f"initial_state of {self.name} in a Model must hold outputs of Input or of layers"
             raise TypeError(f"{problem}, not {came(other[0])}")
         shape: Any = [node.sample_shape for node in nodes] if self.merges else nodes[0].sample_shape
         self.plan(shape)
@@ -425,10 +423,10 @@ class Layer(registry.Configured):
         return [Node(self, sources, each, output, call) for output, each in enumerate(shapes)]
 
     def require_states(self, shapes: Sequence[Shape]) -> None:
-        """Compare the shapes of initial states (batch left out) with `state_sizes`.
+        """Compare the shapes of initial states (without the batch) with `state_sizes`.
 
         Raises:
-            ValueError: another number of states, or other shapes.
+            ValueError: the wrong number of states, or wrong shapes.
         """
         wanted = {name: (size,) for name, size in self.state_sizes.items()}
         if list(shapes) != list(wanted.values()):
@@ -437,30 +435,30 @@ class Layer(registry.Configured):
             raise ValueError(f"initial_state of {self.name} must be [{named}], not [{given}]")
 
     def infer(self, x: Any, mask: Any = None) -> Any:
-        """The y of `forward`, outside of training, if no backward pass will follow; a layer may keep nothing then."""
+        """`forward`'s y outside training, when no backward pass will follow; a layer may then keep nothing."""
         return self.forward(x, None, mask)[0]
 
     def pass_on(self, x: Any, run: Pass, mask: Any, keeps: bool) -> tuple[Any, Cache | None, Any]:
-        """What a network needs of a pass: y, the cache if one is to be kept, and the mask that goes on.
+        """What a network needs from a pass: y, the cache if one is to be kept, and the output's mask.
 
-        For several outputs a list of masks. As in Keras, a layer that is given initial states hands the mask of its
-        input on, but does not look at it.
+        For several outputs it is a list of masks. As in Keras, a layer that is given initial states passes its input's
+        mask on but ignores it.
         """
         own = mask if self.takes_mask and not isinstance(x, tuple) else None
         y, cache = self.forward(x, run, own) if keeps else (self.infer(x, own), None)
         return y, cache, self.per_output(self.output_mask(x, mask), None)
 
     def per_output(self, masked: Any, others: Any) -> Any:
-        """The first for an output that a mask belongs to, else the second; a list for several outputs."""
+        """`masked` for an output the mask applies to, else `others`; a list for several outputs."""
         listed = [masked] * self.masked_outputs + [others] * (self.outputs - self.masked_outputs)
         return listed if self.outputs > 1 else masked
 
     def with_inner(self) -> list["Layer"]:
-        """This layer, and those inside it."""
+        """This layer and all layers inside it."""
         return [self]
 
     def to(self, name: str) -> None:
-        """Take the parameters and states to another backend.
+        """Move the parameters and states to another backend.
 
         Args:
             name: "numpy" or "cupy".
@@ -476,17 +474,17 @@ class Layer(registry.Configured):
             self.set_extra_state(kept)
 
     def set_params(self, arrays: Mapping[str, backend.Array]) -> None:
-        """Take these very arrays for the parameters of their names."""
+        """Use these very arrays as the parameters of the given names."""
         self.params |= arrays
 
     def reset_state(self) -> None:
-        """Forget what a stateful layer kept from the last batch."""
+        """Reset what a stateful layer kept from the last batch."""
 
     def limit(self, **limits: tuple[str, Any, Any]) -> None:
-        """Give parameters penalties (regularizers) and constraints, as kernel_regularizer, kernel_constraint, ...
+        """Set penalties (regularizers) and constraints of parameters, for kernel_regularizer, kernel_constraint, ...
 
         Args:
-            limits: beginning of the arguments' names -> (parameter, regularizer, constraint); the latter by name, as
+            limits: prefix of the arguments' names -> (parameter, regularizer, constraint); the latter two as names,
                 objects, or None.
         """
         self.regularizers, self.constraints = {}, {}
@@ -499,7 +497,7 @@ class Layer(registry.Configured):
                     of_params[param] = found  # type: ignore[index]
 
     def receive(self, x: Any) -> Any:
-        """X as this layer's forward wants it: an array of the right rank and dtype, where the parameters are.
+        """X as this layer's forward expects it: an array of the right rank and dtype, on the layer's backend.
 
         Raises:
             TypeError: not numbers.
@@ -511,10 +509,10 @@ class Layer(registry.Configured):
         return x if isinstance(x, GatheredRows) else self.place(x)
 
     def receive_mask(self, mask: Any, x: Any) -> Any:
-        """A mask for x as booleans on the CPU, None if every step counts; of several inputs a list with one for each.
+        """A mask for x as booleans on the CPU, or None if every step is valid; for several inputs, a list of masks.
 
         Raises:
-            ValueError: another shape, or no booleans, or not as many masks as inputs.
+            ValueError: the wrong shape, not booleans, or not one mask for each input.
         """
         if not self.merges:
             return self.check_mask(mask, x[0] if isinstance(x, tuple) else x)
@@ -524,10 +522,10 @@ class Layer(registry.Configured):
         return [self.check_mask(one, each) for one, each in zip(masks, x, strict=True)]
 
     def check_mask(self, mask: Any, x: Any, dimensions: int = 2) -> np.ndarray | None:
-        """A mask for the first dimensions of one input as booleans on the CPU; None if every step counts.
+        """A mask for the leading dimensions of one input as booleans on the CPU; None if every step is valid.
 
         Raises:
-            ValueError: another shape, or no booleans.
+            ValueError: the wrong shape, or not booleans.
         """
         if mask is None:
             return None
@@ -540,14 +538,14 @@ class Layer(registry.Configured):
         return None if mask.all() else mask
 
     def place(self, x: Any) -> Any:
-        """X where this layer computes with it; None stays None."""
+        """X on the backend this layer computes with; None stays None."""
         return None if x is None else backend.to(self.backend, x)
 
     def checked(self, x: Any) -> Any:
-        """`receive`, for an array, without building.
+        """`receive`, for an array, without building the layer.
 
         Raises:
-            ValueError: the wrong number of dimensions, or another size than the layer was built for.
+            ValueError: the wrong number of dimensions, or a size other than the layer was built for.
         """
         self._check_rank(x.ndim, x.shape[1:])
         if not x.shape or 0 in x.shape:
@@ -567,7 +565,7 @@ class Layer(registry.Configured):
         return x.astype(self.dtype, copy=False)
 
     def _check_sizes(self, given: Shape, shown: str) -> None:
-        """Stop if the layer's parameters would have other shapes for a sample of these sizes."""
+        """Raise an error if the layer's parameters would have other shapes for a sample of these sizes."""
         if self.input_shape is None or same_sizes(self.input_shape, given):
             return
         if {name: shape for name, (shape, _) in self.param_specs(given).items()} != shapes_of(self.params):
@@ -587,11 +585,11 @@ class Layer(registry.Configured):
             )
 
     def receive_gradient(self, dy: Any, shape: tuple[int, ...]) -> Any:
-        """The gradient that arrives, in the layer's dtype, compared with the output it belongs to.
+        """The incoming gradient in the layer's dtype, checked against the output it belongs to.
 
         Raises:
-            ValueError: another shape.
-            TypeError: no numbers, or an array of the other backend.
+            ValueError: the wrong shape.
+            TypeError: not numbers, or an array of the other backend.
         """
         if isinstance(dy, FromLogits):
             return FromLogits(*(None if d is None else self.receive_gradient(d, shape) for d in dy))
@@ -599,7 +597,7 @@ class Layer(registry.Configured):
             return dy.astype(self.dtype, copy=False)
         dy = as_array(dy, "dL/dy")
         if backend.of(dy) != self.backend:
-            given = f"an array of {backend.of(dy)!r}; cupy.asarray(dy) or dy.get() moves it"
+            given = f"an array of {backend.of(dy)!r}; move it with cupy.asarray(dy) or dy.get()"
             raise TypeError(f"{self.name} is on the backend {self.backend!r}, but dL/dy is {given}")
         if dy.shape != shape:
             raise ValueError(f"{self.name} gave an output of shape {shape}, but dL/dy has shape {dy.shape}")
@@ -608,14 +606,14 @@ class Layer(registry.Configured):
         return dy.astype(self.dtype, copy=False)
 
     def extra_state(self) -> dict[str, np.ndarray]:
-        """What a checkpoint has to keep besides parameters, as arrays by name."""
+        """What a checkpoint has to save besides the parameters, as arrays by name."""
         return {}
 
     def set_extra_state(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from what `extra_state` gave."""
+        """Restore what `extra_state` returned."""
 
     def count_params(self) -> int:
-        """How many numbers the parameters hold."""
+        """The number of elements in all parameters."""
         return sum(param.size for param in self.params.values())
 
     def get_weights(self) -> list[np.ndarray]:
@@ -623,10 +621,10 @@ class Layer(registry.Configured):
         return [backend.host(param).copy() for param in self.params.values()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Overwrite the parameters; all or none.
+        """Overwrite the parameters: either all of them or, on an error, none.
 
         Raises:
-            ValueError: another number of arrays, or another shape.
+            ValueError: the wrong number of arrays, or a wrong shape.
         """
         named = name_weights(self.name, list(self.params), weights)
         for name, param in self.params.items():
@@ -640,7 +638,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _in_one_list(states: Any) -> Any:
-    """Initial states, which for several cells may be in a list for each, as in Keras."""
+    """Initial states as one flat list; for several cells they may come as a list per cell, as in Keras."""
     if not isinstance(states, list | tuple):
         return states
     found: list[Any] = []
@@ -654,10 +652,10 @@ def _in_one_list(states: Any) -> Any:
 
 
 def _taken(cls: type, method: str, first: tuple[str, ...], optional: tuple[str, ...]) -> set[str]:
-    """Which of the optional arguments a method of a layer takes.
+    """Which of the optional arguments a layer's method takes.
 
     Raises:
-        TypeError: it is written for another contract.
+        TypeError: the method has another signature.
     """
     parameters = list(inspect.signature(getattr(cls, method)).parameters.values())[1:]
     names = [parameter.name for parameter in parameters]
@@ -707,7 +705,7 @@ def _checked_backward(cls: Any, own: Callable[..., Any], takes: set[str], inheri
         if len(dys) != len(cache.shapes) or all(d is None for d in dys):
             wanted = f"a tuple of {len(cache.shapes)}, not all None" if cache.several else "an array"
             given = f"{len(dys)} of them" if len(dys) > 1 and any(d is not None for d in dys) else came(dy)
-            raise ValueError(f"dL/dy of {self.name} must be {wanted}, as its output is, not {given}")
+            raise ValueError(f"dL/dy of {self.name} must be {wanted}, like its output, not {given}")
         for each in need if isinstance(need, tuple | list) else [need]:
             flag(f"need of {self.name}", each)
         dys = tuple(None if d is None else self.receive_gradient(d, s) for d, s in zip(dys, cache.shapes, strict=True))
@@ -715,7 +713,7 @@ def _checked_backward(cls: Any, own: Callable[..., Any], takes: set[str], inheri
         if cache.run.seen is not None:
             cache.run.seen(cache, dy)
         while cache.made_by is not cls.forward and isinstance(cache.kept, Cache) and cache.kept.layer is self:
-            cache = cache.kept  # a subclass's forward has called ours
+            cache = cache.kept  # a subclass's forward called ours
         result = own(self, dy, cache if inherits else cache.kept, **({"need": need} if takes else {}))
         if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
             raise TypeError(f"backward of {self.name} must return dx and a dict of gradients, not {came(result)}")
@@ -735,5 +733,5 @@ def _checked_infer(own: Callable[..., Any], takes: set[str]) -> Callable[..., An
     return infer
 
 
-_created = itertools.count()  # numbers layers in the order in which they are made
-_checked: WeakSet[Any] = WeakSet([Layer.forward, Layer.backward, Layer.infer])  # methods with these checks around them
+_created = itertools.count()  # numbers layers in the order of creation
+_checked: WeakSet[Any] = WeakSet([Layer.forward, Layer.backward, Layer.infer])  # methods already wrapped

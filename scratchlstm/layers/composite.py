@@ -1,4 +1,4 @@
-"""Layers that are made of layers."""
+"""Layers made of other layers."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -16,7 +16,7 @@ V = TypeVar("V")
 
 
 def _of_parts(attribute: str) -> Any:
-    """A mapping of all parts, as one to read. It is made when it is read: kept, it would be a reference cycle."""
+    """A read-only mapping over all parts, built on each access: stored, it would be a reference cycle."""
 
     def joined(layer: "Composite") -> Mapping[str, Any]:
         parts = layer.parts.items()
@@ -26,13 +26,13 @@ def _of_parts(attribute: str) -> Any:
 
 
 class Composite(Layer):
-    """What such a layer has through its parts: parameters, penalties, states, dropout's masks.
+    """A layer that gets its parameters, penalties, states and dropout masks from its parts.
 
     Args:
         name, dtype, input_shape: see `Layer`.
 
     Attributes:
-        parts: name -> layer; the name, unless it is "", and a slash precede the names of the layer's own parameters.
+        parts: name -> layer; the name and a slash (nothing if it is "") prefix the names of the layer's own parameters.
     """
 
     parts: Mapping[str, Layer]
@@ -45,21 +45,21 @@ class Composite(Layer):
 
     @property
     def dropout_masks(self) -> list[DropoutMask]:  # type: ignore[override]
-        """Those of all parts."""
+        """The sources of dropout masks of all parts."""
         return [source for part in self.parts.values() for source in part.dropout_masks]
 
     @property
     def stateful(self) -> bool:  # type: ignore[override]
-        """Whether a part keeps its states from batch to batch."""
+        """Whether any part keeps its states from batch to batch."""
         return any(part.stateful for part in self.parts.values())
 
     def freeze_like(self, given: Any) -> None:
-        """Freeze the parts if the layer is frozen, unless what was given for them describes saved ones."""
+        """Freeze the parts if this layer is frozen, unless `given` describes saved parts."""
         if not self.trainable and not isinstance(given, Mapping):
             self.trainable = False
 
     def shape_inside(self, input_shape: Any) -> Any:
-        """The shape of what the parts get, for inputs of this shape."""
+        """The input shape of the parts, for inputs of this shape."""
         return input_shape
 
     def build(
@@ -75,12 +75,12 @@ class Composite(Layer):
         self.input_shape = as_shape(input_shape)
 
     def check_mask(self, mask: Any, x: Any, dimensions: int = 2) -> np.ndarray | None:
-        """That of `Layer`; of sequences of sequences it may have more dimensions, which the parts compare again."""
+        """As in `Layer`; masks of sequences of sequences may have more dimensions, which the parts check again."""
         mask = None if mask is None else as_array(mask, "mask")
         return super().check_mask(mask, x, max(np.ndim(mask), dimensions))
 
     def with_inner(self) -> list[Layer]:
-        """This layer, its parts, and what is inside them."""
+        """This layer, its parts, and all layers inside them."""
         return [self, *(inner for part in self.parts.values() for inner in part.with_inner())]
 
     def set_params(self, arrays: Mapping[str, Array]) -> None:
@@ -93,7 +93,7 @@ class Composite(Layer):
             self.backend = part.backend
 
     def reset_state(self) -> None:
-        """Let every stateful part begin from zeros."""
+        """Reset the states of every stateful part to zero."""
         for part in self.parts.values():
             part.reset_state()
 
@@ -109,13 +109,13 @@ class Composite(Layer):
 
 
 def of_part(name: str, joined: Mapping[str, V]) -> dict[str, V]:
-    """What the part of that name has of a joined mapping."""
+    """The entries of a joined mapping that belong to the part of this name."""
     prefix = _joined(name, "")
     return {own.removeprefix(prefix): value for own, value in joined.items() if own.startswith(prefix)}
 
 
 def with_prefix(name: str, own: Mapping[str, V]) -> dict[str, V]:
-    """A part's mapping under the names it has in a joined one."""
+    """A part's mapping, with its keys as they are in the joined one."""
     return {_joined(name, key): value for key, value in own.items()}
 
 

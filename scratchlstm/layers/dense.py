@@ -1,4 +1,4 @@
-"""A layer of weighted sums."""
+"""The fully connected layer."""
 
 from typing import Any, NamedTuple, Unpack
 
@@ -12,7 +12,7 @@ from scratchlstm.layers.weights import Shape, Specs, known_features
 
 
 class Kept(NamedTuple):
-    """What a pass keeps."""
+    """What a forward pass keeps for the backward pass."""
 
     x: Array
     logits: Array
@@ -24,12 +24,12 @@ class Dense(Layer):
 
     Args:
         units: the size of the output.
-        activation: a name of `activations`; None is linear.
+        activation: the name of a function in `activations`; None is linear.
         use_bias: whether to add a bias.
         kernel_initializer, bias_initializer: names or `Initializer` objects.
         kernel_regularizer, bias_regularizer: penalties added to the loss, or None.
         kernel_constraint, bias_constraint: applied after each update, or None.
-        options: name, dtype, input_shape, see `Layer`.
+        options: name, dtype, input_shape; see `Layer`.
 
     Input: (B, ..., E). Output: (B, ..., units).
 

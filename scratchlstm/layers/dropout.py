@@ -1,4 +1,4 @@
-"""Noise in training, against overfitting."""
+"""Dropout: random zeros during training, against overfitting."""
 
 from operator import attrgetter
 from typing import Any, ClassVar, Unpack
@@ -13,15 +13,15 @@ from scratchlstm.layers.passes import DropoutMask, Pass
 
 
 class Dropout(Layer):
-    """In training, zero each number with probability `rate` and divide the others by 1 - rate; else do nothing.
+    """During training, zero each value with probability `rate` and divide the rest by 1 - rate; otherwise do nothing.
 
-    Dividing in training keeps the expected sum, so that nothing needs scaling afterwards (Srivastava et al., 2014;
-    "inverted" as in Keras).
+    Dividing during training keeps the expected sum, so nothing needs scaling afterwards (Srivastava et al., 2014;
+    "inverted dropout", as in Keras).
 
     Args:
         rate: in [0, 1).
-        seed: None draws from the model's generator, an integer from a generator of the layer's own.
-        options: name, dtype, input_shape, see `Layer`.
+        seed: None draws from the model's generator, an integer seeds a generator of the layer's own.
+        options: name, dtype, input_shape; see `Layer`.
 
     Raises:
         ValueError: a rate outside [0, 1).
@@ -37,17 +37,17 @@ class Dropout(Layer):
 
     @property
     def rate(self) -> float:
-        """The probability, which may be set."""
+        """The dropout probability; may be set."""
         return self.source.rate
 
     @rate.setter
     def rate(self, value: float) -> None:
         self.source.rate = checks.number("rate", value, at_least=0, below=1)
 
-    seed = property(attrgetter("source.seed"), doc="Of a generator of the layer's own.")
+    seed = property(attrgetter("source.seed"), doc="Seed of the layer's own generator, if it has one.")
 
     def draw(self, x: Array, run: Pass) -> np.ndarray | None:
-        """What to multiply x by; None for nothing."""
+        """The mask to multiply x by; None if nothing is dropped."""
         return run.dropout(self.source, x.shape, self.dtype)
 
     def forward(self, x: Array, run: Pass) -> tuple[Array, Array | None]:
@@ -62,14 +62,14 @@ class Dropout(Layer):
 
 
 class SpatialDropout1D(Dropout):
-    """Dropout of whole features: one decision for all time steps of a row.
+    """Dropout of whole features: each feature is dropped or kept at all time steps of a row at once.
 
-    Neighbouring steps of an embedded text are alike; to drop a feature at some of them would take little away
+    Neighbouring steps of an embedded text are alike, so dropping a feature at only some of them takes little away
     (Tompson et al., 2015).
 
     Args:
         rate, seed: see `Dropout`.
-        options: name, dtype, input_shape, see `Layer`.
+        options: name, dtype, input_shape; see `Layer`.
 
     Input and output: (B, T, E).
     """
@@ -77,21 +77,21 @@ class SpatialDropout1D(Dropout):
     ranks: ClassVar = (3,)
 
     def draw(self, x: Array, run: Pass) -> np.ndarray | None:
-        """What to multiply x by, (B, 1, E); None for nothing."""
+        """The mask to multiply x by, (B, 1, E); None if nothing is dropped."""
         drawn = run.dropout(self.source, (len(x), x.shape[2]), x.dtype)
         return None if drawn is None else drawn[:, None]
 
 
 class WordDropout(Dropout):
-    """Dropout of whole words: in training, replace each id with probability `rate` by `oov_id`; else do nothing.
+    """Dropout of whole words: during training, replace each id by `oov_id` with probability `rate`.
 
-    Put it before an `Embedding`: the model then cannot rely on any single word, and learns a vector for unknown
-    ones (Iyyer et al., 2015; Bowman et al., 2016). Padding, the id 0, stays. Keras has no such layer.
+    Put it before an `Embedding`: the model then cannot rely on any single word, and learns a vector for unknown words
+    (Iyyer et al., 2015; Bowman et al., 2016). Padding, id 0, is never replaced. Keras has no such layer.
 
     Args:
         rate, seed: see `Dropout`.
-        oov_id: of a word that is not known; 0 drops words altogether where the `Embedding` has `mask_zero`.
-        options: name, dtype, input_shape, see `Layer`.
+        oov_id: the id of unknown words; 0 removes words altogether if the `Embedding` has `mask_zero`.
+        options: name, dtype, input_shape; see `Layer`.
 
     Input and output: integers of any shape and dtype, such as (B, T).
 
@@ -106,7 +106,7 @@ class WordDropout(Dropout):
         self.oov_id = checks.whole_number("oov_id", oov_id, at_least=0)
 
     def place(self, x: Any) -> np.ndarray:
-        """Ids stay with the CPU, as for `Embedding`."""
+        """Ids stay on the CPU, as in `Embedding`."""
         return host(x)
 
     def cast(self, x: Any) -> np.ndarray:
@@ -118,7 +118,7 @@ class WordDropout(Dropout):
         """
         x = integer_ids(self.name, x)
         if self.oov_id > np.iinfo(x.dtype).max:
-            raise ValueError(f"oov_id of {self.name} is {self.oov_id}, which ids of dtype {x.dtype} cannot be")
+            raise ValueError(f"oov_id of {self.name} is {self.oov_id}, which does not fit into ids of dtype {x.dtype}")
         return x
 
     def forward(self, x: np.ndarray, run: Pass) -> tuple[np.ndarray, None]:

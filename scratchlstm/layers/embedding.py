@@ -1,4 +1,4 @@
-"""Word ids to vectors."""
+"""Word ids to word vectors."""
 
 from typing import Any, ClassVar, Unpack
 
@@ -13,7 +13,7 @@ from scratchlstm.rows import GatheredRows, Groups, RowGradient
 
 
 def integer_ids(name: str, x: Any) -> np.ndarray:
-    """Ids on the CPU, for the layer of this name.
+    """Ids on the CPU, checked, for the layer of this name.
 
     Raises:
         TypeError: not integers.
@@ -26,27 +26,27 @@ def integer_ids(name: str, x: Any) -> np.ndarray:
 
 
 class Embedding(Layer):
-    """A table with one row per word id: y[b, t] = embeddings[x[b, t]].
+    """A table with one vector per word id: y[b, t] = embeddings[x[b, t]].
 
-    Looking up is a product with a one-hot matrix, so the gradient of a row is the sum of dy over the positions of its
-    id. Both sides work on the distinct ids only (see `scratchlstm.rows`).
+    A lookup is a product with a one-hot matrix, so the gradient of a row is the sum of dy over the positions of its
+    id. Both passes work on distinct ids only (see `scratchlstm.rows`).
 
     Args:
         input_dim: V, the number of ids; ids run from 0 to V - 1.
         output_dim: E, the size of a vector.
         embeddings_initializer: default uniform in ±0.05, as in Keras.
-        embeddings_regularizer: a penalty added to the loss, or None. (The gradient then has all V rows.)
+        embeddings_regularizer: a penalty added to the loss, or None. (With one, the gradient has all V rows.)
         embeddings_constraint: applied after each update, or None.
-        mask_zero: whether id 0 is padding, which the layers above are to ignore; its row is never used then.
-        input_length: T, where the layer is a model's first; the same as `input_shape=(T,)`.
+        mask_zero: whether id 0 is padding, which later layers ignore; its row is then never used.
+        input_length: T, if this is a model's first layer; the same as `input_shape=(T,)`.
         input_shape: (T,), or (None,) for any length.
-        options: name, dtype, see `Layer`.
+        options: name, dtype; see `Layer`.
 
     Input: integers (B, T). Output: (B, T, E).
 
     Parameters: `embeddings` (V, E).
 
-    Unlike Keras, ids that are negative, too large or not integers are refused (Keras wraps or truncates them).
+    Unlike in Keras, ids that are negative, too large or not integers raise an error (Keras wraps or truncates them).
     """
 
     ranks: ClassVar = (1, 2, 3)
@@ -84,19 +84,19 @@ class Embedding(Layer):
         return (*input_shape, self.output_dim)
 
     def output_mask(self, x: Any, mask: np.ndarray | None) -> np.ndarray | None:
-        """False where the id is 0, if `mask_zero`."""
+        """If `mask_zero`, False at each id 0."""
         return backend.host(x) != 0 if self.makes_mask else None
 
     def place(self, x: Any) -> np.ndarray:
-        """Ids stay with the CPU, which sorts them."""
+        """Ids stay on the CPU, which sorts them."""
         return backend.host(x)
 
     def cast(self, x: Any) -> np.ndarray:
-        """Check that x holds ids of this table.
+        """Check that x holds ids within this table.
 
         Raises:
             TypeError: not integers.
-            ValueError: ids below 0 or not below `input_dim`. (CuPy would take other rows for them, silently.)
+            ValueError: ids below 0 or not below `input_dim`. (CuPy would silently take other rows.)
         """
         x = integer_ids(self.name, x)
         extreme, what = (x.min(), "negative") if x.min() < 0 else (x.max(), "too large")
@@ -113,7 +113,7 @@ class Embedding(Layer):
         return rows if run.embed is None else run.embed(rows), rows
 
     def backward(self, dy: backend.Array | RowGradient, cache: GatheredRows) -> tuple[None, Gradients]:
-        """The gradient of `embeddings`, a `RowGradient`; ids have none.
+        """The gradient of `embeddings`, a `RowGradient`; the ids have none.
 
         Args:
             dy: (B, T, E), or already summed per distinct id.

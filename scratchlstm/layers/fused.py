@@ -1,4 +1,4 @@
-"""Recurrent layers with fast recurrences beside the textbook's: which of them runs a pass."""
+"""Recurrent layers with fast implementations next to the textbook one, and the choice between them."""
 
 from typing import Any, ClassVar, Unpack
 from weakref import WeakSet
@@ -18,12 +18,12 @@ IMPLEMENTATIONS = ("fused", "compiled", "numpy", "textbook")
 
 
 class Fused(WithOwnCell):
-    """What `LSTM` and `GRU` share.
+    """The base class of `LSTM` and `GRU`.
 
     Attributes:
-        implementation: "textbook" runs the cell in the plain loop, "numpy" `numpy_kernel`, "compiled" the loops of
+        implementation: "textbook" runs the cell in a plain loop, "numpy" runs `numpy_kernel`, "compiled" the loops of
             `compiled_kernel`, and "fused" the fastest of them available.
-        on_gpu: what the GPU can run fast, for the warning.
+        on_gpu: what runs fast on a GPU, for the warning.
     """
 
     takes_rows: ClassVar = True
@@ -39,13 +39,13 @@ class Fused(WithOwnCell):
 
     @property
     def runs(self) -> str:
-        """What `implementation` comes to here: "textbook", "numpy", "compiled", or "cuda".
+        """What `implementation` amounts to on this machine: "textbook", "numpy", "compiled", or "cuda".
 
-        "cuda" is the kernel on a GPU; a pass for which there is none takes the textbook's functions there.
+        "cuda" is the kernel on a GPU; passes it does not support run the textbook functions there.
 
         Raises:
-            ImportError: "compiled" was asked for, and Numba cannot be used.
-            ValueError: "compiled" or "numpy" was asked for, and the layer is on a GPU.
+            ImportError: "compiled" was requested but Numba is not usable.
+            ValueError: "compiled" or "numpy" was requested but the layer is on a GPU.
         """
         chosen = self.implementation
         if chosen == "textbook":
@@ -63,7 +63,7 @@ class Fused(WithOwnCell):
         return "numpy" if compiled.missing() else "compiled"
 
     def kernel(self, part: Part) -> Any:
-        """The fast recurrence for a pass, on this backend; None if there is none for these settings."""
+        """The fast kernel for a pass on this backend; None if these settings have none."""
         runs = self.runs
         if runs == "cuda":
             return self.cuda_kernel(part)
@@ -72,15 +72,15 @@ class Fused(WithOwnCell):
         return kind(*part.params, *activations, self.go_backwards, part.by_block, part.recurrent_dropout)
 
     def numpy_kernel(self) -> Any:
-        """The class of the recurrence in NumPy, or a function with the same arguments."""
-        raise NotImplementedError(f"{type(self).__name__} has to define numpy_kernel")
+        """The NumPy kernel: a class, or a function with the same arguments."""
+        raise NotImplementedError(f"{type(self).__name__} must define numpy_kernel")
 
     def compiled_kernel(self) -> Any:
-        """The same for the compiled recurrence, imported when it is first used."""
-        raise NotImplementedError(f"{type(self).__name__} has to define compiled_kernel")
+        """The same for the compiled kernel, imported on first use."""
+        raise NotImplementedError(f"{type(self).__name__} must define compiled_kernel")
 
     def cuda_kernel(self, part: Part) -> Any:
-        """The recurrence on a GPU; None if there is none for these settings."""
+        """The GPU kernel; None if these settings have none."""
         return None
 
     def scan(self, part: Part, run: Pass) -> tuple[Array, States, Any]:
@@ -104,12 +104,12 @@ class Fused(WithOwnCell):
         return kernel.infer(part.x, part.states, self.return_sequences, part.mask)
 
     def _chosen(self, part: Part) -> Any:
-        """The kernel; None if the textbook was chosen, or is the only one."""
+        """The kernel to run; None if the textbook was chosen or is the only option."""
         kernel = None if self.runs == "textbook" else self.kernel(part)
         if kernel is None and self.runs == "cuda" and self not in _told:
             _told.add(self)
-            warn(f"{self.name} runs the textbook's functions on the GPU, step by step: {self.on_gpu}")
+            warn(f"{self.name} runs the textbook implementation on the GPU, step by step: {self.on_gpu}")
         return kernel
 
 
-_told: WeakSet[Fused] = WeakSet()  # layers that have said that they fall back to the textbook
+_told: WeakSet[Fused] = WeakSet()  # layers that already warned about falling back to the textbook

@@ -1,4 +1,4 @@
-"""The gated recurrent unit as a layer."""
+"""The gated recurrent unit (GRU) as a layer."""
 
 from functools import partial
 from typing import Any, ClassVar, Unpack
@@ -10,24 +10,24 @@ from scratchlstm.layers.rnn import RecurrentOptions, split_options
 
 
 class GRU(Fused):
-    """Gated recurrent unit over a sequence; the equations are in `scratchlstm.cells.gru`.
+    """The gated recurrent unit over a sequence; its equations are in `scratchlstm.cells.gru`.
 
-    `implementation` says what computes the recurrence; all give the same results, up to rounding:
+    `implementation` chooses what computes the recurrence; the results agree up to rounding:
 
-    - "textbook": the cell of `cells/gru.py`. Choose it if you want to edit it and see the effect.
+    - "textbook": the cell of `cells/gru.py`. Choose it to edit the cell and see the effect.
     - "numpy": `kernels.numpy_gru`.
     - "compiled": the plain loops of `kernels.numba_gru`, compiled by Numba (`pip install "scratchlstm[fast]"`). They
-      exist for activation="tanh" and recurrent_activation="sigmoid"; a layer with others runs "numpy".
+      support activation="tanh" and recurrent_activation="sigmoid"; with others the layer runs "numpy".
     - "fused", the default: the fastest one available. On a GPU that is the textbook, with a warning.
 
-    The attribute `runs` tells which it is.
+    The attribute `runs` says which one is in use.
 
     Args:
         units: H.
-        activation: of the candidate n.
-        recurrent_activation: of the gates u and r.
+        activation: activation of the candidate n.
+        recurrent_activation: activation of the gates u and r.
         use_bias, kernel_initializer, ..., options: see `Cell` and `RNN`.
-        reset_after: whether the reset gate acts after the product of h_prev with its kernel (as cuDNN has it), or
+        reset_after: whether the reset gate is applied after the product of h_prev with its kernel (as in cuDNN) or
             before.
         implementation: "fused", "compiled", "numpy" or "textbook", see above.
 
@@ -40,7 +40,7 @@ class GRU(Fused):
     """
 
     cell_class: ClassVar = GRUCell
-    on_gpu: ClassVar = "there is no kernel for a GRU there"
+    on_gpu: ClassVar = "there is no GPU kernel for GRU"
     reset_after: bool
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The order in which Keras lists a model's layers, on which that of its weights depends."""
+"""The order in which Keras lists a model's layers, which decides the order of its weights."""
 
 import functools
 from collections.abc import Hashable, Sequence
@@ -10,11 +10,11 @@ from scratchlstm.layers.embedding import Embedding
 from scratchlstm.layers.masking import Masking
 from scratchlstm.layers.merging import Concatenate
 
-Source = tuple[int, int]  # a place's number and which of its outputs; input k has the number -1 - k
+Source = tuple[int, int]  # a place's number and the index of its output; input k has number -1 - k
 
 
 class Place(NamedTuple):
-    """A layer at one place, and what it takes its inputs from. The same layer may be at several."""
+    """One use of a layer, and the sources of its inputs. A layer may be used at several places."""
 
     layer: Layer
     sources: tuple[Source, ...]
@@ -23,16 +23,16 @@ class Place(NamedTuple):
 class Operation(NamedTuple):
     """An operation that Keras adds to a model's graph to compute a mask."""
 
-    kind: str  # its class in Keras
+    kind: str  # class name in Keras
     sources: tuple[Source, ...]
     options: tuple[tuple[str, Any], ...] = ()
-    compared: float | None = None  # what NotEqual compares with
+    compared: float | None = None  # the value NotEqual compares with
 
 
 def mask_operations(places: Sequence[Place]) -> tuple[list[Operation], list[list[Source | None]]]:
-    """Keras' operations for the masks of a model, and for each place the masks that it is called with, one an input.
+    """Keras' operations for a model's masks, and for each place the masks it is called with, one per input.
 
-    As sources, the operations are numbered from `len(places)` on.
+    As sources, the operations are numbered starting at `len(places)`.
     """
     operations: dict[Operation, Source] = {}
     masks: dict[Source, Source] = {}
@@ -43,7 +43,7 @@ def mask_operations(places: Sequence[Place]) -> tuple[list[Operation], list[list
         return operations.setdefault(operation, (len(places) + len(operations), 0))
 
     def over_features(source: Source) -> Source:
-        """A mask (B, T) with the shape of what it is for, (B, T, E)."""
+        """A mask (B, T) broadcast to the shape of its input, (B, T, E)."""
         if source not in masks:
             return add("OnesLike", source, dtype="bool")
         return add("LogicalOr", add("ExpandDims", masks[source], axis=-1), add("ZerosLike", source, dtype="bool"))
@@ -51,11 +51,11 @@ def mask_operations(places: Sequence[Place]) -> tuple[list[Operation], list[list
     for number, (layer, sources) in enumerate(places):
         own = [masks.get(source) for source in sources]
         is_model, with_states = hasattr(layer, "places"), len(sources) > 1 and not layer.merges
-        # a layer is called with the mask of its input if that is a single tensor, a model with all masks
+        # a layer gets a mask if its input is a single tensor; a model gets all masks
         given.append(own if is_model or (layer.takes_mask and not layer.merges and not with_states) else [])
         masked: Any = [mask is not None for mask in own] if layer.merges else own[0] is not None
         if is_model or not layer.gives_mask(masked):
-            continue  # what a model's mask will be, Keras does not know yet
+            continue  # Keras does not know yet what the model's output mask will be
         if isinstance(layer, Embedding):
             mask = add("NotEqual", sources[0], compared=0)
         elif isinstance(layer, Masking):
@@ -75,15 +75,15 @@ def mask_operations(places: Sequence[Place]) -> tuple[list[Operation], list[list
 def keras_order(
     sources: Sequence[Sequence[int]], ends: Sequence[int], owners: Sequence[Hashable] | None = None
 ) -> list[Any]:
-    """The owners of places (default: the places' numbers) in the order in which Keras lists layers.
+    """The owners of the places (default: the places' numbers) in the order in which Keras lists layers.
 
-    Those with the longest path to an output come first; among equals, those that a depth-first search from the outputs
-    meets first.
+    Layers with the longest path to an output come first; ties are in the order of a depth-first search from the
+    outputs.
 
     Args:
-        sources: for each place, the numbers of those that it takes its input from; inputs are negative.
-        ends: numbers of the places that give the outputs.
-        owners: of each place, its layer.
+        sources: for each place, the numbers of the places its inputs come from; inputs are negative.
+        ends: the numbers of the places whose outputs are the model's.
+        owners: the layer of each place.
     """
     owners = range(len(sources)) if owners is None else owners
     met: dict[Any, None] = {}

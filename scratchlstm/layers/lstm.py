@@ -1,4 +1,4 @@
-"""The LSTM as a layer: parameters, states, and the choice between the textbook and the fast recurrence."""
+"""The LSTM as a layer: parameters, states, and the choice between the textbook and the fast implementations."""
 
 from typing import Any, ClassVar, Unpack
 
@@ -10,32 +10,32 @@ from scratchlstm.layers.rnn import Part, RecurrentOptions, split_options
 
 
 class LSTM(Fused):
-    """Long short-term memory over a sequence; the equations are in `scratchlstm.gates`.
+    """Long short-term memory over a sequence; its equations are in `scratchlstm.gates`.
 
-    `implementation` says what computes the recurrence; all give the same results, up to rounding:
+    `implementation` chooses what computes the recurrence; the results agree up to rounding:
 
-    - "textbook": the step functions of `gates.py`. Choose it if you want to edit them and see the effect.
+    - "textbook": the step functions of `gates.py`. Choose it to edit the gates and see the effect.
     - "numpy": `kernels.numpy_lstm`, about twice as fast.
     - "compiled": the plain loops of `kernels.numba_lstm`, compiled by Numba (`pip install "scratchlstm[fast]"`), about
-      twice as fast again. They exist for activation="tanh" and recurrent_activation="sigmoid"; a layer with others runs
-      "numpy".
-    - "fused", the default: the fastest one available. On a GPU it is one CUDA kernel, which exists for the same
-      activations, without recurrent_dropout and without dropout of its own for each gate; a layer with other settings
-      runs the textbook there, with a warning.
+          twice as fast again. They support activation="tanh" and recurrent_activation="sigmoid"; with others the layer
+          runs "numpy".
+    - "fused", the default: the fastest one available. On a GPU it is a single CUDA kernel, which supports the same
+      activations, but neither recurrent_dropout nor a separate input dropout for each gate; with other settings the
+      layer runs the textbook there, with a warning.
 
-    The attribute `runs` tells which it is.
+    The attribute `runs` says which one is in use.
 
     Args:
         units: H.
-        activation: of the candidate g and of the cell in (6).
-        recurrent_activation: of the gates i, f, o.
-        use_bias: whether z has a bias.
+        activation: activation of the candidate g, and of the cell in (6).
+        recurrent_activation: activation of the gates i, f, o.
+        use_bias: whether the pre-activations z have a bias.
         kernel_initializer, recurrent_initializer, bias_initializer: names or `Initializer` objects.
         unit_forget_bias: start the forget gate's bias at 1, so that a new cell remembers (Jozefowicz et al., 2015);
-            the other three blocks keep `bias_initializer`.
+            the other three blocks use `bias_initializer`.
         implementation: "fused", "compiled", "numpy" or "textbook", see above.
-        options: by keyword, see `Cell` and `RNN`. `dropout`'s mask (B, E) serves all steps and gates; with
-            `recurrent_dropout`, too, each gate has its own, as in Keras. `recurrent_dropout` has a mask (B, H) for each
+        options: keyword arguments of `Cell` and `RNN`. `dropout` uses one mask (B, E) for all steps and gates, or one
+            per gate if there is `recurrent_dropout`, too, as in Keras. `recurrent_dropout` uses a mask (B, H) for each
             gate. `return_state` gives (output, h_T, c_T).
 
     Input: (B, T, E). Output: (B, H) or (B, T, H).
@@ -46,7 +46,7 @@ class LSTM(Fused):
     """
 
     cell_class: ClassVar = LSTMCell
-    on_gpu: ClassVar = "the kernel there is for tanh, sigmoid and no recurrent_dropout"
+    on_gpu: ClassVar = "the GPU kernel needs tanh, sigmoid and no recurrent_dropout"
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A mask made from the data."""
+"""A mask computed from the data."""
 
 from typing import Any, ClassVar, Unpack
 
@@ -12,11 +12,11 @@ from scratchlstm.rows import as_array
 
 
 class Masking(Layer):
-    """Mask the steps at which every feature equals `mask_value`; they are 0 in the output.
+    """Masks the steps at which every feature equals `mask_value`, and sets them to 0 in the output.
 
     Args:
-        mask_value: what padded steps were filled with.
-        options: name, dtype, input_shape, see `Layer`.
+        mask_value: the value padded steps are filled with.
+        options: name, dtype, input_shape; see `Layer`.
 
     Input and output: (B, T, E).
     """
@@ -29,7 +29,7 @@ class Masking(Layer):
         self.mask_value = checks.number("mask_value", mask_value)
 
     def output_mask(self, x: Any, mask: np.ndarray | None) -> np.ndarray:
-        """False where all features have the value, (B, T)."""
+        """(B, T), False at steps where every feature equals `mask_value`."""
         x = as_array(x).astype(self.dtype, copy=False)
         return backend.host(np.any(x != x.dtype.type(self.mask_value), axis=-1))
 

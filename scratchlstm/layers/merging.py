@@ -1,4 +1,4 @@
-"""Several inputs made one."""
+"""Layers that merge several inputs into one."""
 
 import functools
 import math
@@ -17,10 +17,10 @@ from scratchlstm.rows import as_array
 
 
 class Merging(Layer):
-    """What layers of several inputs share, `layer([a, b])`: the inputs have one batch size, and each may have a mask.
+    """The base class of layers with several inputs, `layer([a, b])`: one batch size, and each may have a mask.
 
-    One of your own defines `output_shape`, which takes a list of shapes and raises `misfit` for what it cannot take.
-    With `passes_mask = False` masks end there.
+    To write your own, define `output_shape`, which takes a list of shapes and raises `misfit` for those it cannot take.
+    With `passes_mask = False` the output has no mask.
     """
 
     merges: ClassVar = True
@@ -36,21 +36,21 @@ class Merging(Layer):
         """The inputs as arrays in the layer's dtype.
 
         Raises:
-            TypeError: no list.
-            ValueError: shapes that do not fit.
+            TypeError: not a list.
+            ValueError: shapes that do not match.
         """
         if not isinstance(x, list | tuple):
             raise TypeError(f"{self.name} takes a list of inputs, not {type(x).__name__}")
         inputs = [self.place(self.cast(as_array(each))) for each in x]
         if len({each.shape[:1] for each in inputs}) > 1:
             shapes = ", ".join(str(each.shape) for each in inputs)
-            raise ValueError(f"{self.name} takes inputs of one batch size, not of shapes {shapes}")
+            raise ValueError(f"{self.name} takes inputs with the same batch size, but got shapes {shapes}")
         of_samples: Any = [each.shape[1:] for each in inputs]
         self.build(of_samples)
         return inputs
 
     def output_mask(self, x: Any, mask: Any) -> np.ndarray | None:
-        """Of the output, from the list of the inputs' masks: a step counts if it does in any of them."""
+        """The output's mask, from the list of the inputs' masks: a step is valid if it is valid in any of them."""
         if not self.passes_mask or any(m is None for m in mask) or len({each.ndim for each in x}) > 1:
             return None
         return functools.reduce(np.logical_or, mask)
@@ -61,20 +61,20 @@ class Merging(Layer):
     def misfit(self, wanted: str, shapes: Iterable[Shape]) -> ValueError:
         """The error for inputs of these shapes."""
         given = ", ".join(map(with_batch, shapes)) or "(none)"
-        return ValueError(f"{self.name} takes {wanted}, not of shapes {given}")
+        return ValueError(f"{self.name} takes {wanted}, but got shapes {given}")
 
 
 class Concatenate(Merging):
-    """Inputs side by side, in a `Model`: `Concatenate()([a, b])`.
+    """Joins inputs along an axis: `Concatenate()([a, b])`.
 
     Args:
-        axis: along which; -1 is the last, the features.
-        options: name, dtype, see `Layer`.
+        axis: the axis to join along; -1 is the last, the features.
+        options: name, dtype; see `Layer`.
 
-    Input: a list of (B, ..., E_k), alike but for the axis. Output: (B, ..., ΣE_k).
+    Input: a list of (B, ..., E_k), equal except along the axis. Output: (B, ..., ΣE_k).
 
-    Where an input has a mask, a step of the output counts if it does in any of them (an input without a mask counts
-    throughout), as in Keras; along the time axis the masks are put side by side, too.
+    If any input has a mask, a step of the output is valid if it is valid in any input (an input without a mask is valid
+    throughout), as in Keras; along the time axis the masks are concatenated, too.
     """
 
     def __init__(self, axis: int = -1, **options: Unpack[LayerOptions]) -> None:
@@ -86,13 +86,13 @@ class Concatenate(Merging):
         axis = self.axis % rank if -rank <= self.axis < rank else 0
         others = {(*shape[: axis - 1], *shape[axis:]) for shape in input_shape if axis and len(shape) == rank - 1}
         if len(others) != 1 or any(len(shape) != rank - 1 for shape in input_shape):
-            raise self.misfit(f"a list of inputs of one shape but for axis {self.axis}", input_shape)
+            raise self.misfit(f"a list of inputs with the same shape except along axis {self.axis}", input_shape)
         shape, sizes = list(input_shape[0]), [shape[axis - 1] for shape in input_shape]
         shape[axis - 1] = None if None in sizes else sum(sizes)
         return tuple(shape)
 
     def output_mask(self, x: Any, mask: Any) -> np.ndarray | None:
-        """Of the output, from the list of the inputs' masks."""
+        """The output's mask, from the list of the inputs' masks."""
         if all(m is None for m in mask):
             return None
         masks = [np.ones(each.shape[:2], bool) if m is None else m for each, m in zip(x, mask, strict=True)]
@@ -109,18 +109,18 @@ class Concatenate(Merging):
 
 
 class _Elementwise(Merging):
-    """Merges element by element, and broadcasts sizes of 1; the dimensions that an input lacks follow the batch's."""
+    """Merges element by element, broadcasting sizes of 1; missing dimensions are inserted after the batch's."""
 
     def output_shape(self, input_shape: Any) -> Shape:
         rank = max(map(len, input_shape), default=0)
         by_axis = zip(*((1,) * (rank - len(shape)) + tuple(shape) for shape in input_shape), strict=True)
-        larger = [set(sizes) - {1} for sizes in by_axis]  # None, a size left open, may turn out to be any
+        larger = [set(sizes) - {1} for sizes in by_axis]  # None, a size left open, may turn out to be anything
         if not input_shape or any(len(sizes - {None}) > 1 for sizes in larger):
             raise self.misfit("a list of inputs whose sizes are equal or 1", input_shape)
         return tuple(max(sizes - {None}, default=None if sizes else 1) for sizes in larger)
 
     def aligned(self, x: Sequence[Array]) -> list[Array]:
-        """The inputs with one number of dimensions."""
+        """The inputs with the same number of dimensions."""
         rank = max(each.ndim for each in x)
         return [each.reshape(len(each), *(1,) * (rank - each.ndim), *each.shape[1:]) for each in x]
 
@@ -129,13 +129,13 @@ class Add(_Elementwise):
     """The sum of the inputs, element by element: `Add()([a, b])`.
 
     Args:
-        options: name, dtype, see `Layer`.
+        options: name, dtype; see `Layer`.
 
     Input: a list of (B, ...). A size of 1 is repeated to fit the others, and an input with fewer dimensions gets sizes
     of 1 after the batch's: (B, T, E) and (B, E) fit. Output: (B, ...).
 
-    If all inputs have masks, a step counts if it does in any of them; else the masks end here, as in Keras. They end,
-    too, if the inputs differ in their number of dimensions.
+    If all inputs have masks, a step is valid if it is valid in any of them; otherwise the output has no mask, as in
+    Keras. Nor has it one if the inputs differ in their number of dimensions.
     """
 
     def forward(self, x: Sequence[Array]) -> tuple[Array, list[tuple[int, ...]]]:
@@ -149,13 +149,13 @@ class Multiply(_Elementwise):
     """The product of the inputs, element by element: `Multiply()([a, b])`.
 
     Args:
-        options: name, dtype, see `Layer`.
+        options: name, dtype; see `Layer`.
 
-    Input and output: as of `Add`.
+    Input and output: as for `Add`.
 
-    An input is 1 at its masked steps, as in Keras. If all inputs have masks, a step counts if it does in any of them,
-    and the output is 0 at the others; else the masks end here. They end, too, if the inputs differ in their number of
-    dimensions (Keras then reads only the masks of those with the most).
+    An input counts as 1 at its masked steps, as in Keras. If all inputs have masks, a step is valid if it is valid in
+    any of them, and the output is 0 at the others; otherwise the output has no mask. The same holds if the inputs
+    differ in their number of dimensions (Keras then reads only the masks of those with the most).
     """
 
     def forward(self, x: Sequence[Array], mask: Any = None) -> tuple[Array, tuple[list[Array], Any]]:
@@ -175,25 +175,25 @@ class Multiply(_Elementwise):
         return dx, {}
 
     def _over_features(self, mask: np.ndarray, rank: int) -> Array:
-        """A mask (B, T) as (B, T, 1, ...), where the layer computes."""
+        """A mask (B, T) as (B, T, 1, ...), on the layer's backend."""
         return backend.to(self.backend, of_rank(mask, rank))
 
 
 class Dot(Merging):
-    """Products of two inputs, summed over one axis of each: `Dot(axes=1)([a, b])`, as Keras' `batch_dot`.
+    """Products of two inputs, summed over one axis of each: `Dot(axes=1)([a, b])`, like Keras' `batch_dot`.
 
     Args:
-        axes: the axis of both inputs, or a pair with one for each; 0 is the batch's, and refused.
+        axes: the axis of both inputs, or a pair with one for each; 0, the batch axis, is not allowed.
         normalize: divide each vector along its axis by its length first, so that the products are cosines.
-        options: name, dtype, see `Layer`.
+        options: name, dtype; see `Layer`.
 
-    Input: a list of two, each (B, ..., K, ...). Output: (B, ...), the other sizes of the first, then of the second; or
-    (B, 1). A mask ends here.
+    Input: a list of two, each (B, ..., K, ...). Output: (B, ...), the remaining sizes of the first, then of the second;
+    or (B, 1). The output has no mask.
 
-    A vector shorter than 1e-7 is multiplied by 1e7 instead, as in Keras (where the gradient of one of zeros is NaN).
+    A vector shorter than 1e-7 is multiplied by 1e7 instead, as in Keras (whose gradient is NaN for a vector of zeros).
 
     Raises:
-        ValueError: axes that are no whole numbers, or the batch's.
+        ValueError: axes that are not whole numbers, or the batch axis.
     """
 
     passes_mask = False
@@ -212,11 +212,11 @@ class Dot(Merging):
         if len(ranks) != 2:
             raise self.misfit("a list of two inputs", input_shape)
         if not all(-rank < axis < rank for axis, rank in zip(self._pair, ranks, strict=True)):
-            raise self.misfit(f"two inputs that have the axes {self._pair}", input_shape)
+            raise self.misfit(f"two inputs with the axes {self._pair}", input_shape)
         axes = [axis % rank - 1 for axis, rank in zip(self._pair, ranks, strict=True)]
         sizes = {shape[axis] for axis, shape in zip(axes, input_shape, strict=True)}
         if len(sizes - {None}) > 1:
-            raise self.misfit(f"two inputs of one size along the axes {self._pair}", input_shape)
+            raise self.misfit(f"two inputs of the same size along the axes {self._pair}", input_shape)
         a, b = ((*shape[:axis], *shape[axis + 1 :]) for axis, shape in zip(axes, input_shape, strict=True))
         return a + b or (1,)
 
@@ -232,12 +232,12 @@ class Dot(Merging):
 
 
 class _Vectors(NamedTuple):
-    """An input's vectors along an axis."""
+    """The vectors of an input along one axis."""
 
-    rows: Array  # (B, M, K), of length 1 if they are normalized
-    others: tuple[int, ...]  # sizes of which M is the product
+    rows: Array  # (B, M, K), of length 1 if normalized
+    others: tuple[int, ...]  # the sizes whose product is M
     axis: int
-    scale: Array | None  # (B, M, 1), what they were multiplied by to be so
+    scale: Array | None  # (B, M, 1), the factor that normalized them
 
     @classmethod
     def of(cls, x: Array, axis: int, normalize: bool) -> "_Vectors":
@@ -251,9 +251,9 @@ class _Vectors(NamedTuple):
         return cls(rows * scale, others, axis, scale)
 
     def backward(self, d: Array) -> Array:
-        """The gradient with respect to x from that with respect to the rows."""
+        """The gradient with respect to x, from the gradient with respect to the rows."""
         if self.scale is not None:
-            # the length depends on every element: what d has along the vector cancels, unless the length did not count
+            # the length depends on every element, so d's component along the vector cancels, unless it was too short
             counts = self.scale < 1 / self.scale.dtype.type(_SHORTEST)
             along = np.sum(d * self.rows, axis=-1, keepdims=True) * counts
             d = self.scale * (d - along * self.rows)
@@ -264,18 +264,18 @@ _SHORTEST = 1e-7  # Keras' epsilon
 
 
 def _axis(argument: str, value: Any) -> int:
-    """A number of an axis other than the batch's.
+    """The number of an axis other than the batch axis.
 
     Raises:
         ValueError: anything else.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value == 0:
-        raise ValueError(f"{argument} must be a whole number other than 0, the batch's, not {value!r}")
+        raise ValueError(f"{argument} must be a whole number other than 0 (the batch axis), not {value!r}")
     return int(value)
 
 
 def _summed(d: Array, shape: tuple[int, ...]) -> Array:
-    """The gradient of an input of this shape from that of its broadcast values: their sum."""
+    """The gradient of an input of this shape from that of its broadcast version: summed over the broadcast axes."""
     aligned = (shape[0], *(1,) * (d.ndim - len(shape)), *shape[1:])
     repeated = tuple(axis for axis, size in enumerate(aligned) if size != d.shape[axis])
     return (d.sum(axis=repeated) if repeated else d).reshape(shape)

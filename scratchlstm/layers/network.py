@@ -1,4 +1,4 @@
-"""Layers wired together: a layer itself, with an explicit pass through all of them."""
+"""Layers wired together: a layer itself, whose pass runs through all of them."""
 
 import itertools
 from collections import Counter
@@ -20,34 +20,34 @@ from scratchlstm.rows import GatheredRows, RowGradient, as_array
 
 
 class Kept(NamedTuple):
-    """What a pass through a network leaves."""
+    """What a pass through a network keeps."""
 
     inputs: list[Any]  # as given
-    caches: list[Cache | None]  # of each place; None if its layer only inferred
-    rows: dict[Source, GatheredRows]  # what embeddings gave, by which a gradient of all positions becomes one of rows
-    masks: list[Any]  # of the outputs; False at what a loss ignores
+    caches: list[Cache | None]  # one for each place; None if its layer only inferred
+    rows: dict[Source, GatheredRows]  # outputs of embeddings, used to sum a gradient of positions into rows
+    masks: list[Any]  # of the outputs; False where a loss ignores them
 
 
 class Network(Composite):
-    """Layers wired together, with any number of inputs and outputs.
+    """A network of layers with any number of inputs and outputs.
 
     Args:
-        inputs: nodes that the others begin with; their shapes are those of the inputs.
-        outputs: nodes that are given out.
-        name: in front of the names of the parameters.
-        output_names: of the outputs; default: the names of their layers, from the second of a name on with a number.
+        inputs: the nodes to start from; their shapes are those of the inputs.
+        outputs: the nodes to return.
+        name: prefix of the parameters' names.
+        output_names: names of the outputs; default: the names of their layers, numbered if a name repeats.
         trainable: see `Layer`.
 
     Attributes:
-        layers: each once, in Keras' order, which puts each after those that it takes its input from.
-        places: where they are, in the order of computation.
-        ends: what is given out.
-        input_shapes: of one sample, for each input; None if it is not known yet.
-        input_names: of the inputs.
+        layers: each layer once, in Keras' order, in which a layer follows those its input comes from.
+        places: the uses of the layers, in the order of computation.
+        ends: the sources of the outputs.
+        input_shapes: the shape of one sample for each input; None if not known yet.
+        input_names: names of the inputs.
 
     Raises:
-        ValueError: an output that depends on an input which is not listed, an input that nothing depends on or that is
-            listed twice, two inputs of one name, or nodes wired in a circle.
+        ValueError: an output that depends on an input which is not listed, an input that no output depends on or
+            that is listed twice, two inputs with the same name, or nodes wired in a circle.
     """
 
     takes_rows: ClassVar = True
@@ -64,7 +64,7 @@ class Network(Composite):
         super().__init__(name=name, trainable=trainable)
         for argument, nodes in ("inputs", inputs), ("outputs", outputs):
             if not isinstance(nodes, list | tuple) or not all(isinstance(node, Node) for node in nodes):
-                raise TypeError(f"{argument} must be a list of what Input and layers give, not {came(nodes)}")
+                raise TypeError(f"{argument} must be a list of outputs of Input and layers, not {came(nodes)}")
         self.layers: list[Layer] = []
         self.places: list[Place] = []
         self.input_shapes: list[Any] = [node.sample_shape for node in inputs] or [None]
@@ -77,11 +77,11 @@ class Network(Composite):
         if stray := [node for node in order if not node.sources and node.call not in at]:
             raise ValueError(f"outputs depend on the Input {stray[0].layer.name!r}, which is not among the inputs")
         if len(at) < len(inputs):
-            raise ValueError("inputs must be different ones, but one of them is listed twice")
+            raise ValueError("inputs must be different, but one of them is listed twice")
         if twice := [name for name, count in Counter(own).items() if count > 1]:
-            raise ValueError(f"two of the inputs are named {twice[0]!r}; give each its own name")
+            raise ValueError(f"two of the inputs are named {twice[0]!r}; give each a different name")
         if unused := [n for n, node in zip(self.input_names, inputs, strict=False) if node.call not in reached]:
-            raise ValueError(f"no output depends on the input {unused[0]!r}; leave it out of inputs")
+            raise ValueError(f"no output depends on the input {unused[0]!r}; remove it from inputs")
         for node in order:
             if node.call not in at:
                 at[node.call] = len(self.places)
@@ -102,24 +102,24 @@ class Network(Composite):
 
     @property
     def merges(self) -> bool:  # type: ignore[override]
-        """Whether it takes a list of inputs."""
+        """Whether the input is a list."""
         return len(self.input_shapes) > 1
 
     @property
     def outputs(self) -> int:  # type: ignore[override]
-        """How many arrays it gives."""
+        """The number of outputs."""
         return len(self.ends)
 
     @property
     def output_names(self) -> list[str]:
-        """As given, or those of the layers that give the outputs."""
+        """The given names of the outputs, or the names of the layers that compute them."""
         if self.named_outputs is not None:
             return list(self.named_outputs)
         return _numbered([self.places[number].layer.name for number, _ in self.ends if number >= 0])
 
     @property
     def dtypes(self) -> list[str]:
-        """Of each output."""
+        """The dtype of each output."""
         return [self._dtype(end) for end in self.ends]
 
     def _dtype(self, source: Source) -> str:
@@ -129,25 +129,25 @@ class Network(Composite):
 
     @property
     def dtype(self) -> str:
-        """Of the first output."""
+        """The dtype of the first output."""
         return self.dtypes[0]
 
     @dtype.setter
     def dtype(self, own: str) -> None:
-        """A network has none of its own."""
+        """Ignored: a network has no dtype of its own."""
 
     def takers(self, k: int = 0) -> list[Layer]:
-        """The layers that take input k, those left out that merge it with others or begin with it as a state."""
+        """The layers that take input k, except those that merge it with others or use it as an initial state."""
         return [layer for layer, sources in self.places if sources[0] == (-1 - k, 0) and not layer.merges]
 
     @property
     def sources(self) -> list[tuple[int, ...]]:
-        """For each place the numbers of those that it takes its input from; -1 - k is input k."""
+        """For each place, the numbers of the places its inputs come from; -1 - k is input k."""
         return [tuple(number for number, _ in place.sources) for place in self.places]
 
     @property
     def is_stack(self) -> bool:
-        """Whether each layer is at one place, and takes its input, and nothing else, from the one before."""
+        """Whether each layer is used once, and its only input is the output of the layer before."""
         in_a_row = all(own == ((number - 1, 0),) for number, (_, own) in enumerate(self.places))
         of_one = all(layer.outputs == 1 for layer in self.layers) and self.ends == [(len(self.places) - 1, 0)]
         return in_a_row and of_one and len(self.places) == len(self.layers)
@@ -158,13 +158,13 @@ class Network(Composite):
         return bool(self.layers) and all(layer.built for layer in self.layers)
 
     def append(self, layer: Layer) -> None:
-        """Put a layer on top of the last one."""
+        """Add a layer on top of the last one."""
         self.layers.append(layer)
         self.places.append(Place(layer, ((len(self.places) - 1, 0),)))
         self.ends = [(len(self.places) - 1, 0)]
 
     def into_keras_order(self) -> None:
-        """Order layers and places as Keras lists them."""
+        """Sort layers and places in Keras' order."""
         names = self.named_outputs
         ends = self.ends if names is None else [end for _, end in sorted(zip(names, self.ends, strict=True))]
         operations, masks = mask_operations(self.places)
@@ -183,7 +183,7 @@ class Network(Composite):
         self.ends = [moved(end) for end in self.ends]
 
     def uses(self, layer: Layer) -> int:
-        """How often a pass goes through a layer, also inside of others."""
+        """How often one pass uses a layer, including inside other layers."""
         inside = (place.layer for place in self.places)
         return sum(of.uses(layer) if isinstance(of, Network) else layer in of.with_inner() for of in inside)
 
@@ -201,17 +201,17 @@ class Network(Composite):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Network":
-        """The network that `get_config` describes, unbuilt.
+        """The network described by a `get_config`, unbuilt.
 
         Raises:
-            KeyError, TypeError, ValueError: it describes none.
+            KeyError, TypeError, ValueError: not the description of a network.
         """
         network = cls(name=config["name"], trainable=config.get("trainable", True))
         network.input_shapes = [as_shape(shape) for shape in config["inputs"]]
         names = config.get("input_names") or _numbered([INPUT] * len(network.input_shapes))
         network.input_names = _names("input", names, len(network.input_shapes))
         network.layers = [registry.resolve("layer", saved, KNOWN, Layer) for saved in config["layers"]]
-        outputs = {-1 - k: 1 for k in range(len(network.input_shapes))}  # how many each place has
+        outputs = {-1 - k: 1 for k in range(len(network.input_shapes))}  # the number of outputs of each place
 
         def checked(source: Any) -> Source:
             number, k = (whole_number("a source", part, at_least=-len(network.input_shapes)) for part in source)
@@ -231,18 +231,18 @@ class Network(Composite):
             network.named_outputs = _names("output", names, len(network.ends))
         used = {source for place in network.places for source, _ in place.sources} | {end for end, _ in network.ends}
         if used != set(outputs):
-            raise ValueError("its layers are wired in no way that a model has")
+            raise ValueError("its layers are not wired as a model's can be")
         return network
 
     # --- shapes and parameters ------------------------------------------------------------------------------------
 
     def along(self, start: Any, step: Callable[[Layer, Any, list[Any]], Any]) -> dict[Source, Any]:
-        """What `step` makes at each place of what it made at those before: by source, those of the inputs included.
+        """Apply `step` at each place to the results of the places before it; returns all results by source.
 
         Args:
-            start: of the input; a list for several.
-            step: is given a layer, what it takes (a list, for several inputs) and a list of its initial states, and
-                gives a list for several outputs.
+            start: the value for the input; a list for several inputs.
+            step: takes a layer, its input (a list, for several inputs) and a list of its initial states, and returns a
+                list for several outputs.
         """
         found: dict[Source, Any] = {(-1 - k, 0): of for k, of in enumerate(start if self.merges else [start])}
         for number, (layer, sources) in enumerate(self.places):
@@ -256,14 +256,14 @@ class Network(Composite):
         return [found[end] for end in self.ends] if self.outputs > 1 else found[self.ends[0]]
 
     def plan(self, input_shape: Any) -> Any:
-        """Ask every layer whether it can take what it would get for a sample of this shape; see `Layer.plan`."""
+        """Check that every layer can take its input for a sample of this shape; see `Layer.plan`."""
         if not self.places:
             raise ValueError("the model has no layers; add some first")
         names = Counter(layer.name for layer in self.layers)
         if twice := [name for name, count in names.items() if count > 1]:
-            raise ValueError(f"two of the layers of {self.name} are named {twice[0]!r}; give each its own name")
+            raise ValueError(f"two of the layers of {self.name} are named {twice[0]!r}; give each a different name")
         specs: dict[str, Any] = {}
-        taken: dict[Layer, Any] = {}  # the shape of the input at the first of its places, and those of its parameters
+        taken: dict[Layer, Any] = {}  # the shapes of its input at its first place, and of its parameters
 
         def plan(layer: Layer, shape: Any, states: Any) -> Any:
             if states:
@@ -273,12 +273,12 @@ class Network(Composite):
             sizes = {name: size for name, (size, _) in own.items()}
             before, sizes_before = taken.setdefault(layer, (shape, sizes))
             if sizes != sizes_before:
-                problem = f"{layer.name} is at two places whose inputs differ in shape, {before} and {shape}"
+                problem = f"{layer.name} is used on inputs of different shapes, {before} and {shape}"
                 raise ValueError(f"{problem}: make another layer for one of them")
             if again and layer.stateful:
-                raise ValueError(f"{layer.name} is stateful, and can be at one place only: make another layer")
+                raise ValueError(f"{layer.name} is stateful, so it can be used only once: make another layer")
             if not again and (twice := own.keys() & specs.keys()):
-                raise ValueError(f"two parameters are named {min(twice)}: give one of their layers another name")
+                raise ValueError(f"two parameters are named {min(twice)}: rename one of their layers")
             specs.update(own)
             return layer.output_shape(shape)
 
@@ -287,7 +287,7 @@ class Network(Composite):
 
     def build(self, input_shape: Any, rng: Any = None, params: Mapping[str, np.ndarray] | None = None) -> None:
         shapes = self._as_shapes(input_shape)
-        specs = self.plan(shapes)  # all layers are asked before any is built
+        specs = self.plan(shapes)  # every layer is checked before any is built
         if not self.built:
             if params is not None:
                 check_weights(self.name, {name: shape for name, (shape, _) in specs.items()}, params, "float64")
@@ -310,10 +310,10 @@ class Network(Composite):
         return [self._fitting(k, as_shape(shape)) for k, shape in enumerate(input_shape)]
 
     def _fitting(self, k: int, shape: Shape) -> Shape:
-        """The shape of a sample for input k, compared with what is known of that.
+        """The shape of a sample for input k, checked against what is known about the input.
 
         Raises:
-            ValueError: it is another.
+            ValueError: they differ.
         """
         wanted = self.input_shapes[k]
         if wanted is not None and len(wanted) == len(shape) and not same_sizes(wanted, shape):
@@ -325,12 +325,12 @@ class Network(Composite):
     # --- passes ---------------------------------------------------------------------------------------------------
 
     def receive(self, x: Any) -> Any:
-        """X as the layers get it, each of which checks and casts it for itself: a list for several inputs."""
+        """X as passed to the layers, which check and cast it themselves: a list for several inputs."""
         count = len(self.input_shapes)
         if self.merges and (not isinstance(x, list | tuple) or len(x) != count):
             given = f"{len(x)} of them" if isinstance(x, list | tuple) else came(x)
             raise ValueError(f"x of {self.name} must be a list of {count} arrays, one for each input, not {given}")
-        inputs = x if self.merges else [x]  # of gathered rows the shape is known without putting them together
+        inputs = x if self.merges else [x]  # the shape of gathered rows is known without expanding them
         shapes = [(each if isinstance(each, GatheredRows) else as_array(each)).shape[1:] for each in inputs]
         if self.built:
             for k, shape in enumerate(shapes):
@@ -340,7 +340,7 @@ class Network(Composite):
         return list(x) if self.merges else x
 
     def checked(self, x: Any, k: int = 0) -> Any:
-        """Input k as all layers can take it; cast if a single one takes it."""
+        """Input k as all layers can take it; cast if only one takes it."""
         taken = [layer.checked(x) for layer in self.takers(k)]
         return taken[0] if len(taken) == sum((-1 - k, 0) in place.sources for place in self.places) == 1 else x
 
@@ -359,7 +359,7 @@ class Network(Composite):
         return gives if self.outputs > 1 else gives[0]
 
     def receive_gradient(self, dy: Any, shape: tuple[int, ...]) -> Any:
-        """The gradient as it is; the layer that it belongs to compares it."""
+        """The gradient unchanged; the layer it belongs to checks it."""
         return dy
 
     def forward(self, x: Any, run: Pass | None = None, mask: Any = None) -> tuple[Any, Any]:
@@ -369,7 +369,7 @@ class Network(Composite):
         return self.through(x, Pass(), mask, keep=())[0]
 
     def through(self, x: Any, run: Pass, mask: Any = None, keep: Container[int] | None = None) -> tuple[Any, Kept]:
-        """A forward pass in which only the places with these numbers (None: all) keep what a backward pass needs."""
+        """A forward pass in which only the places with these numbers (None: all) keep what the backward pass needs."""
         caches: list[Cache | None] = []
 
         def step(layer: Layer, given: Any, states: list[Any]) -> Any:
@@ -401,16 +401,16 @@ class Network(Composite):
         return y, cache, masks if len(masks) > 1 else masks[0]
 
     def head(self, kept: Kept | None = None, end: int = 0) -> tuple[Layer, Any]:
-        """An output's last layer that is more than the identity, in this pass or without dropout, and what it kept."""
+        """An output's last layer that is not the identity in this pass (or without dropout), and what it kept."""
         number, k = self._to_head(end, kept)[-1]
         layer = self.places[number].layer
         own: Any = None if kept is None else kept.caches[number].kept  # type: ignore[union-attr]
         return layer.head(own, k) if isinstance(layer, Network) else (layer, own)
 
     def _to_head(self, end: int, kept: Kept | None = None, lowest: bool = False) -> list[Source]:
-        """What an output goes through from the head on, backward; or from the lowest that may be the head in any pass.
+        """The layers from an output back to the head, or back to the lowest layer that can be the head in any pass.
 
-        The last is the head's own output.
+        The last item is the head's own output.
         """
         found = [self.ends[end]]
         while (layer := self.places[number := found[-1][0]].layer).may_be_identity:
@@ -423,7 +423,7 @@ class Network(Composite):
         return found
 
     def infer_to_head(self, x: Any) -> tuple[Any, Kept]:
-        """The output for x, with what a loss needs of the head, or heads."""
+        """The output for x, with what a loss needs of the head or heads."""
         needed = {number for end in range(self.outputs) for number, _ in self._to_head(end, lowest=True)}
         return self.through(x, Pass(), keep=needed)
 
@@ -450,12 +450,12 @@ class Network(Composite):
             reached.add(layer)
             for source, d in zip(sources, dx if several else [dx], strict=True):
                 if d is None and source[0] in trained:
-                    raise ValueError(f"backward of {layer.name} gave no dx, which the layers below it are trained with")
+                    raise ValueError(f"backward of {layer.name} returned no dx, but layers below it need one")
                 arrived[source] = self._added(cache, source, arrived.get(source), d)
             for name, gradient in with_prefix(layer.name, own).items():
                 grads[name] = gradient if name not in grads else grads[name] + gradient
         for layer in self.layers:
-            if layer not in reached:  # nothing that is given out depends on it
+            if layer not in reached:  # no output depends on it
                 unfrozen = layer.unfrozen_params.items()
                 zeros = {name: backend.namespace(param).zeros_like(param) for name, param in unfrozen}
                 grads |= with_prefix(layer.name, zeros)
@@ -463,9 +463,9 @@ class Network(Composite):
         for name, param in params.items():
             found = grads.get(name)
             if found is not None and (shape := np.shape(found)) != param.shape:
-                raise ValueError(f"{name} has shape {param.shape}, but backward gave it a gradient of shape {shape}")
+                raise ValueError(f"{name} has shape {param.shape}, but backward returned a gradient of shape {shape}")
         if unknown := grads.keys() - params.keys():
-            raise ValueError(f"backward gave gradients of {', '.join(sorted(unknown))}, which are no parameters")
+            raise ValueError(f"backward returned gradients of {', '.join(sorted(unknown))}, which are not parameters")
         for k, x in enumerate(cache.inputs):
             if needs[k] and (-1 - k, 0) not in arrived and (x := as_array(x)).dtype.kind == "f":
                 arrived[-1 - k, 0] = backend.namespace(x).zeros_like(x)
@@ -473,8 +473,8 @@ class Network(Composite):
         return (dxs if self.merges else dxs[0]), {name: grads[name] for name in params if name in grads}
 
     def _above(self, inputs: Iterable[int]) -> set[int]:
-        """The numbers of these inputs (-1 - k is input k), and of the places whose gradient they need, or parameters
-        that are trained there or below.
+        """The numbers of these inputs (-1 - k is input k), and of the places that need a gradient for them or for
+        parameters trained at or below the place.
         """
         found = set(inputs)
         for number, (layer, sources) in enumerate(self.places):
@@ -483,7 +483,7 @@ class Network(Composite):
         return found
 
     def _added(self, kept: Kept, source: Source, one: Any, other: Any) -> Any:
-        """The sum of two gradients of what this source gave; None is nothing."""
+        """The sum of two gradients of this source's output; None stands for zero."""
         if one is None or other is None:
             return other if one is None else one
         if isinstance(one, FromLogits) or isinstance(other, FromLogits):
@@ -494,16 +494,16 @@ class Network(Composite):
         return one + other
 
 
-_alive: WeakSet[Network] = WeakSet()  # all networks that exist
+_alive: WeakSet[Network] = WeakSet()  # all existing networks
 
 
 def networks_of(layer: Layer) -> list[Network]:
-    """The networks that a layer is in."""
+    """The networks that contain a layer."""
     return [network for network in list(_alive) if layer in network.layers]
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
-    """The names, with a number added to those that are taken."""
+    """The names, numbered when they repeat."""
     different: list[str] = []
     for name in names:
         candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
@@ -512,10 +512,10 @@ def _numbered(names: Sequence[str]) -> list[str]:
 
 
 def _names(what: str, names: Any, count: int) -> list[str]:
-    """Names of inputs or outputs, from outside.
+    """Names of inputs or outputs given by the caller, checked.
 
     Raises:
-        ValueError: not a different string for each.
+        ValueError: not one string for each, all different.
     """
     listed = names if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names) else []
     if not len(listed) == len({*listed}) == count:
@@ -524,14 +524,14 @@ def _names(what: str, names: Any, count: int) -> list[str]:
 
 
 def _visited(outputs: Sequence[Node], inputs: Collection[object]) -> list[Node]:
-    """A node of each call that the outputs depend on, after those that it takes its inputs from.
+    """One node of each call the outputs depend on, each after the nodes its inputs come from.
 
     Args:
-        outputs: to begin with.
-        inputs: calls at which to stop.
+        outputs: the nodes to start from.
+        inputs: the calls to stop at.
 
     Raises:
-        ValueError: a node that depends on itself.
+        ValueError: a node depends on itself.
     """
     order: dict[object, Node] = {}
     to_visit, begun = list(reversed(outputs)), set[object]()

@@ -1,4 +1,4 @@
-"""Normalization of activations."""
+"""Layer normalization."""
 
 from typing import Any, Unpack
 
@@ -16,12 +16,12 @@ class LayerNormalization(Layer):
     """y = gamma (x - mean) / sqrt(variance + epsilon) + beta, over the last axis (Ba, Kiros & Hinton, 2016).
 
     Args:
-        epsilon: keeps the root away from 0.
-        center, scale: whether there are beta and gamma.
+        epsilon: added to the variance, so that the root is never 0.
+        center, scale: whether to use beta and gamma.
         beta_initializer, gamma_initializer: names or `Initializer` objects.
         beta_regularizer, gamma_regularizer: penalties added to the loss, or None.
         beta_constraint, gamma_constraint: applied after each update, or None.
-        options: name, dtype, input_shape, see `Layer`.
+        options: name, dtype, input_shape; see `Layer`.
 
     Input and output: (B, ..., E).
 

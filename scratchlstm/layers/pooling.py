@@ -1,4 +1,4 @@
-"""From a sequence to one vector."""
+"""Pooling: from a sequence to one vector."""
 
 from typing import ClassVar, Unpack
 
@@ -12,11 +12,11 @@ from scratchlstm.layers.weights import Shape
 
 
 class _GlobalPooling1D(Layer):
-    """Takes the time axis out of (B, T, E).
+    """Reduces the time axis of (B, T, E).
 
     Args:
-        keepdims: leave it in, with size 1.
-        options: name, dtype, input_shape, see `Layer`.
+        keepdims: keep the time axis, with size 1.
+        options: name, dtype, input_shape; see `Layer`.
     """
 
     ranks: ClassVar = (3,)
@@ -29,7 +29,7 @@ class _GlobalPooling1D(Layer):
         return (1, input_shape[1]) if self.keepdims else (input_shape[1],)
 
     def _out(self, y: Array) -> Array:
-        """(B, 1, E) as it is wanted."""
+        """Y with the time axis kept as (B, 1, E) if `keepdims`."""
         return y if self.keepdims else y[:, 0]
 
     def backward(self, dy: Array, cache: Array) -> tuple[Array, Gradients]:
@@ -38,13 +38,13 @@ class _GlobalPooling1D(Layer):
 
 
 class GlobalAveragePooling1D(_GlobalPooling1D):
-    """The mean over the time steps; over those that are not masked, where there is a mask.
+    """The mean over the time steps; with a mask, over the unmasked ones.
 
-    A row that is masked throughout gives 0 (Keras divides 0 by 0 there).
+    A row that is entirely masked gives 0 (Keras divides 0 by 0 here).
 
     Args:
-        keepdims: leave the time axis in, with size 1.
-        options: name, dtype, input_shape, see `Layer`.
+        keepdims: keep the time axis, with size 1.
+        options: name, dtype, input_shape; see `Layer`.
 
     Input: (B, T, E). Output: (B, E), or (B, 1, E).
     """
@@ -59,13 +59,13 @@ class GlobalAveragePooling1D(_GlobalPooling1D):
 
 
 class GlobalMaxPooling1D(_GlobalPooling1D):
-    """The largest value over the time steps, of each feature. A mask is ignored, as in Keras.
+    """The maximum of each feature over the time steps. A mask is ignored, as in Keras.
 
-    Where several steps have the largest value they share its gradient, as in TensorFlow.
+    If several steps have the maximum, they share its gradient, as in TensorFlow.
 
     Args:
-        keepdims: leave the time axis in, with size 1.
-        options: name, dtype, input_shape, see `Layer`.
+        keepdims: keep the time axis, with size 1.
+        options: name, dtype, input_shape; see `Layer`.
 
     Input: (B, T, E). Output: (B, E), or (B, 1, E).
     """
@@ -77,11 +77,11 @@ class GlobalMaxPooling1D(_GlobalPooling1D):
 
 
 class MaskedGlobalMaxPooling1D(GlobalMaxPooling1D):
-    """`GlobalMaxPooling1D` over the steps that are not masked; 0 for a row that is masked throughout. (Not in Keras.)
+    """`GlobalMaxPooling1D` over the unmasked steps; 0 for a row that is entirely masked. (Not in Keras.)
 
     Args:
-        keepdims: leave the time axis in, with size 1.
-        options: name, dtype, input_shape, see `Layer`.
+        keepdims: keep the time axis, with size 1.
+        options: name, dtype, input_shape; see `Layer`.
 
     Input: (B, T, E). Output: (B, E), or (B, 1, E).
     """
@@ -93,5 +93,5 @@ class MaskedGlobalMaxPooling1D(GlobalMaxPooling1D):
             return super().forward(x)
         valid = backend.to(self.backend, mask, bool)[..., None]
         y, cache = super().forward(np.where(valid, x, x.dtype.type(-np.inf)))
-        share = cache.kept * valid  # of a row that is masked throughout every step is the largest
+        share = cache.kept * valid  # in an entirely masked row every step is the maximum
         return np.where(np.isneginf(y), y.dtype.type(0), y), share

@@ -1,4 +1,4 @@
-"""The numbers of a sample in another shape."""
+"""Layers that change the shape of a sample."""
 
 import math
 from typing import Any, ClassVar, Unpack
@@ -12,7 +12,7 @@ from scratchlstm.layers.weights import Shape, Specs, with_batch
 
 
 class _Reshaped(Layer):
-    """Gives `output_shape` to the same numbers."""
+    """Gives the same values the shape `output_shape`."""
 
     def forward(self, x: Array) -> tuple[Array, tuple[int, ...]]:
         return x.reshape(len(x), *self.output_shape(x.shape[1:])), x.shape
@@ -22,10 +22,10 @@ class _Reshaped(Layer):
 
 
 class Flatten(_Reshaped):
-    """All features of a sample in one row: (B, ...) -> (B, N). A mask ends here.
+    """All features of a sample in one row: (B, ...) -> (B, N). The output has no mask.
 
     Args:
-        options: name, dtype, input_shape, see `Layer`.
+        options: name, dtype, input_shape; see `Layer`.
     """
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -33,14 +33,14 @@ class Flatten(_Reshaped):
 
 
 class Reshape(_Reshaped):
-    """(B, ...) -> (B, target_shape). A mask ends here, as in Keras.
+    """(B, ...) -> (B, target_shape). The output has no mask, as in Keras.
 
     Args:
-        target_shape: of one sample; one of its sizes may be -1, for whatever is left.
-        options: name, dtype, input_shape, see `Layer`.
+        target_shape: the shape of one sample; one size may be -1, for whatever remains.
+        options: name, dtype, input_shape; see `Layer`.
 
     Raises:
-        ValueError: sizes other than whole numbers above 0 and one -1; when built, an input with another number of
+        ValueError: sizes other than positive whole numbers and one -1; on building, an input with another number of
             elements.
     """
 
@@ -54,7 +54,7 @@ class Reshape(_Reshaped):
         self.target_shape = tuple(sizes)
 
     def param_specs(self, input_shape: Shape) -> Specs:
-        self.output_shape(input_shape)  # which compares the sizes
+        self.output_shape(input_shape)  # which checks the sizes
         return {}
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -64,19 +64,19 @@ class Reshape(_Reshaped):
         left, rest = divmod(math.prod(known), abs(math.prod(self.target_shape)))
         if rest or (left != 1 and -1 not in self.target_shape):
             given = f"an input of shape {with_batch(input_shape)}, {math.prod(known)} elements a sample"
-            raise ValueError(f"{self.name} got {given}, which do not fill target_shape {self.target_shape}")
+            raise ValueError(f"{self.name} got {given}, which cannot be arranged as target_shape {self.target_shape}")
         return tuple(left if size == -1 else size for size in self.target_shape)
 
 
 class RepeatVector(Layer):
-    """The same vector at each of n steps: (B, E) -> (B, n, E).
+    """Repeats a vector n times: (B, E) -> (B, n, E).
 
     Args:
-        n: how many steps.
-        options: name, dtype, input_shape, see `Layer`.
+        n: number of steps.
+        options: name, dtype, input_shape; see `Layer`.
 
     Raises:
-        ValueError: n is no whole number above 0.
+        ValueError: n is not a positive whole number.
     """
 
     ranks: ClassVar = (2,)

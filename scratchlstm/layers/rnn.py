@@ -1,4 +1,4 @@
-"""Any cell over a sequence: states, masks, direction, dropout, and which steps are given out."""
+"""Runs any cell over a sequence: states, masks, direction, dropout, and the choice of steps to return."""
 
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
@@ -26,7 +26,7 @@ StateGradients = Sequence[Array | None]
 
 
 class SequenceOptions(LayerOptions, total=False):
-    """Arguments of `RNN` besides the cell, see there."""
+    """Arguments of `RNN` other than the cell; see there."""
 
     return_sequences: bool
     return_state: bool
@@ -36,82 +36,82 @@ class SequenceOptions(LayerOptions, total=False):
 
 
 class RecurrentOptions(SequenceOptions, CellOptions, total=False):
-    """Arguments that a layer with a cell of its own takes by keyword, see `RNN` and `Cell`."""
+    """Keyword arguments of a layer that makes its own cell; see `RNN` and `Cell`."""
 
 
 class Part(NamedTuple):
-    """One cell's part in a pass."""
+    """One cell's share of a pass."""
 
     cell: Cell
     params: list[Array]  #              in the order of the cell's `forward`: W, U, b
-    x: Signal  #                        (B, T, E), after the input's dropout if one mask serves all blocks
-    states: States  #                   initial ones, (B, H)
+    x: Signal  #                        (B, T, E), after input dropout if all blocks share one mask
+    states: States  #                   initial states, (B, H)
     mask: Array | None  #               (B, T)
     input_dropout: Array | None  #      (B, E) or, for each block, (B, n, E)
     recurrent_dropout: Array | None  #  (B, n, H)
-    steps: Any  #                       of the recurrence
+    steps: Any  #                       what the recurrence keeps
 
     @property
     def by_block(self) -> Array | None:
-        """The input's dropout if each block has its own mask, (B, n, E)."""
+        """The input dropout if each block has its own mask, (B, n, E)."""
         return None if self.input_dropout is None or self.input_dropout.ndim == 2 else self.input_dropout
 
     @property
     def for_all_blocks(self) -> Array | None:
-        """The input's dropout if one mask serves all blocks, (B, E): it was applied to x before the recurrence."""
+        """The input dropout if all blocks share one mask, (B, E); it was applied to x before the recurrence."""
         return self.input_dropout if self.by_block is None else None
 
 
 class Kept(NamedTuple):
-    """What a pass of a recurrent layer keeps."""
+    """What a forward pass of a recurrent layer keeps."""
 
-    parts: list[Part]  #        one for each cell
+    parts: list[Part]  #        one per cell
     given: bool  #              whether the caller gave initial states
-    shown: Array | None  #      False if the output is 0, (B, T, 1) or (B, 1)
+    shown: Array | None  #      False where the output is set to 0, (B, T, 1) or (B, 1)
 
 
 def what_runs(layer: Layer) -> list[tuple[str, str]]:
-    """The name of each recurrent layer in this one, itself included, and what it runs; see `RNN.runs`."""
+    """The name of each recurrent layer in this one (or this one itself), and what runs it; see `RNN.runs`."""
     return [(each.name, each.runs) for each in layer.with_inner() if isinstance(each, RNN)]
 
 
 def all_compiled(layer: Layer) -> bool:
-    """Whether there are recurrent layers in this one, and all of them run compiled loops."""
+    """Whether this layer contains recurrent layers and all of them run compiled loops."""
     return {runs for _, runs in what_runs(layer)} == {"compiled"}
 
 
 def no_layer(given: Any) -> str:
-    """What came instead of a layer, for an error."""
+    """What was given instead of a layer, for an error message."""
     if isinstance(given, Cell | StackedRNNCells):
-        return f"the cell {type(given).__name__}: RNN(cell) makes a layer of it"
+        return f"the cell {type(given).__name__}: RNN(cell) makes a layer from it"
     return registry.stranger(given, KNOWN)
 
 
 class RNN(Layer):
-    """A cell over a sequence: its parameters, its states from one time step to the next, with Keras' arguments.
+    """Runs a cell over a sequence, carrying its states from one time step to the next; the arguments are Keras'.
 
     Args:
-        cell: what happens at a step, for example `LSTMCell(32)`, or a cell of your own (see `cells.Cell`); a list of
-            cells is `StackedRNNCells`. Each cell belongs to one layer.
-        return_sequences: give every h_t, (B, T, H), instead of the last, (B, H).
-        return_state: give [output, and each final state, (B, H)].
-        go_backwards: from the last step to the first. A sequence is given out in the order in which it was computed.
-        stateful: begin a batch with the states that the last batch ended with, row by row, until `reset_state`.
-        zero_output_for_mask: give zeros at masked steps instead of the output before.
-        options: name, dtype, input_shape, trainable, see `Layer`.
+        cell: computes one step, for example `LSTMCell(32)` or a cell of your own (see `cells.Cell`); a list of cells
+            becomes `StackedRNNCells`. A cell belongs to one layer only.
+        return_sequences: return every h_t, (B, T, H), instead of only the last, (B, H).
+        return_state: return [output, each final state (B, H)].
+        go_backwards: process the steps from last to first. A returned sequence is in the order of computation.
+        stateful: start each row from its final states in the last batch, until `reset_state`.
+        zero_output_for_mask: return zeros at masked steps instead of repeating the output before.
+        options: name, dtype, input_shape, trainable; see `Layer`.
 
     Input: (B, T, E), or for `forward` a tuple of it and the initial states, each (B, H). Output: (B, H) or (B, T, H);
-    with `return_state` a tuple of it and the final states. The gradients mirror both.
+    with `return_state` a tuple of it and the final states. Gradients have the same structure.
 
-    Parameters: those of the cell; of several cells as `cell_0/kernel`, ..., and their states as `cell_0/h`, ...
+    Parameters: those of the cell; with several cells `cell_0/kernel`, ..., and states `cell_0/h`, ...
 
-    Call: `layer(x, mask=mask, initial_state=[...])`. At a masked step (False) a row's states stay as they are, its
-    output repeats the one before (0 if there is none yet), and x has no gradient.
+    Call: `layer(x, mask=mask, initial_state=[...])`. At a masked step (False) a row's states are unchanged, its output
+    repeats the one before (0 if there is none yet), and x gets no gradient.
 
-    The backward pass uses the weights of its forward pass, whatever has become of the parameters since.
+    The backward pass uses the weights of its forward pass, even if the parameters have changed since.
 
     Raises:
-        TypeError, ValueError: no cell, or one that another layer has already.
+        TypeError, ValueError: not a cell, or one that already belongs to another layer.
     """
 
     ranks: ClassVar = (3,)
@@ -142,8 +142,8 @@ class RNN(Layer):
             owner = _owners.get(id(each))
             taken = owner is not None and any(each is of for of in owner.cells.values())
             if taken or any(each is other for other in cells[:number]):
-                problem = f"this {type(each).__name__} belongs to another layer, or comes twice"
-                todo = "make a cell for each, or call the layer itself at both places if they are to share parameters"
+                problem = f"this {type(each).__name__} belongs to another layer, or is listed twice"
+                todo = "make one cell for each, or to share parameters, call the same layer in both places"
                 raise ValueError(f"cell of {self.name}: {problem}: {todo}")
             contract.require_sizes(each)
         self.cells: dict[str, Cell] = {f"cell_{number}" if several else "": each for number, each in enumerate(cells)}
@@ -158,7 +158,7 @@ class RNN(Layer):
         ]
         self.dropout_masks = [mask for masks in self.masks_of for mask in masks]
         self.states: States | None = None
-        # the mask is handed on if every step is given out; not turned around by `go_backwards`, as in Keras
+        # the mask is passed on if every step is returned; `go_backwards` does not reverse it, as in Keras
         self.passes_mask = self.return_sequences
         self.outputs = 1 + len(self.state_names) if self.return_state else 1
         _owners.update({id(each): self for each in cells})
@@ -166,21 +166,21 @@ class RNN(Layer):
     # --- the recurrence of one cell -------------------------------------------------------------------------------
 
     def scan(self, part: Part, run: Pass) -> tuple[Array, States, Any]:
-        """The recurrence over all steps.
+        """Run the recurrence over all steps.
 
         Args:
-            part: the cell's input, states, mask and dropout; its `steps` are what this gives.
+            part: the cell's input, states, mask and dropout; its `steps` will hold this method's third result.
             run: the pass.
 
         Returns:
-            every h_t in the order of time, (B, T, H), or without `return_sequences` perhaps only the last, (B, H); the
+            every h_t in the order of time, (B, T, H), or without `return_sequences` possibly only the last, (B, H); the
             final states; and what `scan_back` needs.
         """
         h, final, steps = self._loop(part)
         return h, final, steps._replace(params=[param.copy() for param in steps.params])
 
     def _loop(self, part: Part, keeps: bool = True) -> tuple[Array, States, Scan]:
-        """The plain loop over all steps, in the order of time."""
+        """The plain loop over all steps, in time order."""
         x, mask = reverse_steps(part.x, self.go_backwards), self._in_order(part.mask)
         dropout = part.by_block, part.recurrent_dropout
         hs, final, steps = scan(part.cell, x, part.states, part.params, mask, *dropout, keeps)
@@ -189,20 +189,20 @@ class RNN(Layer):
     def scan_back(self, dh: Array, d_states: StateGradients, part: Part, need: bool) -> tuple[Any, States, States]:
         """dx, the gradients of the parameters in the order of the cell's `forward`, and those of the initial states.
 
-        What is not wanted may be None: dx, and the parameters' gradients if the layer is not `trainable`.
+        What is not needed may be None: dx, and the parameters' gradients if the layer is not `trainable`.
 
         Args:
-            dh: as `scan` gave h.
-            d_states: what reaches the final states besides; None is zero.
-            part: of the pass.
-            need: whether dx is wanted.
+            dh: like the h that `scan` returned.
+            d_states: gradients arriving at the final states; None for zero.
+            part: the part from the forward pass.
+            need: whether to compute dx.
         """
         dhs = self.dh_in_order(dh, len(part.steps.caches))
         dx, grads, d_initial = scan_back(part.cell, dhs, d_states, part.steps, self.trainable)
         return reverse_steps(dx, self.go_backwards), grads, d_initial
 
     def scan_only(self, part: Part) -> tuple[Array, States]:
-        """As `scan`, if no backward pass will follow."""
+        """Like `scan`, when no backward pass will follow."""
         return self._loop(part, keeps=False)[:2]
 
     # --- what it gets ---------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ class RNN(Layer):
 
     @property
     def runs(self) -> str:
-        """What computes the recurrence: "textbook" is the cell, step by step; see `LSTM` for others."""
+        """What computes the recurrence: "textbook" is the cell, step by step; `LSTM` lists the others."""
         return "textbook"
 
     @property
@@ -248,7 +248,7 @@ class RNN(Layer):
         return self._run(x, mask, None)[0]
 
     def _run(self, x: Any, mask: np.ndarray | None, run: Pass | None) -> tuple[Any, Kept]:
-        """The cells over the sequence, one after another; None instead of a pass keeps nothing."""
+        """Run the cells over the sequence, one after another; without a pass, nothing is kept."""
         x, *states = x if isinstance(x, tuple) else (x,)
         given, placed = bool(states), self.place(mask)
         states = list(states) or self._own_states(x.shape[0])
@@ -267,16 +267,16 @@ class RNN(Layer):
         return self._output(x, final, kept, run is None or run.keeps_states), kept
 
     def _dropped(self, part: Part, run: Pass, input_mask: DropoutMask, recurrent_mask: DropoutMask) -> Part:
-        """The part with its dropout drawn."""
+        """The part with its dropout masks drawn."""
         (B, _, E), n = part.x.shape, len(part.cell.blocks)
-        # one mask for x, or one for each block if h_prev is dropped, too (as in Keras); for h_prev one for each block
+        # one mask for x, or one per block if h_prev has dropout, too (as in Keras); one per block for h_prev
         of_input = (n,) if recurrent_mask.rate > 0 and n > 1 else ()
         of_x = self.place(run.dropout(input_mask, (B, *of_input, E), self.dtype))
         of_h = self.place(run.dropout(recurrent_mask, (B, n, part.cell.output_size), self.dtype))
         part = part._replace(input_dropout=of_x, recurrent_dropout=of_h)
         if of_x is None:
             return part
-        x = as_array(part.x)  # every row drops other features, so that equal words are alike no longer
+        x = as_array(part.x)  # each row drops different features, so equal words are no longer equal vectors
         return part._replace(x=x if part.for_all_blocks is None else x * part.for_all_blocks[:, None])
 
     @one_blas_thread(sharing=True)
@@ -286,11 +286,11 @@ class RNN(Layer):
         Args:
             dy: dL/d(output), (B, T, H) or (B, H); with `return_state` a tuple with dL/d of each final state, (B, H).
             cache: from `forward`.
-            need: whether dx is wanted, or a tuple with the same for each initial state.
+            need: whether to compute dx, or a tuple that says so for x and each initial state.
 
         Returns:
             dx, (B, T, E), a `RowGradient` if the input came from an `Embedding` as gathered rows; if initial states
-            were given, a tuple with their gradients. And the parameters' gradients.
+            were given, a tuple of dx and their gradients. Then the gradients of the parameters.
         """
         kept, need_x = cache, need[0] if isinstance(need, tuple | list) else need
         dx, d_states = self.arriving(dy, kept)
@@ -309,7 +309,7 @@ class RNN(Layer):
         return ((dx, *d_initial) if kept.given else dx), named
 
     def reset_state(self) -> None:
-        """Let a stateful layer begin from zeros."""
+        """Reset the states of a stateful layer to zero."""
         self.states = None
 
     reset_states = reset_state
@@ -326,12 +326,12 @@ class RNN(Layer):
 
     @property
     def state_names(self) -> tuple[str, ...]:
-        """Of each state, in order."""
+        """The name of each state, in order."""
         return tuple(self._sizes)
 
     @property
     def column_blocks(self) -> dict[str, tuple[str, ...]]:  # type: ignore[override]
-        """Parameter -> the names of its blocks, of the kernels and the bias."""
+        """Names of the column blocks of the kernels and the bias, by parameter."""
         of_all = self._joined({name: dict.fromkeys(LIMITED.values(), each) for name, each in self.cells.items()})
         return {
             name: cell.blocks
@@ -341,7 +341,7 @@ class RNN(Layer):
 
     @staticmethod
     def _joined(of_cells: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """Mappings of all cells under the names that the layer has for what is in them."""
+        """The mappings of all cells in one, under the layer's names."""
         return {key: value for name, own in of_cells.items() for key, value in with_prefix(name, own).items()}
 
     def extra_state(self) -> dict[str, np.ndarray]:
@@ -352,16 +352,16 @@ class RNN(Layer):
             self.states = None
             return
         if not self.stateful or set(state) != set(self.state_names):
-            raise ValueError(f"{self.name} has no such states: {', '.join(state)}")
+            raise ValueError(f"{self.name} has no states named: {', '.join(state)}")
         states = [backend.host(state[name]) for name in self.state_names]
         for (name, size), array in zip(self._sizes.items(), states, strict=True):
             if array.dtype != self.dtype or array.ndim != 2 or not np.isfinite(array).all():
-                wanted = f"finite numbers in {self.dtype}, (B, {size})"
+                wanted = f"finite values in {self.dtype}, (B, {size})"
                 raise ValueError(f"state {name} of {self.name} must hold {wanted}")
         self.states = self._placed_states(len(states[0]), states)
 
     def kernels(self, name: str = "") -> list[Array]:
-        """The parameters of the cell of that name as its `forward` takes them: W, U, b; b is 0 if it has none."""
+        """The parameters of the cell of that name as its `forward` takes them: W, U, b; b is 0 if there is no bias."""
         cell, own = self.cells[name], of_part(name, self.params)
         if cell.use_bias:
             return list(own.values())
@@ -370,9 +370,9 @@ class RNN(Layer):
         return [own[param] if param in own else zeros(shape, dtype=self.dtype) for param, shape in shapes.items()]
 
     def arriving(self, dy: Any, kept: Kept) -> tuple[Array, list[Array | None]]:
-        """From `backward`'s dy, what reaches the last cell's h, and what reaches the final states."""
+        """From `backward`'s dy, the gradients arriving at the last cell's h and at the final states."""
         dy, *d_states = dy if isinstance(dy, tuple) else (dy,)
-        if dy is None:  # something reached the final states alone
+        if dy is None:  # only the final states have a gradient
             B, T, _ = kept.parts[-1].x.shape
             shape = (B, *((T,) if self.return_sequences else ()), self.output_size)
             dy = backend.module(self.backend).zeros(shape, dtype=self.dtype)
@@ -381,7 +381,7 @@ class RNN(Layer):
         return (dy if kept.shown is None else dy * kept.shown), d_states or [None] * len(self.state_names)
 
     def dh_in_order(self, dh: Array, T: int) -> Array:
-        """What `scan_back` gets for h, at each of the T steps in the order of computation; new, (B, T, H)."""
+        """The gradient of h for `scan_back`, at each of the T steps in order of computation; a new array, (B, T, H)."""
         if dh.ndim == 3:
             return reverse_steps(dh, self.go_backwards).copy()
         dhs = backend.module(self.backend).zeros((len(dh), T, dh.shape[1]), dtype=self.dtype)
@@ -409,23 +409,23 @@ class RNN(Layer):
         return 0 if self.go_backwards else -1
 
     def _shown(self, mask: np.ndarray | None) -> Array | None:
-        """False if the output is 0, (B, T, 1) or (B, 1); None if it is nowhere."""
+        """False where the output is set to 0, (B, T, 1) or (B, 1); None if it is nowhere."""
         if mask is None:
             return None
-        if not self.zero_output_for_mask:  # then only before the first step that counts: nothing to repeat yet
+        if not self.zero_output_for_mask:  # then only before the first valid step, when there is nothing to repeat
             order = slice(None, None, -1 if self.go_backwards else 1)
             mask = np.logical_or.accumulate(mask[:, order], axis=1)[:, order]
         shown = mask[:, :, None] if self.return_sequences else mask[:, self._last_step, None]
         return None if shown.all() else self.place(shown)
 
     def _own_states(self, batch: int) -> States:
-        """Zeros, or what a stateful layer ended the last batch with."""
+        """Zeros, or for a stateful layer the final states of the last batch."""
         if not self.stateful or self.states is None:
             zeros = backend.module(self.backend).zeros
             return [zeros((batch, size), dtype=self.dtype) for size in self._sizes.values()]
         if len(self.states[0]) != batch:
             problem = f"with states of {len(self.states[0])} rows, but this batch has {batch}"
-            todo = "use a batch_size that divides the number of samples, or call reset_state() before"
+            todo = "use a batch_size that divides the number of samples, or call reset_state() first"
             raise ValueError(f"{self.name} is stateful, {problem}: {todo}")
         return self._placed_states(batch, self.states)
 
@@ -439,7 +439,7 @@ class RNN(Layer):
 
 
 class WithOwnCell(RNN):
-    """A recurrent layer that makes its cell: the cell's arguments are the layer's, and so are its attributes."""
+    """A recurrent layer that makes its own cell, and has the cell's arguments and attributes."""
 
     cell_class: ClassVar[type[Cell]]
     units: int
@@ -453,26 +453,26 @@ class WithOwnCell(RNN):
 
 
 def split_options(options: RecurrentOptions) -> tuple[SequenceOptions, CellOptions]:
-    """Those of the layer, and those of its cell."""
+    """The options split into those of the layer and those of its cell."""
     of_cell: Any = {name: value for name, value in options.items() if name in CellOptions.__annotations__}
     return {name: value for name, value in options.items() if name not in of_cell}, of_cell  # type: ignore[return-value]
 
 
 def has_states(x: Any) -> bool:
-    """Whether x is (x, *initial states), and no data."""
+    """Whether x is (x, *initial states) rather than data."""
     return isinstance(x, tuple) and len(x) > 1 and getattr(x[0], "ndim", 0) == 3
 
 
 def reverse_steps(x: Signal, reverse: bool) -> Array:
-    """An array (B, T, ...) with its steps turned around if `reverse`."""
+    """An array (B, T, ...), with its steps reversed if `reverse`."""
     return as_array(x)[:, ::-1] if reverse else as_array(x)
 
 
 def as_states(owner: str, names: Sequence[str], given: Any) -> Sequence[Any]:
-    """A state for each of the names; a single one may be given without a list.
+    """One state for each of the names; a single state need not be in a list.
 
     Raises:
-        ValueError: another number of states, or no list of them.
+        ValueError: the wrong number of states, or not a list.
     """
     if backend.is_array(given) and len(names) == 1:
         given = [given]
@@ -483,4 +483,4 @@ def as_states(owner: str, names: Sequence[str], given: Any) -> Sequence[Any]:
     return given
 
 
-_owners: WeakValueDictionary[int, RNN] = WeakValueDictionary()  # id of a cell -> the layer that has it
+_owners: WeakValueDictionary[int, RNN] = WeakValueDictionary()  # id of a cell -> the layer it belongs to

@@ -1,4 +1,4 @@
-"""The plain recurrent network as a layer, to compare with the LSTM."""
+"""The plain recurrent network as a layer, for comparison with the LSTM."""
 
 from typing import Any, ClassVar, Unpack
 
@@ -7,7 +7,7 @@ from scratchlstm.layers.rnn import RecurrentOptions, WithOwnCell, split_options
 
 
 class SimpleRNN(WithOwnCell):
-    """h_t = activation(x_t W + h_prev U + b); the equations are in `scratchlstm.cells.simple_rnn`.
+    """h_t = activation(x_t W + h_prev U + b); its equations are in `scratchlstm.cells.simple_rnn`.
 
     Args:
         units: H.

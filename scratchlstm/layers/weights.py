@@ -1,4 +1,4 @@
-"""Weights and shapes that come from outside, checked."""
+"""Checks of weights and shapes given by the caller."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,14 +15,14 @@ Specs = dict[str, tuple[tuple[int, ...], Initializer | str]]  # parameter name -
 
 
 def name_weights(owner: str, names: list[str], weights: Any) -> dict[str, Any]:
-    """A list of weights, by name.
+    """A list of weights as a mapping by name.
 
     Raises:
-        TypeError: no list.
-        ValueError: another number of weights.
+        TypeError: not a list.
+        ValueError: the wrong number of weights.
     """
     if not isinstance(weights, list | tuple):
-        raise TypeError(f"set_weights takes a list of weights, as get_weights gives it, not {type(weights).__name__}")
+        raise TypeError(f"set_weights takes a list of weights, like that of get_weights, not {type(weights).__name__}")
     if len(weights) != len(names):
         raise ValueError(f"{owner} has {len(names)} weights, but {len(weights)} were given")
     return dict(zip(names, weights, strict=True))
@@ -31,10 +31,10 @@ def name_weights(owner: str, names: list[str], weights: Any) -> dict[str, Any]:
 def check_weights(
     owner: str, shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Any], dtype: str
 ) -> dict[str, np.ndarray]:
-    """`weights` as arrays, compared with the parameters that `owner` has.
+    """`weights` as arrays, checked against the parameters that `owner` has.
 
     Raises:
-        ValueError: other names, another shape, or values that are no finite numbers (in `dtype`).
+        ValueError: wrong names, a wrong shape, or values that are not finite numbers (in `dtype`).
     """
     checks.instance(f"weights of {owner}", weights, Mapping, "a dict of arrays by name")
     if set(weights) != set(shapes):
@@ -44,12 +44,12 @@ def check_weights(
         try:
             arrays[name] = weight = backend.host(as_array(weights[name], f"weight {name} of {owner}"))
         except ValueError as error:
-            raise ValueError(f"weight {name} of {owner} is no array: {error}") from error
+            raise ValueError(f"weight {name} of {owner} is not an array: {error}") from error
         if weight.shape != shape:
             raise ValueError(f"weight {name} of {owner} has shape {shape}, but {weight.shape} was given")
         with np.errstate(over="ignore"):
             if weight.dtype.kind not in "fiu" or not np.isfinite(weight.astype(dtype)).all():
-                raise ValueError(f"weight {name} of {owner} was given values that are no finite numbers in {dtype}")
+                raise ValueError(f"weight {name} of {owner} was given values that are not finite numbers in {dtype}")
     return arrays
 
 
@@ -65,7 +65,7 @@ def as_shape(shape: Any, argument: str = "a shape") -> Shape:
 
 
 def same_sizes(one: Shape, other: Shape) -> bool:
-    """Whether the sizes are equal, as far as both are known."""
+    """Whether the sizes are equal wherever both are known."""
     return len(one) == len(other) and all(a == b or None in (a, b) for a, b in zip(one, other, strict=True))
 
 
@@ -80,7 +80,7 @@ def with_batch(shape: Shape | None) -> str:
 
 
 def known_features(name: str, input_shape: Shape) -> int:
-    """The last size of `input_shape`, which has to be known.
+    """The last size of `input_shape`, which must be known.
 
     Raises:
         ValueError: it was left open.

@@ -1,4 +1,4 @@
-"""Layers around layers."""
+"""Layers that wrap other layers."""
 
 import copy
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ MERGE_MODES = ("concat", "sum", "ave", "mul", None)
 
 
 class Kept(NamedTuple):
-    """What a pass of a `Bidirectional` keeps."""
+    """What a forward pass of `Bidirectional` keeps."""
 
     x: Signal
     y: tuple[Array, Array]  # of both layers, in the order of time
@@ -30,26 +30,26 @@ class Kept(NamedTuple):
 
 
 class Bidirectional(Composite):
-    """A recurrent layer from both ends (Schuster & Paliwal, 1997), with Keras' semantics.
+    """Runs a recurrent layer over a sequence in both directions (Schuster & Paliwal, 1997), as in Keras.
 
     Args:
-        layer: a recurrent layer: `LSTM`, `GRU`, `RNN(cell)`, ... The forward layer is one with equal settings, the
-            backward layer, too, except for `go_backwards`; both begin with parameters of their own. If a sequence is
-            given out, masked steps are 0 in it.
+        layer: a recurrent layer: `LSTM`, `GRU`, `RNN(cell)`, ... The forward layer is a copy with its settings; so is
+            the backward layer, except for `go_backwards`. Both start with parameters of their own. If the output is a
+            sequence, it is 0 at masked steps.
         merge_mode: "concat" (features side by side), "sum", "ave", "mul", or None for two outputs.
         backward_layer: another layer for the reverse direction, with `go_backwards=True`.
-        options: name, dtype (that of `layer`), input_shape, see `Layer`.
+        options: name, dtype (that of `layer`), input_shape; see `Layer`.
 
-    Input: (B, T, E). Output: as `layer`, the backward layer's sequence in the order of time. With `return_state`:
-    [output, h and c of the forward layer, h and c of the backward layer].
+    Input: (B, T, E). Output: like that of `layer`, with the backward layer's sequence in time order. With
+    `return_state`: [output, h and c of the forward layer, h and c of the backward layer].
 
-    Parameters: those of the two, as `forward/kernel`, ..., `backward/kernel`, ...
+    Parameters: those of both layers, as `forward/kernel`, ..., `backward/kernel`, ...
 
     Call: `layer(x, mask=mask, initial_state=[...])`, the states in the order of `return_state`.
 
     Raises:
-        TypeError: not recurrent layers.
-        ValueError: an unknown merge mode, or two layers that do not fit together.
+        TypeError: a layer is not recurrent.
+        ValueError: an unknown merge mode, or two layers that do not match.
     """
 
     ranks: ClassVar = (3,)
@@ -107,11 +107,11 @@ class Bidirectional(Composite):
 
     def receive(self, x: Any) -> Any:
         x, *states = x if has_states(x) else (x,)
-        return (super().receive(x), *states) if states else super().receive(x)  # the two layers look at the states
+        return (super().receive(x), *states) if states else super().receive(x)  # the two layers check the states
 
     def receive_states(self, given: Any) -> Any:
         if not isinstance(given, list | tuple) or len(given) != len(self.state_sizes):
-            raise ValueError(f"initial_state of {self.name} must be a list: {', '.join(self.state_sizes)}")
+            raise ValueError(f"initial_state of {self.name} must be a list of {', '.join(self.state_sizes)}")
         return given
 
     def forward(self, x: Any, run: Pass, mask: Any = None) -> tuple[Any, Kept]:
@@ -124,14 +124,14 @@ class Bidirectional(Composite):
         return self._merge([each.infer(own, mask) for each, own in self._inputs(x)])[0]
 
     def _inputs(self, x: Any) -> list[tuple[RNN, Any]]:
-        """The two layers, each with its input, and its initial states if there are any."""
+        """The two layers, each with its input and, if given, its initial states."""
         x, *states = x if isinstance(x, tuple) else (x,)
         half = len(states) // 2
         ends = zip(self.parts.values(), (states[:half], states[half:]), strict=True)
         return [(each, (x, *own) if own else x) for each, own in ends]
 
     def _merge(self, results: Any) -> tuple[Any, tuple[Array, Array]]:
-        """The two layers' outputs as one, and each by itself, in the order of time."""
+        """The merged output, and each layer's own output in time order."""
         (y, *forward_states), (y_back, *backward_states) = results if self.return_state else [[y] for y in results]
         if self.return_sequences:
             y_back = y_back[:, ::-1]
@@ -149,7 +149,7 @@ class Bidirectional(Composite):
         """Backpropagation through both.
 
         Args:
-            dy: dL/d of each output, in their order; None is zero.
+            dy: dL/d of each output, in order; None for zero.
             cache: from `forward`.
             need: see `RNN.backward`.
 
@@ -197,21 +197,21 @@ class Bidirectional(Composite):
 
 
 class TimeDistributed(Composite):
-    """A layer applied to each time step by itself, with the same parameters.
+    """Applies a layer to every time step separately, with the same parameters.
 
     Args:
-        layer: what to apply.
-        options: name, dtype (that of `layer`), input_shape, see `Layer`.
+        layer: the layer to apply.
+        options: name, dtype (that of `layer`), input_shape; see `Layer`.
 
-    Input: (B, T, ...). Output: (B, T, ...), what the layer makes of each step.
+    Input: (B, T, ...). Output: (B, T, ...), the layer's output at each step.
 
     Parameters: the layer's.
 
-    A mask (B, T, S) of sequences of sequences goes to a layer that takes one, step by step; behind it a step counts if
-    any element of it does. (Keras hands the mask on as it came.)
+    A mask (B, T, S) of sequences of sequences goes to a layer that takes a mask, step by step; in the output a step is
+    valid if any element of it is. (Keras passes the mask on unchanged.)
 
     Raises:
-        TypeError: no layer.
+        TypeError: not a layer.
         ValueError: a layer with several outputs, or a stateful one (which Keras runs from step to step).
     """
 
@@ -224,7 +224,7 @@ class TimeDistributed(Composite):
         if layer.outputs > 1:
             raise ValueError(f"TimeDistributed needs a layer with one output, but {layer.name} has {layer.outputs}")
         if layer.stateful:
-            raise ValueError(f"TimeDistributed takes each step by itself, but {layer.name} is stateful")
+            raise ValueError(f"TimeDistributed processes each step separately, but {layer.name} is stateful")
         self.parts = {"": layer}
         super().__init__(**options | {"dtype": layer.dtype})
         self.freeze_like(given)
@@ -235,14 +235,14 @@ class TimeDistributed(Composite):
         return self.layer.plan(self.shape_inside(input_shape))
 
     def shape_inside(self, input_shape: Any) -> Any:
-        """Of one step."""
+        """The shape of one step."""
         return input_shape[1:]
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], *self.layer.output_shape(self.shape_inside(input_shape)))
 
     def cast(self, x: Any) -> Any:
-        """X as the layer takes it."""
+        """X as the inner layer takes it."""
         return self.layer.cast(x)
 
     def output_mask(self, x: Any, mask: np.ndarray | None) -> np.ndarray | None:
@@ -264,7 +264,7 @@ class TimeDistributed(Composite):
 
 
 def _as_layer(argument: str, given: Any, dtype: str | None = None) -> Layer:
-    """A layer, or the saved description of one; with this dtype, if one is given."""
+    """A layer, or the one a saved description describes; with this dtype, if given."""
     try:
         layer = registry.resolve("layer", getattr(given, "network", given), KNOWN, Layer, argument)
     except TypeError as error:
@@ -272,7 +272,7 @@ def _as_layer(argument: str, given: Any, dtype: str | None = None) -> Layer:
             raise
         raise TypeError(f"{argument} must be a layer object such as Dense(32), not {no_layer(given)}") from error
     if dtype is not None and config.float_dtype(dtype) != layer.dtype:
-        raise ValueError(f"dtype={dtype!r} contradicts that of the layer inside, {layer.dtype}")
+        raise ValueError(f"dtype={dtype!r} contradicts the dtype of the inner layer, {layer.dtype}")
     return layer
 
 
@@ -288,14 +288,14 @@ def _like(layer: RNN, end: str, **changes: Any) -> RNN:
     name = f"{end}_{layer.name.removeprefix(f'{end}_').removeprefix('forward_')}"
     described = layer.get_config()
     settings: dict[str, Any] = {n: getattr(layer, n, v) if isinstance(v, dict) else v for n, v in described.items()}
-    settings |= {"cell": copy.deepcopy(layer.cell)} if "cell" in settings else {}  # each layer has a cell of its own
+    settings |= {"cell": copy.deepcopy(layer.cell)} if "cell" in settings else {}  # every layer has its own cell
     kind: Any = type(layer)
     return kind(**settings | {"name": name} | changes)
 
 
 def _require_a_pair(forward: RNN, backward: RNN) -> None:
     if forward.go_backwards or not backward.go_backwards:
-        raise ValueError("of the two layers the first must have go_backwards=False, backward_layer go_backwards=True")
+        raise ValueError("layer must have go_backwards=False, and backward_layer go_backwards=True")
     for setting in ("output_size", "dtype", "return_sequences", "return_state", "stateful"):
         first, second = getattr(forward, setting), getattr(backward, setting)
         if first != second:

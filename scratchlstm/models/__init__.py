@@ -1,4 +1,4 @@
-"""Models under the name that Keras has them by."""
+"""Models, under their Keras names."""
 
 import os
 from collections.abc import Mapping
@@ -11,5 +11,5 @@ __all__ = ["Model", "Sequential", "decoding", "load_model"]
 
 
 def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Model:
-    """The model that `Model.save` wrote; see `Model.load`."""
+    """Load a model written by `Model.save`; see `Model.load`."""
     return Model.load(path, custom_objects)

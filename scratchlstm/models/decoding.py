@@ -1,7 +1,7 @@
-"""Write sequences token by token, with states kept from step to step: greedily, by sampling, or by beam search.
+"""Generate sequences token by token, carrying states from step to step: greedily, by sampling, or by beam search.
 
-A step gets the last token of each sequence and the states from the step before, so nothing is read twice. It is a
-`Model`, or a function of the same form: it takes a list, `[tokens, *states]`, and gives `[p, *states]`.
+A step takes the last token of each sequence and the states of the step before, so nothing is read twice. It is a
+`Model` or a function with the same interface: it takes a list, `[tokens, *states]`, and returns `[p, *states]`.
 
     def step(given):
         tokens, *states = given
@@ -10,8 +10,8 @@ A step gets the last token of each sequence and the states from the step before,
 
     ids, log_p = greedy(step, start=1, states=[h, c], steps=20, end=0)
 
-A state is any array with one row for each sequence; what the steps only read, such as an encoder's output, is one that
-they hand on as it is.
+A state is any array with one row per sequence. Something the steps only read, such as an encoder's output, is a state
+that they return unchanged.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,27 +24,28 @@ from scratchlstm._support import checks
 from scratchlstm.backend import Array
 
 Step = Callable[[list[Any]], Any]
-TOLERANCE = 1e-3  # how far the sum of probabilities may be from 1
+TOLERANCE = 1e-3  # how far the probabilities' sum may differ from 1
 
 
 def greedy(
     step: Step, start: Any, states: Sequence[Array], steps: int, end: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The likeliest token at each step.
+    """Take the most likely token at each step.
 
     Args:
         step: a Model, or a function, `[tokens, *states] -> [p, *states]`: tokens (B, 1), p (B, V) or (B, 1, V).
-        start: the token that a sequence begins with; one for all, or (B,). It is not part of the result.
-        states: arrays (B, ...) for the first step.
-        steps: how many tokens are written.
-        end: the token that finishes a sequence, which is filled up with it; None for no such token.
+        start: the token each sequence starts with: one for all, or (B,). It is not part of the result.
+        states: the states for the first step, arrays (B, ...).
+        steps: the number of tokens to generate.
+        end: the token that ends a sequence, which is then padded with it; None if there is none.
 
     Returns:
         the tokens, (B, steps), and the log-probability of each sequence, (B,).
 
     Raises:
-        TypeError: a step that cannot be called, or states that are no arrays.
-        ValueError: arrays that differ in their rows, impossible tokens, or a step that gives no probabilities.
+        TypeError: step is not callable, or states are not arrays.
+        ValueError: arrays with different numbers of rows, impossible tokens, or a step that does not return
+            probabilities.
     """
     return _one_of_each(_decode(step, start, states, steps, end, lambda scores: scores.argmax(axis=1)[:, None]))
 
@@ -58,26 +59,26 @@ def sample(
     temperature: float = 1.0,
     seed: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens drawn at random, each with a probability proportional to p^(1 / temperature).
+    """Draw tokens at random, each with probability proportional to p^(1 / temperature).
 
-    The largest of log p / temperature + Gumbel noise is such a draw.
+    It takes the largest of log p / temperature + Gumbel noise, which amounts to the same.
 
     Args:
         step, start, states, steps, end: see `greedy`.
-        temperature: 1 draws from p itself; the closer to 0, the more often the likeliest token is drawn.
-        seed: the same seed draws the same sequences; None draws fresh ones.
+        temperature: 1 draws from p itself; the closer to 0, the more often the most likely token is drawn.
+        seed: the same seed draws the same sequences; None draws different ones each time.
 
     Returns:
         the tokens, (B, steps), and the log-probability of each sequence under p itself, (B,).
 
     Raises:
-        TypeError, ValueError: see `greedy`; and a temperature that is not above 0.
+        TypeError, ValueError: see `greedy`; or a temperature that is not above 0.
     """
     temperature = checks.number("temperature", temperature, above=0)
     rng = np.random.default_rng(checks.seed(seed))
 
     def draw(scores: np.ndarray) -> np.ndarray:
-        with np.errstate(over="ignore"):  # a temperature near 0 makes -inf of all but the largest
+        with np.errstate(over="ignore"):  # a temperature near 0 turns all but the largest into -inf
             logits = (scores - scores.max(axis=1, keepdims=True)) / temperature
         return (logits + rng.gumbel(size=scores.shape)).argmax(axis=1)[:, None]
 
@@ -87,18 +88,18 @@ def sample(
 def beam(
     step: Step, start: Any, states: Sequence[Array], steps: int, end: int | None = None, *, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Beam search: at each step the `width` likeliest beginnings of a sequence are continued by every token.
+    """Beam search: at each step the `width` most likely beginnings are extended by every token.
 
     Args:
         step, start, states, steps, end: see `greedy`. From the second step on, the arrays have up to B · width rows.
-        width: how many beginnings are kept. With 1 this is `greedy`, with V^steps a search through all sequences.
+        width: the number of beginnings to keep. 1 gives `greedy`, V^steps an exhaustive search.
 
     Returns:
-        the tokens, (B, width, steps), the likeliest sequence first, and the log-probabilities, (B, width). These are
-        -inf for what cannot be written, if there are fewer than `width` sequences with a probability above 0.
+        the tokens, (B, width, steps), most likely sequence first, and the log-probabilities, (B, width). These are -inf
+        for impossible sequences, if fewer than `width` have a probability above 0.
 
     Raises:
-        TypeError, ValueError: see `greedy`; and a width above the number of sequences.
+        TypeError, ValueError: see `greedy`; or a width above the number of sequences.
     """
     width = checks.positive_int("width", width)
 
@@ -115,7 +116,7 @@ def beam(
 
 
 def _one_of_each(found: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(B, 1, steps) and (B, 1) without the 1."""
+    """(B, 1, steps) and (B, 1), with the 1 removed."""
     ids, log_p = found
     return ids[:, 0], log_p[:, 0]
 
@@ -128,16 +129,16 @@ def _decode(
     end: int | None,
     choose: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """K sequences for each of the B that begin, (B, K, steps), and their log-probabilities, (B, K).
+    """K sequences for each of the B rows, (B, K, steps), and their log-probabilities, (B, K).
 
     Args:
-        choose: is given the log-probability of each sequence so far continued by each token, (B, K_before · V), and
-            gives the positions of the K that are continued, (B, K).
+        choose: takes the log-probability of each sequence so far extended by each token, (B, K_before · V), and returns
+            the positions of the K to continue with, (B, K).
     """
     checks.function("step", step)
     steps = checks.positive_int("steps", steps)
     tokens, states = _begin(start, states)
-    inputs = getattr(step, "input_names", None)  # of a Model
+    inputs = getattr(step, "input_names", None)  # if it is a Model
     if inputs is not None and len(inputs) != 1 + len(states):
         wanted = f"an array for each input of step after the tokens ({', '.join(inputs[1:]) or 'none'})"
         raise ValueError(f"states must hold {wanted}, but holds {len(states)}")
@@ -149,11 +150,11 @@ def _decode(
         with np.errstate(divide="ignore"):
             log_p = np.log(p)  # (B K, V)
         if end is not None and checks.index("end", end, V) in tokens and t > 0:
-            log_p[tokens == end] = np.where(np.arange(V) == end, 0, -np.inf)  # what is finished stays so
+            log_p[tokens == end] = np.where(np.arange(V) == end, 0, -np.inf)  # finished sequences stay finished
         scores = (total.reshape(-1, 1) + log_p).reshape(B, K * V)
         chosen = choose(scores)
         total = np.take_along_axis(scores, chosen, axis=1)
-        rows = (chosen // V + K * np.arange(B)[:, None]).ravel()  # of the sequences that are continued
+        rows = (chosen // V + K * np.arange(B)[:, None]).ravel()  # rows of the sequences to continue
         tokens, moved = (chosen % V).ravel(), chosen.shape[1] > 1 or K > 1
         K = chosen.shape[1]
         ids = np.concatenate([ids[rows], tokens[:, None]], axis=1)
@@ -166,10 +167,10 @@ def _decode(
 
 
 def _begin(start: Any, states: Any) -> tuple[np.ndarray, list[Array]]:
-    """The first tokens, (B,), and states.
+    """The first tokens, (B,), and the states, checked.
 
     Raises:
-        TypeError, ValueError: what does not belong together, or cannot be a token.
+        TypeError, ValueError: arrays that do not match, or something that cannot be a token.
     """
     checks.instance("states", states, list | tuple, "a list of arrays, one row for each sequence")
     states = [state if backend.is_array(state) else checks.array("each of states", state) for state in states]
@@ -184,7 +185,7 @@ def _begin(start: Any, states: Any) -> tuple[np.ndarray, list[Array]]:
 
 
 def _advance(step: Step, tokens: np.ndarray, states: list[Array]) -> tuple[np.ndarray, list[Array]]:
-    """What the step gives: probabilities, (N, V), and states.
+    """One step's results, checked: probabilities, (N, V), and states.
 
     Raises:
         ValueError: anything else.
@@ -193,15 +194,15 @@ def _advance(step: Step, tokens: np.ndarray, states: list[Array]) -> tuple[np.nd
     given = list(given.values()) if isinstance(given, Mapping) else given
     given = list(given) if isinstance(given, list | tuple) else [given]
     if len(given) != 1 + len(states) or not all(np.shape(each)[:1] == tokens.shape for each in given):
-        wanted = f"step must give [probabilities, *states] with {len(states)} states, {len(tokens)} rows in each"
-        raise ValueError(f"{wanted}, but the shapes of what it gave are {_shapes(given)}")
+        wanted = f"step must return [probabilities, *states] with {len(states)} states, {len(tokens)} rows in each"
+        raise ValueError(f"{wanted}, but it returned shapes {_shapes(given)}")
     p = backend.host(given[0])
     p = p[:, 0] if p.ndim == 3 and p.shape[1] == 1 else p
     if p.ndim != 2 or p.dtype.kind != "f":
-        raise ValueError(f"step must give probabilities of shape ({len(tokens)}, V), not {p.dtype} of shape {p.shape}")
+        raise ValueError(f"step must return probabilities, ({len(tokens)}, V), not {p.dtype} of shape {p.shape}")
     if not (p.min() >= 0 and np.allclose(p.sum(axis=1), 1, rtol=0, atol=TOLERANCE)):
-        problem = "they are negative, not finite, or their sum is not 1"
-        raise ValueError(f"step must give probabilities, as softmax does, but {problem}")
+        problem = "they are negative, not finite, or do not add up to 1"
+        raise ValueError(f"step must return probabilities, as softmax does, but {problem}")
     return p, given[1:]
 
 

@@ -1,4 +1,4 @@
-"""A model in one `.npz` file: arrays, and a description in JSON. Nothing is pickled."""
+"""Save and load a model as one `.npz` file of arrays and a JSON description. Nothing is pickled."""
 
 import os
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def save(model: "Model", path: str | os.PathLike[str]) -> None:
     """See `Model.save`."""
     require_own_ending(path)
     if not model.built or model.input_shape is None:
-        raise ValueError("a model can be saved once it has parameters: state an input_shape, or call build first")
+        raise ValueError("a model needs parameters to be saved: give it an input_shape, or call build first")
     description = archive.describe(model)
     registry.require_loadable(description)
     _require_equal_cells(description)
@@ -33,10 +33,10 @@ def save(model: "Model", path: str | os.PathLike[str]) -> None:
 
 
 def _require_equal_cells(description: dict[str, Any]) -> None:
-    """Stop if a cell of the user's own would come back from its config as another.
+    """Raise an error if a cell of the user's own would come back differently from its config.
 
     Raises:
-        ValueError: with the first that would, and what changes.
+        ValueError: naming the first such cell, and what changes.
     """
     makers = {part["class_name"]: part.maker for part in registry.own_parts(description) if hasattr(part, "maker")}
     for part in registry.own_parts(description):
@@ -49,12 +49,12 @@ def _require_equal_cells(description: dict[str, Any]) -> None:
         except Exception as error:  # whatever the user's code raises
             problem = archive.reason(error)
         if problem:
-            todo = "store each argument of __init__ as it came, or define get_config so that it returns that"
-            raise ValueError(f"{part['class_name']} cannot be made again from its get_config ({problem}): {todo}")
+            todo = "store each argument of __init__ unchanged, or define get_config to return them"
+            raise ValueError(f"{part['class_name']} cannot be recreated from its get_config ({problem}): {todo}")
 
 
 def load(cls: type[M], path: str | os.PathLike[str], own: Mapping[str, Any] | None, stack: Any, graph: Any) -> M:
-    """See `Model.load`; the file's model becomes one of the classes `stack` and `graph`."""
+    """See `Model.load`; the model becomes an instance of `stack` or `graph`."""
     own = checks.instance("custom_objects", own, Mapping | None, "a dict of name -> class") or {}
     for name, thing in own.items():
         if not isinstance(thing, type | Activation):
@@ -64,17 +64,17 @@ def load(cls: type[M], path: str | os.PathLike[str], own: Mapping[str, Any] | No
     except ValueError as error:
         if not (function := keras_function(path)):
             raise
-        raise ValueError(f"{error}. If Keras wrote it: scratchlstm.interop.keras.load_{function} reads that") from error
+        raise ValueError(f"{error}. If Keras wrote it: scratchlstm.interop.keras.load_{function} reads it") from error
     try:
         description = registry.with_own(archive.decode(arrays, _KIND), own)
         archive.into_keras_order(description, arrays)
         model = archive.rebuild(graph if {"sources", "network"} & description.keys() else stack, description, arrays)
         if not isinstance(model, cls):
             raise ValueError(f"it holds a Model with branches, not a {cls.__name__}: use Model.load")
-        again = archive.plain(archive.describe(model))  # an option taken for another value ("no" for True) shows here
+        again = archive.plain(archive.describe(model))  # this reveals an option read as another value ("no" as True)
         if changed := archive.difference({key: description[key] for key in again}, again):
-            raise ValueError(f"the model made from its description has another: {changed}")
-    except Exception as error:  # whatever a crafted description leads to
+            raise ValueError(f"the model made from its description differs: {changed}")
+    except Exception as error:  # whatever a crafted description causes
         reason = archive.reason(error)
         raise ValueError(f"the file {str(path)!r} is not a model that can be loaded: {reason}") from error
     return model.to(backend.choose(None))

@@ -1,4 +1,4 @@
-"""The table that `Model.summary` prints, laid out as Keras 3 does."""
+"""The table printed by `Model.summary`, laid out like that of Keras 3."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -11,15 +11,15 @@ from scratchlstm.layers.network import Network
 from scratchlstm.layers.rnn import what_runs
 from scratchlstm.layers.weights import with_batch
 
-# of the columns, as Keras draws them by default
+# column widths, Keras' defaults
 _STACK = {"Layer (type)": 33, "Output Shape": 24, "Param #": 15}
 _GRAPH = {"Layer (type)": 21, "Output Shape": 19, "Param #": 12, "Connected to": 19}
-_IMPLEMENTATION = {"Implementation": 16}  # which is only here
-_MOST_LAYERS = 12  # that a single line names
+_IMPLEMENTATION = {"Implementation": 16}  # a column only we have
+_MOST_LAYERS = 12  # the most a single line names
 
 
 def line(kind: str, network: Network) -> str:
-    """What a network is, in one line: its kind and name, its layers, how many parameters it has."""
+    """A network in one line: kind, name, layers, and number of parameters."""
     names = [type(layer).__name__ for layer in network.layers]
     if len(names) > _MOST_LAYERS:
         names[_MOST_LAYERS - 1 : -1] = ["..."]
@@ -29,7 +29,7 @@ def line(kind: str, network: Network) -> str:
 
 
 def table(network: Network, show_implementation: bool = False) -> str:
-    """The whole table; of a network that is no stack, also its inputs and what each layer takes its inputs from."""
+    """The whole table; unless the network is a stack, with its inputs and the sources of each layer's inputs."""
     columns = (_STACK if network.is_stack else _GRAPH) | (_IMPLEMENTATION if show_implementation else {})
     widths = list(columns.values())
     return "\n".join(
@@ -46,7 +46,7 @@ def table(network: Network, show_implementation: bool = False) -> str:
 
 
 def html(network: Network) -> str:
-    """The same for a notebook."""
+    """The same as HTML for a notebook."""
     columns = list(_STACK if network.is_stack else _GRAPH)
     return notebook.table("\n".join([_title(network), *_counts(network)]), columns, _rows(network, columns))
 
@@ -56,7 +56,7 @@ def _title(network: Network) -> str:
 
 
 def _rows(network: Network, columns: Iterable[str]) -> list[list[str]]:
-    """What each layer has in these columns; before them the inputs of a network that is no stack."""
+    """Each layer's entries for these columns, after those of the inputs if the network is not a stack."""
 
     def shape_after(layer: Layer, shape: Any, states: Any) -> Any:
         known = layer.built and None not in (shape if isinstance(shape, list) else [shape])
@@ -93,7 +93,7 @@ def _shown(shape: Any) -> str:
 
 
 def _connection(network: Network, number: int, output: int) -> str:
-    """A source as Keras names it: layer[which of its calls][which of the call's outputs]."""
+    """A source as Keras shows it: layer[index of its call][index of that call's output]."""
     if number < 0:
         return f"{_plain(network.input_names[-1 - number])}[0][0]"
     layer = network.places[number].layer
@@ -106,7 +106,7 @@ def _rule(pieces: str, widths: Sequence[int]) -> str:
 
 
 def _row(cells: Sequence[str], widths: Sequence[int], edge: str) -> str:
-    """The lines of one row, in which long cells are wrapped between words and long words are cut."""
+    """The lines of one row; long cells are wrapped between words and long words are cut."""
     columns = []
     for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
         room = width - 2
@@ -126,7 +126,7 @@ def _fit(layer: Layer) -> str:
 
 
 def _plain(name: str) -> str:
-    """A name, which may come from a file, without what steers a terminal."""
+    """A name, which may come from a file, without terminal control characters."""
     return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 

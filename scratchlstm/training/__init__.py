@@ -1,4 +1,4 @@
-"""The fit loop and everything it needs: data, steps, worker processes, checkpoints, progress."""
+"""The training loop and its parts: data, steps, worker processes, checkpoints, progress."""
 
 from scratchlstm.training.adversarial import AdversarialTraining
 from scratchlstm.training.loop import WorkerError

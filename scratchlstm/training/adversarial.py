@@ -1,13 +1,13 @@
 """Adversarial training: each step also learns from the perturbation of the embeddings that hurts most.
 
-    L(x + r) ≈ L(x) + g·r, where g = dL/dx: of all r of one length, the one along g raises the loss most
+    L(x + r) ≈ L(x) + g·r, where g = dL/dx: among all r of the same length, the one along g raises the loss most
 
-    x           what the embeddings give for a sample, (T, E) or several such arrays, put together
-    g           from a forward and a backward pass, as for any gradient
+    x           all of the embeddings' outputs for a sample: one array (T, E), or several
+    g           from an ordinary forward and backward pass
     r           epsilon |x| g / |g|
-    loss        (1 - weight) L(x) + weight L(x + r), from a second forward and backward pass; r is a constant in it
+    loss        (1 - weight) L(x) + weight L(x + r), from a second forward and backward pass, with r held constant
 
-(Miyato, Dai and Goodfellow, 2017, equation 5. They normalize the embeddings, so that the length of r means something;
+(Miyato, Dai and Goodfellow, 2017, equation 5. They normalize the embeddings, so that the length of r is meaningful;
 here it is a fraction of the length of x.)
 """
 
@@ -25,16 +25,15 @@ from scratchlstm.training.compiled import Compiled
 
 
 class AdversarialTraining(registry.Configured):
-    """Train also on embeddings perturbed to raise the loss most: `fit(adversarial=AdversarialTraining())`.
+    """Also train on embeddings perturbed to raise the loss most: `fit(adversarial=AdversarialTraining())`.
 
-    It is for models that begin with embeddings. A step takes about twice as long with it. docs/adversarial.md derives
-    it.
+    Works for models that begin with embeddings, and makes a step take about twice as long. See docs/adversarial.md for
+    the derivation.
 
     Args:
-        epsilon: the length of a sample's perturbation, as a fraction of the length of what the embeddings give for it.
-        weight: of the loss at the perturbed embeddings, between 0 and 1; the loss without perturbation has 1 - weight.
-        first_step: how many steps of the optimizer come before it begins: nothing is learned from the perturbations of
-            an untrained model.
+        epsilon: the length of a sample's perturbation, as a fraction of the length of its embeddings.
+        weight: weight of the perturbed loss, between 0 and 1; the unperturbed loss gets 1 - weight.
+        first_step: number of optimizer steps before it starts: perturbations of an untrained model teach nothing.
 
     Raises:
         TypeError, ValueError: an epsilon that is not positive, a weight outside (0, 1), a negative first_step.
@@ -49,33 +48,33 @@ class AdversarialTraining(registry.Configured):
 
 
 def require_embeddings(model: Compiled, adversarial: Any) -> None:
-    """Stop before anything is trained if `adversarial` is of another type, or the model cannot be trained that way.
+    """Raise an error before training if `adversarial` has the wrong type or the model cannot be trained that way.
 
     Raises:
-        TypeError: no `AdversarialTraining`, or a subclass of the user's own.
+        TypeError: not an `AdversarialTraining`, or a subclass of it.
         ValueError: a model without embeddings, or a stateful one.
     """
     if type(adversarial) is not AdversarialTraining:
         raise TypeError(f"adversarial must be an AdversarialTraining, or None, not {checks.came(adversarial)}")
     if not any(isinstance(layer, Embedding) for layer in model.network.with_inner()):
-        raise ValueError("adversarial training perturbs what an Embedding gives, but the model has none")
+        raise ValueError("adversarial training perturbs the output of an Embedding, but the model has none")
     if stateful := [layer.name for layer in model.layers if layer.stateful]:
         raise ValueError(
             f"adversarial training passes each batch through the model twice, but {', '.join(stateful)} is stateful, "
-            f"and would take the second pass for what follows: train it without adversarial"
+            f"and would take the second pass for the next batch: train it without adversarial"
         )
 
 
 class Embedded:
-    """What the embeddings of a pass gave, and the gradient with respect to it.
+    """The outputs of the embeddings in a pass, and the gradients with respect to them.
 
-    `embed` and `seen` are what a `Pass` calls. Embeddings hand on an array of every position then, so that each
-    position has a gradient of its own; usually those of one id are summed before they arrive.
+    A `Pass` calls `embed` and `seen`. Embeddings then output an array of every position, so that each position has its
+    own gradient; otherwise gradients of the same id arrive already summed.
     """
 
     def __init__(self) -> None:
-        self.rows: list[GatheredRows] = []  # of each call of an embedding
-        self.arrived: dict[int, tuple[Any, backend.Array]] = {}  # by the id of these: the layer, and dL/dx, (B, T, E)
+        self.rows: list[GatheredRows] = []  # one for each call of an embedding
+        self.arrived: dict[int, tuple[Any, backend.Array]] = {}  # id of the rows -> layer, dL/dx, (B, T, E)
 
     def embed(self, rows: GatheredRows) -> backend.Array:
         """All positions, (B, T, E)."""
@@ -83,26 +82,26 @@ class Embedded:
         return rows.gathered()
 
     def seen(self, cache: Cache, dy: Any) -> None:
-        """Keep what arrives at an embedding."""
+        """Keep the gradient that arrives at an embedding."""
         if isinstance(cache.kept, GatheredRows):
             self.arrived[id(cache.kept)] = cache.layer, dy
 
     def perturbations(self, epsilon: float, samples: int) -> list[backend.Array | None]:
-        """R for each call of an embedding, (B, T, E); None for one on which the loss does not depend.
+        """The perturbation r for each call of an embedding, (B, T, E); None if the loss does not depend on it.
 
-        Padding does not count in `|x|`, and has no gradient.
+        Padding is not part of `|x|` and has no gradient.
 
         Args:
             epsilon: `|r| / |x|`.
-            samples: how many share the pass; a `TimeDistributed` embedding has several of the B rows for each.
+            samples: number of samples in the pass; a `TimeDistributed` embedding has several of the B rows for each.
 
         Raises:
-            ValueError: no embedding has called `embed`.
+            ValueError: no embedding called `embed`.
         """
         if not self.rows:
             raise ValueError(
                 "no Embedding took part in the pass, so there is nothing to perturb: the model needs one, and a "
-                "subclass of it has to call super().forward(x, run)"
+                "subclass of Embedding must call super().forward(x, run)"
             )
         reached = [(rows, *self.arrived[id(rows)]) for rows in self.rows if id(rows) in self.arrived]
         if not reached:
@@ -110,13 +109,13 @@ class Embedded:
         x = sum(_summed(_squares(layer, rows), samples) for rows, layer, _ in reached)
         largest = _largest([g for _, _, g in reached], samples)
         scaled = {id(rows): g / _along(largest, rows) for rows, _, g in reached}
-        g = sum(_summed(each**2, samples) for each in scaled.values())  # at least 1, or 0 without any gradient
+        g = sum(_summed(each**2, samples) for each in scaled.values())  # at least 1, or 0 if there is no gradient
         length = epsilon * (x / np.maximum(g, 1)) ** 0.5
         return [scaled[id(rows)] * _along(length, rows) if id(rows) in scaled else None for rows in self.rows]
 
 
 def adding(perturbations: Sequence[backend.Array | None]) -> Callable[[GatheredRows], Any]:
-    """What a second `Pass` calls as `embed`, to hand on x + r; the perturbations are those of `Embedded`."""
+    """The function a second `Pass` calls as `embed`, to output x + r; the perturbations are those of `Embedded`."""
     of_calls = iter(perturbations)
 
     def embed(rows: GatheredRows) -> Any:
@@ -135,14 +134,14 @@ def _squares(layer: Embedding, rows: GatheredRows) -> backend.Array:
 
 
 def _summed(values: backend.Array, samples: int) -> backend.Array:
-    """The sum over each sample."""
+    """The values summed over each sample."""
     return values.reshape(samples, -1).sum(axis=1)
 
 
 def _largest(gradients: Sequence[backend.Array], samples: int) -> backend.Array:
-    """The largest absolute value in each sample's gradients, or 1 if it is 0: they are divided by it.
+    """The largest absolute value in each sample's gradients, or 1 if that is 0, to divide them by.
 
-    Otherwise a gradient of 1e-25, squared in float32, would be 0.
+    Otherwise a gradient of 1e-25, squared in float32, would become 0.
     """
     xp = backend.namespace(gradients[0])
     of_each = [xp.abs(g).reshape(samples, -1).max(axis=1) for g in gradients]
@@ -151,7 +150,7 @@ def _largest(gradients: Sequence[backend.Array], samples: int) -> backend.Array:
 
 
 def _along(values: backend.Array, rows: GatheredRows) -> backend.Array:
-    """A value for each sample, repeated for its rows: (B, 1, 1), to multiply what an embedding gave."""
+    """One value per sample, repeated for its rows: (B, 1, 1), to multiply an embedding's output."""
     several = len(values), rows.shape[0] // len(values)
     of_each = backend.namespace(values).broadcast_to(values[:, None], several)
     return of_each.reshape(-1, *[1] * (rows.ndim - 1))

@@ -1,4 +1,4 @@
-"""What a file or another process is told of a model: its description in JSON, and its arrays by name."""
+"""A model as data for a file or another process: its description in JSON, and its arrays by name."""
 
 import itertools
 import json
@@ -24,16 +24,16 @@ M = TypeVar("M", bound=Compiled)
 T = TypeVar("T")
 Arrays = dict[str, np.ndarray]
 
-_LEFT_OUT = {"trainable": True, "use_ema": False}  # in a description, if it has its default
-VERSION = 2  # since then also networks with several inputs, or a layer at several places
+_LEFT_OUT = {"trainable": True, "use_ema": False}  # left out of a description at these defaults
+VERSION = 2  # adds networks with several inputs, and layers used in several places
 
 
 def write(path: str | os.PathLike[str], kind: str, description: dict[str, Any], arrays: Arrays) -> None:
-    """Write arrays and their description, with its kind and the oldest format that can hold it, to one file.
+    """Write arrays and their description to one file, with its kind and the oldest format version that can hold it.
 
     Raises:
         TypeError: JSON cannot hold the description.
-        OSError: the file cannot be written; what was there is still there.
+        OSError: the file cannot be written; an existing file is unchanged.
     """
     model = description.get("settings", {}).get("model", description)
     text = json.dumps({"kind": kind, "version": VERSION if "network" in model else 1} | description)
@@ -41,14 +41,14 @@ def write(path: str | os.PathLike[str], kind: str, description: dict[str, Any], 
 
 
 def decode(arrays: Arrays, kind: str) -> dict[str, Any]:
-    """The description that `write` put among a file's arrays, which is taken out of them.
+    """Remove the description that `write` put among a file's arrays, and return it.
 
     Raises:
-        ValueError: none there, one of another kind, or of a newer version.
-        KeyError, TypeError, RecursionError: it is no description at all.
+        ValueError: there is none, or it is of another kind or a newer version.
+        KeyError, TypeError, RecursionError: it is not a description at all.
     """
     if "description" not in arrays:
-        raise ValueError(f"it has no description, so it is no {kind}")
+        raise ValueError(f"it has no description, so it is not a {kind}")
     description = json.loads(arrays.pop("description").tobytes().decode())
     if description["kind"] != kind:
         raise ValueError(f"its kind is {description['kind']!r}, not {kind!r}")
@@ -61,12 +61,12 @@ def decode(arrays: Arrays, kind: str) -> dict[str, Any]:
 
 
 def reason(error: Exception) -> str:
-    """What was wrong, for the end of a sentence; a `KeyError` by itself says the key alone."""
+    """What was wrong, to end a sentence with; a bare `KeyError` only says the key."""
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def plain(description: Any) -> Any:
-    """A description as it comes back from a file: its tuples are lists.
+    """A description as it is after reading it back from a file: tuples become lists.
 
     Raises:
         TypeError: JSON cannot hold it.
@@ -75,14 +75,14 @@ def plain(description: Any) -> Any:
         return json.loads(json.dumps(description))
     except TypeError as error:
         wanted = "get_config of a class of your own must return numbers, strings, lists and dicts"
-        raise TypeError(f"JSON cannot hold what describes the model ({error}): {wanted}") from error
+        raise TypeError(f"the model's description cannot be written as JSON ({error}): {wanted}") from error
 
 
 def difference(was: Any, now: Any, name: str = "") -> str:
-    """In words, where `now` is other than `was`, a description from a file; "" where it is not.
+    """How `now` differs from `was`, a description from a file, in words; "" if it does not.
 
-    What only `now` has is no difference: an option that is newer than the file, at its default. (Except `trainable` and
-    `use_ema`, which are left out at their defaults.)
+    Anything only `now` has is not a difference: it is an option newer than the file, at its default. (Except
+    `trainable` and `use_ema`, which are omitted at their defaults.)
     """
     if isinstance(was, dict) and isinstance(now, dict):
         left_out = {name: value for name, value in _LEFT_OUT.items() if name in was or name in now}
@@ -95,9 +95,9 @@ def difference(was: Any, now: Any, name: str = "") -> str:
     elif isinstance(was, list) and isinstance(now, list) and any(isinstance(each, dict) for each in (*was, *now)):
         return f"{name} were {len(was)}, and are {len(now)} now"
     elif isinstance(was, type | registry.Configured):
-        return ""  # from custom_objects, where a class may have got another name
+        return ""  # from custom_objects, where a class may have a new name
     elif isinstance(was, str) and isinstance(now, dict) and was == now.get("class_name"):
-        return ""  # an activation of the user's own, of which older files had the name alone
+        return ""  # an activation of the user's own; older files have only its name
     else:
         same = was is now if bool in (type(was), type(now)) else was == now  # True and False are 1 and 0 to Python
         return "" if same else f"{name} was {was!r:.80}, and is {now!r:.80} now"
@@ -105,14 +105,14 @@ def difference(was: Any, now: Any, name: str = "") -> str:
 
 
 def _name_in(described: Any) -> str | None:
-    """The name in the description of a layer."""
+    """The name in a layer's description."""
     config = described.get("config") if isinstance(described, dict) else None
     name = config.get("name") if isinstance(config, dict) else None
     return name if isinstance(name, str) else None
 
 
 def describe(model: Compiled) -> dict[str, Any]:
-    """What JSON can hold of a model: its layers' settings, how they are wired, and how it was compiled."""
+    """A model as JSON values: its layers' settings, how they are wired, and how it was compiled."""
     description: dict[str, Any]
     network = model.network
     once = len(network.places) == len(network.layers)
@@ -147,9 +147,9 @@ def describe(model: Compiled) -> dict[str, Any]:
 
 
 def arrays_of(model: Compiled) -> Arrays:
-    """The arrays under the names they have in a file: parameters, then the optimizer's state.
+    """The arrays under their names in a file: parameters, then the optimizer's state.
 
-    They are the model's own; if that is on a GPU, copies.
+    They are the model's own arrays, or copies if it is on a GPU.
     """
     owners = {f"layer{number}": layer.params for number, layer in enumerate(model.layers)}
     owners |= {f"optimizer{number}": slots for number, slots in enumerate(_slots(model))}
@@ -157,7 +157,7 @@ def arrays_of(model: Compiled) -> Arrays:
 
 
 def put_in(model: Compiled, arrays: Any) -> None:
-    """Let the model hold these arrays in place of its own, named as in `arrays_of`; slots may be left out."""
+    """Replace the model's arrays by these, named as in `arrays_of`; optimizer slots may be missing."""
     for number, layer in enumerate(model.layers):
         layer.set_params({name: arrays[f"layer{number}/{name}"] for name in layer.params})
     for number, slots in enumerate(_slots(model)):
@@ -170,24 +170,24 @@ def _slots(model: Compiled) -> list[Arrays]:
 
 
 def finite_arrays_of(model: Compiled) -> Arrays:
-    """`arrays_of`, for a file.
+    """`arrays_of`, checked for writing to a file.
 
     Raises:
-        ValueError: one holds NaN or infinity, which no file may hold.
+        ValueError: one holds NaN or infinity, which files must not contain.
     """
     arrays = arrays_of(model)
     for name, array in arrays.items():
         if not is_finite(array):
-            raise ValueError(f"{name} of the model holds NaN or infinity, so a file with it could not be loaded again")
+            raise ValueError(f"{name} of the model holds NaN or infinity, so the file could not be loaded again")
     return arrays
 
 
 def rebuild(kind: type[M], description: dict[str, Any], arrays: Arrays) -> M:
-    """The model of `describe` with copies of the arrays of `arrays_of`, which `arrays` is emptied of.
+    """Rebuild the model of `describe` with copies of the arrays of `arrays_of`, which are removed from `arrays`.
 
     Args:
-        kind: class of the model.
-        description, arrays: of the model.
+        kind: class of the model to make.
+        description, arrays: those of the model.
 
     Raises:
         KeyError, TypeError, ValueError, AttributeError: they do not describe a model.
@@ -219,7 +219,7 @@ def rebuild(kind: type[M], description: dict[str, Any], arrays: Arrays) -> M:
 
 
 def _config_of(description: Mapping[str, Any]) -> dict[str, Any]:
-    """A network's config, from the description of one in which each layer is at one place and there is one input."""
+    """A network's config, from a description with a single input and each layer used once."""
     layers = description["layers"]
     sources = description.get("sources") or [(number - 1,) for number in range(len(layers))]
     places = [[number, [[source, 0] for source in own]] for number, own in enumerate(sources)]
@@ -230,42 +230,42 @@ def _config_of(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_no_more(arrays: Collection[str]) -> None:
-    """Stop where a file has more arrays than were taken out.
+    """Raise an error if a file has arrays that nothing took.
 
     Raises:
         ValueError: naming the first of them.
     """
     if arrays:
         more = f", ... ({len(arrays)} in all)" if len(arrays) > 5 else ""
-        raise ValueError(f"it holds arrays that belong to nothing: {', '.join(list(arrays)[:5])}{more}")
+        raise ValueError(f"it holds arrays that belong to no part of the model: {', '.join(list(arrays)[:5])}{more}")
 
 
 # --- the order of layers ----------------------------------------------------------------------------------------------
 
 
 def reordered(items: Sequence[T], order: Sequence[int]) -> list[T]:
-    """The items, of which the first is the one that had the first number of `order`."""
+    """The items in a new order, beginning with the one numbered `order[0]`."""
     return [items[number] for number in order]
 
 
 def parts_order(order: Sequence[int], counts: Sequence[int]) -> list[int]:
-    """`order` for the layers' parts, of which the layers have so many each, before they are reordered."""
+    """`order` for the parts of layers, given how many parts each layer has before reordering."""
     starts = [0, *itertools.accumulate(counts)]
     return [starts[number] + part for number in order for part in range(counts[number])]
 
 
 def into_keras_order(description: dict[str, Any], arrays: Arrays) -> tuple[list[int], list[int]] | None:
-    """Put a model with branches, as version 0.1 and older wrote it, in Keras' order; both arguments are changed.
+    """Put a branching model, as written by version 0.1 and older, in Keras' order; both arguments are changed.
 
     Returns:
-        the order of the layers, and that of the parameters; None if they are in it already.
+        the order of the layers, and that of the parameters; None if they are already in order.
 
     Raises:
-        KeyError, TypeError, ValueError: this describes no model.
+        KeyError, TypeError, ValueError: this does not describe a model.
     """
     if (saved := description.get("sources")) is None:
         return None
-    if registry.foreign(description["layers"]):  # they cannot be made here, so that their masks are not known
+    if registry.foreign(description["layers"]):  # they cannot be made here, so their masks are unknown
         sources = [[whole_number("a source", source, at_least=-1) for source in own] for own in saved]
         order = keras_order(sources, [len(sources) - 1])
     else:
@@ -274,7 +274,7 @@ def into_keras_order(description: dict[str, Any], arrays: Arrays) -> tuple[list[
         network.into_keras_order()
         order = [before.index(layer) for layer in network.layers]
     if order == list(range(len(description["layers"]))) or len(order) != len(description["layers"]):
-        return None  # as it is, or not to be loaded anyway
+        return None  # unchanged, or not loadable anyway
     counts = Counter(name.partition("/")[0] for name in arrays)
     of_params = parts_order(order, [counts[f"layer{number}"] for number in range(len(order))])
     new = {-1: -1} | {old: number for number, old in enumerate(order)}
@@ -288,10 +288,10 @@ def into_keras_order(description: dict[str, Any], arrays: Arrays) -> tuple[list[
 
 
 def optimizer_state(model: Compiled, iterations: Any, arrays: Arrays) -> tuple[int, list[Arrays]]:
-    """The steps and the state of the model's optimizer, which `arrays` is emptied of.
+    """The step count and the state of the model's optimizer; the arrays are removed from `arrays`.
 
     Raises:
-        ValueError: no number of steps that it can have made, or a state that fits another optimizer or model.
+        ValueError: an impossible step count, or the state of another optimizer or model.
     """
     if whole_number("iterations", iterations) >= 2**63:
         raise ValueError(f"iterations must be below 2**63, not {iterations}")
@@ -306,10 +306,10 @@ def optimizer_state(model: Compiled, iterations: Any, arrays: Arrays) -> tuple[i
 
 
 def like(owner: str, own: Mapping[str, np.ndarray], arrays: Arrays) -> Arrays:
-    """The arrays of `owner`, which `arrays` is emptied of: of the names, shapes and dtypes in `own`.
+    """The arrays of `owner`, removed from `arrays`: with the names, shapes and dtypes of those in `own`.
 
     Raises:
-        ValueError: they are others.
+        ValueError: they differ.
     """
     saved = _taken(arrays, f"{owner}/", own)
     dtype = next((array.dtype for array in own.values()), np.dtype("float32"))
@@ -321,5 +321,5 @@ def like(owner: str, own: Mapping[str, np.ndarray], arrays: Arrays) -> Arrays:
 
 
 def _taken(arrays: Arrays, prefix: str, names: Iterable[str]) -> Arrays:
-    """The arrays of these names behind `prefix`, as far as they are there; they are removed from `arrays`."""
+    """The arrays of these names after `prefix`, if present; they are removed from `arrays`."""
     return {name: arrays.pop(f"{prefix}{name}") for name in names if f"{prefix}{name}" in arrays}

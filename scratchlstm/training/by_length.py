@@ -1,12 +1,12 @@
-"""Batches of like length, for `fit(group_by_length=True)`: padding that all rows of a batch share is left out.
+"""Batches of similar lengths, for `fit(group_by_length=True)`: padding shared by all rows of a batch is cut off.
 
-    rows        ids, padded before or behind:  0 0 0 5 8 2
+    rows        ids, padded before or after:  0 0 0 5 8 2
                                                0 0 0 0 3 9
                                                0 0 0 0 0 7
-    batch       the columns from the first to the last in which a row has an id other than 0: the last three here
+    batch       the columns from the first to the last with an id other than 0: here the last three
 
-The results are those of the whole rows if every layer ignores padding, which is checked before anything is computed.
-Which columns are left out depends on the ids of the whole batch alone, so that processes that share it agree.
+The results are those of whole rows provided every layer ignores padding, which is checked before anything is computed.
+Which columns are cut depends only on the ids of the whole batch, so processes that share a batch agree.
 """
 
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from scratchlstm.layers.weights import Shape, with_batch
 from scratchlstm.training.compiled import Compiled
 from scratchlstm.training.data import Data, each_of, inputs_of, take
 
-# batches that are sorted together: the more, the less padding there is, and the less randomness
+# number of batches sorted together: more means less padding, but also less randomness
 _POOL = 50
 
 
@@ -27,20 +27,20 @@ _POOL = 50
 
 
 def row_lengths(x: Any) -> np.ndarray:
-    """How many columns each row needs, from its first to its last id other than 0 in any input, (N,)."""
+    """The number of columns each row needs, from its first to its last id other than 0 in any input, (N,)."""
     used = _used(x)
     first, behind = used.argmax(axis=1), used.shape[1] - used[:, ::-1].argmax(axis=1)
     return np.where(used.any(axis=1), behind - first, 0)
 
 
 def rearranged(order: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A permutation in which batches of `size` hold rows of like length, and come in random order.
+    """A permutation in which batches of `size` hold rows of similar lengths, in random order.
 
     Args:
-        order: a random permutation, (N,). Pools of it are sorted, and cut into batches.
-        lengths: of the rows, (N,).
-        size: of a batch. A shorter one stays the last.
-        rng: draws the order of the others.
+        order: a random permutation, (N,). It is cut into pools, which are sorted and cut into batches.
+        lengths: lengths of the rows, (N,).
+        size: the batch size. A shorter batch remains the last.
+        rng: draws the order of the other batches.
     """
     pools = np.split(order, range(_POOL * size, len(order), _POOL * size))
     in_pools = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
@@ -50,17 +50,17 @@ def rearranged(order: np.ndarray, lengths: np.ndarray, size: int, rng: np.random
 
 
 def longest_first(data: Data) -> tuple[Data, np.ndarray]:
-    """The samples sorted by length, the longest first, and which they were."""
+    """The samples sorted by length, longest first, and their original indices."""
     order = np.argsort(-row_lengths(data.x), kind="stable")
     return data.take(order), order
 
 
 def taken(data: Data, which: Any, trims: bool, on_gpu: Any = None, batch: Any = None) -> Data:
-    """`Data.take`, without the columns that are padding in all rows of the batch, if it `trims`.
+    """`Data.take`; if `trims`, without the columns that are padding in all rows of the batch.
 
     Args:
         data, which, on_gpu: see `Data.take`.
-        batch: the samples of the whole batch, if others take the rest of it.
+        batch: the samples of the whole batch, if other processes take the rest of it.
     """
     rows = data.take(which, on_gpu)
     if not trims:
@@ -70,13 +70,13 @@ def taken(data: Data, which: Any, trims: bool, on_gpu: Any = None, batch: Any = 
 
 
 def _used_columns(x: Any) -> slice:
-    """From the first to the last in which a row has an id other than 0; at least one."""
+    """The columns from the first to the last with an id other than 0; at least one."""
     used = np.flatnonzero(_used(x).any(axis=0))
     return slice(used[0], used[-1] + 1) if len(used) else slice(1)
 
 
 def _used(x: Any) -> np.ndarray:
-    """Where any input has an id other than 0, (N, T)."""
+    """True where any input has an id other than 0, (N, T)."""
     return np.logical_or.reduce([ids != 0 for ids in inputs_of(x)])
 
 
@@ -86,17 +86,17 @@ def _used(x: Any) -> np.ndarray:
 def prepared(model: Compiled, data: Data, name: str = "x") -> Data:
     """The data with its ids on the CPU, for a model whose outputs do not depend on padding.
 
-    A model that is not built yet is built, for any length.
+    A model that is not yet built is built, for any length.
 
     Raises:
-        ValueError: x is something else, or an output may depend on padding; says why.
+        ValueError: x is not padded ids, or an output may depend on padding; says why.
     """
     arrays = inputs_of(data.x)
     if any(x.ndim != 2 for x in arrays) or len({x.shape for x in arrays}) > 1:
         given = ", ".join(f"{x.dtype} {x.shape}" for x in arrays)
-        raise _refused(f"{name} must be padded ids, integers (N, T), with one T for all inputs, not {given}")
+        raise _refused(f"{name} must be padded ids, integers (N, T), with the same T for all inputs, not {given}")
     if model.stateful:
-        raise _refused("the model is stateful, so its samples have to stay in their order")
+        raise _refused("the model is stateful, so its samples must stay in order")
     ends = _through(model.network, [_Value((None,))] * len(arrays))
     for output, end in zip(model.network.output_names, ends, strict=True):
         if None in end.shape:
@@ -111,7 +111,7 @@ def _refused(why: str) -> ValueError:
 
 
 class _Value(NamedTuple):
-    """What a layer gives. None in its shape is the length: ids are (None,), a sequence is (None, E)."""
+    """A layer's output. None in its shape stands for the length: ids are (None,), a sequence is (None, E)."""
 
     shape: Shape
     masked: bool = False
@@ -121,18 +121,18 @@ def _through(network: Network, start: list[_Value]) -> list[_Value]:
     """The outputs of a network for these inputs.
 
     Raises:
-        ValueError: its length is fixed, or the output of a layer in it depends on padding.
+        ValueError: its length is fixed, or a layer's output depends on padding.
     """
     for name, fixed, value in zip(network.input_names, network.input_shapes, start, strict=True):
         if fixed is not None and any(size is None and known for size, known in zip(value.shape, fixed, strict=True)):
             todo = "leave its length open: Input((None,)), or input_shape=(None,) in the first layer"
-            raise _refused(f"the input {name} of {network.name} is fixed to shape {with_batch(fixed)}; {todo}")
+            raise _refused(f"the input {name} of {network.name} has the fixed shape {with_batch(fixed)}; {todo}")
     found = network.along(start if network.merges else start[0], _step)
     return [found[end] for end in network.ends]
 
 
 def _step(layer: Layer, given: Any, states: list[_Value]) -> Any:
-    """What a layer gives, see `Network.along`."""
+    """A layer's output; see `Network.along`."""
     values: list[_Value] = given if layer.merges else [given]
     if isinstance(layer, Network):
         ends = _through(layer, values)
@@ -151,25 +151,25 @@ def _step(layer: Layer, given: Any, states: list[_Value]) -> Any:
 
 
 def _require_takes_ids(layer: Layer) -> None:
-    """Stop if a layer that is given ids is no embedding that masks padding, nor drops words before one."""
+    """Raise an error if a layer that gets ids neither masks padding nor drops words before such an embedding."""
     if isinstance(layer, Embedding) and not layer.mask_zero:
-        raise _refused(f"{layer.name} takes padding for a word: make it with mask_zero=True")
+        raise _refused(f"{layer.name} treats padding as a word: use mask_zero=True")
     if not isinstance(layer, Embedding | WordDropout):
-        raise _refused(f"{layer.name} takes the input, which has to be ids for an Embedding(mask_zero=True)")
+        raise _refused(f"{layer.name} takes the input, which must be ids for an Embedding(mask_zero=True)")
 
 
 def _require_heeds(layer: Layer, values: list[_Value], has_states: bool) -> None:
-    """Stop if what a layer makes of sequences depends on their padding."""
+    """Raise an error if a layer's output depends on the padding of its sequences."""
     if any(None in value.shape and not value.masked for value in values):
-        raise _refused(f"{layer.name} takes a sequence whose mask has ended, so padding is not known there")
+        raise _refused(f"{layer.name} takes a sequence without a mask, so it cannot tell what is padding")
     if has_states:
-        raise _refused(f"{layer.name} is given an initial state, beside which it does not look at the mask")
+        raise _refused(f"{layer.name} is given an initial state, with which it ignores the mask")
     if layer.makes_mask:
-        raise _refused(f"{layer.name} makes a mask of its own, in which padding may count")
+        raise _refused(f"{layer.name} makes its own mask, which may include padding")
     if not (layer.takes_mask or layer.passes_mask):
-        todo = "; MaskedGlobalMaxPooling1D heeds it" if isinstance(layer, GlobalMaxPooling1D) else ""
-        raise _refused(f"{layer.name} ignores the mask, so that its output depends on padding{todo}")
+        todo = "; MaskedGlobalMaxPooling1D uses it" if isinstance(layer, GlobalMaxPooling1D) else ""
+        raise _refused(f"{layer.name} ignores the mask, so its output depends on padding{todo}")
     if isinstance(layer, RNN) and layer.return_sequences and layer.go_backwards:
-        raise _refused(f"{layer.name} gives its steps backwards, but not their mask; Bidirectional turns them around")
+        raise _refused(f"{layer.name} returns its steps in reverse, but not their mask; Bidirectional reorders them")
     if isinstance(layer, RNN) and layer.zero_output_for_mask and not layer.return_sequences:
-        raise _refused(f"{layer.name} has zero_output_for_mask=True, and gives 0 for rows that end in padding")
+        raise _refused(f"{layer.name} has zero_output_for_mask=True, and outputs 0 for rows that end in padding")

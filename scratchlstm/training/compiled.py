@@ -1,4 +1,4 @@
-"""A network with what it takes to train it."""
+"""A network together with everything needed to train it."""
 
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
@@ -21,38 +21,39 @@ from scratchlstm.rows import Gradient, RowGradient
 from scratchlstm.training import targets
 from scratchlstm.training.targets import LossMean, Target
 
-Totals = list[Any]  # the sums of each that is `measured` over some samples (an array; 0, which adds to any, over none)
+Totals = list[Any]  # sums over samples of everything `measured` (arrays; 0 over no samples)
 
 
 class Judged(NamedTuple):
-    """What a pass comes to, beside the targets."""
+    """The result of comparing a pass with the targets."""
 
-    loss: Any  # the sum of all outputs' losses, by their weights, and of the penalties
-    losses: list[Any]  # of each output, without its weight; None if it has none
+    loss: Any  # the weighted sum of all outputs' losses, plus penalties
+    losses: list[Any]  # each output's unweighted loss; None if it has none
     dy: Any  # dL/dy, a tuple for several outputs
-    from_logits: Any  # whether that is with respect to the logits, a tuple for several outputs
+    from_logits: Any  # whether dy is with respect to the logits, a tuple for several outputs
 
 
 class Compiled:
-    """What the fit loop, its workers and its checkpoints know of a model.
+    """The part of a model that the training loop, its workers and its checkpoints use.
 
     Args:
-        network: whose parameters are trained.
-        seed: of everything that is drawn; None takes a fresh one from the operating system.
-        backend: "numpy" or "cupy", where the network is.
+        network: the network to train.
+        seed: seed of all random numbers; None takes a new one from the operating system.
+        backend: "numpy" or "cupy", where the network lives.
 
     Attributes:
-        optimizer, loss, metrics: as compiled; loss and metrics are lists with an entry for each of several outputs.
-        targets: what each output is trained for.
-        measured: all that is measured beside the loss, by its name in the logs, in the order of `evaluate`.
-        history: of the last `fit`, None before.
-        stop_training: whether a callback wants training to end.
-        rng: what parameters and the order of samples are drawn from.
-        workspaces: memory that one step leaves to the next.
+        optimizer, loss, metrics: as given to `compile`; for several outputs, loss and metrics are lists with one entry
+            each.
+        targets: the training target of each output.
+        measured: everything measured besides the loss, by its name in the logs, in the order of `evaluate`.
+        history: history of the last `fit`, None before.
+        stop_training: whether a callback has asked to end training.
+        rng: generator of the parameters and the order of samples.
+        workspaces: memory passed on from one step to the next.
     """
 
-    grads = Gone("model.backward and model.gradients return the gradients; model.forward gives their cache")
-    noises = Gone("they are dropout_masks now")
+    grads = Gone("model.backward and model.gradients return the gradients; model.forward returns their cache")
+    noises = Gone("it is now called dropout_masks")
     optimizer: Optimizer
     targets: Sequence[Target]
     measured: Mapping[str, Metric]
@@ -61,7 +62,7 @@ class Compiled:
         self.network, self.backend = network, backend
         self.seed = checks.seed(seed)
         self.rng = np.random.default_rng(self.seed)
-        self.token = object()  # by which an optimizer knows its model
+        self.token = object()  # by which an optimizer recognizes its model
         self.history: History | None = None
         self.stop_training = False
         self.workspaces = Workspaces()
@@ -69,7 +70,7 @@ class Compiled:
 
     @property
     def layers(self) -> list[Layer]:
-        """Each layer once, `Input` left out, in Keras' order."""
+        """Each layer once, without `Input`, in Keras' order."""
         return self.network.layers
 
     built = property(attrgetter("network.built"), doc="Whether all parameters exist.")
@@ -82,98 +83,99 @@ class Compiled:
 
     @property
     def dropout_masks(self) -> Sequence[DropoutMask]:
-        """What draws every layer's random masks."""
+        """The sources of every layer's random masks."""
         return self.network.dropout_masks
 
     @property
     def generators(self) -> list[np.random.Generator]:
-        """All that random numbers are drawn from in training."""
+        """All random generators used in training."""
         return [self.rng, *(source.rng for source in self.dropout_masks)]
 
     @property
     def trainability(self) -> list[bool]:
-        """`trainable` of the network and of each layer in it, which a callback may change between two steps."""
+        """`trainable` of the network and of each layer in it; a callback may change it between two steps."""
         return [layer.trainable for layer in self.network.with_inner()]
 
     @trainability.setter
     def trainability(self, trainability: Sequence[bool]) -> None:
-        """Set them all."""
+        """Set all of them."""
         for layer, trainable in zip(self.network.with_inner(), trainability, strict=True):
-            layer.trainable = trainable  # and after it those inside
+            layer.trainable = trainable  # followed by the layers inside it
 
-    dtype = property(attrgetter("network.dtype"), doc="Of the output.")
+    dtype = property(attrgetter("network.dtype"), doc="The output's dtype.")
 
     @property
     def batch_matters(self) -> bool:
-        """Whether results without training depend on how samples are put together in batches."""
+        """Whether predictions depend on how samples are divided into batches."""
         return self.stateful or self.masks_loss
 
     @property
     def masks_loss(self) -> bool:
-        """Whether a mask comes with an output."""
+        """Whether any output has a mask."""
         return bool(np.any(self.network.gives_mask(False)))
 
     def build_for(self, input_shape: Any) -> None:
-        """Make all parameters for samples of this shape (a list for several inputs), unless they exist already."""
-        with backend.explain_memory("the model's parameters do not fit: fewer units, or words in the vocabulary"):
+        """Create all parameters for samples of this shape (a list for several inputs), unless they exist already."""
+        with backend.explain_memory("the model's parameters do not fit: use fewer units, or a smaller vocabulary"):
             self.network.build(input_shape, self.rng)
 
     def output_shape_for(self, input_shape: Any) -> Any:
-        """The output's shape (batch left out) for inputs of `input_shape`."""
+        """The output's shape for inputs of `input_shape`, both without the batch."""
         return self.network.output_shape(input_shape)
 
     def compile(
         self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None
     ) -> None:
-        """Choose how to train.
+        """Configure training.
 
-        A model with several outputs takes a list with an entry for each, in their order, or a dict by their names.
+        For several outputs, an argument may be a list with one entry per output, in order, or a dict by output name.
 
         Args:
             optimizer: a name or an `Optimizer`.
-            loss: a name or a `Loss`; of several outputs one for all, or a list or dict, None for those without one.
-            loss_weights: what each output's loss is multiplied by in the sum that is trained on; one number, or a list
-                or dict. Default: 1. Each output's own loss is reported without it.
-            metrics: a list of names or `Metric` objects; of several outputs a list or dict of such lists.
+            loss: a name or a `Loss`; for several outputs one for all, or a list or dict, with None for an output
+                without a loss.
+            loss_weights: factor of each output's loss in the total loss; one number, or a list or dict. Default: 1.
+                Each output's own loss is reported unweighted.
+            metrics: a list of names or `Metric` objects; for several outputs a list or dict of such lists.
 
         Raises:
-            TypeError, ValueError: an unknown name, with those that are known, or what fits no output.
+            TypeError, ValueError: an unknown name (the message lists the known ones), or something that fits no output.
         """
         made = targets.targets(self.network.output_names or ["output"], loss, loss_weights, metrics)
         self.optimizer, self.targets = optimizers.get(optimizer), made
         measured = {name: metric for target in self.targets for name, metric in target.measured.items()}
         first = [name for name, metric in measured.items() if isinstance(metric, LossMean) or len(self.targets) == 1]
         self.measured = {name: measured[name] for name in first + sorted(measured.keys() - {*first})}  # Keras' order
-        self.compiled_learning_rate = self.optimizer.get_config()["learning_rate"]  # which a callback may change
+        self.compiled_learning_rate = self.optimizer.get_config()["learning_rate"]  # a callback may change it
         self._compiled, self._told = True, False
 
     @property
     def loss(self) -> Any:
-        """As compiled, a list for several outputs."""
+        """The compiled loss, a list for several outputs."""
         return [target.loss for target in self.targets] if len(self.targets) > 1 else self.targets[0].loss
 
     @property
     def metrics(self) -> list[Any]:
-        """As compiled, a list of lists for several outputs."""
+        """The compiled metrics, a list of lists for several outputs."""
         return [target.metrics for target in self.targets] if len(self.targets) > 1 else self.targets[0].metrics
 
     # --- a step -----------------------------------------------------------------------------------------------------
 
     def run(self, rows: tuple[int, int] | None = None, **listeners: Any) -> Pass:
-        """A training pass, in memory that the one before has released; `listeners` are `seen` and `embed` of it."""
+        """A training pass, in memory released by the one before; `listeners` are its `seen` and `embed`."""
         return Pass(True, rows, workspaces=self.workspaces, **listeners)
 
     def infer(self, x: Any) -> tuple[Any, Kept]:
-        """The output for x, without dropout, and what loss and metrics need beside it."""
+        """The output for x, without dropout, and what loss and metrics need along with it."""
         return self.network.infer_to_head(x)
 
     def loss_with_gradient(
         self, y_true: Any, y_pred: Any, kept: Kept, sample_weight: Any = None
     ) -> tuple[Any, Any, Any]:
-        """The loss of a pass, its derivative, and whether that is with respect to the logits of the head (see `Loss`).
+        """A pass's loss, its derivative, and whether that is with respect to the logits of the head (see `Loss`).
 
-        Of several outputs all arguments but `kept` are tuples, and so are the derivative and the answer. The
-        regularizers' penalties are in the loss; their gradients are added by `backward`.
+        For several outputs, all arguments but `kept` are tuples, as are the second and third results. The regularizers'
+        penalties are included in the loss; `backward` adds their gradients.
         """
         judged = self.judge(y_true, y_pred, kept, sample_weight)
         return judged.loss, judged.dy, judged.from_logits
@@ -191,8 +193,8 @@ class Compiled:
 
         Args:
             y_true, y_pred, kept, sample_weight: as for `loss_with_gradient`.
-            share: what everything is multiplied by, for some rows of a batch.
-            scales: what each output's loss is multiplied by besides.
+            share: factor for everything, if these are only some rows of a batch.
+            scales: further factor of each output's loss.
         """
         losses, dys, through = [], [], []
         given = map(self.by_output, (y_true, y_pred, sample_weight))
@@ -211,38 +213,38 @@ class Compiled:
         return Judged(_times(sum(parts[1:], parts[0]), share), [_times(loss, share) for loss in losses], *of_all)
 
     def by_output(self, value: Any) -> Sequence[Any]:
-        """What belongs to each output, from a list or tuple of several, or the one itself; None is None for each."""
+        """A list or tuple with an entry per output, or the value itself for a single output; None is None for each."""
         count = self.network.outputs
         return [None] * count if value is None else value if count > 1 else [value]
 
     def gradients(
         self, dy: Any, cache: Cache, from_logits: Any, share: float = 1.0, need: bool = False
     ) -> list[Gradient | None]:
-        """`gradients_by_name`, in the order of `params`; None for one that is not trained.
+        """`gradients_by_name`, in the order of `params`; None for parameters that are not trained.
 
         Raises:
-            ValueError: a layer has not given the gradient of a parameter.
+            ValueError: a layer did not return the gradient of a parameter.
         """
         grads = self.gradients_by_name(dy, cache, from_logits, share, need)
         if missing := [name for name in self.network.trainable_params if grads.get(name) is None]:
-            raise ValueError(f"backward gave no gradient of {', '.join(missing)}: {CONTRACT}")
+            raise ValueError(f"backward returned no gradient of {', '.join(missing)}: {CONTRACT}")
         return [grads.get(name) for name in self.network.params]
 
     def gradients_by_name(
         self, dy: Any, cache: Cache, from_logits: Any, share: float = 1.0, need: bool = False
     ) -> Gradients:
-        """The gradients of the loss, as far as the layers have given them.
+        """The gradients of the loss, as far as the layers returned them.
 
         Args:
             dy, from_logits: from `loss_with_gradient`.
-            cache: of the pass.
-            share: the part of the regularizers' gradients to add.
-            need: whether the gradient has to reach the inputs, even if nothing below is trained.
+            cache: from the forward pass.
+            share: the fraction of the regularizers' gradients to add.
+            need: whether to compute the gradient of the inputs, even if nothing below is trained.
         """
         if not self.network.trainable_params:
             return {}
         _, grads = self.back_from_loss(dy, cache, from_logits, need)
-        params = self.network.params  # joined whenever it is read
+        params = self.network.params  # built on each access
         for name, regularizer in self.network.regularizers.items():
             if (gradient := grads.get(name)) is not None:
                 penalty = regularizer.gradient(params[name])
@@ -251,13 +253,13 @@ class Compiled:
         return grads
 
     def back_from_loss(self, dy: Any, cache: Cache, from_logits: Any, need: bool = False) -> tuple[Any, Gradients]:
-        """`Network.backward`, without penalties; the arguments are those of `gradients_by_name`."""
+        """`Network.backward`, without penalties; takes the arguments of `gradients_by_name`."""
         of_outputs = zip(self.by_output(dy), self.by_output(from_logits), strict=True)
         dys = tuple(FromLogits(d) if through else d for d, through in of_outputs)
         return self.network.backward(dys if len(dys) > 1 else dys[0], cache, need)
 
     def looks_through(self, kept: Kept | None = None, end: int = 0) -> bool:
-        """Whether an output's loss is computed from the logits of its head, in this pass or without dropout."""
+        """Whether an output's loss is computed from its head's logits, in this pass or without dropout."""
         if (loss := self.targets[end].loss) is None:
             return False
         head: Any = self.network.head(kept, end)[0]
@@ -266,17 +268,17 @@ class Compiled:
         return ends_in in (("sigmoid", "softmax") if either else (loss.logits_of or "",))
 
     def penalty(self) -> Any:
-        """What the regularizers of trained parameters add to the loss, see `Regularizer`."""
+        """The penalty that the regularizers of trained parameters add to the loss; see `Regularizer`."""
         params = self.network.trainable_params
         return sum(r(params[name]) for name, r in self.network.regularizers.items() if name in params)
 
     def measure(self, y_true: Any, y_pred: Any, kept: Kept, losses: Sequence[Any], samples: int) -> Totals:
-        """The sums of what is `measured` over the predictions of a pass.
+        """The sums of everything `measured` over the predictions of a pass.
 
         Args:
             y_true, y_pred, kept: as for `loss_with_gradient`.
-            losses: of each output, from `judge`.
-            samples: how many the whole batch has.
+            losses: loss of each output, from `judge`.
+            samples: number of samples in the whole batch.
         """
         found: dict[str, Any] = {}
         columns = self.targets, self.by_output(y_true), self.by_output(y_pred), kept.masks, losses
@@ -285,7 +287,7 @@ class Compiled:
         return [found[name] for name in self.measured]
 
     def constrain(self, broken: Any = None) -> None:
-        """Put every trained parameter that has a constraint back to an allowed value; if `broken` is not 0, none."""
+        """Apply the constraints to all trained parameters that have one; to none if `broken` is not 0."""
         params = self.network.trainable_params
         for name, constraint in self.network.constraints.items():
             if (param := params.get(name)) is None:
@@ -301,7 +303,7 @@ class Compiled:
 
 
 def _times(value: Any, factor: float) -> Any:
-    """The product; `value` itself if the factor is 1, so that nothing is computed on a GPU, or if it is None."""
+    """The product; `value` itself if it is None or the factor is 1, so that a GPU has nothing to compute."""
     if value is None or factor == 1:
         return value
     return value * value.dtype.type(factor) if backend.is_array(value) else value * factor

@@ -1,4 +1,4 @@
-"""Who shares the work of `fit`, `evaluate` and `predict`, and who decides: nearly always this process, for itself."""
+"""Who shares the work of `fit`, `evaluate` and `predict`, and who decides: usually this process alone."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,15 +13,15 @@ from scratchlstm.training.steps import OneProcess, StepOptions
 
 
 class Crew:
-    """This process decides, and some processes of its machine share the work.
+    """This process makes all decisions, and some processes of its machine share the work.
 
-    `distributed.Ranks` has the same methods for the ranks of an MPI run, which have to go the same way together.
+    `distributed.Ranks` has the same methods for the ranks of an MPI run, which have to stay in step.
 
     Args:
-        workers: how many processes, this one included.
+        workers: number of processes, including this one.
 
     Attributes:
-        first: whether callbacks run here, and files are written here.
+        first: whether this process runs callbacks and writes files.
     """
 
     first = True
@@ -30,30 +30,29 @@ class Crew:
         self.workers = workers
 
     def require_same(self, call: str, model: Compiled, data: Mapping[str, Data | None], **options: Any) -> None:
-        """Stop if a rank does something else than the others; alone there is nothing to compare.
+        """Raise an error if the ranks do different things; a single process has nothing to compare.
 
         Args:
-            call: the method that has been called.
-            model, data, options: what decides its results.
+            call: the method that was called.
+            model, data, options: what determines its results.
         """
 
     def ask_first(self, decide: Callable[[], Any]) -> Any:
-        """What the first rank finds, on all of them."""
+        """The first rank's result, on all ranks."""
         return decide()
 
     def stops(self, model: Compiled) -> bool:
-        """Whether training is to stop after this batch or epoch."""
+        """Whether training should stop after this batch or epoch."""
         return model.stop_training
 
     def require_alike(self, model: Compiled) -> None:
-        """Stop if the ranks have come to have different models; alone there is nothing to compare."""
+        """Raise an error if the ranks' models have diverged; a single process has nothing to compare."""
 
     def restarted_from(self, checkpoints: Sequence[Path]) -> Path | None:
         """The first of these files that this `fit` wrote before the launcher restarted the run; None if there is none.
 
         Raises:
-            ValueError: an earlier fit of the script writes the same file, and which of the two has written it is not
-                known.
+            ValueError: an earlier fit of the script writes the same file, so it is not known which of the two wrote it.
         """
         if (began := ranks.resume_since) is None or not ranks.together():
             return None
@@ -67,14 +66,14 @@ class Crew:
         take: Callable[[Any], Any] = lambda given: None,
         thorough: bool = True,
     ) -> None:
-        """Let the first rank do something to the model, and the others have the same afterwards.
+        """Let the first rank do something to the model, and bring the others to the same state.
 
         Args:
-            model: this rank's.
+            model: this rank's model.
             act: what the first rank does.
-            give: what the others are told besides.
-            take: what the others do with it.
-            thorough: whether the optimizer's arrays may have changed, too.
+            give: returns anything else to send to the others.
+            take: how the others use it.
+            thorough: whether the optimizer's arrays may have changed as well.
         """
         act()
 
@@ -88,7 +87,7 @@ class Crew:
         step_options: StepOptions,
         **options: Any,
     ) -> Iterator[Any]:
-        """What does the steps in several processes, see `parallel.team_or_alone`; None if this process does them."""
+        """The processes that share the steps, see `parallel.team_or_alone`; None if this process does them alone."""
         if workers == 1:
             yield None
             return
@@ -108,10 +107,10 @@ class Crew:
         step_options: StepOptions,
         **options: Any,
     ) -> Iterator[Any]:
-        """What does the steps: a `team`, or this process, a `OneProcess`."""
+        """A `team` to do the steps, or a `OneProcess` to do them in this process."""
         with self.team(model, workers, data, validation, step_options, **options) as runner:
             if runner is None:
-                advice = "all samples are taken there before the first batch: pass them in several parts"
+                advice = "all samples are moved there before the first batch: pass them in several parts"
                 with backend.explain_memory(advice):
                     runner = OneProcess(model, data, validation, step_options)
             yield runner
@@ -120,8 +119,8 @@ class Crew:
 def _written_since(began: float, checkpoints: Sequence[Path]) -> Path | None:
     if repeated := ranks.checkpoints.intersection(checkpoints):
         raise ValueError(
-            f"an earlier fit of this script has the checkpoint {str(repeated.pop())!r} as well: with --restarts, every "
-            f"fit needs one of its own"
+            f"an earlier fit of this script also uses the checkpoint {str(repeated.pop())!r}: with --restarts, every "
+            f"fit needs its own"
         )
     ranks.checkpoints.update(checkpoints)
     return next((path for path in checkpoints if path.is_file() and path.stat().st_mtime >= began), None)

@@ -1,17 +1,17 @@
-"""The ranks of an MPI run share each batch: the arithmetic of `worker`, with messages in the place of shared memory.
+"""MPI ranks share each batch: the arithmetic of `worker`, with messages instead of shared memory.
 
 Every rank runs the user's whole script, holds all data, draws the same order, and computes its rows of each batch.
-What then travels is packed into one message for each receiver:
+The results are packed into one message for each receiver:
 
-    three workers or more    each rank gets, of every gradient, the rows that it owns, and adds up what came in the
-                             order of the ranks; then all ranks get all sums
-    two                      each sends the other all it has, and both add up: as few bytes, in half the messages
+    three workers or more    each rank gets, from every gradient, the rows it owns, and adds them up in the order of
+                             the ranks; then all ranks get all sums
+    two                      each sends everything to the other, and both add up: as few bytes, in half the messages
 
-The sums are those of `parallel`, in the same order, so P ranks end with the same bits as `workers=P`. (`Allreduce` adds
-up in an order of the library's own.) Of an embedding only the rows travel that occur in the batch. Then every rank
-updates all parameters, which stay the same everywhere.
+The sums are those of `parallel`, in the same order, so P ranks end with the same bits as `workers=P`. (`Allreduce`
+would add up in an order of the library's own.) Of an embedding's gradient, only rows that occur in the batch are sent.
+Then every rank updates all parameters, which stay the same everywhere.
 
-Callbacks run on rank 0 alone; the others are told what they have changed.
+Callbacks run only on rank 0, which tells the others what they changed.
 """
 
 import functools
@@ -59,22 +59,22 @@ from scratchlstm.training.worker import (
     unsplittable,
 )
 
-_ALIGNED = 8  # bytes: where an array in a message may begin
-_PAUSE = 0.005  # seconds: what calls of fit, which ranks may reach at different times, can well be late by
-_VALUES = 1  # the tag of messages that are no gradients
+_ALIGNED = 8  # bytes: alignment of arrays in a message
+_PAUSE = 0.005  # seconds: a tolerable delay for calls of fit, which ranks reach at different times
+_VALUES = 1  # the tag of messages other than gradients
 _NOTHING = np.empty(0, np.uint8)  # a message to or from a rank without rows
 
 
 class Ranks(Crew):
-    """All ranks of an MPI run, which go the same way together.
+    """All ranks of an MPI run, kept in step.
 
     Args:
-        communicator: of all ranks.
+        communicator: the communicator of all ranks.
 
     Attributes:
-        rank: which of them this process is.
-        mixed: whether they run on different processors, so that last digits may come to differ.
-        stop: whether rank 0 wants training to stop.
+        rank: the rank of this process.
+        mixed: whether the ranks have different processors, so that last digits may differ.
+        stop: whether rank 0 has asked to stop training.
     """
 
     def __init__(self, communicator: Any) -> None:
@@ -85,13 +85,13 @@ class Ranks(Crew):
     # --- deciding together ----------------------------------------------------------------------------------------
 
     def require_same(self, call: str, model: Compiled, data: Mapping[str, Data | None], **options: Any) -> None:
-        """Compare what decides the results, before anything is computed; see `Crew.require_same`.
+        """Compare everything that determines the results, before anything is computed; see `Crew.require_same`.
 
-        A model without a seed has drawn its weights for itself on each rank: all of rank 0's model is taken.
+        Without a seed, each rank has drawn its own weights: then all take the model of rank 0.
 
         Raises:
-            RuntimeError: another rank calls something else, or has ended its script.
-            ValueError: naming the first difference, and the host that differs.
+            RuntimeError: another rank calls something else, or its script has ended.
+            ValueError: naming the first difference and the host where it is.
         """
         facts = {**_versions(), **options, "model": _described(model), "seed": model.seed}
         facts |= {name: each and fingerprint(each) for name, each in data.items()}
@@ -102,7 +102,7 @@ class Ranks(Crew):
             self._be_as_first(model)
 
     def _be_as_first(self, model: Compiled) -> None:
-        """Let all ranks have what rank 0 has drawn, and what it has learned from there."""
+        """Give all ranks what rank 0 has drawn, and what it has learned since."""
         mine = _checksums(model)
         if all(theirs == mine for theirs in self.gather(mine, "compare the model")):
             return
@@ -114,14 +114,14 @@ class Ranks(Crew):
             w[...] = backend.to(model.backend, of_first)
 
     def meet(self, call: str, facts: Mapping[str, Any]) -> None:
-        """Wait for all ranks, and stop if they are not at the same place with the same facts; see `require_same`."""
+        """Wait for all ranks, and raise an error unless all make the same call with the same facts."""
         mine = socket.gethostname(), call, _flat(facts), _processor()
         hosts, calls, every, processors = zip(*self.gather(mine, f"reach {call}", _PAUSE), strict=True)
         for rank, other in enumerate(calls):
             if other != calls[0]:
                 raise RuntimeError(
                     f"rank 0 ({hosts[0]}) is at {calls[0]}, but rank {rank} ({hosts[rank]}) at {other}: every rank has "
-                    f"to call fit, evaluate and predict; under `if scratchlstm.mpi.first():`, call them with workers=1"
+                    f"to call fit, evaluate and predict; inside `if scratchlstm.mpi.first():`, call them with workers=1"
                 )
         for rank, theirs in enumerate(every):
             for name in every[0] | theirs:
@@ -130,7 +130,7 @@ class Ranks(Crew):
                     here, there = f"{one!r:.80} on rank 0 ({hosts[0]})", f"{other!r:.80} on rank {rank} ({hosts[rank]})"
                     raise ValueError(f"the ranks differ: {name} is {here}, but {there}{_advice(name)}")
         mixed, self.mixed = self.mixed, len(set(processors)) > 1
-        if self.mixed and not mixed and self.first and facts:  # not once more at the end of the script
+        if self.mixed and not mixed and self.first and facts:  # not again at the end of the script
             others = next(rank for rank, processor in enumerate(processors) if processor != processors[0])
             warn(
                 f"the ranks have different processors: {hosts[0]} {processors[0]}, {hosts[others]} "
@@ -138,7 +138,7 @@ class Ranks(Crew):
             )
 
     def ask_first(self, decide: Callable[[], Any]) -> Any:
-        """What rank 0 finds, on all ranks; if that is an error, they all raise it."""
+        """Rank 0's result, on all ranks; if it is an error, all ranks raise it."""
         found, error = self._tried(decide)
         told, found = self._from_first((error and portable(error), found), "meet after what rank 0 does alone")
         if told is not None:
@@ -146,7 +146,7 @@ class Ranks(Crew):
         return found
 
     def _tried(self, act: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-        """What rank 0 finds while the others are elsewhere, or the error it meets; nothing on these."""
+        """Rank 0's result or error while the other ranks are elsewhere; nothing on those."""
         try:
             with ranks.alone():
                 return act() if self.first else None, None
@@ -154,16 +154,16 @@ class Ranks(Crew):
             return None, raised
 
     def stops(self, model: Compiled) -> bool:
-        """What rank 0 had said when all ranks last heard from each other; a signal may set the flag at any time."""
+        """Whether rank 0 wanted to stop when all ranks last communicated; a signal may set its flag at any time."""
         return self.stop
 
     def require_alike(self, model: Compiled) -> None:
-        """Stop if the ranks have come to have different models; see `Crew.require_alike`.
+        """Raise an error if the ranks' models have diverged; see `Crew.require_alike`.
 
         Raises:
-            ValueError: naming the first difference, and the host that differs.
+            ValueError: naming the first difference and the host where it is.
         """
-        if self.mixed:  # whose last digits may differ
+        if self.mixed:  # last digits may differ
             self.follow(model, lambda: None)
         self.meet("the end of an epoch", {"state": _checksums(model)})
 
@@ -175,7 +175,7 @@ class Ranks(Crew):
         take: Callable[[Any], Any] = lambda given: None,
         thorough: bool = True,
     ) -> None:
-        """Let rank 0 act alone, and all ranks have the same afterwards, an error included; see `Crew.follow`."""
+        """Let rank 0 act alone, then bring all ranks to the same state, raising its error if any; see `Crew.follow`."""
         before = _checksums(model, thorough) if self.first else {}
         _, error = self._tried(act)
         changed = self.first and (self.mixed or _checksums(model, thorough) != before)
@@ -207,17 +207,17 @@ class Ranks(Crew):
         step_options: steps.StepOptions,
         **options: Any,
     ) -> Iterator[Any]:
-        """All ranks, of which the first `workers` share each batch; None for a single one.
+        """All ranks, of which the first `workers` share each batch; None if there is only one.
 
         Raises:
-            ValueError: a batch of this model cannot be split.
+            ValueError: batches of this model cannot be split.
         """
         if workers == 1:
             yield None
             return
         if reason := unsplittable(model):
             raise ValueError(f"workers={self.workers}, the ranks, is not possible: {reason}. Use workers=1")
-        # results depend on the threads in NumPy's loops, and on those that the environment lets BLAS have
+        # results depend on the number of threads: NumPy's loops', and BLAS', which the environment sets
         alone = set_by_environment() or not all_compiled(model.network)
         with one_blas_thread(threads=1 if alone else ranks.threads):
             yield RankWorkers(self, workers, model, data, validation, step_options)
@@ -225,7 +225,7 @@ class Ranks(Crew):
     # --- messages -------------------------------------------------------------------------------------------------
 
     def gather(self, value: Any, awaited: str, pause: float = 0.0) -> list[Any]:
-        """Every rank's value, in the order of the ranks; the arguments are those of `to_each`."""
+        """Every rank's value, in the order of the ranks; the other arguments are those of `to_each`."""
         message = np.frombuffer(pickle.dumps((awaited, value)), np.uint8)
         places, values = zip(
             *(pickle.loads(came.data) for came in self.to_all(message, awaited, pause, _VALUES)), strict=True
@@ -241,13 +241,13 @@ class Ranks(Crew):
     def to_each(
         self, messages: Sequence[np.ndarray], awaited: str, pause: float = 0.0, tag: int = 0
     ) -> list[np.ndarray]:
-        """Send each rank its message; those that came, in the order of the ranks.
+        """Send each rank its message; returns the received messages in the order of the ranks.
 
         Args:
-            messages: bytes, for each rank.
-            awaited: what another rank has to do first, which is said if it takes long.
-            pause: seconds between two looks for what has come; 0 looks all the time.
-            tag: of the messages; those with another one are left.
+            messages: the bytes for each rank.
+            awaited: what another rank has to do first, to report if it takes long.
+            pause: seconds between checks for a message; 0 checks constantly.
+            tag: the tag of the messages; others are not received.
         """
         others = [(self.rank + distance) % self.workers for distance in range(1, self.workers)]
         came, status = list(messages), MPI.Status()
@@ -255,8 +255,8 @@ class Ranks(Crew):
         for rank in others:
             with ranks.waiting(f"rank {rank} to {awaited}"):
                 while (pause or ranks.crowded) and not self.communicator.Iprobe(rank, tag):
-                    time.sleep(pause)  # of 0, too, lets others have the core
-                found = self.communicator.Mprobe(rank, tag, status=status)  # which tells its size
+                    time.sleep(pause)  # even 0 lets other processes have the core
+                found = self.communicator.Mprobe(rank, tag, status=status)  # gives the size
                 came[rank] = np.empty(status.Get_count(MPI.BYTE), np.uint8)
                 found.Recv([came[rank], MPI.BYTE])
         with ranks.waiting(f"others to receive what they need to {awaited}"):
@@ -264,17 +264,17 @@ class Ranks(Crew):
         return came
 
     def to_all(self, message: np.ndarray, awaited: str, pause: float = 0.0, tag: int = 0) -> list[np.ndarray]:
-        """`to_each`, with one message for all ranks."""
+        """`to_each`, with the same message for all ranks."""
         return self.to_each([message] * self.workers, awaited, pause, tag)
 
 
 class RankGradients:
-    """The exchange of ranks; `merge` is where the messages are sent.
+    """The exchange between ranks; `merge` sends the messages.
 
     Args:
         crew: all ranks.
-        workers: how many of them, from rank 0, have rows of a batch.
-        model: this rank's.
+        workers: number of ranks, from 0, that have rows of a batch.
+        model: this rank's model.
     """
 
     def __init__(self, crew: Ranks, workers: int, model: Compiled) -> None:
@@ -284,11 +284,11 @@ class RankGradients:
         self.awaited = ""
 
     def publish(self, grads: Gradients) -> None:
-        """Keep the gradients, on the CPU, until every rank has some."""
+        """Keep the gradients, on the CPU, until every rank has its own."""
         self.own = {number: self._on_cpu(number, g) for number, g in grads.items()}
 
     def merge(self) -> dict[int, Gradient]:
-        """The sums, of all rows."""
+        """The summed gradients, with all rows."""
         if self.workers == 2:
             messages = self.crew.to_all(self._packed(self.own) if self.works else _NOTHING, self.awaited)
             return self._summed([self._unpacked(message, 0, 1) for message in messages[:2]])
@@ -303,11 +303,11 @@ class RankGradients:
         return {number: self._joined(number, [of_rank[number] for of_rank in blocks]) for number in self.own}
 
     def updates(self, rows: int) -> tuple[int, int]:
-        """All of them: each rank has parameters of its own."""
+        """All rows: each rank has its own copy of the parameters."""
         return 0, rows
 
     def _on_cpu(self, number: int, g: Gradient | None) -> Gradient:
-        """A gradient on the CPU in its parameter's dtype, its ids in ascending order, zero in the place of None."""
+        """A gradient on the CPU in its parameter's dtype, with ids in ascending order; zero for None."""
         w = self.params[number]
         if g is None and number in self.sparse:
             return RowGradient(np.empty(0, np.int64), np.empty((0, w.shape[1]), w.dtype), w.shape)
@@ -323,9 +323,9 @@ class RankGradients:
         return {number: summed([grads[number] for grads in of_ranks]) for number in self.own}
 
     def _joined(self, number: int, blocks: Sequence[Gradient]) -> Gradient:
-        """A whole gradient, from the rows of each owner."""
+        """A whole gradient, joined from each owner's rows."""
         if number in self.sparse:
-            return summed(blocks)  # of which no two have a row in common
+            return summed(blocks)  # no two have a row in common
         return np.concatenate(blocks).reshape(self.params[number].shape)
 
     # --- what a message is made of --------------------------------------------------------------------------------
@@ -337,8 +337,8 @@ class RankGradients:
         return self._packed({number: self._owned(number, g, rank) for number, g in self.own.items()})
 
     def _owned(self, number: int, g: Gradient, rank: int) -> Gradient:
-        """The rows that this rank owns: of a dense gradient a block; of a row-sparse one every so many-th, as the
-        frequent words have the low ids, and all of these in one block would be most of what travels.
+        """The rows that this rank owns: a block of a dense gradient; every so many-th row of a row-sparse one, since
+        frequent words have low ids, and a block with all of them would be most of the traffic.
         """
         if isinstance(g, RowGradient):
             own = g.ids % self.workers == rank
@@ -346,11 +346,11 @@ class RankGradients:
         return block(g, *share(self._table(number)[0], rank, self.workers))
 
     def _table(self, number: int) -> tuple[int, ...]:
-        """A parameter's shape; one of no dimensions is a row."""
+        """A parameter's shape; a scalar counts as one row."""
         return self.params[number].shape or (1,)
 
     def _packed(self, grads: Mapping[int, Gradient]) -> np.ndarray:
-        """Gradients in one message: dense ones as they are, else the number of rows, their ids and their values."""
+        """Gradients in one message: dense ones as they are, others as number of rows, ids and values."""
         arrays: list[np.ndarray] = []
         for g in grads.values():
             if isinstance(g, RowGradient):
@@ -360,7 +360,7 @@ class RankGradients:
         return np.concatenate([piece for array in arrays for piece in _bytes(array)])
 
     def _unpacked(self, message: np.ndarray, rank: int, owners: int) -> dict[int, Gradient]:
-        """The gradients in a message, of the rows of one of so many owners."""
+        """The gradients in a message, for the rows of one of `owners` owners."""
         offset = 0
 
         def take(dtype: Any, *shape: int) -> np.ndarray:
@@ -385,10 +385,10 @@ class RankGradients:
 
 
 class RankWorker(Worker):
-    """The part of the work that is this rank's."""
+    """This rank's share of the work."""
 
     def update(self, iterations: int, learning_rate: float, factors: list[float] | None) -> None:
-        """Update all parameters; on a GPU as `steps.OneProcess` does, which clips by itself."""
+        """Update all parameters; on a GPU as `steps.OneProcess` does, where the optimizer itself clips."""
         if self.model.backend == "numpy":
             super().update(iterations, learning_rate, factors)
             return
@@ -404,13 +404,13 @@ class RankWorker(Worker):
 
 
 class RankWorkers(Workers):
-    """All ranks, as the fit loop of each asks them.
+    """All ranks, as the training loop of each rank uses them.
 
     Args:
         crew: all ranks.
-        workers: how many of them share each batch.
-        model: this rank's.
-        data, validation: this rank's, which are the same everywhere.
+        workers: number of ranks that share each batch.
+        model: this rank's model.
+        data, validation: this rank's data, the same on all ranks.
         options: see `StepOptions`.
     """
 
@@ -431,27 +431,27 @@ class RankWorkers(Workers):
         self.worker = RankWorker(crew.rank, workers, model, self.exchange, options, *own)
 
     def begin_epoch(self, order: np.ndarray) -> None:
-        """State the order of samples."""
+        """Set the order of samples."""
         self.worker.order, self.epoch = order, self.epoch + 1
 
     def step(self, start: int, stop: int) -> tuple[float, Totals]:
-        """Train on the batch `order[start:stop]`; as `OneProcess.step`."""
+        """Train on the batch `order[start:stop]`; like `OneProcess.step`."""
         self.exchange.awaited = f"compute its share of samples {start} to {stop} in epoch {self.epoch} of this fit"
         return super().step(start, stop)
 
     def require_finite(self) -> None:
-        """Each step has looked."""
+        """Nothing to do: each step has checked."""
 
     def evaluate(self, spans: Sequence[tuple[int, int]], done: Callable[[], Any]) -> list[tuple[float, Totals]]:
-        """For each span of the validation samples the mean loss, and the metrics; see `OneProcess.evaluate`."""
+        """The mean loss and the metrics of each span of the validation samples; see `OneProcess.evaluate`."""
         return self._share_out("evaluate", spans, done)
 
     def predict(self, spans: Sequence[tuple[int, int]], done: Callable[[], Any]) -> list[np.ndarray]:
-        """The outputs for x, each by itself; arguments as of `evaluate`."""
+        """The outputs for x, one after another; takes the arguments of `evaluate`."""
         return [np.concatenate(parts) for parts in zip(*self._share_out("predict", spans, done), strict=True)]
 
     def _share_out(self, command: str, spans: Sequence[tuple[int, int]], done: Callable[[], Any]) -> list[Any]:
-        """A span for each rank, and again; the results in the order of the spans."""
+        """Deal the spans out to the ranks in rounds; returns the results in the order of the spans."""
         results: list[Any] = []
         for begin in range(0, len(spans), self.crew.workers):
             turn = spans[begin : begin + self.crew.workers]
@@ -468,7 +468,7 @@ class RankWorkers(Workers):
         self.worker.update(iterations, learning_rate, factors)
 
     def _answers(self, command: str, calls: Sequence[tuple[Any, ...]], awaited: str) -> list[Any]:
-        """What every rank's worker comes to, called with these arguments (or not at all); an error is raised by all."""
+        """The results of every rank's worker called with these arguments (or not at all); all ranks raise any error."""
         answer: tuple[Any, Any] = None, None
         try:
             for arguments in calls:
@@ -484,7 +484,7 @@ class RankWorkers(Workers):
 
 
 def _bytes(array: np.ndarray) -> Iterator[np.ndarray]:
-    """An array's bytes, and as many more as are needed for the next to be aligned."""
+    """An array's bytes, padded so that the next array is aligned."""
     yield np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     yield np.zeros(-array.nbytes % _ALIGNED, np.uint8)
 
@@ -494,7 +494,7 @@ def _bytes(array: np.ndarray) -> Iterator[np.ndarray]:
 
 @functools.cache
 def _versions() -> dict[str, Any]:
-    numba = compiled.version()  # which may load another BLAS
+    numba = compiled.version()  # may load another BLAS
     blas = {f"{library['internal_api']} {library['version']}" for library in _blas()}
     found = {
         "Python": platform.python_version(),
@@ -511,7 +511,7 @@ def _blas() -> Iterable[dict[str, Any]]:
 
 @functools.cache
 def _processor() -> str:
-    """On what the last digits depend beside the program: the processor, and what the BLAS takes it for."""
+    """What last digits depend on apart from the program: the processor, and what BLAS takes it for."""
     about = Path("/proc/cpuinfo")
     named = re.search(r"model name\s*: (.*)", about.read_text()) if about.exists() else None
     kinds = sorted({str(library.get("architecture")) for library in _blas()})
@@ -519,23 +519,23 @@ def _processor() -> str:
 
 
 def _options(optimizer: Optimizer) -> dict[str, Any]:
-    """What a callback can have set in an optimizer, but for its arrays."""
+    """The settings of an optimizer that a callback may change, except its arrays."""
     own = {name: value for name, value in vars(optimizer).items() if name not in ("state", "owner", "trained")}
     return {name: value for name, value in own.items() if is_portable(value)}
 
 
 def _described(model: Compiled) -> Any:
-    """The model's settings; of one with parts that nothing describes, what its layers are called."""
+    """The model's settings; if parts cannot be described, the names of its layers."""
     try:
         description = archive.plain(archive.describe(model))
-        (description["compiled"] or {}).pop("iterations", None)  # which belongs to the state
+        (description["compiled"] or {}).pop("iterations", None)  # part of the state
         return description
     except Exception:
         return [f"{type(layer).__name__} {layer.name}" for layer in model.layers]
 
 
 def _checksums(model: Compiled, thorough: bool = True) -> dict[str, Any]:
-    """CRC-32 of each parameter and of all else that training changes, the optimizer's arrays only if `thorough`."""
+    """CRC-32 of each parameter and of everything else training changes; the optimizer's arrays only if `thorough`."""
     arrays = {name: a for name, a in archive.arrays_of(model).items() if thorough or name.startswith("layer")}
     sums: dict[str, Any] = {name: zlib.crc32(np.ascontiguousarray(a).data) for name, a in arrays.items()}
     for number, layer in enumerate(model.layers):
@@ -547,7 +547,7 @@ def _checksums(model: Compiled, thorough: bool = True) -> dict[str, Any]:
 
 
 def _flat(facts: Any, name: str = "") -> dict[str, Any]:
-    """Nested dicts and lists as one dict, by their paths."""
+    """Nested dicts and lists as one dict, keyed by path."""
     items = facts.items() if isinstance(facts, Mapping) else enumerate(facts) if isinstance(facts, list | tuple) else ()
     if not items:
         return {name: facts}
@@ -555,11 +555,11 @@ def _flat(facts: Any, name: str = "") -> dict[str, Any]:
 
 
 def _advice(name: str) -> str:
-    """How to mend a difference of that name."""
+    """How to fix a difference of that name."""
     if name.startswith(("the version", "the BLAS")):
-        return ": install the same on all hosts"
+        return ": install the same version on all hosts"
     if "data" in name.partition("/")[0]:
-        return ": all ranks need the same data; what draws it needs a seed"
+        return ": all ranks need the same data; if it is random, use a seed"
     if name.startswith("state/"):
-        return ": all ranks have to do the same to a model; what one of them is to do to it alone, do to a copy"
+        return ": all ranks must do the same to a model; if only one is to do something, do it to a copy"
     return ""

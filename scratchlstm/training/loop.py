@@ -1,4 +1,4 @@
-"""The fit loop: epochs of shuffled batches, each forward, loss, backward, update."""
+"""The training loop: epochs of shuffled batches, each with a forward pass, loss, backward pass and update."""
 
 import math
 import os
@@ -71,7 +71,7 @@ def fit(
     options: dict[str, Any] = {
         "batch_size": batch_size, "shuffle": shuffle, "initial_epoch": initial_epoch, "workers": workers,
     }  # fmt: skip
-    if adversarial is not None:  # else left out, as it is in older checkpoints
+    if adversarial is not None:  # otherwise omitted, as in older checkpoints
         options["adversarial"] = adversarial.get_config()
     if group_by_length:
         options["group_by_length"] = True
@@ -88,7 +88,7 @@ def fit(
     if resume is not None:
         crew.follow(model, lambda: _resume(run, resume, epochs, verbose), run.position, run.put_at)
     if model.params and not model.network.trainable_params:
-        warn(f"{model.network.name} has no weights that are trainable, so fit changes nothing")
+        warn(f"{model.network.name} has no trainable weights, so fit changes nothing")
     model.history = history
     names = sorted(["loss", *model.measured])
     names += [f"val_{name}" for name in names if validation is not None]
@@ -113,16 +113,16 @@ def fit(
             for epoch in run.epochs(epochs):
                 position = f"epoch {epoch + 1}"
                 say(f"Epoch {epoch + 1}/{epochs}", verbose)
-                if not run.batch:  # an epoch that is resumed in its middle has begun before
+                if not run.batch:  # an epoch resumed in the middle has already begun
                     call("on_epoch_begin", {}, epoch)
                 runner.begin_epoch(run.order(shuffle, lengths))
                 logs = _run_epoch(run, runner, validation_batches, verbose, call)
                 try:
                     call("on_epoch_end", logs, epoch)
-                finally:  # the epoch is complete, and what a callback adds to its logs belongs to it
+                finally:  # the epoch is complete, and anything callbacks add to its logs belongs to it
                     history.on_epoch_end(epoch, logs)
                     kept = "of the last one"
-                    last_epoch = None  # which is let go first, so that memory holds one copy
+                    last_epoch = None  # freed first, so that memory holds one copy
                     last_epoch = State.of(model)
                 crew.require_alike(model)
                 run.end_epoch()
@@ -132,7 +132,7 @@ def fit(
             model.take_averages()
             call("on_train_end", logs)
     except KeyboardInterrupt as interrupt:
-        if last_epoch is not None:  # or it was being copied, and the model still has what it had then
+        if last_epoch is not None:  # otherwise it was being copied, and the model still has that state
             last_epoch.put_into(model)
         done = len(history.epoch)
         epochs_are = "epoch is" if done == 1 else "epochs are"
@@ -141,32 +141,32 @@ def fit(
             f"training was interrupted in {position}; {epochs_done}, and the model has the weights {kept}"
         ) from interrupt
     except Exception as error:
-        if not started:  # the workers, or a callback: the model may have taken up its part of the checkpoint
+        if not started:  # workers or a callback failed: the model may have loaded the checkpoint
             model.history = before_history
             if before is not None:
                 before.put_into(model)
         elif isinstance(error, WorkerError) and last_epoch is not None:
-            last_epoch.put_into(model)  # the workers may have stopped in the middle of an update
+            last_epoch.put_into(model)  # the workers may have been stopped in mid-update
         raise
     return history
 
 
 def _require_whole_batches(model: Compiled, batch_size: int, arrays: Mapping[str, Data | None]) -> None:
-    """Stop where a stateful model would meet a batch of another size.
+    """Raise an error if a stateful model would get a batch of a different size.
 
     Raises:
-        ValueError: it would, in this of the arrays.
+        ValueError: it would; naming the array.
     """
     for name, data in arrays.items():
         if model.stateful and data is not None and data.samples % batch_size:
             raise ValueError(
                 f"the model is stateful, so every batch needs the same number of rows, but {data.samples} samples of "
-                f"{name} leave a rest when they are divided by batch_size={batch_size}"
+                f"{name} are not a multiple of batch_size={batch_size}"
             )
 
 
 def _settings(model: Compiled, data: Data, validation: Data | None, **options: Any) -> dict[str, Any]:
-    """All that decides a run's numbers, for a checkpoint to compare."""
+    """Everything that determines a run's results, for a checkpoint to compare."""
     description = archive.describe(model)
     description["compiled"].pop("iterations")
     description["compiled"]["optimizer"]["config"]["learning_rate"] = model.compiled_learning_rate
@@ -175,7 +175,7 @@ def _settings(model: Compiled, data: Data, validation: Data | None, **options: A
 
 
 def _resume(run: Run, path: Any, epochs: int, verbose: int) -> None:
-    """Take `run` up from the checkpoint at `path`, or leave it at its beginning where there is none yet."""
+    """Resume `run` from the checkpoint at `path`; if there is none yet, it starts from the beginning."""
     instance("resume", path, str | os.PathLike, "the path of a checkpoint")
     if file_path(path, "resume").exists():
         run.resume(path, epochs)
@@ -189,7 +189,7 @@ def _run_epoch(run: Run, runner: Any, validation: Spans, verbose: int, call: "_C
     model, batches = run.model, len(run.batches)
     meter = run.begin_epoch()
     first, steps_before, on_gpu = run.batch, model.optimizer.iterations, model.backend == "cupy"
-    watched = call.wants("on_train_batch_end")  # each batch's numbers: on a GPU that means to wait for them
+    watched = call.wants("on_train_batch_end")  # needs each batch's values: on a GPU that means waiting for them
     with Progress(batches, verbose, first) as progress:
         for number, (start, stop) in enumerate(run.batches[first:], first):
             call("on_train_batch_begin", {}, number)
@@ -200,7 +200,7 @@ def _run_epoch(run: Run, runner: Any, validation: Spans, verbose: int, call: "_C
                     runner.require_finite()
             except FloatingPointError as error:
                 if not call.ends_on_nan:
-                    batch = first + model.optimizer.iterations - steps_before + 1  # which no update followed
+                    batch = first + model.optimizer.iterations - steps_before + 1  # the one without an update
                     place = f"epoch {run.epoch + 1}, batch {batch} of {batches}"
                     raise FloatingPointError(f"{error} ({place})") from None
                 loss, totals = math.nan, no_totals(model, math.nan)
@@ -224,7 +224,7 @@ def _run_epoch(run: Run, runner: Any, validation: Spans, verbose: int, call: "_C
 
 
 def _evaluate(runner: Any, model: Compiled, spans: Spans, done: Callable[[], Any] = lambda: None) -> Meter:
-    """Loss and metrics over all validation samples."""
+    """Compute loss and metrics over all validation samples."""
     meter = Meter(model)
     for (start, stop), (loss, totals) in zip(spans, runner.evaluate(spans, done), strict=True):
         meter.add(loss, stop - start, totals)
@@ -232,7 +232,7 @@ def _evaluate(runner: Any, model: Compiled, spans: Spans, done: Callable[[], Any
 
 
 def evaluate(model: Compiled, data: Data, batch_size: int, verbose: int, crew: Crew, group_by_length: bool) -> Logs:
-    """Loss and metrics over `data`, by name."""
+    """Compute loss and metrics over `data`, by name."""
     _require_whole_batches(model, batch_size, {"x": data})
     if flag("group_by_length", group_by_length):
         data = by_length.prepared(model, data)
@@ -252,7 +252,7 @@ def evaluate(model: Compiled, data: Data, batch_size: int, verbose: int, crew: C
 def predict(
     model: Compiled, data: Data, batch_size: int, verbose: int, crew: Crew, group_by_length: bool
 ) -> list[np.ndarray]:
-    """The model's outputs for checked x."""
+    """Compute the model's outputs for checked x."""
     if flag("group_by_length", group_by_length):
         data = by_length.prepared(model, data)
     model.build_for(data.shape)
@@ -270,11 +270,11 @@ def predict(
 
 
 class _Callbacks:
-    """All callbacks, to be called one after another; of several ranks, those of the first, which the others follow.
+    """Calls all callbacks one after another; with several ranks, those of the first, whose changes the others copy.
 
     Attributes:
-        ends_on_nan: whether a loss that is NaN ends the training without an error.
-        save_frequencies: after how many batches each checkpoint is due that does not wait for the epoch's end.
+        ends_on_nan: whether a NaN loss ends training without an error.
+        save_frequencies: the intervals, in batches, of checkpoints written within epochs.
     """
 
     def __init__(self, crew: Crew, model: Compiled, listeners: Sequence[Callback]) -> None:
@@ -282,22 +282,22 @@ class _Callbacks:
         self.moments, self.ends_on_nan, self.save_frequencies = crew.ask_first(self._look)
 
     def _look(self) -> tuple[set[str], bool, list[int]]:
-        """What the callbacks want, which they may change when training begins."""
+        """What the callbacks ask for, which they may change when training begins."""
         moments = {moment for listener in self.listeners for moment in listener.moments}
         ends_on_nan = any(isinstance(listener, TerminateOnNaN) for listener in self.listeners)
         frequencies = [each.save_freq for each in self.listeners if isinstance(each, Checkpoint)]
         return moments, ends_on_nan, [each for each in frequencies if isinstance(each, int)]
 
     def wants(self, moment: str) -> bool:
-        """Whether a callback does anything then."""
+        """Whether any callback does something at this moment."""
         return moment in self.moments
 
     def saves_after(self, batch: int) -> bool:
-        """Whether a checkpoint is due once so many batches of an epoch are done."""
+        """Whether a checkpoint is due after this many batches of an epoch."""
         return any(batch % frequency == 0 for frequency in self.save_frequencies)
 
     def __call__(self, moment: str, logs: Logs, *number: int) -> None:
-        """Call them, with the number of the epoch or batch, if there is one."""
+        """Call them, with the number of the epoch or batch, if any."""
         if moment not in self.moments:
             return
 

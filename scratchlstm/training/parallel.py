@@ -1,12 +1,12 @@
-"""Several processes of one machine, one model.
+"""Train one model with several processes on one machine.
 
-Python's threads would fight over the interpreter, so the work is split between processes. Parameters, optimizer state,
-gradients and data lie in memory that all of them share; a batch is split by rows, and so is each parameter, of which a
-worker adds up the gradients and updates its rows. What each of them computes is in `worker`.
+Python threads would compete for the interpreter, so the work is split between processes. Parameters, optimizer state,
+gradients and data are in shared memory. A batch is split by rows, and so is each parameter: a worker sums the gradients
+of its rows and updates them. What each worker computes is in `worker`.
 
-The calling process is worker 0. It sends each command through a pipe and reads an answer from it. A pipe whose other
-end has died says so at once, so no side outlives the other; and the shared memory has no name, so nothing is left when
-the last process ends, however it ends.
+The calling process is worker 0. It sends each command through a pipe and reads the answer from it. A pipe reports at
+once when the process at its other end dies, so neither side outlives the other; and the shared memory has no name, so
+nothing remains after the last process ends, however it ends.
 """
 
 import math
@@ -49,27 +49,27 @@ from scratchlstm.training.worker import (
 Layout = dict[str, tuple[int, tuple[int, ...], np.dtype]]  # name -> (offset in bytes, shape, dtype)
 
 _CACHE_LINE = 64
-_PATIENCE = 10.0  # seconds without an answer, after which we say whom we wait for
-_MAIN = threading.Lock()  # held by whoever has put another module in the place of __main__
+_PATIENCE = 10.0  # seconds without an answer before we report whom we are waiting for
+_MAIN = threading.Lock()  # held while another module replaces __main__
 
 
 class CannotStart(RuntimeError):
-    """There can be no other processes; one has to do."""
+    """Other processes are not possible, so one has to do."""
 
 
 @contextmanager
 def team_or_alone(
     model: Compiled, workers: int, *arguments: Any, recorded: bool = False, **options: Any
 ) -> Iterator["Team | None"]:
-    """A `Team`, or None if this process does the work alone: with a warning, if other processes are not possible.
+    """A `Team`, or None if this process does the work alone, with a warning if other processes are not possible.
 
     Args:
-        recorded: whether a checkpoint states the number of workers. Then the run must not depend on what starts: only
-            a stateful model, which can never be split, is trained alone.
+        recorded: whether a checkpoint states the number of workers. Then the run must not depend on what happens to
+            start: only a stateful model, which can never be split, is trained alone.
 
     Raises:
         steps.WorkerError: recorded, and the processes do not start.
-        ValueError: recorded, and the model has parts that other processes cannot know.
+        ValueError: recorded, and the model has parts unknown to other processes.
     """
     with ExitStack() as stack:
         team, reason = None, _unknown_parts(model)
@@ -82,8 +82,8 @@ def team_or_alone(
             except CannotStart as error:
                 if recorded:
                     stated = f"The checkpoint of this run states workers={workers}"
-                    why = "one process alone would end with other last digits, so nothing was trained"
-                    todo = f"{stated}, and {why}. Try again, or begin a run with workers=1"
+                    why = "a single process would give different last digits, so nothing was trained"
+                    todo = f"{stated}, and {why}. Try again, or start a new run with workers=1"
                     raise steps.WorkerError(f"workers={workers} is not possible: {error}. {todo}") from error
                 reason = str(error)
         if reason:
@@ -92,16 +92,16 @@ def team_or_alone(
 
 
 def _unknown_parts(model: Compiled) -> str:
-    """Which parts of the model another process could not make; "" if it could make all of them."""
+    """The parts of the model that another process could not create; "" if there are none."""
     own = dict.fromkeys(name for name, _ in registry.foreign(archive.describe(model)))
-    return f"other processes cannot know {', '.join(own)}, which is not from scratchlstm" if own else ""
+    return f"other processes do not know {', '.join(own)}, which is not part of scratchlstm" if own else ""
 
 
 class SharedArrays:
-    """Named arrays in one piece of memory that can be handed to a process being started.
+    """Named arrays in one block of memory that can be passed to a process being started.
 
     Raises:
-        OSError: there is not that much memory to share.
+        OSError: not enough memory to share.
     """
 
     def __init__(self, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
@@ -111,7 +111,7 @@ class SharedArrays:
             self.layout[name] = size, shape, np.dtype(dtype)
             size += -(-math.prod(shape) * np.dtype(dtype).itemsize // _CACHE_LINE) * _CACHE_LINE
         self.memory = Arena(max(size, 1))
-        if hasattr(os, "posix_fallocate"):  # the file behind it is sparse: writing where no room is left is a SIGBUS
+        if hasattr(os, "posix_fallocate"):  # its file is sparse: writing to it without space left raises SIGBUS
             os.posix_fallocate(self.memory.fd, 0, self.memory.size)
 
     def __contains__(self, name: str) -> bool:
@@ -123,20 +123,20 @@ class SharedArrays:
 
 
 class SharedGradients:
-    """The exchange of workers that share memory: each has buffers of its own there, which all can read.
+    """The exchange between workers with shared memory: each writes to its own buffers, which all can read.
 
     Args:
-        rank: which worker, from 0.
-        workers: how many there are.
+        rank: the number of this worker, from 0.
+        workers: number of workers.
         params: the parameters.
-        shared: what `_gradient_shapes` names, for every worker.
+        shared: the arrays of `_gradient_shapes`, for every worker.
     """
 
     def __init__(self, rank: int, workers: int, params: Sequence[np.ndarray], shared: SharedArrays) -> None:
         self.rank, self.workers, self.params, self.shared = rank, workers, params, shared
 
     def publish(self, grads: Gradients) -> None:
-        """Copy the gradients to where the other workers read them."""
+        """Copy the gradients to this worker's buffers."""
         self.trained = list(grads)
         for number, g in grads.items():
             where = f"gradient{self.rank}/{number}"
@@ -150,11 +150,11 @@ class SharedGradients:
                 self.shared[f"{where}/count"][0] = 0
 
     def merge(self) -> dict[int, Gradient]:
-        """Add up what all workers have published, of this worker's rows."""
+        """Sum the published gradients of all workers, for this worker's rows."""
         return {number: self._merge(number) for number in self.trained}
 
     def updates(self, rows: int) -> tuple[int, int]:
-        """This worker's share: the others update theirs, of the same arrays."""
+        """This worker's share of the rows: the others update theirs, in the same arrays."""
         return share(rows, self.rank, self.workers)
 
     def _merge(self, number: int) -> Gradient:
@@ -171,12 +171,12 @@ class SharedGradients:
 
 
 class SharedWorker(Worker):
-    """A worker that finds parameters, state, gradients and data in memory that all workers share."""
+    """A worker that finds parameters, state, gradients and data in memory shared by all workers."""
 
     def __init__(self, rank: int, workers: int, model: Compiled, shared: SharedArrays, options: StepOptions) -> None:
         self.shared = shared
-        if "order" in shared and not model.optimizer.state:  # there will be training
-            model.optimizer.build(model.params)  # of slots that are nothing: plain SGD
+        if "order" in shared and not model.optimizer.state:  # the team is going to train
+            model.optimizer.build(model.params)  # slots may be empty, as in plain SGD
         archive.put_in(model, shared)
         data = [Data.of(shared, model.network, prefix) for prefix in ("", "validation_")]
         super().__init__(rank, workers, model, SharedGradients(rank, workers, model.params, shared), options, *data)
@@ -184,25 +184,25 @@ class SharedWorker(Worker):
             self.order = shared["order"]
 
     def predict(self, start: int, stop: int) -> None:
-        """Write the outputs for these samples to the shared memory."""
+        """Write the outputs for these samples to shared memory."""
         for number, y in enumerate(super().predict(start, stop)):
             self.shared[f"output{number}"][start:stop] = y
 
 
 class Team(Workers):
-    """Worker 0, in this process, and the others, each in its own; to be used in a `with` block.
+    """Worker 0, in this process, and the other workers, each in its own process; used in a `with` block.
 
     Args:
         model: built. Inside the block its parameters are the shared ones; afterwards they are its own again, with the
-            values they have then.
-        workers: how many processes, this one included.
-        data: arrays as `Data.named` names them, and the same with `validation_` before it.
+            latest values.
+        workers: number of processes, including this one.
+        data: arrays named as by `Data.named`, those for validation prefixed with `validation_`.
         options: see `StepOptions`.
-        batch_size: of training; 0 if nothing will be trained.
-        outputs: the shape of each output that `predict` gives, if it will be called.
+        batch_size: the training batch size; 0 if nothing will be trained.
+        outputs: the shape of each output of `predict`, if it will be called.
 
     Raises:
-        CannotStart: there is no memory to share, or a process does not start.
+        CannotStart: not enough memory to share, or a process does not start.
         steps.WorkerError: a worker died later.
     """
 
@@ -217,7 +217,7 @@ class Team(Workers):
     ) -> None:
         self.model, self.workers, self.trains, self.options = model, workers, batch_size > 0, options
         self.outputs = len(outputs)
-        # whatever start method the program has chosen for itself: a fork would copy locks that other threads hold
+        # regardless of the program's start method: a fork would copy locks held by other threads
         self.context = multiprocessing.get_context("spawn")
         if self.trains and not model.optimizer.state:
             model.optimizer.build(model.params)
@@ -241,15 +241,15 @@ class Team(Workers):
     def __enter__(self) -> "Team":
         with ExitStack() as stack:
             stack.callback(self._stop)
-            self.patient = True  # nobody has been waited for so long that we said so
+            self.patient = True  # whether we have not yet reported a long wait
             self.pipes: list[Any] = []
-            self.starting: set[Any] = set()  # those of workers that have not said yet that they are ready
+            self.starting: set[Any] = set()  # pipes of workers that have not reported ready yet
             self.processes: list[Any] = []
             stack.enter_context(one_blas_thread())
             try:
                 self._start()
                 if self.trains:
-                    self._answers()  # each says that it is ready
+                    self._answers()  # each reports that it is ready
                     self.starting.clear()
             except (OSError, RuntimeError, AssertionError) as error:
                 raise CannotStart(f"no other process can be started ({error})") from error
@@ -260,7 +260,7 @@ class Team(Workers):
     def _start(self) -> None:
         description = archive.describe(self.model)
         if description["compiled"] and not self.trains:
-            description["compiled"]["iterations"] = 0  # without the state that goes with them
+            description["compiled"]["iterations"] = 0  # without the state that belongs to them
         states = [source.rng.bit_generator.state for source in self.model.dropout_masks]
         with _main_left_alone(), _interrupt_ignored():
             for rank in range(1, self.workers):
@@ -277,41 +277,41 @@ class Team(Workers):
         self.stack.close()
 
     def _stop(self) -> None:
-        with _interrupt_ignored():  # a second Ctrl-C would leave processes, and the model half in shared memory
+        with _interrupt_ignored():  # a second Ctrl-C would leave processes running and the model half in shared memory
             for pipe in self.pipes:
-                pipe.close()  # which ends a worker that waits for a command
+                pipe.close()  # ends a worker that waits for a command
             for process, pipe in zip(self.processes, self.pipes, strict=False):
                 process.join(timeout=0 if pipe in self.starting else 1)
-                process.kill()  # which does nothing to one that has ended
+                process.kill()  # does nothing if it has ended
                 process.join()
             for name, array in self.own.items():
                 array[...] = self.shared[name]
             archive.put_in(self.model, self.own)
 
-    # --- what fit, evaluate and predict ask for -------------------------------------------------------------------
+    # --- used by fit, evaluate and predict -------------------------------------------------------------------
 
     def begin_epoch(self, order: np.ndarray) -> None:
-        """State the order of samples."""
+        """Set the order of samples."""
         self.shared["order"][...] = order
 
     def evaluate(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[tuple[float, Totals]]:
-        """For each span of the validation samples the mean loss, and the metrics.
+        """The mean loss and the metrics of each span of the validation samples.
 
         Args:
-            spans: from, to.
-            done: is called after each.
+            spans: (start, stop) pairs.
+            done: called after each.
         """
         return self._share_out("evaluate", spans, done)
 
     def predict(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[np.ndarray]:
-        """The outputs for x, each by itself; arguments as of `evaluate`."""
+        """The outputs for x, one after another; takes the arguments of `evaluate`."""
         self._share_out("predict", spans, done)
         return [self.shared[f"output{number}"].copy() for number in range(self.outputs)]
 
     def _share_out(self, command: str, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[Any]:
-        """Each span by whoever is free; the results in the order of the spans.
+        """Each span is done by whoever is free; returns the results in the order of the spans.
 
-        This process begins while others are still starting. Each of them has a second span waiting, so that it need not
+        This process begins while others are still starting. Each of them has a second span queued, so that it need not
         wait for this process to finish one.
         """
         results: list[Any] = [None] * len(spans)
@@ -326,7 +326,7 @@ class Team(Workers):
         def take_in(pipe: Any) -> None:
             if pipe in self.starting:
                 try:
-                    self._opened(pipe, self._receive(pipe))  # it says that it is ready
+                    self._opened(pipe, self._receive(pipe))  # it reports that it is ready
                 except steps.WorkerError as death:
                     warn(f"{death} while starting; the others do its work")
                     del given[pipe]
@@ -351,14 +351,14 @@ class Team(Workers):
         return results
 
     def _all(self, command: str, *arguments: Any) -> list[Any]:
-        """Let every worker do this; their results, in order."""
+        """Let every worker run a command; returns their results, in order."""
         for pipe in self.pipes:
             self._send(pipe, command, arguments)
         try:
             result = getattr(self.worker, command)(*arguments)
         except Exception:
             for pipe in self.pipes:
-                self._receive(pipe)  # or it would pass for the answer to the next command
+                self._receive(pipe)  # or it would be mistaken for the answer to the next command
             raise
         return [result, *self._answers()]
 
@@ -366,7 +366,7 @@ class Team(Workers):
         self._all("update", iterations, learning_rate, factors)
 
     def _answers(self) -> list[Any]:
-        answers = [self._receive(pipe) for pipe in self.pipes]  # all of them, before an error in one is raised
+        answers = [self._receive(pipe) for pipe in self.pipes]  # read all of them before raising an error from one
         return [self._opened(pipe, answer) for pipe, answer in zip(self.pipes, answers, strict=True)]
 
     def _send(self, pipe: Any, command: str, arguments: tuple[Any, ...]) -> None:
@@ -376,7 +376,7 @@ class Team(Workers):
             raise self._death(pipe) from None
 
     def _ready(self, pipes: list[Any]) -> list[Any]:
-        """Those of the pipes that have an answer, or have lost their worker; the others are waited for."""
+        """The pipes that have an answer or have lost their worker; waits until there is one."""
         if self.patient and not (ready := wait(pipes, timeout=_PATIENCE)):
             self.patient = False
             who, why = " and ".join(map(self._named, pipes)), "(slow, or stopped by a signal?)"
@@ -391,7 +391,7 @@ class Team(Workers):
             raise self._death(pipe) from None
 
     def _opened(self, pipe: Any, answer: tuple[Exception | None, Any]) -> Any:
-        """The result in an answer; the error in it is raised."""
+        """The result in an answer; raises its error, if any."""
         error, result = answer
         if error is not None:
             raise error from steps.WorkerError(f"in {self._named(pipe)}:\n{result}")
@@ -419,7 +419,7 @@ def _serve(
     shared: SharedArrays,
     options: StepOptions,
 ) -> None:
-    """The life of a worker process: build the model, then answer commands until the pipe closes."""
+    """Run a worker process: build the model, then answer commands until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; worker 0 ends the others
     with one_blas_thread():
         worker: SharedWorker | None = None
@@ -438,7 +438,7 @@ def _serve(
                 pipe.send(answer)
                 command, arguments = pipe.recv()
             except (EOFError, OSError):
-                return  # worker 0 is done, or dead
+                return  # worker 0 is done or dead
 
 
 def _twin(description: dict[str, Any], states: list[Any], shared: SharedArrays) -> Compiled:
@@ -451,7 +451,7 @@ def _twin(description: dict[str, Any], states: list[Any], shared: SharedArrays) 
 
 
 def _gradient_shapes(model: Compiled, rank: int, positions: int) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Room for one worker's gradients; an embedding's has no more rows than there are ids in its part of a batch."""
+    """Room for one worker's gradients; an embedding's has at most as many rows as its part of a batch has ids."""
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {}
     places = row_sparse(model)
     for number, param in enumerate(model.params):
@@ -468,9 +468,9 @@ def _gradient_shapes(model: Compiled, rank: int, positions: int) -> dict[str, tu
 
 @contextmanager
 def _interrupt_ignored() -> Iterator[None]:
-    """Processes started within do not notice Ctrl-C, from their first moment on."""
+    """Processes started in this context ignore Ctrl-C from their first moment on."""
     with ExitStack() as stack:
-        if threading.current_thread() is threading.main_thread():  # no other may say so
+        if threading.current_thread() is threading.main_thread():  # only the main thread may set it
             before = signal.signal(signal.SIGINT, signal.SIG_IGN)
             stack.callback(signal.signal, signal.SIGINT, before)
         yield
@@ -478,9 +478,9 @@ def _interrupt_ignored() -> Iterator[None]:
 
 @contextmanager
 def _main_left_alone() -> Iterator[None]:
-    """Processes started within do not run the user's script again, as they otherwise would without a __main__ guard.
+    """Processes started in this context do not run the user's script again, as they would without a __main__ guard.
 
-    A worker needs nothing from there: it is told all that it does.
+    A worker needs nothing from there: it receives everything it needs.
     """
     with _MAIN:
         main = sys.modules["__main__"]

@@ -1,4 +1,4 @@
-"""The line that shows how far training is, as Keras shows it."""
+"""The progress line of training, like Keras'."""
 
 import sys
 import time
@@ -10,17 +10,17 @@ from scratchlstm._support.notebook import in_notebook
 
 _BAR = "━"
 _WIDTH = 20
-_INTERVAL = 0.1  # seconds between two looks at the numbers
-_SHORT = 0.5  # seconds in which a notebook shows no bar, as it keeps an output for each
+_INTERVAL = 0.1  # seconds between updates of the numbers
+_SHORT = 0.5  # in seconds; notebooks show no bar for shorter runs, as they keep every output
 
 
 class _Output:
-    """An output of a notebook's cell with one line, as a file in which tqdm draws its bar; it needs no widgets."""
+    """A notebook cell's one-line output, as a file that tqdm draws its bar in; needs no widgets."""
 
-    handle: Any = None  # before the first line
+    handle: Any = None  # until the first line
 
     def write(self, text: str) -> None:
-        """Show a line in place of the one before; what only moves a terminal's cursor or clears a line is ignored."""
+        """Replace the line by a new one; text that only moves a terminal's cursor or clears a line is ignored."""
         if text.startswith("\r") and text.strip():
             self.show(text[1:].rstrip())
 
@@ -34,19 +34,19 @@ class _Output:
             self.handle.update(data, raw=True)
 
     def flush(self) -> None:
-        """There is nothing to do: a line is shown at once."""
+        """Nothing to do: a line is shown at once."""
 
 
 class Progress:
-    """One epoch's line: steps, bar, time left, running numbers; at the end time used, time a step, final numbers.
+    """One epoch's line: steps, bar, time left, running values; at the end time used, time per step, final values.
 
-    The moving bar appears in a terminal or notebook only; a file or pipe gets the finished lines. In a notebook the
-    finished line takes the bar's place; what takes less than half a second has no bar there.
+    The moving bar appears only in a terminal or notebook; a file or pipe gets the finished lines. In a notebook the
+    finished line replaces the bar; anything shorter than half a second shows no bar there.
 
     Args:
         total: number of steps.
         verbose: 0 nothing, 1 the bar and the line, 2 the line without a bar.
-        done: number of steps done before.
+        done: number of steps already done.
     """
 
     def __init__(self, total: int, verbose: int, done: int = 0) -> None:
@@ -54,7 +54,7 @@ class Progress:
         self.start, self.shown = time.perf_counter(), 0.0
         self.bar: Any = None
         self.output = _Output() if in_notebook() else None
-        if verbose == 1 and sys.stdout is not None:  # as it is without a console
+        if verbose == 1 and sys.stdout is not None:  # None without a console
             from tqdm import tqdm
 
             self.bar = tqdm(
@@ -65,17 +65,17 @@ class Progress:
                 leave=False,
                 file=self.output or sys.stdout,
                 delay=_SHORT if self.output else 0,
-                disable=None,  # not in a terminal: no bar
+                disable=None,  # no bar outside a terminal
             )
 
     def __enter__(self) -> "Progress":
         return self
 
     def step(self, logs: Callable[[], Mapping[str, Any]] = dict) -> None:
-        """One more step is done.
+        """Count one more step.
 
         Args:
-            logs: gives the running numbers. It is called some times a second, as on a GPU they have to be waited for.
+            logs: returns the running values. Called only a few times a second, as on a GPU they have to be waited for.
         """
         self.done += 1
         if self.bar is not None and not self.bar.disable:
@@ -88,7 +88,7 @@ class Progress:
             self.bar.update()
 
     def finish(self, logs: Mapping[str, Any]) -> None:
-        """All is done: the bar gives way to the final line."""
+        """Replace the bar by the final line."""
         self.__exit__()
         if not self.verbose:
             return

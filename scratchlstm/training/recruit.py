@@ -1,4 +1,4 @@
-"""Choose who shares the work of `fit`, `evaluate` and `predict`, from their argument `workers`."""
+"""Choose who shares the work of `fit`, `evaluate` and `predict`, from their `workers` argument."""
 
 import os
 from typing import Any
@@ -16,14 +16,14 @@ def crew(workers: Any, model: Compiled) -> Crew:
     """Choose who shares the work.
 
     Args:
-        workers: how many processes of this machine; "auto" is one if all recurrent layers run compiled loops, which
-            threads share, and else one for each physical core that this process may use; "mpi" is all ranks of the MPI
-            run; None is these, if there is such a run, and else one.
-        model: whose work it is.
+        workers: number of processes on this machine; "auto" is one if all recurrent layers run compiled loops, which
+            use threads, and otherwise one per physical core that this process may use; "mpi" is all ranks of the MPI
+            run; None is these, if there is such a run, and otherwise one.
+        model: the model to work on.
 
     Raises:
-        ValueError: something else; or several processes of one machine for a model on a GPU.
-        RuntimeError: "mpi" in a script that the launcher has not started.
+        ValueError: another value; or several processes for a model on a GPU.
+        RuntimeError: "mpi" in a script not started by the launcher.
     """
     named = workers if isinstance(workers, str) else ""
     on_gpu = model.backend == "cupy"
@@ -39,21 +39,21 @@ def crew(workers: Any, model: Compiled) -> Crew:
     if ranks.together() and ranks.size > 1 and (count > 1 or workers is None or named):
         if not named and count not in (1, ranks.size):
             warn(f"workers={count} is not used: the {ranks.size} ranks of this MPI run share the work")
-        from scratchlstm.training.distributed import Ranks  # which imports mpi4py
+        from scratchlstm.training.distributed import Ranks  # imports mpi4py
 
         return Ranks(ranks.communicator)
     if on_gpu and count > 1 and not named:
-        raise ValueError(f"workers={workers!r} share a batch between processes on the CPU; on a GPU, workers=1")
+        raise ValueError(f"workers={workers!r} share a batch between processes on the CPU; on a GPU, use workers=1")
     if (processes := ranks.started()) > 1:
         warn(
-            f"{processes} processes were started side by side, but each of them works alone and writes the same files. "
+            f"{processes} processes were started together, but each works alone and writes the same files. "
             f"To share the work, put `-m scratchlstm.mpi` before the script (docs/distributed.md)"
         )
     return Crew(1 if on_gpu else count)
 
 
 def count_workers(workers: Any) -> int:
-    """How many processes `workers` means; "auto" is one for each physical core that this process may use.
+    """The number of processes `workers` means; "auto" is one per physical core that this process may use.
 
     Raises:
         ValueError: neither "auto" nor a whole number above 0.

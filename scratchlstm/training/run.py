@@ -1,12 +1,12 @@
 """A training run in one file, from which `fit(resume=path)` continues bit for bit.
 
-    layers' parameters and states, optimizer's state       what has been learned
-    epoch, batch, sums of loss and metrics, history        how far it is
-    generators of shuffling and dropout                    what will be drawn
+    layers' parameters and states, optimizer's state       what was learned
+    epoch, batch, sums of loss and metrics, history        how far it got
+    generators of shuffling and dropout                    what will be drawn next
     callbacks' states                                      what they have seen
-    model, data's checksums, batch size, workers, ...      what has to be the same again
+    model, data's checksums, batch size, workers, ...      what must be the same on resuming
 
-The file is an `.npz` of arrays and JSON, as that of a model (`saving`), and written as safely.
+The file is an `.npz` of arrays and JSON, like that of a model (`saving`), and written as safely.
 """
 
 import copy
@@ -40,19 +40,19 @@ _CODE = {"compiled": "compiled by Numba", "numpy": "in NumPy", "textbook": "step
 
 
 class State(NamedTuple):
-    """All that training changes in a model, to be restored after a failure or from a checkpoint."""
+    """Everything training changes in a model, to restore after a failure or from a checkpoint."""
 
-    layers: list[dict[str, Array]]  # what they keep from batch to batch
+    layers: list[dict[str, Array]]  # states kept from batch to batch
     params: list[Array]
-    slots: list[dict[str, Array]]  # of the optimizer
+    slots: list[dict[str, Array]]  # slots of the optimizer
     generators: list[Any]
     iterations: int
-    learning_rate: float | None  # None if it is not to be set
+    learning_rate: float | None  # None to leave it alone
     trainability: list[bool]
 
     @classmethod
     def of(cls, model: Compiled) -> "State":
-        """Copies of what is now."""
+        """Copies of the current state."""
         return cls(
             [{name: a.copy() for name, a in layer.extra_state().items()} for layer in model.layers],
             [param.copy() for param in model.params],
@@ -64,10 +64,10 @@ class State(NamedTuple):
         )
 
     def put_into(self, model: Compiled) -> None:
-        """Let the model have this state; its optimizer keeps these very arrays."""
-        settle()  # Ctrl-C may have left a thread that still writes
+        """Restore this state in the model; its optimizer then uses these very arrays."""
+        settle()  # Ctrl-C may have left a thread still writing
         for layer, extra in zip(model.layers, self.layers, strict=True):
-            layer.set_extra_state(extra)  # the one that may refuse what it is given
+            layer.set_extra_state(extra)  # the only call that may raise an error
         for param, saved in zip(model.params, self.params, strict=True):
             param[...] = saved
         for rng, state in zip(model.generators, self.generators, strict=True):
@@ -79,21 +79,21 @@ class State(NamedTuple):
 
 
 class Run:
-    """One call of `fit`, and how far it is.
+    """One call of `fit`, and how far it has got.
 
     Args:
         model: compiled and built.
-        listeners: all callbacks that were given.
+        listeners: all given callbacks.
         first_epoch: number of epochs done before it.
-        data: to train on.
-        size: how many samples of it an update takes.
+        data: the training data.
+        size: the batch size.
 
     Attributes:
-        epoch: the one that is trained, from 0.
-        batch: how many of its batches are done.
-        history: of its epochs.
-        meter: the loss and metrics of these batches.
-        settings: what `fit` was called with, where that will be written or compared.
+        epoch: the current epoch, from 0.
+        batch: number of its batches done.
+        history: the history of its epochs.
+        meter: loss and metrics of these batches.
+        settings: the arguments of `fit`, if they will be saved or compared.
     """
 
     def __init__(self, model: Compiled, listeners: Sequence[Callback], first_epoch: int, data: Data, size: int) -> None:
@@ -108,18 +108,18 @@ class Run:
         self._callback_states: list[Any] | None = None
         self._finished = False
 
-    # --- what the fit loop tells it -------------------------------------------------------------------------------
+    # --- used by the training loop -------------------------------------------------------------------------------
 
     def epochs(self, count: int) -> range:
-        """The epochs that are still to be trained or completed, of `count` in all."""
+        """The epochs still to be trained or completed, out of `count`."""
         return range(self.epoch, self.epoch if self._finished else count)
 
     def order(self, shuffle: bool, lengths: np.ndarray | None = None) -> np.ndarray:
-        """The order of samples in this epoch: drawn, or drawn again where the run was resumed in the middle of it.
+        """The order of samples in this epoch; drawn again in the same way if the run was resumed in mid-epoch.
 
         Args:
-            shuffle: whether it is drawn.
-            lengths: of the samples, (N,), if batches are to hold those of like length.
+            shuffle: whether the order is random.
+            lengths: the samples' lengths, (N,), if batches should have similar lengths.
         """
         if not shuffle:
             return np.arange(self.data.samples) if lengths is None else np.argsort(lengths, kind="stable")
@@ -132,66 +132,66 @@ class Run:
         return order if lengths is None else by_length.rearranged(order, lengths, self.size, rng)
 
     def begin_epoch(self) -> Meter:
-        """What is to take the loss and metrics; it has those of the batches that were done before."""
+        """The meter for loss and metrics; it includes the batches done before."""
         self.meter = Meter(self.model)
         if self.batch:
             self.meter.restore(self._sums)
         return self.meter
 
     def end_batch(self) -> None:
-        """A batch and its callbacks are done."""
+        """Record that a batch and its callbacks are done."""
         self.batch += 1
 
     def saves_after(self, batch: int) -> list[Checkpoint]:
-        """The checkpoints that are due once so many batches of an epoch are done."""
+        """The checkpoints due after this many batches of an epoch."""
         return [c for c in self.checkpoints if isinstance(c.save_freq, int) and batch % c.save_freq == 0]
 
     def end_epoch(self) -> None:
-        """An epoch, its callbacks and its line in the history are done."""
+        """Record that an epoch, its callbacks and its line in the history are done."""
         self.epoch, self.batch = self.epoch + 1, 0
 
     def save_due(self) -> None:
-        """Save to the checkpoints that are due after the batch or epoch that has just ended."""
+        """Write the checkpoints due after the batch or epoch that has just ended."""
         for checkpoint in self.saves_after(self.batch) if self.batch else self.checkpoints:
             self.save(checkpoint.path)
 
     def position(self) -> Any:
-        """How far the run is, for `put_at` of another rank's."""
+        """How far the run has got, for `put_at` of another rank's run."""
         epochs = self.history.epoch, self.history.history
         return epochs, self.epoch, self.batch, self.before_order, self._sums, self._finished
 
     def put_at(self, position: Any) -> None:
-        """Be as far as the run whose `position` this is."""
+        """Move to the `position` of another run."""
         epochs, self.epoch, self.batch, self.before_order, self._sums, self._finished = position
         self.history.epoch, self.history.history = epochs
 
     def restore_callbacks(self) -> None:
-        """Hand the callbacks the states that the checkpoint has for them, if the run was resumed.
+        """Give the callbacks their states from the checkpoint, if the run was resumed.
 
         Raises:
-            ValueError: a callback cannot go on from its state.
+            ValueError: a callback cannot continue from its state.
         """
         for callback, state in zip(self.callbacks, self._callback_states or [], strict=False):
             try:
                 callback.set_state(state)
             except Exception as error:
                 name = type(callback).__name__
-                raise ValueError(f"{name} cannot go on from its state in the checkpoint: {error!r}") from error
+                raise ValueError(f"{name} cannot continue from its state in the checkpoint: {error!r}") from error
 
     # --- the file -------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the run to `path`, whole or not at all.
+        """Write the run to `path`, completely or not at all.
 
         Raises:
-            TypeError: a callback's state is more than values and arrays.
-            ValueError: the model holds NaN or infinity, and nothing could go on from there.
-            OSError: the file cannot be written; what was there is still there.
+            TypeError: a callback's state contains more than values and arrays.
+            ValueError: the model holds NaN or infinity, so training could not continue from it.
+            OSError: the file cannot be written; an existing file is unchanged.
         """
         model = self.model
         sums = self.meter.sums() if self.batch else None
         if sums is not None and not math.isfinite(sums[0]):
-            return  # a loss that is no number, with TerminateOnNaN: nothing could go on from there
+            return  # the loss is NaN or infinite, with TerminateOnNaN: training could not continue
         state = {
             "epoch": self.epoch,
             "batch": self.batch,
@@ -212,15 +212,15 @@ class Run:
         archive.write(path, _KIND, description, arrays)
 
     def resume(self, path: str | os.PathLike[str], epochs: int) -> None:
-        """Take the run up where the checkpoint left it; all or nothing.
+        """Continue the run from a checkpoint; on an error nothing has changed.
 
         Args:
-            path: of the checkpoint.
-            epochs: how many there are to be.
+            path: the checkpoint.
+            epochs: the total number of epochs.
 
         Raises:
-            FileNotFoundError: `path` is no file.
-            ValueError: it is damaged, or the checkpoint of another run; with what differs.
+            FileNotFoundError: `path` is not a file.
+            ValueError: it is damaged, or the checkpoint of another run; says what differs.
         """
         arrays = read_arrays(path, "checkpoint")
         try:
@@ -228,35 +228,35 @@ class Run:
             was, now = dict(description["settings"]), dict(self.settings)
             ran, runs = was.pop("computed by", None), now.pop("computed by")
             wired = {key: was["model"].get(key) for key in ("layers", "sources")}
-            as_now = not archive.difference(wired, now["model"])  # and so in Keras' order
+            as_now = not archive.difference(wired, now["model"])  # so it is in Keras' order
             orders = None if as_now else archive.into_keras_order(was["model"], arrays)
             if ran is not None and not archive.difference(was["model"], now["model"]):
-                _require_same_code(ran, runs)  # first, as workers="auto" depends on it
+                _require_same_code(ran, runs)  # first, because workers="auto" depends on it
             pairs = (was, now), (now | {"model": {}}, was), (_loss_weights(was), _loss_weights(now))
             if difference := next(filter(None, (archive.difference(*pair) for pair in pairs)), ""):
                 raise ValueError(f"it is the checkpoint of another run: {difference}")
-            seed = description.get("seed")  # None: drawn, or of a version that did not state it
+            seed = description.get("seed")  # None: random, or from a version that did not record it
             if None not in (seed, self.model.seed) and seed != self.model.seed:
                 raise ValueError(f"it is of another run: seed was {seed!r:.80}, and is {self.model.seed} now")
             state = _unpack(description["run"], arrays)
             if orders is not None:
                 self._reorder(state, *orders)
             self._take_up(state, arrays, epochs)
-        except Exception as error:  # whatever a crafted description leads to
+        except Exception as error:  # whatever a crafted description causes
             raise ValueError(f"the run cannot be resumed from {str(path)!r}: {archive.reason(error)}") from error
         if ran is None and (parts := [name for name, code in runs if code == "compiled"]):
             warn(
-                f"{str(path)!r} was written before loops were compiled. From here on, {', '.join(parts)} run compiled, "
-                f"and the last digits differ from those of NumPy. To continue as it was, set {compiled.OFF}=1"
+                f"{str(path)!r} was written before loops were compiled. From now on, {', '.join(parts)} run compiled, "
+                f"and the last digits differ from those of NumPy. To continue as before, set {compiled.OFF}=1"
             )
 
     def _reorder(self, state: dict[str, Any], of_layers: list[int], of_params: list[int]) -> None:
-        """Put all that an older version's file has of layers and parameters in the order that they have now."""
+        """Put everything an older version's file has by layer and parameter into today's order."""
         counts = [len(self.model.layers[of_layers.index(old)].dropout_masks) for old in range(len(of_layers))]
         state["noises"] = archive.reordered(state["noises"], archive.parts_order(of_layers, counts))
         state["layers"] = archive.reordered(state["layers"], of_layers)
         for _, of_callback in state["callbacks"]:
-            if isinstance(of_callback, dict) and of_callback.get("best_weights") is not None:  # of EarlyStopping
+            if isinstance(of_callback, dict) and of_callback.get("best_weights") is not None:  # from EarlyStopping
                 of_callback["best_weights"] = archive.reordered(of_callback["best_weights"], of_params)
 
     def _take_up(self, state: dict[str, Any], arrays: dict[str, np.ndarray], epochs: int) -> None:
@@ -276,15 +276,15 @@ class Run:
         history = _require_history(state["history"], range(first, epoch))
         if not isinstance(stopped := state["stopped"], bool):
             raise ValueError(f"stopped is {stopped!r}")
-        if not stopped and iterations < epoch - first + batch:  # an epoch may end early, but not without a batch
+        if not stopped and iterations < epoch - first + batch:  # an epoch may end early, but not without any batch
             raise ValueError(f"it counts only {iterations} optimizer steps in epoch {epoch + 1} after batch {batch}")
         own = [type(callback).__name__ for callback in self.callbacks]
         if own != (theirs := [name for name, _ in state["callbacks"]]):
             raise ValueError(f"its callbacks were {theirs or 'none'}, and are {own or 'none'} now")
-        rate, own_rate = state["learning_rate"], optimizer.get_config().get("learning_rate")  # or of schedules
+        rate, own_rate = state["learning_rate"], optimizer.get_config().get("learning_rate")  # or None with a schedule
         learning_rate = None if rate == own_rate else number("learning_rate", rate, above=0)
         layers = [dict(of_layer) for of_layer in state["layers"]]
-        trainability = state.get("trainability", model.trainability)  # which older versions do not state
+        trainability = state.get("trainability", model.trainability)  # missing in files of older versions
         if len(layers) != len(model.layers) or len(trainability) != len(model.trainability):
             raise ValueError("it has the states of other layers")
         trainability = [flag("trainable", trainable) for trainable in trainability]
@@ -299,7 +299,7 @@ class Run:
         self._callback_states = [saved for _, saved in state["callbacks"]]
 
     def _checked_sums(self, saved: Any, batch: int) -> Any:
-        """The sums of loss and metrics after so many batches, of the kinds that the next batch's can be added to."""
+        """The sums of loss and metrics after this many batches, checked to be addable to those of the next."""
         model = self.model
         loss_sum, count, of_metrics = saved
         number("the sum of the losses", loss_sum)
@@ -312,7 +312,7 @@ class Run:
             y_true: Any = None if y is None else np.zeros((1, *y.shape[1:]), y.dtype)
             y_pred = np.zeros((1, *shape), dtype)
             for name, metric in target.measured.items():
-                with suppress(Exception):  # of a user's metric that does not take labels which are all 0
+                with suppress(Exception):  # a user's metric may not accept labels that are all 0
                     of_loss = isinstance(metric, LossMean)
                     examples[name] = np.zeros(2) if of_loss else np.asarray(metric.measure(y_true, y_pred))
         for name, of_metric in zip(model.measured, map(np.asarray, of_metrics), strict=True):
@@ -325,7 +325,7 @@ class Run:
 
 
 def fingerprint(data: Data) -> dict[str, Any]:
-    """Shape, dtype and CRC-32 of each array, by which other data is told apart."""
+    """Shape, dtype and CRC-32 of each array, to recognize the data by."""
     return {"weight": None} | {
         name: {"shape": array.shape, "dtype": array.dtype.str, "checksum": zlib.crc32(np.ascontiguousarray(array).data)}
         for name, array in data.named().items()
@@ -333,19 +333,19 @@ def fingerprint(data: Data) -> dict[str, Any]:
 
 
 def computed_by(model: Compiled) -> list[tuple[str, str]]:
-    """What computes each recurrent layer, and an embedding's sums by id: on that the last digits depend."""
+    """What computes each recurrent layer, and an embedding's sums by id: the last digits depend on it."""
     kind = "cuda" if model.backend == "cupy" else "numpy" if compiled.missing() else "compiled"
     sums = any(isinstance(layer, Embedding) for layer in model.network.with_inner())
     return [*what_runs(model.network), *([("the sum by id", kind)] if sums else [])]
 
 
 def _require_same_code(was: Any, now: Any) -> None:
-    """Stop if the model is computed by other code than it was; the arguments are what `computed_by` gives.
+    """Raise an error if the model is computed by different code than before; both arguments are from `computed_by`.
 
-    A run may move between the CPU and a GPU.
+    Moving between the CPU and a GPU is allowed.
 
     Raises:
-        ValueError: naming the first part, and what to do.
+        ValueError: naming the first such part, and what to do.
     """
     for (name, before), (_, here) in zip(was, now, strict=True):
         if before == here or "cuda" in (before, here):
@@ -355,12 +355,12 @@ def _require_same_code(was: Any, now: Any) -> None:
 
 
 def _loss_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Which are stated only if one is not 1."""
+    """The loss weights, which are only recorded if one is not 1."""
     return {"loss_weights": settings["model"]["compiled"].get("loss_weights")}
 
 
 def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """`value` as JSON; the arrays in it go into `arrays`, and their names in their places."""
+    """`value` as JSON; its arrays go into `arrays`, and are replaced by their names there."""
     if isinstance(value, np.ndarray):
         name = f"state{len(arrays)}"
         arrays[name] = value
@@ -376,11 +376,11 @@ def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"a checkpoint holds numbers, strings, lists, dicts and arrays; {value!r} is none")
+    raise TypeError(f"a checkpoint holds numbers, strings, lists, dicts and arrays; {value!r} is none of these")
 
 
 def _unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """What `_pack` packed; its arrays are taken out of `arrays`."""
+    """Undo `_pack`; the arrays are removed from `arrays`."""
     if isinstance(value, dict):
         ((kind, content),) = value.items()
         return arrays.pop(content) if kind == "array" else {k: _unpack(v, arrays) for k, v in content.items()}
@@ -388,7 +388,7 @@ def _unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _generator(rng: np.random.Generator, state: Any) -> Any:
-    """A generator's state, once a generator of the kind of `rng` has taken it."""
+    """A generator's state, verified by a generator of the same kind as `rng`."""
     twin = copy.deepcopy(rng.bit_generator)
     twin.state = state
     return twin.state
@@ -405,7 +405,7 @@ def _require_history(history: Any, done: range) -> tuple[list[int], dict[str, li
 
 
 def _is_value(value: Any) -> bool:
-    """Whether this is a number, or the numbers of a metric that has several."""
+    """Whether this is a number, or a list of numbers from a metric with several values."""
     if isinstance(value, list):
         return all(_is_value(item) for item in value)
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""The steps that training is made of: a batch forward, its loss, backward, update; and the sums of an epoch."""
+"""Training steps: a batch forward, its loss, backward pass, update; and the sums over an epoch."""
 
 import copy
 import functools
@@ -17,18 +17,18 @@ from scratchlstm.training.compiled import Compiled, Judged, Totals
 from scratchlstm.training.data import Data, each_of
 from scratchlstm.training.targets import LossMean
 
-# batches of inference are larger than those of training: nothing is kept, and no result depends on their size
+# batches for inference are larger than for training: nothing is kept, and results do not depend on the size
 INFERENCE_BATCH = 512
 
 _ADVICE = "a smaller learning_rate or clipnorm=1.0 in the optimizer usually helps"
 
 
 class WorkerError(RuntimeError):
-    """A worker process died. (One that raises an error passes that error on instead.)"""
+    """A worker process died. (If it merely raises an error, that error is passed on instead.)"""
 
 
 def uploaded(data: Data | None) -> Data | None:
-    """Data, if any, on the GPU, whole numbers of x (ids) left out."""
+    """Data, if any, moved to the GPU, except integers in x (ids)."""
     if data is None:
         return None
     there = functools.partial(backend.to, "cupy")
@@ -37,23 +37,23 @@ def uploaded(data: Data | None) -> Data | None:
 
 
 def no_totals(model: Compiled, loss: float = 0.0) -> Totals:
-    """The metrics' sums over no samples, those of the outputs' losses over one with this loss if it is not 0."""
+    """The metrics' sums over no samples; those of the outputs' losses are over one sample with this loss, unless 0."""
     return [loss * np.ones(2) if isinstance(metric, LossMean) else 0 for metric in model.measured.values()]
 
 
 class Meter:
-    """The running loss (mean over samples) and metrics of one pass over data."""
+    """The running loss (mean over samples) and metrics of one pass over the data."""
 
     def __init__(self, model: Compiled) -> None:
-        # its own, because a callback may evaluate the model in the middle of the pass
+        # separate ones, because a callback may evaluate the model during the pass
         self.metrics = {name: copy.copy(metric) for name, metric in model.measured.items()}
         self.loss_sum, self.count = 0.0, 0
-        self.unread: list[tuple[Any, int, Totals]] = []  # what is still on the GPU
+        self.unread: list[tuple[Any, int, Totals]] = []  # still on the GPU
         for metric in self.metrics.values():
             metric.reset()
 
     def add(self, loss: Any, count: int, totals: Totals) -> None:
-        """Add the mean loss and the metrics of `count` samples. What the GPU has still to compute is not waited for."""
+        """Add the mean loss and the metrics of `count` samples, without waiting for the GPU."""
         self.count += count
         if backend.is_cupy(loss):
             self.unread.append((loss, count, totals))
@@ -66,7 +66,7 @@ class Meter:
             metric.add(total)
 
     def read(self) -> None:
-        """Take in what was left on the GPU, all at once."""
+        """Fetch everything still on the GPU, all at once."""
         if self.unread:
             losses, counts, totals = zip(*self.unread, strict=True)
             columns = [_read(of_metric) for of_metric in zip(*totals, strict=True)]
@@ -75,34 +75,34 @@ class Meter:
             self.unread = []
 
     def logs(self, prefix: str = "") -> Logs:
-        """Name -> value so far, in alphabetical order."""
+        """Name -> current value, in alphabetical order."""
         self.read()
         values: Logs = {name: metric.result() for name, metric in self.metrics.items()}
         values["loss"] = self.loss_sum / self.count
         return {prefix + name: values[name] for name in sorted(values)}
 
     def sums(self) -> list[Any]:
-        """What `restore` takes."""
+        """The sums so far, for `restore`."""
         self.read()
         return [self.loss_sum, self.count, [metric.sums for metric in self.metrics.values()]]
 
     def restore(self, sums: list[Any]) -> None:
-        """Go on from these sums."""
+        """Continue from these sums."""
         self.loss_sum, self.count, totals = sums
         for metric, total in zip(self.metrics.values(), totals, strict=True):
             metric.sums = total
 
 
 def _read(arrays: Sequence[Any]) -> Any:
-    """Arrays of one shape from the GPU at once, in a single NumPy array; what is here already is left."""
+    """Arrays of one shape fetched from the GPU at once, in a single NumPy array; NumPy arrays stay as they are."""
     return backend.host(np.stack(arrays)) if backend.is_cupy(arrays[0]) else arrays
 
 
 class StepOptions(NamedTuple):
-    """How the steps are to be done, in each process that shares them."""
+    """How to do the steps, in each process that shares them."""
 
     adversarial: AdversarialTraining | None = None
-    trims: bool = False  # whether padding that all rows of a batch share is left out, see `by_length`
+    trims: bool = False  # whether to cut padding shared by all rows of a batch, see `by_length`
 
 
 PLAIN = StepOptions()
@@ -117,18 +117,18 @@ class Learned(NamedTuple):
 
 
 class Step:
-    """A step on a batch, or on some rows of one, up to the update. It runs forward at once; `learn` does the rest.
+    """A step on a batch, or some rows of one, up to the update. It runs forward at once; `learn` does the rest.
 
     Args:
         model: compiled and built.
         batch: the rows.
         options: see `StepOptions`.
-        rows: (first, total) if others have the rest of the batch, see `Pass`.
-        number: how many steps the optimizer has done.
-        checked: whether to stop at a loss or gradient that is NaN or infinite, which on a GPU means to wait for it.
+        rows: (first, total) if other processes have the rest of the batch, see `Pass`.
+        number: number of steps the optimizer has done.
+        checked: whether to check that loss and gradients are finite, which on a GPU means waiting for them.
 
     Attributes:
-        y_pred, cache: of the forward pass.
+        y_pred, cache: from the forward pass.
     """
 
     def __init__(
@@ -152,9 +152,9 @@ class Step:
         """The loss, its gradients, and the metrics; the pass is released.
 
         Args:
-            samples: how many the whole batch has.
-            share: the part of it that these rows are.
-            scales: what each output's loss is multiplied by besides.
+            samples: number of samples in the whole batch.
+            share: these rows' fraction of the batch.
+            scales: further factor of each output's loss.
 
         Raises:
             FloatingPointError: checked, and the loss or a gradient is NaN or infinite.
@@ -171,7 +171,7 @@ class Step:
     def _back(
         self, y_pred: Any, cache: Any, share: float, scales: Sequence[float] | None, need: bool = False
     ) -> tuple[Judged, list[Gradient | None]]:
-        """The loss of one pass, and its gradients; `need` is whether they have to reach frozen embeddings, too."""
+        """The loss of one pass and its gradients; `need` is whether to compute them for frozen embeddings, too."""
         model = self.model
         judged = model.judge(self.batch.y, y_pred, cache.kept, self.batch.weight, share, scales)
         if self.checked:
@@ -184,10 +184,10 @@ class Step:
     def _back_twice(
         self, adversarial: AdversarialTraining, share: float, scales: Sequence[float] | None
     ) -> tuple[Judged, list[Gradient | None]]:
-        """The first pass backward, and a second one through perturbed embeddings; see `AdversarialTraining`."""
+        """Backpropagate the first pass, then a second one through perturbed embeddings; see `AdversarialTraining`."""
         clean, grads = self._back(self.y_pred, self.cache, share * (1 - adversarial.weight), scales, need=True)
         again = self.run.again(embed=adding(self.embedded.perturbations(adversarial.epsilon, self.batch.samples)))
-        self.y_pred = each_of(lambda y: y.copy(), self.y_pred)  # which the second pass may write over
+        self.y_pred = each_of(lambda y: y.copy(), self.y_pred)  # the second pass may overwrite it
         self.run.release()
         with again:
             y_pred, cache = self.model.network.forward(self.batch.x, again)
@@ -197,15 +197,15 @@ class Step:
 
 
 def _sums(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
-    """Sums of what two passes gave; None stays."""
+    """Sums of the results of two passes; None stays None."""
     return [a if b is None else a + b for a, b in zip(first, second, strict=True)]
 
 
 class OneProcess:
     """Does the steps of `fit` in this process, on either backend; `parallel.Team` does them in several processes.
 
-    On a GPU nothing in a step waits for it: data is taken there once (ids stay, see `Embedding`), losses and metrics
-    are left there, and so is the finding that one of them is NaN or infinite.
+    On a GPU no step waits for it: data is moved there once (ids stay, see `Embedding`), losses and metrics stay there,
+    and so does the record of whether one of them was NaN or infinite.
 
     Args:
         model: compiled and built.
@@ -214,9 +214,9 @@ class OneProcess:
         options: see `StepOptions`.
 
     Attributes:
-        data: as it is trained on.
+        data: the training data as used.
         broken: on a GPU, the number of the first step whose loss or gradient was NaN or infinite; no update is applied
-            from there on. 0 as long as there is none.
+            from there on. 0 if there is none.
     """
 
     def __init__(self, model: Compiled, data: Any, validation: Any, options: StepOptions = PLAIN) -> None:
@@ -227,7 +227,7 @@ class OneProcess:
             self.broken = backend.cupy().zeros(1, dtype=np.int32)
 
     def begin_epoch(self, order: np.ndarray) -> None:
-        """State the order of samples."""
+        """Set the order of samples."""
         self.order = order
         self.order_there = backend.to(self.model.backend, order)
 
@@ -238,7 +238,7 @@ class OneProcess:
 
     @one_blas_thread(sharing=True)
     def step_on(self, batch: Data) -> tuple[Any, Totals]:
-        """Forward, loss, backward, update: the loss before the update, and the metrics.
+        """Forward, loss, backward, update; returns the loss before the update, and the metrics.
 
         Raises:
             FloatingPointError: the loss or a gradient is NaN or infinite; nothing was updated. (On a GPU
@@ -252,21 +252,21 @@ class OneProcess:
         return loss, totals
 
     def require_finite(self) -> None:
-        """Wait for the GPU, and stop where a loss or a gradient was NaN or infinite.
+        """Wait for the GPU, and raise an error if a loss or a gradient was NaN or infinite.
 
         Raises:
-            FloatingPointError: one was; the parameters and the optimizer's count of steps are those before that batch.
+            FloatingPointError: one was; the parameters and the optimizer's step count are those before that batch.
         """
         if self.broken is not None and (first := int(self.broken[0])):
             self.model.optimizer.iterations = first - 1
             raise _broken("the loss or a gradient became NaN or infinite")
 
     def evaluate(self, spans: Sequence[tuple[int, int]], done: Callable[[], None]) -> list[tuple[float, Totals]]:
-        """For each span of the validation samples the mean loss, and the metrics.
+        """The mean loss and the metrics of each span of the validation samples.
 
         Args:
-            spans: from, to.
-            done: is called after each.
+            spans: (start, stop) pairs.
+            done: called after each.
         """
         results = []
         for start, stop in spans:
@@ -278,7 +278,7 @@ class OneProcess:
 def outputs(
     model: Compiled, data: Data, options: StepOptions, spans: Sequence[tuple[int, int]], done: Callable[[], None]
 ) -> list[np.ndarray]:
-    """The outputs for x, each by itself, span by span; `done` is called after each."""
+    """The outputs for x, one after another, span by span; `done` is called after each."""
     found = []
     for start, stop in spans:
         with one_blas_thread(sharing=True):
@@ -293,7 +293,7 @@ def _broken(what: str, advice: str = _ADVICE) -> FloatingPointError:
 
 
 def require_finite(loss: float) -> None:
-    """Stop where the loss is NaN or infinite.
+    """Raise an error if the loss is NaN or infinite.
 
     Raises:
         FloatingPointError: it is.
@@ -303,7 +303,7 @@ def require_finite(loss: float) -> None:
 
 
 def require_finite_gradients(model: Compiled, grads: Sequence[Gradient | None]) -> None:
-    """Stop if a gradient has NaN or infinity, which a finite loss can have.
+    """Raise an error if a gradient is NaN or infinite, which is possible with a finite loss.
 
     Raises:
         FloatingPointError: it has.
@@ -316,7 +316,7 @@ def require_finite_gradients(model: Compiled, grads: Sequence[Gradient | None]) 
 
 @one_blas_thread(sharing=True)
 def evaluate_batch(model: Compiled, batch: Data) -> tuple[Any, Totals]:
-    """The mean loss and the metrics, without dropout, without updates."""
+    """The mean loss and the metrics, without dropout or updates."""
     y_pred, kept = model.infer(batch.x)
     judged = model.judge(batch.y, y_pred, kept, batch.weight)
     return judged.loss, model.measure(batch.y, y_pred, kept, judged.losses, batch.samples)

@@ -1,4 +1,4 @@
-"""What each output of a model is trained for."""
+"""What each output of a model is trained for: losses, their weights, and metrics."""
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
@@ -14,34 +14,34 @@ from scratchlstm.metrics import Metric
 
 
 class LossMean(Metric):
-    """The mean of one output's loss over the samples of all batches, as Keras reports it when it runs eagerly."""
+    """The mean of one output's loss over the samples of all batches, as Keras reports it in eager mode."""
 
     direction = "min"
     on_gpu: ClassVar[bool] = True
 
     def of_batch(self, loss: Any, samples: int, rows: int) -> Any:
-        """What `add` takes.
+        """The value for `add`.
 
         Args:
-            loss: of a batch, or the part of it that some of its rows have.
-            samples: how many the batch has.
-            rows: how many of them this is of.
+            loss: the loss of a batch, or the share of some of its rows.
+            samples: number of samples in the batch.
+            rows: number of samples this loss is for.
         """
         total = loss * float(samples)
         return np.stack([total, np.full_like(total, rows)])
 
 
 class Target:
-    """What an output is trained for.
+    """The training target of an output.
 
     Args:
-        name: of the output.
-        loss: None if it has none.
-        weight: of the loss in the sum of all outputs' losses.
-        metrics: of the output.
+        name: name of the output.
+        loss: the loss, or None.
+        weight: weight of the loss in the total loss.
+        metrics: metrics of the output.
 
     Attributes:
-        measured: what is measured of this output, by its name in the logs.
+        measured: everything measured of this output, by its name in the logs.
     """
 
     def __init__(self, name: str, loss: Loss | None, weight: float, metrics: list[Metric]) -> None:
@@ -50,15 +50,15 @@ class Target:
 
     @property
     def wants_data(self) -> bool:
-        """Whether there is anything to compare with targets."""
+        """Whether the output is compared with targets at all."""
         return self.loss is not None or bool(self.metrics)
 
     def measure(self, y_true: Any, y_pred: Array, mask: Any, loss: Any, samples: int) -> dict[str, Any]:
-        """The sums of a batch, or of some of its rows, by name.
+        """The sums over a batch, or some of its rows, by name.
 
         Args:
-            y_true, y_pred, mask: of the rows.
-            loss, samples: as `LossMean.of_batch` takes them.
+            y_true, y_pred, mask: for these rows.
+            loss, samples: see `LossMean.of_batch`.
         """
         found: dict[str, Any] = {}
         if not self.measured:
@@ -75,14 +75,14 @@ class Target:
 
 
 def targets(names: Sequence[str], loss: Any, loss_weights: Any, chosen: Any) -> list[Target]:
-    """What `compile` was given, output by output.
+    """The arguments of `compile`, for each output.
 
     Args:
-        names: of the outputs.
+        names: names of the outputs.
         loss, loss_weights, chosen: the arguments `loss`, `loss_weights` and `metrics` of `compile`.
 
     Raises:
-        TypeError, ValueError: what is wrong with which of them.
+        TypeError, ValueError: naming the argument and what is wrong with it.
     """
     one_for_all = not isinstance(loss, Mapping | list | tuple)
     of_outputs = [loss] * len(names) if one_for_all else by_output("loss", loss, names, names)
@@ -102,23 +102,23 @@ def targets(names: Sequence[str], loss: Any, loss_weights: Any, chosen: Any) -> 
         raise TypeError(f"metrics of several outputs must be {wanted}, not {checks.came(chosen)}")
     of_outputs = list(map(_metrics, by_output("metrics", chosen, names, ())))
     if len({id(metric) for own in of_outputs for metric in own}) < sum(map(len, of_outputs)):
-        raise ValueError("metrics has one object twice, which would add up the numbers of both: make one for each")
+        raise ValueError("metrics has the same object twice, which would add up both: make one for each")
     made = [Target(*of_output) for of_output in zip(names, found, weights, of_outputs, strict=True)]
     _name(made)
     return made
 
 
 def by_output(argument: str, given: Any, names: Sequence[str], needed: Collection[str]) -> list[Any]:
-    """What a list, in the order of the outputs, or a dict by their names has for each; None if it has nothing.
+    """The entry for each name, from a list in their order or a dict by name; None if it has none.
 
     Args:
         argument: its name.
         given: the list or dict.
-        names: of the outputs (or the inputs).
-        needed: those that a dict has to name.
+        names: names of the outputs (or the inputs).
+        needed: the names a dict must have.
 
     Raises:
-        ValueError: a list of another length, or a dict with other names.
+        ValueError: a list of the wrong length, or a dict with other names.
     """
     shown = ", ".join(map(repr, names))
     if not isinstance(given, Mapping):
@@ -141,12 +141,12 @@ def _metrics(identifiers: Any) -> list[Metric]:
     chosen = [metrics.get(identifier) for identifier in identifiers]
     names = [metric.name for metric in chosen]
     if len(set(names)) < len(names) or "loss" in names:
-        raise ValueError(f'metrics need names of their own, apart from "loss"; got {", ".join(names)}')
+        raise ValueError(f'metrics need different names, other than "loss"; got {", ".join(names)}')
     return chosen
 
 
 def _name(made: Sequence[Target]) -> None:
-    """Give what is measured its names in the logs, as in Keras: those of several outputs begin with the output's."""
+    """Name what is measured in the logs, as Keras does: with several outputs, names begin with the output's."""
     taken = {"loss"}
     report_losses = sum(target.loss is not None for target in made) > 1
     for target in made:

@@ -1,12 +1,13 @@
-"""One worker's part of a training step that several share, and the step itself.
+"""One worker's share of a training step, and the step as a whole.
 
-    each worker    forward and backward on its rows of the batch; it hands the gradients to the exchange (if a mask can
-                   reach a loss, all tell in between how many of their steps count, by which that is divided)
-    --- all wait for all ---
-    each worker    from the exchange: the sum of all workers' gradients, in their order; update
+    each worker    forward and backward pass on its rows of the batch; publishes the gradients through the exchange
+                   (if a mask can reach a loss, all first tell each other how many of their steps are valid, to divide
+                   by the total)
+    --- all wait for each other ---
+    each worker    gets the sum of all workers' gradients from the exchange, in their order; updates
 
-The workers are processes of one machine, which share memory (`parallel`), or the ranks of an MPI run (`distributed`).
-Both compute what is here, and each brings an exchange of its own.
+The workers are processes on one machine that share memory (`parallel`), or the ranks of an MPI run (`distributed`).
+Both use the code here, each with its own exchange.
 """
 
 import math
@@ -25,41 +26,41 @@ from scratchlstm.training.by_length import taken
 from scratchlstm.training.compiled import Compiled, Totals
 from scratchlstm.training.data import Data
 
-Gradients = dict[int, Gradient | None]  # of what is trained, by the parameter's number
+Gradients = dict[int, Gradient | None]  # gradients of trained parameters, by the parameter's number
 
 
 class Exchange(Protocol):
-    """How the workers get at each other's gradients."""
+    """How the workers get each other's gradients."""
 
     def publish(self, grads: Gradients) -> None:
-        """Hand out this worker's gradients; None is zero."""
+        """Publish this worker's gradients; None is zero."""
 
     def merge(self) -> dict[int, Gradient]:
-        """The sum of what all workers have published, in their order, of the rows that this worker updates."""
+        """The sum of all workers' published gradients, in their order, for the rows this worker updates."""
 
     def updates(self, rows: int) -> tuple[int, int]:
-        """Which rows this worker updates of a parameter that has so many: from, to."""
+        """The rows this worker updates of a parameter with so many rows: from, to."""
 
 
 def share(count: int, rank: int, workers: int) -> tuple[int, int]:
-    """One worker's part of `count` things: from, to. Nothing for a rank beyond the workers."""
+    """One worker's share of `count` items: from, to. Empty for a rank beyond the workers."""
     return (count * rank // workers, count * (rank + 1) // workers) if rank < workers else (0, 0)
 
 
 def block(g: Gradient, first: int, last: int) -> Gradient:
-    """These rows of a gradient."""
+    """The given rows of a gradient."""
     if isinstance(g, RowGradient):
         return RowGradient(*g.block(first, last), (last - first, g.shape[1]))
     return np.atleast_1d(g)[first:last]
 
 
 def summed(parts: Sequence[Gradient]) -> Gradient:
-    """The sum in this order, on which the last digits depend."""
+    """The sum in this order; the last digits depend on the order."""
     return total(parts) if isinstance(parts[0], RowGradient) else sum(parts[1:], parts[0])
 
 
 def row_sparse(model: Compiled) -> dict[int, int]:
-    """The parameters with a gradient of rows (`RowGradient`), by their numbers, and at how many places each is used."""
+    """The parameters with a row-sparse gradient (`RowGradient`), by number, and how often each is used."""
     inside = model.network.with_inner()
     embeddings = [layer for layer in inside if isinstance(layer, Embedding) and not layer.regularizers]
     tables = {id(layer.params["embeddings"]): model.network.uses(layer) for layer in embeddings}
@@ -69,23 +70,23 @@ def row_sparse(model: Compiled) -> dict[int, int]:
 def unsplittable(model: Compiled) -> str:
     """Why a batch of this model cannot be split by rows, wherever it is trained; "" if it can."""
     if stateful := [layer.name for layer in model.layers if layer.stateful]:
-        return f"{', '.join(stateful)} is stateful, its states belong to the rows of a whole batch"
+        return f"{', '.join(stateful)} is stateful, and its states belong to the rows of a whole batch"
     return ""
 
 
 class Worker:
-    """One process's part of the work.
+    """One process's share of the work.
 
     Args:
-        rank: which worker, from 0; a rank beyond the workers has no rows of its own.
-        workers: how many there are.
-        model: this process's own.
-        exchange: of the gradients.
+        rank: the number of this worker, from 0; a rank beyond the workers has no rows.
+        workers: number of workers.
+        model: this process's model.
+        exchange: exchange of the gradients.
         options: see `StepOptions`.
-        data, validation: to train on, to validate on; None if there is none.
+        data, validation: training and validation data; None if there is none.
 
     Attributes:
-        order: of the samples in this epoch.
+        order: order of the samples in this epoch.
     """
 
     order: np.ndarray
@@ -112,15 +113,15 @@ class Worker:
         return self.backward()
 
     def forward(self, start: int, stop: int, trainability: Sequence[bool], number: int) -> list[int]:
-        """Forward on this worker's rows of the batch `order[start:stop]`.
+        """Run forward on this worker's rows of the batch `order[start:stop]`.
 
         Args:
-            start, stop: of the batch.
-            trainability: of the calling process's model, see `Compiled`.
-            number: how many steps its optimizer has done.
+            start, stop: the batch.
+            trainability: that of the calling process's model, see `Compiled`.
+            number: number of steps its optimizer has done.
 
         Returns:
-            for each output how many values of the loss count, of these rows.
+            for each output, the number of unmasked loss values in these rows.
         """
         self.model.trainability = trainability
         first, last = share(stop - start, self.rank, self.workers)
@@ -129,20 +130,20 @@ class Worker:
         batch = taken(self.data, rows, self.options.trims, there, self.order[start:stop])
         step = steps.Step(self.model, batch, self.options, (first, stop - start), number)
         masked = zip(self.model.by_output(step.y_pred), step.cache.kept.masks, strict=True)
-        # fewer rows than workers: that was another's row, for the sake of the masks to be drawn
+        # fewer rows than workers: that was another worker's row, only to draw the masks
         self.counts = [0 if first == last else _count(y, mask) for y, mask in masked]
         self.opened = step, last - first, stop - start
         return self.counts
 
     def backward(self, counts: Sequence[int] | None = None) -> tuple[float, Totals]:
-        """Loss and backward pass, after `forward`.
+        """Compute loss and backward pass, after `forward`.
 
         Args:
-            counts: for each output how many values of the loss count in the whole batch. Default: these rows have
+            counts: for each output, the number of unmasked loss values in the whole batch. Default: these rows have
                 their share of them.
 
         Returns:
-            this worker's part of the batch's loss, and of what is measured.
+            this worker's share of the batch's loss and of everything measured.
         """
         step, rows, samples = self.opened
         del self.opened
@@ -163,7 +164,7 @@ class Worker:
         self.exchange.publish({number: grads[number] for number in numbers})
 
     def merge(self) -> list[float]:
-        """Add up all workers' gradients; the norms of those of this worker's share of each parameter's rows."""
+        """Sum all workers' gradients; returns the norms of the rows that this worker updates."""
         self.merged = self.exchange.merge()
         return [self._norm(number, w) for number, w in enumerate(self.params)]
 
@@ -176,12 +177,12 @@ class Worker:
         return norm(block(self.merged[number], first - begin, last - begin))
 
     def update(self, iterations: int, learning_rate: float, factors: list[float] | None) -> None:
-        """Update what is this worker's to update.
+        """Update this worker's rows.
 
         Args:
-            iterations: of the calling process's optimizer, of which a callback may have set the count.
+            iterations: the step count of the calling process's optimizer, which a callback may have changed.
             learning_rate: likewise.
-            factors: those of clipping, after `merge`.
+            factors: clipping factors, after `merge`.
         """
         optimizer = self.model.optimizer
         optimizer.iterations = iterations + 1
@@ -200,34 +201,34 @@ class Worker:
         return _here(loss), [_here(of_metric) for of_metric in totals]
 
     def predict(self, start: int, stop: int) -> Any:
-        """The outputs for these samples, each by itself."""
+        """The outputs for these samples, one after another."""
         x = taken(self.data, slice(start, stop), self.options.trims).x
         ys = self.model.by_output(self.model.network.infer(x))
         return [backend.host(as_array(y)) for y in ys]
 
 
 class Workers:
-    """All workers, as the fit loop asks them; `_all` and `_update` are how they are reached.
+    """All workers, as the training loop uses them; `_all` and `_update` reach them.
 
     Attributes:
-        model: the calling process's.
+        model: the calling process's model.
     """
 
     model: Compiled
 
     def _all(self, command: str, *arguments: Any) -> list[Any]:
-        """Let every worker do this; their results, in order."""
+        """Let every worker run a command; returns their results, in order."""
         raise NotImplementedError
 
     def _update(self, iterations: int, learning_rate: float, factors: list[float] | None) -> None:
-        """Let every worker update."""
+        """Let every worker update its rows."""
         raise NotImplementedError
 
     def step(self, start: int, stop: int) -> tuple[float, Totals]:
-        """Train on the batch `order[start:stop]`; as `OneProcess.step`."""
+        """Train on the batch `order[start:stop]`; like `OneProcess.step`."""
         model = self.model
         batch = start, stop, model.trainability, model.optimizer.iterations
-        if model.masks_loss:  # a mean over the steps of the whole batch that count
+        if model.masks_loss:  # a mean over the valid steps of the whole batch
             counts = [sum(of_output) for of_output in zip(*self._all("forward", *batch), strict=True)]
             parts = self._all("backward", counts)
         else:
@@ -240,7 +241,7 @@ class Workers:
         if optimizer.clips_norms:
             factors = optimizer.clip_factors([math.hypot(*parts) for parts in zip(*self._all("merge"), strict=True)])
         self._update(optimizer.iterations, optimizer.learning_rate, factors)
-        model.constrain()  # the whole parameter: a norm goes over rows of all workers
+        model.constrain()  # the whole parameter: a norm covers rows of all workers
         return loss, [sum(of_one) for of_one in zip(*totals, strict=True)]
 
 
@@ -259,11 +260,11 @@ def is_portable(value: Any) -> bool:
 
 
 def _here(value: Any) -> Any:
-    """What a GPU has computed, on the CPU."""
+    """A result from a GPU, on the CPU."""
     return backend.host(value) if backend.is_cupy(value) else value
 
 
 def _count(y: np.ndarray, mask: np.ndarray | None) -> int:
-    """How many values of the loss count for predictions with this mask."""
+    """The number of unmasked loss values for predictions with this mask."""
     count = math.prod(y.shape[:-1]) if mask is None else np.count_nonzero(mask) * math.prod(y.shape[mask.ndim : -1])
     return int(count)

@@ -89,7 +89,7 @@ def test_numbers_that_are_not_finite_are_not_taken_for_changes():
         (
             gives(lambda g: g | {"dU": g["dU"].astype("f4")}),
             TypeError,
-            "must give dU the dtype float64, as x has it, not float32",
+            "must return dU with the dtype float64, that of x, not float32",
         ),
         (gives(lambda g: g | {"db": None}), ValueError, r"must give db the shape \(3,\), not None"),
         (gives(lambda g: g | {"dz": g["dx"][:, :2]}), ValueError, r"must give dz the shape \(2, 3\), not"),
@@ -106,16 +106,20 @@ def test_numbers_that_are_not_finite_are_not_taken_for_changes():
         (
             steps(lambda h, c: h),
             TypeError,
-            r"forward of Mine must return \(h, cache\), as its states say, not an array",
+            r"forward of Mine must return \(h, cache\), to match its states, not an array",
         ),
-        (steps(lambda h, c: (h, h, c)), TypeError, r"must return \(h, cache\), as its states say, not a tuple of 3$"),
-        (steps(lambda h, c: [h, c]), TypeError, r"must return \(h, cache\), as its states say, not a list of 2$"),
+        (steps(lambda h, c: (h, h, c)), TypeError, r"must return \(h, cache\), to match its states, not a tuple of 3$"),
+        (steps(lambda h, c: [h, c]), TypeError, r"must return \(h, cache\), to match its states, not a list of 2$"),
         (
             steps(lambda h, c: (h[:, :2], c)),
             ValueError,
             r"forward of Mine must give h the shape \(2, 3\), not .* \(2, 2\)",
         ),
-        (steps(lambda h, c: (h.astype("f4"), c)), TypeError, "must give h the dtype float64, as x has it, not float32"),
+        (
+            steps(lambda h, c: (h.astype("f4"), c)),
+            TypeError,
+            "must return h with the dtype float64, that of x, not float32",
+        ),
         (steps(lambda h, c: (h, tuple(c))), TypeError, "cache of Mine must have the attribute g, .* not a tuple of 3$"),
         (
             steps(lambda h, c: (h, None)),
@@ -140,7 +144,7 @@ def test_a_forward_that_changes_its_input(name):
         locals()[name].__iadd__(1)
         return Leaky.forward(self, x, h_prev, W, U, b)
 
-    with pytest.raises(ValueError, match=f"forward of Mine changes {name} in place, which belongs to others: copy it"):
+    with pytest.raises(ValueError, match=f"forward of Mine changes {name} in place, which it does not own: copy it"):
         run(own(forward=forward)(3))
 
 
@@ -151,7 +155,7 @@ def test_a_backward_that_changes_its_input(name):
         array += 1
         return Leaky.backward(self, dh, cache, W, U, b)
 
-    with pytest.raises(ValueError, match=f"backward of Mine changes {name} in place, which belongs to others: copy it"):
+    with pytest.raises(ValueError, match=f"backward of Mine changes {name} in place, which it does not own: copy it"):
         run(own(backward=backward)(3))
 
 
@@ -181,7 +185,7 @@ def reusing(name):
 @pytest.mark.parametrize("mask", [None, np.array([[True, True, False, False]] * 2)])
 def test_an_array_that_is_returned_again(name, mask):
     function, told = "backward" if name[0] == "d" else "forward", "g of the cache" if name == "g" else name
-    match = f"^{function} of Mine returns as {told} an array that it returned at the step before, .*: make a new one$"
+    match = f"^{function} of Mine returns as {told} the same array as at the previous step, .*: make a new one$"
     with pytest.raises(ValueError, match=match):
         run(reusing(name), mask=mask)
 
@@ -249,7 +253,7 @@ def test_what_goes_wrong_only_after_the_first_step():
         ),
         (
             {"call": lambda self, inputs, states: None},
-            r"defines call\(\), as a cell of Keras does; here a cell defines forw",
+            r"defines call\(\), as Keras cells do, but here a cell defines forw",
         ),
         (
             {"gates": "in"},
@@ -260,19 +264,19 @@ def test_what_goes_wrong_only_after_the_first_step():
         ({"gates": ("g", "a", "g")}, "gates of Mine must be different names, but 'g' comes twice"),
         ({"blocks": ("g", "g")}, "blocks of Mine must be different names, but 'g' comes twice"),
         ({"states": ("h", "h")}, "states of Mine must be different names, but 'h' comes twice"),
-        ({"gates": ("x",)}, "Mine calls a gate or state 'x', which is an argument of its forward: give it another"),
+        ({"gates": ("x",)}, "Mine calls a gate or state 'x', which is an argument of its forward: rename it"),
         ({"gates": ("a", "b")}, "Mine calls a gate or state 'b', which is an argument of its forward: give it"),
         (
             {"gates": ("input",)},
-            "Mine calls a gate or state 'input', a name that a trace uses for something else: give it",
+            "Mine calls a gate or state 'input', a name that traces use for something else: rename it",
         ),
-        ({"gates": ("table",)}, "Mine calls a gate or state 'table', a name that a trace uses for something else"),
-        ({"gates": ("h_prev",)}, "Mine calls a gate or state 'h_prev', a name that a trace uses for something else"),
+        ({"gates": ("table",)}, "Mine calls a gate or state 'table', a name that traces use for something else"),
+        ({"gates": ("h_prev",)}, "Mine calls a gate or state 'h_prev', a name that traces use for something else"),
         (
             {"gates": ("z_g",), "blocks": ("g",)},
-            "Mine calls a gate or state 'z_g', a name that a trace uses for something else",
+            "Mine calls a gate or state 'z_g', a name that traces use for something else",
         ),
-        ({"states": ()}, "states of Mine must name at least one, which is the output"),
+        ({"states": ()}, "states of Mine must name at least one, the output"),
     ],
 )
 def test_a_class_that_is_no_cell_is_refused_when_it_is_defined(body, message):
@@ -281,18 +285,16 @@ def test_a_class_that_is_no_cell_is_refused_when_it_is_defined(body, message):
 
 
 def test_what_a_cell_has_to_define():
-    with pytest.raises(TypeError, match=r"Mine has to define forward: a cell defines forward\(x, h_prev, W, U, b\)"):
+    with pytest.raises(TypeError, match=r"Mine must define forward: a cell defines forward\(x, h_prev, W, U, b\)"):
         type("Mine", (Cell,), {"gates": ("g",)})(3)
     untrained = type("Mine", (Cell,), {"gates": ("g",), "forward": Leaky.forward})(3)
     layer = RNN(untrained)
     y, cache = layer.forward(X)
-    with pytest.raises(NotImplementedError, match="Mine has to define backward to be trained: a cell defines forward"):
+    with pytest.raises(NotImplementedError, match="Mine must define backward to be trained: a cell defines forward"):
         layer.backward(y, cache)
-    with pytest.raises(TypeError, match=r"^Mine names no gates, .*: blocks = \('h',\) beside gates = \(\) gives"):
+    with pytest.raises(TypeError, match=r"^Mine names no gates, .*: blocks = \('h',\) with gates = \(\) gives"):
         run(own(gates=())(3))
-    with pytest.raises(
-        TypeError, match=r"^Mine.__init__ must call super\(\).__init__\(units, ...\), which it does not$"
-    ):
+    with pytest.raises(TypeError, match=r"^Mine.__init__ does not call super\(\).__init__\(units, ...\), but must$"):
         run(own(__init__=lambda self, units: None)(3))
 
 
@@ -347,9 +349,9 @@ def test_state_sizes_that_are_no_property():
         (lambda self, features: {"W": ((3,), "zeros", 1)}, "for 'W', as"),
         (
             lambda self, features: {"g": ((3,), "zeros")},
-            "^param_specs of Mine calls a parameter 'g', a name that a trace uses for something else",
+            "^param_specs of Mine calls a parameter 'g', a name that traces use for something else",
         ),
-        (lambda self, features: {"mask": ((3,), "zeros")}, "calls a parameter 'mask', a name that a trace uses"),
+        (lambda self, features: {"mask": ((3,), "zeros")}, "calls a parameter 'mask', a name that traces use"),
     ],
 )
 def test_param_specs_that_do_not_fit(param_specs, message):
@@ -387,7 +389,7 @@ def test_param_specs_that_do_not_fit(param_specs, message):
         (
             lambda: LSTMCell(3, "softmax"),
             ValueError,
-            "activation of a recurrent layer must act on each number by itself",
+            "activation of a recurrent layer must be elementwise",
         ),
         (lambda: LSTMCell(3, use_bias="False"), TypeError, "use_bias must be True or False, not 'False'"),
         (lambda: GRU(3, reset_after="False"), TypeError, "reset_after must be True or False, not 'False'"),
@@ -396,12 +398,12 @@ def test_param_specs_that_do_not_fit(param_specs, message):
         (
             lambda: Leaky(3, recurrent_dropout=0.5),
             ValueError,
-            "no use for recurrent_dropout: its forward has no argument h_in",
+            "does not support recurrent_dropout: its forward has no argument h_in",
         ),
         (
             lambda: MinGRUCell(3, recurrent_dropout=0.5),
             ValueError,
-            "MinGRUCell has no use for recurrent_dropout: nothing in it",
+            "MinGRUCell does not support recurrent_dropout: nothing in it",
         ),
         (
             lambda: LSTMCell(3)(X[:, 0], [X[:, 0]] * 2),

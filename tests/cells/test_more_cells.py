@@ -125,12 +125,12 @@ def test_gates_that_do_not_see_h_make_h_a_weighted_mean(name):
 @pytest.mark.parametrize("name", WITHOUT_U)
 def test_options_of_a_recurrent_kernel_are_refused_by_name(name):
     make = WITHOUT_U[name]
-    with pytest.raises(ValueError, match=f"{name} has no use for recurrent_dropout: nothing in it sees h_prev"):
+    with pytest.raises(ValueError, match=f"{name} does not support recurrent_dropout: nothing in it multiplies h_prev"):
         make(recurrent_dropout=0.1)
     for option, value in {"recurrent_regularizer": "l2", "recurrent_constraint": "non_neg"}.items():
         with pytest.raises(ValueError, match=f"{name} has no use for {option}: it has no recurrent_kernel"):
             RNN(make(**{option: value}))
-    with pytest.raises(ValueError, match=f"{name} has no use for recurrent_initializer: it has no recurrent_kernel"):
+    with pytest.raises(ValueError, match=f"{name} does not take recurrent_initializer: it has no recurrent_kernel"):
         make(recurrent_initializer="zeros")
     assert "recurrent_initializer" not in make().get_config()
 

@@ -111,7 +111,7 @@ def test_states_of_another_layer_are_refused():
     layer = RNN([LSTMCell(2), GRUCell(3)], stateful=True)
     layer(X)
     assert list(layer.extra_state()) == ["cell_0/h", "cell_0/c", "cell_1/h"]
-    with pytest.raises(ValueError, match="rnn has no such states: h"):
+    with pytest.raises(ValueError, match="rnn has no states named: h"):
         layer.set_extra_state({"h": np.zeros((2, 3))})
 
 
@@ -183,11 +183,11 @@ def test_a_cell_belongs_to_one_layer():
     assert layer.cell is cell
     for again in (lambda: RNN(cell, name="second"), lambda: RNN([GRUCell(3), cell], name="second")):
         with pytest.raises(
-            ValueError, match="cell of second: this LSTMCell belongs to another layer.* make a cell for"
+            ValueError, match="cell of second: this LSTMCell belongs to another layer.* make one cell for"
         ):
             again()
     twice = GRUCell(2)
-    with pytest.raises(ValueError, match="this GRUCell belongs to another layer, or comes twice"):
+    with pytest.raises(ValueError, match="this GRUCell belongs to another layer, or is listed twice"):
         RNN([twice, twice])
 
 

@@ -87,7 +87,7 @@ def train(**options: Any) -> None:
 
 def test_mpiexec_without_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PMI_SIZE", "2")
-    with pytest.warns(UserWarning, match=r"2 processes were started side by side.*put `-m scratchlstm\.mpi` before"):
+    with pytest.warns(UserWarning, match=r"2 processes were started together.*put `-m scratchlstm\.mpi` before"):
         train()
 
 

@@ -15,9 +15,9 @@ def assert_named(printed, host, other):
     def differ(name, one, two, advice=""):
         return rf"the ranks differ: {name} is {one} on rank 0 \({host}\), but {two} on rank 1 \({other}\){advice}"
 
-    install = ": install the same on all hosts"
+    install = ": install the same version on all hosts"
     expected = [
-        differ("data/x/checksum", r"\d+", r"\d+", ": all ranks need the same data; what draws it needs a seed"),
+        differ("data/x/checksum", r"\d+", r"\d+", ": all ranks need the same data; if it is random, use a seed"),
         differ("seed", 1, 2),
         differ(r"model/\S*/units", 4, 5),
         differ("batch_size", 4, 5),

@@ -66,4 +66,4 @@ def test_two_fits_with_one_checkpoint(supervised: Callable[..., Done], tmp_path:
     """A restart could not tell to which of the two it belongs."""
     done = supervised(tmp_path, [], 1, "again")
     assert done.returncode != 0
-    assert "with --restarts, every fit needs one of its own" in done.stderr
+    assert "with --restarts, every fit needs its own" in done.stderr

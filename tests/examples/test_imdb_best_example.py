@@ -216,7 +216,7 @@ def test_a_damaged_vocabulary_is_named(refusal, trained, tmp_path, text):
 def test_words_of_another_run_are_refused(refusal, trained, tmp_path):
     (tmp_path / "model.npz").write_bytes((trained[0] / "model.npz").read_bytes())
     (tmp_path / "vocabulary.json").write_text('{"known": [["good"], ["is good"]], "maxlen": 4}')
-    assert "are not of one run; train first" in refusal("--output", tmp_path, "--predict", "good")
+    assert "are not from the same run; train first" in refusal("--output", tmp_path, "--predict", "good")
 
 
 def test_the_tutorials_run_is_refused(refusal, trained, tmp_path):

@@ -43,7 +43,7 @@ from scratchlstm.rows import RowGradient, as_array
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:.* runs the textbook's functions on the GPU"),
+    pytest.mark.filterwarnings("ignore:.* runs the textbook implementation on the GPU"),
 ]
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
 either_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -147,7 +147,7 @@ def test_a_layer_says_once_that_it_falls_back_to_the_textbook(device, slow):
     for _ in range(2):  # each layer for itself
         layer = LSTM(H, **slow)
         layer.to("cupy")
-        with pytest.warns(UserWarning, match="lstm runs the textbook's functions on the GPU") as caught:
+        with pytest.warns(UserWarning, match="lstm runs the textbook implementation on the GPU") as caught:
             calls = [layer(x, training=training) for training in (True, True, False)]
         assert len(calls) == 3
         assert [warning.filename for warning in caught] == [__file__]

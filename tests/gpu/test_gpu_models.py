@@ -25,7 +25,7 @@ from scratchlstm.layers.passes import Pass
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:.* runs the textbook's functions on the GPU"),
+    pytest.mark.filterwarnings("ignore:.* runs the textbook implementation on the GPU"),
 ]
 V, T = 30, 8
 RNG = np.random.default_rng(0)
@@ -608,7 +608,7 @@ def test_arrays_of_both_kinds(device):
     from scratchlstm import gates
 
     W, U, b = layer.kernels()
-    with pytest.raises(TypeError, match="arrays of NumPy and of CuPy are mixed: x NumPy, h0 CuPy"):
+    with pytest.raises(TypeError, match="NumPy and CuPy arrays are mixed: x NumPy, h0 CuPy"):
         gates.lstm_forward(x, *[device.asarray(np.zeros((2, 3)))] * 2, W, U, b)
 
 
@@ -637,7 +637,7 @@ def test_too_little_memory_says_what_to_lower(standin, monkeypatch, call):
         "train_on_batch": lambda: model.train_on_batch(X, Y),
         "to": lambda: model.to("cupy"),
     }
-    parts = "all samples are taken there before the first batch: pass them in several parts"
+    parts = "all samples are moved there before the first batch: pass them in several parts"
     wanted = {
         "fit": parts,
         "evaluate": parts,
@@ -715,7 +715,10 @@ def test_no_cupy(monkeypatch):
             "install NVIDIA's",
         ),
         ("cudaErrorNoDevice: no CUDA-capable device is detected", "there is no NVIDIA GPU"),
-        ("nvrtc: error: invalid value for --gpu-architecture", "has to be built for the CUDA that nvidia-smi shows"),
+        (
+            "nvrtc: error: invalid value for --gpu-architecture",
+            "must be built for the CUDA version that nvidia-smi shows",
+        ),
     ],
 )
 def test_a_cupy_that_finds_no_gpu(monkeypatch, error, advice):

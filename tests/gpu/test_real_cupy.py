@@ -45,7 +45,7 @@ def test_without_a_gpu_it_says_what_to_do(no_gpu):
         pytest.skip("there is a GPU")
     with pytest.raises((ImportError, RuntimeError), match=r'CuPy.*; .*or use\s+backend="numpy"'):
         Sequential(backend="cupy")
-    with pytest.warns(UserWarning, match='backend="auto" takes NumPy: CuPy'):
+    with pytest.warns(UserWarning, match='backend="auto" uses NumPy: CuPy'):
         assert Sequential(backend="auto").backend == "numpy"
 
 

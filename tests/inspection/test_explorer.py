@@ -144,7 +144,7 @@ def test_snapshots_are_in_the_page_in_their_order(page, model):
             lambda w: [(1, [*w[:-1], [1, 2]])],
             "dense/bias of the snapshot of epoch 1 has shape (1,), but (2,) was given",
         ),
-        (lambda w: [(1, [*w[:-1], [np.nan]])], "the snapshot of epoch 1 was given values that are no finite"),
+        (lambda w: [(1, [*w[:-1], [np.nan]])], "the snapshot of epoch 1 was given values that are not finite"),
     ],
 )
 def test_snapshots_that_cannot_be(tmp_path, model, spoil, match):
@@ -732,7 +732,7 @@ def test_what_is_wrong_is_told_in_one_line(capsys, run):
     assert "there is no folder" in _refusal(capsys, run / "model.npz", "film", "--output", run / "no" / "page.html")
     assert "not one" in _refusal(capsys, run / "vocabulary.json", "film")
     (run / "vocabulary.json").write_text(json.dumps({"maxlen": 9, "num_words": 18, "words": WORD_INDEX}))
-    assert "are not of one run" in _refusal(capsys, run / "model.npz", "film")
+    assert "are not from the same run" in _refusal(capsys, run / "model.npz", "film")
     (run / "vocabulary.json").write_text("[]")
     refusal = _refusal(capsys, run / "model.npz", "film")
     assert "is not the vocabulary of a run: it must hold maxlen, num_words and words, not a list" in refusal

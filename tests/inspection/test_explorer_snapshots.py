@@ -65,7 +65,7 @@ def _changed(change):
         ),
         (
             _changed(lambda w: w[3].__setitem__(0, np.nan)), ValueError,
-            "weight lstm/bias of the snapshot of epoch 3 was given values that are no finite numbers",
+            "weight lstm/bias of the snapshot of epoch 3 was given values that are not finite numbers",
         ),
     ],
 )  # fmt: skip

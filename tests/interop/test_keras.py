@@ -715,8 +715,8 @@ _WEIGHTS = {
     "half floats": (array(np.zeros((E, 4 * H), "f2")), "holds float16"),
     "truth values": (array(np.zeros((E, 4 * H), "?")), "holds bool"),
     "float64": (array(np.zeros((E, 4 * H), "f8")), "not all float32"),
-    "NaN": (array(np.full((E, 4 * H), np.nan, "f4")), "no finite numbers"),
-    "infinity": (array(np.full((E, 4 * H), np.inf, "f4")), "no finite numbers"),
+    "NaN": (array(np.full((E, 4 * H), np.nan, "f4")), "not finite numbers"),
+    "infinity": (array(np.full((E, 4 * H), np.inf, "f4")), "not finite numbers"),
     "an array missing": (lambda file: file.__delitem__("layers/lstm/cell/vars/2"), "lower has weights of shapes"),
     "numbers with a gap": (lambda file: file.move(_KERNEL, "layers/lstm/cell/vars/7"), "has no 0"),
     "an array too many": (lambda file: file.create_dataset("layers/lstm/cell/vars/3", data=[1.0]), "lower has weights"),
@@ -729,7 +729,7 @@ _WEIGHTS = {
     ),
     "a slot of NaN": (
         instead(lambda f, p: f.create_dataset(p, data=np.full((V, E), np.nan)), "optimizer/vars/2"),
-        "no finite numbers",
+        "not finite numbers",
     ),
     "iterations below 0": (
         instead(lambda f, p: f.create_dataset(p, data=-1), "optimizer/vars/0"),
@@ -777,7 +777,7 @@ def test_refused_weights_leave_the_model_as_it_was(edited):
     model = own_model()
     before = model.get_weights()
     path = edited(change_weights=lambda file: file["layers/dense_1/vars/0"].write_direct(np.full((2, 1), np.nan, "f4")))
-    with pytest.raises(ValueError, match=REFUSED + "no finite numbers"):
+    with pytest.raises(ValueError, match=REFUSED + "not finite numbers"):
         load_keras_weights(model, path)
     assert same_bits(model.get_weights(), before)
 

@@ -227,7 +227,7 @@ def test_what_does_not_fit_leaves_the_model_as_it_was(write):
         "nothing fits dense": {name: array for name, array in good.items() if "fc" not in name},
         "nothing fits lstm, whose weights have the shapes .*left are": good | lstm_state(units=3),
         "no place for extra": good | {"extra.weight": matrix(2, 2), "extra.bias": matrix(1, 2)[0]},
-        "no finite numbers": good | {"fc.bias": np.array([1, np.nan], "f4")},
+        "not finite numbers": good | {"fc.bias": np.array([1, np.nan], "f4")},
     }
     for match, state in wrong.items():
         with pytest.raises(ValueError, match=match):
@@ -317,7 +317,7 @@ _STATES = {
     "two dtypes": (lstm_state() | {"lstm.bias_hh_l0": np.zeros(4 * H)}, "'lstm': its weights are float32, float64"),
     "half precision": ({"fc.weight": matrix(2, 3, "float16")}, "fc.weight is float16; it has to be float32 or float64"),
     "integers": ({"fc.weight": matrix(2, 3).astype(int)}, "fc.weight is int64"),
-    "NaN": ({"fc.weight": np.full((2, 3), np.nan, "f4")}, "no finite numbers"),
+    "NaN": ({"fc.weight": np.full((2, 3), np.nan, "f4")}, "not finite numbers"),
     "an empty matrix": ({"fc.weight": matrix(0, 3)}, "Linear 'fc': units must be"),
 }  # fmt: skip
 

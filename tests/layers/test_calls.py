@@ -74,7 +74,7 @@ def test_a_mask_is_not_taken_for_training():
 
 @pytest.mark.parametrize("args", [(None, None, False, 1), (None, MASK)])
 def test_an_argument_too_many_is_refused(args):
-    with pytest.raises(TypeError, match="lstm takes x, initial_state, mask, training in this order, each once"):
+    with pytest.raises(TypeError, match="lstm takes x, initial_state, mask, training in this order, each at most once"):
         LSTM(3)(X, *args, **({} if len(args) > 3 else {"mask": MASK}))
 
 
@@ -124,20 +124,18 @@ def test_every_layer_that_takes_a_mask_is_tested():
 @pytest.mark.parametrize("call", [{"training": True}, {"training": False}, {"mask": MASK}])
 def test_what_a_graph_would_not_follow_is_refused(call):
     """Keras fixes `training` for a layer that is called so; silently ignored it would be another model."""
-    with pytest.raises(
-        TypeError, match=f"takes its input and initial states alone, without {next(iter(call))}; to give"
-    ):
+    with pytest.raises(TypeError, match=f"takes only its input and initial states, not {next(iter(call))}; to pass"):
         LSTM(3)(Input((4, 3)), **call)
-    with pytest.raises(TypeError, match="initial_state of lstm in a Model must hold what Input and layers give, not"):
+    with pytest.raises(TypeError, match="initial_state of lstm in a Model must hold outputs of Input or of layers"):
         LSTM(3)(Input((4, 3)), STATES[:2])
-    with pytest.raises(TypeError, match="dense in a Model takes its input alone, without initial_state"):
+    with pytest.raises(TypeError, match="dense in a Model takes only its input, not initial_state"):
         Dense(3)(Input((4,)), initial_state=Input((3,)))
 
 
 @pytest.mark.parametrize("make", [Sequential, lambda stack: Model(x := Input((3,)), Dense(2)(x))])
 def test_a_model_is_a_layer_of_another(make):
     inner, x = make([Dense(2)]), Input((3,))
-    with pytest.raises(TypeError, match="in a Model takes its input alone, without training; to give these"):
+    with pytest.raises(TypeError, match="in a Model takes only its input, not training; to pass these"):
         inner(x, training=True)
     outer = Model(x, Dense(1)(inner(x)))
     assert outer.layers[0] is inner.network
@@ -147,7 +145,7 @@ def test_a_model_is_a_layer_of_another(make):
 def test_a_layer_at_two_places_of_a_stack_is_told_what_to_do_instead():
     dense = Dense(3)
     with pytest.raises(
-        ValueError, match="the layer dense is in the model already: make another layer .*set_weights.* functional Model"
+        ValueError, match="the layer dense is already in the model: make another layer .*set_weights.* functional Model"
     ):
         Sequential([Input((3,)), dense, dense])
 
@@ -206,7 +204,7 @@ def test_a_layer_may_have_a_method_of_that_name_beside_forward():
     assert np.array_equal(Double(dtype="float64")(X), 2 * X)
     layer = Double()
     y, cache = layer.forward(X)
-    with pytest.raises(NotImplementedError, match=r"Double has to define backward\(dy, cache\) to be trained"):
+    with pytest.raises(NotImplementedError, match=r"Double must define backward\(dy, cache\) to be trained"):
         layer.backward(y, cache)
 
 

@@ -78,12 +78,12 @@ def test_a_cache_that_was_released():
 ONE, SEVERAL = (lambda: LSTM(2)), (lambda: LSTM(2, return_state=True))
 STATE = np.ones((2, 2))
 WRONG_GRADIENTS = {
-    "None": (ONE, None, "dL/dy of lstm must be an array, as its output is, not None"),
+    "None": (ONE, None, "dL/dy of lstm must be an array, like its output, not None"),
     "a row too few": (ONE, STATE[:1], r"gave an output of shape \(2, 2\), but dL/dy has shape \(1, 2\)"),
     "several for one": (ONE, (STATE, STATE), r"gave an output of shape \(2, 2\), but dL/dy has shape \(2, 2, 2\)"),
-    "one for several": (SEVERAL, STATE, r"must be a tuple of 3, not all None, as its output is, not (an )?array"),
-    "too few": (SEVERAL, (STATE, STATE), "must be a tuple of 3, not all None, as its output is, not 2 of them"),
-    "too many": (SEVERAL, (STATE,) * 4, "must be a tuple of 3, not all None, as its output is, not 4 of them"),
+    "one for several": (SEVERAL, STATE, r"must be a tuple of 3, not all None, like its output, not (an )?array"),
+    "too few": (SEVERAL, (STATE, STATE), "must be a tuple of 3, not all None, like its output, not 2 of them"),
+    "too many": (SEVERAL, (STATE,) * 4, "must be a tuple of 3, not all None, like its output, not 4 of them"),
     "None only": (SEVERAL, (None, None, None), r"must be a tuple of 3, .*, not \(None, None, None\)"),
     "a state's shape": (SEVERAL, (None, STATE.T[:1], None), r"of shape \(2, 2\), but dL/dy has shape \(1, 2\)"),
     "too many for both": (
@@ -116,14 +116,14 @@ def test_what_is_needed_of_too_few_or_many_inputs(need):
 
 def test_a_layer_at_two_places_whose_inputs_differ():
     words, shared = Input((3,)), Dense(2)
-    with refused(ValueError, r"dense is at two places whose inputs differ in shape, \(3,\) and \(2,\): make another"):
+    with refused(ValueError, r"dense is used on inputs of different shapes, \(3,\) and \(2,\): make another"):
         Model(words, shared(shared(words)))
 
 
 def test_two_layers_of_one_name_in_a_network():
     words = Input((3,))
     network = Network([words], [Dense(1, name="mine")(Dense(1, name="mine")(words))])
-    with refused(ValueError, "two of the layers of network are named 'mine'; give each its own name"):
+    with refused(ValueError, "two of the layers of network are named 'mine'; give each a different name"):
         network(X)
 
 
@@ -165,7 +165,7 @@ def test_different_numbers_of_samples_in_the_inputs(use):
 
 @pytest.mark.parametrize("use", FORWARD.values(), ids=FORWARD)
 def test_different_batches_in_the_inputs(use):
-    with refused(ValueError, r"concatenate takes inputs of one batch size, not of shapes \(4, 3\), \(3, 2\)"):
+    with refused(ValueError, r"concatenate takes inputs with the same batch size, but got shapes \(4, 3\), \(3, 2\)"):
         use(two_inputs(), [X, X[:3, :2]])
     with refused(TypeError, "concatenate takes numbers, but the input has dtype <U2"):
         use(two_inputs(), [X, "no"])
@@ -232,15 +232,15 @@ WRONG_BACKWARDS = {
     "another name": (
         lambda self, dy, cache: (dy, {"kernel": dy.sum(0)}),
         ValueError,
-        "^backward gave gradients of mine/kernel, which are no parameters",
+        "^backward returned gradients of mine/kernel, which are not parameters",
     ),
     "another shape": (
         lambda self, dy, cache: (dy, {"w": dy}),
         ValueError,
-        r"^mine/w has shape \(3,\), but backward gave it a gradient of shape \(4, 3\)",
+        r"^mine/w has shape \(3,\), but backward returned a gradient of shape \(4, 3\)",
     ),
-    "a number": (lambda self, dy, cache: (dy, {"w": 1.0}), ValueError, r"backward gave it a gradient of shape \(\)"),
-    "None": (lambda self, dy, cache: (dy, {"w": None}), ValueError, "^backward gave no gradient of mine/w"),
+    "a number": (lambda self, dy, cache: (dy, {"w": 1.0}), ValueError, r"backward returned a gradient of shape \(\)"),
+    "None": (lambda self, dy, cache: (dy, {"w": None}), ValueError, "^backward returned no gradient of mine/w"),
     "another dx": (
         lambda self, dy, cache: (dy[:, :2], {"w": dy.sum(0)}),
         ValueError,
@@ -263,7 +263,7 @@ def test_a_layer_without_backward_predicts_but_does_not_train():
     model = Sequential([Input((3,)), own()], seed=0)
     model.compile("sgd", "mse")
     assert np.array_equal(model.predict(X, verbose=0), X)
-    with refused(NotImplementedError, r"Mine has to define backward\(dy, cache\) to be trained: a layer defines"):
+    with refused(NotImplementedError, r"Mine must define backward\(dy, cache\) to be trained: a layer defines"):
         model.fit(X, X, verbose=0)
 
 

@@ -62,16 +62,20 @@ def test_a_mask_of_zeros_and_ones_is_one_of_booleans():
         (lambda: Sequential([of_keras("LSTM")]), TypeError, "not LSTM of keras: import it from scratchlstm.layers"),
         (lambda: TimeDistributed(of_keras("Dense")), TypeError, "not Dense of keras: import it from scratchlstm.la"),
         (lambda: Bidirectional(LSTM(3), "add"), ValueError, "merge_mode must be one of 'concat', .* not 'add'"),
-        (lambda: Bidirectional(LSTM(3, go_backwards=True)), ValueError, "first must have go_backwards=False"),
+        (lambda: Bidirectional(LSTM(3, go_backwards=True)), ValueError, "layer must have go_backwards=False"),
         (lambda: Bidirectional(LSTM(3), backward_layer=LSTM(3)), ValueError, "backward_layer go_backwards=True"),
         (
             lambda: Bidirectional(LSTM(3), backward_layer=LSTM(2, go_backwards=True)),
             ValueError,
             "units must be the same for both layers, but is 3 and 2",
         ),
-        (lambda: Bidirectional(LSTM(3), dtype="float64"), ValueError, "contradicts that of the layer inside, float32"),
+        (
+            lambda: Bidirectional(LSTM(3), dtype="float64"),
+            ValueError,
+            "contradicts the dtype of the inner layer",
+        ),
         (lambda: TimeDistributed(LSTM(3, return_state=True)), ValueError, "one output, but lstm has 3"),
-        (lambda: TimeDistributed(LSTM(3, stateful=True)), ValueError, "each step by itself, but lstm is stateful"),
+        (lambda: TimeDistributed(LSTM(3, stateful=True)), ValueError, "each step separately, but lstm is stateful"),
         (lambda: TimeDistributed(Dense(2))(np.ones((2, 3))), ValueError, "steps"),
         (lambda: LSTM(3, dropout=1.0), ValueError, "dropout must be at least 0 and below 1, not 1.0"),
         (lambda: LSTM(3, recurrent_dropout=-0.1), ValueError, "recurrent_dropout must be"),
@@ -253,10 +257,10 @@ def test_inference_of_both_directions_leaves_a_backward_pass_alone():
 
 def test_a_cell_is_free_again_once_its_layer_is_gone():
     cell = LSTMCell(2)
-    with pytest.raises(ValueError, match="belongs to another layer, or comes twice"):
+    with pytest.raises(ValueError, match="belongs to another layer, or is listed twice"):
         RNN([cell, cell])
     layer = RNN(cell)
-    with pytest.raises(ValueError, match="belongs to another layer, or comes twice"):
+    with pytest.raises(ValueError, match="belongs to another layer, or is listed twice"):
         RNN(cell)
     del layer
     assert RNN(cell).cell is cell

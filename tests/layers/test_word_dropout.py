@@ -145,7 +145,7 @@ def test_a_model_comes_back_from_its_file(tmp_path):
         (IDS * 1.0, TypeError, r'word_dropout takes integer ids, but the input has dtype float64; x.astype\("int32"\)'),
         (IDS > 3, TypeError, "word_dropout takes integer ids, but the input has dtype bool"),
         (np.array([[1], [2, 3]], object), TypeError, "dtype object; rows of different lengths. see pad_sequences"),
-        (IDS.astype("int8"), ValueError, "oov_id of word_dropout is 300, which ids of dtype int8 cannot be"),
+        (IDS.astype("int8"), ValueError, "oov_id of word_dropout is 300, which does not fit into ids of dtype int8"),
     ],
 )
 def test_what_holds_no_ids_is_refused(x, error, message):

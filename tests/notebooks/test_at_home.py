@@ -190,7 +190,7 @@ def test_without_a_bar_there_are_lines_alone(outputs, name, epochs):
 def test_a_layer_of_the_notebook_makes_one_process_do_the_work(outputs):
     stream, text = _only(outputs["own layer"], "stream")
     assert stream == "stderr"
-    assert "workers=2 is not possible: other processes cannot know Double" in text
+    assert "workers=2 is not possible: other processes do not know Double" in text
     assert "fit(x, y, workers=2" in text  # the line of the notebook at which the warning points
 
 

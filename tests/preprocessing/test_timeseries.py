@@ -104,9 +104,9 @@ def test_fit_takes_what_it_would_be_given_one_by_one(windows, shuffle):
 
 
 def test_what_a_dataset_has_cannot_be_given_beside_it(windows):
-    with pytest.raises(ValueError, match="^y must be left out: x is a TimeseriesDataset, which has its own"):
+    with pytest.raises(ValueError, match="^y must be omitted: x is a TimeseriesDataset, which has its own"):
         new_model().fit(windows(), SERIES)
-    with pytest.raises(ValueError, match="^batch_size must be left out"):
+    with pytest.raises(ValueError, match="^batch_size must be omitted"):
         new_model().evaluate(windows(), batch_size=3)
     for argument, options in {"y": {}, "validation y": {"x": windows()}}.items():
         with pytest.raises(ValueError, match=f"^{argument} is missing"):
