@@ -14,11 +14,13 @@ from sphinx.application import Sphinx
 import scratchlstm
 from scratchlstm._support import compiled
 
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
+
+from sources import to_source
+
 # to show the docstrings of compiled functions
 compiled.loop = compiled.part = compiled.exact_loop = lambda function: function
 os.environ[compiled.OFF] = "1"
-
-sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "scratchlstm"
 release = scratchlstm.__version__
@@ -27,7 +29,7 @@ extensions = [
     "myst_nb",  # with myst_parser inside
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
+    "sphinx.ext.linkcode",
     "mathml",
     "sources",
 ]
@@ -46,6 +48,7 @@ autodoc_mock_imports = ["mpi4py"]  # which needs an MPI on the machine
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+linkcode_resolve = to_source
 toc_object_entries_show_parents = "hide"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
