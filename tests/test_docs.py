@@ -183,14 +183,15 @@ def test_links_lead_somewhere(page, target, anchor):
         assert anchor in _anchors(path.read_text(encoding="utf-8"))
 
 
-ASKED = """
-    units; shape is the input; after an LSTM; 4H; How many parameters; h and c; relu; tanh on the cell; Which returned state;
-    off-by-one; forget bias; stateful; GRU and peepholes; dc +=; dh[:, t] + dh_next; not carried; σ'; Mean or sum; vanishing;
-    post padding; Does padding cost; word salad; overfit; only the head; NaN; Same seed; float32; exp overflows; dW[ids]
-""".split(";")
+ASKED = [
+    "units", "shape is the input", "after an LSTM", "4H", "How many parameters", "h and c", "relu", "tanh on the cell",
+    "Which returned state", "off by one", "forget bias", "stateful", "GRU and peepholes", "dc +=", "dh[:, t] + dh_next",
+    "not carried", "σ'", "Mean or sum", "vanishing", "post padding", "Does padding cost", "word salad", "overfit",
+    "only the head", "NaN", "Same seed", "float32", "exp overflows", "dW[ids]",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("asked", [each.strip() for each in ASKED])
+@pytest.mark.parametrize("asked", ASKED)
 def test_a_question_of_a_learner_has_its_answer(asked):
     answers = [each.split("\n", 1) for each in re.split(r"\n##+ ", PAGES["faq.md"])]
     (answer,) = (text for title, text in answers if asked in title)
