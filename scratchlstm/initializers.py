@@ -1,4 +1,4 @@
-"""How parameters start, with Keras' names, formulas and defaults."""
+"""Initial values of parameters, with Keras' names, formulas and defaults."""
 
 import math
 from typing import Any
@@ -10,11 +10,11 @@ from scratchlstm._support import checks, registry
 
 
 class Initializer(registry.Configured):
-    """Draws a parameter's first values from a NumPy `Generator`, never from a global random state.
+    """Draws a parameter's initial values from a NumPy `Generator`, never from global random state.
 
     Args:
-        seed: None draws from the generator that the model hands in; an integer draws from a generator of
-            its own, the same numbers at every call (as in Keras).
+        seed: None draws from the generator the model passes in; an integer seeds a generator of its own, with the same
+            numbers at every call (as in Keras).
     """
 
     seed: int | None = None
@@ -30,7 +30,7 @@ class Initializer(registry.Configured):
         return np.asarray(self.draw(tuple(checks.whole_numbers("shape", shape)), rng), dtype=config.float_dtype(dtype))
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        """The values, in float64."""
+        """The values as float64."""
         raise NotImplementedError(f"{type(self).__name__} must define draw(shape, rng)")
 
 
@@ -38,7 +38,7 @@ class Zeros(Initializer):
     """All 0."""
 
     def __init__(self) -> None:
-        pass  # it has no seed
+        pass  # no seed
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         return np.zeros(shape)
@@ -52,7 +52,7 @@ class Ones(Zeros):
 
 
 class Constant(Initializer):
-    """All the same value."""
+    """All elements have the same value."""
 
     def __init__(self, value: float = 0.0) -> None:
         self.value = checks.number("value", value)
@@ -86,7 +86,7 @@ class RandomNormal(Initializer):
 class GlorotUniform(Initializer):
     """Uniform in ±sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio, 2010).
 
-    As in Keras the fans are those of the whole matrix: an LSTM's kernel (E, 4H) has fan_out 4H.
+    As in Keras, the fans are those of the whole matrix: an LSTM's kernel (E, 4H) has fan_out 4H.
     """
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -95,20 +95,20 @@ class GlorotUniform(Initializer):
 
 
 class GlorotNormal(Initializer):
-    """Normal with variance 2 / (fan_in + fan_out), cut off at two standard deviations as in Keras."""
+    """Normal with variance 2 / (fan_in + fan_out), truncated at two standard deviations, as in Keras."""
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         values = rng.normal(size=shape)
         while (outside := np.abs(values) > 2).any():
             values[outside] = rng.normal(size=np.count_nonzero(outside))
-        # a standard normal cut at ±2 has this standard deviation; dividing by it restores the variance
+        # standard deviation of a standard normal truncated at ±2; dividing by it restores the variance
         return values * math.sqrt(2 / (sum(_fans(shape)) or 1)) / 0.87962566103423978
 
 
 class Orthogonal(Initializer):
-    """A matrix with orthonormal rows (or columns, where there are more rows), times `gain`.
+    """A matrix with orthonormal rows (or columns, if there are more rows than columns), times `gain`.
 
-    QR of a normal draw, with the signs of R's diagonal (Saxe et al., 2014; Keras).
+    Uses the QR decomposition of a normal draw, with the signs of R's diagonal (Saxe et al., 2014; Keras).
     """
 
     def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
@@ -140,7 +140,7 @@ def get(identifier: Any, argument: str = "") -> Initializer:
     """The initializer of that name.
 
     Raises:
-        ValueError: unknown name; the known ones are listed.
+        ValueError: unknown name (the message lists the known ones).
         TypeError: neither a name nor an `Initializer`.
     """
     return registry.resolve("initializer", identifier, _KNOWN, Initializer, argument)

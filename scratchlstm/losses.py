@@ -1,4 +1,4 @@
-"""Losses, with Keras' names and formulas: each gives its values and, beside them, their derivative."""
+"""Losses, with Keras' names and formulas: each computes its values together with their derivative."""
 
 from typing import Any, ClassVar
 
@@ -9,28 +9,28 @@ from scratchlstm.activations import softmax
 from scratchlstm.backend import Array, beside, is_cupy
 from scratchlstm.gates import sigmoid
 
-_EPSILON = 1e-7  # Keras' clip of probabilities before a logarithm
+_EPSILON = 1e-7  # Keras clips probabilities to this before taking a logarithm
 
 
 class Loss(registry.Configured):
-    """A mean over everything of `values`.
+    """The mean of `values` over everything: the base class of losses.
 
     Attributes:
-        logits_of: the activation that the loss can look through. If a model's last layer ends in it, training and
-            evaluation compute the loss from that layer's logits: exact where a probability would round to 0 or 1, and
-            with the short derivative p - y. Keras does the same. The crossentropies here take the logits below a
-            sigmoid or a softmax, whichever it is, as in Keras.
+        logits_of: the activation that the loss can bypass. If a model's last layer ends in it, training and evaluation
+            compute the loss from that layer's logits: exact even where a probability would round to 0 or 1, and with
+            the short derivative p - y. Keras does the same. The crossentropies here use the logits below a sigmoid or a
+            softmax, as in Keras.
     """
 
     logits_of: ClassVar[str | None] = None
     from_logits: bool = False
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
-        """The loss of each sample (and step), (B, ...), and its derivative by y_pred, (B, ..., D)."""
+        """The loss of each sample (and step), (B, ...), and its derivative with respect to y_pred, (B, ..., D)."""
         raise NotImplementedError(f"{type(self).__name__} must define values(y_true, y_pred, from_logits)")
 
     def align(self, y_true: Any, y_pred: np.ndarray) -> np.ndarray:
-        """y_true in y_pred's shape and dtype: labels (B,) fit predictions (B, 1).
+        """y_true in y_pred's shape and dtype: labels (B,) match predictions (B, 1).
 
         Raises:
             ValueError: shapes that do not match.
@@ -41,14 +41,14 @@ class Loss(registry.Configured):
         if y_true.shape != y_pred.shape:
             name = registry.snake_case(type(self).__name__)
             given = f"targets {y_true.shape} and predictions {y_pred.shape}"
-            raise ValueError(f"{name} compares targets and predictions of one shape, but got {given}")
+            raise ValueError(f"{name} needs targets and predictions of the same shape, but got {given}")
         return y_true
 
     def require_valid(self, y_true: np.ndarray, y_pred: np.ndarray) -> None:
-        """Stop where targets, which `align` has taken, have values that the loss is not made for.
+        """Raise an error if targets, after `align`, have values this loss is not defined for.
 
         Raises:
-            ValueError: they have.
+            ValueError: there are such values.
         """
 
     def with_gradient(
@@ -59,16 +59,16 @@ class Loss(registry.Configured):
         from_logits: bool = False,
         mask: np.ndarray | None = None,
     ) -> tuple[Any, Array]:
-        """The mean loss, and dL/dy_pred. (On a GPU the loss stays there, as an array of no dimensions.)
+        """The mean loss, and dL/dy_pred. (On a GPU the loss stays there, as a 0-d array.)
 
         Args:
             y_true: targets; see `require_valid`.
-            y_pred: predictions (B, ..., D); logits where `from_logits`.
-            sample_weight: (B,), (B, 1) or the shape of `values`; multiplies each value, the divisor stays their number
-                (Keras).
-            from_logits: whether y_pred holds logits.
-            mask: the shape of `values`, or its first dimensions; where False, a value does not count, nor in the
-                divisor. All False gives 0.
+            y_pred: predictions (B, ..., D); logits if `from_logits`.
+            sample_weight: (B,), (B, 1) or the shape of `values`; multiplies each value, while the divisor remains their
+                number (Keras).
+            from_logits: whether y_pred contains logits.
+            mask: the shape of `values`, or its leading dimensions; values where it is False are ignored, also in the
+                divisor. If all are False, the loss is 0.
 
         Raises:
             ValueError: shapes that do not match.
@@ -84,19 +84,19 @@ class Loss(registry.Configured):
         return (loss if is_cupy(loss) else float(loss)), gradient * (weight[..., None] if np.ndim(weight) else weight)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
-        """The mean loss of predictions.
+        """Compute the mean loss of predictions.
 
         Args:
             y_true, y_pred: targets and predictions, see `with_gradient`.
-            sample_weight: a weight for everything, or as `with_gradient` takes it.
+            sample_weight: a single weight for everything, or as in `with_gradient`.
 
         Raises:
-            TypeError, ValueError: values or shapes that the loss is not made for.
+            TypeError, ValueError: values or shapes the loss is not defined for.
         """
         y_true, y_pred = _numbers("y_true", y_true), _numbers("y_pred", y_pred)
         y_pred = y_pred.astype(y_pred.dtype if y_pred.dtype in (np.float32, np.float64) else np.float64, copy=False)
         if y_pred.ndim == 0:
-            raise ValueError(f"y_pred must be an array of predictions, not the single number {y_pred}")
+            raise ValueError(f"y_pred must be an array of predictions, not a single number, {y_pred}")
         self.require_valid(self.align(y_true, y_pred), y_pred)
         weight = None if sample_weight is None else _numbers("sample_weight", sample_weight)
         return float(self.with_gradient(y_true, y_pred, weight)[0])
@@ -111,7 +111,7 @@ class MeanSquaredError(Loss):
 
 
 class MeanAbsoluteError(Loss):
-    """`|y - p|`, mean over the last axis; the derivative where they are equal is 0."""
+    """`|y - p|`, mean over the last axis; the derivative is 0 where they are equal."""
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
         difference = y_pred - y_true
@@ -119,10 +119,10 @@ class MeanAbsoluteError(Loss):
 
 
 class Crossentropy(Loss):
-    """A loss of probabilities or of logits.
+    """A loss on probabilities or logits.
 
     Args:
-        from_logits: whether predictions are logits, of a last layer without activation.
+        from_logits: whether predictions are logits, from a last layer without activation.
     """
 
     def __init__(self, from_logits: bool = False) -> None:
@@ -132,18 +132,18 @@ class Crossentropy(Loss):
 class BinaryCrossentropy(Crossentropy):
     """-y log p - (1 - y) log(1 - p), mean over the last axis.
 
-    From logits x, p = σ(x): `max(x, 0) - x y + log(1 + exp(-|x|))`, with derivative p - y. From probabilities p is
-    clipped to [1e-7, 1 - 1e-7]; outside, the derivative is 0 (Keras).
+    From logits x, p = σ(x): `max(x, 0) - x y + log(1 + exp(-|x|))`, with derivative p - y. Probabilities p are clipped
+    to [1e-7, 1 - 1e-7]; outside that, the derivative is 0 (Keras).
 
     Args:
-        from_logits: whether predictions are logits, of a last layer without activation.
+        from_logits: whether predictions are logits, from a last layer without activation.
     """
 
     logits_of = "sigmoid"
 
     def require_valid(self, y_true: np.ndarray, y_pred: np.ndarray) -> None:
         if y_true.size and not 0 <= y_true.min() <= y_true.max() <= 1:
-            given = f"they run from {y_true.min()} to {y_true.max()}"
+            given = f"they range from {y_true.min()} to {y_true.max()}"
             raise ValueError(f"binary_crossentropy takes targets from 0 to 1, but {given}")
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -162,19 +162,19 @@ class BinaryCrossentropy(Crossentropy):
 
 
 class CategoricalCrossentropy(Crossentropy):
-    """-Σ y log p over the last axis, y one-hot (or a distribution).
+    """-Σ y log p over the last axis, with y one-hot (or a distribution).
 
-    From probabilities, they are divided by their sum and clipped to [1e-7, 1 - 1e-7] (Keras).
+    Probabilities are divided by their sum and clipped to [1e-7, 1 - 1e-7] (Keras).
 
     Args:
-        from_logits: whether predictions are logits, of a last layer without activation.
+        from_logits: whether predictions are logits, from a last layer without activation.
     """
 
     logits_of = "softmax"
 
     def align(self, y_true: Any, y_pred: np.ndarray) -> np.ndarray:
         if y_pred.shape[-1] == 1:
-            instead = "for yes or no use binary_crossentropy"
+            instead = "for yes-or-no labels use binary_crossentropy"
             raise ValueError(f"categorical_crossentropy of a single class is always 0; {instead}")
         return super().align(y_true, y_pred)
 
@@ -190,18 +190,18 @@ class CategoricalCrossentropy(Crossentropy):
 
 
 class SparseCategoricalCrossentropy(Crossentropy):
-    """-log p[y] for class numbers y.
+    """-log p[y] for class indices y.
 
-    From probabilities: log p, clipped to [1e-7, 1 - 1e-7], is taken as logits (Keras).
+    For probabilities, log p clipped to [1e-7, 1 - 1e-7] is used as logits (Keras).
 
     Args:
-        from_logits: whether predictions are logits, of a last layer without activation.
+        from_logits: whether predictions are logits, from a last layer without activation.
     """
 
     logits_of = "softmax"
 
     def align(self, y_true: Any, y_pred: np.ndarray) -> np.ndarray:
-        """y_true with y_pred's shape less the last axis.
+        """y_true in y_pred's shape without the last axis.
 
         Raises:
             ValueError: shapes that do not match.
@@ -217,7 +217,7 @@ class SparseCategoricalCrossentropy(Crossentropy):
     def require_valid(self, y_true: np.ndarray, y_pred: np.ndarray) -> None:
         classes = y_pred.shape[-1]
         if y_true.size and (np.any(y_true != np.floor(y_true)) or y_true.min() < 0 or y_true.max() >= classes):
-            given = f"run from {y_true.min()} to {y_true.max()}"
+            given = f"range from {y_true.min()} to {y_true.max()}"
             raise ValueError(f"targets must be whole numbers from 0 to {classes - 1}, but {given}")
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -237,7 +237,7 @@ def _log_softmax(z: np.ndarray) -> np.ndarray:
 
 
 def _clip(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """P in [1e-7, 1 - 1e-7], and where it was inside before."""
+    """P clipped to [1e-7, 1 - 1e-7], and where it was within those limits."""
     clipped = np.clip(p, p.dtype.type(_EPSILON), p.dtype.type(1 - _EPSILON))
     return clipped, clipped == p
 
@@ -247,15 +247,15 @@ def _numbers(argument: str, value: Any) -> np.ndarray:
 
 
 def _beside_values(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Weights in a shape in which they multiply the values, sample by sample.
+    """Weights in a shape that multiplies the values, sample by sample.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such shape.
     """
     shape = weight.shape[:-1] if weight.ndim == values.ndim + 1 and weight.shape[-1] == 1 else weight.shape
     shape += (1,) * (values.ndim - len(shape))
     if len(shape) > values.ndim or any(size not in (1, of) for size, of in zip(shape, values.shape, strict=True)):
-        wanted = f"hold one number for each sample, or have the shape of the losses, {values.shape}"
+        wanted = f"have one number for each sample, or the shape of the losses, {values.shape}"
         raise ValueError(f"sample_weight must {wanted}, not {weight.shape}")
     return weight.reshape(shape)
 
@@ -269,7 +269,7 @@ def get(identifier: Any) -> Loss:
     """The loss of that name.
 
     Raises:
-        ValueError: unknown name; the known ones are listed.
+        ValueError: unknown name (the message lists the known ones).
         TypeError: neither a name nor a `Loss`.
     """
     return registry.resolve("loss", identifier, _KNOWN, Loss)

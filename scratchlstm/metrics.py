@@ -1,4 +1,4 @@
-"""Metrics: sums over the batches of an epoch, and a value from them, with Keras' names."""
+"""Metrics, with Keras' names: sums over the batches of an epoch, and a value computed from them."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -14,26 +14,26 @@ Value = float | list[float]
 
 
 class Metric(registry.Configured):
-    """A number of merit: a function of sums over all samples since `reset`. Sample weights do not enter (as in Keras).
+    """A function of sums over all samples since `reset`; sample weights are ignored (as in Keras).
 
     Args:
         name: the key in `History`. Default: the class's name in snake case.
 
     Attributes:
-        direction: "max" or "min", whichever is better; None where nobody can say.
+        direction: "max" or "min", whichever is better; None if neither is.
     """
 
     direction: ClassVar[str | None] = None
-    on_gpu: ClassVar[bool] = False  # whether `measure` computes where the predictions are, or only on the CPU
-    uses_mask: ClassVar[bool] = False  # whether `measure` takes the mask of the predictions, as Keras' accuracies do
+    on_gpu: ClassVar[bool] = False  # whether `measure` works on the predictions' device, or only on the CPU
+    uses_mask: ClassVar[bool] = False  # whether `measure` takes the predictions' mask, as Keras' accuracies do
 
     def __init__(self, name: str | None = None) -> None:
         self.name = registry.snake_case(type(self).__name__) if name is None else checks.string("name", name)
         self.reset()
 
     def reset(self) -> None:
-        """Start anew."""
-        self.sums: Any = 0  # which adds to whatever `measure` gives
+        """Start again from zero."""
+        self.sums: Any = 0  # can be added to any result of `measure`
 
     def update(self, y_true: Any, y_pred: Any) -> None:
         """Add a batch."""
@@ -45,22 +45,22 @@ class Metric(registry.Configured):
         raise NotImplementedError(f"{type(self).__name__} must define measure(y_true, y_pred)")
 
     def add(self, sums: Any) -> None:
-        """Add what `measure` found."""
+        """Add sums from `measure`."""
         self.sums = self.sums + sums
 
     def result(self) -> Value:
-        """The value so far, a list where the metric has several; 0.0 before any batch."""
+        """The value so far, a list if the metric has several; 0.0 before any batch."""
         return self.value(self.sums) if np.ndim(self.sums) else 0.0
 
     def value(self, sums: np.ndarray) -> Value:
-        """What the sums come to. Where `measure` gives [total, count], their mean."""
+        """The value of these sums; if `measure` returns [total, count], it is their quotient."""
         return float(sums[0] / sums[1]) if sums[1] else 0.0
 
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        """y_true in the shape that is compared with y_pred: that of the predictions, for which (B,) fits (B, 1).
+        """y_true in the shape to compare with y_pred: that of the predictions, where (B,) matches (B, 1).
 
         Raises:
-            ValueError: targets that do not fit the predictions.
+            ValueError: targets that do not match the predictions.
         """
         if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
             y_true = y_true[..., None]
@@ -80,7 +80,7 @@ class Metric(registry.Configured):
 
 
 class _Mean(Metric):
-    """The mean of a value of each prediction, of those that the mask of the predictions lets count."""
+    """The mean of one value per prediction, over the predictions that are not masked."""
 
     uses_mask = True
     on_gpu = True
@@ -95,12 +95,12 @@ class _Mean(Metric):
         return np.stack([total, np.full_like(total, count)])
 
     def values(self, y_true: Array, y_pred: Array) -> Array:
-        """A value of each prediction, (B, ...)."""
+        """The value of each prediction, (B, ...)."""
         raise NotImplementedError(f"{type(self).__name__} must define values(y_true, y_pred)")
 
 
 class _Matches(_Mean):
-    """How often a prediction is right."""
+    """How often a prediction is correct."""
 
     direction = "max"
 
@@ -110,7 +110,7 @@ class BinaryAccuracy(_Matches):
 
     Args:
         name: see `Metric`.
-        threshold: p has to be above it, not on it.
+        threshold: p must be above it, not equal to it.
     """
 
     def __init__(self, name: str | None = None, threshold: float = 0.5) -> None:
@@ -132,7 +132,7 @@ class CategoricalAccuracy(_Matches):
 
 
 class SparseCategoricalAccuracy(_Matches):
-    """How often the largest prediction is at the class number."""
+    """How often the largest prediction is at the target class."""
 
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
@@ -144,7 +144,7 @@ class SparseCategoricalAccuracy(_Matches):
 
 
 class Accuracy(_Matches):
-    """Binary, categorical or sparse accuracy, whichever the shapes ask for (Keras' rule for "accuracy")."""
+    """Binary, categorical or sparse accuracy, depending on the shapes (Keras' rule for "accuracy")."""
 
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         if y_pred.shape[-1] == 1:
@@ -160,11 +160,11 @@ class Accuracy(_Matches):
 
 
 def _above(thresholds: Sequence[float], labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """How often a score is above each threshold (not on it), (4, thresholds): TP, FP, FN, TN."""
+    """How often scores are above each threshold (not equal to it), (4, thresholds): TP, FP, FN, TN."""
     levels, flat, positive = np.asarray(thresholds, dtype=scores.dtype), scores.ravel(), labels.ravel().astype(bool)
     above, below = [], []
     for of_label in (flat[positive], flat[~positive]):
-        above.append(np.searchsorted(np.sort(-of_label), -levels))  # NaN, which is sorted to the end, is above none
+        above.append(np.searchsorted(np.sort(-of_label), -levels))  # NaN sorts to the end, so it is above none
         below.append(len(of_label) - above[-1])
     return np.array([*above, *below], dtype=float)
 
@@ -175,10 +175,10 @@ def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 class _Retrieval(Metric):
-    """True positives among what is said or meant to be positive, for each threshold."""
+    """True positives among the predicted or the actual positives, for each threshold."""
 
     direction = "max"
-    mistakes: ClassVar[int]  # which of the counts of `_above` lower it
+    mistakes: ClassVar[int]  # which counts of `_above` lower it
 
     def __init__(
         self,
@@ -192,17 +192,17 @@ class _Retrieval(Metric):
         given = [] if thresholds is None else thresholds if several else [thresholds]
         chosen = checks.numbers("thresholds", given, at_least=0, at_most=1)
         if several and not chosen:
-            raise ValueError("thresholds must hold at least one number")
+            raise ValueError("thresholds must contain at least one number")
         self.thresholds = None if thresholds is None else chosen if several else chosen[0]
         self.top_k = None if top_k is None else checks.positive_int("top_k", top_k)
         self.class_id = None if class_id is None else checks.whole_number("class_id", class_id)
-        # Keras' default: among the top k any score will do
+        # Keras' default: among the top k, any score is positive
         self._levels = chosen or [0.5 if top_k is None else -np.inf]
 
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         for name, value, most in (("top_k", self.top_k, 0), ("class_id", self.class_id, 1)):
             if value is not None and value > y_pred.shape[-1] - most:
-                raise ValueError(f"{name}={value} of the metric {self.name} does not fit predictions {y_pred.shape}")
+                raise ValueError(f"{name}={value} of the metric {self.name} does not match predictions {y_pred.shape}")
         return super().align(y_true, y_pred)
 
     def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
@@ -221,15 +221,15 @@ class _Retrieval(Metric):
 
 
 class Precision(_Retrieval):
-    """Of what is predicted to be positive, the part that is: TP / (TP + FP); 0 where nothing is.
+    """The fraction of predicted positives that are positive: TP / (TP + FP); 0 if there are none.
 
-    Labels and predictions have one shape, (B, ..., D), and each entry counts by itself; a label other than 0 is
-    positive, a prediction above the threshold (not on it) is. Several thresholds give a list of values.
+    Labels and predictions have the same shape, (B, ..., D), and each entry counts separately. A nonzero label is
+    positive, and so is a prediction above the threshold (not equal to it). Several thresholds give a list of values.
 
     Args:
         thresholds: a number from 0 to 1, or several. Default: 0.5; with top_k, none.
         top_k: only the k largest predictions along the last axis can be positive.
-        class_id: only this place of the last axis counts.
+        class_id: only this index of the last axis counts.
         name: see `Metric`.
     """
 
@@ -237,7 +237,7 @@ class Precision(_Retrieval):
 
 
 class Recall(_Retrieval):
-    """Of what is positive, the part that is predicted to be: TP / (TP + FN); 0 where nothing is.
+    """The fraction of positives that are predicted as such: TP / (TP + FN); 0 if there are none.
 
     Args:
         thresholds, top_k, class_id, name: see `Precision`.
@@ -246,22 +246,22 @@ class Recall(_Retrieval):
     mistakes = 2  # FN
 
 
-_MOST_THRESHOLDS = 100_000  # a number in a file is not to fill the memory
+_MOST_THRESHOLDS = 100_000  # so that a number in a file cannot fill the memory
 
 
 class AUC(Metric):
-    """The area under a curve that a falling threshold draws: true against false positives, or precision against recall.
+    """The area under a curve of a falling threshold: true against false positives, or precision against recall.
 
     It is approximated between evenly spaced thresholds, as in Keras; the counts at each are exact. Labels and
-    predictions have one shape, and each entry counts by itself.
+    predictions have the same shape, and each entry counts separately.
 
     Args:
-        num_thresholds: how many, of at least 2, from just below 0 to just above 1.
+        num_thresholds: number of thresholds, at least 2, from just below 0 to just above 1.
         curve: "ROC" (true positive rate over false positive rate) or "PR" (precision over recall).
-        summation_method: "interpolation" (trapezoids; for PR the true positives are taken as linear between two
+        summation_method: "interpolation" (trapezoids; for PR, the true positives are interpolated linearly between
             thresholds, as in Davis & Goadrich 2006, section 4), "minoring" or "majoring" (the lower or the higher end).
         name: see `Metric`.
-        thresholds: numbers from 0 to 1 to use between the first and the last threshold instead of even ones.
+        thresholds: numbers from 0 to 1 to use between the first and the last threshold instead of evenly spaced ones.
         from_logits: whether predictions are logits.
 
     Raises:
@@ -299,15 +299,15 @@ class AUC(Metric):
             y_pred = sigmoid(y_pred)
         elif y_pred.size and not -1e-6 <= y_pred.min() <= y_pred.max() <= 1 + 1e-6:
             raise ValueError(
-                f"the metric {self.name} takes predictions from 0 to 1, but they run from {y_pred.min()} to "
-                f"{y_pred.max()}; from_logits=True takes logits"
+                f"the metric {self.name} takes predictions from 0 to 1, but they range from {y_pred.min()} to "
+                f"{y_pred.max()}; for logits use from_logits=True"
             )
         last = self.num_thresholds - 1
         between = np.arange(1, last) / last if self.thresholds is None else self.thresholds
         return _above([-1e-7, *between, 1 + 1e-7], y_true, np.clip(y_pred, 0, 1))
 
     def value(self, sums: np.ndarray) -> float:
-        tp, fp, fn, tn = sums  # each falls or rises along the thresholds
+        tp, fp, fn, tn = sums  # each is monotonic along the thresholds
         if self.curve == "PR" and self.summation_method == "interpolation":
             return float(np.sum(self._interpolated(tp, fp, fn)))
         recall = _divide(tp, tp + fn)
@@ -317,9 +317,9 @@ class AUC(Metric):
         return float(np.sum((x[:-1] - x[1:]) * heights))
 
     def _interpolated(self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> np.ndarray:
-        """The area of each piece of the PR curve.
+        """The area of each segment of the PR curve.
 
-        Between two thresholds, p = TP + FP predictions are above: TP = a + s p, so that ∫ (TP / p) dTP is
+        Between two thresholds, p = TP + FP predictions are above: TP = a + s p, so ∫ (TP / p) dTP is
         s (ΔTP + a log(p_low / p_high)), over all positives.
         """
         p = tp + fp
@@ -332,15 +332,15 @@ class AUC(Metric):
 
 
 class F1Score(Metric):
-    """The harmonic mean of precision and recall, 2 P R / (P + R), of each class.
+    """The harmonic mean of precision and recall, 2 P R / (P + R), for each class.
 
-    Labels, one-hot or several at a time, and predictions are (B, C). With predictions of a single column and no
-    threshold everything is positive (as in Keras): give a threshold.
+    Labels (one-hot or multi-hot) and predictions are (B, C). With a single column of predictions and no threshold,
+    everything is positive (as in Keras): set a threshold.
 
     Args:
-        average: None gives a list, one value for each class; "micro" counts all classes together; "macro" is the mean
-            of the classes; "weighted" their mean by how often each is true.
-        threshold: a prediction above it is positive, in (0, 1]; None: the largest of its row is.
+        average: None returns a list, one value per class; "micro" pools the counts of all classes; "macro" is the mean
+            over classes; "weighted" is the mean weighted by how often each class is true.
+        threshold: predictions above it are positive, in (0, 1]; None: the largest in each row is.
         name: see `Metric`.
 
     Raises:
@@ -359,7 +359,7 @@ class F1Score(Metric):
 
     def measure(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         y_true = self.align(y_true, y_pred).astype(np.float64)
-        if self.threshold is None:  # a row of zeros has no largest
+        if self.threshold is None:  # a row of zeros has no largest value
             said = (y_pred >= np.max(y_pred, axis=-1, keepdims=True)) & (np.abs(y_pred) > 1e-9)
         else:
             said = y_pred > self.threshold
@@ -369,7 +369,7 @@ class F1Score(Metric):
         if self.average == "micro":
             sums = sums.sum(axis=1, keepdims=True)
         tp, fp, fn, support = sums
-        epsilon = 1e-7  # Keras'
+        epsilon = 1e-7  # Keras' value
         precision, recall = tp / (tp + fp + epsilon), tp / (tp + fn + epsilon)
         scores = 2 * precision * recall / (precision + recall + epsilon)
         if self.average is None:
@@ -398,7 +398,7 @@ class MeanAbsoluteError(_Mean):
 
 
 class RootMeanSquaredError(MeanSquaredError):
-    """The square root of the mean of (y - p)² over everything. A mask does not enter, as in Keras."""
+    """The square root of the mean of (y - p)² over everything. Masks are ignored, as in Keras."""
 
     uses_mask = False
 
@@ -406,21 +406,21 @@ class RootMeanSquaredError(MeanSquaredError):
         return float(np.sqrt(super().value(sums)))
 
 
-_ROUNDING = 1e-12  # what sums of squares in float64 leave of a difference between two that are equal, and some more
+_ROUNDING = 1e-12  # relative rounding error of differences of float64 sums of squares, with some margin
 
 
 class R2Score(Metric):
-    """The coefficient of determination, R² = 1 - Σ (y - p)² / Σ (y - mean(y))², of each column of the targets.
+    """The coefficient of determination, R² = 1 - Σ (y - p)² / Σ (y - mean(y))², for each column of the targets.
 
     1 is perfect, 0 is as good as always predicting the mean of the targets, and below 0 is worse. Targets and
     predictions are (B, D). A target that never changes gives 0; so does one that changes by less than a millionth of
-    its size, too little for sums of squares.
+    its size, which is too little for sums of squares.
 
     Args:
-        class_aggregation: None gives a list, one value for each column; "uniform_average" their mean;
-            "variance_weighted_average" their mean by the variance of each column.
+        class_aggregation: None returns a list, one value per column; "uniform_average" their mean;
+            "variance_weighted_average" their mean weighted by the variance of each column.
         num_regressors: p, above 0 for the adjusted score, 1 - (1 - R²) (n - 1) / (n - p - 1), where n is the number of
-            target values (B D, as in Keras). While n is at most p + 1, it is the plain one.
+            target values (B D, as in Keras). While n is at most p + 1, the plain score is returned.
         name: see `Metric`.
 
     Raises:
@@ -461,15 +461,15 @@ class R2Score(Metric):
 
 
 class Perplexity(Metric):
-    """exp of the mean crossentropy of all predictions: among how many equally likely tokens the model hesitates.
+    """exp of the mean crossentropy of all predictions: as if choosing between that many equally likely tokens.
 
-    Keras Hub's metric of this name, with two differences: one-hot targets will do, too, and each token weighs the same.
-    (Keras Hub takes the mean of each batch first, so that with mask_token_id the tokens of a batch with much padding
+    Like Keras Hub's metric of this name, with two differences: one-hot targets also work, and all tokens have equal
+    weight. (Keras Hub first takes the mean of each batch, so with mask_token_id tokens in batches with much padding
     weigh more.)
 
     Args:
         from_logits: whether predictions are logits.
-        mask_token_id: class numbers that are left out, such as that of padding; not with one-hot targets.
+        mask_token_id: a class index to ignore, such as that of padding; not with one-hot targets.
         name: see `Metric`.
     """
 
@@ -483,7 +483,7 @@ class Perplexity(Metric):
     def align(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         one_hot = y_true.shape == y_pred.shape and y_pred.shape[-1] > 1
         if one_hot and self.mask_token_id is not None:
-            raise ValueError(f"the metric {self.name} with mask_token_id takes class numbers, not one-hot targets")
+            raise ValueError(f"the metric {self.name} with mask_token_id takes class indices, not one-hot targets")
         self.crossentropy = losses.CategoricalCrossentropy() if one_hot else losses.SparseCategoricalCrossentropy()
         aligned = self.crossentropy.align(y_true, y_pred)
         if not one_hot:
@@ -503,18 +503,19 @@ class Perplexity(Metric):
 
 
 def confusion_matrix(y_true: Any, y_pred: Any, num_classes: int | None = None) -> np.ndarray:
-    """How often each class is predicted where each is true; `inspection.confusion_matrix` draws it.
+    """How often each class is predicted for each true class; `inspection.confusion_matrix` draws it.
 
     Args:
-        y_true: class numbers, or one-hot rows of floats.
-        y_pred: class numbers, or what `predict` gives: (..., C), the largest counts, or (..., 1), above 0.5 is class 1.
+        y_true: class indices, or one-hot rows of floats.
+        y_pred: class indices, or the output of `predict`: (..., C), where the largest wins, or (..., 1), where above
+            0.5 is class 1.
         num_classes: C. Default: as many as occur, at least 2.
 
     Returns:
-        counts (C, C), int64: row true class, column predicted class.
+        counts (C, C), int64: rows are true classes, columns predicted classes.
 
     Raises:
-        ValueError: different numbers of samples, or class numbers that are not whole or not from 0 to num_classes - 1.
+        ValueError: different numbers of samples, or class indices that are not whole numbers from 0 to num_classes - 1.
     """
     actual, predicted = _classes("y_true", y_true), _classes("y_pred", y_pred)
     if len(actual) != len(predicted):
@@ -522,17 +523,17 @@ def confusion_matrix(y_true: Any, y_pred: Any, num_classes: int | None = None) -
     highest = int(max(actual.max(initial=0), predicted.max(initial=0)))
     classes = max(highest + 1, 2) if num_classes is None else checks.positive_int("num_classes", num_classes)
     if highest >= classes:
-        raise ValueError(f"class numbers must be from 0 to {classes - 1}, but there is {highest}")
+        raise ValueError(f"class indices must be from 0 to {classes - 1}, but there is {highest}")
     return np.bincount(actual * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def _classes(name: str, values: Any) -> np.ndarray:
-    """Class numbers, flat."""
+    """Class indices as a flat array."""
     values = checks.array(name, values)
     if values.dtype.kind == "f" and values.ndim > 1:
         values = values[..., 0] > 0.5 if values.shape[-1] == 1 else np.argmax(values, axis=-1)
     if values.dtype.kind not in "fiub" or not np.all((values == np.floor(values)) & (values >= 0) & (values < 2**31)):
-        raise ValueError(f"{name} must hold class numbers 0, 1, ..., or rows of probabilities")
+        raise ValueError(f"{name} must contain class indices 0, 1, ..., or rows of probabilities")
     return values.astype(np.int64).ravel()
 
 
@@ -549,10 +550,10 @@ _KNOWN = registry.by_both_names(*_ACCURACIES, *_ERRORS, R2Score, Precision, Reca
 
 
 def get(identifier: Any) -> Metric:
-    """The metric of that name, which becomes its key ("accuracy" or "acc" chooses its form by the shapes).
+    """The metric of that name, which becomes its key ("accuracy" or "acc" is chosen by the shapes).
 
     Raises:
-        ValueError: unknown name; the known ones are listed.
+        ValueError: unknown name (the message lists the known ones).
         TypeError: neither a name nor a `Metric`.
     """
     metric = registry.resolve("metric", identifier, _KNOWN, Metric)

@@ -3,9 +3,9 @@
     mpiexec -n 4 python -m scratchlstm.mpi [--patience SECONDS] SCRIPT ...
     python -m scratchlstm.mpi -n 4 [--restarts N] [--mpiexec "mpiexec -f HOSTS"] [--patience SECONDS] SCRIPT ...
 
-Every rank runs the script as it is; `fit`, `evaluate` and `predict` share their work between the ranks
-(docs/distributed.md). Beside the process with the script each rank has a second one, its guardian, which ends the rank
-if the script's process is killed, leaves early, is stopped, or waits for the other ranks for too long; `mpiexec` then
+Every rank runs the script unchanged; `fit`, `evaluate` and `predict` divide their work between the ranks
+(docs/distributed.md). Next to the process with the script, each rank has a second one, its guardian, which ends the
+rank if the script's process is killed, exits early, is stopped, or waits for other ranks for too long; `mpiexec` then
 ends the others.
 """
 
@@ -45,19 +45,19 @@ from scratchlstm.training.recruit import count_workers
 __all__ = ["first"]
 
 _PATIENCE = 300.0  # seconds
-_TOLD = 10.0  # seconds of waiting after which rank 0 says for what
-_GRACE = 5.0  # seconds that mpiexec may take to end after the ranks on its host
-_LOOK = 0.1  # seconds between two looks of a guardian
-_FORWARDED = 0.2  # seconds in which mpiexec passes on what was printed; what comes with the end itself may be lost
-_USAGE = 2  # the exit status of a program that was called wrongly, as argparse gives it
+_TOLD = 10.0  # seconds of waiting before rank 0 says what for
+_GRACE = 5.0  # seconds mpiexec may take to end after the ranks on its host
+_LOOK = 0.1  # seconds between a guardian's checks
+_FORWARDED = 0.2  # seconds for mpiexec to pass on output; what is printed just before the end may be lost
+_USAGE = 2  # exit status for wrong usage, as in argparse
 _STATUS = "--status"
 
 
 class Status:
-    """What a rank tells its guardian, in memory that both share.
+    """What a rank reports to its guardian, in memory shared by both.
 
     Args:
-        descriptor: of a file for it.
+        descriptor: descriptor of the shared file.
     """
 
     SIZE = 512
@@ -67,12 +67,12 @@ class Status:
         self.memory = mmap.mmap(descriptor, self.SIZE)
 
     def tell(self, since: float = 0.0, finished: bool = False) -> None:
-        """Say since when this rank waits, 0 if it does not; and whether the script has ended on all ranks."""
+        """Report since when this rank has been waiting (0: not waiting), and whether all ranks' scripts have ended."""
         self.memory[: self._HEAD.size] = self._HEAD.pack(since, finished, ranks.rank)
 
     @contextmanager
     def waiting(self, awaited: str) -> Iterator[None]:
-        """Say for what this rank waits, as long as it does."""
+        """Report what this rank is waiting for, within this context."""
         text = awaited.encode()[: self.SIZE - self._HEAD.size - 1] + b"\0"
         self.memory[self._HEAD.size : self._HEAD.size + len(text)] = text
         self.tell(time.monotonic())
@@ -80,25 +80,25 @@ class Status:
         self.tell()
 
     def read(self) -> tuple[float, bool, int, str]:
-        """Since when this rank waits, or 0; whether it has finished; its number; for what it waits."""
+        """Since when this rank has been waiting, or 0; whether it has finished; its number; what it is waiting for."""
         text = self.memory[self._HEAD.size :].partition(b"\0")[0].decode(errors="replace")
         since, finished, rank = self._HEAD.unpack(self.memory[: self._HEAD.size])
         return since, finished, rank, text
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Start the ranks, guard one, or be one; the exit status."""
+    """Start the ranks, guard one, or be one; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m scratchlstm.mpi",
         usage="mpiexec -n N python -m scratchlstm.mpi [options] SCRIPT ...\n"
         "       python -m scratchlstm.mpi -n N [options] SCRIPT ...",
         description="Run a script on all ranks of an MPI run, which share the work of fit, evaluate and predict.",
     )
-    told = "seconds that a rank waits for others before the run is ended (default 300)"
+    told = "seconds a rank waits for others before ending the run (default 300)"
     parser.add_argument("--patience", type=_seconds, default=_PATIENCE, help=told)
-    told = "start N ranks, without an mpiexec before the command"
+    told = "start N ranks, without mpiexec in front of the command"
     parser.add_argument("-n", type=functools.partial(_count, least=1), metavar="N", help=told)
-    told = "how many times a run that failed starts again, from its Checkpoint; with -n (default 0)"
+    told = "how often to restart a failed run from its Checkpoint; with -n (default 0)"
     parser.add_argument("--restarts", type=functools.partial(_count, least=0), default=0, metavar="N", help=told)
     told = "the command that starts ranks, with its options; with -n (default: mpiexec)"
     parser.add_argument("--mpiexec", type=shlex.split, metavar="COMMAND", help=told)
@@ -106,9 +106,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--resume-since", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--mark", help=argparse.SUPPRESS)
     parser.add_argument(_STATUS, type=int, help=argparse.SUPPRESS)
-    parser.add_argument("script", metavar="SCRIPT", help="a Python file, and what it is to be called with")
+    parser.add_argument("script", metavar="SCRIPT", help="a Python file, followed by its arguments")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
-    with redirect_stderr(io.StringIO()) if ranks.named_rank() else nullcontext():  # rank 0 says what is wrong
+    with redirect_stderr(io.StringIO()) if ranks.named_rank() else nullcontext():  # rank 0 reports errors
         options = parser.parse_args(arguments)
         if options.n is None and (options.restarts or options.mpiexec):
             parser.error("--restarts and --mpiexec need -n: python -m scratchlstm.mpi -n N --restarts 1 SCRIPT")
@@ -132,14 +132,14 @@ def _count(text: str, least: int) -> int:
 
 
 def _missing_script(options: argparse.Namespace) -> str:
-    """That this host does not have the script; "" if it has."""
+    """A message that this host does not have the script; "" if it does."""
     if options.m or Path(options.script).is_file():
         return ""
     return f"there is no script {options.script!r} on {socket.gethostname()}, in {os.getcwd()}"
 
 
 def _missing_mpi() -> str:
-    """That this host does not have mpi4py, and what to do; "" if it has. MPI is not started."""
+    """A message that this host does not have mpi4py, and what to do; "" if it does. Does not start MPI."""
     try:
         import mpi4py  # noqa: F401
     except ImportError as error:
@@ -148,18 +148,18 @@ def _missing_mpi() -> str:
 
 
 def _launcher() -> list[str]:
-    """The command that has started this program, with Python's own options."""
+    """The command that started this program, with Python's own options."""
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
     return [sys.executable, *flags, "-m", "scratchlstm.mpi"]
 
 
 def _say(message: str) -> None:
-    """A line on the standard error, which lines of other processes do not interrupt."""
+    """Print a line on standard error, uninterrupted by lines of other processes."""
     os.write(2, f"scratchlstm.mpi: {message}\n".encode(errors="backslashreplace"))
 
 
 def _turn(rank: int) -> float:
-    """Seconds that a rank waits before it says what others may say as well: the first to do so ends the run."""
+    """Seconds a rank waits before reporting what others may report as well: the first to do so ends the run."""
     return 0.5 * min(rank, 8)
 
 
@@ -171,7 +171,7 @@ def _start(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     beside = Path(sys.executable).with_name("mpiexec")
     command = options.mpiexec or [str(beside) if beside.exists() else "mpiexec"]
     if shutil.which(command[0]) is None:
-        parser.error(f"{command[0]} is missing: pip install mpich brings one, or name yours with --mpiexec")
+        parser.error(f"{command[0]} is missing: pip install mpich installs one, or name yours with --mpiexec")
     if missing := _missing_script(options) or _missing_mpi() or _missing_permission(command):
         parser.error(missing)
     launcher = [*_launcher(), "--patience", str(options.patience)]
@@ -192,7 +192,7 @@ def _start(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             ends_with_this = functools.partial(_end_with_parent, signal.SIGTERM)
             process = subprocess.Popen([*command, "-n", str(options.n), *launcher, *script], preexec_fn=ends_with_this)
             for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
-                if signal.getsignal(number) != signal.SIG_IGN:  # as of nohup
+                if signal.getsignal(number) != signal.SIG_IGN:  # as with nohup
                     signal.signal(number, stop)
             code = _wait(process)
             if mark.exists():  # all ranks had finished when it was killed
@@ -201,29 +201,29 @@ def _start(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
                 break
             if options.restarts:
                 left = attempt < options.restarts
-                then = f"restart {attempt + 1} of {options.restarts}" if left else "no restart is left"
+                then = f"restart {attempt + 1} of {options.restarts}" if left else "no restarts left"
                 _say(f"the run failed with exit status {code}: {then}")
     return 128 - code if code < 0 else code
 
 
 def _missing_permission(mpiexec: Sequence[str]) -> str:
-    """What Open MPI wants to be told by root; "" if it is another, or has been told."""
+    """The option Open MPI needs when run by root; "" if it is another MPI, or already has it."""
     if os.geteuid() or "--allow-run-as-root" in mpiexec or "OMPI_ALLOW_RUN_AS_ROOT" in os.environ:
         return ""
     version = subprocess.run([mpiexec[0], "--version"], capture_output=True, text=True, check=False).stdout
     if "Open MPI" not in version:
         return ""
     command = f"{shlex.join(mpiexec)} --allow-run-as-root --oversubscribe"
-    return f"Open MPI does not start for root unless it is told to: add --mpiexec {command!r}"
+    return f"Open MPI refuses to run as root by default: add --mpiexec {command!r}"
 
 
 def _wait(mpiexec: "subprocess.Popen[bytes]") -> int:
-    """Wait until mpiexec has ended; its exit status.
+    """Wait until mpiexec has ended; returns its exit status.
 
-    It is killed if it stays although all ranks on this host have ended: it waits for a host that it cannot reach, and
-    would do so forever.
+    Kill it if it keeps running although all ranks on this host have ended: it is waiting for a host it cannot reach,
+    and would do so forever.
     """
-    seen = 0.0  # when there last was a rank on this host; 0 if there never was
+    seen = 0.0  # when a rank was last seen on this host; 0 if never
     while True:
         with suppress(subprocess.TimeoutExpired):
             return mpiexec.wait(timeout=1)
@@ -231,7 +231,7 @@ def _wait(mpiexec: "subprocess.Popen[bytes]") -> int:
         if any(_is_rank(process) for process in below):
             seen = time.monotonic()
         elif seen and time.monotonic() - seen > _GRACE:
-            _say(f"mpiexec has not ended {_GRACE:g} s after the ranks on this host: it is killed")
+            _say(f"mpiexec has not ended {_GRACE:g} s after the ranks on this host: killing it")
             for process in below:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
@@ -239,17 +239,17 @@ def _wait(mpiexec: "subprocess.Popen[bytes]") -> int:
 
 
 def _is_rank(process: psutil.Process) -> bool:
-    """Whether this is a guardian, or what it guards."""
+    """Whether this is a guardian, or the process it guards."""
     with suppress(psutil.Error):
         return "scratchlstm.mpi" in process.cmdline()
     return False
 
 
-# --- beside each rank: its guardian -----------------------------------------------------------------------------------
+# --- next to each rank: its guardian ----------------------------------------------------------------------------------
 
 
 def _guard(arguments: Sequence[str], patience: float) -> int:
-    """Start the script in a process of its own, and watch it; the exit status of the rank."""
+    """Start the script in a separate process, and watch it; returns the exit status of the rank."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryFile() as file:
         file.truncate(Status.SIZE)
@@ -259,7 +259,7 @@ def _guard(arguments: Sequence[str], patience: float) -> int:
         command = [*_launcher(), _STATUS, str(file.fileno()), *arguments]
         os.set_inheritable(file.fileno(), True)
         ends_with_this = functools.partial(_end_with_parent, signal.SIGKILL)
-        # with all descriptors, since one of them is this rank's line to mpiexec
+        # with all descriptors: one of them connects this rank to mpiexec
         child = subprocess.Popen(command, close_fds=False, preexec_fn=ends_with_this)
         try:
             code = _watch(child.pid, status, patience)
@@ -268,17 +268,17 @@ def _guard(arguments: Sequence[str], patience: float) -> int:
         finally:
             with suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
-            child.returncode = 0  # of which `_watch` has taken care
-    if code and ranks.started() > 1:  # before MPI has started, an exit status would not make mpiexec end the others
+            child.returncode = 0  # `_watch` has handled it
+    if code and ranks.started() > 1:  # before MPI has started, an exit status does not make mpiexec end the others
         time.sleep(_FORWARDED)
         os.kill(os.getpid(), signal.SIGKILL)
     return code
 
 
 def _watch(child: int, status: Status, patience: float) -> int:
-    """Wait until the script's process has ended, or has to be; the exit status.
+    """Wait until the script's process has ended, or must be ended; returns the exit status.
 
-    Time is counted in looks: as long as this process is stopped as well, or the computer sleeps, none passes.
+    Time is counted in checks, so none passes while this process is stopped, too, or the computer sleeps.
     """
     stopped, halted, waited, before = False, 0.0, 0.0, 0.0
     while True:
@@ -288,7 +288,7 @@ def _watch(child: int, status: Status, patience: float) -> int:
         if changed and os.WIFSTOPPED(how):
             stopped, halted = True, 0.0
             name = signal.Signals(os.WSTOPSIG(how)).name
-            _say(f"{me} was stopped by {name}: kill -CONT {child} lets it go on; else the run ends in {patience:g} s")
+            _say(f"{me} was stopped by {name}: kill -CONT {child} resumes it; otherwise the run ends in {patience:g} s")
         elif changed and os.WIFCONTINUED(how):
             stopped = False
         elif changed and os.WIFSIGNALED(how):
@@ -300,14 +300,14 @@ def _watch(child: int, status: Status, patience: float) -> int:
             code = os.WEXITSTATUS(how)
             if finished or code:
                 return code
-            _say(f"{me} left with exit status 0 before the others were done, as os._exit(0) does: the run ends")
+            _say(f"{me} exited with status 0 before the others were done, as with os._exit(0): the run ends")
             return 1
         halted = halted + _LOOK if stopped else 0.0
         if halted > patience:
             _say(f"{me} was stopped for {patience:g} s: the run ends")
             return 1
         waited, before = waited + _LOOK if since and since == before and not stopped else 0.0, since
-        if waited > patience + 0.5 + _turn(rank):  # after whoever is stopped
+        if waited > patience + 0.5 + _turn(rank):  # after any stopped rank
             _say(f"{me} has waited {patience:g} s for {awaited}: the run ends (--patience SECONDS allows more)")
             return 1
         if rank == 0 and waited <= _TOLD < waited + _LOOK:
@@ -316,7 +316,7 @@ def _watch(child: int, status: Status, patience: float) -> int:
 
 
 def _end_with_parent(how: signal.Signals) -> None:
-    """Let the system send this process a signal when its parent ends (on Linux), even if it is stopped."""
+    """Ask the system to send this process a signal when its parent ends (on Linux), even if it is stopped."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, how)  # PR_SET_PDEATHSIG
 
@@ -325,43 +325,43 @@ def _end_with_parent(how: signal.Signals) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    """Run the script as this rank; the end of the process is then `_finish`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of which the guardian takes care
+    """Run the script as this rank; the process then ends in `_finish`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the guardian handles it
     faulthandler.enable(2)
     ranks.rank, ranks.status, ranks.resume_since = ranks.named_rank(), Status(options.status), options.resume_since
     try:
         _join()
         if missing := _missing_script(options):
             _fail(_mine(missing), _USAGE)
-        # what is registered first is called last, after what the script registers
+        # registered first means called last, after anything the script registers
         atexit.register(_finish, options.mark)
         _execute(options)
     except BaseException as error:
-        if ranks.communicator is None and ranks.status is None:  # in a process that the script has forked
+        if ranks.communicator is None and ranks.status is None:  # in a process forked by the script
             raise
         if code := _exit_status(error):
             _fail(_report(error), code)
 
 
 def _join() -> None:
-    """Take part in the MPI run, and let rank 0 alone be heard."""
+    """Join the MPI run, and let only rank 0 print."""
     if missing := _missing_mpi():
         _fail(_mine(missing), _USAGE)
     with ranks.waiting("all ranks to start"):
         try:
             import mpi4py
 
-            mpi4py.rc.finalize = False  # by `_finish`, and in no process that the script forks
+            mpi4py.rc.finalize = False  # done by `_finish`, and not in processes that the script forks
             from mpi4py import MPI
         except (ImportError, RuntimeError) as error:
-            _fail(_mine(f"mpi4py cannot start an MPI; pip install mpich brings one. {error}"), _USAGE)
+            _fail(_mine(f"mpi4py cannot start an MPI; pip install mpich installs one. {error}"), _USAGE)
         if MPI.COMM_WORLD.size < ranks.started():
             version, seen = MPI.Get_library_version().partition("\n")[0], MPI.COMM_WORLD.size
             problem = f"{ranks.started()} processes were started, but mpi4py's MPI ({version}) sees {seen}"
-            _fail(_mine(f"{problem}: mpiexec is that of another MPI. Use the one that belongs to it"), _USAGE)
-        communicator = MPI.COMM_WORLD.Dup()  # the script may send messages of its own
+            _fail(_mine(f"{problem}: mpiexec belongs to another MPI. Use the matching one"), _USAGE)
+        communicator = MPI.COMM_WORLD.Dup()  # the script may send its own messages
         ranks.join(communicator, communicator.Split_type(MPI.COMM_TYPE_SHARED), count_workers("auto"))
-        communicator.Barrier()  # all ranks of this host have opened the memory that they share
+        communicator.Barrier()  # wait until all ranks of this host have opened their shared memory
         _take_names_off()
     if first():
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as on a terminal: it is a pipe
@@ -372,7 +372,7 @@ def _join() -> None:
 
 
 def _take_names_off() -> None:
-    """Let mpich's memory in /dev/shm end with the ranks of this host, however they end, by removing its name now."""
+    """Unlink mpich's memory in /dev/shm now, so that it is freed when the ranks of this host end, however they end."""
     with suppress(OSError):
         for path in set(re.findall(r"/dev/shm/mpich_shm_\w+$", Path("/proc/self/maps").read_text(), re.MULTILINE)):
             with suppress(FileNotFoundError):  # another rank was first
@@ -394,13 +394,13 @@ def _execute(options: argparse.Namespace) -> None:
 
 
 def _finish(mark: str | None) -> None:
-    """Wait for the other ranks, say that all is done, and leave a mark of it for the launcher, if it has asked."""
+    """Wait for the other ranks, report that all are done, and leave a mark for the launcher if it asked for one."""
     from scratchlstm.training.distributed import Ranks
 
-    if ranks.communicator is None:  # in a process that the script has forked
+    if ranks.communicator is None:  # in a process forked by the script
         return
     status = ranks.status
-    if not first():  # who waits for rank 0, which may have work of its own, for as long as it takes
+    if not first():  # waits as long as needed for rank 0, which may have work of its own
         ranks.status = None
     try:
         Ranks(ranks.communicator).meet("the end of its script", {})
@@ -410,16 +410,16 @@ def _finish(mark: str | None) -> None:
     if first():
         print(f"all {ranks.size} ranks finished" if ranks.size > 1 else "the only rank finished", flush=True)
         if mark:
-            with suppress(OSError):  # on another host than that of the launcher
+            with suppress(OSError):  # not on the launcher's host
                 Path(mark).touch()
     from mpi4py import MPI
 
     MPI.Finalize()
-    os.kill(os.getppid(), signal.SIGCONT)  # mpiexec would wait for a guardian that somebody has stopped
+    os.kill(os.getppid(), signal.SIGCONT)  # mpiexec would wait for a stopped guardian
 
 
 def _fail(report: str, code: int) -> NoReturn:
-    """End this process, and so the run; of several ranks with one error, the first alone reports it."""
+    """End this process, and so the run; if several ranks have the same error, only the first reports it."""
     time.sleep(_turn(ranks.rank))
     with suppress(Exception):
         sys.stdout.flush()
@@ -429,23 +429,23 @@ def _fail(report: str, code: int) -> NoReturn:
         from mpi4py import MPI
 
         MPI.COMM_WORLD.Abort(code)
-    os._exit(code)  # if there is no MPI
+    os._exit(code)  # without MPI
 
 
 def _mine(report: str) -> str:
-    """A report, and of whom."""
+    """A report, with the rank it is from."""
     return f"{ranks.me()}:\n{report}"
 
 
 def _exit_status(error: BaseException) -> int:
-    """With which a Python program ends that raises this."""
+    """The exit status of a Python program that raises this."""
     if not isinstance(error, SystemExit):
         return 1
     return error.code if isinstance(error.code, int) else 0 if error.code is None else 1
 
 
 def _report(error: BaseException) -> str:
-    """The error as Python shows it, from the script's own lines on; if another rank had it, as that one showed it."""
+    """The error as Python shows it, starting at the script's own lines; an error from another rank as shown there."""
     if isinstance(error.__cause__, WorkerError):
         return str(error.__cause__).rstrip()
     if isinstance(error, SystemExit):

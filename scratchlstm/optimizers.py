@@ -14,18 +14,18 @@ from scratchlstm.backend import Array, is_array, is_cupy, is_known, know
 from scratchlstm.kernels import cupy_optimizers
 from scratchlstm.rows import Gradient, RowGradient
 
-# a block of a parameter and its moments, some 1 MB, stays in a core's level-2 cache while the equations run over it
+# a block of a parameter and its moments, about 1 MB, stays in a core's level-2 cache during an update
 _BLOCK = 1 << 16
-_CLEARED_EVERY = 64  # steps: what fades by a tenth a step gets 1e-3 of its size in that time
+_CLEARED_EVERY = 64  # steps; anything that fades by a tenth per step shrinks to 1e-3 in that time
 _OF_AVERAGES = "use_ema", "ema_momentum", "ema_overwrite_frequency"
 
 # a number, a schedule, or a schedule's saved description
 LearningRate = float | schedules.LearningRateSchedule | Mapping[str, Any]
-Rows = np.ndarray | slice  # which rows of a block: their numbers, or all
+Rows = np.ndarray | slice  # rows of a block: their indices, or all
 
 
 class _Shared(TypedDict, total=False):
-    """Arguments that every optimizer has, see `Optimizer`."""
+    """Arguments of every optimizer; see `Optimizer`."""
 
     clipnorm: float | None
     clipvalue: float | None
@@ -36,28 +36,28 @@ class _Shared(TypedDict, total=False):
 
 
 class Optimizer(registry.Configured):
-    """Changes parameters in place by their gradients.
+    """Updates parameters in place from their gradients.
 
-    A `RowGradient` gives exactly the result of the dense gradient it stands for: rows without a gradient still move by
-    their momentum. (Keras on TensorFlow squares the gradients of a repeated id before it sums them; here, as in PyTorch
-    and in the papers, they are summed first.)
+    A `RowGradient` gives exactly the same result as the dense gradient it represents: rows without a gradient still
+    move by their momentum. (Keras on TensorFlow squares the gradients of a repeated id before summing them; here, as in
+    PyTorch and in the papers, they are summed first.)
 
     Args:
-        learning_rate: the step size, or a `schedules.LearningRateSchedule` that tells it for each step.
+        learning_rate: the step size, or a `schedules.LearningRateSchedule` that sets it at each step.
         clipnorm: scale each parameter's gradient down to this norm.
-        clipvalue: limit each number of a gradient to ± this.
+        clipvalue: clip each element of a gradient to ± this.
         global_clipnorm: scale all gradients together down to this norm.
         use_ema: keep an exponential moving average of each parameter, a = β a + (1 - β) w after each update, a = w
             after the first. When `fit` ends, it sets the trained parameters to their averages.
         ema_momentum: β, in [0, 1].
-        ema_overwrite_frequency: set them so also after every so many steps, a whole number; None: only at the end.
+        ema_overwrite_frequency: also do so every this many steps; None: only at the end.
 
     Raises:
         ValueError: a setting out of its range, or two kinds of clipping at once (as in Keras).
     """
 
     slots: tuple[str, ...] = ()  # names of the arrays kept for each parameter
-    fading: tuple[str, ...] = ()  # those of them that fade where there is no gradient
+    fading: tuple[str, ...] = ()  # the slots that fade without a gradient
 
     def __init__(
         self,
@@ -87,14 +87,14 @@ class Optimizer(registry.Configured):
 
     @property
     def learning_rate(self) -> float:
-        """The size of the next step; may be set during training, unless a schedule tells it."""
+        """The size of the next step; may be set during training, unless it follows a schedule."""
         if self.schedule is None:
             return self._learning_rate
         return checks.number(f"the learning rate of {self.schedule.name}", self.schedule(self.iterations), at_least=0)
 
     @learning_rate.setter
     def learning_rate(self, value: LearningRate) -> None:
-        """Refuses what is no step size, and a number in place of a schedule (as Keras does)."""
+        """Raises an error for invalid step sizes, and for replacing a schedule by a number (as in Keras)."""
         if isinstance(value, schedules.LearningRateSchedule | Mapping):
             self.schedule = schedules.get(value)
         else:
@@ -102,10 +102,10 @@ class Optimizer(registry.Configured):
             self._learning_rate = checks.number("learning_rate", value, above=0)
 
     def require_settable(self) -> None:
-        """Stop where the learning rate cannot be set to a number.
+        """Raise an error if the learning rate cannot be set to a number.
 
         Raises:
-            TypeError: a schedule tells it (as in Keras).
+            TypeError: it follows a schedule (as in Keras).
         """
         if self.schedule is not None:
             problem = f"this optimizer's learning rate follows {self.schedule.name} and cannot be set"
@@ -115,43 +115,45 @@ class Optimizer(registry.Configured):
         """Let `owner` use this optimizer for its parameters.
 
         Raises:
-            ValueError: it has trained another one, or other parameters.
+            ValueError: it has already trained another model, or other parameters.
         """
         if self.owner is not None and self.owner is not owner:
-            raise ValueError("this optimizer has trained another model, and its state fits that one: make a new one")
+            raise ValueError(
+                "this optimizer has trained another model, and keeps the state of that one: make a new one"
+            )
         if self.iterations and [w.shape for w in params] != self.trained:
             raise ValueError("this optimizer has trained a model with other parameters: compile with a new one")
         self.owner, self.trained = owner, [w.shape for w in params]
         know(params)
 
     def update(self, w: np.ndarray, rows: Rows, g: np.ndarray, learning_rate: float, **slots: np.ndarray) -> None:
-        """The equations, in place, on a block of one parameter.
+        """Apply the equations, in place, to a block of one parameter.
 
         Args:
             w: the block.
-            rows: which of its rows have a gradient; that of the others is zero.
+            rows: its rows that have a gradient; it is zero for the others.
             g: the gradient of these rows.
-            learning_rate: of this step.
+            learning_rate: the learning rate of this step.
             slots: the block's part of the state.
         """
         raise NotImplementedError(f"{type(self).__name__} must define update(w, rows, g, learning_rate, **slots)")
 
     def kernel(self, learning_rate: float) -> tuple[Any, ...]:
-        """The kernel of `optimizers.cu` that has these equations, by name, and its settings."""
-        raise NotImplementedError(f"{type(self).__name__} has no kernel for a GPU")
+        """The name of the kernel in `optimizers.cu` that has these equations, and its settings."""
+        raise NotImplementedError(f"{type(self).__name__} has no GPU kernel")
 
     @property
     def has_kernel(self) -> bool:
-        """Whether its own class names a `kernel`; it is not inherited, because a subclass may have other equations."""
+        """Whether this very class defines `kernel`; a subclass does not inherit it, as its equations may differ."""
         return "kernel" in vars(type(self))
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """The names of all arrays kept for each parameter: the slots and, with `use_ema`, "average"."""
+        """The names of all arrays kept per parameter: the slots and, with `use_ema`, "average"."""
         return (*self.slots, "average") if self.use_ema else self.slots
 
     def build(self, params: Sequence[np.ndarray]) -> None:
-        """Make the state for these parameters: slots are zero, averages the parameters as they are."""
+        """Create the state for these parameters: slots are zero, averages the current parameters."""
         self.state = [{slot: np.zeros_like(w) for slot in self.slots} for w in params]
         if self.use_ema:
             for w, kept in zip(params, self.state, strict=True):
@@ -162,18 +164,18 @@ class Optimizer(registry.Configured):
     def apply(
         self, params: Sequence[Array], grads: Sequence[Gradient | None], broken: Array | None = None, loss: Any = None
     ) -> None:
-        """One step: change every parameter by its gradient. (Keras' `apply` takes the gradients first.)
+        """Do one step: update every parameter from its gradient. (Keras' `apply` takes the gradients first.)
 
         Args:
-            params, grads: of one length and one backend, each gradient with the shape of its parameter. A parameter
-                whose gradient is None stays as it is, and so does its state.
-            broken: on a GPU, (1,) of int32: where it is not 0 nothing is changed, and where it is 0 and the loss or a
-                gradient is NaN or infinite it becomes the number of this step.
-            loss: on a GPU, the loss, an array of no dimensions.
+            params, grads: of the same length and backend, each gradient with the shape of its parameter. A parameter
+                whose gradient is None is left unchanged, and so is its state.
+            broken: on a GPU, an int32 array (1,): if it is not 0, nothing is changed; if it is 0 and the loss or a
+                gradient is NaN or infinite, it is set to the number of this step.
+            loss: on a GPU, the loss, a 0-d array.
 
         Raises:
-            TypeError: gradients in the place of the parameters, or no arrays; nothing is changed.
-            ValueError: gradients that do not fit the parameters, or parameters other than those of the steps before;
+            TypeError: gradients in place of parameters, or not arrays; nothing is changed.
+            ValueError: gradients that do not match the parameters, or parameters other than those of earlier steps;
                 nothing is changed.
         """
         self._require_fitting(params, grads)
@@ -186,7 +188,7 @@ class Optimizer(registry.Configured):
             if self.has_kernel:
                 cupy_optimizers.apply(self, params, grads, learning_rate, broken, loss)
                 return
-            # equations of the user's own: as they are written, on dense gradients, which are waited for
+            # a user's own equations: run as they are, on dense gradients, waiting for the GPU
             grads = [g.dense() if isinstance(g, RowGradient) else g for g in grads]
             if broken is not None and self._is_broken(grads, broken, loss):
                 return
@@ -196,9 +198,9 @@ class Optimizer(registry.Configured):
                 self.step(w, g, slots, learning_rate, factor)
 
     def _require_fitting(self, params: Sequence[Array], grads: Sequence[Gradient | None]) -> None:
-        """Stop before anything is changed that should not be; see `apply`."""
+        """Raise an error before anything is changed that should not be; see `apply`."""
         for name, arrays, kinds, what in ("params", params, "f", "floats"), ("grads", grads, "fiub", "numbers"):
-            others = (RowGradient, np.generic) if name == "grads" else RowGradient  # NumPy's sums of no dimensions
+            others = (RowGradient, np.generic) if name == "grads" else RowGradient  # NumPy's 0-d sums
             if not isinstance(arrays, list | tuple | np.ndarray) or not all(
                 (is_array(a) or isinstance(a, others)) and a.dtype.kind in kinds
                 for a in arrays
@@ -208,17 +210,17 @@ class Optimizer(registry.Configured):
         swapped = len(grads) and all(map(is_known, grads)) and not all(map(is_known, params))
         if swapped or any(isinstance(w, RowGradient) for w in params):
             wanted = "apply takes the parameters first, apply(params, grads)"
-            raise TypeError(f"{wanted}, but got the gradients first, as Keras has them")
+            raise TypeError(f"{wanted}, but got the gradients first, as in Keras")
         if len(params) != len(grads):
             raise ValueError(f"apply needs a gradient for each of the {len(params)} params, but got {len(grads)} grads")
         for number, (w, g) in enumerate(zip(params, grads, strict=True)):
             if g is not None and g.shape != w.shape:
                 raise ValueError(f"grads[{number}] has shape {g.shape}, but its parameter has {w.shape}")
         if self.kept and self.iterations and self.trained and self.trained != [w.shape for w in params]:
-            raise ValueError("this optimizer keeps the state of params of other shapes: make a new one for these")
+            raise ValueError("this optimizer has state for params of other shapes: make a new one for these")
 
     def _is_broken(self, grads: Sequence[Array | None], broken: Array, loss: Any) -> bool:
-        """Whether this step, or one before it, has a loss or gradient that is no number; see `apply`."""
+        """Whether the loss or a gradient of this step, or an earlier one, is NaN or infinite; see `apply`."""
         if not int(broken[0]) and not all(map(is_finite, [*grads, *([] if loss is None else [loss])])):
             broken[...] = self.iterations
         return bool(int(broken[0]))
@@ -226,21 +228,21 @@ class Optimizer(registry.Configured):
     def step(
         self, w: np.ndarray, g: Gradient, slots: Mapping[str, np.ndarray], learning_rate: float, factor: float = 1.0
     ) -> None:
-        """Change one parameter, or some rows of it, in blocks that stay in the cache.
+        """Update one parameter, or some rows of it, in blocks that stay in the cache.
 
         Args:
             w: the parameter, changed in place.
             g: its gradient.
             slots: its arrays of `state`, changed in place.
             learning_rate: the size of this step.
-            factor: to scale the gradient by.
+            factor: scales the gradient.
         """
-        w = np.atleast_1d(w)  # a parameter of no dimensions is one row
+        w = np.atleast_1d(w)  # a 0-d parameter is one row
         slots = {name: np.atleast_1d(array) for name, array in slots.items()}
         for name in self.fading if self.iterations % _CLEARED_EVERY == 0 else ():
             if name in slots:
                 _clear_faded(slots[name])
-        in_one_pass = self._compiled(w, g, slots)  # which needs no cache, but larger blocks: each call takes a while
+        in_one_pass = self._compiled(w, g, slots)  # needs no cache, but larger blocks, as calls are slow
         change, numbers = (in_one_pass, 4 * _BLOCK) if in_one_pass else (self._update, _BLOCK)
         limit, length = self.clipvalue, max(1, numbers * len(w) // max(w.size, 1))
 
@@ -255,7 +257,7 @@ class Optimizer(registry.Configured):
         blocks = [partial(update, start) for start in range(0, len(w), length)]
         if registry.is_ours(type(self)):
             spread(blocks)
-        else:  # somebody's own, which may keep to itself what threads would share
+        else:  # a user's own, which may not be thread-safe
             for block in blocks:
                 block()
 
@@ -268,11 +270,11 @@ class Optimizer(registry.Configured):
     def move_average(
         self, w: np.ndarray, average: np.ndarray, move: Callable[[np.ndarray, np.ndarray, float], None] | None = None
     ) -> None:
-        """Update a block of the moving average, in place; if this step `overwrites`, set the parameter to it.
+        """Update a block of the moving average in place; if this step `overwrites`, set the parameter to it.
 
         Args:
-            w, average: the block after its update, and its average.
-            move: what computes average += part (w - average) from average, w and part; default: NumPy.
+            w, average: the updated block, and its average.
+            move: computes average += part (w - average) from average, w and part; default: in NumPy.
         """
         if self.iterations == 1:
             average[...] = w
@@ -283,30 +285,30 @@ class Optimizer(registry.Configured):
 
     @property
     def overwrites(self) -> bool:
-        """Whether the averages become the parameters in this step."""
+        """Whether the averages replace the parameters in this step."""
         return self.ema_overwrite_frequency is not None and self.iterations % self.ema_overwrite_frequency == 0
 
     def finalize_variable_values(self, params: Sequence[Array | None]) -> None:
         """Set the parameters to the averages of `use_ema`, in place; `fit` does so when it ends.
 
         Args:
-            params: those of `apply`, in that order; None in place of one that is to stay as it is.
+            params: those of `apply`, in that order; None for one to leave unchanged.
 
         Raises:
-            ValueError: params that do not fit the averages; nothing is changed.
+            ValueError: params that do not match the averages; nothing is changed.
         """
         averages = [kept["average"] for kept in self.state] if self.use_ema else []
         if not averages:  # without use_ema, or before the first step
             return
         shapes, own = [w if w is None else w.shape for w in params], [average.shape for average in averages]
         if len(shapes) != len(own) or any(shape not in (None, its) for shape, its in zip(shapes, own, strict=True)):
-            raise ValueError(f"this optimizer has averages of params of the shapes {own}, but got {shapes}")
+            raise ValueError(f"this optimizer has averages of params with shapes {own}, but got {shapes}")
         for w, average in zip(params, averages, strict=True):
             if w is not None:
                 w[...] = average
 
     def _compiled(self, w: np.ndarray, g: Gradient, slots: Mapping[str, np.ndarray]) -> Callable[..., None] | None:
-        """`_update` as a compiled loop, if there is one for these arrays; both give the same bits.
+        """`_update` as a compiled loop, if these arrays have one; both give the same bits.
 
         A small parameter does not load Numba: that takes longer than the loop could save.
         """
@@ -323,8 +325,8 @@ class Optimizer(registry.Configured):
         return self.clipnorm is not None or self.global_clipnorm is not None
 
     def clip_factors(self, norms: Sequence[float]) -> list[float]:
-        """What to scale each parameter's gradient by, from the gradients' norms."""
-        limit = self.clipnorm or self.global_clipnorm or math.inf  # each of them is above 0, or None
+        """The factor for each parameter's gradient, from the gradients' norms."""
+        limit = self.clipnorm or self.global_clipnorm or math.inf  # each is above 0, or None
         if self.clipnorm is None:
             norms = [math.hypot(*norms)] * len(norms)
         return [min(1.0, limit / max(each, 1e-30)) for each in norms]
@@ -332,7 +334,7 @@ class Optimizer(registry.Configured):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments that make an equal object.
 
-        Those of averages only with `use_ema`: files without averages are as they always were.
+        Those for averages are included only with `use_ema`, so files without averages do not change.
         """
         config = super().get_config()
         return {name: value for name, value in config.items() if self.use_ema or name not in _OF_AVERAGES}
@@ -415,8 +417,8 @@ class RMSprop(Optimizer):
 class Adam(Optimizer):
     """m = β1 m + (1 - β1) g; v = β2 v + (1 - β2) g²; w -= α m / (sqrt(v) + ε), α = lr sqrt(1 - β2^t) / (1 - β1^t).
 
-    Kingma & Ba (2015) in the form before their section 2.1, which Keras uses: epsilon is added to sqrt(v) before the
-    bias correction, not after it (as PyTorch does).
+    Kingma & Ba (2015), in the form just before their section 2.1, which Keras uses: epsilon is added to sqrt(v) before
+    bias correction rather than after it (as in PyTorch).
 
     Args:
         learning_rate: lr.
@@ -442,7 +444,7 @@ class Adam(Optimizer):
         self.epsilon = checks.number("epsilon", epsilon, at_least=0)
 
     def alpha(self, learning_rate: float) -> float:
-        """The step size with the correction for moments that began at zero."""
+        """The step size, corrected for moments that started at zero."""
         t = self.iterations
         return learning_rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
 
@@ -472,10 +474,10 @@ def _move(average: np.ndarray, w: np.ndarray, part: float) -> None:
 
 
 def _clear_faded(slot: np.ndarray) -> None:
-    """Let what has nearly reached the smallest numbers there are be 0, in place.
+    """Set values close to the smallest representable numbers to 0, in place.
 
     A row without gradients would get there after some 800 steps, and a processor is ten times slower with such numbers.
-    Larger ones only lose digits that they do not have next to `large`, some 1e-26 in float32.
+    Larger values only lose digits that do not matter next to `large`, about 1e-26 in float32.
     """
     limits = np.finfo(slot.dtype)
     large = limits.tiny / limits.eps * 2**17
@@ -484,12 +486,12 @@ def _clear_faded(slot: np.ndarray) -> None:
 
 
 def values_of(g: Gradient) -> np.ndarray:
-    """The numbers of a gradient that may be other than zero."""
+    """The elements of a gradient that may be nonzero."""
     return g.values if isinstance(g, RowGradient) else g
 
 
 def norm(g: Gradient | None) -> float:
-    """||g|| = sqrt(Σ g²), also if the squares are too large or too small for the dtype; not finite if g is not.
+    """||g|| = sqrt(Σ g²), even if the squares overflow or underflow the dtype; not finite if g is not.
 
     0 for None, a parameter that is not trained.
     """
@@ -508,7 +510,7 @@ def norm(g: Gradient | None) -> float:
 
 
 def is_finite(g: Gradient | None) -> bool:
-    """Whether a gradient, if there is one, has no NaN or infinity."""
+    """Whether a gradient, if any, has no NaN or infinity."""
     return g is None or math.isfinite(norm(g)) or bool(np.isfinite(values_of(g)).all())
 
 
@@ -519,7 +521,7 @@ def get(identifier: Any) -> Optimizer:
     """The optimizer of that name, with its default settings.
 
     Raises:
-        ValueError: unknown name; the known ones are listed.
+        ValueError: unknown name (the message lists the known ones).
         TypeError: neither a name nor an `Optimizer`.
     """
     return registry.resolve("optimizer", identifier, _KNOWN, Optimizer)

@@ -1,6 +1,6 @@
-"""Work on distinct rows only.
+"""Work on distinct rows only: each word of a batch is processed once.
 
-A batch of 128 reviews of 100 words has 12,800 positions but only some 2,800 distinct words. What is linear in the
+A batch of 128 reviews of 100 words has 12,800 positions but only about 2,800 distinct words. Anything linear in the
 embedding (the input's projection, and its gradient) is done once per distinct word and gathered or summed per position.
 """
 
@@ -16,33 +16,33 @@ from scratchlstm._support.checks import require_array_like
 from scratchlstm._support.cupy_rows import DeviceGroups
 from scratchlstm.backend import Array, is_cupy, namespace
 
-# of an id's occurrences, so many are added together with those of other ids; what is beyond, by a product per id
+# this many occurrences of an id are added together with those of other ids; the rest by a product per id
 _FEW = 32
-# a product adds so many at most: in float32 a longer sum would forget the small numbers it began with
+# a product adds at most this many: in float32 a longer sum would lose its small terms
 _RUN = 1024
 # fewer values are summed in NumPy: loading Numba would take longer than a loop could save
 _COMPILED = 1 << 12
 
 
 class Groups:
-    """Positions grouped by the id that stands there.
+    """Positions grouped by the id at each.
 
     Positions are counted in column-major order: for ids (B, T) position t·B + b is row b at time t, so that a
     time-major kernel's (T, B) layout needs no reordering.
 
     Args:
-        ids: integers of any shape, not negative.
+        ids: nonnegative integers of any shape.
 
     Attributes:
-        ids: the distinct ids, (K,), the most frequent first.
-        counts: how often each occurs, (K,).
+        ids: the distinct ids, (K,), most frequent first.
+        counts: the number of occurrences of each, (K,).
     """
 
     def __init__(self, ids: np.ndarray) -> None:
         self.shape = ids.shape
         flat = ids.ravel(order="F")
         if flat.max(initial=0) <= np.iinfo(np.uint16).max:
-            flat = flat.astype(np.uint16)  # which NumPy sorts by radix, several times faster
+            flat = flat.astype(np.uint16)  # NumPy radix-sorts these, several times faster
         self.order = np.argsort(flat, kind="stable")  # (N,) positions, sorted by id
         sorted_ids = flat[self.order]
         first = np.ones(flat.size, dtype=bool)
@@ -55,7 +55,7 @@ class Groups:
 
     @cached_property
     def index(self) -> np.ndarray:
-        """For each position the number k of its id among the distinct ones; the shape of the ids."""
+        """For each position, the index k of its id among the distinct ones; has the shape of the ids."""
         index = np.empty(self.order.size, dtype=np.intp)
         runs = np.argsort(self.starts)  # the distinct ids in the order of their runs
         index[self.order] = np.repeat(runs, self.counts[runs])
@@ -63,26 +63,26 @@ class Groups:
 
     @cached_property
     def ascending(self) -> tuple[np.ndarray, np.ndarray]:
-        """The order that sorts the distinct ids, and these sorted."""
+        """The order that sorts the distinct ids, and the sorted ids."""
         order = np.argsort(self.ids)
         return order, self.ids[order]
 
     @cached_property
     def on_device(self) -> DeviceGroups:
-        """What a GPU's kernels need to know of these groups; uploaded when it is first asked for."""
+        """What a GPU's kernels need to know about these groups; uploaded on first use."""
         return DeviceGroups(self)
 
     def sum(self, values: Array) -> Array:
         """Equation (28): sum of values (N, D) over the positions of each distinct id, (K, D); N in column-major order.
 
-        Nothing is lost if an id repeats (`dW[ids] += values` would keep only the last one), and the order of summation
-        is fixed. Which code computes the sum depends on the size of `values` only.
+        Nothing is lost when an id repeats (`dW[ids] += values` would keep only the last one), and the order of
+        summation is fixed. Which code computes the sum depends only on the size of `values`.
 
         Raises:
-            ValueError: values of another number of positions.
+            ValueError: values for the wrong number of positions.
         """
         if len(values) != self.order.size:
-            raise ValueError(f"{self.order.size} positions have ids, but {len(values)} rows of values came")
+            raise ValueError(f"{self.order.size} positions have ids, but values has {len(values)} rows")
         if is_cupy(values):
             return self.on_device.sum(values)
         if values.size >= _COMPILED and values.dtype in (np.float32, np.float64) and not compiled.missing():
@@ -94,11 +94,11 @@ class Groups:
     def _sum(self, values: np.ndarray) -> np.ndarray:
         """`sum` in NumPy: first every id's first occurrence, then the second of those that have one, and so on.
 
-        As the most frequent ids stand first, each of these additions is to a run of rows from the top.
+        As the most frequent ids come first, each of these is an addition to a contiguous run of rows from the top.
         """
         sums = np.take(values, self.order[self.starts], axis=0)
         for j in range(1, _FEW):
-            repeated = np.searchsorted(-self.counts, -j)  # how many ids occur more than j times
+            repeated = np.searchsorted(-self.counts, -j)  # number of ids that occur more than j times
             sums[:repeated] += np.take(values, self.order[self.starts[:repeated] + j], axis=0)
         for k in range(np.searchsorted(-self.counts, -_FEW)):
             rest = self.order[self.starts[k] + _FEW : self.starts[k] + self.counts[k]]
@@ -110,9 +110,9 @@ class Groups:
 
 @dataclass(frozen=True)
 class RowGradient:
-    """The gradient of a (V, E) matrix of which only the rows `ids` were used; all other rows are zero.
+    """A row-sparse gradient, TensorFlow's `IndexedSlices`: that of a (V, E) matrix, zero except in the rows `ids`.
 
-    `ids` are distinct and ascending; on a GPU, where the ids are, too, in any order. `np.asarray` gives the dense
+    `ids` are distinct and ascending; on a GPU (where the ids are, too) in any order. `np.asarray` returns the dense
     gradient, if it is on the CPU.
     """
 
@@ -122,7 +122,7 @@ class RowGradient:
 
     @property
     def dtype(self) -> np.dtype:
-        """As of the dense gradient."""
+        """The dtype of the dense gradient."""
         return self.values.dtype
 
     def astype(self, dtype: Any, copy: bool = True) -> "RowGradient":
@@ -130,13 +130,13 @@ class RowGradient:
         return RowGradient(self.ids, self.values.astype(dtype, copy=copy), self.shape)
 
     def __add__(self, other: "RowGradient") -> "RowGradient":
-        """The sum, by id, as if both were dense."""
-        if self.ids is other.ids:  # as of two layers above one embedding
+        """The sum by id, as if both were dense."""
+        if self.ids is other.ids:  # e.g. from two layers above one embedding
             return RowGradient(self.ids, self.values + other.values, self.shape)
         return total([self, other])
 
     def block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Which of the rows start to stop have a gradient, counted from `start`, and their gradients."""
+        """The rows from start to stop that have a gradient, counted from `start`, and their gradients."""
         first, last = np.searchsorted(self.ids, (start, stop))
         return self.ids[first:last] - start, self.values[first:last]
 
@@ -151,13 +151,13 @@ class RowGradient:
 
 
 def total(parts: Sequence[RowGradient]) -> RowGradient:
-    """The sum of gradients of one matrix, by id, as if all were dense; the order decides on the last digits."""
+    """The sum of gradients of one matrix, by id, as if all were dense; the last digits depend on the order."""
     xp, shape = namespace(parts[0].values), parts[0].shape
     used = xp.zeros(shape[0], dtype=bool)
     for each in parts:
         used[each.ids] = True
     ids = xp.flatnonzero(used)
-    places = xp.empty(shape[0], dtype=ids.dtype)  # of a row's id among the ids of the sum
+    places = xp.empty(shape[0], dtype=ids.dtype)  # index of a row's id among the ids of the sum
     places[ids] = xp.arange(len(ids))
     values = xp.zeros((len(ids), *parts[0].values.shape[1:]), dtype=parts[0].dtype)
     for each in parts:
@@ -167,38 +167,38 @@ def total(parts: Sequence[RowGradient]) -> RowGradient:
 
 @dataclass(frozen=True)
 class GatheredRows:
-    """A (B, T, E) array kept as its K distinct rows and the place of each.
+    """A (B, T, E) array stored as its K distinct rows and the index of each position's row.
 
-    To whoever asks for an array (`as_array`, `shape`, `dtype`, and `np.asarray` where the values are NumPy's) it is
-    one; a layer that knows better reads `values` and `groups`.
+    It acts as an array for anyone who asks for one (`as_array`, `shape`, `dtype`, and `np.asarray` if the values are
+    NumPy's); layers that know better read `values` and `groups`.
     """
 
     values: Array  #   (K, E)
-    groups: Groups  #  of the ids, (B, T)
-    table_shape: tuple[int, int]  # (V, E), of the matrix that the rows come from
+    groups: Groups  #  groups of the ids, (B, T)
+    table_shape: tuple[int, int]  # (V, E), shape of the matrix the rows come from
 
     def __post_init__(self) -> None:
-        """A compiled loop would read beyond the rows that there are.
+        """Check the sizes; a compiled loop would read past the end of the rows.
 
         Raises:
-            ValueError: another number of rows than of distinct ids.
+            ValueError: the number of rows is not that of distinct ids.
         """
         if len(self.values) != len(self.groups.ids):
-            raise ValueError(f"{len(self.groups.ids)} distinct ids need a row each, but {len(self.values)} came")
+            raise ValueError(f"{len(self.groups.ids)} distinct ids need a row each, but values has {len(self.values)}")
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the array it stands for, (B, T, E)."""
+        """The shape of the array it represents, (B, T, E)."""
         return (*self.groups.shape, self.values.shape[1])
 
     @property
     def ndim(self) -> int:
-        """That of the array it stands for."""
+        """The number of dimensions of the array it represents."""
         return len(self.shape)
 
     @property
     def dtype(self) -> np.dtype:
-        """That of the array it stands for."""
+        """The dtype of the array it represents."""
         return self.values.dtype
 
     def astype(self, dtype: Any, copy: bool = True) -> "GatheredRows":
@@ -206,7 +206,7 @@ class GatheredRows:
         return GatheredRows(self.values.astype(dtype, copy=copy), self.groups, self.table_shape)
 
     def row_gradient(self, dy: Array | RowGradient) -> RowGradient:
-        """The table's gradient, from that of each place, (B, T, E), or as it is if it is one already."""
+        """The table's gradient, from that of each position, (B, T, E); returned as it is if it already is one."""
         if isinstance(dy, RowGradient):
             return dy
         # column-major positions, as `Groups` counts them: (B, T, E) -> (T, B, E) -> (T·B, E)
@@ -221,11 +221,11 @@ class GatheredRows:
         return RowGradient(ids, values[ascending], self.table_shape)
 
     def gathered(self) -> Array:
-        """The array it stands for, (B, T, E)."""
+        """The array it represents, (B, T, E)."""
         if not is_cupy(self.values):
             return self.values[self.groups.index]
         places, features = self.groups.shape, self.values.shape[1]
-        flat = self.values.take(self.groups.on_device.index, axis=0)  # (N, E), the first axis of the ids runs fastest
+        flat = self.values.take(self.groups.on_device.index, axis=0)  # (N, E), the first axis of the ids varies fastest
         axes = *reversed(range(len(places))), len(places)
         return flat.reshape(*reversed(places), features).transpose(*axes)
 
@@ -237,10 +237,10 @@ Gradient = Array | RowGradient
 
 
 def as_array(x: Any, argument: str = "x") -> Array:
-    """`x` as an array: of CuPy if it is one, else of NumPy.
+    """`x` as an array: a CuPy array if it is one, otherwise NumPy.
 
     Raises:
-        TypeError: a source of data that would have to be read item by item.
+        TypeError: a data source that would have to be read item by item.
     """
     if isinstance(x, GatheredRows):
         return x.gathered()

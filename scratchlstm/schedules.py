@@ -1,4 +1,4 @@
-"""Learning rates that follow the number of steps, with Keras' names and formulas; also `optimizers.schedules`."""
+"""Learning rates that depend on the number of steps, with Keras' names and formulas; also `optimizers.schedules`."""
 
 import bisect
 import math
@@ -9,12 +9,12 @@ from scratchlstm._support import checks, registry
 
 
 class LearningRateSchedule(registry.Configured):
-    """An optimizer's learning rate as a function of the steps it has done; override `__call__`.
+    """An optimizer's learning rate as a function of the steps done; override `__call__`.
 
-    The optimizer asks before each step, so that the first step is made at the rate of step 0.
+    The optimizer calls it before each step, so the first step uses the rate of step 0.
 
     Args:
-        name: kept, and used for nothing else.
+        name: stored, but not used.
     """
 
     def __init__(self, name: str | None = None) -> None:
@@ -30,8 +30,8 @@ class ExponentialDecay(LearningRateSchedule):
 
     Args:
         initial_learning_rate: lr, the rate of step 0.
-        decay_steps: after how many steps the rate is multiplied by decay_rate.
-        decay_rate: the factor, of at least 0.
+        decay_steps: the number of steps after which the rate is multiplied by decay_rate.
+        decay_rate: the factor, at least 0.
         staircase: whether step / decay_steps is rounded down, so that the rate falls in stairs.
         name: see `LearningRateSchedule`.
 
@@ -59,19 +59,20 @@ class ExponentialDecay(LearningRateSchedule):
 
 
 class CosineDecay(LearningRateSchedule):
-    """Down half a cosine wave (Loshchilov & Hutter 2016, without restarts), after a warm-up where one is asked for.
+    """Decays along half a cosine wave (Loshchilov & Hutter 2016, without restarts), optionally after a warm-up.
 
-    Decay from lr: lr · ((1 - α) (1 + cos(π step / decay_steps)) / 2 + α), and from decay_steps on lr · α. With a
-    warmup_target the rate first rises in a straight line from initial_learning_rate to the target, in warmup_steps,
-    and decays from the target afterwards.
+    The decay from lr is lr · ((1 - α) (1 + cos(π step / decay_steps)) / 2 + α), and lr · α from decay_steps on. With a
+    warmup_target the rate first rises linearly from initial_learning_rate to the target over warmup_steps, then decays
+    from the target.
 
     Args:
         initial_learning_rate: the rate of step 0.
-        decay_steps: how many steps the decay takes.
-        alpha: α, the part of the rate that is left at the end.
+        decay_steps: number of steps of the decay.
+        alpha: α, the fraction of the rate that remains at the end.
         name: see `LearningRateSchedule`.
-        warmup_target: the rate at the end of the warm-up; None is no warm-up, whatever warmup_steps (as in Keras).
-        warmup_steps: how many steps the warm-up takes.
+        warmup_target: the rate at the end of the warm-up; None means no warm-up, regardless of warmup_steps (as in
+            Keras).
+        warmup_steps: number of steps of the warm-up.
 
     Raises:
         ValueError: a setting out of its range.
@@ -108,12 +109,12 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     """values[0] up to and including step boundaries[0], then values[1] up to boundaries[1], ..., then values[-1].
 
     Args:
-        boundaries: numbers of steps, rising.
-        values: learning rates, one more than there are boundaries.
+        boundaries: increasing numbers of steps.
+        values: learning rates, one more than boundaries.
         name: see `LearningRateSchedule`.
 
     Raises:
-        ValueError: boundaries that do not rise or are no whole numbers, or another number of values.
+        ValueError: boundaries that are not increasing whole numbers, or the wrong number of values.
     """
 
     def __init__(self, boundaries: Sequence[int], values: Sequence[float], name: str | None = None) -> None:
@@ -122,11 +123,11 @@ class PiecewiseConstantDecay(LearningRateSchedule):
         self.values = checks.numbers("values", values, at_least=0)
         if len(self.values) != len(self.boundaries) + 1:
             raise ValueError(
-                f"values must have one more entry than boundaries, but has {len(self.values)} beside "
+                f"values must have one more entry than boundaries, but has {len(self.values)} for "
                 f"{len(self.boundaries)}"
             )
         if any(low >= high for low, high in zip(self.boundaries, self.boundaries[1:], strict=False)):
-            raise ValueError(f"boundaries must rise from each to the next, unlike {self.boundaries}")
+            raise ValueError(f"boundaries must be increasing, unlike {self.boundaries}")
 
     def __call__(self, step: float) -> float:
         return self.values[bisect.bisect_left(self.boundaries, checks.number("step", step, at_least=0))]
@@ -136,10 +137,10 @@ _KNOWN = registry.by_both_names(ExponentialDecay, CosineDecay, PiecewiseConstant
 
 
 def get(identifier: Any) -> LearningRateSchedule:
-    """The schedule that a saved description, or the object itself, means.
+    """The schedule for a saved description, or the object itself.
 
     Raises:
-        ValueError: unknown name; the known ones are listed.
-        TypeError: no `LearningRateSchedule`.
+        ValueError: unknown name (the message lists the known ones).
+        TypeError: not a `LearningRateSchedule`.
     """
     return registry.resolve("learning-rate schedule", identifier, _KNOWN, LearningRateSchedule)

@@ -39,12 +39,12 @@ def test_weights_that_fit_no_sample(shape):
 
 
 def test_a_number_is_no_prediction():
-    with pytest.raises(ValueError, match=r"y_pred must be an array of predictions, not the single number 0\.5"):
+    with pytest.raises(ValueError, match=r"y_pred must be an array of predictions, not a single number, 0\.5"):
         BinaryCrossentropy()(1.0, 0.5)
 
 
 def test_no_samples_are_nothing_to_refuse():
-    with pytest.raises(ValueError, match="whole numbers from 0 to 1, but run from 0 to 2"):
+    with pytest.raises(ValueError, match="whole numbers from 0 to 1, but range from 0 to 2"):
         SparseCategoricalCrossentropy()([0, 2], np.full((2, 2), 0.5))
     SparseCategoricalCrossentropy().require_valid(np.zeros(0, int), np.zeros((0, 2)))
 

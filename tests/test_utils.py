@@ -19,10 +19,10 @@ def test_any_shape():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([0.5],), "takes class numbers, not 1 values of dtype float64"),
-        (([],), "takes class numbers, not 0 values"),
-        (([3], 3), "from 0 to 2, but run from 3 to 3"),
-        (([-1],), "run from -1 to -1"),
+        (([0.5],), "takes class indices, not 1 values of dtype float64"),
+        (([],), "takes class indices, not 0 values"),
+        (([3], 3), "from 0 to 2, but range from 3 to 3"),
+        (([-1],), "range from -1 to -1"),
         (([1], 0), "num_classes must be a whole number above 0"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The reviews the examples learn from."""
+"""Data sets: the reviews used by the examples."""
 
 from scratchlstm.datasets import imdb
 

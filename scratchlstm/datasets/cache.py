@@ -1,4 +1,4 @@
-"""Files that are downloaded once, into the folder where they are kept between runs."""
+"""Files downloaded once and cached between runs."""
 
 import hashlib
 import io
@@ -8,24 +8,24 @@ from typing import Any
 
 from scratchlstm._support.files import atomic_write, cache_folder, require_writable_folder
 
-MOST_BYTES = 64 << 20  # of a file that is fetched; Keras' own have 17 and 2 MB
-_ANSWER_SECONDS = 6.0  # until the first bytes are there
-_PAUSE_SECONDS = 20.0  # between two pieces
+MOST_BYTES = 64 << 20  # limit for a downloaded file; Keras' files have 17 and 2 MB
+_ANSWER_SECONDS = 6.0  # until the first bytes arrive
+_PAUSE_SECONDS = 20.0  # between two chunks
 _TOTAL_SECONDS = 300.0
 
 
 def fetch(url: str, known_hash: str) -> Path:
-    """The file behind `url` in our cache folder, downloaded unless it is there already.
+    """The file behind `url` in our cache folder, downloaded if it is not there yet.
 
-    `known_hash` is "sha256:..." or "md5:...", hexadecimal. A file with another hash is never kept. What is there
-    already needs neither the package pooch nor a folder that can be written, which `pooch.retrieve` would ask for.
+    `known_hash` is "sha256:..." or "md5:...", hexadecimal. A file with another hash is never kept. A cached file needs
+    neither the package pooch nor a writable folder, both of which `pooch.retrieve` would require.
 
     Raises:
         ModuleNotFoundError: without the package pooch.
-        ConnectionError: the server cannot be reached, does not answer within seconds, takes longer than five minutes,
-            or sends an error or too much.
+        ConnectionError: the server cannot be reached, does not answer within seconds, takes more than five minutes,
+            or sends an error or too much data.
         OSError: the cache folder cannot be written.
-        ValueError: what came has another hash.
+        ValueError: the file has another hash.
     """
     algorithm, expected = known_hash.split(":")
     target = cache_folder() / url.rsplit("/", 1)[-1]
@@ -34,7 +34,7 @@ def fetch(url: str, known_hash: str) -> Path:
     data = _download(url)
     found = hashlib.new(algorithm, data, usedforsecurity=False).hexdigest()
     if found != expected:
-        raise ValueError(f"what {url} sent has the {algorithm} {found}, expected {expected}")
+        raise ValueError(f"the file from {url} has the {algorithm} {found}, expected {expected}")
     require_writable_folder(target.parent)
     with atomic_write(target, every_rank=True) as file:
         file.write(data)
@@ -42,13 +42,13 @@ def fetch(url: str, known_hash: str) -> Path:
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
-    """The file's hash, in hexadecimal digits."""
+    """The file's hash in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 class _Received(io.BytesIO):
-    """What a server has sent so far: at most `MOST_BYTES`."""
+    """What a server has sent so far, at most `MOST_BYTES`."""
 
     def write(self, chunk: Any, /) -> int:
         if self.tell() + len(chunk) > MOST_BYTES:
@@ -57,16 +57,16 @@ class _Received(io.BytesIO):
 
 
 def _download(url: str) -> bytes:
-    """The content behind `url`, within the limits of time and size above.
+    """The content behind `url`, within the time and size limits above.
 
-    A timeout of requests applies to each of a host's addresses and to each read, and not to the look-up of the name;
-    a thread that we stop waiting for bounds them all.
+    The timeout of requests applies to each of a host's addresses and to each read, but not to the name lookup; running
+    it in a thread that we stop waiting for limits them all.
     """
     try:
         from pooch import HTTPDownloader
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("downloading needs the package pooch") from error
-    import requests  # pooch brings it
+    import requests  # installed with pooch
 
     received = _Received()
     failures: list[Exception] = []
@@ -84,10 +84,10 @@ def _download(url: str) -> bytes:
         thread.join(_TOTAL_SECONDS - _ANSWER_SECONDS)
     host = url.split("/")[2]
     if thread.is_alive():
-        received.close()  # so that the next piece ends the thread
+        received.close()  # so that the next chunk ends the thread
         done, seconds = ("send all of the file", _TOTAL_SECONDS) if answered else ("answer", _ANSWER_SECONDS)
         raise ConnectionError(f"{host} did not {done} within {seconds:.0f} seconds")
-    for failure in failures:  # one at most
+    for failure in failures:  # at most one
         unreachable = isinstance(failure, requests.ConnectionError | requests.Timeout)
         said = f"cannot be reached ({type(failure).__name__})" if unreachable else f"did not send the file: {failure}"
         raise ConnectionError(f"{host} {said}") from failure

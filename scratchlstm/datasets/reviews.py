@@ -1,4 +1,4 @@
-"""Labelled reviews as flat arrays of word ranks: in memory, in files like Keras' `imdb.npz`, in the cache."""
+"""Labelled reviews as flat arrays of word ranks: in memory, in files like Keras' `imdb.npz`, and in the cache."""
 
 import hashlib
 import io
@@ -17,12 +17,12 @@ from scratchlstm._support.files import read_arrays, require_writable_folder, wri
 from scratchlstm.datasets.cache import MOST_BYTES, cache_folder
 from scratchlstm.preprocessing.text import Tokenizer
 
-# A rank is a position in a list of words; far above any vocabulary, and small enough for a table over all ranks.
+# A rank is a position in a list of words; this is far above any vocabulary, yet allows a table over all ranks.
 LARGEST_RANK = 10_000_000
 
 NPZ_SHA256 = "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f"
 
-# Raise it when tokenizing or the file's layout changes: files of another version are not looked at.
+# Increase it when tokenizing or the file layout changes: files of other versions are ignored.
 _VERSION = 2
 
 _HOW_TO_MAKE_ONE = (
@@ -35,11 +35,11 @@ LabelledTexts = tuple[Sequence[str], Sequence[int]]
 
 
 class Reviews:
-    """N reviews, one after the other.
+    """N reviews, one after another in flat arrays.
 
     Args:
         ranks: (tokens,) integers, 1 for the most frequent word.
-        lengths: (N,) integers, how many words each review has.
+        lengths: (N,) integers, the number of words of each review.
         labels: (N,) integers, 1 for positive and 0 for negative.
 
     Raises:
@@ -49,7 +49,7 @@ class Reviews:
     def __init__(self, ranks: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> None:
         for name, array in (("ranks", ranks), ("lengths", lengths), ("labels", labels)):
             if array.dtype.kind not in "iu" or array.ndim != 1:
-                raise ValueError(f"the {name} are not one row of integers, but {array.dtype} {array.shape}")
+                raise ValueError(f"the {name} are not a row of integers, but {array.dtype} {array.shape}")
         if len(lengths) != len(labels):
             raise ValueError(f"there are {len(lengths)} reviews but {len(labels)} labels")
         if not len(labels):
@@ -80,7 +80,7 @@ class Reviews:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Training and test reviews; `words[rank - 1]` is the word of a rank, None where it is kept elsewhere."""
+    """Training and test reviews; `words[rank - 1]` is the word of a rank, or None if stored elsewhere."""
 
     train: Reviews
     test: Reviews
@@ -94,30 +94,30 @@ class Corpus:
 
 
 def tokenize(train: LabelledTexts, test: LabelledTexts) -> Corpus:
-    """Rank the words by their count in the training texts, and write both halves in ranks.
+    """Rank the words by their count in the training texts, and convert both halves to ranks.
 
-    Words that only the test texts have are left out, as in Keras' data.
+    Words that occur only in test texts are dropped, as in Keras' data.
 
     Raises:
-        ValueError: the training texts hold no word at all.
+        ValueError: the training texts contain no words at all.
     """
     tokenizer = Tokenizer()
     tokenizer.fit_on_texts(train[0])
     if not tokenizer.word_index:
-        raise ValueError("the training reviews hold no words: were the texts lost while unpacking?")
+        raise ValueError("the training reviews contain no words: were the texts lost while unpacking?")
     first, second = (Reviews.from_rows(tokenizer.texts_to_sequences(texts), labels) for texts, labels in (train, test))
     return Corpus(first, second, list(tokenizer.word_index))
 
 
 def read_npz(path: str | os.PathLike[str]) -> Corpus:
-    """Read Keras' own `imdb.npz`, known by its hash, or a file of plain arrays.
+    """Read Keras' own `imdb.npz`, recognized by its hash, or a file of plain arrays.
 
-    Keras' lists of word ranks are pickled, and unpickling runs whatever code a file names: only the very bytes whose
-    hash was compared are unpickled. Every other file must hold plain arrays, see `_half`.
+    Keras' lists of word ranks are pickled, and unpickling runs whatever code a file names, so only the very bytes whose
+    hash was checked are unpickled. Every other file must contain plain arrays, see `_half`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is another file that is damaged, compressed or pickled, or its content is not reviews.
+        ValueError: any other file that is damaged, compressed, pickled, or does not contain reviews.
     """
     path = Path(path)
     data = path.read_bytes() if path.is_file() and path.stat().st_size <= MOST_BYTES else b""
@@ -131,13 +131,13 @@ def read_npz(path: str | os.PathLike[str]) -> Corpus:
     except ValueError as error:
         raise ValueError(
             f"{str(path)!r} cannot be read as Keras' imdb.npz: {str(error.__cause__ or '') or error}. Keras' own file "
-            "comes with source='download'; any other must hold plain, uncompressed arrays. If you trust the pickled "
-            f"lists in this one, make it so: {_HOW_TO_MAKE_ONE.format(path=str(path))}"
+            "comes with source='download'; any other must contain plain, uncompressed arrays. If you trust the pickled "
+            f"lists in this one, convert it: {_HOW_TO_MAKE_ONE.format(path=str(path))}"
         ) from error
 
 
 def _half(arrays: dict[str, np.ndarray], half: str) -> Reviews:
-    """The reviews x_train, lengths_train, y_train; without lengths, x may be (N, T), reviews of one length.
+    """The reviews x_train, lengths_train, y_train; without lengths, x may be (N, T), reviews of equal length.
 
     Raises:
         ValueError: an array is missing, or they do not describe reviews.
@@ -152,11 +152,11 @@ def _half(arrays: dict[str, np.ndarray], half: str) -> Reviews:
 
 
 def load_corpus(identity: str) -> Corpus | None:
-    """The tokenized reviews of the source `identity`, or None if there are none that can be trusted.
+    """The cached tokenized reviews of the source `identity`, or None if there are none that can be trusted.
 
-    A file that is damaged, cut short or changed fails its checksum and counts as absent.
+    A file that is damaged, truncated or changed fails its checksum and is ignored.
     """
-    with suppress(Exception):  # whatever the bytes of a damaged file lead to, the remedy is the same: tokenize again
+    with suppress(Exception):  # whatever a damaged file causes, the remedy is to tokenize again
         arrays = read_arrays(corpus_path(identity), "cache of tokenized reviews")
         if arrays.pop("checksum").tobytes() == _checksum(arrays, identity):
             words = arrays["words"].tobytes().decode().split("\n")
@@ -165,8 +165,8 @@ def load_corpus(identity: str) -> Corpus | None:
 
 
 def save_corpus(identity: str, corpus: Corpus) -> None:
-    """Keep tokenized reviews; if the folder can't be written, warn once: only time is lost."""
-    # A newline is among the Tokenizer's filters, so that no word contains one.
+    """Cache tokenized reviews; if the folder is not writable, warn once: only time is lost."""
+    # The Tokenizer filters newlines, so no word contains one.
     arrays: dict[str, np.ndarray] = {"words": np.frombuffer("\n".join(corpus.words or ()).encode(), np.uint8)}
     for half, reviews in (("train", corpus.train), ("test", corpus.test)):
         arrays |= {f"x_{half}": reviews.ranks, f"lengths_{half}": reviews.lengths, f"y_{half}": reviews.labels}
@@ -176,11 +176,11 @@ def save_corpus(identity: str, corpus: Corpus) -> None:
         write_arrays(corpus_path(identity), arrays, every_rank=True)
     except OSError as error:
         hint = "(the environment variable SCRATCHLSTM_CACHE names the cache folder)"
-        _warn_once(f"the tokenized reviews are not kept for the next run, which will take seconds more: {error} {hint}")
+        _warn_once(f"the tokenized reviews are not cached, so the next run takes some seconds longer: {error} {hint}")
 
 
 def corpus_path(identity: str) -> Path:
-    """Where `save_corpus` keeps the reviews of that source."""
+    """The cache file for the reviews of that source."""
     return cache_folder() / f"imdb-{identity[:32]}-v{_VERSION}.npz"
 
 

@@ -1,15 +1,15 @@
-"""Words and their ranks in JSON files: Keras' word index, and what a run keeps beside its model."""
+"""Vocabularies in JSON files: Keras' word index, and the one a run saves with its model."""
 
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-LONGEST = 1_000_000  # words that a model is given at once: every one takes memory, padding too
+LONGEST = 1_000_000  # the most words a model gets at once: each takes memory, including padding
 
 
 def read_vocabulary(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `examples/imdb.py` writes beside its model: `words` (word -> rank), `maxlen` and `num_words`.
+    """What `examples/imdb.py` saves with its model: `words` (word -> rank), `maxlen` and `num_words`.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
@@ -17,18 +17,18 @@ def read_vocabulary(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     if not Path(path).exists():
         raise FileNotFoundError(
-            f"there is no {str(path)!r}, which says what number the model knows each word by; examples/imdb.py writes "
-            f"it beside its model (for a model of another program, call scratchlstm.inspection.explore with word_index)"
+            f"there is no {str(path)!r}, which gives the number of each word for the model; examples/imdb.py writes "
+            f"it next to its model (for other models, call scratchlstm.inspection.explore with word_index)"
         )
     try:
         saved = json.loads(Path(path).read_bytes())
         if not isinstance(saved, dict):
-            raise ValueError(f"it must hold maxlen, num_words and words, not a {type(saved).__name__}")
+            raise ValueError(f"it must contain maxlen, num_words and words, not a {type(saved).__name__}")
         numbers = [saved["maxlen"], saved["num_words"], *saved["words"].values()]
         if not saved["words"] or not all(type(number) is int and number > 0 for number in numbers):
             raise ValueError("its lengths and ranks are not all whole numbers above 0")
         if saved["maxlen"] > LONGEST:
-            raise ValueError(f"its maxlen is {saved['maxlen']:,} words, and no text is read with more than {LONGEST:,}")
+            raise ValueError(f"its maxlen is {saved['maxlen']:,} words, but at most {LONGEST:,} are supported")
         return saved
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{str(path)!r} is not the vocabulary of a run: {error}") from error

@@ -1,7 +1,7 @@
-"""Exercises: write the equations yourself, and be told which of them is wrong, and why.
+"""Exercises: write the equations yourself and find out which of them are wrong, and why.
 
-`python -m scratchlstm exercises` writes them into a folder, one short file each; `... exercises check` says what is
-right, what is wrong and what to do next. In a notebook `check(function)` says the same of one function.
+`python -m scratchlstm exercises` writes them to a folder, one short file each; `... exercises check` says what is
+right, what is wrong and what to do next. In a notebook, `check(function)` does the same for one function.
 """
 
 from typing import Any
@@ -14,11 +14,11 @@ __all__ = ["check"]
 
 
 def check(function: Any, name: str | None = None) -> None:
-    """Print whether a function is right, and if not, what is wrong with it.
+    """Print whether a function is right and, if not, what is wrong with it.
 
     Args:
         function: your answer to an exercise.
-        name: of the function that the exercise asks for, if yours has another name.
+        name: the name the exercise uses for the function, if yours has another one.
 
     Raises:
         TypeError: not a function.

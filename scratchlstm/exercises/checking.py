@@ -1,8 +1,8 @@
-"""Is a learner's function right, and if not, what is wrong with it?
+"""Check a learner's function and, if it is wrong, say what is wrong with it.
 
-Each function is compared by itself: it gets the right values of all that comes before it, so one mistake is one
-finding. A wrong value is first compared with what the known mistakes of the exercise give, one at a time and two, then
-taken apart by `gradcheck.diagnosis`. What neither explains is called unknown: nothing is guessed.
+Each function is checked separately: it gets correct values for everything computed before it, so one mistake is one
+finding. A wrong result is first compared with the results of the exercise's known mistakes, one at a time and in pairs,
+then analysed by `gradcheck.diagnosis`. If neither explains it, the message says so: nothing is guessed.
 """
 
 import contextlib
@@ -23,20 +23,20 @@ from scratchlstm.exercises.mistakes import Mistake
 from scratchlstm.exercises.scenes import Scene
 from scratchlstm.gradcheck.diagnosis import explain
 
-# of two sets of random arguments, the first to explain a mistake with: no two of its sizes are alike, 4H included
+# two sets of random arguments; the first, used to explain mistakes, has no two equal sizes, including 4H
 _SIZES = ({"B": 3, "T": 4, "E": 5, "H": 2}, {"B": 2, "T": 1, "E": 3, "H": 4})
-_SAME = 1e-9  # largest relative difference of float64 results of the same formula
+_SAME = 1e-9  # largest relative difference between float64 results of the same formula
 _FLOAT32 = 1e-5
-_PAIRED = 60  # mistakes of which any two are tried together
-_BETWEEN = ". Right for one step, wrong for several: the mistake is in how the steps are put together"
+_PAIRED = 60  # up to this many mistakes, all pairs are tried
+_BETWEEN = ". Right for one step, wrong for several: the mistake is in how the steps are connected"
 
 
 class Verdict(NamedTuple):
-    """What is said of one function."""
+    """The result of checking one function."""
 
     exercise: str
     function: str
-    equation: str  # its number in parentheses, if it has one
+    equation: str  # its number in parentheses, if any
     state: str  #   "right", "wrong" or "open"
     says: str
 
@@ -50,15 +50,15 @@ class _Wrong(Exception):
 
 
 class _Endless(_Wrong):
-    """It had to be stopped."""
+    """It ran too long and was stopped."""
 
 
 class _Open(Exception):
-    """Dots are left."""
+    """The three dots have not been replaced."""
 
 
 def judge(exercise: Exercise, name: str, function: Any) -> Verdict:
-    """Compare a learner's function with the right one called `name`."""
+    """Compare a learner's function with the correct one called `name`."""
 
     def verdict(state: str, says: str = "") -> Verdict:
         return Verdict(exercise.name, name, exercise.equation(name), state, says)
@@ -77,7 +77,7 @@ def judge(exercise: Exercise, name: str, function: Any) -> Verdict:
 
 
 class _Trial:
-    """A learner's function beside the right one."""
+    """A learner's function next to the correct one."""
 
     def __init__(self, exercise: Exercise, name: str, function: Callable[..., Any]) -> None:
         self.exercise, self.name, self.right = exercise, name, exercise.functions[name]
@@ -85,24 +85,24 @@ class _Trial:
         self.function = _in_order(function, self.arguments)
         last = inspect.getsource(self.right).rpartition("return ")[2].partition("  #")[0]
         self.returned = [each.strip() for each in last.split(",")]
-        code = getattr(getattr(function, "forward", function), "__code__", None)  # of a cell, that of its step
+        code = getattr(getattr(function, "forward", function), "__code__", None)  # for a cell, that of its step
         self.file = getattr(code, "co_filename", "")
         try:
             self.text = inspect.getsource(function)
-        except (OSError, TypeError):  # typed into a plain interpreter, or no function
+        except (OSError, TypeError):  # typed into an interpreter, or not a function
             self.text = ""
 
     def run(self, seed: int, sizes: Mapping[str, int]) -> str:
-        """A remark on a right result; raises `_Wrong` or `_Open`."""
+        """A remark on a correct result; raises `_Wrong` or `_Open`."""
         scene, precise = self.exercise.scene(seed, **sizes), True
-        if not inspect.isclass(self.right):  # a cell has no single result: `examine` says all there is to say
+        if not inspect.isclass(self.right):  # a cell has no single result: `examine` checks all of it
             precise = self._compared(scene, seed, sizes)
         if says := self._guarded(self.exercise.ask, "examine", self.name, self.function, scene):
             raise _Wrong(says)
-        return "" if precise else "as precisely as float32 computes; the arguments are float64"
+        return "" if precise else "but only to float32 precision; the arguments are float64"
 
     def _compared(self, scene: Scene, seed: int, sizes: Mapping[str, int]) -> bool:
-        """Whether the result is right to the precision of float64 (else of float32); raises `_Wrong`."""
+        """Whether the result is correct to float64 precision (otherwise float32); raises `_Wrong`."""
         try:
             given, right, found = self._results(scene)
             return self._compare(found, right, given, scene, sizes)
@@ -112,7 +112,7 @@ class _Trial:
             raise
 
     def _right_for_one_step(self, scene: Scene, seed: int, sizes: Mapping[str, int]) -> bool:
-        """Whether a function of sequences is right if T is 1 and all else is as it was."""
+        """Whether a function of sequences is correct if T is 1 and everything else is unchanged."""
         one = self.exercise.scene(seed, **{**sizes, "T": 1})
         if all(_extent(scene[name]) == _extent(one[name]) for name in self.arguments):
             return False
@@ -123,22 +123,20 @@ class _Trial:
         return max(_errors(found, right).values()) <= _FLOAT32
 
     def _results(self, scene: Scene) -> tuple[list[Any], dict[str, Any], dict[str, np.ndarray]]:
-        """The arguments, and of the right result and the learner's the parts by name."""
+        """The arguments, and the named parts of the correct result and of the learner's."""
         given = [scene[argument] for argument in self.arguments]
         right = self._named(self.right(*copy.deepcopy(given)))
         return given, right, self._parts(self._call(copy.deepcopy(given)), right)
 
     def _call(self, given: list[Any]) -> Any:
-        """The function's result; its arguments have to be as they were, afterwards."""
+        """The function's result; checks that its arguments are unchanged afterwards."""
         before = copy.deepcopy(given)
         try:
-            with contextlib.suppress(ValueError):  # `max` and others do not say what they take
+            with contextlib.suppress(ValueError):  # `max` and others do not tell their arguments
                 inspect.signature(self.function).bind(*given)
         except TypeError:
             names = ", ".join(self.arguments)
-            raise _Wrong(
-                f"it must take {names}, in this order, or those of them that it uses, by these names"
-            ) from None
+            raise _Wrong(f"it must take {names}, in this order, or any of them by these names") from None
         result = self._guarded(self.function, *given)
         for name, old, new in zip(self.arguments, before, given, strict=True):
             if name not in self.exercise.in_place and not _same_arrays(old, new):
@@ -147,7 +145,7 @@ class _Trial:
         return result
 
     def _guarded(self, function: Callable[..., Any], *given: Any) -> Any:
-        """What a call that runs the learner's code returns; its errors, and its having no end, in words."""
+        """The result of a call that runs the learner's code; errors and endless loops are put into words."""
         named = zip(self.arguments, given, strict=False)
         shapes = [f"{name} {each.shape}" for name, each in named if isinstance(each, np.ndarray)]
         try:
@@ -165,7 +163,7 @@ class _Trial:
             raise wrong(f"{known.says}. Python says: {says}" if known else says) from error
 
     def _failing(self, error: BaseException, given: Sequence[Any]) -> Mistake | None:
-        """The known mistake that fails with the same error, if it is in the learner's text."""
+        """The known mistake that fails with the same error, if it is in the learner's code."""
         for mistake in self.exercise.mistakes_in(self.name):
             if _squeezed(mistake.new) in _squeezed(self.text):
                 try:
@@ -176,7 +174,7 @@ class _Trial:
         return None
 
     def _named(self, value: Any) -> dict[str, Any]:
-        """A result's parts by name: a tuple's as the right function's last line calls them."""
+        """A result's parts by name; for a tuple, the names in the correct function's last line."""
         if not isinstance(value, tuple):
             return {self.name: value}
         if fields := getattr(value, "_fields", None):
@@ -184,7 +182,7 @@ class _Trial:
         return dict(zip(self.returned, value, strict=True))
 
     def _parts(self, result: Any, right: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The result's arrays under the names of the right ones."""
+        """The result's arrays, under the names of the correct ones."""
         if result is Ellipsis or (isinstance(result, tuple | list) and any(each is Ellipsis for each in result)):
             raise _Open("")
         if result is None:
@@ -204,10 +202,10 @@ class _Trial:
         if value is None:
             raise _Wrong(f"{what} is None; it must be an array")
         if isinstance(value, list | tuple) and np.ndim(right):
-            raise _Wrong(f"{what} must be an array, not a {type(value).__name__}: np.stack or np.array makes one")
+            raise _Wrong(f"{what} must be an array, not a {type(value).__name__}: use np.stack or np.array")
         try:
             array = np.asarray(value)
-        except Exception as error:  # a list of lists of different lengths, or a class of the learner's own
+        except Exception as error:  # a ragged list, or a class of the learner's own
             expected = "an array" if np.ndim(right) else "a single number"
             raise _Wrong(f"{what} must be {expected}, not a {type(value).__name__}") from error
         if array.dtype.kind not in "fiub":
@@ -224,20 +222,20 @@ class _Trial:
         scene: Scene,
         sizes: Mapping[str, int],
     ) -> bool:
-        """Whether the result is right to the precision of float64 (else of float32); raises `_Wrong`, and says why."""
+        """Whether the result is correct to float64 precision (otherwise float32); raises `_Wrong`, and says why."""
         errors = _errors(found, right)
         if max(errors.values()) <= _FLOAT32:
             return max(errors.values()) <= _SAME
         known = self.exercise.mistakes_in(self.name)
-        # two lines may be wrong in ways that give the same, a sign in (9) or in (13) for example
+        # two mistakes may give the same result, for example a sign in (9) or in (13)
         if one := [each.says for each in known if self._gives(found, given, each)]:
             raise _Wrong("; or ".join(dict.fromkeys(one)))
         if sorted(_places(found, right)) == list(range(len(right))):
             raise _Wrong(f"the values are right, but in another order; return {', '.join(right)}")
-        comparable = np.isfinite(max(errors.values()))  # of the right shapes, and without NaN
+        comparable = np.isfinite(max(errors.values()))  # of the correct shapes, and without NaN
         if comparable and (says := self._guarded(self.exercise.ask, "explain", self.name, self.function, scene)):
             raise _Wrong(says)
-        pairs = itertools.permutations(known, 2) if len(known) <= _PAIRED else ()  # one may change the other's words
+        pairs = itertools.permutations(known, 2) if len(known) <= _PAIRED else ()  # one may change the other's text
         for two in pairs:
             if self._gives(found, given, *two):
                 raise _Wrong("; and ".join(each.says for each in two))
@@ -250,11 +248,11 @@ class _Trial:
         raise _Wrong("; ".join(f"{names}: {each}" if len(found) > 1 else str(each) for names, each in says.items()))
 
     def _gives(self, found: Mapping[str, np.ndarray], given: list[Any], *mistakes: Mistake) -> bool:
-        """Whether these mistakes give just this result."""
+        """Whether these mistakes give exactly this result."""
         try:
             with np.errstate(all="ignore"):
                 value = self.exercise.planted(*mistakes)[self.name](*copy.deepcopy(given))
-        except Exception:  # one that fails, or two that do not go together
+        except Exception:  # one raises an error, or two cannot be combined
             return False
         wrong = self._named(value)
         return wrong.keys() == found.keys() and max(_errors(found, wrong).values()) <= _FLOAT32
@@ -277,8 +275,8 @@ def _unexplained(names: list[str], found: Mapping[str, np.ndarray], right: Mappi
     of = f" of {names[0]}" if len(names) > 1 else ""
     where = f"At {list(map(int, place))}{of}, for example, " if place else ""
     return (
-        f"the values differ, and not by a mistake that is known here. {where}{value[place]:.6g} came, "
-        f"and {expected[place]:.6g} is right"
+        f"the values are wrong, but not by any mistake known here. {where}the result is {value[place]:.6g}, "
+        f"but {expected[place]:.6g} is right"
     )
 
 
@@ -287,28 +285,28 @@ def _squeezed(text: str) -> str:
 
 
 def _same_arrays(old: Any, new: Any) -> bool:
-    """Whether the arrays are equal, those in a cache and in a list of caches, too."""
+    """Whether the arrays are equal, including those in a cache or in a list of caches."""
     if isinstance(old, tuple | list):
         return len(old) == len(new) and all(map(_same_arrays, old, new))
     return not isinstance(old, np.ndarray) or np.array_equal(old, new)
 
 
 def _met_dots(error: BaseException, file: str) -> bool:
-    """Whether a variable of the code that failed still has three dots for a value."""
+    """Whether a variable of the failing code still has three dots as its value."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
     return any(value is Ellipsis for frame in frames for value in frame.f_locals.values())
 
 
 def _extent(value: Any) -> Any:
-    """The shape of an array, the length of a list."""
+    """The shape of an array, or the length of a list."""
     return len(value) if isinstance(value, list) else np.shape(value) if isinstance(value, np.ndarray) else None
 
 
 def _in_order(function: Callable[..., Any], arguments: Sequence[str]) -> Callable[..., Any]:
-    """A function of all `arguments`, in their order, if the learner's takes some of them in an order of its own."""
+    """A function of all `arguments` in order, for a learner's function that takes some of them in its own order."""
     try:
         own = list(inspect.signature(function).parameters)
-    except (TypeError, ValueError):  # it does not say what it takes
+    except (TypeError, ValueError):  # it does not tell its arguments
         return function
     if not own or not set(own) <= set(arguments) or own == list(arguments):
         return function
@@ -316,7 +314,7 @@ def _in_order(function: Callable[..., Any], arguments: Sequence[str]) -> Callabl
 
 
 def difference(found: np.ndarray, right: np.ndarray) -> float:
-    """The largest difference relative to the largest value; infinite between two shapes."""
+    """The largest difference relative to the largest value; infinite if the shapes differ."""
     if found.shape != right.shape:
         return np.inf
     scale = np.max(np.abs(right), initial=1e-300)
@@ -326,7 +324,7 @@ def difference(found: np.ndarray, right: np.ndarray) -> float:
 
 
 def _places(found: Mapping[str, np.ndarray], right: Mapping[str, Any]) -> list[int]:
-    """Which of the right values each part is."""
+    """Which of the correct values each part equals."""
     values = list(map(np.asarray, right.values()))
     return [n for each in found.values() for n, value in enumerate(values) if difference(each, value) <= _FLOAT32]
 
@@ -355,7 +353,7 @@ _AXES = ("first", "second", "third", "fourth")
 
 
 def _letter(size: int, sizes: Mapping[str, int]) -> str:
-    """The name of a size: that of `_SIZES[0]` that has it."""
+    """The letter for a size: the one with that size in `_SIZES[0]`."""
     named = {value: name for name, value in sizes.items()} | {4 * sizes["H"]: "4H"}
     return named.get(size, str(size))
 
@@ -371,6 +369,6 @@ def find(name: str) -> Exercise:
         near = {each.lower(): each for each in asked}
         close = difflib.get_close_matches(name.lower(), near, n=1)
         meant = f"did you mean {near[close[0]]}?" if close else f"they ask for {', '.join(asked)}"
-        advice = 'if yours has another name, say which of them it is: check(function, "do")'
+        advice = 'if yours has another name, add the name the exercise uses: check(function, "do")'
         raise ValueError(f"no exercise asks for a function {name!r}; {meant}; {advice}")
     return asked[name]

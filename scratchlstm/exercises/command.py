@@ -1,4 +1,4 @@
-"""`python -m scratchlstm exercises`: write the exercises, check them, give hints, check at every save."""
+"""The command `python -m scratchlstm exercises`: write exercises, check them, give hints, check on every save."""
 
 import argparse
 import contextlib
@@ -21,26 +21,26 @@ from scratchlstm.exercises.running import judge_file
 _COMMAND = "python -m scratchlstm exercises"
 _DEFAULT = Path("exercises")
 _BAR = 20  # characters
-_PAUSE = 0.3  # seconds between two looks at the files
+_PAUSE = 0.3  # seconds between checks of the files
 
 USAGE = f"""
-  {_COMMAND} [FOLDER]       write the exercises (default: into {str(_DEFAULT)!r}); what is there stays
-  {_COMMAND} check [NAME]   check an exercise, all of them, or the next one that is open
-  {_COMMAND} hint NAME      a hint; again, a plainer one
-  {_COMMAND} watch          check each exercise as soon as it is saved
+  {_COMMAND} [FOLDER]       write the exercises (default: into {str(_DEFAULT)!r}); existing files stay
+  {_COMMAND} check [NAME]   check an exercise, "all", or the next unsolved one
+  {_COMMAND} hint NAME      a hint; repeat it for a plainer one
+  {_COMMAND} watch          check each exercise whenever it is saved
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
+    """Add the arguments of the command."""
     parser.usage = USAGE
     parser.add_argument("what", nargs="*", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=f"of the exercises (default: this one, or {str(_DEFAULT)!r} in it)")
-    parser.add_argument("--json", action="store_true", help="with check: each verdict, for a program to read")
+    parser.add_argument("--folder", type=Path, help=f"their folder (default: this one, or {str(_DEFAULT)!r} in it)")
+    parser.add_argument("--json", action="store_true", help="with check: print each verdict as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command; 0 if all that was checked is right, 1 if not, 2 if it could not be checked."""
+    """Run the command; returns 0 if everything checked is right, 1 if not, 2 if it could not be checked."""
     try:
         match options.what:
             case ["check"] if options.json:
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"what should be done? One of:\n{USAGE}")
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError) as error:
@@ -69,21 +69,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _new_folder(name: str) -> Path:
-    """The folder of this name, unless it looks like a command with a slip of the pen."""
+    """The folder of this name, unless it looks like a misspelled command."""
     near = "/" not in name and difflib.get_close_matches(name, ["check", "hint", "watch"], n=1)
     if (near or name == "list") and not Path(name).is_dir():
         meant = f"did you mean {near[0]}?" if near else f"{_COMMAND} check all lists them."
-        raise ValueError(f"{name!r} is no command; {meant} (./{name} is a folder of this name.)")
+        raise ValueError(f"{name!r} is not a command; {meant} (For a folder of this name, write ./{name}.)")
     return Path(name)
 
 
 def _option(folder: Folder) -> str:
-    """What names the folder in a command, if it has to be named."""
+    """The option that names the folder, if it is needed."""
     return "" if folder.path == _here() else f" --folder {shlex.quote(str(folder.path))}"
 
 
 def _here() -> Path:
-    """The folder that is meant if none is named."""
+    """The default folder."""
     return Path() if Path(PROGRESS).is_file() else _DEFAULT
 
 
@@ -105,10 +105,10 @@ def _named(name: str) -> Exercise:
 
 def _write(path: Path) -> int:
     folder, written = write(path)
-    kept = f"; the other {len(EXERCISES) - len(written)} are there already" if len(written) < len(EXERCISES) else ""
+    kept = f"; the other {len(EXERCISES) - len(written)} already exist" if len(written) < len(EXERCISES) else ""
     say(f"{len(written)} exercises written to {str(path)!r}{kept}")
     if folder.next:
-        say(f"Open {folder.file(folder.next)}, answer it, then: {_COMMAND} check{_option(folder)}")
+        say(f"Open {folder.file(folder.next)}, answer it, then run: {_COMMAND} check{_option(folder)}")
     return 0
 
 
@@ -123,12 +123,12 @@ def _check(folder: Folder, chosen: Sequence[Exercise], as_json: bool = False) ->
     found: list[Verdict] = []
     for each in chosen:
         verdicts = judge_file(each, folder.file(each))
-        if not as_json:  # whoever grades leaves the folder as it is
+        if not as_json:  # for grading, leave the folder unchanged
             _tell(folder, each, verdicts)
             try:
                 folder.set_done(each, _right(verdicts))
-            except OSError as error:  # a full disk, a folder that is not theirs
-                print(f"{_COMMAND}: this was not noted in {PROGRESS}: {error}", file=sys.stderr)
+            except OSError as error:  # e.g. a full disk, or somebody else's folder
+                print(f"{_COMMAND}: this was not recorded in {PROGRESS}: {error}", file=sys.stderr)
         found += verdicts
     if as_json:
         print(json.dumps([each._asdict() for each in found], indent=1))
@@ -153,7 +153,7 @@ def _tell_next(folder: Folder, verdicts: Sequence[Verdict]) -> None:
         name = next(each for each in verdicts if each.state != "right").function
         say(f"A hint: {_COMMAND} hint {name}{_option(folder)}")
     elif folder.next:
-        say(f"Right. Go on with {folder.file(folder.next)}")
+        say(f"Right. Continue with {folder.file(folder.next)}")
     done, count = len(folder.done), len(EXERCISES)
     filled = _BAR * done // count
     say(f"[{'#' * filled}{'-' * (_BAR - filled)}] {done} of {count} exercises done")
@@ -161,7 +161,7 @@ def _tell_next(folder: Folder, verdicts: Sequence[Verdict]) -> None:
 
 def _hint(folder: Folder, name: str) -> int:
     exercise = _named(name)
-    if name not in exercise.hints:  # an exercise: its first function that is not right
+    if name not in exercise.hints:  # an exercise: its first wrong function
         verdicts = judge_file(exercise, folder.file(exercise))
         name = next((each.function for each in verdicts if each.state != "right"), verdicts[-1].function)
     hints = folder.next_hints(name, exercise.hints[name])
@@ -172,8 +172,8 @@ def _hint(folder: Folder, name: str) -> int:
 
 
 def _watch(folder: Folder) -> int:
-    """Check the next exercise, then each one as soon as it is saved, until Ctrl-C or until all are done."""
-    say(f"Watching {str(folder.path)!r}; Ctrl-C ends it.")
+    """Check the next exercise, then each one whenever it is saved, until Ctrl-C or until all are done."""
+    say(f"Watching {str(folder.path)!r}; press Ctrl-C to stop.")
     with contextlib.suppress(KeyboardInterrupt):
         before = _saved(folder)
         changed = [folder.next] if folder.next else []
@@ -191,9 +191,9 @@ def _watch(folder: Folder) -> int:
 
 
 def _saved(folder: Folder) -> dict[str, int | None]:
-    """When each exercise's file was saved last."""
+    """The modification time of each exercise's file."""
     times = dict.fromkeys(each.name for each in EXERCISES)
     for each in EXERCISES:
-        with contextlib.suppress(FileNotFoundError):  # an editor may just be putting a new one in its place
+        with contextlib.suppress(FileNotFoundError):  # an editor may just be replacing it
             times[each.name] = folder.file(each).stat().st_mtime_ns
     return times

@@ -1,18 +1,18 @@
-"""An exercise: a question module, seen as what the learner gets and as what the checker knows.
+"""An exercise: a question module, both as the learner gets it and as the checker sees it.
 
-A question module is a file to be handed out, solution included. Lines that end in `# ?` are the learner's: their right
-side is handed out as three dots (`# ?-`: they are left out). What follows `# --- the checker's part ---` stays here:
+A question module is the file to hand out, solution included. Lines that end in `# ?` are for the learner: their right
+side is replaced by three dots (`# ?-`: they are removed). What follows `# --- the checker's part ---` stays here:
 
-    HINTS     name of the function -> three hints, each plainer than the one before
+    HINTS     function name -> three hints, each plainer than the last
     MISTAKES  what people write instead, see `mistakes.py`
-    BUGS      those of the mistakes that the file is handed out with, for the learner to find
+    BUGS      the mistakes left in the handed-out file for the learner to find
     IN_PLACE  names of arguments that a function may change while it runs
-    scene     (rng, B, T, E, H) -> values by name, from which a function gets its arguments by their names (default:
+    scene     (rng, B, T, E, H) -> values by name, which become the functions' arguments (default:
               `scenes.step`)
-    explain   (name, function, scene) -> what is wrong with a function whose result is, if there is more to go by than
-              single values; or None
-    examine   (name, function, scene) -> what is wrong with a function whose result is right; or None. A class, which
-              is a cell, has no result to be compared: this is all that is asked of it
+    explain   (name, function, scene) -> what is wrong with a function with a wrong result, if single values do not
+              tell; or None
+    examine   (name, function, scene) -> what is wrong with a function with a correct result; or None. A class,
+              which is a cell, has no result to compare: this is its only check
 """
 
 import ast
@@ -35,11 +35,11 @@ _OPEN = re.compile(r"^(?P<left> *(?:return |.*? [-+*]?= ))?.*  # (?P<label>\(.+?
 
 
 class Exercise:
-    """What is asked in one file.
+    """The questions in one file.
 
     Attributes:
-        number: from 1.
-        name: of the question module.
+        number: the number, from 1.
+        name: the question module's name.
         file: its name in the learner's folder.
     """
 
@@ -56,17 +56,17 @@ class Exercise:
 
     @property
     def title(self) -> str:
-        """Its first line."""
+        """The first line of its docstring."""
         return (inspect.getdoc(self.module) or "").partition("\n")[0].rstrip(".")
 
     @cached_property
     def solution(self) -> str:
-        """The file that is handed out, solved."""
+        """The handed-out file with its solution."""
         return inspect.getsource(self.module).partition(_CUT)[0].rstrip() + "\n"
 
     @cached_property
     def text(self) -> str:
-        """The file that a learner gets."""
+        """The file the learner gets."""
         lines = []
         for line in self.solution.splitlines():
             if not (found := _OPEN.fullmatch(line)):
@@ -77,7 +77,7 @@ class Exercise:
 
     @cached_property
     def functions(self) -> dict[str, Callable[..., Any]]:
-        """Those that the learner writes or mends, right, by name; a cell is a class."""
+        """The correct functions, by name, that the learner writes or fixes; a cell is a class."""
         kinds = ast.FunctionDef | ast.ClassDef
         names = [each.name for each in ast.parse(self.solution).body if isinstance(each, kinds)]
         own = {name: getattr(self.module, name) for name in names}
@@ -85,16 +85,16 @@ class Exercise:
 
     @property
     def hints(self) -> dict[str, tuple[str, str, str]]:
-        """Three for each function."""
+        """Three hints for each function."""
         return self.module.HINTS
 
     @property
     def mistakes(self) -> list[Mistake]:
-        """What people write instead."""
+        """Known mistakes."""
         return self.module.MISTAKES
 
     def mistakes_in(self, function: str) -> list[Mistake]:
-        """Those whose line is in this function."""
+        """The known mistakes on lines of this function."""
         source = inspect.getsource(self.functions[function])
         return [each for each in self.mistakes if each.old in source]
 
@@ -104,7 +104,7 @@ class Exercise:
         return getattr(self.module, "IN_PLACE", ())
 
     def planted(self, *mistakes: Mistake) -> dict[str, Any]:
-        """The names that the solution defines with these mistakes in it."""
+        """The names that the solution defines with these mistakes inserted."""
         return plant(self.solution, self.module.__name__, *mistakes)
 
     def scene(self, seed: int, **sizes: int) -> Scene:
@@ -112,11 +112,11 @@ class Exercise:
         return getattr(self.module, "scene", step)(np.random.default_rng(seed), **sizes)
 
     def ask(self, hook: str, function: str, theirs: Callable[..., Any], scene: Scene) -> str | None:
-        """What the module's own `explain` or `examine`, if it has one, says of a learner's function."""
+        """The result of the module's own `explain` or `examine`, if any, for a learner's function."""
         return getattr(self.module, hook)(function, theirs, scene) if hasattr(self.module, hook) else None
 
     def equation(self, function: str) -> str:
-        """The number that its docstring begins with, in parentheses."""
+        """The number in parentheses at the start of its docstring."""
         found = re.match(r"\(.+?\)", inspect.getdoc(self.functions[function]) or "")
         return found[0] if found else ""
 

@@ -1,6 +1,6 @@
-"""A learner's folder: the exercises' files, and `progress.json` with what has been done.
+"""A learner's folder: the exercise files, and `progress.json` with what has been solved.
 
-Nothing of the learner's is overwritten: a file that exists is left as it is.
+The learner's work is never overwritten: existing files are left alone.
 """
 
 import json
@@ -16,13 +16,13 @@ _FORMAT = 1
 
 
 class Folder:
-    """A folder that `write` has made.
+    """A folder created by `write`.
 
     Args:
-        path: of the folder.
+        path: path of the folder.
 
     Raises:
-        ValueError: it holds no exercises, those of a newer version, or a `progress.json` that is none of ours.
+        ValueError: it has no exercises, those of a newer version, or a `progress.json` that is not ours.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -31,29 +31,29 @@ class Folder:
 
     @property
     def done(self) -> list[str]:
-        """The names of the exercises that have been solved, in their order."""
+        """The names of the solved exercises, in order."""
         done = self._read()["done"]
         return [each.name for each in EXERCISES if each.name in done]
 
     @property
     def next(self) -> Exercise | None:
-        """The first exercise that has not been solved."""
+        """The first unsolved exercise."""
         done = self.done
         return next((each for each in EXERCISES if each.name not in done), None)
 
     def file(self, exercise: Exercise) -> Path:
-        """The learner's file, which keeps its number if another version counts differently."""
+        """The learner's file, which keeps its number even if another version numbers exercises differently."""
         older = sorted(self.path.glob(f"[0-9][0-9]_{exercise.name}.py"))
         return older[0] if older else self.path / exercise.file
 
     def set_done(self, exercise: Exercise, done: bool) -> None:
-        """Note that an exercise is solved, or no longer is."""
+        """Record that an exercise is solved, or no longer is."""
         progress = self._read()
         others = [name for name in progress["done"] if name != exercise.name]
         self._write(progress | {"done": others + [exercise.name] * done})
 
     def next_hints(self, function: str, hints: tuple[str, ...]) -> tuple[str, ...]:
-        """One hint more than the last time."""
+        """One hint more than last time."""
         progress = self._read()
         count = min(progress["hints"].get(function, 0) + 1, len(hints))
         self._write(progress | {"hints": progress["hints"] | {function: count}})
@@ -64,7 +64,7 @@ class Folder:
         if not file.is_file():
             if any(self.file(each).exists() for each in EXERCISES):
                 return {"format": _FORMAT, "done": [], "hints": {}}  # answers that came without it
-            advice = "`python -m scratchlstm exercises FOLDER` makes one"
+            advice = "`python -m scratchlstm exercises FOLDER` creates one"
             raise ValueError(f"{str(self.path)!r} is not a folder of exercises: it has no {PROGRESS}; {advice}")
         try:
             progress = json.loads(file.read_text(encoding="utf-8-sig"))
@@ -73,10 +73,8 @@ class Folder:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             is_ours = False
         if not is_ours:
-            advice = (
-                "if it was, remove it (your answers stay as they are) and run `check all`; else choose another folder"
-            )
-            raise ValueError(f"{str(file)!r} is damaged, or not of these exercises: {advice}")
+            advice = "if it was, remove it (your answers stay) and run `check all`; otherwise choose another folder"
+            raise ValueError(f"{str(file)!r} is damaged, or does not belong to these exercises: {advice}")
         if progress["format"] > _FORMAT:
             raise ValueError(f"{str(file)!r} was written by a newer version of scratchlstm: upgrade to use this folder")
         return progress
@@ -87,10 +85,10 @@ class Folder:
 
 
 def write(path: str | os.PathLike[str]) -> tuple[Folder, list[Path]]:
-    """Write the exercises that are missing in a folder, which is made if need be.
+    """Write the missing exercises to a folder, which is created if needed.
 
     Returns:
-        The folder, and the files that were written.
+        the folder, and the files written.
 
     Raises:
         OSError: it cannot be written.

@@ -1,4 +1,4 @@
-"""A learner's code under a time limit, and what to say when it fails: its own line, in words."""
+"""Run a learner's code under a time limit, and say in words where it fails."""
 
 import ctypes
 import sys
@@ -9,27 +9,27 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-SECONDS = 5.0  # of computing
-_LONGEST = 500  # characters of an error that are shown
-_WAITING = 4  # times as long, by the clock, may code take that waits, or that a busy machine keeps waiting
+SECONDS = 5.0  # of CPU time
+_LONGEST = 500  # the most characters shown of an error
+_WAITING = 4  # times SECONDS of wall time allowed for code that waits, or runs on a busy machine
 
 
 class TooLongError(BaseException):
-    """Raised inside code that does not end; no `except Exception` of that code stops it."""
+    """Raised inside code that runs too long; not caught by its `except Exception`."""
 
 
 def limited(function: Callable[..., Any], *given: Any, seconds: float = SECONDS) -> Any:
-    """The function's result; `TooLongError` is raised at whatever line of Python it has reached when the time is over.
+    """The function's result; when time is up, `TooLongError` is raised at the line of Python it has reached.
 
-    It works in any thread and on any system, unlike a signal. A single call that never returns to Python is not
-    stopped.
+    Unlike a signal, this works in any thread and on any system, but it cannot stop a single call that never returns to
+    Python.
     """
     here, thread, running = sys._getframe(), threading.get_ident(), threading.Lock()
     running.acquire()
     started, used = time.monotonic(), time.process_time()
 
     def again(frame: FrameType, event: str, _: Any) -> Any:
-        """Raise at a line of the function; traces no more once that has ended."""
+        """Raise at a line of the function; stop tracing once the function has ended."""
         if not running.locked():
             sys.settrace(None)
             return None
@@ -38,11 +38,11 @@ def limited(function: Callable[..., Any], *given: Any, seconds: float = SECONDS)
         return again
 
     class Caught(TooLongError):
-        """Raised in code that catches everything: from now on each of its lines raises, those of an `except:`, too."""
+        """Raised in code that catches everything: from then on each of its lines raises, even in an `except:` block."""
 
         def __init__(self) -> None:
             super().__init__()
-            frame: FrameType | None = sys._getframe(1)  # made where it is raised
+            frame: FrameType | None = sys._getframe(1)  # created where it is raised
             while frame and frame is not here:
                 frame.f_trace, frame = again, frame.f_back
             sys.settrace(again)
@@ -54,13 +54,13 @@ def limited(function: Callable[..., Any], *given: Any, seconds: float = SECONDS)
         nonlocal error
         wait = seconds
         while not running.acquire(timeout=wait):
-            wait = 0.5  # again, should the code catch it
+            wait = 0.5  # raise again if the code catches it
             if time.process_time() - used < seconds and time.monotonic() - started < _WAITING * seconds:
                 continue
             top = frame = sys._current_frames().get(thread)
             while frame and frame is not here:
                 frame = frame.f_back
-            if frame and frame is not top:  # inside the function: the error is not for what follows it
+            if frame and frame is not top:  # only inside the function, not in what follows it
                 raise_in(ctypes.c_ulong(thread), ctypes.py_object(error))
                 error = Caught
 
@@ -68,29 +68,29 @@ def limited(function: Callable[..., Any], *given: Any, seconds: float = SECONDS)
     try:
         return function(*given)
     finally:
-        running.release()  # calls no Python, so that no error can come between
+        running.release()  # calls no Python, so no error can occur in between
 
 
 def in_words(error: BaseException, file: str) -> str:
-    """What went wrong in the code of `file`, with the last line of it that ran."""
+    """What went wrong in the code of `file`, with its last line that ran."""
     if isinstance(error, SyntaxError) and "unicode error" in str(error):
         return "it has characters that are not UTF-8: save it in that encoding"
     if isinstance(error, SyntaxError) and error.filename == file:
-        return f"line {error.lineno} cannot be read by Python: {error.msg}: {(error.text or '').strip()}"
+        return f"line {error.lineno} is not valid Python: {error.msg}: {(error.text or '').strip()}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     source = f", `{frames[-1].line}`" if frames and frames[-1].line else ""
     where = f"line {frames[-1].lineno}{source}: " if frames else ""
     if isinstance(error, TooLongError):
         return f"{where}still running after {SECONDS:g} seconds, so it was stopped: does a loop never end?"
     if isinstance(error, SystemExit):
-        return f"{where}this ends the program, so nothing could be checked: leave it out"
+        return f"{where}this ends the program, so nothing could be checked: remove it"
     return f"{where}{type(error).__name__}: {message(error)}".removesuffix(": ")
 
 
 def message(error: BaseException) -> str:
-    """What an error says, in a line or two."""
+    """An error's message, in a line or two."""
     try:
         text = str(error)
-    except Exception:  # one of the learner's own, which fails itself
+    except Exception:  # the learner's own error may itself fail
         return ""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."

@@ -1,7 +1,7 @@
-"""Known mistakes: what people write in place of a right line, and what to say about it.
+"""Known mistakes: what people write instead of the right line, and what to say about it.
 
-One collection for two uses: an exercise recognizes them in a learner's answer, and the tests plant them in the package,
-to show that its checks can fail.
+They have two uses: exercises recognize them in a learner's answer, and tests insert them into the package to show that
+its checks can fail.
 """
 
 from functools import lru_cache
@@ -13,20 +13,20 @@ from scratchlstm import gates
 
 
 class Mistake(NamedTuple):
-    """A line as people get it wrong."""
+    """A wrong version of a line."""
 
-    old: str  # the right text, which occurs once in the source
-    new: str  # what is written in its place
-    says: str  # to who wrote it
+    old: str  # the right text, which occurs exactly once in the source
+    new: str  # what is written instead
+    says: str  # what to tell whoever wrote it
 
 
 def planted(source: str, where: str, *mistakes: tuple[str, str] | Mistake) -> str:
-    """A module's source in which, for each mistake, the old text is replaced by the new one.
+    """A module's source with the old text of each mistake replaced by the new one.
 
     Args:
-        source: of the module.
-        where: the module's name, for the error.
-        mistakes: pairs of old and new, or `Mistake`s.
+        source: the module's source.
+        where: the module's name, for error messages.
+        mistakes: (old, new) pairs, or `Mistake`s.
 
     Raises:
         ValueError: an old text does not occur exactly once.
@@ -40,7 +40,7 @@ def planted(source: str, where: str, *mistakes: tuple[str, str] | Mistake) -> st
 
 @lru_cache(1024)
 def plant(source: str, where: str, *mistakes: tuple[str, str] | Mistake) -> dict[str, Any]:
-    """The names that `planted` source defines."""
+    """The names defined by the source of `planted`."""
     source = planted(source, where, *mistakes)
     scope: dict[str, Any] = {"__name__": where, "np": np, "sigmoid": gates.sigmoid, "tanh": gates.tanh}
     exec(compile(source, f"{where} with a mistake", "exec"), scope)

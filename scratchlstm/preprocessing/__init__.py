@@ -1,4 +1,4 @@
-"""From text to padded arrays of token ids, and from a series to windows, with the names and defaults of Keras."""
+"""Text to padded arrays of token ids, and series to windows, with the names and defaults of Keras."""
 
 from scratchlstm.preprocessing import sequence, text, timeseries
 from scratchlstm.preprocessing.timeseries import timeseries_dataset_from_array

@@ -1,6 +1,6 @@
-"""Words and their ranks: the Tokenizer with Keras' behaviour.
+"""Words and their ranks: the Tokenizer, which behaves like Keras'.
 
-Keras 3 keeps this class only as an undocumented legacy module; the same texts give the same ids here.
+Keras 3 has this class only as an undocumented legacy module; the same texts give the same ids here.
 """
 
 import math
@@ -18,11 +18,11 @@ Text = str | Sequence[str]
 
 
 def text_to_word_sequence(input_text: str, filters: str = FILTERS, lower: bool = True, split: str = " ") -> list[str]:
-    """Split a text into words: lower case, each character of `filters` becomes `split`, empty words go.
+    """Split a text into words: lower-case, each character of `filters` becomes `split`, empty words are dropped.
 
     Raises:
-        TypeError: where `input_text`, `filters` or `split` is not a string, or `lower` not True or False.
-        ValueError: where `split` is empty.
+        TypeError: `input_text`, `filters` or `split` is not a string, or `lower` is not True or False.
+        ValueError: `split` is empty.
     """
     if not isinstance(input_text, str):
         raise TypeError(f"input_text must be a string, got {_came(input_text)}.")
@@ -34,54 +34,54 @@ def text_to_word_sequence(input_text: str, filters: str = FILTERS, lower: bool =
 
 
 def ngrams(words: Sequence[str], n: int = 2) -> list[str]:
-    """The n words that end at each word, joined by blanks; at the first n - 1 words as many as there are.
+    """The n words that end at each word, joined by spaces; at the first n - 1 words, as many as there are.
 
         ngrams(["not", "a", "good", "film"]) == ["not", "not a", "a good", "good film"]
 
-    There is one for each word, so a second `Tokenizer` gives the ids of bigrams step by step beside those of words:
+    There is one n-gram per word, so a second `Tokenizer` gives ids of bigrams step by step with those of the words:
 
         words = [text_to_word_sequence(text) for text in texts]
         bigrams = Tokenizer(num_words=100_000, oov_token="<oov>")
-        bigrams.fit_on_texts(map(ngrams, words))  # of one text at a time, which saves memory
+        bigrams.fit_on_texts(map(ngrams, words))  # one text at a time, which saves memory
         ids = bigrams.texts_to_sequences(map(ngrams, words))
 
-    Both need an `oov_token`: without it a `Tokenizer` drops rare words, and the ids behind them move up.
+    Both need an `oov_token`: without it, a `Tokenizer` drops rare words, and the ids after them shift.
 
     Raises:
         TypeError: `words` is not a list of strings.
-        ValueError: `n` is below 1, or a word holds a blank, so that the words could not be told apart any more.
+        ValueError: `n` is below 1, or a word contains a space, which would make the words ambiguous.
     """
     if not _is_words(words):
         raise TypeError(f"words must be a list of words, such as text_to_word_sequence gives, got {_came(words)}.")
     if " " in "".join(words):
         bad = next(word for word in words if " " in word)
-        raise ValueError(f"words must hold no blanks, which separate them in an n-gram, got {_came(bad)}.")
+        raise ValueError(f"words must not contain spaces, which separate them in an n-gram, got {_came(bad)}.")
     n = min(checks.positive_int("n", n), len(words) + 1)
     shorter = [" ".join(words[:end]) for end in range(1, n)]
     return [*shorter, *map(" ".join, zip(*(words[start:] for start in range(n)), strict=False))]
 
 
 class Tokenizer:
-    """Give each word of the texts a number: 1 for the most frequent, ties by first appearance, 0 for none.
+    """Number the words of texts: 1 is the most frequent, ties are in order of first appearance, 0 is unused.
 
     Args:
-        num_words: keep only indices below this number when texts become sequences (so `num_words - 1`
-            words); `word_index` itself is never cut. None keeps all.
+        num_words: keep only indices below this number when texts become sequences (so `num_words - 1` words);
+            `word_index` itself is not truncated. None keeps all.
         filters: characters replaced by `split` before splitting; "" for none.
         lower: lower-case the texts first.
         split: the separator between words.
         char_level: every character is a token (and `filters` is not applied).
-        oov_token: a mark for words never fitted, or cut by `num_words`; it takes index 1. None drops
-            such words. Where a text contains the mark itself, that word counts as the mark (Keras gives
-            it a second index instead, which `num_words` may not even allow).
+        oov_token: stands for words never fitted, or cut by `num_words`; it has index 1. None drops such words. If a
+            text contains the token itself, it counts as the token (Keras gives it a second index instead, which
+            `num_words` may not even allow).
 
     Attributes:
-        word_counts: word -> how often it occurred, in order of first appearance.
+        word_counts: word -> its count, in order of first appearance.
         word_index: word -> index.
         index_word: index -> word.
-        document_count: how many texts were fitted.
+        document_count: number of texts fitted.
 
-    A text may also be a list of words, which is only lower-cased.
+    A text may also be a list of words, which are only lower-cased.
     Source: the legacy Tokenizer of Keras 3, without its `analyzer` and matrix modes.
     """
 
@@ -108,11 +108,11 @@ class Tokenizer:
         self.document_count = 0
 
     def fit_on_texts(self, texts: Iterable[Text]) -> None:
-        """Count the words of `texts` and rank them anew; a second call adds to the first.
+        """Count the words of `texts` and recompute the ranks; a second call adds to the first.
 
         Raises:
-            TypeError: where `texts` is one string, or a text is neither a string nor a list of them.
-                The texts before the bad one are not counted either.
+            TypeError: `texts` is a single string, or a text is neither a string nor a list of strings.
+                In that case no texts are counted.
         """
         counts, documents = self.word_counts.copy(), self.document_count
         for tokens in self._tokens_of_each(texts):
@@ -120,19 +120,19 @@ class Tokenizer:
             documents += 1
         self.word_counts, self.document_count = counts, documents
 
-        # sorted() is stable, in reverse too, and a Counter remembers the order of insertion: ties by first appearance.
+        # sorted() is stable, even reversed, and a Counter keeps insertion order: ties are by first appearance.
         ranked = sorted(counts, key=counts.__getitem__, reverse=True)
         if self.oov_token is not None:
             ranked = [self.oov_token, *(word for word in ranked if word != self.oov_token)]
         self.index_word = dict(enumerate(ranked, start=1))
-        self.word_index = dict(zip(ranked, self.index_word, strict=True))  # with the same integers, not as many again
+        self.word_index = dict(zip(ranked, self.index_word, strict=True))  # shares the integers
 
     def texts_to_sequences(self, texts: Iterable[Text]) -> list[list[int]]:
-        """One list of indices for each text; unknown and cut words become the oov index, or are dropped.
+        """Convert each text to a list of indices; unknown and cut words become the oov index, or are dropped.
 
         Raises:
-            TypeError: as `fit_on_texts`.
-            ValueError: where nothing was fitted yet.
+            TypeError: as for `fit_on_texts`.
+            ValueError: nothing was fitted yet.
         """
         self._require_fitted()
         limit = math.inf if self.num_words is None else self.num_words
@@ -144,11 +144,11 @@ class Tokenizer:
         ]
 
     def sequences_to_texts(self, sequences: Iterable[Iterable[int]]) -> list[str]:
-        """The words of each sequence, joined by blanks; unknown and cut indices become the oov mark, or go.
+        """The words of each sequence, joined by spaces; unknown and cut indices become the oov token, or are dropped.
 
         Raises:
-            TypeError: where `sequences` is not a list of lists of indices.
-            ValueError: where nothing was fitted yet.
+            TypeError: `sequences` is not a list of lists of indices.
+            ValueError: nothing was fitted yet.
         """
         self._require_fitted()
         texts = []
@@ -169,7 +169,7 @@ class Tokenizer:
 
     def _tokens_of_each(self, texts: Iterable[Text]) -> Iterator[Sequence[str]]:
         if isinstance(texts, str):
-            raise TypeError("texts is one string, whose letters would count as texts: pass a list, [text].")
+            raise TypeError("texts is a single string, whose letters would count as texts: pass a list, [text].")
         for position, text in enumerate(checks.instance("texts", texts, Iterable, "a list of texts")):
             if isinstance(text, str) and self.char_level:
                 yield text.lower() if self.lower else text
@@ -182,7 +182,7 @@ class Tokenizer:
 
     def _require_fitted(self) -> None:
         if not self.word_index and not self.document_count:
-            raise ValueError("this Tokenizer knows no words yet: call fit_on_texts(texts) first.")
+            raise ValueError("this Tokenizer has no words yet: call fit_on_texts(texts) first.")
 
 
 def _is_words(text: object) -> TypeGuard[Sequence[str]]:

@@ -1,4 +1,4 @@
-"""Windows of a time series with the targets that belong to them, without copying the series."""
+"""Windows of a time series with their targets, without copying the series."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,14 +9,14 @@ from scratchlstm._support import checks
 
 
 class TimeseriesDataset:
-    """Windows and targets for `fit`, `evaluate` and `predict`, which take it in place of x and y.
+    """Windows and targets for `fit`, `evaluate` and `predict`, which accept it in place of x and y.
 
-    Iterating gives batches (x, y), or x alone if there are no targets; `len` is their number. If it shuffles, each
-    iteration draws another order.
+    Iterating gives batches (x, y), or only x if there are no targets; `len` is their number. If it shuffles, each
+    iteration draws a new order.
 
     Attributes:
-        x: windows (N, T, ...), in the order of time; a read-only view of the series.
-        y: their targets (N, ...), a view, too; None if there are none.
+        x: windows (N, T, ...), in time order; a read-only view of the series.
+        y: their targets (N, ...), also a view; None if there are none.
         batch_size: None for single windows without a batch axis.
         shuffle: whether iterating and `fit` shuffle.
     """
@@ -50,33 +50,33 @@ def timeseries_dataset_from_array(
     start_index: int | None = None,
     end_index: int | None = None,
 ) -> TimeseriesDataset:
-    """Sliding windows over a series, those of Keras' function of this name.
+    """Sliding windows over a series, like Keras' function of this name.
 
         hours = timeseries_dataset_from_array(series[:-24], series[24:], sequence_length=24)
         model.fit(hours, epochs=3)                              # batches as given here
-        model.fit([hours.x, calendar], hours.y, batch_size=64)  # or as arrays, such as for one of several inputs
+        model.fit([hours.x, calendar], hours.y, batch_size=64)  # or as arrays, e.g. for one of several inputs
 
-    The windows are views: they take no memory until a batch is taken from them, or the model needs another dtype (give
-    float32 to a float32 model).
+    The windows are views: they take no memory until a batch is taken from them, or the model needs another dtype (use
+    float32 for a float32 model).
 
     Args:
         data: the series, (steps, ...).
-        targets: targets[i] belongs to the window that begins at data[i], so the first is that of the first window; None
-            for windows without targets. Further windows than targets, or targets than windows, are left out.
+        targets: targets[i] belongs to the window starting at data[i], so the first is that of the first window; None
+            for windows without targets. Surplus windows or targets are dropped.
         sequence_length: T, steps in a window.
-        sequence_stride: steps from the beginning of a window to that of the next.
-        sampling_rate: steps from one step of a window to its next.
+        sequence_stride: steps from the start of one window to the start of the next.
+        sampling_rate: steps between successive elements of a window.
         batch_size: windows in a batch; None for single windows.
-        shuffle: whether the order is drawn; otherwise it is that of time, in `fit`, too.
-        seed: of the order in which iterating gives the windows. (`fit` draws from the model's own generator.)
+        shuffle: whether to shuffle the windows; otherwise they are in time order, in `fit`, too.
+        seed: seed for the order when iterating. (`fit` draws from the model's own generator.)
         start_index: the first step of `data` and `targets` to use. Default: 0.
-        end_index: the first step after those to use. Default: all are used.
+        end_index: the first step not to use. Default: use all.
 
     Returns:
-        a `TimeseriesDataset`. (Keras gives a `tf.data.Dataset`, which shuffles within a buffer only.)
+        a `TimeseriesDataset`. (Keras returns a `tf.data.Dataset`, which shuffles only within a buffer.)
 
     Raises:
-        TypeError, ValueError: a bad argument, or one window does not fit between start_index and end_index.
+        TypeError, ValueError: a bad argument, or no window fits between start_index and end_index.
     """
     data = _series("data", data)
     length = checks.positive_int("sequence_length", sequence_length)
@@ -103,7 +103,7 @@ def timeseries_dataset_from_array(
         if (last := (count - 1) // stride * stride) >= len(targets[start:end]):
             raise ValueError(
                 f"targets has {len(targets)} steps, but the last window needs targets[{start + last}]: "
-                f"start_index={start} and end_index={end} cut targets, too"
+                f"start_index={start} and end_index={end} also apply to targets"
             )
         targets = targets[start:end][:count:stride]
     x = np.moveaxis(windows[:count:stride], -1, 1)
@@ -114,7 +114,7 @@ def _series(name: str, values: Any) -> np.ndarray:
     """An array of at least one step.
 
     Raises:
-        TypeError, ValueError: it is none.
+        TypeError, ValueError: it is not such an array.
     """
     series = checks.array(name, values, numeric=True)
     if not series.shape or not len(series):

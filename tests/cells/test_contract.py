@@ -84,19 +84,23 @@ def test_numbers_that_are_not_finite_are_not_taken_for_changes():
         (
             gives(lambda g: g | {"dU": g["dU"][:2]}),
             ValueError,
-            r"must give dU the shape \(3, 3\), not an array of .* \(2, 3\)",
+            r"must return dU with the shape \(3, 3\), not an array of .* \(2, 3\)",
         ),
         (
             gives(lambda g: g | {"dU": g["dU"].astype("f4")}),
             TypeError,
             "must return dU with the dtype float64, that of x, not float32",
         ),
-        (gives(lambda g: g | {"db": None}), ValueError, r"must give db the shape \(3,\), not None"),
-        (gives(lambda g: g | {"dz": g["dx"][:, :2]}), ValueError, r"must give dz the shape \(2, 3\), not"),
-        (gives(lambda g: g | {"dh": g["db"]}), ValueError, r"must give dh the shape \(2, 3\), not"),
+        (gives(lambda g: g | {"db": None}), ValueError, r"must return db with the shape \(3,\), not None"),
+        (gives(lambda g: g | {"dz": g["dx"][:, :2]}), ValueError, r"must return dz with the shape \(2, 3\), not"),
+        (gives(lambda g: g | {"dh": g["db"]}), ValueError, r"must return dh with the shape \(2, 3\), not"),
         (gives(lambda g: {}), TypeError, "backward of Mine returned no gradients: it must return dx, .*, dU, db$"),
-        (gives(lambda g: g | {"dx": g["dx"][:, :2]}), ValueError, r"must give dx the shape \(2, 3\), not"),
-        (gives(lambda g: g | {"dh_prev": g["dh_prev"][0]}), ValueError, r"must give dh_prev the shape \(2, 3\), not"),
+        (gives(lambda g: g | {"dx": g["dx"][:, :2]}), ValueError, r"must return dx with the shape \(2, 3\), not"),
+        (
+            gives(lambda g: g | {"dh_prev": g["dh_prev"][0]}),
+            ValueError,
+            r"must return dh_prev with the shape \(2, 3\), not",
+        ),
         (
             gives(lambda g: list(g.values())),
             TypeError,
@@ -113,7 +117,7 @@ def test_numbers_that_are_not_finite_are_not_taken_for_changes():
         (
             steps(lambda h, c: (h[:, :2], c)),
             ValueError,
-            r"forward of Mine must give h the shape \(2, 3\), not .* \(2, 2\)",
+            r"forward of Mine must return h with the shape \(2, 3\), not .* \(2, 2\)",
         ),
         (
             steps(lambda h, c: (h.astype("f4"), c)),
@@ -129,7 +133,7 @@ def test_numbers_that_are_not_finite_are_not_taken_for_changes():
         (
             steps(lambda h, c: (h, c._replace(g=1.0))),
             ValueError,
-            r"must give g in its cache the shape \(2, 3\), not 1.0",
+            r"must return g in its cache with the shape \(2, 3\), not 1.0",
         ),
     ],
 )
@@ -214,7 +218,7 @@ def test_what_goes_wrong_only_after_the_first_step():
         h, cache = Leaky.forward(self, x, h_prev, W, U, b)
         return (h[:, :2] if h_prev.any() else h), cache
 
-    with pytest.raises(ValueError, match="forward of Mine must give h the shape"):
+    with pytest.raises(ValueError, match="forward of Mine must return h with the shape"):
         run(own(forward=forward)(3))
 
 

@@ -119,7 +119,7 @@ def test_the_refusal_says_how_to_make_plain_arrays(tmp_path, write_npz, monkeypa
     with pytest.raises(ValueError, match="Keras' own file comes with source='download'") as refusal:
         imdb.load_data(path)
     assert "\n" not in str(refusal.value)
-    written = re.search(r"make it so: (.*)$", str(refusal.value)).group(1)
+    written = re.search(r"convert it: (.*)$", str(refusal.value)).group(1)
     corpus = read_npz(made_plain(path, tmp_path, monkeypatch, written))
     assert ranks_of(corpus.train) == rows
     assert ranks_of(corpus.test) == [[300, 1], [2]]
@@ -216,22 +216,22 @@ def test_no_more_memory_is_taken_than_the_file_explains(tmp_path, changed):
         ({"y_train": np.array([0, 1, 1])}, "2 reviews but 3 labels"),
         ({"y_train": np.array([0, 2])}, r"labels must be 0 or 1, got \[0, 2\]"),
         ({"y_train": np.array([-1, 1])}, "labels must be 0 or 1"),
-        ({"y_train": np.array([0.0, 1.0])}, "the labels are not one row of integers, but float64"),
-        ({"y_train": np.array([True, False])}, "the labels are not one row of integers, but bool"),
-        ({"y_train": np.array(["neg", "pos"])}, "the labels are not one row of integers"),
-        ({"y_train": np.array([[0], [1]])}, r"the labels are not one row of integers, but int64 \(2, 1\)"),
+        ({"y_train": np.array([0.0, 1.0])}, "the labels are not a row of integers, but float64"),
+        ({"y_train": np.array([True, False])}, "the labels are not a row of integers, but bool"),
+        ({"y_train": np.array(["neg", "pos"])}, "the labels are not a row of integers"),
+        ({"y_train": np.array([[0], [1]])}, r"the labels are not a row of integers, but int64 \(2, 1\)"),
         ({"x_train": np.array([0, 1, 2])}, "word ranks must lie in 1 to"),
         ({"x_train": np.array([-4, 1, 2])}, "word ranks must lie in 1 to"),
         ({"x_train": np.array([10**8, 1, 2])}, "word ranks must lie in 1 to"),
         ({"x_train": np.array([2**63, 1, 2], np.uint64)}, "word ranks must lie in 1 to"),
-        ({"x_train": np.array([1, np.nan, 2])}, "the ranks are not one row of integers"),
-        ({"x_train": np.array([[1.5], [2.5]])}, "the ranks are not one row of integers"),
+        ({"x_train": np.array([1, np.nan, 2])}, "the ranks are not a row of integers"),
+        ({"x_train": np.array([[1.5], [2.5]])}, "the ranks are not a row of integers"),
         ({"x_train": np.array([[1, 2], [3, 0]])}, "word ranks must lie in 1 to"),
-        ({"x_train": np.ones((2, 2, 2), int)}, r"the ranks are not one row of integers, but int64 \(2, 2, 2\)"),
-        ({"x_train": np.array(5)}, "the ranks are not one row of integers"),
+        ({"x_train": np.ones((2, 2, 2), int)}, r"the ranks are not a row of integers, but int64 \(2, 2, 2\)"),
+        ({"x_train": np.array(5)}, "the ranks are not a row of integers"),
         ({"lengths_train": np.array([2, 2])}, "lengths do not add up to the 3 words"),
         ({"lengths_train": np.array([4, -1])}, "lengths do not add up"),
-        ({"lengths_train": np.array([2.0, 1.0])}, "the lengths are not one row of integers"),
+        ({"lengths_train": np.array([2.0, 1.0])}, "the lengths are not a row of integers"),
         ({"x_train": np.array([], int), "lengths_train": np.array([], int), "y_train": np.array([], int)},
          "there are no reviews"),
         ({"x_train": objects([1, 2], [3])}, "x_train.npy holds pickled objects, which are never loaded"),

@@ -16,7 +16,7 @@ def test_the_word_index_beside_the_file_is_used(npz):
 
 
 def test_a_foreign_file_without_words_says_what_to_do(npz):
-    with pytest.raises(FileNotFoundError, match="put its imdb_word_index.json beside it"):
+    with pytest.raises(FileNotFoundError, match="put its imdb_word_index.json next to it"):
         imdb.get_word_index(npz)
 
 

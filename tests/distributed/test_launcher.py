@@ -124,7 +124,7 @@ def one(rank: int) -> str:
     return f"rank {rank} of 3 on {HOST}:"
 
 
-LEFT = f"rank 1 on {HOST} left with exit status 0 before the others were done, as os._exit(0) does: the run ends"
+LEFT = f"rank 1 on {HOST} exited with status 0 before the others were done, as with os._exit(0): the run ends"
 KILLED = f"rank 1 on {HOST} was killed by SIGKILL (as the system does when memory runs out): the run ends"
 WAYS = {
     "raise in step": (one(1), "ValueError: a mistake in step"),
@@ -248,7 +248,7 @@ def test_mpiexec_of_another_mpi(launch: Callable[..., Launched], tmp_path: Path)
     code, _, errors = Launched(command, tmp_path, env=os.environ | {"OMPI_COMM_WORLD_SIZE": "4"}).ended(SOON)
     assert code != 0
     assert errors.count("4 processes were started, but mpi4py's MPI") == 1
-    assert "sees 1: mpiexec is that of another MPI. Use the one that belongs to it" in errors
+    assert "sees 1: mpiexec belongs to another MPI. Use the matching one" in errors
 
 
 # --- somebody sends a signal ------------------------------------------------------------------------------------------
@@ -273,7 +273,7 @@ def test_stopped(launch: Callable[..., Launched]) -> None:
     run = launch("stop in step", 1, "--patience", "3")
     _, _, errors = run.failed()
     first, *rest = ours(errors)
-    assert first.startswith(f"rank 1 on {HOST} was stopped by SIGSTOP: kill -CONT {run.script().pid} lets it go on")
+    assert first.startswith(f"rank 1 on {HOST} was stopped by SIGSTOP: kill -CONT {run.script().pid} resumes it")
     assert len(rest) == 1
 
 

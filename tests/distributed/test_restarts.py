@@ -59,7 +59,7 @@ def test_no_restart_is_left(supervised: Callable[..., Done], tmp_path: Path) -> 
     assert done.returncode != 0
     assert "finished" not in done.stdout
     assert "the run failed with exit status 9: restart 1 of 1" in done.stderr
-    assert "the run failed with exit status 9: no restart is left" in done.stderr
+    assert "the run failed with exit status 9: no restarts left" in done.stderr
 
 
 def test_two_fits_with_one_checkpoint(supervised: Callable[..., Done], tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def written(source, name="do"):
     ("body", "says"),
     [
         ("dh * tanh_c", "it returns nothing: is `return` missing?"),
-        ("return [dh * tanh_c]", "it must be an array, not a list: np.stack or np.array makes one"),
+        ("return [dh * tanh_c]", "it must be an array, not a list: use np.stack or np.array"),
         ("return (dh * tanh_c).tolist()", "it must be an array, not a list"),
         ("return dh, tanh_c", "it must be an array, not a tuple"),
         ("return 'dh * tanh_c'", "it must be an array of numbers, not 'dh * tanh_c'"),
@@ -68,10 +68,10 @@ def written(source, name="do"):
             "it must be an array, not a Own",
         ),
         ("raise type('Own', (Exception,), {'__str__': lambda self: 1})", "line 2: Own"),
-        ("raise SystemExit(3)", "this ends the program, so nothing could be checked: leave it out"),
+        ("raise SystemExit(3)", "this ends the program, so nothing could be checked: remove it"),
         (
             "return np.arange(6.0).reshape(3, 2)",
-            "the values differ, and not by a mistake that is known here. At [0, 0]",
+            "the values are wrong, but not by any mistake known here. At [0, 0]",
         ),
     ],
 )
@@ -93,7 +93,7 @@ def test_other_arguments(signature):
     found = written(f"def do({signature}):\n    return np.ones((3, 2))")
     names = "dh, o, c, tanh_c"
     if signature != "dh, o, c, t":  # as many as are given
-        assert found.says == f"it must take {names}, in this order, or those of them that it uses, by these names"
+        assert found.says == f"it must take {names}, in this order, or any of them by these names"
     assert found.state == "wrong"
 
 
@@ -117,7 +117,7 @@ def test_dots_are_left(body):
 
 def test_float32_is_right_and_told():
     found = written("def do(dh, o, c, tanh_c):\n    return (dh * tanh_c).astype(np.float32)")
-    assert (found.state, found.says) == ("right", "as precisely as float32 computes; the arguments are float64")
+    assert (found.state, found.says) == ("right", "but only to float32 precision; the arguments are float64")
 
 
 def test_what_is_nearly_right_is_wrong():
@@ -249,7 +249,7 @@ def test_code_without_its_source_is_quoted_by_the_line_alone():
 
 
 FILES = {
-    "does not parse": ("def do(dh:\n", "line 1 cannot be read by Python: '(' was never closed: def do(dh:"),
+    "does not parse": ("def do(dh:\n", "line 1 is not valid Python: '(' was never closed: def do(dh:"),
     "does not import": (
         "\nimport no_such_module\n",
         "line 2, `import no_such_module`: ModuleNotFoundError: No module named",

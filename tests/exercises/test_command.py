@@ -49,7 +49,7 @@ def test_writing_again_keeps_what_is_there_and_adds_what_is_missing(exercises, t
     assert exercises("hint", "do")[0] == 0
     code, output, _ = exercises()
     assert code == 0
-    assert output.startswith(f"1 exercises written to 'exercises'; the other {len(EXERCISES) - 1} are there already")
+    assert output.startswith(f"1 exercises written to 'exercises'; the other {len(EXERCISES) - 1} already exist")
     assert (folder / FILE).read_text() == WRONG
     assert (folder / "own.txt").read_text() == "notes"
     assert (folder / EXERCISES[0].file).read_text(encoding="utf-8") == EXERCISES[0].text
@@ -74,7 +74,7 @@ def test_wrong_then_right_then_the_next(exercises, tmp_path):
     code, output, _ = exercises("check", FILE)
     assert code == 0
     assert "do (7) is right" in output
-    assert f"Go on with {command._DEFAULT / EXERCISES[0].file}" in output
+    assert f"Continue with {command._DEFAULT / EXERCISES[0].file}" in output
     assert f"1 of {len(EXERCISES)} exercises done" in output
     assert progress(tmp_path)["done"] == ["hidden_state"]
     path.write_text(WRONG)
@@ -143,7 +143,7 @@ def test_a_folder_of_another_name(exercises, tmp_path, monkeypatch):
             None,
             r"'.*exercises' is not a folder of exercises: it has no progress\.json; `python -m scratchlstm exercises",
         ),
-        ("{", "is damaged, or not of these exercises: if it was, remove it"),
+        ("{", "is damaged, or does not belong to these exercises: if it was, remove it"),
         ("[]", "is damaged"),
         ('{"format": 1, "done": {}, "hints": {}}', "is damaged"),
         ('{"format": 1, "done": [], "hints": {"do": "2"}}', "is damaged"),
@@ -170,8 +170,8 @@ def test_no_folder_of_exercises(exercises, tmp_path, content, message):
         (["hint", "no_such"], "there is no exercise 'no_such'"),
         (["hint"], "what should be done?"),
         (["check", "do", "dc"], "what should be done?"),
-        (["chek"], "'chek' is no command; did you mean check? (./chek is a folder of this name.)"),
-        (["list"], "'list' is no command; python -m scratchlstm exercises check all lists them."),
+        (["chek"], "'chek' is not a command; did you mean check? (For a folder of this name, write ./chek.)"),
+        (["list"], "'list' is not a command; python -m scratchlstm exercises check all lists them."),
     ],
 )
 def test_what_cannot_be_done(exercises, what, message):
@@ -224,7 +224,7 @@ def test_a_verdict_comes_though_it_cannot_be_noted(exercises, tmp_path, monkeypa
     code, output, errors = exercises("check", "do")
     assert code == 0
     assert "do (7) is right" in output
-    assert "this was not noted in progress.json: [Errno 28] No space left on device" in errors
+    assert "this was not recorded in progress.json: [Errno 28] No space left on device" in errors
 
 
 def test_a_progress_file_that_an_editor_gave_a_mark(exercises, tmp_path):

@@ -342,10 +342,10 @@ WRONG = [
     ("dz_g", dz_g_with_the_slope_of_sigmoid, ["this is the slope of σ"]),
     ("dW", dW_mean_of_outer_products, ["there is no mean here"]),
     ("dU", dU_outer_products_with_this_h, ["U goes with h_prev in z, not with h"]),
-    ("db", db_sample_overwritten, ["this is the last sample alone"]),
-    ("dx", dx_output_gate_only, ["only z_o is followed back"]),
+    ("db", db_sample_overwritten, ["this is only the last sample"]),
+    ("dx", dx_output_gate_only, ["only z_o is used"]),
     ("candidate", candidate_in_the_order_of_another_library, ["these are the columns of z_o"]),
-    ("new_cell", new_cell_with_one_gate, ["weighted by i, a gate of its own, not by 1 - f"]),
+    ("new_cell", new_cell_with_one_gate, ["weighted by i, a separate gate, not by 1 - f"]),
     ("step_backward", without("f"), ["(14)", "the slope of σ is missing: it is f (1 - f)"]),
     ("step_backward", without("g"), ["(15)", "the slope of tanh is missing: it is 1 - g²"]),
     ("step_backward", changed(o=lambda cache: cache.o), ["(16)", "this is σ itself"]),
@@ -356,7 +356,7 @@ WRONG = [
     # a name is wrong that none of the known mistakes uses here
     ("dz_i", lambda di, df, dg, do, i, f, g, o, z_i: di * i * (1 - i) * g * f, ["factor", "one too many"]),
     ("di", lambda dc, dc_next, i, f, g, c_prev, c: 2 * dc * g, ["multiplied by 2"]),
-    ("step_backward", changed(i=lambda cache: np.cos(cache.i)), ["dz_i: differs, in a way that is not recognised"]),
+    ("step_backward", changed(i=lambda cache: np.cos(cache.i)), ["dz_i: is wrong, in a way that is not recognised"]),
     # two at once, in two lines
     ("step_backward", changed(f=lambda cache: 1.0, dc_prev=lambda at_c, cache: at_c), ["(14)", "(12)"]),
     ("step_backward", changed(i=lambda cache: cache.i, sum=np.mean), ["(13)", "(21)"]),

@@ -65,7 +65,7 @@ def test_nor_inside_a_step(line, limit, tmp_path):
         ),
         ("truncated", "range(0, x.shape[1], k)", "range(0, x.shape[1] + 1, k)", "an empty piece is added at the end"),
         ("truncated", "h = hs[:, -1]", "h = hs[-1]", "hs[-1] is the last sample"),
-        ("truncated", "range(0, x.shape[1], k)", "range(0, x.shape[1] // k)", "piece number j begins at j k"),
+        ("truncated", "range(0, x.shape[1], k)", "range(0, x.shape[1] // k)", "piece number j starts at j k"),
         ("through_time", "dh = step.dh_prev", "dh = step.dz", "dh takes step.dz, the gradient of z, not of h"),
         ("relative_error", "(p - q) / max(", "(p - q) / min(", "or by the smaller norm"),
         # what is written, by its own names

@@ -219,7 +219,7 @@ WRONG = {
                 dz += [step.dz]
             return np.stack(dz[::-1], 1), dh, dc
         """,
-        "dc_last is lost: a gradient arrives at the last c, too; and step.dc belongs to this step's own c",
+        "dc_last is lost: the last c has a gradient, too; and step.dc belongs to this step's own c",
     ),
     "the last step's dU": (
         """
@@ -227,7 +227,7 @@ WRONG = {
             last = hs[:, -2] if x.shape[1] > 1 else h0
             return np.einsum("nte,ntz->ez", x, dz), last.T @ dz[:, -1], dz.sum((0, 1))
         """,
-        f"dU is that of the last step only: it is overwritten at each step, and has to be added up (24). {ONE_STEP}",
+        f"dU is that of the last step only: it is overwritten at each step, but must be added up (24). {ONE_STEP}",
     ),
     "means over time": (
         """
@@ -249,7 +249,7 @@ WRONG = {
             dW, dU, db = (sum(getattr(each, name) for each in steps) for name in ("dW", "dU", "db"))
             return np.stack([step.dx for step in steps], 1), dW, dU, db, dh, dc
         """,
-        f". {ONE_STEP}: the mistake is in how the steps are put together",
+        f". {ONE_STEP}: the mistake is in how the steps are connected",
     ),
     "an error after the first step": (
         """
@@ -297,7 +297,7 @@ WRONG = {
                 total = [a + b for a, b in zip(total, own)]
             return *total, hs[:, -1], c
         """,
-        f"every piece begins with h0 and c0; only the gradient is cut, the states go on. {ONE_STEP}",
+        f"every piece starts with h0 and c0; only the gradient is cut, the states are passed on. {ONE_STEP}",
     ),
     "a dictionary": (
         """
@@ -305,11 +305,11 @@ WRONG = {
             rows = {v: dx[n, t] for (n, t), v in np.ndenumerate(ids)}
             return np.array([rows.get(v, np.zeros(table.shape[1])) for v in range(len(table))])
         """,
-        "of an id that occurs more than once only one gradient is kept; all of them add up",
+        "only one gradient is kept for an id that occurs more than once",
     ),
     "exp of a large number": (
         "def loss(z, y): return np.mean(np.log(1 + np.exp(z)) - z * y)",
-        "right for small logits, but for logits of 1000 and -1000 it gives inf, and 500 is right",
+        "right for small logits, but for logits of 1000 and -1000 it gives inf instead of 500",
     ),
     "log of 0": (
         """
@@ -317,7 +317,7 @@ WRONG = {
             p = 1 / (1 + np.exp(-z))
             return np.mean(-y * np.log(p) - (1 - y) * np.log(1 - p))
         """,
-        "for logits of 1000 and -1000 it gives nan, and 500 is right",
+        "for logits of 1000 and -1000 it gives nan instead of 500",
     ),
     "p clipped": (
         """
@@ -448,7 +448,7 @@ BAD = {
     "a list of steps": (
         "through_time",
         "return [lstm_step_backward(dh_last, dc_last, each, W, U).dz for each in caches], dh_last, dc_last",
-        "dz must be an array, not a list: np.stack or np.array makes one",
+        "dz must be an array, not a list: use np.stack or np.array",
     ),
     "a list of all": ("through_time", "return [dh_last, dc_last]", "it must return 3 values, dz, dh0, dc0, not 2"),
     "a generator": (

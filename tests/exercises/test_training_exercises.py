@@ -160,9 +160,9 @@ def _adam_in_place(m, v, g, beta_1, beta_2):
 
 WRONG = [
     ("numerical_gradient", _forward_only, "one-sided"),
-    ("numerical_gradient", _there_and_back, "not put back exactly"),
-    ("numerical_gradient", _left_below, "the array is not put back"),
-    ("numerical_gradient", _left_at_last, "the array is not put back: each number"),
+    ("numerical_gradient", _there_and_back, "not restored exactly"),
+    ("numerical_gradient", _left_below, "the array is not restored"),
+    ("numerical_gradient", _left_at_last, "the array is not restored: each element"),
     ("numerical_gradient", _in_a_copy, "A copy of the array does not count"),
     ("numerical_gradient", _with_an_argument, "loss() takes no argument"),
     ("relative_error", lambda p, q: np.sqrt(np.sum(np.square(p - q))), "absolute error"),

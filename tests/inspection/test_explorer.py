@@ -735,10 +735,10 @@ def test_what_is_wrong_is_told_in_one_line(capsys, run):
     assert "are not from the same run" in _refusal(capsys, run / "model.npz", "film")
     (run / "vocabulary.json").write_text("[]")
     refusal = _refusal(capsys, run / "model.npz", "film")
-    assert "is not the vocabulary of a run: it must hold maxlen, num_words and words, not a list" in refusal
+    assert "is not the vocabulary of a run: it must contain maxlen, num_words and words, not a list" in refusal
     (run / "vocabulary.json").unlink()
     refusal = _refusal(capsys, run / "model.npz", "film")
-    assert "vocabulary.json', which says what number the model knows each word by; examples/imdb.py writes" in refusal
+    assert "vocabulary.json', which gives the number of each word for the model; examples/imdb.py writes" in refusal
     for folder in (run, "/", "."):
         assert "there is no model file at" in _refusal(capsys, folder, "film")
 

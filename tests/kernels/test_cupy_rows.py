@@ -75,7 +75,7 @@ def test_nothing_to_sum(cupy, shape, D):
 
 
 def test_values_of_other_positions_are_refused(cupy):
-    with pytest.raises(ValueError, match="6 positions have ids, but 5 rows of values came"):
+    with pytest.raises(ValueError, match="6 positions have ids, but values has 5 rows"):
         Groups(np.zeros((2, 3), int)).sum(cupy.asarray(np.zeros((5, 2))))
 
 

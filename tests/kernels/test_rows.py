@@ -99,7 +99,7 @@ def test_a_strided_gradient_is_summed_too(computed):
 
 def test_values_of_other_positions_are_refused(computed):
     for rows in 5, 7:
-        with pytest.raises(ValueError, match=f"6 positions have ids, but {rows} rows of values came"):
+        with pytest.raises(ValueError, match=f"6 positions have ids, but values has {rows} rows"):
             Groups(np.zeros((2, 3), int)).sum(np.zeros((rows, 2)))
 
 
@@ -155,5 +155,5 @@ def test_row_gradient_is_dense_with_zeros(ids, start, stop):
 
 
 def test_each_distinct_id_needs_its_row():
-    with pytest.raises(ValueError, match="3 distinct ids need a row each, but 2 came"):
+    with pytest.raises(ValueError, match="3 distinct ids need a row each, but values has 2"):
         GatheredRows(np.zeros((2, 4)), Groups(np.array([[0, 5, 7]])), (10, 4))

@@ -1,4 +1,4 @@
-"""The questions, one file an exercise, in the order in which they are asked."""
+"""The questions, one file per exercise, in the order in which they are asked."""
 
 ORDER = (
     "slopes",

@@ -2,15 +2,16 @@
 
 Each step shows a random number from 0 to 1 and a mark. The mark is 1 at two steps, one in each half of the sequence,
 and 0 at all others. What is the sum of the two marked numbers? Always answering 1, the mean sum, gives a mean squared
-error of 1/6 = 0.167. To do better, a cell has to remember. Here is one whose output h is itself its memory:
+error of 1/6 = 0.167. To do better, a cell has to remember. Here is one whose output h is its memory:
 
     f = σ(z_f),  i = σ(z_i),  g = tanh(z_g)      z = x W + h_prev U + b, three blocks of H columns
     (S1)  h = f h_prev + i g
 
-Write it forward and backward. dh has arrived, for the whole h. h_prev is in the sum (S1), and in z. Then run this file:
-it checks the gradients, and trains the cell.
+Write it forward and backward. `dh` is given, the whole gradient of h. h_prev is in the sum (S1), and in z. Then run
+this file: it checks the gradients, and trains the cell.
 
-Another cell of your own is right, too, if its gradients are and if it solves the problem: change the gates as you like.
+Any other cell of your own is fine, too, if its gradients are right and it solves the problem: change the gates as you
+like.
 
 Shapes: x (B, E), W (E, 3H), U (H, 3H), b (3H,); all others (B, H).
 """
@@ -26,11 +27,11 @@ from scratchlstm.layers import RNN, Dense
 from scratchlstm.models import Sequential
 from scratchlstm.optimizers import Adam
 
-SOLVED = 0.02  # a mean squared error below this
+SOLVED = 0.02  # the mean squared error must be below this
 
 
 class StepCache(NamedTuple):
-    """What the backward pass needs of a step."""
+    """What the backward pass needs from a step."""
 
     x: np.ndarray
     h_prev: np.ndarray
@@ -107,15 +108,15 @@ from scratchlstm.exercises.mistakes import Mistake  # noqa: E402
 
 HINTS = {
     "OwnCell": (
-        "(S1) is the cell of the LSTM, (5), with h in place of c; so are the first derivatives, see (9) to (12).",
-        "df, di and dg follow from the product rule; each dz has the slope of its activation. h_prev is reached twice: "
+        "(S1) is the cell of the LSTM, (5), with h in place of c; so are the first derivatives, (9) to (12).",
+        "df, di and dg follow from the product rule; each dz has the slope of its activation. h_prev has two paths: "
         "through the sum, by dh * f, and through z, by dz @ U.T.",
         "h = f * h_prev + i * g; df, di, dg = dh * h_prev, dh * g, dh * i; dz_f = df * f * (1 - f), dz_i = di * i * "
         "(1 - i), dz_g = dg * (1 - g * g); dh_prev = dh * f + dz @ U.T; dW = x.T @ dz, dU = h_prev.T @ dz, db = "
         "np.sum(dz, axis=0)",
     )
 }
-# gate -> its factor in (S1), and the slope of its activation, in code and in words; last, that of the other one
+# gate -> its factor in (S1), and the slope of its activation, in code and in words; last, the slope of the other one
 _SLOPES = {
     "f": ("h_prev", "f * (1 - f)", "f (1 - f)", "σ", "(1 - f * f)", "tanh"),
     "i": ("g", "i * (1 - i)", "i (1 - i)", "σ", "(1 - i * i)", "tanh"),
@@ -141,13 +142,13 @@ def _of_gate(gate, factor, slope, formula, name, other, other_name):
     yield Mistake(
         right,
         f"dz_{gate} = d{gate} * {other}",
-        f"dz_{gate}: this is the slope of {other_name}; {gate} comes out of {name}",
+        f"dz_{gate}: this is the slope of {other_name}; {gate} is the output of {name}",
     )
 
 
 MISTAKES = [
     Mistake(
-        "h = f * h_prev + i * g", "h = f * h_prev + g", "h: the input gate is missing, so every step is written whole"
+        "h = f * h_prev + i * g", "h = f * h_prev + g", "h: the input gate is missing, so every step is written in full"
     ),
     Mistake("h = f * h_prev + i * g", "h = h_prev + i * g", "h: the forget gate is missing, h = f h_prev + i g"),
     Mistake("h = f * h_prev + i * g", "h = i * g", "h: f h_prev is missing, so nothing is remembered"),
@@ -182,21 +183,21 @@ def scene(rng, B, T, E, H):
 
 
 def examine(name, function, scene):
-    """A cell: is one of its steps known to be wrong, are its gradients right, does it solve the problem?"""
+    """Check a cell: known mistakes in a step, its gradients, and whether it solves the problem."""
     if not (inspect.isclass(function) and issubclass(function, Cell)):
         return f"{name} must be a subclass of scratchlstm.cells.Cell: `class {name}(Cell):`"
-    if scene["T"] == 1:  # the second look, which shows nothing new of a cell
+    if scene["T"] == 1:  # the second check, which shows nothing new for a cell
         return None
     if says := _known(name, function, scene, 1):
         return says
     try:
         wrong = [f"{row.tensor} {row.problem}".rstrip() for row in gradients(function(2)).rows if not row.ok]
-    except ValueError:  # a shape that does not fit
+    except ValueError:  # a wrong shape
         if says := _known(name, function, scene, 2):
             return says
         raise
     if wrong:
-        says = f"forward and backward do not fit together. Gradients that are wrong: {'; '.join(wrong)}"
+        says = f"forward and backward do not match. Wrong gradients: {'; '.join(wrong)}"
         return _known(name, function, scene, 2) or says
     error, model = trained(function(8))
     if error < SOLVED:
@@ -204,22 +205,20 @@ def examine(name, function, scene):
     x = sequences(9, 10, np.random.default_rng(0))[0]
     both = np.concatenate([x, x * (np.arange(10) > 0)[:, None]])  # the second time without the first step
     seen = np.ptp(model.predict(both, verbose=0).reshape(2, 9), axis=0)
-    why = "it remembers too little: what does h keep of h_prev, and who decides?"
+    why = "it remembers too little: what does h keep of h_prev, and what decides that?"
     if np.max(seen) < 1e-6:
         why = "it forgets, and the first step makes no difference to the last h: h has to depend on h_prev"
-    return (
-        f"its gradients are right, but trained it has the error {error:.3f} (always 1: 0.167; solved: {SOLVED}): {why}"
-    )
+    return f"its gradients are right, but trained, its error is {error:.3f} (always 1: 0.167; solved: {SOLVED}): {why}"
 
 
 def _known(name, function, scene, count):
-    """What to say of so many known mistakes that together compute the same in a step, if there are any."""
+    """The message for this many known mistakes that together explain a step's results, if any."""
     if (function.gates, function.states) != (OwnCell.gates, OwnCell.states):
-        return None  # another cell
+        return None  # a different cell
     try:
         step = _step(function, scene)
     except (KeyError, TypeError, ValueError):
-        return None  # gradcheck says what does not fit
+        return None  # gradcheck says what does not match
     for mistakes in combinations(MISTAKES, count):
         if len({each.old for each in mistakes}) == count:
             planted = _step(_planted(name, *mistakes), scene)
@@ -234,7 +233,7 @@ def _planted(name, *mistakes):
 
 
 def _step(cell_class, scene):
-    """What a cell computes in one step, forward and backward."""
+    """A cell's results for one step, forward and backward."""
     x, h_prev, W, U, b, dh = (scene[name].copy() for name in ("x", "h_prev", "W", "U", "b", "dh"))
     cell = cell_class(scene["H"])
     h, cache = cell.forward(x, h_prev, W, U, b)

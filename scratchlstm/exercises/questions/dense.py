@@ -7,14 +7,14 @@ or 1, is 1:
 
 Shapes: h is (B, H), w (H, 1), w0 (1,); logit, p and y are (B, 1).
 
-The loss is the mean over the batch of -y log p - (1 - y) log(1 - p). Computed like that, it fails: for a logit of 1000
+The loss is the mean over the batch of -y log p - (1 - y) log(1 - p). Computed this way, it fails: for a logit of 1000
 NumPy's p is exactly 1, and log(1 - p) is log 0. With z for the logit, the same loss is
 
     L = 1/B Σ ( max(z, 0) - z y + log(1 + exp(-|z|)) )
 
 where exp never sees a positive number. The gradient needs no such care. For (29), dlogit, differentiate the
-logarithms by p, multiply by the slope of σ, and simplify: the denominators cancel. The dense layer is a matrix product
-like z in (17) to (21), which gives (30), dw, then (31), dw0, and (32), dh.
+logarithms with respect to p, multiply by the slope of σ, and simplify: the denominators cancel. The dense layer is a
+matrix product like z in (17) to (21), which gives (30), dw, then (31), dw0, and (32), dh.
 
 The derivation, with an example in numbers: docs/derivation.md#above-the-dense-layer-and-the-loss
 """
@@ -23,7 +23,7 @@ import numpy as np
 
 
 def loss(logit, y):
-    """(29, forward), L, one number: right for any logit, 1000 and -1000 included."""
+    """(29, forward), L, one number: correct for any logit, even 1000 and -1000."""
     return np.mean(np.maximum(logit, 0) - logit * y + np.log1p(np.exp(-np.abs(logit))))  # ?
 
 
@@ -59,31 +59,31 @@ scene = sequence
 
 
 def examine(name: str, function: Callable[..., Any], _: Scene) -> str | None:
-    """Right for the scene's logits, which are small; what of a network that is very sure, or very wrong?"""
+    """Correct for the scene's small logits; check those of a network that is very sure, or very wrong."""
     logit, y = np.array([[1000.0], [1000.0], [-1000.0], [-1000.0]]), np.array([[0.0], [1.0], [0.0], [1.0]])
     if name == "loss" and not np.allclose(value := float(np.mean(function(logit, y))), 500):
         return (
-            f"right for small logits, but for logits of 1000 and -1000 it gives {value:g}, and 500 is right: exp(1000) "
-            "and log(0) are infinite. Keeping p away from 0 and 1 only hides that; write it with exp(-|z|) as above"
+            f"right for small logits, but for logits of 1000 and -1000 it gives {value:g} instead of 500: exp(1000) "
+            "and log(0) are infinite. Keeping p away from 0 and 1 only hides that; use exp(-|z|) as above"
         )
     p = (logit > 0) * 1.0
     if name == "dlogit" and not np.allclose(function(logit, p, y), (p - y) / 4):
         return (
             "right for small logits, but wrong if p is exactly 0 or 1: it divides 0 by 0 there. Cancel p (1 - p) on "
-            "paper first; then no division is left but that by B"
+            "paper first; then the only division left is by B"
         )
     return None
 
 
 HINTS = {
     "loss": (
-        "The formula is there; what is left is to write it with NumPy, and to take the mean over the batch.",
+        "The formula is given; write it with NumPy and take the mean over the batch.",
         "np.maximum(logit, 0) compares element by element, and np.log1p(a) is log(1 + a), exact for small a, too.",
         "np.mean(np.maximum(logit, 0) - logit * y + np.log1p(np.exp(-np.abs(logit))))",
     ),
     "dlogit": (
-        "Differentiate -y log p - (1 - y) log(1 - p) by p, multiply by σ' = p (1 - p), and simplify.",
-        "p - y is the gradient of one sample's loss. And L is a mean.",
+        "Differentiate -y log p - (1 - y) log(1 - p) with respect to p, multiply by σ' = p (1 - p), and simplify.",
+        "p - y is the gradient of one sample's loss. L is a mean.",
         "dlogit = (p - y) / len(y)",
     ),
     "dw": (
@@ -92,7 +92,7 @@ HINTS = {
         "dw = h.T @ dlogit",
     ),
     "dw0": (
-        "w0 is added to the logit of each of the B samples: B paths.",
+        "w0 is added to the logit of each of the B samples: that makes B paths.",
         "Sum over the samples, that is over the first axis.",
         "dw0 = np.sum(dlogit, axis=0)",
     ),
@@ -111,7 +111,7 @@ MISTAKES = [
     Mistake("- logit * y +", "- logit +", "y is missing in z y: as it is, every answer counts as 1"),
     Mistake("- logit * y +", "+ logit * y +", "the sign of z y is wrong: it is subtracted"),
     Mistake("- logit * y +", "- logit * (1 - y) +", "y and 1 - y are swapped: it is z times y"),
-    Mistake("np.maximum(logit, 0)", "np.max(logit)", "np.max takes the largest of all logits; max(z, 0) is np.maximum"),
+    Mistake("np.maximum(logit, 0)", "np.max(logit)", "np.max is the largest of all logits; max(z, 0) is np.maximum"),
     Mistake("np.maximum(logit, 0)", "np.minimum(logit, 0)", "this is the smaller of z and 0; max(z, 0) is the larger"),
     Mistake("np.maximum(logit, 0)", "logit", "this is z itself; max(z, 0) is 0 for a negative z"),
     Mistake("np.exp(-np.abs(logit))", "np.exp(np.abs(logit))", "the minus in exp(-|z|) is missing"),
@@ -124,7 +124,7 @@ MISTAKES = [
     Mistake(
         "(p - y) / len(y)",
         "(p - y) * p * (1 - p) / len(y)",
-        "the slope of σ is multiplied once more; it has cancelled the denominator p (1 - p) already",
+        "there is one slope of σ too many; it has already cancelled the denominator p (1 - p)",
     ),
     Mistake(
         "(p - y) / len(y)",
@@ -140,7 +140,7 @@ MISTAKES = [
     Mistake(
         "(p - y) / len(y)",
         "(logit - y) / len(y)",
-        "this takes the logit; it is the probability p that y is compared with",
+        "this uses the logit; y is compared with the probability p",
     ),
     Mistake("(p - y) / len(y)", "p / len(y)", "y is missing: it is p - y"),
     Mistake("(p - y) / len(y)", "((p > 0.5) - y) / len(y)", "p must not be rounded to 0 or 1"),
@@ -150,30 +150,30 @@ MISTAKES = [
         "the samples with y = 0 get no gradient here: the term (1 - y) log(1 - p) is missing",
     ),
     Mistake(
-        "(p - y) / len(y)", "2 * (p - y) / len(y)", "there is a factor 2, as the squared error has it; here is none"
+        "(p - y) / len(y)", "2 * (p - y) / len(y)", "the factor 2 belongs to the squared error; there is none here"
     ),
     # dw, dw0, dh
-    Mistake("h.T @ dlogit", "h.T @ (p - y)", "this takes p - y for dlogit; the 1/B is missing"),
-    Mistake("h.T @ dlogit", "h.T @ p", "this takes p; the gradient that arrives is dlogit"),
+    Mistake("h.T @ dlogit", "h.T @ (p - y)", "this uses p - y instead of dlogit; the 1/B is missing"),
+    Mistake("h.T @ dlogit", "h.T @ p", "this uses p; the incoming gradient is dlogit"),
     Mistake("h.T @ dlogit", "np.sum(h, axis=0)[:, None]", "the factor dlogit is missing"),
-    Mistake("h.T @ dlogit", "h * dlogit", "the sum over the batch is missing: the matrix product h.T @ dlogit has it"),
+    Mistake("h.T @ dlogit", "h * dlogit", "the sum over the batch is missing: the matrix product h.T @ dlogit does it"),
     Mistake(
         "h.T @ dlogit",
         "np.sum(h * dlogit, axis=1, keepdims=True)",
         "this sums over the units; dw is summed over the batch, axis 0",
     ),
-    Mistake("np.sum(dlogit, axis=0)", "np.sum(p - y, axis=0)", "this takes p - y for dlogit; the 1/B is missing"),
+    Mistake("np.sum(dlogit, axis=0)", "np.sum(p - y, axis=0)", "this uses p - y instead of dlogit; the 1/B is missing"),
     Mistake("np.sum(dlogit, axis=0)", "np.sum(dlogit, axis=1)", "this sums over the wrong axis: the batch is axis 0"),
     Mistake(
-        "np.sum(dlogit, axis=0)", "dlogit", "the sum over the batch is missing: w0 has one gradient, not one a sample"
+        "np.sum(dlogit, axis=0)", "dlogit", "the sum over the batch is missing: w0 has one gradient, not one per sample"
     ),
     Mistake(
         "np.sum(dlogit, axis=0)",
         "np.sum(h.T @ dlogit, axis=0)",
-        "h is a factor too many: w0 is added, it multiplies nothing",
+        "the factor h is too much: w0 is added, it multiplies nothing",
     ),
-    Mistake("dlogit @ w.T", "(p - y) @ w.T", "this takes p - y for dlogit; the 1/B is missing"),
-    Mistake("dlogit @ w.T", "dlogit * h", "this takes h; (32) has w, the other factor of the product"),
+    Mistake("dlogit @ w.T", "(p - y) @ w.T", "this uses p - y instead of dlogit; the 1/B is missing"),
+    Mistake("dlogit @ w.T", "dlogit * h", "this uses h; (32) has w, the other factor of the product"),
     Mistake(
         "dlogit @ w.T",
         "np.sum(dlogit) * np.ones_like(dlogit) @ w.T",

@@ -4,8 +4,8 @@ A word is a number, its id. Its vector is a row of a table (V, E), one row for e
 words of B texts of T words, so x (B, T, E) has at [n, t] the row number ids[n, t]. NumPy takes many rows at once:
 table[ids] has the shape of ids, and one axis more.
 
-Backward, dx (B, T, E) has arrived, and (28) is dtable. A row that was used in several places reaches the loss on that
-many paths; one that was not used does not reach it at all. This answer takes more than one line.
+Backward, dx (B, T, E) is given, and (28) is dtable. A row that was used in several places reaches the loss on that
+many paths; an unused one does not reach it at all. This answer takes more than one line.
 
 The derivation, with an example in numbers: docs/derivation.md#below-the-embedding
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 
 def lookup(ids, table):
-    """(28, forward), x (B, T, E): the rows of the table (V, E) that the ids ask for."""
+    """(28, forward), x (B, T, E): the rows of the table (V, E) that the ids select."""
     return table[ids]  # ?
 
 
@@ -37,8 +37,8 @@ HINTS = {
         "return table[ids]",
     ),
     "dtable": (
-        "Begin with zeros in the shape of the table. For each place (n, t), add dx[n, t] to the row ids[n, t].",
-        "total[ids] += dx reads, adds and writes once for each row, so of a word's many places one remains. Write two "
+        "Start with zeros in the shape of the table. For each place (n, t), add dx[n, t] to the row ids[n, t].",
+        "total[ids] += dx reads, adds and writes once for each row, so only one of a word's places counts. Write two "
         "loops, or look up np.add.at.",
         "total = np.zeros_like(table), then np.add.at(total, ids, dx).",
     ),
@@ -55,17 +55,17 @@ MISTAKES = [
     Mistake(
         "np.add.at(total, ids, dx)",
         "total[ids] += dx",
-        "of an id that occurs more than once only one gradient is kept; all of them add up: np.add.at does that",
+        "only one gradient is kept for an id that occurs more than once; np.add.at adds them all up",
     ),
     Mistake(
         "np.add.at(total, ids, dx)",
         "for n in range(len(ids)): total[ids[n]] += dx[n]",
-        "of an id that is in one text twice only one gradient is kept; all of them add up: np.add.at does that",
+        "only one gradient is kept for an id that is in one text twice; np.add.at adds them all up",
     ),
     Mistake(
         "np.add.at(total, ids, dx)",
         "for t in range(ids.shape[1]): total[ids[:, t]] += dx[:, t]",
-        "of an id that two texts have at one step only one gradient is kept; all of them add up: np.add.at does that",
+        "only one gradient is kept for an id that two texts have at the same step; np.add.at adds them all up",
     ),
     Mistake(
         "np.add.at(total, ids, dx)",
@@ -77,11 +77,11 @@ MISTAKES = [
         "first = np.unique(ids, return_index=True); total[first[0]] = dx.reshape(-1, dx.shape[2])[first[1]]",
         "only the first place of each word counts here; (28) sums over all of them",
     ),
-    Mistake("np.add.at(total, ids, dx)", "np.add.at(total, ids, x)", "this adds up x; the gradient that arrived is dx"),
+    Mistake("np.add.at(total, ids, dx)", "np.add.at(total, ids, x)", "this adds up x; the incoming gradient is dx"),
     Mistake(
         "np.add.at(total, ids, dx)",
         "np.add.at(total, ids, x * dx)",
-        "x is a factor too many: x is the row itself, so the slope is 1",
+        "the factor x is too much: x is the row itself, so the slope is 1",
     ),
     Mistake("np.add.at(total, ids, dx)", "np.add.at(total, ids, 1)", "this counts the places; it has to add up dx"),
     Mistake(

@@ -1,10 +1,10 @@
 """Find the bug: three backward passes, one wrong line in each.
 
-Run this file. It prints a table of `scratchlstm.gradcheck` for each of them: whether the gradients agree with numerical
+Run this file. For each of them it prints a table of `scratchlstm.gradcheck`: whether the gradients agree with numerical
 ones, tensor by tensor, over one time step and over four. If a kernel is wrong, the table names the gates to blame.
 
-Find out from the table where the mistake has to be, before you read the code. Then write the number of the wrong line's
-equation into `first_bug`, `second_bug` and `third_bug`, mend the line, and run the file again.
+Work out from the table where the mistake must be before you read the code. Then write the number of the wrong line's
+equation into `first_bug`, `second_bug` and `third_bug`, fix the line, and run the file again.
 
     first   the LSTM's step, (7) to (21)
     second  the step of an LSTM with coupled gates, f = 1 - i: instead of (9) and (10) it has (C2) di = dc (g - c_prev)
@@ -72,7 +72,7 @@ def second_bug():
 
 
 def third_backward(dhs, dc_last, caches, W, U):
-    """(22 to 25), the gradients of the LSTM's loop over time; each step is that of `scratchlstm.gates`, and right."""
+    """(22 to 25), the gradients of the LSTM's loop over time; each step is right, that of `scratchlstm.gates`."""
     dW, dU, db = np.zeros_like(W), np.zeros_like(U), np.zeros(W.shape[1])
     dh_next, dc_next, dxs = np.zeros_like(dc_last), dc_last, []
     for t in reversed(range(len(caches))):
@@ -93,7 +93,7 @@ def third_bug():
 
 
 def table_of_step(backward, cell_class, T):
-    """gradcheck's table for a cell of this class, but with a backward pass of its own, over T steps."""
+    """gradcheck's table for a cell of this class with a different backward pass, over T steps."""
 
     class Cell(cell_class):
         def backward(self, dh, dc_next, cache, W, U, b):
@@ -102,12 +102,12 @@ def table_of_step(backward, cell_class, T):
 
     layer = RNN(Cell(2), return_sequences=True, return_state=True, dtype="float64")
     report = check_layer(layer, np.random.default_rng(0).normal(size=(3, T, 4)))
-    report.diagnosis.clear()  # which would name the bug
+    report.diagnosis.clear()  # it would name the bug
     return report
 
 
 def table_of_loop(backward, T):
-    """gradcheck's table for a loop over T steps, forward that of `scratchlstm.gates`."""
+    """gradcheck's table for a loop over T steps; its forward pass is that of `scratchlstm.gates`."""
 
     def forward(x, h0, c0, W, U, b):
         hs, c, caches = lstm_forward(x, h0, c0, W, U, b)
@@ -138,27 +138,27 @@ BUGS = [
     Mistake(
         "dz_f = df * f * (1 - f)",
         "dz_f = df * f * (1 - i)",
-        "the bug is still there. Run the file: its first table names the gate in whose block the kernels are wrong, so "
-        "look at the lines of this gate alone",
+        "the bug is still there. Run the file: its first table names the gate whose block of the kernels is wrong, so "
+        "look only at the lines of this gate",
     ),
     Mistake(
         "dU = h_prev.T @ dz",
         "dU = h.T @ dz",
-        "the bug is still there. Run the file: in its second table one tensor alone is wrong, so all that others are "
-        "computed from, too, is right",
+        "the bug is still there. Run the file: in its second table only one tensor is wrong, so all the others are "
+        "also computed from is right",
     ),
     Mistake(
         "dh = dhs[:, t] + dh_next",
         "dh = dhs[:, t]",
         "the bug is still there. Run the file: its third table is right for one step and wrong for several, so "
-        "something that one step hands to another one is lost",
+        "something that one step passes to another is lost",
     ),
 ]
 HINTS = {
     "first_backward": (
         "The first table: kernel, recurrent_kernel and bias are wrong in f; i, g and o are ok. What is about f?",
         "df and dz_f. c0 is ok for T = 1, so dc is right. Compare the line of each with the equation in your notes.",
-        "dz_f = df * f * (1 - f): the slope of σ in f's own value; the file has 1 - i.",
+        "dz_f = df * f * (1 - f): the slope of σ in terms of f itself; the file has 1 - i.",
     ),
     "first_bug": (
         "The number is to the right of the wrong line.",
@@ -166,9 +166,9 @@ HINTS = {
         "It is (14), dz_f = df f (1 - f).",
     ),
     "second_backward": (
-        "The second table: of all tensors the recurrent kernel alone is wrong, in all its blocks. What is only for it?",
+        "The second table: only the recurrent kernel is wrong, in all its blocks. Which line computes only that?",
         "dz must be right, since dW, db and dx are computed from it and are ok. That leaves the line of dU.",
-        "dU = h_prev.T @ dz: z = x W + h_prev U + b, with the h of the step before; the file has this step's h.",
+        "dU = h_prev.T @ dz: z = x W + h_prev U + b, with the h of the previous step; the file has this step's h.",
     ),
     "second_bug": (
         "The number is to the right of the wrong line.",
@@ -176,13 +176,13 @@ HINTS = {
         "It is (20), dU = h_prevᵀ dz.",
     ),
     "third_backward": (
-        "The third tables: one step is right, and of four steps nearly all is wrong. What does a single step not need?",
-        "A sum over steps that is wrong spoils one tensor; all are. So look at what goes from step t + 1 to step t.",
+        "The third tables: one step is right, but with four nearly all is wrong. What does a single step not need?",
+        "A wrong sum over steps spoils one tensor, but all are wrong: look at what goes from step t + 1 to step t.",
         "dh = dhs[:, t] + dh_next: h_t goes up to the next layer and on to the next step; the file drops dh_next.",
     ),
     "third_bug": (
         "The number is to the right of the wrong line.",
-        "Which equation uses what step t + 1 has handed back?",
+        "Which equation uses what step t + 1 has passed back?",
         "It is (22), dh_t = dhs_t + dh_next.",
     ),
 }
@@ -191,37 +191,35 @@ MISTAKES = [
     Mistake(
         "dz_f = df * f * (1 - f)", "dz_f = df * (1 - f)", "the bug was here, but now the factor f is missing, (14)"
     ),
-    Mistake("dz_f = df * f * (1 - f)", "dz_f = df * i * (1 - i)", "the bug was here, but i is no part of (14) at all"),
+    Mistake("dz_f = df * f * (1 - f)", "dz_f = df * i * (1 - i)", "the bug was here, but i is not in (14) at all"),
     Mistake("dz_f = df * f * (1 - f)", "dz_f = df", "the bug was here, but now the slope of σ is missing, (14)"),
-    Mistake("return 14", "return 10", "the gate is the right one, but compare its two lines with (10) and (14) again"),
+    Mistake("return 14", "return 10", "it is the right gate, but compare its two lines with (10) and (14) again"),
     Mistake("return 14", "return 13", "(13) is about i, and i is ok in the table"),
-    Mistake("dU = h_prev.T @ dz", "dU = (h * h_prev).T @ dz", "the bug was here, but h is no part of (20) at all"),
+    Mistake("dU = h_prev.T @ dz", "dU = (h * h_prev).T @ dz", "the bug was here, but h is not in (20) at all"),
     Mistake(
         "return 20",
         "return 19",
         "(19) gives dW, and the kernel is ok in the table; the recurrent kernel is not",
     ),
     Mistake("return 20", "return 18", "(18) gives dh_prev, and h0 is ok in the table"),
+    Mistake("return 20", "return 16", "if (16) were wrong, kernel and bias would be, too: they use the same dz"),
     Mistake(
-        "return 20", "return 16", "were (16) wrong, kernel and bias would be, too: they are computed from the same dz"
+        "dh = dhs[:, t] + dh_next", "dh = dh_next", "the bug was here, but now the gradient from above is missing, (22)"
     ),
-    Mistake(
-        "dh = dhs[:, t] + dh_next", "dh = dh_next", "the bug was here, but now what comes from above is missing, (22)"
-    ),
-    Mistake("dh = dhs[:, t] + dh_next", "dh = dhs[:, t] * dh_next", "the bug was here, but the two add up, (22)"),
+    Mistake("dh = dhs[:, t] + dh_next", "dh = dhs[:, t] * dh_next", "the bug was here, but the two are added, (22)"),
     Mistake("dh = dhs[:, t] + dh_next", "dh = dhs[:, t] + dc_next", "the bug was here, but dc_next belongs to c, (22)"),
-    Mistake("return 22", "return 23", "were (23) wrong, the kernel alone would be, and more is wrong in the table"),
+    Mistake("return 22", "return 23", "if (23) were wrong, only the kernel would be; more is wrong in the table"),
     Mistake(
         "return 22",
         "return 24",
-        "were (24) wrong, the recurrent kernel alone would be, and more is wrong in the table",
+        "if (24) were wrong, only the recurrent kernel would be; more is wrong in the table",
     ),
-    Mistake("return 22", "return 25", "were (25) wrong, the bias alone would be, and more is wrong in the table"),
+    Mistake("return 22", "return 25", "if (25) were wrong, only the bias would be; more is wrong in the table"),
 ]
 
 
 def scene(rng, B, T, E, H):
-    """One step, and a sequence, of right values."""
+    """One step, and a sequence, with correct values."""
     scene = step(rng, B, T, E, H)
     x, dhs, (h0, c0, dc_last) = rng.normal(size=(B, T, E)), rng.normal(size=(B, T, H)), rng.normal(size=(3, B, H))
     caches = gates.lstm_forward(x, h0, c0, *(scene[name] for name in "WUb"))[2]
@@ -231,7 +229,7 @@ def scene(rng, B, T, E, H):
 
 
 def explain(name, function, scene):
-    """Of a wrong number, that its line is right; not where the wrong one is."""
+    """For a wrong number, say that its line is right, but not which line is wrong."""
     if not name.endswith("_bug"):
         return None
     if (number := function()) not in range(7, 26):

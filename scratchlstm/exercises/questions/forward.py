@@ -46,7 +46,7 @@ def output_gate(z):
 
 
 def new_cell(i, f, g, o, c_prev, h_prev):
-    """(5), c, (B, H), from the gates and the states of the step before."""
+    """(5), c, (B, H), from the gates and the previous step's states."""
     return f * c_prev + i * g  # ?
 
 
@@ -88,7 +88,7 @@ def _of_gate(k, gate):
     block, function = _BLOCKS[gate], _FUNCTIONS[gate]
     right, sign = f"{function}({block})", _SIGNS[function]
     other = "tanh" if function == "sigmoid" else "sigmoid"
-    where = f"in the order i, f, g, o (other libraries have others) z_{gate} is block {k}, counted from 0"
+    where = f"in the order i, f, g, o (other libraries use others), z_{gate} is block {k}, counting from 0"
     for wrong in "ifgo".replace(gate, ""):
         yield Mistake(block, _BLOCKS[wrong], f"these are the columns of z_{wrong}; {where}")
     yield Mistake(block, "z", f"these are all 4H columns of z: cut out the H columns of z_{gate}")
@@ -106,13 +106,13 @@ MISTAKES = [
     Mistake(
         f"sigmoid({_BLOCKS['f']})",
         f"sigmoid({_BLOCKS['f']} + 1)",
-        "1 is added to z_f here; if the bias of the forget gate begins at 1, that is in b, and so in z, already",
+        "1 is added to z_f here; if the forget gate's bias starts at 1, that is already in b, and so in z",
     ),
     Mistake("f * c_prev +", "o * c_prev +", "this is o; the forget gate, f, decides how much of the old cell is kept"),
     Mistake("i * g", "o * g", "this is o; the input gate, i, decides how much of the candidate is written"),
     Mistake(_CELL, "i * c_prev + f * g", "i and f are swapped: the forget gate belongs to the old cell"),
     Mistake(
-        "c_prev + i * g", "c_prev + (1 - f) * g", "what is written is weighted by i, a gate of its own, not by 1 - f"
+        "c_prev + i * g", "c_prev + (1 - f) * g", "what is written is weighted by i, a separate gate, not by 1 - f"
     ),
     Mistake(
         _CELL, "c_prev + i * g", "the factor f is missing: the forget gate decides how much of the old cell is kept"
@@ -125,13 +125,13 @@ MISTAKES = [
     Mistake(
         "f * c_prev +", "(1 - f) * c_prev +", "f is what is kept, not what is forgotten: f c_prev, not (1 - f) c_prev"
     ),
-    Mistake("f * c_prev +", "f * h_prev +", "the cell is carried on, not the hidden state: c_prev, not h_prev"),
-    Mistake(_CELL, "f * (c_prev + i * g)", "f multiplies the old cell alone, not what is written now"),
-    Mistake(_CELL, "tanh(f * c_prev + i * g)", "there is no tanh here: it comes in (6), and c itself is carried on"),
+    Mistake("f * c_prev +", "f * h_prev +", "the cell is carried over, not the hidden state: c_prev, not h_prev"),
+    Mistake(_CELL, "f * (c_prev + i * g)", "f multiplies only the old cell, not what is written now"),
+    Mistake(_CELL, "tanh(f * c_prev + i * g)", "there is no tanh here: it comes in (6), and c itself is carried over"),
     Mistake("o * tanh(c)", "o * c", "tanh is missing: (6) shows tanh(c), not c"),
     Mistake("o * tanh(c)", "sigmoid(o) * tanh(c)", "o is already a value of σ: do not apply σ to it again"),
     Mistake("o * tanh(c)", "o", "the factor tanh(c) is missing: the cell is what is shown"),
-    Mistake("o * tanh(c)", "tanh(o * c)", "tanh is applied to c alone; o multiplies the result"),
+    Mistake("o * tanh(c)", "tanh(o * c)", "tanh is applied only to c; o multiplies the result"),
     Mistake("o * tanh(c)", "o * sigmoid(c)", "this is σ; (6) has tanh(c)"),
     Mistake("o * tanh(c)", "o * tanh(tanh(c))", "tanh is applied twice"),
     Mistake("o * tanh(c)", "o + tanh(c)", "the output gate is multiplied by tanh(c), not added to it"),

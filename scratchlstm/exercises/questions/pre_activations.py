@@ -2,8 +2,8 @@
 
     (1)  i = σ(z_i)        (2)  f = σ(z_f)        (3)  g = tanh(z_g)        (4)  o = σ(z_o)
 
-`di`, `df`, `dg` and `do` have arrived at the values. One step further back are z_i, z_f, z_g and z_o: multiply by the
-slope of the activation that lies between.
+`di`, `df`, `dg` and `do` are given for the values. One step further back are z_i, z_f, z_g and z_o: multiply by the
+slope of the activation in between.
 
 `sigmoid_prime(s)` and `tanh_prime(t)` are the slopes in terms of the *values* s = σ(z) and t = tanh(z), as in the first
 exercise.
@@ -45,7 +45,7 @@ _PRIMES = {"i": "sigmoid_prime", "f": "sigmoid_prime", "g": "tanh_prime", "o": "
 
 HINTS = {
     f"dz_{gate}": (
-        f"Which function leads from z_{gate} to {gate}? Its slope is the factor between d{gate} and dz_{gate}.",
+        f"Which function maps z_{gate} to {gate}? Its slope is the factor between d{gate} and dz_{gate}.",
         f"The slope is {prime}, and it takes the value of the activation. Which of the arguments is that?",
         f"dz_{gate} = d{gate} * {prime}({gate})",
     )
@@ -61,7 +61,7 @@ def _of_gate(gate):
         formula, sign, wrong, wrong_sign = "1 - g²", "tanh", "sigmoid_prime", "σ"
     right = f"{value} * {slope}"
     yield Mistake(f" * {slope}", "", f"the slope of {sign} is missing: it is {formula}")
-    yield Mistake(right, slope, f"{value} is missing: multiply the slope by the gradient that arrived")
+    yield Mistake(right, slope, f"{value} is missing: multiply the slope by the incoming gradient")
     yield Mistake(slope, gate, f"this is {sign} itself; its slope belongs here, {formula}")
     yield Mistake(
         slope, f"{function}({gate})", f"{gate} is already a value of {sign}; its slope belongs here, {formula}"

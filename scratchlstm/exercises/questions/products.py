@@ -2,7 +2,7 @@
 
     z = x W + h_prev U + b        matrix products, b is added to each row
 
-`dz`, (B, 4H), is known: the four blocks dz_i, dz_f, dz_g, dz_o side by side. Element by element, z_nk is the sum of
+`dz`, (B, 4H), is given: the four blocks dz_i, dz_f, dz_g, dz_o side by side. Element by element, z_nk is the sum of
 x_ne W_ek over e, of h_prev_nj U_jk over j, and b_k: each element of x, W and so on reaches several elements of z, and
 its gradient is a sum over all of them. When in doubt, look at the shapes: a gradient has the shape of its name.
 
@@ -77,47 +77,45 @@ _ORDERS = {"i g f o": [0, 2, 1, 3], "i f o g": [0, 1, 3, 2], "i o f g": [0, 3, 1
 
 
 def _in_order(right):
-    """What is written if the blocks of dz are in the order of another library."""
+    """Mistakes with the blocks of dz in the order of another library."""
     for order, blocks in _ORDERS.items():
         dz = f"np.reshape(np.reshape(dz, (len(dz), 4, -1))[:, {blocks}], dz.shape)"
-        says = f"the blocks of dz are in the order {order} here; they are i f g o, as those of z, W, U and b"
+        says = f"the blocks of dz are in the order {order} here; they should be i f g o, as in z, W, U and b"
         yield Mistake(right, right.replace("dz", dz), says)
 
 
 def _of_input(name, matrix, other):
-    """What is written for dL/d(name) = dz @ matrix.T."""
+    """Mistakes for dL/d(name) = dz @ matrix.T."""
     right = f"dz @ {matrix}.T"
     yield Mistake(f"@ {matrix}.T", f"@ {other}.T", f"{name} goes with {matrix} in z, not with {other}")
-    yield Mistake(f"dz @ {matrix}.T", f"dz @ {matrix}", f"{matrix} has to be transposed: {matrix}.T")
-    yield Mistake(right, f"np.dot(dz, {matrix})", f"{matrix} has to be transposed: {matrix}.T")
+    yield Mistake(f"dz @ {matrix}.T", f"dz @ {matrix}", f"{matrix} must be transposed: {matrix}.T")
+    yield Mistake(right, f"np.dot(dz, {matrix})", f"{matrix} must be transposed: {matrix}.T")
     yield Mistake(right, f"dz * {matrix}.T", "this is a matrix product: `@`, not `*`")
     yield Mistake(right, f"{matrix} @ dz.T", f"this is the transpose: d{name} is dz times {matrix}.T, in this order")
     yield from _in_order(right)
-    yield Mistake(right, f"{right} / len(dz)", _MEAN.format("each sample has a gradient of its own here"))
+    yield Mistake(right, f"{right} / len(dz)", _MEAN.format("each sample has its own gradient here"))
     yield Mistake(right, f"np.sum({right}, axis=0)", "the samples are not added up here: each one has its own row")
     last = f"np.outer(dz[:, -1], {matrix}[:, -1])"
-    yield Mistake(
-        right, last, "this is the last of the 4H columns alone; their paths add up (in a loop: `+=`, not `=`)"
-    )
+    yield Mistake(right, last, "this is only the last of the 4H columns; their paths add up (in a loop: `+=`, not `=`)")
     for k, gate in enumerate("ifgo"):
         block = f"[:, {k} * len(U) : {k + 1} * len(U)]"
-        says = f"only z_{gate} is followed back; all four blocks of z contain {name}, and their paths add up"
+        says = f"only z_{gate} is used; all four blocks of z contain {name}, and their paths add up"
         yield Mistake(right, f"dz{block} @ {matrix}{block}.T", says)
 
 
 def _of_matrix(name, factor, others):
-    """What is written for dL/d(name) = factor.T @ dz."""
+    """Mistakes for dL/d(name) = factor.T @ dz."""
     right = f"{factor}.T @ dz"
     for other in others:
         yield Mistake(right, f"{other}.T @ dz", f"{name} goes with {factor} in z, not with {other}")
-    yield Mistake(f"{factor}.T @ dz", f"{factor} @ dz", f"{factor} has to be transposed: {factor}.T")
-    yield Mistake(right, f"np.dot({factor}, dz)", f"{factor} has to be transposed: {factor}.T")
+    yield Mistake(f"{factor}.T @ dz", f"{factor} @ dz", f"{factor} must be transposed: {factor}.T")
+    yield Mistake(right, f"np.dot({factor}, dz)", f"{factor} must be transposed: {factor}.T")
     yield Mistake(right, f"{factor}.T * dz", "this is a matrix product: `@`, not `*`")
     yield Mistake(right, f"dz.T @ {factor}", f"this is the transpose: d{name} has the shape of {name}")
     yield from _in_order(right)
     yield Mistake(right, f"{right} / len(dz)", _MEAN.format("the samples add up"))
-    yield Mistake(right, f"np.outer({factor}[0], dz[0])", "this is the first sample alone: sum over all samples")
-    yield Mistake(right, f"np.outer({factor}[-1], dz[-1])", "this is the last sample alone: sum over all samples")
+    yield Mistake(right, f"np.outer({factor}[0], dz[0])", "this is only the first sample: sum over all samples")
+    yield Mistake(right, f"np.outer({factor}[-1], dz[-1])", "this is only the last sample: sum over all samples")
     yield Mistake(
         right,
         f"np.outer(np.sum({factor}, axis=0), np.sum(dz, axis=0))",
@@ -125,7 +123,7 @@ def _of_matrix(name, factor, others):
     )
 
 
-_MEAN = "there is no mean here: {}, and the loss has divided by B already if it is a mean"
+_MEAN = "there is no mean here: {}, and if the loss is a mean, it has already divided by B"
 _DB = "np.sum(dz, axis=0)"
 MISTAKES = [
     *_of_input("x", "W", "U"),
@@ -135,20 +133,20 @@ MISTAKES = [
     *_in_order(_DB),
     Mistake(_DB, "np.mean(dz, axis=0)", _MEAN.format("the samples add up")),
     Mistake(_DB, "np.sum(dz, axis=1)", "the sum is over the samples, axis 0, not over the columns"),
-    Mistake(_DB, "np.sum(dz)", "the sum is over the samples alone, axis=0: each column has a bias of its own"),
-    Mistake(_DB, "np.sum(dz, axis=0, keepdims=True)", "b has the shape (4H,), not (1, 4H): leave keepdims out"),
-    Mistake(_DB, "dz[0]", "this is the first sample alone: sum over all samples"),
-    Mistake(_DB, "dz[-1]", "this is the last sample alone: sum over all samples"),
-    Mistake(_DB, "np.sum(x.T @ dz, axis=0)", "b is not multiplied by x: dz alone is summed"),
+    Mistake(_DB, "np.sum(dz)", "the sum is only over the samples, axis=0: each column has its own bias"),
+    Mistake(_DB, "np.sum(dz, axis=0, keepdims=True)", "b has the shape (4H,), not (1, 4H): omit keepdims"),
+    Mistake(_DB, "dz[0]", "this is only the first sample: sum over all samples"),
+    Mistake(_DB, "dz[-1]", "this is only the last sample: sum over all samples"),
+    Mistake(_DB, "np.sum(x.T @ dz, axis=0)", "b is not multiplied by x: sum only dz"),
     Mistake(
-        _DB, "np.tile(np.sum(dz[:, -len(U) :], axis=0), 4)", "each gate has biases of its own; this repeats those of o"
+        _DB, "np.tile(np.sum(dz[:, -len(U) :], axis=0), 4)", "each gate has its own biases; this repeats those of o"
     ),
     Mistake(
-        _DB, "np.tile(np.sum(dz[:, : len(U)], axis=0), 4)", "each gate has biases of its own; this repeats those of i"
+        _DB, "np.tile(np.sum(dz[:, : len(U)], axis=0), 4)", "each gate has its own biases; this repeats those of i"
     ),
     Mistake(
         _DB,
         "np.tile(dz.reshape(len(dz), 4, -1).sum(axis=(0, 1)), 4)",
-        "each gate has biases of its own; this adds up the four blocks",
+        "each gate has its own biases; this adds up the four blocks",
     ),
 ]

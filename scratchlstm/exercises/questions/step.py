@@ -1,7 +1,7 @@
 """The whole backward step: equations (7) to (21) in one function.
 
-`dh` and `dc_next` have arrived at h and c of this step. Go back through the step line by line, as in the exercises
-before, and return all six gradients. What the forward step kept is in `cache`: x, h_prev, c_prev, the values of the
+`dh` and `dc_next` are given for h and c of this step. Go back through the step line by line, as in the previous
+exercises, and return all six gradients. What the forward step kept is in `cache`: x, h_prev, c_prev, the values of the
 four gates, and tanh(c).
 
     z = x W + h_prev U + b                                               (17) to (21)
@@ -9,8 +9,8 @@ four gates, and tanh(c).
     (5)  c = f c_prev + i g                                              (9) to (12)
     (6)  h = o tanh(c)                                                   (7), (8)
 
-`np.concatenate([a, b], axis=1)` puts arrays side by side. You need not use the names or the lines of the exercises
-before: only what is returned counts.
+`np.concatenate([a, b], axis=1)` puts arrays side by side. You need not use the names or lines of the previous
+exercises: only the returned values count.
 Shapes: dh, dc_next, h_prev, c_prev, i, f, g, o and tanh_c (B, H), x (B, E), W (E, 4H), U (H, 4H).
 
 The derivation, with an example in numbers: docs/derivation.md#back-through-one-step
@@ -54,19 +54,19 @@ from scratchlstm.gradcheck.diagnosis import explain_step, random_step  # noqa: E
 
 HINTS = {
     "step_backward": (
-        "Begin at the end of the forward step, with h = o tanh(c). What arrives there, and at which two names?",
-        "First do and dc, from these the four of (5), then the four slopes, then dz as one array, then the products.",
+        "Start at the end of the step, with h = o tanh(c). Which gradient is given there? Which two names get it?",
+        "First do and dc, from these the four in (5), then the four slopes, then dz as one array, then the products.",
         "The lines, in this order: do (7), dc (8), di, df, dg, dc_prev (9-12), dz_i to dz_o (13-16), their "
         "np.concatenate(..., axis=1), dx (17), dh_prev (18), dW (19), dU (20), db (21)",
     )
 }
 
 _LINES = [line for line in inspect.getsource(step_backward).splitlines() if line.endswith("?-")]
-_ELSEWHERE = re.compile(r"\b(c|h|z_.)\b")  # not at hand here
+_ELSEWHERE = re.compile(r"\b(c|h|z_.)\b")  # not available here
 _BLOCKS = "[dz_i, dz_f, dz_g, dz_o]"
 _ORDER = "the blocks of dz must be in the order of those of z: i, f, g, o"
 MISTAKES = [
-    # each line here is one of the exercises before, with the same mistakes
+    # each line here is from a previous exercise, with the same mistakes
     *(
         mistake._replace(says=f"{line.split('# ')[1].split(' ?')[0]}: {mistake.says}")
         for exercise in (hidden_state, cell, cell_inputs, pre_activations, products)
@@ -78,12 +78,10 @@ MISTAKES = [
     Mistake(_BLOCKS, "[dz_f, dz_i, dz_g, dz_o]", f"(13), (14): {_ORDER}; here i and f are swapped"),
     Mistake(_BLOCKS, "[dz_i, dz_g, dz_f, dz_o]", f"(14), (15): {_ORDER}; here f and g are swapped"),
     Mistake(_BLOCKS, "[dz_i, dz_f, dz_o, dz_g]", f"(15), (16): {_ORDER}; here g and o are swapped"),
-    Mistake(_BLOCKS, "[dz_i, dz_o, dz_f, dz_g]", f"(14) to (16): {_ORDER}; i, o, f, g is that of ONNX"),
+    Mistake(_BLOCKS, "[dz_i, dz_o, dz_f, dz_g]", f"(14) to (16): {_ORDER}; i, o, f, g is ONNX's order"),
     Mistake(_BLOCKS, "[dz_o, dz_g, dz_f, dz_i]", f"(13) to (16): {_ORDER}; here they are reversed"),
     *(
-        Mistake(
-            _BLOCKS, f"[dz_{gate}] * 4", f"(13) to (16): each gate has a block of its own; here all four are dz_{gate}"
-        )
+        Mistake(_BLOCKS, f"[dz_{gate}] * 4", f"(13) to (16): each gate has its own block; here all four are dz_{gate}")
         for gate in "ifgo"
     ),
     Mistake(
@@ -105,7 +103,7 @@ MISTAKES = [
 
 
 def explain(name, function, scene):
-    """The wrong equations, whatever the function looks like inside; of large gradients, because some limit them."""
-    known, unknown = random_step(), "differs, in a way that is not recognised"
+    """The wrong equations, however the function computes them; uses large gradients, because some code clips them."""
+    known, unknown = random_step(), "is wrong, in a way that is not recognised"
     known |= {gradient: 100 * known[gradient] for gradient in ("dh", "dc_next")}
     return "; ".join(f"{each.equation} {each.name}: {each.text or unknown}" for each in explain_step(function, known))
