@@ -443,7 +443,7 @@ def test_gradcheck_checks_what_is_trained(frozen):
 
 
 def test_gradcheck_of_what_has_nothing_to_check():
-    with pytest.raises(ValueError, match="sequential has no parameter that is trained, so no gradient to check"):
+    with pytest.raises(ValueError, match="sequential has no trainable parameters, so no gradient to check"):
         gradcheck.check_model(classifier(*NAMES), IDS, LABELS)
     report = gradcheck.check_layer(Dense(2, dtype="float64", trainable=False), SERIES)
     assert report.ok

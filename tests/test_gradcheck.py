@@ -391,7 +391,7 @@ DENSE = Dense(2, **F64)
         (lambda: gradcheck.check_layer(DENSE, X, seed="a"), ValueError, "seed must be a whole number"),
         (lambda: gradcheck.check_layer(DENSE, X, mask=MASK), ValueError, "mask was given, but Dense takes none"),
         (lambda: gradcheck.check_layer(DENSE, X, initial_state=[X]), ValueError, "Dense has no states"),
-        (lambda: gradcheck.check_layer(Scale(), X, tensorflow=True), ValueError, "Scale is not of scratchlstm"),
+        (lambda: gradcheck.check_layer(Scale(), X, tensorflow=True), ValueError, "Scale is not part of scratchlstm"),
         (
             lambda: gradcheck.check_layer(LSTM(2, **F64), SEQUENCES, initial_state=[STATE]),
             ValueError,

@@ -135,15 +135,15 @@ MISTAKES = {  # line, with a mistake -> which blocks or tensors are wrong, the d
     ),
     ("dh = above + dh_next", "dh = above if t == T - 1 else dh_next"): (
         BEFORE,
-        f"{LOOP}dh from above is overwritten by what comes from step t+1: add the two",
+        f"{LOOP}dh from above is overwritten by the gradient from step t+1: add the two",
     ),
     ("dU += h_prev.T @ dz", "dU = h_prev.T @ dz"): (
         {"recurrent_kernel": "over several steps, right in one"},
-        f"{LOOP}dU: the gradient of step 0 alone, where the sum over all steps belongs",
+        f"{LOOP}dU: only the gradient of step 0, where the sum over all steps belongs",
     ),
     ("dh_next = dz @ U.T", "dh_next = np.sin(dz @ U.T)"): (
         BEFORE,
-        "right in the last step, wrong before: what a step gives to the one before it, or the loop",
+        "right in the last step, wrong before it: what a step passes to the previous one, or the loop",
     ),
 }
 
@@ -155,8 +155,8 @@ def test_the_mistake_is_named(mistake):
     assert checked(changed(OwnLSTM, mistake)()) == (where, [diagnosis])
 
 
-MIXED = "a sample has other gradients in a batch than alone: use its own values only, and take no mean over the batch"
-ABOVE = "the loop. The gradient from above at step t is that of y at another step, or is lost: add dy[:, t]"
+MIXED = "a sample's gradients differ in a batch and alone: use only its own values, and take no mean over the batch"
+ABOVE = "the loop. The gradient from above at step t belongs to another step, or is lost: add dy[:, t]"
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_another_cell_with_four_blocks_has_them_named_in_keras_order():
     assert checked(changed(OwnLSTM, *plain)()) == ({}, [])
     found, diagnosis = checked(changed(OwnLSTM, *plain, ("df * f * (1 - f)", "df * f"))())
     assert found["kernel"] == "in f (i, g, o ok)"
-    assert diagnosis == ["its four blocks of columns are taken to be in Keras' order, i f g o"]
+    assert diagnosis == ["its four blocks of columns are assumed to be in Keras' order, i f g o"]
 
 
 class OwnLeaky(Layer):
@@ -279,7 +279,7 @@ def test_other_blocks_are_numbered():
 def test_the_loop_of_another_cell_is_said_to_be_wrong_and_no_more():
     found, diagnosis = checked(changed(OwnLeaky, ("dh = dz @ U.T + dh * (1 - a)", "dh = dz @ U.T"))(dtype="float64"))
     assert found == BEFORE
-    assert diagnosis == ["right in the last step, wrong before: what a step gives to the one before it, or the loop"]
+    assert diagnosis == ["right in the last step, wrong before it: what a step passes to the previous one, or the loop"]
 
 
 def test_a_layer_that_takes_no_other_shape_is_reported_all_the_same():

@@ -275,8 +275,8 @@ def _unexplained(names: list[str], found: Mapping[str, np.ndarray], right: Mappi
     of = f" of {names[0]}" if len(names) > 1 else ""
     where = f"At {list(map(int, place))}{of}, for example, " if place else ""
     return (
-        f"the values are wrong, but not by any mistake known here. {where}the result is {value[place]:.6g}, "
-        f"but {expected[place]:.6g} is right"
+        f"the values are wrong, but not by any mistake known here. {where}{value[place]:.6g} "
+        f"should be {expected[place]:.6g}"
     )
 
 

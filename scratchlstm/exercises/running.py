@@ -1,4 +1,4 @@
-"""A learner's file, run and judged in a process of its own, which may hang, crash or end itself without harm."""
+"""Run and check a learner's file in a separate process, which may hang, crash or exit without harm."""
 
 import importlib.util
 import linecache
@@ -15,14 +15,14 @@ from scratchlstm.exercises.checking import Verdict, judge
 from scratchlstm.exercises.exercise import EXERCISES, Exercise
 from scratchlstm.exercises.limits import in_words, limited
 
-# seconds without a verdict: what never returns to Python outlasts the limit inside, and a busy machine starts slowly
+# seconds without a verdict: calls that never return to Python outlast the inner limit, and busy machines start slowly
 _WAIT = 30.0
 
 
 def judge_file(exercise: Exercise, path: Path) -> list[Verdict]:
     """A verdict on each function of a learner's file."""
     if not path.is_file():
-        advice = "`python -m scratchlstm exercises FOLDER` writes what is missing, and nothing else"
+        advice = "`python -m scratchlstm exercises FOLDER` writes only the missing files"
         return _all(exercise, f"there is no file {path.name} in {str(path.parent)!r}; {advice}")
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe(duplex=False)
@@ -43,7 +43,7 @@ def judge_file(exercise: Exercise, path: Path) -> list[Verdict]:
         return [verdicts.get(each.function, each) for each in failed]
     finally:
         if hasattr(os, "killpg") and child.pid:
-            with suppress(ProcessLookupError):  # what the file itself has started, too
+            with suppress(ProcessLookupError):  # including anything the file started
                 os.killpg(child.pid, signal.SIGKILL)
         child.kill()
         child.join()
@@ -51,14 +51,14 @@ def judge_file(exercise: Exercise, path: Path) -> list[Verdict]:
 
 
 def _judge(number: int, path: Path, results: Connection) -> None:
-    """In the child: send the verdicts, one by one."""
+    """In the child process: send the verdicts, one by one."""
     exercise = EXERCISES[number - 1]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command handles Ctrl-C and ends this process
     sys.dont_write_bytecode = True
     if hasattr(os, "setsid"):
-        os.setsid()  # a group of processes of its own, to be ended as a whole
+        os.setsid()  # a process group of its own, to be ended as a whole
     with suppress(OSError):
-        os.dup2(2, 1)  # what the code prints, and what it starts, is not part of what the command says
+        os.dup2(2, 1)  # output of the code and its subprocesses must not mix with the command's
     sys.stdout = sys.stderr
     sys.path.insert(0, str(path.parent))
     try:
@@ -75,7 +75,7 @@ def _judge(number: int, path: Path, results: Connection) -> None:
 
 
 def _judged(exercise: Exercise, name: str, function: Any, path: Path) -> Verdict:
-    """The verdict, whatever is raised: an interrupt by the code itself, or an error of NumPy's changed by it."""
+    """The verdict, whatever is raised: even an interrupt by the code itself, or a NumPy error it changed."""
     try:
         return judge(exercise, name, function)
     except BaseException as error:
@@ -84,13 +84,13 @@ def _judged(exercise: Exercise, name: str, function: Any, path: Path) -> Verdict
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What a file defines."""
-    path = path.resolve()  # as tracebacks name it
+    """The names a file defines."""
+    path = path.resolve()  # as in tracebacks
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where dataclasses and pickle look
     linecache.checkcache(str(path))
-    # not by the loader, which would run the bytecode of a file that was changed within the same second
+    # not with the loader, which may run stale bytecode of a file changed within the same second
     limited(lambda: exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), vars(module)))
     return vars(module)
 

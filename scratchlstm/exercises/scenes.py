@@ -1,4 +1,4 @@
-"""Random values for every name of the equations, of which a function under check gets those that it asks for."""
+"""Random values for every name in the equations; a function under check gets those it asks for."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ Scene = dict[str, Any]
 
 
 def step(rng: np.random.Generator, B: int, T: int, E: int, H: int) -> Scene:
-    """One LSTM step of B samples, forward as in `gates.py`, and the gradients that its equations get.
+    """One LSTM step of B samples, forward as in `gates.py`, and the gradients its equations take.
 
-    The gradients are random, each by itself: of those that belong together more than one formula gives the same, as
-    dg i = di g. And they are so large that one who limits them is found out.
+    The gradients are random and independent: for ones that belong together, several formulas give the same result, such
+    as dg i = di g. They are also so large that code which clips them is detected.
     """
     scene: Scene = random_forward(rng, B, E, H)
     cache = gates.StepCache(*(scene[name] for name in gates.StepCache._fields))
@@ -28,11 +28,11 @@ def step(rng: np.random.Generator, B: int, T: int, E: int, H: int) -> Scene:
 
 
 def sequence(rng: np.random.Generator, B: int, T: int, E: int, H: int, masked: bool = False) -> Scene:
-    """A batch of sequences, forward and backward, and the layers around: the names of equations (22) to (32).
+    """A batch of sequences, forward and backward, and the layers around it: the names in equations (22) to (32).
 
-    A gradient arrives at every h and at the last c. Some of `ids` (B, T) repeat within a sample and between two, and
-    some rows of the table are not used. In `mask` (B, T), which the forward pass obeys only if `masked`, the second
-    step is masked for all samples, each of the others for some. Some of the logits are positive, some negative.
+    Every h and the last c have a gradient. Some of `ids` (B, T) repeat within a sample and between samples, and some
+    rows of the table are unused. In `mask` (B, T), which the forward pass obeys only if `masked`, the second step is
+    masked for all samples, each other step for some. Some logits are positive, some negative.
     """
     given = {"x": (B, T, E), "h0": (B, H), "c0": (B, H), "W": (E, 4 * H), "U": (H, 4 * H), "b": (4 * H,)}
     scene: Scene = {name: rng.normal(size=shape) for name, shape in given.items()}
@@ -46,7 +46,7 @@ def sequence(rng: np.random.Generator, B: int, T: int, E: int, H: int, masked: b
         dz[:, t], dh, dc_next = step.dz, step.dh_prev, step.dc_prev
     scene |= {"mask": mask, "hs": hs, "c_last": c_last, "caches": caches, "dz": dz}
     scene |= {"dhs": dhs, "dh_last": dhs[:, -1], "dc_last": dc_last, "dx": dz @ scene["W"].T}
-    # two samples share their ids, and T of them are drawn from T - 1 rows of the table: some are in a sample twice
+    # two samples share ids, and T ids are drawn from T - 1 rows of the table, so some occur twice in a sample
     ids = rng.integers(max(1, T - 1), size=(B, T))
     ids[1] = ids[0]
     h, w = hs[:, -1], rng.normal(size=(H, 1))

@@ -1,11 +1,11 @@
-"""Is a gradient right? Analytic against numerical, tensor by tensor, and against TensorFlow.
+"""Check gradients: analytic against numerical, tensor by tensor, and against TensorFlow.
 
-A check sees a bug only where the bug shows: inputs of several steps, random states that are not zero, and a gradient
-that arrives at every step and at the final states. (With zero states and a gradient at the last step alone, as in
-training a classifier, an LSTM that overwrites dh instead of adding to it passes.) `check_layer` sets this up.
+A check sees a bug only if the bug has an effect: it needs inputs of several steps, random nonzero states, and a
+gradient at every step and at the final states. (With zero states and a gradient only at the last step, as in training a
+classifier, an LSTM that overwrites dh instead of adding to it passes.) `check_layer` sets this up.
 
-Checks run in float64: in float32 central differences are good to some 1e-5 at best, too coarse to tell a small mistake
-from rounding.
+Checks run in float64: in float32, central differences are accurate to about 1e-5 at best, too coarse to tell a small
+mistake from rounding.
 """
 
 from scratchlstm.gradcheck.functions import check_functions

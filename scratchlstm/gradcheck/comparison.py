@@ -1,4 +1,4 @@
-"""Each gradient beside the numerical one, and TensorFlow's if it is there."""
+"""Compare each gradient with the numerical one, and with TensorFlow's if available."""
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,11 +17,11 @@ def compare(
     answers: Mapping[str, np.ndarray], rng: np.random.Generator, epsilon: float, tolerance: float,
     blocks: Mapping[str, Sequence[str]] = {}, sequences: Collection[str] = (),
 ) -> Iterator[Row]:  # fmt: skip
-    """First what the forward pass gave, if TensorFlow has answers to compare it with, then the gradients.
+    """Compare the forward pass's outputs, if TensorFlow has them to compare with, then the gradients.
 
-    Of a wrong gradient, which of its `blocks` of columns are wrong, or of `sequences`, (B, T, E), which steps.
+    For a wrong gradient, says which of its `blocks` of columns are wrong, or for `sequences`, (B, T, E), which steps.
     """
-    # all analytic gradients are copied first: computing the loss runs the layers again
+    # copy all analytic gradients first: computing the loss runs the layers again
     dense = {name: d.dense() if isinstance(d, RowGradient) else d for name, (_, d) in tensors.items()}
     copies = {name: None if d is None else np.array(host(d)) for name, d in dense.items()}
     if answers:
@@ -63,13 +63,13 @@ def in_blocks(names: Sequence[str], wrong: Sequence[bool]) -> str:
 
 
 def at_steps(wrong: Sequence[bool]) -> str:
-    """Which steps are wrong, in words; nothing if all are."""
+    """Which steps are wrong, in words; "" if all are."""
     right = [not bad for bad in wrong]
     return f"at {_steps(wrong)}, right at {_steps(right)}" if any(right) else ""
 
 
 def _steps(chosen: Sequence[bool]) -> str:
-    """As "step 3", "steps 0 to 2", or "steps 0, 2 to 4 and 6"."""
+    """Such as "step 3", "steps 0 to 2", or "steps 0, 2 to 4 and 6"."""
     numbers = np.flatnonzero(chosen)
     runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
     *most, last = [f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
@@ -77,7 +77,7 @@ def _steps(chosen: Sequence[bool]) -> str:
 
 
 def _compared(row: Row, ours: np.ndarray, answer: np.ndarray) -> Row:
-    """The row with the difference from TensorFlow's answer."""
+    """The row with its difference from TensorFlow's answer."""
     if answer.shape != ours.shape:
         row.problem = f"TensorFlow's has shape {answer.shape}"
     else:

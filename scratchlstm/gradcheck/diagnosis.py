@@ -1,11 +1,11 @@
-"""Says in words what is wrong with an array: which change of its formula turns the right values into those found.
+"""Say in words what is wrong with an array: which change to its formula turns the right values into those found.
 
-`explain` tries what people get wrong: a factor that is missing, one too many or another one, a sign, a term, a mean for
-a sum, an order. It answers only if the change gives the numbers found, all of them, and prefers the simplest change:
-on random data two different formulas do not agree by chance. What it does not recognise, it does not explain.
+`explain` tries common mistakes: a missing, extra or wrong factor, a sign, a term, a mean instead of a sum, an order. It
+answers only if a change reproduces all the values found, and prefers the simplest change: on random data two different
+formulas do not agree by chance. What it does not recognise, it does not explain.
 
-`explain_step` finds the wrong equations, (7) to (21) of `gates.py`, of an LSTM step that cannot be opened. Each is
-judged with the values that the step itself computed before it, so that one mistake is found once.
+`explain_step` finds the wrong equations, (7) to (21) of `gates.py`, of an LSTM step that it cannot look into. Each is
+judged using the values the step itself computed before, so each mistake is found once.
 """
 
 import itertools
@@ -24,8 +24,8 @@ _Clauses = Iterator[tuple[float, str]]  # (cost, clause): the cheapest clause is
 _SIZES = {"B": "the batch size", "T": "the number of steps", "E": "the number of features", "H": "the number of units"}
 _MASKS = ("mask", "valid")
 _DIGITS = {float(digit) for digit in range(2, 10)}
-_SIMPLE = 1.5  # what costs less is not looked for any further
-_LOOKED_AT = 6  # elements that a search looks at first
+_SIMPLE = 1.5  # below this cost the search stops
+_LOOKED_AT = 6  # number of elements that a search tries first
 
 
 def explain(
@@ -37,19 +37,19 @@ def explain(
     blocks: Sequence[str] = (),
     tolerance: float = TOLERANCE,
 ) -> str | None:
-    """How `found` comes from what is right, in one clause such as "you have c where c_prev belongs".
+    """How `found` differs from what is right, in one clause such as "you have c where c_prev belongs".
 
     Args:
         found, right: arrays of the same shape.
-        at_hand: name -> array, or a size such as B: what could be used at this place, rightly or by mistake. A name may
+        at_hand: name -> array, or a size such as B: everything that could be used here, rightly or wrongly. A name may
             be an expression, "tanh(z_i)".
-        terms: if right is a sum, its terms by name: then a mistake inside a term is recognised, too, and that one of
-            them is missing.
+        terms: if right is a sum, its terms by name: then a mistake inside a term, or a missing term, is recognised,
+            too.
         blocks: names of the blocks of columns, e.g. "ifgo".
-        tolerance: largest difference, relative to the largest value, that counts as rounding.
+        tolerance: the largest difference, relative to the largest value, attributed to rounding.
 
     Returns:
-        The clause; None if found is right, not finite, or wrong in a way that is not recognised.
+        the clause; None if found is right, not finite, or wrong in an unrecognised way.
 
     Raises:
         ValueError: found and right differ in shape.
@@ -88,14 +88,14 @@ def _close(a: Any, b: Any, tolerance: float, scale: float = 0) -> bool:
 
 
 class Factor(NamedTuple):
-    """A factor of a product: an array at hand, what derivatives make of it, or a number."""
+    """A factor of a product: an array, something derivatives make of it, or a number."""
 
     text: str  #    "f", "1 - f", "f (1 - f)", "2"
-    of: str  #      name of the array or size, "" of another number
-    cost: float  #  1 of a name, more of what is less likely
-    value: Any  #   flat, as long as what it is a factor of
+    of: str  #      name of the array or size; "" for another number
+    cost: float  #  1 for a name, more for less likely factors
+    value: Any  #   flat, as long as the array it multiplies
     note: str = ""  # what to add if it is missing
-    says: tuple[str, ...] = ()  # only of a number: the clause if it is one too many, and if it is missing
+    says: tuple[str, ...] = ()  # only for a number: the clause if it is extra, and if it is missing
 
 
 class Ratio(NamedTuple):
@@ -112,12 +112,12 @@ class Ratio(NamedTuple):
 
     @property
     def arrays(self) -> list[list[Factor]]:
-        """Surplus and missing, without the number."""
+        """Surplus and missing factors, except the number."""
         return [[factor for factor in side if not factor.says] for side in (self.surplus, self.missing)]
 
     @property
     def number(self) -> list[str]:
-        """What is said of the number, if there is one."""
+        """The clause about the number, if there is one."""
         sides = enumerate((self.surplus, self.missing))
         return [factor.says[which] for which, side in sides for factor in side if factor.says]
 
@@ -125,7 +125,7 @@ class Ratio(NamedTuple):
         """The clause.
 
         Args:
-            divided: whether found is divided by what is called missing; None if the values do not tell.
+            divided: whether found is divided by the missing factors; None if the values do not tell.
         """
         surplus, missing = map(_product, self.arrays)
         more = self.number + ["the sign is wrong"] * (self.sign < 0)
@@ -145,7 +145,7 @@ class Ratio(NamedTuple):
 
 
 def _product(factors: Sequence[Factor]) -> str:
-    """Such as "c²" or "dh o (1 - tanh_c²)"; without factors, ""."""
+    """Such as "c²" or "dh o (1 - tanh_c²)"; "" without factors."""
     texts = []
     plain_first = sorted((factor.text for factor in factors), key=lambda text: (" " in text) - text.isdigit())
     for text, group in itertools.groupby(plain_first):
@@ -156,7 +156,7 @@ def _product(factors: Sequence[Factor]) -> str:
 
 
 def _like(array: Any, shape: tuple[int, ...]) -> Any:
-    """The array broadcast to a shape, or None; one of rows and steps, such as a mask, goes to all columns."""
+    """The array broadcast to a shape, or None; one of rows and steps, such as a mask, is broadcast to all columns."""
     array = np.asarray(array, float)
     if array.ndim and array.ndim < len(shape) and array.shape == shape[: array.ndim]:
         array = array.reshape(array.shape + (1,) * (len(shape) - array.ndim))
@@ -176,7 +176,7 @@ def _factors(at_hand: Arrays, shape: tuple[int, ...]) -> Iterator[Factor]:
             yield _number(a[0], shape, name)
             continue
         binary = np.ndim(array) and ((a == 0) | (a == 1)).all()
-        if binary and name not in _MASKS:  # labels: where they are 0, and where they are 1, different formulas agree
+        if binary and name not in _MASKS:  # labels: different formulas agree where they are 0 or 1
             continue
         yield Factor(name, name, 1, a)
         gate, bounded = np.all((a > 0) & (a < 1)), np.all(np.abs(a) < 1) and name[0] not in "dxWUwb"
@@ -187,19 +187,19 @@ def _factors(at_hand: Arrays, shape: tuple[int, ...]) -> Iterator[Factor]:
         if bounded:
             yield Factor(f"1 - {name}", name, 1.25, 1 - a, as_in[0 if gate else 1])
             yield Factor(f"1 + {name}", name, 1.75, 1 + a, as_in[1])
-        if bounded or name[0] == "z":  # the slope is computed of z by mistake
+        if bounded or name[0] == "z":  # the slope is computed from z by mistake
             yield Factor(of_sigma, name, 1.1 if gate else 1.4, a * (1 - a), ", the derivative of σ")
-        if bounded or name[0] in "zc":  # or of c, in place of tanh(c)
+        if bounded or name[0] in "zc":  # or from c, instead of tanh(c)
             yield Factor(of_tanh, name, 1.1 if bounded and not gate else 1.4, 1 - a * a, ", the derivative of tanh")
 
 
 def _number(value: float, shape: tuple[int, ...], size: str = "") -> Factor:
-    """A number, or a size at hand, as a factor of an array of this shape."""
+    """A number, or an available size, as a factor of an array of this shape."""
     text = f"{value:.0f}" if value == round(value) else f"{value:.4g}"
     says = [f"it is multiplied by {text}", f"it is divided by {text}"]
     if size:
         says = [f"{each}, {_SIZES[size]}" for each in says]
-        if value not in shape:  # that axis is summed over
+        if value not in shape:  # that axis is summed
             says = [says[0] + ": no sum belongs there", says[1] + ": no mean belongs there"]
     elif value != round(value):
         says = [f"it is {_decimal(each)} times the right value" for each in (value, 1 / value)]
@@ -214,7 +214,7 @@ def _decimal(value: float) -> str:
 
 
 def _multiple(found: Any, right: Any, tolerance: float, scale: float) -> set[float]:
-    """The number that found is right times, everywhere, or divided by; empty if there is none."""
+    """The number that right is multiplied or divided by everywhere to give found; empty if there is none."""
     times = abs(float(found @ right)) / (float(right @ right) or 1)
     if not times or not _close(np.abs(found), times * np.abs(right), tolerance, scale):
         return set()
@@ -225,23 +225,23 @@ def _multiple(found: Any, right: Any, tolerance: float, scale: float) -> set[flo
 def ratios(
     found: Any, right: Any | None, at_hand: Arrays, tolerance: float = TOLERANCE, scale: float = 0
 ) -> list[Ratio]:
-    """The simplest products of at most four factors with found = right · surplus / missing; [] if there is none.
+    """The simplest products of at most four factors with found = right · surplus / missing; [] if there are none.
 
-    Several if they are equally simple. Logarithms turn the product into a sum, see `_adding_up`; what fits there, at a
-    few elements, is then computed for all of them.
+    Returns several if they are equally simple. Logarithms turn the product into a sum, see `_adding_up`; candidates
+    that fit a few elements are then tested on all of them.
 
     Args:
         found, right, at_hand, tolerance: see `explain`; if right is None, found = surplus.
-        scale: what differences are measured against, 0 for the largest value.
+        scale: what differences are measured against; 0 for the largest value.
     """
     shape, divides = np.shape(found), right is not None
     found, right = np.ravel(found), np.ravel(np.ones_like(found) if right is None else right)
     size = np.minimum(*(np.abs(each) / (np.abs(each).max(initial=0) or 1) for each in (found, right)))
-    large = np.argsort(-size)[:_LOOKED_AT]  # rounding changes these least
+    large = np.argsort(-size)[:_LOOKED_AT]  # least affected by rounding
     large = large[size[large] > 0.1 * size.max(initial=0)]
     if not large.size:
         return []
-    # a few numbers agree with many products: the fewer they are, the simpler the product must be
+    # a few numbers match many products: the fewer there are, the simpler the product must be
     most = {1: 1, 2: 2}.get(int(np.count_nonzero(size)), 4)
     multiple = _multiple(found, right, tolerance, scale) if divides and most > 1 else set()
     factors = [*_factors(at_hand, shape), *(_number(value, shape) for value in sorted(_DIGITS | multiple))]
@@ -270,10 +270,10 @@ def ratios(
 
 
 def _adding_up(rows: Any, wanted: Any, window: float) -> Any:
-    """(n, 4): all that add up to `wanted`, to within `window`, of four rows, the first of which is 0.
+    """(n, 4): all combinations of four rows that add up to `wanted`, to within `window`; the first row is 0.
 
-    Two rows each give a pair, and two pairs are wanted. So that not every pair is tried with every other, each becomes
-    one number, by a random projection: the number of its partner is then known, and looked up in the sorted list.
+    Two rows make a pair, and we want two pairs. To avoid trying every pair with every other, each becomes one number,
+    by a random projection: the number of its partner is then known, and looked up in the sorted list.
     """
     pairs = np.stack(np.triu_indices(len(rows)), axis=1)
     projection = np.random.default_rng(0).normal(size=wanted.size) / wanted.size
@@ -291,18 +291,18 @@ def _adding_up(rows: Any, wanted: Any, window: float) -> Any:
 def _sign(
     found: Any, missing: Sequence[Factor], right: Any, surplus: Sequence[Factor], tolerance: float, scale: float
 ) -> int:
-    """The sign with which found · missing = right · surplus, without dividing by what may be 0; 0 if with none."""
+    """The sign with which found · missing = right · surplus, without dividing by possible zeros; 0 if neither fits."""
     left = found * np.prod([factor.value for factor in missing], axis=0)
     other = right * np.prod([factor.value for factor in surplus], axis=0)
     return next((sign for sign in (1, -1) if _close(left, sign * other, tolerance, scale)), 0)
 
 
 def _of_factors(found: Any, right: Any, at_hand: Arrays, tolerance: float) -> _Clauses:
-    """All zero, or right but for factors."""
+    """All zero, or right except for factors."""
     if not found.any():
         yield 0, "it is 0 everywhere"
         return
-    # "you have dc_next where dc belongs" is no news where dc is asked for
+    # "you have dc_next where dc belongs" says nothing if dc is what is asked for
     others = {name: a for name, a in at_hand.items() if np.shape(a) != right.shape or not _close(a, right, tolerance)}
     for ratio in ratios(found, right, others, tolerance)[:1]:
         yield ratio.cost, _in_words(ratio, found, right, others, tolerance)
@@ -320,13 +320,13 @@ def _in_words(ratio: Ratio, found: Any, right: Any, at_hand: Arrays, tolerance: 
 
 
 def _of_terms(found: Any, right: Any, at_hand: Arrays, terms: Arrays, tolerance: float) -> _Clauses:
-    """Right but for a term."""
+    """Right except for a term."""
     scale = max(np.max(np.abs(found)), np.max(np.abs(right)))
     arrays = {name: array for name, array in at_hand.items() if name not in _SIZES}
     for term in ratios(found - right, None, arrays, tolerance, scale)[:1]:
         cost, text = 0.5 + sum(factor.cost for factor in term.surplus), _product(term.surplus) or "1"
         if len(term.arrays[0]) > 3:
-            continue  # too long to be of help
+            continue  # too long to be helpful
         if term.sign > 0 and terms:
             yield cost, f"the term {text} is one too many"
         else:
@@ -365,7 +365,7 @@ def _axes(ndim: int) -> list[str]:
 
 
 def _of_order(found: Any, right: Any, blocks: Sequence[str], tolerance: float) -> _Clauses:
-    """The right values, in another order."""
+    """The right values in another order."""
 
     def is_now(other: Any, where: Any = ...) -> bool:
         return _close(found[where], other, tolerance)
@@ -377,9 +377,9 @@ def _of_order(found: Any, right: Any, blocks: Sequence[str], tolerance: float) -
             yield 1, f"the {what}s are in reverse order"
     if right.ndim == 3 and right.shape[1] > 2 and not _close(right[:, 1:], right[:, :-1], tolerance):
         if is_now(right[:, :-1], np.s_[:, 1:]):
-            yield 1, "each step has the value of the step before"
+            yield 1, "each step has the value of the previous step"
         if is_now(right[:, 1:], np.s_[:, :-1]):
-            yield 1, "each step has the value of the step after"
+            yield 1, "each step has the value of the next step"
     if blocks and right.ndim and right.shape[-1] % len(blocks) == 0:
         theirs, ours = (np.split(each, len(blocks), axis=-1) for each in (found, right))
         held = [
@@ -388,11 +388,11 @@ def _of_order(found: Any, right: Any, blocks: Sequence[str], tolerance: float) -
         if all(held) and held != [*blocks]:
             yield 1, _moved(held, blocks)
     if right.size > 2 and _close(np.sort(found, axis=None), np.sort(right, axis=None), tolerance):
-        yield 5, "the numbers are right, but in another order"
+        yield 5, "the values are right, but in another order"
 
 
 def _moved(held: Sequence[str], blocks: Sequence[str]) -> str:
-    """What to say if the blocks hold others."""
+    """The clause if the blocks hold each other's values."""
     moved = [name for name, other in zip(blocks, held, strict=True) if name != other]
     if len(moved) == 2 and sorted(held) == sorted(blocks):
         return f"the blocks of {_listed(moved)} are swapped"
@@ -403,7 +403,7 @@ def _moved(held: Sequence[str], blocks: Sequence[str]) -> str:
 
 
 def _quantities(at_hand: Arrays, shape: tuple[int, ...]) -> Iterator[tuple[float, str, Any]]:
-    """(cost, text, array): what is at hand, its sums, means and products of matrices, if they have the shape."""
+    """(cost, text, array): available arrays, their sums, means and matrix products, if they have the shape."""
     arrays = {name: np.asarray(array, float) for name, array in at_hand.items() if np.ndim(array)}
     either: dict[str, Any] = {}
     for name, array in arrays.items():
@@ -422,7 +422,7 @@ def _quantities(at_hand: Arrays, shape: tuple[int, ...]) -> Iterator[tuple[float
 
 
 def _of_quantities(found: Any, right: Any, at_hand: Arrays, tolerance: float) -> _Clauses:
-    """Something else than was asked."""
+    """Something other than what was asked for."""
     if found.size < 2 or not found.any():
         return
     which = [each for each in _quantities(at_hand, right.shape) if each[2].shape == right.shape]
@@ -437,7 +437,7 @@ def _of_quantities(found: Any, right: Any, at_hand: Arrays, tolerance: float) ->
 
 
 def _of_parts(found: Any, right: Any, at_hand: Arrays, blocks: Sequence[str], tolerance: float) -> _Clauses:
-    """Right in some parts, and what the others have in common."""
+    """Right in some parts; what the other parts have in common."""
     differs = np.abs(found - right) > tolerance * max(np.max(np.abs(found)), np.max(np.abs(right)))
     for cost, where, part in _parts(differs, at_hand, blocks):
         inside = {name: array for name, a in at_hand.items() if (array := _like(a, right.shape)) is not None}
@@ -448,14 +448,14 @@ def _of_parts(found: Any, right: Any, at_hand: Arrays, blocks: Sequence[str], to
 
 
 def _parts(differs: Any, at_hand: Arrays, blocks: Sequence[str]) -> Iterator[tuple[float, str, Any]]:
-    """(cost, text, which elements): the parts that hold all wrong elements."""
+    """(cost, text, which elements): the parts that contain all wrong elements."""
     for name, array in at_hand.items():
         mask = _like(array, differs.shape)
         if mask is not None and ((mask == 0) | (mask == 1)).all():
             for value in 0, 1:
                 if (mask != value).any() and not differs[mask != value].any():
                     if name not in _MASKS:
-                        return  # of labels it says nothing, and nothing of the rows that have them
+                        return  # says nothing for labels, or the rows that have them
                     yield 1, f"right where {name} is {1 - value}, wrong where it is {value}", mask == value
     if blocks and differs.ndim and differs.shape[-1] % len(blocks) == 0:
         by_block = differs.reshape(*differs.shape[:-1], len(blocks), -1)
@@ -485,9 +485,9 @@ class Finding(NamedTuple):
 
     Attributes:
         equation: its number, "(14)"; "(9) or (13)" if the values do not tell which of the two, "(8) to (15)" if they
-            tell still less.
+            tell even less.
         name: what is wrong, "dz_f".
-        text: how, as `explain` says it; "" if that is not recognised.
+        text: how, in the words of `explain`; "" if not recognised.
     """
 
     equation: str
@@ -495,7 +495,7 @@ class Finding(NamedTuple):
     text: str
 
 
-# gate -> what its gradient comes from, what that is multiplied by, and the numbers of both equations
+# gate -> where its gradient comes from, its factor, and the numbers of both equations
 _GATES = {
     "i": ("dc", "g", 9, 13),
     "f": ("dc", "c_prev", 10, 14),
@@ -506,13 +506,13 @@ NUMBERS = {"dc": 8, "dc_prev": 12, "dx": 17, "dh_prev": 18, "dW": 19, "dU": 20, 
 
 
 def random_step(seed: int = 0, N: int = 3, E: int = 2, H: int = 4) -> dict[str, np.ndarray]:
-    """An LSTM step on random numbers, by name: what goes in, what (1) to (6) give, and dh and dc_next."""
+    """An LSTM step on random numbers, by name: its inputs, the results of (1) to (6), and dh and dc_next."""
     rng = np.random.default_rng(seed)
     return random_forward(rng, N, E, H) | {name: rng.normal(size=(N, H)) for name in ("dh", "dc_next")}
 
 
 def random_forward(rng: np.random.Generator, N: int, E: int, H: int) -> dict[str, np.ndarray]:
-    """What goes into a step of N samples, and what (1) to (6) give."""
+    """The inputs of a step of N samples, and the results of (1) to (6)."""
     shapes = {"x": (N, E), "h_prev": (N, H), "c_prev": (N, H), "W": (E, 4 * H), "U": (H, 4 * H), "b": (4 * H,)}
     given: dict[str, Any] = {name: rng.normal(size=shape) for name, shape in shapes.items()}
     h, c, cache = gates.lstm_step_forward(*given.values())
@@ -522,14 +522,14 @@ def random_forward(rng: np.random.Generator, N: int, E: int, H: int) -> dict[str
 def explain_step(
     backward: Callable[..., Any], known: Arrays | None = None, tolerance: float = TOLERANCE
 ) -> list[Finding]:
-    """The wrong equations, (7) to (21), of a function in place of `gates.lstm_step_backward`.
+    """The wrong equations, (7) to (21), of a function used in place of `gates.lstm_step_backward`.
 
-    It is run for each sample alone, which shows what it computes inside, and for all together.
+    It is run for each sample alone, which reveals what it computes inside, and for all samples together.
 
     Args:
-        backward: gets (dh, dc_next, cache, W, U) and returns dx, dh_prev, dc_prev, dW, dU, db, in this order or by
-            name, and in their shapes.
-        known: a step as from `random_step`, which it is if None.
+        backward: takes (dh, dc_next, cache, W, U) and returns dx, dh_prev, dc_prev, dW, dU, db, in this order or by
+            name, in their shapes.
+        known: a step like that of `random_step`, the default.
         tolerance: see `explain`.
     """
     known = random_step() if known is None else known
@@ -561,14 +561,14 @@ def explain_step(
 
 
 def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) -> list[Finding]:
-    """The wrong equations, (7) to (21), judged by the gradients of N samples, each by itself.
+    """The wrong equations, (7) to (21), judged by the gradients of N separate samples.
 
-    What a step computes inside shows in what it returns: db of one sample is dz, row k of dW is x_k dz; dc is
-    dc_prev / f, and dz_i / (g i (1 - i)), and so on. What most of them agree on is what the step computed.
+    What a step computes inside shows in its results: db of one sample is dz, row k of dW is x_k dz; dc is dc_prev / f,
+    and dz_i / (g i (1 - i)), and so on. The value most of them agree on is the one the step computed.
 
     Args:
         found: dx (N, E), dW (N, E, 4H), dU (N, H, 4H) and, if known, dh_prev and dc_prev (N, H), db (N, 4H).
-        known: the step, as from `random_step`.
+        known: the step, like that of `random_step`.
         tolerance: see `explain`.
     """
     findings: list[Finding] = []
@@ -585,7 +585,7 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
     right = right_step(known)
 
     def from_dz(dz: Any) -> dict[str, Any]:
-        """What (17) to (21) make of dz for each sample, as far as there is something to compare it with."""
+        """The results of (17) to (21) from dz, for each sample, if there is something to compare them with."""
         of_inputs = {"dx": dz @ known["W"].T, "dh_prev": dz @ known["U"].T, "db": dz}
         of_weights = {f"d{name}": known[a][:, :, None] * dz[:, None] for a, name in (("x", "W"), ("h_prev", "U"))}
         return {name: value for name, value in (of_inputs | of_weights).items() if name in found}
@@ -597,7 +597,7 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
     if dz is None:
         return [Finding("(7) to (21)", "dz", "")]
 
-    # (8) to (16), judged by dz, the blocks of which may be in another order
+    # (8) to (16), judged by dz, whose blocks may be in another order
     of_right = right.dc * known["f"]
     dc_prev = found.get("dc_prev", of_right)
     blocks = {"ifgo": _by_gate(dz)}
@@ -621,7 +621,7 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
     else:
         terms = {"dc_next": known["dc_next"], "dh o (1 - tanh_c²)": right.dc - known["dc_next"]}
         if "dc_prev" in found and dc is not right.dc and _close(dc_prev, of_right, tolerance):
-            # (12) shows that (8) is right: the three that use it are wrong
+            # (12) shows that (8) is right, so the three that use it are wrong
             named = [f"you have {name} where dc belongs" for name in hand if _close(dc, hand[name], tolerance)]
             text = explain(dc, right.dc, hand, terms=terms, tolerance=tolerance) or ""
             text = named[0] if named else text and _inside_of("dc", text)
@@ -645,7 +645,7 @@ def wrong_equations(found: Arrays, known: Arrays, tolerance: float = TOLERANCE) 
     weights = {name: known[name] for name in "WU"}
     weights |= {f"{name}_{gate}": block for name in "WU" for gate, block in _by_gate(known[name]).items()}
     for name, wanted in from_dz(dz).items():
-        # of a gradient of weights (N, E, 4H), the first sample's will do
+        # for a gradient of weights (N, E, 4H), the first sample is enough
         at_hand = {key: row[:1] if wanted.ndim == 3 else row for key, row in rows.items()} | weights
         given, wanted = (found[name][0], wanted[0]) if wanted.ndim == 3 else (found[name], wanted)
         judge(name, given, wanted, at_hand, "" if name in ("dx", "dh_prev") else "ifgo")
@@ -660,12 +660,12 @@ def _cache(known: Arrays) -> gates.StepCache:
 
 
 def _by_gate(array: Any, order: Sequence[str] = "ifgo") -> dict[str, Any]:
-    """Its four blocks of columns."""
+    """The four blocks of columns."""
     return dict(zip(order, np.split(array, 4, axis=1), strict=True))
 
 
 def _divided(a: Any, b: Any) -> Any:
-    """The ratio of two arrays; 0 for elements that would be divided by 0."""
+    """The ratio of two arrays; 0 where the divisor is 0."""
     return np.divide(a, b, out=np.zeros_like(a), where=b != 0)
 
 
@@ -681,20 +681,20 @@ def _slope(gate: str, known: Arrays) -> Any:
 
 
 class _Inside(NamedTuple):
-    """What a right step computes on its way, (8) and (13) to (16)."""
+    """What a correct step computes on the way, (8) and (13) to (16)."""
 
     dc: Any
     dz: Any
 
 
 def right_step(known: Arrays) -> _Inside:
-    """Written out here: the step that is judged may be that of `gates.py`, changed to see what happens."""
+    """Written out here, because the step being judged may be that of `gates.py`, edited to see what happens."""
     dc = known["dc_next"] + known["dh"] * known["o"] * _slope("tanh_c", known)
     return _Inside(dc, np.concatenate([_of_gate(gate, {**known, "dc": dc}) for gate in "ifgo"], axis=1))
 
 
 def _swapped(found: Arrays, dz: Any, known: Arrays, tolerance: float) -> str | None:
-    """Which two names, such as "i and f", explain all that was found if each has the other's values."""
+    """The two names, such as "i and f", that explain everything found if each has the other's values."""
     for a, b in itertools.combinations(["i", "f", "g", "o", "c_prev", "tanh_c"], 2):
         other = {**known, a: known[b], b: known[a]}
         inside = right_step(other)
@@ -705,7 +705,7 @@ def _swapped(found: Arrays, dz: Any, known: Arrays, tolerance: float) -> str | N
 
 
 def _agreed_dc(dc_prev: Any, dz: Arrays, right: Any, known: Arrays, tolerance: float) -> tuple[Any, int]:
-    """dc as most of dc_prev, dz_i, dz_f and dz_g have it; and how many values fit, dz_o among them."""
+    """The dc that most of dc_prev, dz_i, dz_f and dz_g agree on; and how many values fit, including dz_o."""
 
     def follows(dc: Any) -> dict[str, Any]:
         return {"c": dc * known["f"]} | {gate: _of_gate(gate, {**known, "dc": dc}) for gate in "ifg"}
@@ -719,10 +719,10 @@ def _agreed_dc(dc_prev: Any, dz: Arrays, right: Any, known: Arrays, tolerance: f
 def _agreed(
     guesses: Sequence[Any], follows: Callable[[Any], Arrays], seen: Arrays, tolerance: float
 ) -> tuple[Any, int]:
-    """The guess from which most of what was seen follows, and how much.
+    """The guess that explains most of what was seen, and how much.
 
-    The first guess is the right value. Another must do more than give back the one value that it was read from, or it
-    is None.
+    The first guess is the right value. Any other must explain more than the one value it was derived from, otherwise
+    the result is None.
     """
 
     def count(guess: Any) -> int:
@@ -733,7 +733,7 @@ def _agreed(
 
 
 def _which(gate: str, found: Any, right: Any, at_hand: Arrays, tolerance: float) -> str:
-    """Which of a gate's two equations has what is missing; or either, if a wrong name in the second may do it, too."""
+    """Which of a gate's two equations lacks something; or either, if a wrong name in the second would explain it."""
     via, times, first, second = _GATES[gate]
     numbers = {second for a in at_hand.values() if _close(found, a * _slope(gate, at_hand), tolerance)}
     for ratio in ratios(found, right, at_hand, tolerance):

@@ -1,4 +1,4 @@
-"""The gradients of two functions of your own, forward and backward."""
+"""Check the gradients of your own forward and backward functions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,22 +16,22 @@ def check_functions(
     forward: Callable[..., Any], backward: Callable[[Any, Any], Any], inputs: Sequence[Any] | Mapping[str, Any], *,
     seed: int = 0, epsilon: float = EPSILON, tolerance: float = TOLERANCE,
 ) -> Report:  # fmt: skip
-    """Compare the gradients of two functions of your own with numerical ones, for L = Σ r out with a random r.
+    """Compare the gradients of your own two functions with numerical ones, for L = Σ r out with random r.
 
         forward(*inputs) -> out, cache
         backward(dout, cache) -> gradients
 
     Args:
-        forward: out is an array, or a tuple of arrays, in float64.
-        backward: gets dL/d of each output, as out; gives a tuple of gradients in the order of the inputs, or for a
-            single input the array alone. That of an integer input is not looked at.
-        inputs: x and the parameters alike, float64 or integers: a list, or a dict by name in the order of `forward`.
-        seed: of r.
+        forward: out is a float64 array or a tuple of them.
+        backward: takes dL/d of each output, structured like out; returns a tuple of gradients in the order of the
+            inputs, or for a single input just the array. Gradients of integer inputs are ignored.
+        inputs: x and the parameters, float64 or integers: a list, or a dict by name in the order of `forward`.
+        seed: seed of r.
         epsilon, tolerance: see `check_layer`.
 
     Raises:
-        TypeError: no functions, no inputs, or something that is no array of numbers.
-        ValueError: float32, or another number of gradients than of inputs.
+        TypeError: not functions, no inputs, or something that is not an array of numbers.
+        ValueError: float32, or not one gradient per input.
     """
     require_arguments(epsilon, tolerance)
     checks.function("forward", forward)
@@ -56,7 +56,7 @@ def check_functions(
     found, several, cache = outputs()
     require_float64(found)
     weights = {name: rng.normal(size=part.shape) for name, part in found.items()}
-    copies = [r.copy() for r in weights.values()]  # which backward may change
+    copies = [r.copy() for r in weights.values()]  # backward may change them
     given = backward(tuple(copies) if several else copies[0], cache)
     gradients = given if isinstance(given, tuple | list) else [given]
     if len(gradients) != len(tensors):

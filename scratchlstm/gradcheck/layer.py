@@ -1,4 +1,4 @@
-"""A layer's gradients, ours or yours."""
+"""Check the gradients of a layer, ours or yours."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -29,52 +29,52 @@ class LayerLike(Protocol):
 
     @property
     def params(self) -> Mapping[str, np.ndarray]:
-        """Name -> array; each is changed in place and put back."""
+        """Name -> array; each is changed in place and restored."""
 
     @property
     def grads(self) -> Mapping[str, Any]:
-        """Name -> gradient of the last backward pass."""
+        """Name -> gradient from the last backward pass."""
 
     def forward(self, x: Any) -> Any:
         """y for x."""
 
     def backward(self, *dy: Any) -> Any:
-        """dL/dx for dL/dy (one for each output); sets `grads`."""
+        """dL/dx from dL/dy (one for each output); sets `grads`."""
 
 
 def check_layer(
     layer: Layer | LayerLike, x: Any, *, initial_state: Any = None, mask: Any = None, training: bool = False,
     tensorflow: bool = False, seed: int = 0, epsilon: float = EPSILON, tolerance: float = TOLERANCE,
 ) -> Report:  # fmt: skip
-    """Compare a layer's gradients with numerical ones, for L = Σ r y with random r on every number of every output.
+    """Compare a layer's gradients with numerical ones, for L = Σ r y with random r for every element of every output.
 
-    While it runs, each parameter has a little noise added: at 0, at 1 or at a symmetric matrix, where many begin, a
-    forgotten factor makes no difference.
+    Meanwhile each parameter has a little noise added: at the usual initial values 0, 1, or a symmetric matrix, a
+    forgotten factor would make no difference.
 
-    Of a layer that is not `trainable`, those of its input and states alone.
+    For a layer that is not `trainable`, only the gradients of its input and states are checked.
 
     If a recurrent layer is wrong, the report names the gates whose blocks of columns are wrong in a single step and the
-    steps at which dx is wrong, and ends with the `diagnosis`: which equation is wrong and how, or what in the loop over
-    the steps. That goes for the recurrent layers of this package, for `RNN` with a cell of your own, and for a layer of
-    your own whose recurrent_kernel is (H, nH): for n = 4 the blocks are taken to be i f g o, as in Keras. A mistake is
-    named only if it gives just the gradients that were found.
+    steps at which dx is wrong, and ends with the `diagnosis`: which equation is wrong and how, or what is wrong in the
+    loop over the steps. This works for the recurrent layers of this package, for `RNN` with a cell of your own, and for
+    your own layer if its recurrent_kernel is (H, nH): for n = 4 the blocks are assumed to be i f g o, as in Keras. A
+    mistake is named only if it reproduces exactly the gradients found.
 
     Args:
         layer: ours, built or not, or your own with `params`, `grads`, `forward(x)` and `backward(dy)`.
-        x: a float64 input, or integers; for a layer that takes several inputs, their list.
-        initial_state: of a recurrent layer, arrays (B, H), for an `LSTM` [h0, c0]; drawn at random where None.
-        mask: (B, T), for a layer that takes one; of several inputs a list.
-        training: check the pass that training takes; dropout then draws the same numbers at every pass.
+        x: a float64 input, or integers; for a layer with several inputs, a list.
+        initial_state: for a recurrent layer, arrays (B, H), for an `LSTM` [h0, c0]; None draws random ones.
+        mask: (B, T), for a layer that takes one; for several inputs a list.
+        training: check the pass used in training; dropout then draws the same numbers in every pass.
         tensorflow: also compare outputs and gradients with TensorFlow's (layers of this package only).
-        seed: of r and of the states.
+        seed: seed of r and of the states.
         epsilon: see `numerical_gradient`.
-        tolerance: largest relative error that is right.
+        tolerance: the largest relative error accepted as right.
 
     Raises:
-        TypeError: not a layer, or no numbers.
+        TypeError: not a layer, or not numbers.
         ValueError: parameters or x in float32, a mask or states that the layer does not take, another argument out of
-            its bounds, or nothing that TensorFlow could be compared with.
-        ImportError: no TensorFlow.
+            range, or nothing to compare with in TensorFlow.
+        ImportError: TensorFlow is not installed.
     """
     require_arguments(epsilon, tolerance, training=training, tensorflow=tensorflow)
     _require_layer(layer, mask, initial_state, tensorflow)
@@ -85,13 +85,13 @@ def check_layer(
     require_float64({name: each for name, each in inputs.items() if each.dtype.kind == "f"})
     if isinstance(layer, Layer):
         try:
-            received = layer.receive(given if several else given[0])  # builds it
+            received = layer.receive(given if several else given[0])  # builds the layer
         except (TypeError, ValueError) as error:
             raise type(error)(f"x: {error}") from error
         inputs = dict(zip(inputs, received if several else [received], strict=True))
     require_float64(layer.params)
     if isinstance(layer, layers.Masking) and not layer.output_mask(inputs["x"], None).all():
-        what = f"steps of {layer.mask_value} alone, which Masking hides until they move at all"
+        what = f"steps of {layer.mask_value} alone, which Masking hides until they change at all"
         raise ValueError(f"x has {what}: they have no numerical gradient; check it on other steps")
 
     with _with_noise(layer.params, rng.spawn(1)[0]):
@@ -153,7 +153,7 @@ def check_layer(
                 check_layer, layer, given[0][:, :1], initial_state=list(states.values()) or None, training=training,
                 seed=seed, epsilon=epsilon, tolerance=tolerance,
             )  # fmt: skip
-            # this runs the layer on other inputs, which not every layer of one's own takes
+            # this runs the layer on other inputs, which not all custom layers accept
             with suppress(Exception), np.errstate(all="ignore"):
                 from_zeros = not states and not _has_cells(layer)
                 alone = step() if sequences and given[0].shape[1] > 1 else Report("")
@@ -167,15 +167,15 @@ def check_layer(
 
 
 def _has_cells(layer: Any) -> TypeGuard[Layer]:
-    """Whether it is made of recurrent layers of this package, which name their blocks of columns."""
+    """Whether it consists of this package's recurrent layers, which name their blocks of columns."""
     return isinstance(layer, Layer) and bool(layer.column_blocks)
 
 
 def _split(report: Report, step: Report, from_zeros: bool) -> None:
-    """Say which wrong tensors are right in a single step, and of others which gates are wrong in it.
+    """Say which wrong tensors are right in a single step, and for others which gates are wrong in it.
 
-    A mistake in one gate reaches the others through h and the steps before. A step from zeros sees nothing of a forget
-    gate, so what is wrong in such a one says less than what is wrong over several.
+    A mistake in one gate reaches the others through h and earlier steps. A step from zeros sees nothing of a forget
+    gate, so what is wrong in such a step says less than what is wrong over several.
     """
     of_step = {row.tensor: row for row in step.rows}
     for row in [row for row in report.rows if row.differs and row.tensor in of_step]:
@@ -188,7 +188,7 @@ def _split(report: Report, step: Report, from_zeros: bool) -> None:
 
 
 def _name_blocks(report: Report, blocks: Mapping[str, Sequence[str]], wrong: Sequence[bool]) -> None:
-    """Say which blocks are wrong in a step, unless they are all or none."""
+    """Say which blocks are wrong in a step, unless all or none are."""
     if any(wrong) and not all(wrong):
         for row in [row for row in report.rows if row.differs]:
             row.problem = in_blocks(blocks[row.tensor], wrong) if row.tensor in blocks else ""
@@ -196,7 +196,7 @@ def _name_blocks(report: Report, blocks: Mapping[str, Sequence[str]], wrong: Seq
 
 @contextmanager
 def _with_noise(params: Mapping[str, Array], rng: np.random.Generator) -> Iterator[None]:
-    """The parameters, each a little off its value; at the end exactly as they were."""
+    """The parameters with a little noise; restored exactly at the end."""
     before = {name: param.copy() for name, param in params.items()}
     try:
         for param in params.values():
@@ -214,7 +214,7 @@ def _require_layer(layer: Any, mask: Any, initial_state: Any, tensorflow: bool) 
         raise TypeError(f"layer must have params, grads, forward and backward, but {layer!r} has no {missing[0]}")
     kind = type(layer).__name__
     if not isinstance(layer.params, Mapping):
-        raise TypeError(f"layer must have params by name, which {kind} has not (check_model takes a model)")
+        raise TypeError(f"layer must have params by name, which {kind} does not (check_model takes a model)")
     if isinstance(layer, Layer):
         if type(layer).forward is Layer.forward:
             raise TypeError(f"layer must compute something, which {kind} does not")
@@ -222,7 +222,7 @@ def _require_layer(layer: Any, mask: Any, initial_state: Any, tensorflow: bool) 
             raise ValueError(f"mask was given, but {kind} takes none")
     elif tensorflow:
         advice = "check it with tensorflow=False, against numerical gradients"
-        raise ValueError(f"{kind} is not of scratchlstm, and TensorFlow does not know it: {advice}")
+        raise ValueError(f"{kind} is not part of scratchlstm, and TensorFlow does not know it: {advice}")
     if initial_state is not None and not getattr(layer, "state_sizes", None):
         raise ValueError(f"initial_state was given, but {kind} has no states")
 
@@ -232,7 +232,7 @@ def _copied_mask(mask: Any) -> np.ndarray | None:
 
 
 def _copied_states(owner: str, given: Any, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """The states, each an array of its own, which may be changed; the layer itself looks at their shapes."""
+    """The states, each a separate array that may be changed; the layer itself checks their shapes."""
     if backend.is_array(given) and given.ndim and len(sizes) > 1:
         given = list(given)
     listed = as_states(owner, list(sizes), given)

@@ -1,4 +1,4 @@
-"""The gradients of a model's loss."""
+"""Check the gradients of a model's loss."""
 
 from contextlib import suppress
 from typing import Any
@@ -23,7 +23,7 @@ def check_model(
     model: Model, x: Any, y: Any, *, training: bool = False, tensorflow: bool = False,
     seed: int = 0, epsilon: float = EPSILON, tolerance: float = TOLERANCE,
 ) -> Report:  # fmt: skip
-    """Compare the gradients of a compiled model's loss with numerical ones, for all parameters that are trained.
+    """Compare the gradients of a compiled model's loss with numerical ones, for all trained parameters.
 
     Args:
         model: compiled, in float64.
@@ -46,7 +46,7 @@ def check_model(
     require_float64(model.network.params)
     params = dict(model.network.trainable_params)
     if not params:
-        raise ValueError(f"{model.name} has no parameter that is trained, so no gradient to check: set trainable=True")
+        raise ValueError(f"{model.name} has no trainable parameters, so no gradient to check: set trainable=True")
     first = Pass(training, keeps_states=False)
 
     def forward(run: Pass) -> tuple[list[np.ndarray], Any, Any]:
@@ -66,6 +66,6 @@ def check_model(
     shapes = ", ".join(str(each.shape) for each in inputs_of(x))
     report = Report(f"{order.join(type(layer).__name__ for layer in model.layers)}, input {shapes}", list(rows))
     if any(row.differs for row in report.rows):
-        with suppress(Exception), np.errstate(all="ignore"):  # a layer of one's own may not take other inputs
+        with suppress(Exception), np.errstate(all="ignore"):  # a custom layer may not accept other inputs
             report.diagnosis = diagnoses(model.network, seed)
     return report

@@ -1,4 +1,4 @@
-"""Central differences: what a loss does if a number is nudged."""
+"""Central differences: how a loss changes when an element is nudged."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,27 +11,27 @@ from scratchlstm.backend import Array
 from scratchlstm.gradcheck.arguments import require_float64
 
 EPSILON = 1e-5
-# up to this many numbers a tensor is checked number by number, beyond along random directions
+# tensors up to this size are checked element by element, larger ones along random directions
 EVERY_NUMBER = 2000
 DIRECTIONS = 20
 Loss = Callable[[], float]
-_NEGLIGIBLE = 1e-2  # differences are measured against a norm of at least this, so that rounding is not compared to zero
+_NEGLIGIBLE = 1e-2  # the smallest norm to measure differences against, so that rounding is not compared to zero
 
 
 def numerical_gradient(loss: Callable[[], float], array: Array, epsilon: float = EPSILON) -> np.ndarray:
-    """Central differences, dL/da ≈ (L(a + ε) - L(a - ε)) / 2ε, for each number of `array`.
+    """Central differences, dL/da ≈ (L(a + ε) - L(a - ε)) / 2ε, for each element of `array`.
 
     Args:
-        loss: computes L from `array`, which is changed in place and put back.
-        array: float64, of NumPy or CuPy.
+        loss: computes L from `array`, which is changed in place and restored.
+        array: float64, NumPy or CuPy.
         epsilon: ε; 1e-5 balances rounding and curvature in float64.
 
     Returns:
-        A NumPy array of the same shape.
+        a NumPy array of the same shape.
 
     Raises:
-        TypeError: no array.
-        ValueError: in another dtype, or an epsilon that is not above 0.
+        TypeError: not an array.
+        ValueError: another dtype, or an epsilon that is not above 0.
     """
     checks.function("loss", loss)
     if not backend.is_array(array):
@@ -47,7 +47,7 @@ def numerical_gradient(loss: Callable[[], float], array: Array, epsilon: float =
 
 
 def relative_error(analytic: Any, reference: Any) -> float:
-    """||a - b|| / max(||a||, ||b||), with a floor under the divisor where both are next to nothing."""
+    """||a - b|| / max(||a||, ||b||), with a lower bound on the divisor in case both are tiny."""
     analytic = checks.array("analytic", analytic, numeric=True)
     reference = checks.array("reference", reference, numeric=True)
     scale = max(float(np.linalg.norm(analytic)), float(np.linalg.norm(reference)), _NEGLIGIBLE)
@@ -57,7 +57,7 @@ def relative_error(analytic: Any, reference: Any) -> float:
 def numeric_error(
     loss: Loss, array: Array, analytic: np.ndarray, rng: np.random.Generator, epsilon: float, size: int = 0
 ) -> float:
-    """The relative error of an analytic gradient; of a large one, or a part of one of this size, along directions."""
+    """The relative error of an analytic gradient; along random directions if its tensor is large."""
     if max(size, array.size) <= EVERY_NUMBER:
         return relative_error(analytic, numerical_gradient(loss, array, epsilon))
     directions = [direction / np.linalg.norm(direction) for direction in rng.normal(size=(DIRECTIONS, *array.shape))]
@@ -66,7 +66,7 @@ def numeric_error(
 
 
 def slope(loss: Loss, array: Array, direction: np.ndarray, epsilon: float) -> float:
-    """How L changes along `direction`; `array` is put back exactly."""
+    """How L changes along `direction`; `array` is restored exactly."""
     before = array.copy()
     try:
         step = epsilon * backend.beside(array, direction)

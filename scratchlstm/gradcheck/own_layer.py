@@ -1,7 +1,7 @@
-"""What is wrong in a recurrent layer of one's own, of which nothing but forward(x) and backward(dy) can be called.
+"""Find what is wrong in a custom recurrent layer, by calling only its forward(x) and backward(dy).
 
-It begins from zeros, so one step would show nothing of a forget gate. Two are run, with a gradient at the last alone,
-for a single sample: then the kernel's gradient is x_0 dz_0 + x_1 dz_1, from which the dz of both steps can be read.
+It starts from zeros, so a single step would show nothing of a forget gate. We run two, with a gradient only at the
+last, for a single sample: then the kernel's gradient is x_0 dz_0 + x_1 dz_1, which reveals the dz of both steps.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from scratchlstm.layers import Layer
 from scratchlstm.layers.passes import Pass
 
 ByName = dict[str, np.ndarray]
-IN_KERAS_ORDER = "its four blocks of columns are taken to be in Keras' order, i f g o"
-CARRIED = "right in the last step, wrong before: what a step gives to the one before it, or the loop"
-MIXED = "a sample has other gradients in a batch than alone: use its own values only, and take no mean over the batch"
-ABOVE = "the loop. The gradient from above at step t is that of y at another step, or is lost: add dy[:, t]"
+IN_KERAS_ORDER = "its four blocks of columns are assumed to be in Keras' order, i f g o"
+CARRIED = "right in the last step, wrong before it: what a step passes to the previous one, or the loop"
+MIXED = "a sample's gradients differ in a batch and alone: use only its own values, and take no mean over the batch"
+ABOVE = "the loop. The gradient from above at step t belongs to another step, or is lost: add dy[:, t]"
 _NAMES = {"kernel": "dW", "recurrent_kernel": "dU", "bias": "db"}
 
 
 def own_blocks(layer: Any) -> dict[str, tuple[str, ...]]:
-    """As `Layer.column_blocks`, of a layer with a recurrent_kernel (H, nH): parameter -> names of its blocks."""
+    """Like `Layer.column_blocks`, for a layer with a recurrent_kernel (H, nH): parameter -> names of its blocks."""
     shape = np.shape(layer.params.get("recurrent_kernel"))
     if len(shape) != 2 or not shape[0] or shape[1] % shape[0]:
         return {}
@@ -38,7 +38,7 @@ def own_blocks(layer: Any) -> dict[str, tuple[str, ...]]:
 
 
 class Trial:
-    """One pass of the layer over a random x, from zeros."""
+    """One pass of the layer over a random x, starting from zeros."""
 
     def __init__(self, layer: Any, B: int, T: int, rng: np.random.Generator, last_only: bool = False) -> None:
         self.layer, self.W, self.U = layer, layer.params["kernel"], layer.params["recurrent_kernel"]
@@ -48,7 +48,7 @@ class Trial:
         self.run()
 
     def run(self) -> None:
-        """Both passes; what they give is copied, since a layer may fill the same arrays again."""
+        """Run both passes; results are copied, since a layer may reuse its arrays."""
         y, cache = self.forward()
         self.y = np.array(y)
         if self.y.ndim == 2:
@@ -63,7 +63,7 @@ class Trial:
 
     @classmethod
     def batch(cls, trials: Sequence["Trial"], backwards: bool = False) -> "Trial":
-        """The samples of several trials in one pass; if `backwards`, the last step's gradient arrives at the first."""
+        """The samples of several trials in one pass; if `backwards`, the last step's gradient goes to the first."""
         batch = object.__new__(cls)
         batch.layer, batch.W, batch.U = trials[0].layer, trials[0].W, trials[0].U
         batch.x, batch.dhs = (np.concatenate([getattr(each, name) for each in trials]) for name in ("x", "dhs"))
@@ -73,7 +73,7 @@ class Trial:
         return batch
 
     def forward(self) -> tuple[np.ndarray, Any]:
-        """y, and what `backward` gets besides dy."""
+        """y, and any other arguments of `backward`."""
         layer = self.layer
         return layer.forward(self.x, Pass()) if isinstance(layer, Layer) else (layer.forward(self.x), None)
 
@@ -82,18 +82,18 @@ class Trial:
         return float(np.sum(self.dy * self.forward()[0]))
 
     def dz(self) -> np.ndarray:
-        """dL/dz of each step (T, nH), as the kernel's gradient shows it for one sample."""
+        """dL/dz of each step (T, nH), computed from the kernel's gradient for one sample."""
         return np.linalg.pinv(self.x[0]).T @ self.found["dW"]
 
     def right_dz(self) -> np.ndarray:
-        """The numerical one: the slope along the change of the kernel that adds to z at one step alone."""
+        """The numerical one: the slope along the change of the kernel that adds to z at just one step."""
         directions = np.linalg.pinv(self.x[0]).T
         units = np.eye(self.W.shape[1])
         return np.array([[slope(self.loss, self.W, np.outer(d, unit), EPSILON) for unit in units] for d in directions])
 
 
 def diagnose(layer: Any, seed: int) -> tuple[list[bool], list[str]]:
-    """Whether each block of columns is wrong in the last step by itself, and what is wrong, if that is known."""
+    """Whether each block of columns is wrong in the last step itself, and what is wrong, if recognised."""
     if np.ndim(layer.params.get("kernel")) != 2 or len(layer.params["kernel"]) < 2:
         return [], []
     rng = np.random.default_rng(seed)
@@ -109,14 +109,14 @@ def diagnose(layer: Any, seed: int) -> tuple[list[bool], list[str]]:
 
 
 class _LSTM(NamedTuple):
-    """A layer that computes an LSTM: what it has inside is known."""
+    """A layer that computes an LSTM, so that its inner values are known."""
 
     cell: LSTMCell
     params: list[np.ndarray]
 
     @classmethod
     def of(cls, layer: Any, trials: Sequence[Trial]) -> "_LSTM | None":
-        """None if the layer's forward pass is another."""
+        """None if the layer's forward pass is a different one."""
         W, U = trials[0].W, trials[0].U
         lstm = cls(LSTMCell(len(U)), [W, U, layer.params.get("bias", np.zeros(U.shape[1]))])
         if lstm.params[2].shape != U.shape[1:]:
@@ -126,11 +126,11 @@ class _LSTM(NamedTuple):
         return lstm if all(fits) else None
 
     def scan(self, x: np.ndarray) -> Any:
-        """Over x, from zeros."""
+        """Run over x, starting from zeros."""
         return scan(self.cell, x, [np.zeros((len(x), self.cell.units))] * 2, self.params)
 
     def mistakes(self, several: Trial, alone: Sequence[Trial], last_is_wrong: bool) -> list[str]:
-        """A line for each that is recognised: in the loop, in the last step, in sums, or in what leads to step 0."""
+        """A line for each recognised mistake: in the loop, in the last step, in sums, or in what leads to step 0."""
         zeros = [np.zeros((SAMPLES, self.cell.units))] * 2
         loop = diagnose_loop(self.cell, several.x, zeros, self.params, several.dhs, [None, None], several.found)
         if loop is not None:
@@ -156,26 +156,26 @@ class _LSTM(NamedTuple):
         return _explained(several.found, totals, hand | {"B": SAMPLES, "T": STEPS})
 
     def in_last_step(self, alone: Sequence[Trial]) -> list[str]:
-        """The wrong equations of the last step, but for (12), (18) and (21)."""
+        """The wrong equations of the last step, except (12), (18) and (21)."""
         known, _ = self.last_step(alone)
         dx, dU = (np.array([trial.found[name] for trial in alone]) for name in ("dx", "dU"))
         dW = known["x"][:, :, None] * np.array([trial.dz()[1] for trial in alone])[:, None]
         findings = wrong_equations({"dx": dx[:, 0, 1], "dW": dW, "dU": dU}, known)
-        # where nothing of the last step is left in dW or dU, step 0 may have overwritten it
+        # if nothing of the last step remains in dW or dU, step 0 may have overwritten it
         hidden = [name for name, d in (("dW", dW), ("dU", dU)) if np.allclose(d, 0, rtol=0, atol=1e-12)]
         return [
             f"{each.equation} {each.name}: {each.text}" for each in findings if each.text and each.name not in hidden
         ]
 
     def last_step(self, alone: Sequence[Trial]) -> tuple[ByName, list[Any]]:
-        """The last step, at which nothing but dh arrives, by name; and the caches of both."""
+        """The last step, where dh is the only gradient, by name; and the caches of both."""
         hs, (_, c), kept = self.scan(np.concatenate([trial.x for trial in alone]))
         dh = np.concatenate([trial.dhs[:, 1] for trial in alone])
         given = {"h": hs[:, 1], "c": c, "dh": dh, "dc_next": np.zeros_like(dh)}
         return kept.caches[1]._asdict() | dict(zip("WUb", self.params, strict=True)) | given, kept.caches
 
     def in_what_is_carried(self, alone: Sequence[Trial]) -> list[str]:
-        """(12) and (18): dz of step 0 shows the dh and dc that arrived there."""
+        """(12) and (18): dz of step 0 reveals its dh and dc."""
         known, caches = self.last_step(alone)
         i, g, o, tanh_c = (getattr(caches[0], name) for name in ("i", "g", "o", "tanh_c"))
         dz_i, _, _, dz_o = np.split(np.array([trial.dz()[0] for trial in alone]), 4, axis=1)

@@ -1,7 +1,7 @@
-"""What is wrong in a recurrent layer, in words: in its step, looked at alone, or in the loop over the steps.
+"""Say what is wrong in a recurrent layer: in a single step, or in the loop over the steps.
 
 A single step is run sample by sample: then the gradient of the bias is dz, the gradient before the gates' activations,
-of that sample. What a known mistake gives is compared with what was found, so nothing is said that is not so.
+of that sample. The result of each known mistake is compared with what was found, so nothing wrong is claimed.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,15 +23,15 @@ from scratchlstm.layers.weights import known_features
 
 Arrays = Sequence[Any]
 ByName = dict[str, np.ndarray]
-SAMPLES, STEPS = 4, 3  # two sizes, so that a mean over one is not taken for a mean over the other
+SAMPLES, STEPS = 4, 3  # different sizes, so that means over samples and over steps are not confused
 ALL = slice(None)
 LOOP = "right in one step, wrong over several: the loop"
 
 
 class Ran(NamedTuple):
-    """One forward pass, and the backward pass that belongs to it."""
+    """One forward pass and its backward pass."""
 
-    outputs: Arrays  # h as the layer gives it, and the final states (B, H)
+    outputs: Arrays  # h as the layer returns it, and the final states (B, H)
     back: Callable[[Arrays], ByName]  # dL/d of each output -> gradients by name
 
 
@@ -48,13 +48,13 @@ class OneCell(NamedTuple):
 
     @property
     def features(self) -> int:
-        """E, the size of what the cell gets."""
+        """E, the size of the cell's input."""
         sizes = [cell.output_size for cell in self.layer.cells.values()]
         number = list(self.layer.cells).index(self.name)
         return sizes[number - 1] if number else known_features(self.layer.name, self.layer.input_shape or ())
 
     def run(self, x: np.ndarray, states: Arrays, params: Arrays) -> Ran:
-        """Both passes over x, (B, T, E)."""
+        """Run both passes over x, (B, T, E)."""
         part = Part(self.cell, list(params), x, list(states), None, None, None, None)
         h, final, steps = self.layer.scan(part, Pass(keeps_states=False))
 
@@ -69,21 +69,21 @@ class OneCell(NamedTuple):
 
 
 class Trial:
-    """A cell on random inputs, initial states and dL/d of every output."""
+    """A cell with random inputs, initial states and dL/d of every output."""
 
     def __init__(self, one: OneCell, steps: int, rng: np.random.Generator) -> None:
         self.one, self.cell, self.params = one, one.cell, one.layer.kernels(one.name)
         self.x = rng.normal(size=(SAMPLES, steps, one.features))
         self.states = [rng.normal(size=(SAMPLES, size)) for size in self.cell.state_sizes.values()]
         self.d_outputs = [rng.normal(size=y.shape) for y in self.run().outputs]
-        self.d_outputs[1][...] = 0  # the final state that is the output, too
+        self.d_outputs[1][...] = 0  # the final state that is also the output
 
     def run(self, samples: slice = ALL) -> Ran:
-        """Both passes over the samples."""
+        """Run both passes over the samples."""
         return self.one.run(self.x[samples], [state[samples] for state in self.states], self.params)
 
     def gradients(self, samples: slice = ALL) -> ByName:
-        """As the layer gives them."""
+        """The layer's gradients."""
         return self.run(samples).back([d[samples] for d in self.d_outputs])
 
     def slopes(self, array: np.ndarray, samples: slice = ALL) -> np.ndarray:
@@ -91,25 +91,25 @@ class Trial:
         return numerical_gradient(lambda: self.loss(samples), array)
 
     def loss(self, samples: slice = ALL) -> float:
-        """The loss whose gradients are looked at."""
+        """The loss whose gradients are checked."""
         outputs = zip(self.d_outputs, self.run(samples).outputs, strict=True)
         return sum(float(np.sum(d[samples] * y)) for d, y in outputs)
 
     def is_right(self, found: ByName, rng: np.random.Generator) -> bool:
-        """Whether the slopes along random directions are those of the gradients."""
+        """Whether the slopes along random directions match the gradients."""
         directions = {name: rng.normal(size=array.shape) for name, array in self.inputs.items()}
         slopes = {name: slope(self.loss, self.inputs[name], d, EPSILON) for name, d in directions.items()}
         return all(relative_error(np.sum(found[name] * d), slopes[name]) <= TOLERANCE for name, d in directions.items())
 
     @property
     def inputs(self) -> ByName:
-        """What there are gradients of, by the names of these."""
+        """Everything that has a gradient, by the gradients' names."""
         names = ["x", *(f"{name}_prev" for name in self.cell.states), *self.cell.params]
         return {f"d{name}": a for name, a in zip(names, [self.x, *self.states, *self.params], strict=True)}
 
     @property
     def at_hand(self) -> ByName:
-        """What there is to compute the gradients of the first step from."""
+        """Everything available for computing the gradients of the first step."""
         cell, (dh, _, *others) = self.cell, self.d_outputs
         _, new, kept = scan(cell, self.x[:, :1], self.states, self.params)
         hand = _fields(kept.caches[0]) | dict(zip(cell.params, self.params, strict=True))
@@ -132,7 +132,7 @@ def _of_cell(one: OneCell, seed: int) -> list[str]:
     several, alone = Trial(one, STEPS, rng), Trial(one, 1, rng)
     found = several.gradients()
     if any(found[name].shape != array.shape for name, array in several.inputs.items()) or several.is_right(found, rng):
-        return []  # the table names a shape that is wrong
+        return []  # the table names the wrong shape
     step = _of_step(alone)
     order = slice(None, None, -1 if one.layer.go_backwards else 1)
     found["dx"] = found["dx"][:, order]
@@ -144,7 +144,7 @@ def _of_cell(one: OneCell, seed: int) -> list[str]:
 
 
 def _of_step(trial: Trial) -> list[str]:
-    """A line for each mistake in a single step; an empty one for what is not recognised."""
+    """A line for each mistake in a single step; "" for one that is not recognised."""
     cell, hand = trial.cell, trial.at_hand
     found = trial.gradients()
     right = {name: trial.slopes(array) for name, array in trial.inputs.items() if array.size <= EVERY_NUMBER}
@@ -153,7 +153,7 @@ def _of_step(trial: Trial) -> list[str]:
     wrong = [name for name in right if not relative_error(found[name], right[name]) <= TOLERANCE]
     if wrong and _is_lstm(trial, hand, right):
         return [f"{each.equation} {each.name}: {each.text}" if each.text else "" for each in _equations(trial, hand)]
-    of_gates = [name for name in wrong if name.startswith("dz_")]  # a wrong dz makes wrong what comes after it
+    of_gates = [name for name in wrong if name.startswith("dz_")]  # a wrong dz makes everything after it wrong
     of_z = {} if of_gates else {name: d for name, d in found.items() if name.startswith("dz_")}
     at_hand: dict[str, Any] = hand | of_z | {"B": SAMPLES}
     said = {name: explain(found[name], right[name], at_hand) for name in of_gates or wrong}
@@ -161,10 +161,10 @@ def _of_step(trial: Trial) -> list[str]:
 
 
 def _dz(trial: Trial) -> tuple[np.ndarray, np.ndarray] | None:
-    """dL/dz of one step as found, and the right one, (B, nH); None if the cell has no z of its own.
+    """dL/dz of one step as found, and the right one, (B, nH); None if the cell has no z.
 
-    Where x and h_prev are multiplied by W and U, the gradients of these show dz as that of the bias does: what is found
-    is what two of the three agree on.
+    If x and h_prev are multiplied by W and U, the gradients of these reveal dz, as does that of the bias: the dz found
+    is the one that two of the three agree on.
     """
     names, each = list(trial.cell.param_specs(1)), [slice(n, n + 1) for n in range(SAMPLES)]
     params = dict(zip(names, zip(trial.cell.params, trial.params, strict=True), strict=True))
@@ -197,7 +197,7 @@ def _is_lstm(trial: Trial, hand: ByName, right: ByName) -> bool:
 
 
 def _equations(trial: Trial, hand: ByName) -> list[Finding]:
-    """The wrong ones of (7) to (21)."""
+    """The wrong equations among (7) to (21)."""
     W, U, b = trial.params
     known = hand | {"x": trial.x[:, 0], "W": W, "U": U, "b": b, "dc_next": hand["dc"]}
 

@@ -1,4 +1,4 @@
-"""What a check found, tensor by tensor, as a table."""
+"""The results of a check, tensor by tensor, as a table."""
 
 from dataclasses import dataclass, field
 from html import escape
@@ -18,8 +18,8 @@ class Row:
         shape: its shape.
         numerical: norm-relative difference between the analytic and the numerical gradient.
         tensorflow: the same against TensorFlow's gradient; None if not compared.
-        problem: what is wrong apart from numbers (a gradient missing or of another shape), or in a recurrent layer
-            where a gradient is wrong: in which gates' blocks of columns, at which steps, or only over several steps.
+        problem: what else is wrong (a gradient missing or of the wrong shape), or in a recurrent layer where a gradient
+            is wrong: in which gates' blocks of columns, at which steps, or only over several steps.
     """
 
     tensor: str
@@ -31,29 +31,29 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """Whether every comparison made is within the tolerance (NaN is not)."""
+        """Whether all comparisons are within the tolerance (NaN is not)."""
         errors = [error for error in (self.numerical, self.tensorflow) if error is not None]
         return not self.problem and bool(errors) and all(error <= self.tolerance for error in errors)
 
     @property
     def differs(self) -> bool:
-        """Whether it is not the numerical gradient."""
+        """Whether it differs from the numerical gradient."""
         return self.numerical is not None and not self.numerical <= self.tolerance
 
     def cells(self) -> list[str]:
-        """What the report's table shows of it."""
+        """The cells of the report's table for it."""
         errors = (f"{error:.1e}" if error is not None else "-" for error in (self.numerical, self.tensorflow))
         return [self.tensor, str(self.shape), *errors, "ok" if self.ok else f"WRONG {self.problem}".rstrip()]
 
 
 @dataclass(repr=False)
 class Report:
-    """What one check found: a table, in a notebook or printed, and below it the diagnosis.
+    """The results of one check: a table, in a notebook or printed, followed by the diagnosis.
 
     Attributes:
         title: what was checked.
         rows: one for each tensor.
-        diagnosis: what is wrong in a recurrent layer, in words, a line for each mistake; empty if all is right or the
+        diagnosis: what is wrong in a recurrent layer, in words, one line per mistake; empty if all is right or the
             mistake is not recognised.
     """
 
@@ -63,7 +63,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether there are rows and all of them are right."""
+        """Whether there are rows and all are right."""
         return bool(self.rows) and all(row.ok for row in self.rows)
 
     def __repr__(self) -> str:
@@ -74,7 +74,7 @@ class Report:
         return "\n".join([*lines, *(f"  {line}" for line in self.diagnosis)])
 
     def _repr_html_(self) -> str:
-        """The table for a notebook, in which wrong rows are marked."""
+        """The table for a notebook, with wrong rows marked."""
         wrong = [number for number, row in enumerate(self.rows) if not row.ok]
         table = notebook.table(self.title, _COLUMNS, (row.cells() for row in self.rows), wrong)
         return table + "".join(f"<p>{escape(line)}</p>" for line in self.diagnosis)

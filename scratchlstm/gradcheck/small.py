@@ -15,11 +15,11 @@ from scratchlstm.models.model import Model, Sequential
 
 
 def reports_in_small(tensorflow: bool, seed: int = 0, implementation: str = "fused") -> Iterator[Report]:
-    """The checks of `python -m scratchlstm gradcheck`, with small sizes.
+    """Run the checks of `python -m scratchlstm gradcheck`, with small sizes.
 
-    First the tutorial's LSTM alone, from random states and with a gradient on every output, where bugs cannot hide, and
-    the tutorial's model with its loss. Then what may stand around an LSTM: masks, both directions, a label at every
-    step, regularizers, dropout as in training; and ways that part and meet again.
+    First the tutorial's LSTM alone, from random states and with a gradient for every output, where bugs cannot hide,
+    and the tutorial's model with its loss. Then what may surround an LSTM: masks, both directions, a label at every
+    step, regularizers, dropout as in training; and branches that split and merge.
     """
     rng = np.random.default_rng(checks.seed(seed))
     options: dict[str, Any] = {"dtype": "float64"}
@@ -37,7 +37,7 @@ def reports_in_small(tensorflow: bool, seed: int = 0, implementation: str = "fus
     yield check_model(tutorial, ids, labels, tensorflow=tensorflow, seed=seed)
 
     padded = (1 + ids % 10) * (np.arange(6) >= np.arange(3)[:, None])  # 0, 1 and 2 steps of padding
-    penalty = regularizers.L2(1 / 64)  # Keras rounds it to float32, where this is exact
+    penalty = regularizers.L2(1 / 64)  # exact in float32, to which Keras rounds it
     parts = [
         layers.Embedding(11, 5, mask_zero=True, input_shape=(6,), **options),
         layers.SpatialDropout1D(0.2, **options),
@@ -62,5 +62,5 @@ def reports_in_small(tensorflow: bool, seed: int = 0, implementation: str = "fus
 
 
 def _scatter(model: Model, rng: np.random.Generator) -> None:
-    """Random parameters, biases too, of a size at which no gradient is next to nothing."""
+    """Random parameters, including biases, of a size at which no gradient is tiny."""
     model.set_weights([rng.normal(size=w.shape) * 0.7 for w in model.params])

@@ -1,4 +1,4 @@
-"""Looking into a model: what its cells do at every step, which change of a text hurts it most, and pictures."""
+"""Look inside a model: what its cells do at every step, which change of a text hurts it most, and pictures."""
 
 from scratchlstm.callbacks.curves import learning_curve
 from scratchlstm.inspection.explorer import ExplorerPage, explore

@@ -18,42 +18,42 @@ def gradient_norm_over_time(
 ) -> np.ndarray:
     """||dL/dh_t|| at each step t of a recurrent layer, averaged over the batch.
 
-    dL/dh_t is the whole derivative: from the layer above and through all later steps. Where it falls towards the first
+    dL/dh_t is the full derivative: from the layer above and through all later steps. If it decays towards the first
     steps, the model cannot learn from them ("vanishing gradient": Hochreiter, 1991; Bengio, Simard & Frasconi, 1994).
 
     Args:
-        model: built and compiled; it is left as it is, and dropout is off (see `trace`).
+        model: built and compiled; it is not changed, and dropout is off (see `trace`).
         x, y, sample_weight: a batch.
         layer: the recurrent layer's name if there are several ("bidirectional/forward", "rnn/cell_0", ...).
 
     Returns:
-        (T,), by time.
+        (T,), in time order.
 
     Raises:
-        TypeError: not a model, or data that are no numbers.
+        TypeError: not a model, or data that are not numeric.
         ValueError: not built, no such layer, or data of the wrong shape.
         RuntimeError: not compiled.
     """
     if y is None:
-        raise ValueError("gradient_norm_over_time needs targets y: the gradient is that of the loss")
+        raise ValueError("gradient_norm_over_time needs targets y, as the gradient is that of the loss")
     recording = record(model, x, y, sample_weight, "gradient_norm_over_time")
     if not recording.layers:
-        raise ValueError("gradient_norm_over_time needs a recurrent layer, and the model has none")
+        raise ValueError("gradient_norm_over_time needs a recurrent layer, but the model has none")
     traced = trace_layer("", choose(recording.layers, layer))
     return np.mean(np.linalg.norm(traced.gradient(f"d{traced.states[0]}"), axis=-1), axis=0)
 
 
 def gradient_norms(norms: Mapping[str, Any], title: str = "Gradient of the loss by the hidden state") -> "Figure":
-    """Gradient norms against time on a logarithmic axis, where exponential decay is a straight line.
+    """Draw gradient norms against time on a logarithmic axis, where exponential decay is a straight line.
 
     Args:
-        norms: label -> (T,), for example from `gradient_norm_over_time`. A step without gradient leaves a gap. For
-            several panels with one axis, such a dict for each: `{"before training": {"LSTM": (T,)}, ...}`.
-        title: above the picture.
+        norms: label -> (T,), for example from `gradient_norm_over_time`. A step without a gradient leaves a gap. For
+            several panels with a common axis, a dict of such dicts: `{"before training": {"LSTM": (T,)}, ...}`.
+        title: title of the picture.
 
     Raises:
-        TypeError: no dict.
-        ValueError: nothing to draw, or values that are no norms.
+        TypeError: not a dict.
+        ValueError: nothing to draw, or values that are not norms.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -68,7 +68,7 @@ def gradient_norms(norms: Mapping[str, Any], title: str = "Gradient of the loss 
         for head, lines in (norms if several else {title: norms}).items()
     }
     if not panels or not all(any(np.any(line > 0) for line in lines.values()) for lines in panels.values()):
-        raise ValueError("norms must hold at least one that is above 0")
+        raise ValueError("norms must contain at least one value above 0")
     figure = Figure(figsize=(7 if len(panels) == 1 else 5 * len(panels), 4.2), layout="constrained")
     grid = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
     for panel, (head, lines) in zip(grid, panels.items(), strict=True):

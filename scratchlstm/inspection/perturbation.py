@@ -1,4 +1,4 @@
-"""The small change of the embeddings that raises the loss most, and the words that it moves a sentence towards.
+"""The small change of the embeddings that raises the loss most, and the words it moves a sentence towards.
 
 docs/adversarial.md derives it. B samples, T positions, E features, V words.
 """
@@ -16,19 +16,19 @@ from scratchlstm.rows import as_array
 from scratchlstm.training.adversarial import Embedded, adding
 from scratchlstm.training.data import each_of
 
-_AT_ONCE = 32  # positions that are compared with the whole table together
+_AT_ONCE = 32  # number of positions compared with the whole table at once
 
 
 @dataclass(frozen=True, repr=False)
 class LayerPerturbation:
-    """What the worst perturbation does to the output of one embedding.
+    """The effect of the worst perturbation on the output of one embedding.
 
     Attributes:
-        name: of the layer.
-        ids: what it was given, (B, T).
-        x: what it gives, (B, T, E).
+        name: name of the layer.
+        ids: its input, (B, T).
+        x: its output, (B, T, E).
         r: the perturbation, (B, T, E); 0 at padding.
-        share: the part of a sample's `|r|²`, over all embeddings, that is at each position, (B, T); 0 if its r is 0.
+        share: the fraction of a sample's `|r|²`, over all embeddings, at each position, (B, T); 0 if its r is 0.
         embeddings: the table, (V, E).
     """
 
@@ -40,16 +40,16 @@ class LayerPerturbation:
     embeddings: np.ndarray
 
     def towards(self, exclude: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
-        """The id that r moves each position towards, and how straight: the largest cosine of r and embeddings[id] - x.
+        """The id that r moves each position towards, and how directly: the largest cosine of r and embeddings[id] - x.
 
         Args:
-            exclude: a list of ids to leave out, such as those of padding and the unknown word.
+            exclude: ids to exclude, such as those of padding and the unknown word.
 
         Returns:
-            ids (B, T) and cosines (B, T). Where r is 0, or no other id is left, the id there and 0.
+            ids (B, T) and cosines (B, T). Where r is 0, or no other id remains, the position's own id and 0.
 
         Raises:
-            ValueError: exclude holds anything but ids of the table.
+            ValueError: exclude contains anything but ids of the table.
         """
         table = self.embeddings.astype("float64")
         excluded = [checks.index("exclude", each, len(table)) for each in checks.whole_numbers("exclude", exclude)]
@@ -61,7 +61,7 @@ class LayerPerturbation:
             x, r = self.x[at].astype("float64"), self.r[at].astype("float64")  # (N, E)
             sums = squares + (x**2).sum(axis=1, keepdims=True)  # (N, V)
             distances = sums - 2 * x @ table.T  # |w - x|²
-            ahead = distances > 1e-10 * sums  # not the word that is there, nor one with the same vector
+            ahead = distances > 1e-10 * sums  # not the word itself, nor one with the same vector
             ahead[:, excluded] = False
             along = r @ table.T - (r * x).sum(axis=1, keepdims=True)  # r·(w - x)
             lengths = np.linalg.norm(r, axis=1, keepdims=True) * np.sqrt(np.where(ahead, distances, 1))
@@ -76,11 +76,11 @@ class LayerPerturbation:
 
 @dataclass(frozen=True, repr=False)
 class WorstPerturbation:
-    """What `worst_perturbation` returns: `found["embedding"]` is that of the layer "embedding".
+    """The result of `worst_perturbation`: `found["embedding"]` is that of the layer "embedding".
 
     Attributes:
-        loss: at x, as `Model.evaluate` gives it.
-        perturbed_loss: at x + r.
+        loss: the loss at x, as from `Model.evaluate`.
+        perturbed_loss: the loss at x + r.
         layers: name -> `LayerPerturbation`, in the order of computation.
     """
 
@@ -89,10 +89,10 @@ class WorstPerturbation:
     layers: dict[str, LayerPerturbation]
 
     def __getitem__(self, name: str | None) -> LayerPerturbation:
-        """The layer of that name; None is the only one.
+        """The perturbation of the layer with that name; None means the only one.
 
         Raises:
-            ValueError: no such layer, or several to choose from; they are named.
+            ValueError: no such layer, or several to choose from; the message lists them.
         """
         return choose(self.layers, name)
 
@@ -104,10 +104,10 @@ class WorstPerturbation:
 def worst_perturbation(
     model: Any, x: Any, y: Any, epsilon: float = 0.025, *, sample_weight: Any = None
 ) -> WorstPerturbation:
-    """The change r of what a model's embeddings give that raises the loss of each sample most, for its length.
+    """The change r of the embeddings' output that raises each sample's loss most, for its length.
 
     `r = epsilon |x| g / |g|`, with g the gradient of the loss with respect to the embedded text x: what `fit` with an
-    `AdversarialTraining` learns from, but without dropout. The model is left as it is.
+    `AdversarialTraining` learns from, but without dropout. The model is not changed.
 
     Args:
         model: built and compiled, with at least one `Embedding`.
@@ -115,9 +115,9 @@ def worst_perturbation(
         epsilon: `|r| / |x|`, for each sample.
 
     Returns:
-        The losses, and r for each embedding on which the loss depends. A layer used at several places has one for each:
-        "embedding", "embedding#2", ... in the order of computation. (One within `TimeDistributed` has each sentence of
-        a text in a row of its own.)
+        the losses, and r for each embedding the loss depends on. A layer used in several places has one for each use:
+        "embedding", "embedding#2", ... in the order of computation. (Within `TimeDistributed`, each sentence of a text
+        is a separate row.)
 
     Raises:
         TypeError: not a model, or data that are not numeric.
@@ -129,7 +129,7 @@ def worst_perturbation(
     """
     epsilon = checks.number("epsilon", epsilon, above=0)
     if y is None:
-        raise ValueError("worst_perturbation needs targets y: what it raises is the loss")
+        raise ValueError("worst_perturbation needs targets y, as it raises the loss")
     model, data = checked(model, x, y, sample_weight, "worst_perturbation")
 
     def forward(run: Pass) -> tuple[Any, Any, Any, Any]:

@@ -1,4 +1,4 @@
-"""One pass over a batch: what each recurrent layer was given, and the gradients that arrived there."""
+"""Record one pass over a batch: the input of each recurrent layer, and the gradients that arrive there."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from scratchlstm.training.data import Data, check_data, check_x, each_of
 
 @dataclass
 class Recorded:
-    """A cell's part in a pass.
+    """A cell's share of a pass.
 
     Attributes:
         layer: the layer whose cell it is.
@@ -27,8 +27,8 @@ class Recorded:
         params: its parameters, in the order of `cell.forward`.
         x: its input, (B, T, E).
         states: its initial states.
-        mask: (B, T), None if every step counts.
-        reached: dL/dh, as the layer gave h, and dL/d(final states); None if there was no backward pass.
+        mask: (B, T), None if every step is valid.
+        reached: dL/dh, shaped like the layer's h, and dL/d(final states); None without a backward pass.
     """
 
     layer: RNN
@@ -41,9 +41,9 @@ class Recorded:
 
 
 class Recording(NamedTuple):
-    """A pass: what went in and came out, and the recurrent layers by name; a layer of several cells as "rnn/cell_0"."""
+    """A pass: inputs and outputs, and the recurrent layers by name; a layer with several cells as "rnn/cell_0", ..."""
 
-    x: Any  # a tuple of several, and so are y and the prediction
+    x: Any  # a tuple for several inputs; likewise y and the prediction
     y: Any
     prediction: Any
     loss: float | None
@@ -51,16 +51,16 @@ class Recording(NamedTuple):
 
 
 def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recording:
-    """Run x through the model, without dropout, and with a target the loss back through it; the model is left as it is.
+    """Run x through the model, without dropout, and with a target backpropagate the loss; the model is not changed.
 
     Args:
         model: built; compiled if y is given.
         x, y, sample_weight: a batch, as in `Model.evaluate`.
-        caller: who asks, for errors.
+        caller: the caller's name, for error messages.
 
     Raises:
         TypeError: not a model.
-        ValueError: not built, a sample_weight without y, or data that do not fit.
+        ValueError: not built, a sample_weight without y, or data that do not match.
         RuntimeError: y for a model that is not compiled.
     """
     model, (x, y, weight) = checked(model, x, y, sample_weight, caller)
@@ -70,7 +70,7 @@ def record(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> Recor
     prediction, loss = each_of(as_array, prediction), None
     if y is not None:
         loss, dy, from_logits = model.loss_with_gradient(y, prediction, cache.kept, weight)
-        # need: so that it arrives at layers that are not trained, too
+        # need: so that it also reaches layers that are not trained
         model.back_from_loss(dy, cache, from_logits, need=True)
     layers: dict[str, Recorded] = {}
     for name, each in _recurrent(cache, ""):
@@ -85,24 +85,24 @@ def checked(model: Any, x: Any, y: Any, sample_weight: Any, caller: str) -> tupl
     if not isinstance(model, Model):
         raise TypeError(f"{caller} takes a Sequential or a Model, not {model!r}")
     if not model.built:
-        raise ValueError(f"{caller} needs a model with parameters: state an input_shape, call build, or train it first")
+        raise ValueError(f"{caller} needs a model with parameters: set an input_shape, call build, or train it first")
     model = model.on_cpu()
     if y is not None:
         model._require_compiled(f"{caller} with y")
         return model, check_data(model, x, y, sample_weight)
     if sample_weight is not None:
-        raise ValueError("sample_weight weighs the loss, for which y is missing")
+        raise ValueError("sample_weight needs a loss, but y is missing")
     return model, Data(check_x(model, x))
 
 
 def numbered(name: str, others: Collection[str]) -> str:
-    """A layer's name, or "name#2" and so on at the further places where it is."""
+    """A layer's name, or "name#2" and so on for its further uses."""
     places = sum(other.partition("#")[0] == name for other in others)
     return f"{name}#{places + 1}" if places else name
 
 
 def choose(layers: dict[str, Any], name: str | None) -> Any:
-    """The layer of that name; the only one if None.
+    """The layer of that name; None means the only one.
 
     Raises:
         TypeError: a name that is not a string.
@@ -111,14 +111,14 @@ def choose(layers: dict[str, Any], name: str | None) -> Any:
     if name is None and len(layers) == 1:
         return next(iter(layers.values()))
     if name is None:
-        raise ValueError(f"there are several layers, so choose one by name: {', '.join(layers)}")
+        raise ValueError(f"there are several layers; choose one by name: {', '.join(layers)}")
     if checks.string("layer", name) not in layers:
-        raise ValueError(f"there is no layer {name!r} to look into; there is {', '.join(layers)}")
+        raise ValueError(f"there is no layer {name!r} here; there is {', '.join(layers)}")
     return layers[name]
 
 
 def _cells(cache: Cache, name: str, dy: Any) -> dict[str, Recorded]:
-    """The cells of a recurrent layer in their order; `dy` is what arrived at the layer, None if nothing did."""
+    """The cells of a recurrent layer in order; `dy` is the gradient at the layer's output, None if there is none."""
     layer, kept, found = cache.layer, cache.kept, {}
     dh, d_states = (None, []) if dy is None else layer.arriving(dy, kept)
     for own, part in reversed(list(zip(layer.cells, kept.parts, strict=True))):
@@ -134,12 +134,12 @@ def _cells(cache: Cache, name: str, dy: Any) -> dict[str, Recorded]:
 
 
 def _own(cache: Cache) -> Cache:
-    """What our class kept, if a class derived from it has a forward of its own."""
+    """What our class kept, if a derived class has its own forward."""
     return _own(cache.kept) if isinstance(cache.kept, Cache) and cache.kept.layer is cache.layer else cache
 
 
 def _recurrent(cache: Cache, name: str) -> Iterator[tuple[str, Cache]]:
-    """The caches of recurrent layers within one, by the layers' names."""
+    """The caches of recurrent layers within a cache, by the layers' names."""
     cache = _own(cache)
     layer, kept = cache.layer, cache.kept
     if isinstance(layer, RNN):

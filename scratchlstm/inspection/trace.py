@@ -1,4 +1,4 @@
-"""What the recurrent cells of a trained model do at every step of real input, and with a target each gradient.
+"""What the recurrent cells of a trained model compute at every step of real input and, given a target, each gradient.
 
 Names follow from the cell: its gates, blocks and states (`cells.Cell`). Those of the LSTM are explained in
 `scratchlstm.gates`. B samples, T steps, E input features, H units.
@@ -19,43 +19,42 @@ from scratchlstm.layers.rnn import reverse_steps
 
 @dataclass(frozen=True, repr=False)
 class LayerTrace:
-    """What one recurrent cell did at each step: arrays by name, each an attribute too (`traced.f`, `traced.dh`).
+    """What one recurrent cell did at each step: arrays by name, also available as attributes (`traced.f`, `traced.dh`).
 
-    `dx` stands for dL/dx, summed over all paths from x to the loss: `dh` is `dh_above` + `dh_next`. Gradients are None
-    if there was no target. Values are what the layer computes: if a gradient explodes they are infinite or NaN. Arrays
-    are in the order of time, even if the layer runs backwards.
+    `dx` means dL/dx, summed over all paths from x to the loss: `dh` is `dh_above` + `dh_next`. Gradients are None
+    without a target. Values are what the layer computes: exploding gradients are infinite or NaN. Arrays are in time
+    order, even if the layer runs backwards.
 
-    At a step that does not count (see `mask`) the states are those of the step before. The gates there are what they
-    would be, but nothing uses them: their gradients are 0, and those of the states pass on to the step before as they
-    are.
+    At a masked step (see `mask`) the states are those of the previous step. The gates show what they would be, but
+    nothing uses them: their gradients are 0, and the gradients of the states pass to the previous step unchanged.
 
-    The arrays, for a cell that has a gate and a block i and the states h and c (an LSTM has i f g o); (B, T, H) unless
-    stated:
+    The arrays, for a cell with a gate and block i and the states h and c (an LSTM has i f g o); (B, T, H) unless stated
+    otherwise:
 
     - `kernel`, `recurrent_kernel`, `bias`, ...: the cell's parameters; a bias of zeros if it has none.
-    - `mask`, (B, T): True if the step counts.
+    - `mask`, (B, T): True at valid steps.
     - `input`, (B, T, E): x.
-    - `h_prev`, `c_prev`: the states that the step begins with.
-    - `z_i`: what the activation of block i gets, from the `z` of the cell's cache, (B, nH). For a cell whose `forward`
-      takes `h_in`, not `h_prev`, and W, U and b alone, it is x W + h_prev U + b. Others have none.
+    - `h_prev`, `c_prev`: the states at the start of the step.
+    - `z_i`: the pre-activation of block i, from `z` in the cell's cache, (B, nH). For a cell whose `forward` takes
+      `h_in` (not `h_prev`) and only W, U and b, it is x W + h_prev U + b. Other cells have none.
     - `i`: the gate.
     - `h`, `c`: the new states.
-    - `dh_above`: dL/dh from the layer above or the loss; at the last step also from the layers that take the final h.
-    - `dh_next`, `dc_next`: what the step computed after this one hands back. At the last step `dh_next` is 0, and
-      `dc_next` what arrives from the layers that take the final c.
-    - `dh`: dL/dh. `dc`: dL/dc, with the path through this step's h, if the cell's `backward` gives "dc".
-    - `dh_prev`, `dc_prev`: what this step hands back to the one computed before it.
-    - `dz_i`: dL/dz of block i, if the cell's `backward` gives "dz".
+    - `dh_above`: dL/dh from the layer above or the loss; at the last step also from layers that take the final h.
+    - `dh_next`, `dc_next`: gradients from the step computed after this one. At the last step `dh_next` is 0, and
+      `dc_next` is the gradient from layers that take the final c.
+    - `dh`: dL/dh. `dc`: dL/dc, including the path through this step's h, if the cell's `backward` returns "dc".
+    - `dh_prev`, `dc_prev`: gradients for the step computed before this one.
+    - `dz_i`: dL/dz of block i, if the cell's `backward` returns "dz".
     - `d_input`, (B, T, E): dL/dx.
 
     Attributes:
-        name: in the model; "bidirectional/forward" and "bidirectional/backward" for the two directions, "rnn/cell_0",
-            ... for the cells of a layer that has several.
+        name: the name in the model; "bidirectional/forward" and "bidirectional/backward" for the two directions,
+            "rnn/cell_0", ... for the cells of a layer with several.
         cell: the name of the cell's class.
         activation, recurrent_activation: names of φ and of the gates' σ; None if the cell has no such attribute.
         go_backwards: whether the last step was computed first, so that h_prev is the state at the *next* time.
-        gates, blocks, states: as the cell names them.
-        arrays: all of them, by name.
+        gates, blocks, states: the cell's names.
+        arrays: all arrays, by name.
     """
 
     name: str
@@ -70,7 +69,7 @@ class LayerTrace:
 
     def __getattr__(self, name: str) -> Any:
         """The array of that name; None for a gradient in a trace without a target."""
-        if "arrays" not in vars(self):  # while a copy is made
+        if "arrays" not in vars(self):  # while being copied
             raise AttributeError(name)
         if name not in self.arrays and name not in self.gradients:
             there_is = ", ".join([*self.arrays, *(each for each in self.gradients if each not in self.arrays)])
@@ -83,14 +82,14 @@ class LayerTrace:
 
     @property
     def gradients(self) -> list[str]:
-        """Names of the gradients that there are or, in a trace without a target, would be."""
+        """Names of the gradients available, or that would be with a target."""
         names = [f"d{self.states[0]}_above"]
         names += [f"d{state}{which}" for state in self.states for which in ("_next", "", "_prev")]
         names += [*(f"dz_{block}" for block in self.blocks), "d_input"]
         return [name for name in names if name in self.arrays] if "d_input" in self.arrays else names
 
     def why_not(self, name: str) -> str:
-        """Why a gradient of that name is missing, for errors; "" if no cell's `backward` would give it."""
+        """Why a gradient of that name is missing, for error messages; "" if no cell's `backward` returns it."""
         given = name[:2] if name in [f"dz_{block}" for block in self.blocks] else name
         known = "z" not in (*self.gates, *self.states) if given == "dz" else given in [f"d{s}" for s in self.states]
         return f": backward of {self.cell} does not return {given}" if known else ""
@@ -102,12 +101,12 @@ class LayerTrace:
 
     @property
     def units(self) -> int:
-        """How many there are, H: the size of the last state in `memory`."""
+        """The number of units, H: the size of the last state in `memory`."""
         return self.arrays[self.memory[0]].shape[2]
 
     @property
     def d_words(self) -> np.ndarray:
-        """The norm of `d_input` at each step, which says how much the word there moves the loss, (B, T) in float64.
+        """The norm of `d_input` at each step: how much the word there affects the loss, (B, T) in float64.
 
         Raises:
             ValueError: the trace has no gradients.
@@ -118,14 +117,14 @@ class LayerTrace:
         return np.linalg.norm(d_input / scale, axis=-1) * scale[..., 0]
 
     def importance(self, sample: int = 0, steps: Any = slice(None)) -> np.ndarray:
-        """How much the loss depends on each unit in a sample, (H,) in float64: the sum over the steps of `|dL/dc · c|`.
+        """How much the loss depends on each unit in a sample, (H,) in float64: the sum of `|dL/dc · c|` over the steps.
 
-        c is the first in `memory` whose gradient the trace has. To first order the loss changes by no more than that
-        share of it by which c is scaled at every step. Without gradients it is the sum of `|c|` of the first.
+        c is the first name in `memory` whose gradient the trace has. To first order, scaling c by a fraction at every
+        step changes the loss by at most that fraction of it. Without gradients it is the sum of `|c|` of the first.
 
         Args:
             sample: number of the row in the batch.
-            steps: only these steps, as an index; of them those that count.
+            steps: an index that selects steps; masked ones are ignored.
 
         Raises:
             ValueError: no such sample or steps.
@@ -146,18 +145,18 @@ class LayerTrace:
         """The gradient of that name.
 
         Raises:
-            ValueError: no such gradient, or the trace has none.
+            ValueError: no such gradient, or a trace without gradients.
         """
         if not isinstance(name, str) or name not in self.gradients:
             why = self.why_not(name) if isinstance(name, str) else ""
             wanted = f"that of a gradient, one of {', '.join(self.gradients)}"
             raise ValueError(f"name must be {wanted}, not {name!r:.80}{why}")
         if name not in self.arrays:
-            raise ValueError(f"{name} is a gradient, for which the trace needs a target: trace(model, x, y)")
+            raise ValueError(f"{name} is a gradient, so the trace needs a target: trace(model, x, y)")
         return self.arrays[name]
 
     def as_dict(self) -> dict[str, np.ndarray]:
-        """All arrays by name, as `np.savez` takes them."""
+        """All arrays by name, for example for `np.savez`."""
         return dict(self.arrays)
 
     def table(self, sample: int = 0, unit: int = 0) -> list[dict[str, Any]]:
@@ -176,7 +175,7 @@ class LayerTrace:
         return [dict(zip(["step", "counts", *of_unit], row, strict=True)) for row in rows]
 
     def has_units(self, name: str) -> bool:
-        """Whether the trace has that array, and a value in it for each unit: not if h is narrower than c."""
+        """Whether the trace has that array, with one value per unit: not if h is narrower than c."""
         return name in self.arrays and self.arrays[name].shape == (*self.mask.shape, self.units)
 
     def __repr__(self) -> str:
@@ -201,10 +200,10 @@ class Trace:
     """What every recurrent cell of a model did with a batch: `trace["gru"]`, or `trace.lstm` for the only LSTM.
 
     Attributes:
-        x: the input, (B, ...); a tuple of several.
+        x: the input, (B, ...); a tuple for several inputs.
         y: the target, or None; a tuple for several outputs.
         prediction: the model's output, (B, ...); a tuple of several.
-        loss: as `Model.evaluate` gives it; None without a target.
+        loss: as from `Model.evaluate`; None without a target.
         layers: name -> `LayerTrace`, in the model's order.
     """
 
@@ -215,10 +214,10 @@ class Trace:
     layers: dict[str, LayerTrace]
 
     def __getitem__(self, name: str | None) -> LayerTrace:
-        """The layer of that name; None is the only one.
+        """The layer of that name; None means the only one.
 
         Raises:
-            ValueError: no such layer, or several to choose from; they are named.
+            ValueError: no such layer, or several to choose from; the message lists them.
         """
         return choose(self.layers, name)
 
@@ -227,7 +226,7 @@ class Trace:
         """The only LSTM.
 
         Raises:
-            ValueError: there is none, or there are several; they are named.
+            ValueError: there is none, or there are several; the message lists them.
         """
         return choose(self.lstms("trace.lstm"), None)
 
@@ -235,7 +234,7 @@ class Trace:
         """The LSTMs by name.
 
         Args:
-            caller: who asks, for the error.
+            caller: the caller's name, for the error message.
 
         Raises:
             ValueError: there is none.
@@ -244,7 +243,7 @@ class Trace:
         found = {name: of for name, of in self.layers.items() if (of.cell, of.gates, of.states) == ours}
         if not found:
             has = ", ".join(f"{name} ({layer.cell})" for name, layer in self.layers.items())
-            raise ValueError(f"{caller} shows an LSTM, and the model has none: it has {has}")
+            raise ValueError(f"{caller} shows an LSTM, but the model has none: it has {has}")
         return found
 
     def __repr__(self) -> str:
@@ -257,43 +256,43 @@ class Trace:
 
 
 def _brief(array: np.ndarray) -> str:
-    """The values of a single sample if they are in a row, a few of them if there are many; or else the shape."""
+    """The values of a single sample in one row, or a few of them if there are many; otherwise the shape."""
     if len(array) != 1 or array.ndim != 2:
         return str(array.shape)
     return np.array2string(array[0], precision=4, threshold=16, edgeitems=4, max_line_width=1000)
 
 
 def trace(model: Any, x: Any, y: Any = None, *, sample_weight: Any = None) -> Trace:
-    """Every gate and state that a model's recurrent cells compute for a batch; with a target also their gradients.
+    """Compute every gate and state of a model's recurrent cells for a batch; given a target, also their gradients.
 
-    The model is left as it is: parameters, gradients, states of stateful layers (with which the pass begins), dropout's
+    The model is not changed: parameters, gradients, states of stateful layers (which the pass starts from), dropout's
     generators, optimizer. Dropout is off. All values are computed by the cell's own `forward` and `backward` (for an
-    LSTM, the functions of `scratchlstm.gates`) from the input, states and mask that reached the layer, so they are the
-    same for every implementation. A gradient that explodes is shown as it is, infinite or NaN, with NumPy's warning.
+    LSTM, the functions of `scratchlstm.gates`) from the layer's input, states and mask, so they are the same for every
+    implementation. An exploding gradient is shown as it is, infinite or NaN, with NumPy's warning.
 
     Args:
-        model: a built `Sequential` or `Model` with a recurrent layer in it, `LSTM`, `GRU`, `RNN(cell)`, ..., also
-            within `Bidirectional`. If a layer has several cells, each has a trace: "rnn/cell_0", ... A layer used at
-            several places has one for each: "lstm", "lstm#2", ... in the order of computation. (One within
-            `TimeDistributed` runs over a sequence of its own at each outer step s of S: row b·S + s of its arrays.)
-        x: a batch, as the model takes it.
-        y: targets; the model has to be compiled then.
-        sample_weight: of the loss, (B,).
+        model: a built `Sequential` or `Model` with a recurrent layer, `LSTM`, `GRU`, `RNN(cell)`, ..., possibly within
+            `Bidirectional`. If a layer has several cells, each has a trace: "rnn/cell_0", ... A layer used in several
+            places has one for each use: "lstm", "lstm#2", ... in the order of computation. (Within `TimeDistributed` it
+            runs over a separate sequence at each outer step s of S: row b·S + s of its arrays.)
+        x: a batch, as for the model.
+        y: targets; the model must then be compiled.
+        sample_weight: weights for the loss, (B,).
 
     Raises:
-        TypeError: not a model, or data that are no numbers.
+        TypeError: not a model, or data that are not numeric.
         ValueError: not built, without a recurrent layer, or data of the wrong shape.
-        RuntimeError: a target, but not compiled.
+        RuntimeError: a target is given, but the model is not compiled.
     """
     recording = record(model, x, y, sample_weight, "trace")
     if not recording.layers:
         has = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in model.layers)
-        raise ValueError(f"trace shows the gates of recurrent layers, and the model has none: it has {has}")
+        raise ValueError(f"trace shows the gates of recurrent layers, but the model has none: it has {has}")
     return Trace(*recording[:4], {name: trace_layer(name, of) for name, of in recording.layers.items()})
 
 
 def trace_layer(name: str, of: Recorded) -> LayerTrace:
-    """A cell's steps, from what was recorded; here all arrays are in the order of computation."""
+    """A cell's steps, from the recording; here all arrays are in the order of computation."""
     cell, backwards = of.cell, of.layer.go_backwards
     x, mask = reverse_steps(of.x, backwards), np.ones(of.x.shape[:2], bool)
     if of.mask is not None:
@@ -318,23 +317,23 @@ def trace_layer(name: str, of: Recorded) -> LayerTrace:
 
 
 def _pre_activations(of: Recorded, x: np.ndarray, h_prev: np.ndarray, caches: list[Any]) -> np.ndarray | None:
-    """z of all blocks, (B, T, nH); None if it is not known."""
+    """z of all blocks, (B, T, nH); None if not known."""
     if hasattr(caches[0], "z"):
         return _stack(cache.z for cache in caches)
     if of.cell.params != ("W", "U", "b") or "h_in" not in of.cell.arguments or "h_prev" in of.cell.arguments:
-        return None  # h_prev may come to a gate through more than the product
+        return None  # h_prev may reach a gate in other ways than the product
     W, U, b = of.params
     return x @ W + h_prev @ U + b
 
 
 def _gradients(of: Recorded, reached: Any, caches: list[Any], mask: np.ndarray) -> dict[str, np.ndarray]:
-    """Backpropagation through time, with each step's gradients kept."""
+    """Backpropagation through time, keeping each step's gradients."""
     dh, (d_last, *d_others) = reached
     dh_above = of.layer.dh_in_order(dh, len(caches))  #  (B, T, H)
     if d_last is not None:
         dh_above[:, -1] += d_last
     kept = Scan(caches, of.params, mask, None, None)
-    shown = {"dx", "dz", *(f"d{state}" for state in of.cell.states)}  # not dW, of which one a step takes much memory
+    shown = {"dx", "dz", *(f"d{state}" for state in of.cell.states)}  # not dW, as one per step would take much memory
     back: list[StepBack] = []
     for step in steps_back(of.cell, dh_above, [None, *d_others], kept):
         back.append(step._replace(gradients={name: step.gradients[name] for name in shown & {*step.gradients}}))
@@ -348,7 +347,7 @@ def _gradients(of: Recorded, reached: Any, caches: list[Any], mask: np.ndarray) 
         if f"d{state}" in given:
             whole = _stack(step.gradients[f"d{state}"] for step in back)
             found[f"d{state}"] = np.where(mask[..., None], whole, arrived)
-        elif not number:  # of the other states only the cell knows the path through this step's output
+        elif not number:  # for other states, only the cell knows the path through this step's output
             found[f"d{state}"] = arrived
         found[f"d{state}_prev"] = handed_on
     if "dz" in given:
@@ -362,7 +361,7 @@ def _stack(steps: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def _z_by_block(name: str, cell: Cell, z: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Z or dz by block; nothing if it is not known, or the cell calls a gate or state z."""
+    """Z or dz by block; empty if not known, or if the cell calls a gate or state z."""
     known = z is not None and z.shape[2:] == (len(cell.blocks) * cell.units,)
     return by_block(name, cell.blocks, z) if known and "z" not in (*cell.gates, *cell.states) else {}
 

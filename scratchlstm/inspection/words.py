@@ -1,4 +1,4 @@
-"""Words beside steps: which word stands at which step, and how it can be drawn."""
+"""Words and steps: which word belongs to which step, and how to draw it."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,32 +11,32 @@ from scratchlstm._support.drawing import require_title
 from scratchlstm.inspection.recording import choose
 from scratchlstm.inspection.trace import LayerTrace, Trace
 
-MOST_LETTERS = 24  # letters of a word that are drawn
-MISSING = "□"  # stands for what the font does not have
+MOST_LETTERS = 24  # the most letters drawn of a word
+MISSING = "□"  # stands for letters missing in the font
 
 
 def chosen_layer(trace: Any, layer: str | None, title: Any) -> LayerTrace:
-    """The layer of that name; the only one if None. The trace of a single layer is taken for that of all.
+    """The layer of that name; None means the only one. The trace of a single layer counts as that of all.
 
     Raises:
         TypeError: not a trace, or a name or a picture's title that is not a string.
         ValueError: no such layer.
     """
     if not isinstance(trace, Trace | LayerTrace):
-        raise TypeError(f"trace must be what trace(model, x) gives, or one layer of it, not {type(trace).__name__}")
+        raise TypeError(f"trace must be the result of trace(model, x), or one layer of it, not {type(trace).__name__}")
     require_title(title)
     return trace[layer] if isinstance(trace, Trace) else choose({trace.name: trace}, layer)
 
 
 def steps_with_words(layer: LayerTrace, words: Any, sample: int) -> tuple[np.ndarray, list[str]]:
-    """The steps of a sample that count, and the word at each, as it can be drawn.
+    """The valid steps of a sample, and the word at each, ready to draw.
 
     Args:
-        words: one for each step, or one for each step that counts.
+        words: one for each step, or one for each valid step.
 
     Raises:
-        TypeError: no list of strings.
-        ValueError: another number of words, no such sample, or no step that counts.
+        TypeError: not a list of strings.
+        ValueError: the wrong number of words, no such sample, or no valid step.
     """
     counts = layer.mask[checks.index("sample", sample, len(layer.mask))]
     if isinstance(words, str) or not isinstance(words, Sequence | np.ndarray):
@@ -46,7 +46,7 @@ def steps_with_words(layer: LayerTrace, words: Any, sample: int) -> tuple[np.nda
             raise TypeError(f"words must be strings, but {word!r:.80} is {type(word).__name__}")
     steps = np.flatnonzero(counts)
     if not len(steps):
-        raise ValueError(f"sample {sample} is masked throughout: there is nothing to draw")
+        raise ValueError(f"sample {sample} is entirely masked: there is nothing to draw")
     if len(words) == len(counts):
         words = [words[step] for step in steps.tolist()]
     if len(words) != len(steps):
@@ -57,7 +57,7 @@ def steps_with_words(layer: LayerTrace, words: Any, sample: int) -> tuple[np.nda
 
 
 def drawable(word: str) -> str:
-    """The word on one line, shortened where it is very long, with a box for each letter that no font at hand has."""
+    """The word on one line, shortened if very long, with a box for each letter missing in all available fonts."""
     letters = _letters()
     line = "".join(c if ord(c) in letters else MISSING for c in " ".join(word.split()) if c.isprintable())
     return line if len(line) <= MOST_LETTERS else f"{line[: MOST_LETTERS - 1]}…"
@@ -74,7 +74,7 @@ def _letters() -> frozenset[int]:
 
 @lru_cache(maxsize=4)
 def _letters_of(families: tuple[str, ...]) -> frozenset[int]:
-    """What matplotlib can draw with these fonts; as it does, a letter is looked for in one after the other."""
+    """The letters matplotlib can draw with these fonts, searched one after another, as it does."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     found: set[int] = set()

@@ -213,7 +213,7 @@ def test_the_page_says_first_what_it_shows_and_why_no_more(opened, width):
     assert note.inner_text() == (
         "This page shows what the model computed in Python. It cannot run the model again, so nothing can be changed "
         "here, and sums over weights or over all units stay closed: it runs one Embedding, one LSTM and one Dense "
-        "layer, and this model has Embedding, Bidirectional, LSTM, Dense."
+        "layer, but this model has Embedding, Bidirectional, LSTM, Dense."
     )
     assert note.bounding_box()["y"] < page.locator("#words").bounding_box()["y"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width

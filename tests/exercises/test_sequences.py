@@ -207,7 +207,7 @@ WRONG = {
                 dz[:, t], dc = step.dz, step.dc_prev
             return dz, nothing, dc
         """,
-        "dh is not carried to the step before",
+        "dh is not carried to the previous step",
     ),
     "two at once": (
         """
@@ -479,7 +479,7 @@ BAD = {
     ),
     "a step that does not exist": ("every_step", "return dhs[:, len(caches)]", "IndexError: index 4 is out of bounds"),
     "a table row that does not exist": ("lookup", "return table[ids + 7]", "IndexError: index 7 is out of bounds"),
-    "another number": ("loss", "return 0.5", "known here. 0.5 came, and 0."),
+    "another number": ("loss", "return 0.5", "known here. 0.5 should be 0."),
     "a number in a list": ("loss", "return [0.5]", "it must be a single number, not an array of shape (1,)"),
 }
 

@@ -163,7 +163,7 @@ WRONG = [
     ("numerical_gradient", _there_and_back, "not restored exactly"),
     ("numerical_gradient", _left_below, "the array is not restored"),
     ("numerical_gradient", _left_at_last, "the array is not restored: each element"),
-    ("numerical_gradient", _in_a_copy, "A copy of the array does not count"),
+    ("numerical_gradient", _in_a_copy, "A copy of the array does not help"),
     ("numerical_gradient", _with_an_argument, "loss() takes no argument"),
     ("relative_error", lambda p, q: np.sqrt(np.sum(np.square(p - q))), "absolute error"),
     ("relative_error", lambda p, q: np.abs((p - q) / np.maximum(abs(p), abs(q))).max(), "Compare the norms"),

@@ -192,7 +192,7 @@ def _penalized():
 
 # name -> model, why the page cannot run it
 RECORDED = {
-    "stacked": (stacked, "and this model has Embedding, Bidirectional, LSTM, Dense"),
+    "stacked": (stacked, "but this model has Embedding, Bidirectional, LSTM, Dense"),
     "relu": (lambda: sentiment(LSTM(5, activation="relu")), "lstm has relu and sigmoid"),
     "hard sigmoid": (lambda: sentiment(LSTM(5, recurrent_activation="hard_sigmoid")), "lstm has tanh and hard_sigmoid"),
     "own": (lambda: sentiment(LSTM(5, activation=_square())), "lstm has custom tanh and sigmoid"),
@@ -207,9 +207,12 @@ RECORDED = {
     "loss": (lambda: _compiled("mae"), "not MeanAbsoluteError of linear"),
     "probabilities": (lambda: _compiled("binary_crossentropy"), "not BinaryCrossentropy of linear"),
     "penalty": (_penalized, "penalties of regularizers"),
-    "weighted": (lambda: _compiled("mse", loss_weights=[2.0]), "does not know loss_weights, and this model's is 2.0"),
+    "weighted": (
+        lambda: _compiled("mse", loss_weights=[2.0]),
+        "does not support loss_weights, but this model's is 2.0",
+    ),
     "head": (lambda: sentiment(last=[Dense(1, activation="relu")], compiled=False), "dense has relu"),
-    "zeros": (lambda: sentiment(LSTM(3, zero_output_for_mask=True)), "gives 0 at masked steps"),
+    "zeros": (lambda: sentiment(LSTM(3, zero_output_for_mask=True)), "outputs 0 at masked steps"),
 }
 
 
@@ -264,7 +267,7 @@ def test_layers_whose_steps_are_not_the_words_are_left_out(page, below):
 
 def test_a_model_none_of_whose_steps_are_words_is_refused(tmp_path):
     model = sentiment(Reshape((6, 12)), LSTM(3), epochs=0)
-    with pytest.raises(ValueError, match="shows LSTMs each of whose steps is a word, and lstm takes others"):
+    with pytest.raises(ValueError, match="shows LSTMs with one step per word, but lstm has other steps"):
         explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX)
     assert not list(tmp_path.iterdir())
 
@@ -480,7 +483,7 @@ def test_a_page_that_cannot_run_its_model_shows_as_many_units_as_fit(page, tmp_p
 
 
 def test_without_room_for_one_unit_there_is_no_page(tmp_path, model):
-    match = r"a page with one unit of each LSTM has ([\d,]+) bytes, and most_bytes is 1,000: give a shorter text, or a"
+    match = r"a page with one unit of each LSTM has ([\d,]+) bytes, but most_bytes is 1,000: use a shorter text, or a"
     with pytest.raises(ValueError, match=match) as refusal:
         explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX, most_bytes=1000)
     assert not list(tmp_path.iterdir())
@@ -515,7 +518,7 @@ def test_ids_of_a_tokenizer(page):
 @pytest.mark.parametrize(
     ("text", "options", "match"),
     [
-        ("xyzzy plugh", {}, "the model knows none of the words, which begin with 'xyzzy', 'plugh'"),
+        ("xyzzy plugh", {}, "the model knows none of the words, which start with 'xyzzy', 'plugh'"),
         ("🎬", {}, "knows none of the words"),
         ("?!", {}, "there is no word in '?!'"),
         ([], {}, "there is no word"),
@@ -528,7 +531,7 @@ def test_ids_of_a_tokenizer(page):
         ("film", {"word_index": {"film": 1, "bad": "2"}}, "must map words to ranks, whole numbers, but 'bad' has '2'"),
         ("film", {"word_index": {"film": 1, "bad": 2.0}}, "but 'bad' has 2.0"),
         ("film", {"word_index": {"film": 1, "bad": True}}, "but 'bad' has True"),
-        ("film", {"word_index": {"film": 1, 3: 2}}, "a key that is no word: 3"),
+        ("film", {"word_index": {"film": 1, 3: 2}}, "a key that is not a word: 3"),
         ("film", {"label": 2}, "targets from 0 to 1"),
         ("film", {"label": [0, 1]}, "shape"),
     ],
@@ -550,7 +553,7 @@ def _stateful():
     [
         (lambda: "model", "model must be a Model or Sequential, not str"),
         (lambda: type(sentiment())([Embedding(20, 3), LSTM(2)]), "no parameters yet"),
-        (lambda: type(sentiment())([LSTM(2, input_shape=(4, 3))]), "must begin with an Embedding, not lstm"),
+        (lambda: type(sentiment())([LSTM(2, input_shape=(4, 3))]), "must start with an Embedding, not lstm"),
         (lambda: type(sentiment())([WordDropout(0.5, input_shape=(4,))]), "with an Embedding, not word_dropout"),
         (lambda: sentiment(Flatten()), "the model has none"),
         (lambda: sentiment(SimpleRNN(3)), "the model has none"),
@@ -612,7 +615,7 @@ def test_a_model_of_texts_that_no_memory_holds_is_refused(tmp_path):
 def test_a_model_whose_states_no_memory_holds_is_refused(tmp_path, layer, size, monkeypatch):
     model = sentiment(layer, length=1_000_000, epochs=0)
     monkeypatch.setattr(Sequential, "predict", lambda *_, **__: pytest.fail("took memory"))
-    with pytest.raises(ValueError, match=f"over 1,000,000 steps take some {size}, and explore holds 2 GB at most"):
+    with pytest.raises(ValueError, match=f"over 1,000,000 steps take some {size}, but explore holds at most 2 GB"):
         explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX)
     assert not list(tmp_path.iterdir())
 

@@ -50,7 +50,7 @@ def test_one_layer_of_a_trace_is_drawn_as_the_whole_trace_is(plot):
     words = [] if plot is gate_saturation else [WORDS]
     whole, one, named = plot(TRACE, *words), plot(LAYER, *words), plot(LAYER, *words, layer="lstm")
     assert whole._repr_png_() == one._repr_png_() == named._repr_png_()
-    with pytest.raises(ValueError, match="there is no layer 'gru' to look into; there is lstm"):
+    with pytest.raises(ValueError, match="there is no layer 'gru' here; there is lstm"):
         plot(LAYER, *words, layer="gru")
 
 
@@ -376,8 +376,8 @@ def test_a_hundred_words_do_not_overlap_and_very_many_are_thinned(plot):
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [
-        ({"trace": WORDS}, TypeError, r"trace must be what trace\(model, x\) gives, or one layer of it, not list"),
-        ({"layer": "gru"}, ValueError, "there is no layer 'gru' to look into; there is lstm"),
+        ({"trace": WORDS}, TypeError, r"trace must be the result of trace\(model, x\), or one layer of it, not list"),
+        ({"layer": "gru"}, ValueError, "there is no layer 'gru' here; there is lstm"),
         ({"words": "one two"}, TypeError, "words must be a list of strings, one for each step, not 'one two'"),
         ({"words": 5}, TypeError, "words must be a list of strings"),
         ({"words": [1, 2, 3, 4, 5]}, TypeError, "words must be strings, but 1 is int"),
@@ -400,13 +400,13 @@ def test_what_cannot_be_drawn_is_refused(plot, change, error, match):
         (lambda: gates_over_words(TRACE, WORDS, units=()), "units must name at least one unit"),
         (lambda: gates_over_words(TRACE, WORDS, units="f"), "each of units must be a whole number"),
         (lambda: gate_heatmap(TRACE, WORDS, "forget"), "gate must be one of i, f, g, o, c, h, dh, .*, not 'forget'"),
-        (lambda: gate_heatmap(trace(stack(lstm()), IDS), WORDS, "dh"), "dh is a gradient, for which .* a target"),
+        (lambda: gate_heatmap(trace(stack(lstm()), IDS), WORDS, "dh"), "dh is a gradient, .* needs a target"),
         (lambda: colored_words(TRACE, WORDS, "gate"), "by must be 'cell' or 'saliency', not 'gate'"),
         (lambda: colored_words(TRACE, WORDS, "saliency", unit=1), "unit is for by='cell'"),
         (lambda: colored_words(trace(stack(lstm()), IDS), WORDS, "saliency"), "d_input is a gradient"),
         (lambda: colored_words(TRACE, WORDS, unit=4), "unit must be from 0 to 3, not 4"),
         (lambda: colored_words(TRACE, WORDS, unit=[0, 1]), r"unit must be a whole number of at least 0, not \[0, 1\]"),
-        (lambda: gates_over_words(trace(stack(lstm()), IDS * 0), WORDS), "sample 0 is masked throughout"),
+        (lambda: gates_over_words(trace(stack(lstm()), IDS * 0), WORDS), "sample 0 is entirely masked"),
         (lambda: gate_saturation(trace(stack(lstm()), IDS * 0)), "every step is masked"),
         (lambda: gate_saturation(trace(stack(lstm(recurrent_activation="tanh")), IDS)), "those of lstm are tanh"),
         (

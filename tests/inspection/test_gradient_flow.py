@@ -70,7 +70,7 @@ def test_sample_weights_count():
 
 
 def test_nothing_to_look_into():
-    with pytest.raises(ValueError, match="needs a recurrent layer, and the model has none"):
+    with pytest.raises(ValueError, match="needs a recurrent layer, but the model has none"):
         gradient_norm_over_time(stack(GlobalAveragePooling1D(dtype="float64")), IDS, LABELS)
     with pytest.raises(ValueError, match="needs targets y"):
         gradient_norm_over_time(stack(rnn()), IDS, None)
@@ -125,10 +125,10 @@ def test_labels_and_titles_are_shown_letter_by_letter(label):
     ("norms", "error", "match"),
     [
         ([1.0], TypeError, "norms must be a dict of labels and norms"),
-        ({}, ValueError, "at least one that is above 0"),
-        ({"before": {}}, ValueError, "at least one that is above 0"),
+        ({}, ValueError, "at least one value above 0"),
+        ({"before": {}}, ValueError, "at least one value above 0"),
         ({"before": {"a": [1.0]}, "after": [1.0]}, ValueError, "norms of 'before' must be finite numbers"),
-        ({"a": [0.0]}, ValueError, "at least one that is above 0"),
+        ({"a": [0.0]}, ValueError, "at least one value above 0"),
         ({"a": []}, ValueError, "norms of 'a' must be finite numbers of at least 0, one for each step"),
         ({"a": [[1.0]]}, ValueError, "norms of 'a' must be"),
         ({"a": [1.0, -1.0]}, ValueError, "norms of 'a' must be"),

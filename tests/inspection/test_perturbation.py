@@ -155,7 +155,7 @@ def test_one_table_at_two_places():
     found = worst_perturbation(model, [IDS, IDS[::-1]], LABELS)
     assert [*found.layers] == ["embedding", "embedding#2"]
     np.testing.assert_array_equal(found["embedding#2"].ids, IDS[::-1])
-    with pytest.raises(ValueError, match="several layers, so choose one by name: embedding, embedding#2"):
+    with pytest.raises(ValueError, match="several layers; choose one by name: embedding, embedding#2"):
         found[None]
 
 

@@ -232,7 +232,7 @@ def test_every_lstm_of_a_model_has_its_trace(implementation, merge_mode):
         assert layer is found[name]
         assert_sums_to(layer, grads, 1e-12)
     assert [found[name].go_backwards for name in lstms] == [False, True, True, False]
-    with pytest.raises(ValueError, match=r"several layers, so choose one by name: bidirectional/forward, "):
+    with pytest.raises(ValueError, match=r"several layers; choose one by name: bidirectional/forward, "):
         _ = found.lstm
 
 
@@ -359,7 +359,7 @@ def test_without_a_target_there_are_values_alone():
         *("z_i", "z_f", "z_g", "z_o"),
     }
     assert "dh" not in layer.table()[0]
-    with pytest.raises(ValueError, match=r"d_input is a gradient, for which the trace needs a target: trace\(model, x"):
+    with pytest.raises(ValueError, match=r"d_input is a gradient, so the trace needs a target: trace\(model, x"):
         _ = layer.d_words
 
 
@@ -421,7 +421,7 @@ def uncompiled():
         (lambda: stack(lstm()), IDS, [0, 1, np.nan], ValueError, r"y holds nan at \(2,\)"),
         (
             lambda: stack(GlobalAveragePooling1D(dtype="float64")), IDS, None, ValueError,
-            r"shows the gates of recurrent layers, and the model has none: it has embedding .*, dense \(Dense\)$",
+            r"shows the gates of recurrent layers, but the model has none: it has embedding .*, dense \(Dense\)$",
         ),
     ],
 )  # fmt: skip
@@ -432,7 +432,7 @@ def test_what_cannot_be_traced_is_refused(model, x, y, error, match):
 
 def test_what_is_not_there_is_named():
     found = trace(stack(lstm()), IDS)
-    with pytest.raises(ValueError, match=r"there is no layer 'lstm_1' to look into; there is lstm"):
+    with pytest.raises(ValueError, match=r"there is no layer 'lstm_1' here; there is lstm"):
         found["lstm_1"]
     with pytest.raises(ValueError, match="sample must be from 0 to 2, not 3"):
         found.lstm.table(sample=3)
@@ -440,5 +440,5 @@ def test_what_is_not_there_is_named():
         found.lstm.table(unit=4)
     with pytest.raises(ValueError, match="unit must be a whole number of at least 0, not -1"):
         found.lstm.table(unit=-1)
-    with pytest.raises(ValueError, match="sample_weight weighs the loss, for which y is missing"):
+    with pytest.raises(ValueError, match="sample_weight needs a loss, but y is missing"):
         trace(stack(lstm()), IDS, sample_weight=[1, 1, 1])

@@ -260,13 +260,13 @@ def test_the_lstm_is_the_only_lstm():
     found = trace(stack(LSTM(3, return_sequences=True, **FLOAT64), GRU(2, **FLOAT64)), IDS)
     assert found.lstm is found["lstm"]
     found = trace(stack(GRU(2, **FLOAT64)), IDS)
-    with pytest.raises(ValueError, match=r"trace.lstm shows an LSTM, and the model has none: it has gru \(GRUCell\)"):
+    with pytest.raises(ValueError, match=r"trace.lstm shows an LSTM, but the model has none: it has gru \(GRUCell\)"):
         _ = found.lstm
 
 
 def test_the_page_shows_an_lstm(tmp_path):
     model = Sequential([Embedding(20, 3, input_shape=(4,)), GRU(2), Dense(1, "sigmoid")])
-    match = r"explore shows an LSTM, and the model has none: it has gru \(GRUCell\)"
+    match = r"explore shows an LSTM, but the model has none: it has gru \(GRUCell\)"
     with pytest.raises(ValueError, match=match):
         explore(model, "good", tmp_path / "page.html", word_index={"good": 1})
 

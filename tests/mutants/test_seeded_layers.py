@@ -57,23 +57,23 @@ LOOPS = {
         f"{LOOP}dh is not carried from step to step: add dh_prev at the step before"
     ),
     ("dhs[:, t] + handed_on[0]", "dhs[:, t] if t == len(kept.caches) - 1 else handed_on[0]"): (
-        f"{LOOP}dh from above is overwritten by what comes from step t+1: add the two"
+        f"{LOOP}dh from above is overwritten by the gradient from step t+1: add the two"
     ),
     ("kept.caches[t], *", "kept.caches[t - 1], *"): f"{LOOP}step t reads what the forward pass kept at step t-1",
     ("kept.caches[t], *", "kept.caches[(t + 1) % len(kept.caches)], *"): (
         f"{LOOP}step t reads what the forward pass kept at step t+1"
     ),
     ("reversed(range(len(kept.caches)))", "range(len(kept.caches))"): (
-        f"{LOOP}the steps are processed from the first to the last: begin at the last"
+        f"{LOOP}the steps are processed from the first to the last: start at the last"
     ),
     ("xp.stack(dxs[::-1], axis=1)", "xp.stack(dxs, axis=1)"): (
         f"{LOOP}dx is in the order of the loop, its last step first: reverse it"
     ),
     (ADDED, "total += step.gradients[f'd{name}'] if not dxs or name != 'U' else 0"): (
-        f"{LOOP}dU: the gradient of the last step alone, where the sum over all steps belongs"
+        f"{LOOP}dU: only the gradient of the last step, where the sum over all steps belongs"
     ),
     (ADDED, "total[...] = step.gradients[f'd{name}']"): (
-        f"{LOOP}dW, dU, db: the gradient of step 0 alone, where the sum over all steps belongs"
+        f"{LOOP}dW, dU, db: only the gradient of step 0, where the sum over all steps belongs"
     ),
     (ADDED, "total += step.gradients[f'd{name}'] / len(kept.caches)"): (
         f"{LOOP}dW, dU, db: the mean over the steps, where their sum belongs"

@@ -1,8 +1,8 @@
-"""A page on which a trained model reads a sentence: from the word to the loss and back, every number in its equation.
+"""A web page on which a trained model reads a sentence, from the words to the loss and back, with every number.
 
-`explore` gathers the numbers; `page` puts them into one file with page.html, style/ and script/ beside this
-module. If the page can run the model itself (`recomputed`), a reader can change it there; otherwise it shows what
-`trace` found (`recorded`).
+`explore` gathers the numbers; `page` puts them into one file with page.html, style/ and script/ from this folder. If
+the page can run the model itself (`recomputed`), the reader can change it there; otherwise it shows the results of
+`trace` (`recorded`).
 """
 
 import os
@@ -43,19 +43,19 @@ from scratchlstm.layers.rnn import RNN
 from scratchlstm.models.model import Model
 from scratchlstm.training.data import check_data
 
-_MOST_WORDS = 2_000  # that can be typed in the page
+_MOST_WORDS = 2_000  # the most words that can be typed in the page
 _MOST_MEMORY = 2**31  # bytes of states and gradients
-_ARRAYS = 40  # of them, (T, H) each
-_MOST_PREDICTED = 60_000_000  # values of h in all predictions for the output after each word
+_ARRAYS = 40  # number of such arrays, (T, H) each
+_MOST_PREDICTED = 60_000_000  # the most values of h, over all predictions for the output after each word
 
 
 @dataclass(frozen=True, repr=False)
 class ExplorerPage(os.PathLike[str]):
-    """What `explore` has written: the path of the file and, as the last expression of a notebook's cell, the page.
+    """The result of `explore`: the path of the file and, as the last expression in a notebook cell, the page.
 
     Attributes:
-        path: of the file.
-        html: what was written.
+        path: path of the file.
+        html: its content.
     """
 
     path: Path
@@ -70,7 +70,7 @@ class ExplorerPage(os.PathLike[str]):
         return f"<page {str(self)!r}: open it in a browser>"
 
     def _repr_html_(self) -> str:
-        """The page in a frame, for a notebook; below it the name of the file."""
+        """The page in a frame, for a notebook, with the file's name below."""
         return framed(self.html, f"the page {self}")
 
 
@@ -79,48 +79,48 @@ def explore(
     label: Any = None, start_char: int | None = 1, oov_char: int | None = 2, index_from: int = 3,
     snapshots: Sequence[tuple[int, Weights]] = (), most_bytes: int = 500_000,
 ) -> ExplorerPage:  # fmt: skip
-    """Write one HTML file, for any browser and without a network, in which a trained model reads a text.
+    """Write a single HTML file, for any browser and offline use, in which a trained model reads a text.
 
-    The reader follows any number through the equations (numbered as in `scratchlstm.gates`): from a word's embedding
+    The reader can follow any number through the equations (numbered as in `scratchlstm.gates`): from a word's embedding
     through the gates to the model's output and the loss, and back to the gradients of the weights. If the page can run
-    the model, it has the weights and does so itself, in double precision: the reader nudges a weight, gate or state,
-    holds a gate open or shut, changes words, and sees what comes of it.
+    the model, it includes the weights and computes everything in double precision: the reader can nudge a weight, gate
+    or state, hold a gate open or shut, change words, and see the effect.
 
-    The page runs models of one `Embedding`, one `LSTM` with tanh and sigmoid, and one `Dense` layer with sigmoid,
-    softmax or no activation, and a crossentropy or the mean squared error. Of any other model with LSTMs, and of one
-    whose weights make the page too large, it shows the values of `trace`: for each word the states, gates and gradients
-    of the units that matter most (`LayerTrace.importance`), and the output after each word. It says why; nothing can be
-    changed then. LSTMs whose steps are not the words (behind one that reads backwards, for example) are left out.
+    The page runs models with one `Embedding`, one `LSTM` with tanh and sigmoid, and one `Dense` layer with sigmoid,
+    softmax or no activation, and a crossentropy or the mean squared error. For other models with LSTMs, or if the
+    weights make the page too large, it shows the values of `trace`: for each word the states, gates and gradients of
+    the units that matter most (`LayerTrace.importance`), and the output after each word. It says why; nothing can be
+    changed then. LSTMs whose steps are not the words (for example after one that reads backwards) are omitted.
 
-    The text is cut to its last words and padded in front to the length that the model states (`pad_sequences`); if it
-    states none, the last 200 words are read.
+    The text is truncated to its last words and padded at the front to the model's input length (`pad_sequences`), or to
+    its last 200 words if the model has none.
 
     Args:
-        model: begins with an `Embedding` and gives one vector (D,) for a text. If it is compiled, the page shows the
+        model: starts with an `Embedding` and returns one vector (D,) for a text. If it is compiled, the page shows the
             backward pass from its loss.
-        text: a sentence, which is split as by `text_to_word_sequence`; or words, which are looked up as they are.
+        text: a sentence, split like `text_to_word_sequence`; or a list of words, looked up unchanged.
         path: the file to write.
-        word_index: word -> rank, as `imdb.get_word_index` gives it, or that of a `Tokenizer` (with `index_from=0`,
-            `start_char=None` and its own `oov_char`). The words of the lowest ids, up to 2,000 of them, go into the
-            page as far as there is room, so that the reader can type them.
-        label: what the loss compares the output with, as `fit` takes it for one sample. None takes the model's own
-            answer if the loss is a crossentropy: the likelier class. Other losses compare with a number that only the
-            reader knows; without it there is no backward pass.
+        word_index: word -> rank, from `imdb.get_word_index`, or from a `Tokenizer` (with `index_from=0`,
+                `start_char=None` and its own `oov_char`). The words with the lowest ids, up to 2,000 of them, are
+                included in the page if they fit, so that the reader can type them.
+        label: the target for the loss, as for one sample in `fit`. None takes the model's own answer, the more likely
+            class, if the loss is a crossentropy. Other losses need a number that only you know; without it there is no
+            backward pass.
         start_char, oov_char, index_from: as in `imdb.encode_review`. With `oov_char=None` unknown words are skipped.
-        snapshots: pairs of an epoch and the weights after it, as `callbacks.Snapshots` keeps them: the reader goes
-            through them to watch the model learn.
-        most_bytes: of the file, at most. A page in which the model's weights have no room shows what `trace` gives
-            instead, and says how many bytes it takes to run the model.
+        snapshots: (epoch, weights after it) pairs, as in `callbacks.Snapshots`: the reader can step through them to
+            watch the model learn.
+        most_bytes: maximum size of the file. If the model's weights do not fit, the page shows the results of `trace`
+            instead, and says how many bytes it would take to run the model.
 
     Returns:
-        the page, which a notebook shows if it is a cell's last expression; also a path, as `open` takes it.
+        the page, which a notebook shows if it is a cell's last expression; also works as a path, e.g. for `open`.
 
     Raises:
-        OSError: the file cannot be written; found out before any work.
-        TypeError: not a model, not a text, no dict of words and ranks, or no pairs of epochs and weights.
-        ValueError: a model that cannot be shown or whose states no memory should hold, a text without a known word,
-            values that are not finite, snapshots of another model or of one that the page cannot run, or a page that
-            does not fit into `most_bytes`.
+        OSError: the file cannot be written; checked before any work.
+        TypeError: not a model, not a text, not a dict of words and ranks, or not pairs of epochs and weights.
+        ValueError: a model that cannot be shown or whose states would take too much memory, a text without a known
+            word, values that are not finite, snapshots of another model or of one that the page cannot run, or a page
+            that does not fit into `most_bytes`.
     """
     most_bytes = checks.whole_number("most_bytes", most_bytes, 1)
     with atomic_write(path) as file:
@@ -142,7 +142,7 @@ def explore(
             "cannot_run": why_not(model, reading),
         } | judged
         if data["cannot_run"] is None:
-            # also those without which no other sentence can be read
+            # including those needed to read any sentence
             ids = reading.ids | set(encoding.start()) | (set() if length is None else {0})
             needed = size(data | recomputed(model)) + weights_size(model, shots, ids)
             if needed <= most_bytes:
@@ -161,7 +161,7 @@ def explore(
 
 
 def _too_large(needed: int, most_bytes: int, snapshots: int) -> str:
-    """Why a page whose model could run does not run it."""
+    """Why a page does not run its model although it could."""
     unit = 10 ** max(len(str(needed)) - 2, 0)
     enough = -(-needed // unit) * unit
     weights, fewer = "its weights", ""
@@ -173,7 +173,7 @@ def _too_large(needed: int, most_bytes: int, snapshots: int) -> str:
 
 
 def _require_memory(model: Model, reading: Reading) -> None:
-    """Refuse a model whose states and gradients over the text no memory should hold, before any is taken.
+    """Raise an error before computing anything if a model's states and gradients would take too much memory.
 
     Raises:
         ValueError: it is too large.
@@ -182,13 +182,13 @@ def _require_memory(model: Model, reading: Reading) -> None:
     needed = steps * _units(model) * _ARRAYS * 8
     if needed > _MOST_MEMORY:
         raise ValueError(
-            f"the model's states and gradients over {steps:,} steps take some {needed / 1e9:,.0f} GB, and explore "
-            f"holds {_MOST_MEMORY / 1e9:.0f} GB at most: give a model of fewer steps or units"
+            f"the model's states and gradients over {steps:,} steps take some {needed / 1e9:,.0f} GB, but explore "
+            f"holds at most {_MOST_MEMORY / 1e9:.0f} GB: use a model with fewer steps or units"
         )
 
 
 def _units(model: Model) -> int:
-    """Of all recurrent cells, wherever they are; a feature of the embedding, with five arrays, is an eighth of one."""
+    """The number of units of all recurrent cells; an embedding feature, with five arrays, counts as an eighth."""
     layers = [layer for layer in model.network.with_inner() if isinstance(layer, RNN)]
     of_cells = sum(cell.units * model.network.uses(layer) for layer in layers for cell in layer.cells.values())
     return of_cells + getattr(first_layer(model), "output_dim", 0) // 8
@@ -198,11 +198,11 @@ def _units(model: Model) -> int:
 
 
 def _judged(model: Model, reading: Reading, label: Any) -> tuple[Trace, dict[str, Any]]:
-    """The trace of a text, and the label, loss and output that go with it, as the page takes them."""
+    """The trace of a text, with its label, loss and output, as data for the page."""
     if label is not None and not model._compiled:
-        raise ValueError("a label needs a loss, which the model gets in compile")
+        raise ValueError("a label needs a loss: compile the model first")
     x = reading.input()
-    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
+    with np.errstate(over="ignore", invalid="ignore"):  # the result is checked
         output = model.predict(x, verbose=0)
         if output.ndim != 2:
             given = f"this one's is {output.shape[1:]}"
@@ -229,7 +229,7 @@ def _judged(model: Model, reading: Reading, label: Any) -> tuple[Trace, dict[str
 
 
 def _own_answer(model: Model, output: np.ndarray) -> Any:
-    """What the model itself would say, as a label for its loss; None if an answer is no class."""
+    """The model's own answer, as a label for its loss; None if an answer is not a class."""
     loss = model.loss
     if isinstance(loss, losses.SparseCategoricalCrossentropy):
         return np.argmax(output)
@@ -241,17 +241,17 @@ def _own_answer(model: Model, output: np.ndarray) -> Any:
 
 
 def _as_label(model: Model, y: np.ndarray) -> Any:
-    """A label as the page takes it: the number of a class as one number, others as they came."""
+    """A label as data for the page: a class index as one number, others unchanged."""
     is_class = isinstance(model.loss, losses.SparseCategoricalCrossentropy)
     return int(np.ravel(y)[0]) if is_class else y.tolist()
 
 
 def _outputs_by_word(model: Model, reading: Reading, last: np.ndarray) -> list[np.ndarray | None]:
-    """The output for the text as far as each word, (D,); None before the last where all would take too long."""
+    """The output for the text up to each word, (D,); None before the last word if all would take too long."""
     ends = range(1, len(reading.steps))
     if len(reading.steps) * (reading.length or len(reading.steps)) * _units(model) > _MOST_PREDICTED:
         return [*(None for _ in ends), last]
-    if reading.length is None:  # each at its own length: padding would be read, too
+    if reading.length is None:  # each at its own length, or padding would be read, too
         return [*(model.predict(reading.input(end), verbose=0)[0] for end in ends), last]
     if not ends:
         return [last]
@@ -261,10 +261,10 @@ def _outputs_by_word(model: Model, reading: Reading, last: np.ndarray) -> list[n
 def _recorded(
     model: Model, traced: Trace, reading: Reading, data: dict[str, Any], most_bytes: int
 ) -> dict[str, Any]:  # fmt: skip
-    """What a page shows that cannot run its model: the output after each word, and what each LSTM did.
+    """The data for a page that cannot run its model: the output after each word, and what each LSTM did.
 
     Raises:
-        ValueError: no LSTM reads the words, or not one unit has room.
+        ValueError: no LSTM reads the words, or not even one unit fits.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         outputs = _outputs_by_word(model, reading, traced.prediction[0])
@@ -274,7 +274,7 @@ def _recorded(
     layers = [(layer, cells[own]) for name, layer in lstms.items() if (own := name.partition("#")[0]) in cells]
     others = [name for name in lstms if name.partition("#")[0] not in cells]
     if not layers:
-        raise ValueError(f"explore shows LSTMs each of whose steps is a word, and {', '.join(others)} takes others")
+        raise ValueError(f"explore shows LSTMs with one step per word, but {', '.join(others)} has other steps")
 
     def of(room: int) -> dict[str, Any]:
         found = [recorded(layer, cell, reading, room // len(layers)) for layer, cell in layers]
@@ -283,21 +283,21 @@ def _recorded(
     smallest = size(data | of(0))
     if smallest > most_bytes:
         raise ValueError(
-            f"a page with one unit of each LSTM has {smallest:,} bytes, and most_bytes is {most_bytes:,}: give a "
+            f"a page with one unit of each LSTM has {smallest:,} bytes, but most_bytes is {most_bytes:,}: use a "
             f"shorter text, or a larger most_bytes"
         )
     return of(most_bytes - smallest)
 
 
 def _require_finite_outputs(outputs: Sequence[np.ndarray | None], reading: Reading) -> None:
-    """Raise ValueError if an output is infinite or NaN, and name the step at which that begins."""
+    """Raise ValueError, naming the first such step, if an output is infinite or NaN."""
     for step, output in enumerate(outputs):
         if output is not None and not np.isfinite(output).all():
             raise ValueError(f"the model's output is not finite from {reading.place(step)} on: is it trained?")
 
 
 def _require_finite_states(layers: list[LayerTrace], reading: Reading) -> None:
-    """Raise ValueError if what a gate gets or a state is infinite or NaN, though the output may not be."""
+    """Raise ValueError if a pre-activation or state is infinite or NaN, even if the output is not."""
     for layer in layers:
         for name in ("z_i", "z_f", "z_g", "z_o", "c", "h"):
             finite = np.isfinite(getattr(layer, name)[0, -len(reading.steps) :]).all(axis=1)
@@ -307,13 +307,13 @@ def _require_finite_states(layers: list[LayerTrace], reading: Reading) -> None:
 
 
 def _require_finite_gradients(loss: float, layers: list[LayerTrace], reading: Reading) -> None:
-    """Raise ValueError if gradients are infinite or NaN, and name the step at which that begins."""
+    """Raise ValueError, naming the first such step, if gradients are infinite or NaN."""
     if not np.isfinite(loss):
-        raise ValueError(f"the loss is {loss}: from this label there is no gradient to show")
+        raise ValueError(f"the loss is {loss}: there is no gradient for this label")
     for layer in layers:
         finite = np.all([np.isfinite(layer.gradient(name)[0]).all(axis=1) for name in ("dh", "dc", "d_input")], axis=0)
         if len(wrong := np.flatnonzero(~finite)):
             first = (wrong[0] if layer.go_backwards else wrong[-1]) - len(finite) + len(reading.steps)
             told = f"in the backward pass of {layer.name} it is not finite from {reading.place(first)} on"
-            advice = "give a shorter text, or train with clipnorm and smaller weights"
+            advice = "use a shorter text, or train with clipnorm and smaller weights"
             raise ValueError(f"the gradient exploded: {told}, so there is nothing to show there; {advice}")

@@ -1,4 +1,4 @@
-"""What the page needs to run a model itself, in JavaScript: weights, and the embedding rows of the words it knows."""
+"""The data the page needs to run a model itself: weights, and the embedding rows of the words it knows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,39 +15,39 @@ from scratchlstm.layers import LSTM, Dense, Dropout, Embedding, SpatialDropout1D
 from scratchlstm.layers.weights import check_weights, name_weights
 from scratchlstm.models.model import Model
 
-Weights = Sequence[np.ndarray]  # as get_weights gives them: embeddings, the LSTM's, the Dense layer's
+Weights = Sequence[np.ndarray]  # as from get_weights: embeddings, the LSTM's, the Dense layer's
 Snapshot = tuple[str, Mapping[str, np.ndarray]]  # epoch, and the weights after it by "layer/parameter"
 
-_PASSED_OVER = Dropout, SpatialDropout1D, WordDropout  # which do nothing but in training
-_LOSSES = {  # the class -> its name on the page, the activation that turns logits into what it compares
+_PASSED_OVER = Dropout, SpatialDropout1D, WordDropout  # no effect outside training
+_LOSSES = {  # class -> its name on the page, and the activation that turns logits into predictions
     losses.BinaryCrossentropy: ("binary", "sigmoid"),
     losses.CategoricalCrossentropy: ("categorical", "softmax"),
     losses.SparseCategoricalCrossentropy: ("categorical", "softmax"),
     losses.MeanSquaredError: ("squared", "linear"),
 }
-_MOST_VALUES = 5_000_000  # that the page holds of one run; it keeps several
-_ARRAYS = 28  # of them with a value for each step and unit
+_MOST_VALUES = 5_000_000  # the most values per run on the page, which keeps several runs
+_ARRAYS = 28  # number of arrays with a value for each step and unit
 
 
 def why_not(model: Model, reading: Reading) -> str | None:
-    """Why the page cannot run this model on a text, as the end of a sentence; None if it can."""
+    """Why the page cannot run this model on a text, to end a sentence with; None if it can."""
     computing = _computing(model)
     if [type(layer) for layer in computing] != [Embedding, LSTM, Dense]:
         has = ", ".join(type(layer).__name__ for layer in computing)
-        return f"it runs one Embedding, one LSTM and one Dense layer, and this model has {has}"
+        return f"it runs one Embedding, one LSTM and one Dense layer, but this model has {has}"
     embedding, lstm, dense = computing
     names = [name_of(lstm.activation), name_of(lstm.recurrent_activation)]
     if names != ["tanh", "sigmoid"]:
-        return f"it runs LSTMs with tanh and sigmoid, and {lstm.name} has {' and '.join(names)}"
+        return f"it runs LSTMs with tanh and sigmoid, but {lstm.name} has {' and '.join(names)}"
     if lstm.return_sequences:
-        return f"it runs a Dense layer on the last h, and {lstm.name} gives every h"
+        return f"it runs a Dense layer on the last h, but {lstm.name} returns every h"
     if not model.network.is_stack:
-        return "it runs layers of which each takes the output of the one before, and in this model one takes another"
+        return "it runs layers that each take the output of the one before, but in this model one does not"
     if lstm.zero_output_for_mask:
-        return f"{lstm.name} gives 0 at masked steps, which the page does not"
+        return f"{lstm.name} outputs 0 at masked steps, which the page does not"
     if activations.serialize(dense.activation) not in ("sigmoid", "softmax", "linear"):
         has = f"{dense.name} has {name_of(dense.activation)}"
-        return f"it runs a Dense layer with sigmoid, softmax or no activation, and {has}"
+        return f"it runs a Dense layer with sigmoid, softmax or no activation, but {has}"
     if model._compiled and (reason := _why_not_loss(model, dense)):
         return reason
     if not all(np.isfinite(embedding.params["embeddings"][word_id]).all() for word_id in reading.ids):
@@ -55,24 +55,24 @@ def why_not(model: Model, reading: Reading) -> str | None:
     steps = reading.length or len(reading.steps)
     values = steps * (_ARRAYS * lstm.units + 2 * embedding.output_dim + 2 * dense.units)
     if values > _MOST_VALUES:
-        return f"a run of {steps:,} steps has {values:,} values, too many to be computed while you watch"
+        return f"a run of {steps:,} steps has {values:,} values, too many to compute while you watch"
     return None
 
 
 def _why_not_loss(model: Model, dense: Dense) -> str | None:
-    """Why the page cannot compute the loss of a model."""
+    """Why the page cannot compute a model's loss."""
     if _loss(model, dense) is None:
         of = f"{type(model.loss).__name__} of {name_of(dense.activation)}"
-        return f"it knows crossentropies and the mean squared error as they usually end a model, and not {of}"
+        return f"it knows crossentropies and the mean squared error with the usual activations, but not {of}"
     if model.network.regularizers:
-        return "it does not know the penalties of regularizers, which are part of this model's loss"
+        return "it does not compute the penalties of regularizers, which are part of this model's loss"
     if model.targets[0].weight != 1:
-        return f"it does not know loss_weights, and this model's is {model.targets[0].weight}"
+        return f"it does not support loss_weights, but this model's is {model.targets[0].weight}"
     return None
 
 
 def recomputed(model: Model) -> dict[str, Any]:
-    """A model for which `why_not` is None, as the page takes it, without its weights."""
+    """A model for which `why_not` is None, as data for the page, without its weights."""
     embedding, lstm, dense = _computing(model)
     return {
         "units": lstm.units,
@@ -85,7 +85,7 @@ def recomputed(model: Model) -> dict[str, Any]:
 
 
 def with_the_models_own(model: Model, snapshots: Any) -> list[Snapshot]:
-    """Checked (epoch, weights) pairs; the last has the model's own weights, with "" if no epoch is known.
+    """Checked (epoch, weights) pairs; the last has the model's own weights, with "" if the epoch is unknown.
 
     Raises:
         TypeError, ValueError: not such pairs, or weights of another model.
@@ -110,7 +110,7 @@ def with_the_models_own(model: Model, snapshots: Any) -> list[Snapshot]:
 
 
 def weights_size(model: Model, snapshots: Sequence[Snapshot], ids: set[int]) -> int:
-    """Bytes in the page of the weights of all snapshots and the embedding rows of these ids."""
+    """Bytes in the page for the weights of all snapshots and the embedding rows of these ids."""
     arrays = [array for _, weights in snapshots for array in _arrays(model, weights, sorted(ids)).values()]
     # names, quotes and commas: at most 20 bytes for each array, snapshot and id, and 200 around all
     around = sum(len(as_text(label)) for label, _ in snapshots) + 20 * (len(arrays) + len(snapshots) + len(ids)) + 200
@@ -120,7 +120,7 @@ def weights_size(model: Model, snapshots: Sequence[Snapshot], ids: set[int]) -> 
 def fitting_words(
     snapshots: Sequence[Snapshot], words: Sequence[Step], ids: set[int], room: int
 ) -> list[Step]:  # fmt: skip
-    """As many of the words as have room in the page, the first ones; those without a finite embedding are left out."""
+    """As many of the first words as fit into the page; words without a finite embedding are omitted."""
     tables = [next(iter(weights.values())) for _, weights in snapshots]  # (V, E) each
     row = packed_size(table[0] for table in tables)
     found, here = [], set(ids)
@@ -138,7 +138,7 @@ def fitting_words(
 def packed_weights(
     model: Model, snapshots: Sequence[Snapshot], known: Sequence[Step], ids: set[int]
 ) -> dict[str, Any]:  # fmt: skip
-    """The weights as the page takes them: the rows of `ids` and of the words that are known."""
+    """The weights as data for the page: the rows of `ids` and of the known words."""
     rows = sorted(ids | {word.id for word in known})
     return {
         "ids": rows,
@@ -155,7 +155,7 @@ def _computing(model: Model) -> list[Any]:
 
 
 def _loss(model: Model, dense: Dense) -> str | None:
-    """The page's name of the loss; None if the page does not know it with this head."""
+    """The page's name for the loss; None if the page does not know it with this head."""
     name, takes = _LOSSES.get(type(model.loss), (None, None))
     ends_in = activations.serialize(dense.activation)
     if ends_in == takes or (ends_in == "linear" and getattr(model.loss, "from_logits", False)):
@@ -164,7 +164,7 @@ def _loss(model: Model, dense: Dense) -> str | None:
 
 
 def _arrays(model: Model, weights: Mapping[str, np.ndarray], ids: list[int]) -> dict[str, np.ndarray]:
-    """One snapshot's arrays by their names in the page; a missing bias is 0."""
+    """One snapshot's arrays by their names in the page; a missing bias becomes 0."""
     embedding, lstm, dense = _computing(model)
 
     def of(layer: Any, name: str, size: int = 0) -> np.ndarray:

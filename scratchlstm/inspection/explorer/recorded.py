@@ -1,4 +1,4 @@
-"""The values of `trace` for a page that cannot run its model: each LSTM's, for the units that mattered most."""
+"""The results of `trace` for a page that cannot run its model: each LSTM's, for the units that matter most."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,12 +20,12 @@ from scratchlstm.models.model import Model
 _FORWARD = ["i", "f", "g", "o", "c_prev", "c", "h_prev", "h", "z_i", "z_f", "z_g", "z_o"]
 _BACKWARD = ["dh_above", "dh_next", "dh", "dh_prev", "dc_next", "dc", "dc_prev", "dz_i", "dz_f", "dz_g", "dz_o"]
 
-# layers that give one step for each of their input, in the same order
+# layers that return one step for each step of their input, in the same order
 _KEEP_STEPS = (Embedding, Dense, Dropout, ActivationLayer, LayerNormalization)
 
 
 def cells_that_read_words(model: Model) -> dict[str, Cell]:
-    """The recurrent cells each of whose steps is a word, by their names in a trace (without "#2")."""
+    """The recurrent cells with one step per word, by their names in a trace (without "#2")."""
     ordered, others = {-1}, set()
     found: dict[str, tuple[Layer, Cell]] = {}
     for number, (layer, sources) in enumerate(model.network.places):
@@ -55,13 +55,13 @@ def _cells(layer: RNN | Bidirectional) -> Iterator[tuple[str, Cell]]:
 
 
 def recorded(layer: LayerTrace, cell: Any, reading: Reading, most_bytes: int) -> dict[str, Any]:
-    """One layer's values at the steps of a text for its important units, as the page takes them.
+    """One layer's values at the steps of a text for its most important units, as data for the page.
 
     Args:
-        layer: what it did with the text.
-        cell: that did it.
+        layer: trace of what it did with the text.
+        cell: the layer's cell.
         reading: the text.
-        most_bytes: of the values of all units but the most important one, which is always there.
+        most_bytes: limit for the values of all units but the most important one, which is always included.
     """
     shown = slice(-len(reading.steps), None)
     has_gradients = layer.dh is not None
@@ -88,6 +88,6 @@ def recorded(layer: LayerTrace, cell: Any, reading: Reading, most_bytes: int) ->
 
 
 def name_of(activation: Activation) -> str:
-    """What the page calls an activation: one of the user's own never as one of the package's."""
+    """The page's name for an activation; a user's own one never gets the name of one of ours."""
     known = isinstance(activations.serialize(activation), str)
     return activation.name if known else f"custom {activation.name}"
