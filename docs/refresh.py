@@ -182,6 +182,20 @@ def difference(path: Path, new: str) -> str:
     return "" if same(old, new) else "shows something else"
 
 
+def update(new: dict[Path, str], check: bool) -> int:
+    """Write the files that have changed, or only tell which they are; 1 if that is so and there are any."""
+    stale = False
+    for path, text in new.items():
+        if said := difference(path, text):
+            stale = True
+            print(f"{os.path.relpath(path, ROOT)}:\n{said}\n")
+            if not check:
+                path.write_text(text, encoding="utf-8", newline="\n")
+    if check and stale:
+        print("Write it again: python docs/refresh.py")
+    return int(check and stale)
+
+
 def wrong_versions() -> str:
     """What is installed instead of what made-with.txt names."""
     wanted = re.findall(r"^(\w+)==(\S+)", (DOCS / "made-with.txt").read_text(encoding="utf-8"), re.MULTILINE)
@@ -200,22 +214,14 @@ def main() -> int:
     if wrong := wrong_versions():
         parser.error(f"the versions of docs/made-with.txt are needed, not {wrong}: pip install -r docs/made-with.txt")
 
-    sys.path.insert(0, str(ROOT / "tests" / "fixtures"))
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "fixtures")]
     from past_runs import pinned
 
-    os.environ |= pinned() | {"MPLBACKEND": "agg", "PYTHONPATH": str(ROOT)}
+    os.environ |= pinned() | {"MPLBACKEND": "agg"}
     chosen = options.names or [*PAGES, *commands]
     pages = [name for name in PAGES if name in chosen]
-    stale = 0
-    for path, new in refreshed(pages, {name: commands[name] for name in commands if name in chosen}).items():
-        if said := difference(path, new):
-            stale = 1
-            print(f"{path.relative_to(ROOT)}:\n{said}\n")
-            if not options.check:
-                path.write_text(new, encoding="utf-8", newline="\n")
-    if options.check and stale:
-        print("write it again with: python docs/refresh.py")
-    return stale if options.check else 0
+    examples = {name: command for name, command in commands.items() if name in chosen}
+    return update(refreshed(pages, examples), options.check)
 
 
 if __name__ == "__main__":
