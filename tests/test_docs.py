@@ -158,6 +158,16 @@ def test_pages_can_be_read_where_they_lie():
         assert not re.search(r"```\{|:::|\{\w+\}`|_build/|<iframe", text), page
 
 
+def test_every_page_is_in_the_contents_of_the_site():
+    pages = {path.relative_to(DOCS).with_suffix("") for path in DOCS.rglob("*.*") if path.suffix in (".md", ".ipynb")}
+    pages = {page for page in pages if page.parts[0] != "_build"}
+    listed = set()
+    for contents in DOCS.rglob("contents.txt"):
+        names = re.findall(r"^(?:.* <)?([\w/]+)>?$", contents.read_text(encoding="utf-8"), re.MULTILINE)
+        listed |= {contents.parent.relative_to(DOCS) / name for name in names}
+    assert listed | {Path("index")} == pages
+
+
 def test_pictures_are_few_bytes_and_each_is_shown():
     files = {path.name: path.stat().st_size for path in (DOCS / "figures").iterdir()}
     text = "".join(PAGES.values()) + (DOCS.parent / "README.md").read_text(encoding="utf-8")
