@@ -37,4 +37,4 @@ def test_links_lead_somewhere(target):
 
 def test_both_commands_are_there_once():
     lines = re.findall(r"^python3 -m venv .*$", README, re.MULTILINE)
-    assert [line.split()[-1] for line in lines] == ["examples/imdb.py", "pytest"]
+    assert [line.split(".venv/bin/python ")[-1] for line in lines] == ["examples/imdb.py", "-m pytest -n auto"]

@@ -8,18 +8,21 @@ pytest.importorskip("numba")
 pytest.importorskip("scipy")
 
 import test_numpy_gru
-from test_numba_lstm import cut_into_blocks
+from test_numba_lstm import cut_into_blocks, with_combinations
 
 from scratchlstm.kernels.numba_gru import NumbaGRU
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(blocked=st.booleans(), **test_numpy_gru.CASES)
-def test_same_as_the_equations(blocked, **case):
+@given(
+    blocked=st.booleans(),
+    **with_combinations(test_numpy_gru.CASES, "masked", "dropout", "dtype", "after", "tokens", "sequences"),
+)
+def test_same_as_the_equations(blocked, options, **case):
     with pytest.MonkeyPatch.context() as patch:
         if blocked:
             cut_into_blocks(patch)
-        test_numpy_gru.same_as_the_equations(NumbaGRU, **case)
+        test_numpy_gru.same_as_the_equations(NumbaGRU, **case, **options)
 
 
 @pytest.mark.parametrize("after", [True, False])

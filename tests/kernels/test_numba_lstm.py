@@ -1,5 +1,7 @@
 """The compiled LSTM against the textbook; what holds for a compiled GRU, too, is in test_numba_recurrence.py."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,13 +21,29 @@ def cut_into_blocks(patch):
     patch.setattr(numba_recurrence, "_BLOCK", (2, 3))
 
 
+def with_combinations(cases, *names):
+    """Cases of which the named options have six combinations, in which any two options take all four pairs of values.
+
+    Each combination is compiled; all of them would take a minute.
+    """
+    values = dict.fromkeys(names, (False, True)) | {"dtype": ("float64", "float32")}
+    second = dict(
+        zip(names, itertools.combinations(range(1, 6), 2), strict=False)
+    )  # where an option has its second value
+    combinations = [{name: values[name][row in (0, *second[name])] for name in names} for row in range(6)]
+    return {name: of for name, of in cases.items() if name not in names} | {"options": st.sampled_from(combinations)}
+
+
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(blocked=st.booleans(), **test_numpy_lstm.CASES)
-def test_same_as_the_textbook(blocked, **case):
+@given(
+    blocked=st.booleans(),
+    **with_combinations(test_numpy_lstm.CASES, "masked", "dropout", "dtype", "tokens", "sequences"),
+)
+def test_same_as_the_textbook(blocked, options, **case):
     with pytest.MonkeyPatch.context() as patch:
         if blocked:
             cut_into_blocks(patch)
-        test_numpy_lstm.same_as_the_textbook(NumbaLSTM, **case)
+        test_numpy_lstm.same_as_the_textbook(NumbaLSTM, **case, **options)
 
 
 @pytest.mark.parametrize("sequences", [True, False])

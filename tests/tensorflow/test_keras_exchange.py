@@ -296,7 +296,7 @@ def test_training_goes_on_in_the_other_package(name, float64, tmp_path):
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(8, T, E)), rng.integers(0, 2, size=8)
     theirs = keras.Sequential([keras.Input((T, E)), L.LSTM(H), L.Dense(1, activation="sigmoid")])
-    theirs.compile(OPTIMIZERS[name](keras.optimizers), "binary_crossentropy", run_eagerly=True)
+    theirs.compile(OPTIMIZERS[name](keras.optimizers), "binary_crossentropy")
 
     def train(model):
         return model.fit(x, y, batch_size=4, shuffle=False, verbose=0)
@@ -306,7 +306,6 @@ def test_training_goes_on_in_the_other_package(name, float64, tmp_path):
     continued = [from_keras(theirs), from_file(theirs, tmp_path)]
     save_keras(continued[0], tmp_path / "ours.keras")
     continued.append(keras.saving.load_model(tmp_path / "ours.keras"))
-    continued[-1].run_eagerly = True
     train(theirs)
     for model in continued:
         train(model)
@@ -346,9 +345,7 @@ def test_a_learning_rate_schedule_goes_along(name, float64, tmp_path):
     """With the number of steps done, on which it depends."""
     x, y = np.random.default_rng(0).normal(size=(6, 3)), np.arange(6) % 2
     theirs = keras.Sequential([keras.Input((3,)), L.Dense(1)])
-    theirs.compile(
-        keras.optimizers.SGD(SCHEDULES[name](keras.optimizers.schedules), momentum=0.5), "mse", run_eagerly=True
-    )
+    theirs.compile(keras.optimizers.SGD(SCHEDULES[name](keras.optimizers.schedules), momentum=0.5), "mse")
 
     def train(model):
         return model.fit(x, y, batch_size=2, shuffle=False, verbose=0)
@@ -357,7 +354,6 @@ def test_a_learning_rate_schedule_goes_along(name, float64, tmp_path):
     ours = from_keras(theirs)
     save_keras(ours, tmp_path / "ours.keras")
     back = keras.saving.load_model(tmp_path / "ours.keras")
-    back.run_eagerly = True
     copies = [ours, from_file(theirs, tmp_path), load_keras(tmp_path / "ours.keras"), back]
     before = theirs.get_weights()
     train(theirs)

@@ -156,7 +156,7 @@ def test_there_and_back(frozen, tmp_path):
 def test_a_keras_model_frozen_after_training(tmp_path):
     """Its optimizer has the state of all parameters."""
     theirs = to_keras(build([], "float32"))
-    theirs.compile("adam", "binary_crossentropy", run_eagerly=True)
+    theirs.compile("adam", "binary_crossentropy")
     theirs.fit(word_ids(np.random.default_rng(1), V, (B, T)), np.ones((B, 1)), verbose=0)
     freeze(theirs, ["words", "upper"])
     ours = from_keras(theirs)

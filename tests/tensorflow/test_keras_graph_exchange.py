@@ -304,7 +304,6 @@ def test_a_compiled_graph_goes_on_in_the_other_package(float64, tmp_path):
         keras.optimizers.Adam(0.0625, beta_1=0.5, beta_2=0.75),
         loss={"steps": "mse", "mean": "mae", "cell": "mse"},
         loss_weights={"steps": 1.0, "mean": 0.5, "cell": 0.25},
-        run_eagerly=True,
     )
     rng = np.random.default_rng(0)
     x = {"series": rng.normal(size=(B, T, E)), "calendar": rng.normal(size=(B, T, 2))}
@@ -319,7 +318,6 @@ def test_a_compiled_graph_goes_on_in_the_other_package(float64, tmp_path):
     others = [from_keras(theirs), load_keras(tmp_path / "theirs.keras")]
     save_keras(others[0], tmp_path / "ours.keras")
     others.append(keras.saving.load_model(tmp_path / "ours.keras"))
-    others[-1].run_eagerly = True
     train(theirs)
     for model in others:
         train(model)
@@ -333,7 +331,6 @@ def test_our_compiled_graph_goes_to_keras(float64, tmp_path):
     ours.compile("sgd", ["mse", "mae", "mse"], loss_weights=[1.0, 0.5, 0.25], metrics={"mean": ["binary_accuracy"]})
     save_keras(ours, tmp_path / "ours.keras")
     theirs = keras.saving.load_model(tmp_path / "ours.keras")
-    theirs.run_eagerly = True
     rng = np.random.default_rng(0)
     x = {"series": rng.normal(size=(B, T, E)), "calendar": rng.normal(size=(B, T, 2))}
     y = {"steps": rng.normal(size=(B, T, 1)), "mean": rng.normal(size=(B, 2)), "cell": rng.normal(size=(B, H))}

@@ -182,7 +182,7 @@ def test_masks_reach_the_errors_that_they_reach_in_keras():
     theirs = keras.Sequential(
         [keras.Input((4, 2)), keras.layers.Masking(), keras.layers.LSTM(3, return_sequences=True)]
     )
-    theirs.compile(loss="mse", metrics=names, run_eagerly=True)
+    theirs.compile(loss="mse", metrics=names)
     ours = Sequential([Masking(input_shape=(4, 2)), LSTM(3, return_sequences=True)])
     ours.compile("sgd", "mse", metrics=names)
     ours.set_weights(theirs.get_weights())

@@ -38,8 +38,7 @@ def pair(optimizer, outputs=lambda **ends: list(ends.values()), **compiled):
     weights = [rng.normal(size=w.shape) * 0.6 for w in twins[0].get_weights()]
     for model, side in zip(twins, (optimizers, keras.optimizers), strict=True):
         model.set_weights(weights)
-        options = {"run_eagerly": True} if side is keras.optimizers else {}
-        model.compile(optimizer(side), **{"loss": LOSSES} | compiled, **options)
+        model.compile(optimizer(side), **{"loss": LOSSES} | compiled)
     return twins
 
 

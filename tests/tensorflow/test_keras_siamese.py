@@ -94,7 +94,7 @@ def test_predictions_loss_and_gradients(implementation, mask_zero):
 def three_epochs_of_keras(optimizer, mask_zero):
     """Its weights, losses and what it evaluates to; ours are compared with them whatever computes ours."""
     twin = theirs(ours(mask_zero).get_weights(), mask_zero)
-    twin.compile(getattr(keras.optimizers, optimizer)(**EXACT[optimizer]), "binary_crossentropy", run_eagerly=True)
+    twin.compile(getattr(keras.optimizers, optimizer)(**EXACT[optimizer]), "binary_crossentropy")
     history = twin.fit(X, Y, **THREE_EPOCHS)
     return twin.get_weights(), history.history["loss"], twin.evaluate(X, Y, verbose=0)
 

@@ -71,7 +71,7 @@ def two_models(loss, start_seed=5):
     start = tutorial_weights(start_seed, V, E, H, outputs)
     ours, theirs = (side.tutorial_model(start, T, activation) for side in (our_side, keras_side))
     ours.compile(optimizers.SGD(0.5), loss, metrics=["accuracy"])
-    theirs.compile(keras.optimizers.SGD(0.5), loss, metrics=["accuracy"], run_eagerly=True)
+    theirs.compile(keras.optimizers.SGD(0.5), loss, metrics=["accuracy"])
     return ours, theirs, start
 
 
@@ -127,7 +127,7 @@ def test_labels_and_weights_for_every_step(float64):
     theirs = keras.Sequential([keras.Input((T,)), *twin_layers, keras.layers.Dense(1, "sigmoid")])
     labels, moved = RNG.integers(0, 2, size=(N, T, 1)), []
     ours.compile(optimizers.SGD(0.5), "binary_crossentropy", metrics=["accuracy"])
-    theirs.compile(keras.optimizers.SGD(0.5), "binary_crossentropy", metrics=["accuracy"], run_eagerly=True)
+    theirs.compile(keras.optimizers.SGD(0.5), "binary_crossentropy", metrics=["accuracy"])
     histories = []
     for model, weight in ((ours, WEIGHTS), (theirs, WEIGHTS[:, None])):
         model.set_weights(start)
@@ -146,7 +146,7 @@ def test_saturated_logit(logit, float64):
     ours = Sequential([Dense(1, "sigmoid", input_shape=(1,), dtype="float64")])
     theirs = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, "sigmoid")])
     ours.compile(optimizers.SGD(0.5), "binary_crossentropy")
-    theirs.compile(keras.optimizers.SGD(0.5), "binary_crossentropy", run_eagerly=True)
+    theirs.compile(keras.optimizers.SGD(0.5), "binary_crossentropy")
     for model in (ours, theirs):
         model.set_weights(weights)
         assert model.evaluate(np.ones((1, 1)), y, verbose=0) == pytest.approx(40)
