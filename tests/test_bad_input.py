@@ -91,10 +91,10 @@ _BAD_IDS = {
     "text": (IDS.astype(str), "integer ids, but the input has dtype <U"),
     "complex": (IDS + 0j, "integer ids, but the input has dtype complex128"),
     "dates": (IDS.astype("M8[D]"), "integer ids, but the input has dtype datetime64"),
-    "objects": (IDS.astype(object), "x holds objects instead of numbers"),
+    "objects": (IDS.astype(object), "x contains objects instead of numbers"),
     "None": (None, "x is missing"),
     "ragged": ([[1, 2], [3]] * 3, "x has rows of different lengths; .*pad_sequences"),
-    "ragged objects": (np.array([[1, 2], [3]] * 3, dtype=object), "x holds objects .*pad_sequences"),
+    "ragged objects": (np.array([[1, 2], [3]] * 3, dtype=object), "x contains objects .*pad_sequences"),
     "a dict": ({"x": IDS}, "x holds objects"),
     "nothing": ([], "x is empty"),
     "no samples": (IDS[:0], "x is empty"),
@@ -177,9 +177,9 @@ _BAD_TARGETS = {
     "one number": (1, r"y has 1|y .*\(\)"),
     "empty": ([], "y has 0|y is empty"),
     "ragged": ([[1], [0, 1]] * 3, "y has rows of different lengths"),
-    "text": (np.array(["good", "bad"] * 3), "y must hold numbers, but has dtype <U"),
+    "text": (np.array(["good", "bad"] * 3), "y must contain numbers, but has dtype <U"),
     "objects": (LABELS.astype(object), "y holds objects"),
-    "complex": (LABELS + 0j, "y must hold numbers, but has dtype complex128"),
+    "complex": (LABELS + 0j, "y must contain numbers, but has dtype complex128"),
     "NaN": (_changed(LABELS, 3, NAN, float), r"y holds nan at \(3,\)"),
     "infinity": (_changed(LABELS, 5, INF, float), r"y holds inf at \(5,\)"),
     "two columns": (np.eye(2)[LABELS], r"the same shape, but got targets \(6, 2\) and predictions \(6, 1\)"),
@@ -397,7 +397,7 @@ def test_bad_parameters_change_none(of, change, match):
 
 def test_parameters_of_a_model_that_has_none_yet():
     model = Sequential([Dense(1)])
-    with _refused(model, "no parameters yet: state an input_shape, or call build"):
+    with _refused(model, "no parameters yet: give it an input_shape, or call build"):
         model.set_weights([[[1.0]], [1.0]])
 
 

@@ -171,7 +171,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:compiled loops cannot be kept")
+@pytest.mark.filterwarnings("ignore:compiled loops cannot be cached")
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_what_is_damaged_is_compiled_again(folder, damage):
     assert not loaded()
@@ -193,7 +193,7 @@ def test_where_the_first_folder_cannot_be_written_the_second_keeps_it(monkeypatc
 def test_without_any_folder_there_is_one_warning_and_the_result(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setattr(numba_cache, "folders", lambda: [tmp_path / "file" / "first"])
-    with pytest.warns(UserWarning, match="cannot be kept, .*; set NUMBA_CACHE_DIR to .*first") as warned:
+    with pytest.warns(UserWarning, match="cannot be cached, .*; set NUMBA_CACHE_DIR to .*first") as warned:
         assert [loaded(), loaded()] == [False, False]
     assert len(warned) == 1
 
@@ -205,7 +205,7 @@ def test_without_source_files_there_is_one_warning_and_the_result(monkeypatch):
         raise FileNotFoundError("compiled.py")
 
     monkeypatch.setattr(numba_cache, "_sources", sources)
-    with pytest.warns(UserWarning, match="source files are not there") as warned:
+    with pytest.warns(UserWarning, match="source files are missing") as warned:
         assert [loaded(), loaded()] == [False, False]
     assert len(warned) == 1
 
@@ -310,7 +310,7 @@ def test_a_numba_that_cannot_be_used_is_warned_of_once(monkeypatch, tmp_path):
     (tmp_path / "numba.py").write_text("raise ImportError('Numba needs NumPy 1.0 or less')")
     with pytest.raises(ImportError, match=r"lstm has.*\[fast\].*\(ImportError: Numba needs NumPy 1.0 or less\)"):
         _used("compiled")
-    with pytest.warns(UserWarning, match="NumPy computes .* ImportError: Numba needs NumPy 1.0 or less$") as warned:
+    with pytest.warns(UserWarning, match="NumPy is used .* ImportError: Numba needs NumPy 1.0 or less$") as warned:
         [_used() for _ in range(2)]
     assert len(warned) == 1
     assert warned[0].filename == __file__

@@ -48,14 +48,14 @@ def _generator():
     yield Unread()._read()
 
 
-ONE_BY_ONE = r"must be an array or a list of rows, not a {}, whose samples have to be fetched one by one; .*np\.stack"
+ONE_BY_ONE = r"must be an array or a list of rows, not a {}, whose samples must be fetched one by one; .*np\.stack"
 _SOURCES = {
     "items": (Items(), ONE_BY_ONE.format("Items") + r"\(\[d\[i\]\[0\] for i in range\(len\(d\)\)"),
     "pieces": (Pieces(), ONE_BY_ONE.format("Pieces") + r"\(\[x for x, y in d\]\)"),
     "a generator": (_generator(), ONE_BY_ONE.format("generator")),
     "an iterator": (zip(X, Y, strict=True), ONE_BY_ONE.format("zip")),
     "a set": ({1, 2}, ONE_BY_ONE.format("set")),
-    "a dict": ({"x": X}, "holds objects, in a dict; pass the array itself"),
+    "a dict": ({"x": X}, "contains objects, in a dict; pass the array itself"),
     "in a list": ([Items()] * 4, ONE_BY_ONE.format("Items")),
     "in lists": ([[0.5, Items()]] * 4, ONE_BY_ONE.format("Items")),
     "in a tuple": ((Items(), Items()), ONE_BY_ONE.format("Items")),
@@ -88,7 +88,7 @@ def test_x_and_y_in_one_tuple(both, method):
 @pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
 def test_a_tuple_in_the_place_of_x(method, y):
     args = ((X, y),) if method == "predict" else ((X, y), Y)
-    with pytest.raises(ValueError, match=r"^x looks like a tuple \(x, y\), whose parts are arguments of their own"):
+    with pytest.raises(ValueError, match=r"^x looks like a tuple \(x, y\), pass its parts as separate arguments"):
         getattr(_model(), method)(*args, verbose=0)
 
 

@@ -231,7 +231,7 @@ def test_two_writers_at_once_leave_one_whole_file(tmp_path):
 
 def test_a_missing_folder_is_an_error_and_is_not_made(tmp_path):
     folder = re.escape(repr(str(tmp_path / "missing")))
-    with pytest.raises(FileNotFoundError, match=f"^there is no folder {folder} to write 'file' into; make it first$"):
+    with pytest.raises(FileNotFoundError, match=f"^there is no folder {folder} to write 'file' into; create it first$"):
         write_arrays(tmp_path / "missing" / "file", {})
     assert not list(tmp_path.iterdir())
 
@@ -239,7 +239,7 @@ def test_a_missing_folder_is_an_error_and_is_not_made(tmp_path):
 def test_a_folder_is_not_overwritten(tmp_path):
     (tmp_path / "folder").mkdir()
     folder = re.escape(repr(str(tmp_path / "folder")))
-    with pytest.raises(OSError, match=f"^{folder} is a folder; add the name of a file in it$"):
+    with pytest.raises(OSError, match=f"^{folder} is a folder; add a file name$"):
         write_arrays(tmp_path / "folder", {})
     assert os.listdir(tmp_path) == ["folder"]
 
@@ -380,7 +380,7 @@ def test_more_arrays_than_a_file_may_hold_are_neither_written_nor_read(tmp_path)
     with zipfile.ZipFile(tmp_path / "file", "w") as archive:
         for name in many:
             archive.writestr(f"{name}.npy", b"")
-    with pytest.raises(ValueError, match="it has 10,001 members, and none of ours has more than 10,000"):
+    with pytest.raises(ValueError, match="it has 10,001 members, but ours have at most 10,000"):
         read_arrays(tmp_path / "file", "model file")
 
 

@@ -359,7 +359,7 @@ DATA = {
         r"^sample_weight of good must have one number .*\(23, 5\)",
     ),
     "classes' weights": ({"class_weight": {0: 1.0}}, ValueError, "^class_weight needs a model with one output"),
-    "inputs": ({"x": {"serie": X}}, TypeError, "^x holds objects, in a dict"),
+    "inputs": ({"x": {"serie": X}}, TypeError, "^x contains objects, in a dict"),
     "validation": ({"validation_data": (X, TAGS)}, ValueError, "^validation y must be a list of arrays"),
 }
 

@@ -144,7 +144,7 @@ def test_it_comes_back_from_a_file_if_load_gets_its_class(make, tmp_path):
     x, y = data(saved)
     saved.fit(x, y, batch_size=4, verbose=0)
     saved.save(path)
-    with pytest.raises(ValueError, match=r"needs \w+ of \w+, and holds no code: pass custom_objects={'\w+': "):
+    with pytest.raises(ValueError, match=r"needs \w+ of \w+, but contains no code: pass custom_objects={'\w+': "):
         Model.load(path)
     loaded = load_model(path, custom_objects=OWN)
     assert archive.describe(loaded) == archive.describe(saved)
@@ -315,7 +315,7 @@ def test_such_a_cell_comes_back(cell, tmp_path):
 NOT_SAVED = {
     "an argument that is not kept": (
         lambda: [RNN(Unkept(2, 0.5), return_sequences=True)],
-        "and its constructor takes slope, which its get_config leaves out: define .* enough to store it as self.slope",
+        "and its constructor takes slope, which its get_config omits: make .* enough to store it as self.slope",
     ),
     "an argument of a layer": (lambda: [_Scaled(2), Dense(2)], "its constructor takes scale, which .* leaves out"),
     "a required argument": (
@@ -336,11 +336,11 @@ NOT_SAVED = {
     ),
     "an array": (
         lambda: [RNN(Passing(2, 0.5, slope=np.ones(2)), True)],
-        "JSON cannot hold what its get_config returns .*ndarray",
+        "its get_config returns what JSON cannot hold .*ndarray",
     ),
     "two of one name": (
         lambda: [RNN([Fading(2, 0.5), type("Fading", (Fading,), {"__module__": "mine"})(2, 1.0)], True)],
-        f"your classes by name only, and there is Fading of {__name__} and another Fading of mine: rename one",
+        f"your classes only by name, but there is Fading of {__name__} and another Fading of mine: rename one",
     ),
     "a class that was defined again": (
         lambda: [RNN([Fading(2, 0.5), type("Fading", (Fading,), {})(2, 1.0)], True)],

@@ -118,7 +118,7 @@ def test_a_schedule_of_ones_own(tmp_path):
     (start,) = mine.get_weights()
     mine.fit(X, Y, batch_size=3, verbose=0)
     np.testing.assert_allclose(mine.get_weights()[0], start * 0.5 * 0.75)
-    with pytest.raises(ValueError, match="Mine is not a part of scratchlstm"):
+    with pytest.raises(ValueError, match="Mine is not part of scratchlstm"):
         mine.save(tmp_path / "model.npz")
     with pytest.warns(UserWarning, match="other processes do not know Mine"):
         mine.fit(X, Y, batch_size=3, workers=2, verbose=0)

@@ -1,1 +1,1 @@
-"""Used throughout the package; nothing here is meant to be imported from outside."""
+"""Internal helpers used throughout the package; do not import them from outside."""

@@ -1,4 +1,4 @@
-"""Arguments checked, with errors that name the argument, what came, and what was expected."""
+"""Argument checks, with errors that name the argument, what was given, and what was expected."""
 
 import functools
 import inspect
@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def came(value: Any) -> str:
-    """`value` as an error shows it: an array by its shape, a dict by its keys, anything long cut short."""
+    """`value` as shown in an error message: an array by its shape, a dict by its keys, anything long truncated."""
     if np.ndim(getattr(value, "shape", 0)) == 1 and hasattr(value, "ndim") and not isinstance(value, np.generic):
         return f"an array of shape {tuple(value.shape)}"
     if isinstance(value, Mapping) and not all(isinstance(each, str | float | int) for each in value.values()):
@@ -46,10 +46,10 @@ def positive_int(argument: str, value: Any) -> int:
 
 
 def index(argument: str, value: Any, size: int) -> int:
-    """`value` as the place of one of `size` things, counted from 0.
+    """`value` as an index into `size` things, counted from 0.
 
     Raises:
-        ValueError: there is no such place.
+        ValueError: it is out of range.
     """
     if whole_number(argument, value) >= size:
         raise ValueError(f"{argument} must be from 0 to {size - 1}, not {value}")
@@ -78,7 +78,7 @@ def numbers(argument: str, values: Any, **bounds: float) -> list[float]:
     """`values` as a list of finite floats within the bounds of `number`.
 
     Raises:
-        ValueError: no list of such numbers.
+        ValueError: not a list of such numbers.
     """
     if not isinstance(values, list | tuple | np.ndarray):
         raise ValueError(f"{argument} must be a list of numbers, not {came(values)}")
@@ -86,17 +86,17 @@ def numbers(argument: str, values: Any, **bounds: float) -> list[float]:
 
 
 def whole_numbers(argument: str, values: Any) -> list[int]:
-    """`values` as a list of whole numbers of at least 0.
+    """`values` as a list of whole numbers, each at least 0.
 
     Raises:
-        ValueError: no list of such numbers.
+        ValueError: not a list of such numbers.
     """
     numbers(argument, values)
     return [whole_number(f"each of {argument}", value) for value in values]
 
 
 def flag(argument: str, value: Any) -> bool:
-    """`value`, which has to be True or False (or 1 or 0).
+    """`value`, which must be True or False (or 1 or 0).
 
     Raises:
         TypeError: it is neither.
@@ -107,16 +107,16 @@ def flag(argument: str, value: Any) -> bool:
 
 
 def string(argument: str, value: Any) -> str:
-    """`value`, which has to be a string.
+    """`value`, which must be a string.
 
     Raises:
-        TypeError: it is none.
+        TypeError: it is not.
     """
     return instance(argument, value, str, "a string")
 
 
 def instance(argument: str, value: Any, kinds: Any, what: str) -> Any:
-    """`value`, which has to be of one of these kinds, called `what` in the error.
+    """`value`, which must be of one of these kinds, called `what` in the error.
 
     Raises:
         TypeError: it is not.
@@ -127,7 +127,7 @@ def instance(argument: str, value: Any, kinds: Any, what: str) -> Any:
 
 
 def one_of(argument: str, value: Any, choices: Sequence[str | None]) -> Any:
-    """`value`, which has to be one of `choices`.
+    """`value`, which must be one of `choices`.
 
     Raises:
         ValueError: it is not.
@@ -152,7 +152,7 @@ def verbosity(value: Any) -> int:
 
 
 def function(argument: str, value: Any) -> Callable[..., Any]:
-    """`value`, which has to be callable.
+    """`value`, which must be callable.
 
     Raises:
         TypeError: it is not.
@@ -161,7 +161,7 @@ def function(argument: str, value: Any) -> Callable[..., Any]:
 
 
 def seed(value: Any) -> int | None:
-    """A seed as NumPy's generators take it.
+    """A seed for NumPy's generators.
 
     Raises:
         ValueError: neither None nor a whole number of at least 0.
@@ -170,22 +170,22 @@ def seed(value: Any) -> int | None:
 
 
 def generator(rng: Any) -> np.random.Generator:
-    """`rng` itself; a fresh one for None.
+    """`rng` itself, or a new generator for None.
 
     Raises:
-        TypeError: it is no generator of NumPy's.
+        TypeError: it is not a NumPy generator.
     """
-    instance("rng", rng, np.random.Generator | None, "what np.random.default_rng(seed) gives")
+    instance("rng", rng, np.random.Generator | None, "a generator such as np.random.default_rng(seed)")
     return np.random.default_rng() if rng is None else rng
 
 
 def array(argument: str, value: Any, numeric: bool = False) -> np.ndarray:
-    """`value`, an array of any library on the CPU or of CuPy, a number, or a list of these, as one of NumPy.
+    """`value`, an array of any library on the CPU or of CuPy, a number, or a list of these, as a NumPy array.
 
-    What would have to be iterated over to find out what is in it, such as a generator or a data set, is refused unread.
+    Anything that would have to be iterated over, such as a generator or a data set, is rejected unread.
 
     Raises:
-        TypeError: it is nothing of that kind; what to pass instead. Or no number is in it, if it has to be `numeric`.
+        TypeError: it is nothing of that kind (the message says what to pass instead), or not numeric if `numeric`.
         ValueError: it is missing, has rows of different lengths, or is a tuple (x, y).
     """
     if value is None:
@@ -197,21 +197,21 @@ def array(argument: str, value: Any, numeric: bool = False) -> np.ndarray:
     except ValueError as error:
         problem = f"has rows of different lengths; {advice}"
         if isinstance(value, tuple) and len({np.shape(v)[:1] for v in value if backend.is_array_like(v)}) == 1:
-            problem = "looks like a tuple (x, y), whose parts are arguments of their own"
+            problem = "looks like a tuple (x, y); pass its parts as separate arguments"
         raise ValueError(f"{argument} {problem}") from error
-    except (TypeError, RuntimeError) as error:  # of another library, such as of a tensor that requires a gradient
-        raise TypeError(f"{argument} cannot be made a NumPy array: {error}") from error
+    except (TypeError, RuntimeError) as error:  # from another library, e.g. for a tensor that requires a gradient
+        raise TypeError(f"{argument} cannot be converted to a NumPy array: {error}") from error
     if converted.dtype == object and converted.ndim == 0:
         raise TypeError(f"{argument} must be an array or a list of rows; {type(value).__name__} holds no data")
     if converted.dtype == object:
-        raise ValueError(f"{argument} holds objects instead of numbers (rows of different lengths?); {advice}")
+        raise ValueError(f"{argument} contains objects instead of numbers (rows of different lengths?); {advice}")
     if numeric and converted.dtype.kind not in "fiub":
-        raise TypeError(f"{argument} must hold numbers, but has dtype {converted.dtype}")
+        raise TypeError(f"{argument} must contain numbers, but has dtype {converted.dtype}")
     return converted
 
 
 def parameter(w: Any) -> backend.Array:
-    """`w` as an array of floats, of NumPy or CuPy.
+    """`w` as a NumPy or CuPy array of floats.
 
     Raises:
         TypeError, ValueError: see `array`.
@@ -221,13 +221,13 @@ def parameter(w: Any) -> backend.Array:
 
 
 def fitting(shapes: str) -> Callable[[F], F]:
-    """Decorate a cell's function: arguments that do not belong together are named.
+    """Decorate a cell's function so that arguments that do not match are named.
 
-    Over a sequence they are compared first. One step, which is to be fast, is explained once it has failed.
+    Functions over a sequence check them first. A single step, which must be fast, is only explained once it has failed.
 
     Args:
-        shapes: of each argument, a letter for each dimension: equal letters are equal sizes, and Z is 4H. "call" is for
-            a function, "cache" for what a forward pass gave, and a `?` at the end allows None.
+        shapes: of each argument, a letter for each dimension: equal letters are equal sizes, and Z is 4H. "call" means
+            a function, "cache" the result of a forward pass, and a `?` at the end allows None.
     """
 
     def decorate(cell: F) -> F:
@@ -244,7 +244,7 @@ def fitting(shapes: str) -> Callable[[F], F]:
                 if letters == "call":
                     function(argument, value)
                 elif letters == "cache":
-                    instance(argument, value, list | tuple, "what the forward pass gave")
+                    instance(argument, value, list | tuple, "the forward pass's result")
                 elif getattr(value, "shape", None) != tuple(map(sizes.get, names)):
                     wanted = ", ".join(names).replace("Z", "4H")
                     raise ValueError(f"{argument} must be an array ({wanted}) like the others, not {came(value)}")
@@ -268,20 +268,20 @@ _PLAIN = {bool, int, float, complex, str, bytes, type(None), np.ndarray}
 
 
 def require_array_like(argument: str, value: Any, depth: int = 0) -> None:
-    """Stop at a source of data that is not an array or list: NumPy would read it item by item, perhaps without end.
+    """Reject a data source that is not an array or list: NumPy would read it item by item, perhaps forever.
 
     Raises:
-        TypeError: `value`, or something in it, is one.
+        TypeError: `value`, or something in it, is such a source.
     """
     kind = type(value)
     if kind in _PLAIN:
         return
     if isinstance(value, list | tuple):
-        if depth < 64 and not set(map(type, value)) <= _PLAIN:  # NumPy has no more dimensions
+        if depth < 64 and not set(map(type, value)) <= _PLAIN:  # NumPy's maximum number of dimensions
             for item in value:
                 require_array_like(argument, item, depth + 1)
     elif isinstance(value, Mapping):
-        raise TypeError(f"{argument} holds objects, in a {kind.__name__}; pass the array itself")
+        raise TypeError(f"{argument} contains objects, in a {kind.__name__}; pass the array itself")
     elif (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")) and not hasattr(value, "sample_shape"):  # a Node
         if isinstance(value, Sequence) or backend.is_array_like(value):
             return
@@ -289,7 +289,7 @@ def require_array_like(argument: str, value: Any, depth: int = 0) -> None:
             raise TypeError(f"{argument} has rows of different lengths; pad_sequences(x.to_list()) makes them equal")
         each = "x for x, y in d" if hasattr(kind, "__iter__") else "d[i][0] for i in range(len(d))"
         raise TypeError(
-            f"{argument} must be an array or a list of rows, not a {kind.__name__}, whose samples have to be fetched "
+            f"{argument} must be an array or a list of rows, not a {kind.__name__}, whose samples must be fetched "
             f"one by one; make arrays of them first, as with np.stack([{each}]), or np.concatenate if they come in "
             f"batches"
         )

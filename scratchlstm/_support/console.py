@@ -1,4 +1,4 @@
-"""What is said to the user: lines on whatever the standard output is, and beside it, and warnings."""
+"""Messages to the user: lines on standard output or standard error, and warnings."""
 
 import contextlib
 import sys
@@ -12,14 +12,14 @@ _PLAIN = str.maketrans("━─┃│┏┳┓┡╇┩├┼┤└┴┘…", "=
 
 
 def say(text: str, when: object = True) -> None:
-    """Print a line if it is wanted; if the output cannot show bars and boxes, with plain ones."""
+    """Print a line if `when`; replaces bars and boxes by plain characters if the output cannot show them."""
     if when:
         print(printable(text), flush=True)
 
 
 def note(text: str) -> None:
-    """A line beside the results, on the standard error; a moving bar makes room for it."""
-    if sys.stderr is not None:  # as it is without a console
+    """Print a line on standard error, apart from the results; a moving bar makes room for it."""
+    if sys.stderr is not None:  # None without a console
         from tqdm import tqdm
 
         with contextlib.suppress(OSError, ValueError):  # it is closed, or nobody reads it
@@ -27,7 +27,7 @@ def note(text: str) -> None:
 
 
 def warn(message: str) -> None:
-    """A warning that points at the line outside this package from which it came."""
+    """Issue a warning that points at the line outside this package that caused it."""
     inside = str(Path(__file__).parents[1]), contextlib.__file__
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
@@ -36,7 +36,7 @@ def warn(message: str) -> None:
 
 
 def number(value: Any) -> str:
-    """A loss or a metric as Keras prints it, the mean if it has several values; the text of anything else."""
+    """A loss or metric as Keras prints it (the mean, if it has several values); anything else as text."""
     try:
         mean = float(np.mean(value))
     except (TypeError, ValueError):
@@ -45,7 +45,7 @@ def number(value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` as the standard output can show it."""
+    """`text` as standard output can show it."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)

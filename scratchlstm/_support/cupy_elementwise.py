@@ -1,4 +1,4 @@
-"""What is computed number by number on a GPU, in one launch: see `elementwise.cu`."""
+"""Elementwise functions on a GPU, in one kernel launch: see `elementwise.cu`."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 from scratchlstm import backend
 from scratchlstm._support import device
 
-_THREADS = 256  # of a block
+_THREADS = 256  # threads per block
 
 
 def sigmoid(x: Any) -> Any:
@@ -16,7 +16,7 @@ def sigmoid(x: Any) -> Any:
 
 
 def binary_crossentropy(logits: Any, targets: Any) -> tuple[Any, Any]:
-    """Losses and their derivatives by the logits; all CuPy arrays of one shape and dtype."""
+    """Losses and their derivatives with respect to the logits; all CuPy arrays of the same shape and dtype."""
     return _run("binary_crossentropy", [logits, targets], 2)
 
 

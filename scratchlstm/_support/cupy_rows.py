@@ -1,4 +1,4 @@
-"""Work on distinct rows only, on the device: see `rows.py`, whose `Groups` are made on the host, and `rows.cu`."""
+"""Work on distinct rows only, on a GPU: see `rows.py`, whose `Groups` are made on the host, and `rows.cu`."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -11,29 +11,29 @@ from scratchlstm._support import device
 if TYPE_CHECKING:
     from scratchlstm.rows import Groups
 
-_CHUNK = 32  # rows that one block adds; more only where the longest run would have more chunks than a chunk has rows
-_THREADS = 256  # of a block at most
+_CHUNK = 32  # rows one block adds; more only if the longest run would have more chunks than a chunk has rows
+_THREADS = 256  # most threads per block
 
 
 class DeviceGroups:
-    """What kernels need to know of `Groups`, uploaded once and in one piece.
+    """What kernels need to know about `Groups`, uploaded once, as one piece.
 
     Attributes:
-        ids: the distinct ids, (K,), int32, the most frequent first.
-        index: for each position the number k of its id, (N,), int32; positions in column-major order, as everywhere
+        ids: the distinct ids, (K,), int32, most frequent first.
+        index: for each position the index k of its id, (N,), int32; positions in column-major order, as everywhere
             in `Groups`.
     """
 
     def __init__(self, groups: "Groups") -> None:
         counts, starts = groups.counts, groups.starts
         chunk = max(_CHUNK, math.isqrt(int(counts.max(initial=0))))
-        # the most frequent ids stand first, so the long runs do
+        # the most frequent ids come first, and so do the long runs
         self.long_runs = long_runs = int(np.searchsorted(-counts, -chunk))
-        parts = -(-counts[:long_runs] // chunk)  # how many chunks each is cut into
+        parts = -(-counts[:long_runs] // chunk)  # number of chunks of each
         first_part = np.cumsum(parts) - parts
         self.parts = int(parts.sum())
-        run = np.repeat(np.arange(long_runs), parts)  # whose part each chunk is
-        before = chunk * (np.arange(self.parts) - first_part[run])  # rows of the run that stand before it
+        run = np.repeat(np.arange(long_runs), parts)  # the run each chunk belongs to
+        before = chunk * (np.arange(self.parts) - first_part[run])  # rows of the run before it
         self.K = len(groups.ids)
         run_starts = np.concatenate([starts[run] + before, starts[long_runs:]])
         run_counts = np.concatenate([np.minimum(counts[run] - before, chunk), counts[long_runs:]])
@@ -42,7 +42,7 @@ class DeviceGroups:
         self.ids, self.index, self.order, self.starts, self.counts, self.first_part, self.part_counts = uploaded
 
     def sum(self, values: Any) -> Any:
-        """What `Groups.sum` gives: the same numbers at every run, bit for bit.
+        """The result of `Groups.sum`: the same values on every run, bit for bit.
 
         Args:
             values: (N, D); N in column-major order.
@@ -70,7 +70,7 @@ class DeviceGroups:
 
 
 def _upload(*pieces: np.ndarray) -> list[Any]:
-    """Integers of the host as int32 arrays on the device, copied there all at once."""
+    """Integers from the host as int32 arrays on the device, copied all at once."""
     packed = backend.cupy().asarray(np.concatenate(pieces, dtype=np.int32, casting="same_kind"))
     ends = np.cumsum([piece.size for piece in pieces])
     return [packed[end - piece.size : end] for piece, end in zip(pieces, ends, strict=True)]

@@ -1,4 +1,4 @@
-"""Kernels of this folder's .cu files, compiled where they run."""
+"""The kernels in this folder's .cu files, compiled where they run."""
 
 from functools import cache
 from pathlib import Path
@@ -10,25 +10,25 @@ from scratchlstm import backend
 
 _FOLDER = Path(__file__).parents[1] / "kernels"
 _WORDS = '#include "gpu.cuh"'
-_SHARED = 48 << 10  # bytes of shared memory that a block gets without asking
-_NULL = np.uintp(0)  # CuPy takes None, but makes an address of it that is not null (its issue 9046)
+_SHARED = 48 << 10  # bytes of shared memory a block gets by default
+_NULL = np.uintp(0)  # CuPy accepts None, but turns it into a non-null address (its issue 9046)
 _REAL = {"float32": "float", "float64": "double"}
 
 
 def source(file: str) -> str:
-    """The text of a .cu file, the words of gpu.cuh pasted in.
+    """The text of a .cu file, with gpu.cuh pasted in.
 
-    So NVRTC, the compiler inside CuPy, needs no folder of headers, and CuPy's cache of compiled kernels sees a change.
+    This way NVRTC, the compiler inside CuPy, needs no include folder, and CuPy's kernel cache notices changes.
     """
     words = (_FOLDER / "gpu.cuh").read_text(encoding="utf-8")
     before, after = (_FOLDER / file).read_text(encoding="utf-8").split(_WORDS)
-    # the compiler counts lines as in the two files
+    # so that the compiler's line numbers match the two files
     line = before.count("\n") + 2
     return f'{before}#line 1 "gpu.cuh"\n{words}#line {line} "{file}"{after}'
 
 
 class Kernel:
-    """A compiled kernel of CuPy's, which is launched in the same way."""
+    """A compiled CuPy kernel, launched in the same way."""
 
     def __init__(self, compiled: Any) -> None:
         self.compiled = compiled
@@ -45,22 +45,22 @@ def kernel(file: str, name: str, dtype: np.dtype, **definitions: int) -> Any:
 
     Args:
         file: a .cu file of this folder.
-        name: of a function in it.
+        name: name of a function in it.
         dtype: float32 or float64; `REAL` in the source.
-        definitions: what else the source is compiled for, such as UNITS=60.
+        definitions: other constants to compile for, such as UNITS=60.
 
     Returns:
-        What is called with (grid, block, args, shared_mem=bytes); None among the args is a null pointer.
+        the kernel, called with (grid, block, args, shared_mem=bytes); None among the args is a null pointer.
 
     Raises:
-        RuntimeError: it does not compile; the compiler's log is shown.
+        RuntimeError: it does not compile; shows the compiler's log.
     """
     return Kernel(_module(file, dtype, **definitions).get_function(name))
 
 
 @cache
 def _module(file: str, dtype: np.dtype, **definitions: int) -> Any:
-    """All of a file's kernels."""
+    """All kernels in a file."""
     cupy = backend.cupy()
     sizes = {"REAL": _REAL[np.dtype(dtype).name], **definitions}
     options = ("--std=c++17", *(f"-D{key}={value}" for key, value in sizes.items()))
@@ -70,7 +70,7 @@ def _module(file: str, dtype: np.dtype, **definitions: int) -> Any:
     except cupy.cuda.compiler.CompileException as error:
         raise RuntimeError(
             f"the kernels in {file} do not compile for {', '.join(options[1:])}; the CUDA that CuPy uses may be too "
-            f'old or damaged (python -c "import cupy; cupy.show_config()" tells which it is); backend="numpy" needs '
+            f'old or damaged (python -c "import cupy; cupy.show_config()" shows its version); backend="numpy" needs '
             f"none. The compiler's log:\n{error}"
         ) from error
     return module

@@ -1,7 +1,7 @@
-"""What all pictures share: colours, and titles and labels shown as they were given.
+"""What all pictures share: colours, and titles and labels shown exactly as given.
 
-Colour-blind readers can tell the colours apart, and those who print in grey the dashes. Texts are shown letter by
-letter: matplotlib takes `$` for mathematics and hides what begins with `_`.
+The colours are distinguishable for colour-blind readers, and the dashes in grey print. Texts are shown literally: by
+default matplotlib takes `$` for mathematics and hides names starting with `_`.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ def require_title(title: Any) -> None:
 
 
 def as_written(figure: "Figure") -> "Figure":
-    """The figure, in which titles, labels and other texts are shown letter by letter (but for ticks, often 10^n)."""
-    texts = list(figure.texts)  # with the title of the whole
+    """The figure, with titles, labels and other texts shown literally (except ticks, often 10^n)."""
+    texts = list(figure.texts)  # including the figure's title
     for panel in figure.axes:
         texts += [panel.title, panel.xaxis.label, panel.yaxis.label, *panel.texts]
     for text in texts:
@@ -35,7 +35,7 @@ def as_written(figure: "Figure") -> "Figure":
 
 
 def add_legend(panel: Any, lines: Sequence[Any], **options: Any) -> None:
-    """A legend of these lines with their labels, whatever those are."""
+    """Add a legend of these lines with their labels, whatever those are."""
     legend = panel.legend(lines, [str(number) for number in range(len(lines))], **options)
     for text, line in zip(legend.get_texts(), lines, strict=True):
         text.set_text(line.get_label())

@@ -1,6 +1,6 @@
-"""The figure that every plot returns, which shows itself as the last expression of a notebook's cell.
+"""The figure returned by every plot; it displays itself as the last expression in a notebook cell.
 
-Apart from `drawing`, since a program that draws nothing need not import matplotlib.
+Separate from `drawing`, since a program that draws nothing need not import matplotlib.
 """
 
 import io
@@ -9,9 +9,9 @@ from matplotlib import figure
 
 
 class Figure(figure.Figure):
-    """matplotlib's `Figure`, of which `pyplot` knows nothing, with its picture for a notebook.
+    """matplotlib's `Figure`, unknown to `pyplot`, with its picture for a notebook.
 
-    With `%matplotlib inline`, Jupyter draws it as every other figure instead.
+    With `%matplotlib inline`, Jupyter draws it like any other figure instead.
     """
 
     def _repr_png_(self) -> bytes:

@@ -1,4 +1,4 @@
-"""What an old import path or an old attribute raises: one sentence with the new one; see `docs/migration.md`."""
+"""Errors for old import paths and attributes: one sentence that says what is new; see `docs/migration.md`."""
 
 import sys
 from typing import Any
@@ -21,7 +21,7 @@ _MOVED |= {f"kernels.{name}": f"scratchlstm._support.{name}" for name in ("devic
 
 
 class Gone:
-    """An attribute that is gone: reading it raises an `AttributeError` that says what to do instead."""
+    """A removed attribute: reading it raises an `AttributeError` that says what to use instead."""
 
     def __init__(self, instead: str) -> None:
         self.instead = instead
@@ -44,7 +44,7 @@ class Finder:
         package, _, old = name.partition(".")
         if package == "scratchlstm" and old in _MOVED:
             # without the module's name in the error: given that, Python drops it in `from scratchlstm import files`
-            internal = ", which is internal and not to be imported" if "_support" in _MOVED[old] else ""
+            internal = ", which is internal and should not be imported" if "_support" in _MOVED[old] else ""
             raise ModuleNotFoundError(f"{name} is now {_MOVED[old]}{internal}")
 
 

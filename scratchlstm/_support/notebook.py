@@ -1,10 +1,10 @@
-"""What is shown in a notebook: tables and pages, in the notebook's own colours, whether those are light or dark."""
+"""Tables and pages in a notebook, in its own colours, light or dark."""
 
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from html import escape
 
-_WRONG = ' style="background: rgba(213, 94, 0, 0.3)"'  # seen on a light and on a dark ground
+_WRONG = ' style="background: rgba(213, 94, 0, 0.3)"'  # visible on a light and on a dark background
 
 
 def in_notebook() -> bool:
@@ -13,13 +13,13 @@ def in_notebook() -> bool:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], wrong: Collection[int] = ()) -> str:
-    """An HTML table; all texts are shown as they are.
+    """An HTML table; all texts are shown literally.
 
     Args:
-        title: above the table; of several lines.
+        title: title above the table; may have several lines.
         columns: their names.
         rows: a text for each column.
-        wrong: numbers of the rows to mark, from 0.
+        wrong: indices of the rows to mark, from 0.
     """
 
     def row(cells: Sequence[str], kind: str = "td", look: str = "") -> str:
@@ -31,7 +31,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], wro
 
 
 def framed(page: str, title: str) -> str:
-    """A whole HTML page in a frame of its own, which reaches nothing outside it."""
+    """A whole HTML page in a frame, which cannot reach anything outside it."""
     look = "width: 100%; height: 1720px; border: 0; resize: vertical"
     frame = f'<iframe title="{escape(title)}" sandbox="allow-scripts" style="{look}" srcdoc="{escape(page)}"></iframe>'
     return f"{frame}<p>{escape(title)}</p>"

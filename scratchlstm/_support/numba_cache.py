@@ -1,8 +1,8 @@
-"""Compiled code, kept on disk for the next process.
+"""A disk cache of compiled code, for the next process.
 
-It is found by a digest of all that it was made from: our sources, the function and those it calls as they are in
-memory, the types of the arguments, the processor, and the versions of Numba and Python. (Numba's own cache looks at the
-file of the function alone.) What cannot be read, for whatever reason, is compiled again.
+Code is found by a digest of everything it was made from: our sources, the function and those it calls as they are in
+memory, the argument types, the processor, and the versions of Numba and Python. (Numba's own cache looks only at the
+function's file.) Whatever cannot be read, for whatever reason, is compiled again.
 """
 
 import os
@@ -28,12 +28,12 @@ from scratchlstm._support import ranks
 from scratchlstm._support.console import note, warn
 from scratchlstm._support.files import atomic_write, cache_folder, require_writable_folder
 
-_DIGEST = 32  # bytes, in front of what a file holds
-_UNUSED = 7 * 24 * 3600  # seconds after which what other sources were compiled to is removed
+_DIGEST = 32  # bytes, before a file's content
+_UNUSED = 7 * 24 * 3600  # seconds after which code compiled from other sources is removed
 
 
 class DiskCache(NullCache):
-    """The compiled code of one function, for all types of arguments; what a dispatcher of Numba's asks of a cache.
+    """The compiled code of one function, for all argument types; the interface Numba's dispatchers expect of a cache.
 
     Args:
         dispatcher: the function as Numba's decorator returns it.
@@ -43,10 +43,10 @@ class DiskCache(NullCache):
         self.dispatcher = dispatcher
 
     def load_overload(self, signature: Any, target: Any) -> Any:
-        """What was kept for this signature; None if it has to be compiled, as it now is."""
+        """The cached code for this signature; None if it must be compiled, which is then announced."""
         target.refresh()
         for folder in folders():
-            with suppress(Exception):  # nothing there, or damaged
+            with suppress(Exception):  # missing or damaged
                 path = folder / self._name(signature, target.codegen())
                 data = path.read_bytes()
                 if sha256(data[_DIGEST:]).digest() == data[:_DIGEST]:
@@ -58,13 +58,13 @@ class DiskCache(NullCache):
         return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
-        """Keep it in the first folder that can be written."""
-        if compiled.library.has_dynamic_globals:  # addresses, of this process
+        """Store it in the first writable folder."""
+        if compiled.library.has_dynamic_globals:  # addresses of this process
             return
         try:
             name = self._name(signature, compiled.codegen)
-        except OSError as error:  # from a zip file, or as bytecode alone
-            _warn_once(f"the package's source files are not there ({error})")
+        except OSError as error:  # in a zip file, or only bytecode
+            _warn_once(f"the package's source files are missing ({error})")
             return
         data, errors = dumps(compiled._reduce()), []
         for folder in folders():
@@ -84,21 +84,21 @@ class DiskCache(NullCache):
 
 
 def folders() -> list[Path]:
-    """Where compiled code is looked for: beside this package's own bytecode, then in the user's cache.
+    """Where to look for compiled code: next to this package's own bytecode, then in the user's cache.
 
-    `NUMBA_CACHE_DIR` takes the place of both.
+    `NUMBA_CACHE_DIR` replaces both.
     """
     if chosen := getattr(numba.config, "CACHE_DIR", ""):
         return [Path(chosen) / "scratchlstm"]
     found = [Path(cache_from_source(__file__)).parent]
-    with suppress(RuntimeError):  # there is no home
+    with suppress(RuntimeError):  # no home folder
         found.append(cache_folder() / "compiled")
     return found
 
 
 @cache
 def _sources() -> str:
-    """A digest of our files that have compiled code, and of what compiles them."""
+    """A digest of our files with compiled code, and of what compiles them."""
     package = Path(__file__).parents[1]
     files = [package / "_support" / "compiled.py", *sorted(package.glob("*/numba_*.py"))]
     digest = sha256(repr((numba.__version__, llvmlite.__version__, sys.version)).encode())
@@ -108,13 +108,13 @@ def _sources() -> str:
 
 
 def _meaning(dispatcher: Any) -> tuple[Any, ...]:
-    """What a function and the compiled ones that it calls do, as they are in memory: it may differ from the files."""
+    """What a function and the compiled ones it calls do, as they are in memory, which may differ from the files."""
     function = dispatcher.py_func
     code, cells = function.__code__, function.__closure__ or ()
     used = [function.__globals__.get(name) for name in code.co_names] + [cell.cell_contents for cell in cells]
     inner = [_meaning(value) for value in used if hasattr(value, "py_func")]
     constants = [value for value in used if isinstance(value, int | float | str | tuple)]
-    options = sorted(re.findall(r"\w+", repr(dispatcher.targetoptions)))  # a set has another order in each process
+    options = sorted(re.findall(r"\w+", repr(dispatcher.targetoptions)))  # the order of a set differs between processes
     return code.co_code, code.co_consts, code.co_names, constants, options, inner
 
 
@@ -140,4 +140,4 @@ def _say_once() -> None:
 def _warn_once(why: str) -> None:
     if _leads():
         todo = "set NUMBA_CACHE_DIR to a folder that can be written"
-        warn(f"compiled loops cannot be kept, so that every process compiles them again; {todo} ({why})")
+        warn(f"compiled loops cannot be cached, so every process compiles them again; {todo} ({why})")

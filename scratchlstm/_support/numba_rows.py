@@ -1,4 +1,4 @@
-"""Sums by id as one compiled loop: see `rows.py`, whose `Groups` these are."""
+"""Sums by id as one compiled loop: see `rows.py` and its `Groups`."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,14 @@ from scratchlstm._support.compiled import loop
 if TYPE_CHECKING:
     from scratchlstm.rows import Groups
 
-_EACH = 16  # multiplications that take as long as one addition, whose operands come from far apart in memory
+_EACH = 16  # number of multiplications as slow as one addition with operands far apart in memory
 
-_NARROW = 16  # columns that one thread should have: what memory is read in, for float32
+_NARROW = 16  # columns per thread: one unit of memory access, for float32
 
 
 @loop
 def sum_columns(order: Any, starts: Any, counts: Any, values: Any, first: int, last: int, sums: Any) -> None:
-    """Some columns of all sums, added in float64: in float32 a long sum would forget the small values it began with."""
+    """Some columns of all sums, added in float64: in float32 a long sum would lose its small terms."""
     total = np.empty(last - first, np.float64)
     for k in range(len(starts)):
         for j in range(len(total)):
@@ -33,9 +33,9 @@ def sum_columns(order: Any, starts: Any, counts: Any, values: Any, first: int, l
 
 
 def total(groups: "Groups", values: np.ndarray) -> np.ndarray:
-    """What `Groups.sum` gives, of float32 or float64; each id's values are added one after another, by position.
+    """The result of `Groups.sum` for float32 or float64; each id's values are added one after another, by position.
 
-    Threads share the columns, so each has the same number of additions, however often an id occurs.
+    Threads share the columns, so each does the same number of additions, however often an id occurs.
     """
     D = values.shape[1]
     parts = min(threads.threads(), 1 + D // _NARROW)

@@ -1,4 +1,4 @@
-"""From a name to the thing: "adam", Adam, Adam(0.01) or a saved description all give an optimizer; and back."""
+"""Turns "adam", Adam, Adam(0.01) or a saved description into an optimizer, and likewise for other kinds; and back."""
 
 import inspect
 import json
@@ -12,18 +12,18 @@ T = TypeVar("T")
 
 
 def resolve(kind: str, identifier: Any, known: Mapping[str, Any], base: type[T], argument: str = "") -> T:
-    """The object that `identifier` means.
+    """The object that `identifier` stands for.
 
     Args:
-        kind: what is asked for, used in the error ("optimizer").
+        kind: the kind of object, for error messages ("optimizer").
         identifier: a name in `known`, an object of class `base`, such a class itself, or a saved
             description `{"class_name": ..., "config": {...}}`, perhaps `with_own` classes.
         known: names and what they stand for: classes (called without arguments) or ready objects.
         base: the class of the result.
-        argument: what the caller names it, if that is not `kind`.
+        argument: the caller's name for it, if not `kind`.
 
     Raises:
-        ValueError: unknown name; the known ones are listed.
+        ValueError: unknown name (the message lists the known ones).
         TypeError: anything else.
     """
     config = {}
@@ -47,17 +47,17 @@ def resolve(kind: str, identifier: Any, known: Mapping[str, Any], base: type[T],
 
 
 class Configured:
-    """A thing that its constructor's signature describes: each argument is an attribute of the same name."""
+    """An object described by its constructor's signature: each argument is an attribute of the same name."""
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments that make an equal object.
 
-        For a user's subclass they are those of our class: what it adds is for its own `get_config`.
+        For a user's subclass they are those of our class; anything it adds is up to its own `get_config`.
         """
         return {name: serialize(self.argument(name)) for name in arguments(self)}
 
     def argument(self, name: str) -> Any:
-        """The constructor's argument of that name, as it is now."""
+        """The current value of the constructor's argument of that name."""
         return getattr(self, name)
 
     def description(self) -> Any:
@@ -68,7 +68,7 @@ class Configured:
 
 
 class OwnPart(dict[str, Any]):
-    """The description of a thing of the user's own, and what `custom_objects` must have to make it: the class."""
+    """The description of a user's own object, and what `custom_objects` needs to recreate it: the class."""
 
     def __init__(self, description: Mapping[str, Any], maker: Any) -> None:
         super().__init__(description)
@@ -76,16 +76,16 @@ class OwnPart(dict[str, Any]):
 
 
 def serialize(thing: Any) -> Any:
-    """The description that `resolve` turns back into an equal object; what is not `Configured` as it is.
+    """The description that `resolve` turns back into an equal object; anything not `Configured` is left unchanged.
 
-    That of the user's own class, which may have the name of one of ours, names its module and is refused by `resolve`
-    until `with_own` puts the class there.
+    That of a user's own class, which may share its name with one of ours, records its module and is rejected by
+    `resolve` until `with_own` inserts the class.
     """
     return thing.description() if isinstance(thing, Configured) else thing
 
 
 def arguments(thing: Any) -> list[str]:
-    """Names of the arguments that make such a thing, those of the base class first."""
+    """Names of the constructor's arguments, those of the base class first."""
     classes = [cls for cls in type(thing).__mro__ if is_ours(cls) and cls not in (Configured, object)]
     ours = [defaults(cls) for cls in classes]
     known = dict.fromkeys(name for names in reversed(ours) for name in names)
@@ -93,10 +93,10 @@ def arguments(thing: Any) -> list[str]:
 
 
 def defaults(cls: type) -> dict[str, Any]:
-    """A class's arguments and what they are if left out, `inspect.Parameter.empty` for one that is required.
+    """A class's arguments and their defaults, `inspect.Parameter.empty` for required ones.
 
-    **options that a TypedDict describes are its keys: flags are False if left out, rates 0, all others None, unless
-    `Annotated` states what they are. Others are the arguments of the base class.
+    **options described by a TypedDict are its keys: flags default to False, rates to 0, all others to None, unless
+    `Annotated` gives the default. Other **options are the arguments of the base class.
     """
     found: dict[str, Any] = {}
     for name, parameter in inspect.signature(cls).parameters.items():
@@ -110,7 +110,7 @@ def defaults(cls: type) -> dict[str, Any]:
 
 
 def _next_made(cls: type) -> type:
-    """The class whose constructor a class's own calls: the next that has one."""
+    """The class whose constructor a class's own constructor calls: the next one that has one."""
     first = next(each for each in cls.__mro__ if "__init__" in vars(each))
     after = cls.__mro__[cls.__mro__.index(first) + 1 :]
     return next(each for each in after if "__init__" in vars(each))
@@ -122,12 +122,12 @@ def _left_out(of: Any) -> Any:
 
 
 def is_ours(cls: type) -> bool:
-    """Whether it is a class of this package: one of the user's has equations that we do not know."""
+    """Whether it is a class of this package: a user's class has equations that we do not know."""
     return cls.__module__.split(".")[0] == __name__.split(".")[0]
 
 
 def stranger(thing: Any, known: Mapping[str, Any]) -> str:
-    """What came instead of one of ours, for an error; if ours has the name of another package's, where to find it."""
+    """What was given instead of one of ours, for an error; if another package has the same name, where to find ours."""
     cls = type(thing)
     if is_ours(cls) or cls.__name__ not in known:
         return came(thing)
@@ -135,12 +135,12 @@ def stranger(thing: Any, known: Mapping[str, Any]) -> str:
 
 
 def foreign(description: Any) -> list[tuple[str, str]]:
-    """Name and module of each thing in a description that `serialize` found to be the user's own."""
+    """Name and module of each object that `serialize` marked as the user's own in a description."""
     return [(own["class_name"], own["foreign"]) for own in own_parts(description)]
 
 
 def own_parts(description: Any) -> list[Mapping[str, Any]]:
-    """The descriptions of the user's own things within a description, the outer ones first."""
+    """The descriptions of the user's own objects within a description, outer ones first."""
     if isinstance(description, list | tuple):
         return [found for part in description for found in own_parts(part)]
     if not isinstance(description, Mapping):
@@ -149,10 +149,10 @@ def own_parts(description: Any) -> list[Mapping[str, Any]]:
 
 
 def with_own(description: Any, own: Mapping[str, Any]) -> Any:
-    """A description from a file as `resolve` takes it, with the user's own classes in place of their names.
+    """A description from a file, ready for `resolve`, with the user's own classes in place of their names.
 
     Args:
-        own: name -> class, or a ready thing such as an `Activation`. What the file says is ours stays ours.
+        own: name -> class, or an object such as an `Activation`. Whatever the file marks as ours stays ours.
 
     Raises:
         ValueError: classes are missing.
@@ -160,7 +160,7 @@ def with_own(description: Any, own: Mapping[str, Any]) -> Any:
     if missing := {name: module for name, module in foreign(description) if name not in own}:
         what = " and ".join(f"{name} of {module}" for name, module in missing.items())
         todo = f"pass custom_objects={{{', '.join(f'{name!r}: {name}' for name in missing)}}}"
-        raise ValueError(f"it needs {what}, and holds no code: {todo}")
+        raise ValueError(f"it needs {what}, but contains no code: {todo}")
 
     def placed(part: Any) -> Any:
         if isinstance(part, list):
@@ -175,21 +175,21 @@ def with_own(description: Any, own: Mapping[str, Any]) -> Any:
 
 
 def require_loadable(description: Any) -> None:
-    """Stop if the user's own things could not be made again from this description.
+    """Raise an error if the user's own objects could not be recreated from this description.
 
     Raises:
-        ValueError: with the first that cannot, and why.
+        ValueError: naming the first such object, and why.
     """
     seen: dict[str, OwnPart] = {}
     for part in own_parts(description):
         if not isinstance(part, OwnPart):
-            continue  # a user's get_config has put something else there
+            continue  # a user's get_config put something else there
         name, module = part["class_name"], part["foreign"]
         if problem := _problem(part):
-            raise ValueError(f"{name} is not a part of scratchlstm (but of {module}), and {problem}")
+            raise ValueError(f"{name} is not part of scratchlstm (but of {module}), and {problem}")
         if (other := seen.setdefault(name, part)).maker != part.maker:
             both = f"{name} of {other['foreign']} and another {name} of {module}"
-            raise ValueError(f"a file knows your classes by name only, and there is {both}: rename one of them")
+            raise ValueError(f"a file knows your classes only by name, but there is {both}: rename one of them")
 
 
 def _is_own(description: Mapping[str, Any]) -> bool:
@@ -197,23 +197,23 @@ def _is_own(description: Mapping[str, Any]) -> bool:
 
 
 def _problem(part: OwnPart) -> str:
-    """Why a user's class, called with its config, would not give the same thing; "" if nothing says so."""
+    """Why a user's class, called with its config, would not give an equal object; "" if nothing says so."""
     cls: Any = part.maker
     config = part["config"]
     try:
         json.dumps(config)
     except (TypeError, ValueError) as error:
-        return f"JSON cannot hold what its get_config returns ({error}): numbers, strings, lists and dicts are fine"
+        return f"its get_config returns what JSON cannot hold ({error}): numbers, strings, lists and dicts are fine"
     if isinstance(cls, Configured) or hasattr(cls, "from_config"):
         return ""
     parameters = inspect.signature(cls).parameters.values()
     fixed = {each.name: each.default for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
-    # a get_config of ours leaves out only what ours need not say, a user's own whatever has a default
+    # our get_config omits only what ours may omit; a user's may omit anything with a default
     optional = defaults(next(filter(is_ours, cls.__mro__))) if is_ours(cls.get_config) else fixed
     required = inspect.Parameter.empty
     if lacks := [n for n in fixed if n not in config and (n not in optional or fixed[n] is required)]:
-        todo = f"define get_config so that it returns it, too (of a cell it is enough to store it as self.{lacks[0]})"
-        return f"its constructor takes {', '.join(lacks)}, which its get_config leaves out: {todo}"
+        todo = f"make get_config return it, too (in a cell it is enough to store it as self.{lacks[0]})"
+        return f"its constructor takes {', '.join(lacks)}, which its get_config omits: {todo}"
     takes_more = any(each.kind is each.VAR_KEYWORD for each in parameters)
     if not takes_more and (surplus := [name for name in config if name not in fixed]):
         todo = "take **options and pass them to super().__init__, or define get_config"
@@ -228,5 +228,5 @@ def snake_case(name: str) -> str:
 
 
 def by_both_names(*classes: type) -> dict[str, Any]:
-    """Each class under its own name and, as Keras has it, in snake case."""
+    """Each class under its own name and, as in Keras, in snake case."""
     return {name: cls for cls in classes for name in (cls.__name__, snake_case(cls.__name__))}

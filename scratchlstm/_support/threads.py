@@ -1,9 +1,9 @@
-"""How many threads compute: one in BLAS, and a few of Python's that share what is large.
+"""How many threads compute: one in BLAS, and a few Python threads that share large pieces of work.
 
-A product of the recurrence takes microseconds. BLAS' own threads wait for each other there by spinning, which makes a
-training step on a busy machine many times slower. So BLAS gets one thread while a layer or model computes, and the few
-large pieces of a step (sums and products over all time steps, the optimizer) go through `spread`. Its threads sleep
-until there is work, and work that a late one has not begun is done by the others.
+A product in the recurrence takes microseconds. BLAS' own threads busy-wait for each other, which makes a training step
+many times slower on a busy machine. So BLAS gets one thread while a layer or model computes, and the few large pieces
+of a step (sums and products over all time steps, the optimizer) go through `spread`. Its threads sleep until there is
+work, and work that a late thread has not begun is done by the others.
 
 If the environment sets a number of BLAS threads (`OPENBLAS_NUM_THREADS`, ...), BLAS keeps it and nothing is spread.
 """
@@ -24,13 +24,13 @@ SETTINGS = (
     "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
     "OMP_NUM_THREADS",
 )  # fmt: skip
-MOST = 4  # more of Python's threads than this would only wait for the interpreter
-LARGE = 1 << 24  # multiplications, a quarter of a millisecond: less is not worth waking a thread for
+MOST = 4  # more Python threads than this would only wait for the interpreter
+LARGE = 1 << 24  # multiplications, a quarter of a millisecond: less is not worth waking a thread
 
-_lock = threading.RLock()  # an abandoned block may be found by the garbage collector at any moment
-_inside: set[int] = set()  # the `one_blas_thread` blocks that are open, in all threads of the program
-_before: list[int] = []  # the threads of each BLAS library outside of them
-_threads = 1  # that `spread` may use
+_lock = threading.RLock()  # the garbage collector may find an abandoned block at any moment
+_inside: set[int] = set()  # the open `one_blas_thread` blocks, in all threads of the program
+_before: list[int] = []  # the number of threads of each BLAS library outside them
+_threads = 1  # number of threads that `spread` may use
 
 _pool: list[threading.Thread] = []
 _queue: "SimpleQueue[_Helper]" = SimpleQueue()
@@ -38,22 +38,22 @@ _helpers: "set[_Helper]" = set()  # what these threads were asked to do
 
 
 class one_blas_thread(ContextDecorator):
-    """Within, this process computes its products in one thread; the last block to end restores what was set before.
+    """In this context, products use one thread; the last block to end restores the previous setting.
 
-    What the outermost block says counts, in all threads of the program. A block that Ctrl-C takes away before it could
-    end does so when it is deleted.
+    The outermost block's settings apply, in all threads of the program. A block that Ctrl-C removes before it could end
+    ends when it is deleted.
 
     Args:
         sharing: let `spread` use as many threads as BLAS had. If the environment sets a number for BLAS
             (`OPENBLAS_NUM_THREADS`, ...), BLAS keeps it instead, and nothing is shared.
-        threads: that `spread` uses if not.
+        threads: number of threads `spread` uses if not sharing.
     """
 
     def __init__(self, sharing: bool = False, threads: int = 1) -> None:
         self.sharing, self.threads, self.ended = sharing, threads, True
 
     def _recreate_cm(self) -> "one_blas_thread":
-        return one_blas_thread(self.sharing, self.threads)  # each call of a decorated function is a block of its own
+        return one_blas_thread(self.sharing, self.threads)  # each call of a decorated function is a separate block
 
     def __enter__(self) -> None:
         global _threads
@@ -73,7 +73,7 @@ class one_blas_thread(ContextDecorator):
 
     def __exit__(self, *error: object) -> None:
         global _threads
-        with _lock:  # all of this may be done twice
+        with _lock:  # all of this may safely run twice
             _inside.discard(id(self))
             if not _inside:
                 for library, threads in zip(_blas(), _before, strict=False):
@@ -94,17 +94,17 @@ def set_by_environment() -> bool:
 
 def _set(library: Any, threads: int) -> None:
     library.set_num_threads(threads)
-    if hasattr(library, "clear_controlling_thread"):  # or no other thread of the program could set it from now on
+    if hasattr(library, "clear_controlling_thread"):  # otherwise no other thread of the program could set it any more
         library.clear_controlling_thread()
 
 
 def spread(tasks: Sequence[Callable[[], Any]], multiplications: int = LARGE, most: int = MOST) -> list[Any]:
-    """The results of all tasks, done in any order by several threads if they are `LARGE`.
+    """Run all tasks, in any order, in several threads if they are `LARGE`; returns their results.
 
     Args:
-        tasks: independent of each other, each of some 100 microseconds or more, nearly all of them inside NumPy.
-        multiplications: in all of them; below `LARGE` this thread does them alone.
-        most: threads. As many as there are tasks are of use if these are compiled, and need no interpreter.
+        tasks: independent tasks, each of about 100 microseconds or more, spent mostly inside NumPy.
+        multiplications: in all tasks together; below `LARGE` this thread does them alone.
+        most: most threads to use. Up to one per task helps if the tasks are compiled and do not need the interpreter.
     """
     helping = 0 if multiplications < LARGE else min(threads(), most, len(tasks)) - 1
     if helping < 1:
@@ -119,7 +119,7 @@ def spread(tasks: Sequence[Callable[[], Any]], multiplications: int = LARGE, mos
                 return
             results[number] = task()
 
-    with suppress(RuntimeError):  # no thread can be started, as when the interpreter is about to end
+    with suppress(RuntimeError):  # no thread can be started, e.g. when the interpreter is shutting down
         while len(_pool) < helping:
             thread = threading.Thread(target=_serve, args=(_queue,), name="scratchlstm", daemon=True)
             thread.start()
@@ -139,9 +139,9 @@ def spread(tasks: Sequence[Callable[[], Any]], multiplications: int = LARGE, mos
 
 
 class _Helper:
-    """What another thread is asked to do.
+    """A request to another thread.
 
-    The queue and locks are those that are written in C: Ctrl-C cannot leave them half way, as it does a future's.
+    The queue and locks are those written in C: Ctrl-C cannot interrupt them half way, as it can a future's.
     """
 
     def __init__(self, work: Callable[[], None]) -> None:
@@ -149,7 +149,7 @@ class _Helper:
         self.error: BaseException | None = None
         self.at_work = self.too_late = False
         self.lock, self.ended = threading.Lock(), threading.Lock()
-        self.ended.acquire()  # until it has
+        self.ended.acquire()  # until it has ended
 
     def run(self) -> None:
         with self.lock:
@@ -164,7 +164,7 @@ class _Helper:
         self.ended.release()
 
     def settle(self) -> None:
-        """Wait for the work if it has begun; if it has not, it never will. May be interrupted and called again."""
+        """Wait for the work if it has begun; if not, it never will. May be interrupted and called again."""
         with self.lock:
             self.too_late = True
         while self.at_work:
@@ -177,7 +177,7 @@ def _serve(queue: "SimpleQueue[_Helper]") -> None:
 
 
 def settle(helpers: Iterable[_Helper] | None = None) -> None:
-    """Wait until no thread works for `spread` any more: one may, after Ctrl-C."""
+    """Wait until no thread works for `spread` any more: one may still, after Ctrl-C."""
     for helper in list(_helpers if helpers is None else helpers):
         helper.settle()
         _helpers.discard(helper)
@@ -189,13 +189,13 @@ def threads() -> int:
 
 
 def product(a: Any, b: Any, out: Any = None) -> Any:
-    """a @ b; a large product of NumPy's is computed in parts, by `spread`.
+    """a @ b; a large NumPy product is computed in parts, by `spread`.
 
-    The parts do not depend on how many threads there are: a product's last digits may depend on its number of rows.
+    The parts do not depend on the number of threads: a product's last digits may depend on its number of rows.
 
     Args:
         a: (..., m, n).
-        b: (n, p), or where a is (m, n), a stack (..., n, p).
+        b: (n, p), or if a is (m, n), a stack (..., n, p).
         out: for the result, if a is (m, n) and b (n, p).
     """
     if not isinstance(a, np.ndarray):
@@ -219,7 +219,7 @@ def _cut(rows: np.ndarray) -> list[np.ndarray]:
 
 @cache
 def _blas() -> list[Any]:
-    """The libraries that compute products: NumPy's, and those that were loaded later, see `include_new_blas`."""
+    """The libraries that compute products: NumPy's, and any loaded later, see `include_new_blas`."""
     return _loaded_blas()
 
 
@@ -230,7 +230,7 @@ def _loaded_blas() -> list[Any]:
 
 
 def include_new_blas() -> None:
-    """Set the threads of a library, too, that has been loaded just now; SciPy brings one of its own."""
+    """Also set the threads of a library loaded just now; SciPy brings its own."""
     with _lock:
         known = {library.filepath for library in _blas()}
         for library in _loaded_blas():
@@ -242,7 +242,7 @@ def include_new_blas() -> None:
 
 
 def _forget() -> None:
-    """Begin again in a process that was forked, which has no other threads and may have their locks."""
+    """Start over in a forked process, which has no other threads but may have their locks."""
     global _lock, _queue, _threads
     _lock, _queue, _threads = threading.RLock(), SimpleQueue(), 1
     for kept in (_inside, _before, _pool, _helpers):

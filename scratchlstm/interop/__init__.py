@@ -1,1 +1,1 @@
-"""From and to other frameworks: `interop.keras`, `interop.torch`, `interop.onnx`."""
+"""Exchange models with other frameworks: `interop.keras`, `interop.torch`, `interop.onnx`."""

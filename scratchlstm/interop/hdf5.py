@@ -1,9 +1,9 @@
-"""Keras' `.weights.h5`: which array stands where, read without trusting the file.
+"""Keras' `.weights.h5` files: where each array is, read without trusting the file.
 
 The n-th layer of a class has the group `layers/<class in snake case>` (`_1`, `_2`, ... from the second on); in it,
-`vars/0`, `vars/1`, ... are its weights in the order of `get_weights`. A recurrent layer keeps its own in `cell`, or in
-`cell/cells` those of several cells, counted by class as layers are; a wrapper's are those of the layers in it. So are a
-model's within the model, whose class is `Sequential` or `Functional`; they are in its group as in the file.
+`vars/0`, `vars/1`, ... are its weights in the order of `get_weights`. A recurrent layer keeps its weights in `cell`, or
+in `cell/cells` for several cells, counted by class like layers; a wrapper's are those of its inner layers. The same
+goes for a model inside the model, whose class is `Sequential` or `Functional`; its group is laid out like the file.
 """
 
 import io
@@ -29,8 +29,8 @@ def layer_groups(layers: Sequence[Layer], above: str = "", file: Any = None) -> 
 
     Args:
         layers: those of a model.
-        above: the group of that, with a slash.
-        file: tells which class Keras has for each model among the layers; left out, `is_sequential` does.
+        above: the group above, with a slash.
+        file: used to find Keras' class of each inner model; without it, `is_sequential` decides.
     """
     counts: Counter[str] = Counter()
     groups = []
@@ -50,12 +50,12 @@ def layer_groups(layers: Sequence[Layer], above: str = "", file: Any = None) -> 
 
 
 def _numbered(name: str, before: int) -> str:
-    """The name of a group, after so many of its class."""
+    """The name of a group, given how many of its class come before."""
     return f"{name}_{before}" if before else name
 
 
 def _name_in(file: Any, group: str) -> Any:
-    """The name of the layer that a group is for; None if there is no such group."""
+    """The name of the layer a group belongs to; None if there is no such group."""
     try:
         return _place(file, f"{group}/vars").attrs.get("name")
     except ValueError:
@@ -63,9 +63,9 @@ def _name_in(file: Any, group: str) -> Any:
 
 
 def owners(layer: Layer, group: str, file: Any = None) -> list[tuple[str, Layer, str]]:
-    """The groups that hold a layer's `vars`, in the order of its weights.
+    """The groups with a layer's `vars`, in the order of its weights.
 
-    With each come the layer whose they are, and the name of the cell if it has several.
+    Each comes with the layer it belongs to, and the name of the cell if there are several.
     """
     if isinstance(layer, Network):
         groups = layer_groups(layer.layers, f"{group}/" if group else "", file)
@@ -87,7 +87,7 @@ def owners(layer: Layer, group: str, file: Any = None) -> list[tuple[str, Layer,
 
 
 def read_group(file: Any, group: str) -> list[Any]:
-    """The datasets `vars/0`, `vars/1`, ... of a group, in order; none where the group has no `vars`.
+    """The datasets `vars/0`, `vars/1`, ... of a group, in order; none if the group has no `vars`.
 
     Raises:
         ValueError: no such group, or one with other things in it.
@@ -100,15 +100,15 @@ def read_group(file: Any, group: str) -> list[Any]:
 
 
 def read_weights(file: Any, network: Network, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """A network's parameters, whose shapes and sizes are compared before anything is read.
+    """A network's parameters; all shapes and sizes are checked before anything is read.
 
     Args:
         file: open.
-        network: whose layers need not be built.
+        network: its layers need not be built.
         shapes: those of all parameters, by name.
 
     Raises:
-        ValueError: other arrays than the network has.
+        ValueError: arrays that do not match the network.
     """
     arrays: dict[str, np.ndarray] = {}
     groups, used = layer_groups(network.layers, file=file), set()
@@ -127,7 +127,7 @@ def read_weights(file: Any, network: Network, shapes: Mapping[str, tuple[int, ..
 
 
 def _require_no_more(file: Any, used: Collection[str]) -> None:
-    """Refuse a file with weights in other groups than these."""
+    """Raise an error for a file with weights in other groups than these."""
     import h5py
 
     def look(name: str, found: Any) -> None:
@@ -147,24 +147,24 @@ def _place(file: Any, group: str) -> Any:
 
 
 def _member(group: Any, name: str, kind: str) -> Any:
-    """What a group holds under a name, if it lies in the file itself."""
+    """A member of a group, if it is in the file itself."""
     import h5py
 
     if name not in group:
         raise ValueError(f"{group.name} has no {name}")
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise ValueError(f"{name} in {group.name} leads elsewhere, which is never followed")
+        raise ValueError(f"{name} in {group.name} is a link, which is never followed")
     member = group[name]
     if not isinstance(member, h5py.Group if kind == "group" else h5py.Dataset):
-        raise ValueError(f"{member.name} is no {kind}")
+        raise ValueError(f"{member.name} is not a {kind}")
     return member
 
 
 def read(dataset: Any) -> np.ndarray:
-    """A dataset (or array) as an array, if the bytes for it are there.
+    """A dataset (or array) as an array, if its bytes are present.
 
     Raises:
-        ValueError: no plain array of numbers.
+        ValueError: not a plain array of numbers.
     """
     if isinstance(dataset, np.ndarray):
         return dataset
@@ -182,7 +182,7 @@ def read(dataset: Any) -> np.ndarray:
 
 
 def write_file(model: Model, optimizer: Sequence[Any] = ()) -> bytes:
-    """The file's content: the layers' weights, and the optimizer's variables if any are given."""
+    """The file's content: the layers' weights, and the optimizer's variables, if given."""
     import h5py
 
     buffer = io.BytesIO()

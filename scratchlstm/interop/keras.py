@@ -1,7 +1,7 @@
-"""Models and weights from and to Keras 3: live models, `.keras` files and `.weights.h5` files.
+"""Exchange models and weights with Keras 3: live models, `.keras` files and `.weights.h5` files.
 
-The files are read and written by h5py alone (extra `keras`); Keras itself is needed for live models only. Nothing in a
-file is executed: a layer of Keras becomes one of ours by its name and settings, or is refused.
+Files only need h5py (extra `keras`); Keras itself is only needed for live models. Nothing in a file is executed: a
+Keras layer becomes one of ours by its name and settings, or raises an error.
 """
 
 import functools
@@ -30,7 +30,7 @@ from scratchlstm.optimizers import Optimizer
 from scratchlstm.training.archive import reason
 from scratchlstm.training.compiled import Compiled
 
-_FORMAT = "3.15.1"  # the version of Keras that wrote the files which ours are modelled on
+_FORMAT = "3.15.1"  # the version of Keras whose files ours are modelled on
 _PathLike = str | os.PathLike[str]
 
 
@@ -38,18 +38,18 @@ _PathLike = str | os.PathLike[str]
 
 
 def from_keras(model: Any) -> Model:
-    """Our model with the layers, wiring, dtypes and weights of a `keras.Sequential` or a functional `keras.Model`.
+    """Convert a `keras.Sequential` or functional `keras.Model`: layers, wiring, dtypes and weights.
 
-    A compiled model comes compiled, with the optimizer's state, as far as we have its optimizer, loss and metrics; a
-    `UserWarning` names the rest. The names of inputs and outputs stay.
+    A compiled model stays compiled, with the optimizer's state, if we have its optimizer, loss and metrics; a
+    `UserWarning` names what we do not have. The names of inputs and outputs are kept.
 
     Returns:
-        A `Sequential` for a `keras.Sequential`, else a `Model`.
+        a `Sequential` for a `keras.Sequential`, otherwise a `Model`.
 
     Raises:
         ImportError: Keras is not installed.
-        TypeError: no such model.
-        ValueError: not built, or with a layer, a setting or a call that we do not have; names it.
+        TypeError: not such a model.
+        ValueError: not built, or with a layer, setting or call that we do not support (the message names it).
     """
     import keras
 
@@ -62,8 +62,8 @@ def from_keras(model: Any) -> Model:
 
     def read(network: Network, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         weights = model.get_weights()
-        if len(weights) < len(shapes):  # Keras counts a layer once
-            where = "is inside two of the models in it, or inside one and beside it"
+        if len(weights) < len(shapes):  # Keras counts a layer only once
+            where = "is inside two of its inner models, or inside one and outside it"
             raise ValueError(f"a layer of {network.name} {where}; here a layer can be in one of them only")
         return name_weights(network.name, list(shapes), weights)
 
@@ -75,17 +75,17 @@ def from_keras(model: Any) -> Model:
 
 
 def to_keras(model: Model, batch_size: int | None = None) -> Any:
-    """A `keras.Sequential`, or for a model that is no stack a `keras.Model`, of the same layers, dtypes and weights.
+    """Convert to a `keras.Sequential`, or a `keras.Model` if the model is not a stack, with the same weights.
 
-    It is not compiled. The names of inputs and outputs stay.
+    Layers and dtypes are the same. The result is not compiled. The names of inputs and outputs are kept.
 
     Args:
         model: built.
-        batch_size: to fix, which Keras needs for stateful layers.
+        batch_size: a fixed batch size, which Keras needs for stateful layers.
 
     Raises:
         ImportError: Keras is not installed.
-        ValueError: the model is not built, has a layer that Keras does not have, or a stateful layer and no
+        ValueError: the model is not built, has a layer that Keras does not have, or a stateful layer without a
             `batch_size`.
     """
     import keras
@@ -93,11 +93,11 @@ def to_keras(model: Model, batch_size: int | None = None) -> Any:
     require_built(model)
     batch_size = None if batch_size is None else positive_int("batch_size", batch_size)
     if batch_size is None and model.stateful:
-        raise ValueError(f"{model.name} has a stateful layer, for which Keras needs a batch_size")
+        raise ValueError(f"{model.name} has a stateful layer, so Keras needs a batch_size")
     twin = keras.saving.deserialize_keras_object(keras_graph.describe_network(model.network, batch_size))
     _copy_weights(model.network, twin)
     if not model.trainable:
-        twin.trainable = False  # and with it all layers; one that says otherwise is frozen anyway
+        twin.trainable = False  # freezes all layers; one that says otherwise is frozen anyway
     return twin
 
 
@@ -115,7 +115,7 @@ def _model_from(description: Any, read: Callable[[Network, dict[str, tuple[int, 
 
     Args:
         description: of a `Sequential` or a functional model.
-        read: (network, shapes of its parameters by name) -> their values by name; asked before any is allocated.
+        read: (network, shapes of its parameters by name) -> their values by name; called before any is allocated.
 
     Raises:
         ValueError: see `keras_graph.network_from`.
@@ -131,7 +131,7 @@ def _model_from(description: Any, read: Callable[[Network, dict[str, tuple[int, 
 
 
 def layer_to_keras(layer: Layer) -> Any:
-    """The Keras layer with the same settings, without the weights."""
+    """The Keras layer with the same settings, without weights."""
     import keras
 
     return keras.saving.deserialize_keras_object(keras_config.describe_layer(layer))
@@ -141,19 +141,19 @@ def layer_to_keras(layer: Layer) -> Any:
 
 
 def load_keras(path: _PathLike) -> Model:
-    """Our model from a `.keras` file, without Keras; compiled as far as `from_keras` would.
+    """Load a `.keras` file without Keras; compiled to the same extent as with `from_keras`.
 
     Returns:
-        A `Sequential` for a `keras.Sequential`, else a `Model`.
+        a `Sequential` for a `keras.Sequential`, otherwise a `Model`.
 
     Raises:
         ImportError: h5py is not installed.
         FileNotFoundError: no such file.
-        ValueError: damaged, or with a layer, a setting or a call that we do not have; names it.
+        ValueError: damaged, or with a layer, setting or call that we do not support (the message names it).
     """
     with _opened(path) as (file, description):
         if description is None:
-            raise ValueError("it holds weights but no model: build that, and use load_keras_weights")
+            raise ValueError("it has weights but no model: build the model, and use load_keras_weights")
         model = _model_from(description, functools.partial(hdf5.read_weights, file))
         keras_config.compile_like(model, description.get("compile_config"))
         if model._compiled and "optimizer" in file:
@@ -162,15 +162,15 @@ def load_keras(path: _PathLike) -> Model:
 
 
 def load_keras_weights(model: Model, path: _PathLike) -> None:
-    """Overwrite the parameters of a model with those of a `.weights.h5` or `.keras` file; all or none.
+    """Overwrite a model's parameters with those of a `.weights.h5` or `.keras` file: all of them or, on an error, none.
 
-    As in Keras the n-th layer of a class takes the weights of the file's n-th layer of that class; names play no part,
-    but between models among the layers, of which Keras has two classes.
+    As in Keras, the n-th layer of a class takes the weights of the file's n-th layer of that class; names do not
+    matter, except between inner models, for which Keras has two classes.
 
     Raises:
         ImportError: h5py is not installed.
         FileNotFoundError: no such file.
-        ValueError: the model is not built, or the file is damaged or not of this model.
+        ValueError: the model is not built, or the file is damaged or belongs to another model.
     """
     require_built(model)
     with _opened(path) as (file, _):
@@ -180,16 +180,16 @@ def load_keras_weights(model: Model, path: _PathLike) -> None:
 
 
 def save_keras(model: Model, path: _PathLike) -> None:
-    """Write a `.keras` file, which `keras.saving.load_model` reads; whole or not at all.
+    """Write a `.keras` file for `keras.saving.load_model`, completely or not at all.
 
     A compiled model is written with its optimizer, the optimizer's state, its loss and metrics; a `UserWarning` names
-    a metric that Keras does not have. The names of inputs and outputs stay.
+    metrics that Keras does not have. The names of inputs and outputs are kept.
 
     Raises:
         ImportError: h5py is not installed.
-        ValueError: the model is not built, has a layer that Keras does not have or a name that it would not take, or
-            a path without the ending.
-        OSError: it cannot be written.
+        ValueError: the model is not built, has a layer that Keras does not have or a name that Keras does not allow, or
+            the path lacks the ending.
+        OSError: the file cannot be written.
     """
     require_built(model)
     model = model.on_cpu()
@@ -205,12 +205,12 @@ def save_keras(model: Model, path: _PathLike) -> None:
 
 
 def save_keras_weights(model: Model, path: _PathLike) -> None:
-    """Write a `.weights.h5` file, which `load_weights` of a Keras model reads; whole or not at all.
+    """Write a `.weights.h5` file for `load_weights` of a Keras model, completely or not at all.
 
-    A model among the layers is written as a `Sequential` if its layers are in a row, else as a functional model.
+    An inner model is written as a `Sequential` if its layers are a stack, otherwise as a functional model.
 
     Raises:
-        As `save_keras`.
+        as for `save_keras`.
     """
     require_built(model)
     model = model.on_cpu()
@@ -227,9 +227,9 @@ def _ending_in(ending: str, path: _PathLike) -> Path:
 
 @contextmanager
 def _opened(path: _PathLike) -> Iterator[tuple[Any, Any]]:
-    """The open HDF5 file, and the description of the model if there is one.
+    """The open HDF5 file, and the description of the model, if there is one.
 
-    Whatever goes wrong with the file's content becomes one error that names the file.
+    Any error in the file's content becomes one error that names the file.
     """
     import h5py
 
@@ -244,7 +244,7 @@ def _opened(path: _PathLike) -> Iterator[tuple[Any, Any]]:
         with h5py.File(io.BytesIO(data), "r") as file:
             if file.attrs.keys() & {"layer_names", "model_config"}:
                 raise ValueError(
-                    "it is in the format of Keras 2; load it in Keras and save it anew, as .keras or .weights.h5"
+                    "it is in the format of Keras 2; load it in Keras and save it again, as .keras or .weights.h5"
                 )
             yield file, description
     except Exception as error:  # damaged bytes can raise nearly anything in zipfile, HDF5 and json
@@ -253,12 +253,12 @@ def _opened(path: _PathLike) -> Iterator[tuple[Any, Any]]:
 
 
 def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
-    """A member of the archive; stored as it is, it cannot be larger than the file."""
+    """A member of the archive; stored uncompressed, it cannot be larger than the file."""
     members = [member for member in archive.infolist() if member.filename == name]
     if len(members) != 1:
         raise ValueError(f"it has {len(members)} members named {name}, not one")
     if members[0].compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"{name} is compressed, which Keras does not do (zip -0 packs without)")
+        raise ValueError(f"{name} is compressed, which Keras files are not (use zip -0)")
     return archive.read(members[0])
 
 
@@ -266,7 +266,7 @@ def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _optimizer_variables(model: Model) -> list[np.ndarray]:
-    """Keras' variables of an optimizer: iterations, learning rate, then what it keeps of each trained parameter."""
+    """Keras' variables of an optimizer: iterations, learning rate, then its state for each trained parameter."""
     if not model._compiled:
         return []
     optimizer, trained = model.optimizer, model.network.trainable_params
@@ -278,15 +278,15 @@ def _optimizer_variables(model: Model) -> list[np.ndarray]:
 
 
 def _in_keras_order(optimizer: Optimizer, numbers: Sequence[int]) -> list[tuple[int, str]]:
-    """What is kept of the parameters with these numbers, as (number, name): all averages, then each one's slots."""
+    """The state for the parameters with these numbers, as (number, name): all averages, then each one's slots."""
     averages = [(number, "average") for number in numbers if optimizer.use_ema]
     return averages + [(number, slot) for number in numbers for slot in optimizer.slots]
 
 
 def _restore_optimizer(model: Model, variables: Sequence[Any]) -> None:
-    """Take over Keras' variables (arrays, or datasets not read yet), if there are any.
+    """Restore Keras' variables (arrays, or unread datasets), if any.
 
-    Keras makes them for the parameters that are trainable then; layers may have been frozen later.
+    Keras has them for the parameters trainable when they were made; layers may have been frozen later.
     """
     optimizer, params = model.optimizer, model.params
     trained = [name in model.network.trainable_params for name in model.network.params]

@@ -1,8 +1,8 @@
-"""How Keras describes layers, and how a model was compiled, in JSON (config.json in a `.keras` file).
+"""Keras' JSON descriptions of layers and of how a model was compiled (config.json in a `.keras` file).
 
-A thing is described as {"module": "keras.layers", "class_name": "LSTM", "config": {...}, "registered_name": None}.
-Names of classes and of settings are the same here, so most of it is carried over as it is; what has no place is
-refused. Only classes of this package are ever made of a description.
+An object is described as {"module": "keras.layers", "class_name": "LSTM", "config": {...}, "registered_name": None}.
+Names of classes and settings are the same here, so most of it is copied unchanged; anything without a counterpart
+raises an error. Only classes of this package are ever created from a description.
 """
 
 from collections.abc import Mapping
@@ -19,24 +19,24 @@ from scratchlstm.models.model import Model
 
 Description = dict[str, Any]
 
-# under the names that they have in Keras, too
+# also under their Keras names
 _SHARED = (constraints, initializers, layers, losses, metrics, optimizers, regularizers, schedules)
 _ROOMS = {room.__name__.rpartition(".")[2]: room for room in _SHARED}
 _OURS_ALONE = ("implementation",)  # settings that Keras' layers do not have
 _CLASSES_OF_OURS_ALONE = ("MaskedGlobalMaxPooling1D", "Network", "Perplexity", "WordDropout")
 _CELLS = {cell.__name__: cell for cell in (GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells)}
-_OF_THE_LAYER = ("dtype", "trainable")  # settings of Keras' cells, which are layers there
+_OF_THE_LAYER = ("dtype", "trainable")  # settings of Keras' cells, which are layers in Keras
 _ANY = object()
-# what we do not take is passed over at the value where it has no effect; None is one for every setting
+# settings we lack are ignored at a value without effect, as None is for any setting
 _WITHOUT_EFFECT: dict[str, Any] = {
-    "name": _ANY, "dtype": _ANY,  # of what is no layer; layers take theirs
+    "name": _ANY, "dtype": _ANY,  # for anything but layers
     "unroll": _ANY, "rms_scaling": False, "data_format": "channels_last",
     "sparse": False, "ragged": False, "optional": False,
     "amsgrad": False, "centered": False, "momentum": 0,  # optimizers
     # losses and metrics, and the axis of LayerNormalization
     "multi_label": False, "reduction": "sum_over_batch_size", "from_logits": False, "label_smoothing": 0, "axis": -1,
 }  # fmt: skip
-# last word of a setting -> where Keras keeps the classes that it names
+# last word of a setting -> where Keras keeps the classes it names
 _MODULES = {
     "initializer": "keras.initializers", "regularizer": "keras.regularizers", "constraint": "keras.constraints",
     "layer": "keras.layers", "cell": "keras.layers", "rate": "keras.optimizers.schedules",
@@ -47,16 +47,16 @@ _MODULES = {
 
 
 def describe_compiled(model: Model) -> dict[str, Any]:
-    """How it was compiled, as config.json has it; a `UserWarning` names the metrics that Keras does not have."""
+    """How a model was compiled, as in config.json; a `UserWarning` names metrics that Keras does not have."""
     all_metrics = [metric for target in model.targets for metric in target.metrics]
     if ours_alone := [metric for metric in all_metrics if type(metric).__name__ in _CLASSES_OF_OURS_ALONE]:
-        warn(f"Keras does not have the metrics {', '.join(m.name for m in ours_alone)}, which stay behind")
+        warn(f"Keras does not have the metrics {', '.join(m.name for m in ours_alone)}, which are left out")
     losses = [target.loss and keras_thing("keras.losses", registry.serialize(target.loss)) for target in model.targets]
     kept = [[_describe_metric(m) for m in target.metrics if m not in ours_alone] for target in model.targets]
     weights, names = [target.weight for target in model.targets], model.network.named_outputs
 
     def arranged(values: list[Any]) -> Any:
-        """As the outputs are."""
+        """Structured like the outputs."""
         return values[0] if len(values) == 1 else values if names is None else dict(zip(names, values, strict=True))
 
     return {
@@ -67,17 +67,17 @@ def describe_compiled(model: Model) -> dict[str, Any]:
 
 
 def describe_layer(layer: Layer) -> Description:
-    """A layer as config.json has it.
+    """A layer as in config.json.
 
     Raises:
-        ValueError: a name that Keras does not take, or a layer that it does not have.
+        ValueError: a name that Keras does not allow, or a layer that it does not have.
     """
     if not isinstance(layer, Layer):
         raise TypeError(f"layer must be a layer of scratchlstm, not {type(layer).__name__}")
     if _known("keras.layers").get(type(layer).__name__) is not type(layer):
         raise ValueError(f"{layer.name} is a {type(layer).__name__}, which Keras does not have")
     if inner := [each.name for each in layer.with_inner()[1:] if isinstance(each, Network)]:
-        raise ValueError(f"{layer.name} has the model {inner[0]} inside; only models within models go to Keras")
+        raise ValueError(f"{layer.name} contains the model {inner[0]}; Keras only gets models inside models")
     for each in layer.with_inner():
         for cell in each.cells.values() if isinstance(each, RNN) else ():
             if _CELLS.get(type(cell).__name__) is not type(cell):
@@ -87,26 +87,26 @@ def describe_layer(layer: Layer) -> Description:
                 )
                 raise ValueError(f"{each.name} runs a {type(cell).__name__}, a cell that Keras does not have: {todo}")
     described = registry.serialize(layer)
-    if isinstance(layer, Bidirectional):  # Keras always describes both
+    if isinstance(layer, Bidirectional):  # Keras always describes both directions
         described["config"]["backward_layer"] = registry.serialize(layer.backward_layer)
     return keras_thing("keras.layers", described)
 
 
 def _describe_metric(metric: Any) -> Any:
-    """Keras' "accuracy" is a name that stands for one of several classes; `Accuracy` is something else there."""
+    """Keras' "accuracy" is a name for one of several classes; Keras' `Accuracy` is something else."""
     if type(metric).__name__ == "Accuracy":
         return metric.name if metric.name == "acc" else "accuracy"
     return keras_thing("keras.metrics", registry.serialize(metric))
 
 
 def keras_thing(module: str, described: Mapping[str, Any]) -> Description:
-    """A class and its settings as Keras describes them.
+    """A class and its settings as described by Keras.
 
     Raises:
-        ValueError: a user's own class, or a name that Keras does not take.
+        ValueError: a user's own class, or a name that Keras does not allow.
     """
     for own, origin in registry.foreign(described):
-        raise ValueError(f"{own} is not a part of scratchlstm (but of {origin}), and Keras would not know it either")
+        raise ValueError(f"{own} is not part of scratchlstm (but of {origin}), and Keras would not know it either")
     kind, config = described["class_name"], described["config"]
     if "/" in (name := config.get("name", "")):
         raise ValueError(f"the {kind} {name!r} cannot go to Keras, whose names have no slash: rename it")
@@ -115,7 +115,7 @@ def keras_thing(module: str, described: Mapping[str, Any]) -> Description:
 
 
 def _keras_value(name: str, value: Any, above: Mapping[str, Any]) -> Any:
-    """A setting's value as Keras describes it; `above` has the settings beside it."""
+    """A setting's value as described by Keras; `above` has its sibling settings."""
     if name == "cells":
         return [_keras_value("cell", cell, above) for cell in value]
     if isinstance(value, Mapping) and set(value) == {"class_name", "config"}:
@@ -133,12 +133,12 @@ def layer_from(described: Any) -> Layer:
     """The layer that Keras describes, not built.
 
     Raises:
-        ValueError: a layer or a setting that we do not have.
+        ValueError: a layer or a setting that we do not support.
     """
     ours = our_thing(described)
     try:
         layer = registry.resolve("layer", ours, _known("keras.layers"), Layer)
-        if isinstance(layer, Bidirectional):  # we describe a backward layer only where it is one of its own
+        if isinstance(layer, Bidirectional):  # we describe a backward layer only if it is a separate one
             derived = Bidirectional(ours["config"]["layer"])
             if derived.backward_layer.get_config() == layer.backward_layer.get_config():
                 return Bidirectional(**ours["config"] | {"backward_layer": None})
@@ -148,14 +148,14 @@ def layer_from(described: Any) -> Layer:
 
 
 def our_thing(described: Any, above: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A description in Keras' form as `registry.resolve` takes it.
+    """A Keras description converted for `registry.resolve`.
 
     Args:
-        described: by Keras.
-        above: of a cell, the settings of the layer that has it.
+        described: the Keras description.
+        above: for a cell, the settings of the layer it belongs to.
 
     Raises:
-        ValueError: a class or a setting that we do not have.
+        ValueError: a class or a setting that we do not support.
     """
     module, name, config = (described.get(key) for key in ("module", "class_name", "config"))
     cls = _known(module).get(name) if isinstance(name, str) and described.get("registered_name") is None else None
@@ -170,11 +170,11 @@ def our_thing(described: Any, above: Mapping[str, Any] | None = None) -> dict[st
     refuse_unknown(owner, config, set(accepted))
     for option in accepted.keys() & config.keys():
         if isinstance(accepted[option], bool) and not isinstance(config[option], bool):
-            raise ValueError(f"{owner} has {option}={config[option]!r}, which has to be true or false")
+            raise ValueError(f"{owner} has {option}={config[option]!r}, which must be true or false")
     try:
         above = config if above is None else above
         return {"class_name": name, "config": {o: _our_value(v, above) for o, v in config.items() if o in accepted}}
-    except ValueError as error:  # of a thing within
+    except ValueError as error:  # from an object inside
         raise ValueError(f"{owner}: {error}") from error
 
 
@@ -189,7 +189,7 @@ def _our_value(value: Any, above: Mapping[str, Any]) -> Any:
 
 
 def _without_those_of_the_layer(owner: str, config: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell's settings without dtype and trainable, which have to be the layer's."""
+    """A cell's settings without dtype and trainable, which must match the layer's."""
     for option in _OF_THE_LAYER:
         theirs, own = (_our_value(of.get(option), {}) for of in (above, config))
         if own not in (None, theirs, True):
@@ -198,19 +198,19 @@ def _without_those_of_the_layer(owner: str, config: Mapping[str, Any], above: Ma
 
 
 def refuse_unknown(owner: str, config: Mapping[str, Any], accepted: set[str]) -> None:
-    """Refuse a setting that is not among those accepted, unless it has no effect.
+    """Raise an error for a setting that is not accepted, unless it has no effect.
 
     Raises:
-        ValueError: names it.
+        ValueError: naming the setting.
     """
     for option, value in config.items():
-        neutral = _WITHOUT_EFFECT.get(option, object())  # which nothing equals
+        neutral = _WITHOUT_EFFECT.get(option, object())  # equals nothing
         if option not in accepted and neutral is not _ANY and value not in (None, neutral, [neutral]):
-            raise ValueError(f"{owner} has {option}={value!r}, which scratchlstm does not take")
+            raise ValueError(f"{owner} has {option}={value!r}, which scratchlstm does not support")
 
 
 def _known(module: Any) -> Mapping[str, Any]:
-    """Keras' names of the classes that we have for one of its modules."""
+    """Keras' names of our classes for one of its modules."""
     if not isinstance(module, str) or not module.startswith("keras."):
         return {}
     ours = _ROOMS.get(module.split(".")[-1])
@@ -223,9 +223,9 @@ def _known(module: Any) -> Mapping[str, Any]:
 
 
 def compile_like(model: Model, config: Mapping[str, Any] | None) -> None:
-    """Compile as Keras' `compile_config` says; a `UserWarning` names what we do not have.
+    """Compile as described by Keras' `compile_config`; a `UserWarning` names what we do not have.
 
-    Without a counterpart of the optimizer or the loss the model stays as it was, not compiled.
+    If we have no counterpart of the optimizer or the loss, the model stays uncompiled.
     """
     if not config:
         return
@@ -234,7 +234,7 @@ def compile_like(model: Model, config: Mapping[str, Any] | None) -> None:
     def found(module: Any, described: Any) -> Any:
         if described is None:
             return None
-        if isinstance(described, list | tuple):  # of several outputs, or several metrics
+        if isinstance(described, list | tuple):  # several outputs, or several metrics
             ours = [found(module, one) for one in described]
             return [one for one, theirs in zip(ours, described, strict=True) if one is not None or theirs is None]
         if isinstance(described, Mapping) and "class_name" not in described:
@@ -257,4 +257,4 @@ def compile_like(model: Model, config: Mapping[str, Any] | None) -> None:
     if not model._compiled:
         lost.append("so the model is not compiled: call compile")
     if lost:
-        warn(f"not all that Keras compiled is taken over: {'; '.join(lost)}")
+        warn(f"not everything compiled in Keras could be converted: {'; '.join(lost)}")

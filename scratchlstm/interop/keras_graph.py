@@ -1,7 +1,7 @@
-"""How Keras describes a model's wiring in JSON, from and to a `Network`.
+"""Keras' JSON description of a model's wiring, converted from and to a `Network`.
 
-A `Sequential` lists its layers, a functional model also the calls of each layer, `inbound_nodes`. In these a tensor is
-known by its history: the name of the layer that made it, the number of the call and that of the output.
+A `Sequential` lists its layers, a functional model also the calls of each layer, `inbound_nodes`. There, a tensor is
+identified by its history: the name of the layer that made it, the number of the call and the number of the output.
 """
 
 import itertools
@@ -21,22 +21,22 @@ from scratchlstm.layers.weights import as_shape
 
 History = tuple[str, int, int]
 Call = tuple[str, int]
-_UNKNOWN: Source = (0, -1)  # what an operation gives that makes no mask of ours
+_UNKNOWN: Source = (0, -1)  # the result of an operation that does not make one of our masks
 
 
 # --- to Keras ---------------------------------------------------------------------------------------------------------
 
 
 def is_sequential(network: Network) -> bool:
-    """Whether it goes to Keras as a `Sequential`, and not as a functional model."""
+    """Whether it becomes a `Sequential` in Keras rather than a functional model."""
     return network.is_stack and network.named_outputs is None
 
 
 def describe_network(network: Network, batch_size: int | None = None) -> Description:
-    """The model as config.json has it, for batches of any size or of one.
+    """The model as in config.json, for batches of any size or of a fixed size.
 
     Raises:
-        ValueError: a name that Keras does not take, or a layer that it does not have.
+        ValueError: a name that Keras does not allow, or a layer that it does not have.
     """
     starts = []
     for k, (name, shape) in enumerate(zip(network.input_names, network.input_shapes, strict=True)):
@@ -116,14 +116,14 @@ class _Described:
         return described | {"registered_name": "Functional"}
 
     def tensor(self, source: Source) -> Description:
-        """What a call is given. Its shape and dtype are taken from the layers when Keras reads this."""
+        """The argument of a call. Keras gets its shape and dtype from the layers when reading this."""
         if source not in self.histories:
             self.histories[source] = self.add(self.operations[source[0] - len(self.network.places)]), 0, 0
         config = {"shape": [None], "dtype": "float32", "keras_history": [*self.histories[source]]}
         return {"class_name": "__keras_tensor__", "config": config}
 
     def add(self, operation: Operation) -> str:
-        """Describe an operation that makes a mask, and give its name."""
+        """Describe an operation that makes a mask, and return its name."""
         kind = operation.kind
         given: list[Any] = [self.tensor(source) for source in operation.sources]
         given = [given] if kind == "Concatenate" else given
@@ -142,13 +142,13 @@ class _Described:
         return name
 
     def end(self, source: Source) -> list[Any]:
-        """What the model gives out."""
+        """An output of the model."""
         name, call, output = self.histories[source]
         return [name, call + _first_call(self.parts[name]), output]
 
 
 def by_cell(layer: Any, states: Sequence[Any]) -> list[Any]:
-    """A recurrent layer's states as Keras has them: of several cells a list for each that has several."""
+    """A recurrent layer's states as in Keras: with several cells, a list for each cell that has several states."""
     if isinstance(layer, Bidirectional):
         half = len(states) // 2
         return by_cell(layer.forward_layer, states[:half]) + by_cell(layer.backward_layer, states[half:])
@@ -160,12 +160,12 @@ def by_cell(layer: Any, states: Sequence[Any]) -> list[Any]:
 
 
 def _first_call(described: Mapping[str, Any]) -> int:
-    """The number of a layer's first call among a model's outputs; in other histories it is 0."""
+    """The number of a layer's first call in a model's outputs; in other histories it is 0."""
     return int(described.get("class_name") == "Functional")
 
 
 def _position(layer: Layer, k: int) -> int:
-    """The number that Keras gives to output k: it sorts those of a dict by name."""
+    """Keras' number for output k: it sorts the outputs of a dict by name."""
     names = layer.named_outputs if isinstance(layer, Network) else None
     return k if names is None else sorted(names).index(names[k])
 
@@ -177,11 +177,13 @@ def network_from(described: Mapping[str, Any]) -> Network:
     """The network that Keras describes, not built; its layers are in Keras' order.
 
     Raises:
-        ValueError: a layer, a setting or a call that we do not have, or layers wired in no way that a model has.
+        ValueError: a layer, a setting or a call that we do not support, or impossible wiring.
     """
     kind, config = described["class_name"], described["config"]
     if not _is_model(described):
-        raise ValueError(f"it is a {kind} of {described['module']}, and only a Sequential or Functional model is read")
+        raise ValueError(
+            f"it is a {kind} of {described['module']}, but only Sequential and Functional models can be read"
+        )
     if kind == "Functional":
         return _Wiring(config).network()
     start, parts = _input_of(config, described.get("build_config"))
@@ -191,7 +193,7 @@ def network_from(described: Mapping[str, Any]) -> Network:
     for layer in layers:
         node = layer(node)
         if not isinstance(node, Node):
-            raise ValueError(f"{layer.name} gives {len(node)} outputs, which a Sequential has not")
+            raise ValueError(f"{layer.name} gives {len(node)} outputs, which a Sequential does not support")
     return Network([start], [node], config["name"], trainable=config.get("trainable", True))
 
 
@@ -207,18 +209,18 @@ def _part_from(described: Any) -> Layer:
 
 def _require_different(names: Sequence[str]) -> None:
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise ValueError(f"the model has a layer named {twice[0]!r} already")
+        raise ValueError(f"the model already has a layer named {twice[0]!r}")
 
 
 def _input_of(config: Mapping[str, Any], build_config: Any) -> tuple[Input, list[Description]]:
-    """The input of a `Sequential`, and the layers without the one that states it."""
+    """The input of a `Sequential`, and the layers except the one that declares it."""
     described = list(config["layers"])
     if described and described[0]["class_name"] == "InputLayer":
         start = _input_from(described.pop(0)["config"])
     else:
         shape = config.get("build_input_shape") or (build_config or {}).get("input_shape")
         if shape is None:
-            raise ValueError("the model states no input shape: it was never built")
+            raise ValueError("the model has no input shape: it was never built")
         start = Input(as_shape(tuple(shape)[1:]))
     if not described:
         raise ValueError("the model has no layers")
@@ -231,7 +233,7 @@ def _input_from(config: Mapping[str, Any]) -> Input:
 
 
 class _Wiring:
-    """A functional model of Keras, whose layers are called again."""
+    """A functional Keras model, rebuilt by calling its layers again."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config, described = config, config["layers"]
@@ -260,7 +262,7 @@ class _Wiring:
             raise ValueError(f"the layers are wired in a circle: {error.args[1][0][0]!r} depends on itself") from error
         for name, number in self.calls:
             if (name, number) not in sources:
-                raise ValueError(f"a layer takes its input from call {number} of {name!r}, which there is not")
+                raise ValueError(f"a layer takes its input from call {number} of {name!r}, which does not exist")
             if name in self.layers:
                 self.call(name, number)
         self.check_masks()
@@ -269,9 +271,9 @@ class _Wiring:
         starts = [self.node(history) for history in inputs]
         outputs = [self.node((of, call - _first_call(self.described.get(of, {})), k)) for of, call, k in ends]
         if through := [node for node in outputs if isinstance(node, Input)]:
-            raise ValueError(f"an output of the model is its input {through[0].name!r}, which no layer has changed")
+            raise ValueError(f"an output of the model is its input {through[0].name!r}, unchanged by any layer")
         if inside := [node for node in starts if not isinstance(node, Input)]:
-            raise ValueError(f"an input of the model is what its layer {inside[0].layer.name!r} gives")
+            raise ValueError(f"an input of the model is the output of its layer {inside[0].layer.name!r}")
         trainable = self.config.get("trainable", True)
         network = Network(starts, outputs, self.config["name"], output_names, trainable=trainable)
         network.input_names = input_names or network.input_names
@@ -279,7 +281,7 @@ class _Wiring:
         return network
 
     def arguments(self, name: str, number: int) -> dict[str, Any]:
-        """What a call was given, by the arguments' names."""
+        """The arguments of a call, by name."""
         call, layer = self.described[name]["inbound_nodes"][number], self.layers[name]
         names = ("x", *layer.call_order)
         if not 0 < len(call["args"]) <= len(names) or {*names[: len(call["args"])]} & call["kwargs"].keys():
@@ -287,7 +289,7 @@ class _Wiring:
         return dict(zip(names, call["args"], strict=False)) | call["kwargs"]
 
     def call(self, name: str, number: int) -> None:
-        """Call a layer as Keras did, but for the mask, which comes with x."""
+        """Call a layer as Keras did, except for the mask, which comes with x."""
         layer, given = self.layers[name], self.arguments(name, number)
         given = {key: _filled(value, self.node) for key, value in given.items() if key != "mask" and value is not None}
         x = given.pop("x")
@@ -300,21 +302,21 @@ class _Wiring:
         self.made[name, number] = made if isinstance(made, list) else [made]
 
     def node(self, history: History) -> Node:
-        """What has this history."""
+        """The node with this history."""
         name, call, output = history
         described = self.described.get(name, {})
         if described and _is_operation(described):
             what = f"{described['module']}.{described['class_name']}"
-            raise ValueError(f"scratchlstm has no counterpart of {what}, which makes {name!r}")
+            raise ValueError(f"scratchlstm has no counterpart of {what}, which computes {name!r}")
         outputs = self.made.get((name, call), [])
         if output >= len(outputs):
-            raise ValueError(f"the model uses output {output} of call {call} of {name!r}, which there is not")
+            raise ValueError(f"the model uses output {output} of call {call} of {name!r}, which does not exist")
         return outputs[output]
 
     def check_masks(self) -> None:
-        """Refuse masks other than those that come with the inputs: a call is given no others here.
+        """Raise an error for masks other than those of the inputs: our calls take no others.
 
-        Keras writes down the operations that make a mask, and the mask among the arguments.
+        Keras records the operations that compute a mask, and the mask among the arguments.
         """
         numbers = {made[0].call: -1 - k for k, made in enumerate(self.made.values()) if isinstance(made[0], Input)}
         calls = [(name, number) for name, number in self.calls if name in self.layers]
@@ -325,7 +327,7 @@ class _Wiring:
             places.append(Place(node.layer, tuple((numbers[each.call], each.output) for each in node.sources)))
         operations, masks = mask_operations(places)
         known = {_key(*operation): (len(places) + number, 0) for number, operation in enumerate(operations)}
-        found: dict[str, Source] = {}  # what operations give
+        found: dict[str, Source] = {}  # results of operations
 
         def source(history: History) -> Source:
             if history[0] in found:
@@ -341,21 +343,19 @@ class _Wiring:
                 others = [each for each in given if not isinstance(each, tuple)]
                 key = _key(described["class_name"], sources, described["config"].items(), *others[:1])
                 found[name] = known.get(key, _UNKNOWN) if len(others) < 2 else _UNKNOWN
-                if (
-                    described["class_name"] == "Cast" and sources
-                ):  # to the dtype of the layer: what is masked stays the same
+                if described["class_name"] == "Cast" and sources:  # to the layer's dtype: the mask stays the same
                     found[name] = sources[0]
         for call, own in zip(calls, masks, strict=True):
             mask = self.arguments(*call).get("mask")
             given = _by_input(self.layers[call[0]], _filled(mask, source))
             if any(of not in (None, wanted) for of, wanted in itertools.zip_longest(given, own)):
                 raise ValueError(
-                    f"{call[0]} is called with a mask= that is not its input's, and can have no other here"
+                    f"{call[0]} is called with a mask= other than its input's, which is not supported here"
                 )
 
 
 def _by_input(layer: Layer, given: Any) -> list[Any]:
-    """What belongs to each of a layer's inputs."""
+    """The entry for each of a layer's inputs."""
     if isinstance(given, Mapping) and isinstance(layer, Network):
         return [given[name] for name in layer.input_names]
     return given if isinstance(given, list) else [given]
@@ -366,7 +366,7 @@ def _is_operation(described: Mapping[str, Any]) -> bool:
 
 
 def _key(kind: str, sources: tuple[Source, ...], options: Iterable[tuple[str, Any]], compared: Any = None) -> Any:
-    """What tells an operation from others."""
+    """The key that distinguishes an operation from others."""
     return (
         kind,
         sources,
@@ -376,10 +376,10 @@ def _key(kind: str, sources: tuple[Source, ...], options: Iterable[tuple[str, An
 
 
 def _ends(described: Any) -> tuple[list[History], list[str] | None]:
-    """The histories of a model's inputs or outputs, in Keras' order, and their names if they have some.
+    """The histories of a model's inputs or outputs, in Keras' order, and their names, if any.
 
     Raises:
-        ValueError: one within another.
+        ValueError: they are nested.
     """
     if isinstance(described, Mapping):
         names = sorted(described)
@@ -390,13 +390,13 @@ def _ends(described: Any) -> tuple[list[History], list[str] | None]:
 
 def _history(described: Any) -> History:
     if not isinstance(described, list | tuple) or len(described) != 3 or not isinstance(described[0], str):
-        raise ValueError(f"the history of a tensor is a layer's name and two numbers, not {described!r:.80}")
+        raise ValueError(f"the history of a tensor must be a layer's name and two numbers, not {described!r:.80}")
     name, call, output = described
     return name, whole_number("the number of a call", call), whole_number("the number of an output", output)
 
 
 def _filled(value: Any, of: Callable[[History], Any]) -> Any:
-    """A described argument, with what `of` makes of a tensor's history in its place."""
+    """A described argument, with each tensor's history replaced by the result of `of`."""
     if isinstance(value, Mapping):
         if value.get("class_name") == "__keras_tensor__":
             return of(_history(value["config"]["keras_history"]))

@@ -1,6 +1,6 @@
-"""Export to ONNX (extra `onnx`), for inference elsewhere.
+"""Export models to ONNX (extra `onnx`), for inference elsewhere.
 
-ONNX' recurrences have a row for each output, their gates in an order of their own, and two biases; time comes first.
+ONNX' recurrences have a row per output, their own order of gates, and two biases; time comes first.
 """
 
 import os
@@ -28,21 +28,22 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def to_onnx(model: Model, path: str | os.PathLike[str], *, ids_dtype: str = "int64") -> None:
-    """Write the model as an ONNX file; whole or not at all.
+    """Write the model as an ONNX file, completely or not at all.
 
-    The input is named "input", the output "output"; the batch, and a time left open, are of any size. Ids are not
-    checked there: one that is negative counts from the end of the table.
+    The input is called "input", the output "output"; the batch size, and an open time axis, are free. Ids are not
+    checked
+    there: a negative one counts from the end of the table.
 
     Args:
-        model: built, all its layers of one dtype; with a recurrence float32, which is all that ONNX Runtime has.
-        path: of the file.
-        ids_dtype: "int64" or "int32", of the input where the first layer is an Embedding or WordDropout.
+        model: built, with a single dtype; recurrences need float32, the only one ONNX Runtime supports.
+        path: the file.
+        ids_dtype: "int64" or "int32", the input's dtype if the first layer is an Embedding or WordDropout.
 
     Raises:
         ImportError: onnx is not installed.
-        ValueError: the model has branches or is not built, or has a layer or a setting that ONNX cannot express;
-            names it.
-        OSError: it cannot be written.
+        ValueError: the model has branches or is not built, or has a layer or a setting that ONNX cannot express (the
+            message names it).
+        OSError: the file cannot be written.
     """
     import onnx
     from onnx import helper
@@ -72,14 +73,14 @@ def to_onnx(model: Model, path: str | os.PathLike[str], *, ids_dtype: str = "int
 
 
 class _Graph:
-    """Nodes and constants, as they are added."""
+    """The nodes and constants added so far."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def node(self, operator: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
-        """Add a node; arrays among its inputs become constants. Gives the name of its output, or of all."""
+        """Add a node; arrays among its inputs become constants. Returns the name of its output, or of all outputs."""
         from onnx import helper, numpy_helper
 
         names = []
@@ -100,7 +101,7 @@ class _Graph:
         """
         kind = type(layer).__name__
         if kind not in _LAYERS or type(layer) is not KNOWN[kind]:
-            raise ValueError(f"{layer.name} is a {kind}, which does not go to ONNX; {', '.join(_LAYERS)} do")
+            raise ValueError(f"{layer.name} is a {kind}, which cannot be exported to ONNX; {', '.join(_LAYERS)} can")
         return _LAYERS[kind](self, layer, x)
 
     def activation(self, name: str, x: str) -> str:
@@ -144,17 +145,17 @@ def _pooling(operator: str) -> Callable[[_Graph, Any, str], str]:
 def _time_distributed(graph: _Graph, layer: Any, x: str) -> str:
     inner = type(layer.layer).__name__
     if inner not in ("Dense", "Activation", "Dropout", "LayerNormalization"):
-        raise ValueError(f"{layer.name} holds a {inner}, which does not act on the last axis alone, as ONNX needs it")
+        raise ValueError(f"{layer.name} contains a {inner}, which does not act only on the last axis, as ONNX requires")
     return graph.layer(layer.layer, x)
 
 
 def _recurrent(graph: _Graph, layer: Any, x: str) -> str:
-    """The operator LSTM, GRU or RNN with one direction or two, batch first."""
+    """The operator LSTM, GRU or RNN, in one direction or both, batch first."""
     both = isinstance(layer, Bidirectional)
     ends = [layer.forward_layer, layer.backward_layer] if both else [layer]
     kinds = [recurrence(end, "ONNX") for end in ends]
     if len({type(end.cell) for end in ends}) > 1:
-        raise ValueError(f"{layer.name} holds two layers of different classes, which ONNX cannot express")
+        raise ValueError(f"{layer.name} contains two layers of different classes, which ONNX cannot express")
     direction = "bidirectional" if both else "reverse" if layer.go_backwards else "forward"
     merge_mode = layer.merge_mode if both else "concat"
     used: list[tuple[str, dict[str, Any]]] = []
@@ -163,7 +164,7 @@ def _recurrent(graph: _Graph, layer: Any, x: str) -> str:
     after = getattr(ends[0].cell, "reset_after", True)  # one setting for both
     for end in ends:
         if end.dtype != "float32":
-            raise ValueError(f"{end.name} computes in {end.dtype}; ONNX Runtime's recurrences have float32 alone")
+            raise ValueError(f"{end.name} computes in {end.dtype}; ONNX Runtime's recurrences only support float32")
         require_plain(end, "ONNX", **flags, reset_after=(after,), activation=inside, recurrent_activation=inside)
         values = [end.cell.activation] * (2 if kinds[0] == "LSTM" else 1)
         gates = [] if kinds[0] == "RNN" else [end.cell.recurrent_activation]
@@ -182,8 +183,8 @@ def _recurrent(graph: _Graph, layer: Any, x: str) -> str:
     if not ends[0].return_sequences:
         y, directions = graph.node("Transpose", h, perm=[1, 0, 2]), 1  # (D, B, H) -> (B, D, H)
     else:
-        if direction == "reverse":  # Keras gives the steps in the order of processing
-            slice_ = ([-1], [np.iinfo(np.int64).min], [0], [-1])  # from the last to the first, on the axis of time
+        if direction == "reverse":  # Keras returns the steps in the order of processing
+            slice_ = ([-1], [np.iinfo(np.int64).min], [0], [-1])  # from the last to the first, on the time axis
             hs = graph.node("Slice", hs, *(np.array(number, np.int64) for number in slice_))
         y, directions = graph.node("Transpose", hs, perm=[2, 0, 1, 3]), 2  # (T, D, B, H) -> (B, T, D, H)
     if merge_mode == "concat":
@@ -193,7 +194,7 @@ def _recurrent(graph: _Graph, layer: Any, x: str) -> str:
 
 
 def _onnx_weights(layer: RNN) -> list[np.ndarray]:
-    """W (nH, E), R (nH, H), B (2nH,), of which only a GRU uses the second half, and with peepholes P (3H,)."""
+    """W (nH, E), R (nH, H), B (2nH,), whose second half only a GRU uses, and with peepholes P (3H,)."""
     cell, order = layer.cell, RECURRENCES[recurrence(layer, "ONNX")].orders["ONNX"]
     W, U, b, *peepholes = layer.kernels()
     W, R, b = (reordered(each, cell.blocks, order) for each in (W, U, b))
@@ -205,7 +206,7 @@ _LAYERS: dict[str, Callable[[_Graph, Any, str], str]] = {
     "Embedding": _embedding, "LSTM": _recurrent, "GRU": _recurrent, "SimpleRNN": _recurrent, "RNN": _recurrent,
     "Bidirectional": _recurrent, "TimeDistributed": _time_distributed, "Dense": _dense, "Activation": _activation,
     "LayerNormalization": _normalization, "GlobalAveragePooling1D": _pooling("ReduceMean"),
-    # a mask would have to come from a layer that is refused
+    # a mask could only come from a layer that raises an error
     "GlobalMaxPooling1D": _pooling("ReduceMax"), "MaskedGlobalMaxPooling1D": _pooling("ReduceMax"),
     "Flatten": lambda graph, layer, x: graph.node("Flatten", x, axis=1),
     "Dropout": lambda graph, layer, x: x, "SpatialDropout1D": lambda graph, layer, x: x,

@@ -1,6 +1,6 @@
-"""What Keras on TensorFlow answers for the same layer or model: outputs and gradients, by name.
+"""The results of Keras on TensorFlow for the same layer or model: outputs and gradients, by name.
 
-The twin gets our weights, states and mask, and in training the dropout masks of our pass.
+The twin gets our weights, states and mask, and in training our pass's dropout masks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,30 +23,30 @@ def layer_answers(
     layer: Layer, cache: Cache, inputs: Mapping[str, np.ndarray], states: Mapping[str, np.ndarray],
     mask: Any, upstream: Sequence[np.ndarray], training: bool,
 ) -> Answers:  # fmt: skip
-    """For L = Σ r y.
+    """The results for L = Σ r y.
 
     Args:
-        layer: of this package.
-        cache: of its forward pass.
-        inputs: name -> input; several where the layer merges. Integer ones have no gradient.
+        layer: a layer of this package.
+        cache: from its forward pass.
+        inputs: name -> input; several for a merging layer. Integer inputs have no gradient.
         states: name -> initial state, in the layer's order.
-        mask: (B, T); of several inputs a list.
+        mask: (B, T); a list for several inputs.
         upstream: r, one array for each output.
-        training: whether dropout drops what ours did.
+        training: whether dropout is active, with our masks.
 
     Returns:
         "output 0", ..., and dL/d of each parameter, input and state.
 
     Raises:
-        ImportError: no TensorFlow, or Keras runs on something else.
-        ValueError: Keras does not have the layer, or cannot take our dropout.
+        ImportError: TensorFlow is missing, or Keras uses another backend.
+        ValueError: Keras does not have the layer, or cannot use our dropout masks.
     """
     tf = _tensorflow()
     twin = layer_to_keras(layer)
     shapes = [x.shape for x in inputs.values()]
     twin.build(shapes if layer.merges else shapes[0])
     twin.set_weights(layer.get_weights())
-    # nobody asks for the mask that it hands on, and of a stateful Bidirectional with states Keras cannot tell it
+    # its output mask is not needed, and Keras cannot compute it for a stateful Bidirectional with states
     twin.compute_mask = lambda *_: None
     _hand_over(cache, twin, training)
     read = {name: tf.Variable(host(x)) if x.dtype.kind == "f" else tf.constant(host(x)) for name, x in inputs.items()}
@@ -59,7 +59,7 @@ def layer_answers(
         call["mask"] = masks if layer.merges else masks[0]
     with tf.GradientTape() as tape:
         given = [tf.convert_to_tensor(x) for x in read.values()]
-        if isinstance(layer, Multiply):  # whose inputs bring their masks along
+        if isinstance(layer, Multiply):  # its inputs carry their masks
             for x, of_x in zip(given, call.pop("mask", []), strict=False):
                 x._keras_mask = of_x
         y = twin(given if layer.merges else given[0], training=training, **call)
@@ -71,19 +71,19 @@ def layer_answers(
 
 
 def model_answers(model: Model, cache: Cache, x: Any, y: Any, training: bool) -> Answers:
-    """For the loss that the model was compiled with, the regularizers' penalties included.
+    """The results for the loss that the model was compiled with, including penalties.
 
     Args:
         model: compiled.
-        cache: of its network's forward pass.
+        cache: from its network's forward pass.
         x, y: the batch.
-        training: whether dropout drops what ours did.
+        training: whether dropout is active, with our masks.
 
     Returns:
         "output 0", ..., "loss", and dL/d of each parameter, as "layer/parameter".
 
     Raises:
-        As `layer_answers`.
+        as for `layer_answers`.
     """
     tf = _tensorflow()
     import keras
@@ -93,8 +93,8 @@ def model_answers(model: Model, cache: Cache, x: Any, y: Any, training: bool) ->
     shared = [layer for layer in model.layers if training and model.network.uses(layer) > 1]
     if dropping := [layer.name for layer in shared if any(source.rate for source in layer.dropout_masks)]:
         raise ValueError(
-            f"the dropout of {dropping[0]}, a layer at several places, cannot be handed to Keras, which keeps one "
-            f"mask a layer: compare without training, or without TensorFlow"
+            f"the dropout of {dropping[0]}, a layer used several times, cannot be reproduced in Keras, which keeps one "
+            f"mask per layer: compare without training, or without TensorFlow"
         )
     for of in cache.kept.caches:
         _hand_over(of, twin.get_layer(of.layer.name), training)
@@ -107,15 +107,15 @@ def model_answers(model: Model, cache: Cache, x: Any, y: Any, training: bool) ->
         columns = model.targets, model.by_output(y), y_preds, model.network.dtypes
         for target, y_true, y_pred, dtype in zip(*columns, strict=True):
             if target.loss is not None:
-                # in another dtype than the output's, Keras' loss would not look through to the logits
+                # with a dtype other than the output's, Keras' loss would not use the logits
                 theirs = getattr(keras.losses, type(target.loss).__name__)(**target.loss.get_config(), dtype=dtype)
                 y_true = target.loss.align(y_true, np.zeros(y_pred.shape, dtype))
-                loss += target.weight * theirs(y_true, y_pred)  # the mask came along with y_pred
+                loss += target.weight * theirs(y_true, y_pred)  # the mask comes with y_pred
     return _outputs(y_preds) | {"loss": loss.numpy()} | _gradients(tape, loss, variables)
 
 
 def _unfrozen(layer: Layer, theirs: Any) -> dict[str, Any]:
-    """The twin's variables of what is trained, by our names."""
+    """The twin's trained variables, by our names."""
     variables = [variable for variable in theirs.weights if variable.trainable]
     return dict(zip(layer.unfrozen_params, variables, strict=True))
 
@@ -125,16 +125,16 @@ def _tensorflow() -> Any:
     import tensorflow as tf
 
     if keras.backend.backend() != "tensorflow":
-        raise ImportError(f"Keras runs on {keras.backend.backend()} here; start with KERAS_BACKEND=tensorflow")
+        raise ImportError(f"Keras uses the backend {keras.backend.backend()} here; start with KERAS_BACKEND=tensorflow")
     return tf
 
 
 def _hand_over(cache: Cache, theirs: Any, training: bool) -> None:
-    """Our states and, in training, our pass' dropout masks to the twin."""
+    """Give the twin our states and, in training, our pass's dropout masks."""
     ours = cache.layer
     if training and isinstance(ours, TimeDistributed) and any(source.rate for source in ours.dropout_masks):
         why = "whose TimeDistributed calls its layer step by step: compare without training, or without TensorFlow"
-        raise ValueError(f"the dropout in {ours.name} cannot be handed to Keras, {why}")
+        raise ValueError(f"the dropout in {ours.name} cannot be reproduced in Keras, {why}")
     if isinstance(ours, Bidirectional):
         for of, other in zip(cache.kept.caches, (theirs.forward_layer, theirs.backward_layer), strict=True):
             _hand_over(of, other, training)
@@ -145,7 +145,7 @@ def _hand_over(cache: Cache, theirs: Any, training: bool) -> None:
         if ours.stateful and ours.states is not None:
             for variable, state in zip(_tensorflow().nest.flatten(theirs.states), ours.states, strict=True):
                 variable.assign(state)
-        # a Keras cell would draw masks of its own where it has none yet; by gate, they are a list there
+        # a Keras cell draws its own masks if it has none yet; masks by gate are a list there
         cells = getattr(theirs.cell, "cells", [theirs.cell])
         for part, cell in zip(kept.parts, cells, strict=True):
             masks = {"_dropout_mask": part.input_dropout, "_recurrent_dropout_mask": part.recurrent_dropout}
@@ -173,5 +173,5 @@ def _gradients(tape: Any, loss: Any, variables: Mapping[str, Any]) -> Answers:
     import tensorflow as tf
 
     found = tape.gradient(loss, dict(variables), unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    # the slices of repeated ids are summed
+    # sums the slices of repeated ids
     return {name: tf.convert_to_tensor(gradient).numpy() for name, gradient in found.items()}

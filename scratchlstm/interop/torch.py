@@ -1,10 +1,10 @@
-"""Models and weights from and to PyTorch: live modules, state dicts and `.safetensors` files.
+"""Exchange models and weights with PyTorch: live modules, state dicts and `.safetensors` files.
 
-Files are read and written by the package safetensors (extra `safetensors`); PyTorch itself is needed for live modules
-only. Its own `.pt` files are pickles, which can run code when read: they are refused.
+Files need the package safetensors (extra `safetensors`); PyTorch itself is only needed for live modules. Its own `.pt`
+files are pickles, which can run code when loaded, so they are rejected.
 
-PyTorch's matrices are transposed, a row for each output. Except in a GRU it adds two biases where one does: from there
-comes b = bias_ih + bias_hh, to there go b and zeros.
+PyTorch's matrices are transposed, with one row per output. Except in a GRU, it adds two biases where one is enough: we
+use b = bias_ih + bias_hh, and write b and zeros.
 """
 
 import json
@@ -40,22 +40,22 @@ _LAYERS = "Embedding, LSTM, GRU, RNN or Linear"
 _NAME = re.compile(
     r"(?:(?P<module>.*)\.)?(?P<weight>weight|bias|(?:(?:weight|bias)_(?:ih|hh)|weight_hr)_l\d+(?:_reverse)?)", re.S
 )
-_ORDER = "modules"  # the key in a file's metadata under which our own files keep the order
-_OWN_MODEL = "make the model yourself, its layers named as the modules, and use load_torch_weights"
+_ORDER = "modules"  # the metadata key for the order of modules in our own files
+_OWN_MODEL = "make the model yourself, with layers named like the modules, and use load_torch_weights"
 
 
 class _Module(NamedTuple):
     """A PyTorch module."""
 
-    kind: str  #                          its class
-    name: str  #                          its place in the model
-    weights: Mapping[str, np.ndarray]  #  by their own names
-    rate: float = 0.0  #                  of dropout
+    kind: str  #                          class name
+    name: str  #                          path in the model
+    weights: Mapping[str, np.ndarray]  #  weights by name
+    rate: float = 0.0  #                  dropout rate
     nonlinearity: str = "tanh"  #         of an RNN
 
 
 class _Part(NamedTuple):
-    """A layer of ours, not built, its weights, and where in PyTorch they are: in a module, at a level of its stack."""
+    """One of our layers, not built, its weights, and where PyTorch has them: a module, and a level of its stack."""
 
     layer: Layer
     weights: list[np.ndarray]
@@ -70,29 +70,32 @@ def from_torch(
     source: Any, *, activation: Any = None, return_sequences: bool = False,
     input_shape: Sequence[int | None] | None = None,
 ) -> Sequential:  # fmt: skip
-    """Our model with the layers and weights of a PyTorch one: Embedding, Linear, and recurrences (LSTM, GRU, RNN).
+    """Convert a PyTorch model (layers and weights): Embedding, Linear, and recurrences (LSTM, GRU, RNN).
 
-    A module's own `forward` is not looked at. The layers come in the order in which the module names them; each
-    recurrence but the last hands on its whole sequence, and the last one its h_n (of both directions, side by side).
+    A module's own `forward` is ignored. Layers come in the order in which the module names them; each recurrence but
+    the last passes on its whole sequence, and the last one its h_n (of both directions, side by side).
 
-    In a state dict or a file the names tell what is what: `weight_ih_l0` and the like are a recurrence's (the shape of
-    `weight_hh_l0` tells which: (4H, H) is an LSTM, (3H, H) a GRU, (H, H) an RNN, taken to be one of tanh); a matrix
-    `weight` without `bias` before the first recurrence is an Embedding's, any other matrix a Linear's. A file of
-    PyTorch keeps no order: it is taken as embeddings, recurrences, linears, several of a kind by the number in their
-    names, and a matrix without `bias` is an Embedding's if it has the width of a recurrence's input. What that does not
-    fit goes into a model of your own by `load_torch_weights`.
+    In a state dict or a file, names tell the kind: `weight_ih_l0` and the like belong to a recurrence (the shape of
+    `weight_hh_l0` tells which: (4H, H) is an LSTM, (3H, H) a GRU, (H, H) an RNN, assumed to use tanh); a matrix
+    `weight` without `bias` before the first recurrence is an Embedding's, any other matrix a Linear's. PyTorch files do
+    not keep the
+    order: it is assumed to be embeddings, recurrences, linears, several of a kind by the number in their names, and a
+    matrix without `bias` is an Embedding's if it has the width of a recurrence's input. For anything else, use
+    `load_torch_weights` with a model of your own.
 
     Args:
         source: an `nn.Module`, a state dict (name -> tensor or array), or the path of a `.safetensors` file.
-        activation: after the last layer; a state dict does not tell.
-        return_sequences: whether the last recurrence gives every step, (B, T, H).
-        input_shape: of one sample. Default: (None,) for ids, else (None, E) before a recurrence, (E,) before a Linear.
+        activation: activation after the last layer, which a state dict does not include.
+        return_sequences: whether the last recurrence returns every step, (B, T, H).
+        input_shape: the shape of one sample. Default: (None,) for ids, otherwise (None, E) before a recurrence, (E,)
+            before a Linear.
 
     Raises:
         ImportError: safetensors is not installed, for a file.
         FileNotFoundError: no such file.
-        TypeError: none of these sources.
-        ValueError: damaged, or with a module, an option or a weight that has no place here; names it.
+        TypeError: source is none of these.
+        ValueError: damaged, or with a module, an option or a weight that has no counterpart here (the message names
+            it).
     """
     flag("return_sequences", return_sequences)
     if input_shape is not None and (isinstance(input_shape, str) or not isinstance(input_shape, Sequence | np.ndarray)):
@@ -122,10 +125,10 @@ def _input_shape(parts: Sequence[_Part]) -> Shape:
 
 
 def load_torch_weights(model: Model, source: Any) -> None:
-    """Overwrite a model's parameters with those of a PyTorch model; all or none.
+    """Overwrite a model's parameters with those of a PyTorch model: all of them or, on an error, none.
 
-    Each layer takes the weights of the module with its name, else of the first free one that fits. (Of a file, which
-    keeps no order, several that fit have to differ in a number only.) Every weight has to find its place.
+    Each layer takes the weights of the module with its name, otherwise of the first unused one that fits. (In a file,
+    which has no order, several that fit must differ only in a number.) Every weight must be used.
 
     Args:
         model: built, of any layers; those with weights are Embedding, LSTM, GRU, SimpleRNN, `RNN` of one of their
@@ -133,7 +136,7 @@ def load_torch_weights(model: Model, source: Any) -> None:
         source: as in `from_torch`.
 
     Raises:
-        As `from_torch`, and ValueError where the model has branches, is not built, or the weights do not fit it.
+        as for `from_torch`; ValueError also if the model has branches, is not built, or the weights do not fit it.
     """
     require_stack(model)
     with _naming(source):
@@ -142,10 +145,10 @@ def load_torch_weights(model: Model, source: Any) -> None:
 
 
 def _pairs(model: Model, source: Any) -> list[tuple[Layer, _Part]]:
-    """The model's layers that have weights, in its order, each with the part of the source that is for it.
+    """The model's layers with weights, in order, each with the matching part of the source.
 
     Raises:
-        ValueError: they do not fit together, or in more than one way.
+        ValueError: they do not match, or match in more than one way.
     """
     modules, ordered = _modules(source)
     free = [part for part in _our_parts(modules, False) if part.weights]
@@ -162,12 +165,12 @@ def _pairs(model: Model, source: Any) -> list[tuple[Layer, _Part]]:
         if not fitting:
             left = "; ".join(f"{part.layer.name}: {_shapes(part.weights)}" for part in free) or "none"
             wanted = _shapes(layer.params.values())
-            raise ValueError(f"nothing fits {layer.name}, whose weights have the shapes {wanted}; left are {left}")
+            raise ValueError(f"nothing fits {layer.name}, whose weights have the shapes {wanted}; unused: {left}")
         if not named and not ordered:
             _require_numbered([free[n].layer.name for n in fitting])
         chosen[id(layer)] = free.pop((named or fitting)[0])
     if free:
-        raise ValueError(f"the model has no place for {', '.join(part.layer.name for part in free)}")
+        raise ValueError(f"the model has no layer for {', '.join(part.layer.name for part in free)}")
     return [(layer, chosen[id(layer)]) for layer in with_weights]
 
 
@@ -176,7 +179,7 @@ def _shapes(arrays: Iterable[np.ndarray]) -> str:
 
 
 def _fitted(layer: Layer, part: _Part) -> list[np.ndarray] | None:
-    """A part's weights as our layer has them; None where they are not for it."""
+    """A part's weights in our layer's form; None if they are not for it."""
     weights, both = part.weights, {_kind(layer), _kind(part.layer)}
     if both == {Embedding, Dense}:
         weights = [weight.T for weight in weights]  # a matrix alone does not tell which one it is
@@ -187,7 +190,7 @@ def _fitted(layer: Layer, part: _Part) -> list[np.ndarray] | None:
 
 
 def _kind(layer: Layer) -> Any:
-    """What two layers share if their equations are those of the same PyTorch module."""
+    """What two layers share if both correspond to the same PyTorch module."""
     if isinstance(layer, Bidirectional):
         return Bidirectional, _kind(layer.forward_layer), _kind(layer.backward_layer)
     return type(layer.cell) if isinstance(layer, RNN) else type(layer)
@@ -221,7 +224,7 @@ def _our_parts(modules: Sequence[_Module], return_sequences: bool) -> list[_Part
 
 
 def _stack(module: _Module, name: str | None, dtype: str | None, return_sequences: bool) -> list[_Part]:
-    """An nn.LSTM, GRU or RNN of one or several levels, each in one direction or two."""
+    """An nn.LSTM, GRU or RNN with one or several levels, each in one direction or both."""
     weights, kind = dict(module.weights), module.kind
     directions = ("", "_reverse") if "weight_ih_l0_reverse" in weights else ("",)
     use_bias, projects = "bias_ih_l0" in weights, kind == "LSTM" and "weight_hr_l0" in weights
@@ -248,33 +251,35 @@ def _stack(module: _Module, name: str | None, dtype: str | None, return_sequence
         if level and module.rate:
             parts.append(_Part(Dropout(module.rate, name=f"{cell_name}_dropout", dtype=dtype), [], module.name))
         layer = cell if len(directions) == 1 else Bidirectional(cell)
-        layer.name = cell_name or layer.name  # still free to be changed where the model has it already
+        layer.name = cell_name or layer.name  # may still change if the model already has it
         parts.append(_Part(layer, arrays, module.name, level))
         level += 1
     return parts
 
 
 def _our_weights(kind: str, suffix: str, own: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """The weights of one direction as our layer has them.
+    """The weights of one direction in our layer's form.
 
     Args:
-        kind: of the module.
-        suffix: of its weights' names.
-        own: their names without it -> array.
+        kind: class of the module.
+        suffix: suffix of its weights' names.
+        own: name without the suffix -> array.
 
     Raises:
-        ValueError: shapes that do not fit together.
+        ValueError: shapes that do not match.
     """
     cell, order = RECURRENCES[kind].layer.cell_class, RECURRENCES[kind].orders["PyTorch"]
     R, U, H = own.get("weight_hr"), own["weight_hh"], f"{len(cell.blocks)}H".removeprefix("1")
     sizes = U if R is None else R
     if not U.ndim == sizes.ndim == 2 or U.shape != (len(cell.blocks) * sizes.shape[1], sizes.shape[R is None]):
         shape = f"({H}, H)" if R is None else f"({H}, P) beside a weight_hr{suffix} (P, H)"
-        raise ValueError(f"weight_hh{suffix} has shape {U.shape}, which is no {kind}'s {shape}")
+        raise ValueError(f"weight_hh{suffix} has shape {U.shape}, but a {kind} needs {shape}")
     rows = {name: array for name, array in own.items() if array is not R}
     for name, array in rows.items():
         if array.ndim != 1 + name.startswith("weight") or len(array) != len(U):
-            raise ValueError(f"{name}{suffix} has shape {array.shape} beside a weight_hh{suffix} {U.shape}")
+            raise ValueError(
+                f"{name}{suffix} has shape {array.shape}, which does not match weight_hh{suffix} {U.shape}"
+            )
     W, U, *biases = (reordered(array.T, order, cell.blocks) for array in rows.values())
     if biases:
         biases = [np.stack(biases) if kind == "GRU" else biases[0] + biases[1]]
@@ -284,7 +289,7 @@ def _our_weights(kind: str, suffix: str, own: Mapping[str, np.ndarray]) -> list[
 def _common_dtype(weights: Mapping[str, np.ndarray]) -> str:
     dtypes = {str(weight.dtype) for weight in weights.values()}
     if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
-        raise ValueError(f"its weights are {', '.join(sorted(dtypes))}; they have to be all float32 or all float64")
+        raise ValueError(f"its weights are {', '.join(sorted(dtypes))}; they must be all float32 or all float64")
     return dtypes.pop()
 
 
@@ -297,7 +302,7 @@ def _is_file(source: Any) -> bool:
 
 @contextmanager
 def _naming(source: Any) -> Iterator[None]:
-    """Whatever goes wrong with a file's content becomes one error that names the file."""
+    """Turn any error in a file's content into one error that names the file."""
     if _is_file(source):
         import safetensors  # noqa: F401  its absence is no fault of the file
 
@@ -308,11 +313,11 @@ def _naming(source: Any) -> Iterator[None]:
     except Exception as error:
         if not _is_file(source):
             raise
-        raise ValueError(f"{str(source)!r} cannot be taken over from PyTorch: {error}") from error
+        raise ValueError(f"{str(source)!r} cannot be converted from PyTorch: {error}") from error
 
 
 def _modules(source: Any) -> tuple[list[_Module], bool]:
-    """The modules, and whether they stand in the model's order."""
+    """The modules, and whether they are in the model's order."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(source, torch.nn.Module):
         return _of_module(source, torch.nn), True
@@ -331,19 +336,19 @@ def _of_module(model: Any, nn: Any) -> list[_Module]:
     for name, module in model.named_modules(remove_duplicate=False):
         kind = type(module).__name__
         if id(module) in seen:
-            raise ValueError(f"{kind} {name!r} is {seen[id(module)]!r} again, and no layer stands at two places here")
+            raise ValueError(f"{kind} {name!r} is {seen[id(module)]!r} again, but here a layer can be used only once")
         seen[id(module)] = name
         weights = {key: _array(f"{name}.{key}", value) for key, value in module.named_parameters(recurse=False)}
         where = f"{kind} {name!r}"
         if next(module.children(), None) is not None and not weights:
-            continue  # only holds others
+            continue  # only contains others
         if type(module) is not getattr(nn, kind, None) or kind not in _KINDS:
             if kind.endswith("Loss"):
                 continue
             raise ValueError(f"{where} has no counterpart in scratchlstm; {_OWN_MODEL}")
         for option in ("max_norm", "scale_grad_by_freq"):
             if value := getattr(module, option, None):
-                raise ValueError(f"{where} has {option}={value!r}, which scratchlstm does not take")
+                raise ValueError(f"{where} has {option}={value!r}, which scratchlstm does not support")
         if getattr(module, "padding_idx", None) is not None:
             warn(f"{where} has padding_idx={module.padding_idx}; training changes that row here")
         if kind == "Softmax" and module.dim != -1:
@@ -358,7 +363,7 @@ def _of_state(state: Mapping[str, np.ndarray]) -> list[_Module]:
     for key, array in state.items():
         match = _NAME.fullmatch(key) if isinstance(key, str) else None
         if match is None:
-            raise ValueError(f"{key!r} is no weight of an {_LAYERS}; {_OWN_MODEL}")
+            raise ValueError(f"{key!r} is not a weight of an {_LAYERS}; {_OWN_MODEL}")
         grouped.setdefault(match["module"] or "", {})[match["weight"]] = array
     modules: list[_Module] = []
     recurrent = [_recurrence_of(weights) for weights in grouped.values()]
@@ -368,13 +373,13 @@ def _of_state(state: Mapping[str, np.ndarray]) -> list[_Module]:
             kind = "Embedding"
         if kind not in RECURRENCES and ("weight" not in weights or weights["weight"].ndim != 2):
             shapes = ", ".join(f"{weight} {array.shape}" for weight, array in weights.items())
-            raise ValueError(f"{name!r} holds {shapes}, which is no {_LAYERS}")
+            raise ValueError(f"{name!r} has {shapes}, which is not an {_LAYERS}")
         modules.append(_Module(kind, name, weights))
     return modules
 
 
 def _recurrence_of(weights: Mapping[str, np.ndarray]) -> str | None:
-    """Which recurrence has these weights; None if none has. It shows in their shapes: all have the same names."""
+    """The recurrence with these weights; None if there is none. Only the shapes tell: all have the same names."""
     if not any("_l" in weight for weight in weights):
         return None
     shape = weights["weight_hh_l0"].shape if "weight_hh_l0" in weights and "weight_hr_l0" not in weights else ()
@@ -383,7 +388,7 @@ def _recurrence_of(weights: Mapping[str, np.ndarray]) -> str | None:
 
 
 def _in_order(modules: Sequence[_Module]) -> list[_Module]:
-    """The modules of a file as a model would have them."""
+    """The modules of a file in the order a model would have them."""
     matrices = [module for module in modules if set(module.weights) == {"weight"}]
     if len(matrices) > 1:
         names = ", ".join(module.name for module in matrices)
@@ -400,7 +405,7 @@ def _in_order(modules: Sequence[_Module]) -> list[_Module]:
 
 
 def _require_numbered(names: Sequence[str]) -> None:
-    """Refuse names that have no order: they have to be the same apart from their numbers (lstm, lstm_1)."""
+    """Raise an error for names without an order: they must be the same except for numbers (lstm, lstm_1)."""
     numbers = {str(_numbers(name)) for name in names}
     if len({re.sub(r"_?\d+", "", name) for name in names}) > 1 or len(numbers) < len(names):
         raise ValueError(f"a file does not tell the order of {', '.join(names)}; {_OWN_MODEL}")
@@ -413,20 +418,20 @@ def _numbers(name: str) -> list[int]:
 def _array(name: str, value: Any) -> np.ndarray:
     value = value.detach().cpu() if (is_tensor := hasattr(value, "detach")) else np.asarray(value)
     if str(value.dtype).removeprefix("torch.") not in ("float32", "float64"):
-        raise ValueError(f"{name} is {value.dtype}; it has to be float32 or float64 (in PyTorch: module.float())")
+        raise ValueError(f"{name} is {value.dtype}; it must be float32 or float64 (in PyTorch: module.float())")
     return np.array(value.numpy() if is_tensor else value)
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], Any]:
-    """A file's arrays, and the modules' order where `save_safetensors` has put it down; the arrays are in it then."""
+    """A file's arrays, and the modules' order if `save_safetensors` recorded it; the arrays are then in that order."""
     from safetensors.numpy import load
 
     data = path.read_bytes()
     looks_pickled = data[:1] in (b"P", b"\x80") and data[8:9] != b"{"  # where a .safetensors file has its JSON
     if looks_pickled or path.suffix in (".pt", ".pth"):
         raise ValueError(
-            "PyTorch's own files are pickles, which can run code when read, and are never loaded. Where you trust it, "
-            'write it anew in PyTorch: safetensors.torch.save_file(model.state_dict(), "model.safetensors")'
+            "PyTorch's own files are pickles, which can run code when read, and are never loaded. If you trust it, "
+            'write it again in PyTorch: safetensors.torch.save_file(model.state_dict(), "model.safetensors")'
         )
     state = {name: _array(name, value) for name, value in load(data).items()}
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -440,7 +445,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], Any]:
 
 
 def to_torch(model: Model) -> Any:
-    """An `nn.Module` of the same layers, names, dtype and weights, batch first, in evaluation mode.
+    """Convert to an `nn.Module` with the same layers, names, dtype and weights, batch first, in evaluation mode.
 
     Raises:
         ImportError: PyTorch is not installed.
@@ -453,7 +458,7 @@ def to_torch(model: Model) -> Any:
     dtype = getattr(torch, common_dtype(model, "PyTorch"))
 
     class Twin(nn.Module):
-        """The layers in a row."""
+        """The stack of layers."""
 
         def forward(self, x: Any) -> Any:
             """The output for x: ids (B, T) or numbers (B, T, E)."""
@@ -478,11 +483,11 @@ def torch_state_dict(model: Model, like: Any = None) -> dict[str, Any]:
 
     Args:
         model: built.
-        like: a module or state dict whose names to use, with the layers found as in `load_torch_weights`. Default: the
-            names of our layers, `lstm.weight_ih_l0` and so on, as `to_torch` has them.
+        like: a module or state dict whose names to use; layers are matched as in `load_torch_weights`. Default: the
+            names of our layers, `lstm.weight_ih_l0` and so on, as in `to_torch`.
 
     Raises:
-        As `to_torch`, and ValueError where `like` does not fit the model.
+        as for `to_torch`; ValueError also if `like` does not fit the model.
     """
     import torch
 
@@ -502,12 +507,12 @@ def torch_state_dict(model: Model, like: Any = None) -> dict[str, Any]:
 
 
 def save_safetensors(model: Model, path: _PathLike) -> None:
-    """Write the state dict to a `.safetensors` file, without PyTorch; whole or not at all.
+    """Write the state dict to a `.safetensors` file, without PyTorch, completely or not at all.
 
     Raises:
         ImportError: safetensors is not installed.
         ValueError: the model has branches or is not built, or PyTorch cannot express one of its layers.
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     from safetensors.numpy import save
 
@@ -519,7 +524,7 @@ def save_safetensors(model: Model, path: _PathLike) -> None:
 
 
 def _state(model: Model) -> dict[str, np.ndarray]:
-    """Name -> array of its own, as PyTorch has it."""
+    """Name -> separate array, as in PyTorch."""
     require_stack(model)
     model = model.on_cpu()
     state: dict[str, np.ndarray] = {}
@@ -554,11 +559,11 @@ def _torch_weights(layer: Layer) -> dict[str, np.ndarray]:
     if kind == "Dropout":
         return {}
     able = "Embedding, LSTM, GRU, SimpleRNN, RNN, Bidirectional, Dense, Dropout and Activation"
-    raise ValueError(f"{layer.name} is a {kind}, which does not go to PyTorch; only {able} do")
+    raise ValueError(f"{layer.name} is a {kind}, which cannot be converted to PyTorch; only {able} can")
 
 
 def _direction(layer: RNN, forward: RNN | None = None) -> dict[str, np.ndarray]:
-    """A recurrent layer's weights by PyTorch's names; beside a `forward` it is the backward direction."""
+    """A recurrent layer's weights by PyTorch's names; with `forward` given, those of the backward direction."""
     kind, flags, suffix = recurrence(layer, "PyTorch"), (True, False), "" if forward is None else "_reverse"
     allowed = {"use_bias": flags, "activation": ("tanh", "relu") if kind == "RNN" else ("tanh",)}
     if forward is not None:  # PyTorch has one setting for both
@@ -574,13 +579,13 @@ def _direction(layer: RNN, forward: RNN | None = None) -> dict[str, np.ndarray]:
             named[_WEIGHTS[name]] = array
         elif kind == "GRU":
             named["bias_ih"], named["bias_hh"] = array.T
-        else:  # -0.0 and not 0.0: b + -0.0 is b bit for bit, for a b of -0.0, too
+        else:  # -0.0 rather than 0.0: b + -0.0 is b bit for bit, even if b is -0.0
             named["bias_ih"], named["bias_hh"] = array, np.full_like(array, -0.0)
     return {f"{name}_l0{suffix}": array for name, array in named.items()}
 
 
 def _torch_modules(layer: Any, nn: Any) -> list[tuple[str, Any]]:
-    """The module for a layer, and one for the activation that it ends in."""
+    """The module for a layer, and one for the activation it ends in."""
     kind = type(layer).__name__
     if kind == "Embedding":
         return [(layer.name, nn.Embedding(layer.input_dim, layer.output_dim))]

@@ -1,1 +1,1 @@
-"""The fast recurrences and what they share; `scratchlstm.gates` is the textbook they are tested against."""
+"""The fast recurrences and what they share; they are tested against the textbook, `scratchlstm.gates`."""

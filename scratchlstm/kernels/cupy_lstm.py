@@ -1,8 +1,8 @@
-"""The LSTM recurrence on a GPU: what `gates.lstm_forward` and `gates.lstm_backward` compute, to rounding.
+"""The LSTM recurrence on a GPU: the same as `gates.lstm_forward` and `gates.lstm_backward`, up to rounding.
 
-All T steps are one launch, of a kernel in `lstm.cu`; docs/gpu.md explains it. What has no recurrence in it is done for
-all steps together by products of matrices, here. Everything is time-major, (T, B, ...): position t·B + b is row b at
-time t, as `Groups` counts. Nothing here waits for the device.
+All T steps are one launch of a kernel in `lstm.cu`; docs/gpu.md explains it. Everything without a recurrence is done
+here, for all steps at once, with matrix products. Arrays are time-major, (T, B, ...): position t·B + b is row b at time
+t, as in `Groups`. Nothing here waits for the device.
 """
 
 from collections.abc import Sequence
@@ -17,54 +17,54 @@ from scratchlstm.rows import GatheredRows
 
 Array = Any  # a CuPy array
 
-_MOST_THREADS = 1024  # of a block
-_STEP_THREADS = 256  # of a block, for the kernels of one step
-# Registers of 32 bits that a thread of version 3 needs besides its weights, in float32 and float64: some to begin with,
-# and some for each batch row. Counted by nvcc for sm_90; were they too few, the compiler would put numbers elsewhere.
+_MOST_THREADS = 1024  # most threads per block
+_STEP_THREADS = 256  # threads per block, for the kernels of one step
+# Registers of 32 bits that a thread of version 3 needs besides its weights, in float32 and float64: a base number,
+# and more for each batch row. Counted by nvcc for sm_90; with too few, the compiler would spill values.
 _WORKING_REGISTERS = {4: (24, 20), 8: (28, 32)}
 
 
 class Limits(NamedTuple):
-    """What a device has."""
+    """The limits of a device."""
 
     multiprocessors: int
-    registers: int  # of 32 bits, of a multiprocessor
-    shared: int  # bytes of shared memory that a block can ask for
+    registers: int  # 32-bit registers of a multiprocessor
+    shared: int  # bytes of shared memory a block can request
 
 
 class Plan(NamedTuple):
-    """How a recurrence is laid out on a device, see lstm.cu."""
+    """How a recurrence is laid out on a device; see lstm.cu."""
 
-    threads: int  # of a block
-    rows: int  # of the batch that a block owns
-    held: int  # of the numbers of U that a thread owns, a quarter of those that it keeps in registers
+    threads: int  # threads per block
+    rows: int  # batch rows owned by a block
+    held: int  # a quarter of the elements of U that a thread keeps in registers
     forward_bytes: int  # of shared memory
     backward_bytes: int
 
 
 @cache
 def limits(number: int) -> Limits:
-    """Those of the device of that number."""
+    """The limits of the device with this number."""
     has = backend.cupy().cuda.Device(number).attributes
     return Limits(has["MultiProcessorCount"], has["MaxRegistersPerMultiprocessor"], has["MaxSharedMemoryPerBlockOptin"])
 
 
 def plan(H: int, B: int, itemsize: int, limits: Limits) -> Plan | None:
-    """How version 3 keeps all of U in one multiprocessor, in registers and what is over in shared memory.
+    """Lay out version 3, which keeps all of U in one multiprocessor: in registers, and the rest in shared memory.
 
     Args:
         H: units.
-        B: batch rows. A block takes as few as let all blocks run together; more rows for each reading of U's rest.
-        itemsize: bytes of a number, 4 or 8.
-        limits: of the device.
+        B: batch rows. A block takes as few as allow all blocks to run at once, more if the rest of U is read.
+        itemsize: bytes per element, 4 or 8.
+        limits: limits of the device.
 
     Returns:
-        The plan, or None where U does not fit.
+        the plan, or None if U does not fit.
     """
     part, warps = -(-H // 4), -(-4 * H // 32)
     if 32 * warps > _MOST_THREADS:
         return None
-    # a multiprocessor's registers lie in four equal parts, each for every fourth warp, and are given out by eights
+    # a multiprocessor's registers are in four equal banks, each for every fourth warp, and allocated in eights
     registers = min(255, limits.registers // 4 // (-(-warps // 4) * 32) // 8 * 8)
     to_begin_with, for_a_row = _WORKING_REGISTERS[itemsize]
     best = None
@@ -82,7 +82,7 @@ def plan(H: int, B: int, itemsize: int, limits: Limits) -> Plan | None:
 
 
 def _layout(H: int, rows: int, held: int, itemsize: int) -> Plan:
-    """Version 3 with so many batch rows a block and so many weights in registers: see the constants in lstm.cu."""
+    """Version 3 with this many batch rows per block and weights in registers: see the constants in lstm.cu."""
     part, threads = -(-H // 4), -(-4 * H // 32) * 32
     stride = (-(-part // 4) | 1) * 4
     weights = (part - held) * 4 * threads
@@ -91,7 +91,7 @@ def _layout(H: int, rows: int, held: int, itemsize: int) -> Plan:
 
 
 class Workspace(NamedTuple):
-    """What a forward pass keeps for the backward pass, step by step as `gates.StepCache`."""
+    """What a forward pass keeps for the backward pass, step by step, like `gates.StepCache`."""
 
     gates: Array  #   (T, B, 4H)  i f g o
     h_prev: Array  #  (T, B, H)
@@ -100,11 +100,11 @@ class Workspace(NamedTuple):
 
     @classmethod
     def empty(cls, T: int, B: int, H: int, dtype: np.dtype) -> "Workspace":
-        """Room for T steps."""
+        """Memory for T steps."""
         return cls(*(backend.cupy().empty((T, B, columns), dtype=dtype) for columns in (4 * H, H, H, H)))
 
     def fits(self, T: int, B: int, H: int, dtype: np.dtype) -> bool:
-        """Whether a pass of these sizes can run in it."""
+        """Whether a pass with these sizes fits."""
         return self.gates.shape == (T, B, 4 * H) and self.gates.dtype == dtype
 
 
@@ -115,11 +115,11 @@ class CupyLSTM:
     """One pass over a batch of sequences, forward then backward; tanh for the candidate and the cell, σ for the gates.
 
     Args:
-        W: kernel, (E, 4H), a CuPy array, as all arrays here.
+        W: kernel, (E, 4H), a CuPy array, like all arrays here.
         U: recurrent kernel, (H, 4H).
         b: bias, (4H,).
         reverse: from the last step to the first.
-        version: of the recurrence in lstm.cu: 3, the fastest, or 1 and 2, to study.
+        version: version of the recurrence in lstm.cu: 3, the fastest, or 1 and 2, for study.
     """
 
     memory: ClassVar = Workspace
@@ -137,14 +137,14 @@ class CupyLSTM:
         return_sequences: bool = True,
         mask: Array | None = None,
     ) -> tuple[Array, list[Array]]:
-        """Equations (1) to (6) at every step; everything is kept for `backward`.
+        """Compute equations (1) to (6) at every step; everything is kept for `backward`.
 
         Args:
             x: (B, T, E), or `GatheredRows` whose values are on the device and whose groups are on the host.
             states: h0 and c0, (B, H).
-            workspace: of an earlier pass, overwritten if the shape is the same.
-            return_sequences: whether every h_t is wanted or only that of the step computed last.
-            mask: (B, T), bool; where False, a row's state stays as it is.
+            workspace: the workspace of an earlier pass, overwritten if the shape is the same.
+            return_sequences: whether to return every h_t or only that of the last step computed.
+            mask: (B, T), bool; where False, a row's state does not change.
 
         Returns:
             h: (B, T, H) or (B, H), and the last h and c, (B, H).
@@ -152,7 +152,7 @@ class CupyLSTM:
         B, T, _ = x.shape
         if workspace is None or not workspace.fits(T, B, self.H, self.dtype):
             workspace = Workspace.empty(T, B, self.H, self.dtype)
-        # for the backward pass as they are now: an optimizer writes the new ones over the old
+        # copies for the backward pass: an optimizer overwrites the originals
         self.W, self.U = self.W.copy(), self.U.copy()
         return self.infer(x, states, return_sequences, mask, workspace)
 
@@ -164,15 +164,15 @@ class CupyLSTM:
         mask: Array | None = None,
         kept: Workspace | None = None,
     ) -> tuple[Array, list[Array]]:
-        """As `forward`, but nothing is kept for `backward`, unless there is a workspace to keep it in."""
+        """Like `forward`, but nothing is kept for `backward`, unless there is a workspace to keep it in."""
         (B, T, _), H, dtype, empty = x.shape, self.H, self.dtype, backend.cupy().empty
         mask = self._contiguous(mask)
-        # the distinct rows (K, E), and where each is; or all rows, (T·B, E)
+        # the distinct rows (K, E), and each position's row; or all rows, (T·B, E)
         rows = x.values if isinstance(x, GatheredRows) else x.swapaxes(0, 1).reshape(T * B, x.shape[2])
         groups = x.groups if isinstance(x, GatheredRows) else None
         if kept is not None:
             self.workspace, self.mask, self.rows, self.groups = kept, mask, rows, groups
-        z_x = self._contiguous(rows @ self.W)  # the bias is added in the kernel
+        z_x = self._contiguous(rows @ self.W)  # the kernel adds the bias
         index = None if groups is None else groups.on_device.index
         h0, c0 = (self._contiguous(state) for state in states)
         hs = empty((T, B, H), dtype=dtype) if return_sequences else None
@@ -195,16 +195,16 @@ class CupyLSTM:
         input_gradient: bool = True,
         weight_gradients: bool = True,
     ) -> tuple[Array | None, list[Array | None], list[Array]]:
-        """Equations (7) to (21) at every step, last to first.
+        """Compute equations (7) to (21) at every step, last to first.
 
         Args:
-            dh: dL/dh_t for every step, (B, T, H), or of the step computed last only, (B, H).
-            d_last: what reaches the final h and c besides, (B, H), or None.
-            input_gradient: whether dx is wanted.
-            weight_gradients: whether dW, dU and db are.
+            dh: dL/dh_t for every step, (B, T, H), or only for the last step computed, (B, H).
+            d_last: further gradients of the final h and c, (B, H), or None.
+            input_gradient: whether to compute dx.
+            weight_gradients: whether to compute dW, dU and db.
 
         Returns:
-            dx, [dW, dU, db] and [dh0, dc0], None for what is not wanted. dx is (B, T, E), or (K, E) per distinct row if
+            dx, [dW, dU, db] and [dh0, dc0], None for what is not needed. dx is (B, T, E), or (K, E) per distinct row if
             the input was `GatheredRows`.
         """
         kept, dtype, empty = self.workspace, self.dtype, backend.cupy().empty
@@ -233,9 +233,9 @@ class CupyLSTM:
         return dx, [dW, dU, db], [dh0, dc0]
 
     def _launch(self, name: str, plan: Plan, shared: int, T: int, B: int, arrays: tuple[Array | None, ...]) -> None:
-        """All steps at once."""
+        """Launch all steps at once."""
         if not B:
-            return  # CUDA launches no grid without blocks
+            return  # CUDA does not launch empty grids
         sizes = {"UNITS": self.H, "VERSION": self.version}
         if self.version == 3:
             sizes |= {"ROWS": plan.rows, "HELD": plan.held}
@@ -243,7 +243,7 @@ class CupyLSTM:
         arguments = *arrays, np.int32(T), np.int32(B), np.bool_(self.reverse)
         kernel((-(-B // plan.rows),), (plan.threads,), arguments, shared_mem=shared)
 
-    # --- where one multiprocessor does not hold U: a product and a kernel for each step ------------------------------
+    # --- if U does not fit into one multiprocessor: a product and a kernel for each step ------------------------------
 
     def _run_by_steps(
         self, h: Array, c: Array, inputs: tuple, kept: Workspace | None, hs: Array | None, T: int
@@ -261,7 +261,7 @@ class CupyLSTM:
     def _run_back_by_steps(
         self, dhs: Array | None, dh_last: Array | None, dc_last: Array | None, dz: Array
     ) -> tuple[Array, Array]:
-        """dh0 and dc0; dz is filled."""
+        """Fill dz; returns dh0 and dc0."""
         kept, zeros = self.workspace, backend.cupy().zeros
         T, B, H = kept.h_prev.shape
         step = device.kernel("lstm.cu", "lstm_step_backward", self.dtype, VERSION=0)
@@ -278,20 +278,20 @@ class CupyLSTM:
     def _plan(self, B: int) -> Plan | None:
         if self.version == 3:
             return plan(self.H, B, self.dtype.itemsize, limits(backend.cupy().cuda.Device().id))
-        threads, bytes_of_h = 4 * self.H, self.H * self.dtype.itemsize  # a thread a column, a row a block
+        threads, bytes_of_h = 4 * self.H, self.H * self.dtype.itemsize  # one thread per column, one row per block
         return Plan(threads, 1, 0, 5 * bytes_of_h, 8 * bytes_of_h) if threads <= _MOST_THREADS else None
 
     def _times(self, T: int) -> range:
-        """Of the steps, in the order in which they are computed."""
+        """The times of the steps, in the order of computation."""
         return range(T - 1, -1, -1) if self.reverse else range(T)
 
     def _contiguous(self, array: Array) -> Array:
-        """A kernel is told an array's address and no more: neither its strides nor its dtype."""
+        """A kernel only gets an array's address, neither its strides nor its dtype."""
         if array is None:
             return None
         return backend.cupy().ascontiguousarray(array, dtype=None if array.dtype == bool else self.dtype)
 
 
 def _step_grid(h: Array) -> tuple[int]:
-    """Blocks for one thread a number of h."""
+    """Blocks for one thread per element of h."""
     return (-(-h.size // _STEP_THREADS),)

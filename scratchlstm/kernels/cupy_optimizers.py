@@ -1,7 +1,7 @@
-"""One step of an optimizer on the device, all parameters at once: see `optimizers.cu`.
+"""One step of an optimizer on the device, for all parameters at once: see `optimizers.cu`.
 
-Two launches: the gradients are checked, the parameters updated. Another between them where norms are clipped, and one
-after them for averages. The host waits for none, and uploads nothing.
+Two launches: check the gradients, update the parameters. Clipping norms needs another in between, and averages one more
+at the end. The host waits for none of them, and uploads nothing.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _SIZES = {"THREADS": 256, "EACH": 4, "EACH_CHECKED": 16, "MOST": 48}  # see optimizers.cu
 
-_LARGEST = 2**31 - 1  # numbers in a parameter; the kernels count in 32 bits
+_LARGEST = 2**31 - 1  # most elements of a parameter; the kernels count in 32 bits
 
 # as in optimizers.cu
 _POINTERS = ("w", "u8"), ("g", "u8"), ("slots", "u8", 2), ("average", "u8"), ("ids", "u8"), ("place", "u8")
@@ -36,28 +36,28 @@ def apply(
     broken: Any,
     loss: Any = None,
 ) -> None:
-    """Change every parameter by its gradient, and the optimizer's state with them, if all gradients are finite.
+    """Update every parameter, and the optimizer's state, if all gradients are finite.
 
     Args:
         optimizer: one with a `kernel`; its `state` is built, and its `iterations` counts this step.
         params: CuPy arrays, changed in place.
-        grads: of the same shapes. A `RowGradient` may have its ids on the device (as `Groups.on_device` has them), and
-            in any order. None: the parameter is left alone.
-        learning_rate: of this step.
-        broken: int32, (1,): 0, or the first step whose gradients or loss were not finite; set to this one if they are
-            not. While it is not 0, nothing is changed. None begins with 0.
-        loss: a number on the device that has to be finite too, or None.
+        grads: of the same shapes. A `RowGradient` may have its ids on the device (as in `Groups.on_device`), in any
+            order. None: the parameter is left alone.
+        learning_rate: the learning rate of this step.
+        broken: int32, (1,): 0, or the first step whose gradients or loss were not finite; set to this step if they are
+            not. While it is not 0, nothing is changed. None starts at 0.
+        loss: a number on the device that must also be finite, or None.
 
     Raises:
-        ValueError: a gradient that does not fit its parameter; a parameter that is no contiguous array, or has more
-            than 2^31 - 1 numbers.
+        ValueError: a gradient that does not match its parameter; a parameter that is not contiguous, or has more
+            than 2^31 - 1 elements.
     """
     cupy = backend.cupy()
     if broken is None:
         broken = cupy.zeros((1,), dtype=np.int32)
     given = zip(range(len(params)), params, optimizer.state, grads, strict=True)
     tables = _tables(optimizer, [(number, w, slots) for number, w, slots, g in given if g is not None], loss)
-    held = [table.take(grads) for table in tables]  # what the tables point at, kept until the kernels are launched
+    held = [table.take(grads) for table in tables]  # what the tables point to, kept until the kernels are launched
     starts = np.cumsum([0, *(table.checks for table in tables)])
     square_norms = cupy.empty((max(1, starts[-1]),), dtype=np.float64)
     of_tables = [square_norms[start : start + table.checks] for start, table in zip(starts[:-1], tables, strict=True)]
@@ -85,18 +85,18 @@ def apply(
 
 
 class _Table:
-    """Up to MOST parameters of one dtype, as the kernels are told of them.
+    """Up to MOST parameters of one dtype, in the form the kernels read.
 
     Attributes:
-        count: how many.
-        blocks: that update them.
-        checks: blocks that check their gradients.
+        count: number of parameters.
+        blocks: number of blocks that update them.
+        checks: number of blocks that check their gradients.
     """
 
     def __init__(self, dtype: np.dtype, members: Sequence[tuple[int, Any, dict[str, Any]]]) -> None:
         layout = np.dtype([("count", np.uint32), ("checks", np.uint32), ("at", _PARAMETER, _SIZES["MOST"])], align=True)
         self.dtype, self.count = dtype, len(members)
-        self.members = members  # with the slots, which are held so that their addresses stay theirs
+        self.members = members  # including the slots, held so that their addresses stay valid
         self.places: dict[int, Any] = {}
         self.struct = np.zeros(1, layout)
         self.struct["count"] = self.count
@@ -117,10 +117,10 @@ class _Table:
         self.blocks, self.checks = int(blocks.sum()), 0
 
     def take(self, grads: Sequence[Any]) -> list[Any]:
-        """Point at this step's gradients; the arrays that are pointed at.
+        """Point to this step's gradients; returns the arrays pointed to.
 
         Raises:
-            ValueError: one that does not fit its parameter.
+            ValueError: one that does not match its parameter.
         """
         cupy, held = backend.cupy(), []
         for p, (number, w, _) in enumerate(self.members):
@@ -153,22 +153,22 @@ class _Table:
         kernel((blocks,), (_SIZES["THREADS"],), (self.struct, *args))
 
 
-# of each optimizer: the arrays they are for, by address, and the tables
+# for each optimizer: the arrays the tables are for, by address, and the tables
 _made: "WeakKeyDictionary[Optimizer, tuple[list[int], list[_Table]]]" = WeakKeyDictionary()
 
 
 def forget(optimizer: "Optimizer") -> None:
-    """Let go of the arrays that this optimizer's tables are for."""
+    """Release the arrays that this optimizer's tables are for."""
     _made.pop(optimizer, None)
 
 
 def _tables(optimizer: "Optimizer", members: Sequence[tuple[int, Any, dict[str, Any]]], loss: Any) -> list[_Table]:
-    """The tables of these parameters, made again when they are others; at least one, with which the loss is checked.
+    """The tables of these parameters, rebuilt if the parameters change; at least one, which checks the loss.
 
     Args:
-        optimizer: whose.
-        members: number, parameter and slots of each that is trained.
-        loss: of the step, or None.
+        optimizer: whose tables.
+        members: number, parameter and slots of each trained parameter.
+        loss: loss of the step, or None.
     """
     addresses = [array.data.ptr for _, w, slots in members for array in (w, *slots.values())]
     if optimizer not in _made or _made[optimizer][0] != addresses:

@@ -1,4 +1,4 @@
-"""What the fast GRU recurrences share, whatever computes their steps: the biases, and the parameters' gradients."""
+"""What the fast GRU recurrences share, whatever computes their steps: biases, and the parameters' gradients."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ class GRURecurrence(Recurrence):
     """One pass over a batch of sequences. Its arguments are those of `Recurrence`, except for two.
 
     The workspace's `inner` is k_n = h_prev U_n + b'_n with `reset_after`, which the backward pass overwrites with its
-    gradient; else s = r h_prev.
+    gradient; otherwise s = r h_prev.
 
     Args:
         b: bias. With `reset_after` (2, 3H): b[0] is added to x W and b[1] to h U; else (3H,).
@@ -35,7 +35,7 @@ class GRURecurrence(Recurrence):
         reset_after: bool = True,
     ) -> None:
         self.reset_after, self.split = reset_after, 2 * len(U)  # columns of u and r, then those of n
-        if reset_after:  # n's own share has to be added before r multiplies it; all others can be added now
+        if reset_after:  # n's own bias must be added before r multiplies it; all others can be added now
             self.b_n = b[1, self.split :].copy()
             b = np.concatenate([b[0, : self.split] + b[1, : self.split], b[0, self.split :]])
         super().__init__(W, U, b, activation, recurrent_activation, reverse, input_dropout, recurrent_dropout)
@@ -43,7 +43,7 @@ class GRURecurrence(Recurrence):
     def recurrent_gradient(self, h_prev: np.ndarray, dz: np.ndarray) -> np.ndarray:
         inner, (of_ur, of_n) = self.workspace.inner, ur_and_n(self.recurrent_dropout)
         if self.mask is not None:
-            inner[~self.mask.T] = 0  # a masked step has no part in it
+            inner[~self.mask.T] = 0  # a masked step does not contribute
         inner, (dz_ur, dz_n) = inner.reshape(-1, self.H), np.split(dz, [self.split], axis=1)
         dU_n = kernel_gradient(h_prev, inner, of_n) if self.reset_after else inner.T @ dz_n  # (G18), (G21)
         return np.concatenate([kernel_gradient(h_prev, dz_ur, of_ur), dU_n], axis=1)

@@ -2,8 +2,8 @@
 
 Both come from e^x = 2^n e^r with n = round(x / ln 2) and r = x - n ln 2, which is at most ln(2)/2 in size: e^r - 1 is
 the sum of a few terms of its Taylor series, and 2^n is written into the exponent's bits. There is no branch and no
-table, so a processor computes several numbers at once; and no right digit is lost, however near 0 the result is: both
-are right to 3 units in the last place.
+table, so a processor computes several numbers at once, and no precision is lost however near 0 the result is: both are
+accurate to 3 units in the last place.
 """
 
 import math
@@ -35,9 +35,10 @@ def tanh(x: Any) -> Any:
 
 @loop
 def flushed(d: Any) -> Any:
-    """A gradient, 0 if it is tiny: below 1e-30 in float32, 1e-290 in float64.
+    """A gradient, or 0 if it is tiny: below 1e-30 in float32, 1e-290 in float64.
 
-    Over many steps gradients fade, and with numbers near the smallest there are a processor is a hundred times slower.
+    Over many steps gradients fade, and with numbers near the smallest representable a processor is a hundred times
+    slower.
     """
     tiny = type(d)(1e-290)
     if tiny == 0:  # in float32
@@ -46,7 +47,7 @@ def flushed(d: Any) -> Any:
 
 
 def exponential(x: Any) -> Any:
-    """(2^n, e^r - 1), of which e^x is 2^n (1 + (e^r - 1)); x is cut off where e^x or e^-x is no normal number."""
+    """(2^n, e^r - 1), so that e^x is 2^n (1 + (e^r - 1)); x is clipped where e^x or e^-x is not a normal number."""
     raise NotImplementedError("for compiled loops only")
 
 
@@ -63,7 +64,7 @@ def _exponential(x: Any) -> Any:
     factors = tuple(real(1 / math.factorial(k)) for k in range(terms, 0, -1))
 
     def exponential(x: Any) -> Any:
-        x = most if x > most else x  # a NaN stays
+        x = most if x > most else x  # NaN stays NaN
         x = -most if x < -most else x
         n = np.floor(x * per_ln_2 + half)
         r = (x - n * ln_2) - n * its_rest

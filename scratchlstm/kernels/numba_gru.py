@@ -1,8 +1,8 @@
-"""The GRU's recurrence, number by number: plain loops over time steps, rows and units, which Numba compiles.
+"""The GRU's recurrence as plain loops over time steps, rows and units, compiled by Numba.
 
-Each line is an equation of `cells/gru.py` for one number. All but a cell's own loops is in `numba_recurrence`. With
-`reset_after` a step has one product, h_prev U, and r multiplies a part of it; without, there are two, and r comes
-between them.
+Each line is an equation of `cells/gru.py` for one number. Everything but the cell's own loops is in `numba_recurrence`.
+With `reset_after` a step has one product, h_prev U, and r multiplies part of it; without it there are two, with r in
+between.
 """
 
 from typing import Any, ClassVar
@@ -43,8 +43,8 @@ def reset_product(k: Any, b: Any, z: Any, k_n: Any, r_k_n: Any) -> None:
     """With `reset_after`: what h_prev adds to the candidate.
 
     Args:
-        k, b, z: as of `update_and_reset`, after it.
-        k_n, r_k_n: to be filled, (H,).
+        k, b, z: as in `update_and_reset`, after it.
+        k_n, r_k_n: output, (H,).
     """
     H = len(k_n)
     for j in range(H):
@@ -55,12 +55,12 @@ def reset_product(k: Any, b: Any, z: Any, k_n: Any, r_k_n: Any) -> None:
 
 @part
 def reset_state(h_prev: Any, z: Any, s: Any) -> None:
-    """Without: what is multiplied by U_n.
+    """Without: the factor of U_n.
 
     Args:
         h_prev: (H,).
-        z: as of `update_and_reset`, after it.
-        s: to be filled, (H,).
+        z: as in `update_and_reset`, after it.
+        s: output, (H,).
     """
     H = len(s)
     for j in range(H):
@@ -74,9 +74,9 @@ def candidate(added: Any, b: Any, h_prev: Any, z: Any, h: Any) -> None:
 
     Args:
         added: r k_n with `reset_after`, else s U_n, (H,).
-        b, z: as of `update_and_reset`, after it; z becomes the gates u r n.
+        b, z: as in `update_and_reset`, after it; z becomes the gates u r n.
         h_prev: (H,).
-        h: to be filled, (H,).
+        h: output, (H,).
     """
     H, one = len(h), z.dtype.type(1)
     for j in range(H):
@@ -94,7 +94,7 @@ def candidate_back(dh: Any, h_prev: Any, gates: Any, dz_n: Any) -> None:
         dh: (H,); becomes the part of dh_prev that does not go through a product.
         h_prev: (H,).
         gates: u r n, (3H,); the first and last block become dz_u and dz_n.
-        dz_n: the same, to be filled, (H,).
+        dz_n: output, a copy, (H,).
     """
     H, one = len(dh), gates.dtype.type(1)
     for j in range(H):
@@ -115,7 +115,7 @@ def reset_product_back(dz_n: Any, k_n: Any, gates: Any, dk: Any) -> None:
         dz_n: (H,).
         k_n: (H,); becomes dk_n.
         gates: dz_u, r and dz_n, (3H,); become dz.
-        dk: to be filled, (3H,).
+        dk: output, (3H,).
     """
     H, one = len(k_n), gates.dtype.type(1)
     for j in range(H):
@@ -134,7 +134,7 @@ def reset_state_back(ds: Any, h_prev: Any, gates: Any, dk: Any, dh: Any) -> None
         ds: (H,), times the dropout of n, if any.
         h_prev: (H,).
         gates: dz_u, r and dz_n, (3H,); become dz.
-        dk: to be filled, (2H,).
+        dk: output, (2H,).
         dh: (H,), to which its part of dh_prev is added.
     """
     H, one = len(ds), gates.dtype.type(1)
@@ -166,8 +166,8 @@ def step(
         counts: which of these rows are not masked.
         h_prev: (rows, H).
         z: x_t W, (rows, 3H); becomes the gates u r n.
-        inner: to be filled, see `GRURecurrence`.
-        h: to be filled, (rows, H).
+        inner: output, see `GRURecurrence`.
+        h: output, (rows, H).
         k, added: memory for h_prev U and for what it adds to the candidate, (rows, 3H or 2H) and (rows, H).
     """
     product(h_prev, U_k, dropout, k)
@@ -201,7 +201,7 @@ def forward_rows(
         before, after = (t + 1, t) if reverse else (t, t + 1)
         h_prev, z, h_t = h[before][first:last], gates[t][first:last], h[after][first:last]
         for row in range(rows):
-            copy(h_prev[row], h_t[row])  # what is masked keeps it
+            copy(h_prev[row], h_t[row])  # a masked row keeps it
             if index is not None:
                 copy(projected[index[t, first + row]], z[row])
         counts = every if mask is None else mask[t, first:last]
@@ -252,7 +252,7 @@ def backward_rows(
 def infer_rows(
     reverse: bool, U_k: Any, U_n: Any, b: Any, mask: Any, index: Any, projected: Any, h: Any, hs: Any
 ) -> None:
-    """All steps of rows whose states h go on in place; every h into hs, if it is given."""
+    """All steps of rows, whose states h are updated in place; writes every h into hs, if given."""
     (rows, H), T = h.shape, len(index)
     k, added = np.empty((rows, 3 * H if U_n is None else 2 * H), h.dtype), np.empty((rows, H), h.dtype)
     h_prev, z, inner = np.empty((rows, H), h.dtype), np.empty((rows, 3 * H), h.dtype), np.empty((rows, H), h.dtype)
@@ -280,7 +280,8 @@ class Workspace(CompiledWorkspace):
 class NumbaGRU(GRURecurrence, CompiledRecurrence):
     """Equations (G1) to (G6) at every step, and (G7) to (G21) backward; the arguments are those of `GRURecurrence`.
 
-    Its loops take U as U_k and U_n: with `reset_after` all of it and None, else the blocks of u and r, and that of n.
+    Its loops take U as U_k and U_n: with `reset_after` all of it and None, otherwise the blocks of u and r, and that of
+    n.
     """
 
     memory: ClassVar = Workspace

@@ -1,7 +1,7 @@
-"""The LSTM's recurrence, number by number: plain loops over time steps, rows and units, which Numba compiles.
+"""The LSTM's recurrence as plain loops over time steps, rows and units, compiled by Numba.
 
 Each line is an equation of `gates.py` for one number. A step's product h_prev U is left to BLAS. Threads share the rows
-of a batch, and each makes one call for its rows through all steps.
+of a batch, and each makes one call for all steps of its rows.
 """
 
 from typing import Any, ClassVar
@@ -32,7 +32,7 @@ def step(h_U: Any, b: Any, c_prev: Any, z: Any, c: Any, tanh_c: Any, h: Any) -> 
         b: (4H,).
         c_prev: (H,).
         z: x_t W, (4H,); becomes the gates i f g o.
-        c, tanh_c, h: to be filled, (H,).
+        c, tanh_c, h: output, (H,).
     """
     H = len(h)
     for j in range(4 * H):
@@ -126,7 +126,7 @@ def backward_rows(
 
 @loop
 def infer_rows(reverse: bool, U: Any, b: Any, mask: Any, index: Any, projected: Any, h: Any, c: Any, hs: Any) -> None:
-    """All steps of rows whose states h and c go on in place; every h into hs, if it is given."""
+    """All steps of rows, whose states h and c are updated in place; writes every h into hs, if given."""
     (n, H), T = h.shape, len(index)
     h_U, gates = np.empty((n, 4 * H), h.dtype), np.empty(4 * H, h.dtype)
     c_prev, tanh_c = np.empty(H, h.dtype), np.empty(H, h.dtype)

@@ -1,10 +1,10 @@
-"""The optimizers' equations number by number, in one compiled loop over a parameter, its slots and its gradient.
+"""The optimizers' equations in one compiled loop over a parameter, its slots and its gradient.
 
 Each operation is rounded as in `Optimizer.update`, so both give the same bits, and it does not matter which of them
-changed a parameter, or part of one.
+updated a parameter, or part of one.
 
-The loops get matrices. `places` has for each row of `ws` the number of the row of `gs` that is its gradient, -1 if that
-is zero: `zeros` then.
+The loops take matrices. `places` has for each row of `ws` the index of the row of `gs` that is its gradient, or -1 if
+the gradient is zero: then `zeros` is used.
 """
 
 from collections.abc import Callable
@@ -83,7 +83,7 @@ def adam(
 
 @exact_loop
 def _move(averages: Any, ws: Any, part: float) -> None:
-    """average += part (w - average), of arrays of one dimension."""
+    """average += part (w - average), for 1-d arrays."""
     rate = ws.dtype.type(part)
     for j in range(len(ws)):
         averages[j] += rate * (ws[j] - averages[j])
@@ -93,7 +93,7 @@ _LOOPS: dict[str, Callable[..., None]] = {loop.__name__: loop for loop in (sgd, 
 
 
 def takes(w: np.ndarray, *slots: np.ndarray) -> bool:
-    """Whether the loops can change these arrays: all float32 or all float64, of one shape, without gaps."""
+    """Whether the loops can update these arrays: all float32 or all float64, of one shape, contiguous."""
     alike = all(a.dtype == w.dtype and a.shape == w.shape and a.flags.carray for a in (w, *slots))
     return w.dtype in (np.float32, np.float64) and alike
 
@@ -101,7 +101,7 @@ def takes(w: np.ndarray, *slots: np.ndarray) -> bool:
 def update(
     optimizer: "Optimizer", w: np.ndarray, rows: "Rows", g: np.ndarray, learning_rate: float, **kept: np.ndarray
 ) -> None:
-    """`optimizer._update`, of which this has the arguments, for arrays of one dtype that a loop `takes`."""
+    """`optimizer._update`, with the same arguments, for arrays of one dtype that `takes` accepts."""
     name, *settings = optimizer.kernel(learning_rate)
     if isinstance(rows, slice):
         places, count, columns = np.zeros(1, np.intp), 1, w.size  # one long row

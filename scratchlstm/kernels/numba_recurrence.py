@@ -1,7 +1,7 @@
-"""What the compiled recurrences share: all but a cell's own loops.
+"""What the compiled recurrences share: everything but a cell's own loops.
 
-There are no tricks here: parameters and gates keep Keras' order, each row's gates lie together as in the equations'
-(B, nH), and a loop computes what the page of equations says, number by number (docs/fast.md).
+There are no tricks here: parameters and gates keep Keras' order, each row's gates are contiguous as in the equations'
+(B, nH), and loops compute the equations as written, number by number (docs/fast.md).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,9 +16,9 @@ from scratchlstm._support.compiled import loop, part
 from scratchlstm.kernels.recurrence import Recurrence, States, Workspace, by_gate, project_by_gate, time_major
 from scratchlstm.rows import GatheredRows
 
-_SMALL = 1_000_000  # multiplications: so many OpenBLAS does without copying its operands first
-_BLOCK = 256, 32  # of a kernel: 32 KB, which stay in a core's first cache
-_ELEMENTWISE = 256  # multiplications that take as long as what a step does for one unit besides its product
+_SMALL = 1_000_000  # multiplications up to which OpenBLAS does not copy its operands first
+_BLOCK = 256, 32  # block of a kernel: 32 KB, which stay in a core's level-1 cache
+_ELEMENTWISE = 256  # number of multiplications as slow as a step's elementwise work for one unit
 
 
 @loop
@@ -30,14 +30,14 @@ def copy(row: Any, into: Any) -> None:
 
 @loop
 def add(row: Any, to: Any) -> None:
-    """Add a row to another, as far as that goes."""
+    """Add a row to another, up to the length of the shorter."""
     for j in range(len(to)):
         to[j] += row[j]
 
 
 @loop
 def clear(row: Any) -> None:
-    """Let a row be 0."""
+    """Set a row to 0."""
     for j in range(len(row)):
         row[j] = 0
 
@@ -50,7 +50,7 @@ def of_rows(dropout: Any, first: int, last: int) -> Any:
 
 @loop
 def any_counts(mask: Any) -> bool:
-    """Whether any of these rows counts, (rows,)."""
+    """Whether any of these rows is valid, (rows,)."""
     for counts in mask:  # noqa: SIM110  which Numba compiles
         if counts:
             return True
@@ -63,8 +63,8 @@ def multiply(a: Any, U: Any, out: Any) -> None:
 
     Args:
         a: (rows, K).
-        U: a matrix (K, N) as `blocks` makes it.
-        out: to be filled, (rows, N).
+        U: a matrix (K, N) from `blocks`.
+        out: output, (rows, N).
     """
     (down, across, K, N), rows = U.shape, len(a)
     if down * across == 1:
@@ -85,13 +85,13 @@ def multiply(a: Any, U: Any, out: Any) -> None:
 
 @loop
 def product(h: Any, U: Any, dropout: Any, h_U: Any) -> None:
-    """h_prev U of some rows.
+    """h_prev U for some rows.
 
     Args:
         h: (rows, H).
         U: in `blocks`, (1, H, nH); with dropout a kernel for each gate, (n, H, H).
         dropout: (rows, n, H), or None.
-        h_U: to be filled, (rows, nH).
+        h_U: output, (rows, nH).
     """
     if dropout is None:
         multiply(h, U[0], h_U)
@@ -109,13 +109,13 @@ def product(h: Any, U: Any, dropout: Any, h_U: Any) -> None:
 
 @part
 def product_back(dz: Any, U_back: Any, dropout: Any, dh_prev: Any) -> None:
-    """What reaches h_prev through `product`: dz U^T, (18).
+    """The gradient of h_prev through `product`: dz U^T, (18).
 
     Args:
         dz: (rows, nH).
         U_back: in `blocks`, (1, nH, H), with dropout (n, H, H).
-        dropout: as of `product`.
-        dh_prev: to be filled, (rows, H).
+        dropout: as in `product`.
+        dh_prev: output, (rows, H).
     """
     if dropout is None:
         multiply(dz, U_back[0], dh_prev)
@@ -134,14 +134,14 @@ def product_back(dz: Any, U_back: Any, dropout: Any, dh_prev: Any) -> None:
 
 
 def blocks(matrices: np.ndarray, rows: int) -> np.ndarray:
-    """Matrices (n, K, N) cut into blocks, (n, down, across, k, n), the last of them filled up with zeros.
+    """Matrices (n, K, N) cut into blocks, (n, down, across, k, n), the last ones padded with zeros.
 
-    A small product BLAS computes at once. Before a larger one it copies the matrix into an order that suits it, at each
-    step again, and with few rows that takes as long as the product. So it gets small blocks.
+    BLAS computes a small product at once. Before a larger one it copies the matrix into a more suitable order, again at
+    each step, and with few rows that takes as long as the product. So it gets small blocks.
 
     Args:
-        matrices: what is multiplied with.
-        rows: how many of them are multiplied with it.
+        matrices: the matrices.
+        rows: number of rows multiplied with them.
     """
     n, K, N = matrices.shape
     small = rows * K * N <= _SMALL
@@ -153,7 +153,7 @@ def blocks(matrices: np.ndarray, rows: int) -> np.ndarray:
 
 
 class CompiledWorkspace(Workspace):
-    """Gates lie row by row at each step, (T, B, nH), so that dz can always take their place."""
+    """Gates are stored row by row at each step, (T, B, nH), so that dz can always overwrite them."""
 
     @classmethod
     def gates_shape(cls, T: int, B: int, H: int) -> tuple[int, ...]:
@@ -163,8 +163,8 @@ class CompiledWorkspace(Workspace):
 class CompiledRecurrence(Recurrence):
     """A recurrence whose steps are compiled loops; the arguments are those of `Recurrence`, its activations σ and tanh.
 
-    A subclass names its loops. Each takes some rows of the batch through all steps, in one call. What there is not is
-    None: Numba compiles a loop for what it gets, so that nothing is asked there twice.
+    A subclass names its loops. Each takes some rows of the batch through all steps, in one call. Missing arrays are
+    None: Numba specializes a loop for its arguments, so checks for them cost nothing.
     """
 
     memory: ClassVar[type[CompiledWorkspace]]
@@ -218,10 +218,10 @@ class CompiledRecurrence(Recurrence):
         threads.spread(tasks, T * B * self.H * (self.n * self.H + _ELEMENTWISE), most=len(tasks))
 
     def _run(self, loop: Callable[..., None], *arrays: Any, back: bool = False) -> None:
-        """Take parts of the batch through all steps, each by one call of a loop.
+        """Take parts of the batch through all steps, one call of a loop for each.
 
-        Which rows a part has does not depend on how many threads there are: a product's last digits may depend on its
-        number of rows. A single row would be slow.
+        The rows of each part do not depend on the number of threads: a product's last digits may depend on its number
+        of rows. A single row would be slow.
         """
         B, T, _ = self.x.shape
         count = min(max(1, B // 2), max(2, B // 32))
@@ -240,10 +240,10 @@ class CompiledRecurrence(Recurrence):
         return out
 
     def _recurrent(self, rows: int, back: bool = False) -> tuple[Any, ...]:
-        """U as a cell's loops take it, for as many rows, or turned for the backward pass."""
+        """U in the form a cell's loops take, for this many rows, or transposed for the backward pass."""
         return (self._for_product(self.U, rows, back),)
 
     def _for_product(self, U: np.ndarray, rows: int, back: bool = False) -> np.ndarray:
-        """Some gates' U as `product` takes it, or turned for `product_back`."""
+        """Some gates' U in the form for `product`, or transposed for `product_back`."""
         U = U[None] if self.recurrent_dropout is None else by_gate(U, U.shape[1] // self.H)
         return blocks(U.swapaxes(1, 2) if back else U, rows)

@@ -1,6 +1,6 @@
-"""The GRU recurrence, fast in NumPy: (G1) to (G21) of `cells/gru.py`, which its twin there computes line by line.
+"""The GRU recurrence, fast in NumPy: (G1) to (G21) of `cells/gru.py`, which is the version to read.
 
-All but the step itself is in `numpy_recurrence`.
+Everything but the step itself is in `numpy_recurrence`.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from scratchlstm.kernels.recurrence import States
 
 
 class Workspace(NumpyWorkspace):
-    """Gates u r n, state h; `inner` is h_prev U_n + b_n with `reset_after`, else r h_prev."""
+    """Gates u r n, state h; `inner` is h_prev U_n + b_n with `reset_after`, otherwise r h_prev."""
 
     gate_count: ClassVar = 3
     state_count: ClassVar = 1

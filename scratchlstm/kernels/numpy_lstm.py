@@ -1,6 +1,6 @@
-"""The LSTM recurrence, fast in NumPy: what `gates.lstm_forward` and `gates.lstm_backward` compute, to rounding.
+"""The LSTM recurrence, fast in NumPy: the same as `gates.lstm_forward` and `gates.lstm_backward`, up to rounding.
 
-All but the step itself is in `numpy_recurrence`. One call of tanh serves all four gates.
+Everything but the step itself is in `numpy_recurrence`. One call of tanh serves all four gates.
 """
 
 from collections.abc import Callable

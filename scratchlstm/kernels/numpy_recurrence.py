@@ -1,14 +1,14 @@
-"""What the fast recurrences in NumPy share: all but a cell's own step, forward and backward.
+"""What the fast NumPy recurrences share: everything but a cell's own step, forward and backward.
 
 Four ideas (docs/fast.md explains and measures each):
 
-- *Gate-major.* Inside, a step of n gates is (n, B, H): each gate is one contiguous block, every elementwise call one
-  flat loop, and nothing is ever transposed.
+- *Gate-major.* Internally, a step of n gates is (n, B, H): each gate is one contiguous block, every elementwise call
+  one flat loop, and nothing is ever transposed.
 - *One tanh.* σ(z) = (1 + tanh(z/2)) / 2. With the halving folded into the weights, tanh serves all gates; the σ gates
-  lie together, the candidate last.
+  are adjacent, the candidate comes last.
 - *Distinct rows.* If the input is `GatheredRows`, only its K rows are projected, and dz is summed per distinct row
   before it meets W (`rows.py`).
-- *A workspace.* All that a step writes was allocated by the step before.
+- *A workspace.* Everything a step writes to was allocated by an earlier pass.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,14 +24,14 @@ from scratchlstm.activations import SIGMOID, TANH
 from scratchlstm.kernels.recurrence import Recurrence, States, Workspace, by_gate, project_by_gate, time_major
 from scratchlstm.rows import GatheredRows
 
-_LARGE_STEP = 1 << 22  # multiplications of a step from which on two threads, each with its rows, are faster than one
+_LARGE_STEP = 1 << 22  # from this many multiplications per step, two threads with separate rows are faster than one
 
 
 @dataclass
 class NumpyWorkspace(Workspace):
-    """Gates lie one after another at each step, (T, n, B, H)."""
+    """Gates are stored one after another at each step, (T, n, B, H)."""
 
-    dz: np.ndarray | None = None  # (T, B, nH), if it cannot take the place of the gates
+    dz: np.ndarray | None = None  # (T, B, nH), if it cannot overwrite the gates
 
     @classmethod
     def gates_shape(cls, T: int, B: int, H: int) -> tuple[int, ...]:
@@ -39,7 +39,7 @@ class NumpyWorkspace(Workspace):
 
 
 class NumpyRecurrence(Recurrence):
-    """A recurrence whose steps are NumPy's; the arguments are those of `Recurrence`.
+    """A recurrence whose steps are computed by NumPy; the arguments are those of `Recurrence`.
 
     A subclass names its workspace and the order of its gates, candidate last, and defines `forward_step` and
     `backward_step`.
@@ -52,7 +52,7 @@ class NumpyRecurrence(Recurrence):
         super().__init__(*arguments, **options)
         activations = self.activation, self.recurrent_activation
         self.one_tanh = activations == (TANH, SIGMOID)
-        # of one of the user's own, which has no name here, nobody knows whether threads can share it
+        # a user's own activation, which has no name here, may not be thread-safe
         self.shares = all(isinstance(each.description(), str) for each in activations)
         # (n, E, H), (n, H, H), (n, 1, H)
         self.W, self.U, self.b = (by_gate(array, self.n).copy() for array in (self.W, self.U, self.b[None]))
@@ -65,24 +65,24 @@ class NumpyRecurrence(Recurrence):
     def forward_step(
         self, z_x: np.ndarray, h_in: np.ndarray, gates: np.ndarray, inner: np.ndarray, prev: np.ndarray, after: States
     ) -> None:
-        """One step.
+        """Compute one step.
 
         Args:
             z_x: x_t W + b, (n, B, H).
-            h_in: h_prev, (B, H), or with dropout that of each gate, (n, B, H).
-            gates, inner: to be filled, see `Workspace`.
-            prev: the last state before the step; the one after it may be written over it.
-            after: the states after the step, to be filled.
+            h_in: h_prev, (B, H), or with dropout one for each gate, (n, B, H).
+            gates, inner: outputs, see `Workspace`.
+            prev: the last state before the step; may be overwritten by the new one.
+            after: the states after the step, outputs.
         """
         raise NotImplementedError
 
     def backward_step(self, B: int, dtype: np.dtype, dropout: np.ndarray | None) -> Callable[..., None]:
-        """A function for one step of B rows, with memory of its own that it uses again at each.
+        """A function for one backward step of B rows, which reuses its own memory at each step.
 
         Its arguments:
-            d_states: of the states after the step; it turns them, in place, into those of the states before.
-            gates, inner, prev: of the forward step; inner may be overwritten.
-            dz: (B, nH), to be filled.
+            d_states: gradients of the states after the step, replaced in place by those before the step.
+            gates, inner, prev: from the forward step; inner may be overwritten.
+            dz: (B, nH), output.
             dz_by_gate: the same memory, (n, B, H).
 
         Args:
@@ -129,14 +129,14 @@ class NumpyRecurrence(Recurrence):
     def _run(
         self, inputs: Iterable[np.ndarray], steps: Iterable[Any], rows: Any, idle: list[Any], sequence: Any = None
     ) -> None:
-        """The recurrence.
+        """Run the recurrence.
 
         Args:
             inputs: x_t W + b of each step, (n, B, H).
-            steps: where each step's values go and come from: gates, inner, the states before it, those after it.
-            rows: of the batch.
+            steps: the arrays of each step: gates, inner, the states before and after it.
+            rows: rows of the batch.
             idle: see `_idle_rows`.
-            sequence: where each h of these rows is to be copied, (T, batch, H), if anywhere.
+            sequence: where to copy each h of these rows, (T, batch, H), if anywhere.
         """
         dropout = None if self.recurrent_dropout is None else self.recurrent_dropout[:, rows]
         dropped: np.ndarray | None = None
@@ -162,19 +162,19 @@ class NumpyRecurrence(Recurrence):
         return [slice(B * k // count, B * (k + 1) // count) for k in range(count)]
 
     def _idle_rows(self, x: Any, mask: np.ndarray | None, rows: Any) -> list[Any]:
-        """At each time those of the rows that are masked."""
+        """For each time, the masked ones among the rows."""
         return [()] * x.shape[1] if mask is None else [np.flatnonzero(of_step) for of_step in ~mask[rows].T]
 
     # --- backward -----------------------------------------------------------------------------------------------------
 
     def back_through_time(self, dh: np.ndarray, d_last: Sequence[np.ndarray | None]) -> tuple[np.ndarray, States]:
-        """See `Recurrence`. If several threads share the rows, dz has memory of its own."""
-        self.U_back = np.ascontiguousarray(self.U_back)  # which inference has no use for
+        """See `Recurrence`. If several threads share the rows, dz has its own memory."""
+        self.U_back = np.ascontiguousarray(self.U_back)  # not needed for inference
         workspace, parts, H = self.workspace, self._parts(), self.H
         T, n, B, _ = workspace.gates.shape
         if len(parts) == 1:
-            dz = workspace.gates.reshape(T, B, n * H)  # step by step in the place of gates that are done with
-        else:  # there, a thread's dz would replace gates that another still needs
+            dz = workspace.gates.reshape(T, B, n * H)  # step by step in place of gates no longer needed
+        else:  # otherwise a thread's dz would overwrite gates that another still needs
             if workspace.dz is None:
                 workspace.dz = np.empty((T, B, n * H), dtype=workspace.gates.dtype)
             dz = workspace.dz
@@ -185,7 +185,7 @@ class NumpyRecurrence(Recurrence):
     def _back_through_time(
         self, rows: slice, dh: np.ndarray, d_last: Sequence[np.ndarray | None], dz: np.ndarray
     ) -> States:
-        """Write dz of these rows at every step, last to first; the gradients of their initial states."""
+        """Write dz of these rows at every step, last to first; returns the gradients of their initial states."""
         workspace, dh, dz = self.workspace, dh[rows], dz[:, rows]
         (T, B, _), dtype = dz.shape, dz.dtype
         d_states = [np.zeros((B, self.H), dtype) if last is None else last[rows].copy() for last in d_last]
@@ -212,7 +212,7 @@ class NumpyRecurrence(Recurrence):
         return d_states
 
     def _back_to_h(self, dz: np.ndarray, U_back: np.ndarray, dropout: np.ndarray | None, out: np.ndarray) -> np.ndarray:
-        """What reaches h_prev, (B, H), through its products: dz (B, kH) of k gates times their U_back (kH, H)."""
+        """The gradient of h_prev, (B, H), through its products: dz (B, kH) of k gates times their U_back (kH, H)."""
         if dropout is None:
             return np.matmul(dz, U_back, out=out)  # (18)
         copies = np.matmul(by_gate(dz, len(dropout)), U_back.reshape(dropout.shape[0], self.H, self.H))
@@ -222,7 +222,7 @@ class NumpyRecurrence(Recurrence):
     # --- the input ----------------------------------------------------------------------------------------------------
 
     def _project(self, x: np.ndarray | GatheredRows) -> np.ndarray:
-        """x W + b: of each distinct row, (n, K, H), if x is gathered; else of each row at each step, (T, n, B, H)."""
+        """x W + b: for each distinct row, (n, K, H), if x is gathered; else for each row and step, (T, n, B, H)."""
         rows = x.values if isinstance(x, GatheredRows) else time_major(x)
         if self.input_dropout is None:
             projected = product(rows, self.W)
@@ -236,7 +236,7 @@ class NumpyRecurrence(Recurrence):
         return projected.reshape(self.n, T, B, self.H).swapaxes(0, 1)
 
     def _inputs(self, x: np.ndarray | GatheredRows, projected: np.ndarray, rows: Any) -> Iterator[np.ndarray]:
-        """Of what `_project` made of x, x_t W + b of these rows at each step, (n, B, H)."""
+        """x_t W + b of these rows at each step, (n, B, H), from the result of `_project`."""
         if not isinstance(x, GatheredRows):
             yield from projected[self.order][:, :, rows]
             return

@@ -16,56 +16,56 @@ States = list[np.ndarray]
 
 @dataclass
 class Workspace:
-    """The arrays of one forward pass, kept for the backward pass and used again by the next pass of the same shape."""
+    """The arrays of one forward pass, kept for the backward pass and reused by the next pass of the same shape."""
 
-    gates: np.ndarray  #  the gates' values, of the shape `gates_shape`; the backward pass may write dz over them
-    inner: np.ndarray  #  (T, B, H)    what else the backward step needs
-    states: States  #     (T+1, B, H)  each: the initial one and that after each step
+    gates: np.ndarray  #  the gates' values, of shape `gates_shape`; the backward pass may overwrite them with dz
+    inner: np.ndarray  #  (T, B, H)    whatever else the backward step needs
+    states: States  #     (T+1, B, H)  each: the initial state and the state after each step
 
     gate_count: ClassVar[int]
     state_count: ClassVar[int]
 
     @classmethod
     def gates_shape(cls, T: int, B: int, H: int) -> tuple[int, ...]:
-        """How the gates of T steps lie in memory."""
+        """The memory layout of the gates of T steps."""
         raise NotImplementedError(f"{cls.__name__} must define gates_shape")
 
     @classmethod
     def empty(cls, T: int, B: int, H: int, dtype: np.dtype) -> Self:
-        """Room for T steps."""
+        """Memory for T steps."""
         states = [np.empty((T + 1, B, H), dtype) for _ in range(cls.state_count)]
         return cls(np.empty(cls.gates_shape(T, B, H), dtype), np.empty((T, B, H), dtype), states)
 
     def fits(self, T: int, B: int, H: int, dtype: np.dtype) -> bool:
-        """Whether a pass of these sizes can run in it."""
+        """Whether a pass with these sizes fits."""
         return self.gates.shape == self.gates_shape(T, B, H) and self.gates.dtype == dtype
 
 
 class Recurrence:
     """One pass over a batch of sequences, forward then backward.
 
-    A subclass computes the steps. The first state is h. The last is the one that a step carries over element by
-    element: c of an LSTM, h of a GRU.
+    A subclass computes the steps. The first state is h. The last one is carried from step to step elementwise: c of an
+    LSTM, h of a GRU.
 
     Args:
         W: kernel, (E, nH).
         U: recurrent kernel, (H, nH).
         b: bias, (nH,).
-        activation: φ, of the candidate.
-        recurrent_activation: σ, of the other gates.
+        activation: φ, activation of the candidate.
+        recurrent_activation: σ, activation of the other gates.
         reverse: from the last step to the first.
-        input_dropout: (B, n, E), what multiplies x on its way to each gate, in Keras' order; the same at every step.
+        input_dropout: (B, n, E), factors of x for each gate, in Keras' order; the same at every step.
         recurrent_dropout: (B, n, H), the same for h_prev.
     """
 
     memory: ClassVar[type[Workspace]]  # keeps a forward pass for the backward pass, see `layers.passes.Workspaces`
     order_of_gates: ClassVar[list[int]]  # from Keras' order to ours, and back
-    strip: ClassVar[int]  # rows that inference takes through all steps together
+    strip: ClassVar[int]  # number of rows that inference takes through all steps together
 
-    x: np.ndarray | GatheredRows  # of the forward pass, as all below
+    x: np.ndarray | GatheredRows  # from the forward pass, like everything below
     mask: np.ndarray | None
     workspace: Any
-    spent: bool  # whether dz was written over its values
+    spent: bool  # whether dz has overwritten its values
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Recurrence:
     ) -> None:
         self.activation, self.recurrent_activation = activation, recurrent_activation
         self.H, self.n, self.reverse = len(U), len(self.order_of_gates), reverse
-        self.order = slice(None, None, -1 if reverse else 1)  # of the steps, from their order in time
+        self.order = slice(None, None, -1 if reverse else 1)  # order of the steps relative to time
         self.W, self.U, self.b = (self._reordered(array) for array in (W, U, b))
         self.W_back, self.U_back = self.W.T, self.U.T  # for dx and dh
         self.input_dropout, self.recurrent_dropout = (
@@ -99,13 +99,13 @@ class Recurrence:
     ) -> Callable[[Any, States], None]:
         """A function that takes some rows of x through all steps and keeps nothing.
 
-        Its arguments are which rows, and their states, which it changes to the final ones. It writes every h of these
-        rows into hs, (B, T, H), if that is given.
+        Its arguments are the rows, and their states, which it updates to the final ones. It writes every h of these
+        rows into hs, (B, T, H), if given.
         """
         raise NotImplementedError(f"{type(self).__name__} must define inferring")
 
     def spread_rows(self, tasks: Sequence[Callable[[], None]], B: int, T: int) -> None:
-        """Do the tasks of `infer`, which have all of B rows and T steps, by several threads if that pays."""
+        """Do the tasks of `infer`, with all of B rows and T steps, in several threads if it pays off."""
         raise NotImplementedError(f"{type(self).__name__} must define spread_rows")
 
     def back_through_time(self, dh: np.ndarray, d_last: Sequence[np.ndarray | None]) -> tuple[np.ndarray, States]:
@@ -126,14 +126,14 @@ class Recurrence:
         return_sequences: bool = True,
         mask: np.ndarray | None = None,
     ) -> tuple[np.ndarray, States]:
-        """Every step; everything is kept for `backward`.
+        """Compute every step; everything is kept for `backward`.
 
         Args:
             x: (B, T, E).
-            states: initial ones, (B, H).
-            workspace: of an earlier pass, overwritten if the shape is the same.
-            return_sequences: whether every h_t is wanted or only that of the step computed last.
-            mask: (B, T); where False, a row's states stay as they are.
+            states: initial states, (B, H).
+            workspace: the workspace of an earlier pass, overwritten if the shape is the same.
+            return_sequences: whether to return every h_t or only that of the last step computed.
+            mask: (B, T); where False, a row's states do not change.
 
         Returns:
             h: (B, T, H) or (B, H), and the final states, (B, H).
@@ -157,10 +157,10 @@ class Recurrence:
         return_sequences: bool = True,
         mask: np.ndarray | None = None,
     ) -> tuple[np.ndarray, States]:
-        """As `forward`, but nothing is kept, and few rows at a time go through all steps, their states in the cache.
+        """Like `forward`, but keeps nothing; few rows at a time go through all steps, with their states in the cache.
 
-        Rows of about one length go together: what is masked in all of them is passed over. The distinct rows of x are
-        projected once for all.
+        Rows of similar lengths go together: steps masked in all of them are skipped. The distinct rows of x are
+        projected just once.
         """
         B, T, _ = x.shape
         hs = np.empty((B, T, self.H), x.dtype) if return_sequences else None
@@ -187,18 +187,18 @@ class Recurrence:
         input_gradient: bool = True,
         weight_gradients: bool = True,
     ) -> tuple[np.ndarray | None, list[np.ndarray | None], States]:
-        """Every step, last to first.
+        """Backpropagate through every step, last to first.
 
-        dz may be written over the gates; another backward pass over the same forward pass computes them again first.
+        dz may overwrite the gates; another backward pass over the same forward pass first recomputes them.
 
         Args:
-            dh: dL/dh_t for every step, (B, T, H), or of the step computed last only, (B, H).
-            d_last: what reaches each final state besides, (B, H), or None.
-            input_gradient: whether dx is wanted.
-            weight_gradients: whether dW, dU and db are.
+            dh: dL/dh_t for every step, (B, T, H), or only for the last step computed, (B, H).
+            d_last: further gradients of the final states, (B, H), or None.
+            input_gradient: whether to compute dx.
+            weight_gradients: whether to compute dW, dU and db.
 
         Returns:
-            dx, [dW, dU, db] and the gradients of the initial states, None for what is not wanted. dx is (B, T, E), or
+            dx, [dW, dU, db] and the gradients of the initial states, None for what is not needed. dx is (B, T, E), or
             (K, E) per distinct row if the input was `GatheredRows`.
         """
         if self.spent:
@@ -215,7 +215,7 @@ class Recurrence:
         return dx, [None if d is None else self._reordered(d) for d in (dW, dU, db)], d_initial
 
     def _backward_input(self, dz: np.ndarray, input_gradient: bool, weight_gradients: bool) -> tuple[Any, Any, Any]:
-        """dx, dW and db from dz of all steps, (T, B, nH), as far as they are wanted; see `backward`."""
+        """dx, dW and db from dz of all steps, (T, B, nH), if needed; see `backward`."""
         if not (input_gradient or weight_gradients):
             return None, None, None
         x, (T, B, _) = self.x, dz.shape
@@ -244,7 +244,7 @@ class Recurrence:
         return dx
 
     def before_and_after(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of T+1 states, those before each step and those after it, by the step's place in time."""
+        """Of T+1 states, those before each step and those after it, by the step's time."""
         return (states[:-1], states[1:]) if self.order.step == 1 else (states[1:], states[:-1])
 
     def _reordered(self, columns: np.ndarray) -> np.ndarray:
@@ -268,7 +268,7 @@ def project_by_gate(rows: np.ndarray, W: np.ndarray, dropout: np.ndarray, out: n
 
 
 def kernel_gradient(rows: np.ndarray, dz: np.ndarray, dropout: np.ndarray | None) -> np.ndarray:
-    """A kernel's gradient: rows (N, m) turned, times dz (N, nH); with dropout each gate's rows are its own."""
+    """A kernel's gradient: rows (N, m) transposed, times dz (N, nH); with dropout each gate has its own rows."""
     if dropout is None and rows.size * dz.shape[1] < 8 * LARGE:
         return rows.T @ dz
     if dropout is None:

@@ -369,7 +369,7 @@ def test_param_specs_that_do_not_fit(param_specs, message):
         (
             lambda: RNN(LSTM(3)),
             TypeError,
-            r"cell must be a cell such as LSTMCell\(32\), not LSTM, which is a layer .*: use it without RNN",
+            r"cell must be a cell such as LSTMCell\(32\), not LSTM, a layer .*: use it without RNN",
         ),
         (
             lambda: RNN(type("LSTMCell", (), {"__module__": "keras.src.layers"})()),

@@ -74,7 +74,7 @@ def with_two_outputs():
     return Model(start, [first, layers.Dense(1)(first)], name="wired")
 
 
-_WIRED = "wired is a model with branches, or with a layer at several places"
+_WIRED = "wired has branches, a layer used several times"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,9 @@ def test_a_model_inside_of_a_wrapper_goes_nowhere(tmp_path):
     if importlib.util.find_spec("keras"):
         calls.append(lambda: to_and_from_keras.to_keras(wired))
     for call in calls:
-        with pytest.raises(ValueError, match="time_distributed has the model inner inside; only models within models"):
+        with pytest.raises(
+            ValueError, match="time_distributed contains the model inner; Keras only gets models inside models"
+        ):
             call()
     with pytest.raises(ValueError, match="inner is a Network, which Keras does not have"):
         keras_config.describe_layer(next(i for i in wired.network.with_inner() if i.name == "inner"))

@@ -286,7 +286,7 @@ def test_what_cannot_be_written(tmp_path):
         save_keras(Sequential([Dense(1, input_shape=(1,))], name="a/b"), tmp_path / "m.keras")
     model = own_model()
     model.compile(type("Mine", (Adam,), {"__module__": "mine"})(), "mse")
-    with pytest.raises(ValueError, match="Mine is not a part of scratchlstm"):
+    with pytest.raises(ValueError, match="Mine is not part of scratchlstm"):
         save_keras(model, tmp_path / "m.keras")
     model = Sequential([type("Dense", (Dense,), {"__module__": "mine"})(1, input_shape=(1,))])
     with pytest.raises(ValueError, match="dense is a Dense, which Keras does not have"):
@@ -324,7 +324,7 @@ def test_without_h5py(tmp_path, exchange, monkeypatch):
 def test_what_is_no_file_of_keras_3(tmp_path, exchange):
     with pytest.raises(FileNotFoundError, match="there is no file at"):
         load_keras(tmp_path / "missing.keras")
-    with pytest.raises(ValueError, match=REFUSED + "weights but no model: build that, and use load_keras_weights"):
+    with pytest.raises(ValueError, match=REFUSED + "weights but no model: build the model, and use load_keras_weights"):
         load_keras(exchange / "keras.weights.h5")
     with pytest.raises(ValueError, match="no parameters yet"):
         load_keras_weights(Sequential([Dense(1)]), exchange / "keras.weights.h5")
@@ -332,7 +332,7 @@ def test_what_is_no_file_of_keras_3(tmp_path, exchange):
         with h5py.File(tmp_path / "old.h5", "w") as file:
             file.attrs[attribute] = "[]"
         for load in (load_keras, lambda path: load_keras_weights(own_model(), path)):
-            with pytest.raises(ValueError, match=REFUSED + "format of Keras 2; .* save it anew"):
+            with pytest.raises(ValueError, match=REFUSED + "format of Keras 2; .* save it again"):
                 load(tmp_path / "old.h5")
 
 
@@ -393,8 +393,8 @@ _DESCRIPTIONS = {
         layer(2, dtype={"module": "keras", "class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}),
         "LSTM 'lower': dtype must be one of float32, float64",
     ),
-    "a functional model": (lambda d: d.update(class_name="Functional"), "a Functional of keras, and only a Seq"),
-    "a class of models": (lambda d: d.update(class_name="Mine"), "a Mine of keras, and only a Sequential or"),
+    "a functional model": (lambda d: d.update(class_name="Functional"), "a Functional of keras, but only Seq"),
+    "a class of models": (lambda d: d.update(class_name="Mine"), "a Mine of keras, but only Sequential and"),
     "no layers": (lambda d: d["config"].update(layers=[]), "no layers"),
     "an input alone": (lambda d: d["config"].update(layers=d["config"]["layers"][:1]), "no layers"),
     "a sparse input": (layer(0, sparse=True), "the input has sparse=True"),
@@ -404,7 +404,7 @@ _DESCRIPTIONS = {
     "a layer less": (lambda d: d["config"]["layers"].pop(5), "dense_1 has weights of shapes"),
     "a layer less of its class": (lambda d: d["config"]["layers"].pop(4), "the file holds weights of lstm_1|shapes"),
     "more units": (layer(2, units=5), r"lower has weights of shapes \(5, 20\)"),
-    "a flag in words": (layer(2, return_sequences="no"), "'lower' has return_sequences='no', which has to be true"),
+    "a flag in words": (layer(2, return_sequences="no"), "'lower' has return_sequences='no', which must be true"),
     "units in words": (layer(2, units="two"), "LSTM 'lower': units must be"),
     "no units": (lambda d: d["config"]["layers"][2]["config"].pop("units"), "LSTM 'lower'.*units"),
     "a huge layer": (layer(2, units=10**15), "lower has weights of shapes"),
@@ -454,7 +454,7 @@ _CELL_DESCRIPTIONS = {
     "no units": (cell(no_setting("units"), 5), "RNN 'rnn.*(units|cell)"),
     "more units": (cell(settings_of(1, units=7)), "several has weights of shapes"),
     "another reset": (cell(settings_of(1, reset_after=True)), "several has weights of shapes"),
-    "reset_after in words": (cell(settings_of(1, reset_after="no")), "has reset_after='no', which has to be true or"),
+    "reset_after in words": (cell(settings_of(1, reset_after="no")), "has reset_after='no', which must be true or"),
     "an unknown setting": (cell(settings_of(0, colour="red")), "LSTMCell 'lstm_cell' has colour='red'"),
     "another dtype": (cell(settings_of(0, dtype="float64")), "has dtype='float64', but the layer .* has 'float32'"),
     "a frozen one": (cell(settings_of(0, trainable=False)), "has trainable=False, but the layer that runs it has True"),
@@ -512,20 +512,20 @@ def deep(d):
 _GRAPHS = {
     "a circle": (taken("encoder", ["reader", 0, 0]), "wired in a circle: '[a-z_0-9]+' depends on itself"),
     "a layer of itself": (taken("inner", ["inner", 0, 0]), "wired in a circle: 'inner'"),
-    "no such layer": (taken("encoder", ["nothing", 0, 0]), "from call 0 of 'nothing', which there is not"),
-    "no such call": (taken("encoder", ["embedding", 1, 0]), "from call 1 of 'embedding', which there is not"),
-    "a call far off": (taken("encoder", ["embedding", 10**30, 0]), "which there is not"),
+    "no such layer": (taken("encoder", ["nothing", 0, 0]), "from call 0 of 'nothing', which does not exist"),
+    "no such call": (taken("encoder", ["embedding", 1, 0]), "from call 1 of 'embedding', which does not exist"),
+    "a call far off": (taken("encoder", ["embedding", 10**30, 0]), "which does not exist"),
     "a call below 0": (taken("encoder", ["embedding", -1, 0]), "the number of a call must be"),
-    "no such output": (taken("reader", ["encoder", 0, 3]), "output 3 of call 0 of 'encoder', which there is not"),
+    "no such output": (taken("reader", ["encoder", 0, 3]), "output 3 of call 0 of 'encoder', which does not exist"),
     "an output below 0": (taken("reader", ["encoder", 0, -1]), "the number of an output must be"),
     "an output in words": (taken("reader", ["encoder", 0, "y"]), "the number of an output must be"),
-    "a history of one": (taken("reader", ["encoder"]), "history of a tensor is a layer's name and two numbers, not"),
+    "a history of one": (taken("reader", ["encoder"]), "history of a tensor must be a layer's name and two numbers, not"),
     "a history of numbers": (taken("reader", [0, 0, 0]), "history of a tensor is"),
     "an operation": (operation, "no counterpart of keras.src.ops.numpy.Tanh, which makes 'it'"),
-    "a mask of one's own": (call("decoder", mask=tensor("words", 0, 0)), "decoder is called with a mask= that is not"),
+    "a mask of one's own": (call("decoder", mask=tensor("words", 0, 0)), "decoder is called with a mask= other than"),
     "another mask": (
         lambda d: call("reader", mask=tensor("not_equal", 0, 0))(d),
-        "reader is called with a mask= that is not its input's",
+        "reader is called with a mask= other than its input's",
     ),
     "training": (call("encoder", training=True), "encoder in a Model takes .* without training"),
     "an unknown argument": (call("encoder", colour=1), "encoder in a Model takes .* without colour"),
@@ -556,14 +556,14 @@ _GRAPHS = {
     "no inputs": (whole(input_layers=[]), "history of a tensor is"),
     "an input that is a layer": (
         whole(input_layers=[["words", 0, 0], ["series", 0, 0], ["reader", 0, 0]]),
-        "an input of the model is what its layer 'reader' gives",
+        "an input of the model is the output of its layer 'reader'",
     ),
     "an input for an output": (whole(output_layers=["words", 0, 0]), "an output of the model is its input 'words'"),
-    "no such end": (whole(output_layers=["reader", 7, 0]), "output 0 of call 7 of 'reader', which there is not"),
+    "no such end": (whole(output_layers=["reader", 7, 0]), "output 0 of call 7 of 'reader', which does not exist"),
     "many ends": (whole(output_layers=[["reader", 0, 0]] * 1000), ""),
     "nested settings": (
         lambda d: part("inner")(d)["config"].update(output_layers=["nothing", 0, 0]),
-        "of 'nothing', which there is not",
+        "of 'nothing', which does not exist",
     ),
     "another class within": (lambda d: part("inner")(d).update(module="os"), "no counterpart of .*Functional"),
     "an unknown setting": (whole(colour="red"), "the model has colour='red'"),
@@ -620,7 +620,7 @@ _COMPILED = {
 
 @pytest.mark.parametrize(("change", "match"), _COMPILED.values(), ids=_COMPILED)
 def test_what_is_lost_of_compiling_is_said(edited, change, match):
-    with pytest.warns(UserWarning, match=f"not all that Keras compiled is taken over: .*{match}"):
+    with pytest.warns(UserWarning, match=f"not everything compiled in Keras could be converted: .*{match}"):
         model = load_keras(edited(change))
     assert model._compiled == ("not compiled" not in match and "axis=" not in match)
 
@@ -939,7 +939,7 @@ def _places(node, place=()):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:not all that Keras compiled")
+@pytest.mark.filterwarnings("ignore:not everything compiled in Keras")
 @pytest.mark.parametrize("name", ["keras.keras", "keras_layers.keras", "keras_cells.keras", "keras_graph.keras"])
 def test_a_description_with_anything_anywhere_is_refused_or_read(exchange, tmp_path, name):
     """Nothing else happens: no other error, no hanging, no memory for what is merely said to be large."""

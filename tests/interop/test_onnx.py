@@ -168,20 +168,20 @@ _REFUSED = {
         lambda: LSTM(2, stateful=True, input_shape=(T, E)),
         "it has stateful=True, which ONNX cannot express",
     ),
-    "masks": (lambda: layers.Masking(input_shape=(T, E)), "it is a Masking, which does not go to ONNX"),
+    "masks": (lambda: layers.Masking(input_shape=(T, E)), "it is a Masking, which cannot be exported to ONNX"),
     "masks of ids": (
         lambda: Embedding(V, E, mask_zero=True, input_shape=(T,)),
         "it has mask_zero=True, which ONNX cannot express",
     ),
     "a recurrence in each step": (
         lambda: layers.TimeDistributed(LSTM(2), input_shape=(T, 2, E)),
-        "it holds a LSTM, which does not act on the last axis alone",
+        "it contains a LSTM, which does not act only on the last axis",
     ),
     "two classes": (
         lambda: layers.Bidirectional(
             LSTM(2), backward_layer=layers.SimpleRNN(2, go_backwards=True), input_shape=(T, E)
         ),
-        "it holds two layers of different classes",
+        "it contains two layers of different classes",
     ),
     "two ways to reset": (
         lambda: layers.Bidirectional(
@@ -193,7 +193,7 @@ _REFUSED = {
     ),
     "several cells": (
         lambda: layers.RNN([layers.GRUCell(2), layers.LSTMCell(2)], input_shape=(T, E)),
-        "it runs several cells, which ONNX cannot express: make a layer of each",
+        "it runs several cells, which ONNX cannot express: make one layer for each",
     ),
     "a cell that ONNX does not have": (
         lambda: layers.RNN(ProjectedLSTMCell(3, 2), input_shape=(T, E)),
@@ -213,7 +213,7 @@ _REFUSED = {
     ),
     "another class": (
         lambda: _Mine("tanh", input_shape=(T, E)),
-        "it is a _Mine, which does not go to ONNX; Embedding, LSTM",
+        "it is a _Mine, which cannot be exported to ONNX; Embedding, LSTM",
     ),
 }
 
@@ -235,7 +235,7 @@ def test_models_that_are_refused(tmp_path):
         to_onnx(Sequential([Dense(2)]), tmp_path / "m.onnx")
     with pytest.raises(ValueError, match='ids_dtype must be "int64" or "int32", not \'int8\''):
         to_onnx(tutorial(), tmp_path / "m.onnx", ids_dtype="int8")
-    with pytest.raises(ValueError, match="compute in float32 and float64; for ONNX they have to agree"):
+    with pytest.raises(ValueError, match="compute in float32 and float64; for ONNX they must agree"):
         to_onnx(Sequential([Dense(2, input_shape=(3,)), Dense(2, dtype="float64")]), tmp_path / "m.onnx")
     assert not os.listdir(tmp_path)
 

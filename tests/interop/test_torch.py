@@ -35,7 +35,7 @@ safetensors = pytest.importorskip(
     "safetensors.numpy", reason="safetensors is not installed here: its files are NOT tested"
 )
 
-REFUSED = r"safetensors' cannot be taken over from PyTorch: (?s:.*)"
+REFUSED = r"safetensors' cannot be converted from PyTorch: (?s:.*)"
 RNG = np.random.default_rng(0)
 
 
@@ -226,7 +226,7 @@ def test_what_does_not_fit_leaves_the_model_as_it_was(write):
     wrong = {
         "nothing fits dense": {name: array for name, array in good.items() if "fc" not in name},
         "nothing fits lstm, whose weights have the shapes .*left are": good | lstm_state(units=3),
-        "no place for extra": good | {"extra.weight": matrix(2, 2), "extra.bias": matrix(1, 2)[0]},
+        "no layer for extra": good | {"extra.weight": matrix(2, 2), "extra.bias": matrix(1, 2)[0]},
         "not finite numbers": good | {"fc.bias": np.array([1, np.nan], "f4")},
     }
     for match, state in wrong.items():
@@ -261,7 +261,8 @@ def test_two_that_fit_are_not_guessed_between(write):
     model = Sequential([LSTM(H, input_shape=(T, E)), Dense(H), Dense(H)])
     load_torch_weights(model, state)  # a state dict has an order
     with pytest.raises(
-        ValueError, match=REFUSED + "does not tell the order of .*(again, hidden|hidden, again); .*named as the modules"
+        ValueError,
+        match=REFUSED + "does not tell the order of .*(again, hidden|hidden, again); .*named like the modules",
     ):
         load_torch_weights(model, write(state))
     with pytest.raises(ValueError, match=REFUSED + "does not tell the order of"):
@@ -274,7 +275,7 @@ def test_two_that_fit_are_not_guessed_between(write):
 
 _STATES = {
     "nothing": ({}, "no Embedding, LSTM, GRU, RNN or Linear"),
-    "another weight": ({"norm.running_mean": np.zeros(3)}, "'norm.running_mean' is no weight of"),
+    "another weight": ({"norm.running_mean": np.zeros(3)}, "'norm.running_mean' is not a weight of"),
     "a projection of another size": (
         lstm_state() | {"lstm.weight_hr_l0": matrix(2, H)},
         r"weight_hh_l0 has shape \(16, 4\), which is no LSTM's \(4H, P\) beside a weight_hr_l0 \(P, H\)",
@@ -315,7 +316,7 @@ _STATES = {
     "four dimensions": ({"fc.weight": np.zeros((1, 2, 3, 4), "f4")}, "'fc' holds weight"),
     "a level that does not fit": (lstm_state() | lstm_state(level=1), r"kernel of lstm_1 has shape \(4, 16\)"),
     "two dtypes": (lstm_state() | {"lstm.bias_hh_l0": np.zeros(4 * H)}, "'lstm': its weights are float32, float64"),
-    "half precision": ({"fc.weight": matrix(2, 3, "float16")}, "fc.weight is float16; it has to be float32 or float64"),
+    "half precision": ({"fc.weight": matrix(2, 3, "float16")}, "fc.weight is float16; it must be float32 or float64"),
     "integers": ({"fc.weight": matrix(2, 3).astype(int)}, "fc.weight is int64"),
     "NaN": ({"fc.weight": np.full((2, 3), np.nan, "f4")}, "not finite numbers"),
     "an empty matrix": ({"fc.weight": matrix(0, 3)}, "Linear 'fc': units must be"),
@@ -334,7 +335,7 @@ def test_sources_that_are_none(tmp_path):
     for source in (3, [1], None):
         with pytest.raises(TypeError, match="a module, a state dict or a .safetensors file, not"):
             from_torch(source)
-    with pytest.raises(ValueError, match="1 is no weight of"):
+    with pytest.raises(ValueError, match="1 is not a weight of"):
         from_torch({1: np.zeros((2, 2), "f4")})
     with pytest.raises(ValueError, match="weight is object"):
         from_torch({"weight": np.array([object()])})
@@ -360,7 +361,9 @@ def test_pickles_are_never_loaded(tmp_path, monkeypatch, name, content):
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).write_bytes(content)
     for load in (from_torch, lambda path: load_torch_weights(Sequential([Dense(1, input_shape=(1,))]), path)):
-        with pytest.raises(ValueError, match=rf"{name}' cannot be taken .* never loaded.*safetensors.torch.save_file"):
+        with pytest.raises(
+            ValueError, match=rf"{name}' cannot be converted .* never loaded.*safetensors.torch.save_file"
+        ):
             load(tmp_path / name)
     assert os.listdir(tmp_path) == [name]
 
@@ -470,11 +473,14 @@ _OURS = {
     "gates of another kind": (lambda: RNN(LSTMCell(2, "relu")), "it has activation='relu', which PyTorch cannot"),
     "another cell": (
         lambda: RNN(CoupledLSTMCell(2)),
-        r"it runs a CoupledLSTMCell, and to PyTorch go only LSTMCell, ProjectedLSTMCell, .*get_weights\(\) instead",
+        r"it runs a CoupledLSTMCell, but PyTorch only has LSTMCell, ProjectedLSTMCell, .*get_weights\(\) instead",
     ),
-    "a cell of one's own": (lambda: RNN(_Own(2)), "it runs a _Own, and to PyTorch go only LSTMCell"),
-    "several cells": (lambda: RNN([LSTMCell(2), GRUCell(2)]), "it runs several cells, .*: make a layer of each"),
-    "a layer of one's own": (lambda: _OwnLayer(2), "it is a _OwnLayer of your own, which does not go to PyTorch"),
+    "a cell of one's own": (lambda: RNN(_Own(2)), "it runs a _Own, but PyTorch only has LSTMCell"),
+    "several cells": (lambda: RNN([LSTMCell(2), GRUCell(2)]), "it runs several cells, .*: make one layer for each"),
+    "a layer of one's own": (
+        lambda: _OwnLayer(2),
+        "it is a _OwnLayer of your own, which cannot be converted to PyTorch",
+    ),
     "a backward layer of its own": (
         lambda: Bidirectional(LSTM(2), backward_layer=LSTM(2, activation="relu", go_backwards=True, name="back")),
         "back has activation='relu', which PyTorch cannot express",
@@ -483,7 +489,7 @@ _OURS = {
         lambda: Bidirectional(LSTM(2), backward_layer=LSTM(2, use_bias=False, go_backwards=True, name="back")),
         "back has use_bias=False, which PyTorch cannot express",
     ),
-    "pooling": (GlobalMaxPooling1D, "it is a GlobalMaxPooling1D, which does not go to PyTorch; only Embedding"),
+    "pooling": (GlobalMaxPooling1D, "it is a GlobalMaxPooling1D, which cannot be converted to PyTorch; only Embedding"),
 }
 
 
@@ -524,7 +530,7 @@ def test_a_layer_of_ones_own_does_not_go(tmp_path):
     class Mine(Activation):
         pass
 
-    with pytest.raises(ValueError, match="mine is a Mine of your own, which does not go to PyTorch"):
+    with pytest.raises(ValueError, match="mine is a Mine of your own, which cannot be converted to PyTorch"):
         save_safetensors(Sequential([Mine("tanh", input_shape=(3,))]), tmp_path / "m")
     with pytest.raises(ValueError, match="no parameters yet"):
         save_safetensors(Sequential([Dense(1)]), tmp_path / "m")
@@ -593,7 +599,7 @@ def test_a_damaged_file_is_refused_or_gives_finite_weights(tmp_path, exchange):
         try:
             model = from_torch(path)
         except ValueError as error:
-            assert "m.safetensors' cannot be taken over from PyTorch: " in str(error)  # noqa: PT017
+            assert "m.safetensors' cannot be converted from PyTorch: " in str(error)  # noqa: PT017
             refused += 1
         else:
             assert all(np.isfinite(w).all() for w in model.get_weights())

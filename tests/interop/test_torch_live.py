@@ -216,7 +216,7 @@ MODULES = {
     "max_norm": (lambda: nn.Embedding(3, 2, max_norm=1.0), r"Embedding '' has max_norm=1\.0, which"),
     "frequencies": (lambda: nn.Embedding(3, 2, scale_grad_by_freq=True), "has scale_grad_by_freq=True, which"),
     "another axis": (lambda: nn.Sequential(nn.Linear(2, 3), nn.Softmax(dim=1)), "Softmax '1' has dim=1"),
-    "half precision": (lambda: nn.Linear(2, 3).half(), "weight is torch.float16; it has to be float32 or float64"),
+    "half precision": (lambda: nn.Linear(2, 3).half(), "weight is torch.float16; it must be float32 or float64"),
     "bfloat16": (lambda: nn.Linear(2, 3).bfloat16(), "weight is torch.bfloat16"),
     "everything dropped": (lambda: nn.Sequential(nn.Linear(2, 3), nn.Dropout(1.0)), "Dropout '1': rate must be"),
     "nothing": (nn.Identity, "no Embedding, LSTM, GRU, RNN or Linear"),
@@ -244,7 +244,7 @@ def test_what_is_passed_over():
 
 def test_two_dtypes_do_not_go_over():
     ours = Sequential([Dense(2, input_shape=(3,)), Dense(2, dtype="float64")])
-    with pytest.raises(ValueError, match="compute in float32 and float64; for PyTorch they have to agree"):
+    with pytest.raises(ValueError, match="compute in float32 and float64; for PyTorch they must agree"):
         to_torch(ours)
 
 
@@ -293,7 +293,7 @@ def test_tensors_as_data():
         results.append((history, model.train_on_batch(of(x), of(y)), model.evaluate(of(x), of(y), verbose=0)))
         results[-1] += (model.predict(of(x), verbose=0).tolist(),)
     assert results[0] == results[1]
-    with pytest.raises(TypeError, match="x cannot be made a NumPy array: .*requires grad"):
+    with pytest.raises(TypeError, match="x cannot be converted to a NumPy array: .*requires grad"):
         model.predict(torch.tensor(x, requires_grad=True))
 
     class Items(torch.utils.data.Dataset):

@@ -373,7 +373,7 @@ def test_metrics_go_along(tmp_path):
         "perplexity",
     ]
     ours.compile("adam", "binary_crossentropy", metrics=chosen)
-    with pytest.warns(UserWarning, match="Keras does not have the metrics perplexity, which stay behind"):
+    with pytest.warns(UserWarning, match="Keras does not have the metrics perplexity, which are left out"):
         save_keras(ours, tmp_path / "ours.keras")
     theirs = keras.saving.load_model(tmp_path / "ours.keras")
     theirs.evaluate(IDS, np.array([0, 1, 1]), verbose=0)

@@ -345,11 +345,11 @@ class Mine(Dense):
         ),
         (
             lambda: gradcheck.check_layer(TimeDistributed(Dropout(0.5, **F64)), X, training=True, tensorflow=True),
-            "the dropout in time_distributed cannot be handed to Keras",
+            "the dropout in time_distributed cannot be reproduced in Keras",
         ),
         (
             lambda: to_keras(Sequential([Input((T, E)), LSTM(2, stateful=True)])),
-            "a stateful layer, for which Keras needs a batch_size",
+            "a stateful layer, so Keras needs a batch_size",
         ),
     ],
     ids=["own subclass", "not in Keras", "of ids, not in Keras", "dropout step by step", "no batch size"],
@@ -361,5 +361,5 @@ def test_what_cannot_be_compared_is_refused(call, message):
 
 def test_keras_on_something_else_is_refused(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
-    with pytest.raises(ImportError, match="Keras runs on torch here; start with KERAS_BACKEND=tensorflow"):
+    with pytest.raises(ImportError, match="Keras uses the backend torch here; start with KERAS_BACKEND=tensorflow"):
         gradcheck.check_layer(Dense(2, **F64), X, tensorflow=True)

@@ -263,15 +263,15 @@ REFUSED = {
     "a part of x": (lambda: of(lambda x: L.LSTM(H)(x[:, 1:])), "no counterpart of keras.src.ops.numpy.GetItem"),
     "another layer": (lambda: of(L.Conv1D(H, 3)), "no counterpart of keras.layers.Conv1D"),
     "training": (lambda: of(L.Dropout(0.5, name="it"), training=True), "it in a Model takes .* without training"),
-    "mask": (with_mask_of_other_ids, "it is called with a mask= that is not its input's"),
-    "mask and states": (with_a_mask_beside_states, "it is called with a mask= that is not its input's"),
+    "mask": (with_mask_of_other_ids, "it is called with a mask= other than its input's"),
+    "mask and states": (with_a_mask_beside_states, "it is called with a mask= other than its input's"),
     "a mask of one's own": (
         lambda: of(L.LSTM(H, name="it"), mask=lambda x: keras.ops.any(x > 0, axis=-1)),
-        "it is called with a mask= that is not its input's",
+        "it is called with a mask= other than its input's",
     ),
     "a layer at two levels": (
         sharing_between_levels,
-        "a layer of both is inside two of the models in it, or inside one and beside it; here",
+        "a layer of both is inside two of its inner models, or inside one and outside it; here",
     ),
     "an input for an output": (lambda: of(lambda x: [x, L.LSTM(H)(x)]), "an output of the model is its input"),
     "a causal mask": (

@@ -175,7 +175,9 @@ def test_dropout_of_a_shared_layer_cannot_be_compared():
     x, y = RNG.normal(size=(2, 3, T, E)), np.ones((3, 2 * H))
     assert gradcheck.check_model(model, [*x], y, tensorflow=True).ok
     assert gradcheck.check_model(model, [*x], y, training=True).ok
-    with pytest.raises(ValueError, match="the dropout of lstm, a layer at several places, cannot be handed to Keras"):
+    with pytest.raises(
+        ValueError, match="the dropout of lstm, a layer used several times, cannot be reproduced in Keras"
+    ):
         gradcheck.check_model(model, [*x], y, training=True, tensorflow=True)
 
 
