@@ -88,7 +88,7 @@ def test_x_and_y_in_one_tuple(both, method):
 @pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
 def test_a_tuple_in_the_place_of_x(method, y):
     args = ((X, y),) if method == "predict" else ((X, y), Y)
-    with pytest.raises(ValueError, match=r"^x looks like a tuple \(x, y\), pass its parts as separate arguments"):
+    with pytest.raises(ValueError, match=r"^x looks like a tuple \(x, y\); pass its parts as separate arguments"):
         getattr(_model(), method)(*args, verbose=0)
 
 

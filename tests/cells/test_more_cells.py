@@ -128,7 +128,7 @@ def test_options_of_a_recurrent_kernel_are_refused_by_name(name):
     with pytest.raises(ValueError, match=f"{name} does not support recurrent_dropout: nothing in it multiplies h_prev"):
         make(recurrent_dropout=0.1)
     for option, value in {"recurrent_regularizer": "l2", "recurrent_constraint": "non_neg"}.items():
-        with pytest.raises(ValueError, match=f"{name} has no use for {option}: it has no recurrent_kernel"):
+        with pytest.raises(ValueError, match=f"{name} does not support {option}: it has no recurrent_kernel"):
             RNN(make(**{option: value}))
     with pytest.raises(ValueError, match=f"{name} does not take recurrent_initializer: it has no recurrent_kernel"):
         make(recurrent_initializer="zeros")

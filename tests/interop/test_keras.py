@@ -519,7 +519,7 @@ _GRAPHS = {
     "no such output": (taken("reader", ["encoder", 0, 3]), "output 3 of call 0 of 'encoder', which does not exist"),
     "an output below 0": (taken("reader", ["encoder", 0, -1]), "the number of an output must be"),
     "an output in words": (taken("reader", ["encoder", 0, "y"]), "the number of an output must be"),
-    "a history of one": (taken("reader", ["encoder"]), "history of a tensor must be a layer's name and two numbers, not"),
+    "a history of one": (taken("reader", ["encoder"]), "history of a tensor must be a layer's name and two"),
     "a history of numbers": (taken("reader", [0, 0, 0]), "history of a tensor is"),
     "an operation": (operation, "no counterpart of keras.src.ops.numpy.Tanh, which makes 'it'"),
     "a mask of one's own": (call("decoder", mask=tensor("words", 0, 0)), "decoder is called with a mask= other than"),
