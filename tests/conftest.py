@@ -21,10 +21,10 @@ no_loops = os.environ.get(compiled.OFF, "0") != "0" or importlib.util.find_spec(
 collect_ignore_glob = ["kernels/test_numba*", "test_compiled.py"] if no_loops else []
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Of `-n auto`: a process for each core, but no more than eight, since each may import TensorFlow."""
-    return min(os.cpu_count() or 1, 8)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The whole suite takes a process per core, at most eight, since each imports TensorFlow; chosen files take none."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return min(os.cpu_count() or 1, 8) if whole else 0
 
 
 def _why_no_gpu() -> str:
