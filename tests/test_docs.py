@@ -246,6 +246,12 @@ def test_each_group_of_questions_begins_with_a_list_of_them():
         assert all({anchor} == _anchors(f"### {title}") for title, anchor in listed)
 
 
+def test_the_guide_explains_its_names_before_it_uses_them():
+    before = PAGES["guide.md"].partition("```python")[0]
+    assert re.findall(r"^- \*\*(\w)\*\*, ", before, re.MULTILINE) == [*"BTEH"]
+    assert {*"ifgo"} <= {*re.findall(r"^\| \S+ \| (\w) \| the \*\*", before, re.MULTILINE)}
+
+
 def test_the_glossary_has_the_layout_of_the_layers():
     page, layer = PAGES["glossary.md"], LSTM(3)
     layer.build((None, 5))
