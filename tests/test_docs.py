@@ -206,6 +206,13 @@ def test_a_change_in_the_code_to_read_reaches_the_textbook_only(monkeypatch):
     np.testing.assert_array_equal(layers["fused"](x), before["fused"])
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_a_formula_in_the_text_is_on_one_line(page):
+    """A code host shows one that is broken as plain characters."""
+    text = re.sub(r"^```.*?^```|`[^`\n]*`", "", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+    assert not [line for line in text.splitlines() if line.count("$") % 2]
+
+
 def _anchors(text):
     """Of the headings, as code hosts and the built pages name them."""
     titles = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
