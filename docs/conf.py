@@ -1,4 +1,4 @@
-"""The documentation: `python -m sphinx -W --keep-going -b html docs docs/_build/html`."""
+"""The documentation: `python -m sphinx -W --keep-going -j auto -b html docs docs/_build/html`."""
 
 import importlib
 import inspect
