@@ -14,12 +14,11 @@ PAGE = (ROOT / "docs" / "newcomer.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkout")
+@pytest.fixture
+def checkout(tmp_path):
     for part in ("scratchlstm", "examples"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    return folder
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
 
 
 def run(command, folder):
@@ -50,16 +49,24 @@ def numbers_apart(text):
     return re.sub(r"[-+]?\d+\.\d+(e[-+]\d+)?", "#", " ".join(text.split()))
 
 
-@pytest.mark.slow
-def test_every_step_shows_what_the_page_shows(checkout):
+def follow(first, end, folder):
+    """Do what the page says from one heading to another; what a command prints has the text block behind it."""
     printed = ""
-    for block in BLOCK.finditer(PAGE, PAGE.index("## 2. The picture")):
+    for block in BLOCK.finditer(PAGE, PAGE.index(f"\n## {first}"), PAGE.index(f"\n## {end}")):
         kind, text = block.groups()
         if kind == "text":
             assert numbers_apart(text) in numbers_apart(printed)
         elif kind == "diff":
-            edit(text, re.findall(r"`([\w/]+\.py)`", PAGE[: block.start()])[-1], checkout)
-        elif not text.startswith("git "):  # it is no checkout of git
-            printed = "".join(run(line, checkout) for line in text.splitlines())
+            edit(text, re.findall(r"`([\w/]+\.py)`", PAGE[: block.start()])[-1], folder)
+        elif not text.startswith("git "):  # the copy is none of git's
+            printed = "".join(run(line, folder) for line in text.splitlines())
 
+
+def test_to_the_picture_and_the_first_exercise(checkout):
+    follow("2. The picture", "4. A gate", checkout)
     assert {path.name for path in (checkout / "runs/gates").iterdir()} >= {"gates.png", "explorer.html"}
+
+
+@pytest.mark.slow
+def test_to_a_changed_gate(checkout):
+    follow("4. A gate", "From here", checkout)
