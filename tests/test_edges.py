@@ -193,7 +193,7 @@ def test_gradients_of_a_whole_model_with_one_of_something(sizes, V, implementati
 
 
 @pytest.mark.parametrize("N", [1, 2, 3, 4, 5, 7, 8, 9])
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [1, 3])
 def test_any_number_of_samples_in_batches_of_four(N, workers):
     """No batch is empty, none is lost, and more workers than samples are no harm."""
     if workers > 1 and N not in (1, 2, 5):

@@ -194,8 +194,9 @@ def test_summary_of_a_graph(monkeypatch, capsys):
     """Keras' rows of layers, which come after those of the inputs."""
     monkeypatch.setenv("COLUMNS", "80")
     x, y = layers.Input((None, 3), name="input_layer"), layers.Input((5, 3), name="input_layer_1")
-    read, *states = layers.LSTM(600, return_sequences=True, return_state=True, name="reads")(x)
-    written = layers.LSTM(600, name="a_name_of_many_letters")(y, initial_state=states)
+    large = {"units": 600, "recurrent_initializer": "zeros"}  # an orthogonal one would take seconds
+    read, *states = layers.LSTM(**large, return_sequences=True, return_state=True, name="reads")(x)
+    written = layers.LSTM(**large, name="a_name_of_many_letters")(y, initial_state=states)
     model = Model([x, y], layers.Concatenate(name="both")([layers.GlobalAveragePooling1D(name="mean")(read), written]))
     model.summary()
     theirs = []
