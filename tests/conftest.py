@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scratchlstm import backend
+from scratchlstm import backend, gradcheck
 from scratchlstm._support import compiled
 
 # A shell that puts a job in the background lets it ignore Ctrl-C, and so would the programs that tests send one to.
@@ -75,6 +75,13 @@ def with_numba() -> None:
     """Loops are compiled."""
     if why := compiled.missing():
         pytest.skip(why)
+
+
+@pytest.fixture
+def few_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numerical gradients along three random directions, for tests of what is done with them."""
+    monkeypatch.setattr(gradcheck.numerical, "EVERY_NUMBER", 0)
+    monkeypatch.setattr(gradcheck.numerical, "DIRECTIONS", 3)
 
 
 def _standin() -> Iterator[Any]:

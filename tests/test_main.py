@@ -56,6 +56,7 @@ def _implementations(output):
     return set(re.findall(r"^\[(\w+)\]", output, flags=re.MULTILINE))
 
 
+@pytest.mark.usefixtures("few_directions")
 def test_one_implementation_alone(capsys):
     """The other one alone: see the planted bugs."""
     assert main(["gradcheck", "--no-tensorflow", "--implementation", "fused", "--seed", "3"]) == 0
@@ -79,6 +80,7 @@ def _wrong_numpy(monkeypatch):
 
 
 @pytest.mark.parametrize(("implementation", "plant"), [("textbook", _wrong_textbook), ("numpy", _wrong_numpy)])
+@pytest.mark.usefixtures("few_directions")
 def test_a_planted_bug_is_shown_where_it_is(monkeypatch, capsys, implementation, plant):
     plant(monkeypatch)
     assert main(["gradcheck", "--no-tensorflow", "--implementation", implementation]) == 1
@@ -90,6 +92,7 @@ def test_a_planted_bug_is_shown_where_it_is(monkeypatch, capsys, implementation,
     assert "A GRADIENT IS WRONG" in output
 
 
+@pytest.mark.usefixtures("few_directions")
 def test_a_missing_gradient_is_shown(monkeypatch, capsys):
     def without_bias(self, *arguments):
         dx, grads = right(self, *arguments)

@@ -45,6 +45,8 @@ from scratchlstm.layers import (
 )
 from scratchlstm.models.model import Model, Sequential
 
+pytestmark = pytest.mark.usefixtures("few_directions")  # tests/test_gradcheck.py takes every number
+
 B, T, E, V = 3, 5, 4, 9
 F64 = {"dtype": "float64"}
 RNG = np.random.default_rng(0)
