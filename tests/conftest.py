@@ -1,5 +1,6 @@
 """What tests need of Numba, and of the GPU: bodies run on a strict stand-in for CuPy everywhere, and on a GPU too."""
 
+import gc
 import importlib.util
 import os
 import signal
@@ -25,6 +26,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """The whole suite takes a process per core, at most eight, since each imports TensorFlow; chosen files take none."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     return min(os.cpu_count() or 1, 8) if whole else 0
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # the garbage collector need not look through TensorFlow and ten thousand tests again and again
 
 
 def _why_no_gpu() -> str:

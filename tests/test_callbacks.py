@@ -28,6 +28,7 @@ from scratchlstm.callbacks import (
 from scratchlstm.layers import LSTM, Dense, Embedding
 from scratchlstm.optimizers import SGD
 
+pytestmark = pytest.mark.usefixtures("without_numba")  # its processes start in half the time
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(24, 2))
 Y = (X.sum(axis=1) > 0).astype(int)

@@ -11,6 +11,7 @@ from scratchlstm import Sequential, metrics
 from scratchlstm.layers import LSTM, Dense, Embedding
 from scratchlstm.metrics import AUC, F1Score, Perplexity, Precision, R2Score, Recall, confusion_matrix
 
+pytestmark = pytest.mark.usefixtures("without_numba")  # its processes start in half the time
 HYPOTHESIS = settings(max_examples=60, derandomize=True, database=None, deadline=None)
 RNG = np.random.default_rng(0)
 LABELS = np.array([1, 0, 1, 1, 0, 0])

@@ -9,6 +9,7 @@ from scratchlstm.inspection import trace
 from scratchlstm.interop.keras_config import compile_like, describe_compiled
 from scratchlstm.layers import LSTM, Dense, Masking
 
+pytestmark = pytest.mark.usefixtures("without_numba")  # its processes start in half the time
 RNG = np.random.default_rng(0)
 N, T = 23, 5
 X = RNG.normal(size=(N, T, 2)) * (np.arange(T) < RNG.integers(0, T + 1, N)[:, None])[..., None]

@@ -11,6 +11,7 @@ from scratchlstm.layers import Dense
 from scratchlstm.optimizers import SGD, Adam, RMSprop
 from scratchlstm.schedules import CosineDecay, ExponentialDecay, LearningRateSchedule, PiecewiseConstantDecay
 
+pytestmark = pytest.mark.usefixtures("without_numba")  # its processes start in half the time
 X, Y = np.ones((6, 1)), np.zeros(6)
 
 

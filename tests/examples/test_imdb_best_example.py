@@ -16,6 +16,7 @@ from scratchlstm import Model, Sequential
 from scratchlstm.layers import LSTM, Dense, Embedding
 from scratchlstm.utils import held_folder
 
+pytestmark = pytest.mark.usefixtures("without_numba")  # its processes start in half the time
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "imdb_best.py"
 SMALL = ("--units", 4, "--words", 40, "--bigrams", 60, "--batch-size", 8, "--epochs", 6, "--workers", 1)
