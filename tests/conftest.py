@@ -23,7 +23,7 @@ collect_ignore_glob = ["kernels/test_numba*", "test_compiled.py"] if no_loops el
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """The whole suite takes a process per core, at most eight, since each imports TensorFlow; chosen files take none."""
+    """The whole suite takes a process per core, up to eight, as each imports TensorFlow; chosen files take none."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     return min(os.cpu_count() or 1, 8) if whole else 0
 

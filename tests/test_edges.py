@@ -105,7 +105,7 @@ _OPTIMIZERS = {
 
 # an optimizer or a loss does not see how the layers compute: each runs above one of the implementations
 @pytest.mark.parametrize(
-    ("optimizer", "implementation"), zip(_OPTIMIZERS, itertools.cycle(IMPLEMENTATIONS), strict=False)
+    ("optimizer", "implementation"), list(zip(_OPTIMIZERS, itertools.cycle(IMPLEMENTATIONS), strict=False))
 )
 @either_dtype
 def test_no_float_of_another_dtype_appears_in_training_or_prediction(optimizer, implementation, dtype):
