@@ -15,11 +15,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageFilter
 
-# Colors of a drawing: the name of each, and what it is on a light and on a dark ground.
-PALETTE = {
-    "#000000": ("ink", "#1b1b1f", "#e6e6ea"),
-    "#ffffff": ("ground", "#ffffff", "#131416"),
-}
+ROOT = Path(__file__).resolve().parents[1]
+# Colors of a drawing: the name of each, and what it is on a light and on a dark ground. They are the explorer page's.
+_COLORS = ROOT / "scratchlstm" / "inspection" / "explorer" / "style" / "base.css"
+_COLOR = re.compile(r"--(\w+): light-dark\((#\w+), (#\w+)\);")
+PALETTE = {light: (name, light, dark) for name, light, dark in _COLOR.findall(_COLORS.read_text(encoding="utf-8"))}
+PALETTE["#000000"] = PALETTE["#1b1f24"]  # of figures that have matplotlib's own look
 _ATTRIBUTES = {"svg.fonttype": "none", "svg.hashsalt": "scratchlstm"}
 _NAMED_BY_HASH = re.compile(r"(?<=#)[a-z]\w{10}\b")  # markers and clipping paths
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
@@ -40,11 +41,13 @@ def svg(figure: Figure) -> str:
     head, start, body = drawn.getvalue().partition("<defs>")
     for color, (name, *_) in PALETTE.items():
         body = re.sub(rf"{color}\b", f"var(--{name})", body, flags=re.IGNORECASE)
-    return f"{head}{_style()}{start}{body}"
+    return f"{head}{style()}{start}{body}"
 
 
-def _style() -> str:
-    light, dark = ("".join(f"--{name}: {colors[way]}; " for name, *colors in PALETTE.values()) for way in (0, 1))
+def style() -> str:
+    """The colors, for the file itself and what is drawn by hand."""
+    colors = dict.fromkeys(PALETTE.values())
+    light, dark = ("".join(f"--{name}: {ways[way]}; " for name, *ways in colors) for way in (0, 1))
     return (
         f"<style>svg {{ {light}}} @media (prefers-color-scheme: dark) {{ svg {{ {dark}}} }} "
         "text { fill: var(--ink) }</style>\n "

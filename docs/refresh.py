@@ -108,6 +108,7 @@ def work(name: str, command: str | None) -> tuple[str, dict[str, str]]:
     from matplotlib.figure import Figure
 
     mpl.rcdefaults()
+    mpl.rcParams["font.size"] = 10.5  # points, 14 pixels
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(Figure, "savefig", pictures.save):
         if command:
             text = run_example(command, Path(folder))

@@ -15,6 +15,7 @@ from command_line import example_parser, in_one_line, whole
 from matplotlib.figure import Figure
 
 from scratchlstm import Sequential
+from scratchlstm._support.drawing import QUIET, in_style, label_ends
 from scratchlstm.callbacks import History
 from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, SimpleRNN
@@ -80,15 +81,17 @@ def train(
     return model.fit(x, y, batch_size=50, epochs=epochs, validation_data=validation, verbose=2)
 
 
+@in_style
 def draw(histories: dict[str, dict[str, list[float]]], T: int) -> Figure:
-    figure = learning_curve(
-        {name: [history] for name, history in histories.items()}, title=f"The adding problem, T = {T}"
-    )
+    """The error on sequences that are not in training."""
+    validation = {name: [{"val_loss": history["val_loss"]}] for name, history in histories.items()}
+    figure = learning_curve(validation, title=f"The sum of two of {T} numbers")
     (panel,) = figure.axes
-    panel.axhline(BASELINE, color="0.35", linestyle=":", label=f"always answering 1: {BASELINE:.3f}")
-    panel.axhline(GOAL, color="0.35", linestyle="--", label=f"solved: {GOAL}")
+    for value, label in ((BASELINE, f"always answering 1: {BASELINE:.3f}"), (GOAL, f"solved: {GOAL}")):
+        panel.axhline(value, color=QUIET, linewidth=1, linestyle=":", label=label)
     panel.set(yscale="log", ylabel="mean squared error")
-    panel.legend()
+    panel.yaxis.set_major_formatter("{x:g}")
+    label_ends(panel)
     return figure
 
 

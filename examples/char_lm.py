@@ -16,6 +16,7 @@ from command_line import example_parser, fail, in_one_line
 from matplotlib.figure import Figure
 
 from scratchlstm import Sequential
+from scratchlstm._support.drawing import QUIET, in_style, label_ends
 from scratchlstm.inspection import learning_curve
 from scratchlstm.layers import LSTM, Dense, Embedding
 from scratchlstm.metrics import Perplexity
@@ -123,13 +124,14 @@ def write(
     return ["".join(letters[i] for i in row) for row in ids]
 
 
+@in_style
 def draw(losses: list[float], held_out: list[float], least: float | None) -> Figure:
-    figure = learning_curve({"loss": losses, "val_loss": held_out}, title="Character model")
+    figure = learning_curve({"loss": losses, "val_loss": held_out}, title="Each letter surprises the model less")
     (panel,) = figure.axes
     if least is not None:
-        panel.axhline(least, color="0.35", linestyle="--", label=f"the least there can be: {least:.3f}")
+        panel.axhline(least, color=QUIET, linewidth=1, linestyle=":", label=f"least possible: {least:.3f}")
     panel.set(ylabel="crossentropy of a letter (nats)", ylim=(0, None))
-    panel.legend()
+    label_ends(panel)
     return figure
 
 

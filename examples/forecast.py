@@ -29,6 +29,7 @@ from command_line import example_parser, fail, in_one_line, whole
 from matplotlib.figure import Figure
 
 from scratchlstm import Input, Model
+from scratchlstm._support.drawing import BACK, INK, RULE, in_style, label_ends
 from scratchlstm.datasets.raw_texts import installed_file
 from scratchlstm.layers import LSTM, Concatenate, Dense, Flatten
 from scratchlstm.optimizers import Adam
@@ -195,24 +196,22 @@ def spread(values: np.ndarray, digits: int) -> str:
     return f"{text} ({values.min():.{digits}f} to {values.max():.{digits}f})" if len(values) > 1 else text
 
 
+@in_style
 def draw(truth: np.ndarray, predictions: np.ndarray, sensor: str) -> Figure:
     """A week of truth (hours,) and predictions (seeds, hours)."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(6.6, 3.6), layout="constrained")
     panel = figure.subplots()
     hours = np.arange(len(truth))
-    panel.plot(hours, truth, color="black", linewidth=1.2, label="counted")
-    low, high = predictions.min(axis=0), predictions.max(axis=0)
-    panel.fill_between(hours, low, high, color="#D55E00", alpha=0.35, linewidth=0)
-    label = f"forecast, median and range of {len(predictions)} seeds"
-    panel.plot(hours, np.median(predictions, axis=0), color="#D55E00", linewidth=1.8, label=label)
+    panel.plot(hours, truth, color=INK, linewidth=1, label="counted")
+    panel.fill_between(hours, predictions.min(axis=0), predictions.max(axis=0), color=BACK, alpha=0.35, linewidth=0)
+    panel.plot(hours, np.median(predictions, axis=0), color=BACK, linewidth=2, label="forecast")
     panel.set_xticks(24 * np.arange(7) + 12, ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"])
     panel.tick_params(axis="x", length=0)
     for midnight in range(0, len(truth), 24):
-        panel.axvline(midnight, color="0.85", linewidth=0.8, zorder=0)
+        panel.axvline(midnight, color=RULE, linewidth=1, zorder=0)
     panel.set(title=f"People at {sensor}, each day forecast at midnight", ylabel="people in an hour")
-    panel.set(xlim=(0, len(truth)), ylim=(0, 1.15 * max(truth.max(), high.max())))  # with room for the legend
-    panel.legend(loc="upper center", ncols=2, frameon=False)
-    panel.spines[["top", "right"]].set_visible(False)
+    panel.set(xlim=(0, len(truth) - 1), ylim=(0, None))
+    label_ends(panel)
     return figure
 
 

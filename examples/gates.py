@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from command_line import example_parser, fail, in_one_line, sentence
+from matplotlib.figure import Figure
 
 from scratchlstm import Sequential
+from scratchlstm._support.drawing import QUANTITIES, RULE, in_style
 from scratchlstm.callbacks import Snapshots
-from scratchlstm.inspection import LayerTrace, colored_words, explore, gate_saturation, gates_over_words, trace
+from scratchlstm.inspection import LayerTrace, Trace, colored_words, explore, gate_saturation, gates_over_words, trace
 from scratchlstm.layers import LSTM, Dense, Embedding
 from scratchlstm.optimizers import Adam
 from scratchlstm.preprocessing.sequence import pad_sequences
@@ -51,11 +53,10 @@ def experiment(folder: Path, options: argparse.Namespace, tokenizer: Tokenizer, 
     print(f"{traced}\n")
     unit = int(np.argmax(traced.lstm.importance()))  # the loss depends most on its cell
     print_unit(traced.lstm, words, unit)
-    verdict = f"{traced.prediction[0, 0]:.2f} probability of praise"
-    print(f"\n{verdict}")
+    print(f"\n{traced.prediction[0, 0]:.2f} probability of praise")
 
     pictures = {
-        "gates.png": gates_over_words(traced, words, units=[unit], title=verdict),
+        "gates.png": draw(traced, words, unit),
         "saliency.png": colored_words(traced, words, by="saliency"),
         "saturation.png": gate_saturation(trace(model, sentences)),
     }
@@ -68,6 +69,26 @@ def experiment(folder: Path, options: argparse.Namespace, tokenizer: Tokenizer, 
         snapshots=snapshots,
     )  # fmt: skip
     print(f"written to {folder}/: {', '.join([*pictures, page.name])}")
+
+
+@in_style
+def draw(traced: Trace, words: list[str], unit: int) -> Figure:
+    """The unit's gates and memory over the words; where the forget gate shuts, that is pointed out."""
+    lstm = traced.lstm
+    f, c = lstm.f[0, :, unit], lstm.c[0, :, unit]
+    step = 1 + int(np.argmin(f[1:])) if len(f) > 1 else 0  # at the first word there is nothing to forget
+    if f[step] > 0.1:
+        return gates_over_words(traced, words, units=[unit], title="No gate shuts")
+    title = f'At "{words[step]}" the forget gate shuts: what the cell held is gone'
+    figure = gates_over_words(traced, words, units=[unit], title=title)
+    for panel, name, values, top in zip(figure.axes, "fc", (f, c), (1.05, 0.9), strict=True):
+        for line in panel.lines[:-1]:  # the last is the zero line
+            line.set_linewidth(4 if line.get_label().endswith(f" {name}") else 1.2)
+        panel.axvspan(step - 0.25, step + 0.25, color=RULE, alpha=0.5, linewidth=0, zorder=0)
+        told = f"{name}: {values[step - 1]:.2f} → {values[step]:.2f}".replace("-", "−")
+        where = {"transform": panel.get_xaxis_transform(), "ha": "center", "va": "center"}
+        panel.text(step, top, told, color=QUANTITIES[name], fontweight="bold", **where)
+    return figure
 
 
 def train(sentences: np.ndarray, labels: list[int], options: argparse.Namespace) -> tuple[Sequential, list]:

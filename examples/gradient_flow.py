@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 from command_line import example_parser, in_one_line, whole
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from scratchlstm import Sequential
+from scratchlstm._support.drawing import BACK, GRADIENT, QUANTITIES, QUIET, THIRD, in_style, label_ends
 from scratchlstm.gates import sigmoid
 from scratchlstm.initializers import Orthogonal
 from scratchlstm.inspection import gradient_norm_over_time
@@ -27,6 +27,7 @@ from scratchlstm.utils import atomic_write, held_folder
 UNITS = 32
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)  # k
 FORGET_BIASES = (0.0, 1.0, 2.0, 5.0)  # b
+COLORS = {"vanishes": BACK, "fades": QUIET, "holds": THIRD, "explodes": QUANTITIES["g"]}
 
 
 def main() -> None:
@@ -82,22 +83,21 @@ def verdict(flow: np.ndarray) -> str:
     return "vanishes" if arrives < 1e-3 else "fades" if arrives < 0.1 else "holds" if arrives <= 10 else "explodes"
 
 
+@in_style
 def draw(plain: dict[str, np.ndarray], lstm: dict[str, np.ndarray]) -> Figure:
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    title = "A plain network's gradient vanishes or explodes with U; an LSTM's forget gate decides how long it lasts"
-    figure.suptitle(title, fontweight="bold")
+    figure = Figure(figsize=(6.5, 6.6), layout="constrained")
+    figure.suptitle("U decides whether a plain network's gradient lasts,\nthe forget gate whether an LSTM's does")
     heads = "Plain network: U = k × an orthogonal matrix", "LSTM: forget gate f = σ(... + b)"
-    panels = figure.subplots(1, 2, sharey=True)
+    panels = figure.subplots(2, 1, sharex=True, sharey=True)
     for panel, head, flows in zip(panels, heads, (plain, lstm), strict=True):
-        panel.axhline(1, color="0.6", linewidth=0.8, linestyle=":")
-        for (label, flow), shade in zip(flows.items(), np.linspace(0, 0.7, len(flows)), strict=True):
-            color, back = colormaps["plasma"](shade), flow[flow > 0][::-1]
-            panel.plot(back, color=color, linewidth=2)
-            at = {"xy": (len(back) - 1, back[-1]), "xytext": (5, 0), "textcoords": "offset points"}
-            panel.annotate(f"{label}: {verdict(flow)}", **at, color=color, va="center")
-        panel.set(yscale="log", xlim=(0, len(flow) - 1), title=head, xlabel="steps back from the end")
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("‖dL/dh_t‖ / ‖dL/dh_T‖")
+        panel.axhline(1, color=QUIET, linewidth=0.8)
+        for label, flow in flows.items():
+            told = verdict(flow)
+            panel.plot(flow[flow > 0][::-1], color=COLORS[told], linestyle=GRADIENT, label=f"{label}: {told}")
+        panel.set(yscale="log", xlim=(0, len(flow) - 1), title=head, ylabel="‖dL/dh_t‖ / ‖dL/dh_T‖")
+        panel.yaxis.set_major_formatter("{x:g}")
+        label_ends(panel)
+    panels[1].set_xlabel("steps back from the end")
     return figure
 
 

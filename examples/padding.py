@@ -62,7 +62,7 @@ def experiment(folder: Path, options: argparse.Namespace) -> None:
         print(f"{name:19} | " + " | ".join(f"{accuracy:7.3f}" for accuracy in history["val_accuracy"]))
     validation = {name: [{key: history[key] for key in CURVES}] for name, history in histories.items()}
     with atomic_write(folder / "padding.png") as file:
-        learning_curve(validation, title="Padding before or after the text").savefig(file, dpi=150)
+        learning_curve(validation, title="Padding after the text needs a mask").savefig(file, dpi=150)
     print(f"written to {folder}/: padding.png")
 
 

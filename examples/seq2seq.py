@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 from command_line import example_parser, in_one_line
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from scratchlstm import Model, backend
+from scratchlstm._support.drawing import AHEAD, BACK, QUIET, THIRD, in_style
 from scratchlstm.layers import LSTM, Attention, Concatenate, Dense, Embedding, Input
 from scratchlstm.models.decoding import greedy
 from scratchlstm.optimizers import Adam
@@ -33,7 +34,7 @@ SHOWN = "tuesday, march 3rd, 1998"
 FIRST, DAYS = date(1900, 1, 1), 73_049  # to the end of 2099
 STEPS = len("1998-03-03$")
 SPANS = {"year": (0, 4), "month": (5, 7), "day": (8, 10)}  # in an ISO date
-COLORS = {"year": "#0072B2", "month": "#D55E00", "day": "#009E73", "": "#777777"}
+COLORS = {"year": AHEAD, "month": BACK, "day": THIRD, "": QUIET}
 
 
 def main() -> None:
@@ -118,25 +119,30 @@ def translate(model: Model, texts: Sequence[str]) -> tuple[list[str], np.ndarray
     return isos, np.concatenate(weights, axis=1) if weights else np.empty(0)
 
 
+@in_style
 def draw(text: str, iso: str, weights: np.ndarray) -> Figure:
     """The text along x, the date along y: the stronger the colour, the more a written character owes to one read."""
-    shade = weights[: len(iso), : len(text), None]
-    colors = np.array([to_rgb(COLORS[part_of(row)]) for row in range(len(iso))])[:, None]  # (T, 1, 3)
-    figure = Figure(figsize=(0.3 * len(text) + 2.5, 4.2), layout="constrained")
+    shade = weights[: len(iso), : len(text)]
+    figure = Figure(figsize=(0.22 * len(text) + 1.6, 3.9), layout="constrained")
     panel = figure.subplots()
-    panel.imshow(1 - shade * (1 - colors), aspect="auto")
-    panel.set_xticks(range(len(text)), list(text), family="monospace", size=15)
-    panel.set_yticks(range(len(iso)), list(iso), family="monospace", size=15)
+    for (row, column), weight in np.ndenumerate(shade):
+        if weight > 0.02:
+            corner = column - 0.5, row - 0.5
+            panel.add_patch(Rectangle(corner, 1, 1, color=COLORS[part_of(row)], alpha=float(weight), linewidth=0))
+    panel.set(xlim=(-0.5, len(text) - 0.5), ylim=(len(iso) - 0.5, -0.5))
+    panel.set_xticks(range(len(text)), list(text), family="monospace", size=13)
+    panel.set_yticks(range(len(iso)), list(iso), family="monospace", size=13)
     for row, tick in enumerate(panel.get_yticklabels()):
         tick.set_color(COLORS[part_of(row)])
     for part, (start, stop) in SPANS.items():
         at = (1.01, (start + stop - 1) / 2)
-        panel.annotate(part, at, xycoords=panel.get_yaxis_transform(), color=COLORS[part], size=13, va="center")
+        panel.annotate(part, at, xycoords=panel.get_yaxis_transform(), color=COLORS[part], va="center")
     panel.set_xticks(np.arange(len(text)) - 0.5, minor=True)
     panel.set_yticks(np.arange(len(iso)) - 0.5, minor=True)
-    panel.grid(which="minor", color="0.9")
+    panel.grid(which="minor", linewidth=0.5)
     panel.tick_params(which="both", length=0)
-    panel.set(xlabel="read", ylabel="written", title="Where the writer looks for each character")
+    panel.set(xlabel="read", ylabel="written")
+    figure.suptitle("Where the writer looks for each character")
     return figure
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm._support.drawing import PALETTE, add_legend, as_written, require_title
+from scratchlstm._support.drawing import AHEAD, BACK, QUIET, SERIES, as_written, in_style, label_ends, require_title
 
 if TYPE_CHECKING:
     from scratchlstm._support.figure import Figure
@@ -14,10 +14,11 @@ Curves = Mapping[str, Sequence[float]]  # `History.history`
 _QUANTITIES = "accuracy", "loss"
 
 
+@in_style
 def learning_curve(*histories: Any, title: str = "") -> "Figure":
     """Accuracy and loss against the epoch, for training and validation.
 
-    What the histories do not have is not drawn. The epoch with the lowest validation loss is marked: from there on the
+    What not all histories have is not drawn. The epoch with the lowest validation loss is marked: from there on the
     model overfits.
 
     Args:
@@ -43,30 +44,39 @@ def learning_curve(*histories: Any, title: str = "") -> "Figure":
     if not quantities:
         names = " and ".join(", ".join(run) for run in runs)
         raise ValueError(f"learning_curve draws accuracy or loss where all histories have it, but they have {names}")
-    figure = Figure(figsize=(5.5 * len(quantities), 4.2), layout="constrained")
+    figure = Figure(figsize=(6.5, 0.9 + 2.2 * len(quantities)), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(len(quantities), 1, sharex=True))
     best = best_epoch(runs) if len(kinds) == 1 else None
     last = max(min(map(_epochs, of_kind)) for of_kind in kinds.values())
-    for panel, name in zip(np.atleast_1d(figure.subplots(1, len(quantities))), quantities, strict=True):
-        lines = []
+    dots: dict[str, Any] = {"marker": "o", "markersize": 4} if last <= 20 else {}
+    for panel, name in zip(panels, quantities, strict=True):
+        keys = {"training": name, "validation": f"val_{name}"}
+        halves = [half for half, key in keys.items() if any(key in run for run in runs)]
         for number, (kind, of_kind) in enumerate(kinds.items()):
-            color = PALETTE[number % len(PALETTE)]
-            looks = [(color, "--"), (color, "-")] if len(kinds) > 1 else [(PALETTE[0], "-"), (PALETTE[1], "-")]
-            halves = (name, "training", "o"), (f"val_{name}", "validation", "s")
-            for (key, label, marker), (color, line) in zip(halves, looks, strict=True):
-                if all(key in run for run in of_kind):
-                    style = {"color": color, "marker": marker, "linestyle": line}
-                    style["label"] = f"{kind}, {label}" if kind else label
-                    lines.append(_draw(panel, [run[key] for run in of_kind], style))
+            for half, color in zip(keys, (AHEAD, BACK), strict=True):
+                if all(keys[half] in run for run in of_kind):
+                    style = {"color": SERIES[number % len(SERIES)] if len(kinds) > 1 else color}
+                    style |= {"linewidth": 1 if half == "training" else 2, "clip_on": False} | dots
+                    style["label"] = kind if kind and len(halves) == 1 else f"{kind}, {half}".removeprefix(", ")
+                    _draw(panel, [run[keys[half]] for run in of_kind], style)
         if best is not None:
-            told = f"lowest validation loss (epoch {best})"
-            lines.append(panel.axvline(best, color="0.35", linestyle=":", label=told))
-        panel.set(xlabel="epoch", ylabel=name, title=name.capitalize(), xlim=(0.5, last + 0.5))
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        panel.grid(alpha=0.25)
-        add_legend(panel, lines)
+            panel.axvline(best, color=QUIET, linewidth=1, linestyle=":")
+        panel.set(ylabel=name if len(halves) > 1 else f"{halves[0]} {name}", xlim=(0.5, last))
+        panel.grid(axis="y")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    panels[-1].set(xlabel="epoch")
+    if best is not None:
+        side = {"xytext": (-4, 2), "ha": "left"} if 2 * best <= last else {"xytext": (4, 2), "ha": "right"}
+        panels[0].annotate(
+            f"lowest validation loss (epoch {best})", (best, 1), xycoords=panels[0].get_xaxis_transform(),
+            textcoords="offset points", color=QUIET, **side,
+        )  # fmt: skip
     if title:
         figure.suptitle(title)
-    return as_written(figure)
+    as_written(figure)
+    for panel in panels:
+        label_ends(panel)
+    return figure
 
 
 def best_epoch(runs: Sequence[Curves]) -> int | None:
@@ -100,15 +110,14 @@ def _curves(run: Any) -> Any:
     return getattr(run, "history", run)
 
 
-def _draw(panel: Any, curves: Sequence[Sequence[float]], style: Mapping[str, Any]) -> Any:
+def _draw(panel: Any, curves: Sequence[Sequence[float]], style: Mapping[str, Any]) -> None:
     median = _median(curves)
     epochs = np.arange(1, len(median) + 1)
-    (line,) = panel.plot(epochs, median, **style)
+    panel.plot(epochs, median, **style)
     if len(curves) > 1:
         values = np.array([curve[: len(median)] for curve in curves])
         low, high = values.min(axis=0), values.max(axis=0)
         panel.fill_between(epochs, low, high, color=style["color"], alpha=0.18, linewidth=0)
-    return line
 
 
 def _median(curves: Sequence[Sequence[float]]) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchlstm._support import checks
-from scratchlstm._support.drawing import DASHES, MORE_COLORS, PALETTE, add_legend, as_written
+from scratchlstm._support.drawing import AHEAD, BACK, QUANTITIES, QUIET, RULE, as_written, in_style, label_ends
 from scratchlstm.inspection.trace import LayerTrace, Trace
 from scratchlstm.inspection.words import chosen_layer, steps_with_words
 
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 OPEN, SHUT = 0.9, 0.1  # beyond which a gate is called saturated (Karpathy, Johnson & Fei-Fei, 2015)
 _MOST_LABELS = 150  # more words than these are not all named
+_PER_WORD = 0.18  # inches
 _NAMES = {
     "i": "input gate", "f": "forget gate", "o": "output gate", "g": "candidate", "c": "cell", "h": "hidden state",
     "u": "update gate", "r": "reset gate", "n": "candidate",
 }  # fmt: skip
-_COLORS = dict(zip(_NAMES, (*PALETTE[:6], *MORE_COLORS), strict=False))
-_OTHERS = (*MORE_COLORS[3:], PALETTE[6])
+# a GRU's u keeps the old state, as f does; r opens it to the rest, as o does; n is what may be written, as g
+_COLORS = QUANTITIES | {"u": QUANTITIES["f"], "r": QUANTITIES["o"], "n": QUANTITIES["g"]}
 
 
+@in_style
 def gates_over_words(
     trace: Trace | LayerTrace, words: Sequence[str], layer: str | None = None, sample: int = 0, units: Any = None,
     title: str = "",
@@ -50,6 +52,7 @@ def gates_over_words(
     of = chosen_layer(trace, layer, title)
     steps, texts = steps_with_words(of, words, sample)
     chosen = chosen_units(of, units, sample, steps, 2)
+    dots: dict[str, Any] = {"marker": "o", "markersize": 4} if len(steps) <= 40 else {}
     looks, panels = looks_of(of), [(2, "memory", list(filter(of.has_units, of.memory)))]
     if of.gates:
         panels = [(3, "gates", sorted(of.gates, key=_is_candidate)), *panels]
@@ -58,23 +61,25 @@ def gates_over_words(
     grid = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
     for unit, row in zip(chosen, grid.reshape(len(chosen), -1), strict=True):
         for panel, (_, label, names) in zip(row, panels, strict=True):
-            for number, name in enumerate(names):
-                (told, color), dashes = looks[name], DASHES[number % len(DASHES)]
-                style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(steps) <= 40 else {}
-                style |= {"color": color, "linestyle": dashes, "linewidth": 1.8}
-                panel.plot(of.arrays[name][sample, steps, unit], label=told, **style)
-            panel.grid(alpha=0.25)
-            add_legend(panel, panel.lines, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-            panel.axhline(0, color="0.5", linewidth=0.8, zorder=0)
+            for name in names:
+                told, color = looks[name]
+                panel.plot(of.arrays[name][sample, steps, unit], label=told, color=color, clip_on=False, **dots)
+            panel.grid(axis="x")
+            panel.axhline(0, color=QUIET, linewidth=0.8, zorder=0)
             panel.set(ylabel=f"{label}, candidate" if any(map(_is_candidate, names)) else label)
         if of.gates and all(np.all(np.abs(of.arrays[gate][sample, steps, unit]) <= 1) for gate in of.gates):
             row[0].set(ylim=(-1.05, 1.05))
         row[0].set(title=f"unit {unit}")
     _name_words(grid[-1], texts)
+    grid[-1].set_xlim(-0.3, len(texts) - 1 or 0.3)
     figure.suptitle(title or f"What {of.name} does with each word")
-    return as_written(figure)
+    as_written(figure)
+    for panel in grid:
+        label_ends(panel)
+    return figure
 
 
+@in_style
 def gate_heatmap(
     trace: Trace | LayerTrace, words: Sequence[str], gate: str = "", layer: str | None = None, sample: int = 0,
     title: str = "",
@@ -117,6 +122,7 @@ def gate_heatmap(
     return as_written(figure)
 
 
+@in_style
 def gate_saturation(trace: Trace | LayerTrace, layer: str | None = None, title: str = "") -> "Figure":
     """How open the gates are: histograms over all samples, units and steps that count.
 
@@ -140,16 +146,17 @@ def gate_saturation(trace: Trace | LayerTrace, layer: str | None = None, title: 
         own = f"those of {of.name} are {of.recurrent_activation}" if of.gates and of.recurrent_activation else ""
         raise ValueError(f"gates saturate at 0 and 1, but {own or f'{of.name} ({of.cell}) has none between them'}")
     looks = looks_of(of)
-    figure = Figure(figsize=(2 + 3 * len(gates), 3.6), layout="constrained")
+    figure = Figure(figsize=(0.8 + 1.95 * len(gates), 2.9), layout="constrained")
     for panel, gate in zip(figure.subplots(1, len(gates), sharey=True, squeeze=False)[0], gates, strict=True):
         values, (name, color) = of.arrays[gate][of.mask].ravel(), looks[gate]
         panel.hist(values, bins=np.linspace(0, 1, 41), weights=np.full(values.size, 1 / values.size), color=color)
         shut, opened = f"{np.mean(values < SHUT):.1%}\nbelow {SHUT}", f"{np.mean(values > OPEN):.1%}\nabove {OPEN}"
         for start, end, x, side, told in ((0, SHUT, 0.02, "left", shut), (OPEN, 1, 0.98, "right", opened)):
-            panel.axvspan(start, end, color="0.88", zorder=0)
+            panel.axvspan(start, end, color=RULE, alpha=0.5, linewidth=0, zorder=0)
             panel.text(x, 0.97, told, ha=side, va="top", transform=panel.transAxes)
         panel.set(xlim=(0, 1), xlabel="value", title=name.capitalize())
-        panel.margins(y=0.25)  # room for what stands in the corners
+        panel.set_xticks([0, 0.5, 1], ["0", "½", "1"])
+        panel.margins(y=0.4)  # room for what stands in the corners
         panel.yaxis.set_major_formatter(PercentFormatter(1))
     first = figure.axes[0]  # the others have its axis
     ylim = first.get_ylim()
@@ -160,9 +167,10 @@ def gate_saturation(trace: Trace | LayerTrace, layer: str | None = None, title: 
 
 
 def looks_of(of: LayerTrace) -> dict[str, tuple[str, str]]:
-    """Name and colour of each gate and state; those that we do not know have further colours, in their order."""
+    """Name and colour of each gate and state; those that we do not know have the colours that are left."""
     names = dict.fromkeys(of.gates, "gate") | dict.fromkeys(of.memory, "state")
-    others = itertools.cycle(_OTHERS)
+    taken = {_COLORS[name] for name in names if name in _COLORS}
+    others = itertools.cycle([color for color in QUANTITIES.values() if color not in taken] or [QUIET])
     return {
         name: (f"{_NAMES.get(name, kind)} {name}", _COLORS[name] if name in _COLORS else next(others))
         for name, kind in names.items()
@@ -193,18 +201,28 @@ def chosen_units(of: LayerTrace, units: Any, sample: int, steps: np.ndarray, def
 
 def scale(values: np.ndarray) -> dict[str, Any]:
     """Colours for what has a sign: two hues, white at 0."""
+    from matplotlib.colors import LinearSegmentedColormap
+
     largest = np.abs(values).max() or 1
-    return {"cmap": "PuOr", "vmin": -largest, "vmax": largest}
+    signed = LinearSegmentedColormap.from_list("signed", [BACK, "white", AHEAD])
+    return {"cmap": signed, "vmin": -largest, "vmax": largest}
 
 
 def _size(texts: Sequence[str], height: float) -> tuple[float, float]:
     """Of a picture with room for these words below panels of this height, in inches."""
-    return float(np.clip(2.4 + 0.15 * len(texts), 7, 26)), height + 0.5 + 0.07 * max(map(len, texts))
+    width = float(np.clip(2.4 + _PER_WORD * len(texts), 6.5, 2.4 + _PER_WORD * _MOST_LABELS))
+    return width, height + 0.5 + 0.08 * max(map(len, texts)) * _on_end(texts, width)
+
+
+def _on_end(texts: Sequence[str], width: float) -> bool:
+    """Whether the words have to be written from bottom to top in a picture of this width."""
+    return 0.1 * max(map(len, texts)) > (width - 2.4) / len(texts)
 
 
 def _name_words(panel: Any, texts: Sequence[str]) -> None:
-    """The words below the panel, from bottom to top; where there are very many, not all of them."""
+    """The words below the panel; where there are very many, not all of them."""
     every = -(-len(texts) // _MOST_LABELS)
-    panel.set_xticks(range(0, len(texts), every), texts[::every], rotation=90, fontsize=8, parse_math=False)
-    label = "word" if every == 1 else f"word (one in {every} is named)"
-    panel.set(xlabel=label, xlim=(-0.5, len(texts) - 0.5))
+    rotation = 90 if _on_end(texts, panel.figure.get_figwidth()) else 0
+    panel.set_xticks(range(0, len(texts), every), texts[::every], rotation=rotation, parse_math=False)
+    panel.set(xlabel="" if every == 1 else f"one word in {every} is named", xlim=(-0.5, len(texts) - 0.5))
+    panel.tick_params(axis="x", length=0)

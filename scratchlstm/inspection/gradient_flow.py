@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm._support.drawing import DASHES, PALETTE, add_legend, as_written, require_title
+from scratchlstm._support.drawing import GRADIENT, SERIES, as_written, in_style, label_ends, require_title
 from scratchlstm.inspection.recording import choose, record
 from scratchlstm.inspection.trace import trace_layer
 
@@ -43,6 +43,7 @@ def gradient_norm_over_time(
     return np.mean(np.linalg.norm(traced.gradient(f"d{traced.states[0]}"), axis=-1), axis=0)
 
 
+@in_style
 def gradient_norms(norms: Mapping[str, Any], title: str = "Gradient of the loss by the hidden state") -> "Figure":
     """Draw gradient norms against time on a logarithmic axis, where exponential decay is a straight line.
 
@@ -69,24 +70,25 @@ def gradient_norms(norms: Mapping[str, Any], title: str = "Gradient of the loss 
     }
     if not panels or not all(any(np.any(line > 0) for line in lines.values()) for lines in panels.values()):
         raise ValueError("norms must contain at least one value above 0")
-    figure = Figure(figsize=(7 if len(panels) == 1 else 5 * len(panels), 4.2), layout="constrained")
+    figure = Figure(figsize=(6.5 if len(panels) == 1 else 4.6 * len(panels), 3.8), layout="constrained")
     grid = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
     for panel, (head, lines) in zip(grid, panels.items(), strict=True):
         for number, (label, line) in enumerate(lines.items()):
-            style: dict[str, Any] = {"color": PALETTE[number % len(PALETTE)], "linestyle": DASHES[number % len(DASHES)]}
             zero = "" if np.any(line > 0) else " (0 throughout)"
-            marker = "o" if len(line) == 1 else None
-            panel.plot(np.where(line > 0, line, np.nan), label=f"{label}{zero}", marker=marker, linewidth=1.8, **style)
+            style = {"color": SERIES[number % len(SERIES)], "marker": "o" if len(line) == 1 else None}
+            panel.plot(np.where(line > 0, line, np.nan), label=f"{label}{zero}", linestyle=GRADIENT, **style)
         panel.set_yscale("log")
+        panel.yaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         panel.set(xlabel="step t", title=head)
-        panel.grid(alpha=0.25)
+        panel.grid(axis="y")
     grid[0].set_ylabel("‖dL/dh_t‖")
-    for panel in grid if len({tuple(lines) for lines in panels.values()}) > 1 else grid[:1]:
-        add_legend(panel, panel.lines)
     if several:
         figure.suptitle(title)
-    return as_written(figure)
+    as_written(figure)
+    for panel in grid:
+        label_ends(panel)
+    return figure
 
 
 def _checked(label: Any, values: Any) -> np.ndarray:

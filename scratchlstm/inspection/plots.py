@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm._support.drawing import as_written, require_title
+from scratchlstm._support.drawing import AHEAD, as_written, in_style, require_title
 
 if TYPE_CHECKING:
     from scratchlstm._support.figure import Figure
 
 
+@in_style
 def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None, title: str = "") -> "Figure":
     """Counts of predicted classes for each true class, shaded by their part of the true class (of the row).
 
@@ -22,6 +23,8 @@ def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None, title: st
     Raises:
         ValueError: a matrix that is not square or holds anything but counts, or another number of labels.
     """
+    from matplotlib.patches import Rectangle
+
     from scratchlstm._support.figure import Figure
 
     require_title(title)
@@ -36,21 +39,21 @@ def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None, title: st
     if len(names) != len(counts):
         raise ValueError(f"labels must name the {len(counts)} classes, but there are {len(names)}")
     parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    letter = 0.1  # inches, as is the cell
+    letter = 0.105  # inches, as is the cell
     cell = max(0.62, 2.6 / len(counts), letter * max(len(f"{count:.0f}") for count in counts.ravel()))
     longest = max(map(len, names))
     side = cell * len(counts)
-    figure = Figure(figsize=(side + letter * longest + 2.2, side + letter * longest + 1), layout="compressed")
+    figure = Figure(figsize=(side + letter * longest + 0.9, side + letter * longest + 1), layout="compressed")
     panel = figure.subplots()
-    # one hue from light to dark: its order survives any colour blindness, and grey print
-    picture = panel.imshow(parts, cmap="Blues", vmin=0, vmax=1)
     for (row, column), part in np.ndenumerate(parts):
-        color = "white" if part > 0.5 else "black"
-        panel.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=color)
+        face = {"color": AHEAD, "alpha": 0.45 * part, "linewidth": 0}  # on which the ink can be read
+        panel.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, **face))
+        panel.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center")
+    panel.set(xlim=(-0.5, len(counts) - 0.5), ylim=(len(counts) - 0.5, -0.5), aspect="equal")
     places = range(len(counts))
     tilt: dict[str, Any] = {"rotation": 45, "ha": "right"} if letter * longest > cell else {}
     panel.set_xticks(places, names, rotation_mode="anchor", parse_math=False, **tilt)
     panel.set_yticks(places, names, parse_math=False)
     panel.set(xlabel="predicted class", ylabel="true class", title=title)
-    figure.colorbar(picture, ax=panel, label="part of the true class", shrink=0.8)
+    panel.tick_params(length=0)
     return as_written(figure)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchlstm._support import checks
-from scratchlstm._support.drawing import as_written
-from scratchlstm.inspection.gate_plots import chosen_units, looks_of, scale
+from scratchlstm._support.drawing import INK, TEXT, as_written, in_style, tint
+from scratchlstm.inspection.gate_plots import chosen_units, looks_of
 from scratchlstm.inspection.trace import LayerTrace, Trace
 from scratchlstm.inspection.words import chosen_layer, steps_with_words
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from scratchlstm._support.figure import Figure
 
 # in points, 72 to the inch
-_WIDTH, _SIZE, _LINE, _GAP, _PAD, _MARGIN = 620.0, 11.0, 21.0, 3.0, 2.5, 14.0
-_EVEN = 0.18  # the luminance on which black and white can be read equally well
-_HEAD, _FOOT = 34.0, 58.0  # of the title, and of the colour bar
+_WIDTH, _SIZE, _LINE, _GAP, _PAD, _MARGIN = 470.0, 11.0, 21.0, 3.0, 2.5, 14.0
+_HEAD, _FOOT = 34.0, 58.0  # of the title, and of the key
 
 
+@in_style
 def colored_words(
     trace: Trace | LayerTrace, words: Sequence[str], by: str = "cell", unit: int | None = None,
     layer: str | None = None, sample: int = 0, title: str = "",
@@ -43,18 +43,14 @@ def colored_words(
         TypeError: not a trace, or words that are no strings.
         ValueError: no such layer, sample, unit or `by`, not as many words as steps, or a trace without a target.
     """
-    from matplotlib.cm import ScalarMappable
     from matplotlib.collections import PathCollection
-    from matplotlib.colors import Normalize
     from matplotlib.patches import BoxStyle
 
     from scratchlstm._support.figure import Figure
 
     of = chosen_layer(trace, layer, title)
     steps, texts = steps_with_words(of, words, sample)
-    values, label, head = _values(of, by, unit, sample, steps)
-    look = scale(values)
-    colors = ScalarMappable(Normalize(look["vmin"], look["vmax"]), look["cmap"])
+    values, head, told = _values(of, by, unit, sample, steps)
     shapes = {text: _outlines(text) for text in set(texts)}
     places, lines = _set([shapes[text] for text in texts])
     height = _HEAD + lines * _LINE + _FOOT
@@ -62,23 +58,29 @@ def colored_words(
     panel = figure.add_axes((0, 0, 1, 1))
     panel.set(xlim=(0, _WIDTH), ylim=(height, 0))  # in points, downwards
     panel.axis("off")
-    panel.text(_MARGIN, _HEAD / 2, title or head, va="center", fontsize=13)
+    panel.text(_MARGIN, _HEAD / 2, title or head, va="center", fontsize=12, fontweight="bold")
     # all grounds at once, and all words as the outlines of their letters: one artist for each takes ten times as long
-    faces = colors.to_rgba(values)
-    inks = ["black" if _luminance(face) > _EVEN else "white" for face in faces]
     rounded = BoxStyle.Round(pad=0, rounding_size=3)
     grounds = [rounded(left, middle - _LINE / 2 + 2, width, _LINE - 4, 1) for left, middle, width in places]
-    panel.add_collection(PathCollection(grounds, facecolors=faces), autolim=False)
+    panel.add_collection(PathCollection(grounds, facecolors=tint(values), linewidths=0), autolim=False)
     letters = [_letters(shapes[text], *place) for text, place in zip(texts, places, strict=True)]
-    panel.add_collection(PathCollection(letters, facecolors=inks), autolim=False)
-    bar = figure.add_axes((0.25, 34 / height, 0.5, 9 / height))
-    figure.colorbar(colors, cax=bar, orientation="horizontal", label=label, format="%.3g")
-    bar.locator_params(axis="x", nbins=5)
+    panel.add_collection(PathCollection(letters, facecolors=INK, linewidths=0), autolim=False)
+    _key(panel, np.abs(values).max(), height, *told)
     return as_written(figure)
 
 
-def _values(of: LayerTrace, by: str, unit: int | None, sample: int, steps: np.ndarray) -> tuple[np.ndarray, str, str]:
-    """A number for each word, what it is, and the title."""
+def _key(panel: Any, largest: float, height: float, label: str, below: str, above: str) -> None:
+    """At the foot: what the colours mean."""
+    panel.text(_MARGIN, height - 38, label, va="center")
+    left, ends = _MARGIN + 4, np.array([-1.0, 0, 1])
+    for value, text, face in zip(largest * ends, (below, "", above), tint(ends), strict=True):
+        shown = f"{value:+.3g} {text}".replace("-", "−") if value else "0"
+        panel.text(left, height - 15, shown, va="center", bbox={"boxstyle": "round", "facecolor": face, "linewidth": 0})
+        left += 0.62 * TEXT * len(shown) + 20  # no letter of most words is wider
+
+
+def _values(of: LayerTrace, by: str, unit: int | None, sample: int, steps: np.ndarray) -> tuple[np.ndarray, str, tuple]:
+    """A number for each word, the title, and what the number is, below and above 0."""
     if not isinstance(by, str) or by not in ("cell", "saliency"):
         raise ValueError(f"by must be 'cell' or 'saliency', not {by!r}")
     if by == "cell":
@@ -86,12 +88,12 @@ def _values(of: LayerTrace, by: str, unit: int | None, sample: int, steps: np.nd
         (chosen,) = chosen_units(of, given, sample, steps, 1)
         name, _ = looks_of(of)[of.memory[0]]
         values = of.arrays[of.memory[0]][sample, steps, chosen]
-        return values, f"{name} of unit {chosen}", f"What unit {chosen} of {of.name} remembers"
+        return values, f"What unit {chosen} of {of.name} remembers", (f"{name} of unit {chosen}", "", "")
     if unit is not None:
         raise ValueError(f"unit is for by='cell'; saliency is that of the whole layer, but unit={unit!r} was given")
     x, dx = (array[sample, steps].astype("float64") for array in (of.input, of.gradient("d_input")))
-    label = "saliency Σ x · dL/dx, above 0 where the word raises the loss"
-    return np.sum(x * dx, axis=-1), label, f"What each word does to the loss, through {of.name}"
+    told = "gradient times input, Σ x · dL/dx", "lowers the loss", "raises the loss"
+    return np.sum(x * dx, axis=-1), f"What each word does to the loss, through {of.name}", told
 
 
 def _outlines(text: str) -> "Path":
@@ -126,10 +128,3 @@ def _letters(shape: "Path", left: float, middle: float, width: float) -> "Path":
     x = vertices[:, 0]
     start = left + (width - np.ptp(x)) / 2 - x.min(), middle + 0.36 * _SIZE  # capitals are 0.73 high
     return Path(vertices + start, shape.codes)
-
-
-def _luminance(color: Any) -> float:
-    """Relative luminance of an sRGB colour, from 0, black, to 1, white (WCAG 2.2)."""
-    light = np.asarray(color[:3])
-    linear = np.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4)
-    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))

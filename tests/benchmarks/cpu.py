@@ -295,53 +295,6 @@ def spread(values):
     return f"{median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
 
-def bar_chart(results, path):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(15, 3.2), layout="constrained")
-    colors = ["#0072B2", "#56B4E9", "#D55E00", "#666666"]
-    for panel, (quantity, by_name) in zip(figure.subplots(1, len(results)), results.items(), strict=True):
-        values = [median(v) for v in by_name.values()]
-        panel.barh(list(by_name), values, color=colors[: len(values)])
-        panel.invert_yaxis()
-        panel.set_title(quantity, fontsize=9)
-        panel.spines[["top", "right"]].set_visible(False)
-        if panel.get_subplotspec().colspan.start:
-            panel.set_yticklabels([])
-    figure.savefig(path, dpi=130)
-
-
-def sweep_chart(points, times, path):
-    """Log-log lines; how the time grows: for T and B a line a + b size, for H a power."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter, ScalarFormatter
-
-    figure = Figure(figsize=(13, 7), layout="constrained")
-    panels = figure.subplots(2, 3)
-    colors = {OURS: "#0072B2", KERAS: "#D55E00", TORCH: "#666666"}
-    for row, tokens in enumerate((True, False)):
-        for column, what in enumerate("HTB"):
-            panel = panels[row][column]
-            here = [(value, ms) for (w, value, t, _), ms in zip(points, times, strict=True) if (w, t) == (what, tokens)]
-            sizes = [value for value, _ in here]
-            for name in times[0]:
-                line = np.array([ms[name] for _, ms in here])
-                if what == "H":
-                    growth = f"H^{np.polyfit(np.log(sizes), np.log(line), 1)[0]:.2f}"
-                else:  # relative errors count alike
-                    slope, start = np.polyfit(sizes, line, 1, w=1 / line)
-                    growth = f"{start:.1f} ms + {slope:.3f} ms {what}"
-                panel.loglog(sizes, line, "o-", color=colors.get(name, "#56B4E9"), label=f"{name}: {growth}")
-            panel.set_xticks(sizes, [str(size) for size in sizes], minor=False)
-            panel.xaxis.set_minor_formatter(NullFormatter())
-            panel.yaxis.set_major_formatter(ScalarFormatter())
-            panel.yaxis.set_minor_formatter(NullFormatter())
-            panel.set(xlabel=what, ylabel="ms a step", title=f"{'ids' if tokens else 'dense'}, {what} varies")
-            panel.legend(fontsize=7)
-            panel.grid(alpha=0.3, which="both")
-    figure.savefig(path, dpi=120)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -368,7 +321,9 @@ def main():
             points = list(swept())
             shapes = [(sizes, tokens) for _, _, tokens, sizes in points]
             text, times = over_shapes(shapes, Path(scratch), options.workers, options.rounds)
-            sweep_chart(points, times, folder / "sweep.png")
+            from charts import sweep_chart
+
+            sweep_chart(points, times, folder / "sweep.svg")
             name = "sweep"
         else:
             name, text = on_reviews(options, Path(scratch), folder)
@@ -392,7 +347,9 @@ def on_reviews(options, scratch, folder):
         print("Range in brackets, and the median ratio to Keras in the same round.\n")
         return "load", beside_load(makers, options.load, samples, max(options.rounds, 9), min(options.steps, 30))
     results = tutorial_table(makers, samples, options.rounds, options.steps)
-    bar_chart(results, folder / "cpu.png")
+    from charts import cpu_chart
+
+    cpu_chart(results, folder / "cpu.svg")
     text = report(results, KERAS, TORCH)
     print(text)
     return "cpu", text

@@ -3,7 +3,7 @@
     python tests/benchmarks/parts.py
 
 At the tutorial's shape, on real reviews. Each technique is switched off in turn, all others staying on; every variant
-is a process of its own, and the variants take turns for several rounds. Writes parts.md and parts.png to --output.
+is a process of its own, and the variants take turns for several rounds. Writes parts.md and parts.svg to --output.
 """
 
 import argparse
@@ -128,23 +128,6 @@ def measure(name, steps):
     return medians
 
 
-def chart(results, path):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    panel = figure.subplots()
-    left = np.zeros(len(results))
-    for part, color in zip(PARTS, ("#0072B2", "#D55E00", "#009E73", "#BBBBBB"), strict=True):
-        widths = np.array([parts[part] for parts in results.values()])
-        panel.barh(list(results), widths, left=left, color=color, label=part)
-        left += widths
-    panel.invert_yaxis()
-    panel.set(xlabel="milliseconds a training step", title="Where a step's time goes (batch 128, 100 words, 60 units)")
-    panel.legend()
-    panel.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
@@ -172,7 +155,9 @@ def main():
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "parts.md").write_text("\n".join(lines) + "\n")
-    chart(results, folder / "parts.png")
+    from charts import parts_chart
+
+    parts_chart(results, folder / "parts.svg")
 
 
 if __name__ == "__main__":

@@ -132,6 +132,8 @@ def main():
                     flush=True,
                 )
 
+    from charts import pictures
+
     from scratchlstm.inspection import learning_curve
 
     folder = Path(options.output)
@@ -139,9 +141,9 @@ def main():
     (folder / "tutorial.json").write_text(json.dumps(results, indent=1))
     for dropout in DROPOUTS:
         print("\n" + table(results, dropout, options.epochs))
-        title = f"IMDB reviews, LSTM 60, dropout {dropout:g}: median and range of {options.seeds} seeds"
+        title = f"With dropout {dropout:g}" if dropout else "Without dropout"
         figure = learning_curve(*(result["history"] for result in results["ours"][str(dropout)]), title=title)
-        figure.savefig(folder / f"learning_curve_dropout_{dropout:g}.png", dpi=130)
+        pictures.save(figure, folder / f"learning_curve_dropout_{dropout:g}.svg")
     flat = {framework: [run for runs in by.values() for run in runs] for framework, by in results.items()}
     seconds = {name: median(second for run in runs for second in run["seconds"]) for name, runs in flat.items()}
     memory = {framework: max(r["megabytes"] for r in runs) for framework, runs in flat.items()}

@@ -11,11 +11,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgba_array
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 from own_cells import SlowCell
 from small_models import IDS, LABELS, lstm, stack
 
+from scratchlstm._support.drawing import AHEAD, BACK, tint
 from scratchlstm.cells import FullGateLSTMCell, NoInputGateLSTMCell, ProjectedLSTMCell
 from scratchlstm.inspection import colored_words, gate_heatmap, gate_saturation, gates_over_words, trace
 from scratchlstm.inspection.words import drawable
@@ -35,6 +37,10 @@ def long_trace(T, units=4):
 
 
 WITH_WORDS = gates_over_words, gate_heatmap, colored_words
+
+
+def told(panel):
+    return [text.get_text() for text in panel.texts]
 
 
 def draw(figure):
@@ -65,12 +71,12 @@ def test_each_unit_has_its_gates_and_its_memory():
         for panel, names in ((above, "ifog"), (below, "ch")):
             for name, line in zip(names, panel.lines, strict=False):
                 np.testing.assert_array_equal(line.get_ydata(), getattr(LAYER, name)[2, :, unit])
-            assert [text.get_text()[-1] for text in panel.get_legend().get_texts()] == list(names)
+            assert told(panel) == [line.get_label() for line in panel.lines[: len(names)]]
+            assert [label[-1] for label in told(panel)] == list(names)
             assert panel.get_ylabel()
-            for look in ("color", "linestyle"):
-                assert len({getattr(line, f"get_{look}")() for line in panel.lines[: len(names)]}) == len(names)
+            assert len({line.get_color() for line in panel.lines[: len(names)]}) == len(names)
+            assert [text.get_color() for text in panel.texts] == [line.get_color() for line in panel.lines[:-1]]
     assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == WORDS
-    assert figure.axes[-1].get_xlabel() == "word"
 
 
 def test_the_units_that_matter_most_are_drawn_where_none_is_named():
@@ -120,7 +126,7 @@ def test_any_cell_has_its_gates_above_and_its_states_below(name):
     rows = [row for row in (gates, states) if row]
     assert len(figure.axes) == 2 * len(rows)
     for panel, row, unit in zip(figure.axes, rows * 2, np.repeat([3, 1], len(rows)), strict=True):
-        assert [text.get_text() for text in panel.get_legend().get_texts()] == row
+        assert told(panel) == row
         for label, line in zip(row, panel.lines, strict=False):
             np.testing.assert_array_equal(line.get_ydata(), layer.arrays[label.split()[-1]][2, :, unit])
     assert figure.axes[0].get_title() == "unit 3"
@@ -132,8 +138,8 @@ def test_any_cell_has_its_gates_above_and_its_states_below(name):
         np.testing.assert_array_equal(picture.get_array(), layer.arrays[gate][2].T)
     first = {"gru": "Update gate u", "simple rnn": "Hidden state h", "own": "Gate open"}.get(name, "Forget gate f")
     assert draw(gate_heatmap(found, WORDS)).axes[0].get_title().startswith(f"{first} of ")
-    panel, bar = draw(colored_words(found, WORDS, unit=2, sample=2)).axes
-    assert bar.get_xlabel() == f"{states[0]} of unit 2"
+    (panel,) = draw(colored_words(found, WORDS, unit=2, sample=2)).axes
+    assert f"{states[0]} of unit 2" in told(panel)
     draw(colored_words(found, WORDS, "saliency"))
 
 
@@ -151,8 +157,11 @@ def test_a_quantity_has_one_colour_in_every_picture():
                 )
     colors = {label: {str(color).lower() for color in of} for label, of in colors.items() if " " in label}
     assert all(len(of) == 1 for of in colors.values())
-    known = {color for label, of in colors.items() for color in of}
-    assert len(known) == len(colors) == 12
+    assert {label: colors[label] for label in ("update gate u", "reset gate r", "candidate n")} == {
+        "update gate u": colors["forget gate f"],
+        "reset gate r": colors["output gate o"],
+        "candidate n": colors["candidate g"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -180,7 +189,7 @@ def test_a_heat_map_has_a_row_for_each_unit_and_a_column_for_each_word(gate):
     (picture,) = panel.images
     np.testing.assert_array_equal(picture.get_array(), getattr(LAYER, gate)[0, 2:].T)
     assert [text.get_text() for text in panel.get_xticklabels()] == WORDS[2:]
-    assert (panel.get_xlabel(), panel.get_ylabel()) == ("word", "unit")
+    assert panel.get_ylabel() == "unit"
     low, high = picture.get_clim()
     assert (low, high) == (0, 1) if gate in "ifo" else low == -high < 0
     assert gate.removeprefix("d") in bar.get_ylabel()
@@ -203,38 +212,42 @@ def test_one_unit_has_one_tick():
 
 
 def test_words_have_the_colour_of_their_cell():
-    from matplotlib import colormaps
-
-    panel, bar = draw(colored_words(TRACE, WORDS, unit=1, sample=2)).axes
+    (panel,) = draw(colored_words(TRACE, WORDS, unit=1, sample=2)).axes
     grounds, letters = panel.collections
     assert panel.texts[0].get_text() == "What unit 1 of lstm remembers"
     for drawn, word in zip(letters.get_paths(), WORDS, strict=True):
         outlines = np.array(text_to_path.get_text_path(FontProperties(), word)[0])[:, 0]
         np.testing.assert_allclose(np.diff(drawn.vertices[1:, 0]), np.diff(outlines) * 11 / 100, atol=1e-9)
-    assert bar.get_xlabel() == "cell c of unit 1"
     c = LAYER.c[2, :, 1]
-    np.testing.assert_allclose(grounds.get_facecolors(), colormaps["PuOr"]((c / np.abs(c).max() + 1) / 2))
+    largest = f"{np.abs(c).max():.3g}"
+    assert told(panel)[1:] == ["cell c of unit 1", f"−{largest} ", "0", f"+{largest} "]
+    np.testing.assert_allclose(grounds.get_facecolors(), tint(c))
 
 
 @pytest.mark.parametrize("size", [1e-7, 1e-4, 1.0, 1e4])
 @pytest.mark.parametrize("by", ["cell", "saliency"])
-def test_the_numbers_at_the_colour_bar_stand_apart(by, size):
+def test_the_key_of_the_colours_stands_apart(by, size):
     layer = replace(LAYER, arrays=LAYER.arrays | {"c": LAYER.c * size, "d_input": LAYER.d_input * size})
     figure = colored_words(replace(TRACE, layers={"lstm": layer}), WORDS, by, sample=2)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    bar = figure.axes[1]
-    left, right = bar.get_xlim()
-    labels = [label for label in bar.get_xticklabels() if left <= label.get_position()[0] <= right]
-    boxes = [label.get_window_extent(canvas.get_renderer()) for label in labels]
-    assert len({label.get_text() for label in labels}) == len(labels) >= 3
+    boxes = [text.get_bbox_patch().get_window_extent() for text in figure.axes[0].texts if text.get_bbox_patch()]
+    assert len(boxes) == 3
     assert all(first.x1 + 3 < second.x0 for first, second in itertools.pairwise(boxes))
+    assert boxes[-1].x1 < figure.bbox.x1
+    assert min(box.y0 for box in boxes) > 0
+
+
+def test_colours_have_a_sign_and_0_has_none():
+    below, zero, above = tint(np.array([-2.0, 0, 1]))
+    assert zero[3] == 0
+    assert below[3] == 2 * above[3] > 0
+    assert to_hex(below) == BACK
+    assert to_hex(above) == AHEAD
 
 
 def test_words_have_the_colour_of_what_they_add_to_the_loss():
     """Measured: what the loss changes by if a word's input is scaled by 1 + ε, per ε."""
-    from matplotlib import colormaps
-
     ids, label = np.array([[1, 2, 3, 4, 5]]), np.array([1])
 
     def loss(word, factor):
@@ -246,12 +259,13 @@ def test_words_have_the_colour_of_what_they_add_to_the_loss():
 
     added = np.array([(loss(word, 1 + 1e-5) - loss(word, 1 - 1e-5)) / 2e-5 for word in ids[0]])
     assert added.min() < 0 < added.max()
-    panel, bar = draw(colored_words(trace(stack(lstm()), ids, label), WORDS, "saliency", title="why")).axes
+    (panel,) = draw(colored_words(trace(stack(lstm()), ids, label), WORDS, "saliency", title="why")).axes
     assert panel.texts[0].get_text() == "why"
-    assert bar.get_xlabel() == "saliency Σ x · dL/dx, above 0 where the word raises the loss"
-    np.testing.assert_allclose(bar.get_xlim()[1], np.abs(added).max(), rtol=1e-6)
-    expected = colormaps["PuOr"]((added / np.abs(added).max() + 1) / 2)
-    np.testing.assert_allclose(panel.collections[0].get_facecolors(), expected, atol=1 / 128)  # 256 colours
+    largest = f"{np.abs(added).max():.3g}"
+    assert told(panel)[1:] == [
+        "gradient times input, Σ x · dL/dx", f"−{largest} lowers the loss", "0", f"+{largest} raises the loss",
+    ]  # fmt: skip
+    np.testing.assert_allclose(panel.collections[0].get_facecolors(), tint(added), rtol=1e-5)
 
 
 @pytest.mark.parametrize("by", ["cell", "saliency"])
@@ -269,16 +283,25 @@ def test_a_text_is_set_in_lines_that_can_be_read(by, T):
     assert np.all((x0 >= 0) & (x1 <= panel.get_xlim()[1]) & (y0 >= 0) & (y1 <= panel.get_ylim()[0]))
     assert np.all((x0[1:] > x1[:-1]) | (y0[1:] > y1[:-1]))
     assert len(np.unique(y0)) > T / 20
-    light = grounds.get_facecolors()[:, :3]
-    linear = np.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4)
-    luminance, ink = linear @ [0.2126, 0.7152, 0.0722], letters.get_facecolors()[:, 0]  # black is 0, white 1
-    assert set(ink) <= {0, 1}
-    assert np.min((np.maximum(luminance, ink) + 0.05) / (np.minimum(luminance, ink) + 0.05)) >= 4.5  # WCAG's for text
+    strength = grounds.get_facecolors()[:, 3:]
+    (ink,) = letters.get_facecolors()
+    for light in ("#ffffff", strength * grounds.get_facecolors()[:, :3] + 1 - strength):
+        assert np.min(contrast(ink, light)) >= 4.5  # WCAG's for text
     figure.set_dpi(72)  # a point is a pixel
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     left, right, top, bottom = (int(edge[-2]) for edge in (x0, x1, y0, y1))  # of the last "cinema"
     assert len(np.unique(np.asarray(canvas.buffer_rgba())[top : bottom + 1, left : right + 1, :3])) > 20
+
+
+def contrast(ink, grounds):
+    """WCAG 2.2's contrast of a colour with darker or lighter ones."""
+    one, other = (luminance(np.atleast_2d(to_rgba_array(color))[:, :3]) for color in (ink, grounds))
+    return (np.maximum(one, other) + 0.05) / (np.minimum(one, other) + 0.05)
+
+
+def luminance(rgb):
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
 
 
 def corners(paths):
@@ -358,15 +381,15 @@ def test_a_hundred_words_do_not_overlap_and_very_many_are_thinned(plot):
     figure = plot(long_trace(100), [f"word{n}" for n in range(100)])
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    panel = [each for each in figure.axes if each.get_xlabel()][-1]
+    panel = next(each for each in reversed(figure.axes) if each.get_xticklabels())
     boxes = [label.get_window_extent(canvas.get_renderer()) for label in panel.get_xticklabels()]
     assert len(boxes) == 100
     for first, second in itertools.pairwise(boxes):
         assert first.x1 <= second.x0 + 1
     assert min(box.y0 for box in boxes) > 0
-    panel = [each for each in plot(long_trace(400), ["word"] * 400).axes if each.get_xlabel()][-1]
+    panel = next(each for each in plot(long_trace(400), ["word"] * 400).axes if each.get_xlabel())
     assert len(panel.get_xticklabels()) == 134
-    assert panel.get_xlabel() == "word (one in 3 is named)"
+    assert panel.get_xlabel() == "one word in 3 is named"
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------

@@ -19,17 +19,23 @@ RUN = {
 OTHER = {name: [value + 0.02 for value in values] for name, values in RUN.items()}
 
 
+def told(panel):
+    return [text.get_text() for text in panel.texts]
+
+
 def test_both_quantities_of_both_halves_with_the_best_epoch():
     figure = learning_curve(RUN, title="a run")
     assert figure.get_suptitle() == "a run"
+    assert figure.axes[-1].get_xlabel() == "epoch"
+    assert told(figure.axes[0])[0] == "lowest validation loss (epoch 2)"
     for panel, name in zip(figure.axes, ("accuracy", "loss"), strict=True):
-        assert (panel.get_xlabel(), panel.get_ylabel()) == ("epoch", name)
+        assert panel.get_ylabel() == name
         training, validation, best = panel.lines
         np.testing.assert_array_equal(training.get_xdata(), [1, 2, 3])
         np.testing.assert_array_equal(training.get_ydata(), RUN[name])
         np.testing.assert_array_equal(validation.get_ydata(), RUN[f"val_{name}"])
         assert best.get_xdata()[0] == 2
-        assert [text.get_text() for text in panel.get_legend().get_texts()][:2] == ["training", "validation"]
+        assert told(panel)[-2:] == ["training", "validation"]
 
 
 def test_several_runs_show_median_and_range():
@@ -46,7 +52,7 @@ def test_kinds_of_runs_have_their_colours_and_ranges():
         assert [line.get_label() for line in panel.lines] == labels
         lstm, lstm_validation, rnn, rnn_validation = panel.lines
         assert lstm.get_color() == lstm_validation.get_color() != rnn.get_color() == rnn_validation.get_color()
-        assert lstm.get_linestyle() != lstm_validation.get_linestyle()
+        assert lstm.get_linewidth() < lstm_validation.get_linewidth()
         assert len(panel.collections) == 2  # of the kind with two runs
     accuracy = figure.axes[0].lines
     np.testing.assert_allclose(accuracy[0].get_ydata(), [0.61, 0.81, 0.91])
@@ -59,14 +65,12 @@ def test_kinds_may_be_of_different_lengths_and_hold_history_objects():
         history.on_epoch_end(epoch, {"loss": 0.5})
     (panel,) = learning_curve({"long": (history,), "short": [{"loss": [1.0, 0.5]}]}).axes
     assert [len(line.get_xdata()) for line in panel.lines] == [5, 2]
-    assert panel.get_xlim()[1] > 5
+    assert panel.get_xlim()[1] == 5
 
 
 def test_one_kind_alone_shows_its_best_epoch():
     panel = learning_curve({"LSTM": [RUN, OTHER]}).axes[0]
-    assert [line.get_label() for line in panel.lines] == [
-        "LSTM, training", "LSTM, validation", "lowest validation loss (epoch 2)",
-    ]  # fmt: skip
+    assert told(panel) == ["lowest validation loss (epoch 2)", "LSTM, training", "LSTM, validation"]
 
 
 def test_a_history_object_without_validation_or_accuracy():
@@ -87,16 +91,17 @@ def test_ticks_stand_at_whole_epochs(epochs):
     for panel in learning_curve({"loss": [0.5] * epochs, "val_loss": [0.6] * epochs}).axes:
         left, right = panel.get_xlim()
         ticks = [tick for tick in panel.get_xticks() if left <= tick <= right]
-        assert left < 1 <= min(ticks) <= max(ticks) <= epochs < right
+        assert left < 1 <= min(ticks) <= max(ticks) <= epochs == right
         assert all(tick == round(tick) for tick in ticks)
 
 
 def test_validation_alone_can_be_drawn():
     validation = {name: values for name, values in RUN.items() if name.startswith("val_")}
     figure = learning_curve({"LSTM": [validation], "RNN": [validation]})
-    for panel in figure.axes:
-        assert [line.get_label() for line in panel.lines] == ["LSTM, validation", "RNN, validation"]
-        np.testing.assert_array_equal(panel.lines[0].get_ydata(), RUN[f"val_{panel.get_ylabel()}"])
+    for panel, name in zip(figure.axes, ("accuracy", "loss"), strict=True):
+        assert panel.get_ylabel() == f"validation {name}"
+        assert told(panel) == ["LSTM", "RNN"]
+        np.testing.assert_array_equal(panel.lines[0].get_ydata(), RUN[f"val_{name}"])
 
 
 def test_an_epoch_that_came_to_nothing_is_not_the_best():
@@ -105,7 +110,7 @@ def test_an_epoch_that_came_to_nothing_is_not_the_best():
     assert best_epoch([run, {"val_loss": [1.0, 0.5, 0.6]}]) == 3
     assert best_epoch([{"val_loss": [np.nan, np.nan]}]) is None
     panel = learning_curve(run).axes[0]
-    assert [line.get_label() for line in panel.lines][2:] == ["lowest validation loss (epoch 3)"]
+    assert told(panel)[0] == "lowest validation loss (epoch 3)"
 
 
 def test_histories_without_a_curve_in_common_are_told_so():
@@ -120,8 +125,8 @@ def test_histories_without_a_curve_in_common_are_told_so():
 def test_labels_and_titles_are_shown_letter_by_letter(label):
     figure = learning_curve({label: [RUN], "b": [OTHER]}, title=label)
     figure.savefig(io.BytesIO())
-    texts = figure.axes[0].get_legend().get_texts()
-    assert [text.get_text() for text in texts[:2]] == [f"{label}, training", f"{label}, validation"]
+    texts = figure.axes[0].texts
+    assert told(figure.axes[0])[:2] == [f"{label}, training", f"{label}, validation"]
     assert not any(text.get_parse_math() for text in [*texts, *figure.texts])
     matrix = confusion_matrix([[1, 0], [0, 1]], labels=[label, "b"], title=label)
     matrix.savefig(io.BytesIO())
@@ -156,24 +161,22 @@ def test_pyplot_is_not_touched():
 # --- confusion matrix -------------------------------------------------------------------------------------------------
 
 
-def _cells(panel):
-    return [text.get_text() for text in panel.texts]
+def shades(panel):
+    return [tile.get_alpha() for tile in panel.patches]
 
 
 def test_a_confusion_matrix_shows_counts_shaded_by_row():
-    panel, bar = confusion_matrix([[90, 10], [1, 1]], labels=["no", "yes"], title="a model").axes
-    assert _cells(panel) == ["90", "10", "1", "1"]
+    (panel,) = confusion_matrix([[90, 10], [1, 1]], labels=["no", "yes"], title="a model").axes
+    assert told(panel) == ["90", "10", "1", "1"]
     assert (panel.get_xlabel(), panel.get_ylabel(), panel.get_title()) == ("predicted class", "true class", "a model")
     assert [text.get_text() for text in panel.get_xticklabels()] == ["no", "yes"]
     assert [text.get_text() for text in panel.get_yticklabels()] == ["no", "yes"]
-    np.testing.assert_array_equal(panel.images[0].get_array(), [[0.9, 0.1], [0.5, 0.5]])
-    assert [text.get_color() for text in panel.texts] == ["white", "black", "black", "black"]
-    assert bar.get_ylabel() == "part of the true class"
+    np.testing.assert_allclose(np.divide(shades(panel), shades(panel)[0]), np.divide([0.9, 0.1, 0.5, 0.5], 0.9))
 
 
 def test_a_class_that_never_occurs_is_an_empty_row():
     panel = confusion_matrix([[2, 1], [0, 0]]).axes[0]
-    np.testing.assert_array_equal(panel.images[0].get_array()[1], [0, 0])
+    assert shades(panel)[2:] == [0, 0]
 
 
 @pytest.mark.parametrize("names", [["negative", "positive"], [f"a rather long class {n}" for n in range(12)]])
