@@ -234,7 +234,7 @@ def test_summary_tells_what_each_layer_takes_its_inputs_from(capsys):
         (
             lambda a, b: Model(a, Dense(1, name="x")(Dense(1, name="x")(a))),
             ValueError,
-            "the model has a layer named 'x' already",
+            "the model already has a layer named 'x'",
         ),
         (
             lambda a, b: LSTM(4)(Input((4, 2)), initial_state=a),

@@ -186,7 +186,7 @@ def test_an_open_length_takes_sequences_of_any_length():
 def test_layers_are_named_apart():
     model = Sequential([Dense(2), Dense(2), LSTM(2), Dense(2, name="mine"), Dense(2)])
     assert [layer.name for layer in model.layers] == ["dense", "dense_1", "lstm", "mine", "dense_2"]
-    with pytest.raises(ValueError, match="named 'mine' already"):
+    with pytest.raises(ValueError, match="already has a layer named 'mine'"):
         model.add(LSTM(1, name="mine"))
     assert len(model.layers) == 5
 
@@ -657,7 +657,7 @@ def test_a_stateful_model_is_asked_for_whole_batches_before_it_trains():
 @pytest.mark.parametrize("split", [1e-17, 1 - 1e-12])
 def test_a_split_that_leaves_nothing_on_one_side(split):
     model = _small()
-    with pytest.raises(ValueError, match=r"validation_split=.* leaves no (training|validation) sample of 4"):
+    with pytest.raises(ValueError, match=r"validation_split=.* leaves no (training|validation) samples out of 4"):
         model.fit(np.ones((4, 3)), np.ones((4, 2)), validation_split=split, verbose=0)
 
 

@@ -127,11 +127,11 @@ MISTAKES = {  # line, with a mistake -> which blocks or tensors are wrong, the d
     ),
     ("dh_next = dz @ U.T", "dz @ U.T"): (
         BEFORE,
-        f"{LOOP}dh is not carried from step to step: add dh_prev at the step before",
+        f"{LOOP}dh is not carried from step to step: add dh_prev at the previous step",
     ),
     ("dc_next = dc * f", "dc * f"): (
         BEFORE,
-        f"{LOOP}dc is not carried from step to step: add dc_prev at the step before",
+        f"{LOOP}dc is not carried from step to step: add dc_prev at the previous step",
     ),
     ("dh = above + dh_next", "dh = above if t == T - 1 else dh_next"): (
         BEFORE,
@@ -216,7 +216,7 @@ def test_the_last_output_alone_or_no_bias_will_do(options):
         (
             ("dc_next = dc * f", "dc * f"),
             ("db += dz.sum(axis=0)", "db += dz.mean(axis=0)"),
-            "the loop. dc is not carried from step to step: add dc_prev at the step before",
+            "the loop. dc is not carried from step to step: add dc_prev at the previous step",
         ),
     ],
 )

@@ -400,7 +400,7 @@ _DESCRIPTIONS = {
     "a sparse input": (layer(0, sparse=True), "the input has sparse=True"),
     "no shape": (layer(0, batch_shape=None), ""),
     "a shape of words": (layer(0, batch_shape=[None, "many"]), "each size of a shape"),
-    "two layers of a name": (layer(4, name="lower"), "a layer named 'lower' already"),
+    "two layers of a name": (layer(4, name="lower"), "already has a layer named 'lower'"),
     "a layer less": (lambda d: d["config"]["layers"].pop(5), "dense_1 has weights of shapes"),
     "a layer less of its class": (lambda d: d["config"]["layers"].pop(4), "the file holds weights of lstm_1|shapes"),
     "more units": (layer(2, units=5), r"lower has weights of shapes \(5, 20\)"),
@@ -539,7 +539,7 @@ _GRAPHS = {
     ),
     "a call of Keras 2": (lambda d: part("encoder")(d)["inbound_nodes"].append([["series", 0, 0, {}]]), ""),
     "deep arguments": (deep, ""),
-    "two names": (lambda d: part("reader")(d).update(name="encoder"), "a layer named 'encoder' already"),
+    "two names": (lambda d: part("reader")(d).update(name="encoder"), "already has a layer named 'encoder'"),
     "an unused input": (
         lambda d: d["config"]["layers"].append(
             part("series")(d) | {"name": "more", "config": {"batch_shape": [None, 2], "name": "more"}}

@@ -51,10 +51,10 @@ LOOP = "right in one step, wrong over several: the loop. "
 ADDED = 'total += step.gradients[f"d{name}"]'
 LOOPS = {
     ("[step[name] for name in leaving]", "[step[name] * (name[1] == 'h') for name in leaving]"): (
-        "the loop. dc is not carried from step to step: add dc_prev at the step before"
+        "the loop. dc is not carried from step to step: add dc_prev at the previous step"
     ),
     ("arrived = [dhs[:, t] + handed_on[0], *", "arrived = [dhs[:, t] + 0, *"): (
-        f"{LOOP}dh is not carried from step to step: add dh_prev at the step before"
+        f"{LOOP}dh is not carried from step to step: add dh_prev at the previous step"
     ),
     ("dhs[:, t] + handed_on[0]", "dhs[:, t] if t == len(kept.caches) - 1 else handed_on[0]"): (
         f"{LOOP}dh from above is overwritten by the gradient from step t+1: add the two"
