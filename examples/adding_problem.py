@@ -3,7 +3,7 @@
 python examples/adding_problem.py                 an LSTM and a plain recurrent network, the same steps for both
 
 Each step shows a random number from 0 to 1 and a mark that is 1 at two places, one in each half, and else 0 (the usual
-form of the task today). Who always answers 1, the mean sum, is wrong by 1/6 = 0.167 (mean squared error). To do
+form of the task today). Always answering 1, the mean sum, gives an error of 1/6 = 0.167 (mean squared error). To do
 better, a network has to carry the first number over many others that mean nothing: at T = 100 some 50 steps.
 """
 
@@ -75,7 +75,7 @@ def train(
     x, y = training
     model = Sequential([layer, Dense(1)], seed=options.seed, backend=options.backend)
     # Clipping: a plain recurrent network's gradient can explode as well as vanish, and one such step undoes hundreds.
-    # Decay: large steps to find the way, small ones to become exact.
+    # Decay: large steps to get close, small ones to become exact.
     steps = epochs * -(-len(x) // 50)
     model.compile(Adam(CosineDecay(0.01, steps), clipnorm=1.0), "mean_squared_error")
     return model.fit(x, y, batch_size=50, epochs=epochs, validation_data=validation, verbose=2)

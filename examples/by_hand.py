@@ -1,8 +1,8 @@
-"""An LSTM learns a memory task with the equations of scratchlstm/gates.py, NumPy, and nothing else.
+"""An LSTM learns a memory task with only NumPy and the equations of scratchlstm/gates.py.
 
 Letters arrive one at a time. Most are noise (w, x, y, z); one or two are capitals (A, B, C, D). After the last letter
 the network says which capital came last: C, if it read BxwzCyxz. A guess is right one time in four.
-Run it, which takes two seconds: python examples/by_hand.py
+Run it (takes two seconds): python examples/by_hand.py
 """
 
 import argparse
@@ -17,8 +17,8 @@ LETTERS, E, H, K = "ABCDwxyz", 8, 8, 4  # E letters, H units, K answers; a batch
 def draw(rng: np.random.Generator, B: int, T: int) -> tuple[np.ndarray, np.ndarray]:
     """Sequences (B, T), each letter as its index in LETTERS, and their answers (B,)."""
     letters, answers = rng.integers(K, E, size=(B, T)), rng.integers(K, size=B)  # only noise so far
-    letters[:, 0] = rng.integers(K, size=B)  # a capital to begin with
-    letters[np.arange(B), rng.integers(T, size=B)] = answers  # and one anywhere, which replaces it
+    letters[:, 0] = rng.integers(K, size=B)  # start with a capital
+    letters[np.arange(B), rng.integers(T, size=B)] = answers  # and put the answer anywhere, maybe over it
     return letters, answers
 
 
@@ -69,7 +69,7 @@ if __name__ == "__main__":
             v += 0.001 * (dp**2 - v)
             p -= 0.01 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)  # Adam, in place
         if step == 1 or step % 100 == 0:
-            letters, answers = draw(rng, B=1000, T=40)  # new ones, twice as long as any it learns from
+            letters, answers = draw(rng, B=1000, T=40)  # new ones, twice as long as any training sequence
             log_p, _, caches = forward(params, letters)
             given = log_p.argmax(axis=1)  # (B,)
             f = np.stack([cache.f for cache in caches[1:]], axis=1)  # (B, T-1, H)  step 1 has nothing to forget

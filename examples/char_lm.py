@@ -1,10 +1,10 @@
-"""A character model: an LSTM reads a text letter by letter, guesses each next letter, and then writes on its own.
+"""A character model: an LSTM reads a text letter by letter, predicts each next letter, and then writes text of its own.
 
-python examples/char_lm.py                        read sentences made here, all of them true, and write some
-python examples/char_lm.py --text book.txt        read a text of yours (UTF-8, best 100,000 characters or more)
+python examples/char_lm.py                        read generated sentences, all of them true, and write some
+python examples/char_lm.py --text book.txt        read your own text (UTF-8, ideally 100,000 characters or more)
 
-A text is one long sequence, too long to go back through as a whole. Truncated backpropagation through time cuts it
-into windows: the state goes on from window to window (stateful=True), only the gradient ends at the cuts.
+A text is one long sequence, too long to backpropagate through as a whole. Truncated backpropagation through time cuts
+it into windows: the state carries over from window to window (stateful=True); only the gradient stops at the cuts.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def experiment(folder: Path, options: argparse.Namespace) -> None:
         f"{len(text):,} characters, {len(letters)} different; an epoch is {len(x) // rows} windows of {rows} x {steps}"
     )
 
-    # 2. The model takes any length (None): it reads whole windows, and writes one letter at a time
+    # 2. The model takes any length (None): it reads whole windows and writes one letter at a time
     model = Sequential(seed=options.seed, backend=options.backend)
     model.add(Embedding(len(letters), 32, input_shape=(None,)))
     model.add(LSTM(units, return_sequences=True, stateful=True))
@@ -57,7 +57,7 @@ def experiment(folder: Path, options: argparse.Namespace) -> None:
     optimizer = Adam(CosineDecay(0.005, epochs * len(x) // rows), clipnorm=1.0)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=[Perplexity()])
 
-    # 3. Training: the windows in their order (shuffle=False), and every reading of the text from empty states. These
+    # 3. Training: the windows in their order (shuffle=False), each pass over the text starting from empty states. These
     # belong to the rows of a whole batch, so nobody shares the work (workers=1)
     losses, held_out_losses = [], []
     for epoch in range(epochs):
@@ -97,7 +97,7 @@ def read_text(path: str) -> str:
 
 
 def windows(ids: np.ndarray, rows: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs (N * rows, steps) and the same one letter later; row r of a batch goes on where that of the last ended."""
+    """Inputs (N * rows, steps) and the same one letter later; row r of a batch continues row r of the last."""
     count = (len(ids) - 1) // (rows * steps)
     if count < 1:
         fail(f"the text is too short: its last tenth, which validates, needs over {rows * steps} characters")
@@ -111,11 +111,11 @@ def windows(ids: np.ndarray, rows: int, steps: int) -> tuple[np.ndarray, np.ndar
 def write(
     model: Sequential, letters: list[str], start: str, length: int, temperature: float, rng: np.random.Generator
 ) -> list[str]:
-    """Texts by 20 writers at once: each letter is drawn from p^(1/temperature) and becomes the next input."""
+    """Texts of 20 parallel writers: each letter is drawn from p^(1/temperature) and becomes the next input."""
     model.reset_states()
     ids = np.full((20, 1), letters.index(start))
     for _ in range(length):
-        # (20, letters); the states go on by themselves
+        # (20, letters); the layers keep their states
         p = model.predict(ids[:, -1:], batch_size=20, verbose=0, workers=1)[:, 0]
         scores = np.log(p + 1e-30) / temperature
         # the largest of log p + Gumbel noise is a draw from p
@@ -165,7 +165,7 @@ def make_text(sentences: int, rng: np.random.Generator) -> str:
 
 
 def least_loss(text: str) -> float:
-    """The text's own entropy for each letter: what was drawn by chance, nobody can foresee."""
+    """The text's own entropy per letter: nobody can predict what was drawn by chance."""
     relation, pair, number = np.log(3), np.log(100 * 99 / 2), np.log(99)
     return (relation + (2 * pair + number) / 3) * text.count("\n") / len(text)
 
@@ -191,7 +191,7 @@ def count(lines: list[str], read: set[str]) -> str:
 
 def parse_options() -> argparse.Namespace:
     parser = example_parser(__doc__, "runs/char_lm")
-    parser.add_argument("--text", help="a file to read in place of the sentences made here")
+    parser.add_argument("--text", help="a file to read instead of the generated sentences")
     return parser.parse_args()
 
 

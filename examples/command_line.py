@@ -1,4 +1,4 @@
-"""What programs on the command line share: options that are checked before any work, and errors in one line."""
+"""Shared by the command-line programs: options that are checked before any work, and one-line errors."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ from scratchlstm.preprocessing.text import text_to_word_sequence
 
 
 def example_parser(description: str | None, folder: str, seed: int = 0) -> argparse.ArgumentParser:
-    """A parser with what every small example has: --output, --seed and --quick.
+    """A parser with the options of every small example: --output, --seed and --quick.
 
     Args:
         description: the example's docstring.
@@ -24,7 +24,7 @@ def example_parser(description: str | None, folder: str, seed: int = 0) -> argpa
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=named, default=folder, help=f"folder for the results (default {folder})")
     parser.add_argument("--seed", type=whole(0), default=seed, help=f"draws everything from scratch (default {seed})")
-    parser.add_argument("--quick", action="store_true", help="all in small, within seconds, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="a scaled-down run that finishes in seconds")
     add_backend(parser)
     return parser
 
@@ -41,7 +41,7 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
 
 
 def usable_backend(text: str) -> str:
-    """The type of an option for where to compute; why "auto" takes the CPU is told in a line."""
+    """The type of an option for where to compute; if "auto" takes the CPU, a line says why."""
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
@@ -54,7 +54,7 @@ def usable_backend(text: str) -> str:
 
 
 def whole(smallest: int, largest: int = 0) -> Callable[[str], int]:
-    """The type of an option for whole numbers from `smallest` on, up to `largest` if there is one."""
+    """The type of an option for whole numbers of at least `smallest`, and at most `largest` if given."""
 
     def number(text: str) -> int:
         if not text.strip().isdecimal() or int(text) < smallest or 0 < largest < int(text):
@@ -83,7 +83,7 @@ def named(text: str) -> str:
 
 
 def reviews_path(text: str) -> str:
-    """The type of an option for where reviews are read from."""
+    """The type of an option for the path of the reviews."""
     if not text or not Path(text).exists():
         raise argparse.ArgumentTypeError(f"{text!r} does not exist: name an imdb.npz or an unpacked aclImdb folder")
     return text
@@ -98,7 +98,7 @@ def sentence(text: str) -> str:
 
 @contextmanager
 def in_one_line(*expected: type[Exception]) -> Iterator[None]:
-    """Tell what the reader can mend in one line; any other error is a mistake of ours, and shows where it is."""
+    """Report errors the user can fix in one line; any other error is a bug, and keeps its traceback."""
     try:
         yield
     except expected as error:

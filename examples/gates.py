@@ -3,7 +3,7 @@
 python examples/gates.py
 python examples/gates.py --text "the music is not bad"
 
-Learns in a second, prints the equations of one unit word by word, and leaves pictures of the gates and explorer.html: a
+Learns in a second, prints the equations of one unit word by word, and writes pictures of the gates and explorer.html: a
 page, for any browser, in which every number can be followed and changed, and a slider shows how the gates learned.
 """
 
@@ -47,7 +47,7 @@ def experiment(folder: Path, options: argparse.Namespace, tokenizer: Tokenizer, 
     model, snapshots = train(sentences, labels, options)
 
     # Forward: i, f, g, o, c and h of every unit at every word. Backward: a loss needs a target, here the answer that
-    # the model gives, so that the gradients say what would make it surer or less sure
+    # the model gives, so that the gradients say what would make it more or less certain
     x = np.array(tokenizer.texts_to_sequences([options.text]))  # (1, T)
     traced = trace(model, x, np.round(model.predict(x, verbose=0)))
     print(f"{traced}\n")
@@ -114,8 +114,13 @@ def print_unit(lstm: LayerTrace, words: list[str], unit: int) -> None:
 
 
 def parse_options() -> argparse.Namespace:
-    parser = example_parser(__doc__, "runs/gates", seed=6)  # in which one unit does it all
-    parser.add_argument("--text", type=sentence, default=SENTENCE, help="the sentence to read, of words that it learns")
+    parser = example_parser(__doc__, "runs/gates", seed=6)  # with which one unit does it all
+    parser.add_argument(
+        "--text",
+        type=sentence,
+        default=SENTENCE,
+        help="the sentence to read, using only words of the training sentences",
+    )
     return parser.parse_args()
 
 

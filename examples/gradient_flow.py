@@ -1,4 +1,4 @@
-"""The vanishing gradient: how much of a loss at the last step arrives at each earlier step of a recurrent network.
+"""The vanishing gradient: how much of a last-step loss's gradient reaches each earlier step of a recurrent network.
 
 python examples/gradient_flow.py
 
@@ -6,7 +6,7 @@ Two untrained networks of 32 units read 50 random numbers. The picture shows ||d
 steps back from the end, for
 
     SimpleRNN, U = k Q    dL/dh_t = (tanh' dL/dh_t+1) U^T: each step multiplies by k (Q is orthogonal) and by tanh' <= 1
-    LSTM, forget bias b   dL/dc_t = f dL/dc_t+1, with f near σ(b), and on top of it what goes through the gates and U
+    LSTM, forget bias b   dL/dc_t = f dL/dc_t+1, with f near σ(b), plus the part through the gates and U
 """
 
 import argparse
@@ -59,7 +59,7 @@ def plain_flow(k: float, T: int, seed: int, backend: str | None = None) -> np.nd
 
 
 def lstm_flow(forget_bias: float, T: int, seed: int, backend: str | None = None) -> np.ndarray:
-    """The same for each t of an LSTM with this bias of the forget gate, (T,)."""
+    """The same for each t of an LSTM with this forget bias, (T,)."""
     model = new_model(LSTM(UNITS, dtype="float64"), seed, backend)
     model.layers[0].params["bias"][UNITS : 2 * UNITS] = forget_bias  # the second of the blocks i f g o
     return relative_norms(model, T, seed)
@@ -74,7 +74,7 @@ def new_model(layer: SimpleRNN | LSTM, seed: int, backend: str | None) -> Sequen
 
 def relative_norms(model: Sequential, T: int, seed: int) -> np.ndarray:
     x = np.random.default_rng(seed).uniform(-1, 1, size=(100, T, 1))
-    norms = gradient_norm_over_time(model, x, y=x[:, 0])  # say at the end which number was the first
+    norms = gradient_norm_over_time(model, x, y=x[:, 0])  # the task: at the end, say which number came first
     return norms / norms[-1]
 
 

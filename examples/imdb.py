@@ -1,8 +1,8 @@
-"""Sentiment of IMDB reviews with an LSTM: the well-known Keras tutorial, on a network written out by hand.
+"""Sentiment of IMDB reviews with an LSTM: the well-known Keras tutorial, with a network written from scratch.
 
 python examples/imdb.py                        train, plot, save, show some predictions
-python examples/imdb.py --dropout 0.5          the cure against overfitting
-python examples/imdb.py --resume               go on with a run that was stopped (the other options as before)
+python examples/imdb.py --dropout 0.5          less overfitting
+python examples/imdb.py --resume               continue a stopped run (the other options as before)
 python examples/imdb.py --predict TEXT         score a sentence with the saved model
 """
 
@@ -66,7 +66,7 @@ def train(folder: Path, options: argparse.Namespace) -> int:
     # 3. Training
     checkpoint = folder / "checkpoint.npz"
     try:
-        # Numba is not there, or the checkpoint is of another run, or damaged
+        # Numba is missing, or the checkpoint belongs to another run or is damaged
         with in_one_line(ImportError, *[ValueError] if options.resume else []):
             model.fit(
                 X_train,
@@ -86,7 +86,7 @@ def train(folder: Path, options: argparse.Namespace) -> int:
         return 130
     history = model.history.history
 
-    # 4. What is left behind: the model, the words it knows, the history, the learning curve
+    # 4. The results: the model, the words it knows, the history, the learning curve
     model.save(folder / "model.npz")
     known = {word: rank for word, rank in ranks.items() if rank < options.words}
     vocabulary = {"maxlen": options.maxlen, "num_words": options.words, "words": known}
@@ -100,7 +100,7 @@ def train(folder: Path, options: argparse.Namespace) -> int:
     reloaded = Sequential.load(folder / "model.npz").to(model.backend)
     probabilities = model.predict(X_test, verbose=0)
     if not np.array_equal(reloaded.predict(X_test, verbose=0), probabilities):
-        raise SystemExit(f"the model reloaded from {folder / 'model.npz'} predicts something else")
+        raise SystemExit(f"the model reloaded from {folder / 'model.npz'} predicts differently")
 
     # 6. A look at some reviews
     print("\nprobability of a positive review | label | the review's last words")
@@ -132,7 +132,7 @@ def predict(folder: Path, text: str) -> int:
 
 
 def what_the_curve_shows(history: dict[str, list[float]]) -> str:
-    """The best epoch, and how far training and validation have come apart by the end."""
+    """The best epoch, and how far training and validation have diverged by the end."""
     rounded = {name: [round(value, 4) for value in values] for name, values in history.items()}
     train_loss, loss, accuracy = rounded["loss"], rounded["val_loss"], rounded["val_accuracy"]
     lowest, highest = int(np.argmin(loss)), int(np.argmax(accuracy))
@@ -165,17 +165,19 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train an LSTM on IMDB reviews")
     parser.add_argument("--epochs", type=positive, default=5)
     parser.add_argument("--batch-size", type=positive, default=128)
-    parser.add_argument("--maxlen", type=positive, default=100, help="words of a review that are read, from its end")
-    parser.add_argument("--words", type=whole(5), default=20000, help="size of the vocabulary; ids 0 to 3 are no words")
+    parser.add_argument("--maxlen", type=positive, default=100, help="words read of each review, counted from its end")
+    parser.add_argument(
+        "--words", type=whole(5), default=20000, help="size of the vocabulary; ids 0 to 3 are not words"
+    )
     parser.add_argument("--units", type=positive, default=60, help="size of the LSTM's state")
     parser.add_argument("--dropout", type=rate, default=0.0, help="rate after the embedding and after the LSTM")
     parser.add_argument("--seed", type=whole(0), default=0)
     parser.add_argument("--source", choices=SOURCES, default="auto", help="where the reviews come from")
     parser.add_argument("--path", type=reviews_path, help="an imdb.npz or an unpacked aclImdb folder to read instead")
-    parser.add_argument("--samples", type=positive, help="use only so many training and so many test reviews")
+    parser.add_argument("--samples", type=positive, help="use only this many training and this many test reviews")
     parser.add_argument("--output", type=named, default="runs/imdb", help="folder for the results of the run")
-    parser.add_argument("--resume", action="store_true", help="continue the run that was stopped in the output folder")
-    told = "what computes the LSTM (docs/fast.md); fused is the fastest available"
+    parser.add_argument("--resume", action="store_true", help="continue the stopped run in the output folder")
+    told = "the implementation of the LSTM (docs/fast.md); fused is the fastest available"
     parser.add_argument("--implementation", choices=IMPLEMENTATIONS, default="fused", help=told)
     told = "processes; auto is one if the LSTM runs compiled loops, otherwise one for each core"
     parser.add_argument("--workers", default="auto", type=workers, help=told)

@@ -1,10 +1,10 @@
-"""Sentiment of IMDB reviews, as well as an LSTM can from scratch: adversarial training in minutes on a CPU.
+"""Sentiment of IMDB reviews, as well as an LSTM trained from scratch can: adversarial training in minutes on a CPU.
 
 python examples/imdb_best.py                      train, draw, save, explain a sentence; 5,000 reviews are held out
 python examples/imdb_best.py --path aclImdb       train on all of its 25,000 training reviews, test once on the others
-python examples/imdb_best.py --without bigrams    what an ingredient is worth: the same without it
-python examples/imdb_best.py --baseline           beside it, logistic regression on word pairs and triples
-python examples/imdb_best.py --resume             continue a run that was stopped (the other options as before)
+python examples/imdb_best.py --without bigrams    the same without one ingredient, to see what it is worth
+python examples/imdb_best.py --baseline           also train logistic regression on word pairs and triples
+python examples/imdb_best.py --resume             continue a stopped run (the other options as before)
 python examples/imdb_best.py --predict TEXT       score a sentence, and say which words moved the answer
 """
 
@@ -45,15 +45,15 @@ from scratchlstm.utils import atomic_write, held_folder
 
 SENTENCE = "not a good film, but I loved every minute of it!"
 WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?|[!?]")
-# what has to be the same in runs that are compared
+# must be the same in runs that are compared
 SETTING = "epochs", "batch_size", "maxlen", "words", "bigrams", "units", "seed", "samples"
-UNKNOWN = "[unknown]"  # which no word is
+UNKNOWN = "[unknown]"  # not equal to any word
 INGREDIENTS = {
     "adversarial": "the second pass, through perturbed embeddings",
     "average": "the running average of the weights",
     "bigrams": "pairs of words, with a table of their own",
     "dropout": "dropped words, features and outputs",
-    "pooling": "mean and maximum over time; without it, the last state alone",
+    "pooling": "mean and maximum over time; without it, only the last state",
     "backward": "the LSTM that reads from the end",
     "schedule": "the learning rate's warm-up and decay",
 }
@@ -96,7 +96,9 @@ def train(folder: Path, options: argparse.Namespace) -> int:
     worst = None if "adversarial" in without else AdversarialTraining(epsilon=0.06, first_step=steps // 5)
     checkpoint = folder / "checkpoint.npz"
     try:
-        with in_one_line(*[ValueError] if options.resume else []):  # the checkpoint is of another run, or damaged
+        with in_one_line(
+            *[ValueError] if options.resume else []
+        ):  # the checkpoint belongs to another run or is damaged
             model.fit(
                 x,
                 labels,
@@ -172,7 +174,7 @@ class Reader:
 
     Args:
         known: the known words, the most frequent first; then the pairs, if the model is to see them.
-        maxlen: how many words of a text are read, from its end.
+        maxlen: how many words of a text are read, counted from its end.
     """
 
     def __init__(self, known: list[list[str]], maxlen: int) -> None:
@@ -198,12 +200,12 @@ class Reader:
 
 
 def grams(texts: list[str], n: int) -> Iterator[list[str]]:
-    """For each text the n words that end at each of its words."""
+    """For each text, the n words that end at each of its words."""
     return (ngrams(words_of(text), n) for text in texts)
 
 
 def words_of(text: str) -> list[str]:
-    """Words, and the marks that tell how they are meant."""
+    """Words, and the punctuation marks that tell how they are meant."""
     return WORD.findall(text.lower().replace("<br />", " "))
 
 
@@ -211,7 +213,7 @@ def words_of(text: str) -> list[str]:
 
 
 def explain(model: Model, reader: Reader, text: str) -> None:
-    """The answer, and how far each word has moved it: by how much the log-odds fall when it is left out."""
+    """Print the answer and how far each word has moved it: how much the log-odds fall without the word."""
     words = words_of(text)[-reader.maxlen :]
     fewer = [words[:k] + words[k + 1 :] for k in range(len(words))]
     texts = [" ".join(some) for some in (words, *fewer)]
@@ -250,7 +252,7 @@ def read_vocabulary(path: Path) -> Reader:
 
 
 def what_each_is_worth(root: Path, results: dict[str, Any]) -> str:
-    """The accuracy of every run in this folder that differs from this one only in what it leaves out."""
+    """The accuracy of every run in this folder that differs from this one only in what it omits."""
     rows = {}
     for path in [root / "results.json", *sorted(root.glob("without-*/results.json"))]:
         with suppress(OSError, ValueError, TypeError, KeyError):  # no such run yet, or not one of ours
@@ -282,7 +284,7 @@ def baseline(texts: list[str], labels: np.ndarray, test_texts: list[str], test_l
 
 
 def scikit_learn() -> tuple[Any, Any]:
-    """What the baseline takes from scikit-learn."""
+    """The parts of scikit-learn that the baseline uses."""
     try:
         from sklearn.feature_extraction.text import CountVectorizer
         from sklearn.linear_model import LogisticRegression
@@ -308,19 +310,19 @@ def parse_options() -> argparse.Namespace:
     positive = whole(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     told = "; ".join(f"{name}: {what}" for name, what in INGREDIENTS.items())
-    told = f"leave an ingredient out; may be given several times ({told})"
+    told = f"omit an ingredient; may be given several times ({told})"
     parser.add_argument("--without", action="append", choices=INGREDIENTS, default=[], help=told)
     parser.add_argument("--epochs", type=positive, default=3)
     parser.add_argument("--batch-size", type=positive, default=64)
-    parser.add_argument("--maxlen", type=positive, default=400, help="words of a review that are read, from its end")
+    parser.add_argument("--maxlen", type=positive, default=400, help="words read of each review, counted from its end")
     parser.add_argument("--words", type=positive, default=30_000, help="how many words have a vector of their own")
     parser.add_argument("--bigrams", type=positive, default=100_000, help="and how many pairs of words")
     parser.add_argument("--units", type=positive, default=64, help="size of each LSTM's state")
     parser.add_argument("--seed", type=whole(0), default=0)
     parser.add_argument("--path", type=reviews_path, help="an unpacked aclImdb folder to read instead")
-    parser.add_argument("--samples", type=positive, help="use only so many training and so many other reviews")
+    parser.add_argument("--samples", type=positive, help="use only this many training and this many other reviews")
     parser.add_argument("--output", type=named, default="runs/imdb_best", help="folder for the results of the run")
-    parser.add_argument("--resume", action="store_true", help="continue the run that was stopped in the output folder")
+    parser.add_argument("--resume", action="store_true", help="continue the stopped run in the output folder")
     parser.add_argument("--baseline", action="store_true", help="logistic regression as well; needs scikit-learn")
     told = "processes; auto is one if the LSTM runs compiled loops, otherwise one for each core"
     parser.add_argument("--workers", default="auto", type=workers, help=told)

@@ -1,4 +1,4 @@
-"""What is each gate for? Take it away: sixteen cells, each on tasks for which a gate matters.
+"""What is each gate for? Take it away and see: sixteen cells, each on tasks for which a gate matters.
 
 python examples/odyssey.py                  five made-up tasks, three seeds
 python examples/odyssey.py --reviews        real reviews instead, for five of the cells
@@ -11,9 +11,10 @@ In a made-up task a sequence has T steps, and numbers are drawn from -1 to 1:
     count     at some steps the number of events so far is asked for; at all others the answer is 0
     add       one number in each half is marked: what is their sum?
 
-The error is that on new sequences, root mean square, divided by that of always giving the mean answer: 0 is solved, 1
-is a guess. (Of reviews: the share of wrong answers, divided by 1/2.) A cell has as many units as give its network the
-number of parameters of the LSTM's, and all networks take the same steps. What can be chosen was chosen for the LSTM.
+The error is the root mean square on new sequences, divided by that of always giving the mean answer: 0 is solved, 1 is
+a guess. (Of reviews: the share of wrong answers, divided by 1/2.) A cell has as many units as it takes to give its
+network the LSTM network's number of parameters; all networks train for the same steps. The settings were tuned for the
+LSTM.
 
 The cells are those of Greff et al., "LSTM: A Search Space Odyssey" (2015), and some more (docs/variants.md).
 """
@@ -46,7 +47,7 @@ from scratchlstm.training.recruit import count_workers
 from scratchlstm.utils import atomic_write, held_folder
 
 Data = tuple[np.ndarray, np.ndarray]  # x (N, T, E), y (N, K), or (N, T, K) if every step has an answer
-Errors = dict[tuple[str, str], list[float]]  # (cell, task) -> of each seed
+Errors = dict[tuple[str, str], list[float]]  # (cell, task) -> the error of each seed
 
 CELLS: dict[str, Callable[[int], Cell]] = {
     "LSTM": cells.LSTMCell,
@@ -96,7 +97,7 @@ VOCABULARY = 5000  # of the reviews
 
 
 class Size(NamedTuple):
-    """How much there is of each."""
+    """The sizes of an experiment."""
 
     T: int  #          steps of a sequence
     units: int  #      of the LSTM
@@ -123,7 +124,7 @@ class Job(NamedTuple):
 
 
 def keep(N: int, T: int, rng: np.random.Generator) -> Data:
-    """One-hot letters: one of the first four at some step, one of the other four at each of the rest."""
+    """One-hot letters: one of the first four at some step, one of the other four at every other step."""
     letters, rows, capital = rng.integers(4, 8, (N, T)), np.arange(N), rng.integers(0, 4, N)
     letters[rows, rng.integers(0, T, N)] = capital
     return one_hot(letters, 8), one_hot(capital, 4)
@@ -137,7 +138,7 @@ def ignore(N: int, T: int, rng: np.random.Generator) -> Data:
 
 
 def reset(N: int, T: int, rng: np.random.Generator) -> Data:
-    """Numbers and marks: one step is marked, and others by chance, two on average; the numbers after the last count."""
+    """Numbers and marks: one step and, by chance, some others (two on average) are marked; only later numbers count."""
     x, rows = numbers(N, T, rng), np.arange(N)
     x[:, :, 1] = rng.random((N, T)) < 2 / T
     x[rows, rng.integers(0, T, N), 1] = 1
@@ -162,7 +163,7 @@ def add(N: int, T: int, rng: np.random.Generator) -> Data:
 
 
 def numbers(N: int, T: int, rng: np.random.Generator) -> np.ndarray:
-    """A number at each step, and no mark yet, (N, T, 2)."""
+    """A number at each step, without marks yet, (N, T, 2)."""
     return np.stack([rng.uniform(-1, 1, (N, T)), np.zeros((N, T))], axis=2).astype("float32")
 
 
@@ -216,7 +217,7 @@ def layer_of(job: Job, features: int, outputs: int, return_sequences: bool = Fal
 
 
 def units_of(job: Job, features: int, outputs: int) -> int:
-    """How many units give the network as many parameters as the LSTM's, or nearly."""
+    """The number of units that gives the network (nearly) as many parameters as the LSTM network."""
 
     def parameters(cell: Cell) -> int:
         of_cell = sum(int(np.prod(shape)) for shape, _ in cell.param_specs(features).values())
@@ -231,7 +232,7 @@ def units_of(job: Job, features: int, outputs: int) -> int:
 
 def main() -> None:
     options = parse_options()
-    if not first():  # each network has a process to itself: the cores of one machine share them out
+    if not first():  # each network has its own process, spread over the cores of one machine
         return
     with held_folder(options.output) as folder:
         if options.reviews:
@@ -255,7 +256,7 @@ def experiment(folder: Path, options: argparse.Namespace, size: Size, names: lis
 
 
 def results(jobs: list[Job], processes: int) -> Iterator[tuple[Job, float]]:
-    """Each job and what `run` returns for it, in the order in which they end."""
+    """Each job and what `run` returns for it, in the order in which they finish."""
     with tqdm(total=len(jobs), unit="run", leave=False, disable=None) as bar:
         if processes == 1:
             for job in jobs:
@@ -273,7 +274,7 @@ def results(jobs: list[Job], processes: int) -> Iterator[tuple[Job, float]]:
 
 
 def table(errors: Errors) -> Iterator[str]:
-    """Of each cell and task the median over the seeds, and their range."""
+    """The median and range over the seeds, for each cell and task."""
     names, tasks = rows_and_columns(errors)
     yield f"| {'error':20} |" + "".join(f" {task:19} |" for task in tasks)
     yield f"| {'-' * 20} |" + f" {'-' * 19} |" * len(tasks)
@@ -282,7 +283,7 @@ def table(errors: Errors) -> Iterator[str]:
 
 
 def conclusions(errors: Errors) -> Iterator[str]:
-    """What holds for all seeds: the ranges of two cells' errors do not overlap."""
+    """The findings that hold for all seeds: the ranges of two cells' errors do not overlap."""
     for cell, task in CLAIMS:
         if (cell, task) in errors:
             lstm, other = errors["LSTM", task], errors[cell, task]
@@ -305,7 +306,7 @@ def spread(values: list[float]) -> str:
 
 @in_style
 def draw(errors: Errors) -> Figure:
-    """The table as a heat map: the LSTM, below it what is lost without a part of it, below that other cells."""
+    """The table as a heat map: the LSTM, below it the LSTM without one of its parts, below that other cells."""
     names, tasks = rows_and_columns(errors)
     medians = {cell: np.array([np.median(errors[cell, task]) for task in tasks]) for cell in names}
     ordered = sorted(names, key=lambda cell: -np.mean(np.log(medians[cell])))  # the worst first

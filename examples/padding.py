@@ -1,12 +1,12 @@
-"""Padding before or after a text, with a mask and without: the same reviews, the same model, four learning curves.
+"""Padding before or after a text, with and without a mask: the same reviews, the same model, four learning curves.
 
 python examples/padding.py
 
 An LSTM's answer is its last h. With padding before the text ("pre"), the last step is the last word. With padding after
-it ("post"), 150 steps or more of nothing follow the last word. At each the cell is multiplied by the forget gate, in
-the beginning 0.73, and so is the gradient on its way back; with what goes through U some 0.83 of it is left, and after
-150 steps less than one part in a billion: nothing tells the words how to change. A mask (mask_zero=True) lets the state
-pass the padding as it is.
+it ("post"), 150 steps or more of nothing follow the last word. At each of them the cell is multiplied by the forget
+gate, initially 0.73, and so is the gradient in the backward pass. The path through U raises this factor to some 0.83;
+after 150 steps less than one part in a billion is left, so nothing tells the words how to change. With a mask
+(mask_zero=True) the state passes the padding unchanged.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from scratchlstm.optimizers import Adam
 from scratchlstm.preprocessing.sequence import pad_sequences
 from scratchlstm.utils import atomic_write, held_folder
 
-CURVES = "val_accuracy", "val_loss"  # that are drawn
+CURVES = "val_accuracy", "val_loss"  # the curves that are drawn
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def experiment(folder: Path, options: argparse.Namespace) -> None:
             model.add(Embedding(words, 32, mask_zero=mask, input_shape=(maxlen,)))
             model.add(LSTM(32))
             model.add(Dense(1, activation="sigmoid"))
-            # clipped: over so many steps a gradient can explode as well, and one such step undoes many
+            # clipped: over so many steps a gradient can also explode, and one such step undoes many
             model.compile(Adam(0.001, clipnorm=1.0), "binary_crossentropy", metrics=["accuracy"])
             print(f"padding {padding}, mask_zero={mask}")
             run = model.fit(*train, batch_size=64, epochs=epochs, validation_data=test, verbose=2)
@@ -67,10 +67,10 @@ def experiment(folder: Path, options: argparse.Namespace) -> None:
 
 
 def short(x: np.ndarray, y: np.ndarray, longest: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first reviews that are not longer."""
+    """The first reviews of at most `longest` words."""
     chosen = np.flatnonzero([len(review) <= longest for review in x])[:samples]
     if not len(chosen):
-        fail(f"no review there has {longest} words or less")
+        fail(f"no review there has {longest} words or fewer")
     return x[chosen], y[chosen]
 
 

@@ -1,10 +1,10 @@
 """Dates as people write them become ISO dates: an encoder reads the characters, a decoder writes 1998-03-03.
 
 python examples/seq2seq.py                               train without attention and with it, and compare
-python examples/seq2seq.py --text "3rd of march 1998"    translate a date of yours, with the model of the last run
+python examples/seq2seq.py --text "3rd of march 1998"    translate your own date with the model of the last run
 
-An LSTM reads the text, and its last states are the first ones of another LSTM, which writes. With attention the writer
-also looks back: at each step it takes a weighted mean of what the reader gave at every character.
+An LSTM reads the text; its last states are the initial states of another LSTM, which writes. With attention the writer
+also looks back: at each step it takes a weighted mean of the reader's outputs at all characters.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def experiment(folder: Path, options: argparse.Namespace) -> None:
     read, written = read_ids(texts), written_ids(isos)
     print(f"{train:,} dates to train with, such as {'; '.join(texts[:4])}")
 
-    # 2. Teacher forcing: the decoder is given the right characters so far, and learns to say the next one
+    # 2. Teacher forcing: the decoder is given the right characters so far, and learns to predict the next one
     given, target = written[:, :-1], written[:, 1:]
     for attention in (False, True):
         model = build_model(attention, options)
@@ -74,7 +74,7 @@ def experiment(folder: Path, options: argparse.Namespace) -> None:
         )
         model.fit([read, given], target, 64, epochs, verbose=2, workers=None if options.quick else "auto")
 
-        # 3. Alone it has only what it wrote itself
+        # 3. On its own it has only the characters that it wrote itself
         answers, _ = translate(model, test_texts)
         wrong = [row for row in zip(test_texts, answers, test_isos, strict=True) if row[1] != row[2]]
         name = "with attention" if attention else "without attention"
@@ -147,7 +147,7 @@ def draw(text: str, iso: str, weights: np.ndarray) -> Figure:
 
 
 def part_of(row: int) -> str:
-    """What the character at this position of an ISO date belongs to."""
+    """The part of an ISO date that the character at this position belongs to."""
     return next((part for part, (start, stop) in SPANS.items() if start <= row < stop), "")
 
 
@@ -170,13 +170,13 @@ LONGEST = len("wednesday, september 23rd, 1998")
 
 
 def write_dates(days: np.ndarray, count: int, rng: np.random.Generator) -> tuple[list[str], list[str]]:
-    """Dates as people write them, and in ISO's way: any of these days since FIRST, in any style."""
+    """Dates as people write them, and as ISO dates: any of these days since FIRST, in any style."""
     dates = [FIRST + timedelta(int(day)) for day in rng.choice(days, size=count)]
     return [write(day, rng) for day in dates], [day.isoformat() for day in dates]
 
 
 def write(day: date, rng: np.random.Generator) -> str:
-    """A date in a style in which it has one meaning only."""
+    """A date in a style that makes it unambiguous."""
     styles = [style for style in STYLES if is_clear(style, day)]
     d, month = day.day, month_name[day.month]
     ending = "th" if 10 < d < 20 else {1: "st", 2: "nd", 3: "rd"}.get(d % 10, "th")

@@ -211,5 +211,5 @@ def test_a_range_and_a_list_within_itself():
     model.fit(np.ones((4, 1)), range(4), verbose=0)
     endless = []
     endless.append(endless)
-    with pytest.raises(ValueError, match="y has rows of different lengths|y holds objects"):
+    with pytest.raises(ValueError, match="y has rows of different lengths|y contains objects"):
         model.fit(np.ones((4, 1)), endless, verbose=0)

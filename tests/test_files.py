@@ -184,7 +184,7 @@ def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path, existed):
 @posix
 def test_what_is_no_file_is_not_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="pipe' is no file"), atomic_write(tmp_path / "pipe"):
+    with pytest.raises(OSError, match="pipe' is not a file"), atomic_write(tmp_path / "pipe"):
         pass
     assert os.listdir(tmp_path) == ["pipe"]
 

@@ -186,7 +186,7 @@ def test_it_goes_nowhere_as_ours(export, layer, tmp_path):
     from scratchlstm.interop.torch import to_torch
 
     write = {"onnx": to_onnx, "torch": lambda model, path: to_torch(model), "keras": save_keras}[export]
-    with pytest.raises(ValueError, match=r"relu.*(not a part of scratchlstm|cannot express)"):
+    with pytest.raises(ValueError, match=r"relu.*(not part of scratchlstm|cannot express)"):
         write(model([layer(), Dense(2)]), tmp_path / f"m.{export}")
 
 
@@ -317,7 +317,7 @@ NOT_SAVED = {
         lambda: [RNN(Unkept(2, 0.5), return_sequences=True)],
         "and its constructor takes slope, which its get_config omits: make .* enough to store it as self.slope",
     ),
-    "an argument of a layer": (lambda: [_Scaled(2), Dense(2)], "its constructor takes scale, which .* leaves out"),
+    "an argument of a layer": (lambda: [_Scaled(2), Dense(2)], "its constructor takes scale, which .* omits"),
     "a required argument": (
         lambda: [RNN(type("Short", (Fading,), {"get_config": lambda self: {"units": 2}})(2, 0.5), True)],
         "its constructor takes rate",

@@ -416,7 +416,7 @@ def test_a_name_of_keras_files_leads_to_what_writes_and_reads_them(tmp_path, nam
 def test_arrays_of_something_else_are_no_model(tmp_path):
     np.savez(tmp_path / "m.npz", weights=np.ones(3))
     with pytest.raises(
-        ValueError, match="is not a model that can be loaded: it has no description, so it is no scratch"
+        ValueError, match="is not a model that can be loaded: it has no description, so it is not a scratch"
     ):
         Sequential.load(tmp_path / "m.npz")
 

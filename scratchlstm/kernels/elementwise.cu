@@ -1,4 +1,4 @@
-// σ, and the loss that looks through it: one launch each, where a CuPy expression is a launch for every operation in it.
+// σ, and the loss on its logits: one launch each, while a CuPy expression takes a launch for every operation in it.
 
 #include "gpu.cuh"
 
@@ -13,7 +13,7 @@ extern "C" __global__ void sigmoid(Global<const REAL> __restrict__ x, Global<REA
     if (n < size) y[n] = sigma(x[n]);
 }
 
-// Of logits x and targets y the losses, -y log σ(x) - (1 - y) log(1 - σ(x)), and their derivatives by x.
+// The losses -y log σ(x) - (1 - y) log(1 - σ(x)) of logits x and targets y, and their derivatives with respect to x.
 extern "C" __global__ void binary_crossentropy(
     Global<const REAL> __restrict__ logits,
     Global<const REAL> __restrict__ targets,

@@ -1,21 +1,21 @@
 // The LSTM's recurrence on a GPU: `gates.lstm_forward` and `gates.lstm_backward`, the steps of a whole sequence in one
 // launch each. Names and equation numbers are those of gates.py; docs/gpu.md walks through this file, with a picture.
 //
-// What is outside of the recurrence, x W before it and the products (17) and (19) to (21) after it, is done for all
-// steps at once by products of matrices: see cupy_lstm.py.
+// Everything outside the recurrence, x W before it and the products (17) and (19) to (21) after it, is computed for all
+// steps at once by matrix products: see cupy_lstm.py.
 //
-// The same recurrence is here three times, each version faster than the one before it, and all with the same result:
+// The recurrence is implemented three times, each version faster than the previous one, all with the same result:
 //
-//   -DVERSION=1   a thread owns a column of z; U is read from global memory, at every step anew
+//   -DVERSION=1   a thread owns a column of z; U is read from global memory again at every step
 //   -DVERSION=2   the thread keeps its column of U in registers
-//   -DVERSION=3   four threads own a unit: a quarter of the memory traffic for h, and one barrier a step
+//   -DVERSION=3   four threads own a unit: a quarter of the memory traffic for h, and one barrier per step
 //
-// Batch rows know nothing of each other, so a block takes one row (version 3: ROWS) through all steps, and no block ever
+// Batch rows are independent, so a block takes one row (version 3: ROWS) through all steps, and no block ever
 // waits for another.
 //
 // Sizes, by -D: UNITS is H; ROWS and HELD (how much of U is kept in registers, `Weights`) are of version 3 only. In a
 // comment, k and `unit` count units (0 to H-1), `column` the columns of z (0 to 4H-1), and n = t B + b is the place of
-// row b at time t: all that is kept for the way back lies step by step, (T, B, ...).
+// row b at time t: everything kept for the backward pass is stored step by step, (T, B, ...).
 
 #include "gpu.cuh"
 
@@ -33,13 +33,13 @@
 constexpr int COLUMNS = 4 * UNITS;
 #endif
 
-// --- the cell: gates.py, number by number -------------------------------------------------------------------------
+// --- the cell: gates.py, number by number ----------------------------------------------------------------------------
 
 __device__ __forceinline__ REAL sigma_prime(REAL s) { return s * (1 - s); }
 __device__ __forceinline__ REAL phi_prime(REAL t) { return 1 - t * t; }
 
-// (1) to (4), the gate number 0 to 3 of i f g o. With σ(z) = (1 + tanh(z/2)) / 2 all four take the same way, so that
-// the threads of a warp, which stand at different gates, stay together.
+// (1) to (4), the gate number 0 to 3 of i f g o. With σ(z) = (1 + tanh(z/2)) / 2 all four are computed alike, so that
+// the threads of a warp, which work on different gates, do not diverge.
 __device__ __forceinline__ REAL activate(REAL z, int gate) {
     const REAL half = gate == 2 ? REAL(1) : REAL(0.5);
     return half * tanh(half * z) + (1 - half);
@@ -68,7 +68,7 @@ struct CellGradients {
 __device__ __forceinline__ CellGradients cell_backward(REAL dh, REAL dc_next, const Gates& gates, REAL c_prev,
                                                        REAL tanh_c) {
     const REAL i = gates.i, f = gates.f, g = gates.g, o = gates.o;
-    const REAL do_ = dh * tanh_c;                              // (7), `do` is a word of C++
+    const REAL do_ = dh * tanh_c;                              // (7), `do` is a C++ keyword
     const REAL dc = dc_next + dh * o * phi_prime(tanh_c);      // (8)
     const REAL di = dc * g;                                    // (9)
     const REAL df = dc * c_prev;                               // (10)
@@ -82,7 +82,7 @@ __device__ __forceinline__ CellGradients cell_backward(REAL dh, REAL dc_next, co
     return d;
 }
 
-// --- what goes into a pass and comes out of it ----------------------------------------------------------------------
+// --- the inputs and outputs of a pass --------------------------------------------------------------------------------
 
 // Null where not wanted: index, mask, hs, h_last; and all four kept arrays together (inference).
 struct Forward {
@@ -92,13 +92,13 @@ struct Forward {
     Global<const REAL> b;       // (4H,)
     Global<const REAL> h0;      // (B, H)
     Global<const REAL> c0;      // (B, H)
-    Global<const bool> mask;    // (B, T)      false: the row's state goes on unchanged
+    Global<const bool> mask;    // (B, T)      false: the row's state stays unchanged
     Global<REAL> gates;         // (T, B, 4H)  kept: i f g o
     Global<REAL> h_prev;        // (T, B, H)   kept
     Global<REAL> c_prev;        // (T, B, H)   kept
     Global<REAL> tanh_c;        // (T, B, H)   kept
     Global<REAL> hs;            // (T, B, H)   every h_t
-    Global<REAL> h_last;        // (B, H)      of the step computed last
+    Global<REAL> h_last;        // (B, H)      of the last computed step
     Global<REAL> c_last;        // (B, H)
     int T, B;
     bool reverse;               // from the last time to the first
@@ -114,11 +114,11 @@ struct Forward {
 struct Backward {
     Global<const REAL> U;       // (H, 4H)
     Global<const bool> mask;    // (B, T)
-    Global<const REAL> gates;   // (T, B, 4H)  kept by the forward pass, as the next two
+    Global<const REAL> gates;   // (T, B, 4H)  kept by the forward pass, like the next two
     Global<const REAL> c_prev;  // (T, B, H)
     Global<const REAL> tanh_c;  // (T, B, H)
     Global<const REAL> dhs;     // (T, B, H)   dL/dh_t from above
-    Global<const REAL> dh_last; // (B, H)      dL/dh of the step computed last, besides
+    Global<const REAL> dh_last; // (B, H)      additional dL/dh of the last computed step
     Global<const REAL> dc_last; // (B, H)
     Global<REAL> dz;            // (T, B, 4H)
     Global<REAL> dh0;           // (B, H)
@@ -132,21 +132,21 @@ struct Backward {
 };
 
 #if VERSION == 1 || VERSION == 2
-// --- versions 1 and 2: a block owns a batch row, a thread owns a column of z ------------------------------------------
+// --- versions 1 and 2: a block owns a batch row, a thread owns a column of z -----------------------------------------
 
 #define THREADS COLUMNS
 
-// The H numbers of U that this thread multiplies with, at every step the same: in version 1 they are where they are,
-// in version 2 in registers. Number m of them is `start[m step]`.
+// The H elements of U that this thread multiplies with, the same at every step: in global memory in version 1,
+// in registers in version 2. Number m of them is `start[m step]`.
 struct Weights {
 #if VERSION == 1
-    static constexpr int UNROLL = 4;  // by UNITS, the compiler would make version 2 of it
+    static constexpr int UNROLL = 4;  // with UNITS, the compiler would turn it into version 2
     Global<const REAL> start;
     int step;
     __device__ Weights(Global<const REAL> start, int step) : start(start), step(step) {}
     __device__ REAL operator[](int m) const { return start[m * step]; }
 #else
-    static constexpr int UNROLL = UNITS;  // a register has no index: its number must be known
+    static constexpr int UNROLL = UNITS;  // registers cannot be indexed: the number must be known
     REAL held[UNITS];
     __device__ Weights(Global<const REAL> start, int step) {
 #pragma unroll
@@ -216,7 +216,7 @@ __device__ void backward(const Backward& lstm) {
         const int t = lstm.time(s);
         const long long n = lstm.place(t, row);
         const bool valid = lstm.valid(t, row);
-        REAL dh_past = 0;  // what goes past a masked step
+        REAL dh_past = 0;  // what bypasses a masked step
         if (unit < UNITS) {
             const REAL dh = dh_next + (lstm.dhs ? REAL(lstm.dhs[n * UNITS + unit]) : REAL(0));
             REAL own[4];
@@ -252,31 +252,31 @@ __device__ void backward(const Backward& lstm) {
 #endif
 
 #if VERSION == 3
-// --- version 3: a block owns ROWS batch rows, four threads own a unit ----------------------------------------------
+// --- version 3: a block owns ROWS batch rows, four threads own a unit ------------------------------------------------
 //
 // Version 2 reads all of h from shared memory in every thread, one number for one multiplication, and shared memory
-// gives 32 numbers a cycle where the multiplier takes 128. Here a number that was read is used four times:
+// gives 32 numbers a cycle where the multiplier takes 128. Here each number read is used four times:
 //
-//   forward    The four threads of a unit (a quad) share out k: each takes a quarter of h, and multiplies each number
-//              with U[k, .] of all four gates of the unit. Then the quad exchanges sums, so that each thread has one
-//              gate's z, and then the gates, so that each has all four.
-//   backward   16 threads share out the columns: each takes a sixteenth of dz, and multiplies each number with U of
-//              four units. Then they exchange sums, so that each quad has dh_prev of its unit.
+//   forward    The four threads of a unit (a quad) divide k among them: each takes a quarter of h, and multiplies each
+//              number with U[k, .] of all four gates of the unit. Then the quad exchanges sums, so that each thread has
+//              one gate's z, and then the gates, so that each has all four.
+//   backward   16 threads divide the columns among them: each takes a sixteenth of dz, and multiplies each number
+//              with U of four units. Then they exchange sums, so that each quad has dh_prev of its unit.
 //
 // These exchanges are shuffles, from register to register within a warp. What crosses warps, h or dz, goes through
-// shared memory, in two copies that take turns: a step reads one and writes the other, and one barrier a step will do.
+// shared memory, in two alternating copies: a step reads one and writes the other, so one barrier per step suffices.
 
 constexpr int THREADS = (COLUMNS + 31) / 32 * 32;  // whole warps; threads beyond the last unit multiply zeros
-constexpr int PART = (UNITS + 3) / 4;              // so many numbers of h, or of one gate's dz, are a thread's share
-// Each share begins at a multiple of 4, to be read four at a time, and the multiple is odd: then the shares that a warp
-// reads together lie in different banks.
+constexpr int PART = (UNITS + 3) / 4;              // a thread's share: this many elements of h, or of one gate's dz
+// Each share starts at a multiple of 4, to be read four at a time, and the multiple is odd, so that the shares a warp
+// reads together are in different banks.
 constexpr int STRIDE = ((PART + 3) / 4 | 1) * 4;
 
 #ifndef HELD
 #define HELD PART
 #endif
 
-// Where the number of unit k, of a vector of H, lies in shared memory.
+// The index in shared memory of element k of a vector of H.
 __device__ __forceinline__ int slot(int k) { return k / PART * STRIDE + k % PART; }
 
 __device__ __forceinline__ REAL element(const Four<REAL>& four, int q) {
@@ -284,7 +284,7 @@ __device__ __forceinline__ REAL element(const Four<REAL>& four, int q) {
 }
 
 // The PART times 4 numbers of U that this thread multiplies with: HELD times 4 of them in registers, the rest in shared
-// memory, each thread's where no other looks.
+// memory, private to each thread.
 struct Weights {
     Four<REAL> held[HELD > 0 ? HELD : 1] = {};
     Shared<REAL> rest;  // (PART - HELD, THREADS, 4)
@@ -303,7 +303,7 @@ struct Weights {
     }
 };
 
-// For each row the sum over m of share[m] times the four weights number m. `row_size` is from row to row of `share`.
+// For each row the sum over m of share[m] times the four weights number m. `row_size` is the length of a row of `share`.
 __device__ __forceinline__ void products(const Weights& weights, Shared<REAL> share, int row_size,
                                          Four<REAL> (&sums)[ROWS]) {
 #pragma unroll
@@ -331,8 +331,8 @@ __device__ __forceinline__ void products(const Weights& weights, Shared<REAL> sh
 
 constexpr unsigned WARP = 0xffffffffu;
 
-// Of four threads, `apart` lanes from one to the next, each has four sums to share: thread number `own` gets the total
-// of sum number `own`. First two threads exchange pairs of sums, then neighbours one each.
+// Four threads, `apart` lanes from each other, have four partial sums each: thread number `own` gets the total of sum
+// number `own`. First two threads exchange pairs of sums, then neighbours exchange one each.
 __device__ __forceinline__ REAL total(const Four<REAL>& sums, int own, int apart) {
     const bool upper = own & 2, odd = own & 1;
     REAL even_sum = upper ? sums.z : sums.x, odd_sum = upper ? sums.w : sums.y;
@@ -341,7 +341,7 @@ __device__ __forceinline__ REAL total(const Four<REAL>& sums, int own, int apart
     return (odd ? odd_sum : even_sum) + __shfl_xor_sync(WARP, odd ? even_sum : odd_sum, apart);
 }
 
-// i f g o of a unit, for all of its quad, of whom each has one.
+// i f g o of a unit for its whole quad, each thread of which has one of them.
 __device__ __forceinline__ Gates all_gates(REAL a) {
     const int first = threadIdx.x % 32 & ~3;
     return {__shfl_sync(WARP, a, first), __shfl_sync(WARP, a, first + 1), __shfl_sync(WARP, a, first + 2),
@@ -354,7 +354,7 @@ __device__ void forward(const Forward& lstm) {
     const int unit = threadIdx.x / 4, part = threadIdx.x % 4;  // of a quad; `part` of h, and the gate of that number
     const int column = part * UNITS + unit;
     const int first_row = blockIdx.x * ROWS;
-    const int rows = unit < UNITS ? min(ROWS, lstm.B - first_row) : 0;  // that this thread has work with
+    const int rows = unit < UNITS ? min(ROWS, lstm.B - first_row) : 0;  // that this thread works on
 
     Weights U_unit(shared_memory<REAL>(2 * ROWS * ROW, (PART - HELD) * THREADS * 4));
 #pragma unroll
@@ -369,7 +369,7 @@ __device__ void forward(const Forward& lstm) {
     }
 
     REAL h_own[ROWS], c[ROWS];  // in each thread of the quad
-    // What a step needs from global memory is asked for a step before; the row of z_x, by which it is found, two before.
+    // A step's data are requested from global memory one step ahead; the row number of z_x, needed for that, two ahead.
     REAL z_x_next[ROWS];
     bool valid_next[ROWS];
     int row_next[ROWS];
@@ -456,7 +456,7 @@ __device__ void backward(const Backward& lstm) {
     const int unit = threadIdx.x / 4, part = threadIdx.x % 4;  // of a quad; `part` is also a gate's number
     const int column = part * UNITS + unit;
     const int share = threadIdx.x % 16;  // of dz: columns of gate share / 4, its quarter share % 4
-    const int first_unit = unit & ~3;    // of the four that the 16 threads own
+    const int first_unit = unit & ~3;    // of the four units that the 16 threads own
     const int first_row = blockIdx.x * ROWS;
     const int rows = unit < UNITS ? min(ROWS, lstm.B - first_row) : 0;
 
@@ -474,9 +474,9 @@ __device__ void backward(const Backward& lstm) {
         U_share.set(m, {w[0], w[1], w[2], w[3]});
     }
 
-    // the gradients by the states, in each thread of the quad
+    // the gradients with respect to the states, in each thread of the quad
     REAL dh_next[ROWS], dc_next[ROWS];
-    // of a step, asked for a step before
+    // of a step, requested one step ahead
     REAL a[ROWS], c_prev[ROWS], tanh_c[ROWS], dh_above[ROWS];
     bool valid[ROWS];
     auto ask = [&](int s) {
@@ -513,7 +513,7 @@ __device__ void backward(const Backward& lstm) {
             const CellGradients d = cell_backward(dh, dc_next[r], all_gates(a[r]), c_prev[r], tanh_c[r]);
             const REAL dz_gate = part == 0 ? d.dz_i : part == 1 ? d.dz_f : part == 2 ? d.dz_g : d.dz_o;
             const REAL dz_own = valid[r] ? dz_gate : REAL(0);
-            dh_next[r] = valid[r] ? REAL(0) : dh;  // what goes past a masked step; (18) is added below
+            dh_next[r] = valid[r] ? REAL(0) : dh;  // what bypasses a masked step; (18) is added below
             dc_next[r] = valid[r] ? d.dc_prev : dc_next[r];
             if (r < rows) {
                 dz[now + r * ROW + part * 4 * STRIDE + slot(unit)] = dz_own;
@@ -526,7 +526,7 @@ __device__ void backward(const Backward& lstm) {
         products(U_share, dz + (now + share * STRIDE), ROW, sums);
 #pragma unroll
         for (int r = 0; r < ROWS; ++r) {
-            REAL dh_prev = total(sums[r], share / 4, 4);  // of the four that stand at this place of the other quads
+            REAL dh_prev = total(sums[r], share / 4, 4);  // from the four threads at this place in the other quads
             dh_prev += __shfl_xor_sync(WARP, dh_prev, 1);
             dh_prev += __shfl_xor_sync(WARP, dh_prev, 2);
             dh_next[r] += dh_prev;  // (18)
@@ -542,14 +542,14 @@ __device__ void backward(const Backward& lstm) {
 #endif
 
 #if VERSION == 0
-// --- above the size that a multiprocessor holds: one product and one of these kernels a step --------------------------
+// --- too large for a multiprocessor: one product and one of these kernels per step -----------------------------------
 //
-// A thread owns a unit of a batch row; H may be any. The products, h_prev U forward and (18) backward, are made between
-// the launches.
+// A thread owns a unit of a batch row; H may be any. The products, h_prev U forward and (18) backward, are computed
+// between the launches.
 
 constexpr int THREADS = 256;
 
-// `z` holds h_prev U and becomes the gates; `h` and `c` are the states, and step on.
+// `z` holds h_prev U and becomes the gates; `h` and `c` are the states, advanced by a step.
 extern "C" __global__ void lstm_step_forward(
     Global<REAL> __restrict__ z, Global<REAL> __restrict__ h, Global<REAL> __restrict__ c,
     Global<const REAL> __restrict__ z_x, Global<const int> __restrict__ index, Global<const REAL> __restrict__ b,
@@ -581,8 +581,8 @@ extern "C" __global__ void lstm_step_forward(
     if (hs) hs[kept] = h[own];
 }
 
-// `dh_next` holds (18) of the step computed before this one, to which `dh_past` has to be added; this step's is made of
-// dz next. `dh_past` and `dc_next` step on.
+// `dh_next` holds (18) of the step computed before this one, to which `dh_past` has to be added; this step's (18) is
+// computed from dz next. `dh_past` and `dc_next` are advanced by a step.
 extern "C" __global__ void lstm_step_backward(
     Global<const REAL> __restrict__ dh_next, Global<REAL> __restrict__ dh_past, Global<REAL> __restrict__ dc_next,
     Global<const REAL> __restrict__ dhs, Global<const bool> __restrict__ mask, Global<const REAL> __restrict__ gates,
@@ -606,7 +606,7 @@ extern "C" __global__ void lstm_step_backward(
     dc_next[own] = valid ? d.dc_prev : dc;
 }
 #else
-// --- the kernels: a block for each row, or for each ROWS rows -----------------------------------------------------------
+// --- the kernels: a block for each row, or for each ROWS rows --------------------------------------------------------
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) lstm_forward(
     Global<const REAL> __restrict__ z_x, Global<const int> __restrict__ index, Global<const REAL> __restrict__ U,

@@ -1,15 +1,16 @@
 // The optimizers' equations (`optimizers.py`), for all parameters in one launch.
 //
 // A model has a handful of parameters, most of them small: a launch for each would cost more than the arithmetic. So one
-// kernel gets a table of them all, by value with its arguments, which needs no upload and no waiting. A step is
+// kernel gets a table of them all, passed by value, which needs no upload and no waiting. A step is
 //
 //   check          are all gradients and the loss finite? If not, `broken` gets the step's number. Also Σ g², in parts
 //   clip_factors   only with clipnorm or global_clipnorm: what each gradient is scaled by
-//   sgd | sgd_momentum | rmsprop | adam    the update; where `broken` is not 0 it leaves everything as it is
-//   move_average   only with use_ema, likewise: by itself, as an update that did this, too, would need more registers
+//   sgd | sgd_momentum | rmsprop | adam    the update; does nothing if `broken` is not 0
+//   move_average   only with use_ema, likewise: by itself, as an update that also did this would need more registers
 //
-// The host waits for none of them. A thread takes a few numbers of one parameter, neighbours neighbouring ones; a step
-// of Adam moves 7 numbers for each one it computes, so memory is what it waits for, and the arithmetic is free.
+// The host waits for none of them. A thread takes a few elements of one parameter, neighbouring threads
+// neighbouring ones; a step of Adam moves 7 numbers for each one it computes, so memory limits it, and the arithmetic is
+// free.
 
 #include "gpu.cuh"
 
@@ -22,15 +23,15 @@
 
 struct Parameter {
     Pointer<REAL> w;
-    Pointer<const REAL> g;        // as w; or of the rows `ids` alone, (K, columns), all others being zero
-    Pointer<REAL> slots[2];       // the optimizer's arrays, as far as it has any
+    Pointer<const REAL> g;        // like w; or only the rows `ids`, (K, columns), all others being zero
+    Pointer<REAL> slots[2];       // the optimizer's arrays, if it has any
     Pointer<REAL> average;        // of w, with use_ema
     Pointer<const int> ids;       // (K,) distinct, in any order
-    Pointer<int> place;           // (rows,) which row of g is a row's, if ids agrees (what is left of old steps does
-                                  // not); none: g is as w
+    Pointer<int> place;           // (rows,) the row of g for each row of w, if ids agrees (leftovers of earlier steps do
+                                  // not); none: g is like w
     unsigned size, gradient_size, columns, K;
-    unsigned first_block;         // of those that update it
-    unsigned first_check;         // of those that check its gradient
+    unsigned first_block;         // of the blocks that update it
+    unsigned first_check;         // of the blocks that check its gradient
 };
 
 struct Parameters {
@@ -63,7 +64,7 @@ __device__ __forceinline__ double block_sum(double value) {
 }
 
 // Blocks 0 to checks - 1 each look at a part of one gradient, the one after them at the loss.
-// Squares are added in double: a float's square may be too large, or too small beside the sum, for a float.
+// Squares are added in double: a float's square may be too large for a float, or too small relative to the sum.
 extern "C" __global__ void __launch_bounds__(THREADS) check(
     const Parameters parameters,
     Global<const REAL> __restrict__ loss,      // (1,), or None
@@ -100,7 +101,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) check(
 extern "C" __global__ void __launch_bounds__(THREADS) clip_factors(
     const Parameters parameters,
     Global<const double> __restrict__ square_norms,  // the parts of these parameters, or of all
-    int all,                                         // how many parts all gradients together have; 0: each by itself
+    int all,                                         // number of parts of all gradients together; 0: each by itself
     double clip,
     Global<double> __restrict__ factors)             // (count,)
 {
@@ -113,10 +114,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) clip_factors(
     if (threadIdx.x == 0) factors[p] = fmin(1.0, clip / fmax(sqrt(square_norm), 1e-30));
 }
 
-// What a kernel needs to know besides the equations.
+// Settings of a kernel besides the equations.
 struct Clipping {
-    Pointer<const double> factors;  // (P,) what to scale each gradient by; none: by 1
-    double value;                   // limit of a number of a gradient; 0: none
+    Pointer<const double> factors;  // (P,) factor of each gradient; none: 1
+    double value;                   // limit of a gradient's elements; 0: none
 };
 
 template <typename Rule>

@@ -240,7 +240,7 @@ def test_the_answer_and_the_loss_are_at_the_last_step(plain):
         plain.evaluate("current().loss"), rel=1e-3
     )
     plain.keyboard.press("Home")
-    assert "The answer, if the model stopped here" in plain.locator("#forward-equations h3").all_text_contents()
+    assert "The answer if the model stopped here" in plain.locator("#forward-equations h3").all_text_contents()
     assert result(plain, "forward", "loss").count() == 0
 
 

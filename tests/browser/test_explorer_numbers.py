@@ -223,7 +223,7 @@ def test_a_slope_too_small_to_be_measured_is_no_disagreement(window, pages):
     page.wait_for_function("document.getElementById('agreement').textContent.startsWith('Both')")
     assert page.locator("#measured").inner_text() == page.locator("#slope").inner_text() == "0"
     said = page.evaluate("[agreement(3e-10, 4e-10), agreement(1e-8, 1.001e-8), agreement(0.1, 0.2)]")
-    assert "does not have enough digits to measure it" in said[0]
+    assert "too small to be measured with the digits" in said[0]
     assert said[1].startswith("They agree to 3 digits; for so small a slope")
     assert said[2] == "They agree to 0 digits."
 
@@ -233,7 +233,7 @@ def test_a_slope_too_small_to_be_measured_is_no_disagreement(window, pages):
     [
         ("plain", "at('dc', { step: 1, unit: 1 })", "A gradient is a result."),
         ("plain", "at('xW', { step: 1, gate: 'f', unit: 1 })", "This number is a result."),
-        ("plain", "at('logit', { step: 1, output: 0 })", "The loss takes the logit after the last word alone."),
+        ("plain", "at('logit', { step: 1, output: 0 })", "The loss uses only the logit after the last word."),
         ("no label", "at('c', { step: 1, unit: 1 })", "there is no loss"),
     ],
 )

@@ -269,12 +269,12 @@ def test_backward_in_words(plain, layer):
         if step == LAST:
             pattern += "all of it through h. "
         else:
-            pattern += "the sum of # from the step after and # through h. "
+            pattern += "the sum of # from the next step and # through h. "
             expected += [dc_next, dc - dc_next]
         if step == 0:
-            printed = told(pattern + "There is no step before it to pass dc on to.", text)
+            printed = told(pattern + "There is no previous step to pass dc on to.", text)
         else:
-            *printed, share, passed = told(pattern + "f passes # % of dc on to the step before: dc_prev = #.", text)
+            *printed, share, passed = told(pattern + "f passes # % of dc on to the previous step: dc_prev = #.", text)
             assert share == pytest.approx(100 * f, abs=0.51)
             assert passed == pytest.approx(dc_prev, rel=6e-3)
         np.testing.assert_allclose(printed, expected, rtol=6e-3, atol=1e-6)

@@ -459,7 +459,7 @@ def test_odd_words_are_shown_as_text(opened):
 
 
 def test_what_was_left_out_and_what_is_padding_is_said(opened):
-    assert "9900 words before these are left out" in opened("long").locator("#notes").inner_text()
+    assert "9900 earlier words are left out" in opened("long").locator("#notes").inner_text()
     assert "8 steps of padding, which the mask skips" in opened("padded").locator("#notes").inner_text()
 
 

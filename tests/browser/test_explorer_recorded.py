@@ -169,7 +169,7 @@ def test_the_first_step_behind_unmasked_padding_does_not_begin_at_0(opened):
     page = opened("stacked, padded")
     page.evaluate("chooseLayer(0); open(at('c_prev', { step: 0, unit: 0 }))")
     assert page.evaluate("valueOf(current(), at('c_prev', { step: 0, unit: 0 }))") != 0
-    assert "is not in this page" in page.locator("#number").inner_text()
+    assert "are not on this page" in page.locator("#number").inner_text()
     assert "8 steps of padding, which the model reads, too" in page.locator("#notes").inner_text()
 
 
@@ -211,7 +211,7 @@ def test_the_page_says_first_what_it_shows_and_why_no_more(opened, width):
     page = opened("stacked", viewport={"width": width, "height": 800})
     note = page.locator("#recorded")
     assert note.inner_text() == (
-        "This page shows what the model computed in Python. It cannot run the model again, so nothing can be changed "
+        "This page shows what the model computed in Python. It cannot rerun the model, so nothing can be changed "
         "here, and sums over weights or over all units stay closed: it runs one Embedding, one LSTM and one Dense "
         "layer, but this model has Embedding, Bidirectional, LSTM, Dense."
     )
@@ -224,8 +224,8 @@ def test_layers_and_outputs_that_are_missing_are_named(window, tmp_path, monkeyp
     model = sentiment(LSTM(4, return_sequences=True, go_backwards=True), LSTM(3))
     page = window(explore(model, SENTENCE, tmp_path / "page.html", word_index=WORD_INDEX).path)
     note = page.locator("#recorded").inner_text()
-    assert f"Not shown: {model.layers[2].name}, whose steps are not the words." in note
-    assert "The text is too long for the output after each word: only the last one is here." in note
+    assert f"Not shown: {model.layers[2].name}, whose steps are not words." in note
+    assert "The text is too long for the output after each word: only the last one is shown." in note
     below = page.locator("#words small").all_inner_texts()
     assert below[:-1] == [""] * 11
     assert float(below[-1]) == pytest.approx(

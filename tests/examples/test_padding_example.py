@@ -40,4 +40,4 @@ def test_a_table_and_a_picture_of_four_curves(run, reviews, colors_of, tmp_path)
 def test_reviews_that_are_all_too_long_are_told(refused, tmp_path):
     rows = np.random.default_rng(0).integers(1, 99, size=(4, 101))
     np.savez(tmp_path / "imdb.npz", x_train=rows, x_test=rows, y_train=[0, 1, 0, 1], y_test=[0, 1, 0, 1])
-    assert "no review there has 100 words or less" in refused("padding.py", "--path", tmp_path / "imdb.npz")
+    assert "no review there has 100 words or fewer" in refused("padding.py", "--path", tmp_path / "imdb.npz")

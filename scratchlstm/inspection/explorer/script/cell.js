@@ -4,13 +4,13 @@
 //
 // A line of equations is {number, symbols, pieces}; a piece is a text or a factor, see quantities.js. What a line says
 // comes from QUANTITIES[...].from alone, the names of activations, held gates and masked steps included. Everything
-// drawn or written for a quantity bears its `keyOf`: hovering one of them lights the others.
+// drawn or written for a quantity bears its `keyOf`: hovering one of them highlights the others.
 
 // --- lines -----------------------------------------------------------------------------------------------------------
 
 const now = () => ({ step: state.step, unit: state.unit });
 
-/** What tells a factor of the step and unit that are looked at from the others; one of another unit is not drawn. */
+/** The key that sets factors of the shown step and unit apart; a factor of another unit is not drawn. */
 const keyOf = ({ text, name = text, gate, term, unit = state.unit }) =>
   name + (gate ? `_${gate}` : "") + (term === undefined ? "" : `/${term}`) + (unit === state.unit ? "" : ` of ${unit}`);
 
@@ -40,7 +40,7 @@ function productOf(pass, q, term, factors) {
 function forwardGroups(pass) {
   const lines = (...names) => names.map((name) => line(pass, at(name, now())));
   const cell = [
-    ["What each gate gets", lines("z_i", "z_f", "z_g", "z_o")],
+    ["The input of each gate", lines("z_i", "z_f", "z_g", "z_o")],
     ["The gates", lines(...GATES)],
     ["The cell and the hidden state", lines("c", "tanh_c", "h")],
   ];
@@ -48,7 +48,7 @@ function forwardGroups(pass) {
   const isLast = state.step === pass.last;
   const total = head.wrap === "softmax" ? lines("total") : [];
   const loss = isLast && pass.label ? lines("loss") : [];
-  const heading = isLast ? "The answer and the loss" : "The answer, if the model stopped here";
+  const heading = isLast ? "The answer and the loss" : "The answer if the model stopped here";
   const answer = [logitLine(pass), ...total, line(pass, outputQuantity("p")), ...loss];
   return [["The word", [wordLine(pass)]], ...cell, [heading, answer]];
 }
@@ -96,8 +96,8 @@ function backwardGroups(pass) {
     ...(!pass.recorded && state.step === pass.last ? [["From the loss", fromLoss()]] : []),
     ["The hidden state", lines("dh", "do")],
     ["The cell", lines("dc", "di", "df", "dg", "dc_prev")],
-    ["What each gate gets", lines("dz_i", "dz_f", "dz_g", "dz_o")],
-    ["Back to the word and to the step before", [dxLine(pass), ...lines("dh_prev")]],
+    ["The input of each gate", lines("dz_i", "dz_f", "dz_g", "dz_o")],
+    ["Back to the word and to the previous step", [dxLine(pass), ...lines("dh_prev")]],
     ...(pass.recorded ? [] : [[`The weights of gate ${gate}, unit ${unitName(state.unit)}`, weightLines(pass)]]),
   ];
 }
@@ -333,7 +333,7 @@ function keysUnder(target) {
   return [...Array.from(inLine, (place) => place.dataset.value), ...inPart];
 }
 
-/** Light whatever stands for one of the quantities: parts of the pictures, numbers, and the lines that have them. */
+/** Highlight whatever shows one of the quantities: parts of the pictures, numbers, and the lines that have them. */
 function light(keys) {
   const isLit = (key) => key !== "" && keys.includes(key);
   for (const drawn of document.querySelectorAll(".part")) {

@@ -5,11 +5,11 @@
 const HOLDS = [
   ["f", "forget gate", [[1, "the cell forgets nothing"], [0, "it forgets everything at each word"]]],
   ["i", "input gate", [[0, "nothing is written to the cell"], [1, "all of g is written"]]],
-  ["o", "output gate", [[1, "all of tanh(c) is let out as h"], [0, "nothing is let out: h is 0"]]],
+  ["o", "output gate", [[1, "all of tanh(c) is output as h"], [0, "nothing is output: h is 0"]]],
   ["g", "candidate", [[0, "there is nothing new to write"]]],
 ];
 
-/** Whether a gate is held in the unit that is looked at, or in all. */
+/** Whether a gate is held in the selected unit or in all. */
 let holdsAll = true;
 
 // --- what was changed ------------------------------------------------------------------------------------------------
@@ -18,7 +18,7 @@ const sameSteps = (a, b) => a.length === b.length && a.every(({ word, id }, n) =
 const unitsHeld = (unit) => (unit === null ? "all units" : `unit ${unit}`);
 const countOf = (count, name) => `${count} ${name}${count === 1 ? "" : "s"}`;
 
-/** The changes of the experiment, each as a text and what takes it back. */
+/** The changes of the experiment, each as a text and the function that undoes it. */
 function changesMade() {
   const { steps, label, own_label, snapshot, held, added, weights } = experiment;
   const before = untouched;
@@ -83,7 +83,7 @@ function showEffect() {
   setText(byId("effect").firstElementChild, isChanged ? effect() : "");
 }
 
-/** Every change as a button that takes it back. */
+/** Every change as a button that undoes it. */
 function showChanges() {
   const made = changesMade();
   const chips = made.map(([text, undone]) => {
@@ -95,7 +95,7 @@ function showChanges() {
     chip.append(element("span", { ariaHidden: "true" }, "✕"));
     return element("li", {}, chip);
   });
-  const none = element("li", { className: "note" }, "Nothing is changed yet.");
+  const none = element("li", { className: "note" }, "Nothing has been changed yet.");
   byId("changes").replaceChildren(...(chips.length ? chips : [none]));
 }
 
@@ -123,7 +123,7 @@ function buildHolds() {
   });
   return element(
     "section", { className: "card" }, element("h3", {}, "Hold a gate"),
-    note("A held gate has this value at every word, whatever it reads. See what the gate is for."),
+    note("A held gate keeps this value at every word, whatever it reads. Try it to see what the gate is for."),
     scope, element("ul", { className: "holds" }, ...HOLDS.map(holdRow)),
   );
 }
@@ -140,10 +140,10 @@ function showHolds() {
 const isOneClass = (label) =>
   data.loss_name === "categorical" && label.every((y) => y === 0 || y === 1) && label.includes(1);
 
-/** A label as one writes it: the number of its class, or its values. */
+/** A label as a user writes it: the number of its class, or its values. */
 const labelText = (label) => (isOneClass(label) ? String(label.indexOf(1)) : label.map((y) => shown(y)).join(", "));
 
-/** The changes that take another label; null is the model's own answer, which is no label if that is no class. */
+/** The changes that take another label; null is the model's own answer, which is not a label if it is not a class. */
 const labelled = (label) => ({ label: label ?? ownAnswer(experiment.steps), own_label: label === null });
 
 function buildLabel() {
@@ -154,8 +154,8 @@ function buildLabel() {
   }
   const isChoice = data.loss_name === "categorical" || (data.loss_name === "binary" && data.outputs === 1);
   const told = data.loss_name === "squared"
-    ? "What the output should have been: from it the loss is computed, and the backward pass begins."
-    : "What the answer should have been: the loss compares with it, and the backward pass begins there.";
+    ? "The target output: the loss compares the model's output with it, and the backward pass starts there."
+    : "The right answer: the loss compares the model's answer with it, and the backward pass starts there.";
   card.append(note(told), ...(isChoice ? [labelChoice()] : labelFields()));
   return card;
 }
@@ -187,7 +187,7 @@ function labelFields() {
   });
 }
 
-/** Compare with another label; its controls go back to the one before if it is refused. */
+/** Compare with another label; if it is refused, the controls return to the previous one. */
 function changeLabel(label) {
   const isOutside = data.loss_name === "binary" && label?.some((y) => y < 0 || y > 1);
   sayChange(isOutside ? "This loss takes labels from 0 to 1. Nothing was changed." : experimentWith(labelled(label)));
@@ -213,11 +213,11 @@ function showLabel() {
 function buildChange() {
   const title = element("h2", {}, "What if");
   if (!RUNS) {
-    const why = "The sentence, the gates and the label cannot be changed here, because the page cannot run this model:";
+    const why = "The sentence, the gates and the label cannot be changed here because the page cannot run this model:";
     byId("change").append(title, note(`${why} ${data.cannot_run}.`));
     return;
   }
-  const changes = element("ul", { id: "changes", tabIndex: -1, ariaLabel: "What is changed" });
+  const changes = element("ul", { id: "changes", tabIndex: -1, ariaLabel: "Changes" });
   byId("change").append(
     title, changes, answerPlace("change-answer"),
     element("div", { className: "cards" }, buildHolds(), buildLabel()),
@@ -225,7 +225,7 @@ function buildChange() {
   byId("reset").addEventListener("click", resetAll);
 }
 
-let shownExperiment = null; // that of the chips and the label's controls
+let shownExperiment = null; // the one that the chips and the label's controls show
 
 function showChange() {
   if (!RUNS) return;

@@ -10,7 +10,7 @@ const MOST_PAIRS = 4_000_000; // of words that are tried to find those in common
  */
 const comparison = { with: "", words: null, made: {}, column: null, maps: [] };
 
-/** Titles of the first and the second reading, and which of them is that of the rest of the page. */
+/** Titles of the first and the second reading, and which of them the rest of the page shows. */
 const READINGS = {
   written: { titles: ["as written", "now"], here: "second" },
   sentence: { titles: ["first sentence", "second sentence"], here: "first" },
@@ -18,7 +18,7 @@ const READINGS = {
 
 // --- the two readings ------------------------------------------------------------------------------------------------
 
-/** The experiment with the second sentence, made once for each of both. */
+/** The experiment with the second sentence, made once for each pair. */
 function secondExperiment() {
   const { words, made } = comparison;
   if (made.of !== experiment || made.words !== words) {
@@ -90,7 +90,7 @@ function buildCompare() {
   byId("change").append(element(
     "section", { className: "card compare", id: "compare" }, element("h3", {}, "Compare this reading with"),
     which, typing, answerPlace("compare-answer"),
-    element("p", { id: "compare-infinite", role: "status" }, "Not every number of the second reading is finite."),
+    element("p", { id: "compare-infinite", role: "status" }, "Some numbers of the second reading are not finite."),
     element(
       "div", { id: "compared" }, element("div", { className: "compared" }, ...figures),
       note("Hatched: the sentence has no word here."), element("table"),
@@ -143,7 +143,7 @@ function showCompare() {
   showTable(passes, columns[chosenColumn(columns)], names[chosenColumn(columns)]);
 }
 
-/** The column of the step that is looked at, or one that only the other reading has. */
+/** The column of the selected step, or one that only the other reading has. */
 function chosenColumn(columns) {
   const { column } = comparison;
   if (column && column.step === state.step && column.at < columns.length) return column.at;
@@ -158,7 +158,7 @@ function chooseCompared(row, at) {
   lookAt({ unit: state.units[row], step: step ?? state.step });
 }
 
-/** Both heatmaps on one scale, and that of the difference. */
+/** Both heatmaps on one scale, and the heatmap of the difference. */
 function showMaps(passes, columns, names) {
   const { titles } = READINGS[comparison.with];
   const name = shownName(passes.first.dc && passes.second.dc);

@@ -1,6 +1,6 @@
 "use strict";
 
-// What all parts of the page build with.
+// Helpers that all parts of the page build elements with.
 
 const byId = (id) => document.getElementById(id);
 
@@ -20,7 +20,7 @@ function actionButton(content, act, properties = {}) {
   return button;
 }
 
-/** A group of buttons of which one is chosen: [text, value] each. */
+/** A group of buttons, one of them chosen: [text, value] each. */
 function segments(id, label, choices, act) {
   const buttons = choices.map(([text, value]) => {
     const button = actionButton(text, () => act(value));
@@ -34,7 +34,7 @@ function chooseSegment(group, value) {
   for (const button of group.children) button.ariaPressed = String(button.dataset.choice === String(value));
 }
 
-/** Set a text only if it is another one: a status is read aloud whenever it is set. */
+/** Set a text only if it differs: screen readers read a status whenever it is set. */
 function setText(place, text) {
   if (place.textContent !== text) place.textContent = text;
 }

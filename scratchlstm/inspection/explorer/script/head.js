@@ -16,7 +16,7 @@ function logSumExp(logit) {
   return most + Math.log(logit.reduce((sum, x) => sum + Math.exp(x - most), 0));
 }
 
-/** name -> how the page writes it, and the outputs that it makes of the logits */
+/** name -> how the page writes it, and the outputs that it computes from the logits */
 const ACTIVATIONS = {
   sigmoid: { wrap: "σ", activate: (logit) => logit.map(sigmoid) },
   softmax: { wrap: "softmax", activate: softmax },

@@ -1,6 +1,6 @@
 "use strict";
 
-// Learning watched: everything on the page as it was after each epoch of which the weights were kept.
+// "Watch it learn": everything on the page as it was after each epoch whose weights were kept.
 
 const EPOCH_MILLISECONDS = 150; // from one to the next in Play
 const LEARNING_MILLISECONDS = 5; // for running snapshots at a time, so that the page stays quick
@@ -40,7 +40,7 @@ function buildLearning() {
   state.step = mostLearned();
 }
 
-/** The step whose forget gate training moved most: there a page that shows learning begins. */
+/** The step whose forget gate training moved most: a page that shows learning starts there. */
 function mostLearned() {
   const f = [0, snapshots.length - 1].map((snapshot) => run({ ...experiment, snapshot }).f);
   const moved = (step) => Math.abs(f[1][step * data.units + state.unit] - f[0][step * data.units + state.unit]);
@@ -73,7 +73,7 @@ function showLearning() {
   showLearned("outcome", outcomePlot, capital(what), [{ name: "", colour: "ink", isThick: true, q: outcome }]);
 }
 
-/** What is drawn beside the gates: the loss of the sentence, or without a label the model's output. */
+/** What is drawn next to the gates: the loss of the sentence, or without a label the model's output. */
 function learningOutcome() {
   if (experiment.label !== null) return { what: "loss of this sentence", outcome: at("loss", {}) };
   const outcome = at("p", { step: current().last, output: state.output });
@@ -124,7 +124,7 @@ function pauseLearning() {
   byId("learning-play").textContent = "Play the epochs";
 }
 
-/** Play from the chosen epoch on, or after the last one from the first. */
+/** Play from the chosen epoch on, or from the first if the last is chosen. */
 function toggleLearning() {
   if (learningTimer !== null) return pauseLearning();
   const last = snapshots.length - 1;

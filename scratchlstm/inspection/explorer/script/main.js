@@ -39,7 +39,7 @@ function showView() {
 function experimentWith(changes, step = state.step) {
   const tried = { ...experiment, ...changes };
   if (RUNS && !isFinitePass(passOf(tried))) {
-    return "With that, not every number would be finite, so nothing was changed.";
+    return "Some numbers would no longer be finite, so nothing was changed.";
   }
   experiment = tried;
   state.step = clamped(step, firstStep(), experiment.steps.length - 1);
@@ -157,12 +157,12 @@ function order(pass) {
 function showRecorded() {
   const others = data.layers_left_out;
   const notes = [
-    "This page shows what the model computed in Python. It cannot run the model again, so nothing can be changed " +
+    "This page shows what the model computed in Python. It cannot rerun the model, so nothing can be changed " +
       `here, and sums over weights or over all units stay closed: ${data.cannot_run}.`,
   ];
-  if (others.length) notes.push(`Not shown: ${others.join(", ")}, whose steps are not the words.`);
+  if (others.length) notes.push(`Not shown: ${others.join(", ")}, whose steps are not words.`);
   if (data.outputs_by_word.includes(null)) {
-    notes.push("The text is too long for the output after each word: only the last one is here.");
+    notes.push("The text is too long for the output after each word: only the last one is shown.");
   }
   byId("recorded").textContent = notes.join(" ");
   byId("recorded").hidden = false;
@@ -232,8 +232,8 @@ function listen() {
 state.output = data.chosen;
 state.step = firstStep();
 byId("no-loss").textContent = data.compiled
-  ? `There is no backward pass yet: the loss compares the output with a number that only you know. ${
-    RUNS ? "Give it under “What if” as label." : "Give it as explore(..., label=...)."}`
+  ? `There is no backward pass yet: the loss compares the output with a number only you know. ${
+    RUNS ? "Enter it as the label under “What if”." : "Pass it as explore(..., label=...)."}`
   : "There is no backward pass to show: the model was not compiled, so it has no loss.";
 if (!RUNS) showRecorded();
 buildWords();

@@ -94,13 +94,13 @@ const paragraph = (text) => element("p", {}, text);
 /** Why a sum has no terms. */
 function whyEmpty(pass, q) {
   if (/^d[ifgo]$|^dz_/.test(q.name) && !pass.counts[q.step]) {
-    return "At a masked step nothing reaches the gates from the loss, so this is 0.";
+    return "At a masked step no gradient of the loss reaches the gates, so this is 0.";
   }
-  if (q.name === "dE") return "The sentence does not have this word, so this is 0.";
-  if (q.name.startsWith("dz_")) return "The gate is held and does not listen to its z, so this is 0.";
-  if (q.name === "dh_above") return "The loss takes h after the last step alone, so nothing comes from above here: 0.";
-  if (q.name.endsWith("next")) return "There is no step after this one, so this is 0.";
-  return "There is no step before this one: it starts at 0.";
+  if (q.name === "dE") return "This word does not occur in the sentence, so this is 0.";
+  if (q.name.startsWith("dz_")) return "The gate is held and ignores its z, so this is 0.";
+  if (q.name === "dh_above") return "The loss uses only h after the last step, so nothing comes from above here: 0.";
+  if (q.name.endsWith("next")) return "There is no next step, so this is 0.";
+  return "There is no previous step: it starts at 0.";
 }
 
 /** What a number is computed from, as elements. */
@@ -110,7 +110,7 @@ function origin(pass, q) {
   if (q.name === "E") return [paragraph(learnedFrom(q)), ...embeddingRow(pass, q.row, q.feature)];
   if (sources === undefined) return [paragraph(learnedFrom(q))];
   if (!canOpen(pass, q)) {
-    const why = "What it is computed from is not in this page, which does not run the model";
+    const why = "Its inputs are not on this page, which does not run the model";
     return [paragraph(`${why}: ${data.cannot_run}.`)];
   }
   const { number, formula } = QUANTITIES[q.name];
@@ -127,7 +127,7 @@ function learnedFrom(q) {
   const by = experiment.weights.filter((each) => sameQuantity(each.q, q)).reduce((sum, each) => sum + each.by, 0);
   const whose = q.name === "E" ? "for this word" : "at every step";
   const nudged = by ? ` Your nudges added ${rounded(by)} to it.` : "";
-  return `A weight: training found it, and it is the same ${whose}.${nudged}`;
+  return `A weight, found by training; it is the same ${whose}.${nudged}`;
 }
 
 /** The pieces of a sum with each factor as a link. */
@@ -245,18 +245,18 @@ function showUses(pass, q) {
 
 /** Why a number cannot be nudged, as elements; null if it can. */
 function whyNotNudged(pass, q) {
-  if (!RUNS) return [`Nothing can be nudged here, because this page does not run the model: ${data.cannot_run}.`];
+  if (!RUNS) return [`Nothing can be nudged here because this page does not run the model: ${data.cannot_run}.`];
   if (pass.loss === null) {
-    return ["Nothing can be nudged here, because there is no loss whose slope could be measured."];
+    return ["Nothing can be nudged here because there is no loss to measure a slope of."];
   }
   if (isGradient(q)) {
-    const instead = "Nudge the number that it is the gradient of, and you measure it: ";
+    const instead = "Nudge the number it is the gradient of to measure it: ";
     return [`A gradient is a result. ${instead}`, ...nudgedInstead(q)];
   }
   if (q.name === "logit" && q.step !== pass.last) {
-    return ["The loss takes the logit after the last word alone. Nudge that one."];
+    return ["The loss uses only the logit after the last word. Nudge that one."];
   }
-  return shift(q, 0) ? null : ["This number is a result. Nudge one that it is computed from."];
+  return shift(q, 0) ? null : ["This number is a result. Nudge one it is computed from."];
 }
 
 /** "c₃ = 0.5" */
@@ -287,10 +287,10 @@ function buildNumber() {
   rail.addEventListener("keydown", onListKey);
   byId("number").append(
     element("h2", {}, "Follow a number along the whole chain"),
-    note("Click any number of the page, or one of the chain: below is where it comes from and where it goes."), rail,
+    note("Click any number on the page or in the chain: where it comes from and where it goes is shown below."), rail,
     element("div", { id: "number-card", className: "card" },
       title, element("h3", {}, "Where it comes from"), element("div", { id: "number-origin" }),
-      element("h3", {}, "Where it goes to"), element("div", { id: "number-uses" }),
+      element("h3", {}, "Where it goes"), element("div", { id: "number-uses" }),
       element("h3", {}, "Nudge it"), element("p", { id: "nudge-refused" }), form,
       element("p", { id: "nudge-said", role: "status" }),
       element("dl", { id: "slopes" },
@@ -339,7 +339,7 @@ function agreement(measured, gradient) {
   const size = Math.max(Math.abs(measured), Math.abs(gradient));
   const whole = Math.max(1, current().loss); // of whose digits the slope needs the last ones
   if (size === 0) return "Both are 0: the loss does not depend on this number.";
-  if (size < 1e-9 * whole) return "The slope is so small that the loss does not have enough digits to measure it.";
+  if (size < 1e-9 * whole) return "The slope is too small to be measured with the digits of the loss.";
   const digits = Math.max(0, Math.min(Math.floor(-Math.log10(Math.abs(measured - gradient) / size)), 15));
   const isLimited = digits < 6 && size < 1e-6 * whole;
   const limit = isLimited ? "; for so small a slope the loss does not have enough digits to see more" : "";

@@ -6,9 +6,9 @@
 // `feature` of x, `output` of a logit, `row` of E, `from` (the unit whose h_prev it weighs) of U. Its value is a sum of
 // products, through a function if `wrap` names one: {wrap, terms: [[factor, ...], ...]}, where a factor is a quantity,
 // one with `of` (a function of its value, shown as `text`), or a constant {text, value}. `to` gives all that is
-// computed from it, the exact inverse of `from`. What the reader adds to a quantity comes on top of its sum: see
-// `sourcesOf`. A long sum names what it runs `over`: the places in which its terms differ. In a title {place} stands
-// for the place.
+// computed from it, the exact inverse of `from`. What the reader adds to a quantity is added to its sum: see
+// `sourcesOf`. A long sum names what it runs `over`: the places in which its terms differ. A title's {place} is
+// replaced by the place.
 
 const at = (name, where) => ({ ...where, name });
 
@@ -29,7 +29,7 @@ const bare = ({ of, term, text, ...q }) => q; // the quantity of a factor
 /** Quantities of the same step and unit. */
 const here = ({ step, unit }, ...names) => names.map((name) => at(name, { step, unit }));
 
-/** A quantity of the same unit at the step before (-1) or after (1); none past the ends. */
+/** A quantity of the same unit at the previous (-1) or next (1) step; none past the ends. */
 function beside(pass, { step, unit }, way, name) {
   const next = neighbour(pass, step, way);
   return next === undefined ? [] : [at(name, { step: next, unit })];
@@ -41,7 +41,7 @@ const ifCounts = (terms, otherwise = () => []) => (pass, q) =>
 const countedSteps = (pass) => everyStep(pass, (step) => step).filter((step) => pass.counts[step]);
 const isHeld = (pass, gate, unit) => heldAt(pass.change.held, gate, unit) !== null;
 
-/** Uses of a gate or its gradient: none at a masked step; a held gate does not listen to its z. */
+/** Uses of a gate or its gradient: none at a masked step; a held gate ignores its z. */
 const gateUses = (gate, ...names) => (pass, w) =>
   counts(pass, w) ? here(w, ...names, ...(isHeld(pass, gate, w.unit) ? [] : [`dz_${gate}`])) : [];
 
@@ -79,7 +79,7 @@ const QUANTITIES = {
     to: (pass, { gate, unit }) => everyStep(pass, (step) => at(`z_${gate}`, { step, unit })),
   },
   xW: {
-    title: "x W, the part of the word in z of gate {gate} of unit {unit}",
+    title: "x W, the word's part in z of gate {gate} of unit {unit}",
     formula: "x W = Σ_k x_k W_k", over: ["feature"],
     from: (pass, { step, gate, unit }) => ({
       terms: everyFeature(pass, (feature) => [at("x", { step, feature }), at("W", { gate, feature, unit })]),
@@ -87,8 +87,8 @@ const QUANTITIES = {
     to: (pass, { step, gate, unit }) => [at(`z_${gate}`, { step, unit })],
   },
   hU: {
-    title: "h_prev U, the part of the steps before in z of gate {gate} of unit {unit}",
-    formula: "h_prev U = Σ_k h_k U_k over the h before", over: ["from"],
+    title: "h_prev U, the part of the previous steps in z of gate {gate} of unit {unit}",
+    formula: "h_prev U = Σ_k h_k U_k over the previous h", over: ["from"],
     from: (pass, { step, gate, unit }) => ({
       terms: everyUnit(pass, (from) => [at("h_prev", { step, unit: from }), at("U", { gate, from, unit })]),
     }),
@@ -116,12 +116,12 @@ const QUANTITIES = {
     to: gateUses(gate, ...to),
   }])),
   c_prev: {
-    title: "previous cell c_prev", formula: "c_prev = c of the step before", slope: "dc_prev",
+    title: "previous cell c_prev", formula: "c_prev = c of the previous step", slope: "dc_prev",
     from: (pass, w) => ({ terms: beside(pass, w, -1, "c").map((q) => [q]) }),
     to: (pass, w) => here(w, "c", ...(counts(pass, w) ? ["df"] : [])),
   },
   h_prev: {
-    title: "previous hidden state h_prev", formula: "h_prev = h of the step before", slope: "dh_prev",
+    title: "previous hidden state h_prev", formula: "h_prev = h of the previous step", slope: "dh_prev",
     from: (pass, w) => ({ terms: beside(pass, w, -1, "h").map((q) => [q]) }),
     to: (pass, { step, unit }) => [
       ...everyGateAndUnit(pass, (gate, to) => at("hU", { step, gate, unit: to })),
@@ -162,7 +162,7 @@ const QUANTITIES = {
     to: (pass, { output }) => everyStep(pass, (step) => at("logit", { step, output })),
   },
   logit: {
-    title: "logit, what the dense layer makes of h", slope: "dlogit",
+    title: "logit, computed from h by the dense layer", slope: "dlogit",
     formula: "logit = Σ_u h_u w_u + b_dense", over: ["unit"],
     from: (pass, { step, output }) => {
       const products = everyUnit(pass, (unit) => [at("h", { step, unit }), at("w", { unit, output })]);
@@ -219,7 +219,7 @@ const QUANTITIES = {
     to: (_, w) => here(w, "dh"),
   },
   dh_next: {
-    title: "gradient of h from the step after", formula: "dh_next",
+    title: "gradient of h from the next step", formula: "dh_next",
     from: (pass, w) => ({ terms: beside(pass, w, 1, "dh_prev").map((q) => [q]) }), to: (_, w) => here(w, "dh"),
   },
   dh: {
@@ -232,7 +232,7 @@ const QUANTITIES = {
     from: ifCounts((_, w) => [here(w, "dh", "tanh_c")]), to: gateUses("o"),
   },
   dc_next: {
-    title: "gradient of c from the step after", formula: "dc_next",
+    title: "gradient of c from the next step", formula: "dc_next",
     from: (pass, w) => ({ terms: beside(pass, w, 1, "dc_prev").map((q) => [q]) }), to: (_, w) => here(w, "dc"),
   },
   dc: {
@@ -381,7 +381,7 @@ function sourcesOf(pass, q) {
   return from && { wrap: "", ...from, nudge: nudgeOf(pass, q) };
 }
 
-/** What is computed from a quantity, as far as the pass has it. */
+/** What is computed from a quantity, if the pass has it. */
 const usesOf = (pass, q) => QUANTITIES[q.name].to(pass, q).filter((use) => valueOf(pass, use) !== undefined);
 
 /** The value of a quantity in a pass; undefined if the pass does not have it. */

@@ -1,6 +1,6 @@
 "use strict";
 
-// A text that is typed, as the model reads it: the same steps as reading.py makes of it.
+// Typed text as the model reads it: the same steps as reading.py makes of it.
 
 const FILTERS = new Set('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'); // of text_to_word_sequence
 const MOST_SUGGESTIONS = 8;
@@ -15,7 +15,7 @@ if (RUNS) {
   for (const step of data.steps.filter(isWord)) readable.set(step.word, step);
 }
 
-/** A text's words as text_to_word_sequence makes them; but what is a word of the page as it stands remains one. */
+/** A text's words as text_to_word_sequence makes them; but a text that is already a word of the page stays one. */
 function splitWords(text) {
   const spaced = (letter) => (FILTERS.has(letter) ? " " : letter);
   const split = (piece) => Array.from(piece.toLowerCase(), spaced).join("").split(" ");
@@ -29,13 +29,13 @@ function read(text) {
   return unknown.length ? { refused: refusal(unknown) } : { words: words.map((word) => readable.get(word)) };
 }
 
-/** Why some words are no sentence; "" if they are one. */
+/** Why some words are not a sentence; "" if they are one. */
 function unreadable(words) {
-  if (!words.length) return "A sentence has at least one word. Nothing was changed.";
+  if (!words.length) return "A sentence needs at least one word. Nothing was changed.";
   return words.some(({ kind }) => kind === "word") ? "" : "The model knows none of these words. Nothing was changed.";
 }
 
-/** Words as the model reads them: behind the start mark, cut to its length and padded; how many were left out. */
+/** Words as the model reads them: after the start mark, cut to its length and padded; how many were left out. */
 function asRead(words) {
   const whole = [...data.start.map((id) => ({ word: "<start>", kind: "start", id })), ...words];
   const left_out = whole.slice(0, -data.most_steps).filter(isWord).length;

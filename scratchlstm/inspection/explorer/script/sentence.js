@@ -4,7 +4,7 @@
 
 let paddingOpen = false;
 
-/** The first step that is shown: that behind the padding, unless it is unfolded. */
+/** The first step that is shown: the one after the padding, unless that is unfolded. */
 function firstStep() {
   const first = experiment.steps.findIndex(({ kind }) => kind !== "padding");
   return paddingOpen ? 0 : Math.max(first, 0);
@@ -73,12 +73,12 @@ function showNotes() {
   ];
   if (experiment.steps.some(({ kind }) => kind === "unknown")) notes.push("Dashed words are unknown to the model.");
   const { left_out } = experiment;
-  if (left_out) notes.push(`${left_out} words before these are left out: the model reads ${data.most_steps} steps.`);
+  if (left_out) notes.push(`${left_out} earlier words are left out: the model reads ${data.most_steps} steps.`);
   const read = experiment.steps.filter(({ kind }) => kind !== "padding").length;
   const padding = (data.length ?? read) - read; // of which a recording has no steps
   if (padding) {
-    const how = data.masked ? "which the mask skips" : "which the model reads, too: they have already moved the cell";
-    notes.push(`Before the first word there are ${padding} steps of padding, ${how}.`);
+    const how = data.masked ? "which the mask skips" : "which the model reads too: it has already changed the cell";
+    notes.push(`The first word is preceded by ${padding} steps of padding, ${how}.`);
   }
   if (hasGradients()) {
     const whose = experiment.own_label ? "the model's own answer" : "given";
@@ -150,11 +150,11 @@ function buildSentenceChange() {
   showTyped();
 }
 
-const BEFORE_THE_WORDS = "the start mark and the padding are put there for every sentence";
+const BEFORE_THE_WORDS = "the start mark and the padding are added to every sentence";
 
 const wordsRead = () => experiment.steps.filter(isWord);
 
-/** Which of the words is looked at; -1 at the start mark and the padding. */
+/** Which word is selected; -1 at the start mark and the padding. */
 function chosenWord() {
   const before = experiment.steps.slice(0, state.step).filter(isWord).length;
   return isWord(experiment.steps[state.step]) ? before : -1;
@@ -187,7 +187,7 @@ function readText(text) {
   return refused ?? readWords(words);
 }
 
-/** Read other words, and look at one of them; why that was refused, if it was. */
+/** Read other words, and select one of them; why that was refused, if it was. */
 function readWords(words, n = chosenWord()) {
   const why = unreadable(words);
   if (why) return why;
@@ -195,19 +195,19 @@ function readWords(words, n = chosenWord()) {
   const first = steps.findIndex(isWord);
   const hadNudges = experiment.added.length > 0;
   const refused = experimentWith(withSteps(steps, left_out), n < 0 ? state.step : first + Math.max(0, n - left_out));
-  return refused || (hadNudges ? "Nudges of single steps are taken back, because the steps are others now." : "");
+  return refused || (hadNudges ? "Nudges of single steps are taken back, because the steps have changed." : "");
 }
 
-/** The changes that make an experiment read other steps: nudges of single steps have lost theirs. */
+/** The changes that make an experiment read other steps: nudges of single steps are dropped. */
 function withSteps(steps, left_out) {
   const label = experiment.own_label ? ownAnswer(steps) : experiment.label;
   return { steps, left_out, label, added: [] };
 }
 
-/** Change the words at the chosen one, n, and then look at the word that `change` names, or the n-th. */
+/** Change the words at the chosen one, n, and then select the word that `change` names, or the n-th. */
 function changeWord(change) {
   const n = chosenWord();
-  if (n < 0) return answerSentence(`Choose a word first: ${BEFORE_THE_WORDS}.`);
+  if (n < 0) return answerSentence(`Choose a word first; ${BEFORE_THE_WORDS}.`);
   const words = wordsRead();
   change(words, n);
   answerSentence(readWords(words, Math.min(n, words.length - 1)));
@@ -221,13 +221,13 @@ function swapWords() {
   answerSentence(readWords(words, n + 1));
 }
 
-/** Put the words of the field behind the chosen one, in place of `count` words. */
+/** Put the words of the field after the chosen one, in place of `count` words. */
 function putWord(count) {
   const n = chosenWord();
   const { words: put, refused } = read(byId("other-word").value);
   if (refused) return answerSentence(refused);
   if (!put.length) return answerSentence("Type a word into the field first.");
-  if (n < 0 && count) return answerSentence(`Only words can be replaced: ${BEFORE_THE_WORDS}.`);
+  if (n < 0 && count) return answerSentence(`Only words can be replaced; ${BEFORE_THE_WORDS}.`);
   const words = wordsRead();
   words.splice(n + 1 - count, count, ...put);
   answerSentence(readWords(words, n + 1 - count));

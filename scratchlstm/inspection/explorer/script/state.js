@@ -1,8 +1,8 @@
 "use strict";
 
-// What is looked at, and what the reader has changed.
+// What is shown, and what the reader has changed.
 
-/** What is looked at. `chosen` is the number that is opened; `shown` the quantity of the heatmap in each view. */
+/** What is shown. `chosen` is the number that is opened; `shown` the quantity of the heatmap in each view. */
 const state = {
   layer: 0, step: 0, unit: 0, gate: "f", feature: 0, from: 0, output: 0, view: "forward",
   chosen: null, timer: null,
@@ -19,7 +19,7 @@ const untouched = {
 let experiment = untouched;
 const passes = new Map(); // experiment -> its pass; the last few
 
-/** The steps behind their padding, cut to as many as the model reads. */
+/** The steps after their padding, cut to as many as the model reads. */
 function padded(steps) {
   const read = data.length === null ? steps : steps.slice(-data.length);
   const padding = data.length === null ? 0 : data.length - read.length;
@@ -34,7 +34,7 @@ function labelOf(label) {
   return given.length === D ? given : Array.from({ length: D }, (_, d) => Number(d === given[0]));
 }
 
-/** What the model as it was written would itself say to some steps, as a label; null if an answer is no class. */
+/** The unchanged model's own answer to some steps, as a label; null if an answer is not a class. */
 function ownAnswer(steps) {
   if (!ownAnswers.has(steps)) {
     const { p, last } = run({ ...untouched, steps, label: null });
@@ -47,9 +47,9 @@ function ownAnswer(steps) {
   return ownAnswers.get(steps);
 }
 
-const ownAnswers = new WeakMap(); // steps -> what the model says to them
+const ownAnswers = new WeakMap(); // steps -> the model's answer to them
 
-/** The weights of a snapshot with the reader's changes, [{name, index, by}], added; beside them, these and its own. */
+/** The weights of a snapshot with the reader's changes, [{name, index, by}], added; and both of these apart. */
 function changedWeights(own, changes) {
   const changed = { ...own, own, changes };
   for (const { name, index, by } of changes) {
@@ -152,8 +152,8 @@ function gradientOf(q) {
 function measuredSlope(tried, q) {
   const loss = (by) => run(shifted(tried, q, by)).loss;
   let best = { slope: NaN, error: Infinity };
-  let wider = []; // at the ε before: of order ε², ε⁴, ...
-  // the error that is left is about the square of the first correction, and smaller than each later one
+  let wider = []; // at the previous ε: of order ε², ε⁴, ...
+  // the remaining error is about the square of the first correction, and smaller than each later one
   const isSettled = () => best.error <= (wider.length < 3 ? 1e-4 : 1e-7) * Math.abs(best.slope);
   for (let epsilon = 0.016; epsilon > 4e-4 && !isSettled(); epsilon /= 2) {
     const orders = [(loss(epsilon) - loss(-epsilon)) / (2 * epsilon)];

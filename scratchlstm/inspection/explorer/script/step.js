@@ -44,11 +44,11 @@ function backwardInWords(pass) {
   const isFirst = !hidesPadding && neighbour(pass, state.step, -1) === undefined;
   const sources = dc_next === 0
     ? "all of it through h"
-    : `the sum of ${shown(dc_next, 3)} from the step after and ${shown(dc - dc_next, 3)} through h`;
+    : `the sum of ${shown(dc_next, 3)} from the next step and ${shown(dc - dc_next, 3)} through h`;
   const held = heldInWords(pass, "f");
   const onward = isFirst
-    ? "There is no step before it to pass dc on to."
-    : `f${held}${held && ","} passes ${percent(f)} of dc on to the step before: dc_prev = ${shown(dc_prev, 3)}.`;
+    ? "There is no previous step to pass dc on to."
+    : `f${held}${held && ","} passes ${percent(f)} of dc on to the previous step: dc_prev = ${shown(dc_prev, 3)}.`;
   const effect = dc < 0 ? "lower" : "raise";
   return `A larger c in ${unit} would ${effect} the loss: dc = ${shown(dc, 3)}, ${sources}. ${onward}`;
 }
