@@ -9,5 +9,5 @@ class RecentPython(MetadataHookInterface):
     """Runs before any dependency is looked for."""
 
     def update(self, metadata: dict) -> None:
-        if sys.version_info < (3, 11):  # noqa: UP036  (which is what this is about)
+        if sys.version_info < (3, 11):  # noqa: UP036
             raise SystemExit(f"scratchlstm needs Python 3.11 or newer, and this is {sys.version.split()[0]}")
