@@ -9,8 +9,8 @@ Two things of a page are written: the text block right behind a python block, an
 docs/_static, if a page links them there. What a picture shows up to half a point is left as it is.
 
 Numbers of a long training depend on rounding. So the versions in made-with.txt are required, and NumPy and OpenBLAS are
-held to their code for processors with AVX2, on one core. The C library's exp and log are not pinned: if another one
-gives other digits, run this where CI runs.
+held to their code for processors with AVX2, on one core. What is not pinned is the C library with its exp and log, and
+the kind of processor: if yours gives other digits, run this where CI runs.
 """
 
 import argparse

@@ -33,7 +33,10 @@ logger = logging.getLogger(__name__)
 
 
 def link(app: Sphinx, docname: str, content: list[str]) -> None:
-    """[text](../scratchlstm/gates.py#L12) becomes a link to the page `source/scratchlstm/gates.py`."""
+    """What the site has in place of what a page has for a code host.
+
+    [text](../scratchlstm/gates.py#L12) becomes a link to the page `source/scratchlstm/gates.py`.
+    """
     if docname in FRONT:
         text = (ROOT / FRONT[docname]).read_text(encoding="utf-8")
         app.env.note_dependency(str(ROOT / FRONT[docname]))
@@ -42,7 +45,7 @@ def link(app: Sphinx, docname: str, content: list[str]) -> None:
         content[0] = content[0].replace(f"](../{file}", f"]({page}.md")
     up = "../" * docname.count("/")
     contents = Path(app.srcdir, docname).with_name("contents.txt")
-    if docname.endswith("index"):
+    if Path(docname).name == "index":
         content[0] += "\n" + contents.read_text(encoding="utf-8")
         app.env.note_dependency(str(contents))
     if docname.startswith("api/"):
