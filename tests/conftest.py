@@ -1,4 +1,4 @@
-"""What tests need of Numba, and of the GPU: bodies run on a strict stand-in for CuPy everywhere, and on a GPU too."""
+"""Fixtures for Numba and for the GPU: test bodies run on a strict stand-in for CuPy everywhere, and on a GPU too."""
 
 import gc
 import importlib.util
@@ -62,7 +62,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.fixture
 def standin() -> Iterator[Any]:
-    """The stand-in, for what can be counted or provoked on it alone."""
+    """The stand-in, for things that only it can count or provoke."""
     yield from _standin()
 
 

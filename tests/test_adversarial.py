@@ -20,7 +20,7 @@ WORST = AdversarialTraining()
 
 
 def reader(dropout=0.0, dtype="float64", inputs=1, **options):
-    """Words, and with two inputs beside them something else; masked, read in both directions."""
+    """Words and, with two inputs, something else; masked, read in both directions."""
     taken = [Input((None,)) for _ in range(inputs)]
     embedded = [Embedding(V, 3 + k, mask_zero=True, dtype=dtype)(ids) for k, ids in enumerate(taken)]
     x = embedded[0] if inputs == 1 else layers.Concatenate(dtype=dtype)(embedded)

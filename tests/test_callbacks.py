@@ -117,7 +117,7 @@ def test_early_stopping_tells_what_it_does_only_if_asked(capsys):
 
 
 def test_nan_is_never_the_best():
-    """In Keras a first NaN stays the best for ever, since no number is below it."""
+    """In Keras a NaN that comes first stays the best forever, since no number is below it."""
     stop = EarlyStopping("odd", mode="min", patience=3)
     fit(dense(), [Logs("odd", [float("nan"), 2.0, 1.0, float("nan"), 3.0, 3.0]), stop])
     assert (stop.best, stop.best_epoch, stop.stopped_epoch) == (1.0, 2, 5)
@@ -217,7 +217,7 @@ def test_a_scheduler_that_gives_no_rate_ends_before_the_epoch(value):
     assert model.optimizer.iterations == 0
 
 
-# --- a loss that is no number -----------------------------------------------------------------------------------------
+# --- a NaN or infinite loss -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")
@@ -649,7 +649,7 @@ def test_bad_arguments(make):
 
 
 def _through_a_file(state, folder):
-    """State as a checkpoint keeps it: JSON, and arrays beside it."""
+    """State as a checkpoint stores it: JSON and, separately, arrays."""
     arrays = {
         f"{name}/{number}": array
         for name, value in state.items()

@@ -292,7 +292,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, straight):
 
 
 class Fill(Callback):
-    """Stands here for the program's own."""
+    """Takes the place of the program's own."""
 
 
 # --- when it is over, or has not begun --------------------------------------------------------------------------------
@@ -824,7 +824,7 @@ def test_an_epoch_before_the_runs_first_is_refused(tmp_path):
 
 
 def test_an_epoch_that_a_callback_ends_early_can_be_resumed_behind(tmp_path):
-    """It has fewer steps than batches, and the run goes on after it."""
+    """It has fewer steps than batches, and the run continues after it."""
 
     class Short(Callback):
         def on_train_batch_end(self, batch, logs=None):

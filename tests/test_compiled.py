@@ -39,7 +39,7 @@ def outer(x):
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch, tmp_path):
-    """An empty cache, and nothing said yet."""
+    """An empty cache, and no line printed yet."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     for said in (numba_cache._say_once, numba_cache._warn_once, compiled.missing, compiled._obstacle):
         said.cache_clear()
@@ -49,7 +49,7 @@ def folder(monkeypatch, tmp_path):
 
 
 def loaded(x=1.0):
-    """Whether `outer` of x came from the cache, in what stands for another process."""
+    """Whether `outer` of x came from the cache, in a simulated second process."""
     function = loop(outer)
     assert function(x) == outer.__globals__["inner"].py_func(x) * 2
     return sum(function.stats.cache_hits.values()) == 1

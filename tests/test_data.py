@@ -21,7 +21,7 @@ def _model():
 
 
 class Unread:
-    """Fails whoever looks into it; without an end if read item by item."""
+    """Fails any test that looks into it; endless if read item by item."""
 
     def __len__(self):
         return 4

@@ -336,7 +336,7 @@ class Sequence:
 
 
 def test_equation_22(monkeypatch):
-    """At each step `lstm_backward` goes on with the slope by that step's h: through what is above, and what follows."""
+    """At each step `lstm_backward` continues with the slope by that step's h: through what is above, and what follows."""
     run, seen, step_backward = Sequence(), [], gates.lstm_step_backward
 
     def recorded(dh, *rest):
@@ -416,7 +416,7 @@ def test_equation_27():
 
 
 def test_equation_28():
-    """A row's gradient is the sum over the places where its id stands."""
+    """A row's gradient is the sum over the places of its id."""
     layer = Embedding(5, 3, dtype="float64")
     layer.build((4,), np.random.default_rng(0))
     x, dy = np.array([[1, 2, 1, 4], [1, 0, 0, 2]]), np.random.default_rng(3).normal(size=(2, 4, 3))
@@ -550,7 +550,7 @@ def test_equation_41():
 
 
 def test_equation_42():
-    """Without U only the direct path is left: c reaches a later c by the product of the forget gates between them."""
+    """Without U only the direct path remains: c reaches a later c by the product of the forget gates between them."""
     run = Sequence()
     run.dhs[:] = 0  # the loss sees the last c alone
     product = np.prod([cache.f for cache in run.forward()[2]], axis=0)

@@ -1,4 +1,4 @@
-"""What is said of a wrong array, and which equations of a wrong LSTM step are named: the right ones, and no other."""
+"""What is said about a wrong array, and that exactly the wrong equations of an LSTM step are named."""
 
 import ast
 import copy

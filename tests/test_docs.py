@@ -1,4 +1,4 @@
-"""What the pages show is what happens: their code prints what stands under it, and their links lead somewhere."""
+"""The pages show what happens: their code prints the text below it, and their links lead somewhere."""
 
 import re
 import textwrap

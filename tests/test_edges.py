@@ -283,7 +283,7 @@ def test_a_long_chain_neither_explodes_nor_is_cut_off(dtype):
 
 @every
 def test_rows_of_padding(implementation):
-    """The id 0 stands thousands of times in a batch; its gradient is their sum, in float32, too."""
+    """The id 0 occurs thousands of times in a batch; its gradient is their sum, in float32 too."""
     x = np.zeros((8, 3000), int)
     x[:, -3:] = np.arange(24).reshape(8, 3) % 10 + 1
     x[0] = 0

@@ -203,7 +203,7 @@ def test_what_a_killed_writer_left_is_removed_once_it_is_old(tmp_path):
 
 
 def test_two_writers_at_once_leave_one_whole_file(tmp_path):
-    """And whoever reads meanwhile finds one, too."""
+    """And anyone who reads meanwhile finds one, too."""
     path = tmp_path / "m.npz"
     write_arrays(path, {"a": np.zeros(1)})
     program = (

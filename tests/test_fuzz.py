@@ -76,7 +76,7 @@ class Counts(Callback):
 
 
 def resume(path, last=0, checkpoint=None):
-    """The model as it is when the run at `path` goes on."""
+    """The model as it is when the run at `path` continues."""
     model = make()
     before = model.get_weights()
     callbacks = [Counts(last), *([] if checkpoint is None else [Checkpoint(checkpoint, 1)])]

@@ -14,7 +14,7 @@ B, T, E, H = 3, 5, 4, 2
 
 
 def sequence(rng):
-    """x, h0, c0, W, U, b and, for the way back, dhs and dc."""
+    """x, h0, c0, W, U, b and, for the backward pass, dhs and dc."""
     shapes = (B, T, E), (B, H), (B, H), (E, 4 * H), (H, 4 * H), (4 * H,), (B, T, H), (B, H)
     return [rng.normal(size=shape) for shape in shapes]
 

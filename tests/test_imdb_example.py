@@ -22,7 +22,7 @@ WORDS = ["good", "bad", "film", "the", "plot", "end"]
 
 @pytest.fixture(scope="module")
 def reviews(tmp_path_factory):
-    """An imdb.npz whose reviews say good or bad, and the words beside it."""
+    """An imdb.npz whose reviews say good or bad, and its word index."""
     folder = tmp_path_factory.mktemp("reviews")
     rng = np.random.default_rng(0)
     arrays = {}
@@ -84,7 +84,7 @@ def test_it_scores_a_sentence(trained):
 
 
 def refusal(*arguments):
-    """The one line that says what is wrong, where nothing was done."""
+    """The one line that says what is wrong, if nothing was done."""
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""`python -m scratchlstm gradcheck`: 0 where all is right, 1 and WRONG where a gradient is not."""
+"""`python -m scratchlstm gradcheck`: 0 if all gradients are right, 1 and WRONG if one is not."""
 
 import re
 import subprocess

@@ -71,7 +71,7 @@ def test_auc_is_the_chance_of_the_right_order():
 
 
 def test_f1_by_hand():
-    """Class 0: said twice, once right; class 1: said and right once of two; class 2: said once, wrong."""
+    """Class 0: predicted twice, once right; class 1: predicted once of two, right; class 2: predicted once, wrong."""
     each = [2 * 0.5 * 1 / 1.5, 2 * 1 * 0.5 / 1.5, 0]
     assert found(F1Score(), ONE_HOT, ROWS) == pytest.approx(each, abs=1e-6)
     assert found(F1Score("macro"), ONE_HOT, ROWS) == pytest.approx(np.mean(each), abs=1e-6)

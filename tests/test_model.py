@@ -1,4 +1,4 @@
-"""`Sequential`: building, parameters, seeds, dtypes, and what it leaves alone."""
+"""`Sequential`: building, parameters, seeds, dtypes, and what it does not change."""
 
 import warnings
 

@@ -176,7 +176,7 @@ def test_row_gradients_are_no_parameters():
 
 
 def test_other_parameters_are_not_taken_for_gradients():
-    """An array that was a parameter may come back as a gradient beside other arrays, and parameters may be new ones."""
+    """An array that was a parameter may return as a gradient with other arrays, and parameters may be new ones."""
     optimizer, w = SGD(1.0), np.ones(2)
     optimizer.apply([w], [w.copy()])
     other = [np.ones(2), np.ones(2)]

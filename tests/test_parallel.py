@@ -1,4 +1,4 @@
-"""Several processes give one process's result, the same each time, and leave nothing behind when they end."""
+"""Several processes give one process's result, the same each time, and clean up after themselves."""
 
 import errno
 import itertools

@@ -363,7 +363,7 @@ def test_what_the_example_wrote_is_used(version, tmp_path):
 
 
 def implementations(case):
-    """As it was, and if it has LSTMs, with all of them by the other implementation."""
+    """As it was and, if it has LSTMs, with all of them using the other implementation."""
     others = [name for name in ("fused", "textbook") if "LSTM" in json.dumps(case["model"])]
     return [("as it was",), *((name,) for name in others if with_implementation(case["model"], name) != case["model"])]
 

@@ -347,7 +347,7 @@ def _made(cell):
 
 
 def _cells():
-    """A cell of one's own, trained in a stack with ours, and its step by itself."""
+    """A custom cell, trained in a stack with ours, and its step on its own."""
 
     class Leaky(cells.Cell):
         gates = ("g",)

@@ -138,7 +138,7 @@ def ramp(*shape):
 
 
 def rows(values, units):
-    """Rows of which each holds one number."""
+    """Rows that hold one number each."""
     return np.repeat(np.array(values)[:, None], units, axis=1)
 
 

@@ -265,7 +265,7 @@ def test_settings_given_as_numpy_numbers_can_be_saved(tmp_path, make):
 
 
 def test_what_cannot_be_loaded_again_is_not_saved(tmp_path):
-    """Better said at save than after the training is gone; test_own_parts.py has more of such classes."""
+    """Better refused at save than after the training is lost; test_own_parts.py has more of such classes."""
 
     class Mine(layers.Layer):
         def __init__(self, factor):
@@ -433,7 +433,7 @@ _REFUSED = r"the (model )?file .*model\.npz.*(cannot be read|is not a model that
 
 
 def _damage(saved, trained, content):
-    """What is wrong with how a damaged file is met; None where it is refused in words or harmless."""
+    """What is wrong with the handling of a damaged file; None if it is refused in words or harmless."""
     saved.unlink(missing_ok=True)  # writing over it waits for the disk, each time
     saved.write_bytes(content)
     try:
@@ -497,7 +497,7 @@ def test_any_other_content_is_refused(saved, trained, other, magic):
 
 
 def _edit(path, change_arrays=None, change_description=None):
-    """Write the file anew with other contents (and right checksums)."""
+    """Rewrite the file with other contents (and right checksums)."""
     with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive.files}
     description = json.loads(arrays["description"].tobytes())

@@ -51,7 +51,7 @@ PAIRS = {
     "fused": (of(LSTM, "encoder"), of(LSTM, "decoder")),
     "textbook": [of(LSTM, name, implementation="textbook") for name in ("encoder", "decoder")],
     "simple": (of(SimpleRNN, "encoder"), of(SimpleRNN, "decoder")),
-    "both ways": (both_ways("encoder"), both_ways("decoder")),
+    "bidirectional": (both_ways("encoder"), both_ways("decoder")),
     "backwards": (of(LSTM, "encoder", go_backwards=True), of(LSTM, "decoder")),
 }
 

@@ -73,7 +73,7 @@ def test_an_empty_setting_is_none(two_threads, monkeypatch):
 
 
 def test_the_last_to_leave_restores(two_threads):
-    """Two of the program's threads, of which the first to enter leaves first."""
+    """Two of the program's threads; the first to enter is the first to leave."""
     entered, may_leave, seen = threading.Event(), threading.Event(), []
 
     def other():
@@ -137,7 +137,7 @@ def test_a_recurrent_layer_by_itself_uses_one_thread(two_threads, monkeypatch):
 
 
 class Library:
-    """A BLAS, of which there is nothing but the number of its threads."""
+    """A BLAS that has nothing but the number of its threads."""
 
     def __init__(self, filepath, num_threads):
         self.filepath, self.num_threads = filepath, num_threads

@@ -1,4 +1,4 @@
-"""The fit loop: what it trains on, what it reports, and what an interruption leaves behind."""
+"""The fit loop: what it trains on, what it reports, and what remains after an interruption."""
 
 import gc
 import os
@@ -264,7 +264,7 @@ def test_sample_weight_scales_the_loss_and_the_divisor_stays():
 
 @pytest.mark.parametrize("shape", [(6,), (6, 1)])
 def test_sample_weight_reaches_every_step_of_a_sequence(shape):
-    """Keras takes (N, 1) for outputs in sequence, and (N, 1) beside (N,) elsewhere."""
+    """Keras takes (N, 1) for outputs in sequence, and (N, 1) as well as (N,) elsewhere."""
     x, y = np.ones((6, 4), int), np.ones((6, 4))
     model = Sequential([Embedding(2, 3, input_shape=(4,)), LSTM(2, return_sequences=True), Dense(1)], seed=0)
     model.compile(SGD(0.1), "mse")

@@ -252,7 +252,7 @@ def _of_trace(function, other=None, takes=None, **given):
 
 
 def _with_reviews(function, takes, **given):
-    """Called beside a file of reviews."""
+    """Called with a file of reviews."""
 
     def call(**arguments):
         half = {"x": [1, 2], "lengths": [1, 1], "y": [1, 0]}
@@ -264,7 +264,7 @@ def _with_reviews(function, takes, **given):
 
 
 def _with_texts(function, takes, **given):
-    """Called beside a folder of reviews."""
+    """Called with a folder of reviews."""
 
     def call(**arguments):
         for half in "train", "test":
@@ -277,7 +277,7 @@ def _with_texts(function, takes, **given):
 
 
 def _beside_model(function, ending="npz", saver=None, **given):
-    """Called beside a saved model."""
+    """Called with a saved model."""
 
     def call(**arguments):
         model = _model()

@@ -303,7 +303,7 @@ struct Weights {
     }
 };
 
-// For each row the sum over m of share[m] times the four weights number m. `row_size` is the length of a row of `share`.
+// For each row, sum over m of share[m] times the four weights number m. `row_size` is the length of a row of `share`.
 __device__ __forceinline__ void products(const Weights& weights, Shared<REAL> share, int row_size,
                                          Four<REAL> (&sums)[ROWS]) {
 #pragma unroll

@@ -9,8 +9,8 @@
 //   move_average   only with use_ema, likewise: by itself, as an update that also did this would need more registers
 //
 // The host waits for none of them. A thread takes a few elements of one parameter, neighbouring threads
-// neighbouring ones; a step of Adam moves 7 numbers for each one it computes, so memory limits it, and the arithmetic is
-// free.
+// neighbouring ones; a step of Adam moves 7 numbers for each one it computes, so memory is the
+// limit, and the arithmetic is free.
 
 #include "gpu.cuh"
 
@@ -27,7 +27,7 @@ struct Parameter {
     Pointer<REAL> slots[2];       // the optimizer's arrays, if it has any
     Pointer<REAL> average;        // of w, with use_ema
     Pointer<const int> ids;       // (K,) distinct, in any order
-    Pointer<int> place;           // (rows,) the row of g for each row of w, if ids agrees (leftovers of earlier steps do
+    Pointer<int> place;           // (rows,) the row of g for each row of w, if ids agrees (leftovers of old steps do
                                   // not); none: g is like w
     unsigned size, gradient_size, columns, K;
     unsigned first_block;         // of the blocks that update it

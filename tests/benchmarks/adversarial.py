@@ -71,7 +71,7 @@ class PyTorch:
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(0.99))
 
     def embedded(self, ids):
-        """What the embeddings give for words and pairs, of which a tenth is dropped."""
+        """The embeddings' outputs for words and pairs, a tenth of which is dropped."""
         torch = self.torch
         dropped = [torch.where((torch.rand(each.shape) < 0.1) & (each > 0), 1, each) for each in ids]
         return torch.cat([table(each) for table, each in zip(self.tables, dropped, strict=True)], dim=2)

@@ -194,7 +194,7 @@ def swept():
 
 
 def beside_load(makers, counts, samples, rounds, steps):
-    """A training step beside busy processes: milliseconds, and the ratio to Keras in the same round; in Markdown."""
+    """A training step next to busy processes: milliseconds, and the ratio to Keras in the same round; in Markdown."""
     lines = [f"| busy processes | {' | '.join(makers)} |", "|---" * (len(makers) + 1) + "|"]
     few = min(samples, 128 * steps)
     running = {name: make() for name, make in makers.items()}

@@ -10,7 +10,7 @@ what was asked, what was measured, and whether that is met. PyTorch built for CU
 are empty. Needs the extra `cuda12` or `cuda13`, and `test`; real reviews with `imdb` (else random ids, and it says so).
 
 A time is a median over rounds in which the contenders take turns; in a round each is called many times in a row, and
-then the GPU is waited for once. The exit code is 0 where nothing failed, 1 where a test or a sanitizer did, 2 without a
+then the GPU is waited for once. The exit code is 0 if nothing failed, 1 if a test or a sanitizer did, 2 without a
 GPU.
 """
 

@@ -17,7 +17,7 @@ FASTEST = "version 3, forward"
 
 
 class NotMeasured(Exception):
-    """Why there is no number."""
+    """Why no time is given."""
 
 
 def number(measured, name):

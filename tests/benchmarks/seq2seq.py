@@ -27,7 +27,7 @@ DECODED = 1000
 
 
 def texts(count, seed=0):
-    """Ids to read, (N, T_IN), padded with 0 behind, to write, and the same one step later, (N, T_OUT)."""
+    """Ids to read, (N, T_IN), padded with 0 at the end, to write, and the same one step later, (N, T_OUT)."""
     rng = np.random.default_rng(seed)
     read = rng.integers(1, READ, size=(count, T_IN))
     read[np.arange(T_IN) >= rng.integers(8, T_IN + 1, size=(count, 1))] = 0

@@ -192,7 +192,7 @@ def test_all_equations_are_there_in_order(opened, name, last):
 
 @pytest.mark.parametrize("name", ["plain", "recorded", "masked", "relu"])
 def test_each_line_of_arithmetic_adds_up(opened, name):
-    """What is before the last = gives, computed from the printed digits, what is behind it."""
+    """The part before the last =, computed from the printed digits, gives the part after it."""
     page = opened(name)
     seen = 0
     for key in ("Home", "ArrowRight", "End"):

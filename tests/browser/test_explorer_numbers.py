@@ -170,7 +170,7 @@ def number(text):
 
 
 def nudge_text(page):
-    """What is said of the loss and the slopes, once they are measured."""
+    """What the page says about the loss and the slopes, once they are measured."""
     page.wait_for_function("document.getElementById('agreement').textContent.startsWith('They')")
     return [page.locator(f"#{name}").inner_text() for name in ("nudge-said", "measured", "slope", "agreement")]
 

@@ -59,7 +59,7 @@ def center(page, row, column):
 
 
 def status(page):
-    """What is said of the step, behind its number and word."""
+    """What the page says about the step, after its number and word."""
     return page.locator("#status").inner_text().split(". ", 1)[1].replace("\N{NO-BREAK SPACE}", " ")
 
 

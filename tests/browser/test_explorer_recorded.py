@@ -1,4 +1,4 @@
-"""Pages that cannot run their model: each number is that of `trace`, and what they do not have is said."""
+"""Pages that cannot run their model: each number equals `trace`'s, and the page says what is missing."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Nothing wrong is said on the explorer page, however odd the model or the change."""
+"""The explorer page makes no false statements, however odd the model or the change."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def opened(window, tmp_path):
 
 @pytest.fixture
 def masked(opened):
-    """Three words behind masked padding, and the weights as they were before they were trained."""
+    """Three words after masked padding, and the weights as they were before training."""
     model = sentiment(mask_zero=True, epochs=1)
     before = [0.5 * weight for weight in model.get_weights()]
     return opened(model, "a good film", snapshots=[(0, before)])

@@ -190,7 +190,7 @@ def parts(node):
 
 
 class Replaced(ast.NodeTransformer):
-    """One expression in place of another."""
+    """One expression replaced by another."""
 
     def __init__(self, old, new):
         self.old, self.new = old, new

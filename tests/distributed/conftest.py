@@ -16,7 +16,7 @@ _DEADLINE = 120  # seconds: far more than any run here takes
 
 
 def _mpiexec() -> str | None:
-    """The one beside this Python, else the one on PATH."""
+    """The one next to this Python, else the one on PATH."""
     return shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
 
 

@@ -23,7 +23,7 @@ def fit(x=x, seed=3, units=4, batch_size=8, evaluates=False):
 
 
 def fit_with(module, name, value):
-    """Train with something else in the place of what tells a version."""
+    """Train with a replaced version."""
     before = getattr(module, name)
     setattr(module, name, value)
     distributed._versions.cache_clear()

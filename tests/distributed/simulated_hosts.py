@@ -109,7 +109,7 @@ class Hosts:
         return [str(self.shell), "10.77.0.1", *map(str, [Path(PYTHON).with_name("mpiexec"), *options])]
 
     def environment(self):
-        """Of whoever calls mpiexec, which hands it on to all hosts."""
+        """The caller's environment, which mpiexec passes on to all hosts."""
         ours = {"PYTHONPATH": str(ROOT), "I_MPI_FABRICS": "ofi", "FI_PROVIDER": "tcp", "I_MPI_HYDRA_IFACE": "eth0"}
         ours["PATH"] = f"{Path(PYTHON).parent}{os.pathsep}{os.environ['PATH']}"
         return os.environ | ours

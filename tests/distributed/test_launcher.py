@@ -269,7 +269,7 @@ def test_a_guardian_is_killed(launch: Callable[..., Launched]) -> None:
 
 
 def test_stopped(launch: Callable[..., Launched]) -> None:
-    """It is said at once; then the rank has the patience's time to go on."""
+    """The error is reported at once; then the rank has `patience` seconds to continue."""
     run = launch("stop in step", 1, "--patience", "3")
     _, _, errors = run.failed()
     first, *rest = ours(errors)

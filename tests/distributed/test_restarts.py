@@ -63,7 +63,7 @@ def test_no_restart_is_left(supervised: Callable[..., Done], tmp_path: Path) -> 
 
 
 def test_two_fits_with_one_checkpoint(supervised: Callable[..., Done], tmp_path: Path) -> None:
-    """A restart could not tell to which of the two it belongs."""
+    """A restart could not tell which of the two it belongs to."""
     done = supervised(tmp_path, [], 1, "again")
     assert done.returncode != 0
     assert "with --restarts, every fit needs its own" in done.stderr

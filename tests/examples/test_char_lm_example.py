@@ -77,7 +77,7 @@ def test_the_least_loss_is_what_the_drawn_numbers_say(functions):
     example = functions("char_lm.py")
     text = example["make_text"](20000, np.random.default_rng(0))
     lines = text.strip().split("\n")
-    # the entropy of the lines as they are: how often each stands there
+    # the entropy of the lines as they are: how often each occurs
     counts = np.array(list(Counter(line for line in lines if "after" in line).values()))
     assert len(counts) == 99
     share = counts / counts.sum()

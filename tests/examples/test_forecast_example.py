@@ -105,7 +105,7 @@ def test_no_hour_is_in_two_parts(example, tmp_path):
 
 
 def test_without_an_lstm_the_forecast_is_linear(example):
-    """What it gives for the sum of two inputs is the sum of what it gives for each, less what it gives for zeros."""
+    """Its output for the sum of two inputs is the sum of its outputs for each, less its output for zeros."""
     rng = np.random.default_rng(0)
     windows = example["Windows"](
         rng.normal(size=(40, 14, 24)), rng.normal(size=(40, 24, 31)), rng.normal(size=(40, 24))

@@ -46,7 +46,7 @@ def run(*arguments, **options):
 
 @pytest.fixture(scope="module")
 def trained(reviews, tmp_path_factory):
-    """The whole recipe, and the same without bigrams, with the baseline beside it."""
+    """The whole recipe, and the same without bigrams, plus the baseline."""
     folder = tmp_path_factory.mktemp("run") / "made" / "here"
     outputs = []
     for more in (), ("--without", "bigrams", "--baseline"):

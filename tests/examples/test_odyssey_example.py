@@ -102,7 +102,7 @@ def _verdicts(text):
 
 
 def _check_verdicts(text, errors):
-    """The conclusions follow from the table, as far as its two digits tell."""
+    """The conclusions follow from the table, to the precision of its two digits."""
     verdicts = _verdicts(text)
     assert set(verdicts) == {claim for claim in CLAIMS if claim in errors}
     for (cell, task), holds in verdicts.items():

@@ -1,4 +1,4 @@
-"""`python -m scratchlstm exercises`: what is written, checked and said, and that nothing of the learner's is lost."""
+"""`python -m scratchlstm exercises`: its files, checks and messages; nothing of the learner's is lost."""
 
 import json
 import re

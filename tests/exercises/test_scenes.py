@@ -1,4 +1,4 @@
-"""Mistakes that only some values show, and formulas that only some values tell apart."""
+"""Mistakes that only some values show, and formulas that only some values distinguish."""
 
 import inspect
 import itertools

@@ -194,7 +194,7 @@ def test_mistakes_are_named_however_they_are_written(name, function, says):
 
 
 def test_adam_is_the_packages():
-    """The functions of the solution, four steps long, beside the optimizer, which is checked against Keras'."""
+    """The functions of the solution, four steps long, except the optimizer, which is checked against Keras'."""
     solved = find("adam_w").functions
     rng = np.random.default_rng(0)
     w, ours = rng.normal(size=(2, 3, 4))

@@ -1,4 +1,4 @@
-"""The report of a GPU, tests/benchmarks/gpu.py: it runs, on the stand-in and on a GPU, and judges rightly."""
+"""The report of a GPU, tests/benchmarks/gpu.py: it runs, on the stand-in and on a GPU, and judges correctly."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""The real CuPy, where it is installed; most of this needs no GPU."""
+"""The real CuPy, if it is installed; most of this needs no GPU."""
 
 import json
 

@@ -690,7 +690,7 @@ def test_a_page_that_fails_leaves_the_old_one(tmp_path, model):
 
 @pytest.fixture
 def run(tmp_path, model):
-    """What `examples/imdb.py` leaves behind."""
+    """A results folder of `examples/imdb.py`."""
     model.save(tmp_path / "model.npz")
     vocabulary = {"maxlen": 12, "num_words": len(WORDS) + 4, "words": WORD_INDEX}
     (tmp_path / "vocabulary.json").write_text(json.dumps(vocabulary))

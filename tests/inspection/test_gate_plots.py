@@ -271,7 +271,7 @@ def test_words_have_the_colour_of_what_they_add_to_the_loss():
 @pytest.mark.parametrize("by", ["cell", "saliency"])
 @pytest.mark.parametrize("T", [100, 10_000])
 def test_a_text_is_set_in_lines_that_can_be_read(by, T):
-    """Every word lies on its ground, no two grounds touch, none leaves the picture, and ink stands off from ground."""
+    """Every word is on its background, no two backgrounds touch or leave the picture, and ink contrasts."""
     words = [("word", "i", "extraordinarily", "cinema", "")[n % 5] for n in range(T)]
     figure = colored_words(long_trace(T), words, by)
     panel = figure.axes[0]

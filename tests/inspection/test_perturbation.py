@@ -1,4 +1,4 @@
-"""The worst perturbation is along the gradient, has its length, and points to the word that it is said to."""
+"""The worst perturbation is along the gradient, has its length, and points to the word that the result names."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from scratchlstm.layers import LSTM, Dense, Dropout, Embedding, GlobalAveragePoo
 
 
 def two_inputs(dropout=0.0, **options):
-    """Words, and a narrower table beside them; padding counts in neither."""
+    """Words and, as a second input, a narrower table; padding counts in neither."""
     inputs = Input((None,)), Input((None,))
     embedded = [Embedding(6, 3 - k, mask_zero=True, dtype="float64")(ids) for k, ids in enumerate(inputs)]
     x = Dropout(dropout, dtype="float64")(layers.Concatenate(dtype="float64")(embedded))

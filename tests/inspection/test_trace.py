@@ -289,7 +289,7 @@ def test_a_stateful_layer_goes_on_from_its_states_and_keeps_them():
 
 
 def everything(thing, seen):
-    """All that hangs on an object, down to the bytes of arrays."""
+    """Everything reachable from an object, down to the bytes of arrays."""
     if isinstance(thing, np.ndarray):
         return thing.shape, thing.dtype.str, thing.tobytes()
     if isinstance(thing, np.random.Generator):

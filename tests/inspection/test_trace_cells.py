@@ -201,7 +201,7 @@ def test_what_a_trace_does_not_have_is_named():
 
 
 def test_a_gradient_that_backward_does_not_return_is_missing():
-    """Of a state beside the output, only the cell knows the whole gradient; likewise that of z."""
+    """Only the cell knows the whole gradient of a state other than the output; likewise that of z."""
 
     class Short(SlowCell):
         def backward(self, dh, dm_next, cache, W, U, b):

@@ -789,7 +789,7 @@ def test_a_layer_of_the_file_that_the_model_lacks_is_refused(exchange):
 
 
 def test_a_state_of_random_generators_is_passed_over(edited, answers):
-    """Keras has written them, depending on its version; ours are drawn anew."""
+    """Keras has written them, depending on its version; ours are drawn again."""
 
     def change(file):
         for place in ("layers/dropout", "layers/lstm/cell"):
@@ -831,7 +831,7 @@ def test_archives_that_are_refused(edited, tmp_path):
 
 
 def test_a_member_said_to_be_huge_is_refused(edited):
-    """Sizes of 4 GB in the archive's directory, where there are some thousand bytes."""
+    """The archive's directory claims 4 GB for some thousand bytes."""
     path = edited()
     data = bytearray(path.read_bytes())
     for place in [n for n in range(len(data)) if data[n : n + 4] == b"PK\x01\x02"]:
@@ -931,7 +931,7 @@ _VALUES += [{"module": "keras.layers", "class_name": "LSTM", "config": {"units":
 
 
 def _places(node, place=()):
-    """Where something stands in nested dicts and lists."""
+    """The path to something in nested dicts and lists."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:
         yield (*place, key)
@@ -942,7 +942,7 @@ def _places(node, place=()):
 @pytest.mark.filterwarnings("ignore:not everything compiled in Keras")
 @pytest.mark.parametrize("name", ["keras.keras", "keras_layers.keras", "keras_cells.keras", "keras_graph.keras"])
 def test_a_description_with_anything_anywhere_is_refused_or_read(exchange, tmp_path, name):
-    """Nothing else happens: no other error, no hanging, no memory for what is merely said to be large."""
+    """Nothing else happens: no other error, no hanging, no memory for sizes that are merely claimed."""
     with zipfile.ZipFile(exchange / name) as archive:
         members = {part: archive.read(part) for part in ("config.json", "model.weights.h5")}
     places, draw, refused = list(_places(json.loads(members["config.json"]))), random.Random(0), 0

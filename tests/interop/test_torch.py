@@ -210,7 +210,7 @@ def test_names_come_first(write):
 
 
 def test_a_matrix_is_what_the_model_needs(write):
-    """Nothing but the model tells an Embedding from a Linear without bias."""
+    """Only the model can tell an Embedding from a Linear without bias."""
     state = {"a.weight": matrix(V, E), **lstm_state(units=H), "c.weight": matrix(2, H)}
     model = Sequential([Embedding(V, E, input_shape=(T,)), LSTM(H), Dense(2, use_bias=False)])
     for source in (state, write(state), dict(reversed(state.items()))):
@@ -448,7 +448,7 @@ _OURS = {
     ),
     "other gates": (lambda: LSTM(2, recurrent_activation="hard_sigmoid"), "it has recurrent_activation='hard_sigmoid'"),
     "a dot": (lambda: LSTM(2, name="a.b"), "whose names have no dot"),
-    "the way back": (lambda: LSTM(2, go_backwards=True), "it has go_backwards=True, which PyTorch cannot express"),
+    "go_backwards": (lambda: LSTM(2, go_backwards=True), "it has go_backwards=True, which PyTorch cannot express"),
     "a state kept": (lambda: LSTM(2, stateful=True), "it has stateful=True, which PyTorch cannot express"),
     "a sum": (
         lambda: Bidirectional(LSTM(2), merge_mode="sum"),

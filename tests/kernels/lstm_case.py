@@ -1,4 +1,4 @@
-"""What the tests of the GPU's recurrence share: a pass both ways by the kernels, and by the textbook."""
+"""Shared by the tests of the GPU's recurrence: a forward and backward pass by the kernels and by the textbook."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ def here(results):
 
 @dataclasses.dataclass
 class Case:
-    """A pass both ways, every array random and not zero."""
+    """A forward and backward pass, every array random and not zero."""
 
     B: int = 3
     T: int = 4

@@ -1,6 +1,6 @@
 """The kernels' files as compilers for GPUs see them: every .cu of the package, float32 and float64, no warning.
 
-`pytest -rP` on this file tells the registers that each kernel uses.
+`pytest -rP` on this file prints the registers that each kernel uses.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Mistakes planted in lstm.cu, each of which the emulator or the textbook has to see.
+"""Mistakes planted in lstm.cu, each of which the emulator or the textbook has to catch.
 
 All mistakes of a version are compiled into one program, in which a number says which of them is made.
 """
@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(raw_module.compiler() is None, reason="the emulator of a GPU needs g++ or clang++"),
 ]
 
-# What stands there, and what stands there by mistake; "" for a barrier that is left out.
+# The code, and the mistake that replaces it; "" for an omitted barrier.
 CELL = [
     ("gate == 2", "gate == 3"),
     ("gates.f * c_prev + gates.i * gates.g", "c_prev + gates.i * gates.g"),  # (5)

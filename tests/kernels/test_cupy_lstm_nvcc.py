@@ -1,4 +1,4 @@
-"""What a plan says of registers is what NVIDIA's compiler needs, where it is installed: none is spilled to memory."""
+"""A plan's registers are what NVIDIA's compiler needs (if it is installed): none is spilled to memory."""
 
 import re
 import shutil

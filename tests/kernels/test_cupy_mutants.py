@@ -1,4 +1,4 @@
-"""Mistakes planted in rows.cu and optimizers.cu, each of which the emulator or the CPU's numbers have to see.
+"""Mistakes planted in rows.cu and optimizers.cu, each of which the emulator or the CPU's numbers have to catch.
 
 All mistakes of a file are compiled into one program, in which a number says which of them is made.
 """
@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(raw_module.compiler() is None, reason="the emulator of a GPU needs g++ or clang++"),
 ]
 
-# What stands there, and what stands there by mistake; of a statement, which ends with ";", "" where it is left out.
+# The code, and the mistake that replaces it; for a statement, which ends with ";", "" where it is left out.
 MISTAKES = {
     "rows.cu": [
         ("start + counts[c]", "start + counts[c] - 1"),
@@ -93,7 +93,7 @@ MISTAKES = {
 
 def with_mistakes(code, mistakes):
     """The code with all of them in it, none of them made unless `mistake` is its number, from 1."""
-    at = {}  # what stands there -> what to write there
+    at = {}  # the code -> what replaces it
     for number, (right, wrong) in enumerate(mistakes, start=1):
         assert right in code, right
         now = at.get(right, right)

@@ -15,7 +15,7 @@ WITH_CUPY = settings(max_examples=60, deadline=None, suppress_health_check=[Heal
 
 @st.composite
 def id_arrays(draw):
-    """(B, T) ids with runs from one to thousands, as of padding."""
+    """(B, T) ids with runs from one to thousands, such as padding's."""
     B, T = draw(st.integers(1, 40)), draw(st.integers(1, 60))
     V = draw(st.sampled_from([1, 2, 7, 100, 10_000]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))

@@ -1,4 +1,4 @@
-"""A kernel's source, and what is said where it does not compile."""
+"""A kernel's source, and the error message if it does not compile."""
 
 import numpy as np
 import pytest

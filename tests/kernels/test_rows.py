@@ -1,4 +1,4 @@
-"""Distinct rows: nothing lost if ids repeat, and the same to whoever asks for an array."""
+"""Distinct rows: nothing is lost if ids repeat, and every caller that asks for an array gets the same."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_sum_handles_ids_that_occur_hundreds_of_times(computed):
 @pytest.mark.parametrize("columns", [1, 2, 33])
 @pytest.mark.parametrize("distinct", [1, 40])
 def test_float32_loses_nothing_over_thousands_of_occurrences(computed, columns, distinct):
-    """All of one sign, as of padding: one after another in float32 they would be right to three digits only."""
+    """All of one sign, as with padding: added one by one in float32 they would be right to only three digits."""
     rng = np.random.default_rng(0)
     ids = rng.integers(0, distinct, (100, 120)) * (rng.random((100, 120)) < 0.1)
     values = rng.random((ids.size, columns)).astype("float32")

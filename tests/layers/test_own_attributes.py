@@ -13,7 +13,7 @@ NAMES = ["x", "y", "logits", "kept", "rows", "share", "mask", "shown", "halves",
 
 
 class Scaled(Layer):
-    """Multiplies by a number that hides behind every name that some layer of ours has for something of a pass."""
+    """Multiplies by a number stored under every name that one of our layers uses for a pass."""
 
     passes_mask = True
 

@@ -28,7 +28,7 @@ _KERNEL = "python3"
 
 
 def execute(notebook, folder, timeout=60):
-    """Run the cells in a new kernel, in a folder, with nobody's settings; they have their outputs then.
+    """Run the cells in a new kernel, in a folder, without anyone's settings; the outputs are stored in them.
 
     Args:
         notebook: to execute.

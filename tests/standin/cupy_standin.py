@@ -1,4 +1,4 @@
-"""A strict stand-in for CuPy, to run the package where there is no GPU: it refuses what CuPy refuses.
+"""A strict stand-in for CuPy, to run the package without a GPU: it refuses what CuPy refuses.
 
 Its arrays are NumPy memory behind a wall. As in CuPy
 
@@ -351,7 +351,7 @@ class CUDARuntimeError(RuntimeError):
 
 
 def _namespace() -> types.ModuleType:
-    """The stand-in as the module that `import cupy` is to give."""
+    """The stand-in as the module that `import cupy` returns."""
     cupy = types.ModuleType("cupy")
     cupy.__version__ = _KNOWN["version"]  # type: ignore[attr-defined]
     cupy.linalg = types.SimpleNamespace()  # type: ignore[attr-defined]
@@ -390,7 +390,7 @@ CUPY = _namespace()
 
 @contextlib.contextmanager
 def in_place_of_cupy() -> Iterator[types.ModuleType]:
-    """Let `import cupy` give the stand-in, and whatever was made of another CuPy be forgotten."""
+    """Make `import cupy` return the stand-in, and forget everything made with another CuPy."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "cupy", CUPY)
         forget_cupy()
@@ -399,6 +399,6 @@ def in_place_of_cupy() -> Iterator[types.ModuleType]:
 
 
 def forget_cupy() -> None:
-    """Look for CuPy, and compile its kernels, anew when they are next asked for."""
+    """Look for CuPy and compile its kernels again when they are next asked for."""
     for remembered in (backend._probe, device.kernel, device._module, cupy_lstm.limits):
         remembered.cache_clear()

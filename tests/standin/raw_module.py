@@ -38,7 +38,7 @@ class EmulationError(RuntimeError):
 
 
 def compiler() -> str | None:
-    """The C++ compiler, or None where there is none."""
+    """The C++ compiler, or None if there is none."""
     return os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
 
 

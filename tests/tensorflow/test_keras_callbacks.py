@@ -19,7 +19,7 @@ HYPOTHESIS = settings(max_examples=150, derandomize=True, database=None, deadlin
 
 
 class Model:
-    """What a callback sees of a model: weights that tell the epoch, and a learning rate."""
+    """What a callback sees of a model: weights that identify the epoch, and a learning rate."""
 
     def __init__(self):
         self.stop_training, self.weights, self.saved = False, None, []

@@ -114,7 +114,7 @@ def test_masks_from_the_embedding_to_the_loss(last, optimizer):
 
 
 def test_masked_average():
-    """Without the row of nothing but padding, of which Keras makes NaN."""
+    """Without the row of nothing but padding, which Keras turns into NaN."""
 
     def build(side, *rest):
         embedding, *others = masked("average")(side, *rest)

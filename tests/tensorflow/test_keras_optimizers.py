@@ -23,7 +23,7 @@ CLIPPING = [{}, {"clipnorm": 1.5}, {"clipvalue": 0.25}, {"global_clipnorm": 2.0}
 
 
 def random_slices(rng):
-    """Ids of which some repeat and most are absent, and a row for each."""
+    """Ids, some repeated and most absent, and a row for each."""
     ids = rng.integers(0, V, size=7)
     ids[1:3] = ids[0]
     return ids, rng.normal(size=(len(ids), E))

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 def build(side, start, model_of, outputs, **model_options):
-    """A masked sequence, and two sigmoids of which one reads the other."""
+    """A masked sequence, and two sigmoids, one of which reads the other."""
     options = {"dtype": "float64"}
     series = start((T, E), name="series")
     states = side.LSTM(4, return_sequences=True, **options)(side.Masking(**options)(series))

@@ -82,7 +82,7 @@ def states_from_outside(target, h, c):
 
 
 def one_decoder_twice(source, target, elsewhere):
-    """The same decoder goes on from two encoders' states."""
+    """The same decoder continues from two encoders' states."""
     words, shared = Embedding(V, E, mask_zero=True), LSTM(H, return_sequences=True)
     encoded = LSTM(H, return_state=True)
     decoded = [shared(words(target), initial_state=encoded(words(each))[1:]) for each in (source, elsewhere)]
@@ -151,7 +151,7 @@ def test_outputs_and_gradients(build):
     ("build", "kind"), [*zip(MODELS, itertools.cycle(["Adam", "SGD"])), (plain, "SGD"), (attention, "SGD")]
 )
 def test_ten_steps(build, kind):
-    """The loss counts the steps of the target that are not padding, as Keras does by the decoder's mask."""
+    """The loss counts the steps of the target that are not padding, as Keras does with the decoder's mask."""
     xs = MODELS[build]
     model, twin = with_twin(build, xs)
     model.compile(getattr(optimizers, kind)(**EXACT[kind]), "sparse_categorical_crossentropy")
