@@ -336,7 +336,7 @@ class Sequence:
 
 
 def test_equation_22(monkeypatch):
-    """At each step `lstm_backward` continues with the slope by that step's h: through what is above, and what follows."""
+    """Each step of `lstm_backward` continues with the slope by its h: through what is above, and what follows."""
     run, seen, step_backward = Sequence(), [], gates.lstm_step_backward
 
     def recorded(dh, *rest):

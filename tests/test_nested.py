@@ -79,7 +79,7 @@ def test_a_loss_looks_through_a_model_inside(from_logits, above):
     for model in nested, flat:
         assert model.looks_through()
         if from_logits:
-            with pytest.warns(UserWarning, match="the loss has from_logits=True, but dense gives probabilities"):
+            with pytest.warns(UserWarning, match="the loss has from_logits=True, but dense outputs probabilities"):
                 loss = model.evaluate(x, y, verbose=0)
         else:
             loss = model.evaluate(x, y, verbose=0)

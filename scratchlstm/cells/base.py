@@ -131,7 +131,7 @@ class Cell(registry.Configured):
                 wanted = f"a tuple of names, with a comma after a single one: ({single!r},)"
                 raise TypeError(f"{name} of {cls.__name__} must be {wanted}, not {checks.came(value)}")
             if twice := [each for each in value if value.count(each) > 1]:
-                raise TypeError(f"{name} of {cls.__name__} must be different names, but {twice[0]!r} is there twice")
+                raise TypeError(f"{name} of {cls.__name__} must be different names, but {twice[0]!r} appears twice")
         if not cls.states:
             raise TypeError(f"states of {cls.__name__} must name at least one, the output")
         if "gates" in vars(cls) and "blocks" not in vars(cls):

@@ -170,7 +170,7 @@ def test_the_first_step_behind_unmasked_padding_does_not_begin_at_0(opened):
     page.evaluate("chooseLayer(0); open(at('c_prev', { step: 0, unit: 0 }))")
     assert page.evaluate("valueOf(current(), at('c_prev', { step: 0, unit: 0 }))") != 0
     assert "are not on this page" in page.locator("#number").inner_text()
-    assert "8 steps of padding, which the model reads, too" in page.locator("#notes").inner_text()
+    assert "8 steps of padding, which the model reads too" in page.locator("#notes").inner_text()
 
 
 @pytest.mark.parametrize(

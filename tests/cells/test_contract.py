@@ -265,9 +265,9 @@ def test_what_goes_wrong_only_after_the_first_step():
         ),
         ({"states": "h"}, "states of Mine must be a tuple of names"),
         ({"blocks": (1, 2)}, r"blocks of Mine must be a tuple of names, with a comma .*: \('b',\), not \(1, 2\)"),
-        ({"gates": ("g", "a", "g")}, "gates of Mine must be different names, but 'g' comes twice"),
-        ({"blocks": ("g", "g")}, "blocks of Mine must be different names, but 'g' comes twice"),
-        ({"states": ("h", "h")}, "states of Mine must be different names, but 'h' comes twice"),
+        ({"gates": ("g", "a", "g")}, "gates of Mine must be different names, but 'g' appears twice"),
+        ({"blocks": ("g", "g")}, "blocks of Mine must be different names, but 'g' appears twice"),
+        ({"states": ("h", "h")}, "states of Mine must be different names, but 'h' appears twice"),
         ({"gates": ("x",)}, "Mine calls a gate or state 'x', which is an argument of its forward: rename it"),
         ({"gates": ("a", "b")}, "Mine calls a gate or state 'b', which is an argument of its forward: give it"),
         (

@@ -725,7 +725,7 @@ def test_a_cupy_that_finds_no_gpu(monkeypatch, error, advice):
     use(monkeypatch, Broken(error))
     with pytest.raises(RuntimeError, match=f"CuPy 14.2.0 is installed, but cannot use a GPU here .*{advice}"):
         Sequential(backend="cupy")
-    with pytest.warns(UserWarning, match="takes NumPy: CuPy 14.2.0 is installed, but") as caught:
+    with pytest.warns(UserWarning, match="uses NumPy: CuPy 14.2.0 is installed, but") as caught:
         assert Sequential(backend="auto").backend == "numpy"
     assert len(caught) == 1
     assert "\n" not in str(caught[0].message)

@@ -681,15 +681,15 @@ def never_written(file, place):
 _WEIGHTS = {
     "a link to another file": (
         instead(lambda f, place: f.__setitem__(place, h5py.ExternalLink("/etc/hostname", "/"))),
-        "leads elsewhere",
+        "is a link, which is never followed",
     ),
     "a link within": (
         instead(lambda f, p: f.__setitem__(p, h5py.SoftLink("/layers/lstm/cell/vars/1"))),
-        "leads elsewhere",
+        "is a link, which is never followed",
     ),
     "a group elsewhere": (
         instead(lambda f, place: f.__setitem__(place, h5py.ExternalLink("other.h5", "/")), "layers/lstm/cell"),
-        "leads elsewhere",
+        "is a link, which is never followed",
     ),
     "bytes of another file": (instead(external), "not stored plainly"),
     "a virtual array": (instead(virtual), "not stored plainly"),
@@ -753,7 +753,7 @@ _CELL_WEIGHTS = {
     "a bias missing": (lambda file: file.__delitem__(f"{_GRU}/2"), "gru has weights of shapes"),
     "a kernel missing": (lambda file: file.__delitem__(f"{_GRU}/0"), "has no 0"),
     "one bias": (instead(lambda f, p: f.create_dataset(p, data=np.zeros(12, "f4")), f"{_GRU}/2"), "gru has weights"),
-    "NaN": (instead(lambda f, p: f.create_dataset(p, data=np.full((2, 12), np.nan, "f4")), f"{_GRU}/2"), "no finite"),
+    "NaN": (instead(lambda f, p: f.create_dataset(p, data=np.full((2, 12), np.nan, "f4")), f"{_GRU}/2"), "not finite"),
     "no cells": (lambda file: file.__delitem__(_SEVERAL), "has no cells"),
     "a cell missing": (lambda file: file.__delitem__(f"{_SEVERAL}/lstm_cell_1"), "has no lstm_cell_1"),
     "a cell too many": (
@@ -762,7 +762,7 @@ _CELL_WEIGHTS = {
     ),
     "a link for a cell": (
         instead(lambda f, p: f.__setitem__(p, h5py.ExternalLink("/etc/hostname", "/")), f"{_SEVERAL}/gru_cell"),
-        "leads elsewhere",
+        "is a link, which is never followed",
     ),
 }
 
