@@ -23,8 +23,11 @@ collect_ignore_glob = ["kernels/test_numba*", "test_compiled.py"] if no_loops el
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """The whole suite takes a process per core, up to eight, as each imports TensorFlow; chosen files take none."""
-    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    """The whole suite takes a process per core, up to eight, as each imports TensorFlow.
+
+    Chosen files take none, nor do tests with a mark, which may share a GPU or start MPI ranks.
+    """
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and "not mpi" in config.option.markexpr
     return min(os.cpu_count() or 1, 8) if whole else 0
 
 
