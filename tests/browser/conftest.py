@@ -1,12 +1,11 @@
 """A real Chromium, which nothing leaves and in which nothing may be wrong."""
 
-import os
-import shutil
 import sys
 import warnings
 from pathlib import Path
 
 import pytest
+from check_site import launch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "inspection"))
 
@@ -30,12 +29,10 @@ def chromium():
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError:
         _skip('Playwright is missing: pip install -e ".[browser]"')
-    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if executable is None:
-        _skip("Chromium is missing: apt-get install chromium")
     with sync_playwright() as playwright:
-        as_root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=executable, args=as_root)
+        browser = launch(playwright)
+        if browser is None:
+            _skip("Chromium is missing: apt-get install chromium")
         yield browser
         browser.close()
 
