@@ -44,6 +44,14 @@ def test_code_that_is_explained_is_that_of_the_package():
     assert len(shown) == 4
 
 
+def test_lines_beside_equations_on_the_first_page_are_those_of_the_package():
+    source = (DOCS.parent / "scratchlstm" / "gates.py").read_text(encoding="utf-8")
+    lines = {line.partition("  #")[0].strip() for line in source.splitlines()}
+    shown = re.findall(r"^\|.*\$ \| `(.*)` \|$", PAGES["index.md"], re.MULTILINE)
+    assert len(shown) == 3
+    assert set(shown) <= lines
+
+
 def test_the_page_of_the_variants_lists_every_cell():
     listed = set(re.findall(r"^(\w+Cell) ", PAGES["variants.md"], re.MULTILINE))
     assert listed == set(cells.__all__) - {"Cell", "GatedCell", "StackedRNNCells"}
