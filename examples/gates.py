@@ -83,11 +83,13 @@ def draw(traced: Trace, words: list[str], unit: int) -> Figure:
     figure = gates_over_words(traced, words, units=[unit], title=title)
     for panel, name, values, top in zip(figure.axes, "fc", (f, c), (1.05, 0.9), strict=True):
         for line in panel.lines[:-1]:  # the last is the zero line
-            line.set_linewidth(4 if line.get_label().endswith(f" {name}") else 1.2)
+            line.set_linewidth(4 if str(line.get_label()).endswith(f" {name}") else 1.2)
         panel.axvspan(step - 0.25, step + 0.25, color=RULE, alpha=0.5, linewidth=0, zorder=0)
         told = f"{name}: {values[step - 1]:.2f} → {values[step]:.2f}".replace("-", "−")
-        where = {"transform": panel.get_xaxis_transform(), "ha": "center", "va": "center"}
-        panel.text(step, top, told, color=QUANTITIES[name], fontweight="bold", **where)
+        panel.text(
+            step, top, told, color=QUANTITIES[name], fontweight="bold", ha="center", va="center",
+            transform=panel.get_xaxis_transform(),
+        )  # fmt: skip
     return figure
 
 

@@ -323,8 +323,9 @@ def draw(errors: Errors) -> Figure:
         for row, cell in enumerate(members):
             for column, value in enumerate(medians[cell]):
                 depth = np.clip(np.log(value / SHADES[0]) / np.log(SHADES[1] / SHADES[0]), 0, 1)
-                tile = {"color": BACK, "alpha": float(0.5 * depth), "linewidth": 0}  # on which the ink can be read
-                panel.add_patch(Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, **tile))
+                tile = Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, color=BACK, linewidth=0)
+                tile.set_alpha(float(0.5 * depth))  # so that the ink can be read on it
+                panel.add_patch(tile)
                 panel.text(column, row, f"{value:.2f}", ha="center", va="center")
         panel.set(xlim=(-0.5, len(tasks) - 0.5), ylim=(len(members) - 0.5, -0.5))
         panel.set_yticks(range(len(members)), members)

@@ -15,7 +15,8 @@ from scratchlstm._support.checks import instance
 if TYPE_CHECKING:
     from scratchlstm._support.figure import Figure
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # the explorer page's (base.css) on a light background
 INK, QUIET, RULE = "#1b1f24", "#57606a", "#c9d3dc"
@@ -26,7 +27,7 @@ TEXT = 10.5  # points; 14 pixels in a browser
 GRADIENT = "dashed"
 _STRONGEST = 0.45  # opacity of a tint
 
-_STYLE = {
+_STYLE: Any = {
     "font.size": TEXT, "axes.labelsize": TEXT, "xtick.labelsize": TEXT, "ytick.labelsize": TEXT,
     "axes.titlesize": TEXT, "axes.titleweight": "bold",
     "figure.titlesize": 12, "figure.titleweight": "bold",

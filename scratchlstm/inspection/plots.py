@@ -46,8 +46,9 @@ def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None, title: st
     figure = Figure(figsize=(side + letter * longest + 0.9, side + letter * longest + 1), layout="compressed")
     panel = figure.subplots()
     for (row, column), part in np.ndenumerate(parts):
-        face = {"color": AHEAD, "alpha": 0.45 * part, "linewidth": 0}  # on which the ink can be read
-        panel.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, **face))
+        tile = Rectangle((column - 0.5, row - 0.5), 1, 1, color=AHEAD, linewidth=0)
+        tile.set_alpha(0.45 * part)  # so that the ink can be read on it
+        panel.add_patch(tile)
         panel.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center")
     panel.set(xlim=(-0.5, len(counts) - 0.5), ylim=(len(counts) - 0.5, -0.5), aspect="equal")
     places = range(len(counts))
