@@ -1,21 +1,15 @@
 """The moving picture of the README: the explorer page reads "the film is not good", word by word.
 
-python docs/explorer_picture.py            write docs/figures/explorer.png again
-python docs/explorer_picture.py --check    fail if the page shows something else
-
-Needs the extra `browser`, and Chromium.
+`python docs/refresh.py explorer_picture` writes it. That needs Chromium, and the extra `browser`.
 """
 
-import argparse
 import io
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from pictures import same_png
 from PIL import Image, ImageSequence
-from playwright.sync_api import sync_playwright
 
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "_static" / "explorer.html"
@@ -40,11 +34,20 @@ STYLE = """
 """
 
 
+def chromium() -> str | None:
+    """The browser of the system, if any."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
 def frames() -> list[Image.Image]:
     """The page at each of the words that are shown."""
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    from playwright.sync_api import sync_playwright
+
     as_root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium, args=as_root) as browser:
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=chromium(), args=as_root) as browser,
+    ):
         page = browser.new_page(viewport={"width": WIDTH, "height": 400}, color_scheme="light", bypass_csp=True)
         page.goto(PAGE.as_uri())
         page.add_style_tag(content=STYLE)
@@ -83,19 +86,12 @@ def same(one: bytes, other: bytes) -> bool:
     return len(both[0]) == len(both[1]) and all(map(same_png, *both))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if it shows something else")
-    options = parser.parse_args()
+def update(check: bool) -> int:
+    """Write it again if the page shows something else, or only say so; 1 if that is so."""
     new = moving(frames())
     if PICTURE.exists() and same(PICTURE.read_bytes(), new):
         return 0
-    if options.check:
-        print("docs/figures/explorer.png shows something else: write it again with python docs/explorer_picture.py")
-        return 1
-    PICTURE.write_bytes(new)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    print("docs/figures/explorer.png shows something else")
+    if not check:
+        PICTURE.write_bytes(new)
+    return int(check)

@@ -17,6 +17,7 @@ import argparse
 import base64
 import contextlib
 import difflib
+import importlib.util
 import io
 import json
 import multiprocessing
@@ -192,9 +193,17 @@ def update(new: dict[Path, str], check: bool) -> int:
             print(f"{os.path.relpath(path, ROOT)}:\n{said}\n")
             if not check:
                 path.write_text(text, encoding="utf-8", newline="\n")
-    if check and stale:
-        print("Write it again: python docs/refresh.py")
     return int(check and stale)
+
+
+def update_moving_picture(check: bool) -> int:
+    """The same for the picture of the explorer page, if there is a browser to draw it."""
+    import explorer_picture
+
+    if explorer_picture.chromium() and importlib.util.find_spec("playwright"):
+        return explorer_picture.update(check)
+    print('docs/figures/explorer.png was NOT looked at: that needs Chromium and pip install -e ".[browser]"')
+    return 0
 
 
 def wrong_versions() -> str:
@@ -210,8 +219,9 @@ def main() -> int:
     options = parser.parse_args()
     text = EXAMPLES.read_text(encoding="utf-8")
     commands = {name: command for command, name in COMMAND.findall(text)}
-    if unknown := set(options.names) - set(PAGES) - set(commands):
-        parser.error(f"no page or example {min(unknown)!r}; there are {', '.join([*PAGES, *commands])}")
+    known = [*PAGES, *commands, "explorer_picture"]
+    if unknown := set(options.names) - set(known):
+        parser.error(f"no page or example {min(unknown)!r}; there are {', '.join(known)}")
     if wrong := wrong_versions():
         parser.error(f"the versions of docs/made-with.txt are needed, not {wrong}: pip install -r docs/made-with.txt")
 
@@ -219,10 +229,15 @@ def main() -> int:
     from past_runs import pinned
 
     os.environ |= pinned() | {"MPLBACKEND": "agg"}
-    chosen = options.names or [*PAGES, *commands]
+    chosen = options.names or known
     pages = [name for name in PAGES if name in chosen]
     examples = {name: command for name, command in commands.items() if name in chosen}
-    return update(refreshed(pages, examples), options.check)
+    stale = update(refreshed(pages, examples), options.check)
+    if "explorer_picture" in chosen:
+        stale |= update_moving_picture(options.check)
+    if stale:
+        print("Write it again: python docs/refresh.py")
+    return stale
 
 
 if __name__ == "__main__":
