@@ -221,6 +221,13 @@ def test_a_formula_in_the_text_is_on_one_line(page):
     assert not [line for line in text.splitlines() if line.count("$") % 2]
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_a_formula_in_the_text_escapes_no_punctuation(page):
+    r"""A code host's Markdown takes the backslash first, and would show `\,` as a comma (github/markup#1746)."""
+    text = re.sub(r"^```.*?^```|`[^`\n]*`", "", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+    assert not [formula for formula in re.findall(r"\$([^$\n]+)\$", text) if re.search(r"\\[^\w\s]", formula)]
+
+
 def _anchors(text):
     """Of the headings, as code hosts and the built pages name them."""
     titles = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
