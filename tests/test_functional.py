@@ -115,10 +115,10 @@ def test_values_of_a_model_say_what_they_cannot_do():
     y = LSTM(4)(x)
     assert y.shape == (None, 4)
     for use, instead in (
-        (lambda: y + y, r"^the output \(None, 4\) of lstm, .* cannot be added here: Add\(\)\(\[a, b\]\)"),
-        (lambda: y * y, r"cannot be multiplied here: Multiply\(\)"),
-        (lambda: x[:, -1], r"^the output \(None, 7, 3\) of x, .* be indexed here: .* return_sequences=False"),
-        (lambda: [*y], "cannot be unpacked here: .* return_state=True"),
+        (lambda: y + y, r"^the output \(None, 4\) of lstm, .* cannot be added: Add\(\)\(\[a, b\]\)"),
+        (lambda: y * y, r"cannot be multiplied: Multiply\(\)"),
+        (lambda: x[:, -1], r"^the output \(None, 7, 3\) of x, .* be indexed: .* return_sequences=False"),
+        (lambda: [*y], "cannot be unpacked: .* return_state=True"),
     ):
         with pytest.raises(TypeError, match=instead):
             use()
@@ -183,7 +183,7 @@ def test_summary_tells_what_each_layer_takes_its_inputs_from(capsys):
         (
             lambda a, b: Model([a, b], Dense(1)(a)),
             ValueError,
-            "no output depends on the input 'input_layer_1'; leave it out",
+            "no output depends on the input 'input_layer_1'; remove it from inputs",
         ),
         (lambda a, b: Model([a, a], Dense(1)(a)), ValueError, "different, but one of them is listed twice"),
         (lambda a, b: Model(a, a), TypeError, "outputs must be outputs of layers applied"),

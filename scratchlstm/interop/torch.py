@@ -273,7 +273,7 @@ def _our_weights(kind: str, suffix: str, own: Mapping[str, np.ndarray]) -> list[
     sizes = U if R is None else R
     if not U.ndim == sizes.ndim == 2 or U.shape != (len(cell.blocks) * sizes.shape[1], sizes.shape[R is None]):
         shape = f"({H}, H)" if R is None else f"({H}, P) beside a weight_hr{suffix} (P, H)"
-        raise ValueError(f"weight_hh{suffix} has shape {U.shape}, but a {kind} needs {shape}")
+        raise ValueError(f"weight_hh{suffix} has shape {U.shape}, but {kind} needs {shape}")
     rows = {name: array for name, array in own.items() if array is not R}
     for name, array in rows.items():
         if array.ndim != 1 + name.startswith("weight") or len(array) != len(U):

@@ -112,7 +112,7 @@ def test_a_loss_without_digits_for_a_slope_is_said_to_have_none(opened):
     page.evaluate("open(at('w_b', {output: 0})), nudge(1e9)")
     page.locator("#agreement", has_text="digits").wait_for()
     page.evaluate("open(at('b', {gate: 'f', unit: 0}))")
-    page.locator("#agreement", has_text="does not have enough digits").wait_for()
+    page.locator("#agreement", has_text="is too small to be measured with the digits").wait_for()
 
 
 def test_words_with_commas_have_their_own_columns(opened):

@@ -269,7 +269,7 @@ def test_what_goes_wrong_only_after_the_first_step():
         ({"blocks": ("g", "g")}, "blocks of Mine must be different names, but 'g' appears twice"),
         ({"states": ("h", "h")}, "states of Mine must be different names, but 'h' appears twice"),
         ({"gates": ("x",)}, "Mine calls a gate or state 'x', which is an argument of its forward: rename it"),
-        ({"gates": ("a", "b")}, "Mine calls a gate or state 'b', which is an argument of its forward: give it"),
+        ({"gates": ("a", "b")}, "Mine calls a gate or state 'b', which is an argument of its forward: rename it"),
         (
             {"gates": ("input",)},
             "Mine calls a gate or state 'input', a name that traces use for something else: rename it",
@@ -329,7 +329,7 @@ def test_parameters_that_forward_does_not_take(specs, shown):
     ],
 )
 def test_state_sizes_that_do_not_fit(sizes, shown):
-    match = f"^state_sizes of Mine must be a property with a whole number above 0 .*, as {{'h': 3}}, not ({shown})$"
+    match = f"^state_sizes of Mine must be a property with a whole number above 0 .*, like {{'h': 3}}, not ({shown})$"
     with pytest.raises(TypeError, match=match):
         RNN(own(state_sizes=property(lambda self: sizes))(3))
 
@@ -346,11 +346,11 @@ def test_state_sizes_that_are_no_property():
         (lambda self, E, H: {}, r"features\), with the size of x, not param_specs\(self, E, H\)$"),
         (lambda self, features: [(3, 3)], r"^param_specs of Mine must return a dict, name -> .*, not a list of 1$"),
         (lambda self, features: None, "must return a dict, .* not None$"),
-        (lambda self, features: {"W": (3, 6)}, r"must have \(shape, initializer\) for 'W', as .*, not \(3, 6\)$"),
-        (lambda self, features: {"W": ((3, 6.0), "zeros")}, r"for 'W', as .*, not \(\(3, 6.0\), 'zeros'\)$"),
-        (lambda self, features: {"W": ((3, 0), "zeros")}, r"for 'W', as .*, not \(\(3, 0\), 'zeros'\)$"),
-        (lambda self, features: {"W": ((3,), 6)}, r"for 'W', as .*, not \(\(3,\), 6\)$"),
-        (lambda self, features: {"W": ((3,), "zeros", 1)}, "for 'W', as"),
+        (lambda self, features: {"W": (3, 6)}, r"must have \(shape, initializer\) for 'W', like .*, not \(3, 6\)$"),
+        (lambda self, features: {"W": ((3, 6.0), "zeros")}, r"for 'W', like .*, not \(\(3, 6.0\), 'zeros'\)$"),
+        (lambda self, features: {"W": ((3, 0), "zeros")}, r"for 'W', like .*, not \(\(3, 0\), 'zeros'\)$"),
+        (lambda self, features: {"W": ((3,), 6)}, r"for 'W', like .*, not \(\(3,\), 6\)$"),
+        (lambda self, features: {"W": ((3,), "zeros", 1)}, "for 'W', like"),
         (
             lambda self, features: {"g": ((3,), "zeros")},
             "^param_specs of Mine calls a parameter 'g', a name that traces use for something else",

@@ -16,14 +16,14 @@ NEEDS = {
     "From PyTorch": ["torch"],
     "Files of PyTorch, without PyTorch": ["safetensors"],
     "To PyTorch": ["torch"],
-    "Training goes differently in PyTorch": [],
+    "Training differs in PyTorch": [],
     "To ONNX": ["onnx", "onnxruntime"],
 }
 
 
 def test_every_section_is_here():
     assert list(EXAMPLES) == list(NEEDS)
-    assert [name for name, code in EXAMPLES.items() if not code] == ["Training goes differently in PyTorch"]
+    assert [name for name, code in EXAMPLES.items() if not code] == ["Training differs in PyTorch"]
 
 
 @pytest.mark.parametrize("section", NEEDS)

@@ -197,11 +197,11 @@ _REFUSED = {
     ),
     "a cell that ONNX does not have": (
         lambda: layers.RNN(ProjectedLSTMCell(3, 2), input_shape=(T, E)),
-        "it runs a ProjectedLSTMCell, and to ONNX go only LSTMCell, PeepholeLSTMCell, CoupledLSTMCell, GRUCell, Si",
+        "it runs a ProjectedLSTMCell, but ONNX only has LSTMCell, PeepholeLSTMCell, CoupledLSTMCell, GRUCell, Si",
     ),
     "a cell of one's own": (
         lambda: layers.RNN(_MyCell(2), input_shape=(T, E)),
-        r"it runs a _MyCell, and to ONNX go only .*: take the arrays with get_weights\(\) instead",
+        r"it runs a _MyCell, but ONNX only has .*: take the arrays with get_weights\(\) instead",
     ),
     "a function of one's own in a cell": (
         lambda: layers.RNN(layers.GRUCell(2, _MINE), input_shape=(T, E)),
@@ -209,7 +209,7 @@ _REFUSED = {
     ),
     "float64": (
         lambda: LSTM(2, dtype="float64", input_shape=(T, E)),
-        "it computes in float64; ONNX Runtime's recurrences have",
+        "it computes in float64; ONNX Runtime's recurrences only support float32",
     ),
     "another class": (
         lambda: _Mine("tanh", input_shape=(T, E)),
@@ -229,7 +229,7 @@ def test_what_is_refused(tmp_path, make, match):
 
 def test_models_that_are_refused(tmp_path):
     x = Input((3,))
-    with pytest.raises(ValueError, match="a model with branches"):
+    with pytest.raises(ValueError, match="has branches, a layer used several times"):
         to_onnx(Model(x, layers.Concatenate()([Dense(2)(x), Dense(2)(x)])), tmp_path / "m.onnx")
     with pytest.raises(ValueError, match="no parameters yet"):
         to_onnx(Sequential([Dense(2)]), tmp_path / "m.onnx")

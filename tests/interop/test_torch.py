@@ -278,17 +278,17 @@ _STATES = {
     "another weight": ({"norm.running_mean": np.zeros(3)}, "'norm.running_mean' is not a weight of"),
     "a projection of another size": (
         lstm_state() | {"lstm.weight_hr_l0": matrix(2, H)},
-        r"weight_hh_l0 has shape \(16, 4\), which is no LSTM's \(4H, P\) beside a weight_hr_l0 \(P, H\)",
+        r"weight_hh_l0 has shape \(16, 4\), but LSTM needs \(4H, P\) beside a weight_hr_l0 \(P, H\)",
     ),
     "a projection in one level": (
         lstm_state(projection=3) | lstm_state(features=3, level=1),
         "LSTM 'lstm': it has no weight_hr_l1",
     ),
     "a projected GRU": (gru_state(projection=2), r"LSTM 'gru': weight_hh_l0 has shape \(12, 2\)"),
-    "other gates": (lstm_state(gates=2), r"LSTM 'lstm': .*\(8, 4\), which is no LSTM's \(4H, H\)"),
+    "other gates": (lstm_state(gates=2), r"LSTM 'lstm': .*\(8, 4\), but LSTM needs \(4H, H\)"),
     "an LSTM on a GRU": (
         gru_state() | lstm_state("gru.", H, level=1),
-        r"GRU 'gru': weight_hh_l1 has shape \(16, 4\), which is no GRU's \(3H, H\)",
+        r"GRU 'gru': weight_hh_l1 has shape \(16, 4\), but GRU needs \(3H, H\)",
     ),
     "a GRU without a bias": (
         {k: v for k, v in gru_state().items() if "bias_hh" not in k},
@@ -296,11 +296,11 @@ _STATES = {
     ),
     "a GRU with a bias too long": (
         gru_state() | {"gru.bias_hh_l0": np.zeros(16, "f4")},
-        r"GRU 'gru': bias_hh_l0 has shape \(16,\) beside a weight_hh_l0 \(12, 4\)",
+        r"GRU 'gru': bias_hh_l0 has shape \(16,\), which does not match weight_hh_l0 \(12, 4\)",
     ),
     "a GRU with a kernel of fewer gates": (
         gru_state() | {"gru.weight_ih_l0": matrix(8, E)},
-        r"GRU 'gru': weight_ih_l0 has shape \(8, 5\) beside",
+        r"GRU 'gru': weight_ih_l0 has shape \(8, 5\), which does not match",
     ),
     "a vector for a kernel": (gru_state() | {"gru.weight_ih_l0": np.zeros(12, "f4")}, r"ih_l0 has shape \(12,\)"),
     "an RNN with a level of other size": (
@@ -310,10 +310,10 @@ _STATES = {
     "half a GRU": ({"gru.weight_ih_l0": matrix(9, 2)}, "LSTM 'gru': it has no weight_hh_l0"),
     "a bias missing": ({k: v for k, v in lstm_state().items() if "bias_hh" not in k}, "'lstm': it has no bias_hh_l0"),
     "a level missing": (lstm_state() | lstm_state(level=2), "LSTM 'lstm': it has no weight_ih_l1"),
-    "a vector for a matrix": ({"fc.weight": np.zeros(3, "f4")}, r"'fc' holds weight \(3,\)"),
-    "a bias alone": ({"fc.bias": np.zeros(3, "f4")}, "'fc' holds bias"),
+    "a vector for a matrix": ({"fc.weight": np.zeros(3, "f4")}, r"'fc' has weight \(3,\)"),
+    "a bias alone": ({"fc.bias": np.zeros(3, "f4")}, "'fc' has bias"),
     "a bias of another size": ({"fc.weight": matrix(2, 3), "fc.bias": np.zeros(3, "f4")}, "bias of fc has shape"),
-    "four dimensions": ({"fc.weight": np.zeros((1, 2, 3, 4), "f4")}, "'fc' holds weight"),
+    "four dimensions": ({"fc.weight": np.zeros((1, 2, 3, 4), "f4")}, "'fc' has weight"),
     "a level that does not fit": (lstm_state() | lstm_state(level=1), r"kernel of lstm_1 has shape \(4, 16\)"),
     "two dtypes": (lstm_state() | {"lstm.bias_hh_l0": np.zeros(4 * H)}, "'lstm': its weights are float32, float64"),
     "half precision": ({"fc.weight": matrix(2, 3, "float16")}, "fc.weight is float16; it must be float32 or float64"),
@@ -520,9 +520,9 @@ def test_what_acts_in_training_alone_is_left_out(tmp_path):
 def test_a_model_with_branches_is_refused(tmp_path):
     x = Input((3,))
     model = Model(x, Concatenate()([Dense(2)(x), Dense(2)(x)]))
-    with pytest.raises(ValueError, match="a model with branches"):
+    with pytest.raises(ValueError, match="has branches, a layer used several times"):
         save_safetensors(model, tmp_path / "m")
-    with pytest.raises(ValueError, match="a model with branches"):
+    with pytest.raises(ValueError, match="has branches, a layer used several times"):
         load_torch_weights(model, linear_state())
 
 
