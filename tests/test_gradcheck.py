@@ -444,7 +444,7 @@ def test_flags_are_true_or_false(wrong):
             gradcheck.check_model(model, np.ones((2, 2)), np.ones((2, 1)), **{name: wrong})
 
 
-@pytest.mark.parametrize("wrong", [None, True, "False", float("nan"), {"a": 1}, object()], ids=repr)
+@pytest.mark.parametrize("wrong", [None, True, "False", float("nan"), {"a": 1}, ...], ids=repr)
 def test_data_that_cannot_be_are_named(wrong):
     model = Sequential([Dense(1, input_shape=(2,), dtype="float64")])
     model.compile("sgd", "mse")

@@ -18,7 +18,7 @@ from scratchlstm.inspection import (
 )
 
 ARRAY = np.ones((2, 3))
-WRONG = [True, -1, float("nan"), float("inf"), ARRAY, {"a": 1}, [1, 2], object()]
+WRONG = [True, -1, float("nan"), float("inf"), ARRAY, {"a": 1}, [1, 2], ...]
 WORDS = list("abcdef")
 HISTORY = {"loss": [1.0, 0.5], "val_loss": [1.0, 0.6]}
 
@@ -83,13 +83,13 @@ def test_one_step_gives_a_number_for_each_unit(traced):
     np.testing.assert_array_equal(traced.lstm.importance(0, [5]), expected)
 
 
-@pytest.mark.parametrize("wrong", [True, -1, float("nan"), "ab", object()], ids=repr)
+@pytest.mark.parametrize("wrong", [True, -1, float("nan"), "ab", ...], ids=repr)
 def test_labels_of_classes(wrong):
     with pytest.raises(TypeError, match="labels must be a list of names"):
         confusion_matrix(np.eye(2, dtype=int), labels=wrong)
 
 
-@pytest.mark.parametrize("wrong", ["False", -1, float("nan"), ARRAY, {"a": 1}, object()], ids=repr)
+@pytest.mark.parametrize("wrong", ["False", -1, float("nan"), ARRAY, {"a": 1}, ...], ids=repr)
 def test_the_label_of_a_page(model, tmp_path, wrong):
     with pytest.raises((TypeError, ValueError), match="^label: "):
         explore(model, "a b", tmp_path / "page.html", word_index={"a": 1, "b": 2}, label=wrong)

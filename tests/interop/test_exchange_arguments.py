@@ -9,7 +9,7 @@ from scratchlstm import Input, Model, Sequential, layers
 from scratchlstm.interop import keras as to_and_from_keras
 from scratchlstm.interop import keras_config, onnx, torch
 
-WRONG = [None, True, "False", -1, float("nan"), float("inf"), np.ones((2, 3)), {"a": 1}, object()]
+WRONG = [None, True, "False", -1, float("nan"), float("inf"), np.ones((2, 3)), {"a": 1}, ...]
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_what_pytorch_does_not_give_is_named(wrong):
             torch.from_torch(state, return_sequences=wrong)
 
 
-@pytest.mark.parametrize("wrong", [True, -1, float("nan"), np.ones(2), object()], ids=repr)
+@pytest.mark.parametrize("wrong", [True, -1, float("nan"), np.ones(2), ...], ids=repr)
 def test_a_pattern_for_names_is_named(model, wrong):
     pytest.importorskip("torch")
     with pytest.raises(TypeError, match="like must be a module or a state dict, not"):
