@@ -404,7 +404,7 @@ REFUSED = {
     "stateful": (lambda: classifier(LSTM(3, stateful=True)), "is stateful"),
     "pooling": (lambda: classifier(GlobalMaxPooling1D()), "ignores the mask.*; MaskedGlobalMaxPooling1D uses it"),
     "an initial state": (lambda: functional(decoder), "is given an initial state"),
-    "a mask of its own": (lambda: classifier(Masking(), LSTM(3)), "masking makes a mask of its own"),
+    "a mask of its own": (lambda: classifier(Masking(), LSTM(3)), "masking makes its own mask"),
     "steps backwards": (
         lambda: classifier(LSTM(3, go_backwards=True, return_sequences=True), LSTM(3)),
         "returns its steps in reverse",

@@ -189,7 +189,7 @@ def bad(p, *states):
         (bad(np.full((3, V), np.nan)), {}, "not finite"),
         (bad(np.full((3, V), [-0.5, 0.5, 0.5, 0.5])), {}, "negative"),
         (bad(np.ones((3, V))), {}, "as softmax does, but .* add up to 1"),
-        (bad(np.full((3, 2, V), 0.25)), {}, r"shape \(3, V\), not float64 of shape \(3, 2, 4\)"),
+        (bad(np.full((3, 2, V), 0.25)), {}, r"must return probabilities, \(3, V\), not float64 of shape \(3, 2, 4\)"),
         (bad(np.full((3, V), 0.25), np.zeros((3, 5))), {}, r"with 2 states, 3 rows .* \(3, 4\), \(3, 5\)$"),
         (bad(np.full((3, V), 0.25), np.zeros((3, 5)), np.zeros((2, 5))), {}, r"3 rows in each.*\(2, 5\)$"),
         ("model", {}, "step must be a function, not 'model'"),
