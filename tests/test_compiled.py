@@ -74,6 +74,7 @@ print(sorted(item for item in hashes.items() if "forward" in item[0]))
 """
 
 
+@pytest.mark.slow
 def test_bits_do_not_depend_on_what_was_compiled_or_loaded_before(tmp_path):
     """Of a function with two copies in memory the first would run, and they might round differently."""
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(PACKAGE.parent)}
@@ -327,6 +328,7 @@ def test_loops_that_would_not_be_compiled_do_not_run(monkeypatch):
 # --- where it runs ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_any_processor_threads_and_processes(tmp_path):
     """On a processor without AVX2: the first fits, at once in two threads; one core; no threads; a forked process."""
     program = textwrap.dedent(

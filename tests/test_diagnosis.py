@@ -444,7 +444,7 @@ def test_findings(mistakes, expected):
     assert explain_step(built(*mistakes)) == [diagnosis.Finding(*each) for each in expected]
 
 
-@pytest.mark.parametrize(("a", "b"), itertools.combinations(["i", "f", "g", "o", "c_prev", "tanh_c"], 2))
+@pytest.mark.parametrize(("a", "b"), [*itertools.combinations(["i", "f", "g", "o", "c_prev", "tanh_c"], 2)])
 def test_two_names_that_are_swapped_are_one_mistake(a, b):
     def backward(dh, dc_next, cache, W, U):
         swapped = cache._replace(**{a: getattr(cache, b), b: getattr(cache, a)})

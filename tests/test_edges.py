@@ -103,6 +103,7 @@ _OPTIMIZERS = {
 }
 
 
+@pytest.mark.slow
 # an optimizer or a loss does not see how the layers compute: each runs above one of the implementations
 @pytest.mark.parametrize(
     ("optimizer", "implementation"), list(zip(_OPTIMIZERS, itertools.cycle(IMPLEMENTATIONS), strict=False))
@@ -380,6 +381,7 @@ def digest(workers):
     ).hexdigest()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run_bit_for_bit_for_each_number_of_workers():
     here = [digest(workers) for workers in (1, 2, 3)]
     command = [sys.executable, "-c", _PROGRAM, str(ROOT / "tests")]

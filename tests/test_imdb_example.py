@@ -186,6 +186,7 @@ def test_what_the_curve_shows():
     assert "0.8000 is the same as validation accuracy 0.8000" in shows(OVERFITS | {"accuracy": [0.7, 0.80001]})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_several_workers_and_dropout(reviews, tmp_path, workers):
     done = run("--path", reviews, "--output", tmp_path, "--epochs", 1, "--workers", workers, "--dropout", 0.5, *SMALL)

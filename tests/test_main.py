@@ -29,6 +29,7 @@ def _verdicts(output):
     return re.findall(r"^  (\S+) +\([\d, ]+\) .* (ok|WRONG.*)$", output, flags=re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_on_the_command_line_every_tensor_is_right():
     command = [sys.executable, "-m", "scratchlstm", "gradcheck", "--no-tensorflow"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

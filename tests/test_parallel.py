@@ -72,6 +72,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "workers"), list(zip(OPTIMIZERS, itertools.cycle([2, 3, 3]), strict=False)))
 def test_equals_one_process(name, workers):
     optimizer = OPTIMIZERS[name]
@@ -462,6 +463,7 @@ def content(model):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [refuse_to_start, die_while_starting, be_a_daemon, have_no_memory])
 @pytest.mark.parametrize("resumed", [False, True])
 def test_a_run_whose_checkpoint_states_its_workers_is_never_trained_by_fewer(tmp_path, monkeypatch, fault, resumed):

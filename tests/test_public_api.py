@@ -424,7 +424,7 @@ def _schedules():
 def _confusion_matrix():
     from scratchlstm.inspection import confusion_matrix
 
-    (panel, _) = confusion_matrix(metrics.confusion_matrix([0, 1, 1], [0, 1, 0])).axes
+    (panel,) = confusion_matrix(metrics.confusion_matrix([0, 1, 1], [0, 1, 0])).axes
     assert [text.get_text() for text in panel.texts] == ["1", "0", "1", "1"]
 
 
@@ -441,7 +441,7 @@ def _learning_curve():
     from scratchlstm.inspection import learning_curve
 
     figure = learning_curve({"loss": [0.7, 0.5], "val_loss": [0.6, 0.65], "accuracy": [0.5, 0.8]})
-    assert [axes.get_title() for axes in figure.axes] == ["Accuracy", "Loss"]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["training accuracy", "loss"]
 
 
 def _trace():

@@ -63,6 +63,7 @@ def test_gradients_are_those_of_central_differences(pair, several):
     assert gradcheck.check_model(model, x, y, training=several).ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "several"), [(1, False), (2, True)])
 def test_a_run_that_was_interrupted_ends_bit_for_bit(tmp_path, workers, several):
     class Stop(Callback):

@@ -137,6 +137,7 @@ def test_a_checkpoint_in_the_middle_ends_with_the_same_bytes(make, tmp_path):
     assert all(np.array_equal(after[name], state) for name, state in expected.items())
 
 
+@pytest.mark.slow
 @each_layer
 def test_two_workers_train_what_one_process_does(make):
     ids, y = np.random.default_rng(1).integers(0, 9, size=(12, 5)), np.random.default_rng(2).integers(0, 2, 12)

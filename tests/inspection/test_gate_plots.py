@@ -339,6 +339,7 @@ def test_a_share_beyond_all_is_not_named():
 # --- anything goes in a title -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["costs $5 and $6 for a_b", "$\\x$", "a$_$b", "_hidden"])
 @pytest.mark.parametrize("plot", [*WITH_WORDS, gate_saturation])
 def test_titles_and_names_are_shown_letter_by_letter(plot, text):

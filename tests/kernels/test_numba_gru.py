@@ -13,6 +13,7 @@ from test_numba_lstm import cut_into_blocks, with_combinations
 from scratchlstm.kernels.numba_gru import NumbaGRU
 
 
+@pytest.mark.slow  # which compiles six combinations of options
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     blocked=st.booleans(),

@@ -34,6 +34,7 @@ def with_combinations(cases, *names):
     return {name: of for name, of in cases.items() if name not in names} | {"options": st.sampled_from(combinations)}
 
 
+@pytest.mark.slow  # which compiles six combinations of options
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     blocked=st.booleans(),

@@ -212,6 +212,7 @@ def test_whole_runs_stop_and_restore_alike():
 
 
 @pytest.mark.usefixtures("float64")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "frequency", "swap"),
     [  # each two of these options in every combination

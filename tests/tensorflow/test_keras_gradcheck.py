@@ -85,6 +85,7 @@ def calls():
         yield make, MASK, masked_in_training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "mask", "training"), list(calls()))
 def test_every_recurrent_layer(make, mask, training):
     report = gradcheck.check_layer(make(), X, mask=mask, training=training, tensorflow=True)

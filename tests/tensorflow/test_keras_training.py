@@ -29,6 +29,7 @@ def of_kind(answers, kind):
     return {name: answer for name, answer in answers.items() if name.startswith(kind)}
 
 
+@pytest.mark.slow
 def test_ten_steps_of_the_true_shape():
     """In float32, as the tutorial trains; Adam enlarges the rounding of small gradients."""
     case = training_case("Adam", {}, B=128, T=100, V=20000, E=128, H=60, dtype="float32")
