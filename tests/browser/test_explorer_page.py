@@ -463,7 +463,7 @@ def test_what_was_left_out_and_what_is_padding_is_said(opened):
     assert "8 steps of padding, which the mask skips" in opened("padded").locator("#notes").inner_text()
 
 
-@pytest.mark.parametrize(("name", "why"), [("no loss", "was not compiled"), ("no label", "Give it")])
+@pytest.mark.parametrize(("name", "why"), [("no loss", "was not compiled"), ("no label", "Enter it")])
 def test_a_model_without_a_loss_or_label_has_no_backward_pass(opened, name, why):
     page = opened(name)
     page.get_by_role("tab", name="Backward").click()
