@@ -121,7 +121,7 @@ def translate(model: Model, texts: Sequence[str]) -> tuple[list[str], np.ndarray
 
 @in_style
 def draw(text: str, iso: str, weights: np.ndarray) -> Figure:
-    """The text along x, the date along y: the stronger the colour, the more a written character owes to one read."""
+    """The text along x, the date along y: the stronger the colour, the more a written character owes to a read one."""
     shade = weights[: len(iso), : len(text)]
     figure = Figure(figsize=(0.22 * len(text) + 1.6, 3.9), layout="constrained")
     panel = figure.subplots()

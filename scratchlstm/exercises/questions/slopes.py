@@ -7,8 +7,8 @@ s = σ(z) and t = tanh(z), not z itself, so write both slopes in terms of the va
 Somebody has answered the first question and got it wrong: run the check, read what it says, and fix the line. Then
 replace the three dots in the second. Products are elementwise, and so is `*` in NumPy.
 
-The rules and equations, here and in what follows, are those of docs/derivation.md, which has an example in numbers
-beside each. Both slopes are its rule 4: docs/derivation.md#four-rules-and-no-others
+The rules and equations, here and in the other exercises, are those of docs/derivation.md, each with an example in
+numbers. Both slopes are its rule 4: docs/derivation.md#four-rules-and-no-others
 """
 
 import numpy as np
