@@ -26,6 +26,7 @@ def test_same_as_the_equations(blocked, options, **case):
         test_numpy_gru.same_as_the_equations(NumbaGRU, **case, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [True, False])
 @pytest.mark.parametrize(  # each two of these, and no more: each line is compiled
     ("masked", "sequences", "after"),

@@ -47,6 +47,7 @@ def test_same_as_the_textbook(blocked, options, **case):
         test_numpy_lstm.same_as_the_textbook(NumbaLSTM, **case, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sequences", [True, False])
 @pytest.mark.parametrize("tokens", [True, False])
 @pytest.mark.parametrize(("B", "masked", "reverse"), [(1, False, False), (131, True, False), (70, True, True)])

@@ -52,6 +52,7 @@ def test_evaluate_and_fit(end, loss, from_logits):
     assert we_warned == they_warned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["nothing", "linear", "no dropout", "both", "relu"])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])

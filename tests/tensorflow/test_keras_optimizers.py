@@ -66,6 +66,7 @@ class TestInFloat64:
         for ours, theirs in zip(*moved_by_both(optimizer, settings | clipping, rows), strict=True):
             assert error(ours, theirs) < 1e-8
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("rows", [False, True], ids=["dense", "rows"])
     @pytest.mark.parametrize("frequency", [None, 3])
     @pytest.mark.parametrize("name", SETTINGS)

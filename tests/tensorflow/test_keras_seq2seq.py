@@ -147,6 +147,7 @@ def test_outputs_and_gradients(build):
         assert error(np.asarray(gradient), dense(of_keras)) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "kind"), [*zip(MODELS, itertools.cycle(["Adam", "SGD"])), (plain, "SGD"), (attention, "SGD")]
 )
