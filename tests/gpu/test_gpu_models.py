@@ -594,7 +594,9 @@ def test_arrays_of_both_kinds(device):
     layer.to("cupy")
     x = RNG.normal(size=(2, 4, 5))
     y, cache = layer.forward(x)
-    with pytest.raises(TypeError, match="on the backend 'cupy', but dL/dy is an array of 'numpy'; move it with cupy.asarray"):
+    with pytest.raises(
+        TypeError, match="on the backend 'cupy', but dL/dy is an array of 'numpy'; move it with cupy.asarray"
+    ):
         layer.backward(np.ones(y.shape), cache)
     for dy in np.ones(y.shape), np.ones(y.shape, "float32"):
         dx, _ = layer.backward(device.asarray(dy), cache)

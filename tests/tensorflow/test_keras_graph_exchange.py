@@ -262,7 +262,10 @@ REFUSED = {
     "an operation": (lambda: of(lambda x: L.LSTM(H)(keras.ops.tanh(x))), "no counterpart of keras.src.ops.numpy.Tanh"),
     "a part of x": (lambda: of(lambda x: L.LSTM(H)(x[:, 1:])), "no counterpart of keras.src.ops.numpy.GetItem"),
     "another layer": (lambda: of(L.Conv1D(H, 3)), "no counterpart of keras.layers.Conv1D"),
-    "training": (lambda: of(L.Dropout(0.5, name="it"), training=True), "it in a Model takes only its input, not training"),
+    "training": (
+        lambda: of(L.Dropout(0.5, name="it"), training=True),
+        "it in a Model takes only its input, not training",
+    ),
     "mask": (with_mask_of_other_ids, "it is called with a mask= other than its input's"),
     "mask and states": (with_a_mask_beside_states, "it is called with a mask= other than its input's"),
     "a mask of one's own": (
