@@ -96,8 +96,8 @@ def draw(plain: dict[str, np.ndarray], lstm: dict[str, np.ndarray]) -> Figure:
             panel.plot(flow[flow > 0][::-1], color=COLORS[told], linestyle=GRADIENT, label=f"{label}: {told}")
         panel.set(yscale="log", xlim=(0, len(flow) - 1), title=head, ylabel="‖dL/dh_t‖ / ‖dL/dh_T‖")
         panel.yaxis.set_major_formatter("{x:g}")
-        label_ends(panel)
     panels[1].set_xlabel("steps back from the end")
+    label_ends(*panels)
     return figure
 
 

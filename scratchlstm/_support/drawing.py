@@ -25,7 +25,7 @@ AHEAD, BACK, THIRD = "#005a8d", "#b34a00", "#00694c"  # AHEAD is for positive nu
 SERIES = (AHEAD, BACK, THIRD, QUANTITIES["g"], QUANTITIES["c"], QUIET)  # for anything else that is compared
 TEXT = 10.5  # points; 14 pixels in a browser
 GRADIENT = "dashed"
-_STRONGEST = 0.45  # opacity of a tint
+STRONGEST = 0.45  # opacity of a tint, on which ink can still be read
 
 _STYLE: Any = {
     "font.size": TEXT, "axes.labelsize": TEXT, "xtick.labelsize": TEXT, "ytick.labelsize": TEXT,
@@ -65,14 +65,20 @@ def as_written(figure: "Figure") -> "Figure":
     return figure
 
 
-def label_ends(panel: Any) -> None:
+def label_ends(*panels: Any) -> None:
     """Write each line's label at its right end in its colour, without overlaps; earlier such labels are replaced.
 
-    Call it last: the labels do not follow a later change of the scale.
+    Call it last, with all panels of a figure at once: the labels do not follow a later change of the scale.
     """
-    for text in [text for text in panel.texts if text.get_gid() == "end"]:
-        text.remove()
-    as_written(panel.figure).draw_without_rendering()  # does the layout
+    for panel in panels:
+        for text in [text for text in panel.texts if text.get_gid() == "end"]:
+            text.remove()
+    as_written(panels[0].figure).draw_without_rendering()  # does the layout
+    for panel in panels:
+        _label_ends(panel)
+
+
+def _label_ends(panel: Any) -> None:
     ends = []
     for line in panel.lines:
         if line.get_label().startswith("_child"):
@@ -101,7 +107,7 @@ def tint(values: np.ndarray) -> np.ndarray:
     from matplotlib.colors import to_rgb
 
     color = np.where(values[..., None] < 0, to_rgb(BACK), to_rgb(AHEAD))
-    return np.concatenate([color, _STRONGEST * np.abs(values)[..., None] / (np.abs(values).max() or 1)], axis=-1)
+    return np.concatenate([color, STRONGEST * np.abs(values)[..., None] / (np.abs(values).max() or 1)], axis=-1)
 
 
 def _apart(positions: np.ndarray, gap: float) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm._support.drawing import AHEAD, BACK, QUIET, SERIES, as_written, in_style, label_ends, require_title
+from scratchlstm._support.drawing import AHEAD, BACK, QUIET, SERIES, in_style, label_ends, require_title
 
 if TYPE_CHECKING:
     from scratchlstm._support.figure import Figure
@@ -73,9 +73,7 @@ def learning_curve(*histories: Any, title: str = "") -> "Figure":
         )  # fmt: skip
     if title:
         figure.suptitle(title)
-    as_written(figure)
-    for panel in panels:
-        label_ends(panel)
+    label_ends(*panels)
     return figure
 
 

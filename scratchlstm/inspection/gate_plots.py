@@ -73,9 +73,7 @@ def gates_over_words(
     _name_words(grid[-1], texts)
     grid[-1].set_xlim(-0.3, len(texts) - 1 or 0.3)
     figure.suptitle(title or f"What {of.name} does with each word")
-    as_written(figure)
-    for panel in grid:
-        label_ends(panel)
+    label_ends(*grid)
     return figure
 
 

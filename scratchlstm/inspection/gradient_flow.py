@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm._support.drawing import GRADIENT, SERIES, as_written, in_style, label_ends, require_title
+from scratchlstm._support.drawing import GRADIENT, SERIES, in_style, label_ends, require_title
 from scratchlstm.inspection.recording import choose, record
 from scratchlstm.inspection.trace import trace_layer
 
@@ -85,9 +85,7 @@ def gradient_norms(norms: Mapping[str, Any], title: str = "Gradient of the loss 
     grid[0].set_ylabel("‖dL/dh_t‖")
     if several:
         figure.suptitle(title)
-    as_written(figure)
-    for panel in grid:
-        label_ends(panel)
+    label_ends(*grid)
     return figure
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchlstm._support.drawing import AHEAD, as_written, in_style, require_title
+from scratchlstm._support.drawing import AHEAD, STRONGEST, as_written, in_style, require_title
 
 if TYPE_CHECKING:
     from scratchlstm._support.figure import Figure
@@ -47,7 +47,7 @@ def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None, title: st
     panel = figure.subplots()
     for (row, column), part in np.ndenumerate(parts):
         tile = Rectangle((column - 0.5, row - 0.5), 1, 1, color=AHEAD, linewidth=0)
-        tile.set_alpha(0.45 * part)  # so that the ink can be read on it
+        tile.set_alpha(STRONGEST * part)
         panel.add_patch(tile)
         panel.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center")
     panel.set(xlim=(-0.5, len(counts) - 0.5), ylim=(len(counts) - 0.5, -0.5), aspect="equal")

@@ -62,8 +62,7 @@ def sweep_chart(points, times, path):
             panel.grid(axis="y")
     for panel, title in zip(panels[0], ("ids", "dense input"), strict=True):
         panel.set_title(title)
-    for panel in panels[:, 1]:
-        label_ends(panel)
+    label_ends(*panels[:, 1])
     pictures.save(figure, path)
 
 
