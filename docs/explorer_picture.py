@@ -4,9 +4,8 @@
 """
 
 import io
-import os
-import shutil
 from pathlib import Path
+from typing import Any
 
 from pictures import same_png
 from PIL import Image, ImageSequence
@@ -34,29 +33,17 @@ STYLE = """
 """
 
 
-def chromium() -> str | None:
-    """The browser of the system, if any."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-def frames() -> list[Image.Image]:
+def frames(browser: Any) -> list[Image.Image]:
     """The page at each of the words that are shown."""
-    from playwright.sync_api import sync_playwright
-
-    as_root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with (
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=chromium(), args=as_root) as browser,
-    ):
-        page = browser.new_page(viewport={"width": WIDTH, "height": 400}, color_scheme="light", bypass_csp=True)
-        page.goto(PAGE.as_uri())
-        page.add_style_tag(content=STYLE)
-        shown = []
-        for word in SHOWN:
-            page.keyboard.press("Home")
-            for _ in range(word):
-                page.keyboard.press("ArrowRight")
-            shown.append(Image.open(io.BytesIO(page.screenshot(full_page=True, animations="disabled"))).convert("RGB"))
+    page = browser.new_page(viewport={"width": WIDTH, "height": 400}, color_scheme="light", bypass_csp=True)
+    page.goto(PAGE.as_uri())
+    page.add_style_tag(content=STYLE)
+    shown = []
+    for word in SHOWN:
+        page.keyboard.press("Home")
+        for _ in range(word):
+            page.keyboard.press("ArrowRight")
+        shown.append(Image.open(io.BytesIO(page.screenshot(full_page=True, animations="disabled"))).convert("RGB"))
     return shown
 
 
@@ -86,9 +73,9 @@ def same(one: bytes, other: bytes) -> bool:
     return len(both[0]) == len(both[1]) and all(map(same_png, *both))
 
 
-def update(check: bool) -> int:
+def update(browser: Any, check: bool) -> int:
     """Write it again if the page shows something else, or only say so; 1 if that is so."""
-    new = moving(frames())
+    new = moving(frames(browser))
     if PICTURE.exists() and same(PICTURE.read_bytes(), new):
         return 0
     print("docs/figures/explorer.png shows something else")

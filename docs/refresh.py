@@ -108,8 +108,10 @@ def work(name: str, command: str | None) -> tuple[str, dict[str, str]]:
     import pictures
     from matplotlib.figure import Figure
 
+    from scratchlstm._support.drawing import TEXT
+
     mpl.rcdefaults()
-    mpl.rcParams["font.size"] = 10.5  # points, 14 pixels
+    mpl.rcParams["font.size"] = TEXT
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(Figure, "savefig", pictures.save):
         if command:
             text = run_example(command, Path(folder))
@@ -198,10 +200,14 @@ def update(new: dict[Path, str], check: bool) -> int:
 
 def update_moving_picture(check: bool) -> int:
     """The same for the picture of the explorer page, if there is a browser to draw it."""
-    import explorer_picture
+    if importlib.util.find_spec("playwright"):
+        import explorer_picture
+        from check_site import launch
+        from playwright.sync_api import sync_playwright
 
-    if explorer_picture.chromium() and importlib.util.find_spec("playwright"):
-        return explorer_picture.update(check)
+        with sync_playwright() as playwright:
+            if browser := launch(playwright):
+                return explorer_picture.update(browser, check)
     print('docs/figures/explorer.png was NOT looked at: that needs Chromium and pip install -e ".[browser]"')
     return 0
 
@@ -225,7 +231,7 @@ def main() -> int:
     if wrong := wrong_versions():
         parser.error(f"the versions of docs/made-with.txt are needed, not {wrong}: pip install -r docs/made-with.txt")
 
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "fixtures")]
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "fixtures"), str(ROOT / "tests" / "browser")]
     from past_runs import pinned
 
     os.environ |= pinned() | {"MPLBACKEND": "agg"}

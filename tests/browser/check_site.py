@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 WIDTHS = {390: 14, 768: 0, 1280: 0}  # and how many pixels high text has to be there
 THEMES = ("light", "dark")
 LISTINGS = "source/"
-EXPLORERS = ("_static/", "_downloads/", "executed/")  # pages with tests of their own
+EXPLORERS = ("_static/", "_downloads/")  # pages with tests of their own
 
 SCRIPT = Path(__file__).with_name("check_site.js").read_text(encoding="utf-8")
 
